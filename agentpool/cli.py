@@ -1,0 +1,79 @@
+"""The `agentpool` command: assembled from what each room brings.
+
+Rooms register click commands in the entry-point group `agentpool.commands`; a command is imported only when it is
+run or its help is shown, so `agentpool --help` stays fast and a missing extra is told only to who needs it.
+Errors that AgentPool raises on purpose end as one line on standard error.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import NoReturn
+
+import click
+
+from agentpool.errors import AgentPoolError
+
+GROUP = "agentpool.commands"
+
+
+class Rooms(click.Group):
+    """A group whose subcommands are entry points, loaded late."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all subcommands, sorted."""
+        del ctx
+        return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The subcommand of that name; None when no room brings it."""
+        found = next((entry for entry in entry_points(group=GROUP) if entry.name == cmd_name), None)
+        if found is None:
+            return None
+        return _loaded(found, ctx)
+
+
+def _loaded(entry: EntryPoint, ctx: click.Context) -> click.Command:
+    try:
+        command = entry.load()
+    except ModuleNotFoundError as error:
+        return _unavailable(entry.name, error.name or "a module", ctx)
+    if not isinstance(command, click.Command):
+        raise TypeError(f"entry point {entry.name} = {entry.value} is not a click command")
+    return command
+
+
+def _unavailable(name: str, module: str, ctx: click.Context) -> click.Command:
+    """A stand-in for a command whose extra is not installed: it says which, when it is run."""
+    del ctx
+    extra = {"dev": "local", "demo": "local"}.get(name, name)
+
+    def refuse() -> NoReturn:
+        raise click.ClickException(
+            f"'agentpool {name}' needs {module}, which is not installed; "
+            f"install it with: pip install 'agentpool[{extra}]'"
+        )
+
+    return click.Command(name, callback=refuse, short_help=f"(needs the extra agentpool[{extra}])")
+
+
+@click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("agentpool"), prog_name="agentpool")
+def root() -> None:
+    """Queue, slots and just enough workers for AI agents on Kubernetes."""
+
+
+def main() -> None:
+    """The console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    try:
+        code = root.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(130)
+    except AgentPoolError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)

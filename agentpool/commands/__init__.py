@@ -1,0 +1,1 @@
+"""The ground floor's own subcommands of `agentpool`; each module is one command, found by its entry point."""

@@ -1,0 +1,154 @@
+"""Every error that AgentPool raises on purpose, in one tree.
+
+    AgentPoolError
+    ├── SettingError            a flag, variable or file that cannot be used
+    ├── SpecError               an AgentPool that cannot be served
+    ├── HandlerError            a handler that cannot be loaded or registered
+    ├── ClusterError            the Kubernetes API refused or did not answer
+    └── QueueError              the queue refused, or could not be asked
+        ├── QueueUnreachableError   unknown, never zero: Redis did not answer
+        ├── UnknownPoolError
+        ├── UnknownJobError
+        ├── InvalidJobError         a field of the submitted job is wrong
+        │   └── PayloadTooLargeError
+        ├── QueueFullError          maxDepth reached: try again later
+        ├── IdempotencyConflictError
+        └── StaleLeaseError         the lease has passed to another worker
+
+An error says what is wrong, with which value, and what to do about it; what a program may want to read from it is
+an attribute. Errors of third parties are wrapped where they enter, with the cause chained. Rooms may subclass.
+"""
+
+from __future__ import annotations
+
+
+class AgentPoolError(Exception):
+    """The base of all; a command prints it as one line and exits with `exit_code`."""
+
+    exit_code: int = 1
+
+
+class FieldError(AgentPoolError):
+    """A named field holds a value that cannot be used.
+
+    `field` is its path as the user wrote it, `value` what was found there, `remedy` what to do.
+    """
+
+    def __init__(self, *, field: str, value: object, problem: str, remedy: str) -> None:
+        self.field = field
+        self.value = value
+        self.problem = problem
+        self.remedy = remedy
+        super().__init__(f"{field}: {_shown(value)}: {problem}; {remedy}")
+
+
+class SettingError(FieldError):
+    """A flag, environment variable or file that cannot be used."""
+
+    exit_code = 2
+
+
+class SpecError(FieldError):
+    """An AgentPool's field that cannot be served."""
+
+
+class HandlerError(AgentPoolError):
+    """A handler that cannot be loaded or registered."""
+
+
+class ClusterError(AgentPoolError):
+    """The Kubernetes API refused a request or did not answer it."""
+
+
+class QueueError(AgentPoolError):
+    """The queue refused a request, or could not be asked."""
+
+
+class QueueUnreachableError(QueueError):
+    """Redis did not answer, so the queue's state is unknown (never zero)."""
+
+
+class UnknownPoolError(QueueError):
+    """No pool of that name is known to this Redis."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        super().__init__(
+            f"pool {pool!r} is not known to this Redis; apply its AgentPool and wait until it is Ready, "
+            "or check the namespace, the name and the Redis URL"
+        )
+
+
+class UnknownJobError(QueueError):
+    """No job of that id is in the pool: it never was, or its retention is over."""
+
+    def __init__(self, pool: str, job_id: str) -> None:
+        self.pool = pool
+        self.job_id = job_id
+        super().__init__(
+            f"job {job_id!r} is not in pool {pool!r}; check the id and the pool, "
+            "or raise spec.queue.retentionSeconds if it ended long ago"
+        )
+
+
+class InvalidJobError(FieldError, QueueError):
+    """A field of the submitted job cannot be used; nothing was written."""
+
+
+class PayloadTooLargeError(InvalidJobError):
+    """The payload, result or state is larger than the queue takes (`limit`, bytes)."""
+
+    def __init__(self, *, field: str, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            field=field,
+            value=f"{size} bytes",
+            problem=f"larger than the limit of {limit} bytes",
+            remedy="store the data elsewhere and send a reference to it",
+        )
+
+
+class QueueFullError(QueueError):
+    """The pool holds `depth` waiting jobs, its `limit`; try again after `retry_after_ms`."""
+
+    def __init__(self, *, pool: str, depth: int, limit: int, retry_after_ms: int) -> None:
+        self.pool = pool
+        self.depth = depth
+        self.limit = limit
+        self.retry_after_ms = retry_after_ms
+        super().__init__(
+            f"pool {pool!r} holds {depth} waiting jobs and spec.queue.maxDepth is {limit}; "
+            f"submit again in {retry_after_ms / 1000:g} s, or raise maxDepth"
+        )
+
+
+class IdempotencyConflictError(QueueError):
+    """The idempotency key was used before, by `job_id`, with another body."""
+
+    def __init__(self, *, key: str, job_id: str) -> None:
+        self.key = key
+        self.job_id = job_id
+        super().__init__(
+            f"idempotency key {key!r} belongs to job {job_id!r}, whose body differs; "
+            "use a new key for a new request, or send the same body"
+        )
+
+
+class StaleLeaseError(QueueError):
+    """The lease on `job_id` has passed to another worker, so what its former holder reports is refused."""
+
+    def __init__(self, job_id: str, token: int) -> None:
+        self.job_id = job_id
+        self.token = token
+        super().__init__(
+            f"lease {token} on job {job_id!r} is no longer held: it expired, or the job ended; "
+            "stop the work, its result would be refused"
+        )
+
+
+def _shown(value: object) -> str:
+    """A value for a message: quoted, and cut where it would flood the line."""
+    text = repr(value)
+    longest = 120  # characters
+    return text if len(text) <= longest else text[: longest - 1] + "…"
