@@ -1,0 +1,197 @@
+"""The words that everybody uses for a job: ids, priorities, states, the request, the receipt, the lease, the record.
+
+Values only, no behaviour beyond their own validity. Who takes over next: `agentpool.queue` moves jobs through their
+states, `agentpool.client` submits them, the worker runs them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType, TypeAlias
+
+from agentpool.errors import SettingError
+
+JobId = NewType("JobId", str)
+WorkerId = NewType("WorkerId", str)
+LeaseToken = NewType("LeaseToken", int)  # the fence: grows with every claim of a job, never returns to an old value
+
+Json: TypeAlias = Any  # whatever json.dumps takes: object, array, string, finite number, boolean, null
+
+_POOL_PART = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+class Priority(StrEnum):
+    """How long a job may be kept waiting for others; ageing turns patience into urgency."""
+
+    CRITICAL = "critical"  # goes first; may ask a preemptible job to yield its slot
+    TASK = "task"  # the normal case
+    INFO = "info"  # nice to have; expires when it has waited too long
+
+
+class JobState(StrEnum):
+    """Where a job is on its way; docs/state-machine.md draws the moves between them."""
+
+    SCHEDULED = "scheduled"  # waits for its time: a delay, or the backoff before a retry
+    BLOCKED = "blocked"  # waits for other jobs to end
+    QUEUED = "queued"  # ready for the next free slot
+    RUNNING = "running"  # leased to a worker
+    SUCCEEDED = "succeeded"  # ended with a result
+    FAILED = "failed"  # ended without: the dead letter, can be replayed
+    CANCELLED = "cancelled"  # ended on request, or because a parent did not succeed
+    EXPIRED = "expired"  # ended unstarted: its ttl ran out while it waited
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended for good (a dead letter until someone replays it)."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+
+
+class OnParentFailure(StrEnum):
+    """What becomes of a job when one that it waits for does not succeed."""
+
+    CANCEL = "cancel"  # it is cancelled too, reason `upstream`
+    RUN = "run"  # it runs all the same, without that parent's result
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class PoolRef:
+    """A pool's full name; its text is `namespace/name`."""
+
+    namespace: str
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuses what Kubernetes would not take as a name."""
+        for part, value in (("namespace", self.namespace), ("name", self.name)):
+            if not _POOL_PART.fullmatch(value):
+                raise SettingError(
+                    field=f"pool {part}",
+                    value=value,
+                    problem="not a Kubernetes name",
+                    remedy="use lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
+                )
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str, *, default_namespace: str = "default") -> PoolRef:
+        """The pool that `namespace/name`, or `name` in the default namespace, means.
+
+        Raises SettingError where it is neither.
+        """
+        namespace, slash, name = text.partition("/")
+        return cls(namespace, name) if slash else cls(default_namespace, text)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRequest:
+    """What a submitter asks for. Checked by the producer before anything is written."""
+
+    kind: str  # names the handler and picks the route
+    payload: Json = None  # handed to the handler as it is
+    priority: Priority = Priority.TASK
+    job_id: JobId | None = None  # None: one is made; a known id with the same body returns the first job
+    idempotency_key: str | None = None  # same key and body: the first job; same key, other body: a conflict
+    after: tuple[JobId, ...] = ()  # jobs that must end first
+    on_parent_failure: OnParentFailure = OnParentFailure.CANCEL
+    delay_ms: int = 0  # not before this long from now
+    ttl_ms: int | None = None  # longest wait for its first start; None: the pool's setting for the priority
+    timeout_ms: int | None = None  # one attempt's longest run; None: the pool's setting
+    max_attempts: int | None = None  # None: the pool's setting
+    preemptible: bool = False  # may be asked to yield at a checkpoint when a critical job finds no free slot
+    trace: Mapping[str, str] = field(default_factory=dict)  # W3C trace headers, handed to the handler
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """The queue's answer to a submit: the job is kept, nothing is dropped."""
+
+    job_id: JobId
+    state: JobState
+    duplicate: bool  # an earlier submit made this job: nothing new was written
+    queue_depth: int  # jobs waiting in the pool (queued, scheduled, blocked), this one included
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lease:
+    """One attempt at a job, held by one worker; everything that the handler needs."""
+
+    job_id: JobId
+    token: LeaseToken
+    kind: str
+    route: str
+    priority: Priority
+    payload: Json
+    attempt: int  # 1-based; an attempt that was handed back (drain, preemption) counts again
+    max_attempts: int
+    timeout_ms: int
+    enqueued_at_ms: int  # Redis clock; when the job became ready for the first time
+    claimed_at_ms: int  # Redis clock
+    checkpoint: Json = None  # what an earlier attempt saved; None: nothing
+    parents: Mapping[JobId, Json] = field(default_factory=dict)  # result of each parent that succeeded
+    trace: Mapping[str, str] = field(default_factory=dict)
+    preemptible: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobEvent:
+    """One change of one job, as the pool's event stream tells it."""
+
+    id: str  # place in the stream; pass it on to read what came after
+    type: str  # queued, started, succeeded, retrying, … (agentpool.queue.events lists them)
+    job_id: JobId
+    at_ms: int  # Redis clock
+    kind: str
+    route: str
+    priority: Priority
+    attempt: int  # real attempts begun so far
+    worker: WorkerId | None  # who held the job, where somebody did
+    detail: str | None  # reason, error or progress, where there is one
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryEntry:
+    """One line of a job's own history, kept as long as the job is."""
+
+    at_ms: int  # Redis clock
+    type: str  # as JobEvent.type
+    attempt: int  # real attempts begun so far
+    worker: WorkerId | None  # who held the job, where somebody did
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A job's whole record. Times are milliseconds of the Redis clock; None: has not happened."""
+
+    job_id: JobId
+    state: JobState
+    kind: str
+    route: str
+    priority: Priority
+    payload: Json
+    attempt: int  # real attempts begun
+    max_attempts: int
+    timeout_ms: int
+    submitted_at_ms: int
+    enqueued_at_ms: int | None
+    claimed_at_ms: int | None  # of the latest attempt
+    finished_at_ms: int | None
+    due_at_ms: int | None  # when a scheduled job becomes ready
+    expires_at_ms: int | None  # when its ttl ends the wait
+    worker: WorkerId | None  # who holds it, or held it last
+    result: Json  # None unless succeeded
+    error: str | None  # of the latest failed attempt
+    reason: str | None  # why it was cancelled or handed back
+    progress: Json  # as the handler last reported; None: never
+    checkpoint: Json  # state saved by the handler; None: nothing
+    after: tuple[JobId, ...]  # its parents
+    idempotency_key: str | None
+    cancel_requested: bool
+    history: tuple[HistoryEntry, ...]

@@ -1,0 +1,87 @@
+"""Every key that a pool owns in Redis: name, type, lifetime, owner.
+
+All begin with `ap:{namespace/name}:`. The braces are a hash tag, so that a pool lives in one slot of a Cluster and
+pools spread over shards. Whatever a user supplies (job id, idempotency key, worker name) stands behind its own
+prefix, so it can never meet a key of ours. Scripts get `conf` as KEYS[1] and derive the rest, which are all in its
+slot; `scripts/lib/pool.lua` holds the same names, and a test compares the two.
+
+| key | type | lifetime | owner |
+|---|---|---|---|
+| conf | hash | the pool's | settings, written by the operator |
+| books | hash | the pool's | counters and stream cursors, written by scripts |
+| s:ROUTE:PRIORITY | stream | the pool's | jobs in order; one consumer group, `pool` |
+| job:ID | hash | until retention ends | one job |
+| kids:ID | set | until the parent ends | jobs that wait for the parent |
+| key:TEXT | string | as its job | idempotency key -> job id |
+| due | zset by ms | the pool's | scheduled jobs, retries included |
+| ttl | zset by ms | the pool's | waiting jobs that expire |
+| dead | zset by ms | the pool's, entries until retention ends | dead letters |
+| yield | zset by rank | the pool's | running jobs that may be asked to yield |
+| workers | zset by ms | the pool's | leases: worker -> expiry |
+| worker-info | hash | the pool's | worker -> slots, running, host |
+| ctl:WORKER | list | 1 h after the last push | cancel and yield orders |
+| bell | list | the pool's | at most one ring, for one idle worker |
+| inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
+| events | stream | the pool's, capped | what happened, in order |
+
+Beside them, one per Redis: `ap:pressure`, the pub/sub channel on which a submit that finds no free slot names its
+pool. Who takes over next: `agentpool.queue.scripts`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentpool.jobs import JobId, PoolRef, Priority, WorkerId
+
+GROUP = "pool"  # the one consumer group of each stream
+READY = "~ready"  # reserved consumer: came back, is ready again, keeps its place
+PARKED = "~parked"  # reserved consumer: waits for the backoff before its retry
+SWEEPER = "~sweeper"  # reserved consumer: reads tombstones away
+RESERVED = "~"  # a worker's name never begins with it
+PRESSURE_CHANNEL = "ap:pressure"
+
+
+class Keys:
+    """The names of one pool's keys."""
+
+    __slots__ = ("bell", "books", "conf", "dead", "due", "events", "prefix", "ttl", "worker_info", "workers", "yields")
+
+    def __init__(self, pool: PoolRef) -> None:
+        prefix = f"ap:{{{pool}}}:"
+        self.prefix = prefix
+        self.conf = f"{prefix}conf"
+        self.books = f"{prefix}books"
+        self.due = f"{prefix}due"
+        self.ttl = f"{prefix}ttl"
+        self.dead = f"{prefix}dead"
+        self.yields = f"{prefix}yield"
+        self.workers = f"{prefix}workers"
+        self.worker_info = f"{prefix}worker-info"
+        self.bell = f"{prefix}bell"
+        self.events = f"{prefix}events"
+
+    def stream(self, route: str, priority: Priority) -> str:
+        """The stream of a route's jobs of one priority."""
+        return f"{self.prefix}s:{route}:{priority.value}"
+
+    def job(self, job_id: JobId) -> str:
+        """The job's hash."""
+        return f"{self.prefix}job:{job_id}"
+
+    def kids(self, job_id: JobId) -> str:
+        """The set of jobs that wait for this one."""
+        return f"{self.prefix}kids:{job_id}"
+
+    def idempotency(self, key: str) -> str:
+        """The string that remembers which job an idempotency key made."""
+        return f"{self.prefix}key:{key}"
+
+    def control(self, worker: WorkerId) -> str:
+        """The list of orders to one worker."""
+        return f"{self.prefix}ctl:{worker}"
+
+    def inbox(self, client: str) -> str:
+        """The list in which a client finds the ends that it waits for."""
+        return f"{self.prefix}inbox:{client}"

@@ -1,0 +1,123 @@
+"""What goes in and comes out at the worker's side of the queue: completions, outcomes, orders.
+
+Plain values; the names that scripts return are the values of the enums here. Who takes over next:
+`agentpool.queue.consumer` turns them into script calls and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from agentpool.jobs import JobId, Json, LeaseToken
+
+
+class ReturnReason(StrEnum):
+    """Why a job is handed back unfinished; the attempt does not count."""
+
+    DRAIN = "drain"  # the worker is stopping
+    PREEMPTED = "preempted"  # it yielded to a critical job
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Succeeded:
+    """The attempt ended with a result."""
+
+    job_id: JobId
+    token: LeaseToken
+    result: Json = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """The attempt ended with an error."""
+
+    job_id: JobId
+    token: LeaseToken
+    error: str  # one line or a traceback; cut to `MAX_ERROR_CHARS`
+    retry: bool = True  # False: dead at once, whatever attempts are left
+    retry_after_ms: int | None = None  # None: the pool's backoff
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancelled:
+    """The attempt was stopped because the job was cancelled."""
+
+    job_id: JobId
+    token: LeaseToken
+    reason: str = "requested"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Returned:
+    """The job goes back to its place in the queue, unfinished."""
+
+    job_id: JobId
+    token: LeaseToken
+    reason: ReturnReason
+    checkpoint: Json = None  # state for the next attempt; None: keep what was saved before
+
+
+Completion: TypeAlias = Succeeded | Failed | Cancelled | Returned
+
+
+class SettleOutcome(StrEnum):
+    """What the queue made of a completion."""
+
+    APPLIED = "applied"  # succeeded: the result is kept
+    RETRYING = "retrying"  # failed: runs again after its backoff
+    DEAD = "dead"  # failed for good: a dead letter
+    RETURNED = "returned"  # back in its place
+    CANCELLED = "cancelled"  # ended as cancelled
+    STALE = "stale"  # refused: the lease has passed on; nothing was changed
+
+
+class CancelOutcome(StrEnum):
+    """What the queue made of a request to cancel."""
+
+    CANCELLED = "cancelled"  # it was waiting and has ended
+    REQUESTED = "requested"  # it is running: its worker was told
+    FINISHED = "finished"  # it had ended before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wake:
+    """There may be something to claim."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelJob:
+    """Stop this attempt and settle it as Cancelled."""
+
+    job_id: JobId
+    token: LeaseToken
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class YieldJob:
+    """Hand the job back at its next checkpoint: a critical job waits for the slot."""
+
+    job_id: JobId
+    token: LeaseToken
+
+
+Control: TypeAlias = Wake | CancelJob | YieldJob
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Renewal:
+    """The answer to a heartbeat."""
+
+    settings_revision: str  # differs from the worker's: read the settings again
+    still_registered: bool  # False: the lease had run out and the jobs were taken back; drop them and register
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Maintenance:
+    """What one round of upkeep did, and when the next is due."""
+
+    recovered: int  # jobs taken back from workers whose lease ran out
+    promoted: int  # scheduled jobs that became ready
+    expired: int  # jobs whose ttl ended their wait
+    next_due_ms: int | None  # until the next scheduled job is due; 0: more is due now; None: nothing is scheduled

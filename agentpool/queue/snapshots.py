@@ -1,0 +1,67 @@
+"""What a pool's queue looked like at one moment of the Redis clock.
+
+Plain values, read by one script so that the figures agree with each other. Who takes over next: the operator's
+scaling loop, the gateway and the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agentpool.jobs import Priority, WorkerId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteSnapshot:
+    """One route's share."""
+
+    name: str
+    limit: int | None  # jobs at once over all workers; None = no limit
+    queued: Mapping[Priority, int]  # ready jobs
+    running: int  # leased jobs
+
+    @property
+    def backlog(self) -> int:
+        """Ready jobs of all priorities."""
+        return sum(self.queued.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSnapshot:
+    """One registered worker, as it last reported."""
+
+    name: WorkerId
+    slots: int  # jobs that it runs at once
+    running: int  # jobs that it held at its last heartbeat
+    host: str
+    lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: it is lost, its jobs are about to be taken back
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueSnapshot:
+    """A pool's queue."""
+
+    taken_at_ms: int  # Redis clock
+    routes: tuple[RouteSnapshot, ...]
+    scheduled: int  # waiting for their time, retries included
+    blocked: int  # waiting for other jobs
+    dead: int  # dead letters
+    oldest_wait_ms: int | None  # age of the oldest ready job; None = none is ready
+    workers: tuple[WorkerSnapshot, ...]
+    submitted_total: int  # since the pool began; these four only grow
+    started_total: int  # attempts begun
+    finished_total: int  # jobs ended, in whatever way
+    run_ms_total: int  # time that ended attempts took
+    paused: bool
+    settings_revision: str
+
+    @property
+    def queued(self) -> int:
+        """Ready jobs over all routes."""
+        return sum(route.backlog for route in self.routes)
+
+    @property
+    def running(self) -> int:
+        """Leased jobs over all routes."""
+        return sum(route.running for route in self.routes)
