@@ -1,0 +1,163 @@
+"""A local copy of one collection, kept fresh by list and watch.
+
+It lists, then watches from there; a broken watch resumes where it was, an expired one lists again and reports
+the difference. Readers get the cached objects themselves and must not change them. Subscribers are called for
+every change, in order, on the event loop; what they do with it is the work queues' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentpool_devcluster.kube.errors import ExpiredError, KubeError
+from agentpool_devcluster.kube.objects import KubeObject, ObjectKey, key_of
+
+if TYPE_CHECKING:
+    from agentpool_devcluster.kube.client import KubeClient
+    from agentpool_devcluster.kube.resources import Resource
+
+_log = logging.getLogger(__name__)
+
+WATCH_SECONDS = 300  # each watch is asked to end after about this long, so that none grows stale unseen
+FIRST_RETRY_SECONDS = 0.05
+LONGEST_RETRY_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What happened to one object."""
+
+    old: KubeObject | None  # as it was; None when it is new
+    new: KubeObject | None  # as it is; None when it is gone
+
+    @property
+    def current(self) -> KubeObject:
+        """The newest form there is: the present one, or the last one before it went."""
+        form = self.new if self.new is not None else self.old
+        if form is None:
+            raise ValueError("a change of nothing into nothing")
+        return form
+
+
+Subscriber = Callable[[Change], None]
+
+
+class Informer:
+    """The cache of one collection. `run` keeps it fresh until cancelled."""
+
+    def __init__(
+        self,
+        client: KubeClient,
+        resource: Resource,
+        namespace: str | None = None,
+        *,
+        fields: str = "",
+        labels: str = "",
+    ) -> None:
+        self._client = client
+        self._resource = resource
+        self._namespace = namespace
+        self._fields = fields
+        self._labels = labels
+        self._objects: dict[ObjectKey, KubeObject] = {}
+        self._subscribers: list[Subscriber] = []
+        self._synced = asyncio.Event()
+        self._version = ""
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Call `subscriber` for every change from now on."""
+        self._subscribers.append(subscriber)
+
+    async def synced(self) -> None:
+        """Wait until the first list is in."""
+        await self._synced.wait()
+
+    def get(self, key: ObjectKey) -> KubeObject | None:
+        """The cached object; None where the collection has none of that name."""
+        return self._objects.get(key)
+
+    def all(self) -> Iterable[KubeObject]:
+        """Every cached object."""
+        return self._objects.values()
+
+    def in_namespace(self, namespace: str) -> list[KubeObject]:
+        """The cached objects of one namespace."""
+        return [obj for key, obj in self._objects.items() if key.namespace == namespace]
+
+    async def run(self) -> None:
+        """Keep the copy fresh, for ever."""
+        delay = FIRST_RETRY_SECONDS
+        while True:
+            try:
+                if not self._version:
+                    await self._list()
+                await self._watch()
+                delay = FIRST_RETRY_SECONDS
+            except ExpiredError:
+                self._version = ""
+            except KubeError as error:
+                _log.debug("watching %s: %s; again in %.2f s", self._resource.plural, error, delay)
+                await asyncio.sleep(delay * random.uniform(0.8, 1.2))  # noqa: S311 - spreads retries, guards nothing
+                delay = min(delay * 2, LONGEST_RETRY_SECONDS)
+
+    async def _list(self) -> None:
+        answer = await self._client.list(
+            self._resource, self._namespace, labels=self._labels, fields=self._fields
+        )
+        fresh = {key_of(obj): obj for obj in answer.get("items") or ()}
+        for key in [key for key in self._objects if key not in fresh]:
+            self._remove(key)
+        for obj in fresh.values():
+            self._store(obj)
+        self._version = str(answer["metadata"].get("resourceVersion") or "0")
+        self._synced.set()
+
+    async def _watch(self) -> None:
+        seconds = int(WATCH_SECONDS * random.uniform(1, 1.2))  # noqa: S311 - spreads load, guards nothing
+        events = self._client.watch(
+            self._resource,
+            self._namespace,
+            since=self._version,
+            timeout_seconds=seconds,
+            labels=self._labels,
+            fields=self._fields,
+        )
+        async for event in events:
+            obj = event["object"]
+            match event["type"]:
+                case "ADDED" | "MODIFIED":
+                    self._store(obj)
+                case "DELETED":
+                    self._remove(key_of(obj), obj)
+                case _:
+                    pass  # BOOKMARK: only the version matters
+            self._version = str(obj["metadata"]["resourceVersion"])
+
+    def _store(self, obj: KubeObject) -> None:
+        key = key_of(obj)
+        old = self._objects.get(key)
+        if old is not None and _version(old) == _version(obj):
+            return
+        self._objects[key] = obj
+        if old is not None and old["metadata"].get("uid") != obj["metadata"].get("uid"):
+            self._report(Change(old=old, new=None))  # a namesake took its place while nobody watched
+            old = None
+        self._report(Change(old=old, new=obj))
+
+    def _remove(self, key: ObjectKey, last: KubeObject | None = None) -> None:
+        old = self._objects.pop(key, None)
+        if old is not None:
+            self._report(Change(old=last or old, new=None))
+
+    def _report(self, change: Change) -> None:
+        for subscriber in self._subscribers:
+            subscriber(change)
+
+
+def _version(obj: KubeObject) -> str:
+    return str(obj["metadata"].get("resourceVersion") or "")

@@ -1,0 +1,150 @@
+"""The shape of a Kubernetes object: metadata, owners, conditions, times.
+
+Objects stay the JSON the server sent; these functions are the only places that know where in it a thing lies.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NewType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from agentpool_devcluster.kube.resources import Resource
+
+KubeObject = dict[str, Any]
+Uid = NewType("Uid", str)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ObjectKey:
+    """Which object, within one resource type."""
+
+    namespace: str  # empty for cluster-scoped objects
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}" if self.namespace else self.name
+
+
+def key_of(obj: Mapping[str, Any]) -> ObjectKey:
+    """The object's namespace and name."""
+    metadata = obj["metadata"]
+    return ObjectKey(metadata.get("namespace") or "", metadata["name"])
+
+
+def name_of(obj: Mapping[str, Any]) -> str:
+    """The object's name."""
+    return str(obj["metadata"]["name"])
+
+
+def namespace_of(obj: Mapping[str, Any]) -> str:
+    """The object's namespace; empty for cluster-scoped objects."""
+    return str(obj["metadata"].get("namespace") or "")
+
+
+def uid_of(obj: Mapping[str, Any]) -> Uid:
+    """The object's uid, which no other object ever has."""
+    return Uid(str(obj["metadata"].get("uid") or ""))
+
+
+def labels_of(obj: Mapping[str, Any]) -> dict[str, str]:
+    """The object's labels."""
+    return obj["metadata"].get("labels") or {}
+
+
+def annotations_of(obj: Mapping[str, Any]) -> dict[str, str]:
+    """The object's annotations."""
+    return obj["metadata"].get("annotations") or {}
+
+
+def is_terminating(obj: Mapping[str, Any]) -> bool:
+    """Whether somebody asked for the object's deletion."""
+    return bool(obj["metadata"].get("deletionTimestamp"))
+
+
+def controller_of(obj: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The owner reference of the controller that manages the object; None for an orphan."""
+    references: list[dict[str, Any]] = obj["metadata"].get("ownerReferences") or []
+    return next((reference for reference in references if reference.get("controller")), None)
+
+
+def is_controlled_by(obj: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
+    """Whether `owner` is the object's controller."""
+    reference = controller_of(obj)
+    return reference is not None and reference.get("uid") == uid_of(owner)
+
+
+def controller_reference(owner: Mapping[str, Any], resource: Resource) -> dict[str, Any]:
+    """The owner reference that makes `owner` the controller of another object."""
+    return {
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "name": name_of(owner),
+        "uid": uid_of(owner),
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def condition_of(obj: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
+    """The status condition of that type; None where it is not set."""
+    conditions: list[dict[str, Any]] = (obj.get("status") or {}).get("conditions") or []
+    return next((condition for condition in conditions if condition.get("type") == kind), None)
+
+
+def condition_holds(obj: Mapping[str, Any], kind: str) -> bool:
+    """Whether the status condition of that type is True."""
+    condition = condition_of(obj, kind)
+    return condition is not None and condition.get("status") == "True"
+
+
+def with_condition(
+    conditions: Iterable[Mapping[str, Any]], wanted: Mapping[str, Any], now: str
+) -> list[dict[str, Any]]:
+    """The conditions with `wanted` in place of the one of its type.
+
+    Its transition time moves only with its status.
+    """
+    kept: list[dict[str, Any]] = []
+    placed = False
+    for condition in conditions:
+        if condition.get("type") != wanted["type"]:
+            kept.append(dict(condition))
+            continue
+        placed = True
+        same = condition.get("status") == wanted["status"]
+        since = condition.get("lastTransitionTime") if same else None
+        kept.append({**condition, **wanted, "lastTransitionTime": since or now})
+    if not placed:
+        kept.append({**wanted, "lastTransitionTime": now})
+    return kept
+
+
+def now_text(now: datetime | None = None) -> str:
+    """A time as objects carry it, to the second; the present without an argument."""
+    return (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def now_micro_text() -> str:
+    """The present as leases carry it, to the microsecond."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def time_of(text: str | None) -> datetime | None:
+    """The time that an object carries as text; None where it carries none."""
+    return datetime.fromisoformat(text) if text else None
+
+
+def age_seconds(text: str | None, now: datetime) -> float:
+    """Seconds from a time in an object until `now`; 0 where the object carries none."""
+    since = time_of(text)
+    return (now - since).total_seconds() if since else 0.0
+
+
+def copy_of(obj: Mapping[str, Any]) -> KubeObject:
+    """A copy that may be changed: what informers hand out may not."""
+    return copy.deepcopy(dict(obj))

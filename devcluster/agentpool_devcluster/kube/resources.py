@@ -1,0 +1,44 @@
+"""The kinds of object the controllers and the node deal with, and where the API server keeps them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resource:
+    """One resource type of the API."""
+
+    group: str  # API group; empty for the core group
+    version: str  # version within the group
+    plural: str  # its name in paths
+    kind: str  # its name in objects
+    namespaced: bool = True  # whether its objects live in a namespace
+
+    @property
+    def api_version(self) -> str:
+        """What objects of this type carry as `apiVersion`."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(
+        self, namespace: str | None = None, name: str | None = None, subresource: str | None = None
+    ) -> str:
+        """The URL path of the collection, of one object, or of its subresource."""
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if namespace and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        parts += [part for part in (name, subresource) if part]
+        return "/" + "/".join(parts)
+
+
+PODS = Resource(group="", version="v1", plural="pods", kind="Pod")
+EVENTS = Resource(group="", version="v1", plural="events", kind="Event")
+SECRETS = Resource(group="", version="v1", plural="secrets", kind="Secret")
+CONFIG_MAPS = Resource(group="", version="v1", plural="configmaps", kind="ConfigMap")
+NAMESPACES = Resource(group="", version="v1", plural="namespaces", kind="Namespace", namespaced=False)
+NODES = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced=False)
+LEASES = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
+DEPLOYMENTS = Resource(group="apps", version="v1", plural="deployments", kind="Deployment")
+REPLICA_SETS = Resource(group="apps", version="v1", plural="replicasets", kind="ReplicaSet")
+STATEFUL_SETS = Resource(group="apps", version="v1", plural="statefulsets", kind="StatefulSet")
