@@ -86,9 +86,7 @@ class PoolSettings:
         mapping = {name: _encoded(value) for name, value in _plain(self).items()}
         mapping |= {f"route:{kind}": route.name for route in self.routes for kind in route.kinds}
         mapping |= {
-            f"limit:{route.name}": str(route.max_running)
-            for route in self.routes
-            if route.max_running is not None
+            f"limit:{route.name}": str(route.max_running) for route in self.routes if route.max_running is not None
         }
         mapping["revision"] = self.revision
         return mapping
@@ -106,9 +104,7 @@ class PoolSettings:
 def _plain(settings: PoolSettings) -> dict[str, object]:
     """The settings as JSON values, by field name."""
     plain: dict[str, object] = {s.name: getattr(settings, s.name) for s in fields(settings) if s.init}
-    plain["routes"] = [
-        {"name": r.name, "kinds": list(r.kinds), "max_running": r.max_running} for r in settings.routes
-    ]
+    plain["routes"] = [{"name": r.name, "kinds": list(r.kinds), "max_running": r.max_running} for r in settings.routes]
     return plain
 
 
@@ -125,8 +121,7 @@ def _encoded(value: object) -> str:
 def _decoded(name: str, kind: str, text: str) -> object:
     if name == "routes":
         return tuple(
-            Route(name=r["name"], kinds=tuple(r["kinds"]), max_running=r["max_running"])
-            for r in json.loads(text)
+            Route(name=r["name"], kinds=tuple(r["kinds"]), max_running=r["max_running"]) for r in json.loads(text)
         )
     if kind == "AdaptiveMode":
         return AdaptiveMode(text)

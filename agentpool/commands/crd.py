@@ -1,0 +1,13 @@
+"""`agentpool crd`: prints the CustomResourceDefinition, ready for `kubectl apply --server-side -f -`."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(epilog="Example: agentpool crd | kubectl apply --server-side -f -")
+def crd() -> None:
+    """Print the AgentPool CustomResourceDefinition as YAML."""
+    from agentpool.spec.crd import custom_resource_definition, to_yaml
+
+    click.echo(to_yaml(custom_resource_definition()), nl=False)

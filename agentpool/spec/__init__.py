@@ -1,0 +1,31 @@
+"""The AgentPool resource: its types, its CustomResourceDefinition and its resolved settings."""
+
+from agentpool.spec.pool import (
+    API_VERSION,
+    GROUP,
+    KIND,
+    PLURAL,
+    VERSION,
+    AgentPoolSpec,
+    DeletionPolicy,
+)
+from agentpool.spec.presets import Profile, Workload
+from agentpool.spec.resolve import concurrency_of, settings_of
+from agentpool.spec.status import AgentPoolStatus, Condition, ConditionType
+
+__all__ = [
+    "API_VERSION",
+    "GROUP",
+    "KIND",
+    "PLURAL",
+    "VERSION",
+    "AgentPoolSpec",
+    "AgentPoolStatus",
+    "Condition",
+    "ConditionType",
+    "DeletionPolicy",
+    "Profile",
+    "Workload",
+    "concurrency_of",
+    "settings_of",
+]

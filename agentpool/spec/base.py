@@ -1,0 +1,62 @@
+"""What every part of the AgentPool resource shares: camelCase names, no unknown fields, CEL rules.
+
+Each part of the spec is a `Part`; its `Rule`s become `x-kubernetes-validations` in the CRD, so that the API server
+refuses what cannot be served. Who takes over next: `crd.py` turns the parts into the CustomResourceDefinition.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic.alias_generators import to_camel
+
+MAX_INT32 = 2_147_483_647
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """One CEL rule: what must hold, what the user reads when it does not, and which field to look at.
+
+    `explain` is a CEL expression that puts the values found into the message; `message` stands in where the
+    server cannot evaluate it.
+    """
+
+    holds: str  # CEL over `self`, the object the rule sits on
+    message: str  # names the field and the remedy
+    explain: str | None = None  # CEL giving a string, with the values found
+    field: str | None = None  # JSON path below the object, such as `.minReplicas`
+
+    def to_schema(self) -> dict[str, str]:
+        """The rule as one entry of `x-kubernetes-validations`."""
+        schema = {"rule": self.holds, "message": self.message}
+        if self.explain:
+            schema["messageExpression"] = self.explain
+        if self.field:
+            schema["fieldPath"] = self.field
+        return schema
+
+
+class Part(BaseModel):
+    """A part of the resource, written in camelCase and strict about its fields."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_enum_values=False,
+        serialize_by_alias=True,
+    )
+
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Puts the part's rules into its JSON schema."""
+        super().__pydantic_init_subclass__(**kwargs)
+        if cls.rules:
+            validations: list[JsonValue] = [dict(rule.to_schema()) for rule in cls.rules]
+            cls.model_config["json_schema_extra"] = {"x-kubernetes-validations": validations}
+            cls.model_rebuild(force=True)

@@ -1,0 +1,31 @@
+"""How many jobs one worker runs at once, by workload and profile.
+
+The figures are the design's (section 1); `worker.concurrency` overrides them.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Workload(StrEnum):
+    """What the pool's jobs are like: a row of the presets."""
+
+    AGENT = "Agent"  # long, expensive, several steps
+    TASK = "Task"  # short and many
+    WORKFLOW = "Workflow"  # orchestrates other jobs, mostly waiting
+
+
+class Profile(StrEnum):
+    """How hard one worker is driven: a column of the presets."""
+
+    DEFAULT = "Default"  # the middle way
+    HIGH_THROUGHPUT = "HighThroughput"  # many slots, for jobs that mostly wait
+    LOW_RESOURCE = "LowResource"  # few slots, for small nodes
+
+
+CONCURRENCY: dict[Workload, dict[Profile, int]] = {
+    Workload.WORKFLOW: {Profile.DEFAULT: 10, Profile.HIGH_THROUGHPUT: 50, Profile.LOW_RESOURCE: 2},
+    Workload.TASK: {Profile.DEFAULT: 20, Profile.HIGH_THROUGHPUT: 100, Profile.LOW_RESOURCE: 5},
+    Workload.AGENT: {Profile.DEFAULT: 5, Profile.HIGH_THROUGHPUT: 20, Profile.LOW_RESOURCE: 2},
+}

@@ -1,0 +1,121 @@
+"""The workers of a pool: what runs a job, in how many slots, in which pod."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field, StringConstraints
+
+from agentpool.queue.settings import AdaptiveMode
+from agentpool.spec.base import Part, Rule
+
+MAX_CONCURRENCY = 10_000  # slots in one worker
+DAY_SECONDS = 86_400
+
+
+class PythonHandler(Part):
+    """Jobs are calls of Python functions that an `App` registers."""
+
+    app: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", max_length=253)] = Field(
+        description="Where the App is, as `module:attribute`, importable in the worker's image."
+    )
+
+
+class HttpHandler(Part):
+    """Jobs are POST requests to another container of the same pod."""
+
+    port: int = Field(ge=1, le=65535, description="Port on which the container listens.")
+    path: Annotated[str, StringConstraints(pattern=r"^/", max_length=1024)] = Field(
+        default="/", description="Path that takes the POST of a job."
+    )
+
+
+class CommandHandler(Part):
+    """Each job is one process: JSON on standard input, JSON on standard output."""
+
+    argv: list[Annotated[str, StringConstraints(max_length=4096)]] = Field(
+        min_length=1,
+        max_length=64,
+        description="The program and its arguments, one string each; no shell is involved.",
+    )
+
+
+class Handler(Part):
+    """What runs a job. Exactly one of `python`, `http` and `command`."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="[has(self.python), has(self.http), has(self.command)].filter(x, x).size() == 1",
+            message="handler must hold exactly one of python, http, command; remove the others or add one",
+        ),
+    )
+
+    python: PythonHandler | None = Field(default=None, description="Calls Python functions registered by an App.")
+    http: HttpHandler | None = Field(
+        default=None, description="Forwards each job over HTTP to a container in the same pod, in any language."
+    )
+    command: CommandHandler | None = Field(
+        default=None, description="Runs one process for each job: JSON on stdin, JSON on stdout."
+    )
+
+
+class Adaptive(Part):
+    """Whether a worker changes its number of slots while it runs."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="!has(self.max) || self.min <= self.max",
+            message="min must not exceed max; lower adaptive.min or raise adaptive.max",
+            explain=(
+                "'min (' + string(self.min) + ') must not exceed max (' + string(self.max) + "
+                "'); lower adaptive.min or raise adaptive.max'"
+            ),
+            field=".min",
+        ),
+    )
+
+    mode: AdaptiveMode = Field(
+        default=AdaptiveMode.OFF,
+        description=(
+            "Off keeps `concurrency`; GPU follows GPU utilisation and memory, and the handler's overload signals; "
+            "Overload follows the handler's overload signals only."
+        ),
+    )
+    min: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, description="Fewest slots a worker shrinks to.")
+    max: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_CONCURRENCY,
+        description="Most slots a worker grows to. Unset: the HighThroughput preset of the workload.",
+    )
+
+
+class Worker(Part):
+    """One worker: its slots, how it stops, and its pod."""
+
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_CONCURRENCY,
+        description="Jobs that one worker runs at once. Unset: the preset of `workload` and `profile`.",
+    )
+    adaptive: Adaptive = Field(
+        default_factory=Adaptive, description="Whether a worker changes its number of slots while it runs."
+    )
+    drain_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=DAY_SECONDS,
+        description=(
+            "How long a stopping worker lets its jobs finish before it hands them back, in seconds. "
+            "The pod's termination grace period is this plus 15 seconds."
+        ),
+    )
+    template: dict[str, Any] = Field(
+        default_factory=dict,
+        description=(
+            "A pod template (`metadata`, `spec`) that the worker's pod starts from: image and resources of the "
+            "container named `worker`, nodeSelector, tolerations, volumes, extra containers."
+        ),
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )
