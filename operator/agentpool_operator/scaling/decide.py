@@ -1,0 +1,233 @@
+"""The decision: how many workers a pool should have now. Pure.
+
+`decide` picks the mode (hold, manual, paused, automatic). The automatic size passes through, in this order:
+bounds, idle period, stabilisation, rate policies, capacity, and last the promise that no busy worker is
+taken away. Each step that changes the size names itself in `Decision.capped_by`. The scaling loop takes over
+next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from agentpool_operator.scaling import behavior, learning
+from agentpool_operator.scaling.decision import Cap, Decision, Mode
+from agentpool_operator.scaling.demand import Demand, demand
+from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remembered
+from agentpool_operator.scaling.words import counted, demand_words
+
+if TYPE_CHECKING:
+    from agentpool_operator.scaling.observation import Backlog, Observation
+    from agentpool_operator.scaling.policy import ScalingPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Step:
+    """A size on its way through the steps."""
+
+    replicas: int
+    cap: Cap
+    note: str = ""  # what the last step that changed the size has to say
+
+
+def decide(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> Decision:
+    """The size that the pool should have, and the memory for the next decision."""
+    memory = _begun(memory, observation, now)
+    if policy.manual_replicas is not None:
+        return _settled(
+            Mode.MANUAL,
+            observation,
+            memory,
+            now,
+            replicas=policy.manual_replicas,
+            reason="spec.replicas sets the size",
+        )
+    if observation.backlog is None:
+        return _settled(
+            Mode.HOLD,
+            observation,
+            memory,
+            now,
+            replicas=observation.replicas,
+            reason="the queue cannot be read, so the size is held",
+        )
+    memory = replace(memory, learned=learning.learned(memory.learned, observation, observation.backlog))
+    if policy.paused:
+        return _paused(observation, memory, now)
+    return _automatic(observation, observation.backlog, policy, memory, now)
+
+
+def wanted_workers(observation: Observation, policy: ScalingPolicy, memory: PoolMemory) -> int:
+    """Workers that the pool would take if capacity were no limit: its claim when capacity is shared."""
+    if policy.manual_replicas is not None:
+        return policy.manual_replicas
+    if observation.backlog is None or policy.paused:
+        return observation.replicas
+    need = demand(observation.backlog, policy, memory.learned.service_s)
+    return min(max(need.workers, policy.min_replicas), policy.max_replicas)
+
+
+def _begun(memory: PoolMemory, observation: Observation, now: float) -> PoolMemory:
+    """A memory that has a beginning: the size found then counts as recommended, and as busy."""
+    if memory.since is not None:
+        return memory
+    found = Recommendation(at=now, replicas=observation.replicas)
+    return replace(memory, since=now, last_busy_at=now, recommendations=(found,))
+
+
+def _automatic(
+    observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
+) -> Decision:
+    need = demand(backlog, policy, memory.learned.service_s)
+    if backlog.ready or backlog.running:
+        memory = replace(memory, last_busy_at=now)
+    step = _bounded(need, policy)
+    step = _kept_while_idle(step, observation, policy, memory, now)
+    memory = replace(
+        memory,
+        recommendations=remembered(
+            memory.recommendations,
+            Recommendation(at=now, replicas=step.replicas),
+            horizon_s=max(policy.behavior.up.stabilization_s, policy.behavior.down.stabilization_s),
+            exact=policy.behavior.up.stabilization_s > 0,
+        ),
+    )
+    step = _smoothed(step, observation, policy, memory, now)
+    step = _placed(step, observation)
+    step = _unharmed(step, observation)
+    reason = demand_words(need, policy.concurrency) + (f"; {step.note}" if step.note else "")
+    return _settled(
+        Mode.AUTOMATIC,
+        observation,
+        memory,
+        now,
+        replicas=step.replicas,
+        reason=reason,
+        wanted=need.workers,
+        cap=step.cap,
+    )
+
+
+def _bounded(need: Demand, policy: ScalingPolicy) -> _Step:
+    if need.workers > policy.max_replicas:
+        return _Step(
+            replicas=policy.max_replicas,
+            cap=Cap.MAX_REPLICAS,
+            note=f"maxReplicas allows {policy.max_replicas}",
+        )
+    if need.workers < policy.min_replicas:
+        return _Step(
+            replicas=policy.min_replicas,
+            cap=Cap.MIN_REPLICAS,
+            note=f"minReplicas keeps {policy.min_replicas}",
+        )
+    if need.held_back:
+        note = f"{counted(need.held_back, 'job')} {_agree(need.held_back)} for a place in a full route"
+        return _Step(replicas=need.workers, cap=Cap.ROUTE_LIMIT, note=note)
+    return _Step(replicas=need.workers, cap=Cap.NONE)
+
+
+def _agree(count: int) -> str:
+    return "waits" if count == 1 else "wait"
+
+
+def _kept_while_idle(
+    step: _Step, observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float
+) -> _Step:
+    """The last worker stays until the pool has been empty for `idle_s`."""
+    if step.replicas > 0 or observation.replicas == 0 or memory.last_busy_at is None:
+        return step
+    left_s = policy.idle_s - (now - memory.last_busy_at)
+    if left_s <= 0:
+        return step
+    return _Step(replicas=1, cap=Cap.IDLE_PERIOD, note=f"the last worker stays {policy.idle_s:g} s after the last job")
+
+
+def _smoothed(step: _Step, observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> _Step:
+    """Tolerance, stabilisation windows, a young memory's caution, rate policies; never beyond maxReplicas."""
+    current = observation.replicas
+    up, down = policy.behavior.up, policy.behavior.down
+    desired = step.replicas
+    if behavior.within_tolerance(current=current, desired=desired, up=up, down=down):
+        return replace(step, replicas=min(current, policy.max_replicas))
+    stable = behavior.stabilized(
+        now=now, current=current, desired=desired, recommendations=memory.recommendations, up=up, down=down
+    )
+    if stable != desired:
+        window = down.stabilization_s if stable > desired else up.stabilization_s
+        note = f"{counted(stable, 'worker')} kept: the last {window:g} s needed them"
+        step = _Step(replicas=stable, cap=Cap.STABILIZATION, note=note)
+    if step.replicas < current and not memory.covers(now, down.stabilization_s):
+        step = _Step(replicas=current, cap=Cap.YOUNG_MEMORY, note="too little is remembered yet to lower")
+    step = _rated(step, current, policy, memory, now)
+    return replace(step, replicas=min(step.replicas, max(policy.max_replicas, 0)))
+
+
+def _rated(step: _Step, current: int, policy: ScalingPolicy, memory: PoolMemory, now: float) -> _Step:
+    highest = behavior.ceiling(now=now, current=current, changes=memory.changes, rules=policy.behavior.up)
+    if step.replicas > highest:
+        note = f"behavior.scaleUp allows {int(highest)} now"
+        return _Step(replicas=int(highest), cap=Cap.SCALE_UP_POLICY, note=note)
+    lowest = behavior.floor(now=now, current=current, changes=memory.changes, rules=policy.behavior.down)
+    if step.replicas < min(lowest, current):
+        note = f"behavior.scaleDown allows {lowest} now"
+        return _Step(replicas=lowest, cap=Cap.SCALE_DOWN_POLICY, note=note)
+    return step
+
+
+def _placed(step: _Step, observation: Observation) -> _Step:
+    """No more than fit on nodes, plus those that may wait for new ones."""
+    if observation.placeable is None:
+        return step
+    most = observation.placeable + observation.max_pending
+    if step.replicas <= most:
+        return step
+    waiting = f" and {observation.max_pending} may wait" if observation.max_pending else ""
+    note = f"{counted(observation.placeable, 'worker')} fit on the nodes{waiting}"
+    return _Step(replicas=most, cap=Cap.GPU_CAPACITY, note=note)
+
+
+def _unharmed(step: _Step, observation: Observation) -> _Step:
+    """Never fewer than the busy pods, and nothing lower while a busy pod might be the one removed."""
+    busy = len(observation.busy_workers)
+    least = observation.replicas if observation.shaky_busy_pods else min(busy, observation.replicas)
+    if step.replicas >= least:
+        return step
+    note = f"{counted(busy, 'busy worker')} may finish first"
+    return _Step(replicas=least, cap=Cap.RUNNING_WORK, note=note)
+
+
+def _paused(observation: Observation, memory: PoolMemory, now: float) -> Decision:
+    """Only busy workers stay, and no worker is added."""
+    step = _unharmed(_Step(replicas=0, cap=Cap.NONE), observation)
+    reason = "spec.paused is set: no new claims" + (f", and {step.note}" if step.note else "")
+    return _settled(
+        Mode.PAUSED, observation, memory, now, replicas=step.replicas, reason=reason, wanted=0, cap=step.cap
+    )
+
+
+def _settled(
+    mode: Mode,
+    observation: Observation,
+    memory: PoolMemory,
+    now: float,
+    *,
+    replicas: int,
+    reason: str,
+    wanted: int | None = None,
+    cap: Cap = Cap.NONE,
+) -> Decision:
+    """The decision with its change written into the memory."""
+    longest_period_s = 3600.0  # the longest period that a policy may have is 1800 s
+    changes = tuple(change for change in memory.changes if change.at > now - longest_period_s)
+    if replicas != observation.replicas:
+        changes = (*changes, Change(at=now, delta=replicas - observation.replicas))
+    return Decision(
+        mode=mode,
+        replicas=replicas,
+        wanted=replicas if wanted is None else wanted,
+        capped_by=cap,
+        reason=reason,
+        memory=replace(memory, changes=changes, last_replicas=replicas),
+    )

@@ -1,0 +1,55 @@
+"""From a backlog to the slots and workers that it needs.
+
+In-flight work always counts in full. Waiting work counts a slot for each job while nothing is known of how
+long jobs run, and `backlog x service time / target wait` slots once it is: what it takes to start the last
+of them in time (Little's law). Either way a route never gets more than its limit, and never more slots than
+jobs. `decide` takes over next.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentpool_operator.scaling.observation import Backlog, RouteLoad
+    from agentpool_operator.scaling.policy import ScalingPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Demand:
+    """What the backlog asks for."""
+
+    running: int  # jobs in flight
+    ready: int  # jobs that wait
+    slots: int  # slots that running and waiting jobs should have together
+    workers: int  # workers that bring so many slots
+    held_back: int  # waiting jobs that no slot could take, because their route is at its limit
+
+
+def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> Demand:
+    """The demand of this moment; `service_s` is the mean seconds a job runs, None = not known."""
+    running = backlog.running
+    startable = sum(_startable(route) for route in backlog.routes)
+    slots = running + _slots_for_waiting(startable, policy.target_wait_s, service_s)
+    return Demand(
+        running=running,
+        ready=backlog.ready,
+        slots=slots,
+        workers=math.ceil(slots / max(1, policy.concurrency)),
+        held_back=backlog.ready - startable,
+    )
+
+
+def _startable(route: RouteLoad) -> int:
+    """Waiting jobs of a route that its limit would let run now."""
+    if route.limit is None:
+        return route.ready
+    return min(route.ready, max(0, route.limit - route.running))
+
+
+def _slots_for_waiting(jobs: int, target_wait_s: float, service_s: float | None) -> int:
+    if service_s is None or target_wait_s <= 0:
+        return jobs
+    return min(jobs, math.ceil(jobs * service_s / target_wait_s))

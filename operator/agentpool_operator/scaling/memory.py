@@ -1,0 +1,69 @@
+"""What is remembered of a pool between two decisions, and only that.
+
+A `PoolMemory` goes into every decision and a new one comes out; it starts empty with the operator, so it
+knows how far back it reaches (`since`): a young memory never scales down. `behavior` reads the history,
+`demand` the learned figures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentpool_operator.scaling.observation import Counters
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Recommendation:
+    """A size that a past decision would have chosen, before smoothing."""
+
+    at: float  # seconds
+    replicas: int  # workers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """A change of size that was made."""
+
+    at: float  # seconds
+    delta: int  # workers; negative when lowered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learned:
+    """Figures estimated from what the queue and the pods did."""
+
+    service_s: float | None = None  # mean seconds a job runs; None = no job has finished yet
+    startup_s: float | None = None  # seconds from a pod's creation to ready; None = none seen yet
+    counters: Counters | None = None  # the queue's counters at the last reading
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolMemory:
+    """One pool's history, oldest first."""
+
+    since: float | None = None  # seconds: when the memory begins; None = no decision yet
+    recommendations: tuple[Recommendation, ...] = ()
+    changes: tuple[Change, ...] = ()
+    last_busy_at: float | None = None  # seconds: when work was last seen; None = not since the memory began
+    last_replicas: int | None = None  # workers: what the last decision asked for
+    learned: Learned = Learned()
+
+    def covers(self, now: float, window_s: float) -> bool:
+        """Whether the memory reaches back over the whole window."""
+        return self.since is not None and now - self.since >= window_s
+
+
+def remembered(
+    recommendations: tuple[Recommendation, ...], new: Recommendation, *, horizon_s: float, exact: bool
+) -> tuple[Recommendation, ...]:
+    """The history with one more entry, pruned to the horizon.
+
+    Unless `exact`, entries that can never again be the window's maximum are dropped, so that the history of a
+    steady pool stays a handful of entries however long the window is.
+    """
+    kept = [past for past in recommendations if past.at > new.at - horizon_s]
+    while not exact and kept and kept[-1].replicas <= new.replicas:
+        kept.pop()
+    return (*kept, new)

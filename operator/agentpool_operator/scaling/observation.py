@@ -1,0 +1,94 @@
+"""What a decision may look at: one pool's queue, workers and pods at one moment.
+
+Built by the scaling loop (or a simulator), read by `demand` and `decide`. Times are seconds of one clock,
+which need not be the wall's; ages and durations are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteLoad:
+    """One route's share of the queue."""
+
+    name: str
+    limit: int | None = None  # jobs at once over all workers; None = no limit
+    ready: int = 0  # jobs that a free slot could claim now
+    running: int = 0  # jobs in flight
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerLoad:
+    """One live worker, as it reports to the queue."""
+
+    name: str  # its pod's name, or what a worker run by hand calls itself
+    slots: int  # jobs it takes at once
+    running: int  # jobs it holds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PodState:
+    """One of the pool's pods, terminating ones left out."""
+
+    name: str
+    ready: bool = False  # passes its readiness probe
+    age_s: float = 0.0  # seconds since it was created
+    failing: bool = False  # crashes or cannot start, so it is not on its way
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counters:
+    """What the queue has counted since it was made; only differences mean anything."""
+
+    submitted: int = 0  # jobs
+    started: int = 0  # attempts
+    finished: int = 0  # attempts
+    run_s: float = 0.0  # seconds that finished attempts ran, summed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backlog:
+    """A pool's queue at one moment."""
+
+    routes: tuple[RouteLoad, ...] = ()
+    workers: tuple[WorkerLoad, ...] = ()
+    oldest_wait_s: float | None = None  # the longest wait of a ready job; None = none waits
+    counters: Counters = Counters()
+
+    @property
+    def ready(self) -> int:
+        """Jobs that wait for a slot."""
+        return sum(route.ready for route in self.routes)
+
+    @property
+    def running(self) -> int:
+        """Jobs in flight: what the routes count or the workers report, whichever is more."""
+        return max(sum(r.running for r in self.routes), sum(w.running for w in self.workers))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Observation:
+    """Everything one decision sees."""
+
+    replicas: int  # the Deployment's current spec.replicas
+    backlog: Backlog | None  # None = the queue could not be read: unknown, never zero
+    pods: tuple[PodState, ...] | None = None  # None = not known: then every worker counts as a pod
+    placeable: int | None = None  # workers that fit the cluster now, own ones included; None = no limit
+    max_pending: int = 0  # pods that may wait for new nodes beyond `placeable`
+    startup_samples_s: tuple[float, ...] = ()  # seconds from creation to ready, of pods that became ready since
+
+    @property
+    def busy_workers(self) -> tuple[WorkerLoad, ...]:
+        """Live workers of this pool's pods that hold jobs."""
+        if self.backlog is None:
+            return ()
+        names = None if self.pods is None else {pod.name for pod in self.pods}
+        return tuple(w for w in self.backlog.workers if w.running > 0 and (names is None or w.name in names))
+
+    @property
+    def shaky_busy_pods(self) -> int:
+        """Busy pods that are not ready: a ReplicaSet would remove them before idle ready ones."""
+        unready = {pod.name for pod in self.pods or () if not pod.ready}
+        return sum(1 for worker in self.busy_workers if worker.name in unready)

@@ -1,0 +1,52 @@
+"""What the user asked of a pool's size, resolved to plain figures.
+
+`agentpool_operator.resolve` builds it from the AgentPool's spec; `decide` obeys it. The behaviour types
+carry the names and meanings of the HorizontalPodAutoscaler, version 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agentpool.spec.scaling import PolicyType, SelectPolicy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RatePolicy:
+    """A bound on how much may change within a period."""
+
+    kind: PolicyType
+    value: int  # pods, or per cent
+    period_s: float  # seconds
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScalingRules:
+    """One direction's rules; without policies a direction is unbounded."""
+
+    stabilization_s: float = 0.0  # seconds over which the most cautious recommendation wins
+    select: SelectPolicy = SelectPolicy.MAX
+    policies: tuple[RatePolicy, ...] = ()
+    tolerance: float = 0.0  # relative difference from the current size that is left alone, 0.1 = 10 %
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Behavior:
+    """Both directions."""
+
+    up: ScalingRules = ScalingRules()
+    down: ScalingRules = ScalingRules(stabilization_s=120.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScalingPolicy:
+    """The bounds and aims of one pool."""
+
+    concurrency: int  # slots a worker
+    min_replicas: int = 0  # workers
+    max_replicas: int = 20  # workers
+    manual_replicas: int | None = None  # exactly this many, chosen by the user; None = automatic
+    paused: bool = False  # no new claims; workers drain
+    target_wait_s: float = 5.0  # seconds that a job should wait at most
+    idle_s: float = 60.0  # seconds of emptiness before the last worker goes
+    behavior: Behavior = Behavior()

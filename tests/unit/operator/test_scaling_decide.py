@@ -1,0 +1,146 @@
+"""The decision: bounds, running work, idleness, modes, words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agentpool_operator.scaling.decide import decide
+from agentpool_operator.scaling.decision import Cap, Decision, Mode
+from agentpool_operator.scaling.memory import PoolMemory
+from agentpool_operator.scaling.observation import (
+    Backlog,
+    Counters,
+    Observation,
+    PodState,
+    RouteLoad,
+    WorkerLoad,
+)
+from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
+
+AT_ONCE = Behavior(down=ScalingRules(stabilization_s=0))
+POLICY = ScalingPolicy(concurrency=5, max_replicas=20, idle_s=10, behavior=AT_ONCE)
+SETTLED = PoolMemory(since=-3600.0, last_busy_at=-3600.0)  # the operator has been up for an hour
+
+
+def backlog(ready=0, running=0, *, limit=None, workers=()):
+    route = RouteLoad(name="default", limit=limit, ready=ready, running=running)
+    return Backlog(routes=(route,), workers=tuple(workers))
+
+
+def decided(
+    ready=0, running=0, *, replicas=0, policy=POLICY, memory=SETTLED, now=0.0, limit=None, workers=(), **seen
+) -> Decision:
+    observation = Observation(replicas=replicas, backlog=backlog(ready, running, limit=limit, workers=workers), **seen)
+    return decide(observation, policy, memory, now)
+
+
+def test_the_first_job_of_an_empty_pool_asks_for_one_worker_at_once():
+    """The first job of an empty pool asks for one worker at once, also when the operator has just started."""
+    assert decided(ready=1, memory=PoolMemory()).replicas == 1
+
+
+@pytest.mark.parametrize(("ready", "running", "workers"), [(5, 0, 1), (6, 0, 2), (7, 4, 3), (0, 5, 1), (0, 6, 2)])
+def test_a_slot_for_each_job_while_the_service_time_is_unknown(ready, running, workers):
+    """Every running and waiting job counts a slot while nothing is known of the service time."""
+    assert decided(ready, running).replicas == workers
+
+
+def test_a_known_service_time_asks_for_what_drains_the_backlog_in_time():
+    """A hundred jobs of half a second need ten slots to start within five seconds."""
+    counters = Counters(finished=100, run_s=50.0)
+    seen = Observation(replicas=0, backlog=replace(backlog(ready=100), counters=counters))
+    assert decide(seen, POLICY, SETTLED, 0.0).replicas == 2
+
+
+def test_a_full_route_asks_for_no_more_workers():
+    """Jobs that their route's limit holds back ask for no worker, and the decision says so."""
+    outcome = decided(ready=50, running=2, limit=5)
+    assert (outcome.replicas, outcome.capped_by) == (1, Cap.ROUTE_LIMIT)
+    assert "full route" in outcome.reason
+
+
+def test_a_lowered_limit_never_takes_running_jobs_away():
+    """Work in flight beyond a lowered limit still counts in full."""
+    assert decided(ready=50, running=12, limit=5).replicas == 3
+
+
+def test_the_uncapped_want_is_told_beside_the_cap():
+    """Beyond maxReplicas the size is capped and the want is told."""
+    outcome = decided(ready=1000)
+    assert (outcome.replicas, outcome.wanted, outcome.capped_by) == (20, 200, Cap.MAX_REPLICAS)
+
+
+def test_min_replicas_hold_an_empty_pool():
+    """An empty pool keeps minReplicas."""
+    outcome = decided(replicas=2, policy=replace(POLICY, min_replicas=2))
+    assert (outcome.replicas, outcome.capped_by) == (2, Cap.MIN_REPLICAS)
+
+
+def test_the_last_worker_stays_through_the_idle_period_and_then_goes():
+    """The last worker stays idleSeconds after the last job."""
+    memory = replace(SETTLED, last_busy_at=0.0)
+    first = decided(replicas=3, memory=memory, now=5.0)
+    assert (first.replicas, first.capped_by) == (1, Cap.IDLE_PERIOD)
+    assert decided(replicas=1, memory=first.memory, now=10.0).replicas == 0
+
+
+def test_a_fresh_memory_never_lowers_before_it_covers_the_window():
+    """After a restart nothing is lowered until the memory covers the stabilisation window."""
+    policy = replace(POLICY, idle_s=0, behavior=Behavior(down=ScalingRules(stabilization_s=60)))
+    first = decided(replicas=7, policy=policy, memory=PoolMemory(), now=100.0)
+    assert first.replicas == 7
+    later = decided(replicas=7, policy=policy, memory=first.memory, now=159.0)
+    assert later.replicas == 7
+    assert decided(replicas=7, policy=policy, memory=later.memory, now=160.0).replicas == 0
+
+
+def test_an_unreadable_queue_holds_the_size():
+    """Unknown is never zero: the size is held."""
+    outcome = decide(Observation(replicas=4, backlog=None), POLICY, SETTLED, 0.0)
+    assert (outcome.mode, outcome.replicas) == (Mode.HOLD, 4)
+
+
+def test_manual_replicas_are_exact_even_when_the_queue_is_unreadable():
+    """spec.replicas is obeyed to the letter, whatever the queue says."""
+    policy = replace(POLICY, manual_replicas=3)
+    assert decide(Observation(replicas=9, backlog=None), policy, SETTLED, 0.0).replicas == 3
+    assert decided(ready=500, policy=policy).replicas == 3
+
+
+def test_a_paused_pool_lets_running_work_finish_and_then_goes_to_zero():
+    """A paused pool keeps its busy workers only."""
+    policy = replace(POLICY, paused=True)
+    busy = WorkerLoad(name="a", slots=5, running=2)
+    idle = WorkerLoad(name="b", slots=5, running=0)
+    assert decided(90, 2, replicas=2, policy=policy, workers=(busy, idle)).replicas == 1
+    assert decided(90, 0, replicas=1, policy=policy, workers=(idle,)).replicas == 0
+
+
+def test_only_idle_workers_are_given_up():
+    """Three busy workers of one job each stay, though one worker could hold their jobs."""
+    workers = [WorkerLoad(name=name, slots=5, running=1) for name in "abc"]
+    workers.append(WorkerLoad(name="d", slots=5, running=0))
+    outcome = decided(0, 3, replicas=4, workers=workers)
+    assert (outcome.replicas, outcome.capped_by) == (3, Cap.RUNNING_WORK)
+
+
+def test_nothing_is_lowered_while_a_busy_pod_is_not_ready():
+    """A ReplicaSet removes unready pods first, so an unready busy pod forbids lowering."""
+    workers = [WorkerLoad(name="a", slots=5, running=1), WorkerLoad(name="b", slots=5, running=0)]
+    pods = (PodState(name="a", ready=False), PodState(name="b", ready=True))
+    assert decided(0, 1, replicas=2, workers=workers, pods=pods).replicas == 2
+
+
+def test_capacity_caps_the_size_and_lets_some_pods_wait_under_provision():
+    """Existing caps at what fits; Provision adds the pods that may wait."""
+    capped = decided(ready=50, placeable=3)
+    assert (capped.replicas, capped.capped_by) == (3, Cap.GPU_CAPACITY)
+    assert decided(ready=50, placeable=3, max_pending=2).replicas == 5
+
+
+def test_the_reason_is_one_sentence_that_names_jobs_and_workers():
+    """The reason tells what waits, what runs, and what that takes."""
+    assert decided(7, 1).reason == "7 jobs wait and 1 job runs, which takes 2 workers of 5 slots"
+    assert decided(0, 0).reason == "no job waits or runs"
