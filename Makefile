@@ -1,0 +1,54 @@
+# The one runner. `make help` lists what it does; every target sets up what it needs first.
+
+PYTHON ?= python3
+# The default interpreter gets .venv; another one (make test PYTHON=python3.13) a virtual environment of its own.
+VENV ?= .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+TESTS ?= tests
+DEMO_ARGS ?=
+BENCH_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint types generate verify bench clean
+
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make the virtual environment and install everything into it
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "AgentPool needs Python 3.11 or later; say which: make setup PYTHON=python3.13" >&2; exit 1; }
+	@echo "setting up $(VENV) (about a minute)"
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(STAMP)
+
+demo: setup ## Run the main job: real agents on this checkout, workers rising and falling
+	@$(BIN)/agentpool demo $(DEMO_ARGS)
+
+test: setup ## Run all tests (TESTS=tests/unit for some)
+	$(BIN)/python -m pytest -n auto $(TESTS)
+
+lint: setup ## Check style, and that imports go one way only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: setup ## Check types
+	$(BIN)/mypy
+
+generate: setup ## Write what is generated: the CRD, the field reference
+	$(BIN)/python tools/generate.py
+
+verify: setup ## Fail if what is generated is out of date
+	$(BIN)/python tools/generate.py --check
+
+bench: setup ## Run all benchmarks (BENCH_ARGS="queue --json out.json" for one)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m bench $(BENCH_ARGS)
+
+clean: ## Remove the virtual environment and all caches
+	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

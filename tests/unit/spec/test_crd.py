@@ -1,0 +1,120 @@
+"""The generated CustomResourceDefinition keeps the rules of Kubernetes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cel
+import pytest
+import yaml
+
+from agentpool.spec.crd import custom_resource_definition, to_yaml
+
+VERSION = custom_resource_definition()["spec"]["versions"][0]
+ROOT_SCHEMA = VERSION["schema"]["openAPIV3Schema"]
+
+
+def nodes(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every node of a structural schema, with its path."""
+    yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from nodes(f"{path}.{name}", child)
+    if "items" in schema:
+        yield from nodes(f"{path}[]", schema["items"])
+
+
+ALL = list(nodes("", ROOT_SCHEMA))
+
+
+def test_the_file_is_what_the_types_give():
+    """The file `crds/agentpools.yaml` holds the generated definition."""
+    text = (Path(__file__).parents[3] / "crds/agentpools.yaml").read_text()
+    assert yaml.safe_load(text) == yaml.safe_load(to_yaml(custom_resource_definition()))
+
+
+def test_the_schema_is_structural():
+    """Every node has a type and none has what Kubernetes forbids in structural schemas."""
+    forbidden = {"$ref", "anyOf", "oneOf", "allOf", "not", "title", "const", "additionalProperties", "definitions"}
+    for path, schema in ALL:
+        assert "type" in schema, path
+        assert not forbidden & set(schema), path
+
+
+def test_every_field_is_described():
+    """`kubectl explain` has a sentence for each field, ending with its default where it has one."""
+    for path, schema in ALL:
+        if path.startswith((".spec", ".status")) and not path.endswith("[]"):
+            assert schema.get("description", "").endswith("."), path
+        if schema.get("default") not in (None, {}):
+            assert " Default: " in schema["description"], path
+
+
+def test_durations_say_their_unit():
+    """A field that counts seconds says so."""
+    for path, schema in ALL:
+        if path.endswith("Seconds"):
+            assert "second" in schema["description"], path
+
+
+def test_only_the_handler_is_required():
+    """A three-line spec works: everything but the handler has a default or may be unset."""
+    assert ROOT_SCHEMA["properties"]["spec"]["required"] == ["handler"]
+
+
+def test_status_has_no_defaults():
+    """A status says only what was observed."""
+    assert not [path for path, schema in nodes("", ROOT_SCHEMA["properties"]["status"]) if "default" in schema]
+
+
+def test_scale_and_status_are_subresources():
+    """`kubectl scale` and an HPA find replicas and selector."""
+    assert VERSION["subresources"] == {
+        "status": {},
+        "scale": {
+            "specReplicasPath": ".spec.replicas",
+            "statusReplicasPath": ".status.replicas",
+            "labelSelectorPath": ".status.selector",
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("path", "bad", "good"),
+    [
+        (".spec.handler", {}, {"python": {"app": "a:b"}}),
+        (".spec.handler", {"http": {"port": 80}, "command": {"argv": ["x"]}}, {"command": {"argv": ["x"]}}),
+        (".spec.worker.adaptive", {"min": 3, "max": 2}, {"min": 2, "max": 2}),
+        (".spec.scaling", {"minReplicas": 3, "maxReplicas": 2}, {"minReplicas": 0, "maxReplicas": 2}),
+        (".spec.queue.retry", {"initialSeconds": 9, "maxSeconds": 1}, {"initialSeconds": 1, "maxSeconds": 1}),
+        (".spec.queue.redis", {}, {"url": "redis://redis:6379"}),
+        (".spec.queue.redis", {"url": "redis://:secret@redis:6379"}, {"urlFrom": {"secretKeyRef": {"name": "r"}}}),
+        (".spec.gpu", {"policy": "Existing", "maxPending": 2}, {"policy": "Provision", "maxPending": 2}),
+        (
+            ".spec",
+            {"routes": [{"name": "a", "kinds": ["x"]}, {"name": "b", "kinds": ["x"]}]},
+            {"routes": [{"name": "a", "kinds": ["x"]}, {"name": "b"}]},
+        ),
+        ("", {"metadata": {"name": "a" * 64}}, {"metadata": {"name": "a" * 63}}),
+    ],
+)
+def test_the_rules_refuse_and_admit(path: str, bad: dict[str, Any], good: dict[str, Any]):
+    """Each CEL rule refuses what cannot be served, with a message that names the remedy, and admits the rest."""
+    rules = dict(ALL)[path]["x-kubernetes-validations"]
+    assert all(cel.evaluate(rule["rule"], {"self": good}) for rule in rules)
+    broken = [rule for rule in rules if not cel.evaluate(rule["rule"], {"self": bad})]
+    assert broken
+    assert all(";" in rule["message"] for rule in broken)
+    for rule in broken:
+        if "messageExpression" in rule:
+            assert ";" in cel.evaluate(rule["messageExpression"], {"self": bad})
+
+
+@pytest.mark.parametrize(
+    ("path", "schema"), [(p, s) for p, s in ALL if s.get("default") == {}], ids=lambda v: str(v)[:40]
+)
+def test_an_empty_default_passes_its_own_rules(path: str, schema: dict[str, Any]):
+    """The API server checks `default: {}` as it stands, before the defaults below it apply."""
+    for rule in schema.get("x-kubernetes-validations", []):
+        assert cel.evaluate(rule["rule"], {"self": {}}), path

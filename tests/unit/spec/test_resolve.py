@@ -1,0 +1,86 @@
+"""From a spec to the queue's settings."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from agentpool.queue.settings import AdaptiveMode, PoolSettings, Route
+from agentpool.spec import AgentPoolSpec, settings_of
+
+HANDLER = {"handler": {"python": {"app": "analyst:app"}}}
+
+
+def spec(**fields: object) -> AgentPoolSpec:
+    """A spec as a user writes it."""
+    return AgentPoolSpec.model_validate(HANDLER | fields)
+
+
+@pytest.mark.parametrize(
+    ("workload", "profile", "slots"),
+    [
+        ("Workflow", "Default", 10),
+        ("Workflow", "HighThroughput", 50),
+        ("Workflow", "LowResource", 2),
+        ("Task", "Default", 20),
+        ("Task", "HighThroughput", 100),
+        ("Task", "LowResource", 5),
+        ("Agent", "Default", 5),
+        ("Agent", "HighThroughput", 20),
+        ("Agent", "LowResource", 2),
+    ],
+)
+def test_presets_are_the_designs(workload: str, profile: str, slots: int):
+    """Workload and profile pick the slots of a worker."""
+    assert settings_of(spec(workload=workload, profile=profile)).concurrency == slots
+
+
+def test_an_explicit_concurrency_wins():
+    """The preset gives way to what the user says."""
+    assert settings_of(spec(workload="Task", worker={"concurrency": 7})).concurrency == 7
+
+
+def test_a_spec_of_one_handler_has_every_setting():
+    """Everything but the handler has a default, and seconds become milliseconds."""
+    settings = settings_of(spec())
+    assert settings.lease_ms == 10_000
+    assert settings.ttl_info_ms == 3_600_000
+    assert settings.ttl_task_ms is None
+    assert settings.routes == (Route(name="default"),)
+
+
+def test_an_unset_adaptive_ceiling_is_the_high_throughput_preset():
+    """Growing stops at the workload's own HighThroughput figure, unless the user says otherwise."""
+    assert settings_of(spec(worker={"adaptive": {"mode": "GPU"}})).adaptive_max == 20
+    assert settings_of(spec(worker={"adaptive": {"mode": "GPU", "max": 9}})).adaptive_max == 9
+
+
+def test_settings_survive_redis():
+    """What the operator publishes is what a worker reads."""
+    settings = settings_of(
+        spec(
+            routes=[{"name": "code", "kinds": ["write", "fix"], "maxRunning": 2}, {"name": "text"}],
+            worker={"adaptive": {"mode": "Overload", "min": 2}},
+            paused=True,
+            deletionPolicy="Delete",
+        )
+    )
+    mapping = settings.to_mapping()
+    assert PoolSettings.from_mapping(mapping) == settings
+    assert mapping["route:fix"] == "code"
+    assert mapping["limit:code"] == "2"
+    assert settings.adaptive_mode is AdaptiveMode.OVERLOAD
+    assert settings.route_of("fix") == "code"
+    assert settings.route_of("unheard-of") == "default"
+
+
+def test_the_revision_follows_the_settings():
+    """Two pools have the same revision exactly when their settings are the same."""
+    assert settings_of(spec()).revision == settings_of(spec()).revision
+    assert settings_of(spec()).revision != settings_of(spec(paused=True)).revision
+
+
+def test_an_unknown_field_is_refused_by_name():
+    """A typo does not pass silently, also where no API server prunes it."""
+    with pytest.raises(ValidationError, match="minReplica"):
+        spec(scaling={"minReplica": 1})

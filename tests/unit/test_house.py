@@ -1,0 +1,105 @@
+"""The rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import subprocess
+from pathlib import Path
+
+import click
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = (
+    "agentpool",
+    "operator/agentpool_operator",
+    "worker/agentpool_worker",
+    "devcluster/agentpool_devcluster",
+    "local/agentpool_local",
+)
+MAX_MODULE_LINES = 400
+
+
+def modules() -> list[Path]:
+    """Every module of every room."""
+    return sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def suite() -> list[Path]:
+    """Every test file."""
+    return sorted((ROOT / "tests").rglob("test_*.py"))
+
+
+def test_the_operator_folder_does_not_shadow_the_standard_library():
+    """`import operator` must find Python's module, so our folder of that name is no package."""
+    assert not (ROOT / "operator/__init__.py").exists()
+    assert not hasattr(importlib.import_module("operator"), "__path__")
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_module_says_what_it_is_and_stays_small(path: Path):
+    """Each module opens with a docstring and has at most 400 lines."""
+    source = path.read_text()
+    assert ast.get_docstring(ast.parse(source)), f"{path} has no docstring"
+    assert len(source.splitlines()) <= MAX_MODULE_LINES, f"{path} has two reasons to change: split it"
+
+
+@pytest.mark.parametrize("path", suite(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_test_says_what_holds(path: Path):
+    """Each test function's docstring is a sentence."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            docstring = ast.get_docstring(node) or ""
+            assert re.match(r"[^a-z\s].*[.?!:]$", docstring, re.DOTALL), f"{path.name}:{node.lineno} {node.name}"
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_is_typed(room: str):
+    """Each package ships py.typed, so that users' type checkers read it."""
+    assert (ROOT / room / "py.typed").exists()
+
+
+def test_every_command_loads_and_explains_itself():
+    """Each entry point of `agentpool` is a click command with a help text."""
+    from importlib.metadata import entry_points  # noqa: PLC0415
+
+    commands = entry_points(group="agentpool.commands")
+    assert {"crd", "demo", "dev", "devcluster", "operator", "worker"} <= {entry.name for entry in commands}
+    for entry in commands:
+        command = entry.load()
+        assert isinstance(command, click.Command), entry.name
+        assert command.help, entry.name
+
+
+def test_no_file_names_a_package_host():
+    """Constraints and scripts must work behind any mirror, so they name no package host."""
+    hosts = "|".join(("py" + r"pi\.org", "python" + r"hosted\.", "registry." + "npm" + "js", "deb." + r"debian\.org"))
+    found = subprocess.run(
+        ["git", "grep", "-nIE", hosts, "--", "."], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert found.stdout == ""
+
+
+def test_what_the_documents_name_exists():
+    """Each repository path that a document puts between backticks or links to is there."""
+    paths = re.compile(
+        r"`((?:agentpool|operator|worker|devcluster|local|docs|tests|bench|examples|crds|charts)/[\w./-]*)`"
+    )
+    links = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)[^)]*\)")
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    for document in documents:
+        text = document.read_text()
+        missing = [name for name in paths.findall(text) if not (ROOT / name).exists()]
+        missing += [name for name in links.findall(text) if not (document.parent / name).exists()]
+        assert not missing, f"{document.relative_to(ROOT)} names {missing}"
+
+
+def test_every_make_target_that_the_documents_name_exists():
+    """A document that says `make X` says so truly."""
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        code = re.findall(r"`make ([a-z ]+)[`A-Z]|^\$ make ([a-z]+)", document.read_text(), re.MULTILINE)
+        named = {word for pair in code for words in pair for word in words.split()}
+        assert named <= targets, f"{document.relative_to(ROOT)} names {named - targets}"
