@@ -16,6 +16,7 @@ ROOMS = (
     "agentpool",
     "operator/agentpool_operator",
     "worker/agentpool_worker",
+    "gateway/agentpool_gateway",
     "devcluster/agentpool_devcluster",
     "local/agentpool_local",
 )
@@ -85,7 +86,7 @@ def test_no_file_names_a_package_host():
 def test_what_the_documents_name_exists():
     """Each repository path that a document puts between backticks or links to is there."""
     paths = re.compile(
-        r"`((?:agentpool|operator|worker|devcluster|local|docs|tests|bench|examples|crds|charts)/[\w./-]*)`"
+        r"`((?:agentpool|operator|worker|gateway|devcluster|local|docs|tests|bench|examples|crds|charts)/[\w./-]*)`"
     )
     links = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)[^)]*\)")
     documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
