@@ -38,9 +38,7 @@ class UnreachableError(KubeError):
 
     def __init__(self, server: str, cause: BaseException) -> None:
         self.server = server
-        super().__init__(
-            f"the Kubernetes API at {server} did not answer: {str(cause) or type(cause).__name__}"
-        )
+        super().__init__(f"the Kubernetes API at {server} did not answer: {str(cause) or type(cause).__name__}")
 
 
 class ApiError(KubeError):

@@ -67,9 +67,7 @@ class EventRecorder:
         self._backlog: asyncio.Queue[_Record] = asyncio.Queue(LARGEST_BACKLOG)
         self._seen: OrderedDict[tuple[object, ...], tuple[str, int]] = OrderedDict()
 
-    def normal(
-        self, resource: Resource, obj: Mapping[str, Any], reason: str, message: str, *, field: str = ""
-    ) -> None:
+    def normal(self, resource: Resource, obj: Mapping[str, Any], reason: str, message: str, *, field: str = "") -> None:
         """Something happened as it should; `field` is the part of the object it happened to."""
         self._record("Normal", _about(resource, obj, field), reason, message)
 
@@ -110,9 +108,7 @@ class EventRecorder:
         if seen is not None:
             name, count = seen
             try:
-                await self._client.patch(
-                    EVENTS, namespace, name, {"count": count + 1, "lastTimestamp": record.at}
-                )
+                await self._client.patch(EVENTS, namespace, name, {"count": count + 1, "lastTimestamp": record.at})
             except NotFoundError:
                 pass  # it has expired: begin a new one below
             else:

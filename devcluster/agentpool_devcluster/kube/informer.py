@@ -106,9 +106,7 @@ class Informer:
                 delay = min(delay * 2, LONGEST_RETRY_SECONDS)
 
     async def _list(self) -> None:
-        answer = await self._client.list(
-            self._resource, self._namespace, labels=self._labels, fields=self._fields
-        )
+        answer = await self._client.list(self._resource, self._namespace, labels=self._labels, fields=self._fields)
         fresh = {key_of(obj): obj for obj in answer.get("items") or ()}
         for key in [key for key in self._objects if key not in fresh]:
             self._remove(key)

@@ -60,9 +60,7 @@ def read_kubeconfig(path: Path) -> Access:
     return Access(server=server, headers=headers, tls=tls, tls_server_name=cluster.get("tls-server-name"))
 
 
-def _entry(
-    path: Path, config: Mapping[str, Any], section: str, name: object, field: str
-) -> Mapping[str, Any]:
+def _entry(path: Path, config: Mapping[str, Any], section: str, name: object, field: str) -> Mapping[str, Any]:
     entries: Sequence[Mapping[str, Any]] = config.get(section) or ()
     for entry in entries:
         if entry.get("name") == name:

@@ -46,9 +46,7 @@ def _number(digits: str, written: str) -> Decimal:
     except InvalidOperation:
         value = Decimal("NaN")
     if not value.is_finite():
-        raise ValueError(
-            f"{written!r} is not a quantity; write a number, with a suffix such as m, k, Mi or Gi"
-        )
+        raise ValueError(f"{written!r} is not a quantity; write a number, with a suffix such as m, k, Mi or Gi")
     return value
 
 

@@ -18,9 +18,7 @@ def label_selector_matches(selector: Mapping[str, Any] | None, labels: Mapping[s
     wanted: Mapping[str, str] = selector.get("matchLabels") or {}
     if any(labels.get(key) != value for key, value in wanted.items()):
         return False
-    return all(
-        _expression_matches(expression, labels) for expression in selector.get("matchExpressions") or ()
-    )
+    return all(_expression_matches(expression, labels) for expression in selector.get("matchExpressions") or ())
 
 
 def is_empty(selector: Mapping[str, Any] | None) -> bool:

@@ -1,0 +1,147 @@
+"""How many replicas each revision of a Deployment should have next. Pure.
+
+One step at a time, from what is: `plan` is called again whenever something changed, and an empty plan means there is
+nothing to do now. The arithmetic is the real controller's, so surge and availability hold at every moment.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+DEFAULT_PERCENTAGE = "25%"  # of both maxSurge and maxUnavailable
+
+Plan = Mapping[str, int]
+"""Replicas to set, by the revision's name; revisions left out stay as they are."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Revision:
+    """One ReplicaSet of the Deployment."""
+
+    name: str  # the ReplicaSet's name
+    wanted: int  # spec.replicas
+    available: int  # status.availableReplicas
+    pods: int = 0  # pods that exist and have not finished, terminating ones included
+    ceiling: int = 0  # the most replicas the Deployment allowed when this revision was last scaled; 0 unknown
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Strategy:
+    """How old gives way to new."""
+
+    recreate: bool  # old pods must all be gone before the first new one
+    max_surge: int  # pods above the wanted number
+    max_unavailable: int  # pods that may be missing from the wanted number
+
+
+def strategy_of(spec: Mapping[str, Any]) -> Strategy:
+    """The strategy of a Deployment's spec, with percentages resolved against its replicas."""
+    replicas = wanted_replicas(spec)
+    strategy = spec.get("strategy") or {}
+    if strategy.get("type") == "Recreate":
+        return Strategy(recreate=True, max_surge=0, max_unavailable=replicas)
+    rolling = strategy.get("rollingUpdate") or {}
+    surge = _resolve(rolling.get("maxSurge", DEFAULT_PERCENTAGE), replicas, math.ceil)
+    unavailable = _resolve(rolling.get("maxUnavailable", DEFAULT_PERCENTAGE), replicas, math.floor)
+    if surge == 0 and unavailable == 0:
+        unavailable = 1  # both rounded to nothing: the rollout must be able to move
+    return Strategy(recreate=False, max_surge=surge, max_unavailable=min(unavailable, replicas))
+
+
+def wanted_replicas(spec: Mapping[str, Any]) -> int:
+    """`spec.replicas`, 1 where it is not set."""
+    replicas = spec.get("replicas")
+    return 1 if replicas is None else int(replicas)
+
+
+def plan(wanted: int, strategy: Strategy, new: Revision, old: Sequence[Revision]) -> Plan:
+    """The next step of a rollout towards `wanted` replicas of `new`; `old` is in order of age."""
+    if strategy.recreate:
+        return _plan_recreate(wanted, new, old)
+    grown = first_size(wanted, strategy, new, old)
+    if grown != new.wanted:
+        return {new.name: grown}
+    return _shrink_old(wanted, strategy, new, old)
+
+
+def first_size(wanted: int, strategy: Strategy, new: Revision, old: Sequence[Revision]) -> int:
+    """How large the new revision may be now, beside the old ones."""
+    if strategy.recreate:
+        return wanted if not any(revision.wanted or revision.pods for revision in old) else 0
+    if new.wanted >= wanted:
+        return wanted
+    room = wanted + strategy.max_surge - new.wanted - sum(revision.wanted for revision in old)
+    return new.wanted + max(min(room, wanted - new.wanted), 0)
+
+
+def _plan_recreate(wanted: int, new: Revision, old: Sequence[Revision]) -> Plan:
+    lowered = {revision.name: 0 for revision in old if revision.wanted}
+    if lowered:
+        return lowered
+    if new.wanted != wanted and not any(revision.pods for revision in old):
+        return {new.name: wanted}
+    return {}
+
+
+def _shrink_old(wanted: int, strategy: Strategy, new: Revision, old: Sequence[Revision]) -> Plan:
+    """Take old pods away: first those that serve nobody, then as many as the new ones can stand in for."""
+    sizes = {revision.name: revision.wanted for revision in old}
+    least = wanted - strategy.max_unavailable
+    spare = sum(sizes.values()) + new.wanted - least - max(new.wanted - new.available, 0)
+    if not any(sizes.values()) or spare <= 0:
+        return {}
+    for revision in old:
+        unhealthy = min(max(revision.wanted - revision.available, 0), spare)
+        sizes[revision.name] -= unhealthy
+        spare -= unhealthy
+    surplus = new.available + sum(revision.available for revision in old) - least
+    for revision in old:
+        if surplus <= 0:
+            break
+        taken = min(sizes[revision.name], surplus)
+        sizes[revision.name] -= taken
+        surplus -= taken
+    return {revision.name: sizes[revision.name] for revision in old if sizes[revision.name] != revision.wanted}
+
+
+def plan_scaling(wanted: int, strategy: Strategy, newest: Revision | None, revisions: Sequence[Revision]) -> Plan:
+    """Spread a change of `spec.replicas` over the revisions, without moving the rollout on.
+
+    A single live revision takes all. In the middle of a rolling update each grows or shrinks in proportion to its
+    size, the largest taking what rounding leaves. `newest` is the current revision, None where it does not exist yet.
+    """
+    live = [revision for revision in revisions if revision.wanted > 0]
+    sole = live[0] if len(live) == 1 else (newest if not live else None)
+    if sole is not None:
+        return {sole.name: wanted} if sole.wanted != wanted else {}
+    if newest is not None and newest.wanted == wanted and newest.available >= wanted:
+        return {revision.name: 0 for revision in live if revision.name != newest.name}
+    if strategy.recreate:
+        return {}
+    return _plan_proportional(wanted, strategy, live)
+
+
+def _plan_proportional(wanted: int, strategy: Strategy, live: Sequence[Revision]) -> Plan:
+    allowed = wanted + strategy.max_surge if wanted > 0 else 0
+    missing = allowed - sum(revision.wanted for revision in live)
+    ordered = sorted(live, key=lambda revision: -revision.wanted)
+    sizes = {revision.name: revision.wanted for revision in ordered}
+    left = missing
+    for revision in ordered:
+        share = round(revision.wanted * allowed / (revision.ceiling or sum(sizes.values()) or 1)) - revision.wanted
+        share = max(min(share, left), 0) if missing > 0 else min(max(share, left), 0)
+        sizes[revision.name] = max(revision.wanted + share, 0)
+        left -= share
+    if ordered and left:
+        sizes[ordered[0].name] = max(sizes[ordered[0].name] + left, 0)
+    return {revision.name: sizes[revision.name] for revision in ordered if sizes[revision.name] != revision.wanted}
+
+
+def _resolve(value: Any, replicas: int, rounding: Any) -> int:
+    """A number or a percentage of the replicas."""
+    if isinstance(value, str) and value.endswith("%"):
+        return int(rounding(int(value[:-1]) * replicas / 100))
+    return int(value)

@@ -1,0 +1,62 @@
+"""All control loops together, on shared caches: what `kube-controller-manager` and `kube-scheduler` are elsewhere."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from agentpool_devcluster.controllers.deployment import DeploymentController
+from agentpool_devcluster.controllers.node_lifecycle import LEASE_NAMESPACE, NodeLifecycle
+from agentpool_devcluster.controllers.replicaset import ReplicaSetController
+from agentpool_devcluster.controllers.scheduler import SCHEDULER_NAME, Scheduler
+from agentpool_devcluster.kube.events import EventRecorder
+from agentpool_devcluster.kube.informer import Informer
+from agentpool_devcluster.kube.resources import DEPLOYMENTS, LEASES, NODES, PODS, REPLICA_SETS
+
+if TYPE_CHECKING:
+    from agentpool_devcluster.controllers.node_health import Patience
+    from agentpool_devcluster.kube.client import KubeClient
+
+
+class ControllerSuite:
+    """The controllers of one cluster. `run` runs them until cancelled; the first that fails ends all."""
+
+    def __init__(self, client: KubeClient, *, patience: Patience | None = None) -> None:
+        self._client = client
+        self._patience = patience
+
+    async def run(self) -> None:
+        """Run every loop until cancelled."""
+        client = self._client
+        deployments = Informer(client, DEPLOYMENTS)
+        replica_sets = Informer(client, REPLICA_SETS)
+        pods = Informer(client, PODS)
+        nodes = Informer(client, NODES)
+        leases = Informer(client, LEASES, LEASE_NAMESPACE)
+        recorders = {
+            name: EventRecorder(client, component=name)
+            for name in ("deployment-controller", "replicaset-controller", SCHEDULER_NAME, "node-controller")
+        }
+        loops = [
+            DeploymentController(
+                client,
+                recorders["deployment-controller"],
+                deployments=deployments,
+                replica_sets=replica_sets,
+                pods=pods,
+            ).run(),
+            ReplicaSetController(client, recorders["replicaset-controller"], replica_sets, pods).run(),
+            Scheduler(client, recorders[SCHEDULER_NAME], pods=pods, nodes=nodes).run(),
+            NodeLifecycle(
+                client,
+                recorders["node-controller"],
+                nodes=nodes,
+                leases=leases,
+                pods=pods,
+                patience=self._patience,
+            ).run(),
+        ]
+        informers = (deployments, replica_sets, pods, nodes, leases)
+        async with asyncio.TaskGroup() as group:
+            for loop in [*loops, *(one.run() for one in informers), *(one.run() for one in recorders.values())]:
+                group.create_task(loop)
