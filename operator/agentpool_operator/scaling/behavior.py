@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.memory import Change, Recommendation
     from agentpool_operator.scaling.policy import RatePolicy, ScalingRules
 
+ROUNDING = 1e-9  # pods: floating point must not turn a tenth of ten into more than one
+
 
 def stabilized(
     *,
@@ -45,7 +47,7 @@ def within_tolerance(*, current: int, desired: int, up: ScalingRules, down: Scal
     if current == 0 or desired in {0, current}:
         return current == desired
     tolerance = up.tolerance if desired > current else down.tolerance
-    return abs(desired / current - 1.0) <= tolerance
+    return abs(desired - current) <= tolerance * current + ROUNDING
 
 
 def ceiling(*, now: float, current: int, changes: Iterable[Change], rules: ScalingRules) -> float:

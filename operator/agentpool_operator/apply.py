@@ -1,0 +1,142 @@
+"""Makes a pool's children what they should be, by server-side apply, and only when they are not.
+
+The Deployment is born with 0 replicas; at once the field is handed to the scaling loop's field manager,
+because server-side apply resets a field to its default when its only owner leaves it out
+(https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership). Each step is
+found out from the live object, so a pass that died anywhere is completed by the next.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from agentpool_operator import manifests, paths
+from agentpool_operator.drift import differences, owns_replicas
+from agentpool_operator.refusals import InvalidObjectError, NotThereError
+from agentpool_operator.registry import Problem
+from agentpool_operator.views import deployment_view
+
+if TYPE_CHECKING:
+    from agentpool.spec import AgentPoolSpec
+    from agentpool_operator.cluster import Cluster
+    from agentpool_operator.registry import Pool, Pools
+    from agentpool_operator.views import DeploymentView
+
+Json = dict[str, Any]
+CHILDREN_MANAGER = "agentpool"  # owns everything of the children but replicas
+SCALING_MANAGER = "agentpool-scaling"  # owns replicas
+log = logging.getLogger(__name__)
+
+
+class Applier:
+    """Keeps the children of pools in order."""
+
+    def __init__(self, cluster: Cluster, pools: Pools, *, default_image: str) -> None:
+        self._cluster = cluster
+        self._pools = pools
+        self._default_image = default_image
+        self._accepted: dict[str, tuple[str, int]] = {}  # Deployment uid -> digest and generation found in order
+
+    async def apply(self, pool: Pool, spec: AgentPoolSpec) -> None:
+        """One pass over a pool's children; problems that only the user can solve end up in `child_problem`."""
+        try:
+            await self._deployment(pool, spec)
+            if pool.child_problem is None:
+                await self._budget(pool)
+        except InvalidObjectError as error:
+            pool.child_problem = Problem(
+                reason="TemplateRefused",
+                message=f"the API server refuses the workers' Deployment: {error.detail}; correct spec.worker.template",
+            )
+
+    async def _deployment(self, pool: Pool, spec: AgentPoolSpec) -> None:
+        wanted = manifests.deployment(pool.ref, pool.uid, spec, default_image=self._default_image)
+        path = paths.deployments(pool.ref.namespace, pool.ref.name)
+        if not pool.owns_deployment:  # not there, or not ours, or gone unseen: a foreign one is in no watch
+            self._pools.set_deployment(pool, await self._found(path))
+        if pool.deployment is None:
+            live = await self._cluster.apply(path, _with_replicas(wanted, 0), manager=CHILDREN_MANAGER)
+            log.info("made Deployment %s", pool.ref)
+        elif not pool.owns_deployment:
+            pool.child_problem = _not_ours(pool)
+            return
+        else:
+            live = pool.deployment.raw
+        pool.child_problem = None
+        if owns_replicas(live, CHILDREN_MANAGER):
+            live = await self._handed_over(path, wanted, live)
+        elif self._drifted(wanted, live):
+            live = await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
+            log.info("set Deployment %s right", pool.ref)
+        self._accept(wanted, live)
+        self._pools.set_deployment(pool, deployment_view(live))
+
+    async def _found(self, path: str) -> DeploymentView | None:
+        """The Deployment as the server has it: one without our label is in no watch."""
+        try:
+            return deployment_view(await self._cluster.get(path))
+        except NotThereError:
+            return None
+
+    async def _handed_over(self, path: str, wanted: Json, live: Json) -> Json:
+        """Gives `replicas` to the scaling loop's manager, then applies without the field."""
+        only = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": wanted["metadata"]["name"], "namespace": wanted["metadata"]["namespace"]},
+            "spec": {"replicas": live["spec"]["replicas"]},
+        }
+        await self._cluster.apply(path, only, manager=SCALING_MANAGER)
+        return await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
+
+    def _drifted(self, wanted: Json, live: Json) -> bool:
+        metadata = live["metadata"]
+        found = (metadata.get("annotations") or {}).get(manifests.DIGEST)
+        digest = wanted["metadata"]["annotations"][manifests.DIGEST]
+        if found != digest:
+            return True
+        if self._accepted.get(metadata["uid"]) == (digest, metadata.get("generation", 0)):
+            return False  # the server writes something in its own way: applying again would not change it
+        paths_that_differ = differences(wanted, live)
+        if paths_that_differ:
+            log.info("Deployment %s differs at %s", metadata["name"], ", ".join(paths_that_differ[:5]))
+        return bool(paths_that_differ)
+
+    def _accept(self, wanted: Json, live: Json) -> None:
+        metadata = live["metadata"]
+        digest = wanted["metadata"]["annotations"][manifests.DIGEST]
+        self._accepted[metadata["uid"]] = (digest, metadata.get("generation", 0))
+
+    async def _budget(self, pool: Pool) -> None:
+        if pool.budget_applied == pool.uid:
+            return
+        path = paths.disruption_budgets(pool.ref.namespace, pool.ref.name)
+        wanted = manifests.disruption_budget(pool.ref, pool.uid)
+        try:
+            live = await self._found_budget(path)
+            if live is None or differences(wanted, live):
+                await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
+        except NotThereError:
+            log.debug("this cluster serves no PodDisruptionBudgets")
+        pool.budget_applied = pool.uid
+
+    async def _found_budget(self, path: str) -> Json | None:
+        try:
+            return await self._cluster.get(path)
+        except NotThereError:
+            return None
+
+
+def _with_replicas(deployment: Json, replicas: int) -> Json:
+    return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
+
+
+def _not_ours(pool: Pool) -> Problem:
+    return Problem(
+        reason="DeploymentNotOwned",
+        message=(
+            f"a Deployment named {pool.ref.name!r} exists and is not controlled by this AgentPool, so it is left "
+            "alone; delete or rename it, or give the AgentPool another name"
+        ),
+    )

@@ -1,0 +1,200 @@
+"""A pool's conditions, computed from what is known of it. Pure.
+
+`Ready`: it serves. `Progressing`: its workers are being added, removed or replaced. `QueueReachable`: the
+operator can read the queue. `ScalingActive`: the operator sets the size. `ScalingLimited`: a limit keeps the
+size from the want. kstatus counts a pool as in progress while `Ready` is False or the generation has not
+been observed (https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md). `status`
+takes over next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentpool.spec import ConditionType
+from agentpool_operator.scaling.decision import LIMITS, Mode
+from agentpool_operator.scaling.words import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentpool_operator.registry import Pool
+    from agentpool_operator.views import DeploymentView, PodView
+
+Json = dict[str, Any]
+Status = Literal["True", "False", "Unknown"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What a condition says, before it gets its times."""
+
+    type: ConditionType
+    status: Status
+    reason: str
+    message: str
+
+
+def findings(pool: Pool) -> list[Finding]:
+    """All conditions of a pool as they are now."""
+    queue = _queue_reachable(pool)
+    progressing = _progressing(pool)
+    return [_ready(pool, queue, progressing), progressing, queue, _scaling_active(pool), _scaling_limited(pool)]
+
+
+def merged(old: Sequence[Json], new: Sequence[Finding], *, generation: int, now: str) -> list[Json]:
+    """The conditions as they go into the status; a transition time moves only with the status."""
+    before = {condition["type"]: condition for condition in old}
+    return [
+        {
+            "type": finding.type.value,
+            "status": finding.status,
+            "observedGeneration": generation,
+            "lastTransitionTime": _since(before.get(finding.type.value), finding, now),
+            "reason": finding.reason,
+            "message": finding.message,
+        }
+        for finding in new
+    ]
+
+
+def _since(before: Json | None, finding: Finding, now: str) -> str:
+    if before is None or before.get("status") != finding.status:
+        return now
+    return str(before.get("lastTransitionTime") or now)
+
+
+def _ready(pool: Pool, queue: Finding, progressing: Finding) -> Finding:
+    blocked = _why_not_ready(pool, queue)
+    if blocked is not None:
+        return Finding(type=ConditionType.READY, status="False", reason=blocked[0], message=blocked[1])
+    reason, message = "Serving", f"jobs are taken; {counted(_ready_count(pool), 'worker')} ready"
+    if pool.spec is not None and pool.spec.paused:
+        reason, message = "Paused", "the pool is paused as asked"
+    elif progressing.reason == "Starting" and _ready_count(pool) == 0:
+        reason, message = "Starting", "jobs are taken; workers are starting"
+    return Finding(type=ConditionType.READY, status="True", reason=reason, message=message)
+
+
+def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
+    """Reason and message of what keeps the pool from serving; None = nothing does."""
+    problem = pool.spec_problem or pool.child_problem
+    if problem is not None:
+        return problem.reason, problem.message
+    if queue.status != "True":
+        return queue.reason, queue.message
+    if not pool.owns_deployment:
+        return "Creating", "the workers' Deployment is being made"
+    stuck = stuck_pods(pool)
+    if stuck and not any(pod.ready for pod in pool.live_pods):
+        return stuck[0].trouble, _stuck_words(stuck)
+    return None
+
+
+def _ready_count(pool: Pool) -> int:
+    return pool.deployment.ready if pool.deployment is not None else 0
+
+
+def stuck_pods(pool: Pool) -> list[PodView]:
+    """Pods that will not start by waiting, the oldest first; pods that may wait for nodes do not count."""
+    found = [pod for pod in pool.live_pods if pod.trouble and not pod.ready]
+    unplaced = sorted((p for p in found if p.trouble == "FailedScheduling"), key=lambda p: p.created_at)
+    others = sorted((p for p in found if p.trouble != "FailedScheduling"), key=lambda p: p.created_at)
+    may_wait = pool.spec.gpu.max_pending if pool.spec is not None and pool.spec.gpu is not None else 0
+    return others + unplaced[may_wait:]
+
+
+def _stuck_words(stuck: Sequence[PodView]) -> str:
+    first = stuck[0]
+    more = f" (and {counted(len(stuck) - 1, 'other pod')})" if len(stuck) > 1 else ""
+    detail = f": {first.trouble_message}" if first.trouble_message else ""
+    return f"pod {first.name} cannot start{more}: {first.trouble}{detail}; see `kubectl describe pod {first.name}`"
+
+
+def _progressing(pool: Pool) -> Finding:
+    status, reason, message = _progress(pool)
+    return Finding(type=ConditionType.PROGRESSING, status=status, reason=reason, message=message)
+
+
+def _progress(pool: Pool) -> tuple[Status, str, str]:
+    if pool.spec_problem or pool.child_problem:
+        return "False", "Blocked", "nothing moves until the problem that Ready tells is solved"
+    if pool.deployment is None or not pool.owns_deployment:
+        return "True", "Creating", "the workers' Deployment is being made"
+    stuck = stuck_pods(pool)
+    if stuck:
+        return "False", stuck[0].trouble, _stuck_words(stuck)
+    if pool.deployment.failures:
+        reason, message = pool.deployment.failures[0]
+        return "False", reason or "DeploymentFailed", message
+    return _movement(pool, pool.deployment)
+
+
+def _movement(pool: Pool, deployment: DeploymentView) -> tuple[Status, str, str]:
+    leaving = sum(1 for pod in pool.pods.values() if pod.terminating)
+    if deployment.total > deployment.replicas or (deployment.replicas == 0 and leaving):
+        return "True", "Draining", "workers that are no longer needed finish their jobs and leave"
+    if deployment.updated < min(deployment.replicas, deployment.total):
+        return "True", "RollingOut", "workers are being replaced to follow a changed template"
+    if deployment.ready < deployment.replicas:
+        return "True", "Starting", f"{counted(deployment.replicas - deployment.ready, 'worker')} on the way"
+    return "False", "Settled", "as many workers as asked for"
+
+
+def _queue_reachable(pool: Pool) -> Finding:
+    if pool.queue_problem is not None:
+        status: Status = "False"
+        reason, message = pool.queue_problem.reason, pool.queue_problem.message
+    elif pool.queue_read:
+        status, reason, message = "True", "Answering", "the queue is read and its settings are published"
+    else:
+        status, reason, message = "Unknown", "NotReadYet", "the queue has not been read yet"
+    return Finding(type=ConditionType.QUEUE_REACHABLE, status=status, reason=reason, message=message)
+
+
+def _scaling_active(pool: Pool) -> Finding:
+    def finding(status: Status, reason: str, message: str) -> Finding:
+        return Finding(type=ConditionType.SCALING_ACTIVE, status=status, reason=reason, message=message)
+
+    if pool.spec is not None and pool.spec.replicas is not None:
+        return finding(
+            "False", "ManualReplicas", f"spec.replicas fixes the size at {pool.spec.replicas}; remove it to scale again"
+        )
+    if pool.spec is not None and pool.spec.paused:
+        return finding("False", "Paused", "spec.paused stops new claims; running jobs finish")
+    if pool.spec_problem or pool.child_problem:
+        return finding("False", "Blocked", "nothing is scaled until the problem that Ready tells is solved")
+    if pool.queue_problem is not None:
+        return finding("False", pool.queue_problem.reason, "the size is held because the queue cannot be read")
+    if pool.decision is None:
+        return finding("Unknown", "NotDecidedYet", "no decision has been made yet")
+    return finding("True", "FollowingDemand", "the size follows the queue")
+
+
+def _scaling_limited(pool: Pool) -> Finding:
+    decision = pool.decision
+    limited = decision is not None and decision.mode is Mode.AUTOMATIC and decision.capped_by in LIMITS
+    if decision is None or not limited:
+        return Finding(
+            type=ConditionType.SCALING_LIMITED, status="False", reason="WithinLimits", message="no limit holds it back"
+        )
+    return Finding(
+        type=ConditionType.SCALING_LIMITED, status="True", reason=decision.capped_by.value, message=_cap_words(pool)
+    )
+
+
+def _cap_words(pool: Pool) -> str:
+    """What the limit is, without figures that change all the time: a condition is not a log."""
+    decision, spec = pool.decision, pool.spec
+    if decision is None or spec is None:
+        return ""
+    words = {
+        "MaxReplicas": f"more than spec.scaling.maxReplicas ({spec.scaling.max_replicas}) workers are wanted",
+        "MinReplicas": f"spec.scaling.minReplicas ({spec.scaling.min_replicas}) keeps workers that no job needs",
+        "RouteLimit": "jobs wait for a place in a route that is at its maxRunning",
+        "ScaleUpPolicy": "spec.scaling.behavior.scaleUp slows the rise",
+        "ScaleDownPolicy": "spec.scaling.behavior.scaleDown slows the fall",
+        "GPUCapacity": f"the nodes have room for {pool.placeable} workers of this pool",
+    }
+    return words.get(decision.capped_by.value, decision.reason)

@@ -1,0 +1,71 @@
+"""How to reach the Kubernetes API: a kubeconfig, or the pod's own service account.
+
+The same configuration serves our own client and kopf's watches. `process` opens the connection.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import kopf
+from kubernetes.aio import client as kube
+from kubernetes.aio import config as kube_config
+
+from agentpool.errors import SettingError
+
+REMEDY = "pass --kubeconfig FILE, set KUBECONFIG, or run in a pod with a service account"
+
+
+async def configuration(kubeconfig: Path | None) -> kube.Configuration:
+    """The client's configuration. Raises SettingError naming the file that cannot be used."""
+    found = kubeconfig or _default_kubeconfig()
+    settings = kube.Configuration()
+    loader: Any = kube_config  # only partly typed
+    try:
+        if found is None:
+            loader.load_incluster_config(client_configuration=settings)
+        else:
+            await loader.load_kube_config(config_file=str(found), client_configuration=settings, persist_config=False)
+    except (kube_config.ConfigException, OSError, ValueError) as error:
+        raise SettingError(
+            field="--kubeconfig", value=str(found or "none"), problem=f"cannot be used: {error}", remedy=REMEDY
+        ) from error
+    return settings
+
+
+def _default_kubeconfig() -> Path | None:
+    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
+    if named:
+        return Path(named)
+    home = Path.home() / ".kube" / "config"
+    return home if home.exists() else None
+
+
+async def kopf_connection(settings: kube.Configuration) -> kopf.ConnectionInfo:
+    """The same connection for kopf. A token that is renewed in a file is read again at each login."""
+    hook: Any = settings.refresh_api_key_hook
+    if hook is not None:
+        outcome = hook(settings)
+        if hasattr(outcome, "__await__"):
+            await outcome
+    scheme, token = _bearer(settings)
+    return kopf.ConnectionInfo(
+        server=settings.host,
+        ca_path=settings.ssl_ca_cert,
+        ca_data=settings.ca_cert_data,
+        insecure=not settings.verify_ssl,
+        scheme=scheme,
+        token=token,
+        username=settings.username or None,
+        password=settings.password or None,
+        certificate_path=settings.cert_file,
+        private_key_path=settings.key_file,
+    )
+
+
+def _bearer(settings: kube.Configuration) -> tuple[str | None, str | None]:
+    header = str(settings.api_key.get("BearerToken") or settings.api_key.get("authorization") or "")
+    scheme, _, token = header.partition(" ")
+    return (scheme, token) if token else (None, header or None)

@@ -1,0 +1,55 @@
+"""Whether a live object still is what it should be, and who owns its replicas. Pure.
+
+What we want is a part of what is there: the API server adds defaults, and others may add fields of their
+own. Quantities count by their value, since the server rewrites them ("0.5" becomes "500m"). `apply` takes
+over next.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentpool_operator.quantities import same_quantity
+
+Json = dict[str, Any]
+KEYED_BY = ("name", "containerPort", "key", "topologyKey", "mountPath", "uid")  # what identifies a list's item
+
+
+def differences(wanted: Any, live: Any, at: str = "") -> list[str]:
+    """Paths at which the live object lacks or contradicts what is wanted; empty = in order."""
+    if isinstance(wanted, dict):
+        if not isinstance(live, dict):
+            return [] if not wanted and live is None else [at]
+        return [d for key, value in wanted.items() for d in differences(value, live.get(key), f"{at}.{key}")]
+    if isinstance(wanted, list):
+        return _list_differences(wanted, live, at)
+    if wanted == live or str(wanted) == str(live):
+        return []
+    if wanted in (None, "", 0, False) and live is None:
+        return []  # the server leaves empty values out
+    return [] if same_quantity(wanted, live) else [at]
+
+
+def _list_differences(wanted: list[Any], live: Any, at: str) -> list[str]:
+    if not isinstance(live, list):
+        return [] if not wanted and live is None else [at]
+    key = next((k for k in KEYED_BY if wanted and all(isinstance(i, dict) and k in i for i in wanted)), None)
+    if key is None:
+        if len(wanted) != len(live):
+            return [at]
+        return [d for i, pair in enumerate(zip(wanted, live, strict=True)) for d in differences(*pair, f"{at}[{i}]")]
+    by_key = {item.get(key): item for item in live if isinstance(item, dict)}
+    return [d for item in wanted for d in differences(item, by_key.get(item[key]), f"{at}[{item[key]}]")]
+
+
+def owns_replicas(live: Json, manager: str) -> bool:
+    """Whether a field manager owns spec.replicas by server-side apply.
+
+    It must not, once it leaves the field out: the field would go with its last owner and come back as 1.
+    """
+    return any(
+        entry.get("manager") == manager
+        and entry.get("operation") == "Apply"
+        and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+        for entry in live.get("metadata", {}).get("managedFields") or []
+    )

@@ -1,0 +1,142 @@
+"""Who decides: one operator of several, by a Lease.
+
+The holder renews every `retry_s`; who waits takes over once the Lease has not changed for its duration by
+his own monotonic clock, so clocks need not agree. A holder that could not renew before `renew_deadline_s`,
+which is shorter than the Lease, stops writing by itself, also when it had been frozen: `leading` compares
+clocks, it keeps no flag. Everybody watches; only who leads writes (`cluster.Cluster.may_write`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from agentpool.errors import ClusterError
+from agentpool_operator import paths
+from agentpool_operator.refusals import ClashError, NotThereError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool_operator.cluster import Cluster
+    from agentpool_operator.settings import ElectionSettings
+
+Json = dict[str, Any]
+WATCHING_S = 1.0  # seconds between looks of who waits: a read, so it may be frequent
+log = logging.getLogger(__name__)
+
+
+class Election:
+    """One candidate."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        settings: ElectionSettings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        on_lead: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._cluster = cluster
+        self._settings = settings
+        self._clock = clock
+        self._on_lead = on_lead
+        self._leads_until = float("-inf")  # seconds of the clock
+        self._seen: tuple[str, str] = ("", "")  # holder and renewTime last seen
+        self._seen_at = clock()  # seconds of the clock: when that pair was first seen
+
+    @property
+    def leading(self) -> bool:
+        """Whether this operator may write now."""
+        return not self._settings.enabled or self._clock() < self._leads_until
+
+    async def run(self) -> None:
+        """Campaigns and renews, for ever."""
+        if not self._settings.enabled:
+            self._on_lead()
+            return
+        while True:
+            led = self.leading
+            try:
+                await self.campaign()
+            except ClusterError as error:
+                log.warning("the Lease could not be renewed or read: %s", error)
+            if self.leading and not led:
+                log.info("leading as %s", self._settings.identity)
+                self._on_lead()
+            elif led and not self.leading:
+                log.warning("no longer leading")
+            await asyncio.sleep(self._settings.retry_s if self.leading else WATCHING_S)
+
+    async def campaign(self) -> None:
+        """One attempt to renew the Lease, or to take it when it is free."""
+        began = self._clock()
+        path = paths.leases(self._settings.namespace, self._settings.name)
+        try:
+            lease = await self._cluster.get(path)
+        except NotThereError:
+            await self._cluster.create(paths.leases(self._settings.namespace), self._new(), gated=False)
+            self._leads_until = began + self._settings.renew_deadline_s
+            return
+        spec = lease.get("spec") or {}
+        if spec.get("holderIdentity") != self._settings.identity and not self._expired(spec):
+            self._leads_until = float("-inf")
+            return
+        try:
+            await self._cluster.replace(path, self._renewed(lease), gated=False)
+        except ClashError:
+            log.info("another operator was faster at the Lease")
+            return
+        self._leads_until = began + self._settings.renew_deadline_s
+
+    async def resign(self) -> None:
+        """Frees the Lease, so that the next one need not wait. Errors are only logged: it expires anyway."""
+        if not self._settings.enabled or not self.leading:
+            return
+        self._leads_until = float("-inf")
+        path = paths.leases(self._settings.namespace, self._settings.name)
+        try:
+            lease = await self._cluster.get(path)
+            if (lease.get("spec") or {}).get("holderIdentity") == self._settings.identity:
+                lease["spec"]["holderIdentity"] = ""
+                await self._cluster.replace(path, lease, gated=False)
+        except ClusterError as error:
+            log.info("the Lease was not freed: %s", error)
+
+    def _expired(self, spec: Json) -> bool:
+        """Whether the holder has been silent for the Lease's duration, by our own clock."""
+        holder, renewed = str(spec.get("holderIdentity") or ""), str(spec.get("renewTime") or "")
+        if (holder, renewed) != self._seen:
+            self._seen, self._seen_at = (holder, renewed), self._clock()
+        duration = float(spec.get("leaseDurationSeconds") or self._settings.lease_s)
+        return not holder or self._clock() - self._seen_at > duration
+
+    def _new(self) -> Json:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._settings.name, "namespace": self._settings.namespace},
+            "spec": {**self._hold(), "acquireTime": _micro_time(), "leaseTransitions": 0},
+        }
+
+    def _renewed(self, lease: Json) -> Json:
+        before = lease.get("spec") or {}
+        spec = {**before, **self._hold()}
+        if before.get("holderIdentity") != self._settings.identity:
+            spec["acquireTime"] = spec["renewTime"]
+            spec["leaseTransitions"] = int(before.get("leaseTransitions") or 0) + 1
+        return {**lease, "spec": spec}
+
+    def _hold(self) -> Json:
+        return {
+            "holderIdentity": self._settings.identity,
+            "leaseDurationSeconds": max(1, round(self._settings.lease_s)),
+            "renewTime": _micro_time(),
+        }
+
+
+def _micro_time() -> str:
+    return datetime.now(tz=UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,0 +1,173 @@
+"""What a pool's children should look like: the Deployment of its workers, and a PodDisruptionBudget.
+
+Pure: an AgentPool in, plain objects out, without `replicas`, which belong to the scaling loop. The user's pod
+template is the ground; what the worker needs to find its pool and to be stopped gently is laid over it.
+`apply` takes over next.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+from agentpool.spec import API_VERSION, KIND
+from agentpool_operator.views import POOL_LABEL
+
+if TYPE_CHECKING:
+    from agentpool.jobs import PoolRef
+    from agentpool.spec import AgentPoolSpec
+
+Json = dict[str, Any]
+CONTAINER = "worker"
+HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's own address
+GRACE_BEYOND_DRAIN_S = 15  # seconds: time to hand jobs back after the drain is over
+DIGEST = "agentpool.dev/manifest-digest"
+
+
+def selector_of(pool: PoolRef) -> str:
+    """The label selector of a pool's pods, as a string."""
+    return f"{POOL_LABEL}={pool.name}"
+
+
+def deployment(pool: PoolRef, uid: str, spec: AgentPoolSpec, *, default_image: str) -> Json:
+    """The Deployment of the pool's workers."""
+    body: Json = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": _metadata(pool, uid),
+        "spec": {
+            "selector": {"matchLabels": {POOL_LABEL: pool.name}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _rollout(spec)},
+            "template": _pod_template(pool, spec, default_image),
+        },
+    }
+    body["metadata"]["annotations"] = {DIGEST: digest(body)}
+    return body
+
+
+def disruption_budget(pool: PoolRef, uid: str) -> Json:
+    """A budget under which a node's drain evicts the pool's ready workers one after the other."""
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(pool, uid),
+        "spec": {
+            "maxUnavailable": 1,
+            "selector": {"matchLabels": {POOL_LABEL: pool.name}},
+            "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        },
+    }
+
+
+def digest(body: Json) -> str:
+    """A short digest of an object: equal exactly when the objects are."""
+    return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def labels_of(pool: PoolRef) -> dict[str, str]:
+    """The labels of everything that belongs to a pool."""
+    return {
+        "app.kubernetes.io/name": "agentpool-worker",
+        "app.kubernetes.io/instance": pool.name,
+        "app.kubernetes.io/managed-by": "agentpool",
+        POOL_LABEL: pool.name,
+    }
+
+
+def _metadata(pool: PoolRef, uid: str) -> Json:
+    return {
+        "name": pool.name,
+        "namespace": pool.namespace,
+        "labels": labels_of(pool),
+        "ownerReferences": [
+            {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": pool.name,
+                "uid": uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    }
+
+
+def _rollout(spec: AgentPoolSpec) -> Json:
+    """New workers first; but where devices are scarce, a new pod would wait for ever for an old one's device."""
+    if spec.gpu is not None:
+        return {"maxSurge": 0, "maxUnavailable": 1}
+    return {"maxSurge": "25%", "maxUnavailable": 0}
+
+
+def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> Json:
+    template = copy.deepcopy(spec.worker.template)
+    metadata = template.setdefault("metadata", {})
+    metadata["labels"] = {**metadata.get("labels", {}), **labels_of(pool)}
+    pod = template.setdefault("spec", {})
+    containers = pod.setdefault("containers", [])
+    worker = next((c for c in containers if c.get("name") == CONTAINER), None)
+    if worker is None:
+        worker = {"name": CONTAINER}
+        containers.insert(0, worker)
+    _complete(worker, pool, spec, default_image)
+    pod["terminationGracePeriodSeconds"] = spec.worker.drain_seconds + GRACE_BEYOND_DRAIN_S
+    return template
+
+
+def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> None:
+    """Makes a container the pool's worker; what the user set himself stays."""
+    worker.setdefault("image", default_image)
+    worker.setdefault("command", ["agentpool", "worker"])
+    own = _environment(pool, spec)
+    named = {variable["name"] for variable in own}
+    worker["env"] = [*own, *(v for v in worker.get("env", []) if v["name"] not in named)]
+    ports = worker.setdefault("ports", [])
+    if not any(port.get("name") == "http" for port in ports):
+        ports.append({"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"})
+    worker.setdefault("livenessProbe", _probe("/healthz", period_s=10, failures=6))
+    worker.setdefault("readinessProbe", _probe("/readyz", period_s=2, failures=3))
+    if spec.gpu is not None:
+        limits = worker.setdefault("resources", {}).setdefault("limits", {})
+        limits[spec.gpu.resource_name] = str(spec.gpu.per_worker)
+        requests = worker["resources"].setdefault("requests", {})
+        requests[spec.gpu.resource_name] = str(spec.gpu.per_worker)
+
+
+def _probe(path: str, *, period_s: int, failures: int) -> Json:
+    return {
+        "httpGet": {"path": path, "port": "http"},
+        "periodSeconds": period_s,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def _environment(pool: PoolRef, spec: AgentPoolSpec) -> list[Json]:
+    """What the worker is told at its start; everything that may change later it reads from the queue."""
+    handler = spec.handler.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return [
+        {"name": "AGENTPOOL_NAMESPACE", "value": pool.namespace},
+        {"name": "AGENTPOOL_POOL", "value": pool.name},
+        _redis_url(spec),
+        {"name": "AGENTPOOL_WORKER", "valueFrom": _field("metadata.name")},
+        {"name": "AGENTPOOL_HANDLER", "value": json.dumps(handler, sort_keys=True)},
+        {"name": "AGENTPOOL_HTTP_HOST", "valueFrom": _field("status.podIP")},
+        {"name": "AGENTPOOL_HTTP_PORT", "value": str(HTTP_PORT)},
+    ]
+
+
+def _field(path: str) -> Json:
+    return {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}
+
+
+def _redis_url(spec: AgentPoolSpec) -> Json:
+    redis = spec.queue.redis
+    if redis.url_from is None:
+        return {"name": "AGENTPOOL_REDIS_URL", "value": redis.url or ""}
+    source = redis.url_from.secret_key_ref
+    return {
+        "name": "AGENTPOOL_REDIS_URL",
+        "valueFrom": {"secretKeyRef": {"name": source.name, "key": source.key}},
+    }

@@ -1,0 +1,79 @@
+"""What the Kubernetes API may answer besides yes; subclasses of `agentpool.errors.ClusterError`.
+
+ClusterError
+└── ClusterRefusalError     `status` is the HTTP status
+    ├── NotThereError           404
+    ├── ClashError              409: somebody else changed it first
+    ├── ExpiredError            410: the resourceVersion is too old, list again
+    ├── ForbiddenError          401, 403
+    ├── InvalidObjectError      400, 422
+    └── BusyError               429, 5xx: try again after `retry_after_s`
+└── ClusterUnreachableError     no answer
+└── NotLeadingError             a write that was stopped because another operator may lead
+"""
+
+from __future__ import annotations
+
+from agentpool.errors import ClusterError
+
+
+class ClusterRefusalError(ClusterError):
+    """The API server refused `request` with `status`."""
+
+    def __init__(self, *, request: str, status: int, message: str, retry_after_s: float | None = None) -> None:
+        self.request = request
+        self.status = status
+        self.retry_after_s = retry_after_s
+        self.detail = message
+        super().__init__(f"{request}: {status}: {message}")
+
+
+class NotThereError(ClusterRefusalError):
+    """404: the object or its kind does not exist."""
+
+
+class ClashError(ClusterRefusalError):
+    """409: the object exists already, or was changed since it was read."""
+
+
+class ExpiredError(ClusterRefusalError):
+    """410: the resourceVersion is too old; list again."""
+
+
+class ForbiddenError(ClusterRefusalError):
+    """401 or 403: the operator's account may not do this."""
+
+
+class InvalidObjectError(ClusterRefusalError):
+    """400 or 422: the object is not acceptable."""
+
+
+class BusyError(ClusterRefusalError):
+    """429 or 5xx: the API server cannot serve now."""
+
+
+class ClusterUnreachableError(ClusterError):
+    """The API server did not answer."""
+
+
+class NotLeadingError(ClusterError):
+    """A write was stopped because this operator does not lead, or may not lead any more."""
+
+
+_BY_STATUS: dict[int, type[ClusterRefusalError]] = {
+    400: InvalidObjectError,
+    401: ForbiddenError,
+    403: ForbiddenError,
+    404: NotThereError,
+    409: ClashError,
+    410: ExpiredError,
+    422: InvalidObjectError,
+    429: BusyError,
+}
+FIRST_SERVER_ERROR = 500  # HTTP status
+
+
+def refusal(*, request: str, status: int, message: str, retry_after_s: float | None) -> ClusterRefusalError:
+    """The error for an HTTP status."""
+    kind = BusyError if status >= FIRST_SERVER_ERROR else _BY_STATUS.get(status, ClusterRefusalError)
+    return kind(request=request, status=status, message=message, retry_after_s=retry_after_s)

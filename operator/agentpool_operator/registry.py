@@ -1,0 +1,201 @@
+"""All pools that the operator serves, and what it last saw of each: resource, Deployment, pods.
+
+Fed by the watches (`handlers`) and by full lists (`resync`); every change marks the pool, and `reconciler`
+and the scaling loop work on what is marked, never on the kind of event. Only this process's memory: after a
+restart the lists fill it again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from agentpool.errors import SpecError
+from agentpool.jobs import PoolRef
+from agentpool_operator.parsing import spec_of
+from agentpool_operator.scaling.memory import PoolMemory
+from agentpool_operator.views import POOL_LABEL, DeploymentView, PodView, deployment_view, pod_view
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agentpool.spec import AgentPoolSpec
+    from agentpool_operator.scaling.decision import Decision
+    from agentpool_operator.scaling.observation import Backlog
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Problem:
+    """Something that keeps a pool from being served, as a condition tells it."""
+
+    reason: str  # one CamelCase word
+    message: str  # a sentence with the remedy
+
+
+@dataclass(slots=True)
+class Pool:
+    """One pool as the operator knows it. Changed only by the event loop's thread."""
+
+    ref: PoolRef
+    resource: Json  # the AgentPool as last seen
+    spec: AgentPoolSpec | None  # None = it cannot be parsed, see `spec_problem`
+    spec_problem: Problem | None = None
+    deployment: DeploymentView | None = None
+    pods: dict[str, PodView] = field(default_factory=dict)
+    child_problem: Problem | None = None  # its Deployment cannot be made or kept
+    queue_problem: Problem | None = None  # its queue cannot be read or set up
+    queue_read: bool = False  # the queue has been read at least once
+    memory: PoolMemory = field(default_factory=PoolMemory)
+    backlog: Backlog | None = None  # the last reading; None = unknown
+    decision: Decision | None = None
+    decided_at: float | None = None  # seconds since the epoch: when the size last changed
+    decided_reason: str = ""  # why it last changed
+    placeable: int | None = None  # workers that fit; None = no device is asked for
+    budget_applied: str = ""  # uid of the AgentPool whose PodDisruptionBudget has been seen to
+    published: str = ""  # revision of the settings that the queue holds
+    due_at: float = 0.0  # seconds, monotonic: when its queue is looked at next
+    starts_seen: set[str] = field(default_factory=set)  # uids of pods whose start has been learned from
+
+    @property
+    def uid(self) -> str:
+        """The AgentPool's uid."""
+        return str(self.resource["metadata"]["uid"])
+
+    @property
+    def generation(self) -> int:
+        """The generation of the spec."""
+        return int(self.resource["metadata"].get("generation", 1))
+
+    @property
+    def deleting(self) -> bool:
+        """Whether the AgentPool is on its way out."""
+        return bool(self.resource["metadata"].get("deletionTimestamp"))
+
+    @property
+    def owns_deployment(self) -> bool:
+        """Whether the Deployment of its name is there and its own."""
+        return self.deployment is not None and self.deployment.owner_uid == self.uid
+
+    @property
+    def live_pods(self) -> list[PodView]:
+        """Pods that count as its workers."""
+        return [pod for pod in self.pods.values() if pod.alive]
+
+
+class Pools:
+    """The registry."""
+
+    def __init__(self) -> None:
+        self._pools: dict[PoolRef, Pool] = {}
+        self._orphans: dict[PoolRef, dict[str, PodView]] = {}  # pods seen before their pool
+        self._deployments: dict[PoolRef, DeploymentView] = {}
+        self._marked: set[PoolRef] = set()
+        self._mark = asyncio.Event()
+        self.on_gone: Callable[[Pool], None] = lambda _pool: None  # called when a pool has been deleted
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(list(self._pools.values()))
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    def get(self, ref: PoolRef) -> Pool | None:
+        """The pool of that name; None when there is none."""
+        return self._pools.get(ref)
+
+    def see_pool(self, resource: Json, *, gone: bool = False) -> None:
+        """An AgentPool was seen, or seen to be gone."""
+        ref = _ref(resource)
+        known = self._pools.get(ref)
+        if gone:
+            if known is not None and known.uid == resource["metadata"]["uid"]:
+                self._pools.pop(ref)
+                self.on_gone(known)
+            return
+        if known is not None and known.uid != resource["metadata"]["uid"]:
+            self.on_gone(known)
+            known = None
+        if known is None:
+            known = Pool(ref=ref, resource=resource, spec=None)
+            known.deployment = self._deployments.get(ref)
+            known.pods = self._orphans.setdefault(ref, {})
+            self._pools[ref] = known
+        elif known.spec is not None and known.resource.get("spec") == resource.get("spec"):
+            known.resource = resource
+            if known.deleting:
+                self.mark(ref)
+            return
+        known.resource = resource
+        _parse(known)
+        self.mark(ref)
+
+    def see_deployment(self, deployment: Json, *, gone: bool = False) -> None:
+        """A Deployment that bears the operator's label was seen, or seen to be gone."""
+        ref = _ref(deployment)
+        view = None if gone else deployment_view(deployment)
+        known = self._deployments.get(ref)
+        if view is not None and known is not None and known.newer_than(view):
+            return  # a watch runs behind what a write of ours has already returned
+        if view is None:
+            self._deployments.pop(ref, None)
+        else:
+            self._deployments[ref] = view
+        pool = self._pools.get(ref)
+        if pool is not None:
+            pool.deployment = view
+            self.mark(ref)
+
+    def set_deployment(self, pool: Pool, view: DeploymentView | None) -> None:
+        """Keeps what the API server answered to a read or a write of ours."""
+        pool.deployment = view
+        if view is None:
+            self._deployments.pop(pool.ref, None)
+        else:
+            self._deployments[pool.ref] = view
+
+    def see_pod(self, pod: Json, *, gone: bool = False) -> None:
+        """A worker's pod was seen, or seen to be gone."""
+        name = (pod["metadata"].get("labels") or {}).get(POOL_LABEL)
+        if not name:
+            return
+        ref = PoolRef(pod["metadata"]["namespace"], name)
+        pods = self._orphans.setdefault(ref, {})
+        if gone:
+            pods.pop(pod["metadata"]["name"], None)
+        else:
+            pods[pod["metadata"]["name"]] = pod_view(pod)
+        if ref in self._pools:
+            self.mark(ref)
+
+    def mark(self, ref: PoolRef) -> None:
+        """Asks for a pass over the pool."""
+        self._marked.add(ref)
+        self._mark.set()
+
+    def mark_all(self) -> None:
+        """Asks for a pass over every pool."""
+        for ref in self._pools:
+            self.mark(ref)
+
+    async def marked(self) -> set[PoolRef]:
+        """Waits until a pool is marked, and takes all marks."""
+        await self._mark.wait()
+        self._mark.clear()
+        taken, self._marked = self._marked, set()
+        return taken
+
+
+def _ref(resource: Json) -> PoolRef:
+    return PoolRef(resource["metadata"]["namespace"], resource["metadata"]["name"])
+
+
+def _parse(pool: Pool) -> None:
+    try:
+        pool.spec = spec_of(pool.resource)
+        pool.spec_problem = None
+    except SpecError as error:
+        pool.spec = None
+        pool.spec_problem = Problem(reason="InvalidSpec", message=str(error))

@@ -1,0 +1,57 @@
+"""The operator's own settings: one dataclass for each concern, with units, defaults and reasons.
+
+`commands` fills them from flags and environment variables; `process` hands each part what concerns it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def _identity() -> str:
+    """Who holds the Lease: unique for each process, readable in `kubectl get lease`."""
+    return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ElectionSettings:
+    """The Lease. A takeover takes at most `lease_s + retry_s`, which must stay below 15 s."""
+
+    enabled: bool = True
+    namespace: str = "default"  # where the Lease lives
+    name: str = "agentpool-operator"
+    identity: str = field(default_factory=_identity)
+    lease_s: float = 10.0  # seconds without renewal after which others may take over
+    renew_deadline_s: float = 7.0  # seconds after which a leader that could not renew stops writing
+    retry_s: float = 2.0  # seconds between renewals, and between attempts of those who wait
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScalingLoopSettings:
+    """The scaling loop's pace."""
+
+    read_timeout_s: float = 3.0  # seconds for one read of a Redis; longer means unknown
+    wake_gap_s: float = 0.05  # seconds between two wake-ups by pressure: a burst is one look, not many
+    status_gap_s: float = 5.0  # seconds between two status patches that change figures only
+    resync_s: float = 300.0  # seconds between full lists, in case a watch lost a deletion
+    secret_recheck_s: float = 15.0  # seconds before a Secret in use is read again
+    secret_retry_s: float = 2.0  # seconds before a Secret that is missing or refused is read again
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OperatorSettings:
+    """Everything the operator is told at its start."""
+
+    namespaces: tuple[str, ...] = ()  # watched namespaces; empty = all
+    kubeconfig: Path | None = None  # None = KUBECONFIG, ~/.kube/config, or the pod's service account
+    health_host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from other hosts
+    health_port: int = 8081  # 0 = any free port
+    worker_image: str = "agentpool-worker"  # for pools whose template names no image
+    election: ElectionSettings = ElectionSettings()
+    loop: ScalingLoopSettings = ScalingLoopSettings()

@@ -1,0 +1,119 @@
+"""A pool's status: computed from the registry, patched only when a reader would care.
+
+A change of anything but the queue's figures is patched at once; the figures alone (they move all the time
+under load) at most once in `status_gap_s`. At rest nothing is written. `conditions` says what is true, this
+module when to say it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from agentpool_operator import paths
+from agentpool_operator.conditions import findings, merged
+from agentpool_operator.manifests import selector_of
+from agentpool_operator.refusals import ClashError, NotThereError
+from agentpool_operator.views import rfc3339
+
+if TYPE_CHECKING:
+    from agentpool.jobs import PoolRef
+    from agentpool_operator.cluster import Cluster
+    from agentpool_operator.registry import Pool
+
+Json = dict[str, Any]
+MANAGER = "agentpool-status"
+FIGURES = ("queued", "running", "oldestWaitSeconds", "wantedReplicas")  # what moves under load without news
+MAX_INT32 = 2_147_483_647
+
+
+def status_of(pool: Pool, *, now: float) -> Json:
+    """The status that the pool should show; `now` is seconds since the epoch."""
+    old = pool.resource.get("status") or {}
+    deployment = pool.deployment if pool.owns_deployment else None
+    status: Json = {
+        "observedGeneration": pool.generation,
+        "replicas": deployment.total if deployment else 0,
+        "readyReplicas": deployment.ready if deployment else 0,
+        "desiredReplicas": deployment.replicas if deployment else 0,
+        "wantedReplicas": min(pool.decision.wanted, MAX_INT32) if pool.decision else old.get("wantedReplicas", 0),
+        "selector": selector_of(pool.ref),
+        **_figures(pool, old),
+        "gpus": _gpus(pool),
+        "lastDecision": _last_decision(pool, old),
+        "conditions": merged(old.get("conditions") or [], findings(pool), generation=pool.generation, now=rfc3339(now)),
+    }
+    return {key: value for key, value in status.items() if value is not None}
+
+
+def _figures(pool: Pool, old: Json) -> Json:
+    """The queue's figures; the last known ones while it cannot be read."""
+    if pool.backlog is None:
+        return {name: old.get(name, 0) for name in ("queued", "running", "oldestWaitSeconds")}
+    return {
+        "queued": pool.backlog.ready,
+        "running": pool.backlog.running,
+        "oldestWaitSeconds": int(pool.backlog.oldest_wait_s or 0),
+    }
+
+
+def _gpus(pool: Pool) -> Json | None:
+    if pool.spec is None or pool.spec.gpu is None:
+        return None
+    held = sum(1 for pod in pool.pods.values() if pod.node and not pod.ended)
+    return {"placeable": pool.placeable or 0, "held": held * pool.spec.gpu.per_worker}
+
+
+def _last_decision(pool: Pool, old: Json) -> Json | None:
+    if pool.decided_at is None:
+        return old.get("lastDecision")
+    return {"at": rfc3339(pool.decided_at), "reason": pool.decided_reason}
+
+
+class StatusWriter:
+    """Patches the status of pools."""
+
+    def __init__(self, cluster: Cluster, *, gap_s: float) -> None:
+        self._cluster = cluster
+        self._gap_s = gap_s
+        self._written_at: dict[PoolRef, float] = {}  # seconds, monotonic
+
+    async def write(self, pool: Pool) -> None:
+        """Patches the pool's status if a reader would care. A clash is left to the next pass."""
+        wanted = status_of(pool, now=time.time())
+        if not self._worth_writing(pool, wanted):
+            return
+        gone = {key: None for key in pool.resource.get("status") or {} if key not in wanted}
+        patch = {
+            "metadata": {"resourceVersion": pool.resource["metadata"].get("resourceVersion")},
+            "status": {**gone, **wanted},
+        }
+        path = paths.agentpools(pool.ref.namespace, pool.ref.name)
+        try:
+            answer = await self._cluster.merge(f"{path}/status", patch, manager=MANAGER)
+        except ClashError:
+            await self._refresh(pool, path)
+            return
+        except NotThereError:
+            return  # it has just been deleted
+        self._written_at[pool.ref] = time.monotonic()
+        pool.resource = answer
+
+    async def _refresh(self, pool: Pool, path: str) -> None:
+        """Takes the resource as it is now, unless the watch already knows a newer spec."""
+        live = await self._cluster.get(path)
+        if live["metadata"]["uid"] == pool.uid and live.get("spec") == pool.resource.get("spec"):
+            pool.resource = live
+
+    def forget(self, ref: PoolRef) -> None:
+        """Drops what is remembered of a pool that is gone."""
+        self._written_at.pop(ref, None)
+
+    def _worth_writing(self, pool: Pool, wanted: Json) -> bool:
+        shown = pool.resource.get("status") or {}
+        if wanted == shown:
+            return False
+        news = {k: v for k, v in wanted.items() if k not in FIGURES} != {
+            k: v for k, v in shown.items() if k not in FIGURES
+        }
+        return news or time.monotonic() - self._written_at.get(pool.ref, float("-inf")) >= self._gap_s

@@ -1,0 +1,155 @@
+"""What the operator keeps of the objects it watches: the few fields that decisions and conditions need.
+
+Pure parsing of JSON as the API serves it. `registry` keeps the views, `conditions` and `scaling_loop` read
+them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+Json = dict[str, Any]
+POOL_LABEL = "agentpool.dev/pool"
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+FAILING_REASONS = frozenset(
+    {
+        "CrashLoopBackOff",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "ErrImageNeverPull",
+        "ErrImagePull",
+        "ImagePullBackOff",
+        "InvalidImageName",
+        "RunContainerError",
+    }
+)  # waiting reasons that do not pass by waiting
+
+
+def seconds_of(text: str | None) -> float | None:
+    """An RFC 3339 time as seconds since the epoch; None where there is none."""
+    return None if not text else datetime.fromisoformat(text).timestamp()
+
+
+def rfc3339(seconds: float) -> str:
+    """Seconds since the epoch as Kubernetes writes times."""
+    return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PodView:
+    """One worker's pod."""
+
+    name: str
+    uid: str
+    node: str  # empty = not scheduled
+    created_at: float  # seconds since the epoch
+    ready_at: float | None  # seconds since the epoch; None = not ready
+    terminating: bool
+    ended: bool  # Succeeded or Failed
+    trouble: str  # why it is not on its way, as one CamelCase word; empty = nothing known
+    trouble_message: str
+    deletion_cost: int
+
+    @property
+    def ready(self) -> bool:
+        """Whether it passes its readiness probe."""
+        return self.ready_at is not None
+
+    @property
+    def alive(self) -> bool:
+        """Whether it counts as one of the pool's workers."""
+        return not self.terminating and not self.ended
+
+
+def pod_view(pod: Json) -> PodView:
+    """A view of a pod."""
+    metadata, status = pod["metadata"], pod.get("status") or {}
+    conditions = {c["type"]: c for c in status.get("conditions") or []}
+    ready = conditions.get("Ready", {})
+    trouble, message = _trouble(status, conditions)
+    cost = (metadata.get("annotations") or {}).get(DELETION_COST, "0")
+    return PodView(
+        name=metadata["name"],
+        uid=metadata.get("uid", ""),
+        node=(pod.get("spec") or {}).get("nodeName") or "",
+        created_at=seconds_of(metadata.get("creationTimestamp")) or 0.0,
+        ready_at=(seconds_of(ready.get("lastTransitionTime")) or 0.0) if ready.get("status") == "True" else None,
+        terminating=bool(metadata.get("deletionTimestamp")),
+        ended=status.get("phase") in {"Succeeded", "Failed"},
+        trouble=trouble,
+        trouble_message=message,
+        deletion_cost=int(cost) if cost.lstrip("-").isdigit() else 0,
+    )
+
+
+def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:
+    scheduled = conditions.get("PodScheduled", {})
+    if scheduled.get("status") == "False":
+        return "FailedScheduling", scheduled.get("message", "")
+    containers = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    for container in containers:
+        waiting = (container.get("state") or {}).get("waiting") or {}
+        if waiting.get("reason") in FAILING_REASONS:
+            return waiting["reason"], waiting.get("message") or _last_end(container)
+    if status.get("phase") == "Failed":
+        return status.get("reason") or "PodFailed", status.get("message", "")
+    return "", ""
+
+
+def _last_end(container: Json) -> str:
+    ended = (container.get("lastState") or {}).get("terminated") or {}
+    return f"the container ended with exit code {ended['exitCode']}" if "exitCode" in ended else ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeploymentView:
+    """A Deployment that bears a pool's name; `raw` is for comparing with what it should be."""
+
+    uid: str
+    owner_uid: str  # of the controlling owner; empty = none
+    generation: int
+    resource_version: str
+    replicas: int  # spec
+    observed_generation: int
+    total: int  # pods that exist
+    updated: int  # pods of the newest template
+    ready: int
+    failures: tuple[tuple[str, str], ...]  # reason and message of conditions that tell of failure
+    raw: Json
+
+    @property
+    def rolled_out(self) -> bool:
+        """Whether the controller has caught up: seen the spec, and replaced and sized the pods."""
+        return self.observed_generation >= self.generation and self.updated == self.replicas == self.total
+
+    def newer_than(self, other: DeploymentView) -> bool:
+        """Whether this is a later state of the same object (resourceVersions are comparable numbers)."""
+        mine, theirs = self.resource_version, other.resource_version
+        return self.uid == other.uid and mine.isdigit() and theirs.isdigit() and int(mine) > int(theirs)
+
+
+def deployment_view(deployment: Json) -> DeploymentView:
+    """A view of a Deployment."""
+    metadata, spec, status = deployment["metadata"], deployment.get("spec") or {}, deployment.get("status") or {}
+    owner: Json = next((o for o in metadata.get("ownerReferences") or [] if o.get("controller")), {})
+    failures = [
+        (c.get("reason", ""), c.get("message", ""))
+        for c in status.get("conditions") or []
+        if (c["type"] == "ReplicaFailure" and c["status"] == "True")
+        or (c["type"] == "Progressing" and c["status"] == "False")
+    ]
+    return DeploymentView(
+        uid=metadata.get("uid", ""),
+        owner_uid=owner.get("uid", ""),
+        generation=int(metadata.get("generation", 0)),
+        resource_version=metadata.get("resourceVersion", ""),
+        replicas=int(spec.get("replicas", 1)),
+        observed_generation=int(status.get("observedGeneration", 0)),
+        total=int(status.get("replicas", 0)),
+        updated=int(status.get("updatedReplicas", 0)),
+        ready=int(status.get("readyReplicas", 0)),
+        failures=tuple(failures),
+        raw=deployment,
+    )
