@@ -7,10 +7,19 @@
     ├── ClusterError            the Kubernetes API refused or did not answer
     └── QueueError              the queue refused, or could not be asked
         ├── QueueUnreachableError   unknown, never zero: Redis did not answer
+        │   └── QueueReadOnlyError      a replica answered
+        ├── QueueAccessError        wrong password, or the user may not
+        ├── QueueMemoryError        maxmemory is reached
+        ├── UnsupportedServerError  the server is too old
+        ├── NotRegisteredError      the worker has no lease
+        ├── ResultTimeoutError      the job has not ended yet
+        ├── JobEndedError           the awaited job ended without a result
         ├── UnknownPoolError
         ├── UnknownJobError
         ├── InvalidJobError         a field of the submitted job is wrong
-        │   └── PayloadTooLargeError
+        │   ├── PayloadTooLargeError
+        │   ├── UnknownParentError
+        │   └── DependencyCycleError
         ├── QueueFullError          maxDepth reached: try again later
         ├── IdempotencyConflictError
         └── StaleLeaseError         the lease has passed to another worker
@@ -20,6 +29,8 @@ an attribute. Errors of third parties are wrapped where they enter, with the cau
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 
 class AgentPoolError(Exception):
@@ -61,11 +72,82 @@ class ClusterError(AgentPoolError):
 
 
 class QueueError(AgentPoolError):
-    """The queue refused a request, or could not be asked."""
+    """The queue refused a request, or could not be asked.
+
+    `accepted` holds the receipts of what was kept before, where a call with many jobs was refused midway.
+    """
+
+    accepted: Sequence[object] = ()
 
 
 class QueueUnreachableError(QueueError):
     """Redis did not answer, so the queue's state is unknown (never zero)."""
+
+
+class QueueReadOnlyError(QueueUnreachableError):
+    """A replica answered, which cannot be written to; the primary may have changed."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"this Redis is a read-only replica ({text}); use the primary's URL, or redis+sentinel:// to follow it"
+        )
+
+
+class QueueAccessError(QueueError):
+    """Redis refused the user: wrong password, or a command or key that it may not use."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"Redis refused the user ({text}); check user and password in the URL, and that its ACL allows "
+            "~ap:* &ap:* +@all -@dangerous"
+        )
+
+
+class QueueMemoryError(QueueError):
+    """Redis has reached maxmemory and takes nothing more; jobs that run can still end."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"Redis is out of memory ({text}); raise its maxmemory, shorten spec.queue.retentionSeconds, or try again "
+            "when jobs have ended"
+        )
+
+
+class UnsupportedServerError(QueueError):
+    """The server is too old for the queue's scripts."""
+
+    def __init__(self, *, version: str, needed: str) -> None:
+        self.version = version
+        self.needed = needed
+        super().__init__(f"Redis {version} is too old; use Redis {needed} or later, or Valkey")
+
+
+class NotRegisteredError(QueueError):
+    """The worker has no lease: it never registered, or it was lost and its jobs were taken back."""
+
+    def __init__(self, pool: str, worker: str) -> None:
+        self.pool = pool
+        self.worker = worker
+        super().__init__(f"worker {worker!r} is not registered in pool {pool!r}; drop its jobs and register again")
+
+
+class ResultTimeoutError(QueueError):
+    """The job has not ended within the time that the caller would wait; it goes on all the same."""
+
+    def __init__(self, job_id: str, timeout_s: float) -> None:
+        self.job_id = job_id
+        self.timeout_s = timeout_s
+        super().__init__(f"job {job_id!r} has not ended within {timeout_s:g} s; wait longer, or cancel it")
+
+
+class JobEndedError(QueueError):
+    """The awaited job ended without a result: `state` is failed, cancelled or expired; `reason` says why."""
+
+    def __init__(self, *, job_id: str, state: str, reason: str) -> None:
+        self.job_id = job_id
+        self.state = state
+        self.reason = reason
+        super().__init__(f"job {job_id!r} ended as {state}: {reason or 'no reason was given'}")
 
 
 class UnknownPoolError(QueueError):
@@ -107,6 +189,14 @@ class PayloadTooLargeError(InvalidJobError):
             problem=f"larger than the limit of {limit} bytes",
             remedy="store the data elsewhere and send a reference to it",
         )
+
+
+class UnknownParentError(InvalidJobError):
+    """A job is to wait for one that is not in the pool."""
+
+
+class DependencyCycleError(InvalidJobError):
+    """Jobs of one call wait for each other, so none could ever start."""
 
 
 class QueueFullError(QueueError):

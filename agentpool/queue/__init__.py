@@ -3,3 +3,11 @@
 One Lua script for each transition (`scripts/`) is the only writer; the classes here are thin, typed callers.
 Who takes over next: `agentpool.client` for programs, the worker, the operator and the gateway.
 """
+
+from agentpool.queue.connection import check_server, connect
+from agentpool.queue.consumer import Consumer
+from agentpool.queue.inspect import Inspector
+from agentpool.queue.producer import Producer
+from agentpool.queue.settings import PoolSettings, Route
+
+__all__ = ["Consumer", "Inspector", "PoolSettings", "Producer", "Route", "check_server", "connect"]

@@ -1,65 +1,218 @@
-"""A worker's side of the queue. (Typed signatures; the scripts follow.)"""
+"""A worker's side of a pool's queue: register, claim, settle, renew, wait, and the upkeep that any worker may do.
+
+Mechanism: one script, one round trip a call, many jobs a call. The consumer remembers which jobs it was given; when an
+answer is lost on the way, the next claim first hands back what the queue says it holds and it does not know of, so a
+broken connection never strands a job. Who takes over next: the worker runs the leases.
+"""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from agentpool.errors import (
+    QueueError,
+    QueueUnreachableError,
+    SettingError,
+    StaleLeaseError,
+    UnknownPoolError,
+)
+from agentpool.jobs import JobId, LeaseToken
+from agentpool.queue import scripts
+from agentpool.queue.bodies import encode
+from agentpool.queue.connection import longest_block_s
+from agentpool.queue.faults import fault_of
+from agentpool.queue.keys import RESERVED, Keys
+from agentpool.queue.leases import arguments, leases_of
+from agentpool.queue.outcomes import CancelJob, Maintenance, Renewal, SettleOutcome, Wake, YieldJob
+from agentpool.queue.settings import PoolSettings
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from agentpool.jobs import Json, Lease, PoolRef, WorkerId
-    from agentpool.queue.outcomes import Completion, Control, Maintenance, Renewal, SettleOutcome
-    from agentpool.queue.settings import PoolSettings
+    from agentpool.queue.connection import RedisClient
+    from agentpool.queue.outcomes import Completion, Control
+
+MAX_CLAIM = 1_000  # jobs in one claim: a bound on how long the script holds the server
+MAX_SETTLE = 500  # completions in one call, as above
+_SEEDS = 2**31 - 1
+
+_OUTCOMES = {outcome.value: outcome for outcome in SettleOutcome}
 
 
 class Consumer:
-    """One worker's hold on one pool's queue."""
+    """One worker's hold on one pool's queue. For one event loop; safe to share between its tasks."""
 
-    def __init__(self, redis: Redis, pool: PoolRef, worker: WorkerId) -> None: ...
+    def __init__(self, redis: RedisClient, pool: PoolRef, worker: WorkerId) -> None:
+        if not worker or worker.startswith(RESERVED) or any(mark.isspace() for mark in worker):
+            raise SettingError(
+                field="worker",
+                value=worker,
+                problem=f"empty, with white space, or beginning with {RESERVED!r}",
+                remedy="use the pod's name, or another name that no other worker of the pool has",
+            )
+        self.pool = pool
+        self.worker = worker
+        self._redis = redis
+        self._keys = Keys(pool)
+        self._conf = self._keys.conf
+        self._held: dict[JobId, LeaseToken] = {}
+        self._answer_lost = False
+        self._longest_block_s = longest_block_s(redis)
 
     async def register(self, *, slots: int, host: str) -> PoolSettings:
-        """Announces the worker, and takes out its lease. Raises UnknownPoolError where the pool has no settings."""
-        raise NotImplementedError
+        """Announces the worker and takes out its lease; the pool's settings.
+
+        Jobs held under an earlier lease are forgotten here, and handed back by the next claim. Raises UnknownPoolError
+        where the pool has no settings.
+        """
+        reply = await scripts.REGISTER.run(self._redis, self._conf, (self.worker, slots, host or "-"))
+        if reply[0] != "ok":
+            raise UnknownPoolError(str(self.pool))
+        return PoolSettings.from_mapping(dict(zip(reply[1::2], reply[2::2], strict=True)))
 
     async def settings(self) -> PoolSettings:
         """The pool's settings as they are now. Raises UnknownPoolError where there are none."""
-        raise NotImplementedError
+        try:
+            mapping = await self._redis.hgetall(self._conf)
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing="settings") from error
+        if not mapping:
+            raise UnknownPoolError(str(self.pool))
+        return PoolSettings.from_mapping(mapping)
 
     async def claim(self, limit: int) -> list[Lease]:
-        """Takes up to `limit` jobs, the most urgent first, in one round trip. [] also when paused or not registered."""
-        raise NotImplementedError
+        """Takes up to `limit` jobs, the most urgent first, in one round trip.
+
+        [] when nothing is ready, the pool is paused, every route with ready jobs is at its limit, or the worker is not
+        registered (`renew` tells which).
+        """
+        await self._hand_back_unknown()
+        reply = await self._call(scripts.CLAIM, (self.worker, min(limit, MAX_CLAIM)))
+        return self._keep(leases_of(reply))
 
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
-        """Ends attempts, in one round trip; one outcome for each, in order."""
-        raise NotImplementedError
+        """Ends attempts, `MAX_SETTLE` a round trip; one outcome for each, in order.
 
-    async def exchange(
-        self, completions: Sequence[Completion], limit: int
-    ) -> tuple[list[SettleOutcome], list[Lease]]:
-        """`settle` and `claim` in one round trip."""
-        raise NotImplementedError
+        May be repeated when the answer was lost: it hears the same outcomes again. Raises PayloadTooLargeError or
+        InvalidJobError for a result that cannot be kept, before anything is sent.
+        """
+        outcomes: list[SettleOutcome] = []
+        for start in range(0, len(completions), MAX_SETTLE):
+            part = completions[start : start + MAX_SETTLE]
+            reply = await self._call(scripts.SETTLE, (_seed(), *arguments(part)))
+            outcomes += self._let_go(part, reply)
+        return outcomes
+
+    async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
+        """`settle` and `claim` in one round trip; `limit` is what is free once these are settled."""
+        if len(completions) > MAX_SETTLE:
+            first = await self.settle(completions[:-MAX_SETTLE])
+            last, leases = await self.exchange(completions[-MAX_SETTLE:], limit)
+            return first + last, leases
+        if not completions:
+            return [], await self.claim(limit)
+        ended = arguments(completions)
+        await self._hand_back_unknown()
+        reply = await self._call(scripts.EXCHANGE, (self.worker, min(limit, MAX_CLAIM), _seed(), *ended))
+        return self._let_go(completions, reply[0]), self._keep(leases_of(reply[1]))
 
     async def renew(self, *, slots: int, running: int) -> Renewal:
         """Extends the worker's lease, and so the lease of each job it holds: one write, however many they are."""
-        raise NotImplementedError
+        status, revision = await scripts.RENEW.run(self._redis, self._conf, (self.worker, slots, running))
+        return Renewal(settings_revision=revision, still_registered=status == "ok")
 
     async def wait(self, timeout_ms: int, *, for_work: bool = True) -> list[Control]:
-        """Blocks until the bell or an order; [] when `timeout_ms` passed. `for_work=False`: orders only."""
-        raise NotImplementedError
+        """Blocks until the bell rings or an order comes; [] when `timeout_ms` passed (or the client's own limit).
+
+        `for_work=False` waits for orders only: for a worker whose slots are all taken. Uses a connection of its own
+        while it blocks. Do not cancel it lightly: a bell that it had just taken is lost until the next poll.
+        """
+        keys = [self._keys.control(self.worker)]
+        if for_work:
+            keys.append(self._keys.bell)
+        limit = min(max(timeout_ms, 1) / 1000, self._longest_block_s)
+        try:
+            found = await self._redis.execute_command("BLPOP", *keys, limit)
+            if found is None:
+                return []
+            if found[0] == self._keys.bell:
+                return [Wake()]
+            rest = await self._redis.execute_command("LRANGE", keys[0], 0, -1)
+            if rest:
+                await self._redis.execute_command("LTRIM", keys[0], len(rest), -1)
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing="wait") from error
+        return [_control(order) for order in (found[1], *rest)]
 
     async def checkpoint(self, lease: Lease, state: Json) -> None:
         """Saves state for a later attempt. Raises StaleLeaseError where the lease has passed on."""
-        raise NotImplementedError
+        await self._note(lease, "checkpoint", state)
 
     async def progress(self, lease: Lease, value: Json) -> None:
         """Reports progress. Raises StaleLeaseError where the lease has passed on."""
-        raise NotImplementedError
+        await self._note(lease, "progress", value)
 
     async def maintain(self) -> Maintenance:
-        """Due jobs, ttl, lost workers; any worker may call it, once a second or when `next_due_ms` says so."""
-        raise NotImplementedError
+        """One round of upkeep: lost workers, due jobs, ended ttls. Safe from any number of workers at once."""
+        recovered, promoted, expired, next_due = await scripts.MAINTAIN.run(self._redis, self._conf)
+        return Maintenance(
+            recovered=recovered,
+            promoted=promoted,
+            expired=expired,
+            next_due_ms=None if next_due < 0 else next_due,
+        )
 
     async def deregister(self) -> None:
         """Gives up the lease; what is still held becomes ready again, as after a loss. Safe to call twice."""
-        raise NotImplementedError
+        self._held.clear()
+        while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker,)))[0] == "more":
+            pass
+
+    async def _note(self, lease: Lease, field: str, value: Json) -> None:
+        args = (lease.job_id, lease.token, field, encode(field, value))
+        if (await scripts.NOTE.run(self._redis, self._conf, args))[0] != "ok":
+            raise StaleLeaseError(lease.job_id, lease.token)
+
+    async def _call(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
+        """A call whose lost answer may have given us jobs."""
+        try:
+            return await script.run(self._redis, self._conf, args)
+        except QueueUnreachableError:
+            self._answer_lost = True
+            raise
+        except QueueError:
+            raise
+        except BaseException:  # cancelled while waiting for the answer
+            self._answer_lost = True
+            raise
+
+    async def _hand_back_unknown(self) -> None:
+        if self._answer_lost:
+            await scripts.RECONCILE.run(self._redis, self._conf, (self.worker, *self._held))
+            self._answer_lost = False
+
+    def _keep(self, leases: list[Lease]) -> list[Lease]:
+        held = self._held
+        for lease in leases:
+            held[lease.job_id] = lease.token
+        return leases
+
+    def _let_go(self, completions: Sequence[Completion], reply: list[str]) -> list[SettleOutcome]:
+        held = self._held
+        for completion in completions:
+            if held.get(completion.job_id) == completion.token:
+                del held[completion.job_id]
+        return [_OUTCOMES[name] for name in reply]
+
+
+def _seed() -> int:
+    return random.randint(1, _SEEDS)  # noqa: S311  # jitter, not a secret
+
+
+def _control(order: str) -> Control:
+    verb, token, job_id = order.split(" ", 2)
+    make = CancelJob if verb == "cancel" else YieldJob
+    return make(job_id=JobId(job_id), token=LeaseToken(int(token)))

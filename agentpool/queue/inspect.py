@@ -1,65 +1,222 @@
-"""Looking at queues, and setting them up. (Typed signatures; the scripts follow.)"""
+"""Looking at queues, setting them up, and clearing them: for the operator, the gateway and the command line.
+
+Readings are scripts, so that the figures of one snapshot agree with each other; all pools of a Redis are read in one
+pipeline. What cannot be read is an error, never a zero. Who takes over next: the operator's scaling loop.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
 
-from agentpool.jobs import JobState
+from redis.asyncio import RedisCluster
+from redis.exceptions import NoScriptError, RedisError
+
+from agentpool.errors import InvalidJobError, QueueError, UnknownJobError, UnknownPoolError
+from agentpool.jobs import JobState, PoolRef
+from agentpool.queue import scripts
+from agentpool.queue.connection import longest_block_s
+from agentpool.queue.faults import fault_of
+from agentpool.queue.keys import PRESSURE_CHANNEL, Keys
+from agentpool.queue.readings import snapshot_of
+from agentpool.queue.records import event_of, job_of
+from agentpool.queue.settings import PoolSettings
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
-    from agentpool.errors import QueueError
-    from agentpool.jobs import Job, JobEvent, JobId, PoolRef
-    from agentpool.queue.settings import PoolSettings
+    from agentpool.jobs import Job, JobEvent, JobId
+    from agentpool.queue.connection import RedisClient
     from agentpool.queue.snapshots import QueueSnapshot, WorkerSnapshot
+
+KEYS_A_SLICE = 500  # deleted in one command
+LISTABLE = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
 
 
 class Inspector:
     """An observer of all pools on one Redis."""
 
-    def __init__(self, redis: Redis) -> None: ...
+    def __init__(self, redis: RedisClient) -> None:
+        self._redis = redis
 
     async def snapshots(self, pools: Sequence[PoolRef]) -> dict[PoolRef, QueueSnapshot | QueueError]:
         """Each pool's queue, or why it is unknown, in one pipelined read. Never raises QueueError itself."""
-        raise NotImplementedError
+        replies = await self._snapshot_replies([Keys(pool).conf for pool in pools])
+        found: dict[PoolRef, QueueSnapshot | QueueError] = {}
+        for pool, reply in zip(pools, replies, strict=True):
+            if isinstance(reply, BaseException):
+                found[pool] = reply if isinstance(reply, QueueError) else fault_of(reply, doing="snapshot")
+            else:
+                found[pool] = UnknownPoolError(str(pool)) if reply[0] != "ok" else snapshot_of(reply)
+        return found
 
-    async def configure(self, pool: PoolRef, settings: PoolSettings) -> None:
-        """Publishes settings; wakes workers where they changed. Doing it twice changes nothing."""
-        raise NotImplementedError
+    async def snapshot(self, pool: PoolRef) -> QueueSnapshot:
+        """One pool's queue. Raises UnknownPoolError, or another QueueError where it cannot be read."""
+        found = (await self.snapshots([pool]))[pool]
+        if isinstance(found, QueueError):
+            raise found
+        return found
+
+    async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
+        """Publishes settings; whether they changed. Wakes a worker where they did. Doing it twice changes nothing."""
+        args = [text for pair in settings.to_mapping().items() for text in pair]
+        return bool((await scripts.CONFIGURE.run(self._redis, Keys(pool).conf, args))[0] == "changed")
+
+    async def settings(self, pool: PoolRef) -> PoolSettings:
+        """The settings that are published. Raises UnknownPoolError where there are none."""
+        mapping = await self._ask("HGETALL", Keys(pool).conf)
+        if not mapping:
+            raise UnknownPoolError(str(pool))
+        return PoolSettings.from_mapping(_mapping(mapping))
 
     async def workers(self, pool: PoolRef) -> list[WorkerSnapshot]:
-        """The pool's registered workers."""
-        raise NotImplementedError
+        """The pool's registered workers. Raises UnknownPoolError."""
+        return list((await self.snapshot(pool)).workers)
 
-    def pressure(self) -> AsyncIterator[PoolRef]:
+    async def pressure(self) -> AsyncIterator[PoolRef]:
         """Names a pool each time a submit finds no free slot (at most ten times a second a pool).
 
-        Ends never; raises QueueUnreachableError when the connection is lost.
+        Never ends by itself; raises a QueueError when the connection is lost: subscribe again, and read all pools, for
+        signals may have been missed.
         """
-        raise NotImplementedError
+        limit_s = longest_block_s(self._redis)
+        try:
+            async with self._redis.pubsub() as subscription:
+                await subscription.subscribe(PRESSURE_CHANNEL)
+                while True:
+                    message = await subscription.get_message(ignore_subscribe_messages=True, timeout=limit_s)
+                    if message is not None:
+                        yield PoolRef.parse(message["data"])
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing="pressure") from error
 
     async def job(self, pool: PoolRef, job_id: JobId) -> Job:
-        """A job's whole record. Raises UnknownJobError."""
-        raise NotImplementedError
+        """A job's whole record, its history included. Raises UnknownJobError."""
+        fields = await self._ask("HGETALL", Keys(pool).job(job_id))
+        if not fields:
+            raise UnknownJobError(str(pool), job_id)
+        settings = await self.settings(pool)
+        return job_of(job_id, _mapping(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
 
     async def jobs(self, pool: PoolRef, state: JobState, *, limit: int = 100) -> list[Job]:
-        """Jobs that wait, run or are dead, oldest first (succeeded, cancelled and expired ones are only in events)."""
-        raise NotImplementedError
+        """Jobs that wait, run or are dead, oldest first within a route and priority.
+
+        Raises InvalidJobError for succeeded, cancelled and expired, which only the events list.
+        """
+        if state not in LISTABLE:
+            raise InvalidJobError(
+                field="state",
+                value=state.value,
+                problem="jobs that ended so are not listed",
+                remedy="read the pool's events, or ask for one job by its id",
+            )
+        settings = await self.settings(pool)
+        rows = await scripts.LIST.run(self._redis, Keys(pool).conf, (state.value, limit))
+        return [
+            job_of(row[0], _mapping(row[1]), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
+            for row in rows
+        ]
 
     async def dead(self, pool: PoolRef, *, limit: int = 100) -> list[Job]:
         """Dead letters, oldest first."""
-        raise NotImplementedError
+        return await self.jobs(pool, JobState.FAILED, limit=limit)
 
     async def replay(self, pool: PoolRef, job_id: JobId) -> None:
-        """Puts a dead letter back into the queue, with all its attempts."""
-        raise NotImplementedError
+        """Puts a dead letter back into the queue, with all its attempts.
 
-    async def events(self, pool: PoolRef, *, after: str = "0", limit: int = 1000) -> list[JobEvent]:
-        """Events after a place in the stream, oldest first."""
-        raise NotImplementedError
+        Raises UnknownJobError, or InvalidJobError where the job is not dead.
+        """
+        reply = await scripts.REPLAY.run(self._redis, Keys(pool).conf, (job_id,))
+        if reply[0] == "unknown":
+            raise UnknownJobError(str(pool), job_id)
+        if reply[0] == "not_dead":
+            raise InvalidJobError(
+                field="job",
+                value=job_id,
+                problem=f"it is {reply[1]}, not failed",
+                remedy="replay dead letters only; submit the work again as a new job",
+            )
+
+    async def discard(self, pool: PoolRef, job_ids: Iterable[JobId] = (), *, limit: int = 1_000) -> int:
+        """Deletes these dead letters, or the `limit` oldest where none are named; returns how many."""
+        ids = list(job_ids)
+        reply = await scripts.DISCARD.run(self._redis, Keys(pool).conf, (limit, *ids))
+        return int(reply[0])
+
+    async def events(self, pool: PoolRef, *, after: str = "0", limit: int = 1_000) -> list[JobEvent]:
+        """Events after a place in the stream (an event's `id`; "0": the oldest kept), oldest first."""
+        rows = await self._ask("XRANGE", Keys(pool).events, f"({after}" if after != "0" else "-", "+", "COUNT", limit)
+        return [event_of(row[0], _mapping(row[1])) for row in rows]
+
+    async def follow(self, pool: PoolRef, *, after: str = "$") -> AsyncIterator[JobEvent]:
+        """Events as they happen, after a place in the stream ("$": from now on). Never ends by itself."""
+        key = Keys(pool).events
+        last = after
+        if last == "$":
+            newest = await self._ask("XREVRANGE", key, "+", "-", "COUNT", 1)
+            last = newest[0][0] if newest else "0"
+        block_ms = int(longest_block_s(self._redis) * 1000)
+        while True:
+            reply = await self._ask("XREAD", "COUNT", 1_000, "BLOCK", block_ms, "STREAMS", key, last)
+            for row in _first_stream(reply):
+                last = row[0]
+                yield event_of(row[0], _mapping(row[1]))
 
     async def purge(self, pool: PoolRef) -> int:
-        """Deletes all keys of the pool, in slices; returns how many."""
-        raise NotImplementedError
+        """Deletes all keys of the pool, in slices; returns how many. It scans the whole Redis: not for hot paths."""
+        prefix = Keys(pool).prefix
+        gone = 0
+        found: list[str] = []
+        try:
+            async with aclosing(self._redis.scan_iter(match=f"{prefix}*", count=1_000)) as scan:
+                async for key in scan:
+                    found.append(key)
+                    if len(found) >= KEYS_A_SLICE:
+                        gone += await self._redis.unlink(*found)
+                        found.clear()
+            if found:
+                gone += await self._redis.unlink(*found)
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing="purge") from error
+        return gone
+
+    async def _ask(self, *command: Any) -> Any:
+        try:
+            return await self._redis.execute_command(*command)
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing=str(command[0]).lower()) from error
+
+    async def _snapshot_replies(self, confs: Sequence[str]) -> list[Any]:
+        script = scripts.SNAPSHOT
+        if isinstance(self._redis, RedisCluster):  # its pipelines take no scripts; pools live on several nodes anyway
+            calls = (script.run(self._redis, conf) for conf in confs)
+            return list(await asyncio.gather(*calls, return_exceptions=True))
+        try:
+            replies = await self._pipelined("EVALSHA", script.sha, confs)
+            if any(isinstance(reply, NoScriptError) for reply in replies):
+                replies = await self._pipelined("EVAL", script.source, confs)
+        except (RedisError, OSError) as error:
+            return [fault_of(error, doing="snapshot")] * len(confs)
+        return replies
+
+    async def _pipelined(self, command: str, script: str, confs: Sequence[str]) -> list[Any]:
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for conf in confs:
+                pipeline.execute_command(command, script, 1, conf)
+            return list(await pipeline.execute(raise_on_error=False))
+
+
+def _mapping(reply: Any) -> dict[str, str]:
+    """Field and value of a hash or an entry, however the client gave them."""
+    if isinstance(reply, dict):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
+def _first_stream(reply: Any) -> list[Any]:
+    """The entries of the one stream that XREAD was asked for."""
+    if not reply:
+        return []
+    if isinstance(reply, dict):
+        return list(next(iter(reply.values())))
+    return list(reply[0][1])

@@ -16,6 +16,7 @@ slot; `scripts/lib/pool.lua` holds the same names, and a test compares the two.
 | due | zset by ms | the pool's | scheduled jobs, retries included |
 | ttl | zset by ms | the pool's | waiting jobs that expire |
 | dead | zset by ms | the pool's, entries until retention ends | dead letters |
+| blocked | set | the pool's | jobs that wait for others |
 | yield | zset by rank | the pool's | running jobs that may be asked to yield |
 | workers | zset by ms | the pool's | leases: worker -> expiry |
 | worker-info | hash | the pool's | worker -> slots, running, host |
@@ -46,8 +47,6 @@ PRESSURE_CHANNEL = "ap:pressure"
 class Keys:
     """The names of one pool's keys."""
 
-    __slots__ = ("bell", "books", "conf", "dead", "due", "events", "prefix", "ttl", "worker_info", "workers", "yields")
-
     def __init__(self, pool: PoolRef) -> None:
         prefix = f"ap:{{{pool}}}:"
         self.prefix = prefix
@@ -56,6 +55,7 @@ class Keys:
         self.due = f"{prefix}due"
         self.ttl = f"{prefix}ttl"
         self.dead = f"{prefix}dead"
+        self.blocked = f"{prefix}blocked"
         self.yields = f"{prefix}yield"
         self.workers = f"{prefix}workers"
         self.worker_info = f"{prefix}worker-info"

@@ -1,30 +1,157 @@
-"""Submitting and cancelling jobs. (Typed signatures; the scripts follow.)"""
+"""The submitter's side of a pool's queue: submit one job or many, cancel one.
+
+A call is checked here, then kept by one script, all of it or nothing. It may be repeated safely when the answer is
+lost, for a job's id is made before it is sent; so a lost connection is tried again a few times with backoff. Who takes
+over next: a worker's `Consumer` claims the job.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from agentpool.errors import (
+    IdempotencyConflictError,
+    QueueError,
+    QueueFullError,
+    QueueReadOnlyError,
+    QueueUnreachableError,
+    UnknownJobError,
+    UnknownParentError,
+    UnknownPoolError,
+)
+from agentpool.jobs import JobId, JobState, Receipt
+from agentpool.queue import requests as job_requests
+from agentpool.queue import scripts
+from agentpool.queue.keys import Keys
+from agentpool.queue.outcomes import CancelOutcome
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
+    from agentpool.jobs import JobRequest, PoolRef
+    from agentpool.queue.connection import RedisClient
 
-    from agentpool.jobs import JobId, JobRequest, PoolRef, Receipt
-    from agentpool.queue.outcomes import CancelOutcome
+JOBS_A_CALL = 500  # in one script: a bound on how long it holds the server
+BYTES_A_CALL = 4_194_304  # of arguments in one script
+TRIES = 4  # of a submit whose connection was lost
+BACKOFF_FIRST_S = 0.05  # doubles each time, with jitter
+
+_STATES = {state.value: state for state in JobState}
 
 
 class Producer:
-    """The submitter's side of one pool's queue."""
+    """Submits to one pool. Safe to share between tasks; holds nothing but the client."""
 
-    def __init__(self, redis: Redis, pool: PoolRef) -> None: ...
+    def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
+        self.pool = pool
+        self._redis = redis
+        self._conf = Keys(pool).conf
 
     async def submit(self, request: JobRequest) -> Receipt:
-        """Keeps one job."""
-        raise NotImplementedError
+        """Keeps one job.
+
+        Raises InvalidJobError (a field cannot be used), UnknownParentError, UnknownPoolError, QueueFullError,
+        IdempotencyConflictError, or another QueueError where Redis cannot be written; nothing is kept then.
+        """
+        job_id = request.job_id or job_requests.new_id()
+        reply = await self._send(job_requests.arguments(request, job_id))
+        if reply[0] != "ok":
+            raise self._refusal(reply, [request], [])
+        return _receipts(reply, [job_id])[0]
 
     async def submit_many(self, requests: Sequence[JobRequest]) -> list[Receipt]:
-        """Keeps many jobs, in order."""
-        raise NotImplementedError
+        """Keeps many jobs; a receipt for each, in order. Jobs may wait for others of the same call by `job_id`.
+
+        All are checked before the first is sent. They are kept in slices of `JOBS_A_CALL`, each whole or not at all:
+        where a later slice is refused, the error's `accepted` holds the receipts of those that were kept before.
+        Raises what `submit` raises, and DependencyCycleError.
+        """
+        order = job_requests.parents_first(requests)
+        ids = [request.job_id or job_requests.new_id() for request in requests]
+        prepared = [job_requests.arguments(requests[index], ids[index]) for index in order]
+        receipts: list[Receipt] = []
+        for start, end in _slices(prepared):
+            reply = await self._send([text for job in prepared[start:end] for text in job])
+            if reply[0] != "ok":
+                raise self._refusal(reply, [requests[index] for index in order[start:end]], receipts)
+            receipts += _receipts(reply, [ids[index] for index in order[start:end]])
+        in_order: list[Any] = [None] * len(requests)
+        for index, receipt in zip(order, receipts, strict=True):
+            in_order[index] = receipt
+        return in_order
 
     async def cancel(self, job_id: JobId, *, reason: str = "requested") -> CancelOutcome:
-        """Ends a waiting job; asks the worker of a running one to stop it."""
-        raise NotImplementedError
+        """Ends a waiting job, and its children with it; asks the worker of a running one to stop it.
+
+        Raises UnknownJobError.
+        """
+        outcome = (await scripts.CANCEL.run(self._redis, self._conf, (job_id, reason)))[0]
+        if outcome == "unknown":
+            raise UnknownJobError(str(self.pool), job_id)
+        return CancelOutcome(outcome)
+
+    async def _send(self, args: Sequence[str]) -> Any:
+        """The submit script's reply, tried again while the connection is lost."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                return await scripts.SUBMIT.run(self._redis, self._conf, args)
+            except QueueReadOnlyError:
+                raise
+            except QueueUnreachableError:
+                if attempt == TRIES:
+                    raise
+                await asyncio.sleep(BACKOFF_FIRST_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+        raise AssertionError("unreachable")
+
+    def _refusal(self, reply: list[Any], asked: Sequence[JobRequest], accepted: list[Receipt]) -> QueueError:
+        """The error that a refusing reply means."""
+        error: QueueError
+        match reply:
+            case ["unknown_pool"]:
+                error = UnknownPoolError(str(self.pool))
+            case ["full", depth, limit, retry_after]:
+                error = QueueFullError(pool=str(self.pool), depth=depth, limit=limit, retry_after_ms=retry_after)
+            case ["conflict", index, job_id]:
+                request = asked[index]
+                error = IdempotencyConflictError(key=request.idempotency_key or str(request.job_id), job_id=job_id)
+            case ["unknown_parent", index, parent]:
+                error = UnknownParentError(
+                    field=f"after[{parent}]",
+                    value=list(dict.fromkeys(asked[index].after))[parent],
+                    problem="no job of that id is in the pool",
+                    remedy="submit the parent first, or in the same call with its job_id",
+                )
+            case _:
+                raise AssertionError(f"submit.lua returned {reply!r}")
+        error.accepted = accepted
+        return error
+
+
+def _receipts(reply: list[Any], ids: Sequence[JobId]) -> list[Receipt]:
+    depth: int = reply[1]
+    receipts = []
+    for job_id, answer in zip(ids, reply[2:], strict=True):
+        if answer[0] == "=":
+            known, _, state = answer[1:].partition(" ")
+            receipt = Receipt(job_id=JobId(known), state=_STATES[state], duplicate=True, queue_depth=depth)
+        else:
+            depth += answer != "cancelled"
+            receipt = Receipt(job_id=job_id, state=_STATES[answer], duplicate=False, queue_depth=depth)
+        receipts.append(receipt)
+    return receipts
+
+
+def _slices(prepared: Sequence[list[str]]) -> list[tuple[int, int]]:
+    """Cuts jobs into calls of bounded number and size."""
+    cuts = []
+    start = size = 0
+    for index, job in enumerate(prepared):
+        job_size = len(job[2])
+        if index > start and (index - start >= JOBS_A_CALL or size + job_size > BYTES_A_CALL):
+            cuts.append((start, index))
+            start, size = index, 0
+        size += job_size
+    if prepared:
+        cuts.append((start, len(prepared)))
+    return cuts

@@ -1,0 +1,126 @@
+"""Connections to Redis, set up as the queue needs them.
+
+`connect` reads the URL (single server, unix socket, TLS, Sentinel, Cluster), decodes replies to text, sets time limits
+that fit blocking reads, and switches the library's own retries off: a claim that is sent twice would lease twice, so
+who calls decides what may be repeated. Who takes over next: `Producer`, `Consumer` and `Inspector` take the client.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio import Redis, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from agentpool.errors import SettingError, UnsupportedServerError
+from agentpool.queue.faults import fault_of
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+RedisClient: TypeAlias = Any  # Redis or RedisCluster; both answer execute_command, neither is typed as its callers need
+
+SOCKET_TIMEOUT_S = 30.0  # longest silence of a connection; redis-py's own 5 s would cut blocking reads short
+CONNECT_TIMEOUT_S = 5.0
+LONGEST_BLOCK_S = 20.0  # a blocking read's own limit: well below SOCKET_TIMEOUT_S
+BLOCK_SHARE = 0.7  # of a foreign client's socket timeout that a blocking read may take
+MAX_CONNECTIONS = 1_000  # of one client; waiting for a free one is not supported by its pool
+NEEDED_VERSION = (6, 2)
+_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+
+
+def connect(url: str, **options: Any) -> RedisClient:
+    """A client for `url`; it connects with its first command.
+
+    `redis://[user:password@]host[:port][/db]`, `rediss://…` (TLS; `?ssl_ca_certs=FILE`), `unix:///path`,
+    `redis+sentinel://[user:password@]host:port[,host:port]/service[/db]`, `redis+cluster://[user:password@]host:port`.
+    `options` go to the client as they are. Raises SettingError where the URL cannot be read.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in _SCHEMES:
+        raise SettingError(
+            field="Redis URL",
+            value=masked(url),
+            problem=f"its scheme is none of {', '.join(_SCHEMES)}",
+            remedy="write redis://host:6379/0",
+        )
+    settings = {
+        "decode_responses": True,
+        "socket_timeout": SOCKET_TIMEOUT_S,
+        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_keepalive": True,
+        **options,
+    }
+    try:
+        if parts.scheme.endswith("+sentinel"):
+            return _sentinel(parts, settings)
+        settings["retry"] = Retry(NoBackoff(), 0)
+        if parts.scheme.endswith("+cluster"):
+            settings.pop("retry")  # a cluster client counts redirections as retries
+            return RedisCluster.from_url(url.replace("+cluster", "", 1), **settings)
+        return Redis.from_url(url, max_connections=MAX_CONNECTIONS, **settings)
+    except ValueError as error:
+        raise SettingError(
+            field="Redis URL",
+            value=masked(url),
+            problem=str(error),
+            remedy="write redis://host:6379/0",
+        ) from error
+
+
+def _sentinel(parts: SplitResult, settings: dict[str, Any]) -> RedisClient:
+    path = [part for part in parts.path.split("/") if part]
+    if not path:
+        raise ValueError("names no service: redis+sentinel://host:26379/SERVICE")
+    hosts = [_host_port(item) for item in parts.netloc.rpartition("@")[2].split(",")]
+    if parts.username:
+        settings["username"] = unquote(parts.username)
+    if parts.password:
+        settings["password"] = unquote(parts.password)
+    if parts.scheme.startswith("rediss"):
+        settings["ssl"] = True
+    if len(path) > 1:
+        settings["db"] = int(path[1])
+    make: Any = Sentinel  # ships without types
+    sentinel = make(hosts, sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S}, **settings)
+    return sentinel.master_for(path[0], retry=Retry(NoBackoff(), 0))
+
+
+def _host_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return (host, int(port)) if host else (text, 26379)
+
+
+def masked(url: str) -> str:
+    """The URL without its password."""
+    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+
+
+def longest_block_s(redis: RedisClient) -> float:
+    """How long a blocking read on this client may last, seconds: its socket timeout must exceed it."""
+    pool = getattr(redis, "connection_pool", None)
+    timeout = pool.connection_kwargs.get("socket_timeout") if pool is not None else SOCKET_TIMEOUT_S
+    return LONGEST_BLOCK_S if timeout is None else min(LONGEST_BLOCK_S, timeout * BLOCK_SHARE)
+
+
+async def check_server(redis: RedisClient) -> str:
+    """The server's version, once it has answered and is new enough.
+
+    Raises UnsupportedServerError below Redis 6.2, QueueUnreachableError or QueueAccessError where it cannot be asked.
+    """
+    try:
+        info = await redis.execute_command("INFO", "server")
+    except (RedisError, OSError) as error:
+        raise fault_of(error, doing="connect") from error
+    if not isinstance(info, dict) or "redis_version" not in info:  # a cluster answers for each node
+        info = next((node for node in info.values() if isinstance(node, dict)), {}) if isinstance(info, dict) else {}
+    version = str(info.get("redis_version", "0"))
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+    if numbers < NEEDED_VERSION:
+        raise UnsupportedServerError(version=version, needed=".".join(map(str, NEEDED_VERSION)))
+    return version

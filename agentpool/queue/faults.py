@@ -1,0 +1,44 @@
+"""What Redis says when it cannot serve, as errors of ours: which fault, and what to do about it.
+
+Mechanism: the reply's first word decides, then the exception's class. Whatever is not known here is still a
+QueueError, never a value. Who takes over next: whoever called; a worker backs off, a submitter is told.
+"""
+
+from __future__ import annotations
+
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,  # noqa: A004  # Redis's own
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    TimeoutError,  # noqa: A004  # Redis's own
+)
+
+from agentpool.errors import (
+    QueueAccessError,
+    QueueError,
+    QueueMemoryError,
+    QueueReadOnlyError,
+    QueueUnreachableError,
+)
+
+
+def fault_of(error: BaseException, *, doing: str) -> QueueError:
+    """The queue's name for what Redis raised while `doing` something."""
+    text = f"{doing}: {error}"
+    words = str(error)
+    if isinstance(error, AuthenticationError | NoPermissionError) or "NOAUTH" in words or "NOPERM" in words:
+        return QueueAccessError(text)
+    if isinstance(error, ReadOnlyError) or "READONLY" in words:
+        return QueueReadOnlyError(text)
+    if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in words:
+        return QueueMemoryError(text)
+    if isinstance(error, ConnectionError | TimeoutError | BusyLoadingError | ClusterDownError | OSError):
+        return QueueUnreachableError(f"Redis did not answer ({text}); check that it runs and the URL is right")
+    if isinstance(error, RedisError):
+        return QueueError(f"Redis refused ({text})")
+    return QueueError(text)

@@ -1,0 +1,69 @@
+"""From the snapshot script's flat reply to a QueueSnapshot. Pure. Who takes over next: `inspect`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from agentpool.jobs import Priority, WorkerId
+from agentpool.queue.settings import DEFAULT_ROUTE
+from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+
+
+def snapshot_of(reply: list[Any]) -> QueueSnapshot:
+    """The snapshot in snapshot.lua's reply, whose first item is "ok"."""
+    _, now, revision, paused, routes, scheduled, blocked, dead, oldest, flat_books, flat_workers = reply
+    books = dict(zip(flat_books[::2], flat_books[1::2], strict=True))
+    return QueueSnapshot(
+        taken_at_ms=now,
+        routes=_routes(json.loads(routes), books),
+        scheduled=scheduled,
+        blocked=blocked,
+        dead=dead,
+        oldest_wait_ms=None if oldest < 0 else max(0, now - oldest),
+        workers=_workers(flat_workers),
+        submitted_total=int(books.get("submitted", 0)),
+        started_total=int(books.get("started", 0)),
+        finished_total=int(books.get("finished", 0)),
+        run_ms_total=int(books.get("run_ms", 0)),
+        paused=bool(paused),
+        settings_revision=revision,
+    )
+
+
+def _routes(settings: list[dict[str, Any]], books: dict[str, str]) -> tuple[RouteSnapshot, ...]:
+    """The routes of the settings, then those that still hold jobs though the settings no longer name them."""
+    limits: dict[str, int | None] = {route["name"]: route["max_running"] for route in settings}
+    limits.setdefault(DEFAULT_ROUTE, None)
+    for field, count in books.items():
+        sort, _, place = field.partition(":")
+        if sort in {"q", "y", "r"} and count != "0":
+            limits.setdefault(place if sort == "r" else place.rpartition(":")[0], None)
+    return tuple(
+        RouteSnapshot(
+            name=name,
+            limit=limit,
+            queued={
+                priority: int(books.get(f"q:{name}:{priority}", 0)) + int(books.get(f"y:{name}:{priority}", 0))
+                for priority in Priority
+            },
+            running=int(books.get(f"r:{name}", 0)),
+        )
+        for name, limit in limits.items()
+    )
+
+
+def _workers(flat: list[str]) -> tuple[WorkerSnapshot, ...]:
+    found = []
+    for name, expiry, info in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+        slots, running, _since, host = info.split(" ", 3)
+        found.append(
+            WorkerSnapshot(
+                name=WorkerId(name),
+                slots=int(slots),
+                running=int(running),
+                host=host,
+                lease_expires_at_ms=int(float(expiry)),
+            )
+        )
+    return tuple(found)

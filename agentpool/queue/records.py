@@ -1,0 +1,82 @@
+"""From a job's hash and a stream's entries to the values that people read: Job, JobEvent, HistoryEntry.
+
+`scripts/lib/job.lua` writes the fields. Who takes over next: `inspect`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentpool.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Priority, WorkerId
+from agentpool.queue.bodies import decode
+
+
+def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout_ms: int) -> Job:
+    """The whole record; the pool's settings stand in where the job has none of its own."""
+    kind, route, priority, own_attempts, own_timeout, _flags = fields["spec"].split("|")
+    history = history_of(fields.get("log", ""))
+    state = JobState(fields["state"])
+    _token, attempt, claimed, worker = (fields.get("lease") or "0 0 0 ").split(" ", 3)
+    entry = fields.get("entry")
+    return Job(
+        job_id=JobId(job_id),
+        state=state,
+        kind=kind,
+        route=route,
+        priority=Priority(priority),
+        payload=decode(fields["payload"]),
+        attempt=int(attempt),
+        max_attempts=int(own_attempts) if own_attempts else max_attempts,
+        timeout_ms=int(own_timeout) if own_timeout else timeout_ms,
+        submitted_at_ms=history[0].at_ms,
+        enqueued_at_ms=int(entry.partition("-")[0]) if entry else None,
+        claimed_at_ms=int(claimed) or None,
+        finished_at_ms=history[-1].at_ms if state.terminal else None,
+        due_at_ms=_number(fields.get("due")) if state in {JobState.SCHEDULED, JobState.BLOCKED} else None,
+        expires_at_ms=_number(fields.get("expires")),
+        worker=WorkerId(worker) if worker else None,
+        result=_body(fields.get("result")),
+        error=fields.get("error"),
+        reason=fields.get("reason"),
+        progress=_body(fields.get("progress")),
+        checkpoint=_body(fields.get("checkpoint")),
+        after=tuple(JobId(parent) for parent in fields.get("after", "").split()),
+        idempotency_key=fields.get("idem"),
+        cancel_requested="cancel" in fields,
+        history=history,
+    )
+
+
+def history_of(log: str) -> tuple[HistoryEntry, ...]:
+    """A job's own history, oldest first."""
+    entries = []
+    for line in log.splitlines():
+        change, at_ms, attempt, worker = line.split(" ", 3)
+        holder = WorkerId(worker) if worker else None
+        entries.append(HistoryEntry(at_ms=int(at_ms), type=change, attempt=int(attempt), worker=holder))
+    return tuple(entries)
+
+
+def event_of(entry_id: str, fields: Mapping[str, str]) -> JobEvent:
+    """One entry of the event stream."""
+    return JobEvent(
+        id=entry_id,
+        type=fields["type"],
+        job_id=JobId(fields["job"]),
+        at_ms=int(entry_id.partition("-")[0]),
+        kind=fields["kind"],
+        route=fields["route"],
+        priority=Priority(fields["priority"]),
+        attempt=int(fields["attempt"]),
+        worker=WorkerId(fields["worker"]) if fields["worker"] else None,
+        detail=fields["detail"] or None,
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(float(text)) if text else None
+
+
+def _body(text: str | None) -> Any:
+    return decode(text) if text else None

@@ -1,0 +1,154 @@
+"""From a JobRequest to what the submit script takes: checked, named, in an order in which parents come first.
+
+Everything that can be refused without Redis is refused here, so that a refused call has written nothing. Who takes over
+next: `scripts/submit.lua`, which checks what only Redis knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from agentpool.errors import DependencyCycleError, InvalidJobError
+from agentpool.jobs import JobId, OnParentFailure
+from agentpool.queue.bodies import encode
+
+if TYPE_CHECKING:
+    from agentpool.jobs import JobRequest
+
+LONGEST_WAIT_MS = 366 * 86_400_000  # delay, ttl and timeout
+MOST_ATTEMPTS = 1_000
+MOST_PARENTS = 1_000
+_KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+_KEY = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
+_kinds_seen: set[str] = set()  # kinds that have passed; programs use few
+_KINDS_SEEN_MAX = 1_000
+
+
+def new_id() -> JobId:
+    """A job id: milliseconds (so that ids sort by time) and 64 random bits, in hexadecimal."""
+    return JobId(f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}")
+
+
+def arguments(request: JobRequest, job_id: JobId) -> list[str]:
+    """The script's four arguments for one job. Raises InvalidJobError naming the field that cannot be used."""
+    kind = request.kind
+    if kind not in _kinds_seen:
+        _check_text("kind", kind, _KIND)
+        if len(_kinds_seen) < _KINDS_SEEN_MAX:
+            _kinds_seen.add(kind)
+    if request.max_attempts is not None:
+        _check_number("max_attempts", request.max_attempts, least=1, most=MOST_ATTEMPTS)
+    if request.timeout_ms is not None:
+        _check_number("timeout_ms", request.timeout_ms, least=1, most=LONGEST_WAIT_MS)
+    flags = ("p" if request.preemptible else "") + ("u" if request.on_parent_failure is OnParentFailure.RUN else "")
+    attempts = "" if request.max_attempts is None else request.max_attempts
+    timeout = "" if request.timeout_ms is None else request.timeout_ms
+    payload = encode("payload", request.payload)
+    extras = _extras(request, payload)
+    return [
+        job_id,
+        f"{kind}|{request.priority.value}|{attempts}|{timeout}|{flags}",
+        payload,
+        encode("extras", extras) if extras else "",
+    ]
+
+
+def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
+    """What few jobs have."""
+    extras: dict[str, Any] = {}
+    if request.delay_ms:
+        _check_number("delay_ms", request.delay_ms, least=0, most=LONGEST_WAIT_MS)
+        extras["delay"] = request.delay_ms
+    if request.ttl_ms is not None:
+        _check_number("ttl_ms", request.ttl_ms, least=1, most=LONGEST_WAIT_MS)
+        extras["ttl"] = request.ttl_ms
+    if request.after:
+        _check_parents(request)
+        extras["after"] = list(dict.fromkeys(request.after))
+    if request.trace:
+        extras["trace"] = encode("trace", dict(request.trace))
+    if request.job_id is not None:
+        _check_text("job_id", request.job_id, _ID)
+        extras["named"] = 1
+    if request.idempotency_key is not None:
+        _check_text("idempotency_key", request.idempotency_key, _KEY)
+        extras["key"] = request.idempotency_key
+    if "named" in extras or "key" in extras:
+        extras["digest"] = _digest(request, payload)
+    return extras
+
+
+def _digest(request: JobRequest, payload: str) -> str:
+    """Equal for equal bodies, whatever the order of an object's keys."""
+    body = [request.kind, request.priority.value, sorted(request.after), json.loads(payload)]
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def _check_parents(request: JobRequest) -> None:
+    if len(request.after) > MOST_PARENTS:
+        raise InvalidJobError(
+            field="after",
+            value=f"{len(request.after)} jobs",
+            problem=f"more than {MOST_PARENTS}",
+            remedy="gather them with jobs in between",
+        )
+    for index, parent in enumerate(request.after):
+        _check_text(f"after[{index}]", parent, _ID)
+        if parent == request.job_id:
+            raise _cycle([parent, parent])
+
+
+def _check_text(field: str, value: object, form: re.Pattern[str]) -> None:
+    if not isinstance(value, str) or not form.fullmatch(value):
+        raise InvalidJobError(
+            field=field,
+            value=value,
+            problem="not a name that the queue takes",
+            remedy=f"use text of the form {form.pattern}",
+        )
+
+
+def _check_number(field: str, value: object, *, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise InvalidJobError(
+            field=field,
+            value=value,
+            problem=f"not a whole number from {least} to {most}",
+            remedy="correct it, or leave it out for the pool's setting",
+        )
+
+
+def parents_first(requests: Sequence[JobRequest]) -> Sequence[int]:
+    """The order, by index, in which each job comes after those of the same call that it waits for.
+
+    Raises DependencyCycleError where there is none.
+    """
+    if not any(request.after for request in requests):
+        return range(len(requests))
+    index_of = {request.job_id: index for index, request in enumerate(requests) if request.job_id is not None}
+    graph = {
+        index: [index_of[parent] for parent in request.after if parent in index_of]
+        for index, request in enumerate(requests)
+    }
+    try:
+        return tuple(TopologicalSorter(graph).static_order())
+    except CycleError as error:
+        raise _cycle([str(requests[index].job_id) for index in error.args[1]]) from error
+
+
+def _cycle(ids: list[str]) -> DependencyCycleError:
+    return DependencyCycleError(
+        field="after",
+        value=" -> ".join(ids),
+        problem="the jobs wait for each other, so none could start",
+        remedy="take one of these out of `after`",
+    )

@@ -1,0 +1,79 @@
+"""The queue's transitions: one Lua file each, the only writers of a pool's keys.
+
+A file names the parts it is made of (`--- include: part`, from `lib/`); `load` puts them together, once a process.
+`Script.run` calls by digest and sends the source only when the server does not know it (first use, restart, failover,
+eviction). Who takes over next: `producer`, `consumer` and `inspect` give the arguments and read the replies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from redis.exceptions import NoScriptError, RedisError
+
+from agentpool.queue.faults import fault_of
+
+if TYPE_CHECKING:
+    from agentpool.queue.connection import RedisClient
+
+Arg: TypeAlias = str | int | float | bytes
+
+_INCLUDE = re.compile(r"^--- include: (\w+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """One transition."""
+
+    name: str  # the file's, without .lua
+    source: str  # with its parts
+    sha: str  # what EVALSHA calls it
+
+    async def run(self, redis: RedisClient, conf: str, args: Sequence[Arg] = ()) -> Any:
+        """The script's reply for the pool whose `conf` key is given; a QueueError where there is none."""
+        try:
+            try:
+                return await redis.execute_command("EVALSHA", self.sha, 1, conf, *args)
+            except NoScriptError:
+                return await redis.execute_command("EVAL", self.source, 1, conf, *args)
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing=self.name) from error
+
+
+@cache
+def load(name: str) -> Script:
+    """The script of that file, with its parts."""
+    here = resources.files(__package__ or __name__)
+    text = here.joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    source = _INCLUDE.sub(lambda part: here.joinpath("lib", f"{part[1]}.lua").read_text(encoding="utf-8"), text)
+    sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    return Script(name=name, source=source, sha=sha)
+
+
+SUBMIT = load("submit")
+CANCEL = load("cancel")
+WATCH = load("watch")
+REGISTER = load("register")
+RENEW = load("renew")
+DEREGISTER = load("deregister")
+RECONCILE = load("reconcile")
+CLAIM = load("claim")
+SETTLE = load("settle")
+EXCHANGE = load("exchange")
+NOTE = load("note")
+MAINTAIN = load("maintain")
+CONFIGURE = load("configure")
+SNAPSHOT = load("snapshot")
+LIST = load("list")
+REPLAY = load("replay")
+DISCARD = load("discard")
+ALL = (
+    SUBMIT, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, CLAIM, SETTLE, EXCHANGE, NOTE, MAINTAIN,
+    CONFIGURE, SNAPSHOT, LIST, REPLAY, DISCARD,
+)  # fmt: skip

@@ -1,0 +1,16 @@
+-- claim: leases ready jobs to a worker, the most urgent first, as far as its slots and the routes' limits allow.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 worker, 2 limit (free slots)
+-- Returns {'ok', revision, now ms, max attempts, timeout ms, lease...} | {'paused' | 'unregistered', revision, now ms}
+--        lease: {id, token, attempt, entry, spec, payload, checkpoint or '', trace or '', [parent, result, ...] or ''}
+-- Events started; expired for a job whose ttl ended meanwhile.
+
+--- include: pool
+--- include: job
+--- include: announce
+--- include: sweep
+--- include: claim
+
+write_though_memory_is_full()
+return claim(ARGV[1], tonumber(ARGV[2]))

@@ -1,0 +1,20 @@
+-- deregister: a worker gives up its lease; what it still holds becomes ready again at once, as after a loss.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 worker
+-- Returns {'ok', jobs taken back}; {'more', n}: call again, there was more than fits in one script.
+-- Events recovered; failed or cancelled where attempts are used up or cancel was asked for.
+
+--- include: pool
+--- include: job
+--- include: announce
+--- include: workers
+
+write_though_memory_is_full()
+local worker = ARGV[1]
+local taken = take_all_back(worker, 'the worker left without ending the job')
+release_children()
+write_acks()
+write_books()
+announce()
+return { taken < RECOVER_MAX and 'ok' or 'more', taken }

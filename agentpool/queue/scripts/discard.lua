@@ -1,0 +1,23 @@
+-- discard: deletes dead letters, oldest first.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 limit, then ids; none: the oldest
+-- Returns {how many}
+-- Events none.
+
+--- include: pool
+
+local ids = {}
+for i = 2, #ARGV do ids[#ids + 1] = ARGV[i] end
+if #ids == 0 then ids = redis.call('ZRANGE', DEAD, 0, tonumber(ARGV[1]) - 1) end
+local gone = 0
+for _, id in ipairs(ids) do
+  if redis.call('ZREM', DEAD, id) == 1 then
+    local key = PREFIX .. 'job:' .. id
+    local idem = redis.call('HGET', key, 'idem')
+    if idem then redis.call('DEL', PREFIX .. 'key:' .. idem) end
+    redis.call('DEL', key)
+    gone = gone + 1
+  end
+end
+return { gone }

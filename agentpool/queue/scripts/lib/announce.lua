@@ -1,0 +1,55 @@
+-- Tells whoever should know that jobs became ready: one idle worker (bell), the operator (pressure), and, for a
+-- critical job without a slot, the least urgent job that said it may be asked to yield.
+
+local PREEMPT_LOOK = 20 -- candidates looked at for each critical job
+
+local function patience_of()
+  local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
+  return { critical = number_or(v[1], 0), task = number_or(v[2], 60000), info = number_or(v[3], 600000) }
+end
+
+-- `route` is where room is needed; nil: a slot of any route will do.
+local function ask_to_yield(route, patience)
+  for _, id in ipairs(redis.call('ZRANGE', YIELD, 0, PREEMPT_LOOK - 1)) do
+    local job = load(id)
+    if not job or job.state ~= 'running' then
+      redis.call('ZREM', YIELD, id)
+    elseif (not route or job.route == route) and id_parts(job.entry) + patience[job.priority] > now then
+      redis.call('ZREM', YIELD, id)
+      local orders = PREFIX .. 'ctl:' .. job.worker
+      redis.call('RPUSH', orders, 'yield ' .. job.token .. ' ' .. id)
+      redis.call('EXPIRE', orders, LIST_TTL_S)
+      redis.call('HSET', job.key, 'log', logged(job, 'yielding'))
+      tell('yielding', job)
+      return
+    end
+  end
+end
+
+local function preempt(free)
+  local patience = patience_of()
+  for _, route in ipairs(ready_critical) do
+    local limit = number_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
+    local running = number_or(redis.call('HGET', BOOKS, 'r:' .. route), 0)
+    if limit and running >= limit then
+      ask_to_yield(route, patience)
+    elseif free <= 0 then
+      ask_to_yield(nil, patience)
+    end
+    free = free - 1
+  end
+end
+
+-- Call after write_books().
+local function announce()
+  if ready_count == 0 then return end
+  ring()
+  local v = redis.call('HMGET', BOOKS, 'queued', 'slots', 'running', 'pressure_at')
+  local free = number_or(v[2], 0) - number_or(v[3], 0)
+  if number_or(v[1], 0) > free and now - number_or(v[4], 0) >= PRESSURE_EVERY_MS then
+    redis.call('HSET', BOOKS, 'pressure_at', now)
+    -- An ACL user without the channel still submits; the operator then sees the backlog at its next poll.
+    redis.pcall('PUBLISH', PRESSURE_CHANNEL, string.match(PREFIX, '{(.*)}'))
+  end
+  if #ready_critical > 0 then preempt(free) end
+end

@@ -1,0 +1,220 @@
+-- Takes jobs for a worker: always from the stream whose head has waited longest past its patience.
+--
+-- Each stream is in order, so only heads compete: for each route with room and each priority, the head of what was
+-- never delivered and the head of what came back. The head with the smallest enqueue time + patience wins; from its
+-- stream as many are taken at once as come before the next best head.
+
+local RANK = { critical = 0, task = 1, info = 2 }
+local TOMBSTONES_MAX = 500 -- read away in one claim
+local YIELD_RANK_MS = 4e12 -- more than any clock: separates priorities in the yield set
+
+local function before(a_score, a_rank, a_entry, b)
+  if a_score ~= b.score then return a_score < b.score end
+  if a_rank ~= b.rank then return a_rank < b.rank end
+  return id_after(b.entry, a_entry)
+end
+
+-- The ids at the front of a candidate, up to `count`.
+local function front(c, count)
+  if c.kept then return redis.call('XPENDING', c.stream, GROUP, '-', '+', count, READY) end
+  return redis.call('XRANGE', c.stream, '(' .. c.cursor, '+', 'COUNT', count)
+end
+
+local function look_at_head(c)
+  local head = front(c, 1)[1]
+  if not head then return false end
+  c.entry = head[1]
+  c.score = id_parts(c.entry) + c.patience
+  return true
+end
+
+local function candidates_of(books, patience)
+  local found = {}
+  local rooms = {}
+  for field, count in pairs(books) do
+    local sort, route, priority = string.match(field, '^([qy]):(.+):(%a+)$')
+    if sort and tonumber(count) > 0 then
+      if not rooms[route] then
+        local limit = number_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
+        rooms[route] = { left = limit - number_or(books['r:' .. route], 0) }
+      end
+      if rooms[route].left > 0 then
+        local place = ':' .. route .. ':' .. priority
+        found[#found + 1] = {
+          kept = sort == 'y', count = tonumber(count), field = field, room = rooms[route], route = route,
+          priority = priority, rank = RANK[priority], patience = patience[priority], place = place,
+          stream = stream_of(route, priority), cursor = books['c' .. place],
+        }
+      end
+    end
+  end
+  return found
+end
+
+local function best_two(candidates)
+  local best, second
+  for _, c in ipairs(candidates) do
+    if c.count > 0 and c.room.left > 0 then
+      if not best or before(c.score, c.rank, c.entry, best) then
+        best, second = c, best
+      elseif not second or before(c.score, c.rank, c.entry, second) then
+        second = c
+      end
+    end
+  end
+  return best, second
+end
+
+-- How many of the best candidate's first `want` come before the second's head.
+local function run_length(best, second, want)
+  if not second or want == 1 then return want end
+  for i, item in ipairs(front(best, want)) do
+    if i > 1 and not before(id_parts(item[1]) + best.patience, best.rank, item[1], second) then return i - 1 end
+  end
+  return want
+end
+
+local function take_entries(c, worker, count)
+  if c.kept then
+    local ids = {}
+    for i, item in ipairs(front(c, count)) do ids[i] = item[1] end
+    if #ids == 0 then return {} end
+    return redis.call('XCLAIM', c.stream, GROUP, worker, 0, unpack(ids))
+  end
+  local read = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', count, 'STREAMS', c.stream, '>')
+  if not read then return {} end
+  local entries = read[1][2]
+  c.cursor = entries[#entries][1]
+  redis.call('HSET', BOOKS, 'c' .. c.place, c.cursor)
+  return entries
+end
+
+local function parents_of(key)
+  local results = {}
+  for parent in string.gmatch(redis.call('HGET', key, 'after') or '', '%S+') do
+    local result = redis.call('HGET', key, 'in:' .. parent)
+    if result then
+      results[#results + 1] = parent
+      results[#results + 1] = result
+    end
+  end
+  return results
+end
+
+local function end_in_queue(id, c, entry, state, reason)
+  local job = load(id)
+  bump(c.field, -1)
+  bump('queued', -1)
+  redis.call('ZREM', TTL, id)
+  drop_entry(c.stream, entry)
+  finish(job, state, 'reason', reason, reason)
+end
+
+-- One entry becomes a lease; nil where it was a tombstone or has expired.
+local function start(entry, c, worker)
+  local id = entry[2][2]
+  local key = PREFIX .. 'job:' .. id
+  local v = redis.call('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease', 'log', 'checkpoint', 'expires',
+    'trace')
+  if v[1] ~= 'queued' or v[4] ~= entry[1] then
+    drop_entry(c.stream, entry[1])
+    if not c.kept then bump('t' .. c.place, -1) end
+    return nil
+  end
+  c.count = c.count - 1
+  if v[8] and tonumber(v[8]) <= now then
+    end_in_queue(id, c, entry[1], 'expired', 'ttl')
+    return nil
+  end
+  local job = { id = id, log = v[6], worker = worker, claimed = now, route = c.route, priority = c.priority }
+  job.token, job.attempt = read_lease(v[5])
+  job.token = job.token + 1
+  job.attempt = job.attempt + 1
+  job.kind, job.flags = string.match(v[2], '^([^|]*)|.*|([^|]*)$')
+  redis.call('HSET', key, 'state', 'running', 'lease', lease_text(job), 'log', logged(job, 'started'))
+  local parents
+  if job.flags ~= '' then
+    if v[8] then
+      redis.call('ZREM', TTL, id)
+      redis.call('HDEL', key, 'expires')
+    end
+    if has_flag(job, 'p') and c.rank > 0 then
+      redis.call('ZADD', YIELD, (2 - c.rank) * YIELD_RANK_MS - now, id)
+    end
+    if has_flag(job, 'a') then parents = parents_of(key) end
+  end
+  tell('started', job)
+  return { id, job.token, job.attempt, entry[1], v[2], v[3], v[7] or '', v[9] or '', parents or '' }
+end
+
+local function take_from(best, second, worker, want, leases)
+  local entries = take_entries(best, worker, run_length(best, second, want))
+  local taken = 0
+  for _, entry in ipairs(entries) do
+    local lease = start(entry, best, worker)
+    if lease then
+      leases[#leases + 1] = lease
+      taken = taken + 1
+    end
+  end
+  bump(best.field, -taken)
+  bump('r:' .. best.route, taken)
+  best.room.left = best.room.left - taken
+  if #entries == 0 then best.count = 0 end -- the books said more than the stream holds: never loop on it
+  return taken, #entries - taken
+end
+
+local function take_all(candidates, worker, limit, leases)
+  local skipped = 0
+  if #candidates > 1 then
+    for _, c in ipairs(candidates) do
+      if not look_at_head(c) then c.count = 0 end
+    end
+  end
+  local best, second = candidates[1], nil
+  if #candidates > 1 then best, second = best_two(candidates) end
+  while best and best.count > 0 and best.room.left > 0 and #leases < limit and skipped < TOMBSTONES_MAX do
+    local want = math.min(limit - #leases, best.count, best.room.left, CALL_ARGS_MAX)
+    local _, tombstones = take_from(best, second, worker, want, leases)
+    skipped = skipped + tombstones
+    if #candidates > 1 then
+      if best.count > 0 and not look_at_head(best) then best.count = 0 end
+      best, second = best_two(candidates)
+    end
+  end
+  return best ~= nil and best.count > 0 and best.room.left > 0
+end
+
+-- Returns {status, revision, now, max attempts, timeout ms, lease...}; status: ok, paused, unregistered.
+local function claim(worker, limit)
+  local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'max_attempts', 'timeout_ms', 'patience_critical_ms',
+    'patience_task_ms', 'patience_info_ms')
+  local revision = conf[1] or ''
+  local expiry = redis.call('ZSCORE', WORKERS, worker)
+  if not expiry or tonumber(expiry) <= now then return { 'unregistered', revision, now } end
+  if conf[2] == '1' then return { 'paused', revision, now } end
+  local reply = { 'ok', revision, now, conf[3] or '5', conf[4] or '900000' }
+  if limit <= 0 or number_or(redis.call('HGET', BOOKS, 'queued'), 0) <= 0 then return reply end
+  local flat = redis.call('HGETALL', BOOKS)
+  local books = {}
+  for i = 1, #flat, 2 do books[flat[i]] = flat[i + 1] end
+  local patience = {
+    critical = number_or(conf[5], 0), task = number_or(conf[6], 60000), info = number_or(conf[7], 600000),
+  }
+  local leases = {}
+  local candidates = candidates_of(books, patience)
+  local more = take_all(candidates, worker, limit, leases)
+  for _, c in ipairs(candidates) do
+    if not c.kept and number_or(books['t' .. c.place], 0) > 0 then sweep(c.stream, c.route, c.priority) end
+  end
+  bump('queued', -#leases)
+  bump('running', #leases)
+  bump('started', #leases)
+  for i = 1, #leases do reply[#reply + 1] = leases[i] end
+  release_children()
+  write_acks()
+  write_books()
+  announce() -- an expired job's children
+  if more then ring() end -- one idle worker more may take the rest
+  return reply
+end

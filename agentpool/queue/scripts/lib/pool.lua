@@ -1,0 +1,103 @@
+-- The pool's keys, the clock, and the books. First part of every script.
+--
+-- KEYS[1] is the pool's `conf` hash; every other key is derived from it, carries the same hash tag, and so lives in
+-- the same slot. agentpool/queue/keys.py describes them; a test compares the names.
+-- The clock is Redis's own: no caller's clock decides anything. `clock_offset_ms` in the books is set only by tests.
+
+local PREFIX = string.sub(KEYS[1], 1, -5)
+local CONF = KEYS[1]
+local BOOKS = PREFIX .. 'books'
+local DUE = PREFIX .. 'due'
+local TTL = PREFIX .. 'ttl'
+local DEAD = PREFIX .. 'dead'
+local BLOCKED = PREFIX .. 'blocked'
+local YIELD = PREFIX .. 'yield'
+local WORKERS = PREFIX .. 'workers'
+local WORKER_INFO = PREFIX .. 'worker-info'
+local BELL = PREFIX .. 'bell'
+local EVENTS = PREFIX .. 'events'
+
+local GROUP = 'pool'
+local READY = '~ready'
+local PARKED = '~parked'
+local SWEEPER = '~sweeper'
+local PRESSURE_CHANNEL = 'ap:pressure'
+
+local EVENTS_MAX = 10000 -- events kept, about
+local LIST_TTL_S = 3600 -- orders and inboxes that nobody reads
+local LOG_MAX_BYTES = 4096 -- of a job's own history; the middle goes first
+local PRESSURE_EVERY_MS = 100 -- at most one signal in this time
+local CALL_ARGS_MAX = 1000 -- ids in one command
+
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  + tonumber(redis.call('HGET', BOOKS, 'clock_offset_ms') or 0)
+
+-- Counters change by deltas, written once a script.
+local deltas = {}
+
+local function bump(field, by)
+  deltas[field] = (deltas[field] or 0) + by
+end
+
+local function write_books()
+  for field, by in pairs(deltas) do
+    if by ~= 0 then redis.call('HINCRBY', BOOKS, field, by) end
+  end
+  deltas = {}
+end
+
+-- Entries leave the group and the stream together, many at a time.
+local acked = {}
+
+local function drop_entry(stream, entry)
+  local ids = acked[stream]
+  if not ids then
+    ids = {}
+    acked[stream] = ids
+  end
+  ids[#ids + 1] = entry
+end
+
+local function write_acks()
+  for stream, ids in pairs(acked) do
+    for first = 1, #ids, CALL_ARGS_MAX do
+      local last = math.min(first + CALL_ARGS_MAX - 1, #ids)
+      redis.call('XACK', stream, GROUP, unpack(ids, first, last))
+      redis.call('XDEL', stream, unpack(ids, first, last))
+    end
+  end
+  acked = {}
+end
+
+local function stream_of(route, priority)
+  return PREFIX .. 's:' .. route .. ':' .. priority
+end
+
+local function number_or(text, default)
+  if text and text ~= '' then return tonumber(text) end
+  return default
+end
+
+-- The two numbers of an entry id.
+local function id_parts(entry)
+  local ms, seq = string.match(entry, '^(%d+)-(%d+)$')
+  return tonumber(ms), tonumber(seq)
+end
+
+local function id_after(a, b)
+  local a_ms, a_seq = id_parts(a)
+  local b_ms, b_seq = id_parts(b)
+  if a_ms ~= b_ms then return a_ms > b_ms end
+  return a_seq > b_seq
+end
+
+-- Memory that is full must not keep jobs from ending: Redis refuses a script's first write when it is one that takes
+-- memory, so scripts that give memory back begin with one that does not.
+local function write_though_memory_is_full()
+  redis.call('HDEL', BOOKS, '-')
+end
+
+local function ring()
+  if redis.call('LLEN', BELL) == 0 then redis.call('RPUSH', BELL, '1') end
+end

@@ -1,0 +1,83 @@
+-- Ends attempts. A completion is five values: job id, token, verb, text, number.
+--   succeeded   text: result (JSON)
+--   failed      text: error     number: retry after ms, '' = the pool's backoff
+--   dead        text: error
+--   cancelled   text: reason
+--   drain, preempted   text: checkpoint (JSON), '' = keep what was saved before
+-- Outcomes: applied, retrying, dead, returned, cancelled, stale (nothing was changed).
+
+local SETTLE_ARGS = 5
+
+-- A caller that lost the answer asks again, with the same token: it hears what became of its completion.
+local REPEATED = {
+  ['succeeded succeeded'] = 'applied', ['failed failed'] = 'dead', ['dead failed'] = 'dead',
+  ['failed cancelled'] = 'cancelled', ['cancelled cancelled'] = 'cancelled',
+  ['drain cancelled'] = 'cancelled', ['preempted cancelled'] = 'cancelled', ['failed scheduled'] = 'retrying',
+  ['drain queued'] = 'returned', ['preempted queued'] = 'returned',
+}
+
+-- Exponential, halved at random, so that jobs that failed together do not come back together.
+local function backoff_ms(attempt)
+  local v = redis.call('HMGET', CONF, 'retry_initial_ms', 'retry_max_ms')
+  local full = math.min(number_or(v[2], 300000), number_or(v[1], 1000) * 2 ^ math.min(attempt - 1, 40))
+  return math.floor(full * (0.5 + math.random() / 2))
+end
+
+local function max_attempts_of(job)
+  return number_or(job.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
+end
+
+local function retry_later(job, text, after)
+  local due = now + (number_or(after, nil) or backoff_ms(job.attempt))
+  redis.call('XCLAIM', job.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')
+  redis.call('ZADD', DUE, due, job.id)
+  redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'error', text, 'log', logged(job, 'retrying'))
+  tell('retrying', job, text)
+  return 'retrying'
+end
+
+-- Back to its old place; its attempt does not count, its token does.
+local function hand_back(job, why, checkpoint)
+  job.attempt = math.max(0, job.attempt - 1)
+  ready_again(job)
+  redis.call('HSET', job.key, 'state', 'queued', 'lease', lease_text(job), 'reason', why,
+    'log', logged(job, 'returned'))
+  if checkpoint ~= '' then redis.call('HSET', job.key, 'checkpoint', checkpoint) end
+  tell('returned', job, why)
+  return 'returned'
+end
+
+local function settle_one(id, token, verb, text, number)
+  local job = load(id)
+  if not job or job.token ~= tonumber(token) then return 'stale' end
+  if job.state ~= 'running' then return REPEATED[verb .. ' ' .. job.state] or 'stale' end
+  release_slot(job)
+  if verb == 'succeeded' then
+    drop_entry(job.stream, job.entry)
+    finish(job, 'succeeded', 'result', text)
+    return 'applied'
+  end
+  if verb == 'cancelled' or job.cancel then
+    drop_entry(job.stream, job.entry)
+    finish(job, 'cancelled', 'reason', job.cancel or text, job.cancel or text)
+    return 'cancelled'
+  end
+  if verb == 'drain' or verb == 'preempted' then return hand_back(job, verb, text) end
+  if verb == 'failed' and job.attempt < max_attempts_of(job) then return retry_later(job, text, number) end
+  drop_entry(job.stream, job.entry)
+  finish(job, 'failed', 'error', text, text)
+  return 'dead'
+end
+
+-- Settles ARGV[first..] and returns the outcomes.
+local function settle(first)
+  local outcomes = {}
+  for i = first, #ARGV, SETTLE_ARGS do
+    outcomes[#outcomes + 1] = settle_one(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+  end
+  release_children()
+  write_acks()
+  write_books()
+  announce()
+  return outcomes
+end

@@ -1,0 +1,26 @@
+-- Reads tombstones away. An undelivered entry is never deleted (the group's lag would become unknown): when its job
+-- ends in the queue it stays as a tombstone, and goes as soon as it is the stream's head.
+
+local SWEEP_MAX = 1000 -- tombstones read away in one script
+
+local function sweep(stream, route, priority)
+  local place = ':' .. route .. ':' .. priority
+  local left = number_or(redis.call('HGET', BOOKS, 't' .. place), 0) + (deltas['t' .. place] or 0)
+  local cursor = redis.call('HGET', BOOKS, 'c' .. place)
+  local swept = 0
+  while left > 0 and swept < SWEEP_MAX do
+    local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
+    if not head then break end
+    local v = redis.call('HMGET', PREFIX .. 'job:' .. head[2][2], 'state', 'entry')
+    if v[1] == 'queued' and v[2] == head[1] then break end
+    redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', 1, 'STREAMS', stream, '>')
+    drop_entry(stream, head[1])
+    cursor = head[1]
+    left = left - 1
+    swept = swept + 1
+  end
+  if swept > 0 then
+    redis.call('HSET', BOOKS, 'c' .. place, cursor)
+    bump('t' .. place, -swept)
+  end
+end

@@ -1,0 +1,37 @@
+-- Takes a job that waits out of its place: for cancel and expiry. Needs lib/sweep.lua.
+
+local function leave_queue(job)
+  local place = ':' .. job.route .. ':' .. job.priority
+  bump('queued', -1)
+  if id_after(job.entry, redis.call('HGET', BOOKS, 'c' .. place)) then
+    bump('q' .. place, -1)
+    bump('t' .. place, 1)
+    return true
+  end
+  bump('y' .. place, -1)
+  drop_entry(job.stream, job.entry)
+  return false
+end
+
+local function leave_blocked(job)
+  redis.call('SREM', BLOCKED, job.id)
+  for parent in string.gmatch(redis.call('HGET', job.key, 'after') or '', '%S+') do
+    redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id)
+  end
+end
+
+-- `job.state` is queued, scheduled or blocked; afterwards it is `state`.
+local function end_waiting(job, state, reason)
+  local tombstone = false
+  if job.state == 'queued' then
+    tombstone = leave_queue(job)
+  elseif job.state == 'scheduled' then
+    redis.call('ZREM', DUE, job.id)
+    if job.entry then drop_entry(job.stream, job.entry) end
+  else
+    leave_blocked(job)
+  end
+  if has_flag(job, 't') then redis.call('ZREM', TTL, job.id) end
+  finish(job, state, 'reason', reason, reason)
+  if tombstone then sweep(job.stream, job.route, job.priority) end
+end

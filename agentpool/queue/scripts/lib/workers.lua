@@ -1,0 +1,79 @@
+-- Registered workers: their leases, their slots, and what becomes of their jobs when they are lost.
+
+local RECOVER_MAX = 500 -- jobs taken back in one script
+
+local function slots_of(worker)
+  local info = redis.call('HGET', WORKER_INFO, worker)
+  return info and tonumber(string.match(info, '^(%d+)')) or 0
+end
+
+-- info: slots running sinceMs host
+local function write_info(worker, slots, running, since, host)
+  bump('slots', slots - slots_of(worker))
+  redis.call('HSET', WORKER_INFO, worker, slots .. ' ' .. running .. ' ' .. since .. ' ' .. host)
+end
+
+-- The attempt of a lost worker counts.
+local function take_back(job, error)
+  release_slot(job)
+  local max = number_or(job.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
+  if job.cancel then
+    drop_entry(job.stream, job.entry)
+    finish(job, 'cancelled', 'reason', job.cancel, job.cancel)
+  elseif job.attempt >= max then
+    drop_entry(job.stream, job.entry)
+    finish(job, 'failed', 'error', error, error)
+  else
+    ready_again(job)
+    redis.call('HSET', job.key, 'state', 'queued', 'error', error, 'log', logged(job, 'recovered'))
+    tell('recovered', job, error)
+  end
+end
+
+-- Takes back up to `budget` jobs of one worker from one stream; returns how many were held.
+local function take_back_stream(worker, stream, budget, error)
+  local held = redis.call('XPENDING', stream, GROUP, '-', '+', budget, worker)
+  for _, item in ipairs(held) do
+    local entry = redis.call('XRANGE', stream, item[1], item[1])[1]
+    local job = entry and load(entry[2][2])
+    if job and job.state == 'running' and job.entry == item[1] then
+      take_back(job, error)
+    else
+      drop_entry(stream, item[1])
+    end
+  end
+  return #held
+end
+
+local function streams()
+  local found = {}
+  for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
+    local route, priority = string.match(field, '^c:(.+):(%a+)$')
+    if route then found[#found + 1] = stream_of(route, priority) end
+  end
+  return found
+end
+
+local function forget(worker)
+  bump('slots', -slots_of(worker))
+  redis.call('ZREM', WORKERS, worker)
+  redis.call('HDEL', WORKER_INFO, worker)
+  redis.call('DEL', PREFIX .. 'ctl:' .. worker)
+end
+
+-- Returns how many jobs were taken back; the worker is forgotten once it holds none.
+local function take_all_back(worker, error)
+  local taken = 0
+  local all = streams()
+  for _, stream in ipairs(all) do
+    if taken < RECOVER_MAX then
+      taken = taken + take_back_stream(worker, stream, RECOVER_MAX - taken, error)
+    end
+  end
+  write_acks()
+  if taken < RECOVER_MAX then
+    for _, stream in ipairs(all) do redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, worker) end
+    forget(worker)
+  end
+  return taken
+end

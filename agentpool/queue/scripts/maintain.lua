@@ -1,0 +1,58 @@
+-- maintain: upkeep that any worker may do: lost workers, due jobs, jobs that have expired, dead letters past keeping.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   none
+-- Returns {recovered, promoted, expired, ms until the next job is due | -1 when none is scheduled}
+-- Events recovered, queued, expired; failed or cancelled for jobs of lost workers; those of children.
+
+--- include: pool
+--- include: job
+--- include: announce
+--- include: sweep
+--- include: waiting
+--- include: workers
+
+local BATCH = 500 -- due or expired jobs in one script
+
+write_though_memory_is_full()
+
+local recovered = 0
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10)) do
+  if recovered < RECOVER_MAX then recovered = recovered + take_all_back(worker, 'worker ' .. worker .. ' was lost') end
+end
+
+local function promote(id)
+  redis.call('ZREM', DUE, id)
+  local job = load(id)
+  if not job or job.state ~= 'scheduled' then return 0 end
+  if job.entry then ready_again(job) else append_entry(job) end
+  redis.call('HSET', job.key, 'state', 'queued', 'entry', job.entry, 'log', logged(job, 'queued'))
+  redis.call('HDEL', job.key, 'due')
+  tell('queued', job)
+  return 1
+end
+
+local expired = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', TTL, '-inf', now, 'LIMIT', 0, BATCH)) do
+  redis.call('ZREM', TTL, id)
+  local job = load(id)
+  if job and (job.state == 'queued' or job.state == 'scheduled' or job.state == 'blocked') then
+    end_waiting(job, 'expired', 'ttl')
+    expired = expired + 1
+  end
+end
+
+local promoted = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, BATCH)) do
+  promoted = promoted + promote(id)
+end
+
+local dead_ms = number_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000)
+redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - dead_ms)
+
+release_children()
+write_acks()
+write_books()
+announce()
+local next_due = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
+return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1 }

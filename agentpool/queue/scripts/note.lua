@@ -1,0 +1,18 @@
+-- note: what a running handler says of itself: saved state or progress.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 job id, 2 token, 3 field (checkpoint or progress), 4 value (JSON)
+-- Returns {'ok'} | {'stale'}: the lease has passed on; nothing was written.
+-- Events progress (its value, where short, as detail); none for a checkpoint.
+
+--- include: pool
+--- include: job
+
+local DETAIL_MAX_BYTES = 1024
+
+local id, token, field, value = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local job = load(id)
+if not job or job.state ~= 'running' or job.token ~= token then return { 'stale' } end
+redis.call('HSET', job.key, field, value)
+if field == 'progress' then tell('progress', job, #value <= DETAIL_MAX_BYTES and value or '') end
+return { 'ok' }

@@ -1,0 +1,21 @@
+-- register: announces a worker and takes out its lease. Doing it again renews it.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 worker, 2 slots, 3 host
+-- Returns {'ok', field, value, ...} of conf | {'unknown_pool'}
+-- Events none: workers are not jobs.
+
+--- include: pool
+--- include: job
+--- include: workers
+
+local conf = redis.call('HGETALL', CONF)
+if #conf == 0 then return { 'unknown_pool' } end
+local worker, slots, host = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local lease_ms = number_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
+redis.call('ZADD', WORKERS, now + lease_ms, worker)
+write_info(worker, slots, 0, now, host)
+write_books()
+local reply = { 'ok' }
+for i = 1, #conf do reply[i + 1] = conf[i] end
+return reply

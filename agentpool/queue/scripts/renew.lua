@@ -1,0 +1,21 @@
+-- renew: extends a worker's lease, and with it the lease of every job that it holds.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 worker, 2 slots, 3 running
+-- Returns {'ok' | 'lost', settings revision}; lost: the lease ran out and the jobs were taken back.
+-- Events none.
+
+--- include: pool
+--- include: job
+--- include: workers
+
+write_though_memory_is_full()
+local conf = redis.call('HMGET', CONF, 'revision', 'lease_ms')
+local worker, slots, running = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+if not redis.call('ZSCORE', WORKERS, worker) then return { 'lost', conf[1] or '' } end
+local info = redis.call('HGET', WORKER_INFO, worker) or '0 0 0 -'
+local since, host = string.match(info, '^%d+ %d+ (%d+) (.*)$')
+redis.call('ZADD', WORKERS, 'XX', now + number_or(conf[2], 10000), worker)
+write_info(worker, slots, running, since, host)
+write_books()
+return { 'ok', conf[1] or '' }

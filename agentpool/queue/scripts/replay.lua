@@ -1,0 +1,27 @@
+-- replay: puts a dead letter back into the queue, as if newly submitted, with all its attempts.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 job id
+-- Returns {'ok'} | {'unknown'} | {'not_dead', state}
+-- Events queued (detail: replayed).
+
+--- include: pool
+--- include: job
+--- include: announce
+
+local id = ARGV[1]
+local job = load(id)
+if not job then return { 'unknown' } end
+if job.state ~= 'failed' then return { 'not_dead', job.state } end
+redis.call('PERSIST', job.key)
+if job.idem then redis.call('PERSIST', PREFIX .. 'key:' .. job.idem) end
+redis.call('ZREM', DEAD, id)
+job.attempt = 0
+job.worker = ''
+local entry = append_entry(job)
+redis.call('HSET', job.key, 'state', 'queued', 'entry', entry, 'lease', lease_text(job), 'log', logged(job, 'queued'))
+redis.call('HDEL', job.key, 'kids', 'due')
+tell('queued', job, 'replayed')
+write_books()
+announce()
+return { 'ok' }

@@ -1,0 +1,47 @@
+-- snapshot: a pool's queue at one moment. Reads only, so that it also runs on a replica.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   none
+-- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, routes (JSON), scheduled, blocked, dead,
+--        oldest ready job's enqueue ms or -1, [books field, value, ...], [worker, expiry ms, info, ...]}
+-- Events none.
+
+--- include: pool
+
+local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'routes')
+if not conf[1] then return { 'unknown_pool' } end
+local books = redis.call('HGETALL', BOOKS)
+local cursors = {}
+for i = 1, #books, 2 do
+  local place = string.match(books[i], '^c:(.+)$')
+  if place then cursors[place] = books[i + 1] end
+end
+
+local oldest = -1
+local function older(item)
+  local ms = item and id_parts(item[1])
+  if ms and (oldest < 0 or ms < oldest) then oldest = ms end
+end
+for i = 1, #books, 2 do
+  local sort, place = string.match(books[i], '^([qy]):(.+)$')
+  if sort and tonumber(books[i + 1]) > 0 then
+    local stream = PREFIX .. 's:' .. place
+    if sort == 'q' then
+      older(redis.call('XRANGE', stream, '(' .. cursors[place], '+', 'COUNT', 1)[1])
+    else
+      older(redis.call('XPENDING', stream, GROUP, '-', '+', 1, READY)[1])
+    end
+  end
+end
+
+local workers = {}
+local leases = redis.call('ZRANGE', WORKERS, 0, -1, 'WITHSCORES')
+for i = 1, #leases, 2 do
+  workers[#workers + 1] = leases[i]
+  workers[#workers + 1] = leases[i + 1]
+  workers[#workers + 1] = redis.call('HGET', WORKER_INFO, leases[i]) or '0 0 0 -'
+end
+return {
+  'ok', now, conf[1], conf[2] == '1' and 1 or 0, conf[3] or '[]', redis.call('ZCARD', DUE),
+  redis.call('SCARD', BLOCKED), redis.call('ZCARD', DEAD), oldest, books, workers,
+}

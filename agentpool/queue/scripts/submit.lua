@@ -1,0 +1,196 @@
+-- submit: keeps jobs, all of this call or none of them.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   four for each job: id, spec kind|priority|maxAttempts|timeoutMs|flags, payload (JSON),
+--        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, key, digest, named)
+-- Returns {'ok', depth before, state or '=id state' of each}
+--        | {'unknown_pool'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
+--        | {'unknown_parent', index, parent index} (indexes from 0)
+-- Events queued, scheduled, blocked; cancelled for a child of a parent that has failed already.
+
+--- include: pool
+--- include: job
+--- include: announce
+
+local JOB_ARGS = 4
+local RETRY_AFTER_MIN_MS = 100
+local RETRY_AFTER_MAX_MS = 60000
+local RETRY_AFTER_UNKNOWN_MS = 1000
+
+local conf = redis.call('HMGET', CONF, 'revision', 'max_depth', 'ttl_critical_ms', 'ttl_task_ms', 'ttl_info_ms')
+if not conf[1] then return { 'unknown_pool' } end
+local ttl_of = { critical = conf[3], task = conf[4], info = conf[5] }
+
+local route_of_kind = {}
+local function route_of(kind)
+  local route = route_of_kind[kind]
+  if not route then
+    route = redis.call('HGET', CONF, 'route:' .. kind) or 'default'
+    route_of_kind[kind] = route
+  end
+  return route
+end
+
+-- An earlier job of the same key or the same id: id, digest; nil: none. A made-up id is known only when its submitter
+-- lost the answer and asks again.
+local function earlier(id, extras)
+  if extras and extras.key then
+    local kept = redis.call('GET', PREFIX .. 'key:' .. extras.key)
+    if kept then return string.match(kept, '^(%S+) (%S+)$') end
+  end
+  if redis.call('EXISTS', PREFIX .. 'job:' .. id) == 1 then
+    return id, extras and extras.named and (redis.call('HGET', PREFIX .. 'job:' .. id, 'digest') or '') or nil
+  end
+  return nil
+end
+
+local function time_for_one_to_start()
+  local v = redis.call('HMGET', BOOKS, 'run_ms', 'finished', 'running')
+  local finished = number_or(v[2], 0)
+  if finished == 0 then return RETRY_AFTER_UNKNOWN_MS end
+  local mean = number_or(v[1], 0) / finished / math.max(1, number_or(v[3], 0))
+  return math.floor(math.max(RETRY_AFTER_MIN_MS, math.min(RETRY_AFTER_MAX_MS, mean)))
+end
+
+-- First all checks, then all writes: a refused call has changed nothing.
+local jobs = {}
+local here = {} -- ids of this call
+local digests = {} -- by key, then by name, of this call
+local fresh = 0
+for i = 1, #ARGV, JOB_ARGS do
+  local index = (i - 1) / JOB_ARGS
+  local job = { id = ARGV[i], spec = ARGV[i + 1], payload = ARGV[i + 2] }
+  local extras = ARGV[i + 3] ~= '' and cjson.decode(ARGV[i + 3]) or nil
+  local known, digest = earlier(job.id, extras)
+  job.extras = extras
+  job.known = known
+  if extras then
+    local same = extras.key and 'key ' .. extras.key or extras.named and 'name ' .. job.id
+    if not known and same and digests[same] then known, digest = unpack(digests[same]) end
+    if known and digest and digest ~= extras.digest then return { 'conflict', index, known } end
+    if same and not known then digests[same] = { job.id, extras.digest } end
+    job.known = known
+    if not known then
+      for n, parent in ipairs(extras.after or {}) do
+        if not here[parent] and redis.call('EXISTS', PREFIX .. 'job:' .. parent) == 0 then
+          return { 'unknown_parent', index, n - 1 }
+        end
+      end
+    end
+  end
+  if not job.known then
+    fresh = fresh + 1
+    here[job.id] = true
+  end
+  jobs[#jobs + 1] = job
+end
+
+local depth = number_or(redis.call('HGET', BOOKS, 'queued'), 0) + redis.call('ZCARD', DUE)
+  + redis.call('SCARD', BLOCKED)
+local limit = number_or(conf[2], 100000)
+if fresh > 0 and depth + fresh > limit then return { 'full', depth, limit, time_for_one_to_start() } end
+
+-- Writes what waits for its parents; returns how many have not ended, and whether one did not succeed.
+local function attach(job, parents)
+  local fields = { 'after', table.concat(parents, ' ') }
+  local waits, failed = 0, nil
+  local seen = {}
+  for _, parent in ipairs(parents) do
+    if not seen[parent] then
+      seen[parent] = true
+      local key = PREFIX .. 'job:' .. parent
+      local v = redis.call('HMGET', key, 'state', 'result')
+      if v[1] == 'succeeded' then
+        fields[#fields + 1] = 'in:' .. parent
+        fields[#fields + 1] = v[2]
+      elseif v[1] == 'failed' or v[1] == 'cancelled' or v[1] == 'expired' then
+        failed = failed or parent
+      else
+        waits = waits + 1
+        redis.call('SADD', PREFIX .. 'kids:' .. parent, job.id)
+        redis.call('HSET', key, 'kids', '1')
+      end
+    end
+  end
+  fields[#fields + 1] = 'waits'
+  fields[#fields + 1] = waits
+  redis.call('HSET', job.key, unpack(fields))
+  return waits, failed
+end
+
+local function write_extras(job, extras, ttl)
+  local fields = {}
+  local function field(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  if extras.trace then field('trace', extras.trace) end
+  if extras.named then field('digest', extras.digest) end
+  if extras.delay then field('due', now + extras.delay) end
+  if ttl then field('expires', now + ttl) end
+  if extras.key then
+    field('idem', extras.key)
+    job.idem = extras.key
+    redis.call('SET', PREFIX .. 'key:' .. extras.key, job.id .. ' ' .. extras.digest)
+  end
+  if #fields > 0 then redis.call('HSET', job.key, unpack(fields)) end
+end
+
+local NO_EXTRAS = {}
+
+-- One new job; returns its state.
+local function keep(request)
+  local kind, priority, max, timeout, flags = string.match(request.spec, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
+  local extras = request.extras or NO_EXTRAS
+  local ttl = extras.ttl or number_or(ttl_of[priority], nil)
+  local parents = extras.after
+  if ttl then flags = flags .. 't' end
+  if parents then flags = flags .. 'a' end
+  local job = {
+    id = request.id, key = PREFIX .. 'job:' .. request.id, kind = kind, route = route_of(kind), priority = priority,
+    flags = flags, attempt = 0, worker = '', log = '',
+  }
+  job.stream = stream_of(job.route, priority)
+  local spec = kind .. '|' .. job.route .. '|' .. priority .. '|' .. max .. '|' .. timeout .. '|' .. flags
+  local state, entry = 'queued', ''
+  local waits, failed = 0, nil
+  if request.extras or ttl then write_extras(job, extras, ttl) end
+  if parents then waits, failed = attach(job, parents) end
+  if failed and not has_flag(job, 'u') then
+    redis.call('HSET', job.key, 'spec', spec, 'payload', request.payload)
+    for _, parent in ipairs(parents) do redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
+    finish(job, 'cancelled', 'reason', 'upstream', 'upstream ' .. failed)
+    return 'cancelled'
+  end
+  if waits > 0 then
+    state = 'blocked'
+    redis.call('SADD', BLOCKED, job.id)
+  elseif extras.delay then
+    state = 'scheduled'
+    redis.call('ZADD', DUE, now + extras.delay, job.id)
+  else
+    entry = append_entry(job)
+  end
+  if ttl then redis.call('ZADD', TTL, now + ttl, job.id) end
+  if entry ~= '' then
+    redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload, 'entry', entry,
+      'log', logged(job, state))
+  else
+    redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload, 'log', logged(job, state))
+  end
+  tell(state, job)
+  return state
+end
+
+local reply = { 'ok', depth }
+for i, job in ipairs(jobs) do
+  if job.known then
+    reply[i + 2] = '=' .. job.known .. ' ' .. redis.call('HGET', PREFIX .. 'job:' .. job.known, 'state')
+  else
+    reply[i + 2] = keep(job)
+  end
+end
+bump('submitted', fresh)
+write_books()
+announce()
+return reply
