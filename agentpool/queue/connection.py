@@ -53,7 +53,7 @@ def connect(url: str, **options: Any) -> RedisClient:
         "decode_responses": True,
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        "socket_keepalive": True,
+        **({} if parts.scheme == "unix" else {"socket_keepalive": True}),
         **options,
     }
     try:

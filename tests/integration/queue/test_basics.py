@@ -1,0 +1,355 @@
+"""The thin path through the queue on a real server: submit, claim, settle, retry, return, cancel, recover."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.errors import (
+    IdempotencyConflictError,
+    InvalidJobError,
+    PayloadTooLargeError,
+    QueueFullError,
+    UnknownJobError,
+    UnknownParentError,
+    UnknownPoolError,
+)
+from agentpool.jobs import JobId, JobRequest, JobState, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool.queue.outcomes import (
+    CancelJob,
+    Cancelled,
+    CancelOutcome,
+    Failed,
+    Returned,
+    ReturnReason,
+    SettleOutcome,
+    Succeeded,
+    Wake,
+    YieldJob,
+)
+
+
+async def shift_clock(redis, pool, ms: int) -> None:
+    await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", ms)
+
+
+async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:
+    consumer = Consumer(redis, pool, WorkerId(name))
+    await consumer.register(slots=slots, host="here")
+    return consumer
+
+
+async def test_a_job_goes_from_submit_to_result(redis, pool):
+    """A submitted job is claimed with all that it said, and its result is kept."""
+    producer = Producer(redis, pool)
+    receipt = await producer.submit(JobRequest(kind="k", payload={"a": [1, "é"]}, trace={"traceparent": "00-1"}))
+    assert (receipt.state, receipt.duplicate, receipt.queue_depth) == (JobState.QUEUED, False, 1)
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(5)
+    assert (lease.job_id, lease.attempt, lease.token, lease.payload) == (receipt.job_id, 1, 1, {"a": [1, "é"]})
+    assert (lease.kind, lease.route, lease.priority, lease.max_attempts) == ("k", "default", Priority.TASK, 5)
+    assert lease.trace == {"traceparent": "00-1"}
+    assert await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token, result={"ok": 1})]) == [
+        SettleOutcome.APPLIED
+    ]
+    job = await Inspector(redis).job(pool, receipt.job_id)
+    assert (job.state, job.result, job.attempt, job.worker) == (JobState.SUCCEEDED, {"ok": 1}, 1, "w1")
+    assert [entry.type for entry in job.history] == ["queued", "started", "succeeded"]
+    assert [event.type for event in await Inspector(redis).events(pool)] == ["queued", "started", "succeeded"]
+    assert await redis.xlen(f"ap:{{{pool}}}:s:default:task") == 0
+
+
+async def test_priorities_and_routes_decide_who_goes_first(redis, pool):
+    """Critical goes before task before info, and a route at its limit is skipped without blocking another."""
+    settings = PoolSettings(routes=(Route(name="code", kinds=("gen",), max_running=1),))
+    await Inspector(redis).configure(pool, settings)
+    producer = Producer(redis, pool)
+    order = [("gen", "info"), ("gen", "task"), ("x", "info"), ("x", "task"), ("x", "critical"), ("gen", "critical")]
+    for kind, priority in order:
+        await producer.submit(JobRequest(kind=kind, priority=Priority(priority)))
+    consumer = await worker_of(redis, pool)
+    leases = await consumer.claim(10)
+    assert [(lease.kind, lease.priority.value) for lease in leases] == [
+        ("x", "critical"),
+        ("gen", "critical"),
+        ("x", "task"),
+        ("x", "info"),
+    ]
+    assert await consumer.claim(10) == []
+    ended = Succeeded(job_id=leases[1].job_id, token=leases[1].token)
+    outcomes, more = await consumer.exchange([ended], 10)
+    assert outcomes == [SettleOutcome.APPLIED]
+    assert [(lease.kind, lease.priority.value) for lease in more] == [("gen", "task")]
+
+
+async def test_ageing_lets_an_old_info_job_pass_a_young_critical_one(redis, pool):
+    """A job that has waited longer than its patience goes before fresher ones of higher priority."""
+    await Inspector(redis).configure(pool, PoolSettings(patience_info_ms=1, patience_task_ms=0))
+    producer = Producer(redis, pool)
+    old = await producer.submit(JobRequest(kind="x", priority=Priority.INFO))
+    first = (await Inspector(redis).job(pool, old.job_id)).enqueued_at_ms
+    while True:
+        young = await producer.submit(JobRequest(kind="x", priority=Priority.CRITICAL))
+        if (await Inspector(redis).job(pool, young.job_id)).enqueued_at_ms > first + 1:
+            break
+    consumer = await worker_of(redis, pool)
+    leases = await consumer.claim(1000)
+    assert leases[-1].job_id == young.job_id
+    assert old.job_id in [lease.job_id for lease in leases[:-1]]
+
+
+async def test_a_failed_job_is_retried_and_then_dead(redis, pool):
+    """A failure comes back after its backoff in its old place, until its attempts are used up; then it can be replayed."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="x", max_attempts=2))
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(1)
+    first = Failed(job_id=lease.job_id, token=lease.token, error="boom")
+    assert await consumer.settle([first]) == [SettleOutcome.RETRYING]
+    assert await consumer.settle([first]) == [SettleOutcome.RETRYING]
+    assert await consumer.claim(1) == []
+    upkeep = await consumer.maintain()
+    assert 400 <= upkeep.next_due_ms <= 1000
+    await shift_clock(redis, pool, 1001)
+    assert (await consumer.maintain()).promoted == 1
+    await consumer.renew(slots=10, running=0)
+    (again,) = await consumer.claim(1)
+    assert (again.attempt, again.token, again.enqueued_at_ms) == (2, 2, lease.enqueued_at_ms)
+    assert await consumer.settle([first]) == [SettleOutcome.STALE]
+    assert await consumer.settle([Failed(job_id=again.job_id, token=again.token, error="boom2")]) == [
+        SettleOutcome.DEAD
+    ]
+    (dead,) = await Inspector(redis).dead(pool)
+    assert (dead.job_id, dead.error, dead.attempt) == (receipt.job_id, "boom2", 2)
+    await Inspector(redis).replay(pool, receipt.job_id)
+    (replayed,) = await consumer.claim(1)
+    assert (replayed.attempt, replayed.token) == (1, 3)
+    await consumer.settle([Failed(job_id=replayed.job_id, token=replayed.token, error="no", retry=False)])
+    assert await Inspector(redis).discard(pool) == 1
+    with pytest.raises(UnknownJobError):
+        await Inspector(redis).job(pool, receipt.job_id)
+
+
+async def test_a_returned_job_keeps_its_place_and_its_attempt(redis, pool):
+    """A drained job goes before a younger one, with its state, and the attempt counts again."""
+    producer = Producer(redis, pool)
+    old = await producer.submit(JobRequest(kind="x"))
+    await producer.submit(JobRequest(kind="x"))
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(1)
+    back = Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN, checkpoint={"at": 3})
+    assert await consumer.settle([back]) == [SettleOutcome.RETURNED]
+    leases = await consumer.claim(2)
+    assert leases[0].job_id == old.job_id
+    assert (leases[0].attempt, leases[0].token, leases[0].checkpoint) == (1, 2, {"at": 3})
+
+
+async def test_a_lost_workers_jobs_are_taken_back(redis, pool):
+    """When a lease runs out another worker gets the jobs, the attempt counts, and the old token is refused."""
+    await Producer(redis, pool).submit_many([JobRequest(kind="x", payload=n) for n in range(3)])
+    lost = await worker_of(redis, pool, "lost")
+    leases = await lost.claim(3)
+    assert [lease.payload for lease in leases] == [0, 1, 2]
+    await shift_clock(redis, pool, 10_001)
+    alive = await worker_of(redis, pool, "alive")
+    assert (await alive.maintain()).recovered == 3
+    assert not (await lost.renew(slots=3, running=3)).still_registered
+    again = await alive.claim(5)
+    assert [(lease.payload, lease.attempt, lease.token) for lease in again] == [(0, 2, 2), (1, 2, 2), (2, 2, 2)]
+    late = [Succeeded(job_id=lease.job_id, token=lease.token) for lease in leases]
+    assert await lost.settle(late) == [SettleOutcome.STALE] * 3
+    snapshot = await Inspector(redis).snapshot(pool)
+    assert [worker.name for worker in snapshot.workers] == ["alive"]
+    assert (snapshot.running, snapshot.queued) == (3, 0)
+
+
+async def test_cancel_ends_what_waits_and_asks_what_runs(redis, pool):
+    """A queued job is cancelled at once, a running one through its worker's orders, an ended one is left alone."""
+    producer = Producer(redis, pool)
+    first, second = await producer.submit_many([JobRequest(kind="x"), JobRequest(kind="x")])
+    assert await producer.cancel(second.job_id) is CancelOutcome.CANCELLED
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(5)
+    assert await producer.cancel(first.job_id) is CancelOutcome.REQUESTED
+    assert await consumer.wait(1000, for_work=False) == [CancelJob(job_id=first.job_id, token=LeaseToken(1))]
+    assert await consumer.settle([Cancelled(job_id=lease.job_id, token=lease.token)]) == [SettleOutcome.CANCELLED]
+    assert await producer.cancel(first.job_id) is CancelOutcome.FINISHED
+    with pytest.raises(UnknownJobError):
+        await producer.cancel(JobId("nobody"))
+    group = (await redis.xinfo_groups(f"ap:{{{pool}}}:s:default:task"))[0]
+    assert (group["lag"], group["pending"]) == (0, 0)
+
+
+async def test_delay_and_ttl_are_kept(redis, pool):
+    """A delayed job becomes ready at its time; one whose ttl ends in the queue expires and is never run."""
+    producer = Producer(redis, pool)
+    late = await producer.submit(JobRequest(kind="x", delay_ms=5_000))
+    assert late.state is JobState.SCHEDULED
+    short = await producer.submit(JobRequest(kind="x", ttl_ms=1_000))
+    consumer = await worker_of(redis, pool)
+    await shift_clock(redis, pool, 5_000)
+    upkeep = await consumer.maintain()
+    assert (upkeep.promoted, upkeep.expired, upkeep.next_due_ms) == (1, 1, None)
+    assert [lease.job_id for lease in await consumer.claim(5)] == [late.job_id]
+    assert (await Inspector(redis).job(pool, short.job_id)).state is JobState.EXPIRED
+
+
+async def test_children_start_when_their_last_parent_has_ended(redis, pool):
+    """A child is released by its last parent, with the parents' results; a failed parent cancels its descendants."""
+    producer = Producer(redis, pool)
+    requests = [
+        JobRequest(kind="x", job_id=JobId("child"), after=(JobId("p1"), JobId("p2"))),
+        JobRequest(kind="x", job_id=JobId("p1")),
+        JobRequest(kind="x", job_id=JobId("p2")),
+        JobRequest(kind="x", job_id=JobId("bad")),
+        JobRequest(kind="x", job_id=JobId("kid"), after=(JobId("bad"),)),
+        JobRequest(kind="x", job_id=JobId("grandkid"), after=(JobId("kid"),)),
+        JobRequest(kind="x", job_id=JobId("stubborn"), after=(JobId("bad"),), on_parent_failure=OnParentFailure.RUN),
+    ]
+    receipts = await producer.submit_many(requests)
+    assert [receipt.state.value for receipt in receipts] == [
+        *("blocked", "queued", "queued", "queued", "blocked", "blocked", "blocked")
+    ]
+    consumer = await worker_of(redis, pool)
+    leases = {lease.job_id: lease for lease in await consumer.claim(10)}
+    assert set(leases) == {"p1", "p2", "bad"}
+    await consumer.settle([Succeeded(job_id=JobId("p1"), token=LeaseToken(1), result=1)])
+    assert await consumer.claim(10) == []
+    ended = [
+        Succeeded(job_id=JobId("p2"), token=LeaseToken(1), result=[2]),
+        Failed(job_id=JobId("bad"), token=LeaseToken(1), error="no", retry=False),
+    ]
+    _, more = await consumer.exchange(ended, 10)
+    assert {lease.job_id: dict(lease.parents) for lease in more} == {
+        "child": {"p1": 1, "p2": [2]},
+        "stubborn": {},
+    }
+    for name in ("kid", "grandkid"):
+        job = await Inspector(redis).job(pool, JobId(name))
+        assert (job.state, job.reason) == (JobState.CANCELLED, "upstream")
+    late = await producer.submit(JobRequest(kind="x", after=(JobId("p1"),)))
+    assert late.state is JobState.QUEUED
+    doomed = await producer.submit(JobRequest(kind="x", after=(JobId("bad"),)))
+    assert doomed.state is JobState.CANCELLED
+
+
+async def test_an_idempotency_key_makes_one_job(redis, pool):
+    """The same key and body return the first job; another body is a conflict."""
+    producer = Producer(redis, pool)
+    request = JobRequest(kind="x", payload={"a": 1, "b": 2}, idempotency_key="k 1")
+    first = await producer.submit(request)
+    same = await producer.submit(JobRequest(kind="x", payload={"b": 2, "a": 1}, idempotency_key="k 1"))
+    assert (same.job_id, same.duplicate, same.queue_depth) == (first.job_id, True, 1)
+    with pytest.raises(IdempotencyConflictError) as caught:
+        await producer.submit(JobRequest(kind="x", payload={}, idempotency_key="k 1"))
+    assert caught.value.job_id == first.job_id
+    with pytest.raises(IdempotencyConflictError):
+        await producer.submit_many(
+            [JobRequest(kind="x"), JobRequest(kind="x", idempotency_key="k"), JobRequest(kind="y", idempotency_key="k")]
+        )
+    assert (await Inspector(redis).snapshot(pool)).queued == 1
+
+
+async def test_bad_jobs_are_refused_and_leave_nothing(redis, pool):
+    """Each error names the field; nothing of the call is kept."""
+    producer = Producer(redis, pool)
+    await Inspector(redis).configure(pool, PoolSettings(max_depth=2))
+    bad = [
+        (JobRequest(kind="no spaces"), "kind"),
+        (JobRequest(kind="x", payload={"a": [float("nan")]}), "payload.a[0]"),
+        (JobRequest(kind="x", payload={"a": {1, 2}}), "payload.a"),
+        (JobRequest(kind="x", payload="x" * 1_048_576), "payload"),
+        (JobRequest(kind="x", delay_ms=-1), "delay_ms"),
+        (JobRequest(kind="x", ttl_ms=0), "ttl_ms"),
+        (JobRequest(kind="x", max_attempts=0), "max_attempts"),
+        (JobRequest(kind="x", after=(JobId("nobody"),)), "after[0]"),
+        (JobRequest(kind="x", job_id=JobId("me"), after=(JobId("me"),)), "after"),
+    ]
+    for request, field in bad:
+        with pytest.raises(InvalidJobError) as caught:
+            await producer.submit_many([JobRequest(kind="x"), request])
+        assert caught.value.field == field
+    with pytest.raises(PayloadTooLargeError):
+        await producer.submit(bad[3][0])
+    with pytest.raises(UnknownParentError):
+        await producer.submit(bad[7][0])
+    with pytest.raises(QueueFullError) as full:
+        await producer.submit_many([JobRequest(kind="x")] * 3)
+    assert (full.value.depth, full.value.limit) == (0, 2)
+    with pytest.raises(UnknownPoolError):
+        await Producer(redis, PoolRef("test", "nobody")).submit(JobRequest(kind="x"))
+    assert await redis.keys(f"ap:{{{pool}}}:job:*") == []
+    assert (await Inspector(redis).snapshot(pool)).submitted_total == 0
+
+
+async def test_one_bell_wakes_one_worker_and_a_full_claim_rings_again(redis, pool):
+    """A submit rings once; a worker that fills its slots and leaves work behind rings for the next."""
+    await Producer(redis, pool).submit_many([JobRequest(kind="x")] * 3)
+    consumer = await worker_of(redis, pool)
+    assert await consumer.wait(1000) == [Wake()]
+    assert await consumer.wait(10) == []
+    await consumer.claim(1)
+    assert await consumer.wait(1000) == [Wake()]
+    await consumer.claim(10)
+    assert await consumer.wait(10) == []
+
+
+async def test_a_critical_job_without_a_slot_asks_the_least_urgent_to_yield(redis, pool):
+    """Of the running preemptible jobs the lowest priority is asked, once, and goes back with its state."""
+    producer = Producer(redis, pool)
+    await producer.submit(JobRequest(kind="x", preemptible=True))
+    low = await producer.submit(JobRequest(kind="x", priority=Priority.INFO, preemptible=True))
+    consumer = await worker_of(redis, pool, slots=2)
+    assert len(await consumer.claim(2)) == 2
+    await producer.submit(JobRequest(kind="x", priority=Priority.CRITICAL))
+    assert await consumer.wait(1000, for_work=False) == [YieldJob(job_id=low.job_id, token=LeaseToken(1))]
+    back = Returned(job_id=low.job_id, token=LeaseToken(1), reason=ReturnReason.PREEMPTED, checkpoint=7)
+    _, (urgent,) = await consumer.exchange([back], 1)
+    assert urgent.priority is Priority.CRITICAL
+
+
+async def test_pause_stops_claims_and_nothing_else(redis, pool):
+    """A paused pool takes submits, gives no leases, and says so."""
+    settings = PoolSettings(paused=True)
+    await Inspector(redis).configure(pool, settings)
+    await Producer(redis, pool).submit(JobRequest(kind="x"))
+    consumer = await worker_of(redis, pool)
+    assert await consumer.claim(1) == []
+    assert (await Inspector(redis).snapshot(pool)).paused
+    assert (await consumer.renew(slots=1, running=0)).settings_revision == settings.revision
+    await Inspector(redis).configure(pool, PoolSettings())
+    assert len(await consumer.claim(1)) == 1
+
+
+async def test_a_snapshot_tells_the_whole_queue(redis, pool):
+    """Depths by route and priority, waiting and dead jobs, workers and totals come in one read; unknown stays unknown."""
+    producer = Producer(redis, pool)
+    await producer.submit_many([JobRequest(kind="x"), JobRequest(kind="x", priority=Priority.INFO)])
+    await producer.submit(JobRequest(kind="x", delay_ms=1000))
+    consumer = await worker_of(redis, pool, slots=4)
+    await consumer.claim(1)
+    await consumer.renew(slots=4, running=1)
+    nobody = PoolRef("test", "nobody")
+    found = await Inspector(redis).snapshots([pool, nobody])
+    assert isinstance(found[nobody], UnknownPoolError)
+    snapshot = found[pool]
+    (route,) = snapshot.routes
+    assert (route.name, route.limit, route.running, route.backlog) == ("default", None, 1, 1)
+    assert route.queued[Priority.INFO] == 1
+    assert (snapshot.scheduled, snapshot.blocked, snapshot.dead) == (1, 0, 0)
+    assert snapshot.oldest_wait_ms is not None
+    (worker,) = snapshot.workers
+    assert (worker.name, worker.slots, worker.running, worker.host) == ("w1", 4, 1, "here")
+    assert (snapshot.submitted_total, snapshot.started_total, snapshot.finished_total) == (3, 1, 0)
+
+
+async def test_a_lost_answer_strands_no_job(redis, pool):
+    """What was leased in an answer that never came is handed back by the next claim, without counting."""
+    await Producer(redis, pool).submit_many([JobRequest(kind="x", payload=n) for n in range(2)])
+    consumer = await worker_of(redis, pool)
+    (known,) = await consumer.claim(1)
+    stranger = Consumer(redis, pool, WorkerId("w1"))  # the same worker's claim, whose answer we drop
+    await stranger.claim(1)
+    consumer._answer_lost = True
+    (again,) = await consumer.claim(5)
+    assert (again.payload, again.attempt, again.token) == (1, 1, 2)
+    assert known.payload == 0
