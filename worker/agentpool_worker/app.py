@@ -1,0 +1,199 @@
+"""The registry of a program's handlers: `app = App()`, then `@app.handler("kind")` on its functions.
+
+Whatever shape a function has (async, sync, generator of progress), registration checks it once and wraps it into the
+one shape the worker runs: `async (payload, ctx) -> result`. A mistake is told at import time, with the function's
+name and the remedy, not when the first job arrives.
+Who takes over next: `agentpool_worker.execution` calls what `find` returns.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import re
+import sys
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agentpool.errors import HandlerError
+from agentpool_worker.threads import HandlerThreads
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+
+    from agentpool_worker.context import BlockingContext, Context
+    from agentpool_worker.handlers import RunJob
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+_KIND = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
+_LONGEST_KIND = 128  # characters
+
+
+class App:
+    """A program's handlers by the kind of job they take."""
+
+    def __init__(self) -> None:
+        self._run_by_kind: dict[str, RunJob] = {}
+        self._names: dict[str, str] = {}
+        self._threads = HandlerThreads()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of job that have a handler, sorted."""
+        return tuple(sorted(self._run_by_kind))
+
+    def handler(self, *kinds: str) -> Callable[[F], F]:
+        """Registers the decorated function for these kinds of job.
+
+        The function takes `(payload, ctx)` or `(payload)` and returns a JSON value. It may be async, sync (then it
+        runs in a thread, and its `ctx` blocks where the async one awaits), or a generator of either sort: each
+        value it yields is published as progress, and the last one is the result.
+        Raises HandlerError for a function or kind that cannot be used.
+        """
+        if not kinds or not all(isinstance(kind, str) for kind in kinds):
+            raise HandlerError('app.handler takes the kinds of job: write @app.handler("kind") above the function')
+
+        def register(function: F) -> F:
+            run = _wrapped(function, self._threads)
+            for kind in kinds:
+                self._add(kind, run, _name_of(function))
+            return function
+
+        return register
+
+    def find(self, kind: str) -> RunJob | None:
+        """The handler of this kind of job, or None."""
+        return self._run_by_kind.get(kind)
+
+    async def start(self) -> None:
+        """Nothing to prepare: functions are ready when they are registered."""
+
+    async def stop(self) -> None:
+        """Nothing to release: handler threads end with the process."""
+
+    def _add(self, kind: str, run: RunJob, name: str) -> None:
+        if not _KIND.fullmatch(kind):
+            raise HandlerError(
+                f"{name}: {kind!r} is not a kind of job; use at most {_LONGEST_KIND} letters, digits, "
+                "'.', '_', '/' or '-', beginning and ending with a letter or digit"
+            )
+        if kind in self._run_by_kind:
+            raise HandlerError(
+                f"{name}: kind {kind!r} already has the handler {self._names[kind]}; remove one, or rename its kind"
+            )
+        self._run_by_kind[kind] = run
+        self._names[kind] = name
+
+
+def load(reference: str) -> App:
+    """The App at `module:attribute` (attribute `app` where none is given).
+
+    Raises HandlerError, with the cause chained, when there is no such module, attribute or App.
+    """
+    module_name, _, attribute = reference.partition(":")
+    attribute = attribute or "app"
+    if "" not in sys.path and "." not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: a program beside the worker's working directory is found
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise HandlerError(
+                f"app {reference!r}: there is no module {module_name!r} in the working directory or on PYTHONPATH; "
+                "write module:attribute, for example my_agents:app"
+            ) from error
+        raise HandlerError(f"app {reference!r}: {module_name} needs the module {error.name!r}: install it") from error
+    except Exception as error:
+        raise HandlerError(f"app {reference!r}: importing it raised {type(error).__name__}: {error}") from error
+    try:
+        app = functools.reduce(getattr, attribute.split("."), module)
+    except AttributeError as error:
+        raise HandlerError(f"app {reference!r}: {module_name} has no {attribute!r}; {_apps_of(module)}") from error
+    return _checked_app(reference, app, module)
+
+
+def _checked_app(reference: str, app: Any, module: Any) -> App:
+    if not isinstance(app, App):
+        kind = type(app).__name__
+        raise HandlerError(f"app {reference!r}: it is a {kind}, not an agentpool_worker.App; {_apps_of(module)}")
+    if not app.kinds:
+        raise HandlerError(f'app {reference!r}: it has no handlers; write @app.handler("kind") above a function')
+    return app
+
+
+def _apps_of(module: Any) -> str:
+    names = [name for name, value in vars(module).items() if isinstance(value, App)]
+    return f"it has the App {', '.join(names)}" if names else "write app = App() there"
+
+
+def _name_of(function: Any) -> str:
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
+
+
+def _wrapped(function: Any, threads: HandlerThreads) -> RunJob:
+    """The function as `async (payload, ctx) -> result`."""
+    takes_context = _takes_context(function)
+    if inspect.isasyncgenfunction(function):
+        return _from_async_generator(function if takes_context else lambda payload, _ctx: function(payload))
+    if inspect.iscoroutinefunction(function):
+        if takes_context:
+            return function  # type: ignore[no-any-return]  # its shape was checked: the worker runs it as it is
+        return lambda payload, _ctx: function(payload)
+    if inspect.isgeneratorfunction(function):
+        return _from_generator(function if takes_context else lambda payload, _ctx: function(payload), threads)
+    return _from_sync(function if takes_context else lambda payload, _ctx: function(payload), threads)
+
+
+def _takes_context(function: Any) -> bool:
+    """Whether the function takes (payload, ctx) rather than (payload). Raises HandlerError if it takes neither."""
+    name = _name_of(function)
+    if inspect.isclass(function) or not callable(function):
+        raise HandlerError(f"{name}: a handler is a function (payload, ctx); this is a {type(function).__name__}")
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError) as error:
+        raise HandlerError(f"{name}: its parameters cannot be read; wrap it in a function (payload, ctx)") from error
+    for count in (2, 1):
+        try:
+            signature.bind(*range(count))
+        except TypeError:
+            continue
+        return count == 2  # noqa: PLR2004 - payload and ctx
+    raise HandlerError(f"{name}{signature}: a handler takes (payload, ctx) or (payload)")
+
+
+def _from_async_generator(function: Callable[[Any, Context], AsyncGenerator[Any, None]]) -> RunJob:
+    async def run(payload: Any, ctx: Context) -> Any:
+        last = None
+        steps = function(payload, ctx)
+        try:
+            async for last in steps:
+                await ctx.progress(last)
+        finally:
+            await steps.aclose()
+        return last
+
+    return run
+
+
+def _from_sync(function: Callable[[Any, BlockingContext], Any], threads: HandlerThreads) -> RunJob:
+    async def run(payload: Any, ctx: Context) -> Any:
+        return await threads.run(functools.partial(function, payload, ctx.blocking()))
+
+    return run
+
+
+def _from_generator(
+    function: Callable[[Any, BlockingContext], Generator[Any, None, Any]], threads: HandlerThreads
+) -> RunJob:
+    def consume(payload: Any, ctx: BlockingContext) -> Any:
+        last = None
+        for last in function(payload, ctx):
+            ctx.progress(last)
+        return last
+
+    def run(payload: Any, ctx: Context) -> Awaitable[Any]:
+        return threads.run(functools.partial(consume, payload, ctx.blocking()))
+
+    return run

@@ -1,0 +1,177 @@
+"""Builds the parts of a worker and joins them; no part makes another.
+
+Two groups: what lives in the jobs' event loop, and what lives in the side loop with a connection of its own.
+Who takes over next: `agentpool_worker.worker` starts and stops them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from typing import TYPE_CHECKING
+
+from agentpool.queue.connection import connect
+from agentpool.queue.consumer import Consumer
+from agentpool.queue.producer import Producer
+from agentpool_worker.adaptive import PERIOD_SECONDS, AdaptiveSlots, Change, starting_slots
+from agentpool_worker.claim_loop import ClaimLoop
+from agentpool_worker.drain import Drain
+from agentpool_worker.execution import Stop
+from agentpool_worker.flusher import Flusher
+from agentpool_worker.health import HealthServer, Probes
+from agentpool_worker.heartbeat import Heartbeat
+from agentpool_worker.link import QueueLink
+from agentpool_worker.listener import Listener
+from agentpool_worker.metrics import WorkerMetrics
+from agentpool_worker.roster import Roster
+from agentpool_worker.side_loop import SideLoop
+from agentpool_worker.slots import Slots
+from agentpool_worker.upkeep import Upkeep
+from agentpool_worker.watchdog import Watchdog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool.queue.connection import RedisClient
+    from agentpool.queue.settings import PoolSettings
+    from agentpool_worker.gpu import GpuReader
+    from agentpool_worker.handlers import HandlerSet
+    from agentpool_worker.settings import WorkerSettings
+
+CLIENT_NAME = "agentpool-worker"  # as CLIENT LIST shows it
+_READY_SILENCE_LEASES = 1.0  # leases without a renewal after which a worker is not ready
+
+
+class Parts:
+    """A worker's parts, made in the jobs' event loop."""
+
+    def __init__(
+        self,
+        *,
+        handlers: HandlerSet,
+        settings: WorkerSettings,
+        pool: PoolSettings,
+        redis: RedisClient,
+        reader: GpuReader | None,
+    ) -> None:
+        self.settings = settings
+        self.pool = effective(pool, settings)
+        self._loop = asyncio.get_running_loop()
+        self.slots = Slots(starting_slots(self.pool))
+        self.metrics = WorkerMetrics(self.slots)
+        self.consumer = Consumer(redis, settings.pool, settings.worker)
+        self.claims = ClaimLoop(queue=self.consumer, slots=self.slots, metrics=self.metrics)
+        self.slots.on_free = self.claims.bell
+        self.flusher = Flusher(signal=self.claims.signal, metrics=self.metrics)
+        self.adaptive = AdaptiveSlots(
+            slots=self.slots, settings=lambda: self.pool, reader=reader, changed=self._slots_changed
+        )
+        self.roster = Roster(
+            handlers=handlers,
+            slots=self.slots,
+            flusher=self.flusher,
+            link=QueueLink(self.consumer, Producer(redis, settings.pool)),
+            metrics=self.metrics,
+            grace_seconds=settings.cancel_grace_seconds,
+            overloaded=self.adaptive.overloaded,
+        )
+        self.claims.join(self.flusher, self.roster)
+        self.metrics.gpus = lambda: self.adaptive.readings
+        self.drain = Drain(claims=self.claims, roster=self.roster, metrics=self.metrics)
+        self.listener = Listener(
+            queue=self.consumer,
+            claims=self.claims,
+            roster=self.roster,
+            safety_poll_ms=round(settings.safety_poll_seconds * 1000),
+        )
+        self.watchdog = Watchdog(
+            roster=self.roster,
+            metrics=self.metrics,
+            warn_seconds=settings.block_warn_seconds,
+            give_up_seconds=settings.block_give_up_seconds,
+        )
+        self._assemble_side(pool)
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long leaving lets jobs finish: the worker's own setting, else the pool's."""
+        own = self.settings.drain_seconds
+        return self.pool.drain_ms / 1000 if own is None else own
+
+    def _assemble_side(self, pool: PoolSettings) -> None:
+        settings = self.settings
+        self.side_redis = connect(settings.redis_url, client_name=CLIENT_NAME)
+        side_consumer = Consumer(self.side_redis, settings.pool, settings.worker)
+        self.heartbeat = Heartbeat(
+            queue=side_consumer,
+            slots=self.slots,
+            metrics=self.metrics,
+            watchdog=self.watchdog,
+            settings=pool,
+            host=settings.host,
+            lost=lambda: self._in_jobs_loop(self._lease_lost),
+            changed=lambda changed: self._in_jobs_loop(lambda: self._settings_changed(changed)),
+        )
+        upkeep = Upkeep(
+            queue=side_consumer,
+            heartbeat=self.heartbeat,
+            metrics=self.metrics,
+            found=lambda: self._in_jobs_loop(self.claims.bell),
+            period_seconds=settings.upkeep_seconds,
+        )
+        probes = Probes(stuck=self._stuck, unready=self._unready)
+        self.health = HealthServer(
+            host=settings.http_host, port=settings.http_port, probes=probes, metrics=self.metrics
+        )
+        self.side = SideLoop(
+            (self.heartbeat.run, upkeep.run, self.watchdog.run, self.health.run, self._adapt, self._hold_connection)
+        )
+
+    async def _adapt(self) -> None:
+        """Reads the GPUs in the side loop, decides in the jobs' loop."""
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            self.adaptive.read()
+            self._in_jobs_loop(self.adaptive.run_once)
+
+    async def _hold_connection(self) -> None:
+        """Closes the side loop's connection when the side loop ends."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self.side_redis.aclose()
+
+    def _in_jobs_loop(self, call: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(call)
+
+    def _lease_lost(self) -> None:
+        self.roster.stop_all(Stop.LEASE_LOST)
+        self.claims.bell()
+
+    def _settings_changed(self, pool: PoolSettings) -> None:
+        self.pool = effective(pool, self.settings)
+        self.adaptive.settings_changed()
+        self.claims.bell()  # it may have been resumed, or a route's limit raised
+
+    def _slots_changed(self, change: Change) -> None:
+        self.metrics.slot_changes[change.reason.value] += 1
+
+    def _stuck(self) -> str | None:
+        if not self.watchdog.given_up:
+            return None
+        return f"the event loop has stood still for {self.watchdog.blocked_seconds:.0f} s"
+
+    def _unready(self) -> str | None:
+        if self.metrics.draining:
+            return "draining"
+        silent = self.heartbeat.silent_seconds
+        if silent > self.heartbeat.lease_seconds * _READY_SILENCE_LEASES:
+            return f"Redis has not confirmed the lease for {silent:.0f} s"
+        return self._stuck()
+
+
+def effective(pool: PoolSettings, settings: WorkerSettings) -> PoolSettings:
+    """The pool's settings, with what the worker's own settings override."""
+    if settings.concurrency is None:
+        return pool
+    return dataclasses.replace(pool, concurrency=settings.concurrency)

@@ -1,0 +1,163 @@
+"""The worker's one conversation with the queue: completions out, leases in, together where both are due.
+
+It sleeps until something happens: a completion, the bell, a slot that became free. Then one round trip settles what
+has gathered and claims as many jobs as there are free slots. A full claim means there may be more, so it goes on at
+once; a short one means the queue is empty for us until the bell rings. There is no polling in between.
+Who takes over next: `agentpool_worker.roster` starts what was claimed; `agentpool_worker.listener` hears the bell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from agentpool.errors import InvalidJobError, QueueError
+from agentpool_worker.flusher import unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentpool.jobs import Lease
+    from agentpool.queue.outcomes import Completion, SettleOutcome
+    from agentpool_worker.flusher import Batch, Flusher
+    from agentpool_worker.metrics import WorkerMetrics
+    from agentpool_worker.roster import Roster
+    from agentpool_worker.slots import Slots
+
+log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_SECONDS = 0.05
+_LONGEST_BACKOFF_SECONDS = 1.0  # a worker is back within a second of its Redis
+_UNFIT = (TypeError, ValueError, InvalidJobError)  # not JSON, or too large: found before anything is sent
+_LARGEST_CLAIM = 200  # jobs; keeps one script call to a few milliseconds of Redis
+
+
+class ClaimQueue(Protocol):
+    """The part of `agentpool.queue.consumer.Consumer` that is used here."""
+
+    async def claim(self, limit: int) -> list[Lease]:
+        """Takes up to `limit` jobs."""
+
+    async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
+        """Ends attempts."""
+
+    async def exchange(
+        self, completions: Sequence[Completion], limit: int
+    ) -> tuple[list[SettleOutcome], list[Lease]]:
+        """Both in one round trip."""
+
+
+class ClaimLoop:
+    """Carries completions and leases until told to stop."""
+
+    def __init__(self, *, queue: ClaimQueue, slots: Slots, metrics: WorkerMetrics) -> None:
+        self._queue = queue
+        self._slots = slots
+        self._metrics = metrics
+        self._turn = asyncio.Event()
+        self._reached = asyncio.Event()
+        self.flusher: Flusher  # set by `join`: the three know each other
+        self.roster: Roster
+        self.claiming = False
+        self.maybe_work = True
+
+    def join(self, flusher: Flusher, roster: Roster) -> None:
+        """Introduces those that it works between."""
+        self.flusher = flusher
+        self.roster = roster
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a job could start here now and none is known to wait: the time to listen for the bell."""
+        return self.claiming and self._slots.free > 0 and not self.maybe_work
+
+    def signal(self) -> None:
+        """Something happened: a turn is due."""
+        self._turn.set()
+
+    def bell(self) -> None:
+        """There may be something to claim."""
+        self.maybe_work = True
+        self._turn.set()
+
+    def start_claiming(self) -> None:
+        """From now on, free slots are filled."""
+        self.claiming = True
+        self.bell()
+
+    def stop_claiming(self) -> None:
+        """From now on, nothing is claimed; completions still leave."""
+        self.claiming = False
+
+    async def run(self) -> None:
+        """Turns for ever, through outages; ends when cancelled."""
+        backoff = _FIRST_BACKOFF_SECONDS
+        while True:
+            await self._turn.wait()
+            self._turn.clear()
+            try:
+                await self.run_once()
+            except QueueError as error:
+                self._metrics.reconnects += 1
+                if backoff == _FIRST_BACKOFF_SECONDS:
+                    log.warning("the queue cannot be reached; finished jobs are kept until it can: %s", error)
+                self.bell()  # what it holds is unknown
+                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads workers, hides nothing
+                backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+            else:
+                if backoff > _FIRST_BACKOFF_SECONDS:
+                    log.info("the queue can be reached again")
+                backoff = _FIRST_BACKOFF_SECONDS
+
+    async def run_once(self) -> None:
+        """One round trip, or none when nothing is due. Raises QueueError; completions are kept then."""
+        limit = min(self._slots.free, _LARGEST_CLAIM) if self.claiming else 0
+        if self.flusher.pending:
+            leases = await self._carry(self.flusher.take(), limit)
+        elif limit and self.maybe_work:
+            leases = await self._queue.claim(limit)
+        else:
+            return
+        if limit:
+            self.maybe_work = len(leases) == limit
+            if leases:
+                self.roster.start(leases)
+            if self.maybe_work and self._slots.free:
+                self._turn.set()
+
+    async def _carry(self, batch: Batch, limit: int) -> list[Lease]:
+        try:
+            if limit:
+                outcomes, leases = await self._queue.exchange(batch.completions, limit)
+            else:
+                outcomes, leases = await self._queue.settle(batch.completions), []
+        except _UNFIT:
+            await self._carry_each(batch)
+            return []
+        except BaseException:  # cancelled, say: what has not been confirmed is not forgotten
+            self.flusher.keep(batch)
+            raise
+        self.flusher.delivered(batch, outcomes)
+        return leases
+
+    async def _carry_each(self, batch: Batch) -> None:
+        """Some completion cannot be encoded, so nothing was sent: each goes alone, and only the unfit one suffers."""
+        waiting = batch.split()
+        try:
+            while waiting:
+                outcomes = await self._settle_alone(waiting[0])
+                self.flusher.delivered(waiting.pop(0), outcomes)
+        except BaseException:
+            for single in reversed(waiting):
+                self.flusher.keep(single)
+            raise
+        self.bell()
+
+    async def _settle_alone(self, single: Batch) -> list[SettleOutcome]:
+        try:
+            return await self._queue.settle(single.completions)
+        except _UNFIT as error:
+            log.error("job %s: %s", single.completions[0].job_id, error)  # noqa: TRY400 - the job's error, not ours
+            return await self._queue.settle([unfit(single.completions[0], error)])

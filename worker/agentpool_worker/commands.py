@@ -1,0 +1,90 @@
+"""`agentpool worker`: runs jobs of one pool.
+
+In a pod everything comes from the environment; by hand, flags override it. Heavy imports wait until the command runs.
+Who takes over next: `agentpool_worker.runner`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from agentpool_worker.handlers import HandlerSet
+    from agentpool_worker.settings import WorkerSettings
+
+
+@click.command()
+@click.argument("app", required=False)
+@click.option("--redis", "redis_url", metavar="URL", help="Where the queue is [AGENTPOOL_REDIS_URL].")
+@click.option("--pool", metavar="[NAMESPACE/]NAME", help="Whose jobs to run [AGENTPOOL_POOL].")
+@click.option("--worker", "worker_id", metavar="NAME", help="This worker's unique name [AGENTPOOL_WORKER].")
+@click.option("--concurrency", type=int, help="Jobs at once, whatever the pool says.")
+@click.option("--drain-seconds", type=float, help="For jobs to end after SIGTERM, whatever the pool says.")
+@click.option("--handler-command", metavar="COMMAND", help="Run this program for each job: JSON in, JSON out.")
+@click.option("--handler-http", metavar="URL", help="POST each job to this URL.")
+@click.option("--http-host", metavar="ADDRESS", help="Where probes and metrics listen [AGENTPOOL_HTTP_HOST].")
+@click.option("--http-port", type=int, help="Their port; 0: any free one [AGENTPOOL_HTTP_PORT].")
+@click.option("--log-format", type=click.Choice(["json", "text"]), help="json, unless on a terminal.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[AGENTPOOL_LOG_LEVEL]")
+@click.option("--reload", "reloading", is_flag=True, help="Start anew when a .py file here changes (development).")
+def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
+    """Run jobs of one pool until SIGTERM, then drain.
+
+    APP is module:attribute of an agentpool_worker.App; without it, and without --handler-…, AGENTPOOL_HANDLER (the
+    JSON of spec.handler) says what runs the jobs.
+    """
+    if reloading:
+        from agentpool_worker.reload import run_reloading
+
+        arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
+        sys.exit(run_reloading(arguments, Path.cwd()))
+    from agentpool_worker import logs
+    from agentpool_worker.runner import run_process
+    from agentpool_worker.worker import Worker
+
+    command, url = flags.pop("handler_command"), flags.pop("handler_http")
+    settings = _settings(flags, by_hand=bool(app or command or url))
+    logs.configure(form=settings.log_format, level=settings.log_level)
+    run_process(Worker(_handlers(app, command, url, settings), settings))
+
+
+def _settings(flags: dict[str, Any], *, by_hand: bool) -> WorkerSettings:
+    from agentpool_worker.settings import settings_from
+
+    flags["worker"] = flags.pop("worker_id")
+    if flags["log_format"] is None and sys.stderr.isatty():
+        flags["log_format"] = "text"
+    return settings_from(os.environ, publish_defaults=by_hand or None, **flags)
+
+
+def _handlers(app: str | None, command: str | None, url: str | None, settings: WorkerSettings) -> HandlerSet:
+    from agentpool.errors import SettingError
+    from agentpool_worker.handlers import selection
+
+    given = [text for text in (app, command, url) if text is not None]
+    if len(given) > 1:
+        raise SettingError(
+            field="APP, --handler-command, --handler-http",
+            value=given,
+            problem="more than one says what runs the jobs",
+            remedy="give one of them",
+        )
+    if app is not None:
+        return selection.from_app(app)
+    if command is not None:
+        return selection.from_argv(selection.split_command(command))
+    if url is not None:
+        return selection.from_url(url)
+    if settings.handler is None:
+        raise SettingError(
+            field="APP (AGENTPOOL_HANDLER)",
+            value=None,
+            problem="nothing says what runs the jobs",
+            remedy="name an App, for example: agentpool worker my_agents:app",
+        )
+    return selection.from_spec(settings.handler, field="AGENTPOOL_HANDLER")

@@ -1,0 +1,70 @@
+"""Leaving: stop claiming, let jobs finish, ask the rest to checkpoint, hand back what is left.
+
+Each step ends as soon as no job is left. A second request skips to the last step. Jobs that are handed back keep
+their place in the queue and their attempt, so a rolling update costs none of them anything but the work since their
+last checkpoint.
+Who takes over next: `agentpool_worker.worker` delivers the last completions and deregisters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from agentpool.queue.outcomes import ReturnReason
+from agentpool_worker.execution import Stop
+
+if TYPE_CHECKING:
+    from agentpool_worker.claim_loop import ClaimLoop
+    from agentpool_worker.metrics import WorkerMetrics
+    from agentpool_worker.roster import Roster
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_SECONDS = 5.0  # for jobs to reach their next checkpoint once their time is over
+HAND_BACK_SECONDS = 3.0  # for cancelled handlers to tidy up; with the above, well within the pod's 15 s of grace
+
+
+class Drain:
+    """One worker's leaving. `begin` once or twice, then `run` ends when no job is left."""
+
+    def __init__(self, *, claims: ClaimLoop, roster: Roster, metrics: WorkerMetrics) -> None:
+        self._claims = claims
+        self._roster = roster
+        self._metrics = metrics
+        self.begun = asyncio.Event()
+        self.hurried = asyncio.Event()
+
+    def begin(self) -> None:
+        """The first call stops claiming at once; the second hands back now."""
+        if self.begun.is_set():
+            log.warning("asked to leave again: handing back %d jobs now", len(self._roster.running))
+            self.hurried.set()
+            return
+        self._claims.stop_claiming()
+        self._metrics.draining = True
+        self.begun.set()
+
+    async def run(self, drain_seconds: float) -> None:
+        """Empties the roster."""
+        log.info("leaving: no new jobs; %d running jobs have %g s to end", len(self._roster.running), drain_seconds)
+        if not await self._emptied_within(drain_seconds):
+            self._roster.ask_all_to_yield(ReturnReason.DRAIN)
+            log.info("asking %d jobs to checkpoint", len(self._roster.running))
+            await self._emptied_within(CHECKPOINT_SECONDS)
+        left = self._roster.stop_all(Stop.DRAIN, grace_seconds=0.0 if self.hurried.is_set() else HAND_BACK_SECONDS)
+        if left:
+            log.warning("handing back %d jobs", left)
+        await self._roster.wait_empty()
+
+    async def _emptied_within(self, seconds: float) -> bool:
+        """Waits for the last job, the limit or the second request; whether no job is left."""
+        empty = asyncio.ensure_future(self._roster.wait_empty())
+        hurried = asyncio.ensure_future(self.hurried.wait())
+        try:
+            await asyncio.wait({empty, hurried}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            empty.cancel()
+            hurried.cancel()
+        return not self._roster.running

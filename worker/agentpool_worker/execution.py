@@ -1,0 +1,140 @@
+"""One attempt at one job: run the handler, and turn however it ends into one completion.
+
+Nothing that a handler does gets past here: exceptions, SystemExit and KeyboardInterrupt alike end the attempt and
+nothing else. An attempt that is to stop (timeout, cancel, drain, lost lease) is cancelled first; what it makes of
+its grace decides the completion, and after the grace it is given up.
+Who takes over next: `agentpool_worker.roster` starts, stops and counts executions; the completion goes to the flusher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from agentpool.queue.outcomes import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded
+from agentpool_worker.context import Context
+from agentpool_worker.signals import Overloaded, Permanent, Retry, Yielded
+from agentpool_worker.tracing import entered
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool.jobs import Lease
+    from agentpool_worker.context import JobLink
+    from agentpool_worker.handlers import RunJob
+
+_TRACEBACK_FRAMES = 20  # the innermost are kept: they name the line that failed
+
+
+class Stop(Enum):
+    """Why an attempt is to stop before its handler is done."""
+
+    TIMEOUT = "timeout"  # it ran longer than its job allows
+    CANCELLED = "cancelled"  # somebody cancelled the job
+    DRAIN = "drain"  # the worker leaves; the job goes back, unless it succeeds in its grace
+    LEASE_LOST = "lease_lost"  # the job was taken back: what is reported will be refused, and counted
+
+
+class Execution:
+    """An attempt in progress. Made for every job, so it holds little and does nothing until asked."""
+
+    __slots__ = ("ctx", "lease", "overloaded", "started_at", "stop", "stop_at", "task", "yield_reason")
+
+    def __init__(self, lease: Lease, link: JobLink, started_at: float) -> None:
+        self.lease = lease
+        self.started_at = started_at  # time.monotonic()
+        self.stop_at = started_at + lease.timeout_ms / 1000  # then, the next step of stopping is due
+        self.ctx = Context(lease, link, self.stop_at)
+        self.stop: Stop | None = None
+        self.yield_reason = ReturnReason.PREEMPTED
+        self.overloaded = False  # the handler said so
+        self.task: asyncio.Task[None] | None = None
+
+    async def run(self, run_job: RunJob, ended: Callable[[Execution, Completion], None]) -> None:
+        """Awaits the handler and calls `ended` once."""
+        lease = self.lease
+        completion: Completion
+        try:
+            if lease.trace:
+                with entered(lease.trace):
+                    result = await run_job(lease.payload, self.ctx)
+            else:
+                result = await run_job(lease.payload, self.ctx)
+        except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError too are this job's affair only
+            completion = self._after(error)
+        else:
+            completion = self._with(result)
+        ended(self, completion)
+
+    def ask_to_yield(self, reason: ReturnReason) -> None:
+        """The next checkpoint hands the job back."""
+        self.yield_reason = reason
+        self.ctx.yielding = True
+
+    def begin_stop(self, stop: Stop, now: float, grace_seconds: float) -> None:
+        """Cancels the handler; what it does until the grace is over still counts."""
+        self.stop = stop
+        self.stop_at = now + grace_seconds
+        self.ctx.cancelled = True
+        if self.task is not None:
+            self.task.cancel(stop.value)
+
+    def given_up(self) -> Completion:
+        """The completion of an attempt that did not stop within its grace."""
+        return self._stopped()
+
+    def _with(self, result: Any) -> Completion:
+        if self.stop is None or self.stop is Stop.DRAIN:
+            return Succeeded(job_id=self.lease.job_id, token=self.lease.token, result=result)
+        return self._stopped()
+
+    def _after(self, error: BaseException) -> Completion:
+        if isinstance(error, Yielded):
+            return self._returned(error.state)
+        if self.stop is not None and (isinstance(error, asyncio.CancelledError) or self.stop is not Stop.DRAIN):
+            return self._stopped()
+        return self._failed(error)
+
+    def _stopped(self) -> Completion:
+        job_id, token = self.lease.job_id, self.lease.token
+        match self.stop:
+            case Stop.TIMEOUT:
+                limit = f"{self.lease.timeout_ms / 1000:g} s"
+                return Failed(job_id=job_id, token=token, error=f"timeout: the attempt ran longer than {limit}")
+            case Stop.CANCELLED:
+                return Cancelled(job_id=job_id, token=token)
+            case _:
+                self.yield_reason = ReturnReason.DRAIN
+                return self._returned(None)
+
+    def _returned(self, state: Any) -> Returned:
+        lease = self.lease
+        return Returned(job_id=lease.job_id, token=lease.token, reason=self.yield_reason, checkpoint=state)
+
+    def _failed(self, error: BaseException) -> Failed:
+        self.overloaded = isinstance(error, Overloaded)
+        retry_after_ms = None
+        if isinstance(error, Retry):
+            if error.after_seconds is not None:
+                retry_after_ms = round(error.after_seconds * 1000)
+            text = f"{type(error).__name__}: {error}"
+        elif isinstance(error, Permanent):
+            text = f"{type(error).__name__}: {error}"
+        else:
+            text = _told(error)
+        return Failed(
+            job_id=self.lease.job_id,
+            token=self.lease.token,
+            error=text,
+            retry=not isinstance(error, Permanent),
+            retry_after_ms=retry_after_ms,
+        )
+
+
+def _told(error: BaseException) -> str:
+    """The error and where it came from, without the worker's own frames above the handler's."""
+    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    lines = traceback.format_exception(type(error), error, frames, limit=-_TRACEBACK_FRAMES)
+    return "".join([lines[-1], *lines[:-1]]).strip()

@@ -1,0 +1,117 @@
+"""GPU readings: utilisation and memory of the GPUs this worker can see.
+
+A `GpuReader` gives one `GpuReading` per GPU; without a driver or a GPU there is no reader at all (None), never one
+that reads zero. `NvmlReader` asks the driver through NVML, which also sees GPUs that other programs use.
+Who takes over next: `agentpool_worker.adaptive` decides by the readings, `agentpool_worker.metrics` shows them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GpuReading:
+    """One GPU at one moment."""
+
+    index: int  # the GPU's number on its host
+    utilisation: float | None  # share of the last sample period in which a kernel ran, 0–1; None: not reported
+    memory_used_bytes: int
+    memory_total_bytes: int
+
+    @property
+    def memory(self) -> float:
+        """Share of the memory in use, 0–1."""
+        return self.memory_used_bytes / self.memory_total_bytes if self.memory_total_bytes else 0.0
+
+
+class GpuReader(Protocol):
+    """Where readings come from."""
+
+    def read(self) -> Sequence[GpuReading]:
+        """One reading for each GPU; empty when the driver does not answer just now. Blocks for milliseconds."""
+
+    def close(self) -> None:
+        """Lets the driver go."""
+
+
+class NvmlReader:
+    """Readings from NVIDIA's driver."""
+
+    def __init__(self, nvml: Any, handles: Sequence[tuple[int, Any]]) -> None:
+        self._nvml = nvml
+        self._handles = handles
+
+    def read(self) -> list[GpuReading]:
+        """One reading for each GPU that answers."""
+        readings = []
+        for index, handle in self._handles:
+            try:
+                readings.append(self._read_one(index, handle))
+            except self._nvml.NVMLError as error:
+                log.warning("GPU %d could not be read: %s", index, error)
+        return readings
+
+    def close(self) -> None:
+        """Lets the driver go."""
+        try:
+            self._nvml.nvmlShutdown()
+        except self._nvml.NVMLError as error:
+            log.debug("NVML did not shut down: %s", error)
+
+    def _read_one(self, index: int, handle: Any) -> GpuReading:
+        memory = self._nvml.nvmlDeviceGetMemoryInfo(handle)
+        try:
+            utilisation = self._nvml.nvmlDeviceGetUtilizationRates(handle).gpu / 100
+        except self._nvml.NVMLError_NotSupported:  # a MIG slice reports memory only
+            utilisation = None
+        return GpuReading(
+            index=index,
+            utilisation=utilisation,
+            memory_used_bytes=int(memory.used),
+            memory_total_bytes=int(memory.total),
+        )
+
+
+def open_reader(environ: Mapping[str, str] | None = None) -> NvmlReader | None:
+    """A reader of the GPUs this process may use, or None where there are none (no driver, no device)."""
+    try:
+        import pynvml as nvml
+    except ImportError:
+        return None
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError as error:
+        log.debug("no GPU: %s", error)
+        return None
+    handles = _visible(nvml, os.environ if environ is None else environ)
+    if not handles:
+        nvml.nvmlShutdown()
+        return None
+    return NvmlReader(nvml, handles)
+
+
+def _visible(nvml: Any, environ: Mapping[str, str]) -> list[tuple[int, Any]]:
+    """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process: all where it is unset."""
+    handles = [(index, nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(nvml.nvmlDeviceGetCount())]
+    wanted = environ.get("CUDA_VISIBLE_DEVICES")
+    if wanted is None:
+        return handles
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    return [
+        (index, handle)
+        for index, handle in handles
+        if str(index) in names or any(_text(nvml.nvmlDeviceGetUUID(handle)).startswith(name) for name in names)
+    ]
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,184 @@
+"""Forwards each job to a container in the same pod, in any language: the payload is POSTed, the answer is the result.
+
+Headers carry what a Python handler finds in its context. The status decides: 2xx done; 429 and 503 overloaded, with
+Retry-After; other 4xx failed for good; everything else failed and may be retried. An answer may be streamed as
+NDJSON or server-sent events to tell progress and save state on the way. When the job is to stop, the request is
+dropped: the container sees its connection close.
+Who takes over next: `agentpool_worker.execution` turns the exceptions raised here into completions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from yarl import URL
+
+from agentpool.errors import HandlerError
+from agentpool_worker.handlers.stream import EventParser, Part, PartName, parse_ndjson
+from agentpool_worker.signals import Overloaded, Permanent, Retry
+from agentpool_worker.tracing import child_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool_worker.context import Context
+    from agentpool_worker.handlers import RunJob
+
+log = logging.getLogger(__name__)
+
+_UP_SECONDS = 120.0  # for the container to listen, once the worker has started
+_UP_POLL_SECONDS = 0.2
+_REFUSED_RETRY_SECONDS = 2.0  # a container that restarts is back after about this
+_ERROR_BODY_CHARS = 2000  # of an error's answer, kept for the message
+_LINE_LIMIT_BYTES = 16 * 1024 * 1024  # of a streamed answer
+_OVERLOADED = (429, 503)
+_TRANSIENT = (408, 425)  # 4xx in number only: the next attempt may do
+
+
+class HttpFailedError(Exception):
+    """The container answered with an error, or not as agreed; another attempt may succeed."""
+
+
+class HttpHandlers:
+    """Sends every job, of whatever kind, to one URL."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def kinds(self) -> None:
+        """Every kind is taken; the container finds it in Agentpool-Kind."""
+        return
+
+    def find(self, kind: str) -> RunJob:
+        """The one handler there is."""
+        del kind
+        return self.run
+
+    async def start(self) -> None:
+        """Waits until the container listens. Raises HandlerError when it does not."""
+        # Slots bound the number of requests; a job's own timeout bounds their time.
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
+            read_bufsize=_LINE_LIMIT_BYTES // 64,
+        )
+        give_up_at = time.monotonic() + _UP_SECONDS
+        while not await self._listens():
+            if time.monotonic() > give_up_at:
+                await self.stop()
+                raise HandlerError(
+                    f"handler.http: nothing listens at {self._url} after {_UP_SECONDS:g} s; "
+                    "check the container's port, and that it listens on all addresses or on localhost"
+                )
+            await asyncio.sleep(_UP_POLL_SECONDS)
+
+    async def stop(self) -> None:
+        """Closes the connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def run(self, payload: Any, ctx: Context) -> Any:
+        """One job. Raises Permanent, Overloaded, Retry or HttpFailedError by the answer."""
+        if self._session is None:
+            raise HandlerError("handler.http: it was not started")
+        try:
+            async with self._session.post(
+                self._url, json=payload, headers=_headers(ctx), allow_redirects=False
+            ) as response:
+                return await _answer(response, ctx)
+        except aiohttp.ClientConnectorError as error:
+            raise Retry(f"{self._url}: {error}", after_seconds=_REFUSED_RETRY_SECONDS) from error
+        except aiohttp.ClientError as error:
+            raise HttpFailedError(f"{self._url}: {type(error).__name__}: {error}") from error
+
+    async def _listens(self) -> bool:
+        url = URL(self._url)
+        try:
+            _, writer = await asyncio.open_connection(url.host, url.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+
+def _headers(ctx: Context) -> dict[str, str]:
+    headers = {
+        "Accept": "application/json, application/x-ndjson, text/event-stream",
+        "Agentpool-Job-Id": ctx.job_id,
+        "Agentpool-Kind": ctx.kind,
+        "Agentpool-Priority": ctx.priority.value,
+        "Agentpool-Attempt": str(ctx.attempt),
+        "Agentpool-Max-Attempts": str(ctx.max_attempts),
+        "Agentpool-Deadline": ctx.deadline.isoformat(),
+        "Agentpool-Timeout-Seconds": f"{ctx.remaining_seconds:.3f}",
+    }
+    return headers | child_of(ctx.trace)
+
+
+async def _answer(response: aiohttp.ClientResponse, ctx: Context) -> Any:
+    status = response.status
+    if status // 100 != 2:  # noqa: PLR2004 - 2xx
+        raise _error(status, (await response.text(errors="replace"))[:_ERROR_BODY_CHARS], response.headers)
+    if response.content_type == "application/x-ndjson":
+        return await _streamed(response, ctx, parse_ndjson)
+    if response.content_type == "text/event-stream":
+        return await _streamed(response, ctx, EventParser().feed)
+    body = await response.text(errors="replace")
+    if not body.strip():
+        return None
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise Permanent(f"the container answered {status} with a body that is not JSON: {error}") from error
+
+
+async def _streamed(response: aiohttp.ClientResponse, ctx: Context, parse: Callable[[bytes], Part | None]) -> Any:
+    async for line in response.content:
+        try:
+            part = parse(line)
+        except ValueError as error:
+            raise Permanent(f"the container streamed something else than agreed: {error}") from error
+        match part:
+            case None:
+                continue
+            case Part(name=PartName.PROGRESS):
+                await ctx.progress(part.value)
+            case Part(name=PartName.CHECKPOINT):
+                await ctx.checkpoint(part.value)
+            case Part(name=PartName.RESULT):
+                return part.value
+            case Part(name=PartName.ERROR):
+                raise HttpFailedError(str(part.value)) if part.retry else Permanent(str(part.value))
+    raise HttpFailedError("the container's stream ended without a result")
+
+
+def _error(status: int, body: str, headers: Any) -> Exception:
+    told = f"the container answered {status}" + (f": {body.strip()}" if body.strip() else "")
+    if status in _OVERLOADED:
+        return Overloaded(told, after_seconds=_retry_after(headers.get("Retry-After")))
+    if status // 100 == 5 or status in _TRANSIENT:  # noqa: PLR2004 - 5xx
+        return HttpFailedError(told)
+    return Permanent(told)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """The header's seconds, or its date as seconds from now; None where there is none that makes sense."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,74 @@
+"""From a handler's description (`spec.handler`, or a flag) to what runs its jobs.
+
+Who takes over next: `agentpool_worker.worker` starts it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from agentpool.errors import SettingError
+from agentpool.spec.worker import Handler
+
+if TYPE_CHECKING:
+    from agentpool_worker.handlers import HandlerSet
+
+_REMEDY = 'give one of {"python": {"app": "module:app"}}, {"http": {"port": 9000}}, {"command": {"argv": ["./agent"]}}'
+
+
+def from_spec(text: str, *, field: str) -> HandlerSet:
+    """The handlers of `spec.handler` as JSON. Raises SettingError, or HandlerError for an app that cannot be loaded."""
+    try:
+        handler = Handler.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        problem = f"{where}: {first['msg']}" if where else first["msg"]
+        raise SettingError(field=field, value=text, problem=problem, remedy=_REMEDY) from error
+    given = [kind for kind in (handler.python, handler.http, handler.command) if kind is not None]
+    if len(given) != 1:
+        raise SettingError(field=field, value=text, problem="it names not exactly one handler", remedy=_REMEDY)
+    if handler.python is not None:
+        return from_app(handler.python.app)
+    if handler.http is not None:
+        return from_url(f"http://127.0.0.1:{handler.http.port}{handler.http.path}")
+    return from_argv(handler.command.argv if handler.command is not None else [])
+
+
+def from_app(reference: str) -> HandlerSet:
+    """The functions of the App at `module:attribute`. Raises HandlerError."""
+    from agentpool_worker.app import load
+
+    return load(reference)
+
+
+def from_url(url: str) -> HandlerSet:
+    """A container at this URL."""
+    from agentpool_worker.handlers.http import HttpHandlers
+
+    return HttpHandlers(url)
+
+
+def from_argv(argv: list[str]) -> HandlerSet:
+    """A process for each job."""
+    from agentpool_worker.handlers.command import CommandHandlers
+
+    return CommandHandlers(argv)
+
+
+def split_command(text: str) -> list[str]:
+    """A command line as its words. Raises SettingError for an empty one or an open quote."""
+    try:
+        argv = shlex.split(text)
+    except ValueError as error:
+        raise SettingError(
+            field="--handler-command", value=text, problem=str(error), remedy="close the quote"
+        ) from error
+    if not argv:
+        raise SettingError(
+            field="--handler-command", value=text, problem="it is empty", remedy='name a program: "python3 agent.py"'
+        )
+    return argv

@@ -1,0 +1,79 @@
+"""The two ways in which a container streams an answer: NDJSON and server-sent events.
+
+Both carry the same parts. NDJSON: a JSON object a line, `{"progress": …}`, `{"checkpoint": …}`, and at the end
+`{"result": …}` or `{"error": "…", "retry": false}`. SSE: the same names as event types, with the value as data.
+Pure parsing, fed line by line. Who takes over next: `agentpool_worker.handlers.http`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class PartName(StrEnum):
+    """What a part of the stream says."""
+
+    PROGRESS = "progress"  # how far the job is
+    CHECKPOINT = "checkpoint"  # state to save
+    RESULT = "result"  # the job succeeded
+    ERROR = "error"  # the job failed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """One part of the stream."""
+
+    name: PartName
+    value: Any
+    retry: bool = True  # of an error: whether another attempt may succeed
+
+
+def parse_ndjson(line: bytes) -> Part | None:
+    """The part on this line; None for an empty one. Raises ValueError for anything else."""
+    text = line.strip()
+    if not text:
+        return None
+    fields = json.loads(text)
+    if isinstance(fields, dict):
+        for name in PartName:
+            if name.value in fields:
+                return Part(name=name, value=fields[name.value], retry=fields.get("retry", True) is not False)
+    raise ValueError(f"a line must be an object with one of {', '.join(PartName)}, not {text[:80]!r}")
+
+
+class EventParser:
+    """Server-sent events, a line at a time."""
+
+    def __init__(self) -> None:
+        self._event = ""
+        self._data: list[str] = []
+
+    def feed(self, line: bytes) -> Part | None:
+        """The part that this line completes, or None. Raises ValueError for data that is not JSON."""
+        text = line.decode("utf-8", errors="replace").rstrip("\r\n")
+        if not text:
+            return self._complete()
+        field, _, value = text.partition(":")
+        value = value.removeprefix(" ")
+        if field == "event":
+            self._event = value
+        elif field == "data":
+            self._data.append(value)
+        return None
+
+    def _complete(self) -> Part | None:
+        event, data = self._event, "\n".join(self._data)
+        self._event, self._data = "", []
+        if not data:
+            return None
+        if event not in set(PartName):  # other events are the container's own affair
+            return None
+        value = json.loads(data)
+        retry = True
+        if event == PartName.ERROR and isinstance(value, dict):
+            retry = value.get("retry", True) is not False
+            value = value.get("error", value)
+        return Part(name=PartName(event), value=value, retry=retry)

@@ -1,0 +1,87 @@
+"""The probes and the metrics: /healthz, /readyz, /metrics.
+
+Served from the side loop, so they answer while a handler holds up the jobs' loop. Liveness fails only when a restart
+is the remedy: the jobs' loop has stood still for so long that the lease was given up. Readiness fails while the
+worker takes no jobs: before it has registered, while Redis does not answer, and while it drains.
+Who takes over next: the kubelet and Prometheus.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from agentpool.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool_worker.metrics import WorkerMetrics
+
+log = logging.getLogger(__name__)
+
+_TEXT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Probes:
+    """What the probes ask. Each answers None when all is well, else with the reason."""
+
+    stuck: Callable[[], str | None]
+    unready: Callable[[], str | None]
+
+
+class HealthServer:
+    """A small HTTP server."""
+
+    def __init__(self, *, host: str, port: int, probes: Probes, metrics: WorkerMetrics) -> None:
+        self._host = host
+        self._asked_port = port
+        self._probes = probes
+        self._metrics = metrics
+        self.port: int | None = None  # the port in use; None until it listens
+
+    async def run(self) -> None:
+        """Serves until cancelled; runs in the side loop. Raises SettingError when the port cannot be had."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._exposition)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        try:
+            await self._listen(runner)
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        site = web.TCPSite(runner, self._host, self._asked_port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise SettingError(
+                field="AGENTPOOL_HTTP_PORT (--http-port)",
+                value=f"{self._host}:{self._asked_port}",
+                problem=f"cannot listen there: {error.strerror or error}",
+                remedy="choose another port, or 0 for any free one",
+            ) from error
+        self.port = runner.addresses[0][1]
+        log.info("probes and metrics at http://%s:%d", self._host, self.port, extra={"http_port": self.port})
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        return _answer(self._probes.stuck())
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        return _answer(self._probes.unready())
+
+    async def _exposition(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.exposition(), headers={"Content-Type": _TEXT})
+
+
+def _answer(reason: str | None) -> web.Response:
+    return web.Response(text="ok\n") if reason is None else web.Response(status=503, text=f"{reason}\n")

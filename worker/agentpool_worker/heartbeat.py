@@ -1,0 +1,144 @@
+"""Renews the worker's lease, and with it the lease of every job it runs: one write, however many they are.
+
+It lives in the side loop with a connection of its own, so no handler can starve it. A renewal is due after a third
+of the lease, so two may fail in a row before the lease is in danger; while Redis is away it tries more often. When
+Redis says that the lease had run out, the jobs belong to others: they are stopped, and the worker registers anew.
+Who takes over next: `agentpool_worker.worker` stops the jobs of a lost lease and applies changed settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from agentpool.errors import QueueError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool.queue.outcomes import Renewal
+    from agentpool.queue.settings import PoolSettings
+    from agentpool_worker.metrics import WorkerMetrics
+    from agentpool_worker.slots import Slots
+    from agentpool_worker.watchdog import Watchdog
+
+log = logging.getLogger(__name__)
+
+RENEWALS_PER_LEASE = 3
+_RETRY_PER_LEASE = 20  # while Redis is away
+
+
+class LeaseQueue(Protocol):
+    """The part of `agentpool.queue.consumer.Consumer` that is used here."""
+
+    async def register(self, *, slots: int, host: str) -> PoolSettings:
+        """Takes out the worker's lease."""
+
+    async def settings(self) -> PoolSettings:
+        """The pool's settings."""
+
+    async def renew(self, *, slots: int, running: int) -> Renewal:
+        """Extends the lease."""
+
+
+class Heartbeat:
+    """Keeps the lease; `lost` and `changed` are called in the side loop's thread."""
+
+    def __init__(
+        self,
+        *,
+        queue: LeaseQueue,
+        slots: Slots,
+        metrics: WorkerMetrics,
+        watchdog: Watchdog,
+        settings: PoolSettings,
+        host: str,
+        lost: Callable[[], None],
+        changed: Callable[[PoolSettings], None],
+    ) -> None:
+        self._queue = queue
+        self._slots = slots
+        self._metrics = metrics
+        self._watchdog = watchdog
+        self._settings = settings
+        self._host = host
+        self._lost = lost
+        self._changed = changed
+        self._renewed_at = time.monotonic()
+        self._steady_since: float | None = self._renewed_at  # None: the last renewal failed
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long the lease lasts after a renewal."""
+        return self._settings.lease_ms / 1000
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long ago Redis last confirmed the lease."""
+        return time.monotonic() - self._renewed_at
+
+    @property
+    def steady(self) -> bool:
+        """Whether renewals have succeeded for a whole lease, so that others have had time to renew theirs too.
+
+        After an outage every worker's lease has run out, though all of them live: who takes jobs back at once would
+        take them from the living.
+        """
+        return self._steady_since is not None and time.monotonic() - self._steady_since >= self.lease_seconds
+
+    async def run(self) -> None:
+        """Renews for ever; runs in the side loop."""
+        while True:
+            renewed = await self.run_once()
+            await asyncio.sleep(self.lease_seconds / (RENEWALS_PER_LEASE if renewed else _RETRY_PER_LEASE))
+
+    async def run_once(self) -> bool:
+        """One renewal; whether Redis confirmed the lease."""
+        if self._watchdog.given_up:  # the jobs cannot go on here, so others may have them
+            self._steady_since = None
+            return False
+        try:
+            renewal = await self._queue.renew(slots=self._slots.total, running=self._slots.used)
+            if not renewal.still_registered:
+                await self._register_anew()
+            elif renewal.settings_revision != self._settings.revision:
+                self._apply(await self._queue.settings())
+        except QueueError as error:
+            self._failed(error)
+            return False
+        self._confirmed()
+        return True
+
+    def _confirmed(self) -> None:
+        if self._steady_since is None:
+            log.info("the lease is renewed again after %.1f s", self.silent_seconds)
+            self._steady_since = time.monotonic()
+        self._renewed_at = time.monotonic()
+        self._metrics.renewals += 1
+
+    def _failed(self, error: QueueError) -> None:
+        if self._steady_since is not None:
+            log.warning("the lease could not be renewed, %.1f s of it are left: %s", self._left(), error)
+        self._steady_since = None
+        self._metrics.renewal_failures += 1
+
+    def _left(self) -> float:
+        return max(0.0, self.lease_seconds - self.silent_seconds)
+
+    async def _register_anew(self) -> None:
+        """The lease had run out. The jobs are stopped before new ones can be claimed under the new lease."""
+        log.error(
+            "the lease ran out %.1f s after its last renewal: %d running jobs were taken back; registering anew",
+            self.silent_seconds, self._slots.used,
+        )  # fmt: skip
+        self._metrics.leases_lost += 1
+        self._lost()
+        self._apply(await self._queue.register(slots=self._slots.total, host=self._host))
+        self._steady_since = time.monotonic()
+
+    def _apply(self, settings: PoolSettings) -> None:
+        if settings.revision != self._settings.revision:
+            self._settings = settings
+            self._changed(settings)

@@ -1,0 +1,76 @@
+"""For development: runs the worker in a child process and starts it anew when a source file changes.
+
+Files are looked at by their modification time, which needs no library and works on every file system. The old worker
+drains before the new one starts, so no job is lost by saving a file.
+Who takes over next: `agentpool_worker.commands` in the child, without `--reload`.
+"""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_POLL_SECONDS = 0.5
+_IGNORED = {".git", ".venv", "__pycache__", "node_modules"}
+
+
+def changed_files(directory: Path, seen: dict[Path, float]) -> list[Path]:
+    """Python files that are new or newer than `seen` says, which is brought up to date."""
+    changed = []
+    for path in _sources(directory):
+        try:
+            modified = path.stat().st_mtime
+        except OSError:  # deleted while we looked
+            continue
+        if seen.get(path) != modified:
+            seen[path] = modified
+            changed.append(path)
+    return changed
+
+
+def run_reloading(arguments: Sequence[str], directory: Path) -> int:
+    """Runs `agentpool ARGUMENTS` again and again; the exit code of the last run, once it ends by a signal."""
+    stopping: list[int] = []
+
+    def stop(number: int, _frame: object) -> None:
+        stopping.append(number)
+        child.send_signal(signal.SIGTERM)
+
+    seen: dict[Path, float] = {}
+    changed_files(directory, seen)
+    child = _start(arguments)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    while not stopping:
+        time.sleep(_POLL_SECONDS)
+        changed = changed_files(directory, seen)
+        if changed and not stopping:
+            click.echo(f"{changed[0]} changed: restarting", err=True)
+            child.send_signal(signal.SIGTERM)
+            child.wait()
+            child = _start(arguments)
+    return child.wait()
+
+
+def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+    # A session of its own: Ctrl-C reaches the child once, through us, and not twice.
+    return subprocess.Popen([sys.executable, "-m", "agentpool", *arguments], start_new_session=True)
+
+
+def _sources(directory: Path) -> list[Path]:
+    found = []
+    for path in directory.iterdir():
+        if path.is_dir() and path.name not in _IGNORED and not path.name.startswith("."):
+            found += _sources(path)
+        elif path.suffix == ".py":
+            found.append(path)
+    return found

@@ -1,0 +1,168 @@
+"""The jobs in hand: started when claimed, found when an order comes, stopped when their time is over.
+
+One timer serves the deadlines of all jobs. It is armed for the earliest deadline known; when it rings, the jobs in
+hand are looked through once and it is armed again. A job that ends in time costs it nothing.
+Who takes over next: `agentpool_worker.execution` runs each job, `agentpool_worker.flusher` takes its completion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from agentpool.queue.outcomes import Completion, Failed, ReturnReason
+from agentpool_worker.execution import Execution, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from agentpool.jobs import JobId, Lease, LeaseToken
+    from agentpool_worker.context import JobLink
+    from agentpool_worker.flusher import Flusher
+    from agentpool_worker.handlers import HandlerSet
+    from agentpool_worker.metrics import WorkerMetrics
+    from agentpool_worker.slots import Slots
+
+log = logging.getLogger(__name__)
+
+_NEVER = float("inf")
+
+
+class Roster:
+    """Every attempt that runs in this worker. Used from the jobs' event loop only."""
+
+    def __init__(
+        self,
+        *,
+        handlers: HandlerSet,
+        slots: Slots,
+        flusher: Flusher,
+        link: JobLink,
+        metrics: WorkerMetrics,
+        grace_seconds: float,
+        overloaded: Callable[[], None],
+    ) -> None:
+        self._handlers = handlers
+        self._slots = slots
+        self._flusher = flusher
+        self._link = link
+        self._metrics = metrics
+        self._grace_seconds = grace_seconds
+        self._overloaded = overloaded
+        self._loop = asyncio.get_running_loop()
+        self._armed_for = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.running: set[Execution] = set()
+
+    def start(self, leases: Iterable[Lease]) -> None:
+        """Starts an attempt at each claimed job; one without a handler fails for good."""
+        now = time.monotonic()
+        earliest = _NEVER
+        for lease in leases:
+            run_job = self._handlers.find(lease.kind)
+            if run_job is None:
+                self._flusher.add(self._without_handler(lease), lease.kind)
+                continue
+            execution = Execution(lease, self._link, now)
+            self.running.add(execution)
+            self._slots.take()
+            execution.task = self._loop.create_task(execution.run(run_job, self._ended))
+            self._metrics.started(lease)
+            earliest = min(earliest, execution.stop_at)
+        if self.running:
+            self._empty.clear()
+            self._arm(earliest)
+
+    def find(self, job_id: JobId, token: LeaseToken) -> Execution | None:
+        """The attempt under this lease, or None when it has ended."""
+        for execution in self.running:
+            if execution.lease.job_id == job_id and execution.lease.token == token:
+                return execution
+        return None
+
+    def stop(self, execution: Execution, stop: Stop, *, grace_seconds: float | None = None) -> None:
+        """Asks an attempt to stop; after the grace it is given up."""
+        grace = self._grace_seconds if grace_seconds is None else grace_seconds
+        execution.begin_stop(stop, time.monotonic(), grace)
+        self._arm(execution.stop_at)
+
+    def stop_all(self, stop: Stop, *, grace_seconds: float | None = None) -> int:
+        """Asks every attempt to stop that has not been asked before; how many there were."""
+        asked = [execution for execution in self.running if execution.stop in (None, Stop.DRAIN)]
+        for execution in asked:
+            self.stop(execution, stop, grace_seconds=grace_seconds)
+        return len(asked)
+
+    def ask_all_to_yield(self, reason: ReturnReason) -> None:
+        """Every job's next checkpoint hands it back."""
+        for execution in self.running:
+            execution.ask_to_yield(reason)
+
+    async def wait_empty(self) -> None:
+        """Returns when no job runs."""
+        await self._empty.wait()
+
+    def of_task(self, task: asyncio.Task[object] | None) -> Execution | None:
+        """The attempt that this task runs, or None. May be called from another thread: it only reads."""
+        return next((execution for execution in tuple(self.running) if execution.task is task), None)
+
+    def close(self) -> None:
+        """Takes the timer down; no job runs any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ended(self, execution: Execution, completion: Completion) -> None:
+        if execution not in self.running:
+            log.info("job %s has ended after it was given up", execution.lease.job_id)
+            return
+        self.running.discard(execution)
+        self._slots.give_back()
+        self._metrics.ended(execution.lease.kind, time.monotonic() - execution.started_at)
+        if execution.overloaded:
+            self._overloaded()
+        self._flusher.add(completion, execution.lease.kind)
+        if not self.running:
+            self._empty.set()
+
+    def _arm(self, at: float) -> None:
+        if at >= self._armed_for:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for = at
+        self._timer = self._loop.call_later(max(0.0, at - time.monotonic()), self._ring) if at < _NEVER else None
+
+    def _ring(self) -> None:
+        self._armed_for = _NEVER
+        self._timer = None
+        now = time.monotonic()
+        for execution in [execution for execution in self.running if execution.stop_at <= now]:
+            self._overdue(execution)
+        self._arm(min((execution.stop_at for execution in self.running), default=_NEVER))
+
+    def _overdue(self, execution: Execution) -> None:
+        lease = execution.lease
+        if execution.stop is None:
+            log.warning("job %s (%s) timed out after %g s", lease.job_id, lease.kind, lease.timeout_ms / 1000)
+            self.stop(execution, Stop.TIMEOUT)
+            return
+        log.error(
+            "job %s (%s) did not stop within its grace and is given up; its handler must let CancelledError pass",
+            lease.job_id, lease.kind,
+        )  # fmt: skip
+        self._metrics.abandoned += 1
+        self._ended(execution, execution.given_up())
+
+    def _without_handler(self, lease: Lease) -> Failed:
+        known = ", ".join(self._handlers.kinds or ()) or "none"
+        log.error("job %s has the kind %r, which has no handler here (known: %s)", lease.job_id, lease.kind, known)
+        return Failed(
+            job_id=lease.job_id,
+            token=lease.token,
+            error=f"no handler for kind {lease.kind!r}; this worker's kinds are: {known}",
+            retry=False,
+        )

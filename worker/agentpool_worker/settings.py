@@ -1,0 +1,133 @@
+"""A worker's own settings: flags first, then environment, then defaults.
+
+What the pool decides (concurrency, lease, drain, adaptive) is not here: it comes live from the queue. A variable's
+name is made from the field's, so a message never names the wrong one.
+Who takes over next: `agentpool_worker.worker`.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from agentpool.errors import SettingError
+from agentpool.jobs import PoolRef, WorkerId
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "AGENTPOOL_"
+_HIGHEST_PORT = 65535
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSettings:
+    """Everything a worker needs to know that its pool does not tell it."""
+
+    redis_url: str  # redis://, rediss:// or unix://
+    pool: PoolRef
+    worker: WorkerId  # unique among the pool's workers; in a cluster the pod's name
+    host: str = ""  # where it runs, for those who look at the pool's workers
+    publish_defaults: bool = False  # a pool without settings gets defaults: for a worker run by hand, with no operator
+    handler: str | None = None  # JSON of spec.handler; None: an App is given otherwise
+    concurrency: int | None = None  # slots, whatever the pool says; None: the pool's
+    drain_seconds: float | None = None  # for jobs to end after SIGTERM, whatever the pool says; None: the pool's
+    http_host: str = "0.0.0.0"  # noqa: S104 - the kubelet probes the pod's address
+    http_port: int = 8080  # probes and metrics; 0: any free port
+    block_warn_seconds: float = 1.0  # event loop standing still: told
+    block_give_up_seconds: float = 60.0  # event loop standing still: the lease is given up
+    cancel_grace_seconds: float = 5.0  # for a cancelled handler to stop before it is given up
+    safety_poll_seconds: float = 10.0  # a claim for the case that a bell was lost
+    upkeep_seconds: float = 1.0  # about, between rounds of the queue's upkeep
+    log_format: str = "json"  # json | text
+    log_level: str = "info"
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + field.upper()
+
+
+def settings_from(environ: Mapping[str, str], **flags: Any) -> WorkerSettings:
+    """The settings of a command line and its environment; a flag that is None was not given.
+
+    Raises SettingError, naming flag and variable, for a missing or unusable value.
+    """
+    values: dict[str, Any] = {}
+    for field in fields(WorkerSettings):
+        given = flags.get(field.name)
+        if given is None and (text := environ.get(variable_of(field.name), "")):
+            given = _parsed(field.name, str(field.type), text)
+        if given is not None:
+            values[field.name] = given
+    values["pool"] = _pool(values.get("pool"), environ)
+    if "redis_url" not in values:
+        raise _missing("redis_url", "--redis", "redis://localhost:6379/0")
+    values.setdefault("host", socket.gethostname())
+    values.setdefault("worker", WorkerId(f"{values['host']}-{os.getpid()}-{secrets.token_hex(3)}"))
+    _check(values)
+    return WorkerSettings(**values)
+
+
+def _parsed(name: str, kind: str, text: str) -> Any:
+    try:
+        if kind.startswith("int"):
+            return int(text)
+        if kind.startswith("float"):
+            return float(text)
+    except ValueError as error:
+        raise SettingError(
+            field=variable_of(name), value=text, problem="not a number", remedy="write digits only"
+        ) from error
+    return text
+
+
+def _pool(given: Any, environ: Mapping[str, str]) -> PoolRef:
+    if isinstance(given, PoolRef):
+        return given
+    if not given:
+        raise _missing("pool", "--pool", "default/my-pool")
+    return PoolRef.parse(given, default_namespace=environ.get(f"{PREFIX}NAMESPACE") or "default")
+
+
+def _missing(field: str, flag: str, example: str) -> SettingError:
+    return SettingError(
+        field=f"{flag} ({variable_of(field)})",
+        value=None,
+        problem="it is needed",
+        remedy=f"give it, for example {flag} {example}",
+    )
+
+
+def _check(values: Mapping[str, Any]) -> None:
+    for name, (lowest, highest) in _BOUNDS.items():
+        value = values.get(name)
+        if value is not None and not lowest <= value <= highest:
+            raise SettingError(
+                field=f"--{name.replace('_', '-')} ({variable_of(name)})",
+                value=value,
+                problem="out of range",
+                remedy=f"choose from {lowest:g} to {highest:g}",
+            )
+    if values["worker"].startswith("~"):
+        raise SettingError(
+            field="--worker (AGENTPOOL_WORKER)",
+            value=values["worker"],
+            problem="names beginning with '~' are the queue's own",
+            remedy="choose another name",
+        )
+
+
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "concurrency": (1, 10_000),
+    "drain_seconds": (0, 86_400),
+    "http_port": (0, _HIGHEST_PORT),
+    "block_warn_seconds": (0.05, 3_600),
+    "block_give_up_seconds": (0.1, 86_400),
+    "cancel_grace_seconds": (0, 3_600),
+    "safety_poll_seconds": (0.05, 3_600),
+    "upkeep_seconds": (0.01, 3_600),
+}

@@ -1,0 +1,38 @@
+"""What a handler raises to say how its job is to go on.
+
+Any other exception fails the attempt, and the pool's retry settings decide what follows. `Yielded` is not for
+handlers to raise: `ctx.checkpoint` raises it to unwind a job that was asked to step aside.
+Who takes over next: `agentpool_worker.execution` turns each of them into a completion.
+"""
+
+from __future__ import annotations
+
+
+class Retry(Exception):  # noqa: N818 - it reads as the order it is: `raise Retry(after_seconds=30)`
+    """The attempt failed, and another may succeed; not before `after_seconds` (None: the pool's backoff)."""
+
+    def __init__(self, message: str = "the handler asked for a retry", *, after_seconds: float | None = None) -> None:
+        self.after_seconds = after_seconds
+        super().__init__(message)
+
+
+class Overloaded(Retry):
+    """The handler, or what it calls, is too busy: retry later, and let this worker run fewer jobs at once."""
+
+    def __init__(self, message: str = "the handler is overloaded", *, after_seconds: float | None = None) -> None:
+        super().__init__(message, after_seconds=after_seconds)
+
+
+class Permanent(Exception):  # noqa: N818 - it reads as the verdict it is: `raise Permanent("no such file")`
+    """The job can never succeed: it fails for good, whatever attempts are left."""
+
+
+class Yielded(BaseException):
+    """The job was asked to step aside and has just saved its state: it goes back to its place in the queue.
+
+    Not an Exception, so that a handler's `except Exception` does not stop the unwinding.
+    """
+
+    def __init__(self, state: object) -> None:
+        self.state = state
+        super().__init__("the job yields to another and continues later from its checkpoint")

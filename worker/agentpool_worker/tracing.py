@@ -1,0 +1,53 @@
+"""W3C trace context from submit to handler to child job; OpenTelemetry's where the program has it.
+
+With the OpenTelemetry API installed, a handler runs with the submitter's span as its parent, so the spans it makes
+join the trace; without it the headers are passed on as they came. A job without a trace costs one truth test.
+Who takes over next: `agentpool_worker.execution` enters the trace, `ctx.submit` and the http handler pass it on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import secrets
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_HAS_OPENTELEMETRY = importlib.util.find_spec("opentelemetry") is not None
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
+_SPAN_ID_BYTES = 8
+
+
+@contextlib.contextmanager
+def entered(trace: Mapping[str, str]) -> Iterator[None]:
+    """Makes the trace current for what runs inside, where OpenTelemetry is installed."""
+    if not _HAS_OPENTELEMETRY:
+        yield
+        return
+    from opentelemetry import context, propagate
+
+    token = context.attach(propagate.extract(dict(trace)))
+    try:
+        yield
+    finally:
+        context.detach(token)
+
+
+def child_of(trace: Mapping[str, str]) -> dict[str, str]:
+    """The headers to send on: the current span's where there is one, else the job's under a new span id."""
+    if _HAS_OPENTELEMETRY:
+        from opentelemetry import propagate
+
+        carrier: dict[str, str] = {}
+        propagate.inject(carrier)
+        if "traceparent" in carrier:
+            return carrier
+    headers = {name: value for name, value in trace.items() if name in ("traceparent", "tracestate", "baggage")}
+    parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
+    if parent:
+        version, trace_id, flags = parent.groups()
+        headers["traceparent"] = f"{version}-{trace_id}-{secrets.token_hex(_SPAN_ID_BYTES)}-{flags}"
+    return headers

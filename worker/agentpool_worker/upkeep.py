@@ -1,0 +1,79 @@
+"""The queue's upkeep, which any worker may do: due retries, expired waits, jobs of lost workers.
+
+Every worker does it, at random moments around once a second, so no worker is special and none is needed. It runs in
+the side loop: a blocked handler must not hold up the retries of the whole pool. After an outage it waits until the
+other workers have had time to renew their leases, so that the living are not taken for lost.
+Who takes over next: scripts of the queue; promoted and recovered jobs ring the bell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from agentpool.errors import QueueError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool.queue.outcomes import Maintenance
+    from agentpool_worker.heartbeat import Heartbeat
+    from agentpool_worker.metrics import WorkerMetrics
+
+log = logging.getLogger(__name__)
+
+_SHORTEST_SECONDS = 0.02  # between rounds when more is due at once
+_RETRY_SECONDS = 1.0  # after Redis was not reached
+
+
+class UpkeepQueue(Protocol):
+    """The part of `agentpool.queue.consumer.Consumer` that is used here."""
+
+    async def maintain(self) -> Maintenance:
+        """One round."""
+
+
+class Upkeep:
+    """Rounds for ever; `found` is called, in the side loop's thread, when jobs became ready."""
+
+    def __init__(
+        self,
+        *,
+        queue: UpkeepQueue,
+        heartbeat: Heartbeat,
+        metrics: WorkerMetrics,
+        found: Callable[[], None],
+        period_seconds: float,
+    ) -> None:
+        self._queue = queue
+        self._heartbeat = heartbeat
+        self._metrics = metrics
+        self._found = found
+        self._period_seconds = period_seconds
+
+    async def run(self) -> None:
+        """Runs in the side loop."""
+        while True:
+            pause = await self.run_once()
+            await asyncio.sleep(pause)
+
+    async def run_once(self) -> float:
+        """One round; how many seconds to wait for the next."""
+        pause = self._period_seconds * random.uniform(0.7, 1.3)  # noqa: S311 - spreads workers, hides nothing
+        if not self._heartbeat.steady:
+            return pause
+        try:
+            done = await self._queue.maintain()
+        except QueueError as error:
+            log.debug("no upkeep: %s", error)
+            return _RETRY_SECONDS
+        if done.recovered:
+            self._metrics.recovered += done.recovered
+            log.warning("%d jobs were taken back from workers whose lease ran out", done.recovered)
+        if done.recovered or done.promoted:
+            self._found()
+        if done.next_due_ms is None:
+            return pause
+        return min(pause, max(_SHORTEST_SECONDS, done.next_due_ms / 1000))

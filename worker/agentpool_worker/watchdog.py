@@ -1,0 +1,123 @@
+"""Notices when the jobs' event loop stands still, and says which handler holds it and for how long.
+
+The jobs' loop leaves a time mark ten times a second; the side loop looks at it. A process that was suspended as a
+whole (SIGSTOP, a frozen virtual machine) leaves old marks too, but then the side loop overslept as well: that is told
+apart. When the loop stands still for too long, the lease is given up loudly, so that others may run the jobs, and
+liveness fails, so that the pod is replaced.
+Who takes over next: `agentpool_worker.heartbeat` stops renewing when `given_up`, `agentpool_worker.health` reports it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import threading
+import time
+import traceback
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool_worker.execution import Execution
+    from agentpool_worker.metrics import WorkerMetrics
+    from agentpool_worker.roster import Roster
+
+log = logging.getLogger(__name__)
+
+MARK_SECONDS = 0.1  # between time marks
+LOOK_SECONDS = 0.25  # between looks
+_SHOWN_FRAMES = 5  # innermost frames of the blocked handler in the log
+
+
+class Watchdog:
+    """Watches one event loop from another. Made in the watched loop."""
+
+    def __init__(
+        self, *, roster: Roster, metrics: WorkerMetrics, warn_seconds: float, give_up_seconds: float
+    ) -> None:
+        self._roster = roster
+        self._metrics = metrics
+        self._warn_seconds = warn_seconds
+        self._give_up_seconds = give_up_seconds
+        self._loop = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self._marked_at = time.monotonic()
+        self._timer = self._loop.call_later(MARK_SECONDS, self._mark)
+        self._told_at = 0.0  # how long the present block had lasted when it was last told
+        self.given_up = False
+
+    @property
+    def blocked_seconds(self) -> float:
+        """How long the loop has stood still; below the marks' distance when it turns."""
+        return time.monotonic() - self._marked_at
+
+    def close(self) -> None:
+        """Stops leaving marks."""
+        self._timer.cancel()
+
+    async def run(self) -> None:
+        """Looks at the marks for ever; runs in the side loop."""
+        slept_from = time.monotonic()
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            overslept = time.monotonic() - slept_from - LOOK_SECONDS
+            slept_from = time.monotonic()
+            if overslept > self._warn_seconds:
+                log.warning("the whole process stood still for %.1f s", overslept)
+                self._marked_at = max(self._marked_at, slept_from - LOOK_SECONDS)
+                continue
+            self.look(self.blocked_seconds)
+
+    def look(self, blocked: float) -> None:
+        """Tells of a block when it begins to matter, and again each time it has lasted twice as long."""
+        if blocked < self._warn_seconds:
+            self._recovered()
+            return
+        if blocked >= max(self._warn_seconds, self._told_at * 2):
+            if not self._told_at:
+                self._metrics.loop_blocks += 1
+            self._told_at = blocked
+            log.error("the event loop has stood still for %.1f s: %s", blocked, self._culprit())
+        if blocked >= self._give_up_seconds and not self.given_up:
+            self.given_up = True
+            log.critical(
+                "the event loop has stood still for %.1f s: the lease on %d jobs is given up, others will run them",
+                blocked, len(self._roster.running),
+            )  # fmt: skip
+
+    def _recovered(self) -> None:
+        if self._told_at:
+            log.warning("the event loop turns again after at least %.1f s", self._told_at)
+        self._told_at = 0.0
+        self.given_up = False
+
+    def _mark(self) -> None:
+        now = time.monotonic()
+        self._metrics.lagged(max(0.0, now - self._marked_at - MARK_SECONDS))
+        self._marked_at = now
+        self._timer = self._loop.call_later(MARK_SECONDS, self._mark)
+
+    def _culprit(self) -> str:
+        """The job whose handler runs just now, and the innermost lines of its code."""
+        execution = self._roster.of_task(_current_task(self._loop))
+        who = "no job's handler" if execution is None else _named(execution)
+        frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - the only way to see another thread's stack
+        if frame is None:
+            return who
+        lines = traceback.format_stack(frame)[-_SHOWN_FRAMES:]
+        return f"{who} is at\n{''.join(lines).rstrip()}"
+
+
+def _named(execution: Execution) -> str:
+    lease = execution.lease
+    return f"the handler of {lease.kind!r} (job {lease.job_id}, attempt {lease.attempt})"
+
+
+def _current_task(loop: asyncio.AbstractEventLoop) -> asyncio.Task[object] | None:
+    current: Callable[[asyncio.AbstractEventLoop], asyncio.Task[object] | None] = asyncio.current_task
+    try:
+        return current(loop)
+    except RuntimeError:
+        return None
