@@ -170,6 +170,31 @@ class Pools:
         if ref in self._pools:
             self.mark(ref)
 
+    def see_all(
+        self, namespace: str | None, *, resources: list[Json], deployments: list[Json], pods: list[Json]
+    ) -> None:
+        """Full lists of a namespace (None: of all): what is not in them is gone."""
+
+        def here(ref: PoolRef) -> bool:
+            return namespace is None or ref.namespace == namespace
+
+        listed = {_ref(resource) for resource in resources}
+        for pool in [p for p in self if here(p.ref) and p.ref not in listed]:
+            self.see_pool(pool.resource, gone=True)
+        children = {_ref(deployment) for deployment in deployments}
+        for ref in [r for r in self._deployments if here(r) and r not in children]:
+            self.see_deployment(self._deployments[ref].raw, gone=True)
+        names = {(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in pods}
+        for ref, known in self._orphans.items():
+            for name in [n for n in known if here(ref) and (ref.namespace, n) not in names]:
+                del known[name]
+        for resource in resources:
+            self.see_pool(resource)
+        for deployment in deployments:
+            self.see_deployment(deployment)
+        for pod in pods:
+            self.see_pod(pod)
+
     def mark(self, ref: PoolRef) -> None:
         """Asks for a pass over the pool."""
         self._marked.add(ref)

@@ -8,10 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 
 def _identity() -> str:
@@ -55,3 +52,14 @@ class OperatorSettings:
     worker_image: str = "agentpool-worker"  # for pools whose template names no image
     election: ElectionSettings = ElectionSettings()
     loop: ScalingLoopSettings = ScalingLoopSettings()
+
+
+SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def own_namespace() -> str:
+    """The namespace that this process runs in; `default` outside a pod."""
+    try:
+        return SERVICE_ACCOUNT_NAMESPACE.read_text().strip() or "default"
+    except OSError:
+        return "default"

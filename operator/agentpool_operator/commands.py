@@ -1,0 +1,93 @@
+"""`agentpool operator`: flags and environment variables, then the process.
+
+Every flag has a variable, `AGENTPOOL_OPERATOR_<FLAG>`, which is how the chart sets it. `process` takes over
+next.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command(context_settings={"auto_envvar_prefix": "AGENTPOOL_OPERATOR"})
+@click.option(
+    "--namespace",
+    "namespaces",
+    multiple=True,
+    metavar="NAMESPACE",
+    help="Namespace to watch; may be repeated. Without it: all namespaces.",
+)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Kubeconfig file. Without it: KUBECONFIG, ~/.kube/config, or the pod's service account.",
+)
+@click.option("--health-host", default="0.0.0.0", show_default=True, help="Address of the HTTP endpoints.")  # noqa: S104 - probes come from outside
+@click.option(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    default=8081,
+    show_default=True,
+    help="Port of /healthz, /readyz and /metrics; 0 takes any free one.",
+)
+@click.option(
+    "--worker-image",
+    default="agentpool-worker",
+    show_default=True,
+    help="Image for pools whose template names none.",
+)
+@click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Elect one leader by a Lease.")
+@click.option(
+    "--lease-namespace", default=None, help="Namespace of the Lease. Without it: the pod's own, else default."
+)
+@click.option("--lease-name", default="agentpool-operator", show_default=True, help="Name of the Lease.")
+@click.option(
+    "--log-format",
+    type=click.Choice(["text", "json"]),
+    default="text",
+    show_default=True,
+    help="How log lines are written.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="The least that is logged.",
+)
+def operator(
+    *,
+    namespaces: tuple[str, ...],
+    kubeconfig: Path | None,
+    health_host: str,
+    health_port: int,
+    worker_image: str,
+    leader_elect: bool,
+    lease_namespace: str | None,
+    lease_name: str,
+    log_format: str,
+    log_level: str,
+) -> None:
+    """Run the operator: watches AgentPools and gives each just enough workers."""
+    import asyncio
+
+    from agentpool_operator.logs import set_up
+    from agentpool_operator.process import run
+    from agentpool_operator.settings import ElectionSettings, OperatorSettings, own_namespace
+
+    set_up(log_format, log_level)
+    election = ElectionSettings(enabled=leader_elect, namespace=lease_namespace or own_namespace(), name=lease_name)
+    asyncio.run(
+        run(
+            OperatorSettings(
+                namespaces=namespaces,
+                kubeconfig=kubeconfig,
+                health_host=health_host,
+                health_port=health_port,
+                worker_image=worker_image,
+                election=election,
+            )
+        )
+    )

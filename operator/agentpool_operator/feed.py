@@ -1,0 +1,91 @@
+"""List, then watch, for ever: keeps the inventory of nodes and pods true.
+
+Started when the first pool asks for devices. A watch that ends is taken up where it stopped; one that is too
+old, or broke, starts again with a full list. Until both first lists are in, nothing is known (`ready`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from agentpool.errors import ClusterError
+from agentpool_operator import paths
+from agentpool_operator.inventory import HOLDING_PODS, Inventory
+from agentpool_operator.refusals import ExpiredError, ForbiddenError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from agentpool_operator.cluster import Cluster
+
+Json = dict[str, Any]
+RETRY_S = 1.0  # seconds before a list is tried again
+FORBIDDEN_RETRY_S = 30.0  # seconds, where the operator's account may not read
+log = logging.getLogger(__name__)
+
+
+class Feed:
+    """Two watches that fill the inventory."""
+
+    def __init__(self, cluster: Cluster, inventory: Inventory) -> None:
+        self._cluster = cluster
+        self._inventory = inventory
+        self._tasks: list[asyncio.Task[None]] = []
+        self._listed = {"nodes": asyncio.Event(), "pods": asyncio.Event()}
+        self.problem: str = ""  # why the inventory cannot be kept; empty = nothing known against it
+
+    @property
+    def ready(self) -> bool:
+        """Whether both lists have been read at least once."""
+        return all(event.is_set() for event in self._listed.values())
+
+    def start(self) -> None:
+        """Begins to watch; again does nothing."""
+        if self._tasks:
+            return
+        seen = self._inventory
+        self._tasks = [
+            asyncio.create_task(self._follow("nodes", paths.nodes(), {}, seen.see_node, seen.replace_nodes)),
+            asyncio.create_task(
+                self._follow("pods", paths.pods(), {"fieldSelector": HOLDING_PODS}, seen.see_pod, seen.replace_pods)
+            ),
+        ]
+
+    async def close(self) -> None:
+        """Ends the watches."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(
+        self,
+        kind: str,
+        path: str,
+        selectors: dict[str, str],
+        see: Callable[..., None],
+        replace: Callable[[Iterable[Json]], None],
+    ) -> None:
+        since = ""
+        while True:
+            try:
+                if not since:
+                    items, since = await self._cluster.list(path, **selectors)
+                    replace(items)
+                    self._listed[kind].set()
+                    self.problem = ""
+                async for type_, found in self._cluster.watch(path, since, **selectors):
+                    since = found["metadata"]["resourceVersion"]
+                    if type_ != "BOOKMARK":
+                        see(found, gone=type_ == "DELETED")
+            except ExpiredError:
+                since = ""
+            except ForbiddenError as error:
+                self.problem = f"the operator may not watch {kind}: {error.detail}"
+                since = ""
+                await asyncio.sleep(FORBIDDEN_RETRY_S)
+            except ClusterError as error:
+                log.info("%s are listed again: %s", kind, error)
+                since = ""
+                await asyncio.sleep(RETRY_S)

@@ -1,0 +1,72 @@
+"""kopf's wiring: watches that feed the registry, and nothing else.
+
+Only `on.event` handlers: they need no finalizers, annotations or patches of kopf's, so deleting an AgentPool
+never waits for us. Server-side selectors keep out what is not ours. `reconciler` and `scaling_loop` take
+over next.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import kopf
+
+from agentpool.spec import GROUP, PLURAL, VERSION
+from agentpool_operator.connection import kopf_connection
+from agentpool_operator.views import POOL_LABEL
+
+if TYPE_CHECKING:
+    from kubernetes.aio import client as kube
+
+    from agentpool_operator.registry import Pools
+
+CONNECT_TIMEOUT_S = 10.0  # seconds
+REQUEST_TIMEOUT_S = 30.0  # seconds
+WATCH_S = 290.0  # seconds: the server closes a watch after this, below common proxies' 300 s
+
+
+def watches(pools: Pools, connection: kube.Configuration) -> kopf.OperatorRegistry:
+    """The handlers that keep the registry fed."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    async def log_in(**_: Any) -> kopf.ConnectionInfo:
+        return await kopf_connection(connection)
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def see_pool(event: Any, **_: Any) -> None:
+        pools.see_pool(dict(event["object"]), gone=event["type"] == "DELETED")
+
+    @kopf.on.event("apps", "v1", "deployments", registry=registry)
+    async def see_deployment(event: Any, **_: Any) -> None:
+        pools.see_deployment(dict(event["object"]), gone=event["type"] == "DELETED")
+
+    @kopf.on.event("", "v1", "pods", registry=registry)
+    async def see_pod(event: Any, **_: Any) -> None:
+        pools.see_pod(dict(event["object"]), gone=event["type"] == "DELETED")
+
+    return registry
+
+
+def watch_settings() -> kopf.OperatorSettings:
+    """Settings under which kopf only watches and writes nothing."""
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.peering.standalone = True
+    settings.networking.connect_timeout = CONNECT_TIMEOUT_S
+    settings.networking.request_timeout = REQUEST_TIMEOUT_S
+    settings.watching.connect_timeout = CONNECT_TIMEOUT_S
+    settings.watching.server_timeout = WATCH_S
+    settings.watching.label_selectors["apps", "v1", "deployments"] = POOL_LABEL
+    settings.watching.label_selectors["", "v1", "pods"] = POOL_LABEL
+    settings.persistence.finalizer = f"{GROUP}/never-set"
+    settings.persistence.progress_storage = kopf.StatusProgressStorage(field="status.neverSet")
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    return settings
+
+
+def quiet_kopf() -> None:
+    """Lowers kopf's voice: it tells every event that it handles, and its warnings are enough."""
+    for name in ("kopf", "kopf.objects", "kopf.activities"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,80 @@
+"""`/healthz`, `/readyz` and `/metrics` over HTTP.
+
+Healthy: the scaling loop has turned lately. Ready: the API server answers this process. Both say why not.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from agentpool.errors import SettingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool_operator.metrics import Metrics
+
+STALLED_S = 60.0  # seconds without a turn of the scaling loop: longer than any pass may take
+
+
+class Health:
+    """The HTTP endpoints."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        last_pass_at: Callable[[], float],
+        ready: Callable[[], bool],
+        refresh: Callable[[], None],
+    ) -> None:
+        self._metrics = metrics
+        self._last_pass_at = last_pass_at
+        self._ready = ready
+        self._refresh = refresh
+        self._runner: web.AppRunner | None = None
+
+    async def start(self, host: str, port: int) -> int:
+        """Listens; returns the port, which may have been 0. Raises SettingError when it cannot be had."""
+        app = web.Application()
+        app.router.add_get("/healthz", self._healthz)
+        app.router.add_get("/readyz", self._readyz)
+        app.router.add_get("/metrics", self._metrics_page)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, host, port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise SettingError(
+                field="--health-port",
+                value=port,
+                problem=f"cannot be listened on: {error.strerror or error}",
+                remedy="choose a free port, or 0 for any",
+            ) from error
+        return int(self._runner.addresses[0][1])
+
+    async def stop(self) -> None:
+        """Stops listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _healthz(self, _request: web.Request) -> web.Response:
+        silent_s = time.monotonic() - self._last_pass_at()
+        if silent_s > STALLED_S:
+            return web.Response(status=503, text=f"the scaling loop has not turned for {silent_s:.0f} s\n")
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, _request: web.Request) -> web.Response:
+        if not self._ready():
+            return web.Response(status=503, text="the Kubernetes API has not answered yet\n")
+        return web.Response(text="ok\n")
+
+    async def _metrics_page(self, _request: web.Request) -> web.Response:
+        self._refresh()
+        return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

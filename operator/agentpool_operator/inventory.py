@@ -1,0 +1,146 @@
+"""What the cluster's nodes have to give: nodes, and what the pods on them request.
+
+Watched only once a pool asks for devices. The API server filters out what cannot hold anything (pods without
+a node, pods that ended), and of each pod only its node, owner and requests are kept. Terminating pods still
+hold theirs. `scaling.capacity` shares what is free; `feed` does the watching.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agentpool.jobs import PoolRef
+from agentpool_operator.quantities import amount_of
+from agentpool_operator.resolve import requests_of
+from agentpool_operator.scaling.nodes import Node, Taint
+from agentpool_operator.views import POOL_LABEL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Json = dict[str, Any]
+HOLDING_PODS = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Holding:
+    """What one pod holds of its node."""
+
+    node: str
+    name: str
+    pool: PoolRef | None  # None = no worker of ours
+    terminating: bool
+    requests: tuple[tuple[str, int], ...]
+
+
+class Inventory:
+    """Nodes and holdings, kept up to date by two watches."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, Json] = {}
+        self._holdings: dict[str, Holding] = {}  # by pod uid
+        self._used: dict[str, dict[str, int]] = {}  # by node
+        self._same: dict[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] = {}  # equal vectors, kept once
+        self.version = 0  # grows with every change that may matter
+
+    def see_node(self, node: Json, *, gone: bool = False) -> None:
+        """A node was seen, or seen to be gone. Heartbeats change nothing."""
+        name = node["metadata"]["name"]
+        if gone:
+            self._nodes.pop(name, None)
+            self.version += 1
+            return
+        kept = _kept(node)
+        if self._nodes.get(name) != kept:
+            self._nodes[name] = kept
+            self.version += 1
+
+    def see_pod(self, pod: Json, *, gone: bool = False) -> None:
+        """A pod on a node was seen, or seen to hold nothing any more."""
+        uid = pod["metadata"]["uid"]
+        before = self._holdings.pop(uid, None)
+        after = None if gone else self._holding(pod)
+        if after is not None:
+            self._holdings[uid] = after
+        if before == after:
+            return
+        self._account(before, -1)
+        self._account(after, +1)
+        self.version += 1
+
+    def replace_nodes(self, nodes: Iterable[Json]) -> None:
+        """A full list: what is not in it is gone."""
+        listed = {node["metadata"]["name"]: node for node in nodes}
+        for name in self._nodes.keys() - listed.keys():
+            self.see_node({"metadata": {"name": name}}, gone=True)
+        for node in listed.values():
+            self.see_node(node)
+
+    def replace_pods(self, pods: Iterable[Json]) -> None:
+        """A full list: what is not in it is gone."""
+        listed = {pod["metadata"]["uid"]: pod for pod in pods}
+        for uid in self._holdings.keys() - listed.keys():
+            self.see_pod({"metadata": {"uid": uid}}, gone=True)
+        for pod in listed.values():
+            self.see_pod(pod)
+
+    def nodes(self) -> list[Node]:
+        """All nodes with what is free on them."""
+        return [_node(name, kept, self._used.get(name, {})) for name, kept in self._nodes.items()]
+
+    def holdings_of(self, pools: set[PoolRef]) -> dict[PoolRef, list[Holding]]:
+        """What the pods of these pools hold."""
+        found: dict[PoolRef, list[Holding]] = {pool: [] for pool in pools}
+        for holding in self._holdings.values():
+            if holding.pool in found:
+                found[holding.pool].append(holding)
+        return found
+
+    def _holding(self, pod: Json) -> Holding | None:
+        node = (pod.get("spec") or {}).get("nodeName")
+        if not node or (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
+            return None
+        metadata = pod["metadata"]
+        label = (metadata.get("labels") or {}).get(POOL_LABEL)
+        requests = tuple(sorted(requests_of(pod["spec"]).items()))
+        return Holding(
+            node=node,
+            name=metadata["name"],
+            pool=PoolRef(metadata["namespace"], label) if label else None,
+            terminating=bool(metadata.get("deletionTimestamp")),
+            requests=self._same.setdefault(requests, requests),
+        )
+
+    def _account(self, holding: Holding | None, sign: int) -> None:
+        if holding is None:
+            return
+        used = self._used.setdefault(holding.node, {})
+        for name, amount in holding.requests:
+            used[name] = used.get(name, 0) + sign * amount
+
+
+def _kept(node: Json) -> Json:
+    """The fields of a node that placement needs."""
+    spec, status = node.get("spec") or {}, node.get("status") or {}
+    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or [])
+    allocatable = status.get("allocatable") or {}
+    return {
+        "labels": node["metadata"].get("labels") or {},
+        "taints": tuple(
+            Taint(key=t.get("key", ""), value=t.get("value", ""), effect=t.get("effect", ""))
+            for t in spec.get("taints") or []
+        ),
+        "schedulable": ready and not spec.get("unschedulable"),
+        "allocatable": {name: amount_of(name, str(quantity)) for name, quantity in allocatable.items()},
+    }
+
+
+def _node(name: str, kept: Json, used: dict[str, int]) -> Node:
+    return Node(
+        name=name,
+        schedulable=kept["schedulable"],
+        labels=kept["labels"],
+        taints=kept["taints"],
+        free={r: amount - used.get(r, 0) for r, amount in kept["allocatable"].items()},
+    )

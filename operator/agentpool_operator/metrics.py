@@ -1,0 +1,91 @@
+"""What Prometheus may read of the operator.
+
+`agentpool_operator_…` tells of the operator, `agentpool_pool_…` of each pool as it last decided. Served by
+`health`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+if TYPE_CHECKING:
+    from agentpool_operator.registry import Pool
+    from agentpool_operator.scaling.decision import Decision
+
+POOL = ("namespace", "pool")
+PASS_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
+
+
+class Metrics:
+    """All metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.leading = Gauge("agentpool_operator_leading", "1 while this operator leads.", registry=self.registry)
+        self.pools = Gauge("agentpool_operator_pools", "Pools that are served.", registry=self.registry)
+        self.pass_seconds = Histogram(
+            "agentpool_operator_pass_seconds",
+            "Duration of one pass of the scaling loop.",
+            buckets=PASS_BUCKETS_S,
+            registry=self.registry,
+        )
+        self.failures = Counter(
+            "agentpool_operator_failures", "Passes over a pool that failed.", ("error",), registry=self.registry
+        )
+        self.changes = Counter(
+            "agentpool_pool_size_changes", "Changes of a pool's size.", (*POOL, "direction"), registry=self.registry
+        )
+        self.desired = self._gauge("desired_replicas", "Workers asked for.")
+        self.wanted = self._gauge("wanted_replicas", "Workers that the work alone would want.")
+        self.ready = self._gauge("ready_replicas", "Workers that are ready.")
+        self.queued = self._gauge("queued_jobs", "Jobs that wait for a slot.")
+        self.running = self._gauge("running_jobs", "Jobs that run.")
+        self.oldest = self._gauge("oldest_wait_seconds", "Wait of the oldest ready job.")
+        self.placeable = self._gauge("placeable_workers", "Workers that fit on the nodes.")
+        self.reachable = self._gauge("queue_reachable", "1 while the queue can be read.")
+        self.capped = Gauge(
+            "agentpool_pool_capped",
+            "1 for what keeps a pool's size from the want.",
+            (*POOL, "by"),
+            registry=self.registry,
+        )
+        self._capped_by: dict[tuple[str, str], str] = {}
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"agentpool_pool_{name}", text, POOL, registry=self.registry)
+
+    def decided(self, pool: Pool, decision: Decision, *, before: int) -> None:
+        """Takes a decision down; `before` is the size that it found."""
+        names = (pool.ref.namespace, pool.ref.name)
+        self.desired.labels(*names).set(decision.replicas)
+        self.wanted.labels(*names).set(decision.wanted)
+        self.ready.labels(*names).set(pool.deployment.ready if pool.deployment else 0)
+        self.reachable.labels(*names).set(0 if pool.backlog is None else 1)
+        if pool.backlog is not None:
+            self.queued.labels(*names).set(pool.backlog.ready)
+            self.running.labels(*names).set(pool.backlog.running)
+            self.oldest.labels(*names).set(pool.backlog.oldest_wait_s or 0.0)
+        if pool.placeable is not None:
+            self.placeable.labels(*names).set(pool.placeable)
+        if decision.replicas != before:
+            self.changes.labels(*names, "up" if decision.replicas > before else "down").inc()
+        self._cap(names, decision.capped_by.value)
+
+    def _cap(self, names: tuple[str, str], cap: str) -> None:
+        before = self._capped_by.get(names)
+        if before is not None and before != cap:
+            self.capped.remove(*names, before)
+        self._capped_by[names] = cap
+        self.capped.labels(*names, cap).set(1)
+
+    def forget(self, pool: Pool) -> None:
+        """Drops the series of a pool that is gone."""
+        names = (pool.ref.namespace, pool.ref.name)
+        gauges = (self.desired, self.wanted, self.ready, self.queued, self.running, self.oldest)
+        for gauge in (*gauges, self.placeable, self.reachable):
+            gauge.remove_by_labels({"namespace": names[0], "pool": names[1]})
+        self.capped.remove_by_labels({"namespace": names[0], "pool": names[1]})
+        self.changes.remove_by_labels({"namespace": names[0], "pool": names[1]})
+        self._capped_by.pop(names, None)

@@ -1,0 +1,35 @@
+"""A pool as the decision sees it: what the registry holds, as one `Observation`. Pure.
+
+`scaling_loop` and `placement` call it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from agentpool_operator.scaling.observation import Observation, PodState
+
+if TYPE_CHECKING:
+    from agentpool_operator.registry import Pool
+
+
+def observation_of(pool: Pool) -> Observation:
+    """What is known of the pool now."""
+    now = time.time()
+    live = pool.live_pods
+    return Observation(
+        replicas=pool.deployment.replicas if pool.deployment is not None else 0,
+        backlog=pool.backlog,
+        pods=tuple(
+            PodState(name=p.name, ready=p.ready, age_s=max(0.0, now - p.created_at), failing=bool(p.trouble))
+            for p in live
+        ),
+        placeable=pool.placeable,
+        max_pending=pool.spec.gpu.max_pending if pool.spec is not None and pool.spec.gpu is not None else 0,
+        startup_samples_s=tuple(
+            max(0.0, p.ready_at - p.created_at)
+            for p in live
+            if p.ready_at is not None and p.uid not in pool.starts_seen
+        ),
+    )

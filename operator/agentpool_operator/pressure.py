@@ -1,0 +1,171 @@
+"""The backlog of pools: one pipelined read for each Redis, and the settings published beside it.
+
+Every pool ends with either a fresh `backlog` or a `queue_problem` that says why it is unknown; one pool's
+trouble never touches another's. Unknown is not zero: the scaling loop holds such a pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from agentpool.errors import (
+    ClusterError,
+    QueueAccessError,
+    QueueError,
+    QueueUnreachableError,
+    SettingError,
+    UnknownPoolError,
+)
+from agentpool.queue.snapshots import QueueSnapshot
+from agentpool.spec import settings_of
+from agentpool_operator.registry import Problem
+from agentpool_operator.scaling.observation import Backlog, Counters, RouteLoad, WorkerLoad
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agentpool_operator.links import Link, Links
+    from agentpool_operator.purge import Purger
+    from agentpool_operator.registry import Pool
+    from agentpool_operator.secrets import Secrets
+
+MS_PER_S = 1000.0
+log = logging.getLogger(__name__)
+
+
+class Pressure:
+    """Reads backlogs."""
+
+    def __init__(self, secrets: Secrets, links: Links, purger: Purger, *, timeout_s: float) -> None:
+        self._purger = purger
+        self._secrets = secrets
+        self._links = links
+        self._timeout_s = timeout_s
+        self._urls: dict[str, str] = {}  # pool -> URL in use
+
+    async def read(self, pools: Iterable[Pool]) -> None:
+        """Reads the queues of pools, each Redis once and all of them at the same time."""
+        by_link: dict[str, list[Pool]] = defaultdict(list)
+        for pool in pools:
+            link = await self._link_of(pool)
+            if link is not None:
+                by_link[link.url].append(pool)
+        await asyncio.gather(*(self._read_link(self._links.open(url), some) for url, some in by_link.items()))
+
+    async def tidy(self, pools: Iterable[Pool], *, also: set[str]) -> None:
+        """Closes links that neither a pool nor `also` needs."""
+        present = {str(pool.ref) for pool in pools}
+        self._urls = {name: url for name, url in self._urls.items() if name in present}
+        await self._links.keep_only(set(self._urls.values()) | also)
+
+    def url_of(self, pool: Pool) -> str | None:
+        """The URL that a pool's queue was last read from; None when it never was."""
+        return self._urls.get(str(pool.ref))
+
+    async def _link_of(self, pool: Pool) -> Link | None:
+        if pool.spec is None:
+            return None
+        try:
+            url = await self._secrets.redis_url(pool.ref, pool.spec)
+            if isinstance(url, Problem):
+                _unknown(pool, url)
+                return None
+            link = self._links.open(url)
+        except SettingError as error:
+            self._secrets.doubt(pool.ref, pool.spec)
+            _unknown(pool, Problem(reason="InvalidRedisURL", message=str(error)))
+            return None
+        except ClusterError as error:
+            _unknown(pool, Problem(reason="SecretUnreadable", message=f"the Secret could not be read: {error}"))
+            return None
+        if self._urls.get(str(pool.ref)) != url:
+            self._urls[str(pool.ref)] = url
+            pool.published = ""
+        return link
+
+    async def _read_link(self, link: Link, pools: list[Pool]) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._publish(link, [pool for pool in pools if not pool.published])
+                found = await link.inspector.snapshots([pool.ref for pool in pools])
+        except TimeoutError:
+            self._failed(link, pools, QueueUnreachableError(f"no answer within {self._timeout_s:g} s"))
+            return
+        except QueueError as error:
+            self._failed(link, pools, error)
+            return
+        for pool in pools:
+            outcome = found[pool.ref]
+            if isinstance(outcome, QueueSnapshot):
+                await self._took(link, pool, outcome)
+            elif isinstance(outcome, UnknownPoolError):
+                pool.published = ""  # its settings are gone: the next look publishes them again
+                _unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being written"))
+            else:
+                self._failed(link, [pool], outcome)
+
+    async def _publish(self, link: Link, pools: list[Pool]) -> None:
+        for pool in pools:
+            if pool.spec is not None:
+                settings = settings_of(pool.spec)
+                await link.inspector.configure(pool.ref, settings)
+                await self._purger.note(link, pool.ref, pool.uid, delete=settings.delete_with_pool)
+                pool.published = settings.revision
+
+    async def _took(self, link: Link, pool: Pool, snapshot: QueueSnapshot) -> None:
+        pool.backlog = backlog_of(snapshot)
+        pool.queue_problem, pool.queue_read = None, True
+        if pool.spec is None:
+            return
+        if snapshot.settings_revision != settings_of(pool.spec).revision:
+            try:
+                await self._publish(link, [pool])
+            except QueueError as error:
+                self._failed(link, [pool], error)
+
+    def _failed(self, link: Link, pools: list[Pool], error: QueueError) -> None:
+        problem = _redis_problem(link.place, error)
+        for pool in pools:
+            if pool.spec is not None:
+                self._secrets.doubt(pool.ref, pool.spec)
+            _unknown(pool, problem)
+
+
+def _unknown(pool: Pool, problem: Problem) -> None:
+    pool.backlog, pool.queue_problem = None, problem
+
+
+def _redis_problem(place: str, error: QueueError) -> Problem:
+    if isinstance(error, QueueAccessError):
+        return Problem(
+            reason="RedisAuthFailed",
+            message=f"Redis at {place} refuses the credentials: {error}; correct the URL in the Secret",
+        )
+    return Problem(
+        reason="RedisUnreachable",
+        message=f"Redis at {place} cannot be read: {error}; check the URL, the network and the server",
+    )
+
+
+def backlog_of(snapshot: QueueSnapshot) -> Backlog:
+    """A snapshot as the decision sees it; workers whose lease is over hold nothing that could be harmed."""
+    return Backlog(
+        routes=tuple(
+            RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes
+        ),
+        workers=tuple(
+            WorkerLoad(name=w.name, slots=w.slots, running=w.running)
+            for w in snapshot.workers
+            if w.lease_expires_at_ms > snapshot.taken_at_ms
+        ),
+        oldest_wait_s=None if snapshot.oldest_wait_ms is None else snapshot.oldest_wait_ms / MS_PER_S,
+        counters=Counters(
+            submitted=snapshot.submitted_total,
+            started=snapshot.started_total,
+            finished=snapshot.finished_total,
+            run_s=snapshot.run_ms_total / MS_PER_S,
+        ),
+    )

@@ -1,0 +1,213 @@
+"""The operator as one process: its parts put together, started and stopped.
+
+All parts run in one event loop: kopf's watches, the election, the reconciler, the scaling loop and the
+background services beside them. When one of them dies, all stop and the process ends, so that Kubernetes
+starts a whole one. `commands` calls `run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import kopf
+from kubernetes.aio import client as kube
+
+from agentpool_operator.apply import Applier
+from agentpool_operator.cluster import Cluster
+from agentpool_operator.connection import configuration
+from agentpool_operator.election import Election
+from agentpool_operator.events import Recorder
+from agentpool_operator.feed import Feed
+from agentpool_operator.handlers import quiet_kopf, watch_settings, watches
+from agentpool_operator.health import Health
+from agentpool_operator.inventory import Inventory
+from agentpool_operator.links import Links
+from agentpool_operator.metrics import Metrics
+from agentpool_operator.pressure import Pressure
+from agentpool_operator.purge import Purger
+from agentpool_operator.reconciler import Reconciler
+from agentpool_operator.registry import Pool, Pools
+from agentpool_operator.resync import Resync
+from agentpool_operator.scale import Scaler
+from agentpool_operator.scaling_loop import ScalingLoop
+from agentpool_operator.secrets import Secrets
+from agentpool_operator.status import StatusWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+    from typing import Any
+
+    from agentpool.jobs import PoolRef
+    from agentpool_operator.settings import OperatorSettings
+
+TIDY_S = 30.0  # seconds between looks for links that no pool uses
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parts:
+    """What an operator is made of."""
+
+    cluster: Cluster
+    pools: Pools
+    links: Links
+    pressure: Pressure
+    purger: Purger
+    feed: Feed
+    metrics: Metrics
+    recorder: Recorder
+    election: Election
+    reconciler: Reconciler
+    loop: ScalingLoop
+    resync: Resync
+    watching: asyncio.Event  # set once kopf's watches run
+
+    def services(self) -> list[Coroutine[Any, Any, None]]:
+        """Everything that runs for ever, kopf aside."""
+        return [
+            self.election.run(),
+            self.reconciler.run(),
+            self.loop.run(),
+            self.recorder.run(),
+            self.purger.run(),
+            self.resync.run(),
+            _tidy(self),
+        ]
+
+
+def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Parts:
+    """All parts, connected but not running."""
+    pools, metrics = Pools(), Metrics()
+    cluster = Cluster(kube.ApiClient(connection))
+    election = Election(cluster, settings.election, on_lead=pools.mark_all)
+
+    def leading() -> bool:
+        return election.leading
+
+    cluster.may_write = leading
+    pressed: list[Callable[[PoolRef], None]] = []
+
+    def press(ref: PoolRef) -> None:
+        for tell in pressed:
+            tell(ref)
+
+    links = Links(press)
+    purger = Purger(cluster, links, leading=leading)
+    pressure = Pressure(Secrets(cluster, settings.loop), links, purger, timeout_s=settings.loop.read_timeout_s)
+    inventory = Inventory()
+    feed = Feed(cluster, inventory)
+    recorder = Recorder(cluster, identity=settings.election.identity)
+    status = StatusWriter(cluster, gap_s=settings.loop.status_gap_s)
+    applier = Applier(cluster, pools, default_image=settings.worker_image)
+    reconciler = Reconciler(pools, applier, status, recorder, leading=leading, press=press)
+    loop = ScalingLoop(
+        pools=pools,
+        pressure=pressure,
+        inventory=inventory,
+        feed=feed,
+        scaler=Scaler(cluster, pools),
+        status=status,
+        recorder=recorder,
+        metrics=metrics,
+        settings=settings.loop,
+        leading=leading,
+    )
+    pressed.append(loop.press)
+
+    def gone(pool: Pool) -> None:
+        purger.pool_gone(pressure.url_of(pool))
+        metrics.forget(pool)
+        status.forget(pool.ref)
+        reconciler.forget(pool.ref)
+
+    pools.on_gone = gone
+    resync = Resync(cluster, pools, namespaces=settings.namespaces, every_s=settings.loop.resync_s)
+    return Parts(
+        cluster=cluster,
+        pools=pools,
+        links=links,
+        pressure=pressure,
+        purger=purger,
+        feed=feed,
+        metrics=metrics,
+        recorder=recorder,
+        election=election,
+        reconciler=reconciler,
+        loop=loop,
+        resync=resync,
+        watching=asyncio.Event(),
+    )
+
+
+async def run(settings: OperatorSettings) -> None:
+    """Runs until SIGTERM or SIGINT. Raises SettingError for what cannot be used, ClusterError at the first contact."""
+    connection = await configuration(settings.kubeconfig)
+    parts = assemble(settings, connection)
+    health = Health(
+        parts.metrics,
+        last_pass_at=lambda: parts.loop.last_pass_at,
+        ready=parts.watching.is_set,
+        refresh=lambda: _refresh(parts),
+    )
+    try:
+        await parts.cluster.get("/version")
+        port = await health.start(settings.health_host, settings.health_port)
+        log.info("serving /healthz, /readyz and /metrics on port %d", port)
+        await _serve(parts, settings, connection)
+    finally:
+        await parts.election.resign()
+        await parts.feed.close()
+        await parts.links.close()
+        await health.stop()
+        await parts.cluster.close()
+
+
+async def _serve(parts: Parts, settings: OperatorSettings, connection: kube.Configuration) -> None:
+    """Everything at once, until a signal or the first failure."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    quiet_kopf()
+    tasks = [asyncio.create_task(service) for service in parts.services()]
+    tasks.append(asyncio.create_task(_watch(parts, settings, connection, stop)))
+    waiter = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
+    while not stop.is_set() and all(task.exception() is None for task in done):
+        tasks = [task for task in tasks if not task.done()]
+        done, _ = await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    for task in (*tasks[:-1], waiter):
+        task.cancel()
+    await asyncio.gather(*tasks, waiter, return_exceptions=True)
+    for task in done:
+        if task is not waiter and not task.cancelled() and (error := task.exception()) is not None:
+            raise error
+
+
+async def _watch(parts: Parts, settings: OperatorSettings, connection: kube.Configuration, stop: asyncio.Event) -> None:
+    """Runs kopf's watches, told when to stop by `stop`."""
+    await kopf.operator(
+        registry=watches(parts.pools, connection),
+        settings=watch_settings(),
+        standalone=True,
+        clusterwide=not settings.namespaces,
+        namespaces=list(settings.namespaces),
+        stop_flag=stop,
+        ready_flag=parts.watching,
+    )
+
+
+def _refresh(parts: Parts) -> None:
+    parts.metrics.leading.set(1 if parts.election.leading else 0)
+    parts.metrics.pools.set(len(parts.pools))
+
+
+async def _tidy(parts: Parts) -> None:
+    while True:
+        await asyncio.sleep(TIDY_S)
+        await parts.pressure.tidy(parts.pools, also=parts.purger.waiting)

@@ -1,0 +1,139 @@
+"""`deletionPolicy: Delete`: removes a pool's keys once its AgentPool is gone, without holding its deletion up.
+
+No finalizer: a note of every such pool lies in its Redis, with the cluster that it belongs to and its uid. A
+pass compares the notes with the API server: a pool that is gone, and whose workers are gone too, is purged
+and its note removed. So a deletion that happened while no operator ran is made good by the next that reads
+that Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from redis.exceptions import RedisError
+
+from agentpool.errors import AgentPoolError, ClusterError, QueueError, UnknownPoolError
+from agentpool.jobs import PoolRef
+from agentpool.queue.faults import fault_of
+from agentpool_operator import paths
+from agentpool_operator.refusals import NotThereError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool_operator.cluster import Cluster
+    from agentpool_operator.links import Link, Links
+
+NOTES = "ap:deletable"  # hash: pool -> cluster and uid, separated by a blank
+PASS_S = 5.0  # seconds between passes while something waits to be purged
+REST_S = 300.0  # seconds between passes otherwise
+log = logging.getLogger(__name__)
+
+
+class Purger:
+    """Keeps and serves the notes."""
+
+    def __init__(self, cluster: Cluster, links: Links, *, leading: Callable[[], bool]) -> None:
+        self._cluster = cluster
+        self._links = links
+        self._leading = leading
+        self._cluster_id = ""  # the kube-system namespace's uid; empty = not known, then nothing is noted
+        self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
+        self._due = asyncio.Event()
+        self.waiting: set[str] = set()  # URLs on which a pool waits to be purged
+
+    async def note(self, link: Link, pool: PoolRef, uid: str, *, delete: bool) -> None:
+        """Writes or removes a pool's note, where that changes anything. Raises QueueError."""
+        cluster = await self._cluster_uid()
+        wanted = f"{cluster} {uid}" if delete and cluster else ""
+        if self._noted.get((link.url, pool)) == wanted:
+            return
+        try:
+            if wanted:
+                await link.redis.execute_command("HSET", NOTES, str(pool), wanted)
+            else:
+                await link.redis.execute_command("HDEL", NOTES, str(pool))
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing="note") from error
+        self._noted[link.url, pool] = wanted
+
+    def pool_gone(self, url: str | None) -> None:
+        """A pool on this Redis was deleted: looks soon."""
+        if url is not None:
+            self.waiting.add(url)
+            self._due.set()
+
+    async def run(self) -> None:
+        """Passes over all known Redis servers, for ever."""
+        while True:
+            if self._leading():
+                for link in self._links.all():
+                    await self._guarded(link)
+            try:
+                async with asyncio.timeout(PASS_S if self.waiting else REST_S):
+                    await self._due.wait()
+                await asyncio.sleep(1.0)  # the workers are about to be stopped
+            except TimeoutError:
+                pass
+            self._due.clear()
+
+    async def _guarded(self, link: Link) -> None:
+        try:
+            if await self.run_once(link):
+                self.waiting.add(link.url)
+            else:
+                self.waiting.discard(link.url)
+        except AgentPoolError as error:
+            log.warning("deleted pools on %s are purged later: %s", link.place, error)
+
+    async def run_once(self, link: Link) -> bool:
+        """One pass over one Redis; whether something waits for its workers to go."""
+        try:
+            notes = await link.redis.execute_command("HGETALL", NOTES)
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing="read notes") from error
+        waits = False
+        cluster = await self._cluster_uid()
+        for name, note in dict(notes or {}).items():
+            if cluster and str(note).partition(" ")[0] == cluster:
+                waits |= await self._serve(link, PoolRef.parse(str(name)))
+        return waits
+
+    async def _serve(self, link: Link, pool: PoolRef) -> bool:
+        try:
+            await self._cluster.get(paths.agentpools(pool.namespace, pool.name))
+        except NotThereError:
+            pass  # gone: its keys may go, too
+        else:
+            return False  # it lives, or a new pool of that name has taken the queue over
+        if await self._has_workers(link, pool):
+            return True
+        gone = await link.inspector.purge(pool)
+        await link.redis.execute_command("HDEL", NOTES, str(pool))
+        self._noted.pop((link.url, pool), None)
+        log.info("pool %s was deleted with deletionPolicy Delete: %d keys removed", pool, gone)
+        return False
+
+    async def _has_workers(self, link: Link, pool: PoolRef) -> bool:
+        try:
+            found = await link.inspector.snapshots([pool])
+        except QueueError:
+            return True
+        snapshot = found[pool]
+        if isinstance(snapshot, UnknownPoolError):
+            return False
+        if isinstance(snapshot, QueueError):
+            raise snapshot
+        return any(worker.lease_expires_at_ms > snapshot.taken_at_ms for worker in snapshot.workers)
+
+    async def _cluster_uid(self) -> str:
+        if not self._cluster_id:
+            try:
+                namespace = await self._cluster.get("/api/v1/namespaces/kube-system")
+            except ClusterError as error:
+                log.info("deletionPolicy Delete waits until the cluster is known: %s", error)
+            else:
+                self._cluster_id = str(namespace["metadata"]["uid"])
+        return self._cluster_id

@@ -1,0 +1,121 @@
+"""Level-triggered passes over marked pools: children in order, status told.
+
+Whatever marked a pool, a pass computes what should be and makes it so. Passes of different pools run side by
+side (bounded); a pool that fails is marked again after a pause that grows. The scaling loop takes over when
+the Deployment is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from agentpool.errors import ClusterError
+from agentpool_operator.refusals import BusyError, NotLeadingError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool.jobs import PoolRef
+    from agentpool_operator.apply import Applier
+    from agentpool_operator.events import Recorder
+    from agentpool_operator.registry import Pool, Pools
+    from agentpool_operator.status import StatusWriter
+
+AT_ONCE = 16  # passes side by side: as many writes as an API server takes without throttling us
+RETRY_MIN_S = 0.5  # seconds before the first new attempt
+RETRY_MAX_S = 30.0  # seconds between later attempts
+BLOCKED_RETRY_S = 5.0  # seconds before a problem that only the user can solve is looked at again
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Passes over pools."""
+
+    def __init__(
+        self,
+        pools: Pools,
+        applier: Applier,
+        status: StatusWriter,
+        recorder: Recorder,
+        *,
+        leading: Callable[[], bool],
+        press: Callable[[PoolRef], None],
+    ) -> None:
+        self._pools = pools
+        self._applier = applier
+        self._status = status
+        self._recorder = recorder
+        self._leading = leading
+        self._press = press
+        self._slots = asyncio.Semaphore(AT_ONCE)
+        self._failures: defaultdict[PoolRef, int] = defaultdict(int)
+        self._busy: set[PoolRef] = set()
+        self._specs: dict[PoolRef, tuple[str, int]] = {}  # uid and generation that the scaling loop was told of
+
+    async def run(self) -> None:
+        """Serves marks, for ever."""
+        async with asyncio.TaskGroup() as passes:
+            while True:
+                for ref in await self._pools.marked():
+                    if ref in self._busy:
+                        self._later(ref, RETRY_MIN_S)
+                    else:
+                        self._busy.add(ref)
+                        passes.create_task(self._guarded(ref))
+
+    async def _guarded(self, ref: PoolRef) -> None:
+        try:
+            async with self._slots:
+                await self._attempt(ref)
+        finally:
+            self._busy.discard(ref)
+
+    async def _attempt(self, ref: PoolRef) -> None:
+        pool = self._pools.get(ref)
+        if pool is None or not self._leading():
+            return  # who begins to lead marks every pool
+        try:
+            await self.run_once(pool)
+        except NotLeadingError:
+            return
+        except ClusterError as error:
+            self._failures[ref] += 1
+            pause = min(RETRY_MIN_S * 2 ** self._failures[ref], RETRY_MAX_S)
+            if isinstance(error, BusyError) and error.retry_after_s:
+                pause = max(pause, error.retry_after_s)
+            log.warning("pool %s is tried again in %g s: %s", ref, pause, error)
+            self._later(ref, pause)
+            return
+        self._failures.pop(ref, None)
+        if pool.child_problem is not None:
+            self._later(ref, BLOCKED_RETRY_S)
+
+    async def run_once(self, pool: Pool) -> None:
+        """One pass over one pool."""
+        if pool.deleting:
+            return  # its children go with it; nothing is made anew
+        before = pool.child_problem
+        if pool.spec is not None:
+            await self._applier.apply(pool, pool.spec)
+        if pool.child_problem is not None and pool.child_problem != before:
+            self._recorder.record(pool, "Warning", pool.child_problem.reason, pool.child_problem.message)
+        self._tell_scaling(pool)
+        await self._status.write(pool)
+
+    def _tell_scaling(self, pool: Pool) -> None:
+        """A spec that has changed is published and decided upon at once, not at the next poll."""
+        now = (pool.uid, pool.generation)
+        if pool.owns_deployment and self._specs.get(pool.ref) != now:
+            self._specs[pool.ref] = now
+            self._press(pool.ref)
+
+    def forget(self, ref: PoolRef) -> None:
+        """Drops what is remembered of a pool that is gone."""
+        self._failures.pop(ref, None)
+        self._specs.pop(ref, None)
+
+    def _later(self, ref: PoolRef, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._pools.mark, ref)
