@@ -1,0 +1,208 @@
+"""The node agent: registers the node, runs the pods bound to it, and leaves nothing behind when it stops.
+
+It watches the pods of its own node and gives each, by uid, to a runner of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+
+from agentpool_devcluster.kube.errors import KubeError
+from agentpool_devcluster.kube.events import EventRecorder
+from agentpool_devcluster.kube.informer import Change, Informer
+from agentpool_devcluster.kube.objects import KubeObject, ObjectKey, Uid, key_of, name_of, uid_of
+from agentpool_devcluster.kube.quantity import Amounts, amounts_of
+from agentpool_devcluster.kube.resources import NODES, PODS
+from agentpool_devcluster.kube.tasks import cancel_and_wait
+from agentpool_devcluster.node.addresses import AddressBlock
+from agentpool_devcluster.node.devices import DeviceTable
+from agentpool_devcluster.node.fields import PodPlace
+from agentpool_devcluster.node.guardian import Guardian
+from agentpool_devcluster.node.pod_runner import PodRunner
+from agentpool_devcluster.node.registration import Registration, default_resources
+from agentpool_devcluster.node.server import NodeServer
+from agentpool_devcluster.node.surroundings import NodeTools, Surroundings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping
+
+    from agentpool_devcluster.kube.client import KubeClient
+    from agentpool_devcluster.node.settings import NodeSettings
+
+_log = logging.getLogger(__name__)
+
+FAREWELL_SECONDS = 2.0  # for the last words to an API server that may be gone already
+
+
+@dataclass(slots=True)
+class _Parts:
+    """What a running agent holds, taken down in reverse."""
+
+    tools: NodeTools
+    addresses: AddressBlock
+    server: NodeServer
+    registration: Registration
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+
+class NodeAgent:
+    """One node: `start`, then `stop`. Several may live in one process."""
+
+    def __init__(self, client: KubeClient, settings: NodeSettings) -> None:
+        self._client = client
+        self._settings = settings
+        self._devices = DeviceTable()
+        self._runners: dict[Uid, PodRunner] = {}
+        self._by_key: dict[ObjectKey, PodRunner] = {}
+        self._pod_tasks: dict[Uid, asyncio.Task[None]] = {}
+        self._pods = Informer(client, PODS, fields=f"spec.nodeName={settings.name}")
+        self._parts: _Parts | None = None
+        self._lent: dict[Uid, str] = {}  # addresses of pods that still run
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self._settings.name
+
+    async def start(self) -> None:
+        """Register, and begin to run what is bound here. Raises KubeError or NodeError."""
+        settings = self._settings
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        tools = NodeTools(
+            settings=settings,
+            client=self._client,
+            events=EventRecorder(self._client, component="kubelet", host=settings.name),
+            guardian=Guardian.start(settings.state_dir),
+            web=aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True)),
+        )
+        addresses = AddressBlock.claim()
+        server = NodeServer(self._by_key.get)
+        port = await server.start(settings.address)
+        registration = Registration(self._client, settings, port=port, pod_cidr=addresses.cidr)
+        self._parts = _Parts(tools, addresses, server, registration)
+        try:
+            await registration.register()
+        except BaseException:
+            await self._take_down(self._parts)
+            raise
+        self._pods.subscribe(self._pod_changed)
+        self._parts.tasks = [
+            asyncio.create_task(self._pods.run(), name=f"{self.name}-pods"),
+            asyncio.create_task(registration.run(), name=f"{self.name}-lease"),
+            asyncio.create_task(tools.events.run(), name=f"{self.name}-events"),
+        ]
+        tools.events.normal(NODES, self._node_reference(), "Starting", "Starting kubelet.")
+
+    async def stop(self) -> None:
+        """End all pods, say good-bye, and take everything down."""
+        parts = self._parts
+        if parts is None:
+            return
+        self._parts = None
+        await cancel_and_wait(*parts.tasks)
+        for runner in self._runners.values():
+            runner.shut_down(self._settings.shutdown_seconds)
+        await self._await_pods()
+        await _briefly(parts.registration.retire())
+        await _briefly(parts.tools.events.flush())
+        await self._take_down(parts)
+
+    async def _await_pods(self) -> None:
+        """Until all pods have ended; one that cannot report its end to the server is not waited for much longer."""
+        if self._pod_tasks:
+            patience = self._settings.shutdown_seconds + FAREWELL_SECONDS
+            _, late = await asyncio.wait(self._pod_tasks.values(), timeout=patience)
+            await cancel_and_wait(*late)
+
+    async def _take_down(self, parts: _Parts) -> None:
+        await parts.server.stop()
+        await parts.tools.web.close()
+        await parts.tools.guardian.stop()
+        parts.addresses.close()
+
+    def _pod_changed(self, change: Change) -> None:
+        if change.new is None:
+            runner = self._runners.get(uid_of(change.current))
+            if runner is not None:
+                runner.vanish()
+            return
+        runner = self._runners.get(uid_of(change.new))
+        if runner is not None:
+            runner.update(change.new)
+        elif self._parts is not None and not _is_over(change.new):
+            self._begin(change.new, self._parts)
+
+    def _begin(self, pod: KubeObject, parts: _Parts) -> None:
+        uid = uid_of(pod)
+        place = PodPlace(
+            pod_ip=parts.addresses.take(),
+            host_ip=self._settings.address,
+            node_name=self.name,
+            allocatable=amounts_of({**default_resources(), **self._settings.resources}),
+        )
+        folder = self._settings.state_dir / "pods" / str(uid)
+        self._lent[uid] = place.pod_ip
+        runner = PodRunner(
+            Surroundings(tools=parts.tools, pod=pod, place=place, folder=folder),
+            admit=self._admit,
+            finished=lambda: self._take_back(uid, parts.addresses),
+        )
+        self._runners[uid] = runner
+        self._by_key[key_of(pod)] = runner
+        runner.update(pod)
+        task = asyncio.create_task(self._run_pod(uid, runner, parts.addresses), name=f"pod-{name_of(pod)}")
+        self._pod_tasks[uid] = task
+
+    async def _run_pod(self, uid: Uid, runner: PodRunner, addresses: AddressBlock) -> None:
+        try:
+            await runner.run()
+        except Exception:  # noqa: BLE001 - one pod must not end the node
+            _log.exception("pod %s: its runner failed", key_of(runner.pod))
+        finally:
+            self._take_back(uid, addresses)
+            del self._runners[uid], self._pod_tasks[uid]
+            if self._by_key.get(key_of(runner.pod)) is runner:
+                del self._by_key[key_of(runner.pod)]
+
+    def _take_back(self, uid: Uid, addresses: AddressBlock) -> None:
+        """The pod runs no more: its devices and its address may serve another."""
+        self._devices.release(uid)
+        address = self._lent.pop(uid, None)
+        if address is not None:
+            addresses.give_back(address)
+
+    async def _admit(self, surroundings: Surroundings) -> None:
+        """Lend the pod the devices it asks for. Raises AdmissionError."""
+        surroundings.devices = self._devices.allocate(surroundings.pod, await self._offered())
+
+    async def _offered(self) -> Amounts:
+        parts = self._parts
+        try:
+            if parts is not None:
+                return await parts.registration.allocatable()
+        except KubeError as error:
+            _log.debug("node %s: what it offers cannot be read: %s", self.name, error)
+        return amounts_of(self._settings.resources)
+
+    def _node_reference(self) -> Mapping[str, Any]:
+        return {"metadata": {"name": self.name, "uid": self.name}}
+
+
+def _is_over(pod: Mapping[str, Any]) -> bool:
+    """Whether the pod ended before this agent saw it: only its deletion, if asked for, is left to confirm."""
+    ended = (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
+    return ended and not pod["metadata"].get("deletionTimestamp")
+
+
+async def _briefly(farewell: Awaitable[None]) -> None:
+    """Await a last word, but not for long, and not if nobody listens."""
+    try:
+        async with asyncio.timeout(FAREWELL_SECONDS):
+            await farewell
+    except (KubeError, TimeoutError) as error:
+        _log.debug("not said: %s", error)

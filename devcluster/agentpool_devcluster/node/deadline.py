@@ -1,0 +1,41 @@
+"""The moment until which a pod may take its time to end: it can come nearer, never recede."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Deadline:
+    """No deadline at first; each `shorten` may set an earlier one. Times are the event loop's."""
+
+    def __init__(self) -> None:
+        self._at: float | None = None
+        self._moved = asyncio.Event()
+
+    def shorten(self, seconds: float) -> None:
+        """The pod has at most so much longer."""
+        at = asyncio.get_running_loop().time() + max(seconds, 0)
+        if self._at is None or at < self._at:
+            self._at = at
+            self._moved.set()
+            self._moved = asyncio.Event()
+
+    def left(self) -> float | None:
+        """Seconds left, 0 when it has passed; None where there is no deadline."""
+        return None if self._at is None else max(self._at - asyncio.get_running_loop().time(), 0)
+
+    async def _moved_once(self) -> int:
+        await self._moved.wait()
+        return 0
+
+    async def wait_for(self, task: asyncio.Future[int]) -> bool:
+        """Wait until the task is done (True) or the deadline has passed (False), wherever it moves meanwhile."""
+        while not task.done():
+            moved = asyncio.ensure_future(self._moved_once())
+            try:
+                await asyncio.wait({task, moved}, timeout=self.left(), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                moved.cancel()
+            if self.left() == 0 and not task.done():
+                return False
+        return True

@@ -1,0 +1,70 @@
+"""Which directory a container sees at which path, and the command that shows it so."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from agentpool_devcluster.node import mounter
+from agentpool_devcluster.node.errors import ContainerConfigError
+from agentpool_devcluster.node.expansion import expand
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mount:
+    """One volume, or part of it, in one container."""
+
+    source: Path  # what is shown: a directory or a file of the node
+    target: PurePosixPath  # where the container sees it
+    read_only: bool
+
+
+@cache
+def mounts_supported() -> bool:
+    """Whether this host lets us show volumes at their mount paths: Linux, with mount namespaces allowed."""
+    if sys.platform != "linux":
+        return False
+    probe = [sys.executable, "-I", "-S", mounter.__file__, "[]", "/", "/", "true"]
+    return subprocess.run(probe, check=False, capture_output=True).returncode == 0
+
+
+def plan_mounts(
+    container: Mapping[str, Any], volumes: Mapping[str, Path], values: Mapping[str, str]
+) -> tuple[Mount, ...]:
+    """The container's mounts, outer paths first. Raises ContainerConfigError for a mount of an unknown volume."""
+    planned: list[Mount] = []
+    for wanted in container.get("volumeMounts") or ():
+        source = volumes.get(wanted["name"])
+        if source is None:
+            raise ContainerConfigError("CreateContainerConfigError", f"no volume {wanted['name']!r} in the pod")
+        part = wanted.get("subPath") or expand(str(wanted.get("subPathExpr") or ""), values)
+        if part:
+            source = _part_of(source, part)
+        target = PurePosixPath(wanted["mountPath"])
+        planned.append(Mount(source=source, target=target, read_only=bool(wanted.get("readOnly"))))
+    return tuple(sorted(planned, key=lambda mount: len(mount.target.parts)))
+
+
+def mounting_command(mounts: Sequence[Mount], staging: Path, directory: str, command: Sequence[str]) -> list[str]:
+    """The command that runs `command` in `directory` with the mounts in place."""
+    listed = json.dumps([[str(mount.source), str(mount.target), mount.read_only] for mount in mounts])
+    return [sys.executable, "-I", "-S", mounter.__file__, listed, str(staging), directory, *command]
+
+
+def _part_of(source: Path, part: str) -> Path:
+    """The file or directory `part` of a volume, made as a directory where it does not exist."""
+    relative = PurePosixPath(part)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise ContainerConfigError("CreateContainerConfigError", f"subPath {part!r} leads out of its volume")
+    found = source / relative
+    if not found.exists():
+        found.mkdir(parents=True)
+    return found

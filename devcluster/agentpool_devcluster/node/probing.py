@@ -1,0 +1,105 @@
+"""The three probes of one running container and what they make of its record: started, ready, or to be restarted."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from agentpool_devcluster.node.probes import Prober, ProbeSpec, watch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from agentpool_devcluster.node.container_state import ContainerRecord
+    from agentpool_devcluster.node.process import Launch
+
+
+class ContainerProbes:
+    """Probes of one run. `failed` is set when the container has to be ended."""
+
+    def __init__(
+        self,
+        container: Mapping[str, Any],
+        record: ContainerRecord,
+        *,
+        on_change: Callable[[], None],
+        on_event: Callable[[str, str, str], None],
+    ) -> None:
+        self.failed = asyncio.Event()
+        self.failed_kind = ""  # startup or liveness
+        self.failed_grace: float | None = None  # seconds the probe grants the container to end; None is the pod's own
+        self._container = container
+        self._record = record
+        self._on_change = on_change
+        self._on_event = on_event
+
+    async def run(self, prober: Prober, launch: Launch) -> None:
+        """Probe until cancelled: first whether it has started, then whether it is ready and alive."""
+        startup = ProbeSpec.of(self._container, "startupProbe")
+        if startup is not None:
+            await self._until_started(startup, prober, launch)
+            if self.failed.is_set():
+                return
+        readiness = ProbeSpec.of(self._container, "readinessProbe")
+        self._record.started = True
+        self._record.ready = readiness is None
+        self._on_change()
+        liveness = ProbeSpec.of(self._container, "livenessProbe")
+        async with asyncio.TaskGroup() as group:
+            if readiness is not None:
+                group.create_task(self._keep_ready(readiness, prober, launch))
+            if liveness is not None:
+                group.create_task(self._keep_alive(liveness, prober, launch, "liveness"))
+
+    async def _until_started(self, spec: ProbeSpec, prober: Prober, launch: Launch) -> None:
+        def on_answer(problem: str | None, verdict: bool | None) -> bool:  # noqa: FBT001 - a callback's answer
+            self._tell("Startup", problem)
+            if verdict is False:
+                self._fail("startup", spec)
+            return verdict is None
+
+        await watch(
+            spec,
+            lambda: prober.check(spec, self._container, launch),
+            impatient=False,
+            on_answer=on_answer,
+        )
+
+    async def _keep_ready(self, spec: ProbeSpec, prober: Prober, launch: Launch) -> None:
+        def on_answer(problem: str | None, verdict: bool | None) -> bool:  # noqa: FBT001 - a callback's answer
+            if verdict is not None and verdict != self._record.ready:
+                self._record.ready = verdict
+                self._on_change()
+            if verdict is not None:
+                self._tell("Readiness", problem)
+            return True
+
+        await watch(
+            spec,
+            lambda: prober.check(spec, self._container, launch),
+            impatient=True,
+            on_answer=on_answer,
+        )
+
+    async def _keep_alive(self, spec: ProbeSpec, prober: Prober, launch: Launch, kind: str) -> None:
+        def on_answer(problem: str | None, verdict: bool | None) -> bool:  # noqa: FBT001 - a callback's answer
+            self._tell("Liveness", problem)
+            if verdict is False:
+                self._fail(kind, spec)
+            return verdict is not False
+
+        await watch(
+            spec,
+            lambda: prober.check(spec, self._container, launch),
+            impatient=False,
+            on_answer=on_answer,
+        )
+
+    def _fail(self, kind: str, spec: ProbeSpec) -> None:
+        self.failed_kind = kind
+        self.failed_grace = spec.grace_seconds
+        self.failed.set()
+
+    def _tell(self, kind: str, problem: str | None) -> None:
+        if problem is not None:
+            self._on_event("Warning", "Unhealthy", f"{kind} probe failed: {problem}")

@@ -1,0 +1,143 @@
+"""One local process with everything it starts: a process group of its own, noted with the guardian, output to a log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentpool_devcluster.node.errors import StartError
+from agentpool_devcluster.node.log_file import LARGEST_LINE_BYTES, LogWriter
+from agentpool_devcluster.node.mounts import Mount, mounting_command
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from agentpool_devcluster.node.guardian import Guardian
+
+OUTPUT_DRAIN_SECONDS = 2.0  # for what the process left in its pipes when it ended
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launch:
+    """What to run, and in which surroundings."""
+
+    command: Sequence[str]  # program and arguments
+    environment: Mapping[str, str]
+    directory: str  # working directory, as the process sees it
+    mounts: Sequence[Mount] = ()
+    staging: Path = Path("/")  # an empty directory the mounter may use
+
+    def resolved(self, command: Sequence[str] | None = None) -> list[str]:
+        """The command line to run; `command` in place of the container's own, for probes and hooks."""
+        words = list(command or self.command)
+        if self.mounts:
+            return mounting_command(self.mounts, self.staging, self.directory, words)
+        if not Path(self.directory).is_dir():
+            raise StartError(f"workingDir {self.directory!r} does not exist on this host")
+        program = words[0]
+        found = shutil.which(program, path=self.environment.get("PATH"))
+        if "/" in program and not Path(program).is_absolute():
+            found = shutil.which(str(Path(self.directory) / program))
+        if found is None:
+            raise StartError(f'exec: "{program}": executable file not found in $PATH of this host')
+        return [found, *words[1:]]
+
+
+class LocalProcess:
+    """A running process. `start` makes one."""
+
+    def __init__(self, process: asyncio.subprocess.Process, guardian: Guardian, log: LogWriter) -> None:
+        self._process = process
+        self._guardian = guardian
+        self._log = log
+        self._copies = [
+            asyncio.create_task(log.copy(stream, name), name=f"log-{process.pid}-{name}")
+            for stream, name in ((process.stdout, "stdout"), (process.stderr, "stderr"))
+            if stream is not None
+        ]
+
+    @classmethod
+    async def start(cls, launch: Launch, guardian: Guardian, log_path: Path) -> LocalProcess:
+        """Start it. Raises StartError."""
+        command = launch.resolved()
+        directory = "/" if launch.mounts else launch.directory
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                env=dict(launch.environment),
+                cwd=directory,
+                start_new_session=True,
+                limit=LARGEST_LINE_BYTES,
+            )
+        except (OSError, ValueError) as error:
+            raise StartError(f'exec: "{launch.command[0]}": {error}') from error
+        guardian.watch(process.pid)
+        return cls(process, guardian, LogWriter(log_path))
+
+    @property
+    def pid(self) -> int:
+        """The process id, which is also its group's."""
+        return self._process.pid
+
+    async def wait(self) -> int:
+        """Wait for its end; the exit code, 128 + N where signal N ended it."""
+        code = await self._process.wait()
+        return 128 - code if code < 0 else code
+
+    def terminate(self) -> None:
+        """Ask the process to end."""
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+
+    def kill_group(self) -> None:
+        """End the process and all of its group."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    async def clear_up(self) -> None:
+        """After its end: end what it left running, keep the rest of its output, forget it."""
+        self.kill_group()
+        _, late = await asyncio.wait(self._copies, timeout=OUTPUT_DRAIN_SECONDS)
+        for copy in late:  # something that left the group holds the pipe
+            copy.cancel()
+        await asyncio.gather(*self._copies, return_exceptions=True)
+        self._guardian.release(self.pid)
+        self._log.close()
+
+
+async def run_command(launch: Launch, command: Sequence[str], timeout_seconds: float | None) -> tuple[int, str]:
+    """Run a probe's or hook's command in a container's surroundings; its exit code and the start of its output.
+
+    Raises StartError, and TimeoutError after `timeout_seconds` (None waits for ever); it is ended either way.
+    """
+    words = launch.resolved(command)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            *words,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            env=dict(launch.environment),
+            cwd="/" if launch.mounts else launch.directory,
+            start_new_session=True,
+        )
+    except (OSError, ValueError) as error:
+        raise StartError(f'exec: "{command[0]}": {error}') from error
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            output, _ = await process.communicate()
+    finally:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        if process.returncode is None:
+            await process.wait()
+    return process.returncode or 0, output[:10_000].decode(errors="replace")

@@ -1,0 +1,82 @@
+"""What a pod asks for that a process on this host cannot honour. Pure.
+
+Each is refused by the name of its field, before anything starts: a pod never runs as something less than it asked for.
+Confinement is the exception: fields that only take rights away (`securityContext` and the like) cannot be enforced
+here, would stop most charts from running at all, and are told of in one warning instead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_VOLUMES = frozenset({"name", "emptyDir", "configMap", "secret", "downwardAPI", "projected", "hostPath"})
+_PROJECTIONS = frozenset({"configMap", "secret", "downwardAPI", "serviceAccountToken"})
+_PROBES = ("readinessProbe", "livenessProbe", "startupProbe")
+_PRIVILEGES = ("privileged", "procMount", "windowsOptions")
+
+
+def refusals(pod: Mapping[str, Any], *, mounts_supported: bool) -> list[str]:
+    """Why the pod cannot run here: one line for each field that cannot be honoured."""
+    spec = pod["spec"]
+    return [
+        *_volume_refusals(spec),
+        *_container_refusals(spec, mounts_supported=mounts_supported),
+        *_pod_refusals(spec),
+    ]
+
+
+def not_enforced(pod: Mapping[str, Any]) -> list[str]:
+    """The fields that take rights away from the pod and are not enforced here."""
+    spec = pod["spec"]
+    fields = ["spec.securityContext"] if spec.get("securityContext") else []
+    for index, container in enumerate(spec.get("containers") or ()):
+        if container.get("securityContext"):
+            fields.append(f"spec.containers[{index}].securityContext")
+    return fields
+
+
+def _volume_refusals(spec: Mapping[str, Any]) -> Iterator[str]:
+    for index, volume in enumerate(spec.get("volumes") or ()):
+        where = f"spec.volumes[{index}]"
+        for kind in volume:
+            if kind not in _VOLUMES:
+                yield f"{where}.{kind}: volumes of this kind are not supported by this node; use emptyDir or hostPath"
+        for number, source in enumerate((volume.get("projected") or {}).get("sources") or ()):
+            for kind in source:
+                if kind not in _PROJECTIONS:
+                    yield f"{where}.projected.sources[{number}].{kind}: not supported by this node"
+
+
+def _container_refusals(spec: Mapping[str, Any], *, mounts_supported: bool) -> Iterator[str]:
+    for section in ("initContainers", "containers"):
+        for index, container in enumerate(spec.get(section) or ()):
+            where = f"spec.{section}[{index}]"
+            if container.get("volumeMounts") and not mounts_supported:
+                yield f"{where}.volumeMounts: this host has no mount namespaces, so no volume can be shown at its path"
+            if container.get("volumeDevices"):
+                yield f"{where}.volumeDevices: block devices are not supported by this node"
+            if container.get("tty") or container.get("stdin"):
+                yield f"{where}.{'tty' if container.get('tty') else 'stdin'}: not supported by this node"
+            for probe in _PROBES:
+                if "grpc" in (container.get(probe) or {}):
+                    yield f"{where}.{probe}.grpc: not supported by this node; use httpGet, tcpSocket or exec"
+            context = container.get("securityContext") or {}
+            for field in _PRIVILEGES:
+                if context.get(field):
+                    yield f"{where}.securityContext.{field}: a local process cannot be given it"
+
+
+def _pod_refusals(spec: Mapping[str, Any]) -> Iterator[str]:
+    if (spec.get("os") or {}).get("name") == "windows":
+        yield "spec.os.name: windows: this node runs no Windows containers"
+    if spec.get("hostUsers") is False:
+        yield "spec.hostUsers: false: user namespaces are not supported by this node"
+    if spec.get("resourceClaims"):
+        yield "spec.resourceClaims: dynamic resource allocation is not supported by this node"
+    if spec.get("runtimeClassName"):
+        yield "spec.runtimeClassName: runtime classes are not supported by this node"
+    if spec.get("ephemeralContainers"):
+        yield "spec.ephemeralContainers: not supported by this node"

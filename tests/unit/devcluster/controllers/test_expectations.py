@@ -1,0 +1,33 @@
+"""What a controller waits to see."""
+
+from __future__ import annotations
+
+from agentpool_devcluster.controllers.expectations import PATIENCE_SECONDS, Expectations
+from agentpool_devcluster.kube.objects import ObjectKey, Uid
+
+OWNER = ObjectKey("default", "web")
+
+
+def test_nothing_more_is_done_until_all_was_seen():
+    """Creations are counted, deletions known by uid, and what was never expected does no harm."""
+    expectations = Expectations(lambda: 0.0)
+    assert expectations.met(OWNER)
+    expectations.creation_seen(OWNER)
+    expectations.expect_creations(OWNER, 2)
+    expectations.expect_deletions(OWNER, [Uid("a")])
+    expectations.creation_seen(OWNER)
+    expectations.deletion_seen(OWNER, Uid("b"))
+    expectations.deletion_seen(OWNER, Uid("a"))
+    assert not expectations.met(OWNER)
+    expectations.creation_seen(OWNER)
+    assert expectations.met(OWNER)
+
+
+def test_a_lost_event_does_not_block_for_ever():
+    """After a while the expectation is given up."""
+    now = 0.0
+    expectations = Expectations(lambda: now)
+    expectations.expect_creations(OWNER, 1)
+    assert not expectations.met(OWNER)
+    now = PATIENCE_SECONDS + 1
+    assert expectations.met(OWNER)
