@@ -1,0 +1,150 @@
+"""Looking things up in the cluster, for those who only look: the command line and the gateway.
+
+AgentPools, the Secret that holds a pool's Redis URL, nodes, the CRD. Plain Kubernetes objects come back as mappings.
+Needs the package `kubernetes`, imported when a connection is opened, so that the ground floor stays light. The
+operator has connections of its own: it writes.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from agentpool.errors import ClusterError, SettingError, UnknownPoolError
+from agentpool.jobs import PoolRef
+
+GROUP, VERSION, PLURAL = "agentpool.dev", "v1alpha1", "agentpools"
+TIMEOUT_S = 10.0  # for one request
+NOT_FOUND = 404
+FIRST_REFUSAL = 400  # HTTP status
+SHOWN_BYTES = 200  # of an answer that is not a Status
+DEFAULT_SECRET = {"name": "agentpool-redis", "key": "url"}  # as the CRD's default for spec.queue.redis
+Object = Mapping[str, Any]
+
+
+class RefusedError(ClusterError):
+    """The API server refused with `status`; its own words name field and value already."""
+
+    def __init__(self, method: str, path: str, status: int, body: bytes) -> None:
+        self.status = status
+        try:
+            message = json.loads(body)["message"]
+        except (TypeError, ValueError, KeyError):
+            message = body[:SHOWN_BYTES].decode(errors="replace")
+        super().__init__(f"{method} {path}: {status} {message}")
+
+
+class Cluster:
+    """An open connection. Every method raises ClusterError when the API refuses or does not answer."""
+
+    def __init__(self, api: Any) -> None:
+        self.api = api  # kubernetes.aio's ApiClient
+
+    async def agentpools(self, namespace: str | None = None) -> list[Object]:
+        """The AgentPools of a namespace; None: of all."""
+        place = f"/namespaces/{namespace}" if namespace else ""
+        found = await self.get(f"/apis/{GROUP}/{VERSION}{place}/{PLURAL}")
+        return list(found.get("items", []))
+
+    async def agentpool(self, pool: PoolRef) -> Object:
+        """One AgentPool. Raises UnknownPoolError where there is none."""
+        try:
+            return await self.get(f"/apis/{GROUP}/{VERSION}/namespaces/{pool.namespace}/{PLURAL}/{pool.name}")
+        except RefusedError as error:
+            if error.status == NOT_FOUND:
+                raise UnknownPoolError(str(pool)) from error
+            raise
+
+    async def redis_url(self, pool: PoolRef) -> str:
+        """The URL of the Redis that holds a pool's queue, out of its Secret where the AgentPool names one."""
+        found = await self.agentpool(pool)
+        redis = ((found.get("spec") or {}).get("queue") or {}).get("redis") or {}
+        if redis.get("url"):
+            return str(redis["url"])
+        reference = (redis.get("urlFrom") or {}).get("secretKeyRef") or DEFAULT_SECRET
+        return await self.secret_value(pool.namespace, reference["name"], reference.get("key") or "url")
+
+    async def secret_value(self, namespace: str, name: str, key: str) -> str:
+        """One value of a Secret. Raises SettingError where the key is missing."""
+        secret = await self.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        try:
+            return base64.b64decode(secret["data"][key], validate=True).decode()
+        except (KeyError, TypeError, binascii.Error, UnicodeDecodeError) as error:
+            raise SettingError(
+                field=f"secret {namespace}/{name}",
+                value=key,
+                problem="this key is missing or is not text",
+                remedy="put the Redis URL into it",
+            ) from error
+
+    async def get(self, path: str) -> Object:
+        """Any object or list, by its path on the API server."""
+        return await self.request("GET", path)
+
+    async def post(self, path: str, body: Object) -> Object:
+        """Creates an object, such as a review; returns it as the server answered."""
+        return await self.request("POST", path, body)
+
+    async def request(self, method: str, path: str, body: Object | None = None) -> Object:
+        """One JSON request. Raises RefusedError with the API's own words."""
+        import aiohttp
+
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        try:
+            await self.api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            response = await self.api.call_api(
+                method, self.api.configuration.host + path, headers, body, _request_timeout=TIMEOUT_S
+            )
+            text = await response.read()
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ClusterError(f"{method} {path}: no answer ({error}); check the kubeconfig and the network") from error
+        if response.status >= FIRST_REFUSAL:
+            raise RefusedError(method, path, response.status, text)
+        found: Object = json.loads(text)
+        return found
+
+
+@asynccontextmanager
+async def connected(kubeconfig: Path | None = None) -> AsyncIterator[Cluster]:
+    """A connection from a kubeconfig, or the pod's own service account where there is none.
+
+    Raises SettingError where neither can be used, or the package `kubernetes` is missing.
+    """
+    api = await _client(kubeconfig)
+    try:
+        yield Cluster(api)
+    finally:
+        await api.close()
+
+
+async def _client(kubeconfig: Path | None) -> Any:
+    remedy = "pass a kubeconfig that works, set KUBECONFIG, or run in a pod with a service account"
+    shown = str(kubeconfig or "none")
+    try:
+        from kubernetes.aio import client, config
+    except ModuleNotFoundError as error:
+        raise SettingError(
+            field="kubeconfig",
+            value=shown,
+            problem="the package kubernetes is not installed",
+            remedy="pip install kubernetes",
+        ) from error
+    settings = client.Configuration()
+    loader: Any = config  # only partly typed
+    try:
+        if kubeconfig is None:
+            loader.load_incluster_config(client_configuration=settings)
+        else:
+            await loader.load_kube_config(
+                config_file=str(kubeconfig), client_configuration=settings, persist_config=False
+            )
+    except (config.ConfigException, OSError, ValueError) as error:
+        raise SettingError(
+            field="kubeconfig", value=shown, problem=f"cannot be used: {error}", remedy=remedy
+        ) from error
+    return client.ApiClient(settings)

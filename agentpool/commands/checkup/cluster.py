@@ -1,0 +1,114 @@
+"""The cluster: does its API answer, is the CRD current, which AgentPools are not Ready, which GPUs are there."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from agentpool.cluster import NOT_FOUND, Cluster, Object, RefusedError, connected
+from agentpool.commands.checkup.findings import Finding, failure, fine, note, warning
+from agentpool.errors import AgentPoolError, ClusterError
+
+CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/agentpools.agentpool.dev"
+UPDATE_CRD = "agentpool crd | kubectl apply --server-side -f -"
+
+
+async def examine(kubeconfig: Path) -> AsyncIterator[Finding]:
+    """All findings about a cluster."""
+    try:
+        async with connected(kubeconfig) as cluster:
+            version = await cluster.get("/version")
+            yield fine("kubernetes", str(version.get("gitVersion", "answers")))
+            for look in (crd, agentpools, gpus):
+                try:
+                    for finding in await look(cluster):
+                        yield finding
+                except ClusterError as error:
+                    yield note(look.__name__, str(error), "use a kubeconfig whose user may read it")
+    except AgentPoolError as error:
+        yield failure("kubernetes", "cannot be asked", str(error))
+
+
+async def crd(cluster: Cluster) -> list[Finding]:
+    """Whether the CRD is installed, and is the one of this version."""
+    from agentpool.spec.crd import custom_resource_definition
+
+    try:
+        found = await cluster.get(CRD_PATH)
+    except RefusedError as error:
+        if error.status != NOT_FOUND:
+            raise
+        return [failure("crd", "AgentPool is not installed", UPDATE_CRD)]
+    return [crd_finding(found, custom_resource_definition())]
+
+
+def crd_finding(found: Object, ours: Object) -> Finding:
+    """The installed CRD beside the one that this version carries, by the fields that each version's spec has."""
+    there, here = _fields_by_version(found), _fields_by_version(ours)
+    missing = [
+        f"{version} lacks {', '.join(sorted(lacking))}"
+        for version, fields in here.items()
+        if (lacking := fields - there.get(version, set()))
+    ]
+    if missing:
+        return warning("crd", f"older than this command: {'; '.join(missing)[:200]}", UPDATE_CRD)
+    return fine("crd", f"serves {', '.join(there)}")
+
+
+async def agentpools(cluster: Cluster) -> list[Finding]:
+    """AgentPools that are not Ready, with their own reason."""
+    pools = await cluster.agentpools()
+    findings = [fine("agentpools", str(len(pools)))]
+    for pool in pools:
+        name = f"{pool['metadata']['namespace']}/{pool['metadata']['name']}"
+        ready = next((c for c in pool.get("status", {}).get("conditions", []) if c["type"] == "Ready"), None)
+        if ready is None:
+            findings.append(warning(f"agentpool {name}", "no status yet", "start the operator: helm or agentpool dev"))
+        elif ready["status"] != "True":
+            reason = f"{ready['reason']}: {ready['message']}"
+            findings.append(warning(f"agentpool {name}", reason, f"kubectl describe ap -n {name.replace('/', ' ')}"))
+    return findings
+
+
+async def gpus(cluster: Cluster) -> list[Finding]:
+    """The GPUs of the nodes."""
+    nodes = await cluster.get("/api/v1/nodes")
+    return [gpu_finding(nodes.get("items", []))]
+
+
+def gpu_finding(nodes: Sequence[Object]) -> Finding:
+    """Allocatable GPUs by resource name and node; cordoned nodes are said to be."""
+    found = []
+    for node in nodes:
+        amounts: dict[str, Any] = (node.get("status") or {}).get("allocatable") or {}
+        devices = [f"{count} {name}" for name, count in amounts.items() if _is_gpu(name) and str(count) != "0"]
+        if devices:
+            cordoned = " (cordoned)" if (node.get("spec") or {}).get("unschedulable") else ""
+            found.append(f"{node['metadata']['name']}: {', '.join(devices)}{cordoned}")
+    if not found:
+        return note("gpus", "no node offers any", "install the vendor's device plugin where pools need GPUs")
+    return fine("gpus", "; ".join(found))
+
+
+def _is_gpu(resource: str) -> bool:
+    """Extended resources that stand for GPUs or slices of them."""
+    return "/" in resource and any(word in resource for word in ("gpu", "mig-", "/neuron", "/tpu"))
+
+
+def _fields_by_version(crd_object: Object) -> dict[str, set[str]]:
+    """For each served version, the paths of the fields of its spec."""
+    return {
+        version["name"]: set(_paths(version["schema"]["openAPIV3Schema"]["properties"].get("spec", {}), "spec"))
+        for version in crd_object["spec"]["versions"]
+        if version.get("served")
+    }
+
+
+def _paths(schema: Object, at: str) -> list[str]:
+    found: list[str] = []
+    for name, part in (schema.get("properties") or {}).items():
+        found += [f"{at}.{name}", *_paths(part, f"{at}.{name}")]
+    if isinstance(schema.get("items"), dict):
+        found += _paths(schema["items"], f"{at}[]")
+    return found

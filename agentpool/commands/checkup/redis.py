@@ -1,0 +1,164 @@
+"""The Redis that holds the queue: does it answer, is it new enough, will it keep what it is given, may we write.
+
+The judgements are pure functions of what INFO says; only the probe writes, to a key of its own that it deletes.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from agentpool.commands.checkup.findings import Finding, failure, fine, note, warning
+from agentpool.errors import QueueError, UnsupportedServerError
+from agentpool.queue.connection import check_server
+from agentpool.queue.faults import fault_of
+from agentpool.queue.keys import PRESSURE_CHANNEL, Keys
+
+if TYPE_CHECKING:
+    from agentpool.queue.connection import RedisClient
+
+from agentpool.jobs import PoolRef
+
+SKEW_WARNING_MS = 1_000  # ages that people see are off by as much; the queue itself reads the Redis clock only
+FULL_SHARE = 0.8  # of a limit, from which on it is told
+Info = Mapping[str, Any]
+
+# One of each kind of command that the queue's scripts use, on a key that goes again.
+PROBE = """
+local key = KEYS[1]
+redis.call('HSET', key, 'field', 'value')
+redis.call('DEL', key)
+redis.call('XADD', key, '*', 'field', 'value')
+redis.call('XGROUP', 'CREATE', key, 'probe', '0')
+redis.call('XREADGROUP', 'GROUP', 'probe', 'doctor', 'COUNT', 1, 'STREAMS', key, '>')
+redis.call('XPENDING', key, 'probe')
+redis.call('DEL', key)
+redis.call('ZADD', key, 1, 'member')
+redis.call('DEL', key)
+redis.call('RPUSH', key, 'item')
+redis.call('PEXPIRE', key, 1000)
+redis.call('DEL', key)
+return redis.call('TIME')
+"""
+
+
+async def examine(redis: RedisClient) -> AsyncIterator[Finding]:
+    """All findings about a Redis; the first failure to answer is the last finding."""
+    try:
+        version = await check_server(redis)
+    except UnsupportedServerError as error:
+        yield failure("redis version", error.version, f"use Redis {error.needed} or later, or Valkey")
+        return
+    except QueueError as error:
+        yield failure("redis", "cannot be asked", str(error))
+        return
+    info = await _info(redis)
+    yield fine("redis version", _server(info, version))
+    for finding in (role(info), durability(info), eviction(info), memory(info), clients(info)):
+        if finding is not None:
+            yield finding
+    yield await permissions(redis)
+    yield await clock(redis)
+
+
+def role(info: Info) -> Finding:
+    """Only a primary takes jobs."""
+    found = str(info.get("role", "unknown"))
+    if found == "slave":
+        return failure("redis role", "replica", "use the primary's URL, or redis+sentinel:// to follow it")
+    return fine("redis role", "primary" if found == "master" else found)
+
+
+def durability(info: Info) -> Finding:
+    """Without the append-only file a crash loses jobs that were accepted."""
+    if info.get("aof_enabled") in {1, "1"}:
+        if info.get("aof_last_write_status", "ok") != "ok":
+            return failure("durability", "the append-only file cannot be written", "free disk space on the Redis host")
+        return fine("durability", "append-only file is on")
+    saved = "snapshots only" if info.get("rdb_last_save_time") else "nothing is saved"
+    return warning(
+        "durability",
+        f"append-only file is off, {saved}: a crash of Redis loses accepted jobs",
+        "CONFIG SET appendonly yes, and appendonly yes in redis.conf",
+    )
+
+
+def eviction(info: Info) -> Finding:
+    """An evicting Redis throws jobs away when it is full."""
+    policy = str(info.get("maxmemory_policy", "unknown"))
+    if policy == "noeviction":
+        return fine("eviction", policy)
+    if policy == "unknown":
+        return note("eviction", "the policy is not told", "make sure that it is noeviction")
+    if policy.startswith("volatile") or not int(info.get("maxmemory", 0)):
+        return warning("eviction", f"{policy} may drop results early", "CONFIG SET maxmemory-policy noeviction")
+    return failure("eviction", f"{policy} would drop jobs", "CONFIG SET maxmemory-policy noeviction")
+
+
+def memory(info: Info) -> Finding | None:
+    """How full it is; None where it has no limit."""
+    limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    if not limit:
+        return None
+    found = f"{used / limit:.0%} of {info.get('maxmemory_human', limit)} used"
+    if used >= limit * FULL_SHARE:
+        return warning("memory", found, "raise maxmemory, or shorten spec.queue.retentionSeconds")
+    return fine("memory", found)
+
+
+def clients(info: Info) -> Finding | None:
+    """Connections; None where the limit is not told."""
+    limit, connected = int(info.get("maxclients", 0)), int(info.get("connected_clients", 0))
+    if not limit:
+        return None
+    found = f"{connected} of {limit}"
+    if connected >= limit * FULL_SHARE:
+        return warning("connections", found, "raise maxclients; each worker holds a few")
+    return fine("connections", found)
+
+
+async def permissions(redis: RedisClient) -> Finding:
+    """Whether this user may do what the queue's scripts do."""
+    key = f"{Keys(PoolRef('agentpool-doctor', 'probe')).prefix}{uuid.uuid4().hex}"
+    try:
+        await redis.eval(PROBE, 1, key)
+        await redis.execute_command("PUBLISH", PRESSURE_CHANNEL, "agentpool-doctor/probe")
+    except (RedisError, OSError) as error:
+        return failure("permissions", "the queue's scripts may not run", str(fault_of(error, doing="probe")))
+    return fine("permissions", "scripts, streams and pub/sub may be used")
+
+
+async def clock(redis: RedisClient) -> Finding:
+    """This machine's clock beside the one of Redis, half the round trip allowed for."""
+    begun = time.time()
+    try:
+        seconds, micros = await redis.time()
+    except (RedisError, OSError) as error:
+        return note("clock", f"Redis does not tell its time ({error})")
+    ended = time.time()
+    skew_ms = abs((begun + ended) / 2 - (seconds + micros / 1_000_000)) * 1_000
+    found = f"{skew_ms:.0f} ms from Redis, round trip {(ended - begun) * 1_000:.1f} ms"
+    if skew_ms > SKEW_WARNING_MS:
+        return warning("clock", found, "run NTP on both machines; ages shown here are off by as much")
+    return fine("clock", found)
+
+
+async def _info(redis: RedisClient) -> Info:
+    """INFO; of one node where it is a cluster. {} where the user may not ask."""
+    try:
+        info = await redis.execute_command("INFO")
+    except (RedisError, OSError):
+        return {}
+    if "redis_version" in info:
+        return dict(info)
+    return next((node for node in info.values() if isinstance(node, dict)), {})
+
+
+def _server(info: Info, version: str) -> str:
+    if info.get("server_name") == "valkey":
+        return f"Valkey {info.get('valkey_version')} (Redis {version})"
+    return f"Redis {version}"

@@ -1,0 +1,82 @@
+"""`agentpool doctor`: looks at Redis, the pool and the cluster, and says what to do about what it finds.
+
+Nothing is changed; the one probe deletes what it writes. Who takes over next: `agentpool.commands.checkup`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agentpool.commands import kubeconfig
+from agentpool.commands.connection import run
+from agentpool.commands.output import Format, emit, output_option
+from agentpool.commands.target import Target, default_namespace, redis_from, redis_option
+from agentpool.errors import AgentPoolError
+from agentpool.jobs import PoolRef
+
+if TYPE_CHECKING:
+    from agentpool.commands.checkup.findings import Finding
+
+EPILOG = """\b
+Examples:
+  agentpool doctor --redis redis://localhost:6379/0
+  agentpool doctor --pool research/analysts
+  agentpool doctor -o json | jq '.[] | select(.level != "ok")'
+
+\b
+Exit codes: 0 nothing is broken (warnings allowed), 1 something does not work, 2 wrong usage."""
+SIGNS = {"ok": "✓", "note": "·", "warning": "!", "failure": "✗"}
+
+
+@click.command(epilog=EPILOG)
+@click.option("-p", "--pool", metavar="[NAMESPACE/]NAME", envvar="AGENTPOOL_POOL", help="Look at this AgentPool too.")
+@click.option("-n", "--namespace", help="Its namespace.")
+@redis_option
+@output_option
+def doctor(*, pool: str | None, namespace: str | None, redis: str | None, output: Format) -> int:
+    """Check Redis, a pool and the cluster; each finding says its remedy."""
+    named = PoolRef.parse(pool, default_namespace=namespace or default_namespace()) if pool else None
+    findings = run(_examine(named, redis_from(redis), kubeconfig.path()))
+    documents = [{"check": f.check, "level": f.level.value, "found": f.found, "remedy": f.remedy} for f in findings]
+    emit(output, documents, names=[f.check for f in findings], text="\n".join(map(_line, findings)))
+    return 1 if any(f.level.value == "failure" for f in findings) else 0
+
+
+def _line(finding: Finding) -> str:
+    line = f"{SIGNS[finding.level.value]} {finding.check}: {finding.found}"
+    return f"{line}\n    → {finding.remedy}" if finding.remedy else line
+
+
+async def _examine(pool: PoolRef | None, redis_url: str | None, config: Path | None) -> list[Finding]:
+    from agentpool.commands.checkup import cluster
+    from agentpool.commands.checkup.findings import note
+
+    findings = await _examine_redis(pool, redis_url)
+    if config is None:
+        return [*findings, note("kubernetes", "no kubeconfig", "set KUBECONFIG to look at the cluster too")]
+    return [*findings, *[finding async for finding in cluster.examine(config)]]
+
+
+async def _examine_redis(pool: PoolRef | None, redis_url: str | None) -> list[Finding]:
+    from agentpool.commands.checkup import pool as pool_checkup
+    from agentpool.commands.checkup import redis as redis_checkup
+    from agentpool.commands.checkup.findings import failure, note
+    from agentpool.queue.connection import connect
+
+    if redis_url is None and pool is None:
+        return [note("redis", "no URL", "pass --redis URL or --pool NAMESPACE/NAME to look at Redis too")]
+    try:
+        url = redis_url or await Target(pool=pool, redis=None).redis_url() if pool else redis_url
+        redis = connect(str(url))
+    except AgentPoolError as error:
+        return [failure("redis", "cannot be found", str(error))]
+    try:
+        findings = [finding async for finding in redis_checkup.examine(redis)]
+        if pool is not None:
+            findings += [finding async for finding in pool_checkup.examine(redis, pool)]
+    finally:
+        await redis.aclose()
+    return findings

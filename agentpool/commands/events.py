@@ -1,0 +1,58 @@
+"""`agentpool events`: what happens in a pool, as it happens; what its event stream still holds before that."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import click
+
+from agentpool.commands.connection import opened, run
+from agentpool.commands.target import Target, pool_options
+from agentpool.documents import event_document
+from agentpool.jobs import JobEvent, JobId
+
+EPILOG = """\b
+Examples:
+  agentpool events --pool research/analysts -f
+  agentpool events --job 0193f6c2a1b-9f86d081
+  agentpool events -f -o json | jq 'select(.type == "failed")'"""
+
+
+@click.command(epilog=EPILOG)
+@pool_options
+@click.option("-f", "--follow", is_flag=True, help="Go on with what happens from now on, until Ctrl-C.")
+@click.option("--job", metavar="JOB", help="Only this job's.")
+@click.option("--after", default="0", help="Only those after this event id. Default: all that are kept.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", help="json: one object a line.")
+def events(*, target: Target, follow: bool, job: str | None, after: str, output: str) -> None:
+    """Print a pool's events."""
+    run(_print(target, follow=follow, job=JobId(job) if job else None, after=after, as_lines=output == "json"))
+
+
+async def _print(target: Target, *, follow: bool, job: JobId | None, after: str, as_lines: bool) -> None:
+    from agentpool.queue.inspect import Inspector
+
+    async with opened(target) as redis:
+        inspector = Inspector(redis)
+        await inspector.snapshot(target.pool)  # an unknown pool is an error, not silence
+        last = after
+        while found := await inspector.events(target.pool, after=last):
+            last = found[-1].id
+            for event in found:
+                _show(event, job, as_lines=as_lines)
+        if follow:
+            async for event in inspector.follow(target.pool, after=last):
+                _show(event, job, as_lines=as_lines)
+
+
+def _show(event: JobEvent, job: JobId | None, *, as_lines: bool) -> None:
+    if job is not None and event.job_id != job:
+        return
+    if as_lines:
+        click.echo(json.dumps(event_document(event), ensure_ascii=False))
+        return
+    at = datetime.fromtimestamp(event.at_ms / 1000, tz=UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
+    place = f"{event.kind} {event.priority}" + (f" on {event.worker}" if event.worker else "")
+    detail = f"  {' '.join(event.detail.split())}" if event.detail else ""
+    click.echo(f"{at}  {event.type:<10}  {event.job_id}  {place}{detail}")

@@ -1,0 +1,99 @@
+"""`agentpool get`: jobs, as `kubectl get` shows objects; with an id, one of them, with its history on request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from agentpool.commands.connection import opened, run
+from agentpool.commands.durations import shown
+from agentpool.commands.output import Format, emit, output_option, table
+from agentpool.commands.target import Target, pool_options
+from agentpool.documents import history_document, job_document
+from agentpool.jobs import Job, JobId, JobState
+
+if TYPE_CHECKING:
+    from agentpool.queue.inspect import Inspector
+
+LISTED = ("running", "queued", "scheduled", "blocked", "failed")
+EPILOG = """\b
+Examples:
+  agentpool get --pool research/analysts
+  agentpool get --state running -o name
+  agentpool get 0193f6c2a1b-9f86d081 -o json
+  agentpool get 0193f6c2a1b-9f86d081 --history
+
+Jobs that ended well are shown by their id only, until their retention ends."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("jobs", nargs=-1, metavar="[JOB...]")
+@pool_options
+@click.option("--state", "states", multiple=True, type=click.Choice(LISTED), help="Only these. May be repeated.")
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Of each state.")
+@click.option("--history", is_flag=True, help="What happened to the job, oldest first.")
+@output_option
+def get(
+    *, jobs: tuple[str, ...], target: Target, states: tuple[str, ...], limit: int, history: bool, output: Format
+) -> None:
+    """Show jobs: those named, else those that wait, run or are dead."""
+    if history and len(jobs) != 1:
+        raise click.UsageError("--history is of one JOB; name it")
+    wanted = [JobState(state) for state in states or LISTED]
+    found, now_ms = run(_read(target, [JobId(job) for job in jobs], wanted, limit))
+    if history:
+        _show_history(found[0], output)
+    else:
+        _show(found, target, now_ms, output, one=len(jobs) == 1)
+
+
+async def _read(target: Target, ids: list[JobId], states: list[JobState], limit: int) -> tuple[list[Job], int]:
+    """The jobs, and the time of the Redis clock."""
+    from agentpool.queue.inspect import Inspector
+
+    async with opened(target) as redis:
+        inspector = Inspector(redis)
+        now_ms = (await inspector.snapshot(target.pool)).taken_at_ms
+        if ids:
+            return [await inspector.job(target.pool, job_id) for job_id in ids], now_ms
+        return await _listed(inspector, target, states, limit), now_ms
+
+
+async def _listed(inspector: Inspector, target: Target, states: list[JobState], limit: int) -> list[Job]:
+    found: list[Job] = []
+    for state in states:
+        found += await inspector.jobs(target.pool, state, limit=limit)
+    return found
+
+
+def _show(jobs: Sequence[Job], target: Target, now_ms: int, output: Format, *, one: bool) -> None:
+    documents = [job_document(job, target.pool) for job in jobs]
+    text = jobs_table(jobs, now_ms) if jobs else f"no jobs wait, run or are dead in pool {target.pool}"
+    emit(output, documents[0] if one else documents, names=[job.job_id for job in jobs], text=text)
+
+
+def jobs_table(jobs: Sequence[Job], now_ms: int) -> str:
+    """Jobs as a table; ages are of the Redis clock."""
+    rows = [
+        (
+            job.job_id,
+            job.kind,
+            job.priority,
+            job.state,
+            f"{job.attempt}/{job.max_attempts}",
+            job.worker if job.state is JobState.RUNNING else None,
+            shown(now_ms - job.submitted_at_ms),
+        )
+        for job in jobs
+    ]
+    return table(("job", "kind", "priority", "state", "attempts", "worker", "age"), rows)
+
+
+def _show_history(job: Job, output: Format) -> None:
+    entries = history_document(job)
+    start_ms = job.submitted_at_ms
+    rows = [(shown(e["at_ms"] - start_ms), e["type"], e["attempt"], e["worker"]) for e in entries]
+    text = table(("after", "event", "attempts", "worker"), rows)
+    emit(output, entries, names=[entry["type"] for entry in entries], text=text)

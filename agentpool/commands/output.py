@@ -1,0 +1,80 @@
+"""How commands print: `-o table|json|yaml|name`, as kubectl does.
+
+A table is for eyes and `grep`: upper-case headers, columns padded with three spaces, no colour and no lines, so it
+needs nothing but the standard library. `json` and `yaml` print the documents of `agentpool.documents`; `name` prints
+one identifier a line, for `xargs`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any
+
+import click
+import yaml
+
+from agentpool.documents import Document
+
+GAP = "   "
+
+
+class Format(StrEnum):
+    """What `-o` takes."""
+
+    TABLE = "table"  # columns for people
+    JSON = "json"  # one document, indented
+    YAML = "yaml"  # one document
+    NAME = "name"  # identifiers only, one a line
+
+
+def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `-o/--output` to a command, as the parameter `output`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(values(Format)),
+        default=Format.TABLE.value,
+        callback=lambda _context, _option, value: Format(value),
+        show_default=True,
+        help="How to print.",
+    )(function)
+
+
+def values(choices: type[StrEnum]) -> list[str]:
+    """What a user types for the members of an enum."""
+    return [choice.value for choice in choices]
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows under their headers; None is `-`. The last column is not padded."""
+    lines = [[header.upper() for header in headers], *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
+    return "\n".join(
+        GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def emit(output: Format, document: Document | list[Document], *, names: Sequence[str], text: str) -> None:
+    """Prints a document in the form asked for; `text` is its table, `names` its identifiers."""
+    match output:
+        case Format.JSON:
+            click.echo(as_json(document))
+        case Format.YAML:
+            click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+        case Format.NAME:
+            for name in names:
+                click.echo(name)
+        case Format.TABLE:
+            click.echo(text)
+
+
+def as_json(document: object) -> str:
+    """A document as indented JSON."""
+    return json.dumps(document, indent=2, ensure_ascii=False)
+
+
+def _cell(value: object) -> str:
+    """One cell on one line."""
+    return "-" if value is None or value == "" else " ".join(str(value).split())

@@ -1,0 +1,85 @@
+"""What to submit, as the command line gets it: a JSON argument, standard input, a file, or a file of many lines.
+
+Every error names the argument or the line, shows what was found there, and says the remedy. Who takes over next:
+`agentpool.documents` reads the fields of a line, `agentpool.commands.submit` sends the requests.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TextIO
+
+from agentpool.documents import request_from
+from agentpool.errors import InvalidJobError, SettingError
+from agentpool.jobs import JobRequest, Json
+
+
+def payload_of(text: str | None) -> Json:
+    """The payload that an argument means: JSON, `-` (standard input) or `@FILE`; None: no payload."""
+    if text is None:
+        return None
+    if text == "-":
+        return _parsed("standard input", sys.stdin.read())
+    if text.startswith("@"):
+        return _parsed(text[1:], _read(Path(text[1:])))
+    return _parsed("PAYLOAD", text)
+
+
+def requests_of(path: str, template: JobRequest | None) -> Iterator[JobRequest]:
+    """The requests of an NDJSON file (`-`: standard input), blank lines left out.
+
+    Without a template each line is a job, as the HTTP API takes it; with one each line is a payload for it.
+    Raises InvalidJobError naming the line and the field.
+    """
+    if path == "-":
+        yield from _lines("standard input", sys.stdin, template)
+        return
+    try:
+        with Path(path).open(encoding="utf-8") as file:
+            yield from _lines(path, file, template)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[JobRequest]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        document = _parsed(f"{name}:{number}", line)
+        if template is not None:
+            yield replace(template, payload=document)
+            continue
+        try:
+            yield request_from(document)
+        except InvalidJobError as error:
+            raise InvalidJobError(
+                field=f"{name}:{number}: {error.field}", value=error.value, problem=error.problem, remedy=error.remedy
+            ) from error
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unreadable(str(path), error) from error
+
+
+def _unreadable(path: str, error: Exception) -> SettingError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return SettingError(field="file", value=path, problem=f"cannot be read: {reason}", remedy="name a readable file")
+
+
+def _parsed(name: str, text: str) -> Json:
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InvalidJobError(
+            field=name,
+            value=text.strip(),
+            problem=f"not JSON ({error})",
+            remedy='quote it for the shell, as in \'{"path": "README.md"}\'',
+        ) from error

@@ -1,0 +1,91 @@
+"""`agentpool queue`: a pool's queue at one moment: depth by route and priority, slots, the oldest wait, the workers."""
+
+from __future__ import annotations
+
+import click
+
+from agentpool.commands.connection import opened, run
+from agentpool.commands.durations import shown
+from agentpool.commands.output import Format, emit, output_option, table
+from agentpool.commands.target import Target, pool_options
+from agentpool.documents import estimated_wait_ms, queue_document
+from agentpool.jobs import Priority
+from agentpool.queue.snapshots import QueueSnapshot
+
+EPILOG = """\b
+Examples:
+  agentpool queue --pool research/analysts
+  agentpool queue -o json | jq .depth
+  agentpool queue --workers"""
+
+
+@click.command(epilog=EPILOG)
+@pool_options
+@click.option("--workers", is_flag=True, help="Each worker too, with its slots.")
+@output_option
+def queue(*, target: Target, workers: bool, output: Format) -> None:
+    """Show a pool's queue: what waits, what runs, and who works on it."""
+    snapshot = run(_read(target))
+    parts = [headline(snapshot), routes_table(snapshot)]
+    if workers:
+        parts.append(workers_table(snapshot))
+    emit(
+        output,
+        queue_document(snapshot, target.pool),
+        names=[route.name for route in snapshot.routes],
+        text="\n\n".join(parts),
+    )
+
+
+async def _read(target: Target) -> QueueSnapshot:
+    from agentpool.queue.inspect import Inspector
+
+    async with opened(target) as redis:
+        return await Inspector(redis).snapshot(target.pool)
+
+
+def headline(snapshot: QueueSnapshot) -> str:
+    """The figures of the whole pool, in two lines."""
+    slots = sum(worker.slots for worker in snapshot.workers)
+    estimate = estimated_wait_ms(snapshot)
+    waits = [
+        f"{snapshot.queued} queued",
+        f"{snapshot.scheduled} scheduled",
+        f"{snapshot.blocked} blocked",
+        f"{snapshot.dead} dead",
+        f"oldest waits {shown(snapshot.oldest_wait_ms)}",
+    ]
+    works = [
+        f"{snapshot.running} running",
+        f"{slots} slots in {len(snapshot.workers)} workers",
+        "a new task's wait is unknown" if estimate is None else f"a new task would wait {shown(estimate)}",
+    ]
+    return ", ".join(waits) + "\n" + ", ".join(works) + (", PAUSED" if snapshot.paused else "")
+
+
+def routes_table(snapshot: QueueSnapshot) -> str:
+    """One line for each route."""
+    rows = [
+        (
+            route.name,
+            route.running,
+            "-" if route.limit is None else route.limit,
+            *(route.queued.get(priority, 0) for priority in Priority),
+        )
+        for route in snapshot.routes
+    ]
+    return table(("route", "running", "limit", *Priority), rows)
+
+
+def workers_table(snapshot: QueueSnapshot) -> str:
+    """One line for each worker; `lost` where its lease ran out."""
+    rows = [
+        (
+            worker.name,
+            f"{worker.running}/{worker.slots}",
+            "lost" if worker.lease_expires_at_ms < snapshot.taken_at_ms else "live",
+            worker.host,
+        )
+        for worker in snapshot.workers
+    ]
+    return table(("worker", "slots", "lease", "host"), rows) if rows else "no workers"

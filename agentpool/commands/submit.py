@@ -1,0 +1,160 @@
+"""`agentpool submit`: one job from the arguments, or many from an NDJSON file.
+
+Prints the job's id, so that `JOB=$(agentpool submit …)` works; with `--wait`, the result. Many jobs go in slices, so
+that a file of any size needs little memory, and a full queue is waited for. Who takes over next:
+`agentpool.queue.producer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentpool.commands.connection import opened, run
+from agentpool.commands.durations import duration
+from agentpool.commands.output import Format, emit, output_option, table, values
+from agentpool.commands.payloads import payload_of, requests_of
+from agentpool.commands.progress import shown_progress
+from agentpool.commands.target import Target, pool_options
+from agentpool.commands.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
+from agentpool.documents import receipt_document
+from agentpool.errors import QueueFullError
+from agentpool.jobs import JobId, JobRequest, OnParentFailure, Priority, Receipt
+
+if TYPE_CHECKING:
+    from agentpool.queue.producer import Producer
+
+JOBS_A_SLICE = 500  # read, sent and printed together
+EPILOG = f"""\b
+Examples:
+  agentpool submit summarize '{{"path": "README.md"}}' --pool research/analysts
+  agentpool submit code @request.json --priority critical --wait
+  agentpool submit report --after $FIRST --after $SECOND
+  agentpool submit --file jobs.ndjson              each line is a job
+  cat payloads.ndjson | agentpool submit summarize --file -
+
+\b
+Exit codes: 0 accepted (with --wait: succeeded), 1 refused, 2 wrong usage, {UNSUCCESSFUL_EXIT} ended without a
+result, {TIMEOUT_EXIT} not ended within --wait-timeout."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What the caller wants to hear."""
+
+    many: bool  # the jobs came from a file: tell of all of them together
+    wait: bool  # until they end
+    timeout_ms: int | None  # longest wait; None: as long as it takes
+    output: Format
+
+
+@click.command(epilog=EPILOG)
+@click.argument("kind", required=False)
+@click.argument("payload", required=False)
+@pool_options
+@click.option("-f", "--file", metavar="FILE", help="NDJSON: a job a line, or with KIND a payload a line.")
+@click.option("--priority", type=click.Choice(values(Priority)), default=Priority.TASK.value, show_default=True)
+@click.option("--key", "idempotency_key", help="Idempotency key: the same key and body return the first job.")
+@click.option("--id", "job_id", help="The job's id. Default: one is made.")
+@click.option("--after", multiple=True, metavar="JOB", help="Wait for this job to succeed. May be repeated.")
+@click.option(
+    "--on-parent-failure",
+    type=click.Choice(values(OnParentFailure)),
+    default=OnParentFailure.CANCEL.value,
+    show_default=True,
+    help="What to do when a job in --after does not succeed.",
+)
+@click.option("--delay", "delay_ms", type=duration, default="0s", help="Not before this long from now, such as 30s.")
+@click.option("--ttl", "ttl_ms", type=duration, help="Longest wait for the start. Default: the pool's.")
+@click.option("--timeout", "timeout_ms", type=duration, help="Longest run of one attempt. Default: the pool's.")
+@click.option("--max-attempts", type=click.IntRange(min=1), help="Default: the pool's.")
+@click.option("--preemptible", is_flag=True, help="May be asked to yield to a critical job at a checkpoint.")
+@click.option("--wait", is_flag=True, help="Wait for the end, and print the result.")
+@click.option("--wait-timeout", type=duration, help="Give up waiting after this long; the job goes on.")
+@output_option
+def submit(
+    *,
+    kind: str | None,
+    payload: str | None,
+    target: Target,
+    file: str | None,
+    wait: bool,
+    wait_timeout: int | None,
+    output: Format,
+    **fields: Any,
+) -> int:
+    """Submit a job of KIND. PAYLOAD is JSON, `@FILE`, or `-` for standard input."""
+    template = None if kind is None else _template(kind, fields)
+    if file is not None:
+        if payload is not None or fields["idempotency_key"] or fields["job_id"]:
+            raise click.UsageError("--file brings many jobs; put payload, idempotency_key and job_id into its lines")
+        requests = requests_of(file, template)
+    elif template is None:
+        raise click.UsageError("name the KIND of the job, or pass --file with a job a line")
+    else:
+        requests = iter([replace(template, payload=payload_of(payload))])
+    answer = Answer(
+        many=file is not None, wait=wait or wait_timeout is not None, timeout_ms=wait_timeout, output=output
+    )
+    return run(_submit(target, requests, answer))
+
+
+def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
+    after = tuple(JobId(job_id) for job_id in fields.pop("after"))
+    priority = Priority(fields.pop("priority"))
+    on_parent_failure = OnParentFailure(fields.pop("on_parent_failure"))
+    return JobRequest(kind=kind, after=after, priority=priority, on_parent_failure=on_parent_failure, **fields)
+
+
+async def _submit(target: Target, requests: Iterator[JobRequest], answer: Answer) -> int:
+    from agentpool.queue.producer import Producer
+
+    async with opened(target) as redis:
+        producer = Producer(redis, target.pool)
+        if answer.many:
+            receipts = await _send_file(producer, requests)
+        else:
+            receipts = [await producer.submit(next(requests))]
+        if answer.wait:
+            ids = [receipt.job_id for receipt in receipts]
+            return await wait_and_show(redis, target.pool, ids, answer.timeout_ms, answer.output)
+    _show(receipts, answer)
+    return 0
+
+
+async def _send_file(producer: Producer, requests: Iterator[JobRequest]) -> list[Receipt]:
+    """Sends all, slice by slice; waits where the queue is full, since whoever streams a file can wait."""
+    receipts: list[Receipt] = []
+    with shown_progress("submitting", None) as progress:
+        while batch := list(islice(requests, JOBS_A_SLICE)):
+            async for kept in _send_slice(producer, batch):
+                receipts += kept
+                progress(len(kept))
+    return receipts
+
+
+async def _send_slice(producer: Producer, batch: list[JobRequest]) -> AsyncIterator[Sequence[Receipt]]:
+    while True:
+        try:
+            yield await producer.submit_many(batch)
+        except QueueFullError as error:
+            await asyncio.sleep(error.retry_after_ms / 1000)
+        else:
+            return
+
+
+def _show(receipts: Sequence[Receipt], answer: Answer) -> None:
+    documents = [receipt_document(receipt) for receipt in receipts]
+    ids = [receipt.job_id for receipt in receipts]
+    if answer.many and answer.output is Format.TABLE:
+        duplicates = sum(receipt.duplicate for receipt in receipts)
+        click.echo(f"{len(receipts)} jobs submitted, {duplicates} of them were known already")
+        return
+    rows = [(r.job_id, r.state, "yes" if r.duplicate else "no", r.queue_depth) for r in receipts]
+    shown = table(("job", "state", "duplicate", "depth"), rows)
+    emit(answer.output, documents if answer.many else documents[0], names=ids, text=shown)

@@ -1,0 +1,96 @@
+"""Which pool a command means, and on which Redis it lives.
+
+Flags win over the environment, the environment over the kubeconfig. The Redis URL is `--redis`,
+AGENTPOOL_REDIS_URL or REDIS_URL; without any of them the AgentPool itself says it, read through the kubeconfig, so
+that `kubectl agentpool` needs no more than kubectl does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import click
+
+from agentpool.commands import kubeconfig
+from agentpool.errors import SettingError
+from agentpool.jobs import PoolRef
+
+REDIS_VARIABLES = ("AGENTPOOL_REDIS_URL", "REDIS_URL")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A pool, and the URL of its Redis where it was given."""
+
+    pool: PoolRef
+    redis: str | None  # None: ask the cluster
+
+    async def redis_url(self) -> str:
+        """The URL, from the cluster where nothing else says it. Raises SettingError with the remedy."""
+        if self.redis:
+            return self.redis
+        from agentpool.commands import cluster
+
+        return await cluster.redis_url(self.pool)
+
+
+def pool_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--pool`, `--namespace` and `--redis` to a command, and hands it a `target`."""
+
+    @click.option("-p", "--pool", "pool", metavar="[NAMESPACE/]NAME", help="The AgentPool. [env: AGENTPOOL_POOL]")
+    @click.option(
+        "-n",
+        "--namespace",
+        help="Its namespace. [env: AGENTPOOL_NAMESPACE; else the kubeconfig's; else default]",
+    )
+    @redis_option
+    @wraps(function)
+    def with_target(*args: Any, pool: str | None, namespace: str | None, redis: str | None, **rest: Any) -> Any:
+        return function(*args, target=target_of(pool, namespace, redis), **rest)
+
+    return with_target
+
+
+def redis_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--redis` to a command, as the parameter `redis`."""
+    return click.option(
+        "--redis",
+        metavar="URL",
+        help="The Redis that holds the queue. [env: AGENTPOOL_REDIS_URL, REDIS_URL; else as the AgentPool says]",
+    )(function)
+
+
+def target_of(pool: str | None, namespace: str | None, redis: str | None) -> Target:
+    """The target that flags and environment mean. Raises SettingError where they name no pool."""
+    named = pool or os.environ.get("AGENTPOOL_POOL")
+    if not named:
+        raise SettingError(
+            field="--pool",
+            value=None,
+            problem="no pool is named",
+            remedy="pass --pool NAMESPACE/NAME, or set AGENTPOOL_POOL",
+        )
+    if namespace and "/" in named and not named.startswith(f"{namespace}/"):
+        raise SettingError(
+            field="--namespace",
+            value=namespace,
+            problem=f"differs from the namespace in --pool {named}",
+            remedy="name the namespace once",
+        )
+    return Target(
+        pool=PoolRef.parse(named, default_namespace=namespace or default_namespace()), redis=redis_from(redis)
+    )
+
+
+def default_namespace() -> str:
+    """The namespace meant when none is named."""
+    return os.environ.get("AGENTPOOL_NAMESPACE") or kubeconfig.current_namespace() or "default"
+
+
+def redis_from(flag: str | None) -> str | None:
+    """The Redis URL of the flag or the environment; None where neither says one."""
+    return flag or next((os.environ[name] for name in REDIS_VARIABLES if os.environ.get(name)), None)

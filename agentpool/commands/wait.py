@@ -1,0 +1,39 @@
+"""`agentpool wait`: until jobs have ended; its exit code says how, for scripts.
+
+Who takes over next: `agentpool.commands.waiting`, which `submit --wait` uses as well.
+"""
+
+from __future__ import annotations
+
+import click
+
+from agentpool.commands.connection import opened, run
+from agentpool.commands.durations import duration
+from agentpool.commands.output import Format, output_option
+from agentpool.commands.target import Target, pool_options
+from agentpool.commands.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
+from agentpool.jobs import JobId
+
+EPILOG = f"""\b
+Examples:
+  agentpool wait 0193f6c2a1b-9f86d081 --pool research/analysts
+  agentpool wait $A $B --timeout 10m && echo both succeeded
+
+\b
+Exit codes: 0 all succeeded, 1 could not be asked, 2 wrong usage, {UNSUCCESSFUL_EXIT} one ended without a result,
+{TIMEOUT_EXIT} not all ended within --timeout."""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@pool_options
+@click.option("--timeout", type=duration, help="Give up after this long, such as 10m. Default: never.")
+@output_option
+def wait(*, jobs: tuple[str, ...], target: Target, timeout: int | None, output: Format) -> int:
+    """Wait until jobs have ended, and print the result of one or the fate of many."""
+    return run(_wait(target, list(dict.fromkeys(map(JobId, jobs))), timeout, output))
+
+
+async def _wait(target: Target, ids: list[JobId], timeout_ms: int | None, output: Format) -> int:
+    async with opened(target) as redis:
+        return await wait_and_show(redis, target.pool, ids, timeout_ms, output)

@@ -1,0 +1,231 @@
+"""Jobs and queues as JSON documents: what NDJSON files, the command line's `-o json` and the HTTP API take and give.
+
+One vocabulary for all front doors: the names are those of `JobRequest` and `Job`, times are milliseconds. Reading
+is strict, so that a misspelt field is refused by name and never ignored. Who takes over next: the producer checks
+the values that only the queue knows about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentpool.errors import InvalidJobError
+from agentpool.jobs import Job, JobEvent, JobId, JobRequest, Json, OnParentFailure, PoolRef, Priority, Receipt
+from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot
+
+Document = dict[str, Any]
+
+
+def request_from(document: Json) -> JobRequest:
+    """The request that a document asks for. Raises InvalidJobError naming the field."""
+    if not isinstance(document, Mapping):
+        raise _refused("job", document, "not a JSON object", 'send an object such as {"kind": "greet", "payload": {}}')
+    for name in document:
+        if name not in _READERS:
+            raise _refused(str(name), document[name], "no such field", f"use {', '.join(_READERS)}")
+    if "kind" not in document:
+        raise _refused("kind", None, "missing", "name the handler that is to run the job")
+    values = {name: _READERS[name](name, value) for name, value in document.items()}
+    return JobRequest(**values)
+
+
+def receipt_document(receipt: Receipt) -> Document:
+    """A receipt. `queued` says that the job is kept and has not begun."""
+    return {
+        "job_id": receipt.job_id,
+        "state": receipt.state.value,
+        "queued": not receipt.state.terminal and receipt.state.value != "running",
+        "queue_depth": receipt.queue_depth,
+        "duplicate": receipt.duplicate,
+    }
+
+
+def job_document(job: Job, pool: PoolRef) -> Document:
+    """A job's whole record, its history left out."""
+    return {
+        "job_id": job.job_id,
+        "pool": str(pool),
+        "state": job.state.value,
+        "kind": job.kind,
+        "route": job.route,
+        "priority": job.priority.value,
+        "payload": job.payload,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "timeout_ms": job.timeout_ms,
+        "submitted_at_ms": job.submitted_at_ms,
+        "enqueued_at_ms": job.enqueued_at_ms,
+        "claimed_at_ms": job.claimed_at_ms,
+        "finished_at_ms": job.finished_at_ms,
+        "due_at_ms": job.due_at_ms,
+        "expires_at_ms": job.expires_at_ms,
+        "worker": job.worker,
+        "result": job.result,
+        "error": job.error,
+        "reason": job.reason,
+        "progress": job.progress,
+        "checkpoint": job.checkpoint,
+        "after": list(job.after),
+        "idempotency_key": job.idempotency_key,
+        "cancel_requested": job.cancel_requested,
+    }
+
+
+def history_document(job: Job) -> list[Document]:
+    """What happened to a job, oldest first."""
+    return [
+        {"at_ms": entry.at_ms, "type": entry.type, "attempt": entry.attempt, "worker": entry.worker}
+        for entry in job.history
+    ]
+
+
+def event_document(event: JobEvent) -> Document:
+    """One event of a pool's stream."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "job_id": event.job_id,
+        "at_ms": event.at_ms,
+        "kind": event.kind,
+        "route": event.route,
+        "priority": event.priority.value,
+        "attempt": event.attempt,
+        "worker": event.worker,
+        "detail": event.detail,
+    }
+
+
+def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
+    """A pool's queue at one moment."""
+    return {
+        "pool": str(pool),
+        "taken_at_ms": snapshot.taken_at_ms,
+        "paused": snapshot.paused,
+        "depth": snapshot.queued + snapshot.scheduled + snapshot.blocked,
+        "queued": snapshot.queued,
+        "running": snapshot.running,
+        "scheduled": snapshot.scheduled,
+        "blocked": snapshot.blocked,
+        "dead": snapshot.dead,
+        "oldest_wait_ms": snapshot.oldest_wait_ms,
+        "estimated_wait_ms": estimated_wait_ms(snapshot),
+        "routes": [_route_document(route) for route in snapshot.routes],
+        "workers": [
+            {
+                "name": worker.name,
+                "slots": worker.slots,
+                "running": worker.running,
+                "host": worker.host,
+                "lease_expires_at_ms": worker.lease_expires_at_ms,
+            }
+            for worker in snapshot.workers
+        ],
+        "totals": {
+            "submitted": snapshot.submitted_total,
+            "started": snapshot.started_total,
+            "finished": snapshot.finished_total,
+        },
+    }
+
+
+def estimated_wait_ms(snapshot: QueueSnapshot) -> int | None:
+    """How long a task submitted now would wait: backlog times mean run time over the slots there are.
+
+    A rough figure, after Little's law, with the mean since the pool began. 0: a slot is free. None: nothing has
+    ended yet, or no worker is there, so nobody knows.
+    """
+    slots = sum(worker.slots for worker in snapshot.workers)
+    if slots > snapshot.running + snapshot.queued:
+        return 0
+    if not slots or not snapshot.finished_total:
+        return None
+    mean_ms = snapshot.run_ms_total / snapshot.finished_total
+    return round((snapshot.queued + 1) * mean_ms / slots)
+
+
+def _route_document(route: RouteSnapshot) -> Document:
+    return {
+        "name": route.name,
+        "limit": route.limit,
+        "running": route.running,
+        "queued": {priority.value: route.queued.get(priority, 0) for priority in Priority},
+    }
+
+
+def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:
+    return InvalidJobError(field=field, value=value, problem=problem, remedy=remedy)
+
+
+def _text(field: str, value: Json) -> str:
+    if not isinstance(value, str) or not value:
+        raise _refused(field, value, "not a text", "send a JSON string that is not empty")
+    return value
+
+
+def _optional_text(field: str, value: Json) -> str | None:
+    return None if value is None else _text(field, value)
+
+
+def _whole(field: str, value: Json) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _refused(field, value, "not a whole number of at least 0", "send an integer")
+    return value
+
+
+def _optional_whole(field: str, value: Json) -> int | None:
+    return None if value is None else _whole(field, value)
+
+
+def _flag(field: str, value: Json) -> bool:
+    if not isinstance(value, bool):
+        raise _refused(field, value, "not a boolean", "send true or false")
+    return value
+
+
+def _job_ids(field: str, value: Json) -> tuple[JobId, ...]:
+    if not isinstance(value, list):
+        raise _refused(field, value, "not a list", "send a JSON array of job ids")
+    return tuple(JobId(_text(f"{field}[{place}]", item)) for place, item in enumerate(value))
+
+
+def _priority(field: str, value: Json) -> Priority:
+    try:
+        return Priority(value)
+    except ValueError as error:
+        raise _refused(field, value, "no such priority", f"use one of {', '.join(Priority)}") from error
+
+
+def _on_parent_failure(field: str, value: Json) -> OnParentFailure:
+    try:
+        return OnParentFailure(value)
+    except ValueError as error:
+        raise _refused(field, value, "no such choice", f"use one of {', '.join(OnParentFailure)}") from error
+
+
+def _headers(field: str, value: Json) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise _refused(field, value, "not a JSON object", "send an object of W3C trace headers")
+    return {_text(field, name): _text(f"{field}.{name}", text) for name, text in value.items()}
+
+
+def _anything(field: str, value: Json) -> Json:
+    del field
+    return value
+
+
+_READERS: dict[str, Callable[[str, Json], Any]] = {
+    "kind": _text,
+    "payload": _anything,
+    "priority": _priority,
+    "job_id": _optional_text,
+    "idempotency_key": _optional_text,
+    "after": _job_ids,
+    "on_parent_failure": _on_parent_failure,
+    "delay_ms": _whole,
+    "ttl_ms": _optional_whole,
+    "timeout_ms": _optional_whole,
+    "max_attempts": _optional_whole,
+    "preemptible": _flag,
+    "trace": _headers,
+}
