@@ -1,0 +1,166 @@
+"""Conditions: what a pool says of itself in every situation, and when its status is worth a write."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import PoolRef
+from agentpool_operator.conditions import findings, merged
+from agentpool_operator.registry import Pools, Problem
+from agentpool_operator.scaling.decision import Cap, Decision, Mode
+from agentpool_operator.scaling.memory import PoolMemory
+from agentpool_operator.scaling.observation import Backlog
+from agentpool_operator.status import status_of
+
+
+def resource(**spec):
+    return {
+        "metadata": {"name": "p", "namespace": "ns", "uid": "u", "generation": 3, "resourceVersion": "9"},
+        "spec": {"handler": {"command": {"argv": ["true"]}}, **spec},
+    }
+
+
+def deployment(replicas=1, *, ready=1, total=1, updated=1, owner="u"):
+    return {
+        "metadata": {
+            "name": "p",
+            "namespace": "ns",
+            "uid": "d",
+            "generation": 1,
+            "ownerReferences": [{"uid": owner, "controller": True}],
+        },
+        "spec": {"replicas": replicas},
+        "status": {"observedGeneration": 1, "replicas": total, "updatedReplicas": updated, "readyReplicas": ready},
+    }
+
+
+def pod(name="p-1", **waiting):
+    status = {"containerStatuses": [{"state": {"waiting": waiting}}]} if waiting else {}
+    return {
+        "metadata": {
+            "name": name,
+            "namespace": "ns",
+            "uid": name,
+            "labels": {"agentpool.dev/pool": "p"},
+            "creationTimestamp": "2026-01-01T00:00:00Z",
+        },
+        "status": status,
+    }
+
+
+@pytest.fixture
+def pools():
+    made = Pools()
+    made.see_pool(resource())
+    made.see_deployment(deployment())
+    pool = made.get(PoolRef("ns", "p"))
+    pool.backlog, pool.queue_read = Backlog(), True
+    pool.decision = decision()
+    return made
+
+
+@pytest.fixture
+def pool(pools):
+    return pools.get(PoolRef("ns", "p"))
+
+
+def decision(cap=Cap.NONE):
+    return Decision(mode=Mode.AUTOMATIC, replicas=1, wanted=1, capped_by=cap, reason="because", memory=PoolMemory())
+
+
+def said(pool):
+    return {finding.type.value: (finding.status, finding.reason) for finding in findings(pool)}
+
+
+def test_a_pool_in_order_is_ready_settled_and_active(pool):
+    """A pool in order says so in every condition."""
+    assert said(pool) == {
+        "Ready": ("True", "Serving"),
+        "Progressing": ("False", "Settled"),
+        "QueueReachable": ("True", "Answering"),
+        "ScalingActive": ("True", "FollowingDemand"),
+        "ScalingLimited": ("False", "WithinLimits"),
+    }
+
+
+def test_an_unreadable_queue_is_told_with_its_reason(pool):
+    """A queue problem shows in QueueReachable, Ready and ScalingActive."""
+    pool.queue_problem = Problem(reason="SecretNotFound", message="create it")
+    told = said(pool)
+    assert told["QueueReachable"] == ("False", "SecretNotFound")
+    assert told["Ready"] == ("False", "SecretNotFound")
+    assert told["ScalingActive"] == ("False", "SecretNotFound")
+
+
+@pytest.mark.parametrize("reason", ["CrashLoopBackOff", "ErrImagePull", "ImagePullBackOff"])
+def test_pods_that_cannot_start_are_told_by_their_waiting_reason(pools, pool, reason):
+    """The container's waiting reason reaches the conditions."""
+    pools.see_deployment(deployment(ready=0))
+    pools.see_pod(pod(reason=reason, message="no such image"))
+    told = {finding.type.value: finding for finding in findings(pool)}
+    assert (told["Ready"].status, told["Ready"].reason) == ("False", reason)
+    assert told["Progressing"].reason == reason
+    assert "no such image" in told["Ready"].message
+
+
+def test_a_foreign_deployment_blocks(pool):
+    """A child problem blocks progress and scaling."""
+    pool.child_problem = Problem(reason="DeploymentNotOwned", message="rename it")
+    told = said(pool)
+    assert told["Ready"] == ("False", "DeploymentNotOwned")
+    assert told["ScalingActive"] == ("False", "Blocked")
+
+
+def test_manual_replicas_and_pause_stop_scaling(pools, pool):
+    """Manual replicas and pause show in ScalingActive."""
+    pools.see_pool(resource(replicas=3))
+    assert said(pool)["ScalingActive"] == ("False", "ManualReplicas")
+    pools.see_pool(resource(paused=True))
+    assert said(pool)["ScalingActive"] == ("False", "Paused")
+
+
+def test_a_cap_that_can_be_lifted_limits_scaling(pool):
+    """MaxReplicas limits; a stabilisation window only passes."""
+    pool.decision = decision(Cap.MAX_REPLICAS)
+    assert said(pool)["ScalingLimited"] == ("True", "MaxReplicas")
+    pool.decision = decision(Cap.STABILIZATION)
+    assert said(pool)["ScalingLimited"] == ("False", "WithinLimits")
+
+
+def test_the_rollout_and_the_drain_show_as_progress(pools, pool):
+    """Replaced, removed and missing workers are progress."""
+    pools.see_deployment(deployment(2, ready=2, total=2, updated=1))
+    assert said(pool)["Progressing"] == ("True", "RollingOut")
+    pools.see_deployment(deployment(1, ready=2, total=2, updated=2))
+    assert said(pool)["Progressing"] == ("True", "Draining")
+    pools.see_deployment(deployment(2, ready=1, total=2, updated=2))
+    assert said(pool)["Progressing"] == ("True", "Starting")
+
+
+def test_a_transition_time_moves_only_with_the_status(pool):
+    """A changed reason keeps the transition time; a changed status moves it."""
+    old = merged([], findings(pool), generation=3, now="2026-01-01T00:00:00Z")
+    same = merged(old, findings(pool), generation=4, now="2026-01-02T00:00:00Z")
+    assert {c["lastTransitionTime"] for c in same} == {"2026-01-01T00:00:00Z"}
+    pool.queue_problem = Problem(reason="RedisUnreachable", message="away")
+    changed = {c["type"]: c["lastTransitionTime"] for c in merged(old, findings(pool), generation=4, now="later")}
+    assert changed["Ready"] == "later"
+    assert changed["Progressing"] == "2026-01-01T00:00:00Z"
+
+
+def test_the_status_keeps_the_last_known_figures_while_the_queue_is_away(pool):
+    """Unknown is not zero, in the status either."""
+    pool.resource["status"] = {"queued": 7, "running": 2, "oldestWaitSeconds": 4}
+    pool.backlog = None
+    status = status_of(pool, now=0.0)
+    assert (status["queued"], status["running"], status["oldestWaitSeconds"]) == (7, 2, 4)
+
+
+def test_an_invalid_spec_names_the_field(pools, pool):
+    """A spec that cannot be parsed is told with its field."""
+    broken = resource()
+    broken["spec"]["scaling"] = {"maxReplicas": "many"}
+    pools.see_pool(broken)
+    ready = findings(pool)[0]
+    assert (ready.status, ready.reason) == ("False", "InvalidSpec")
+    assert "spec.scaling.maxReplicas" in ready.message

@@ -1,0 +1,138 @@
+"""The election, against a Lease in memory and a clock of the test."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from agentpool_operator.election import Election
+from agentpool_operator.refusals import ClashError, ClusterUnreachableError, NotThereError
+from agentpool_operator.settings import ElectionSettings
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class LeaseServer:
+    """A Lease as the API server keeps it: versions, clashes, absence."""
+
+    def __init__(self):
+        self.lease = None
+        self.version = 0
+        self.away = False
+
+    def _reachable(self):
+        if self.away:
+            raise ClusterUnreachableError("away")
+
+    async def get(self, path):
+        self._reachable()
+        if self.lease is None:
+            raise NotThereError(request=path, status=404, message="no")
+        return copy.deepcopy(self.lease)
+
+    async def create(self, path, body, *, gated):
+        self._reachable()
+        if self.lease is not None:
+            raise ClashError(request=path, status=409, message="exists")
+        self._store(body)
+
+    async def replace(self, path, body, *, gated):
+        self._reachable()
+        if body["metadata"].get("resourceVersion") != str(self.version):
+            raise ClashError(request=path, status=409, message="changed")
+        self._store(body)
+
+    def _store(self, body):
+        self.version += 1
+        self.lease = copy.deepcopy(body)
+        self.lease["metadata"]["resourceVersion"] = str(self.version)
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def server():
+    return LeaseServer()
+
+
+@pytest.fixture
+def candidate(server, clock):
+    def made(name):
+        return Election(server, ElectionSettings(identity=name), clock=clock)
+
+    return made
+
+
+async def test_the_first_takes_the_lease_and_the_second_waits(candidate):
+    """Only one of two leads."""
+    first, second = candidate("a"), candidate("b")
+    await first.campaign()
+    await second.campaign()
+    assert (first.leading, second.leading) == (True, False)
+
+
+async def test_a_silent_leader_is_replaced_within_fifteen_seconds(candidate, clock):
+    """Looking once a second, the second leads at most fifteen seconds after the last renewal."""
+    first, second = candidate("a"), candidate("b")
+    await first.campaign()
+    while not second.leading:
+        clock.now += 1.0
+        await second.campaign()
+        assert not (first.leading and second.leading)
+    assert clock.now <= 15.0
+
+
+async def test_a_leader_that_cannot_renew_stops_before_another_may_begin(candidate, server, clock):
+    """A leader that is cut off stops writing before its Lease runs out."""
+    first = candidate("a")
+    await first.campaign()
+    server.away = True
+    settings = ElectionSettings()
+    clock.now = settings.renew_deadline_s + 0.01
+    assert not first.leading
+    assert settings.renew_deadline_s < settings.lease_s
+
+
+async def test_a_frozen_leader_finds_itself_deposed_when_it_wakes(candidate, clock):
+    """After a pause past the deadline a leader does not lead, though nobody told it."""
+    first, second = candidate("a"), candidate("b")
+    await first.campaign()
+    await second.campaign()
+    clock.now = 60.0
+    await second.campaign()
+    assert second.leading
+    assert not first.leading
+    await first.campaign()
+    assert not first.leading
+
+
+async def test_a_resigning_leader_frees_the_lease_at_once(candidate, clock):
+    """A clean stop lets the next one lead without waiting."""
+    first, second = candidate("a"), candidate("b")
+    await first.campaign()
+    await first.resign()
+    await second.campaign()
+    assert (first.leading, second.leading) == (False, True)
+
+
+async def test_renewing_keeps_the_acquisition_and_a_takeover_counts_a_transition(candidate, server, clock):
+    """The Lease tells how often it changed hands."""
+    first, second = candidate("a"), candidate("b")
+    await first.campaign()
+    acquired = server.lease["spec"]["acquireTime"]
+    await first.campaign()
+    assert server.lease["spec"]["acquireTime"] == acquired
+    await second.campaign()
+    clock.now = 30.0
+    await second.campaign()
+    assert server.lease["spec"]["leaseTransitions"] == 1

@@ -1,0 +1,125 @@
+"""The children of a pool: what the worker is told, and what a user's template keeps."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agentpool.jobs import PoolRef
+from agentpool.spec import AgentPoolSpec
+from agentpool_operator import manifests
+from agentpool_operator.drift import differences, owns_replicas
+
+POOL = PoolRef("research", "analysts")
+SPEC = {
+    "handler": {"python": {"app": "repo_analyst:app"}},
+    "queue": {"redis": {"urlFrom": {"secretKeyRef": {"name": "redis", "key": "url"}}}},
+}
+
+
+def made(**spec):
+    return manifests.deployment(POOL, "u-1", AgentPoolSpec.model_validate({**SPEC, **spec}), default_image="img")
+
+
+def worker_of(deployment):
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    return next(c for c in containers if c["name"] == "worker")
+
+
+def env_of(deployment):
+    return {v["name"]: v.get("value", v.get("valueFrom")) for v in worker_of(deployment)["env"]}
+
+
+def test_the_worker_is_told_its_pool_its_queue_and_its_handler():
+    """The environment names pool, queue, worker, handler and address."""
+    env = env_of(made())
+    assert env["AGENTPOOL_NAMESPACE"] == "research"
+    assert env["AGENTPOOL_POOL"] == "analysts"
+    assert env["AGENTPOOL_REDIS_URL"] == {"secretKeyRef": {"name": "redis", "key": "url"}}
+    assert env["AGENTPOOL_WORKER"]["fieldRef"]["fieldPath"] == "metadata.name"
+    assert json.loads(env["AGENTPOOL_HANDLER"]) == {"python": {"app": "repo_analyst:app"}}
+    assert env["AGENTPOOL_HTTP_HOST"]["fieldRef"]["fieldPath"] == "status.podIP"
+
+
+def test_replicas_are_left_to_the_scaling_loop():
+    """The manifest names no replicas."""
+    assert "replicas" not in made()["spec"]
+
+
+def test_the_grace_period_outlasts_the_drain():
+    """A pod gets fifteen seconds beyond its drain."""
+    pod = made(worker={"drainSeconds": 40})["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 55
+
+
+def test_a_users_template_is_kept_and_completed():
+    """Image, resources, sidecars and own variables stay; ours win where they meet."""
+    template = {
+        "metadata": {"labels": {"team": "a"}},
+        "spec": {
+            "nodeSelector": {"disk": "ssd"},
+            "containers": [
+                {"name": "model", "image": "llm"},
+                {
+                    "name": "worker",
+                    "image": "mine",
+                    "env": [{"name": "A", "value": "1"}, {"name": "AGENTPOOL_POOL", "value": "x"}],
+                },
+            ],
+        },
+    }
+    deployment = made(worker={"template": template})
+    pod = deployment["spec"]["template"]
+    assert [c["name"] for c in pod["spec"]["containers"]] == ["model", "worker"]
+    assert worker_of(deployment)["image"] == "mine"
+    assert env_of(deployment)["A"] == "1"
+    assert env_of(deployment)["AGENTPOOL_POOL"] == "analysts"
+    assert pod["metadata"]["labels"]["team"] == "a"
+    assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
+
+
+def test_gpus_are_asked_for_and_rolled_out_without_surge():
+    """A GPU pool's worker requests its devices, and a rollout never waits for a device it holds itself."""
+    deployment = made(gpu={"perWorker": 2})
+    assert worker_of(deployment)["resources"]["limits"] == {"nvidia.com/gpu": "2"}
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+
+
+def test_equal_specs_make_equal_digests_and_changed_ones_do_not():
+    """The digest changes exactly with the manifest."""
+
+    def digest(deployment):
+        return deployment["metadata"]["annotations"][manifests.DIGEST]
+
+    assert digest(made()) == digest(made())
+    assert digest(made()) != digest(made(worker={"drainSeconds": 1}))
+    assert digest(made()) == digest(made(scaling={"maxReplicas": 3}))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "live", "found"),
+    [
+        ({"a": 1}, {"a": 1, "b": 2}, []),
+        ({"a": 1}, {"a": 2}, [".a"]),
+        ({"cpu": "0.5"}, {"cpu": "500m"}, []),
+        ({"m": "1Gi"}, {"m": "1024Mi"}, []),
+        ({"m": "1Gi"}, {"m": "1G"}, [".m"]),
+        ({"c": [{"name": "w", "x": 1}]}, {"c": [{"name": "i"}, {"name": "w", "x": 1}]}, []),
+        ({"c": [{"name": "w", "x": 1}]}, {"c": [{"name": "i"}]}, [".c[w]"]),
+        ({"c": ["a", "b"]}, {"c": ["a"]}, [".c"]),
+        ({"e": {}}, {}, []),
+        ({"n": 0}, {}, []),
+    ],
+)
+def test_drift_is_what_contradicts_and_not_what_was_added(wanted, live, found):
+    """Defaults and foreign fields are no drift; quantities count by value."""
+    assert differences(wanted, live) == found
+
+
+def test_replicas_are_handed_over_only_where_we_own_them_by_apply():
+    """Ownership by apply is seen in the managed fields."""
+    entry = {"manager": "agentpool", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    assert owns_replicas({"metadata": {"managedFields": [entry]}}, "agentpool")
+    assert not owns_replicas({"metadata": {"managedFields": [entry]}}, "agentpool-scaling")
+    assert not owns_replicas({"metadata": {"managedFields": [{**entry, "operation": "Update"}]}}, "agentpool")

@@ -1,0 +1,147 @@
+"""Nodes and shapes: where the scheduler would let a worker run, and what it requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool_operator.inventory import Inventory
+from agentpool_operator.quantities import amount_of
+from agentpool_operator.resolve import requests_of, shape_of
+from agentpool_operator.scaling.capacity import Claim, share
+from agentpool_operator.scaling.nodes import Node, Requirement, Shape, Taint, Toleration, fits
+
+GPU_TAINT = Taint(key="nvidia.com/gpu", value="present", effect="NoSchedule")
+
+
+@pytest.mark.parametrize(
+    ("shape", "node", "allowed"),
+    [
+        (Shape(requests={}), Node(name="n"), True),
+        (Shape(requests={}), Node(name="n", schedulable=False), False),
+        (Shape(requests={}, node_selector={"a": "1"}), Node(name="n", labels={"a": "1"}), True),
+        (Shape(requests={}, node_selector={"a": "1"}), Node(name="n", labels={"a": "2"}), False),
+        (Shape(requests={}), Node(name="n", taints=(GPU_TAINT,)), False),
+        (Shape(requests={}), Node(name="n", taints=(Taint(key="a", effect="PreferNoSchedule"),)), True),
+        (
+            Shape(requests={}, tolerations=(Toleration(key="nvidia.com/gpu", operator="Exists"),)),
+            Node(name="n", taints=(GPU_TAINT,)),
+            True,
+        ),
+        (
+            Shape(requests={}, tolerations=(Toleration(key="nvidia.com/gpu", value="other"),)),
+            Node(name="n", taints=(GPU_TAINT,)),
+            False,
+        ),
+        (
+            Shape(requests={}, tolerations=(Toleration(operator="Exists"),)),
+            Node(name="n", taints=(GPU_TAINT,)),
+            True,
+        ),
+    ],
+)
+def test_selectors_and_taints_decide_where_a_worker_may_run(shape, node, allowed):
+    """Node selectors, cordons and taints count as the scheduler counts them."""
+    assert shape.allowed_on(node) is allowed
+
+
+@pytest.mark.parametrize(
+    ("operator", "values", "label", "holds"),
+    [
+        ("In", ("a", "b"), "a", True),
+        ("In", ("a",), None, False),
+        ("NotIn", ("a",), None, True),
+        ("NotIn", ("a",), "a", False),
+        ("Exists", (), "x", True),
+        ("DoesNotExist", (), "x", False),
+        ("Gt", ("3",), "5", True),
+        ("Lt", ("3",), "5", False),
+        ("Gt", ("3",), "many", False),
+        ("Sideways", (), "x", False),
+    ],
+)
+def test_affinity_expressions(operator, values, label, holds):
+    """Each operator of a node affinity means what the API says."""
+    node = Node(name="n", labels={} if label is None else {"k": label})
+    assert Requirement(key="k", operator=operator, values=values).holds(node) is holds
+
+
+def test_the_whole_request_must_fit():
+    """The scarcest resource decides, and one that is not offered fits nowhere."""
+    free = {"cpu": 4000, "memory": 8, "gpu": 4}
+    assert fits(free, {"cpu": 1000, "gpu": 1}) == 4
+    assert fits(free, {"cpu": 3000, "gpu": 1}) == 1
+    assert fits(free, {"tpu": 1}) == 0
+
+
+@pytest.mark.parametrize(
+    ("resource", "quantity", "amount"),
+    [("cpu", "250m", 250), ("cpu", "2", 2000), ("memory", "1Ki", 1024), ("memory", "1.5k", 1500), ("gpu", "3", 3)],
+)
+def test_quantities_become_whole_numbers(resource, quantity, amount):
+    """Processors count in millicores, everything else in units."""
+    assert amount_of(resource, quantity) == amount
+
+
+def test_init_containers_and_sidecars_count_as_the_scheduler_counts_them():
+    """The largest init step counts if it is more than all containers; sidecars run beside."""
+
+    def wants(cpu, **more):
+        return {"resources": {"requests": {"cpu": cpu}}, **more}
+
+    pod = {
+        "containers": [wants("1"), wants("1")],
+        "initContainers": [wants("500m", restartPolicy="Always"), wants("4")],
+        "overhead": {"cpu": "100m"},
+    }
+    assert requests_of(pod) == {"cpu": 4600, "pods": 1}
+
+
+def test_a_limit_counts_as_a_request():
+    """Devices are often given as limits only."""
+    assert requests_of({"containers": [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]})["nvidia.com/gpu"] == 2
+
+
+def node(name, gpus):
+    return {
+        "metadata": {"name": name},
+        "status": {
+            "allocatable": {"nvidia.com/gpu": str(gpus), "pods": "110"},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+def pod(uid, on, gpus, **metadata):
+    return {
+        "metadata": {"uid": uid, "name": uid, "namespace": "ns", **metadata},
+        "spec": {"nodeName": on, "containers": [{"resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}]},
+    }
+
+
+def test_terminating_pods_hold_theirs_until_they_are_gone():
+    """A device is free when its pod is gone, not when it is asked to go."""
+    inventory = Inventory()
+    inventory.see_node(node("n", 4))
+    inventory.see_pod(pod("a", "n", 3))
+    inventory.see_pod(pod("a", "n", 3, deletionTimestamp="2026-01-01T00:00:00Z"))
+    assert inventory.nodes()[0].free["nvidia.com/gpu"] == 1
+    inventory.see_pod({"metadata": {"uid": "a"}}, gone=True)
+    assert inventory.nodes()[0].free["nvidia.com/gpu"] == 4
+
+
+def test_heartbeats_change_nothing():
+    """A node that is seen again as it was does not count as a change."""
+    inventory = Inventory()
+    inventory.see_node(node("n", 4))
+    before = inventory.version
+    inventory.see_node(node("n", 4))
+    assert inventory.version == before
+
+
+def test_a_higher_priority_takes_the_room_of_idle_workers_only():
+    """A lower priority's idle worker gives its device up; its busy one does not."""
+    shape = shape_of({"spec": {"containers": [{"resources": {"limits": {"gpu": "1"}}}]}})
+    low = Claim(pool="low", shape=shape, wanted=2, current=2, busy={"n": 1}, idle={"n": 1})
+    high = Claim(pool="high", shape=shape, wanted=2, current=0, priority=5, busy={}, idle={})
+    nodes = [Node(name="n", free={"gpu": 0, "pods": 100})]
+    assert share(nodes, [low, high]) == {"low": 1, "high": 1}
