@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 @contextmanager
 def recorded(directory: str | None, *, job: str, attempt: int) -> Iterator[None]:
-    """Record that a run began and that it ended. With None as the directory nothing is recorded."""
-    if directory is None:
+    """Record that a run began and that it ended. Without a directory that this machine has, nothing is."""
+    if directory is None or not Path(directory).is_dir():
         yield
         return
     file = Path(directory) / f"{os.getpid()}.jsonl"

@@ -1,0 +1,163 @@
+"""What `dev` and `demo` ask of a Kubernetes API server, in their own words: apply, read, delete.
+
+Speaks HTTP from a kubeconfig, so neither needs kubectl. What the server refuses, or a server that does not answer, is
+raised as ClusterError with the cause chained.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from agentpool.errors import ClusterError
+from agentpool_devcluster.kube.client import KubeClient
+from agentpool_devcluster.kube.errors import AlreadyExistsError, KubeError, NotFoundError
+from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
+from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, SECRETS, Resource
+from agentpool_local.errors import NotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+    from types import TracebackType
+
+    from agentpool.jobs import PoolRef
+
+POOLS = Resource(group="agentpool.dev", version="v1alpha1", plural="agentpools", kind="AgentPool")
+CRDS = Resource(
+    group="apiextensions.k8s.io",
+    version="v1",
+    plural="customresourcedefinitions",
+    kind="CustomResourceDefinition",
+    namespaced=False,
+)
+ESTABLISHED_SECONDS = 15.0
+POLL_SECONDS = 0.05
+OURS = {"app.kubernetes.io/managed-by": "agentpool"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolState:
+    """A pool's workers, as the cluster tells at one moment."""
+
+    ready: bool  # the condition Ready
+    reason: str  # the message of the condition Ready; empty before there is one
+    wanted: int  # workers that the work alone would want
+    desired: int  # workers that the operator asked for
+    replicas: int  # workers that exist
+    ready_replicas: int  # workers that are ready
+    gpus_held: int  # devices that the pool's pods hold
+
+
+class Cluster:
+    """One API server. Use it as an async context manager."""
+
+    def __init__(self, kubeconfig: Path) -> None:
+        with _refusals():
+            self._client = KubeClient(read_kubeconfig(kubeconfig), user_agent="agentpool-local")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.close()
+
+    async def apply_crd(self, body: Mapping[str, Any]) -> None:
+        """Apply the AgentPool CRD and wait until the server serves it."""
+        await self.put(CRDS, None, body)
+        deadline = asyncio.get_running_loop().time() + ESTABLISHED_SECONDS
+        while not _holds(await self.read(CRDS, None, body["metadata"]["name"]), "Established"):
+            if asyncio.get_running_loop().time() > deadline:
+                raise NotReadyError("the AgentPool CRD", ESTABLISHED_SECONDS, "the API server does not serve it")
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def put(self, resource: Resource, namespace: str | None, body: Mapping[str, Any]) -> bool:
+        """Create an object, or replace the one there is; returns whether it is new."""
+        with _refusals():
+            try:
+                await self._client.create(resource, namespace, body)
+            except AlreadyExistsError:
+                name = body["metadata"]["name"]
+                there = await self._client.get(resource, namespace, name)
+                metadata = {**body["metadata"], "resourceVersion": there["metadata"]["resourceVersion"]}
+                if namespace is not None:
+                    metadata["namespace"] = namespace
+                await self._client.replace(resource, {**body, "metadata": metadata})
+                return False
+        return True
+
+    async def put_redis_secret(self, namespace: str, name: str, url: str) -> bool:
+        """Keep the Redis URL in a Secret, where pools look for it; returns whether it is new."""
+        body = {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": name, "labels": OURS},
+            "type": "Opaque",
+            "data": {"url": base64.b64encode(url.encode()).decode()},
+        }
+        return await self.put(SECRETS, namespace, body)
+
+    async def read(self, resource: Resource, namespace: str | None, name: str) -> dict[str, Any] | None:
+        """Return an object; None when there is none."""
+        with _refusals():
+            try:
+                return await self._client.get(resource, namespace, name)
+            except NotFoundError:
+                return None
+
+    async def delete(self, resource: Resource, namespace: str | None, name: str) -> None:
+        """Ask for an object's deletion; one that is gone already is fine."""
+        with _refusals():
+            try:
+                await self._client.delete(resource, namespace, name)
+            except NotFoundError:
+                return
+
+    async def pool(self, pool: PoolRef) -> PoolState | None:
+        """Return how a pool stands; None when there is none."""
+        found, deployment = await asyncio.gather(
+            self.read(POOLS, pool.namespace, pool.name), self.read(DEPLOYMENTS, pool.namespace, pool.name)
+        )
+        if found is None:
+            return None
+        status = found.get("status") or {}
+        workers = (deployment or {}).get("status") or {}  # newer than the pool's own status
+        condition = _condition(found, "Ready")
+        return PoolState(
+            ready=condition.get("status") == "True"
+            and condition.get("observedGeneration") == found["metadata"].get("generation"),
+            reason=str(condition.get("message", "")),
+            wanted=int(status.get("wantedReplicas") or 0),
+            desired=int(((deployment or {}).get("spec") or {}).get("replicas") or 0),
+            replicas=int(workers.get("replicas") or 0),
+            ready_replicas=int(workers.get("readyReplicas") or 0),
+            gpus_held=int((status.get("gpus") or {}).get("held") or 0),
+        )
+
+    async def devices(self, resource_name: str) -> int:
+        """Count the devices of an extended resource over all nodes."""
+        with _refusals():
+            nodes = (await self._client.list(NODES))["items"]
+        return sum(int((node.get("status") or {}).get("allocatable", {}).get(resource_name, 0)) for node in nodes)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except KubeError as error:
+        raise ClusterError(str(error)) from error
+
+
+def _condition(found: Mapping[str, Any] | None, kind: str) -> Mapping[str, Any]:
+    conditions = ((found or {}).get("status") or {}).get("conditions") or ()
+    return next((each for each in conditions if each.get("type") == kind), {})
+
+
+def _holds(found: Mapping[str, Any] | None, kind: str) -> bool:
+    return _condition(found, kind).get("status") == "True"

@@ -1,0 +1,103 @@
+"""The commands `agentpool dev` and `agentpool demo`: flags in, exit code out.
+
+Only click and the standard library are imported here, so that `--help` is quick; `dev` and `demo` do the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+
+FILE = click.Path(path_type=Path)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  agentpool dev
+  agentpool dev --redis-url redis://127.0.0.1:6379/0
+  agentpool dev --node big,cpu=16,memory=64Gi,nvidia.com/gpu=8 --image my/agents=./my-agents
+"""
+)
+@click.option("--redis-url", metavar="URL", help="Use this Redis instead of starting one.")
+@click.option("--redis-port", default=0, show_default="any free one", help="Port of the Redis that is started.")
+@click.option("--api-port", default=0, show_default="any free one", help="Port of the Kubernetes API.")
+@click.option(
+    "--node",
+    "nodes",
+    multiple=True,
+    metavar="NAME[,RESOURCE=N,LABEL=V…]",
+    help="A node and what it offers, GPUs included; may be repeated.  [default: two nodes with 2 GPUs each]",
+)
+@click.option(
+    "--image",
+    "images",
+    multiple=True,
+    metavar="NAME=DIR",
+    help="Run pods of image NAME in directory DIR; may be repeated.",
+)
+def dev(redis_url: str | None, redis_port: int, api_port: int, nodes: tuple[str, ...], images: tuple[str, ...]) -> None:
+    """Run the whole system on this machine until Ctrl-C.
+
+    Starts Redis, a small Kubernetes in one process (no Docker needed), and the operator. Prints KUBECONFIG, REDIS_URL
+    and what to type next. Nothing is left behind at the end.
+    """
+    from agentpool_local.dev import run_dev
+    from agentpool_local.stack import NODES, StackOptions
+
+    options = StackOptions(
+        redis_url=redis_url, redis_port=redis_port, api_port=api_port, nodes=nodes or NODES, images=images
+    )
+    asyncio.run(run_dev(options, say=click.echo))
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  agentpool demo
+  agentpool demo --input ~/notes --report notes.md
+  agentpool demo --json figures.json
+  agentpool demo --kubeconfig "$KUBECONFIG" --redis-url "$REDIS_URL"   (beside agentpool dev)
+"""
+)
+@click.option(
+    "--input",
+    "directory",
+    type=FILE,
+    metavar="DIR",
+    help="Work on the files in this directory.  [default: this checkout, else the current directory]",
+)
+@click.option("--report", type=FILE, default="report.md", show_default=True, help="Where the agents' findings go.")
+@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the measured figures here.")
+@click.option("--kubeconfig", type=FILE, metavar="FILE", help="Run on this cluster, where an operator runs already.")
+@click.option("--redis-url", metavar="URL", help="Use this Redis instead of starting one.")
+@click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
+def demo(  # noqa: PLR0917 - click passes every flag by name
+    directory: Path | None,
+    report: Path,
+    json_file: Path | None,
+    kubeconfig: Path | None,
+    redis_url: str | None,
+    keep: bool,  # noqa: FBT001
+) -> int:
+    """Run real agents on real files: workers rise, finish every job, and go.
+
+    One job for each file: source is measured, prose summarised, all else reasoned about, on three routes with limits
+    of their own. Exit code 0: every job succeeded, once.
+    """
+    from agentpool_local.bundled import checkout
+    from agentpool_local.demo import DemoOptions, run_demo
+    from agentpool_local.screen import open_screen
+
+    options = DemoOptions(
+        input=(directory or checkout() or Path.cwd()).resolve(),
+        report=report.resolve(),
+        json_file=json_file.resolve() if json_file else None,
+        kubeconfig=kubeconfig,
+        redis_url=redis_url,
+        keep=keep,
+    )
+    return asyncio.run(run_demo(options, open_screen(sys.stdout)))

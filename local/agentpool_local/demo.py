@@ -1,0 +1,199 @@
+"""`agentpool demo`: real agents on real files, from no worker to several and back to none.
+
+Checks what it was given, brings the system up (or takes the one it is pointed at), has `demo_run` do the run, writes
+what the agents found and what was measured, and leaves nothing running unless asked to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from agentpool.errors import SettingError
+from agentpool.jobs import PoolRef
+from agentpool.queue.connection import connect
+from agentpool_local.bundled import EXAMPLE, manifest
+from agentpool_local.cluster import POOLS, Cluster
+from agentpool_local.corpus import find_documents
+from agentpool_local.demo_run import DemoRun
+from agentpool_local.dev import next_steps
+from agentpool_local.interrupts import Interrupts
+from agentpool_local.redis_server import check_redis
+from agentpool_local.report import report, summary
+from agentpool_local.stack import NAMESPACE, SECRET, Stack, StackOptions
+from agentpool_local.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Sequence
+    from pathlib import Path
+
+    from agentpool_local.corpus import Document
+    from agentpool_local.errors import ChildDiedError
+    from agentpool_local.figures import DemoFigures
+    from agentpool_local.screen import Screen
+
+KILLED = 128  # plus a signal's number: the exit code of a program that the signal ended
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoOptions:
+    """What the demo works on, and where it writes."""
+
+    input: Path  # directory, absolute
+    report: Path  # file, absolute
+    json_file: Path | None  # None: the figures are only shown
+    kubeconfig: Path | None  # None: bring a devcluster and an operator up
+    redis_url: str | None  # None: bring a server up
+    keep: bool  # leave everything running at the end, until Ctrl-C
+
+
+async def run_demo(options: DemoOptions, screen: Screen) -> int:
+    """Run the demo and return its exit code. Raises an AgentPoolError for whatever keeps it from its end."""
+    began = time.monotonic()
+    for file in filter(None, (options.report, options.json_file)):
+        check_writable(file)
+    documents = find_documents(options.input, leave_out=frozenset({options.report}))
+    demo = Demo(options, screen, documents, began)
+    with Workspace() as workspace:
+        stack = None if options.kubeconfig else demo.stack(workspace)
+        with Interrupts(hurry=stack.kill if stack else _nothing) as interrupts:
+            try:
+                figures = await (demo.on_stack(stack, workspace) if stack else demo.on_cluster(workspace))
+            except asyncio.CancelledError:
+                if interrupts.received is None:
+                    raise
+                return KILLED + interrupts.received
+            finally:
+                screen.close()
+                if stack:
+                    await stack.stop()
+    return 0 if figures.good else 1
+
+
+class Demo:
+    """The demo's order of events, on a system of its own or on one that is there."""
+
+    def __init__(self, options: DemoOptions, screen: Screen, documents: Sequence[Document], began: float) -> None:
+        self._options = options
+        self._screen = screen
+        self._documents = documents
+        self._began = began  # time.monotonic()
+
+    def stack(self, workspace: Workspace) -> Stack:
+        """A system of its own, not started yet."""
+        return Stack(
+            StackOptions(redis_url=self._options.redis_url),
+            workspace,
+            sink=_unheard,
+            progress=self._screen.say,
+        )
+
+    async def on_stack(self, stack: Stack, workspace: Workspace) -> DemoFigures:
+        """Bring the system up and run on it."""
+        await stack.start()
+        figures = await unless(stack.died(), self._run(stack.kubeconfig, stack.redis_url, workspace))
+        if self._options.keep:
+            self._screen.say(next_steps(stack, seconds=time.monotonic() - self._began))
+            with contextlib.suppress(asyncio.CancelledError):
+                raise await stack.died()
+        return figures
+
+    async def on_cluster(self, workspace: Workspace) -> DemoFigures:
+        """Run on the cluster that the user named; what the demo made there is deleted again."""
+        kubeconfig, redis_url = self._options.kubeconfig, self._options.redis_url
+        if kubeconfig is None or redis_url is None:
+            raise SettingError(
+                field="--redis-url",
+                value=None,
+                problem="is needed with --kubeconfig",
+                remedy="name the Redis that the cluster's pods and this machine both reach",
+            )
+        await check_redis(redis_url)
+        return await self._run(kubeconfig, redis_url, workspace, clean_up=not self._options.keep)
+
+    async def _run(
+        self, kubeconfig: Path, redis_url: str, workspace: Workspace, *, clean_up: bool = False
+    ) -> DemoFigures:
+        body = manifest(f"{EXAMPLE}/agentpool.yaml")
+        pool = PoolRef(NAMESPACE, body["metadata"]["name"])
+        redis = connect(redis_url)
+        async with Cluster(kubeconfig) as cluster:
+            run = DemoRun(
+                cluster=cluster,
+                redis=redis,
+                pool=pool,
+                record=workspace.directory("record"),
+                show=self._screen.show,
+            )
+            try:
+                await cluster.put_redis_secret(NAMESPACE, SECRET, redis_url)
+                await run.apply(body)
+                self._screen.say(f"pool {pool} is ready; submitting {len(self._documents)} jobs")
+                await run.submit(self._options.input, self._documents)
+                return await self._to_the_end(run)
+            finally:
+                await redis.aclose()
+                if clean_up:
+                    await cluster.delete(POOLS, pool.namespace, pool.name)
+
+    async def _to_the_end(self, run: DemoRun) -> DemoFigures:
+        await run.follow()
+        self._screen.say("every job has ended; waiting for the workers to go")
+        left = await run.fall()
+        figures = run.figures(final_replicas=left, seconds=time.monotonic() - self._began)
+        findings, failures = await run.results()
+        self._screen.close()
+        _write(self._options.report, report(self._options.input, findings, failures, figures))
+        if self._options.json_file:
+            _write(self._options.json_file, json.dumps(figures.as_json()) + "\n")
+        self._screen.say("")
+        self._screen.say(summary(figures))
+        self._screen.say(f"report: {self._options.report}")
+        return figures
+
+
+async def unless(death: Coroutine[Any, Any, ChildDiedError], work: Coroutine[Any, Any, DemoFigures]) -> DemoFigures:
+    """Do the work, unless a part of the system dies first: then that is raised."""
+    doing, dying = asyncio.create_task(work), asyncio.create_task(death)
+    try:
+        await asyncio.wait((doing, dying), return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise dying.result()
+        return doing.result()
+    finally:
+        doing.cancel()
+        dying.cancel()
+        await asyncio.gather(doing, dying, return_exceptions=True)
+
+
+def check_writable(file: Path) -> None:
+    """Make sure, before any work is done, that a file can be written. Raises SettingError."""
+    try:
+        there = file.exists()
+        with file.open("a", encoding="utf-8"):
+            pass
+        if not there:
+            file.unlink()
+    except OSError as error:
+        raise SettingError(
+            field="--report" if file.suffix == ".md" else "--json",
+            value=str(file),
+            problem=f"cannot be written ({error.strerror})",
+            remedy="name a file in a directory that you may write to",
+        ) from error
+
+
+def _write(file: Path, text: str) -> None:
+    file.write_text(text, encoding="utf-8")
+
+
+def _unheard(_name: str, _line: str) -> None:
+    """What the parts say is kept by them for the case that they die; the demo's screen has no room for it."""
+
+
+def _nothing() -> None:
+    """There is nothing to hurry."""

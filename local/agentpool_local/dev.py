@@ -1,0 +1,68 @@
+"""`agentpool dev`: the whole system on this machine until Ctrl-C.
+
+Starts the stack, prints what to type next, and passes on what the parts say, each line under its part's name. Ends
+with the first part that dies, naming it, or with a signal, which is the ordinary end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from agentpool_local.bundled import EXAMPLE, bundled
+from agentpool_local.interrupts import Interrupts
+from agentpool_local.labels import Labels
+from agentpool_local.stack import Stack, StackOptions
+from agentpool_local.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+async def run_dev(options: StackOptions, *, say: Callable[[str], None]) -> None:
+    """Run until a signal comes. Raises what the stack raises, and ChildDiedError when a part dies."""
+    labels = Labels(sys.stderr)
+    began = time.monotonic()
+    with Workspace() as workspace:
+        stack = Stack(options, workspace, sink=labels.line, progress=say)
+        with Interrupts(hurry=stack.kill) as interrupts:
+            try:
+                await stack.start()
+                say(next_steps(stack, seconds=time.monotonic() - began))
+                raise await stack.died()
+            except asyncio.CancelledError:
+                if interrupts.received is None:
+                    raise
+                say("stopping …")
+            finally:
+                await stack.stop()
+    say("stopped; nothing is left behind")
+
+
+def next_steps(stack: Stack, *, seconds: float) -> str:
+    """What to type next; it names kubectl only where there is one."""
+    pool = bundled(EXAMPLE) / "agentpool.yaml"
+    lines = [
+        "",
+        f"AgentPool is up ({seconds:.1f} s). In another terminal:",
+        "",
+        f"  export KUBECONFIG={stack.kubeconfig}",
+        f"  export REDIS_URL={stack.redis_url}",
+        "",
+    ]
+    if shutil.which("kubectl"):
+        lines += [
+            f"  kubectl apply -f {pool}",
+            "  kubectl get agentpools --watch",
+            "",
+        ]
+    lines += [
+        '  agentpool demo --kubeconfig "$KUBECONFIG" --redis-url "$REDIS_URL"',
+        "",
+        "Ctrl-C here stops everything.",
+        "",
+    ]
+    return "\n".join(lines)

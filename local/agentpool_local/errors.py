@@ -1,0 +1,51 @@
+"""What can go wrong while the whole system runs on one machine.
+
+    AgentPoolError
+    └── LocalError
+        ├── ChildDiedError      a part of the system ended by itself
+        ├── NotReadyError       a part did not become ready in time
+        └── MissingPartError    a file or program that the installation should have brought is absent
+
+`commands` lets them escape: the root of the command line prints them and exits non-zero.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentpool.errors import AgentPoolError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class LocalError(AgentPoolError):
+    """The local system cannot go on."""
+
+
+class ChildDiedError(LocalError):
+    """The part `name` ended with `code` (negative: the signal that killed it); `tail` is what it said last."""
+
+    def __init__(self, name: str, code: int, tail: Sequence[str]) -> None:
+        self.name = name
+        self.code = code
+        self.tail = tuple(tail)
+        how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
+        super().__init__(f"{name} {how}{_quoted(tail)}")
+
+
+class NotReadyError(LocalError):
+    """The part `name` was not ready after `seconds`; `tail` is what it said last."""
+
+    def __init__(self, name: str, seconds: float, missing: str, tail: Sequence[str] = ()) -> None:
+        self.name = name
+        self.seconds = seconds
+        super().__init__(f"{name} is not ready after {seconds:g} s: {missing}{_quoted(tail)}")
+
+
+class MissingPartError(LocalError):
+    """Something that the installation should have brought is absent."""
+
+
+def _quoted(tail: Sequence[str]) -> str:
+    return "; its last lines:\n" + "\n".join(f"  {line}" for line in tail) if tail else ""

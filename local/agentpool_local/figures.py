@@ -1,0 +1,54 @@
+"""What a demo measured, and what its screen shows while it runs. Plain values; `demo` fills them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentpool.queue.snapshots import QueueSnapshot
+    from agentpool_local.cluster import PoolState
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class View:
+    """One look at the running demo."""
+
+    seconds: float  # since the jobs were submitted
+    queue: QueueSnapshot
+    pool: PoolState
+    devices: int  # GPUs on all nodes
+    submitted: int  # jobs of this demo
+    succeeded: int
+    failed: int  # ended without a result
+    dispatch_p50_ms: float | None  # None: nothing has been claimed yet
+    dispatch_p99_ms: float | None
+
+    @property
+    def ended(self) -> int:
+        """Jobs of this demo that have ended."""
+        return self.succeeded + self.failed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DemoFigures:
+    """What `--json` writes: every figure is measured."""
+
+    submitted: int  # jobs
+    succeeded: int  # jobs that ended with a result
+    failed: int  # jobs that ended without one
+    duplicates: int  # handler runs that no claim explains, and successes beyond a job's first
+    peak_replicas: int  # most workers that were ready at once
+    final_replicas: int  # workers that existed when the demo ended
+    dispatch_p50_ms: float | None  # from being able to run to being claimed; None: nothing was claimed
+    dispatch_p99_ms: float | None
+    seconds: float  # from the start of the demo to the last worker's end
+
+    def as_json(self) -> dict[str, float | int | None]:
+        """Return the figures under their names."""
+        return asdict(self)
+
+    @property
+    def good(self) -> bool:
+        """Whether every job succeeded, once."""
+        return self.submitted == self.succeeded and self.failed == 0 and self.duplicates == 0

@@ -1,0 +1,182 @@
+"""The whole system on one machine: Redis, the devcluster and the operator, as children of this process.
+
+Started in that order, each once the one before it is ready; stopped in the opposite order, so that the workers can
+still hand their jobs back. Everything listens on free ports of the loopback and keeps its files in one workspace.
+`dev` and `demo` decide what happens in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from agentpool_local.bundled import CRD, EXAMPLE, bundled, manifest
+from agentpool_local.child import Child
+from agentpool_local.cluster import Cluster
+from agentpool_local.redis_server import LOOPBACK, check_redis, start_redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agentpool_local.errors import ChildDiedError
+    from agentpool_local.workspace import Workspace
+
+CLUSTER_START_SECONDS = 30.0
+OPERATOR_START_SECONDS = 30.0
+CLUSTER_STOP_SECONDS = 30.0  # it stops the pods, and they may drain
+OPERATOR_STOP_SECONDS = 10.0
+REDIS_STOP_SECONDS = 5.0
+SECRET = "agentpool-redis"  # noqa: S105 - a Secret's name
+NAMESPACE = "default"
+NODES = ("node-a,cpu=8,memory=32Gi,nvidia.com/gpu=2", "node-b,cpu=8,memory=32Gi,nvidia.com/gpu=2")
+EXAMPLE_IMAGE = "agentpool/repo-analyst"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StackOptions:
+    """What is to be started, and how."""
+
+    redis_url: str | None = None  # None: start a server
+    redis_port: int = 0  # of the server that is started; 0: any free one
+    api_port: int = 0  # of the API server; 0: any free one
+    nodes: Sequence[str] = NODES  # as `agentpool devcluster --node` takes them
+    images: Sequence[str] = field(default=())  # NAME=DIR, as `agentpool devcluster --image` takes them
+
+
+class Stack:
+    """The children, from `start` to `stop`."""
+
+    def __init__(
+        self,
+        options: StackOptions,
+        workspace: Workspace,
+        *,
+        sink: Callable[[str, str], None],
+        progress: Callable[[str], None],
+    ) -> None:
+        self._options = options
+        self._workspace = workspace
+        self._sink = sink
+        self._progress = progress
+        self._children: list[tuple[Child, float]] = []  # with the seconds that each may take to stop
+        self.redis_url = ""
+        self.kubeconfig = workspace.path / "kubeconfig"
+
+    async def start(self) -> None:
+        """Start everything. Raises a LocalError or SettingError; what was started by then still wants `stop`."""
+        began = time.monotonic()
+        await self._start_redis()
+        self._progress(f"redis      ready after {time.monotonic() - began:.1f} s at {self.redis_url}")
+        await self._start_devcluster()
+        self._progress(f"devcluster ready after {time.monotonic() - began:.1f} s, {len(self._options.nodes)} nodes")
+        await self._prepare_cluster()
+        await self._start_operator()
+        self._progress(f"operator   ready after {time.monotonic() - began:.1f} s")
+
+    async def died(self) -> ChildDiedError:
+        """Wait until a child ends by itself, and return which and how."""
+        waiting = [asyncio.create_task(child.died()) for child, _ in self._children]
+        try:
+            done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            return done.pop().result()
+        finally:
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """Stop what was started, last first, to the end: being cancelled meanwhile does not leave half of it."""
+        stopping = asyncio.create_task(self._stop_all())
+        while not stopping.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(stopping)
+        stopping.result()
+
+    def kill(self) -> None:
+        """Give up waiting: what still runs is killed."""
+        for child, _ in self._children:
+            child.kill()
+
+    async def _stop_all(self) -> None:
+        while self._children:
+            child, seconds = self._children[-1]
+            await child.stop(seconds=seconds)
+            self._children.pop()
+
+    async def _start_redis(self) -> None:
+        if self._options.redis_url is not None:
+            await check_redis(self._options.redis_url)
+            self.redis_url = self._options.redis_url
+            return
+        server = await start_redis(self._workspace.directory("redis"), self._sink, port=self._options.redis_port)
+        self._children.append((server.child, REDIS_STOP_SECONDS))
+        self.redis_url = server.url
+
+    async def _start_devcluster(self) -> None:
+        images = [f"{EXAMPLE_IMAGE}={bundled(EXAMPLE)}", *self._options.images]
+        options = {"--image": images, "--node": self._options.nodes}
+        child = await self._spawn(
+            "devcluster",
+            f"--kubeconfig={self.kubeconfig}",
+            f"--data-dir={self._workspace.directory('devcluster')}",
+            f"--port={self._options.api_port}",
+            *(f"{option}={value}" for option, values in options.items() for value in values),
+            stop_seconds=CLUSTER_STOP_SECONDS,
+        )
+        await child.until_ready(self._cluster_answers, seconds=CLUSTER_START_SECONDS, missing="its API does not answer")
+
+    async def _prepare_cluster(self) -> None:
+        async with Cluster(self.kubeconfig) as cluster:
+            await cluster.apply_crd(manifest(CRD))
+            await cluster.put_redis_secret(NAMESPACE, SECRET, self.redis_url)
+
+    async def _start_operator(self) -> None:
+        port = _free_port()
+        child = await self._spawn(
+            "operator",
+            f"--kubeconfig={self.kubeconfig}",
+            f"--health-port={port}",
+            "--health-host=127.0.0.1",
+            stop_seconds=OPERATOR_STOP_SECONDS,
+        )
+        await child.until_ready(
+            lambda: _answers(f"http://{LOOPBACK}:{port}/readyz"),
+            seconds=OPERATOR_START_SECONDS,
+            missing="its /readyz says no",
+        )
+
+    async def _spawn(self, name: str, *arguments: str, stop_seconds: float) -> Child:
+        argv = [sys.executable, "-m", "agentpool", name, *arguments]
+        child = await Child.start(
+            name,
+            argv,
+            cwd=self._workspace.path,
+            sink=self._sink,
+            environment={"PYTHONUNBUFFERED": "1", "KUBECONFIG": str(self.kubeconfig)},
+        )
+        self._children.append((child, stop_seconds))
+        return child
+
+    async def _cluster_answers(self) -> bool:
+        return self.kubeconfig.exists()
+
+
+async def _answers(url: str) -> bool:
+    try:
+        async with aiohttp.ClientSession() as session, session.get(url) as response:
+            return response.ok
+    except aiohttp.ClientError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
