@@ -21,7 +21,7 @@ from agentpool.queue.connection import longest_block_s
 from agentpool.queue.faults import fault_of
 from agentpool.queue.keys import PRESSURE_CHANNEL, Keys
 from agentpool.queue.readings import snapshot_of
-from agentpool.queue.records import event_of, job_of
+from agentpool.queue.records import events_of, job_of
 from agentpool.queue.settings import PoolSettings
 
 if TYPE_CHECKING:
@@ -144,23 +144,36 @@ class Inspector:
         return int(reply[0])
 
     async def events(self, pool: PoolRef, *, after: str = "0", limit: int = 1_000) -> list[JobEvent]:
-        """Events after a place in the stream (an event's `id`; "0": the oldest kept), oldest first."""
-        rows = await self._ask("XRANGE", Keys(pool).events, f"({after}" if after != "0" else "-", "+", "COUNT", limit)
-        return [event_of(row[0], _mapping(row[1])) for row in rows]
+        """At least the next `limit` events after a place (an event's `id`; "0": the oldest kept), oldest first."""
+        entry, _, number = after.partition(".")
+        rows = await self._ask("XRANGE", Keys(pool).events, entry if number else f"({entry}", "+", "COUNT", limit)
+        found: list[JobEvent] = []
+        for row in rows:
+            seen = int(number) + 1 if number and row[0] == entry else 0
+            found += events_of(row[0], _mapping(row[1]))[seen:]
+            if len(found) >= limit:
+                break
+        return found
 
     async def follow(self, pool: PoolRef, *, after: str = "$") -> AsyncIterator[JobEvent]:
-        """Events as they happen, after a place in the stream ("$": from now on). Never ends by itself."""
+        """Events as they happen, after a place ("$": from now on). Never ends by itself."""
         key = Keys(pool).events
         last = after
         if last == "$":
             newest = await self._ask("XREVRANGE", key, "+", "-", "COUNT", 1)
             last = newest[0][0] if newest else "0"
+        elif "." in last:
+            for event in await self.events(pool, after=last):
+                last = event.id
+                yield event
+            last = last.partition(".")[0]
         block_ms = int(longest_block_s(self._redis) * 1000)
         while True:
-            reply = await self._ask("XREAD", "COUNT", 1_000, "BLOCK", block_ms, "STREAMS", key, last)
+            reply = await self._ask("XREAD", "COUNT", 100, "BLOCK", block_ms, "STREAMS", key, last)
             for row in _first_stream(reply):
                 last = row[0]
-                yield event_of(row[0], _mapping(row[1]))
+                for event in events_of(last, _mapping(row[1])):
+                    yield event
 
     async def purge(self, pool: PoolRef) -> int:
         """Deletes all keys of the pool, in slices; returns how many. It scans the whole Redis: not for hot paths."""

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 
 MAX_ERROR_CHARS = 8_192  # of a failure's text; the end of a traceback says most
 
-_PRIORITIES = {priority.value: priority for priority in Priority}
-_NONE: Mapping[Any, Any] = {}
+HEADER = 5  # values before the first lease in claim.lua's reply
+VALUES_A_LEASE = 6
+
+_NOTHING = ("", "", "")  # no checkpoint, no trace, no parents
+_EMPTY: Mapping[Any, Any] = {}
 
 
 def leases_of(reply: list[Any]) -> list[Lease]:
@@ -26,28 +29,50 @@ def leases_of(reply: list[Any]) -> list[Lease]:
     if reply[0] != "ok":
         return []
     now, attempts, timeout = reply[2], int(reply[3]), int(reply[4])
-    return [_lease(row, now, attempts, timeout) for row in reply[5:]]
+    values = iter(reply)
+    for _ in range(HEADER):
+        next(values)
+    specs: dict[str, tuple[Any, ...]] = {}
+    found = []
+    for job_id, held, entry, spec, payload, rare in zip(*[values] * VALUES_A_LEASE, strict=True):
+        form = specs.get(spec)
+        if form is None:
+            form = specs[spec] = _form(spec, attempts, timeout)
+        kind, route, priority, max_attempts, timeout_ms, preemptible = form
+        token, attempt, _ = held.split(" ", 2)
+        checkpoint, trace, parents = rare or _NOTHING
+        found.append(
+            Lease(
+                job_id=job_id,
+                token=LeaseToken(int(token)),
+                kind=kind,
+                route=route,
+                priority=priority,
+                payload=decode(payload),
+                attempt=int(attempt),
+                max_attempts=max_attempts,
+                timeout_ms=timeout_ms,
+                enqueued_at_ms=int(entry[: entry.index("-")]),
+                claimed_at_ms=now,
+                checkpoint=decode(checkpoint) if checkpoint else None,
+                parents=_parents(parents) if parents else _EMPTY,
+                trace=decode(trace) if trace else _EMPTY,
+                preemptible=preemptible,
+            )
+        )
+    return found
 
 
-def _lease(row: list[Any], now: int, attempts: int, timeout: int) -> Lease:
-    job_id, token, attempt, entry, spec, payload, checkpoint, trace, parents = row
+def _form(spec: str, attempts: int, timeout: int) -> tuple[Any, ...]:
+    """What all jobs of one spec share; the pool's settings stand in where it has none of its own."""
     kind, route, priority, own_attempts, own_timeout, flags = spec.split("|")
-    return Lease(
-        job_id=job_id,
-        token=token,
-        kind=kind,
-        route=route,
-        priority=_PRIORITIES[priority],
-        payload=decode(payload),
-        attempt=attempt,
-        max_attempts=int(own_attempts) if own_attempts else attempts,
-        timeout_ms=int(own_timeout) if own_timeout else timeout,
-        enqueued_at_ms=int(entry.partition("-")[0]),
-        claimed_at_ms=now,
-        checkpoint=decode(checkpoint) if checkpoint else None,
-        parents=_parents(parents) if parents else _NONE,
-        trace=decode(trace) if trace else _NONE,
-        preemptible="p" in flags,
+    return (
+        kind,
+        route,
+        Priority(priority),
+        int(own_attempts) if own_attempts else attempts,
+        int(own_timeout) if own_timeout else timeout,
+        "p" in flags,
     )
 
 

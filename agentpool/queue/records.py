@@ -1,6 +1,7 @@
 """From a job's hash and a stream's entries to the values that people read: Job, JobEvent, HistoryEntry.
 
-`scripts/lib/job.lua` writes the fields. Who takes over next: `inspect`.
+`scripts/lib/job.lua` writes the fields, and leaves the plain way of a job (queued, started, ended) out of its log, for
+the entry, the lease and the end tell it already; here they are put together. Who takes over next: `inspect`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from agentpool.queue.bodies import decode
 def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout_ms: int) -> Job:
     """The whole record; the pool's settings stand in where the job has none of its own."""
     kind, route, priority, own_attempts, own_timeout, _flags = fields["spec"].split("|")
-    history = history_of(fields.get("log", ""))
+    history = history_of(fields)
     state = JobState(fields["state"])
     _token, attempt, claimed, worker = (fields.get("lease") or "0 0 0 ").split(" ", 3)
     entry = fields.get("entry")
@@ -48,29 +49,45 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
     )
 
 
-def history_of(log: str) -> tuple[HistoryEntry, ...]:
+def history_of(fields: Mapping[str, str]) -> tuple[HistoryEntry, ...]:
     """A job's own history, oldest first."""
-    entries = []
-    for line in log.splitlines():
-        change, at_ms, attempt, worker = line.split(" ", 3)
-        holder = WorkerId(worker) if worker else None
-        entries.append(HistoryEntry(at_ms=int(at_ms), type=change, attempt=int(attempt), worker=holder))
-    return tuple(entries)
+    lines = fields.get("log", "").splitlines()
+    if not lines and "entry" in fields:
+        lines.append(f"queued {fields['entry'].partition('-')[0]} 0 ")
+    token, attempt, claimed, worker = (fields.get("lease") or "0 0 0 ").split(" ", 3)
+    started = f"started {claimed} "
+    if token != "0" and claimed != "0" and not any(line.startswith(started) for line in lines):
+        lines.append(f"{started}{attempt} {worker}")
+    if "ended" in fields:
+        lines.append(f"{fields['state']} {fields['ended']} {attempt} {worker}")
+    return tuple(_history_entry(line) for line in lines)
 
 
-def event_of(entry_id: str, fields: Mapping[str, str]) -> JobEvent:
-    """One entry of the event stream."""
+def _history_entry(line: str) -> HistoryEntry:
+    change, at_ms, attempt, worker = line.split(" ", 3)
+    holder = WorkerId(worker) if worker else None
+    return HistoryEntry(at_ms=int(at_ms), type=change, attempt=int(attempt), worker=holder)
+
+
+def events_of(entry_id: str, fields: Mapping[str, str]) -> list[JobEvent]:
+    """The events in one entry of the stream: those of one script share it. Their ids are ENTRY.NUMBER."""
+    return [_event(f"{entry_id}.{number}", text) for number, text in enumerate(fields.values())]
+
+
+def _event(event_id: str, text: str) -> JobEvent:
+    change, job_id, label, attempt, worker, detail = text.split(" ", 5)
+    kind, route, priority = label.split("|")
     return JobEvent(
-        id=entry_id,
-        type=fields["type"],
-        job_id=JobId(fields["job"]),
-        at_ms=int(entry_id.partition("-")[0]),
-        kind=fields["kind"],
-        route=fields["route"],
-        priority=Priority(fields["priority"]),
-        attempt=int(fields["attempt"]),
-        worker=WorkerId(fields["worker"]) if fields["worker"] else None,
-        detail=fields["detail"] or None,
+        id=event_id,
+        type=change,
+        job_id=JobId(job_id),
+        at_ms=int(event_id.partition("-")[0]),
+        kind=kind,
+        route=route,
+        priority=Priority(priority),
+        attempt=int(attempt),
+        worker=WorkerId(worker) if worker else None,
+        detail=detail or None,
     )
 
 

@@ -17,8 +17,10 @@ local job = load(id)
 if not job then return { 'unknown' } end
 if job.state == 'running' then
   if not job.cancel then
-    redis.call('HSET', job.key, 'cancel', reason, 'log', logged(job, 'cancelling'))
+    redis.call('HSET', job.key, 'cancel', reason, 'mark', '1')
+    note_change(job, 'cancelling')
     tell('cancelling', job, reason)
+    write_events()
   end
   local orders = PREFIX .. 'ctl:' .. job.worker
   redis.call('RPUSH', orders, 'cancel ' .. job.token .. ' ' .. id)
@@ -27,8 +29,5 @@ if job.state == 'running' then
 end
 if job.state ~= 'queued' and job.state ~= 'scheduled' and job.state ~= 'blocked' then return { 'finished' } end
 end_waiting(job, 'cancelled', reason)
-release_children()
-write_acks()
-write_books()
-announce()
+conclude()
 return { 'cancelled' }

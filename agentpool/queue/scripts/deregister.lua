@@ -13,8 +13,5 @@
 write_though_memory_is_full()
 local worker = ARGV[1]
 local taken = take_all_back(worker, 'the worker left without ending the job')
-release_children()
-write_acks()
-write_books()
-announce()
+conclude()
 return { taken < RECOVER_MAX and 'ok' or 'more', taken }

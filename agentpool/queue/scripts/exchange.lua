@@ -15,6 +15,4 @@
 write_though_memory_is_full()
 math.randomseed(tonumber(ARGV[3]))
 local outcomes = settle(4)
-ready_count = 0
-ready_critical = {}
 return { outcomes, claim(ARGV[1], tonumber(ARGV[2])) }

@@ -25,8 +25,9 @@ local function promote(id)
   redis.call('ZREM', DUE, id)
   local job = load(id)
   if not job or job.state ~= 'scheduled' then return 0 end
+  note_change(job, 'queued')
   if job.entry then ready_again(job) else append_entry(job) end
-  redis.call('HSET', job.key, 'state', 'queued', 'entry', job.entry, 'log', logged(job, 'queued'))
+  redis.call('HSET', job.key, 'state', 'queued', 'entry', job.entry)
   redis.call('HDEL', job.key, 'due')
   tell('queued', job)
   return 1
@@ -50,9 +51,6 @@ end
 local dead_ms = number_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000)
 redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - dead_ms)
 
-release_children()
-write_acks()
-write_books()
-announce()
+conclude()
 local next_due = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
 return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1 }

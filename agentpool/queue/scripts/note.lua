@@ -14,5 +14,8 @@ local id, token, field, value = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local job = load(id)
 if not job or job.state ~= 'running' or job.token ~= token then return { 'stale' } end
 redis.call('HSET', job.key, field, value)
-if field == 'progress' then tell('progress', job, #value <= DETAIL_MAX_BYTES and value or '') end
+if field == 'progress' then
+  tell('progress', job, #value <= DETAIL_MAX_BYTES and value or '')
+  write_events()
+end
 return { 'ok' }

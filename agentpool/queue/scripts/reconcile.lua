@@ -27,8 +27,5 @@ for _, stream in ipairs(streams()) do
     end
   end
 end
-release_children()
-write_acks()
-write_books()
-announce()
+conclude()
 return { returned }

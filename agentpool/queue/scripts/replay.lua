@@ -16,12 +16,13 @@ if job.state ~= 'failed' then return { 'not_dead', job.state } end
 redis.call('PERSIST', job.key)
 if job.idem then redis.call('PERSIST', PREFIX .. 'key:' .. job.idem) end
 redis.call('ZREM', DEAD, id)
+note_change(job, 'failed')
 job.attempt = 0
+job.claimed = 0
 job.worker = ''
-local entry = append_entry(job)
-redis.call('HSET', job.key, 'state', 'queued', 'entry', entry, 'lease', lease_text(job), 'log', logged(job, 'queued'))
-redis.call('HDEL', job.key, 'kids', 'due')
+redis.call('HDEL', job.key, 'kids', 'due', 'ended')
+redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job), 'lease', lease_text(job))
+note_change(job, 'queued')
 tell('queued', job, 'replayed')
-write_books()
-announce()
+conclude()
 return { 'ok' }

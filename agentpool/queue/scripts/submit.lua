@@ -59,7 +59,7 @@ local digests = {} -- by key, then by name, of this call
 local fresh = 0
 for i = 1, #ARGV, JOB_ARGS do
   local index = (i - 1) / JOB_ARGS
-  local job = { id = ARGV[i], spec = ARGV[i + 1], payload = ARGV[i + 2] }
+  local job = { id = ARGV[i], text = ARGV[i + 1], payload = ARGV[i + 2] }
   local extras = ARGV[i + 3] ~= '' and cjson.decode(ARGV[i + 3]) or nil
   local known, digest = earlier(job.id, extras)
   job.extras = extras
@@ -108,7 +108,7 @@ local function attach(job, parents)
       else
         waits = waits + 1
         redis.call('SADD', PREFIX .. 'kids:' .. parent, job.id)
-        redis.call('HSET', key, 'kids', '1')
+        redis.call('HSET', key, 'kids', '1', 'mark', '1')
       end
     end
   end
@@ -130,6 +130,7 @@ local function write_extras(job, extras, ttl)
   if ttl then field('expires', now + ttl) end
   if extras.key then
     field('idem', extras.key)
+    field('mark', '1')
     job.idem = extras.key
     redis.call('SET', PREFIX .. 'key:' .. extras.key, job.id .. ' ' .. extras.digest)
   end
@@ -140,19 +141,16 @@ local NO_EXTRAS = {}
 
 -- One new job; returns its state.
 local function keep(request)
-  local kind, priority, max, timeout, flags = string.match(request.spec, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
+  local kind, priority, max, timeout, flags = string.match(request.text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
   local extras = request.extras or NO_EXTRAS
   local ttl = extras.ttl or number_or(ttl_of[priority], nil)
   local parents = extras.after
   if ttl then flags = flags .. 't' end
   if parents then flags = flags .. 'a' end
-  local job = {
-    id = request.id, key = PREFIX .. 'job:' .. request.id, kind = kind, route = route_of(kind), priority = priority,
-    flags = flags, attempt = 0, worker = '', log = '',
-  }
-  job.stream = stream_of(job.route, priority)
-  local spec = kind .. '|' .. job.route .. '|' .. priority .. '|' .. max .. '|' .. timeout .. '|' .. flags
-  local state, entry = 'queued', ''
+  if extras.trace then flags = flags .. 'x' end
+  local spec = kind .. '|' .. route_of(kind) .. '|' .. priority .. '|' .. max .. '|' .. timeout .. '|' .. flags
+  local job = { id = request.id, key = PREFIX .. 'job:' .. request.id, spec = read_spec(spec), attempt = 0, worker = '' }
+  local state, entry = 'queued', nil
   local waits, failed = 0, nil
   if request.extras or ttl then write_extras(job, extras, ttl) end
   if parents then waits, failed = attach(job, parents) end
@@ -172,11 +170,11 @@ local function keep(request)
     entry = append_entry(job)
   end
   if ttl then redis.call('ZADD', TTL, now + ttl, job.id) end
-  if entry ~= '' then
-    redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload, 'entry', entry,
-      'log', logged(job, state))
+  if entry then
+    redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload, 'entry', entry)
   else
-    redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload, 'log', logged(job, state))
+    redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload)
+    note_change(job, state)
   end
   tell(state, job)
   return state
@@ -191,6 +189,5 @@ for i, job in ipairs(jobs) do
   end
 end
 bump('submitted', fresh)
-write_books()
-announce()
+conclude()
 return reply

@@ -17,6 +17,6 @@ if state == 'succeeded' or state == 'failed' or state == 'cancelled' or state ==
 end
 local watch = ' ' .. (v[5] or '') .. ' '
 if not string.find(watch, ' ' .. client .. ' ', 1, true) then
-  redis.call('HSET', key, 'watch', v[5] and v[5] .. ' ' .. client or client)
+  redis.call('HSET', key, 'watch', v[5] and v[5] .. ' ' .. client or client, 'mark', '1')
 end
 return { 'waiting' }

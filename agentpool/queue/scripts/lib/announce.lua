@@ -14,12 +14,12 @@ local function ask_to_yield(route, patience)
     local job = load(id)
     if not job or job.state ~= 'running' then
       redis.call('ZREM', YIELD, id)
-    elseif (not route or job.route == route) and id_parts(job.entry) + patience[job.priority] > now then
+    elseif (not route or job.spec.route == route) and id_parts(job.entry) + patience[job.spec.priority] > now then
       redis.call('ZREM', YIELD, id)
       local orders = PREFIX .. 'ctl:' .. job.worker
       redis.call('RPUSH', orders, 'yield ' .. job.token .. ' ' .. id)
       redis.call('EXPIRE', orders, LIST_TTL_S)
-      redis.call('HSET', job.key, 'log', logged(job, 'yielding'))
+      note_change(job, 'yielding')
       tell('yielding', job)
       return
     end
@@ -40,7 +40,6 @@ local function preempt(free)
   end
 end
 
--- Call after write_books().
 local function announce()
   if ready_count == 0 then return end
   ring()
@@ -52,4 +51,15 @@ local function announce()
     redis.pcall('PUBLISH', PRESSURE_CHANNEL, string.match(PREFIX, '{(.*)}'))
   end
   if #ready_critical > 0 then preempt(free) end
+end
+
+-- The end of every script that moves jobs.
+local function conclude()
+  release_children()
+  write_acks()
+  write_books()
+  announce()
+  write_events()
+  ready_count = 0
+  ready_critical = {}
 end

@@ -110,52 +110,58 @@ local function end_in_queue(id, c, entry, state, reason)
   finish(job, state, 'reason', reason, reason)
 end
 
--- One entry becomes a lease; nil where it was a tombstone or has expired.
-local function start(entry, c, worker)
+-- What only some jobs have: {checkpoint, trace, parents}; nil where the ttl has ended the wait.
+local function rarities(job, c)
+  local v = redis.call('HMGET', job.key, 'checkpoint', 'trace', 'expires')
+  if v[3] then
+    if tonumber(v[3]) <= now then return nil end
+    redis.call('ZREM', TTL, job.id)
+    redis.call('HDEL', job.key, 'expires')
+  end
+  if c.rank > 0 and has_flag(job, 'p') then
+    redis.call('ZADD', YIELD, (2 - c.rank) * YIELD_RANK_MS - now, job.id)
+  end
+  return { v[1] or '', v[2] or '', has_flag(job, 'a') and parents_of(job.key) or '' }
+end
+
+-- One entry becomes a lease, six values at the end of `leases`; false where it was a tombstone or has expired.
+local function start(entry, c, worker, leases)
   local id = entry[2][2]
   local key = PREFIX .. 'job:' .. id
-  local v = redis.call('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease', 'log', 'checkpoint', 'expires',
-    'trace')
+  local v = redis.call('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
   if v[1] ~= 'queued' or v[4] ~= entry[1] then
     drop_entry(c.stream, entry[1])
     if not c.kept then bump('t' .. c.place, -1) end
-    return nil
+    return false
   end
   c.count = c.count - 1
-  if v[8] and tonumber(v[8]) <= now then
-    end_in_queue(id, c, entry[1], 'expired', 'ttl')
-    return nil
-  end
-  local job = { id = id, log = v[6], worker = worker, claimed = now, route = c.route, priority = c.priority }
-  job.token, job.attempt = read_lease(v[5])
-  job.token = job.token + 1
-  job.attempt = job.attempt + 1
-  job.kind, job.flags = string.match(v[2], '^([^|]*)|.*|([^|]*)$')
-  redis.call('HSET', key, 'state', 'running', 'lease', lease_text(job), 'log', logged(job, 'started'))
-  local parents
-  if job.flags ~= '' then
-    if v[8] then
-      redis.call('ZREM', TTL, id)
-      redis.call('HDEL', key, 'expires')
+  local token, attempt = read_lease(v[5])
+  local job = {
+    id = id, key = key, spec = read_spec(v[2]), worker = worker, claimed = now, token = token + 1,
+    attempt = attempt + 1,
+  }
+  local rare = ''
+  if job.spec.flags ~= '' or v[5] then
+    rare = rarities(job, c)
+    if not rare then
+      end_in_queue(id, c, entry[1], 'expired', 'ttl')
+      return false
     end
-    if has_flag(job, 'p') and c.rank > 0 then
-      redis.call('ZADD', YIELD, (2 - c.rank) * YIELD_RANK_MS - now, id)
-    end
-    if has_flag(job, 'a') then parents = parents_of(key) end
   end
+  local lease = lease_text(job)
+  redis.call('HSET', key, 'state', 'running', 'lease', lease)
   tell('started', job)
-  return { id, job.token, job.attempt, entry[1], v[2], v[3], v[7] or '', v[9] or '', parents or '' }
+  local n = #leases
+  leases[n + 1], leases[n + 2], leases[n + 3] = id, lease, entry[1]
+  leases[n + 4], leases[n + 5], leases[n + 6] = v[2], v[3], rare
+  return true
 end
 
 local function take_from(best, second, worker, want, leases)
   local entries = take_entries(best, worker, run_length(best, second, want))
   local taken = 0
   for _, entry in ipairs(entries) do
-    local lease = start(entry, best, worker)
-    if lease then
-      leases[#leases + 1] = lease
-      taken = taken + 1
-    end
+    if start(entry, best, worker, leases) then taken = taken + 1 end
   end
   bump(best.field, -taken)
   bump('r:' .. best.route, taken)
@@ -164,8 +170,9 @@ local function take_from(best, second, worker, want, leases)
   return taken, #entries - taken
 end
 
+-- Returns how many were taken, and whether more could have been.
 local function take_all(candidates, worker, limit, leases)
-  local skipped = 0
+  local taken, skipped = 0, 0
   if #candidates > 1 then
     for _, c in ipairs(candidates) do
       if not look_at_head(c) then c.count = 0 end
@@ -173,19 +180,21 @@ local function take_all(candidates, worker, limit, leases)
   end
   local best, second = candidates[1], nil
   if #candidates > 1 then best, second = best_two(candidates) end
-  while best and best.count > 0 and best.room.left > 0 and #leases < limit and skipped < TOMBSTONES_MAX do
-    local want = math.min(limit - #leases, best.count, best.room.left, CALL_ARGS_MAX)
-    local _, tombstones = take_from(best, second, worker, want, leases)
+  while best and best.count > 0 and best.room.left > 0 and taken < limit and skipped < TOMBSTONES_MAX do
+    local want = math.min(limit - taken, best.count, best.room.left, CALL_ARGS_MAX)
+    local leased, tombstones = take_from(best, second, worker, want, leases)
+    taken = taken + leased
     skipped = skipped + tombstones
     if #candidates > 1 then
       if best.count > 0 and not look_at_head(best) then best.count = 0 end
       best, second = best_two(candidates)
     end
   end
-  return best ~= nil and best.count > 0 and best.room.left > 0
+  return taken, best ~= nil and best.count > 0 and best.room.left > 0
 end
 
--- Returns {status, revision, now, max attempts, timeout ms, lease...}; status: ok, paused, unregistered.
+-- Returns {status, revision, now, max attempts, timeout ms, six values for each lease}; status: ok, paused,
+-- unregistered.
 local function claim(worker, limit)
   local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'max_attempts', 'timeout_ms', 'patience_critical_ms',
     'patience_task_ms', 'patience_info_ms')
@@ -201,20 +210,15 @@ local function claim(worker, limit)
   local patience = {
     critical = number_or(conf[5], 0), task = number_or(conf[6], 60000), info = number_or(conf[7], 600000),
   }
-  local leases = {}
   local candidates = candidates_of(books, patience)
-  local more = take_all(candidates, worker, limit, leases)
+  local taken, more = take_all(candidates, worker, limit, reply)
   for _, c in ipairs(candidates) do
     if not c.kept and number_or(books['t' .. c.place], 0) > 0 then sweep(c.stream, c.route, c.priority) end
   end
-  bump('queued', -#leases)
-  bump('running', #leases)
-  bump('started', #leases)
-  for i = 1, #leases do reply[#reply + 1] = leases[i] end
-  release_children()
-  write_acks()
-  write_books()
-  announce() -- an expired job's children
+  bump('queued', -taken)
+  bump('running', taken)
+  bump('started', taken)
+  conclude()
   if more then ring() end -- one idle worker more may take the rest
   return reply
 end

@@ -1,13 +1,17 @@
 -- A job's record and the moves that several scripts share: load, log, enqueue, finish, release children.
 --
--- Fields of job:ID  state · spec kind|route|priority|maxAttempts|timeoutMs|flags · payload · entry · log
---   lease   token attempt claimedMs worker
---   only where needed: expires due waits after in:PARENT checkpoint progress result error reason cancel kids watch
---   idem digest trace
--- Flags  p preemptible · u runs though a parent failed · a has parents · t has a ttl
+-- Fields of job:ID  state · spec kind|route|priority|maxAttempts|timeoutMs|flags · payload · entry
+--   lease   token attempt claimedMs worker: of the latest attempt
+--   ended   ms, once it has
+--   log     one line a change: change ms attempt worker. The plain way queued, started, ended is not written down: entry,
+--           lease and ended say it, and agentpool/queue/records.py puts it together
+--   only where needed: due expires waits after in:PARENT checkpoint progress result error reason trace digest
+--   mark    1 where any of these is: cancel kids watch idem
+-- Flags  p preemptible · u runs though a parent failed · a has parents · t has a ttl · x has a trace
 
-local SPEC = '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$'
+local SPEC = '^(([^|]*)|([^|]*)|([^|]*))|([^|]*)|([^|]*)|([^|]*)$'
 local LEASE = '^(%d+) (%d+) (%d+) (.*)$'
+local EVENTS_AN_ENTRY = 50 -- events of one script share entries of the event stream
 
 local function read_lease(text)
   if not text then return 0, 0, 0, '' end
@@ -19,39 +23,74 @@ local function lease_text(job)
   return job.token .. ' ' .. job.attempt .. ' ' .. job.claimed .. ' ' .. job.worker
 end
 
+-- What a spec says, read once a script: jobs of one kind share it.
+local specs = {}
+
+local function read_spec(text)
+  local spec = specs[text]
+  if spec then return spec end
+  spec = {}
+  spec.label, spec.kind, spec.route, spec.priority, spec.max, spec.timeout, spec.flags = string.match(text, SPEC)
+  spec.place = ':' .. spec.route .. ':' .. spec.priority
+  spec.stream = PREFIX .. 's' .. spec.place
+  spec.running = 'r:' .. spec.route
+  specs[text] = spec
+  return spec
+end
+
 local function load(id)
   local key = PREFIX .. 'job:' .. id
-  local v = redis.call('HMGET', key, 'state', 'spec', 'entry', 'lease', 'log', 'cancel', 'kids', 'watch', 'idem')
+  local v = redis.call('HMGET', key, 'state', 'spec', 'entry', 'lease', 'mark')
   if not v[1] then return nil end
+  local token, attempt, claimed, worker = read_lease(v[4])
   local job = {
-    id = id, key = key, state = v[1], entry = v[3], log = v[5], cancel = v[6], kids = v[7], watch = v[8], idem = v[9],
+    id = id, key = key, state = v[1], spec = read_spec(v[2]), entry = v[3],
+    token = token, attempt = attempt, claimed = claimed, worker = worker,
   }
-  job.kind, job.route, job.priority, job.max, job.timeout, job.flags = string.match(v[2], SPEC)
-  job.token, job.attempt, job.claimed, job.worker = read_lease(v[4])
-  job.stream = stream_of(job.route, job.priority)
+  if v[5] then
+    local marks = redis.call('HMGET', key, 'cancel', 'kids', 'watch', 'idem')
+    job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
+  end
   return job
 end
 
 local function has_flag(job, flag)
-  return string.find(job.flags, flag, 1, true) ~= nil
+  local flags = job.spec.flags
+  return flags ~= '' and string.find(flags, flag, 1, true) ~= nil
 end
 
--- The job's own history, one line a change; the first line stays, so that the submit time is always known.
-local function logged(job, change)
-  local log = job.log .. change .. ' ' .. now .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
+-- Writes a change into the job's own history, after what was not written down so far. Of a history that is too long
+-- the middle goes: the first line, which tells the submit time, stays.
+local function note_change(job, change)
+  local log = redis.call('HGET', job.key, 'log') or ''
+  if log == '' and job.entry then log = 'queued ' .. string.match(job.entry, '^%d+') .. ' 0 \n' end
+  if job.claimed and job.claimed > 0 and not string.find(log, 'started ' .. job.claimed .. ' ', 1, true) then
+    log = log .. 'started ' .. job.claimed .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
+  end
+  log = log .. change .. ' ' .. now .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
   if #log > LOG_MAX_BYTES then
     local first_end = string.find(log, '\n', 1, true)
     local kept_from = string.find(log, '\n', #log - LOG_MAX_BYTES / 2, true)
     log = string.sub(log, 1, first_end) .. string.sub(log, kept_from + 1)
   end
-  job.log = log
-  return log
+  redis.call('HSET', job.key, 'log', log)
 end
 
+-- Events of one script: number, 'change id kind|route|priority attempt worker detail', ...
+local told = {}
+
 local function tell(change, job, detail)
-  redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_MAX, '*', 'type', change, 'job', job.id, 'kind', job.kind,
-    'route', job.route, 'priority', job.priority, 'attempt', job.attempt, 'worker', job.worker,
-    'detail', detail or '')
+  local n = #told
+  told[n + 1] = n / 2
+  told[n + 2] = change .. ' ' .. job.id .. ' ' .. job.spec.label .. ' ' .. job.attempt .. ' ' .. job.worker .. ' ' .. (detail or '')
+end
+
+local function write_events()
+  for first = 1, #told, 2 * EVENTS_AN_ENTRY do
+    redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_MAX, '*',
+      unpack(told, first, math.min(first + 2 * EVENTS_AN_ENTRY - 1, #told)))
+  end
+  told = {}
 end
 
 -- Streams and their group are made when the first job needs them; a cursor in the books says that they exist.
@@ -71,14 +110,14 @@ local ready_critical = {}
 
 local function note_ready(job)
   ready_count = ready_count + 1
-  if job.priority == 'critical' then ready_critical[#ready_critical + 1] = job.route end
+  if job.spec.priority == 'critical' then ready_critical[#ready_critical + 1] = job.spec.route end
 end
 
--- A new entry at the end of the job's stream. The caller writes state, entry and log.
+-- A new entry at the end of the job's stream. The caller writes state and entry.
 local function append_entry(job)
-  ensure_stream(job.stream, job.route, job.priority)
-  job.entry = redis.call('XADD', job.stream, '*', 'job', job.id)
-  bump('q:' .. job.route .. ':' .. job.priority, 1)
+  ensure_stream(job.spec.stream, job.spec.route, job.spec.priority)
+  job.entry = redis.call('XADD', job.spec.stream, '*', 'job', job.id)
+  bump('q' .. job.spec.place, 1)
   bump('queued', 1)
   note_ready(job)
   return job.entry
@@ -86,8 +125,8 @@ end
 
 -- The job's old entry competes again, at its old place.
 local function ready_again(job)
-  redis.call('XCLAIM', job.stream, GROUP, READY, 0, job.entry, 'JUSTID')
-  bump('y:' .. job.route .. ':' .. job.priority, 1)
+  redis.call('XCLAIM', job.spec.stream, GROUP, READY, 0, job.entry, 'JUSTID')
+  bump('y' .. job.spec.place, 1)
   bump('queued', 1)
   note_ready(job)
 end
@@ -101,7 +140,7 @@ local function finish(job, state, field, text, detail)
     retention = redis.call('HMGET', CONF, 'retention_results_ms', 'retention_dead_ms')
   end
   local keep_ms = number_or(state == 'failed' and retention[2] or retention[1], 86400000)
-  redis.call('HSET', job.key, 'state', state, 'log', logged(job, state), field, text)
+  redis.call('HSET', job.key, 'state', state, 'ended', now, field, text)
   redis.call('PEXPIRE', job.key, keep_ms)
   if state == 'failed' then redis.call('ZADD', DEAD, now, job.id) end
   if job.idem then redis.call('PEXPIRE', PREFIX .. 'key:' .. job.idem, keep_ms) end
@@ -122,7 +161,7 @@ end
 -- Takes a running job's slot back.
 local function release_slot(job)
   bump('running', -1)
-  bump('r:' .. job.route, -1)
+  bump(job.spec.running, -1)
   bump('run_ms', math.max(0, now - job.claimed))
   if has_flag(job, 'p') then redis.call('ZREM', YIELD, job.id) end
 end
@@ -132,11 +171,12 @@ local function unblock(job, due)
   redis.call('SREM', BLOCKED, job.id)
   if due and tonumber(due) > now then
     redis.call('ZADD', DUE, due, job.id)
-    redis.call('HSET', job.key, 'state', 'scheduled', 'log', logged(job, 'scheduled'))
+    redis.call('HSET', job.key, 'state', 'scheduled')
+    note_change(job, 'scheduled')
     tell('scheduled', job)
   else
-    local entry = append_entry(job)
-    redis.call('HSET', job.key, 'state', 'queued', 'entry', entry, 'log', logged(job, 'queued'))
+    note_change(job, 'queued')
+    redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))
     tell('queued', job)
   end
 end

@@ -24,24 +24,25 @@ local function backoff_ms(attempt)
 end
 
 local function max_attempts_of(job)
-  return number_or(job.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
+  return number_or(job.spec.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
 end
 
 local function retry_later(job, text, after)
   local due = now + (number_or(after, nil) or backoff_ms(job.attempt))
-  redis.call('XCLAIM', job.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')
+  redis.call('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')
   redis.call('ZADD', DUE, due, job.id)
-  redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'error', text, 'log', logged(job, 'retrying'))
+  redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'error', text)
+  note_change(job, 'retrying')
   tell('retrying', job, text)
   return 'retrying'
 end
 
 -- Back to its old place; its attempt does not count, its token does.
 local function hand_back(job, why, checkpoint)
-  job.attempt = math.max(0, job.attempt - 1)
   ready_again(job)
-  redis.call('HSET', job.key, 'state', 'queued', 'lease', lease_text(job), 'reason', why,
-    'log', logged(job, 'returned'))
+  note_change(job, 'returned')
+  job.attempt = math.max(0, job.attempt - 1)
+  redis.call('HSET', job.key, 'state', 'queued', 'lease', lease_text(job), 'reason', why)
   if checkpoint ~= '' then redis.call('HSET', job.key, 'checkpoint', checkpoint) end
   tell('returned', job, why)
   return 'returned'
@@ -53,18 +54,18 @@ local function settle_one(id, token, verb, text, number)
   if job.state ~= 'running' then return REPEATED[verb .. ' ' .. job.state] or 'stale' end
   release_slot(job)
   if verb == 'succeeded' then
-    drop_entry(job.stream, job.entry)
+    drop_entry(job.spec.stream, job.entry)
     finish(job, 'succeeded', 'result', text)
     return 'applied'
   end
   if verb == 'cancelled' or job.cancel then
-    drop_entry(job.stream, job.entry)
+    drop_entry(job.spec.stream, job.entry)
     finish(job, 'cancelled', 'reason', job.cancel or text, job.cancel or text)
     return 'cancelled'
   end
   if verb == 'drain' or verb == 'preempted' then return hand_back(job, verb, text) end
   if verb == 'failed' and job.attempt < max_attempts_of(job) then return retry_later(job, text, number) end
-  drop_entry(job.stream, job.entry)
+  drop_entry(job.spec.stream, job.entry)
   finish(job, 'failed', 'error', text, text)
   return 'dead'
 end
@@ -75,9 +76,6 @@ local function settle(first)
   for i = first, #ARGV, SETTLE_ARGS do
     outcomes[#outcomes + 1] = settle_one(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
   end
-  release_children()
-  write_acks()
-  write_books()
-  announce()
+  conclude()
   return outcomes
 end

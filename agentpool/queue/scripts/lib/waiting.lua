@@ -1,7 +1,7 @@
 -- Takes a job that waits out of its place: for cancel and expiry. Needs lib/sweep.lua.
 
 local function leave_queue(job)
-  local place = ':' .. job.route .. ':' .. job.priority
+  local place = job.spec.place
   bump('queued', -1)
   if id_after(job.entry, redis.call('HGET', BOOKS, 'c' .. place)) then
     bump('q' .. place, -1)
@@ -9,7 +9,7 @@ local function leave_queue(job)
     return true
   end
   bump('y' .. place, -1)
-  drop_entry(job.stream, job.entry)
+  drop_entry(job.spec.stream, job.entry)
   return false
 end
 
@@ -27,11 +27,11 @@ local function end_waiting(job, state, reason)
     tombstone = leave_queue(job)
   elseif job.state == 'scheduled' then
     redis.call('ZREM', DUE, job.id)
-    if job.entry then drop_entry(job.stream, job.entry) end
+    if job.entry then drop_entry(job.spec.stream, job.entry) end
   else
     leave_blocked(job)
   end
   if has_flag(job, 't') then redis.call('ZREM', TTL, job.id) end
   finish(job, state, 'reason', reason, reason)
-  if tombstone then sweep(job.stream, job.route, job.priority) end
+  if tombstone then sweep(job.spec.stream, job.spec.route, job.spec.priority) end
 end

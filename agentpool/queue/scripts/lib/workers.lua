@@ -16,16 +16,17 @@ end
 -- The attempt of a lost worker counts.
 local function take_back(job, error)
   release_slot(job)
-  local max = number_or(job.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
+  local max = number_or(job.spec.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
   if job.cancel then
-    drop_entry(job.stream, job.entry)
+    drop_entry(job.spec.stream, job.entry)
     finish(job, 'cancelled', 'reason', job.cancel, job.cancel)
   elseif job.attempt >= max then
-    drop_entry(job.stream, job.entry)
+    drop_entry(job.spec.stream, job.entry)
     finish(job, 'failed', 'error', error, error)
   else
     ready_again(job)
-    redis.call('HSET', job.key, 'state', 'queued', 'error', error, 'log', logged(job, 'recovered'))
+    redis.call('HSET', job.key, 'state', 'queued', 'error', error)
+    note_change(job, 'recovered')
     tell('recovered', job, error)
   end
 end
