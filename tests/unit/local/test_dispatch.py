@@ -1,0 +1,102 @@
+"""Measuring the queue's own delay."""
+
+import pytest
+from hypothesis import given, strategies
+
+from agentpool_local.dispatch import DispatchClock, percentile
+from tests.unit.local.events import event
+
+
+def delays(events, *, limits=None, slots=2):
+    clock = DispatchClock(limits or {}, slots)
+    for each in events:
+        clock.feed(each)
+    return clock.delays_ms
+
+
+def test_with_a_free_slot_the_delay_counts_from_the_submit():
+    """A worker that has run before and is idle should take a job at once; what it takes longer is the delay."""
+    events = [
+        event("queued", "a", 0),
+        event("started", "a", 5, worker="w"),
+        event("succeeded", "a", 10, worker="w"),
+        event("queued", "b", 100),
+        event("started", "b", 107, worker="w"),
+    ]
+    assert delays(events)[-1] == 7
+
+
+def test_the_wait_for_a_full_route_does_not_count():
+    """Where the route was at its limit, the delay counts from the end that made room."""
+    events = [
+        event("queued", "a", 0),
+        event("queued", "b", 0),
+        event("started", "a", 1, worker="w"),
+        event("succeeded", "a", 500, worker="w"),
+        event("started", "b", 503, worker="w"),
+    ]
+    assert delays(events, limits={"code": 1}, slots=9)[-1] == 3
+
+
+def test_the_wait_for_busy_workers_does_not_count():
+    """Where every slot was taken, the delay counts from the end that freed one, whatever the route."""
+    events = [
+        event("queued", "a", 0),
+        event("queued", "b", 0, route="text"),
+        event("started", "a", 1, worker="w"),
+        event("succeeded", "a", 500, worker="w"),
+        event("started", "b", 504, route="text", worker="w"),
+    ]
+    assert delays(events, slots=1)[-1] == 4
+
+
+def test_a_worker_counts_from_its_first_claim():
+    """Jobs that wait for the first worker to start do not count as delayed by the queue."""
+    events = [
+        event("queued", "a", 0),
+        event("queued", "b", 0),
+        event("started", "a", 2000, worker="w"),
+        event("started", "b", 2002, worker="w"),
+    ]
+    assert delays(events) == [0, 2]
+
+
+def test_two_slots_that_open_at_once_are_measured_each():
+    """The second of two claims after one end of a full route waits for the end before it, not for its own submit."""
+    events = [
+        *(event("queued", job, 0) for job in "abcd"),
+        event("started", "a", 1, worker="w"),
+        event("started", "b", 1, worker="w"),
+        event("succeeded", "a", 100, worker="w"),
+        event("succeeded", "b", 100, worker="w"),
+        event("started", "c", 101, worker="w"),
+        event("started", "d", 103, worker="w"),
+    ]
+    assert delays(events, limits={"code": 2}, slots=9)[-2:] == [1, 3]
+
+
+def test_a_lost_workers_slots_are_gone_when_its_jobs_come_back():
+    """After a recovery the delay counts from it."""
+    events = [
+        event("queued", "a", 0),
+        event("started", "a", 1, worker="lost"),
+        event("recovered", "a", 900, worker="lost"),
+        event("started", "a", 950, worker="new", attempt=2),
+    ]
+    assert delays(events, slots=1)[-1] == 0
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.99, 4), (0.0, 1), (1.0, 4)])
+def test_percentiles_are_values_that_occurred(share, value):
+    """The nearest rank is taken, never a value in between."""
+    assert percentile([4, 1, 3, 2], share) == value
+
+
+@given(strategies.lists(strategies.integers()), strategies.floats(0, 1))
+def test_a_percentile_covers_its_share(values, share):
+    """At least that share of the values is not above it; of no values there is none."""
+    found = percentile(values, share)
+    if not values:
+        assert found is None
+    else:
+        assert sum(value <= found for value in values) >= share * len(values) - 1e-9
