@@ -10,8 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from agentpool_worker.app import App
-from agentpool_worker.signals import Overloaded, Permanent
+from agentpool_worker import App, Overloaded, Permanent
 from repo_analyst.agent import AgentState, answer
 from repo_analyst.chat_planner import ChatPlanner, ModelBusyError
 from repo_analyst.execution_record import recorded
@@ -23,7 +22,7 @@ from repo_analyst.workspace import Workspace, WorkspaceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agentpool_worker.context import BlockingContext, Context
+    from agentpool_worker import BlockingContext, Context
 
 app = App()
 
