@@ -141,9 +141,7 @@ class AdaptiveSlots:
         overloads, self._overloads = self._overloads, 0
         if settings.adaptive_mode is AdaptiveMode.OFF:
             return
-        seen = Observation(
-            slots=self._slots.total, used=self._slots.used, overloads=overloads, gpus=self.readings
-        )
+        seen = Observation(slots=self._slots.total, used=self._slots.used, overloads=overloads, gpus=self.readings)
         change = decide(seen, settings)
         if change is not None:
             self.apply(change)

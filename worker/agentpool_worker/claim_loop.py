@@ -2,7 +2,9 @@
 
 It sleeps until something happens: a completion, the bell, a slot that became free. Then one round trip settles what
 has gathered and claims as many jobs as there are free slots. A full claim means there may be more, so it goes on at
-once; a short one means the queue is empty for us until the bell rings. There is no polling in between.
+once; a short one means the queue is empty for us until the bell rings. There is no polling in between. Two lanes take
+turns, each with half of the slots when there is much to do: Redis works on one half while this process works on the
+other.
 Who takes over next: `agentpool_worker.roster` starts what was claimed; `agentpool_worker.listener` hears the bell.
 """
 
@@ -31,6 +33,8 @@ log = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECONDS = 0.05
 _LONGEST_BACKOFF_SECONDS = 1.0  # a worker is back within a second of its Redis
 _UNFIT = (TypeError, ValueError, InvalidJobError)  # not JSON, or too large: found before anything is sent
+_LANES = 2
+_SMALLEST_SHARE = 16  # completions or slots; fewer are not worth dividing
 _LARGEST_CLAIM = 200  # jobs; keeps one script call to a few milliseconds of Redis
 
 
@@ -43,9 +47,7 @@ class ClaimQueue(Protocol):
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
         """Ends attempts."""
 
-    async def exchange(
-        self, completions: Sequence[Completion], limit: int
-    ) -> tuple[list[SettleOutcome], list[Lease]]:
+    async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
         """Both in one round trip."""
 
 
@@ -57,11 +59,16 @@ class ClaimLoop:
         self._slots = slots
         self._metrics = metrics
         self._turn = asyncio.Event()
-        self._reached = asyncio.Event()
+        self._landed = asyncio.Event()
+        self._flying = 0  # lanes that wait for an answer
+        self._reserved = 0  # slots that they have asked jobs for
+        self._rings = 0  # reasons so far to think that there is something to claim
+        self._unreached = False  # the last answer was lost
         self.flusher: Flusher  # set by `join`: the three know each other
         self.roster: Roster
         self.claiming = False
         self.maybe_work = True
+        self.hungry = asyncio.Event()  # a job could start here and none is known to wait: listen for the bell
 
     def join(self, flusher: Flusher, roster: Roster) -> None:
         """Introduces those that it works between."""
@@ -69,9 +76,9 @@ class ClaimLoop:
         self.roster = roster
 
     @property
-    def hungry(self) -> bool:
-        """Whether a job could start here now and none is known to wait: the time to listen for the bell."""
-        return self.claiming and self._slots.free > 0 and not self.maybe_work
+    def may_claim(self) -> bool:
+        """Whether a job could start here now."""
+        return self.claiming and self._slots.free > 0
 
     def signal(self) -> None:
         """Something happened: a turn is due."""
@@ -80,6 +87,8 @@ class ClaimLoop:
     def bell(self) -> None:
         """There may be something to claim."""
         self.maybe_work = True
+        self.hungry.clear()
+        self._rings += 1
         self._turn.set()
 
     def start_claiming(self) -> None:
@@ -90,46 +99,86 @@ class ClaimLoop:
     def stop_claiming(self) -> None:
         """From now on, nothing is claimed; completions still leave."""
         self.claiming = False
+        self.hungry.clear()
 
     async def run(self) -> None:
         """Turns for ever, through outages; ends when cancelled."""
+        async with asyncio.TaskGroup() as lanes:
+            for _ in range(_LANES):
+                lanes.create_task(self._lane())
+
+    async def _lane(self) -> None:
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
             await self._turn.wait()
             self._turn.clear()
-            try:
-                await self.run_once()
-            except QueueError as error:
-                self._metrics.reconnects += 1
-                if backoff == _FIRST_BACKOFF_SECONDS:
-                    log.warning("the queue cannot be reached; finished jobs are kept until it can: %s", error)
-                self.bell()  # what it holds is unknown
+            if self._unreached and self._flying:
+                # After a lost answer the queue hands back what it gave and we do not know of. The other lane's
+                # answer must be in before that, or its jobs would count as unknown too.
+                await self._landed.wait()
+                self._turn.set()
+                continue
+            if await self._fly():
+                backoff = _FIRST_BACKOFF_SECONDS
+            else:
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads workers, hides nothing
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
-            else:
-                if backoff > _FIRST_BACKOFF_SECONDS:
-                    log.info("the queue can be reached again")
-                backoff = _FIRST_BACKOFF_SECONDS
+
+    async def _fly(self) -> bool:
+        """One turn; whether the queue could be asked."""
+        self._flying += 1
+        self._landed.clear()
+        try:
+            await self.run_once()
+        except QueueError as error:
+            self._metrics.reconnects += 1
+            if not self._unreached:
+                log.warning("the queue cannot be asked; finished jobs are kept until it can: %s", error)
+            self._unreached = True
+            self.bell()  # what it holds is unknown
+            return False
+        finally:
+            self._flying -= 1
+            if not self._flying:
+                self._landed.set()
+        if self._unreached:
+            self._unreached = False
+            log.info("the queue answers again")
+        return True
 
     async def run_once(self) -> None:
         """One round trip, or none when nothing is due. Raises QueueError; completions are kept then."""
-        limit = min(self._slots.free, _LARGEST_CLAIM) if self.claiming else 0
-        if self.flusher.pending:
-            leases = await self._carry(self.flusher.take(), limit)
-        elif limit and self.maybe_work:
-            leases = await self._queue.claim(limit)
-        else:
+        share = max(_SMALLEST_SHARE, -(-self._slots.total // _LANES))
+        limit = min(self._slots.free - self._reserved, share, _LARGEST_CLAIM) if self.claiming else 0
+        rings = self._rings
+        if not self.flusher.pending and not (limit > 0 and self.maybe_work):
             return
-        if limit:
-            self.maybe_work = len(leases) == limit
-            if leases:
-                self.roster.start(leases)
-            if self.maybe_work and self._slots.free:
-                self._turn.set()
+        batch = self.flusher.take(share)
+        self._reserved += max(0, limit)
+        try:
+            if self.flusher.pending or (self.maybe_work and self._slots.free > self._reserved):
+                self._turn.set()  # the rest is the other lane's
+            leases = await (self._carry(batch, limit) if batch else self._queue.claim(limit))
+        finally:
+            self._reserved -= max(0, limit)
+        if limit > 0:
+            self._claimed(leases, limit, rings)
+
+    def _claimed(self, leases: list[Lease], limit: int, rings: int) -> None:
+        if leases:
+            self.roster.start(leases)
+        if len(leases) == limit:
+            self.bell()
+        elif rings != self._rings:  # a bell that rang meanwhile may tell of a job that came after the claim
+            self._turn.set()
+        else:
+            self.maybe_work = False
+            if self.may_claim:
+                self.hungry.set()
 
     async def _carry(self, batch: Batch, limit: int) -> list[Lease]:
         try:
-            if limit:
+            if limit > 0:
                 outcomes, leases = await self._queue.exchange(batch.completions, limit)
             else:
                 outcomes, leases = await self._queue.settle(batch.completions), []

@@ -83,10 +83,10 @@ class Flusher:
         """Returns when the queue has confirmed every completion."""
         await self._empty.wait()
 
-    def take(self) -> Batch:
-        """Everything gathered so far; the carrier calls `delivered` or `keep` with it."""
-        batch = Batch(completions=self._completions, kinds=self._kinds)
-        self._completions, self._kinds = [], []
+    def take(self, most: int) -> Batch:
+        """The oldest completions, `most` at most; the carrier calls `delivered` or `keep` with them."""
+        batch = Batch(completions=self._completions[:most], kinds=self._kinds[:most])
+        del self._completions[:most], self._kinds[:most]
         self._travelling += len(batch)
         return batch
 

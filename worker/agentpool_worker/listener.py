@@ -1,8 +1,8 @@
-"""Hears the bell and the orders: one blocked connection, so an idle worker costs nothing and starts in milliseconds.
+"""Hears orders and the bell, each on a blocked connection: an idle worker costs nothing and starts in milliseconds.
 
-The bell wakes one waiter, so it is listened for only while a job could start here; orders (cancel, yield) are
-listened for always. A full worker that gets a slot free claims by itself, and listens for the bell again once it
-finds the queue empty.
+Orders (cancel, yield) are listened for always. The bell wakes one waiter of all, so it is listened for only while a
+job could start here and none is known to wait. One that rings here all the same, because the slots were taken since,
+is passed on, so that an idle worker hears it.
 Who takes over next: `agentpool_worker.claim_loop` claims on the bell, `agentpool_worker.roster` carries out orders.
 """
 
@@ -17,6 +17,9 @@ from agentpool.queue.outcomes import CancelJob, Control, ReturnReason, Wake, Yie
 from agentpool_worker.execution import Stop
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from agentpool.jobs import Lease
     from agentpool_worker.claim_loop import ClaimLoop
     from agentpool_worker.roster import Roster
 
@@ -31,6 +34,9 @@ class ControlQueue(Protocol):
     async def wait(self, timeout_ms: int, *, for_work: bool = True) -> list[Control]:
         """Blocks until the bell or an order."""
 
+    async def claim(self, limit: int) -> list[Lease]:
+        """With limit 0: nothing is taken, but an idle worker is told where something is ready."""
+
 
 class Listener:
     """Waits, and passes on what it hears."""
@@ -43,24 +49,30 @@ class Listener:
 
     async def run(self) -> None:
         """Listens for ever; ends when cancelled."""
-        while True:
-            try:
-                await self.run_once()
-            except QueueError as error:
-                log.debug("the bell cannot be heard: %s", error)
-                await asyncio.sleep(_RETRY_SECONDS)
+        async with asyncio.TaskGroup() as ears:
+            ears.create_task(_for_ever(self.hear_orders))
+            ears.create_task(_for_ever(self.hear_bell))
 
-    async def run_once(self) -> None:
-        """One wait. When nothing came, the safety poll claims anyway: a lost bell delays a job, never strands it."""
-        controls = await self._queue.wait(self._safety_poll_ms, for_work=self._claims.hungry)
+    async def hear_orders(self) -> None:
+        """One wait for orders."""
+        for control in await self._queue.wait(self._safety_poll_ms, for_work=False):
+            await self._obey(control)
+
+    async def hear_bell(self) -> None:
+        """One wait for the bell. When it was silent, a claim is made anyway: a lost bell delays, never strands."""
+        await self._claims.hungry.wait()
+        controls = await self._queue.wait(self._safety_poll_ms, for_work=True)
         if not controls:
             self._claims.bell()
         for control in controls:
-            self._obey(control)
+            await self._obey(control)
 
-    def _obey(self, control: Control) -> None:
+    async def _obey(self, control: Control) -> None:
         if isinstance(control, Wake):
-            self._claims.bell()
+            if self._claims.may_claim:
+                self._claims.bell()
+            else:
+                await self._queue.claim(0)
             return
         execution = self._roster.find(control.job_id, control.token)
         if execution is None:  # it ended while the order was on its way
@@ -69,3 +81,12 @@ class Listener:
             self._roster.stop(execution, Stop.CANCELLED)
         elif isinstance(control, YieldJob):
             execution.ask_to_yield(ReturnReason.PREEMPTED)
+
+
+async def _for_ever(hear: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await hear()
+        except QueueError as error:
+            log.debug("nothing can be heard: %s", error)
+            await asyncio.sleep(_RETRY_SECONDS)

@@ -34,9 +34,7 @@ _SHOWN_FRAMES = 5  # innermost frames of the blocked handler in the log
 class Watchdog:
     """Watches one event loop from another. Made in the watched loop."""
 
-    def __init__(
-        self, *, roster: Roster, metrics: WorkerMetrics, warn_seconds: float, give_up_seconds: float
-    ) -> None:
+    def __init__(self, *, roster: Roster, metrics: WorkerMetrics, warn_seconds: float, give_up_seconds: float) -> None:
         self._roster = roster
         self._metrics = metrics
         self._warn_seconds = warn_seconds

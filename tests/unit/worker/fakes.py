@@ -1,0 +1,162 @@
+"""A queue in memory, for tests of the worker's parts: it hands out leases and remembers what came back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from agentpool.errors import QueueUnreachableError
+from agentpool.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt
+from agentpool.queue.outcomes import Cancelled, Failed, Returned, SettleOutcome, Succeeded
+from agentpool_worker.claim_loop import ClaimLoop
+from agentpool_worker.flusher import Flusher
+from agentpool_worker.metrics import WorkerMetrics
+from agentpool_worker.roster import Roster
+from agentpool_worker.slots import Slots
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agentpool.queue.outcomes import Completion
+    from agentpool_worker.app import App
+
+
+def lease(kind: str = "work", payload: Any = None, *, number: int = 1, **fields: Any) -> Lease:
+    """A lease with what a test does not care about filled in."""
+    values: dict[str, Any] = {
+        "job_id": JobId(f"job-{number}"),
+        "token": LeaseToken(1),
+        "kind": kind,
+        "route": "default",
+        "priority": Priority.TASK,
+        "payload": payload,
+        "attempt": 1,
+        "max_attempts": 5,
+        "timeout_ms": 60_000,
+        "enqueued_at_ms": 1_000,
+        "claimed_at_ms": 1_005,
+        **fields,
+    }
+    return Lease(**values)
+
+
+class FakeQueue:
+    """Gives leases in order, counts round trips, and can be away."""
+
+    def __init__(self) -> None:
+        self.ready: deque[Lease] = deque()
+        self.settled: list[Completion] = []
+        self.calls: list[tuple[str, int, int]] = []  # name, completions, limit
+        self.away = False
+        self.refuse: Callable[[Completion], Exception | None] = lambda _completion: None
+        self.outcome: SettleOutcome | None = None
+        self.saved: list[tuple[str, Any]] = []
+        self.submitted: list[Any] = []
+        self.during: Callable[[], None] = lambda: None  # called while a claim is under way
+
+    async def claim(self, limit: int) -> list[Lease]:
+        self._called("claim", 0, limit)
+        leases = self._take(limit)
+        self.during()
+        await asyncio.sleep(0)
+        return leases
+
+    async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
+        self._called("settle", len(completions), 0)
+        return self._settle(completions)
+
+    async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
+        self._called("exchange", len(completions), limit)
+        outcomes = self._settle(completions)
+        await asyncio.sleep(0)
+        return outcomes, self._take(limit)
+
+    async def checkpoint(self, lease: Lease, state: Any) -> None:
+        self.saved.append((lease.job_id, state))
+
+    async def progress(self, lease: Lease, value: Any) -> None:
+        self.saved.append((f"progress of {lease.job_id}", value))
+
+    async def submit(self, request: Any) -> Receipt:
+        self.submitted.append(request)
+        return Receipt(job_id=JobId("child"), state=JobState.QUEUED, duplicate=False, queue_depth=1)
+
+    def _called(self, name: str, completions: int, limit: int) -> None:
+        if self.away:
+            raise QueueUnreachableError("away")
+        self.calls.append((name, completions, limit))
+
+    def _take(self, limit: int) -> list[Lease]:
+        return [self.ready.popleft() for _ in range(min(limit, len(self.ready)))]
+
+    def _settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
+        for completion in completions:
+            if (error := self.refuse(completion)) is not None:
+                raise error
+        self.settled += completions
+        return [self.outcome or _usual(completion) for completion in completions]
+
+
+def _usual(completion: Completion) -> SettleOutcome:
+    match completion:
+        case Succeeded():
+            return SettleOutcome.APPLIED
+        case Failed(retry=True):
+            return SettleOutcome.RETRYING
+        case Failed():
+            return SettleOutcome.DEAD
+        case Returned():
+            return SettleOutcome.RETURNED
+        case Cancelled():
+            return SettleOutcome.CANCELLED
+
+
+class Bench:
+    """A claim loop, a flusher and a roster around a fake queue: a worker without Redis."""
+
+    def __init__(self, app: App, *, slots: int = 4, grace_seconds: float = 0.2) -> None:
+        self.queue = FakeQueue()
+        self.slots = Slots(slots)
+        self.metrics = WorkerMetrics(self.slots)
+        self.claims = ClaimLoop(queue=self.queue, slots=self.slots, metrics=self.metrics)
+        self.slots.on_free = self.claims.bell
+        self.flusher = Flusher(signal=self.claims.signal, metrics=self.metrics)
+        self.overloads = 0
+        self.roster = Roster(
+            handlers=app,
+            slots=self.slots,
+            flusher=self.flusher,
+            link=self.queue,
+            metrics=self.metrics,
+            grace_seconds=grace_seconds,
+            overloaded=self._overloaded,
+        )
+        self.claims.join(self.flusher, self.roster)
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Bench:
+        self._task = asyncio.create_task(self.claims.run())
+        self.claims.start_claiming()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self.roster.close()
+        assert self._task is not None
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    def submit(self, *leases: Lease) -> None:
+        """The jobs become ready, and the bell rings."""
+        self.queue.ready.extend(leases)
+        self.claims.bell()
+
+    async def settled(self, count: int) -> list[Completion]:
+        """Everything that was settled, once it is this many."""
+        async with asyncio.timeout(10):
+            while len(self.queue.settled) < count:
+                await asyncio.sleep(0.005)
+        return self.queue.settled
+
+    def _overloaded(self) -> None:
+        self.overloads += 1

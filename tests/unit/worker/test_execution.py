@@ -1,0 +1,190 @@
+"""How one attempt ends, whatever its handler does, and that it harms no other."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
+from agentpool_worker import App, Overloaded, Permanent, Retry
+from agentpool_worker.execution import Stop
+from tests.fixtures.redis import wait_until
+from tests.unit.worker.fakes import Bench, lease
+
+app = App()
+
+
+@app.handler("ok")
+async def ok(payload, ctx):
+    return "fine"
+
+
+@app.handler("raise")
+async def raise_it(payload, ctx):
+    raise {"value": ValueError("bad input"), "exit": SystemExit(3), "key": KeyboardInterrupt(),
+           "retry": Retry("not yet", after_seconds=1.5), "never": Permanent("no such file"),
+           "busy": Overloaded(after_seconds=2), "cancel": asyncio.CancelledError()}[payload]  # fmt: skip
+
+
+@app.handler("exit-in-thread")
+def exit_in_thread(payload, ctx):
+    sys.exit(7)
+
+
+@app.handler("hang")
+async def hang(payload, ctx):
+    await asyncio.Event().wait()
+
+
+@app.handler("stubborn")
+async def stubborn(payload, ctx):
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        await asyncio.sleep(30)
+
+
+@app.handler("finishes-on-cancel")
+async def finishes_on_cancel(payload, ctx):
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        return "tidied up"
+
+
+@app.handler("steps")
+async def steps(payload, ctx):
+    for step in range(ctx.state or 0, 1000):
+        await ctx.checkpoint(step)
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "retry", "after_ms"),
+    [
+        ("value", "ValueError: bad input", True, None),
+        ("exit", "SystemExit: 3", True, None),
+        ("key", "KeyboardInterrupt", True, None),
+        ("retry", "Retry: not yet", True, 1500),
+        ("never", "Permanent: no such file", False, None),
+        ("busy", "Overloaded: the handler is overloaded", True, 2000),
+        ("cancel", "asyncio.exceptions.CancelledError", True, None),
+    ],
+)
+async def test_whatever_a_handler_raises_fails_its_own_job_only(what, error, retry, after_ms):
+    """Any exception, SystemExit and KeyboardInterrupt included, ends its job, and the next one runs."""
+    async with Bench(app, slots=1) as bench:
+        bench.submit(lease("raise", what), lease("ok", number=2))
+        failed, succeeded = await bench.settled(2)
+    assert isinstance(failed, Failed)
+    assert failed.error.startswith(error)
+    assert (failed.retry, failed.retry_after_ms) == (retry, after_ms)
+    assert isinstance(succeeded, Succeeded)
+    assert bench.overloads == (what == "busy")
+
+
+async def test_error_text_shows_the_handlers_lines_and_not_the_workers():
+    """A failure's text is the error first, then where in the handler it came from."""
+    async with Bench(app) as bench:
+        bench.submit(lease("raise", "value"))
+        (failed,) = await bench.settled(1)
+    assert "in raise_it" in failed.error
+    assert "agentpool_worker" not in failed.error
+
+
+async def test_sys_exit_in_a_thread_fails_the_job():
+    """A sync handler that calls sys.exit ends its job, not its worker."""
+    async with Bench(app) as bench:
+        bench.submit(lease("exit-in-thread"), lease("ok", number=2))
+        settled = {type(completion) for completion in await bench.settled(2)}
+    assert settled == {Failed, Succeeded}
+
+
+async def test_unknown_kind_fails_for_good_and_names_the_known_kinds():
+    """A job that no handler takes is not retried; its error says which kinds there are."""
+    async with Bench(app) as bench:
+        bench.submit(lease("mystery"))
+        (failed,) = await bench.settled(1)
+    assert not failed.retry
+    assert "'mystery'" in failed.error
+    assert "hang, ok, raise" in failed.error.replace("exit-in-thread, finishes-on-cancel, ", "")
+
+
+async def test_job_that_runs_too_long_is_cancelled_and_may_be_retried():
+    """An attempt's timeout cancels the handler and fails the attempt."""
+    async with Bench(app) as bench:
+        bench.submit(lease("hang", timeout_ms=30))
+        (failed,) = await bench.settled(1)
+    assert isinstance(failed, Failed)
+    assert failed.retry
+    assert "longer than 0.03 s" in failed.error
+    assert bench.slots.used == 0
+
+
+async def test_short_timeout_rings_before_a_longer_one_that_came_first():
+    """The one timer is armed anew when a job with an earlier deadline starts."""
+    async with Bench(app) as bench:
+        bench.submit(lease("hang", timeout_ms=60_000))
+        bench.submit(lease("hang", timeout_ms=30, number=2))
+        (failed,) = await bench.settled(1)
+    assert failed.job_id == "job-2"
+
+
+async def test_handler_that_swallows_cancellation_is_given_up_after_its_grace():
+    """A handler that does not stop loses its job and its slot; the worker goes on."""
+    async with Bench(app, slots=1, grace_seconds=0.05) as bench:
+        bench.submit(lease("stubborn", timeout_ms=20), lease("ok", number=2))
+        failed, succeeded = await bench.settled(2)
+        assert isinstance(failed, Failed)
+        assert isinstance(succeeded, Succeeded)
+        assert bench.metrics.abandoned == 1
+
+
+async def test_cancelled_job_is_settled_as_cancelled():
+    """A cancel order stops the handler, and the completion says so."""
+    async with Bench(app) as bench:
+        bench.submit(lease("hang"))
+        await wait_until(lambda: bench.roster.running, "the job runs")
+        (execution,) = bench.roster.running
+        bench.roster.stop(execution, Stop.CANCELLED)
+        (cancelled,) = await bench.settled(1)
+    assert isinstance(cancelled, Cancelled)
+    assert execution.ctx.cancelled
+
+
+async def test_drained_job_that_ends_in_its_grace_has_succeeded():
+    """What a handler returns after it was asked to leave still counts."""
+    async with Bench(app) as bench:
+        bench.submit(lease("finishes-on-cancel"), lease("hang", number=2))
+        await wait_until(lambda: len(bench.roster.running) == 2, "both jobs run")
+        bench.claims.stop_claiming()
+        bench.roster.stop_all(Stop.DRAIN)
+        by_job = {completion.job_id: completion for completion in await bench.settled(2)}
+    assert by_job["job-1"].result == "tidied up"
+    assert by_job["job-2"] == Returned(job_id="job-2", token=1, reason=ReturnReason.DRAIN)
+
+
+async def test_job_asked_to_yield_is_returned_with_its_state_at_the_next_checkpoint():
+    """A yield order takes effect at a checkpoint, and the state travels with the job."""
+    async with Bench(app) as bench:
+        bench.submit(lease("steps", checkpoint=7))
+        await wait_until(lambda: len(bench.queue.saved) > 3, "some checkpoints are saved")
+        (execution,) = bench.roster.running
+        execution.ask_to_yield(ReturnReason.PREEMPTED)
+        (returned,) = await bench.settled(1)
+    assert isinstance(returned, Returned)
+    assert returned.reason is ReturnReason.PREEMPTED
+    assert returned.checkpoint >= 10
+    assert bench.queue.saved[0] == ("job-1", 7)
+
+
+async def test_lost_lease_stops_the_job_and_its_completion_is_only_for_the_record():
+    """A job whose lease was lost is stopped; what is sent can only be refused."""
+    async with Bench(app) as bench:
+        bench.submit(lease("hang"))
+        await wait_until(lambda: bench.roster.running, "the job runs")
+        assert bench.roster.stop_all(Stop.LEASE_LOST) == 1
+        (completion,) = await bench.settled(1)
+    assert isinstance(completion, Returned)
