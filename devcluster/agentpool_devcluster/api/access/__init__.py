@@ -1,0 +1,1 @@
+"""Who asks (tokens) and what they may do (RBAC, access reviews)."""

@@ -1,0 +1,108 @@
+"""The review resources: who is behind this token, may this user do that? Nothing of them is stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentpool_devcluster.api.access.rules import Attempt, Verdict, decide, rules_of
+from agentpool_devcluster.api.access.tokens import Tokens, User, service_account
+from agentpool_devcluster.api.errors import bad_request
+from agentpool_devcluster.api.objects import Json, dig, timestamp, uid_of
+from agentpool_devcluster.api.registry import Resource
+from agentpool_devcluster.api.store import Stored, Store
+
+_GROUPS = ("authentication.k8s.io", "authorization.k8s.io")
+_DEFAULT_TOKEN_S = 3600
+
+
+def is_review(resource: Resource) -> bool:
+    """Tell whether a resource is answered rather than stored."""
+    return resource.group in _GROUPS
+
+
+def review(store: Store, tokens: Tokens, user: User, resource: Resource, namespace: str, body: Any) -> Json:
+    """Answer a review. Raises a 400 refusal if the question is malformed."""
+    if not isinstance(body, dict):
+        raise bad_request(f"expected a {resource.kind} object")
+    spec = body.get("spec") or {}
+    if resource.kind == "TokenReview":
+        status = _token_status(tokens.user_of(str(spec.get("token") or "")))
+    elif resource.kind == "SelfSubjectReview":
+        status = {"userInfo": _user_info(user)}
+    elif resource.kind == "SelfSubjectRulesReview":
+        status = _rules_status(store, user, str(spec.get("namespace") or ""))
+    else:
+        asked = user if resource.kind == "SelfSubjectAccessReview" else _subject(spec)
+        status = _access_status(decide(store, asked, _attempt(spec, namespace)))
+    answer = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": body.get("metadata") or {}}
+    return {**answer, "spec": spec, "status": status}
+
+
+def _user_info(user: User) -> Json:
+    info: Json = {"username": user.name, "groups": list(user.groups)}
+    return {**info, "uid": user.uid} if user.uid else info
+
+
+def _token_status(user: User | None) -> Json:
+    if user is None:
+        return {"authenticated": False, "error": "the token is unknown or has expired"}
+    return {"authenticated": True, "user": _user_info(user)}
+
+
+def _subject(spec: Json) -> User:
+    name, groups = spec.get("user") or "", tuple(spec.get("groups") or ())
+    if not name and not groups:
+        raise bad_request("spec.user or spec.groups must be given")
+    return User(name=name, groups=groups)
+
+
+def _attempt(spec: Json, namespace: str) -> Attempt:
+    asked, path = spec.get("resourceAttributes"), spec.get("nonResourceAttributes")
+    if isinstance(path, dict):
+        return Attempt(verb=str(path.get("verb") or ""), path=str(path.get("path") or ""))
+    if not isinstance(asked, dict):
+        raise bad_request("exactly one of spec.resourceAttributes and spec.nonResourceAttributes must be given")
+    return Attempt(
+        verb=str(asked.get("verb") or ""),
+        group=str(asked.get("group") or ""),
+        resource=str(asked.get("resource") or ""),
+        subresource=str(asked.get("subresource") or ""),
+        namespace=str(asked.get("namespace") or namespace),
+        name=str(asked.get("name") or ""),
+    )
+
+
+def _access_status(verdict: Verdict) -> Json:
+    return {"allowed": verdict.allowed, **({"reason": verdict.reason} if verdict.reason else {})}
+
+
+def _rules_status(store: Store, user: User, namespace: str) -> Json:
+    rules = [rule for _, rule in rules_of(store, user, namespace)]
+    if user.is_master:
+        rules = [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}, {"verbs": ["*"], "nonResourceURLs": ["*"]}]
+    return {
+        "incomplete": False,
+        "resourceRules": [rule for rule in rules if "resources" in rule],
+        "nonResourceRules": [rule for rule in rules if "nonResourceURLs" in rule],
+    }
+
+
+def request_token(tokens: Tokens, namespace: str, account: Stored, body: Any) -> Json:
+    """Answer a TokenRequest for a service account."""
+    name = str(dig(account.body, "metadata", "name"))
+    asked = dig(body, "spec", "expirationSeconds")
+    lifetime_s = asked if isinstance(asked, int) and asked > 0 else _DEFAULT_TOKEN_S
+    token = tokens.issue(service_account(namespace, name, uid_of(account.body)), lifetime_s=lifetime_s)
+    return {
+        "kind": "TokenRequest",
+        "apiVersion": "authentication.k8s.io/v1",
+        "metadata": {"name": name, "namespace": namespace, "creationTimestamp": timestamp()},
+        "spec": {**(dig(body, "spec") or {}), "expirationSeconds": lifetime_s},
+        "status": {"token": token, "expirationTimestamp": _later(lifetime_s)},
+    }
+
+
+def _later(seconds: int) -> str:
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - token requests are rare
+
+    return timestamp(datetime.now(UTC) + timedelta(seconds=seconds))

@@ -1,0 +1,67 @@
+"""Bearer tokens and the users behind them.
+
+The administrator's token is in the kubeconfig. Tokens of service accounts are random and known to this
+process only; they end with it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+MASTERS = "system:masters"  # group that may do everything
+AUTHENTICATED = "system:authenticated"
+_DEFAULT_LIFETIME_S = 3600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Who makes a request."""
+
+    name: str  # as role bindings name it
+    groups: tuple[str, ...] = ()  # groups the user is in
+    uid: str = ""  # of a service account
+
+    @property
+    def is_master(self) -> bool:
+        """True if the user may do everything."""
+        return MASTERS in self.groups
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Issued:
+    user: User
+    expires_at: float | None  # monotonic seconds; None: never
+
+
+class Tokens:
+    """The tokens this server accepts."""
+
+    def __init__(self, admin_token: str | None = None) -> None:
+        self.admin_token = admin_token or secrets.token_urlsafe(32)
+        admin = User(name="devcluster-admin", groups=(MASTERS, AUTHENTICATED))
+        self._issued = {self.admin_token: _Issued(user=admin, expires_at=None)}
+
+    def user_of(self, token: str) -> User | None:
+        """Return the user of a token; None if it is unknown or has expired."""
+        found = self._issued.get(token)
+        if found is None or (found.expires_at is not None and found.expires_at < time.monotonic()):
+            return None
+        return found.user
+
+    def issue(self, user: User, *, lifetime_s: float | None = _DEFAULT_LIFETIME_S) -> str:
+        """Return a new token for a user; lifetime None: it never expires."""
+        token = secrets.token_urlsafe(32)
+        expires_at = None if lifetime_s is None else time.monotonic() + lifetime_s
+        self._issued[token] = _Issued(user=user, expires_at=expires_at)
+        return token
+
+
+def service_account(namespace: str, name: str, uid: str = "") -> User:
+    """Return the user that a service account is."""
+    return User(
+        name=f"system:serviceaccount:{namespace}:{name}",
+        groups=("system:serviceaccounts", f"system:serviceaccounts:{namespace}", AUTHENTICATED),
+        uid=uid,
+    )

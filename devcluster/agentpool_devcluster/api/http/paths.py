@@ -1,0 +1,84 @@
+"""Understand a request's path and method: which resource, object and subresource, and which verb.
+
+kubectl sends a kubeconfig's bearer token over TLS only. For plain HTTP on the loopback the token may therefore
+stand at the start of the path: the server's address in the kubeconfig ends in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+_READ = {True: "get", False: "list"}
+_VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
+_TOKEN_PREFIX = "/token/"
+_TRUE = ("1", "true", "True", "t", "T", "TRUE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """What a path of the resource API points at."""
+
+    group: str  # API group, empty for core
+    version: str  # API version
+    plural: str = ""  # resource; empty: the API version itself
+    namespace: str | None = None  # None: cluster-scoped, or all namespaces
+    name: str = ""  # object; empty: the collection
+    subresource: str = ""  # status, scale, log…; empty: the object itself
+    rest: str = ""  # what follows the subresource, for proxies
+
+
+def token_prefix(token: str) -> str:
+    """Return the start of all paths of a client that carries its token there."""
+    return f"{_TOKEN_PREFIX}{token}"
+
+
+def split_token(path: str) -> tuple[str, str]:
+    """Return the token at the start of a path, empty if there is none, and the rest of the path."""
+    if not path.startswith(_TOKEN_PREFIX):
+        return "", path
+    token, slash, rest = path.removeprefix(_TOKEN_PREFIX).partition("/")
+    return token, slash + rest
+
+
+def parse_target(path: str) -> Target | None:
+    """Return what a path points at; None if it is no path of the resource API."""
+    parts = path.strip("/").split("/")
+    if parts[0] == "api" and len(parts) >= 2:
+        return _resource("", parts[1], parts[2:])
+    if parts[0] == "apis" and len(parts) >= 3:
+        return _resource(parts[1], parts[2], parts[3:])
+    return None
+
+
+def _resource(group: str, version: str, parts: list[str]) -> Target:
+    namespace: str | None = None
+    is_namespace = not group and parts[:1] == ["namespaces"]
+    if is_namespace and (len(parts) <= 2 or parts[2] in ("status", "finalize")):
+        pass  # the Namespace object itself
+    elif parts[:1] == ["namespaces"] and len(parts) >= 3:
+        namespace, parts = parts[1], parts[2:]
+    padded = [*parts, "", "", ""]
+    return Target(
+        group=group,
+        version=version,
+        plural=padded[0],
+        namespace=namespace,
+        name=padded[1],
+        subresource=padded[2],
+        rest="/".join(parts[3:]),
+    )
+
+
+def verb_of(method: str, target: Target, query: Mapping[str, str]) -> str:
+    """Return the Kubernetes verb of a request."""
+    if method in ("GET", "HEAD"):
+        return "watch" if is_true(query.get("watch")) else _READ[bool(target.name)]
+    if method == "DELETE":
+        return "delete" if target.name else "deletecollection"
+    return _VERBS.get(method, method.lower())
+
+
+def is_true(text: str | None) -> bool:
+    """Read a boolean query parameter."""
+    return text in _TRUE

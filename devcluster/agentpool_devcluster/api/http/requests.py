@@ -1,0 +1,128 @@
+"""One request to the resource API, taken apart: target, user, query, body, and how to write."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+from aiohttp import web
+
+from agentpool_devcluster.api.access.tokens import User
+from agentpool_devcluster.api.apply.managers import Writer
+from agentpool_devcluster.api.errors import bad_request, method_not_allowed, no_such_path, unsupported_media_type
+from agentpool_devcluster.api.http.bodies import decode, duplicates, media_type_of
+from agentpool_devcluster.api.http.negotiation import Form, Shape, choose
+from agentpool_devcluster.api.http.paths import Target, is_true
+from agentpool_devcluster.api.operations.cluster import Cluster, FieldValidation, WriteOptions
+from agentpool_devcluster.api.operations.patches import PatchType
+from agentpool_devcluster.api.registry import Resource
+from agentpool_devcluster.api.selectors import Selector
+from agentpool_devcluster.api.selectors import parse as parse_selector
+from agentpool_devcluster.api.tables.printing import IncludeObject
+
+_VALIDATIONS = ("Strict", "Warn", "Ignore")
+_INCLUDES = ("None", "Metadata", "Object")
+_MAX_MANAGER = 128  # characters of a field manager's name
+
+
+@dataclass(slots=True, kw_only=True)
+class ApiRequest:
+    """A request to the resource API."""
+
+    http: web.Request  # as it came
+    cluster: Cluster  # what it is about
+    user: User  # who makes it
+    target: Target  # what its path points at
+    verb: str  # what it wants to do
+    resource: Resource  # the resource of the path
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the path; empty for cluster-scoped resources."""
+        return self.target.namespace or ""
+
+    def query(self, name: str) -> str:
+        """Return a query parameter, empty if it is not given."""
+        return self.http.query.get(name, "")
+
+    def form(self, *shapes: Shape) -> Form:
+        """Choose how the answer is written."""
+        return choose(self.http.headers.get("Accept", ""), shapes)
+
+    def selector(self) -> Selector:
+        """Return the selector of the query."""
+        return parse_selector(self.resource, self.query("labelSelector"), self.query("fieldSelector"))
+
+    def include(self) -> IncludeObject:
+        """Return what table rows carry of their objects."""
+        found = self.query("includeObject") or "Metadata"
+        if found not in _INCLUDES:
+            raise bad_request(f"includeObject must be one of {', '.join(_INCLUDES)}, got {found!r}")
+        return cast("IncludeObject", found)
+
+    def dry_run(self) -> bool:
+        """Tell whether nothing is to be stored."""
+        found = self.http.query.getall("dryRun", [])
+        if any(value not in ("", "All") for value in found):
+            raise bad_request(f"dryRun takes the value All, got {found!r}")
+        return "All" in found
+
+    async def body(self) -> Any:
+        """Return the decoded body, None if it is empty."""
+        return decode(await self.http.read(), self.http.headers.get("Content-Type", ""))
+
+    async def options(self, *, subresource: str = "") -> WriteOptions:
+        """Return how the request wants its write done."""
+        validation = self.query("fieldValidation") or "Warn"
+        if validation not in _VALIDATIONS:
+            raise bad_request(f"fieldValidation must be one of {', '.join(_VALIDATIONS)}, got {validation!r}")
+        repeated: tuple[str, ...] = ()
+        if self.query("fieldValidation") in ("Strict", "Warn"):
+            repeated = duplicates(await self.http.read(), self.http.headers.get("Content-Type", ""))
+        return WriteOptions(
+            writer=Writer(
+                name=self._manager(), api_version=self.resource.api_version, subresource=subresource
+            ),
+            dry_run=self.dry_run(),
+            validation=cast("FieldValidation", validation),
+            force=is_true(self.query("force")),
+            duplicates=repeated,
+        )
+
+    def _manager(self) -> str:
+        named = self.query("fieldManager")
+        if len(named) > _MAX_MANAGER:
+            raise bad_request(f"fieldManager may have at most {_MAX_MANAGER} characters")
+        agent = self.http.headers.get("User-Agent", "unknown")
+        return named or agent.partition("/")[0][:_MAX_MANAGER]
+
+    def patch_type(self) -> PatchType:
+        """Return the format of a patch. Raises a 415 refusal if it is none."""
+        media_type = media_type_of(self.http.headers.get("Content-Type", ""))
+        try:
+            kind = PatchType(media_type)
+        except ValueError:
+            accepted = ", ".join(found.value for found in PatchType)
+            raise unsupported_media_type(
+                f"the body of the request was in an unknown format ({media_type}) - accepted media types "
+                f"include: {accepted}"
+            ) from None
+        if kind is PatchType.APPLY and not self.query("fieldManager"):
+            raise bad_request("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch")
+        if kind is not PatchType.APPLY and self.query("force"):
+            raise bad_request("PatchOptions.meta.k8s.io is invalid: force: Forbidden: may not be specified for non-apply patch")
+        return kind
+
+
+def find_resource(cluster: Cluster, target: Target, verb: str) -> Resource:
+    """Return the resource of a path. Raises 404 or 405 refusals."""
+    resource = cluster.registry.find(target.group, target.version, target.plural)
+    if resource is None or (target.subresource and target.subresource not in resource.subresources):
+        raise no_such_path()
+    if target.namespace is not None and not resource.namespaced:
+        raise no_such_path()
+    if not target.subresource and verb not in resource.verbs:
+        raise method_not_allowed(resource.subject(target.name), verb)
+    if resource.namespaced and target.namespace is None and (target.name or verb in ("create", "deletecollection")):
+        raise method_not_allowed(resource.subject(target.name), f"{verb} without a namespace")
+    return resource

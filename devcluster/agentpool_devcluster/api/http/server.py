@@ -1,0 +1,209 @@
+"""The HTTP server: authentication, authorisation, routing, and the life of the streams.
+
+`ApiServer` owns the cluster's state and the services that listen to it; everything else is reached from here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import aiohttp
+from aiohttp import web
+
+from agentpool_devcluster.api.access.rules import Attempt, decide
+from agentpool_devcluster.api.access.tokens import Tokens, User
+from agentpool_devcluster.api.builtins import register_builtins
+from agentpool_devcluster.api.definitions import DefinitionService
+from agentpool_devcluster.api.errors import StatusError, Subject, forbidden, no_such_path, unauthorized
+from agentpool_devcluster.api.garbage import GarbageCollector
+from agentpool_devcluster.api.http.answers import refusal
+from agentpool_devcluster.api.http.bodies import MAX_BODY_BYTES
+from agentpool_devcluster.api.http.documents import DocumentPages
+from agentpool_devcluster.api.http.logs import log_url, stream_log
+from agentpool_devcluster.api.http.paths import Target, parse_target, split_token, token_prefix, verb_of
+from agentpool_devcluster.api.http.recorder import Recorder
+from agentpool_devcluster.api.http.requests import ApiRequest, find_resource
+from agentpool_devcluster.api.http.resources import handler_for, watch_options
+from agentpool_devcluster.api.http.watching import WatchStream
+from agentpool_devcluster.api.namespaces import NamespaceService
+from agentpool_devcluster.api.operations.cluster import Cluster
+from agentpool_devcluster.api.store import HISTORY_CHANGES, Store
+
+_log = logging.getLogger(__name__)
+_HEALTH = ("/healthz", "/livez", "/readyz")
+_SHUTDOWN_SECONDS = 2.0  # open requests get this long when the server stops
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """How the API server runs."""
+
+    host: str = "127.0.0.1"  # address to listen on
+    port: int = 0  # 0: any free one
+    token: str | None = None  # the administrator's token; None: a random one
+    record: Path | None = None  # file that gets a line for each request; None: no record
+    history: int = HISTORY_CHANGES  # changes kept for watches, per resource
+
+
+class ApiServer:
+    """An API server that is started, used over HTTP, and stopped."""
+
+    def __init__(self, settings: ServerSettings | None = None) -> None:
+        self._settings = settings or ServerSettings()
+        self.cluster = Cluster(store=Store(history=self._settings.history))
+        self.tokens = Tokens(self._settings.token)
+        register_builtins(self.cluster.registry)
+        DefinitionService(self.cluster)
+        self._garbage = GarbageCollector(self.cluster)
+        NamespaceService(self.cluster).prepare()
+        self._pages = DocumentPages(self.cluster.registry)
+        self._recorder = Recorder(self._settings.record) if self._settings.record else None
+        self._stopping = asyncio.Event()
+        self._streams: set[WatchStream] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._runner: web.AppRunner | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self.port = self._settings.port
+
+    @property
+    def url(self) -> str:
+        """Where the server listens."""
+        return f"http://{self._settings.host}:{self.port}"
+
+    @property
+    def admin_url(self) -> str:
+        """Where the administrator's clients connect: with the token in the path."""
+        return f"{self.url}{token_prefix(self.tokens.admin_token)}"
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen. Raises OSError if the port is taken."""
+        app = web.Application(client_max_size=MAX_BODY_BYTES)
+        app.router.add_route("*", "/{path:.*}", self._answer)
+        self._runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS, handler_cancellation=True
+        )
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._settings.host, self._settings.port)
+        await site.start()
+        self.port = int(self._runner.addresses[0][1])
+        self._session = aiohttp.ClientSession()
+        self._tasks.append(asyncio.create_task(self._garbage.run(), name="garbage-collector"))
+
+    async def stop(self) -> None:
+        """End all streams and stop listening."""
+        self._stopping.set()
+        for stream in tuple(self._streams):
+            stream.wake()
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with suppress(asyncio.CancelledError):
+                await task
+        if self._runner is not None:
+            await self._runner.cleanup()
+        if self._session is not None:
+            await self._session.close()
+        if self._recorder is not None:
+            self._recorder.close()
+
+    async def _answer(self, http: web.Request) -> web.StreamResponse:
+        try:
+            return await self._route(http)
+        except StatusError as error:
+            return refusal(error)
+        except web.HTTPRequestEntityTooLarge:
+            limit = f"Request entity too large: limit is {MAX_BODY_BYTES}"
+            return refusal(StatusError(413, "RequestEntityTooLarge", limit))
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:
+            _log.exception("%s %s failed", http.method, http.path_qs)
+            message = "the devcluster failed to answer; its log has the traceback"
+            return refusal(StatusError(500, "InternalError", message))
+
+    async def _route(self, http: web.Request) -> web.StreamResponse:
+        token, path = split_token(http.path)
+        if path in _HEALTH or path.startswith(tuple(f"{prefix}/" for prefix in _HEALTH)):
+            return web.Response(text="ok")
+        user = self._authenticate(http, token)
+        target = parse_target(path)
+        if target is None or not target.plural:
+            self._authorize(user, Attempt(verb=http.method.lower(), path=path))
+            return self._pages.answer(http, path, target)
+        verb = verb_of(http.method, target, http.query)
+        if self._recorder is not None:
+            agent = http.headers.get("User-Agent", "")
+            self._recorder.record(agent=agent, user=user.name, verb=verb, target=target)
+        self._authorize(user, _attempt(verb, target))
+        resource = find_resource(self.cluster, target, verb)
+        request = ApiRequest(
+            http=http, cluster=self.cluster, user=user, target=target, verb=verb, resource=resource
+        )
+        if verb == "watch":
+            return await self._watch(request)
+        if target.subresource == "log":
+            return await self._log(request)
+        return await handler_for(request, self.tokens)(request)
+
+    def _authenticate(self, http: web.Request, token: str) -> User:
+        scheme, _, given = http.headers.get("Authorization", "").partition(" ")
+        user = self.tokens.user_of(given.strip() if scheme.lower() == "bearer" else token)
+        if user is None:
+            raise unauthorized()
+        return user
+
+    def _authorize(self, user: User, attempt: Attempt) -> None:
+        if decide(self.cluster.store, user, attempt).allowed:
+            return
+        if attempt.path:
+            subject = Subject(group="", kind=attempt.path)
+            raise forbidden(subject, f'User "{user.name}" cannot {attempt.verb} path "{attempt.path}"')
+        where = f'in the namespace "{attempt.namespace}"' if attempt.namespace else "at the cluster scope"
+        raise forbidden(
+            Subject(group=attempt.group, kind=attempt.resource, name=attempt.name),
+            f'User "{user.name}" cannot {attempt.verb} resource "{attempt.full_resource}" in API group '
+            f'"{attempt.group}" {where}',
+        )
+
+    async def _watch(self, request: ApiRequest) -> web.StreamResponse:
+        options = watch_options(request)
+        store = self.cluster.store
+        stream = WatchStream(store, store.collection(request.resource.collection), options)
+        response = web.StreamResponse(headers={"Content-Type": options.form.media_type})
+        response.enable_chunked_encoding()
+        await response.prepare(request.http)
+        self._streams.add(stream)
+        try:
+            await stream.run(response, self._stopping)
+        finally:
+            self._streams.discard(stream)
+        return response
+
+    async def _log(self, request: ApiRequest) -> web.StreamResponse:
+        url = log_url(self.cluster, request.namespace, request.target.name, request.http.query)
+        if self._session is None:
+            raise no_such_path()
+        return await stream_log(self._session, request.http, url, "the node")
+
+
+def _attempt(verb: str, target: Target) -> Attempt:
+    return Attempt(
+        verb=verb,
+        group=target.group,
+        resource=target.plural,
+        subresource=target.subresource,
+        namespace=target.namespace or "",
+        name=target.name,
+    )

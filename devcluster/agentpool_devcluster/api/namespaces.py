@@ -1,0 +1,39 @@
+"""The namespaces every cluster has, and what a new namespace comes with."""
+
+from __future__ import annotations
+
+from agentpool_devcluster.api.apply.managers import Writer
+from agentpool_devcluster.api.objects import Json, name_of
+from agentpool_devcluster.api.operations.cluster import NAMESPACES, Cluster, WriteOptions
+from agentpool_devcluster.api.operations.writes import create
+from agentpool_devcluster.api.store import Change, CollectionKey
+
+INITIAL = ("default", "kube-system", "kube-public", "kube-node-lease")
+_OPTIONS = WriteOptions(writer=Writer(name="devcluster", api_version="v1"))
+_CLASSES = (("system-node-critical", 2_000_001_000), ("system-cluster-critical", 2_000_000_000))
+
+
+class NamespaceService:
+    """Gives every new namespace its default service account."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        cluster.store.listen(self._on_change)
+
+    def prepare(self) -> None:
+        """Create what a fresh cluster has."""
+        for name in INITIAL:
+            self._create("", "v1", "namespaces", "", {"metadata": {"name": name}})
+        for name, value in _CLASSES:
+            body = {"metadata": {"name": name}, "value": value, "description": "Used by the cluster itself."}
+            self._create("scheduling.k8s.io", "v1", "priorityclasses", "", body)
+
+    def _on_change(self, key: CollectionKey, change: Change) -> None:
+        if key == NAMESPACES and change.kind == "ADDED":
+            body = {"metadata": {"name": "default"}}
+            self._create("", "v1", "serviceaccounts", name_of(change.stored.body), body)
+
+    def _create(self, group: str, version: str, plural: str, namespace: str, body: Json) -> None:
+        resource = self._cluster.registry.find(group, version, plural)
+        if resource is not None:
+            create(self._cluster, resource, namespace, body, _OPTIONS)

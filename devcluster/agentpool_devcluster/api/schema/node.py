@@ -1,0 +1,87 @@
+"""One node of a schema, the same for built-in and custom types.
+
+Pruning, defaulting, validation, server-side apply, strategic merge and the OpenAPI documents all walk these
+nodes. They are built from a CustomResourceDefinition by `schema.custom` and from the models of the official
+client by `schema.builtin`, lazily in the latter case, because built-in types are many and refer to themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+ListType = Literal["atomic", "set", "map"]
+MapType = Literal["granular", "atomic"]
+
+
+class _Absent:
+    """Marks a schema without a default; None is a legal default."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT = _Absent()
+
+
+@dataclass(slots=True, kw_only=True)
+class Schema:
+    """What may stand at one place of an object, and how lists and maps there are merged."""
+
+    type: str = ""  # object, array, string, integer, number, boolean; empty: anything
+    description: str = ""  # for `kubectl explain`
+    properties: Mapping[str, Schema] = field(default_factory=dict)  # named fields of an object
+    additional: Schema | None = None  # schema of a map's values; None: no further fields
+    items: Schema | None = None  # schema of a list's elements
+    required: tuple[str, ...] = ()  # names of fields that must be present
+    default: Any = ABSENT  # value for an absent field
+    nullable: bool = False  # null is a value of its own
+    preserve_unknown: bool = False  # fields not named here are kept
+    embedded: bool = False  # a whole Kubernetes object with apiVersion, kind, metadata
+    int_or_string: bool = False  # 1 and "25%" are both fine
+    quantity: bool = False  # a resource quantity, or a map of them: written in canonical form
+    list_type: ListType = "atomic"  # how a list is merged and owned
+    list_keys: tuple[str, ...] = ()  # fields that identify an element of a map-like list
+    map_type: MapType = "granular"  # atomic: owned as a whole
+    patch_strategy: tuple[str, ...] = ()  # strategic merge patch: merge, replace, retainKeys
+    patch_key: str = ""  # strategic merge patch: the one key of list elements
+    keywords: Mapping[str, Any] = field(default_factory=dict)  # further JSON-schema keywords, as written
+    rules: tuple[Mapping[str, Any], ...] = ()  # x-kubernetes-validations, as written
+    reference: str = ""  # name of the component in OpenAPI documents; empty: written in place
+    has_rules_below: bool = False  # some node of this subtree has rules: worth descending for them
+
+    def field(self, name: str) -> Schema | None:
+        """Return the schema of one field of an object or map; None if it is not known."""
+        return self.properties.get(name, self.additional)
+
+    def keeps(self, name: str) -> bool:
+        """Tell whether a field of this name survives pruning."""
+        return self.preserve_unknown or not self.type or self.field(name) is not None
+
+
+ANYTHING = Schema(preserve_unknown=True)  # free-form data: nothing is pruned, nothing is checked
+
+
+class LazyFields(Mapping[str, Schema]):
+    """Fields of a type that are worked out when first looked at, so that types may refer to themselves."""
+
+    __slots__ = ("_fields", "_load")
+
+    def __init__(self, load: Callable[[], dict[str, Schema]]) -> None:
+        self._load = load
+        self._fields: dict[str, Schema] | None = None
+
+    def _loaded(self) -> dict[str, Schema]:
+        if self._fields is None:
+            self._fields = self._load()
+        return self._fields
+
+    def __getitem__(self, name: str) -> Schema:
+        return self._loaded()[name]
+
+    def __iter__(self) -> Any:
+        return iter(self._loaded())
+
+    def __len__(self) -> int:
+        return len(self._loaded())

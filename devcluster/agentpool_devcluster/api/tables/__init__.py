@@ -1,0 +1,1 @@
+"""Server-side printing: what kubectl shows in columns."""
