@@ -20,7 +20,7 @@ MAX_ERROR_CHARS = 8_192  # of a failure's text; the end of a traceback says most
 HEADER = 5  # values before the first lease in claim.lua's reply
 VALUES_A_LEASE = 6
 
-_NOTHING = ("", "", "")  # no checkpoint, no trace, no parents
+_NOTHING: tuple[str, str, Any] = ("", "", "")  # no checkpoint, no trace, no parents
 _EMPTY: Mapping[Any, Any] = {}
 
 

@@ -54,9 +54,9 @@ def history_of(fields: Mapping[str, str]) -> tuple[HistoryEntry, ...]:
     lines = fields.get("log", "").splitlines()
     if not lines and "entry" in fields:
         lines.append(f"queued {fields['entry'].partition('-')[0]} 0 ")
-    token, attempt, claimed, worker = (fields.get("lease") or "0 0 0 ").split(" ", 3)
+    claims, attempt, claimed, worker = (fields.get("lease") or "0 0 0 ").split(" ", 3)
     started = f"started {claimed} "
-    if token != "0" and claimed != "0" and not any(line.startswith(started) for line in lines):
+    if claims != "0" and claimed != "0" and not any(line.startswith(started) for line in lines):
         lines.append(f"{started}{attempt} {worker}")
     if "ended" in fields:
         lines.append(f"{fields['state']} {fields['ended']} {attempt} {worker}")

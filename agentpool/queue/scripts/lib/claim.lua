@@ -137,7 +137,7 @@ local function start(entry, c, worker, leases)
   c.count = c.count - 1
   local token, attempt = read_lease(v[5])
   local job = {
-    id = id, key = key, spec = read_spec(v[2]), worker = worker, claimed = now, token = token + 1,
+    id = id, key = key, spec = read_spec(v[2]), worker = worker, claimed = now_text, token = token + 1,
     attempt = attempt + 1,
   }
   local rare = ''

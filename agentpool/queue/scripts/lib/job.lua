@@ -139,8 +139,8 @@ local function finish(job, state, field, text, detail)
   if not retention then
     retention = redis.call('HMGET', CONF, 'retention_results_ms', 'retention_dead_ms')
   end
-  local keep_ms = number_or(state == 'failed' and retention[2] or retention[1], 86400000)
-  redis.call('HSET', job.key, 'state', state, 'ended', now, field, text)
+  local keep_ms = state == 'failed' and retention[2] or retention[1] or '86400000'
+  redis.call('HSET', job.key, 'state', state, 'ended', now_text, field, text)
   redis.call('PEXPIRE', job.key, keep_ms)
   if state == 'failed' then redis.call('ZADD', DEAD, now, job.id) end
   if job.idem then redis.call('PEXPIRE', PREFIX .. 'key:' .. job.idem, keep_ms) end

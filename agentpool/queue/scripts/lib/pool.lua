@@ -32,6 +32,7 @@ local CALL_ARGS_MAX = 1000 -- ids in one command
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
   + tonumber(redis.call('HGET', BOOKS, 'clock_offset_ms') or 0)
+local now_text = string.format('%.0f', now) -- turning numbers into text is dear, and this one is written often
 
 -- Counters change by deltas, written once a script.
 local deltas = {}

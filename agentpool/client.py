@@ -1,0 +1,344 @@
+"""The public client: submit jobs, await their results, follow what happens. Async, and `SyncClient` for the rest.
+
+Times are in seconds here, as asyncio has them; below, in the queue, they are milliseconds. A receipt's `result()` costs
+nothing while it waits: the queue writes the end of a watched job into this client's inbox, one list for all receipts.
+
+    async with Client("redis://localhost:6379/0", pool="research/analysts") as client:
+        receipt = await client.submit("summarize", {"url": "…"}, priority="critical")
+        print(await receipt.result(timeout=60))
+
+Who takes over next: `agentpool.queue`; the FastAPI gateway and the command line are built on this.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from agentpool.errors import InvalidJobError, SettingError
+from agentpool.inbox import Inbox
+from agentpool.jobs import JobId, JobRequest, JobState, OnParentFailure, PoolRef, Priority
+from agentpool.jobs import Receipt as QueueReceipt
+from agentpool.queue import Inspector, Producer, connect
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from agentpool.jobs import Job, JobEvent, Json
+    from agentpool.queue.connection import RedisClient
+    from agentpool.queue.outcomes import CancelOutcome
+    from agentpool.queue.snapshots import QueueSnapshot
+
+T = TypeVar("T")
+AfterArg = Iterable["JobId | str | Receipt | SyncReceipt"]
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A kept job, as its submitter holds it."""
+
+    job_id: JobId
+    state: JobState  # when it was submitted
+    duplicate: bool  # an earlier submit made this job
+    queue_depth: int  # jobs that waited in the pool then, this one included
+    _client: Client
+
+    async def result(self, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109  # the natural name
+        """The job's result, once it has ended.
+
+        `timeout` in seconds; None waits for ever. Raises ResultTimeoutError when it passes (the job goes on),
+        JobEndedError when the job failed, was cancelled or expired, UnknownJobError when its retention is over.
+        """
+        return await self._client.result(self.job_id, timeout=timeout)
+
+    async def cancel(self) -> CancelOutcome:
+        """As `Client.cancel`."""
+        return await self._client.cancel(self.job_id)
+
+
+class Client:
+    """One pool's client. Safe to share between the tasks of one event loop; close it, or use `async with`.
+
+    `redis` is a URL (see `agentpool.queue.connect`) or a client made by `connect`, which then stays open.
+    """
+
+    def __init__(self, redis: str | RedisClient, *, pool: PoolRef | str) -> None:
+        self.pool = PoolRef.parse(pool) if isinstance(pool, str) else pool
+        self._owns_redis = isinstance(redis, str)
+        self._redis = connect(redis) if isinstance(redis, str) else redis
+        self._producer = Producer(self._redis, self.pool)
+        self._inspector = Inspector(self._redis)
+        self._inbox = Inbox(self._redis, self.pool, name=secrets.token_hex(8))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends what runs in the background and, where this client made them, its connections."""
+        await self._inbox.close()
+        if self._owns_redis:
+            await self._redis.aclose()
+
+    async def submit(
+        self,
+        kind: str,
+        payload: Json = None,
+        *,
+        priority: Priority | str = Priority.TASK,
+        job_id: str | None = None,
+        idempotency_key: str | None = None,
+        after: AfterArg = (),
+        on_parent_failure: OnParentFailure | str = OnParentFailure.CANCEL,
+        delay: float = 0.0,
+        ttl: float | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109  # the job's, not this call's
+        max_attempts: int | None = None,
+        preemptible: bool = False,
+        trace: Mapping[str, str] | None = None,
+    ) -> Receipt:
+        """Keeps one job; returns as soon as the queue has it.
+
+        `delay`, `ttl` (longest wait) and `timeout` (one attempt's longest run) in seconds; None: the pool's setting.
+        `after`: receipts or ids of jobs that must end first. The same `idempotency_key` and body give the first job.
+        Raises InvalidJobError, UnknownPoolError, QueueFullError (with `retry_after_ms`), IdempotencyConflictError, or
+        QueueUnreachableError; nothing is kept then.
+        """
+        request = request_of(
+            kind,
+            payload,
+            priority=priority,
+            job_id=job_id,
+            idempotency_key=idempotency_key,
+            after=after,
+            on_parent_failure=on_parent_failure,
+            delay=delay,
+            ttl=ttl,
+            timeout=timeout,
+            max_attempts=max_attempts,
+            preemptible=preemptible,
+            trace=trace,
+        )
+        return self._receipt(await self._producer.submit(request))
+
+    async def submit_many(self, requests: Sequence[JobRequest]) -> list[Receipt]:
+        """Keeps many jobs, in order, a few hundred a round trip (`request_of` makes them from seconds)."""
+        return [self._receipt(receipt) for receipt in await self._producer.submit_many(requests)]
+
+    async def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109
+        """As `Receipt.result`, for a job known by its id."""
+        return await self._inbox.result(JobId(job_id), timeout_s=timeout)
+
+    async def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
+        """Ends a waiting job at once; asks the worker of a running one to stop it. Raises UnknownJobError."""
+        return await self._producer.cancel(JobId(job_id), reason=reason)
+
+    async def job(self, job_id: JobId | str) -> Job:
+        """The job's whole record, its history included. Raises UnknownJobError."""
+        return await self._inspector.job(self.pool, JobId(job_id))
+
+    async def jobs(self, state: JobState | str, *, limit: int = 100) -> list[Job]:
+        """Jobs that wait, run or are dead, oldest first within a route and priority."""
+        return await self._inspector.jobs(self.pool, JobState(state), limit=limit)
+
+    async def replay(self, job_id: JobId | str) -> None:
+        """Puts a dead letter back into the queue. Raises UnknownJobError, or InvalidJobError where it is not dead."""
+        await self._inspector.replay(self.pool, JobId(job_id))
+
+    async def queue(self) -> QueueSnapshot:
+        """Depths, running jobs, workers and totals at this moment."""
+        return await self._inspector.snapshot(self.pool)
+
+    async def events(self, *, after: str = "$", job_id: JobId | str | None = None) -> AsyncIterator[JobEvent]:
+        """What happens in the pool, as it happens; only one job's where `job_id` is given.
+
+        `after` is an event's `id` to go on from, "0" for the oldest that is kept, "$" for what happens from now on.
+        """
+        async for event in self._inspector.follow(self.pool, after=after):
+            if job_id is None or event.job_id == job_id:
+                yield event
+
+    def _receipt(self, kept: QueueReceipt) -> Receipt:
+        return Receipt(kept.job_id, kept.state, kept.duplicate, kept.queue_depth, self)
+
+
+def request_of(
+    kind: str,
+    payload: Json = None,
+    *,
+    priority: Priority | str = Priority.TASK,
+    job_id: str | None = None,
+    idempotency_key: str | None = None,
+    after: AfterArg = (),
+    on_parent_failure: OnParentFailure | str = OnParentFailure.CANCEL,
+    delay: float = 0.0,
+    ttl: float | None = None,
+    timeout: float | None = None,
+    max_attempts: int | None = None,
+    preemptible: bool = False,
+    trace: Mapping[str, str] | None = None,
+) -> JobRequest:
+    """A JobRequest from what people write: seconds, receipts, names. Raises InvalidJobError."""
+    return JobRequest(
+        kind=kind,
+        payload=payload,
+        priority=_member("priority", Priority, priority),
+        job_id=None if job_id is None else JobId(job_id),
+        idempotency_key=idempotency_key,
+        after=tuple(JobId(str(getattr(parent, "job_id", parent))) for parent in after),
+        on_parent_failure=_member("on_parent_failure", OnParentFailure, on_parent_failure),
+        delay_ms=_milliseconds("delay", delay) or 0,
+        ttl_ms=_milliseconds("ttl", ttl),
+        timeout_ms=_milliseconds("timeout", timeout),
+        max_attempts=max_attempts,
+        preemptible=preemptible,
+        trace=trace or {},
+    )
+
+
+def _member(field: str, enum: type[T], value: object) -> T:
+    try:
+        return enum(value)  # type: ignore[call-arg]  # a StrEnum takes its value
+    except ValueError as error:
+        known = ", ".join(str(member) for member in enum)  # type: ignore[attr-defined]  # an enum's members
+        raise InvalidJobError(field=field, value=value, problem="not one of them", remedy=f"use {known}") from error
+
+
+def _milliseconds(field: str, seconds: float | None) -> int | None:
+    if seconds is None:
+        return None
+    given: Any = seconds  # a caller's types are not checked by anybody else
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < float("inf"):
+        raise InvalidJobError(
+            field=field, value=seconds, problem="not a number of seconds from 0", remedy="use seconds, such as 1.5"
+        )
+    return round(given * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReceipt:
+    """A kept job, as a program without an event loop holds it."""
+
+    job_id: JobId
+    state: JobState  # when it was submitted
+    duplicate: bool  # an earlier submit made this job
+    queue_depth: int  # jobs that waited in the pool then, this one included
+    _client: SyncClient
+
+    def result(self, *, timeout: float | None = None) -> Json:
+        """As `Receipt.result`."""
+        return self._client.result(self.job_id, timeout=timeout)
+
+    def cancel(self) -> CancelOutcome:
+        """As `Client.cancel`."""
+        return self._client.cancel(self.job_id)
+
+
+class SyncClient:
+    """`Client` for programs without an event loop: the same calls, blocking. Safe to share between threads.
+
+    One event loop in a thread of its own serves all calls; close it, or use `with`.
+    """
+
+    def __init__(self, redis: str, *, pool: PoolRef | str) -> None:
+        given: Any = redis  # a client of another loop is an easy mistake
+        if not isinstance(given, str):
+            raise SettingError(
+                field="redis", value=given, problem="not a URL", remedy="give SyncClient a URL; its loop is its own"
+            )
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="agentpool-client", daemon=True)
+        self._thread.start()
+        self._client = self._call(_made(redis, pool))
+        self.pool = self._client.pool
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the thread and its connections. Safe to call twice."""
+        if self._loop.is_closed():
+            return
+        self._call(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def submit(self, kind: str, payload: Json = None, **options: Any) -> SyncReceipt:
+        """As `Client.submit`, with the same options."""
+        return self._receipt(self._call(self._client.submit(kind, payload, **options)))
+
+    def submit_many(self, requests: Sequence[JobRequest]) -> list[SyncReceipt]:
+        """As `Client.submit_many`."""
+        return [self._receipt(receipt) for receipt in self._call(self._client.submit_many(requests))]
+
+    def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:
+        """As `Client.result`."""
+        return self._call(self._client.result(job_id, timeout=timeout))
+
+    def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
+        """As `Client.cancel`."""
+        return self._call(self._client.cancel(job_id, reason=reason))
+
+    def job(self, job_id: JobId | str) -> Job:
+        """As `Client.job`."""
+        return self._call(self._client.job(job_id))
+
+    def jobs(self, state: JobState | str, *, limit: int = 100) -> list[Job]:
+        """As `Client.jobs`."""
+        return self._call(self._client.jobs(state, limit=limit))
+
+    def replay(self, job_id: JobId | str) -> None:
+        """As `Client.replay`."""
+        self._call(self._client.replay(job_id))
+
+    def queue(self) -> QueueSnapshot:
+        """As `Client.queue`."""
+        return self._call(self._client.queue())
+
+    def events(self, *, after: str = "$", job_id: JobId | str | None = None) -> Iterator[JobEvent]:
+        """As `Client.events`."""
+        events = self._client.events(after=after, job_id=job_id)
+        try:
+            while True:
+                yield self._call(_next(events))
+        finally:
+            self._call(_closed(events))
+
+    def _receipt(self, kept: Receipt) -> SyncReceipt:
+        return SyncReceipt(kept.job_id, kept.state, kept.duplicate, kept.queue_depth, self)
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+async def _made(redis: str, pool: PoolRef | str) -> Client:
+    return Client(redis, pool=pool)
+
+
+async def _next(events: AsyncIterator[JobEvent]) -> JobEvent:
+    return await anext(events)
+
+
+async def _closed(events: AsyncIterator[JobEvent]) -> None:
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()

@@ -1,0 +1,110 @@
+"""Waiting for jobs to end: one list in Redis for a client, one task that reads it, a future for each wait.
+
+A wait marks the job with the inbox's name (`scripts/watch.lua`), or learns that it has ended already. Whatever script
+ends the job writes its id into the list. When the connection is lost, every wait asks again once it is back, so none
+is forgotten. Who takes over next: `client`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import RedisError
+
+from agentpool.errors import JobEndedError, QueueUnreachableError, ResultTimeoutError, UnknownJobError
+from agentpool.queue import scripts
+from agentpool.queue.bodies import decode
+from agentpool.queue.connection import longest_block_s
+from agentpool.queue.keys import Keys
+
+if TYPE_CHECKING:
+    from agentpool.jobs import JobId, Json, PoolRef
+    from agentpool.queue.connection import RedisClient
+
+RETRY_S = 0.2  # between tries while Redis does not answer
+ASK_AGAIN_S = 30.0  # a slow second look, should the list have expired or been removed
+
+
+class Inbox:
+    """One client's waits."""
+
+    def __init__(self, redis: RedisClient, pool: PoolRef, *, name: str) -> None:
+        self._redis = redis
+        self._pool = pool
+        self._name = name
+        keys = Keys(pool)
+        self._conf = keys.conf
+        self._key = keys.inbox(name)
+        self._waits: dict[JobId, set[asyncio.Event]] = {}
+        self._reader: asyncio.Task[None] | None = None
+
+    async def result(self, job_id: JobId, *, timeout_s: float | None) -> Json:
+        """The result of a job, once it has ended; see `Receipt.result`."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._await_end(job_id)
+        except TimeoutError as error:
+            raise ResultTimeoutError(job_id, timeout_s or 0.0) from error
+
+    async def close(self) -> None:
+        """Ends the reading task; waits end with their own time limits."""
+        if self._reader is not None:
+            self._reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reader
+            self._reader = None
+
+    async def _await_end(self, job_id: JobId) -> Json:
+        bell = asyncio.Event()
+        self._waits.setdefault(job_id, set()).add(bell)
+        try:
+            while True:
+                bell.clear()
+                reply = await self._watch(job_id)
+                if reply[0] == "ended":
+                    return self._outcome(job_id, *reply[1:])
+                if reply[0] == "unknown":
+                    raise UnknownJobError(str(self._pool), job_id)
+                self._read_along()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(bell.wait(), ASK_AGAIN_S)
+        finally:
+            waits = self._waits[job_id]
+            waits.discard(bell)
+            if not waits:
+                del self._waits[job_id]
+
+    async def _watch(self, job_id: JobId) -> Any:
+        while True:
+            try:
+                return await scripts.WATCH.run(self._redis, self._conf, (job_id, self._name))
+            except QueueUnreachableError:
+                await asyncio.sleep(RETRY_S)
+
+    @staticmethod
+    def _outcome(job_id: JobId, state: str, result: str, error: str, reason: str) -> Json:
+        if state == "succeeded":
+            return decode(result) if result else None
+        raise JobEndedError(job_id=job_id, state=state, reason=error if state == "failed" else reason)
+
+    def _read_along(self) -> None:
+        if self._reader is None or self._reader.done():
+            self._reader = asyncio.create_task(self._read(), name="agentpool-inbox")
+
+    async def _read(self) -> None:
+        """Rings the waits of each job that the list names, for as long as there are waits."""
+        block_s = longest_block_s(self._redis)
+        while self._waits:
+            try:
+                found = await self._redis.execute_command("BLPOP", self._key, block_s)
+                ended = [found[1]] if found else []
+                if found and (rest := await self._redis.execute_command("LPOP", self._key, 1_000)):
+                    ended += rest
+            except (RedisError, OSError):
+                await asyncio.sleep(RETRY_S)
+                ended = list(self._waits)
+            for job_id in ended:
+                for bell in self._waits.get(job_id, ()):
+                    bell.set()

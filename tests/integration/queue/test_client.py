@@ -1,0 +1,111 @@
+"""The public client, async and sync, against a worker that answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+
+from agentpool.client import Client, SyncClient, request_of
+from agentpool.errors import InvalidJobError, JobEndedError, ResultTimeoutError, UnknownJobError
+from agentpool.jobs import JobState, WorkerId
+from agentpool.queue import Consumer
+from agentpool.queue.outcomes import Cancelled, CancelOutcome, Failed, Succeeded
+
+
+@pytest.fixture
+async def worker(redis, pool):
+    """A worker that doubles numbers, fails on text, and leaves `slow` jobs running."""
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=10, host="here")
+
+    def end_of(lease):
+        if isinstance(lease.payload, int):
+            return Succeeded(job_id=lease.job_id, token=lease.token, result=lease.payload * 2)
+        return Failed(job_id=lease.job_id, token=lease.token, error="not a number", retry=False)
+
+    async def work():
+        while True:
+            await consumer.wait(5_000)
+            leases = await consumer.claim(10)
+            await consumer.settle([end_of(lease) for lease in leases if lease.kind != "slow"])
+
+    task = asyncio.create_task(work())
+    yield consumer
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def test_results_reach_those_who_wait(redis, pool, worker):
+    """Many waits at once each get their own job's result; a failure is raised with its reason."""
+    async with Client(redis, pool=pool) as client:
+        receipts = await client.submit_many([request_of("x", n) for n in range(50)])
+        results = await asyncio.gather(*(receipt.result(timeout=10) for receipt in receipts))
+        assert results == [n * 2 for n in range(50)]
+        assert await receipts[0].result() == 0
+        failed = await client.submit("x", "text")
+        with pytest.raises(JobEndedError, match="not a number") as caught:
+            await failed.result(timeout=10)
+        assert caught.value.state == "failed"
+        with pytest.raises(UnknownJobError):
+            await client.result("nobody")
+
+
+async def test_a_wait_that_ends_early_leaves_the_job_alone(redis, pool, worker):
+    """A timeout names the job and the time; the job can still be cancelled, and its end is heard."""
+    async with Client(redis, pool=str(pool)) as client:
+        receipt = await client.submit("slow", delay=0, priority="critical", ttl=60)
+        with pytest.raises(ResultTimeoutError, match=r"within 0\.05 s"):
+            await receipt.result(timeout=0.05)
+        waiting = asyncio.create_task(receipt.result(timeout=10))
+        assert await receipt.cancel() in {CancelOutcome.REQUESTED, CancelOutcome.CANCELLED}
+        job = await client.job(receipt.job_id)
+        if job.state is JobState.RUNNING:
+            await worker.settle([Cancelled(job_id=receipt.job_id, token=1)])
+        with pytest.raises(JobEndedError, match="cancelled"):
+            await waiting
+
+
+async def test_events_tell_a_jobs_way(redis, pool, worker):
+    """Events from the oldest on, of one job, in order; and they can be resumed after any of them."""
+    async with Client(redis, pool=pool) as client:
+        receipt = await client.submit("x", 4)
+        await receipt.result(timeout=10)
+        seen = []
+        async for event in client.events(after="0", job_id=receipt.job_id):
+            seen.append(event)
+            if event.type == "succeeded":
+                break
+        assert [event.type for event in seen] == ["queued", "started", "succeeded"]
+        assert seen[1].worker == "w"
+        async for event in client.events(after=seen[1].id):
+            assert event.type == "succeeded"
+            break
+        assert (await client.queue()).finished_total == 1
+
+
+async def test_bad_options_are_named(redis, pool):
+    """Seconds below zero and unknown priorities are refused before anything is sent."""
+    async with Client(redis, pool=pool) as client:
+        with pytest.raises(InvalidJobError, match="delay"):
+            await client.submit("x", delay=-1)
+        with pytest.raises(InvalidJobError, match="critical, task, info"):
+            await client.submit("x", priority="urgent")
+
+
+async def test_the_sync_client_does_the_same(redis_url, pool, worker):
+    """A program without an event loop submits, waits and reads events."""
+
+    def program():
+        with SyncClient(redis_url, pool=pool) as client:
+            receipt = client.submit("x", 21, priority="critical")
+            assert receipt.result(timeout=10) == 42
+            assert client.job(receipt.job_id).state is JobState.SUCCEEDED
+            events = client.events(after="0")
+            assert next(events).type == "queued"
+            events.close()
+            client.close()
+
+    await asyncio.to_thread(program)
