@@ -8,6 +8,7 @@ over next.
 from __future__ import annotations
 
 import logging
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import kopf
@@ -17,13 +18,25 @@ from agentpool_operator.connection import kopf_connection
 from agentpool_operator.views import POOL_LABEL
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kubernetes.aio import client as kube
 
     from agentpool_operator.registry import Pools
 
 CONNECT_TIMEOUT_S = 10.0  # seconds
 REQUEST_TIMEOUT_S = 30.0  # seconds
-WATCH_S = 290.0  # seconds: the server closes a watch after this, below common proxies' 300 s
+FIRST_BACKOFFS_S = (0.2, 0.5, 1.0, 2.0)  # seconds before a request of a watch is tried again
+LASTING_BACKOFF_S = 5.0  # seconds, from then on
+WATCH_S = 290  # seconds: the server closes a watch after this, below common proxies' 300 s
+
+
+class Backoffs:
+    """Pauses between attempts that never end: by default kopf's watches die when the API is away for a minute."""
+
+    def __iter__(self) -> Iterator[float]:
+        """Growing pauses, then equal ones for ever."""
+        return chain(FIRST_BACKOFFS_S, repeat(LASTING_BACKOFF_S))
 
 
 def watches(pools: Pools, connection: kube.Configuration) -> kopf.OperatorRegistry:
@@ -56,6 +69,7 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.networking.connect_timeout = CONNECT_TIMEOUT_S
     settings.networking.request_timeout = REQUEST_TIMEOUT_S
+    settings.networking.error_backoffs = Backoffs()
     settings.watching.connect_timeout = CONNECT_TIMEOUT_S
     settings.watching.server_timeout = WATCH_S
     settings.watching.label_selectors["apps", "v1", "deployments"] = POOL_LABEL
