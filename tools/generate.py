@@ -1,7 +1,8 @@
 """Writes what is generated, or checks that it is up to date: `python tools/generate.py [--check]`.
 
 One source of truth, the types in `agentpool.spec`, gives the CustomResourceDefinition, the chart's copy of it and
-the field reference. `make generate` writes them; `make verify` fails and names each file that differs.
+the field reference; the chart's values give the table in its README (`chart_files`). `make generate` writes them;
+`make verify` fails and names each file that differs.
 """
 
 from __future__ import annotations
@@ -11,9 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from chart_files import crd_template, with_values_table
+
 from agentpool.spec.crd import custom_resource_definition, to_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "charts/agentpool"
 BANNER = "# Generated from agentpool/spec by `make generate`; change the types there, not this file.\n"
 
 
@@ -23,6 +27,8 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "crds/agentpools.yaml": BANNER + to_yaml(crd),
         ROOT / "docs/reference/agentpool.md": field_reference(crd),
+        CHART / "templates/crd.yaml": crd_template(BANNER, crd, to_yaml),
+        CHART / "README.md": with_values_table((CHART / "README.md").read_text(), (CHART / "values.yaml").read_text()),
     }
 
 

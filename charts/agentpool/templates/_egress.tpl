@@ -1,0 +1,32 @@
+{{/* Egress rules that several NetworkPolicies share. */}}
+
+{{- define "agentpool.egressDns" -}}
+- ports:
+  - port: 53
+    protocol: UDP
+  - port: 53
+    protocol: TCP
+{{- end -}}
+
+{{/* To the trial Redis, and to the ports of the user's own. */}}
+{{- define "agentpool.egressRedis" -}}
+{{- if include "agentpool.trialRedis" . }}
+- ports:
+  - port: redis
+    protocol: TCP
+  to:
+  - namespaceSelector:
+      matchLabels:
+        kubernetes.io/metadata.name: {{ .Release.Namespace }}
+    podSelector:
+      matchLabels:
+        {{- include "agentpool.selector" (list . "redis") | nindent 8 }}
+{{- end }}
+{{- with .Values.networkPolicy.redisPorts }}
+- ports:
+  {{- range . }}
+  - port: {{ . }}
+    protocol: TCP
+  {{- end }}
+{{- end }}
+{{- end -}}

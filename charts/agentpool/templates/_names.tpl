@@ -1,0 +1,85 @@
+{{/* Names, labels and images: what every object of the chart shares. */}}
+
+{{- define "agentpool.name" -}}
+{{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* The prefix of all names; short enough that every suffix still makes a DNS label. */}}
+{{- define "agentpool.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "agentpool.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "agentpool.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that never change, of a component: (list $ "operator"). */}}
+{{- define "agentpool.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: {{ include "agentpool.name" $root }}
+app.kubernetes.io/instance: {{ $root.Release.Name }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end -}}
+
+{{/* All labels of a component: (list $ "operator"). */}}
+{{- define "agentpool.labels" -}}
+{{- $root := index . 0 -}}
+helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{ include "agentpool.selector" . }}
+app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: agentpool
+app.kubernetes.io/managed-by: {{ $root.Release.Service }}
+{{- with $root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* One of AgentPool's own images: (list $ .Values.operator.image). */}}
+{{- define "agentpool.image" -}}
+{{- $root := index . 0 -}}
+{{- $image := index . 1 -}}
+{{- $name := $image.repository -}}
+{{- with $root.Values.imageRegistry }}{{ $name = printf "%s/%s" (trimSuffix "/" .) $name }}{{ end -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $name $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $name (default $root.Chart.AppVersion $image.tag) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The name of a component's ServiceAccount: (list $ "operator"). */}}
+{{- define "agentpool.serviceAccount" -}}
+{{- $root := index . 0 -}}
+{{- $account := (index $root.Values (index . 1)).serviceAccount -}}
+{{- if $account.create -}}
+{{- default (printf "%s-%s" (include "agentpool.fullname" $root) (index . 1)) $account.name -}}
+{{- else -}}
+{{- default "default" $account.name -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Whether the trial Redis runs: "true" or nothing. */}}
+{{- define "agentpool.trialRedis" -}}
+{{- if and .Values.redis.enabled (not .Values.redis.existingSecret) }}true{{ end -}}
+{{- end -}}
+
+{{/* The Secret with the Redis URL that the release knows; nothing when it knows none. */}}
+{{- define "agentpool.redisSecret" -}}
+{{- if .Values.redis.existingSecret -}}
+{{ .Values.redis.existingSecret }}
+{{- else if .Values.redis.enabled -}}
+{{ .Values.redis.secretName }}
+{{- end -}}
+{{- end -}}
+
+{{/* The key of the URL in that Secret. */}}
+{{- define "agentpool.redisSecretKey" -}}
+{{- if .Values.redis.existingSecret }}{{ .Values.redis.existingSecretKey }}{{ else }}url{{ end -}}
+{{- end -}}
+
+{{/* Whether AgentPools in the release's namespace are served: "true" or nothing. */}}
+{{- define "agentpool.servesOwnNamespace" -}}
+{{- if or (empty .Values.watchNamespaces) (has .Release.Namespace .Values.watchNamespaces) }}true{{ end -}}
+{{- end -}}

@@ -1,0 +1,13 @@
+{{/* What the gateway looks up in every namespace that is served: the pools and where their queues are. */}}
+{{- define "agentpool.gateway.rules" -}}
+- apiGroups: [agentpool.dev]
+  resources: [agentpools]
+  verbs: [get, list, watch]
+- apiGroups: [""]
+  resources: [secrets]
+  {{- with .Values.rbac.secretNames }}
+  resourceNames:
+    {{- toYaml . | nindent 2 }}
+  {{- end }}
+  verbs: [get]
+{{- end -}}

@@ -1,0 +1,13 @@
+{{/* The server's settings; the trial Redis restarts when they change. */}}
+{{- define "agentpool.valkeyConf" -}}
+include /etc/valkey/auth/auth.conf
+dir /data
+# The queue's keys must never be evicted, and at most a second of writes may be lost.
+maxmemory-policy noeviction
+appendonly yes
+appendfsync everysec
+save ""
+{{- with .Values.redis.extraConfig }}
+{{ . }}
+{{- end }}
+{{- end -}}

@@ -1,0 +1,133 @@
+"""The chart rendered by Helm's own engine, and its manifests checked against Kubernetes' types."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import kubernetes.client.models as kubernetes_models
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts/agentpool"
+RELEASE = "agentpool"
+NAMESPACE = "agents"
+Manifest = dict[str, Any]
+
+# Every way to install that the documents speak of.
+MATRIX: dict[str, Manifest] = {
+    "defaults": {},
+    "own-redis": {"redis": {"existingSecret": "my-redis", "existingSecretKey": "address"}},
+    "no-redis": {"redis": {"enabled": False}},
+    "two-namespaces": {"watchNamespaces": ["agents", "research"], "redis": {"copySecretTo": ["research"]}},
+    "elsewhere-only": {
+        "watchNamespaces": ["research"],
+        "rbac": {"capacity": False, "secretNames": ["agentpool-redis"]},
+    },
+    "gateway": {"gateway": {"enabled": True, "allowFrom": [{"namespaceSelector": {}}]}},
+    "gateway-in-namespaces": {"gateway": {"enabled": True}, "watchNamespaces": ["agents"]},
+    "observed": {
+        "metrics": {
+            "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+            "podMonitor": {"enabled": True},
+            "prometheusRule": {"enabled": True},
+            "dashboard": {"enabled": True},
+        }
+    },
+    "walled": {
+        "networkPolicy": {
+            "metricsFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+            "workers": {"enabled": True, "egress": [{"ports": [{"port": 443, "protocol": "TCP"}]}]},
+        },
+        "watchNamespaces": ["agents", "research"],
+    },
+    "open": {"networkPolicy": {"enabled": False}},
+    "bare": {
+        "crds": {"enabled": False},
+        "rbac": {"create": False},
+        "operator": {
+            "replicas": 1,
+            "serviceAccount": {"create": False, "name": "mine"},
+            "podDisruptionBudget": {"enabled": False},
+            "topologySpreadConstraints": [],
+        },
+        "tests": {"enabled": False},
+    },
+    "mirrored": {
+        "imageRegistry": "registry.example.com/team",
+        "imagePullSecrets": [{"name": "pull"}],
+        "operator": {"image": {"digest": "sha256:" + "a" * 64}},
+    },
+    "placed": {
+        "commonLabels": {"team": "platform"},
+        "operator": {
+            "nodeSelector": {"pool": "system"},
+            "tolerations": [{"key": "system", "operator": "Exists"}],
+            "affinity": {"nodeAffinity": {}},
+            "priorityClassName": "system-cluster-critical",
+            "podLabels": {"a": "b"},
+            "podAnnotations": {"c": "d"},
+            "extraArgs": ["--log-level=debug"],
+            "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
+            "extraEnvFrom": [{"secretRef": {"name": "more"}}],
+        },
+        "redis": {
+            "persistence": {"storageClass": "fast", "size": "10Gi"},
+            "nodeSelector": {"pool": "system"},
+            "extraConfig": "maxmemory 256mb",
+        },
+    },
+    "trial-without-volume": {"redis": {"persistence": {"enabled": False}, "auth": {"password": "secret"}}},
+    "with-more": {
+        "extraObjects": [
+            {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "{{ .Release.Name }}-more"}},
+            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: as-text}",
+        ]
+    },
+}
+
+
+@functools.cache
+def chart() -> helm_python.Chart:
+    """The chart, loaded once."""
+    return helm_python.Chart.load(CHART)
+
+
+def sources(values: Manifest | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE) -> dict[str, str]:
+    """What each template renders to, by its path below `templates`."""
+    rendered = chart().render(values or {}, name=release, namespace=namespace)
+    return {name.split("/templates/", 1)[1]: text for name, text in rendered.items()}
+
+
+def manifests(values: Manifest | None = None, **release: str) -> list[Manifest]:
+    """All objects of a release, hooks included."""
+    texts = (text for name, text in sources(values, **release).items() if not name.endswith(".txt"))
+    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+
+
+def only(found: list[Manifest], kind: str, name: str) -> Manifest:
+    """The one object of that kind and name."""
+    (match,) = [m for m in found if m["kind"] == kind and m["metadata"]["name"] == name]
+    return match
+
+
+def pod_of(manifest: Manifest) -> Manifest | None:
+    """The pod that a manifest runs, as a pod template; None when it runs none."""
+    match manifest["kind"]:
+        case "Pod":
+            return {"metadata": manifest["metadata"], "spec": manifest["spec"]}
+        case "Deployment" | "StatefulSet":
+            return dict(manifest["spec"]["template"])
+        case "AgentPool":
+            return dict(manifest["spec"]["worker"]["template"])
+    return None
+
+
+def check_against_kubernetes(manifest: Manifest) -> None:
+    """Raises pydantic's ValidationError for a field that Kubernetes does not know, lacks, or types differently."""
+    group, _, version = manifest["apiVersion"].rpartition("/")
+    del group
+    model = getattr(kubernetes_models, f"{version[0].upper()}{version[1:]}{manifest['kind']}")
+    model.model_validate(manifest)

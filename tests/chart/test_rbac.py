@@ -1,0 +1,130 @@
+"""What the operator and the gateway may do: exactly what they do, where they do it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import MATRIX, NAMESPACE, manifests
+
+Grant = tuple[str, str, str]  # API group, resource, verb
+
+# One row for each kind of call; the module of the operator that makes it stands beside it.
+OPERATOR = {
+    ("agentpool.dev", "agentpools"): "get list watch",  # handlers, resync, status
+    ("agentpool.dev", "agentpools/status"): "patch",  # status
+    ("apps", "deployments"): "get list watch create patch",  # handlers, apply
+    ("apps", "deployments/scale"): "get patch",  # scale
+    ("policy", "poddisruptionbudgets"): "get create patch",  # apply
+    ("", "pods"): "list watch patch",  # handlers; scale writes deletion costs
+    ("", "secrets"): "get",  # secrets: Redis URLs, one at a time
+    ("", "events"): "get create patch",  # events
+}
+CAPACITY = {("", "nodes"): "list watch", ("", "pods"): "list watch"}  # feed
+ELECTION = {("coordination.k8s.io", "leases"): "create get update"}  # election
+GATEWAY = {
+    ("agentpool.dev", "agentpools"): "get list watch",
+    ("", "secrets"): "get",
+}
+REVIEWS = {
+    ("authentication.k8s.io", "tokenreviews"): "create",
+    ("authorization.k8s.io", "subjectaccessreviews"): "create",
+}
+
+
+def table(*parts: dict[tuple[str, str], str]) -> set[Grant]:
+    """The tables as single grants."""
+    return {(*place, verb) for part in parts for place, verbs in part.items() for verb in verbs.split()}
+
+
+def granted(roles: Iterable[dict[str, Any]]) -> set[Grant]:
+    """What some roles grant. Wildcards would show up as themselves, and so fail the comparison."""
+    return {
+        (group, resource, verb)
+        for role in roles
+        for rule in role["rules"]
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
+
+
+def roles_of(found: list[dict[str, Any]], account: str, namespace: str | None) -> list[dict[str, Any]]:
+    """The roles bound to a ServiceAccount in a namespace; None: cluster-wide."""
+    kind = "Role" if namespace else "ClusterRole"
+    bound = {
+        m["roleRef"]["name"]
+        for m in found
+        if m["kind"] == f"{kind}Binding"
+        and m["metadata"].get("namespace") == namespace
+        and m["subjects"] == [{"kind": "ServiceAccount", "name": account, "namespace": NAMESPACE}]
+    }
+    return [
+        m
+        for m in found
+        if m["kind"] == kind and m["metadata"]["name"] in bound and m["metadata"].get("namespace") == namespace
+    ]
+
+
+def test_an_operator_for_all_namespaces_has_one_cluster_role():
+    """Cluster-wide it may do what serving pools needs, and in its own namespace hold its Lease; nothing else."""
+    found = manifests()
+    assert granted(roles_of(found, "agentpool-operator", None)) == table(OPERATOR, CAPACITY)
+    assert granted(roles_of(found, "agentpool-operator", NAMESPACE)) == table(ELECTION)
+
+
+def test_an_operator_for_some_namespaces_has_roles_only_there():
+    """With watchNamespaces it may read nodes and pods everywhere, and do its work in the named namespaces only."""
+    found = manifests(MATRIX["two-namespaces"])
+    assert granted(roles_of(found, "agentpool-operator", None)) == table(CAPACITY)
+    assert granted(roles_of(found, "agentpool-operator", "research")) == table(OPERATOR)
+    assert granted(roles_of(found, "agentpool-operator", NAMESPACE)) == table(OPERATOR, ELECTION)
+
+
+def test_without_capacity_nothing_is_granted_cluster_wide():
+    """Then the operator has no cluster role at all, and may read only the Secrets that were named."""
+    found = manifests(MATRIX["elsewhere-only"])
+    assert roles_of(found, "agentpool-operator", None) == []
+    (role,) = roles_of(found, "agentpool-operator", "research")
+    (secrets,) = [rule for rule in role["rules"] if rule["resources"] == ["secrets"]]
+    assert secrets["resourceNames"] == ["agentpool-redis"]
+
+
+def test_the_lease_is_its_own():
+    """Beside creating one, it may touch only the Lease whose name its flags say."""
+    found = manifests()
+    (role,) = roles_of(found, "agentpool-operator", NAMESPACE)
+    named = [rule for rule in role["rules"] if "create" not in rule["verbs"]]
+    assert [rule["resourceNames"] for rule in named] == [["agentpool-operator"]]
+    (operator,) = [m for m in found if m["kind"] == "Deployment"]
+    arguments = operator["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "--lease-name=agentpool-operator" in arguments
+    assert f"--lease-namespace={NAMESPACE}" in arguments
+
+
+@pytest.mark.parametrize("way", ["gateway", "gateway-in-namespaces"])
+def test_the_gateway_looks_but_does_not_touch(way: str):
+    """It may ask who a caller is, read pools and the Secrets of their Redis, and change nothing."""
+    found = manifests(MATRIX[way])
+    clusterwide = granted(roles_of(found, "agentpool-gateway", None))
+    within = granted(roles_of(found, "agentpool-gateway", NAMESPACE))
+    assert clusterwide | within == table(GATEWAY, REVIEWS)
+    assert within == (table(GATEWAY) if way == "gateway-in-namespaces" else set())
+
+
+def test_users_roles_are_aggregated():
+    """Who may view a namespace may view its pools, who may edit it may edit them, and nobody writes a status."""
+    roles = {m["metadata"]["name"]: m for m in manifests() if m["kind"] == "ClusterRole"}
+    view, edit = roles["agents-agentpool-view"], roles["agents-agentpool-edit"]
+    assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
+    assert {verb for _, _, verb in granted([view])} == {"get", "list", "watch"}
+    assert "rbac.authorization.k8s.io/aggregate-to-view" not in edit["metadata"]["labels"]
+    assert not [grant for grant in granted([edit]) if grant[1] == "agentpools/status"]
+    assert not [m for m in manifests({"rbac": {"aggregate": False}}) if "-view" in m["metadata"]["name"]]
+
+
+def test_no_roles_when_someone_else_grants():
+    """With rbac.create off the release has no roles and no bindings."""
+    assert not [m for m in manifests(MATRIX["bare"]) if "Role" in m["kind"]]

@@ -1,0 +1,233 @@
+"""The chart over all the ways to install it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+
+from agentpool.spec import AgentPoolSpec
+from tests.chart.rendering import (
+    CHART,
+    MATRIX,
+    NAMESPACE,
+    RELEASE,
+    check_against_kubernetes,
+    manifests,
+    only,
+    pod_of,
+    sources,
+)
+
+PROMETHEUS_KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+ways = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
+
+
+@ways
+def test_helm_finds_nothing_to_complain_about(values: dict[str, Any]):
+    """Helm's linter has at most the advice to add an icon."""
+    report = helm_python.lint(CHART, values, strict=True, namespace=NAMESPACE)
+    assert report["errors"] == []
+    assert {message["error"] for message in report["messages"]} <= {"icon is recommended"}
+
+
+@ways
+def test_every_manifest_is_what_kubernetes_expects(values: dict[str, Any]):
+    """Each object has only fields that its Kubernetes type has, all that it requires, with the right types."""
+    for manifest in manifests(values):
+        if manifest["kind"] == "AgentPool":
+            AgentPoolSpec.model_validate(manifest["spec"])
+        elif manifest["kind"] not in PROMETHEUS_KINDS:
+            check_against_kubernetes(manifest)
+
+
+@ways
+def test_objects_say_where_they_belong(values: dict[str, Any]):
+    """No two objects share a name; namespaced ones carry a namespace; all but the user's carry the release's labels."""
+    found = [m for m in manifests(values) if not m["metadata"]["name"].endswith(("-more", "as-text"))]
+    keys = [(m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in found]
+    assert len(keys) == len(set(keys))
+    for manifest in found:
+        clusterwide = manifest["kind"] in {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"}
+        assert ("namespace" in manifest["metadata"]) is not clusterwide, manifest["metadata"]["name"]
+        labels = manifest["metadata"]["labels"]
+        assert labels["app.kubernetes.io/instance"] == RELEASE
+        assert labels["app.kubernetes.io/managed-by"] == "Helm"
+        assert labels.items() >= values.get("commonLabels", {}).items()
+
+
+@ways
+def test_selectors_find_their_pods(values: dict[str, Any]):
+    """Each Deployment, Service, budget and policy of a component selects that component's pods and no others."""
+    found = manifests(values)
+    pods = [template for m in found if m["kind"] in {"Deployment", "StatefulSet"} and (template := pod_of(m))]
+    selecting = {"Service": ("selector",), "PodDisruptionBudget": ("selector", "matchLabels")}
+    for manifest in found:
+        if manifest["kind"] not in selecting:
+            continue
+        selector = manifest["spec"]
+        for step in selecting[manifest["kind"]]:
+            selector = selector[step]
+        matched = [p for p in pods if p["metadata"]["labels"].items() >= selector.items()]
+        assert len(matched) == 1, manifest["metadata"]["name"]
+
+
+@ways
+def test_every_pod_satisfies_the_restricted_standard(values: dict[str, Any]):
+    """Pods run as a plain user, without privileges or host access, on a read-only root, under the default seccomp."""
+    for manifest in manifests(values):
+        template = pod_of(manifest)
+        if template is None:
+            continue
+        pod = template["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] > 0
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert all(volume.keys() & {"emptyDir", "secret", "configMap"} for volume in pod.get("volumes", []))
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert "hostPort" not in str(container.get("ports"))
+
+
+@ways
+def test_only_who_speaks_to_the_api_server_gets_a_token(values: dict[str, Any]):
+    """The ServiceAccount's token is mounted into the operator and the gateway, nowhere else."""
+    with_token = {
+        m["metadata"]["name"]
+        for m in manifests(values)
+        if (template := pod_of(m)) and template["spec"]["automountServiceAccountToken"]
+    }
+    assert with_token <= {f"{RELEASE}-operator", f"{RELEASE}-gateway"}
+
+
+@pytest.mark.parametrize("release", ["a", "agentpool", "a-very-long-release-name-that-helm-still-takes-53char"])
+def test_any_release_name_makes_valid_names(release: str):
+    """Names stay within a DNS label, whatever the release is called."""
+    for manifest in manifests(MATRIX["gateway"], release=release):
+        if manifest["kind"] != "CustomResourceDefinition":
+            assert len(manifest["metadata"]["name"]) <= 63
+
+
+def test_the_trial_redis_keeps_its_data_and_its_secret():
+    """It appends to a file on a claim, never evicts, and its password is in the Secret that pools look for."""
+    found = manifests()
+    conf = only(found, "ConfigMap", "agentpool-redis")["data"]["valkey.conf"]
+    assert {"appendonly yes", "maxmemory-policy noeviction", "dir /data"} <= set(conf.splitlines())
+    secret = only(found, "Secret", "agentpool-redis")["stringData"]
+    assert secret["url"] == f"redis://:{secret['password']}@agentpool-redis.{NAMESPACE}.svc:6379/0"
+    assert secret["auth.conf"].strip() == f"requirepass {secret['password']}"
+    assert len(secret["password"]) == 32
+    claim = only(found, "StatefulSet", "agentpool-redis")["spec"]["volumeClaimTemplates"][0]
+    assert claim["spec"]["resources"]["requests"]["storage"] == "2Gi"
+
+
+def test_every_default_pool_finds_the_trial_redis():
+    """The Secret is called as the AgentPool's default says, in each namespace that gets a copy, with one password."""
+    default = AgentPoolSpec.model_validate({"handler": {"command": {"argv": ["cat"]}}}).queue.redis.url_from
+    assert default is not None
+    copies = [m for m in manifests(MATRIX["two-namespaces"]) if m["kind"] == "Secret"]
+    assert {m["metadata"]["namespace"] for m in copies} == {"agents", "research"}
+    assert {m["metadata"]["name"] for m in copies} == {default.secret_key_ref.name}
+    assert len({m["stringData"][default.secret_key_ref.key] for m in copies}) == 1
+    assert copies[1]["stringData"].keys() == {"url"}
+
+
+def test_your_own_redis_replaces_the_trial():
+    """With existingSecret nothing of the trial Redis is installed, and the test uses that Secret."""
+    found = manifests(MATRIX["own-redis"])
+    assert not [m for m in found if m["kind"] in {"StatefulSet", "Secret"}]
+    pool = only(found, "AgentPool", "agentpool-test")
+    assert pool["spec"]["queue"]["redis"]["urlFrom"]["secretKeyRef"] == {"name": "my-redis", "key": "address"}
+
+
+def test_the_definition_is_upgraded_and_kept():
+    """The CRD is a template, kept on uninstall unless told otherwise, and the same as the repository's."""
+    crd = only(manifests(), "CustomResourceDefinition", "agentpools.agentpool.dev")
+    assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    loose = only(manifests({"crds": {"keep": False}}), "CustomResourceDefinition", "agentpools.agentpool.dev")
+    assert "annotations" not in loose["metadata"]
+    source = yaml.safe_load((CHART.parents[1] / "crds/agentpools.yaml").read_text())
+    assert crd["spec"] == source["spec"]
+    assert not [m for m in manifests(MATRIX["bare"]) if m["kind"] == "CustomResourceDefinition"]
+
+
+@pytest.mark.parametrize(
+    ("change", "rolls"),
+    [
+        ({"rbac": {"capacity": False}}, True),
+        ({"operator": {"logLevel": "debug"}}, True),
+        ({"worker": {"image": {"tag": "9"}}}, True),
+        ({"redis": {"extraConfig": "maxmemory 1gb"}}, False),
+        ({"metrics": {"dashboard": {"enabled": True}}}, False),
+    ],
+)
+def test_a_change_of_what_the_operator_is_told_rolls_it(change: dict[str, Any], rolls: bool):  # noqa: FBT001
+    """Its pods are replaced when its arguments or its permissions change, and only then."""
+    before = only(manifests(), "Deployment", "agentpool-operator")["spec"]["template"]
+    after = only(manifests(change), "Deployment", "agentpool-operator")["spec"]["template"]
+    assert (before != after) is rolls
+
+
+def test_a_change_of_its_settings_rolls_the_trial_redis():
+    """New lines for valkey.conf or a new password replace its pod; a new chart version alone does not."""
+    before = only(manifests(), "StatefulSet", "agentpool-redis")["spec"]["template"]
+    for change in ({"extraConfig": "maxmemory 1gb"}, {"auth": {"password": "new"}}):
+        assert only(manifests({"redis": change}), "StatefulSet", "agentpool-redis")["spec"]["template"] != before
+    assert "0.1.0" not in str(before)
+
+
+def test_images_come_from_the_mirror():
+    """The registry stands before AgentPool's own images; a digest wins over the tag; pods get the pull secret."""
+    found = manifests(MATRIX["mirrored"])
+    operator = only(found, "Deployment", "agentpool-operator")["spec"]["template"]["spec"]
+    assert operator["containers"][0]["image"] == "registry.example.com/team/agentpool-operator@sha256:" + "a" * 64
+    assert "--worker-image=registry.example.com/team/agentpool-worker:0.1.0" in operator["containers"][0]["args"]
+    for manifest in found:
+        if template := pod_of(manifest):
+            assert template["spec"]["imagePullSecrets"] == [{"name": "pull"}]
+
+
+def test_the_operators_flags_exist():
+    """Each argument that the chart passes is an option of `agentpool operator`."""
+    from agentpool_operator.commands import operator
+
+    container = only(manifests(MATRIX["two-namespaces"]), "Deployment", "agentpool-operator")
+    arguments = container["spec"]["template"]["spec"]["containers"][0]["args"]
+    known = {name for parameter in operator.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert {argument.split("=")[0] for argument in arguments} <= known
+
+
+def test_workers_reach_only_what_is_allowed():
+    """With the workers' policy, egress is DNS, Redis and the user's own rules, in each served namespace."""
+    policies = [
+        m
+        for m in manifests(MATRIX["walled"])
+        if m["kind"] == "NetworkPolicy" and m["metadata"]["name"] == "agentpool-workers"
+    ]
+    assert {p["metadata"]["namespace"] for p in policies} == {"agents", "research"}
+    for policy in policies:
+        ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
+        assert ports == {53, "redis", 6379, 443}
+        assert policy["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "agentpool-worker"}
+
+
+@ways
+def test_the_notes_name_commands_for_this_release(values: dict[str, Any]):
+    """The notes say how to see that it works: the operator's rollout, then the test where there is one."""
+    notes = sources(values)["NOTES.txt"]
+    assert f"kubectl --namespace {NAMESPACE} rollout status deployment/{RELEASE}-operator" in notes
+    has_test = any(m["kind"] == "AgentPool" for m in manifests(values))
+    assert (f"helm test {RELEASE}" in notes) is has_test
+
+
+def test_more_objects_are_templates():
+    """Extra objects may be maps or text, and know the release."""
+    names = {m["metadata"]["name"] for m in manifests(MATRIX["with-more"]) if m["kind"] == "ConfigMap"}
+    assert {"agentpool-more", "as-text"} <= names

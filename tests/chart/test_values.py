@@ -1,0 +1,79 @@
+"""The chart's values: documented, described by the schema, and refused when misspelt."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import helm_python
+import pytest
+import yaml
+
+from tests.chart.rendering import CHART, chart, manifests
+
+REFUSALS = [
+    ({"operator": {"replica": 3}}, "/operator", "replica"),
+    ({"watchNamespace": ["a"]}, "watchNamespace", "not allowed"),
+    ({"operator": {"replicas": "3"}}, "/operator/replicas", "want integer"),
+    ({"operator": {"image": {"pullPolicy": "Sometimes"}}}, "/operator/image/pullPolicy", "IfNotPresent"),
+    ({"operator": {"image": {"digest": "sha256:short"}}}, "/operator/image/digest", "sha256:"),
+    ({"operator": {"port": 70000}}, "/operator/port", "want 65,535"),
+    ({"operator": {"logLevel": "loud"}}, "/operator/logLevel", "warning"),
+    ({"watchNamespaces": ["Research"]}, "/watchNamespaces/0", "pattern"),
+    ({"watchNamespaces": ["a", "a"]}, "/watchNamespaces", "equal"),
+    ({"redis": {"existingsecret": "x"}}, "/redis", "existingsecret"),
+    ({"redis": {"auth": {"password": "p@ss/word"}}}, "/redis/auth/password", "pattern"),
+    ({"redis": {"persistence": {"size": "two"}}}, "/redis/persistence/size", "pattern"),
+    ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "/metrics/serviceMonitor/interval", "pattern"),
+    ({"imagePullSecrets": ["pull"]}, "/imagePullSecrets/0", "want object"),
+    ({"networkPolicy": {"redisPorts": ["6379"]}}, "/networkPolicy/redisPorts/0", "want integer"),
+    ({"crds": {"keep": "yes"}}, "/crds/keep", "want boolean"),
+    ({"gateway": {"service": {"type": "Ingress"}}}, "/gateway/service/type", "LoadBalancer"),
+]
+
+
+@pytest.mark.parametrize(("values", "place", "reason"), REFUSALS, ids=[place for _, place, _ in REFUSALS])
+def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], place: str, reason: str):
+    """Helm refuses it before anything is installed, and says where and why."""
+    with pytest.raises(helm_python.HelmValuesError) as refusal:
+        chart().validate_schema(values)
+    assert place in str(refusal.value)
+    assert reason in str(refusal.value)
+
+
+def test_what_is_installed_is_what_was_checked():
+    """Rendering refuses what the schema refuses, too."""
+    with pytest.raises(helm_python.HelmError, match="replica"):
+        manifests({"operator": {"replica": 3}})
+
+
+def test_the_defaults_are_what_the_schema_allows():
+    """The chart's own values pass its schema."""
+    chart().validate_schema({})
+
+
+def _keys(node: Any, path: str = "") -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield f"{path}{name}"
+            yield from _keys(child, f"{path}{name}.")
+
+
+def _described(schema: dict[str, Any], root: dict[str, Any], path: str = "") -> Iterator[str]:
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    for name, child in schema.get("properties", {}).items():
+        yield f"{path}{name}"
+        yield from _described(child, root, f"{path}{name}.")
+
+
+def test_schema_and_values_know_the_same_names():
+    """Each value is in the schema, and each name of the schema is a documented value."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    free = {"global"}  # Helm's own
+    inside = (".resources.", "securityContext.pod.", "securityContext.container.", ".labels.", ".topologySpread")
+    named = {key for key in _keys(values) if not any(part in key for part in inside)}
+    described = {key for key in _described(schema, schema) if not any(part in key for part in inside)}
+    assert described - free == named
