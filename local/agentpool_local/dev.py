@@ -7,6 +7,8 @@ with the first part that dies, naming it, or with a signal, which is the ordinar
 from __future__ import annotations
 
 import asyncio
+import json
+import shlex
 import shutil
 import sys
 import time
@@ -44,7 +46,8 @@ async def run_dev(options: StackOptions, *, say: Callable[[str], None]) -> None:
 
 def next_steps(stack: Stack, *, seconds: float) -> str:
     """What to type next; it names kubectl only where there is one."""
-    pool = bundled(EXAMPLE) / "agentpool.yaml"
+    example = bundled(EXAMPLE)
+    payload = json.dumps({"root": str(example), "path": "README.md"})
     lines = [
         "",
         f"AgentPool is up ({seconds:.1f} s). In another terminal:",
@@ -55,8 +58,11 @@ def next_steps(stack: Stack, *, seconds: float) -> str:
     ]
     if shutil.which("kubectl"):
         lines += [
-            f"  kubectl apply -f {pool}",
-            "  kubectl get agentpools --watch",
+            f"  kubectl apply -f {shlex.quote(str(example / 'agentpool.yaml'))}",
+            f"  agentpool submit text {shlex.quote(payload)} --pool repo-analyst --wait",
+            "  kubectl get agentpools",
+            "",
+            "or all of it at once:",
             "",
         ]
     lines += [
