@@ -44,8 +44,8 @@ class LogWriter:
                 if error.partial:
                     self.write(error.partial, stream)
                 return
-            except asyncio.LimitOverrunError:
-                self.write(await source.read(LARGEST_LINE_BYTES), stream, whole=False)
+            except asyncio.LimitOverrunError as error:
+                self.write(await source.readexactly(error.consumed), stream, whole=False)
                 continue
             self.write(line[:-1], stream)
 

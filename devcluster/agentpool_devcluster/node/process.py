@@ -52,14 +52,19 @@ class Launch:
 class LocalProcess:
     """A running process. `start` makes one."""
 
-    def __init__(self, process: asyncio.subprocess.Process, guardian: Guardian, log: LogWriter) -> None:
+    def __init__(
+        self,
+        process: asyncio.subprocess.Process,
+        guardian: Guardian,
+        log: LogWriter,
+        outputs: Mapping[str, asyncio.StreamReader],
+    ) -> None:
         self._process = process
         self._guardian = guardian
         self._log = log
         self._copies = [
-            asyncio.create_task(log.copy(stream, name), name=f"log-{process.pid}-{name}")
-            for stream, name in ((process.stdout, "stdout"), (process.stderr, "stderr"))
-            if stream is not None
+            asyncio.create_task(log.copy(reader, name), name=f"log-{process.pid}-{name}")
+            for name, reader in outputs.items()
         ]
 
     @classmethod
@@ -67,21 +72,26 @@ class LocalProcess:
         """Start it. Raises StartError."""
         command = launch.resolved()
         directory = "/" if launch.mounts else launch.directory
+        outputs, ends = {}, {}
+        for name in ("stdout", "stderr"):
+            outputs[name], ends[name] = await _pipe()
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stdout=ends["stdout"],
+                stderr=ends["stderr"],
                 env=dict(launch.environment),
                 cwd=directory,
                 start_new_session=True,
-                limit=LARGEST_LINE_BYTES,
             )
         except (OSError, ValueError) as error:
             raise StartError(f'exec: "{launch.command[0]}": {error}') from error
+        finally:
+            for end in ends.values():
+                os.close(end)
         guardian.watch(process.pid)
-        return cls(process, guardian, LogWriter(log_path))
+        return cls(process, guardian, LogWriter(log_path), outputs)
 
     @property
     def pid(self) -> int:
@@ -112,6 +122,19 @@ class LocalProcess:
         await asyncio.gather(*self._copies, return_exceptions=True)
         self._guardian.release(self.pid)
         self._log.close()
+
+
+async def _pipe() -> tuple[asyncio.StreamReader, int]:
+    """A pipe of our own: its reader, and the end to hand to a process.
+
+    With asyncio's pipes, waiting for a process would also wait for all its children that hold them.
+    """
+    source, end = os.pipe()
+    reader = asyncio.StreamReader(limit=LARGEST_LINE_BYTES)
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(source, "rb", buffering=0)
+    )
+    return reader, end
 
 
 async def run_command(launch: Launch, command: Sequence[str], timeout_seconds: float | None) -> tuple[int, str]:
