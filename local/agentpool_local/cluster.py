@@ -145,6 +145,12 @@ class Cluster:
             nodes = (await self._client.list(NODES))["items"]
         return sum(int((node.get("status") or {}).get("allocatable", {}).get(resource_name, 0)) for node in nodes)
 
+    async def ready_nodes(self) -> int:
+        """Count the nodes that are ready."""
+        with _refusals():
+            nodes = (await self._client.list(NODES))["items"]
+        return sum(_holds(node, "Ready") for node in nodes)
+
 
 @contextmanager
 def _refusals() -> Iterator[None]:

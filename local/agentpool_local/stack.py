@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
+from agentpool.errors import ClusterError
 from agentpool_local.bundled import CRD, EXAMPLE, bundled, manifest
 from agentpool_local.child import Child
 from agentpool_local.cluster import Cluster
@@ -125,12 +126,11 @@ class Stack:
         child = await self._spawn(
             "devcluster",
             f"--kubeconfig={self.kubeconfig}",
-            f"--data-dir={self._workspace.directory('devcluster')}",
             f"--port={self._options.api_port}",
             *(f"{option}={value}" for option, values in options.items() for value in values),
             stop_seconds=CLUSTER_STOP_SECONDS,
         )
-        await child.until_ready(self._cluster_answers, seconds=CLUSTER_START_SECONDS, missing="its API does not answer")
+        await child.until_ready(self._nodes_are_ready, seconds=CLUSTER_START_SECONDS, missing="its nodes are not")
 
     async def _prepare_cluster(self) -> None:
         async with Cluster(self.kubeconfig) as cluster:
@@ -159,13 +159,19 @@ class Stack:
             argv,
             cwd=self._workspace.path,
             sink=self._sink,
-            environment={"PYTHONUNBUFFERED": "1", "KUBECONFIG": str(self.kubeconfig)},
+            environment={"PYTHONUNBUFFERED": "1", "TMPDIR": str(self._workspace.directory("tmp"))},
         )
         self._children.append((child, stop_seconds))
         return child
 
-    async def _cluster_answers(self) -> bool:
-        return self.kubeconfig.exists()
+    async def _nodes_are_ready(self) -> bool:
+        if not self.kubeconfig.exists():
+            return False
+        try:
+            async with Cluster(self.kubeconfig) as cluster:
+                return await cluster.ready_nodes() >= len(self._options.nodes)
+        except ClusterError:
+            return False
 
 
 async def _answers(url: str) -> bool:

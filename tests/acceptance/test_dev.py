@@ -1,0 +1,258 @@
+"""`agentpool dev`, and what kubectl does beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from tests.fixtures.local_system import eventually
+
+pytestmark = pytest.mark.timeout(180)
+needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "repo-analyst"
+POOL = yaml.safe_load((EXAMPLE / "agentpool.yaml").read_text())
+
+
+@pytest.fixture
+def pool(dev_system):
+    """The example's pool, applied and ready, and gone after the test."""
+    yield from applied(dev_system)
+
+
+def applied(system):
+    system.kubectl("apply", "-f", str(EXAMPLE / "agentpool.yaml"))
+    system.kubectl("wait", "--for=condition=Ready", "agentpool/repo-analyst", "--timeout=30s")
+    yield "agentpool/repo-analyst"
+    system.kubectl("delete", "agentpool/repo-analyst", "--ignore-not-found", "--wait=false")
+    eventually(lambda: not pods(system), "the pool's pods to be gone")
+
+
+def pods(system):
+    return system.kubectl("get", "pods", "-o", "name").replace("No resources found in default namespace.", "").split()
+
+
+def spec(**changes):
+    return json.dumps({**POOL, "metadata": {"name": "broken"}, "spec": {**POOL["spec"], **changes}})
+
+
+@needs_kubectl
+def test_a_job_is_done_by_a_worker_that_comes_for_it(dev_system, pool):
+    """Submitting to a pool without workers brings one, and the result comes back."""
+    payload = json.dumps({"root": str(EXAMPLE), "path": "repo_analyst/missing.py"})
+    refused = dev_system.agentpool("submit", "code", payload, "--pool=repo-analyst", "--wait", "--wait-timeout=60s")
+    assert refused.returncode == 3
+    payload = json.dumps({"root": str(EXAMPLE), "path": "repo_analyst/agent.py"})
+    done = dev_system.agentpool("submit", "code", payload, "--pool=repo-analyst", "--wait", "--wait-timeout=60s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Python" in done.stdout
+
+
+@needs_kubectl
+def test_get_and_describe_tell_how_the_pool_stands(dev_system, pool):
+    """The short name, the printer columns, the conditions and the whole object are there."""
+    header, line = dev_system.kubectl("get", "ap").splitlines()
+    assert header.split() == ["NAME", "READY", "DESIRED", "QUEUED", "RUNNING", "OLDEST", "GPUS", "AGE"]
+    assert line.split()[0] == "repo-analyst"
+    described = dev_system.kubectl("describe", "ap")
+    assert "Kind:         AgentPool" in described
+    assert "QueueReachable" in described
+    whole = yaml.safe_load(dev_system.kubectl("get", pool, "-o", "yaml"))
+    assert whole["spec"]["routes"] == POOL["spec"]["routes"]
+    assert {each["type"] for each in whole["status"]["conditions"]} >= {"Ready", "QueueReachable", "ScalingActive"}
+
+
+@needs_kubectl
+def test_kubectl_scale_takes_the_pool_over_by_hand(dev_system, pool):
+    """Three workers come because a person says so, each a pod that runs, with logs to read."""
+    dev_system.kubectl("scale", pool, "--replicas=3")
+    eventually(
+        lambda: dev_system.kubectl("get", "deployment/repo-analyst", "-o", "jsonpath={.status.readyReplicas}") == "3",
+        "three workers to be ready",
+    )
+    assert len(pods(dev_system)) == 3
+    assert "serves pool default/repo-analyst" in dev_system.kubectl("logs", pods(dev_system)[0])
+
+
+@needs_kubectl
+def test_explain_tells_each_field(dev_system):
+    """A field's description, type and the fields below it are printed."""
+    explained = dev_system.kubectl("explain", "ap.spec.scaling")
+    assert "FIELD: scaling <Object>" in explained
+    assert "maxReplicas" in explained
+
+
+@needs_kubectl
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"scaling": {"minReplicas": 9, "maxReplicas": 2}}, ["minReplicas (9)", "maxReplicas (2)", "raise the second"]),
+        ({"handler": {}}, ["spec.handler", "exactly one of python, http, command"]),
+        ({"worker": {"concurrency": "many"}}, ["spec.worker.concurrency", "integer"]),
+        ({"gpu": {"perWorker": 0}}, ["spec.gpu.perWorker", "0", "greater than or equal to 1"]),
+    ],
+)
+def test_a_broken_pool_is_refused_by_field_value_and_remedy(dev_system, changes, told):
+    """The API server refuses it, and says where, what and what to do."""
+    refusal = dev_system.kubectl("apply", "-f", "-", document=spec(**changes), check=False)
+    for each in told:
+        assert each in refusal
+
+
+@needs_kubectl
+@pytest.mark.parametrize(
+    ("document", "told"),
+    [
+        ("apiVersion: agentpool.dev/v1alpha1\nkind: [", "error parsing"),
+        (
+            "apiVersion: agentpool.dev/v1alpha1\nkind: AgentPuddle\nmetadata: {name: a}\n",
+            'no matches for kind "AgentPuddle"',
+        ),
+    ],
+)
+def test_documents_that_cannot_be_read_are_refused(dev_system, document, told):
+    """Broken YAML and unknown kinds get one clear line."""
+    assert told in dev_system.kubectl("apply", "-f", "-", document=document, check=False)
+
+
+@needs_kubectl
+def test_deleting_a_pool_takes_its_workers_along(own_dev_system):
+    """Workers drain, pods and Deployment go, nothing hangs."""
+    applied_pool = applied(own_dev_system)
+    next(applied_pool)
+    own_dev_system.kubectl("scale", "agentpool/repo-analyst", "--replicas=2")
+    eventually(lambda: len(pods(own_dev_system)) == 2, "two workers")
+    own_dev_system.kubectl("delete", "agentpool/repo-analyst", "--timeout=30s")
+    eventually(lambda: not pods(own_dev_system), "the pods to be gone")
+    assert "not found" in own_dev_system.kubectl("get", "deployment/repo-analyst", check=False)
+
+
+@needs_kubectl
+def test_deleting_a_pool_works_while_the_operator_is_stopped(own_dev_system):
+    """There is no finalizer that only the operator could remove."""
+    applied_pool = applied(own_dev_system)
+    next(applied_pool)
+    operator = own_dev_system.child("agentpool", "operator")
+    operator.suspend()
+    try:
+        own_dev_system.kubectl("delete", "agentpool/repo-analyst", "--timeout=30s")
+        assert "not found" in own_dev_system.kubectl("get", "agentpool/repo-analyst", check=False)
+        eventually(
+            lambda: not own_dev_system.kubectl("get", "deployment/repo-analyst", "--ignore-not-found"),
+            "the Deployment to be gone",
+        )
+    finally:
+        operator.resume()
+
+
+@needs_kubectl
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_everything_and_leaves_nothing(own_dev_system, number):
+    """No process, no port and no file is left, with workers running."""
+    next(applied(own_dev_system))
+    own_dev_system.kubectl("scale", "agentpool/repo-analyst", "--replicas=1")
+    eventually(lambda: pods(own_dev_system), "a worker")
+    family = own_dev_system.family()
+    ports = listening(family)
+    assert ports
+    own_dev_system.process.send_signal(number)
+    assert own_dev_system.ended() == 0, own_dev_system.output
+    assert "nothing is left behind" in own_dev_system.output
+    assert_gone(own_dev_system, family, ports)
+    assert own_dev_system.left_behind() == []
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux signals a child when its parent is killed")
+def test_even_killed_outright_it_leaves_no_process(own_dev_system):
+    """`kill -9` of `agentpool dev` ends what it started; its files go with the next start."""
+    family = own_dev_system.family()
+    ports = listening(family)
+    own_dev_system.process.kill()
+    assert own_dev_system.ended() == -signal.SIGKILL
+    eventually(lambda: not any(map(runs, family)), "every process to be gone")
+    assert_gone(own_dev_system, family, ports)
+
+
+def listening(family):
+    return {
+        (connection.laddr.ip, connection.laddr.port)
+        for each in family
+        for connection in each.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+
+
+def assert_gone(system, family, ports):
+    eventually(lambda: not any(map(runs, family)), "every process to be gone")
+    for address in ports:
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(address, timeout=1):
+            pytest.fail(f"{address} is still served:\n{system.output}")
+
+
+def runs(process):
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@pytest.mark.parametrize("part", ["operator", "devcluster"])
+def test_a_part_that_dies_is_named_and_ends_the_rest(own_dev_system, part):
+    """The exit code is not zero, and the part's name and last lines are told."""
+    family = own_dev_system.family()
+    own_dev_system.child("agentpool", part).kill()
+    assert own_dev_system.ended() == 1
+    assert f"error: {part} was killed by signal 9; its last lines:" in own_dev_system.output
+    assert "Traceback" not in own_dev_system.output.partition("error: ")[2]
+    eventually(lambda: not any(map(runs, family)), "every process to be gone")
+    assert own_dev_system.left_behind() == []
+
+
+@pytest.fixture
+def taken_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize("flag", ["--redis-port", "--api-port"])
+def test_a_port_in_use_is_refused_by_name(program, taken_port, flag):
+    """One line names the flag, the port and the remedy, and nothing stays."""
+    running = program("dev", f"{flag}={taken_port}")
+    assert running.ended() != 0
+    assert f"error: {flag}: {taken_port}: the port is in use" in running.output
+    assert "Traceback" not in running.output
+    assert running.left_behind() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--redis-url=redis://127.0.0.1:1/0"], "no Redis answers at redis://127.0.0.1:1/0"),
+        (["--node=big,nvidia.com/gpu=lots"], "lots"),
+        (["--image=nothing"], "nothing"),
+    ],
+)
+def test_bad_flags_are_one_clear_line(program, arguments, told):
+    """What cannot be used is named with its value; there is no traceback."""
+    running = program("dev", *arguments)
+    assert running.ended() != 0
+    assert told in running.output
+    assert "rror: " in running.output
+    assert "Traceback" not in running.output
+    assert running.left_behind() == []
+
+
+def test_no_write_permission_is_one_clear_line(program):
+    """A temporary directory that cannot be written is named with its variable."""
+    running = program("dev", environment={"TMPDIR": "/proc"})
+    assert running.ended() != 0
+    assert "error: TMPDIR: '/proc': no directory can be made there" in running.output
+    assert "Traceback" not in running.output
