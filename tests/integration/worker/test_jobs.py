@@ -1,0 +1,129 @@
+"""Whole workers on a real Redis: what jobs of every sort end with."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import Job, JobRequest, JobState
+from agentpool.queue import Inspector, PoolSettings, Producer
+from tests.fixtures.redis import wait_until
+
+
+@pytest.fixture
+async def settings(redis, pool):
+    """Quick retries, short leases."""
+    await Inspector(redis).configure(
+        pool, PoolSettings(concurrency=10, retry_initial_ms=20, retry_max_ms=50, lease_ms=1_000)
+    )
+
+
+@pytest.fixture
+def submit(redis, pool, settings):
+    producer = Producer(redis, pool)
+
+    async def submit(kind, payload=None, **fields):
+        return (await producer.submit(JobRequest(kind=kind, payload=payload, **fields))).job_id
+
+    return submit
+
+
+@pytest.fixture
+def ended(redis, pool):
+    async def ended(job_id) -> Job:
+        async def terminal() -> bool:
+            return (await Inspector(redis).job(pool, job_id)).state.terminal
+
+        await wait_until(terminal, f"job {job_id} has ended", within_s=20)
+        return await Inspector(redis).job(pool, job_id)
+
+    return ended
+
+
+async def test_jobs_of_every_shape_end_as_they_should(workers, submit, ended):
+    """Results, progress, retries, children and parents' results all reach the record."""
+    workers.start()
+    jobs = {
+        "nap": await submit("nap", 0.01),
+        "thread": await submit("thread-nap", 0.01),
+        "busy": await submit("busy"),
+        "progress": await submit("progress", 3),
+        "parent": await submit("parent", trace={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}),
+    }
+    numbers = [await submit("number", number) for number in (4, 5)]
+    jobs["sum"] = await submit("sum-of-parents", after=tuple(numbers))
+    done = {name: await ended(job_id) for name, job_id in jobs.items()}
+    assert {job.state for job in done.values()} == {JobState.SUCCEEDED}
+    assert done["nap"].result == {"napped": 0.01}
+    assert done["busy"].result == 2
+    assert done["progress"].result == done["progress"].progress == {"done": 3}
+    assert done["parent"].result["trace"] == {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    assert (await ended(done["parent"].result["child"])).state is JobState.SUCCEEDED
+    assert done["sum"].result == 9
+
+
+async def test_handlers_that_misbehave_harm_only_their_own_jobs(workers, submit, ended):
+    """sys.exit, even in a task of the handler's own, unencodable results and hangs end one job each."""
+    worker = workers.start("--concurrency", "10")
+    bystander = await submit("nap", 1.0)
+    bad = [await submit(kind, 3, max_attempts=1) for kind in ("exit", "not-json", "no-such-kind")]
+    hung = await submit("hang-in-thread", timeout_ms=100, max_attempts=1)
+    alive = await submit("exit-in-task", 5)
+    for job_id in (*bad, hung):
+        assert (await ended(job_id)).state is JobState.FAILED
+    assert (await ended(alive)).result == "the worker lives"
+    assert (await ended(bystander)).attempt == 1
+    unknown = await ended(bad[2])
+    assert "no handler for kind 'no-such-kind'" in unknown.error
+    assert "nap" in unknown.error
+    assert "not JSON" in (await ended(bad[1])).error or "cannot be kept" in (await ended(bad[1])).error
+    assert worker.process.poll() is None
+
+
+async def test_cancel_reaches_a_running_job(workers, submit, ended, redis, pool):
+    """A cancelled job's handler is interrupted at once, long before its time."""
+    workers.start()
+    job_id = await submit("nap", 600)
+    await wait_until(lambda: workers.runs()["start", job_id] == 1, "the job runs")
+    await Producer(redis, pool).cancel(job_id)
+    assert (await ended(job_id)).state is JobState.CANCELLED
+    assert workers.runs()["cancelled", job_id] == 1
+
+
+async def test_a_free_slot_is_taken_in_milliseconds(workers, submit, ended):
+    """A job submitted to an idle worker, and one to a worker that was full before, starts without polling."""
+    worker = workers.start("--concurrency", "1")
+    await wait_until(worker.ready, "the worker is ready")
+    for _ in range(3):  # each fills the only slot and frees it again
+        first = await ended(await submit("nap", 0.05))
+        second = await ended(await submit("nap", 0.0))
+        for job in (first, second):
+            assert job.claimed_at_ms - job.enqueued_at_ms < 1_000  # the safety poll is at 10 s
+
+
+async def test_concurrency_changes_without_a_restart(workers, submit, redis, pool, ended):
+    """New settings reach a running worker, and its slots follow."""
+    await Inspector(redis).configure(pool, PoolSettings(concurrency=1, lease_ms=1_000))
+    worker = workers.start()
+    jobs = [await submit("nap", 600) for _ in range(4)]
+    await wait_until(lambda: len(workers.runs()) == 1, "one job runs")
+    await Inspector(redis).configure(pool, PoolSettings(concurrency=4, lease_ms=1_000))
+    await wait_until(lambda: len(workers.runs()) == 4, "four jobs run")
+    assert worker.metric("agentpool_worker_slots") == 4
+    assert worker.metric("agentpool_worker_slots_used") == 4
+    for job_id in jobs:
+        await Producer(redis, pool).cancel(job_id)
+        await ended(job_id)
+
+
+async def test_metrics_tell_what_happened(workers, submit, ended):
+    """Outcomes, latencies and renewals can be scraped."""
+    worker = workers.start()
+    for _ in range(3):
+        await ended(await submit("nap", 0.0))
+    await wait_until(lambda: worker.metric("agentpool_worker_jobs_total") == 3, "three jobs are counted")
+    text = worker.get("/metrics")[1]
+    assert 'agentpool_worker_jobs_total{kind="nap",outcome="applied"} 3.0' in text
+    assert "agentpool_worker_dispatch_latency_seconds_count 3.0" in text
+    assert 'agentpool_worker_job_run_seconds_count{kind="nap"} 3.0' in text
+    await wait_until(lambda: worker.metric("agentpool_worker_lease_renewals_total") >= 1, "the lease is renewed")
+    assert worker.get("/healthz") == (200, "ok\n")
