@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from agentpool.errors import QueueUnreachableError
 from agentpool.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt
@@ -135,7 +135,7 @@ class Bench:
         self.claims.join(self.flusher, self.roster)
         self._task: asyncio.Task[None] | None = None
 
-    async def __aenter__(self) -> Bench:
+    async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self.claims.run())
         self.claims.start_claiming()
         return self
