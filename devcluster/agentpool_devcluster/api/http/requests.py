@@ -16,9 +16,11 @@ from agentpool_devcluster.api.http.paths import Target, is_true
 from agentpool_devcluster.api.operations.cluster import Cluster, FieldValidation, WriteOptions
 from agentpool_devcluster.api.operations.patches import PatchType
 from agentpool_devcluster.api.registry import Resource
+from agentpool_devcluster.api.schema.node import Schema
 from agentpool_devcluster.api.selectors import Selector
 from agentpool_devcluster.api.selectors import parse as parse_selector
 from agentpool_devcluster.api.tables.printing import IncludeObject
+from agentpool_devcluster.api.wire.protobuf import MEDIA_TYPE, decode_protobuf
 
 _VALIDATIONS = ("Strict", "Warn", "Ignore")
 _INCLUDES = ("None", "Metadata", "Object")
@@ -69,7 +71,14 @@ class ApiRequest:
 
     async def body(self) -> Any:
         """Return the decoded body, None if it is empty."""
-        return decode(await self.http.read(), self.http.headers.get("Content-Type", ""))
+        text, content_type = await self.http.read(), self.http.headers.get("Content-Type", "")
+        if text and media_type_of(content_type) == MEDIA_TYPE:
+            return decode_protobuf(text, self._builtin_schema)
+        return decode(text, content_type)
+
+    def _builtin_schema(self, api_version: str, kind: str) -> Schema | None:
+        found = self.cluster.registry.find_kind(api_version, kind)
+        return None if found is None or found.is_custom else found.schema()
 
     async def options(self, *, subresource: str = "") -> WriteOptions:
         """Return how the request wants its write done."""

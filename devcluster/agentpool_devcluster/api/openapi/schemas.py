@@ -19,6 +19,7 @@ class Components:
 
     def reference(self, schema: Schema, kinds: list[Mapping[str, str]] | None = None) -> Json:
         """Return a reference to a shared component, writing the component if it is new."""
+        schema = schema.base or schema
         name = schema.reference
         if name not in self.found:
             self.found[name] = {}
@@ -37,7 +38,7 @@ class Components:
             return self._body(schema)
         reference = self.reference(schema)
         extras = _extensions(schema)
-        if schema.description:
+        if schema.base is None or schema.description != schema.base.description:
             extras["description"] = schema.description
         if not extras:
             return reference

@@ -14,7 +14,7 @@ from agentpool_devcluster.api.kinds.strategies import strategy_of
 from agentpool_devcluster.api.objects import Json, name_of
 from agentpool_devcluster.api.operations.cluster import WriteOptions
 from agentpool_devcluster.api.registry import Resource
-from agentpool_devcluster.api.schema.defaulting import apply_defaults, drop_nulls
+from agentpool_devcluster.api.schema.defaulting import apply_defaults, normalise
 from agentpool_devcluster.api.schema.pruning import prune
 from agentpool_devcluster.api.schema.rules import check_rules
 from agentpool_devcluster.api.schema.validation import validate
@@ -54,7 +54,7 @@ def clean(resource: Resource, body: Json, options: WriteOptions) -> tuple[str, .
     """Remove unknown fields in place; return warnings. Raises a 400 refusal under strict validation."""
     schema = resource.schema()
     if not resource.is_custom:
-        drop_nulls(body, schema)
+        normalise(body, schema)
     unknown = prune(body, schema)
     problems = [f'unknown field "{path}"' for path in unknown]
     problems += [f'duplicate field "{path}"' for path in options.duplicates]

@@ -16,7 +16,7 @@ from agentpool_devcluster.api.patch.json_patch import json_patch
 from agentpool_devcluster.api.patch.merge_patch import merge_patch
 from agentpool_devcluster.api.patch.strategic import strategic_merge
 from agentpool_devcluster.api.registry import Resource
-from agentpool_devcluster.api.schema.defaulting import drop_nulls
+from agentpool_devcluster.api.schema.defaulting import normalise
 
 
 class PatchType(Enum):
@@ -104,7 +104,7 @@ def _configuration(resource: Resource, patch: Any, namespace: str, name: str) ->
     if "managedFields" in config["metadata"]:
         raise StatusError(400, "BadRequest", "metadata.managedFields must be nil")
     if not resource.is_custom:
-        drop_nulls(config, resource.schema())
+        normalise(config, resource.schema())
     return config
 
 

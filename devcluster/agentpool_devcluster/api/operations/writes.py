@@ -68,7 +68,7 @@ def create(
     if cluster.store.get(key) is not None:
         raise already_exists(resource.subject(name_of(body)))
     if managers is None:
-        managers = after_update({}, {}, body, resource.schema(), options.writer)
+        managers = after_update({}, {}, _without_status(resource, body), resource.schema(), options.writer)
     write_managers(body, managers)
     stored_body = stored_from(resource, body)
     missing = strategy_of(resource).stored_only
@@ -76,6 +76,13 @@ def create(
     if options.dry_run:
         return Written(stored=Stored(stored_body, 0), created=True, warnings=warnings)
     return Written(stored=cluster.store.put(key, stored_body), created=True, warnings=warnings)
+
+
+def _without_status(resource: Resource, body: Json) -> Json:
+    """The status belongs to whoever writes it first, not to the object's creator."""
+    if not resource.has_status() or strategy_of(resource).keeps_status_on_create:
+        return body
+    return {key: value for key, value in body.items() if key != "status"}
 
 
 def _reset_status(resource: Resource, body: Json) -> None:

@@ -109,7 +109,7 @@ def _field(kind: str, name: str, typed: str, info: Any) -> Schema:
     quantity = place in QUANTITIES
     return Schema(
         type=base.type,
-        description=description,
+        description=description or base.description,
         properties=base.properties,
         additional=Schema(type="string", quantity=True) if quantity and base.additional else base.additional,
         items=base.items,
@@ -124,6 +124,7 @@ def _field(kind: str, name: str, typed: str, info: Any) -> Schema:
         patch_key=merge.patch_key if merge else "",
         keywords=base.keywords,
         reference=base.reference,
+        base=base if base.reference else None,
     )
 
 

@@ -1,4 +1,4 @@
-"""Fill in what an object leaves out: schema defaults, and quantities in canonical form."""
+"""Fill in what an object leaves out, and bring built-in values into their one canonical form."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ def apply_defaults(value: Any, schema: Schema) -> None:
     if isinstance(value, dict):
         _default_object(value, schema)
     elif isinstance(value, list) and schema.items is not None:
-        for index, item in enumerate(value):
-            if schema.items.quantity:
-                value[index] = canonical(item)
+        for item in value:
             apply_defaults(item, schema.items)
 
 
@@ -28,15 +26,12 @@ def _default_object(value: dict[str, Any], schema: Schema) -> None:
             value[name] = clone(child.default)
     for name in list(value):
         child_schema = schema.field(name)
-        if child_schema is None:
-            continue
-        if child_schema.quantity:
-            value[name] = canonical(value[name])
-        apply_defaults(value[name], child_schema)
+        if child_schema is not None:
+            apply_defaults(value[name], child_schema)
 
 
-def drop_nulls(value: Any, schema: Schema) -> None:
-    """Remove in place the nulls that are no values: for built-in types, null means absent."""
+def normalise(value: Any, schema: Schema) -> None:
+    """Bring a built-in object into canonical form, in place: null means absent, 0.5 CPUs are 500m."""
     if isinstance(value, dict):
         for name in list(value):
             child = schema.field(name)
@@ -44,8 +39,10 @@ def drop_nulls(value: Any, schema: Schema) -> None:
                 continue
             if value[name] is None and not child.nullable:
                 del value[name]
+            elif child.quantity:
+                value[name] = canonical(value[name])
             else:
-                drop_nulls(value[name], child)
+                normalise(value[name], child)
     elif isinstance(value, list) and schema.items is not None:
         for item in value:
-            drop_nulls(item, schema.items)
+            normalise(item, schema.items)
