@@ -16,11 +16,11 @@ from agentpool.errors import ClusterError
 from agentpool_devcluster.kube.client import KubeClient
 from agentpool_devcluster.kube.errors import AlreadyExistsError, KubeError, NotFoundError
 from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
-from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, SECRETS, Resource
+from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS, SECRETS, Resource
 from agentpool_local.errors import NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -36,6 +36,7 @@ CRDS = Resource(
 )
 ESTABLISHED_SECONDS = 15.0
 POLL_SECONDS = 0.05
+GPU = "nvidia.com/gpu"  # the resource that the example asks for
 OURS = {"app.kubernetes.io/managed-by": "agentpool"}
 
 
@@ -110,6 +111,11 @@ class Cluster:
             except NotFoundError:
                 return None
 
+    async def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Sequence[Any]:
+        """Return the objects of a kind, narrowed by a label selector if given."""
+        with _refusals():
+            return (await self._client.list(resource, namespace, labels=labels))["items"] or ()
+
     async def delete(self, resource: Resource, namespace: str | None, name: str) -> None:
         """Ask for an object's deletion; one that is gone already is fine."""
         with _refusals():
@@ -120,8 +126,10 @@ class Cluster:
 
     async def pool(self, pool: PoolRef) -> PoolState | None:
         """Return how a pool stands; None when there is none."""
-        found, deployment = await asyncio.gather(
-            self.read(POOLS, pool.namespace, pool.name), self.read(DEPLOYMENTS, pool.namespace, pool.name)
+        found, deployment, pods = await asyncio.gather(
+            self.read(POOLS, pool.namespace, pool.name),
+            self.read(DEPLOYMENTS, pool.namespace, pool.name),
+            self.list(PODS, pool.namespace, labels=f"agentpool.dev/pool={pool.name}"),
         )
         if found is None:
             return None
@@ -136,20 +144,17 @@ class Cluster:
             desired=int(((deployment or {}).get("spec") or {}).get("replicas") or 0),
             replicas=int(workers.get("replicas") or 0),
             ready_replicas=int(workers.get("readyReplicas") or 0),
-            gpus_held=int((status.get("gpus") or {}).get("held") or 0),
+            gpus_held=sum(_devices(pod, GPU) for pod in pods),
         )
 
-    async def devices(self, resource_name: str) -> int:
-        """Count the devices of an extended resource over all nodes."""
-        with _refusals():
-            nodes = (await self._client.list(NODES))["items"]
-        return sum(int((node.get("status") or {}).get("allocatable", {}).get(resource_name, 0)) for node in nodes)
+    async def devices(self) -> int:
+        """Count the GPUs of all nodes."""
+        nodes = await self.list(NODES)
+        return sum(int((node.get("status") or {}).get("allocatable", {}).get(GPU, 0)) for node in nodes)
 
     async def ready_nodes(self) -> int:
         """Count the nodes that are ready."""
-        with _refusals():
-            nodes = (await self._client.list(NODES))["items"]
-        return sum(_holds(node, "Ready") for node in nodes)
+        return sum(_holds(node, "Ready") for node in await self.list(NODES))
 
 
 @contextmanager
@@ -158,6 +163,11 @@ def _refusals() -> Iterator[None]:
         yield
     except KubeError as error:
         raise ClusterError(str(error)) from error
+
+
+def _devices(pod: Mapping[str, Any], resource: str) -> int:
+    limits = ((container.get("resources") or {}).get("limits") or {} for container in pod["spec"]["containers"])
+    return sum(int(each.get(resource) or 0) for each in limits)
 
 
 def _condition(found: Mapping[str, Any] | None, kind: str) -> Mapping[str, Any]:

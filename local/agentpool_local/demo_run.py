@@ -16,6 +16,7 @@ from agentpool.queue.producer import Producer
 from agentpool_local.cluster import POOLS
 from agentpool_local.dispatch import DispatchClock, percentile
 from agentpool_local.errors import NotReadyError
+from agentpool_local.execution_record import ExecutionRecord
 from agentpool_local.figures import DemoFigures, View
 from agentpool_local.tally import Tally
 
@@ -52,14 +53,15 @@ class DemoRun:
         self._inspector = Inspector(redis)
         self._producer = Producer(redis, pool)
         self._pool = pool
-        self._record = record
+        self._record_directory = record
+        self._record = ExecutionRecord(record)
         self._show = show
         self._documents: dict[JobId, Document] = {}
         self._began = time.monotonic()
         self._event = "0"  # the last one that was read
         self._peak = 0
         self._devices = 0
-        self._tally = Tally(DispatchClock({}, 1))
+        self._tally = Tally(DispatchClock({}, 1), self._record)
 
     async def apply(self, manifest: Mapping[str, Any]) -> None:
         """Apply the pool and wait until the operator serves it. Raises ClusterError or NotReadyError."""
@@ -75,12 +77,12 @@ class DemoRun:
         settings = await self._inspector.settings(self._pool)
         snapshot = await self._inspector.snapshot(self._pool)
         limits = {route.name: route.limit for route in snapshot.routes}
-        self._tally = Tally(DispatchClock(limits, settings.concurrency))
-        self._devices = await self._cluster.devices("nvidia.com/gpu")
+        self._tally = Tally(DispatchClock(limits, settings.concurrency), self._record)
+        self._devices = await self._cluster.devices()
 
     async def submit(self, root: Path, documents: Sequence[Document]) -> None:
         """Submit one job for each file. Raises QueueError."""
-        where = {"root": str(root), "record": str(self._record)}
+        where = {"root": str(root), "record": str(self._record_directory)}
         self._began = time.monotonic()
         receipts = await self._producer.submit_many(
             [
@@ -132,16 +134,16 @@ class DemoRun:
 
     def figures(self, *, final_replicas: int, seconds: float) -> DemoFigures:
         """What was measured."""
-        delays = self._tally.dispatch.delays_ms
+        delays = self._tally.delays_ms()
         return DemoFigures(
             submitted=self._tally.expected,
             succeeded=self._tally.succeeded,
             failed=self._tally.failed,
-            duplicates=self._tally.duplicates(self._record),
+            duplicates=self._tally.duplicates,
             peak_replicas=self._peak,
             final_replicas=final_replicas,
-            dispatch_p50_ms=percentile(delays, 0.50),
-            dispatch_p99_ms=percentile(delays, 0.99),
+            dispatch_p50_ms=_tenths(percentile(delays, 0.50)),
+            dispatch_p99_ms=_tenths(percentile(delays, 0.99)),
             seconds=round(seconds, 1),
         )
 
@@ -152,7 +154,7 @@ class DemoRun:
         if state is None:
             raise NotReadyError(f"pool {self._pool}", 0, "somebody deleted it during the demo")
         self._peak = max(self._peak, state.ready_replicas)
-        delays = self._tally.dispatch.delays_ms
+        delays = self._tally.delays_ms()
         view = View(
             seconds=time.monotonic() - self._began,
             queue=queue,
@@ -173,3 +175,7 @@ class DemoRun:
             self._event = events[-1].id
             if len(events) < EVENTS_A_READ:
                 return
+
+
+def _tenths(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

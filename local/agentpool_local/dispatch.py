@@ -1,7 +1,7 @@
 """How long jobs waited although they could have run: the queue's own delay, without the wait for a busy slot.
 
 Read off the pool's event stream. A job could run from the moment at which three things held: it was ready, its route
-was below its limit, and some worker had a free slot. What passed from there to its claim is its dispatch delay. A
+was below its limit, and some worker had a free slot. `claims` tells that moment and the claim's. A
 worker counts from its first claim on, for the stream does not tell when it came; a lost one until its jobs are taken
 back. `tally` feeds the events in order.
 """
@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections import Counter
 from typing import TYPE_CHECKING
+
+from agentpool_local.execution_record import Attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +35,7 @@ class DispatchClock:
         self._workers: set[WorkerId | None] = set()
         self._route_open_at: dict[str, int] = {}
         self._slot_open_at = 0
-        self.delays_ms: list[int] = []
+        self.claims: dict[Attempt, tuple[int, int]] = {}  # could run, was claimed: ms of the Redis clock
 
     def feed(self, event: JobEvent) -> None:
         """Take the next event of the stream."""
@@ -52,7 +54,7 @@ class DispatchClock:
         could_run_at = max(
             self._ready_at.get(event.job_id, event.at_ms), self._route_open_at.get(event.route, 0), self._slot_open_at
         )
-        self.delays_ms.append(max(0, event.at_ms - could_run_at))
+        self.claims[Attempt(event.job_id, event.attempt)] = (could_run_at, event.at_ms)
         self._running[event.job_id] = (event.route, event.worker)
         self._by_route[event.route] += 1
 

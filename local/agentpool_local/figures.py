@@ -40,7 +40,7 @@ class DemoFigures:
     duplicates: int  # handler runs that no claim explains, and successes beyond a job's first
     peak_replicas: int  # most workers that were ready at once
     final_replicas: int  # workers that existed when the demo ended
-    dispatch_p50_ms: float | None  # from being able to run to being claimed; None: nothing was claimed
+    dispatch_p50_ms: float | None  # from being able to run to running; None: nothing ran
     dispatch_p99_ms: float | None
     seconds: float  # from the start of the demo to the last worker's end
 

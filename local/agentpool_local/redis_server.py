@@ -65,11 +65,11 @@ async def start_redis(
         )
     for _ in range(PORT_ATTEMPTS - 1):
         try:
-            return await _start(directory, sink, port or _free_port(), append_only=append_only)
+            return await _start(directory, sink, port or free_port(), append_only=append_only)
         except ChildDiedError as error:
             if not any("in use" in line for line in error.tail):
                 raise
-    return await _start(directory, sink, port or _free_port(), append_only=append_only)
+    return await _start(directory, sink, port or free_port(), append_only=append_only)
 
 
 async def _start(directory: Path, sink: Callable[[str, str], None], port: int, *, append_only: bool) -> RedisServer:
@@ -122,7 +122,8 @@ async def _answers(url: str) -> bool:
         await redis.aclose()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody holds at this moment."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

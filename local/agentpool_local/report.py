@@ -25,7 +25,7 @@ def summary(figures: DemoFigures) -> str:
         f"{figures.duplicates} run twice\n"
         f"workers: 0, then {figures.peak_replicas} at the most, then {figures.final_replicas}\n"
         f"dispatch: p50 {_ms(figures.dispatch_p50_ms)}, p99 {_ms(figures.dispatch_p99_ms)} "
-        "(from being able to run to being claimed)\n"
+        "(from being able to run to running)\n"
         f"{figures.seconds:.1f} s in all"
     )
 
@@ -115,4 +115,4 @@ def _sum(found: Iterable[Mapping[str, Any]], field: str) -> int:
 
 
 def _ms(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.0f} ms"
+    return "not measured" if value is None else f"{value:.1f} ms"

@@ -147,7 +147,7 @@ def _workers_table(view: View) -> Table:
 
 
 def _milliseconds(value: float | None) -> str:
-    return "-" if value is None else f"{value:.0f} ms"
+    return "-" if value is None else f"{value:.1f} ms"
 
 
 def _busy(route: object) -> bool:

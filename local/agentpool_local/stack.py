@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import sys
 import time
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from agentpool.errors import ClusterError
 from agentpool_local.bundled import CRD, EXAMPLE, bundled, manifest
 from agentpool_local.child import Child
 from agentpool_local.cluster import Cluster
-from agentpool_local.redis_server import LOOPBACK, check_redis, start_redis
+from agentpool_local.redis_server import LOOPBACK, check_redis, free_port, start_redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -73,13 +72,24 @@ class Stack:
     async def start(self) -> None:
         """Start everything. Raises a LocalError or SettingError; what was started by then still wants `stop`."""
         began = time.monotonic()
+
+        def tell(part: str, detail: str) -> None:
+            self._progress(f"{part:<10} ready after {time.monotonic() - began:.1f} s{detail}")
+
         await self._start_redis()
-        self._progress(f"redis      ready after {time.monotonic() - began:.1f} s at {self.redis_url}")
-        await self._start_devcluster()
-        self._progress(f"devcluster ready after {time.monotonic() - began:.1f} s, {len(self._options.nodes)} nodes")
+        tell("redis", f" at {self.redis_url}")
+        devcluster = await self._start_devcluster()
         await self._prepare_cluster()
-        await self._start_operator()
-        self._progress(f"operator   ready after {time.monotonic() - began:.1f} s")
+        # The operator needs the API only, so the nodes may come up meanwhile.
+        operator, health = await self._start_operator()
+        await devcluster.until_ready(
+            self._nodes_are_ready, seconds=CLUSTER_START_SECONDS, missing="its nodes are not ready"
+        )
+        tell("devcluster", f", {len(self._options.nodes)} nodes")
+        await operator.until_ready(
+            lambda: _answers(health), seconds=OPERATOR_START_SECONDS, missing="its /readyz says no"
+        )
+        tell("operator", "")
 
     async def died(self) -> ChildDiedError:
         """Wait until a child ends by itself, and return which and how."""
@@ -120,7 +130,7 @@ class Stack:
         self._children.append((server.child, REDIS_STOP_SECONDS))
         self.redis_url = server.url
 
-    async def _start_devcluster(self) -> None:
+    async def _start_devcluster(self) -> Child:
         images = [f"{EXAMPLE_IMAGE}={bundled(EXAMPLE)}", *self._options.images]
         options = {"--image": images, "--node": self._options.nodes}
         child = await self._spawn(
@@ -130,27 +140,25 @@ class Stack:
             *(f"{option}={value}" for option, values in options.items() for value in values),
             stop_seconds=CLUSTER_STOP_SECONDS,
         )
-        await child.until_ready(self._nodes_are_ready, seconds=CLUSTER_START_SECONDS, missing="its nodes are not")
+        await child.until_ready(self._api_answers, seconds=CLUSTER_START_SECONDS, missing="its API does not answer")
+        return child
 
     async def _prepare_cluster(self) -> None:
         async with Cluster(self.kubeconfig) as cluster:
             await cluster.apply_crd(manifest(CRD))
             await cluster.put_redis_secret(NAMESPACE, SECRET, self.redis_url)
 
-    async def _start_operator(self) -> None:
-        port = _free_port()
+    async def _start_operator(self) -> tuple[Child, str]:
+        address = f"{LOOPBACK}:{free_port()}"
+        host, _, port = address.rpartition(":")
         child = await self._spawn(
             "operator",
             f"--kubeconfig={self.kubeconfig}",
+            f"--health-host={host}",
             f"--health-port={port}",
-            "--health-host=127.0.0.1",
             stop_seconds=OPERATOR_STOP_SECONDS,
         )
-        await child.until_ready(
-            lambda: _answers(f"http://{LOOPBACK}:{port}/readyz"),
-            seconds=OPERATOR_START_SECONDS,
-            missing="its /readyz says no",
-        )
+        return child, f"http://{address}/readyz"
 
     async def _spawn(self, name: str, *arguments: str, stop_seconds: float) -> Child:
         argv = [sys.executable, "-m", "agentpool", name, *arguments]
@@ -164,14 +172,21 @@ class Stack:
         self._children.append((child, stop_seconds))
         return child
 
+    async def _api_answers(self) -> bool:
+        return await self._count_ready_nodes() is not None
+
     async def _nodes_are_ready(self) -> bool:
+        return (await self._count_ready_nodes() or 0) >= len(self._options.nodes)
+
+    async def _count_ready_nodes(self) -> int | None:
+        """None: the API does not answer."""
         if not self.kubeconfig.exists():
-            return False
+            return None
         try:
             async with Cluster(self.kubeconfig) as cluster:
-                return await cluster.ready_nodes() >= len(self._options.nodes)
+                return await cluster.ready_nodes()
         except ClusterError:
-            return False
+            return None
 
 
 async def _answers(url: str) -> bool:
@@ -180,9 +195,3 @@ async def _answers(url: str) -> bool:
             return response.ok
     except aiohttp.ClientError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return int(probe.getsockname()[1])

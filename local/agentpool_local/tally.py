@@ -1,32 +1,34 @@
 """Counts what became of the demo's jobs, from the pool's event stream and from the agents' own execution record.
 
 The two sources are independent: the queue writes the one, the handlers the other. A run that the queue did not hand
-out, or a job that succeeded more than once, is a duplicate. Who takes over next: `demo` shows and reports the counts.
+out, or a job that succeeded more than once, is a duplicate. Who takes over next: `demo_run` shows and reports.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from agentpool_local.execution_record import Attempt
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
-    from pathlib import Path
 
     from agentpool.jobs import JobEvent, JobId
     from agentpool_local.dispatch import DispatchClock
+    from agentpool_local.execution_record import ExecutionRecord
 
 ENDINGS = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
 class Tally:
-    """The jobs of one demo, as the events tell."""
+    """The jobs of one demo, as the events and the record tell."""
 
-    def __init__(self, dispatch: DispatchClock) -> None:
-        self.dispatch = dispatch
+    def __init__(self, dispatch: DispatchClock, record: ExecutionRecord) -> None:
+        self._dispatch = dispatch
+        self._record = record
         self._jobs: frozenset[JobId] = frozenset()
-        self._claims: Counter[tuple[JobId, int]] = Counter()  # by job and attempt
+        self._claims: Counter[Attempt] = Counter()
         self._successes: Counter[JobId] = Counter()
         self._ended: dict[JobId, str] = {}
 
@@ -35,14 +37,15 @@ class Tally:
         self._jobs = frozenset(jobs)
 
     def feed(self, events: Iterable[JobEvent]) -> None:
-        """Take the next events of the stream."""
+        """Take the next events of the stream, and what the record has gained."""
         for event in events:
-            self.dispatch.feed(event)
+            self._dispatch.feed(event)
             if event.type == "started":
-                self._claims[event.job_id, event.attempt] += 1
+                self._claims[Attempt(event.job_id, event.attempt)] += 1
             elif event.type in ENDINGS:
                 self._ended[event.job_id] = event.type
                 self._successes[event.job_id] += event.type == "succeeded"
+        self._record.read()
 
     @property
     def expected(self) -> int:
@@ -64,21 +67,20 @@ class Tally:
         """Whether every job has ended."""
         return all(job in self._ended for job in self._jobs)
 
-    def duplicates(self, record: Path) -> int:
-        """Count the runs that no claim explains, and the successes of a job beyond its first."""
-        unexplained = runs_in(record) - self._claims
+    @property
+    def duplicates(self) -> int:
+        """Runs that no claim explains, and the successes of a job beyond its first."""
+        unexplained = self._record.runs - self._claims
         return unexplained.total() + sum(max(0, self._successes[job] - 1) for job in self._jobs)
 
+    def delays_ms(self) -> list[float]:
+        """From being able to run to the handler's first line; to the claim where the record does not reach us.
 
-def runs_in(record: Path) -> Counter[tuple[JobId, int]]:
-    """Count the runs in an execution record, by job and attempt; a line that its writer could not finish is none."""
-    runs: Counter[tuple[JobId, int]] = Counter()
-    for file in record.glob("*.jsonl"):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if entry["event"] == "began":
-                runs[entry["job"], entry["attempt"]] += 1
-    return runs
+        The record's clock is the workers', so on hosts of their own the figure carries the clocks' difference.
+        """
+        began = self._record.began_at_ms
+        return [
+            max(0.0, began.get(attempt, claimed_at) - could_run_at)
+            for attempt, (could_run_at, claimed_at) in self._dispatch.claims.items()
+            if attempt.job in self._jobs
+        ]

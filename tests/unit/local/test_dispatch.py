@@ -11,7 +11,7 @@ def delays(events, *, limits=None, slots=2):
     clock = DispatchClock(limits or {}, slots)
     for each in events:
         clock.feed(each)
-    return clock.delays_ms
+    return [claimed_at - could_run_at for could_run_at, claimed_at in clock.claims.values()]
 
 
 def test_with_a_free_slot_the_delay_counts_from_the_submit():

@@ -3,26 +3,27 @@
 import json
 
 from agentpool_local.dispatch import DispatchClock
+from agentpool_local.execution_record import ExecutionRecord
 from agentpool_local.tally import Tally
 from tests.unit.local.events import event
 
 
-def tally_of(events, jobs):
-    tally = Tally(DispatchClock({}, 2))
+def tally_of(events, jobs, directory):
+    tally = Tally(DispatchClock({}, 2), ExecutionRecord(directory))
     tally.expect(jobs)
     tally.feed(events)
     return tally
 
 
-def record(directory, *runs):
-    lines = [json.dumps({"event": "began", "job": job, "attempt": attempt, "at": 0}) for job, attempt in runs]
-    (directory / "1.jsonl").write_text("\n".join(lines))
+def record(directory, *runs, at=0.0):
+    lines = [json.dumps({"event": "began", "job": job, "attempt": attempt, "at": at}) for job, attempt in runs]
+    (directory / "1.jsonl").write_text("".join(f"{line}\n" for line in lines))
 
 
-def test_endings_are_counted_for_the_demos_own_jobs_only():
+def test_endings_are_counted_for_the_demos_own_jobs_only(tmp_path):
     """What else the pool runs is none of the demo's figures."""
     events = [event("succeeded", "a", 1), event("failed", "b", 1), event("cancelled", "c", 1), event("failed", "x", 1)]
-    tally = tally_of(events, {"a", "b", "c", "d"})
+    tally = tally_of(events, {"a", "b", "c", "d"}, tmp_path)
     assert (tally.expected, tally.succeeded, tally.failed, tally.done) == (4, 1, 2, False)
 
 
@@ -35,24 +36,38 @@ def test_a_run_that_a_claim_explains_is_no_duplicate(tmp_path):
         event("succeeded", "a", 4, attempt=2),
     ]
     record(tmp_path, ("a", 1), ("a", 2))
-    assert tally_of(events, {"a"}).duplicates(tmp_path) == 0
+    assert tally_of(events, {"a"}, tmp_path).duplicates == 0
 
 
 def test_a_run_beyond_the_claims_is_a_duplicate(tmp_path):
     """Two runs of one attempt that was handed out once are one too many."""
     record(tmp_path, ("a", 1), ("a", 1))
-    assert tally_of([event("started", "a", 1), event("succeeded", "a", 2)], {"a"}).duplicates(tmp_path) == 1
+    assert tally_of([event("started", "a", 1), event("succeeded", "a", 2)], {"a"}, tmp_path).duplicates == 1
 
 
 def test_a_second_success_is_a_duplicate(tmp_path):
     """A job's result counts once."""
     events = [event("started", "a", 1), event("succeeded", "a", 2), event("succeeded", "a", 3)]
-    assert tally_of(events, {"a"}).duplicates(tmp_path) == 1
+    assert tally_of(events, {"a"}, tmp_path).duplicates == 1
 
 
-def test_a_line_that_was_cut_off_is_no_run(tmp_path):
-    """A killed worker may leave half a line."""
+def test_a_line_is_read_once_it_is_whole(tmp_path):
+    """A worker may be in the middle of a line, or killed there; what is whole is read once."""
     record(tmp_path, ("a", 1))
+    found = ExecutionRecord(tmp_path)
     with (tmp_path / "1.jsonl").open("a") as stream:
-        stream.write('\n{"event": "beg')
-    assert tally_of([event("started", "a", 1)], {"a"}).duplicates(tmp_path) == 0
+        stream.write('{"event": "began", "job": "b", ')
+        stream.flush()
+        found.read()
+        assert found.runs == {("a", 1): 1}
+        stream.write('"attempt": 1, "at": 2}\n')
+    found.read()
+    found.read()
+    assert found.runs == {("a", 1): 1, ("b", 1): 1}
+
+
+def test_the_delay_counts_to_the_handlers_first_line(tmp_path):
+    """Where the record tells when a run began, that is the end of the delay; else the claim is."""
+    record(tmp_path, ("a", 1), at=0.105)
+    events = [event("queued", job, 100) for job in "ab"] + [event("started", job, 102, worker="w") for job in "ab"]
+    assert tally_of(events, {"a", "b"}, tmp_path).delays_ms() == [3.0, 0.0]
