@@ -6,7 +6,7 @@ import pytest
 
 from agentpool.jobs import Job, JobRequest, JobState
 from agentpool.queue import Inspector, PoolSettings, Producer
-from tests.fixtures.redis import wait_until
+from tests.fixtures.workers import until
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def ended(redis, pool):
         async def terminal() -> bool:
             return (await Inspector(redis).job(pool, job_id)).state.terminal
 
-        await wait_until(terminal, f"job {job_id} has ended", within_s=20)
+        await until(terminal, f"job {job_id} has ended")
         return await Inspector(redis).job(pool, job_id)
 
     return ended
@@ -83,7 +83,7 @@ async def test_cancel_reaches_a_running_job(workers, submit, ended, redis, pool)
     """A cancelled job's handler is interrupted at once, long before its time."""
     workers.start()
     job_id = await submit("nap", 600)
-    await wait_until(lambda: workers.runs()["start", job_id] == 1, "the job runs")
+    await until(lambda: workers.runs()["start", job_id] == 1, "the job runs")
     await Producer(redis, pool).cancel(job_id)
     assert (await ended(job_id)).state is JobState.CANCELLED
     assert workers.runs()["cancelled", job_id] == 1
@@ -92,7 +92,7 @@ async def test_cancel_reaches_a_running_job(workers, submit, ended, redis, pool)
 async def test_a_free_slot_is_taken_in_milliseconds(workers, submit, ended):
     """A job submitted to an idle worker, and one to a worker that was full before, starts without polling."""
     worker = workers.start("--concurrency", "1")
-    await wait_until(worker.ready, "the worker is ready")
+    await until(worker.ready, "the worker is ready")
     for _ in range(3):  # each fills the only slot and frees it again
         first = await ended(await submit("nap", 0.05))
         second = await ended(await submit("nap", 0.0))
@@ -105,9 +105,9 @@ async def test_concurrency_changes_without_a_restart(workers, submit, redis, poo
     await Inspector(redis).configure(pool, PoolSettings(concurrency=1, lease_ms=1_000))
     worker = workers.start()
     jobs = [await submit("nap", 600) for _ in range(4)]
-    await wait_until(lambda: len(workers.runs()) == 1, "one job runs")
+    await until(lambda: len(workers.runs()) == 1, "one job runs")
     await Inspector(redis).configure(pool, PoolSettings(concurrency=4, lease_ms=1_000))
-    await wait_until(lambda: len(workers.runs()) == 4, "four jobs run")
+    await until(lambda: len(workers.runs()) == 4, "four jobs run")
     assert worker.metric("agentpool_worker_slots") == 4
     assert worker.metric("agentpool_worker_slots_used") == 4
     for job_id in jobs:
@@ -120,10 +120,10 @@ async def test_metrics_tell_what_happened(workers, submit, ended):
     worker = workers.start()
     for _ in range(3):
         await ended(await submit("nap", 0.0))
-    await wait_until(lambda: worker.metric("agentpool_worker_jobs_total") == 3, "three jobs are counted")
+    await until(lambda: worker.metric("agentpool_worker_jobs_total") == 3, "three jobs are counted")
     text = worker.get("/metrics")[1]
     assert 'agentpool_worker_jobs_total{kind="nap",outcome="applied"} 3.0' in text
     assert "agentpool_worker_dispatch_latency_seconds_count 3.0" in text
     assert 'agentpool_worker_job_run_seconds_count{kind="nap"} 3.0' in text
-    await wait_until(lambda: worker.metric("agentpool_worker_lease_renewals_total") >= 1, "the lease is renewed")
+    await until(lambda: worker.metric("agentpool_worker_lease_renewals_total") >= 1, "the lease is renewed")
     assert worker.get("/healthz") == (200, "ok\n")

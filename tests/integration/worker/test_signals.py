@@ -10,7 +10,7 @@ import pytest
 from agentpool.errors import QueueError
 from agentpool.jobs import JobRequest, JobState
 from agentpool.queue import Inspector, PoolSettings, Producer, connect
-from tests.fixtures.redis import wait_until
+from tests.fixtures.workers import until
 
 LEASE_MS = 600
 SETTINGS = PoolSettings(concurrency=8, retry_initial_ms=20, retry_max_ms=50, lease_ms=LEASE_MS, drain_ms=20_000)
@@ -39,7 +39,7 @@ def load(redis, pool, settings):
     return load
 
 
-async def all_succeeded(redis, pool, jobs, *, within_s=30.0):
+async def all_succeeded(redis, pool, jobs):
     """The jobs' records, once the queue is empty; each has succeeded and says so once in its history."""
     inspector = Inspector(redis)
 
@@ -49,7 +49,7 @@ async def all_succeeded(redis, pool, jobs, *, within_s=30.0):
             return False
         return snapshot.queued + snapshot.running + snapshot.scheduled == 0
 
-    await wait_until(empty, "every job has ended", within_s=within_s)
+    await until(empty, "every job has ended")
     records = [await inspector.job(pool, job_id) for job_id in jobs]
     assert {record.state for record in records} == {JobState.SUCCEEDED}
     for record in records:
@@ -61,7 +61,7 @@ async def test_sigterm_under_load_lets_jobs_finish_and_claims_no_more(workers, l
     """A draining worker ends its jobs and exits 0; nothing is run twice and nothing is lost."""
     jobs = await load("nap", 0.05, 60)
     first = workers.start()
-    await wait_until(lambda: len(workers.runs()) > 20, "the load is under way")
+    await until(lambda: len(workers.runs()) > 20, "the load is under way")
     first.send(signal.SIGTERM)
     assert first.wait() == 0
     begun = {job for what, job in workers.runs() if what == "start"}
@@ -77,7 +77,7 @@ async def test_drain_hands_back_what_does_not_end_in_time(workers, load, redis, 
     (steps,) = await load("steps", 200, 1)
     (nap,) = await load("nap", 600, 1, max_attempts=1)
     worker = workers.start("--drain-seconds", "0")
-    await wait_until(lambda: workers.runs()["step 5", steps] and workers.runs()["start", nap], "both jobs run")
+    await until(lambda: workers.runs()["step 5", steps] and workers.runs()["start", nap], "both jobs run")
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
     record = await Inspector(redis).job(pool, nap)
@@ -95,9 +95,9 @@ async def test_second_sigterm_hands_back_at_once(workers, load, redis, pool):
     """Asked twice, a worker does not wait for its jobs' time."""
     (nap,) = await load("nap", 600, 1, max_attempts=1)
     worker = workers.start()
-    await wait_until(lambda: workers.runs()["start", nap], "the job runs")
+    await until(lambda: workers.runs()["start", nap], "the job runs")
     worker.send(signal.SIGTERM)
-    await wait_until(lambda: "leaving" in worker.log(), "the worker drains")
+    await until(lambda: "leaving" in worker.log(), "the worker drains")
     assert worker.get("/readyz") == (503, "draining\n")
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
@@ -109,7 +109,7 @@ async def test_hung_thread_does_not_hold_up_the_exit(workers, load, redis, pool)
     """A sync handler that never returns is handed back, and the process ends without it."""
     await load("hang-in-thread", None, 1)
     worker = workers.start("--drain-seconds", "0")
-    await wait_until(lambda: len(workers.runs()) == 1, "the job runs")
+    await until(lambda: len(workers.runs()) == 1, "the job runs")
     worker.send(signal.SIGTERM)
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
@@ -119,7 +119,7 @@ async def test_sigkill_costs_a_lease_and_an_attempt(workers, load, redis, pool):
     """Jobs of a killed worker run again on another, once, and succeed."""
     jobs = await load("nap", 0.4, 8)
     doomed = workers.start()
-    await wait_until(lambda: len(workers.runs()) == 8, "eight jobs run")
+    await until(lambda: len(workers.runs()) == 8, "eight jobs run")
     doomed.send(signal.SIGKILL)
     doomed.wait()
     workers.start()
@@ -133,13 +133,13 @@ async def test_stopped_longer_than_its_lease_a_worker_finds_its_finishes_refused
     """SIGSTOP, recovery by another worker, SIGCONT: the stale worker drops its jobs and goes on with new ones."""
     jobs = await load("nap", 0.5, 4)
     stale = workers.start()
-    await wait_until(lambda: len(workers.runs()) == 4, "four jobs run")
+    await until(lambda: len(workers.runs()) == 4, "four jobs run")
     stale.send(signal.SIGSTOP)
     fresh = workers.start()
     records = await all_succeeded(redis, pool, jobs)
     stale.send(signal.SIGCONT)
-    await wait_until(lambda: "registering anew" in stale.log(), "the stale worker has noticed")
-    await wait_until(lambda: stale.metric("agentpool_worker_jobs_total") >= 4, "its finishes were refused")
+    await until(lambda: "registering anew" in stale.log(), "the stale worker has noticed")
+    await until(lambda: stale.metric("agentpool_worker_jobs_total") >= 4, "its finishes were refused")
     assert stale.metric("agentpool_worker_leases_lost_total") == 1
     assert 'outcome="stale"} 4.0' in stale.get("/metrics")[1]
     assert {record.worker for record in records} != {None}
@@ -155,9 +155,9 @@ async def test_blocked_event_loop_is_told_and_keeps_its_lease(workers, load, red
     """A handler that blocks the loop for longer than a lease is named in the log; no job is run twice."""
     (block,) = await load("block", 2.5, 1)
     worker = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.3")
-    await wait_until(lambda: workers.runs()["start", block], "the handler blocks")
+    await until(lambda: workers.runs()["start", block], "the handler blocks")
     other = workers.start()
-    await wait_until(other.ready, "another worker could recover the job")
+    await until(other.ready, "another worker could recover the job")
     assert worker.get("/healthz")[0] == 200
     (record,) = await all_succeeded(redis, pool, [block])
     assert record.attempt == 1
@@ -170,8 +170,8 @@ async def test_event_loop_blocked_for_too_long_gives_its_jobs_up_loudly(workers,
     (block,) = await load("block", 6, 1)
     (nap,) = await load("nap", 0.6, 1)
     stuck = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.2", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="0.6")
-    await wait_until(lambda: workers.runs()["start", block] and workers.runs()["start", nap], "both jobs run")
-    await wait_until(lambda: stuck.get("/healthz")[0] == 503, "liveness fails")
+    await until(lambda: workers.runs()["start", block] and workers.runs()["start", nap], "both jobs run")
+    await until(lambda: stuck.get("/healthz")[0] == 503, "liveness fails")
     assert "the lease on 2 jobs is given up" in stuck.log()
     workers.start("--concurrency", "1", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="60")
     stuck.send(signal.SIGKILL)  # as the kubelet does after a failed liveness probe
@@ -187,10 +187,10 @@ async def test_redis_stopped_and_started_loses_no_job(workers, start_workers, re
     jobs = [receipt.job_id for receipt in await Producer(redis, pool_ref).submit_many(requests)]
     workers = start_workers(server.tcp_url, pool_ref)
     started = [workers.start(), workers.start()]
-    await wait_until(lambda: len(workers.runs()) == 16, "all jobs run")
+    await until(lambda: len(workers.runs()) == 16, "all jobs run")
     server.stop()
     ends = lambda: sum(what == "end" for what, _ in workers.runs())  # noqa: E731
-    await wait_until(lambda: ends() == 16, "the jobs end while Redis is away")
+    await until(lambda: ends() == 16, "the jobs end while Redis is away")
     assert all("cannot be asked" in worker.log() for worker in started)
     server.start()
     records = await all_succeeded(redis, pool_ref, jobs)
@@ -205,10 +205,10 @@ async def test_rolling_replacement_under_load_repeats_nothing(workers, load, red
     """All workers are replaced one after another: every step of every job is done exactly once."""
     jobs = await load("steps", 40, 24)
     old = [workers.start("--drain-seconds", "0"), workers.start("--drain-seconds", "0")]
-    await wait_until(lambda: len(workers.runs()) > 60, "the load is under way")
+    await until(lambda: len(workers.runs()) > 60, "the load is under way")
     for worker in old:
         replacement = workers.start("--drain-seconds", "0")
-        await wait_until(replacement.ready, "the replacement is ready")
+        await until(replacement.ready, "the replacement is ready")
         worker.send(signal.SIGTERM)
         assert worker.wait() == 0
     records = await all_succeeded(redis, pool, jobs)

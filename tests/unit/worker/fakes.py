@@ -14,6 +14,7 @@ from agentpool_worker.flusher import Flusher
 from agentpool_worker.metrics import WorkerMetrics
 from agentpool_worker.roster import Roster
 from agentpool_worker.slots import Slots
+from tests.fixtures.redis import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -153,9 +154,7 @@ class Bench:
 
     async def settled(self, count: int) -> list[Completion]:
         """Everything that was settled, once it is this many."""
-        async with asyncio.timeout(10):
-            while len(self.queue.settled) < count:
-                await asyncio.sleep(0.005)
+        await wait_until(lambda: len(self.queue.settled) >= count, f"{count} completions are settled")
         return self.queue.settled
 
     def _overloaded(self) -> None:

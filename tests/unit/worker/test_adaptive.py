@@ -1,0 +1,136 @@
+"""How many slots a worker should have: slow up, fast down, with the reason in words."""
+
+from __future__ import annotations
+
+import json
+import types
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from agentpool.queue.settings import AdaptiveMode, PoolSettings
+from agentpool_worker.adaptive import AdaptiveSlots, Observation, Reason, decide, starting_slots
+from agentpool_worker.gpu import GpuReading, NvmlReader, open_reader
+from agentpool_worker.slots import Slots
+
+GIB = 2**30
+GPU = PoolSettings(concurrency=5, adaptive_mode=AdaptiveMode.GPU, adaptive_min=2, adaptive_max=8)
+OVERLOAD = PoolSettings(concurrency=5, adaptive_mode=AdaptiveMode.OVERLOAD, adaptive_min=2, adaptive_max=8)
+
+
+def gpu(utilisation: float | None = 0.5, memory: float = 0.5, index: int = 0) -> GpuReading:
+    return GpuReading(
+        index=index, utilisation=utilisation, memory_used_bytes=int(memory * 80 * GIB), memory_total_bytes=80 * GIB
+    )
+
+
+def seen(slots: int = 5, used: int = 5, overloads: int = 0, gpus: Sequence[GpuReading] = ()) -> Observation:
+    return Observation(slots=slots, used=used, overloads=overloads, gpus=gpus)
+
+
+@pytest.mark.parametrize(
+    ("observation", "settings", "slots", "reason"),
+    [
+        (seen(gpus=[gpu()]), GPU, 6, Reason.GPU_IDLE),
+        (seen(gpus=[gpu(utilisation=0.8)]), GPU, None, None),
+        (seen(gpus=[gpu(), gpu(memory=0.9, index=1)]), GPU, None, None),
+        (seen(gpus=[gpu(memory=0.96)]), GPU, 3, Reason.GPU_MEMORY),
+        (seen(used=4, gpus=[gpu(utilisation=0.0)]), GPU, None, None),
+        (seen(slots=8, used=8, gpus=[gpu()]), GPU, None, None),
+        (seen(slots=2, used=2, gpus=[gpu(memory=0.99)]), GPU, None, None),
+        (seen(overloads=3, gpus=[gpu()]), GPU, 3, Reason.OVERLOADED),
+        (seen(gpus=[]), GPU, None, None),
+        (seen(gpus=[gpu(utilisation=None)]), GPU, 6, Reason.GPU_IDLE),
+        (seen(), OVERLOAD, 6, Reason.RECOVERED),
+        (seen(slots=8, used=2, overloads=1), OVERLOAD, 5, Reason.OVERLOADED),
+        (seen(gpus=[gpu(memory=0.99)]), OVERLOAD, 6, Reason.RECOVERED),
+    ],
+)
+def test_decision_follows_readings_and_signals(observation, settings, slots, reason):
+    """Idle GPUs and full slots grow by one; full memory or overload shrink by a share; bounds hold."""
+    change = decide(observation, settings)
+    assert (change.slots if change else None, change.reason if change else None) == (slots, reason)
+
+
+def test_recorded_readings_drive_the_slots_up_and_down():
+    """A recording of a GPU that fills up: slots rise while it is idle and fall when its memory runs out."""
+    recording = json.loads((Path(__file__).parent / "gpu_recording.json").read_text())
+
+    class Recorded:
+        def read(self):
+            frame = recording["frames"].pop(0)
+            return [GpuReading(**reading) for reading in frame]
+
+        def close(self):
+            pass
+
+    slots = Slots(5)
+    changes = []
+    adaptive = AdaptiveSlots(slots=slots, settings=lambda: GPU, reader=Recorded(), changed=changes.append)
+    history = []
+    while recording["frames"]:
+        while slots.free:
+            slots.take()
+        adaptive.read()
+        adaptive.run_once()
+        history.append(slots.total)
+    assert history == [6, 7, 8, 8, 8, 5, 5, 3]
+    assert {change.reason for change in changes} == {Reason.GPU_IDLE, Reason.GPU_MEMORY}
+
+
+def test_overload_signals_count_once():
+    """The signals since the last decision make one decrease."""
+    slots = Slots(8)
+    adaptive = AdaptiveSlots(slots=slots, settings=lambda: OVERLOAD, reader=None, changed=lambda change: None)
+    adaptive.overloaded()
+    adaptive.overloaded()
+    adaptive.run_once()
+    adaptive.run_once()
+    assert slots.total == 5
+
+
+def test_settings_move_the_slots_to_their_new_place():
+    """Without adaptation, slots follow concurrency; with it, they stay where they are within the new bounds."""
+    current = PoolSettings(concurrency=4)
+    slots = Slots(starting_slots(current))
+    adaptive = AdaptiveSlots(slots=slots, settings=lambda: current, reader=None, changed=lambda change: None)
+    current = PoolSettings(concurrency=9)
+    adaptive.settings_changed()
+    assert slots.total == 9
+    current = GPU
+    adaptive.settings_changed()
+    assert slots.total == 8
+    assert starting_slots(GPU) == 5
+
+
+class FakeNvml:
+    """NVML as pynvml presents it, with two GPUs, one of which is a slice without utilisation."""
+
+    NVMLError = type("NVMLError", (Exception,), {})
+    NVMLError_NotSupported = type("NVMLError_NotSupported", (NVMLError,), {})
+
+    def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802 - its name
+        if handle == "lost":
+            raise self.NVMLError("GPU is lost")
+        return types.SimpleNamespace(used=10 * GIB, total=40 * GIB)
+
+    def nvmlDeviceGetUtilizationRates(self, handle):  # noqa: N802 - its name
+        if handle == "slice":
+            raise self.NVMLError_NotSupported
+        return types.SimpleNamespace(gpu=37)
+
+
+def test_nvml_readings_keep_what_is_not_reported_absent():
+    """A GPU that reports no utilisation has none, and one that is lost is left out; neither reads zero."""
+    readings = NvmlReader(FakeNvml(), [(0, "whole"), (1, "slice"), (2, "lost")]).read()
+    assert [(reading.index, reading.utilisation, reading.memory) for reading in readings] == [
+        (0, 0.37, 0.25),
+        (1, None, 0.25),
+    ]
+
+
+def test_without_a_driver_there_is_no_reader():
+    """A host without GPUs has no readings at all, rather than readings of zero."""
+    reader = open_reader({"CUDA_VISIBLE_DEVICES": ""})
+    assert reader is None

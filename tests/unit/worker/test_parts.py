@@ -1,0 +1,255 @@
+"""The worker's small parts: slots, metrics, streams, settings, handler selection, tracing, watchdog, upkeep."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agentpool.errors import HandlerError, QueueUnreachableError, SettingError
+from agentpool.jobs import PoolRef
+from agentpool.queue.outcomes import Maintenance, Renewal, SettleOutcome
+from agentpool.queue.settings import PoolSettings
+from agentpool_worker import App
+from agentpool_worker.handlers import selection
+from agentpool_worker.handlers.http import _retry_after
+from agentpool_worker.handlers.stream import EventParser, PartName, parse_ndjson
+from agentpool_worker.heartbeat import Heartbeat
+from agentpool_worker.metrics import WorkerMetrics
+from agentpool_worker.settings import settings_from
+from agentpool_worker.side_loop import SideLoop
+from agentpool_worker.slots import Slots
+from agentpool_worker.tracing import child_of
+from agentpool_worker.upkeep import Upkeep
+from agentpool_worker.watchdog import Watchdog
+from tests.fixtures.redis import wait_until
+from tests.unit.worker.fakes import Bench, lease
+
+
+def test_slots_count_and_refuse_nonsense():
+    """Slots never go below one, and none is given back that was not taken."""
+    slots = Slots(2)
+    slots.take()
+    assert (slots.total, slots.used, slots.free) == (2, 1, 1)
+    with pytest.raises(ValueError, match="at least one"):
+        slots.resize(0)
+    slots.give_back()
+    with pytest.raises(RuntimeError):
+        slots.give_back()
+
+
+def test_exposition_is_valid_and_its_labels_are_bounded():
+    """What is scraped parses, counts are right, and the kinds of job cannot flood it."""
+    metrics = WorkerMetrics(Slots(3))
+    for number in range(200):
+        metrics.started(lease(number=number))
+        metrics.ended(f"kind-{number}", 0.02)
+        metrics.settled([f"kind-{number}"], [SettleOutcome.APPLIED])
+    families = {family.name: family for family in text_string_to_metric_families(metrics.exposition().decode())}
+    jobs = families["agentpool_worker_jobs"].samples
+    assert len(jobs) == 51
+    assert sum(sample.value for sample in jobs) == 200
+    assert "agentpool_worker_gpu_memory_bytes" not in families
+    dispatch = {
+        sample.labels.get("le"): sample.value
+        for sample in families["agentpool_worker_dispatch_latency_seconds"].samples
+    }
+    assert (dispatch["0.0025"], dispatch["0.005"], dispatch["+Inf"]) == (0, 200, 200)
+
+
+def test_ndjson_and_event_streams_carry_the_same_parts():
+    """Progress, checkpoints, results and errors are read from both forms."""
+    assert parse_ndjson(b"\n") is None
+    assert parse_ndjson(b'{"progress": 3}\n').value == 3
+    assert parse_ndjson(b'{"error": "no", "retry": false}').retry is False
+    with pytest.raises(ValueError, match="a line must be an object"):
+        parse_ndjson(b"[1]")
+    events = EventParser()
+    lines = [b": comment\n", b"event: progress\n", b'data: {"a":\n', b"data: 1}\n", b"\n", b"data: x\n", b"\n"]
+    parts = [part for line in lines if (part := events.feed(line)) is not None]
+    assert [(part.name, part.value) for part in parts] == [(PartName.PROGRESS, {"a": 1})]
+    events.feed(b"event: error")
+    events.feed(b'data: {"error": "no", "retry": false}')
+    error = events.feed(b"")
+    assert (error.value, error.retry) == ("no", False)
+
+
+@pytest.mark.parametrize(
+    ("header", "low", "high"), [("7", 7, 7), ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0), ("-5", 0, 0)]
+)
+def test_retry_after_is_seconds_or_a_date(header: str, low: float, high: float):
+    """Both forms of the header give seconds from now, never below zero."""
+    assert low <= _retry_after(header) <= high
+    assert _retry_after("soon") is None
+    assert _retry_after(None) is None
+
+
+def test_settings_come_from_flags_then_environment():
+    """A flag wins over its variable, and the pod's namespace completes the pool's name."""
+    environ = {
+        "AGENTPOOL_REDIS_URL": "redis://a",
+        "AGENTPOOL_POOL": "analysts",
+        "AGENTPOOL_NAMESPACE": "research",
+        "AGENTPOOL_WORKER": "pod-1",
+        "AGENTPOOL_HTTP_PORT": "9000",
+    }
+    settings = settings_from(environ, redis_url="redis://b", concurrency=None)
+    assert settings.redis_url == "redis://b"
+    assert settings.pool == PoolRef("research", "analysts")
+    assert (settings.worker, settings.http_port, settings.concurrency) == ("pod-1", 9000, None)
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({}, "--pool \\(AGENTPOOL_POOL\\)"),
+        ({"AGENTPOOL_POOL": "p"}, "--redis \\(AGENTPOOL_REDIS_URL\\)"),
+        ({"AGENTPOOL_POOL": "P!", "AGENTPOOL_REDIS_URL": "redis://a"}, "not a Kubernetes name"),
+        ({"AGENTPOOL_POOL": "p", "AGENTPOOL_REDIS_URL": "r", "AGENTPOOL_HTTP_PORT": "x"}, "AGENTPOOL_HTTP_PORT: 'x'"),
+        ({"AGENTPOOL_POOL": "p", "AGENTPOOL_REDIS_URL": "r", "AGENTPOOL_CONCURRENCY": "0"}, "AGENTPOOL_CONCURRENCY"),
+    ],
+)
+def test_unusable_settings_name_the_variable(environ: dict[str, str], told: str):
+    """A missing or bad value is refused by the name the user knows it by."""
+    with pytest.raises(SettingError, match=told):
+        settings_from(environ)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"python": {}}', '{"http": {"port": 1}, "command": {"argv": ["x"]}}', '{"go": {}}']
+)
+def test_unusable_handler_is_refused_with_examples(text: str):
+    """spec.handler must name exactly one handler."""
+    with pytest.raises(SettingError, match="AGENTPOOL_HANDLER"):
+        selection.from_spec(text, field="AGENTPOOL_HANDLER")
+
+
+async def test_command_that_is_not_there_is_told_before_any_job():
+    """A program that is not on PATH is found out when the worker starts."""
+    with pytest.raises(HandlerError, match="no such program"):
+        await selection.from_argv(["a-program-nobody-has"]).start()
+
+
+def test_child_trace_keeps_its_trace_id_under_a_new_span():
+    """Headers passed on belong to the same trace, and what is no trace header stays behind."""
+    parent = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "x=1", "cookie": "secret"}
+    child = child_of(parent)
+    assert child["traceparent"].startswith(f"00-{'a' * 32}-")
+    assert child["traceparent"] != parent["traceparent"]
+    assert set(child) == {"traceparent", "tracestate"}
+    assert child_of({}) == {}
+
+
+async def test_watchdog_tells_once_per_doubling_and_gives_up_at_its_limit(caplog):
+    """A block is told when it begins to matter and each time it has doubled; past the limit the lease goes."""
+    async with Bench(App()) as bench:
+        watchdog = Watchdog(roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0)
+        with caplog.at_level(logging.WARNING):
+            for blocked in (0.5, 1.0, 1.5, 2.1, 3.0, 4.5):
+                watchdog.look(blocked)
+        told = [record.levelname for record in caplog.records]
+        assert told == ["ERROR", "ERROR", "ERROR", "CRITICAL"]
+        assert watchdog.given_up
+        assert bench.metrics.loop_blocks == 1
+        watchdog.look(0.0)
+        assert not watchdog.given_up
+        watchdog.close()
+
+
+class FakeLeases:
+    """A queue that renews, or does not."""
+
+    def __init__(self) -> None:
+        self.registered = True
+        self.away = False
+        self.pool = PoolSettings(lease_ms=100)
+        self.maintained = 0
+
+    async def register(self, *, slots, host):
+        self.registered = True
+        return self.pool
+
+    async def settings(self):
+        return self.pool
+
+    async def renew(self, *, slots, running):
+        if self.away:
+            raise QueueUnreachableError("away")
+        return Renewal(settings_revision=self.pool.revision, still_registered=self.registered)
+
+    async def maintain(self):
+        self.maintained += 1
+        return Maintenance(recovered=1, promoted=0, expired=0, next_due_ms=50)
+
+
+async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_after_an_outage():
+    """A renewal that comes too late registers anew; upkeep pauses until others could renew too."""
+    async with Bench(App()) as bench:
+        queue, told = FakeLeases(), []
+        watchdog = Watchdog(roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0)
+        heartbeat = Heartbeat(
+            queue=queue, slots=bench.slots, metrics=bench.metrics, watchdog=watchdog, settings=queue.pool, host="h",
+            lost=lambda: told.append("lost"), changed=lambda pool: told.append(pool.concurrency),
+        )  # fmt: skip
+        found = []
+        upkeep = Upkeep(
+            queue=queue, heartbeat=heartbeat, metrics=bench.metrics, found=lambda: found.append(1), period_seconds=1.0
+        )
+        assert await heartbeat.run_once()
+        queue.pool = PoolSettings(lease_ms=100, concurrency=77)
+        assert await heartbeat.run_once()
+        queue.registered = False
+        assert await heartbeat.run_once()
+        assert told == [77, "lost"]
+        assert bench.metrics.leases_lost == 1
+        queue.away = True
+        assert not await heartbeat.run_once()
+        assert not heartbeat.steady
+        await upkeep.run_once()
+        queue.away = False
+        assert await heartbeat.run_once()
+        await upkeep.run_once()
+        assert queue.maintained == 0
+        await wait_until(lambda: heartbeat.steady, "a lease's time has passed")
+        assert await upkeep.run_once() == pytest.approx(0.05)
+        assert (queue.maintained, found) == (1, [1])
+        watchdog.given_up = True
+        assert not await heartbeat.run_once()
+        watchdog.close()
+
+
+async def test_side_loop_goes_on_while_the_jobs_loop_stands_still():
+    """A service in the side loop turns although the loop of the jobs is blocked, and stops when told."""
+    turns = []
+
+    async def service() -> None:
+        while True:
+            turns.append(time.monotonic())
+            await asyncio.sleep(0.005)
+
+    side = SideLoop((service,))
+    side.start()
+    await wait_until(lambda: turns, "the service turns")
+    before = len(turns)
+    time.sleep(0.1)  # noqa: ASYNC251 - the point of the test
+    assert len(turns) - before > 3
+    await side.stop()
+    after = len(turns)
+    await asyncio.sleep(0.02)
+    assert len(turns) == after
+
+
+async def test_failed_service_is_told_in_the_jobs_loop():
+    """An error in the side loop reaches whoever waits in the jobs' loop."""
+
+    async def service() -> None:
+        raise SettingError(field="f", value=1, problem="p", remedy="r")
+
+    side = SideLoop((service,))
+    side.start()
+    with pytest.raises(SettingError):
+        await asyncio.wait_for(asyncio.shield(side.failed), 5)
+    await side.stop()
