@@ -29,7 +29,7 @@ Examples:
     "--node",
     "nodes",
     multiple=True,
-    metavar="NAME[,RESOURCE=N,LABEL=V…]",
+    metavar="NAME[,RESOURCE=N…]",
     help="A node and what it offers, GPUs included; may be repeated.  [default: two nodes with 2 GPUs each]",
 )
 @click.option(
