@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 
 import aiohttp
 from aiohttp import web
 
-from agentpool_devcluster.api.errors import bad_request, not_found, unavailable
+from agentpool_devcluster.api.errors import Subject, bad_request, not_found, unavailable
 from agentpool_devcluster.api.objects import Json, dig
 from agentpool_devcluster.api.operations.cluster import Cluster
 from agentpool_devcluster.api.store import CollectionKey, ObjectKey
@@ -20,8 +21,6 @@ _CONNECT_SECONDS = 5.0
 
 def log_url(cluster: Cluster, namespace: str, name: str, query: Mapping[str, str]) -> str:
     """Return where the log of a pod's container is served. Raises 400, 404 or 503 refusals."""
-    from agentpool_devcluster.api.errors import Subject  # noqa: PLC0415 - named only in refusals
-
     pod = cluster.store.get(ObjectKey(_PODS, namespace, name))
     if pod is None:
         raise not_found(Subject(group="", kind="pods", name=name))
@@ -74,9 +73,10 @@ async def stream_log(
                 raise bad_request((await upstream.text()).strip() or f"{node} answered {upstream.status}")
             response = web.StreamResponse(headers={"Content-Type": "text/plain"})
             await response.prepare(request)
-            async for chunk in upstream.content.iter_any():
-                await response.write(chunk)
-            await response.write_eof()
+            with contextlib.suppress(ConnectionError):  # the client left, or the node did: the log ends there
+                async for chunk in upstream.content.iter_any():
+                    await response.write(chunk)
+                await response.write_eof()
             return response
     except aiohttp.ClientError as error:
         raise unavailable(f"the node that runs the pod cannot be asked for its log ({url}): {error}") from error

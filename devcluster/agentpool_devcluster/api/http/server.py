@@ -186,7 +186,8 @@ class ApiServer:
         await response.prepare(request.http)
         self._streams.add(stream)
         try:
-            await stream.run(response, self._stopping)
+            with suppress(ConnectionError):  # the client left
+                await stream.run(response, self._stopping)
         finally:
             self._streams.discard(stream)
         return response

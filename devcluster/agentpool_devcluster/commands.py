@@ -1,0 +1,82 @@
+"""The command `agentpool devcluster`: a Kubernetes cluster in one process, until it is interrupted.
+
+Reads the command line only; `cluster` puts server, controllers and nodes together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from agentpool_devcluster.cluster import ClusterSettings
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def _image(_context: click.Context, _option: click.Parameter, values: Sequence[str]) -> dict[str, Path]:
+    images: dict[str, Path] = {}
+    for text in values:
+        name, equals, directory = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} has no '='; write NAME=DIR")
+        path = Path(directory).expanduser().resolve()
+        if not path.is_dir():
+            raise click.BadParameter(f"image {name!r}: {directory!r} is no directory")
+        images[name] = path
+    return images
+
+
+@click.command()
+@click.option(
+    "--kubeconfig", type=_FILE, default=Path("devcluster.kubeconfig"), show_default=True, help="File to write."
+)
+@click.option(
+    "--node", "nodes", multiple=True, default=("node-1",), show_default=True,
+    metavar="NAME[,RESOURCE=QUANTITY…]",
+    help="A node, e.g. gpu-1,cpu=8,nvidia.com/gpu=2,label:zone=a. May be repeated.",
+)  # fmt: skip
+@click.option(
+    "--image", "images", multiple=True, callback=_image, metavar="NAME=DIR",
+    help="Run containers of this image in that directory. May be repeated.",
+)  # fmt: skip
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address the API server listens on.")
+@click.option("--port", default=0, show_default=True, help="Port of the API server; 0: any free one.")
+@click.option("--record", type=_FILE, help="File that gets one line for each API request.")
+def devcluster(
+    kubeconfig: Path, nodes: Sequence[str], images: dict[str, Path], host: str, port: int, record: Path | None
+) -> None:
+    """Run a small Kubernetes cluster on this machine: no Docker, pods are processes.
+
+    Prints the path of a kubeconfig when the cluster is ready. Ctrl-C stops it and leaves nothing behind.
+    """
+    from agentpool_devcluster.cluster import ClusterSettings
+    from agentpool_devcluster.kube.errors import KubeError
+    from agentpool_devcluster.node.errors import NodeError
+
+    settings = ClusterSettings(
+        kubeconfig=kubeconfig.resolve(), host=host, port=port, nodes=tuple(nodes), images=images, record=record
+    )
+    try:
+        asyncio.run(_run(settings))
+    except (OSError, KubeError, NodeError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+async def _run(settings: ClusterSettings) -> None:
+    from agentpool_devcluster.cluster import Cluster
+
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stop.set)
+    async with Cluster(settings) as cluster:
+        click.echo(f"export KUBECONFIG={cluster.kubeconfig}")
+        await cluster.wait(stop)
