@@ -42,7 +42,7 @@ class LogWriter:
                 line = await source.readuntil(b"\n")
             except asyncio.IncompleteReadError as error:
                 if error.partial:
-                    self.write(error.partial, stream)
+                    self.write(error.partial, stream, whole=False)
                 return
             except asyncio.LimitOverrunError as error:
                 self.write(await source.readexactly(error.consumed), stream, whole=False)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -17,15 +16,9 @@ from agentpool_devcluster.node.log_file import LogQuery, read_log
 from agentpool_devcluster.node.mounts import mounting_command, mounts_supported, plan_mounts
 from agentpool_devcluster.node.process import Launch, LocalProcess, run_command
 
+from .conftest import is_alive
+
 SURROUNDINGS = {"PATH": os.environ["PATH"]}
-
-
-def is_alive(pid):
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except FileNotFoundError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 def wait_until_gone(pid, seconds=5.0):
@@ -85,8 +78,7 @@ def test_a_killed_node_takes_its_processes_and_its_files_with_it(tmp_path):
     state = tmp_path / "state"
     program = textwrap.dedent(f"""
         import asyncio
-        from pathlib import Path
-        from agentpool_devcluster.node.guardian import Guardian
+                from agentpool_devcluster.node.guardian import Guardian
         from agentpool_devcluster.node.process import Launch, LocalProcess
 
         async def main():
@@ -139,4 +131,4 @@ async def test_volumes_appear_where_the_container_expects_them_and_nowhere_else(
     assert process.returncode == 0
     assert output.decode().splitlines() == ["alpha", "alpha", str(tmp_path / "home")]
     assert (volumes["data"] / "out").read_text() == "kept\n"
-    assert "agentpool-test" not in [*os.listdir("/"), *os.listdir("/etc")]
+    assert not [path for top in ("/", "/etc") for path in os.scandir(top) if path.name == "agentpool-test"]

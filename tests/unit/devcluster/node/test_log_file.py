@@ -20,7 +20,7 @@ async def test_lines_come_back_as_they_were_written(tmp_path):
     """Whole lines, an unfinished last one and one too long to buffer."""
     path = log_path(tmp_path, "main", 0)
     await written(path, b"one\ntw", b"o\n", b"x" * 200 + b"\n", b"end")
-    assert read_log(path, LogQuery()) == b"one\ntwo\n" + b"x" * 200 + b"\nend\n"
+    assert read_log(path, LogQuery()) == b"one\ntwo\n" + b"x" * 200 + b"\nend"
 
 
 async def test_a_query_narrows_and_dates_the_lines(tmp_path):

@@ -1,0 +1,274 @@
+"""Pods on a node: from binding to their confirmed end, through the API alone."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from agentpool_devcluster.kube.resources import CONFIG_MAPS, PODS, SECRETS
+from agentpool_devcluster.node.mounts import mounts_supported
+
+from .conftest import NAMESPACE, is_alive, wait_until
+
+
+def left_of(*paths):
+    return [path for path in paths if os.path.lexists(path)]
+
+
+async def state_of(kube, name):
+    pod = await kube.pod(name)
+    statuses = ((pod or {}).get("status") or {}).get("containerStatuses") or [{}]
+    return statuses[0]
+
+
+async def test_a_pod_runs_to_its_end_and_its_log_remains(kube):
+    """Restart policy Never: Succeeded, exit code, times and log."""
+    await kube.run("once", "sh", "-c", "echo hello; echo again", restartPolicy="Never")
+    pod = await kube.until_phase("once", "Succeeded")
+    (status,) = pod["status"]["containerStatuses"]
+    assert status["state"]["terminated"]["reason"] == "Completed"
+    assert status["restartCount"] == 0
+    assert await kube.log("once") == "hello\nagain\n"
+    assert await kube.log("once", tailLines="1") == "again\n"
+
+
+async def test_a_pod_knows_itself_and_its_image(kube, cluster, tmp_path):
+    """Field references, secrets, expansion, the image's directory and module path."""
+    (tmp_path / "image" / "greet.py").write_text("WORD = 'from the image'\n")
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"url": "redis://"}}
+    await kube.apply(SECRETS, secret)
+    program = "import greet, os; print(greet.WORD, os.environ['IP'], os.environ['BOTH'], os.getcwd())"
+    env = [
+        {"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+        {"name": "URL", "valueFrom": {"secretKeyRef": {"name": "s", "key": "url"}}},
+        {"name": "BOTH", "value": "$(URL)x"},
+    ]
+    container = {"image": "app:v1", "env": env}
+    await kube.run("self", sys.executable, "-c", program, restartPolicy="Never", container=container)
+    pod = await kube.until_phase("self", "Succeeded")
+    address = pod["status"]["podIP"]
+    assert await kube.log("self") == f"from the image {address} redis://x {tmp_path / 'image'}\n"
+
+
+async def test_readiness_follows_the_probe(kube, tmp_path):
+    """The pod is ready when its probe succeeds, and no sooner."""
+    flag = tmp_path / "flag"
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1, "failureThreshold": 1}
+    await kube.run("slow", "sleep", "60", container={"readinessProbe": probe})
+    pod = await kube.until_phase("slow", "Running")
+    assert not pod["status"]["containerStatuses"][0]["ready"]
+    flag.touch()
+    await kube.until_ready("slow")
+
+
+async def test_a_container_that_fails_its_liveness_probe_is_restarted(kube, tmp_path):
+    """Liveness failure ends the run and the next begins; the event says why."""
+    flag = tmp_path / "alive"
+    flag.touch()
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1, "failureThreshold": 1}
+    await kube.run("frail", "sleep", "60", container={"livenessProbe": probe})
+    await kube.until_ready("frail")
+    flag.unlink()
+    assert "liveness probe, will be restarted" in await kube.until_event("frail", "Killing")
+
+    async def restarted():
+        return (await state_of(kube, "frail")).get("restartCount", 0) >= 1
+
+    await wait_until(restarted, "the container was restarted")
+
+
+async def test_a_container_that_keeps_failing_is_held_back(kube):
+    """The first restart is immediate, the second waits in CrashLoopBackOff; the previous log stays readable."""
+    await kube.run("crash", "sh", "-c", "echo run; exit 7")
+
+    async def held_back():
+        return (await state_of(kube, "crash")).get("state", {}).get("waiting", {}).get("reason") == "CrashLoopBackOff"
+
+    await wait_until(held_back, "the container is held back")
+    status = await state_of(kube, "crash")
+    assert status["restartCount"] == 1
+    assert status["lastState"]["terminated"]["exitCode"] == 7
+    assert (await kube.pod("crash"))["status"]["phase"] == "Running"
+    assert await kube.log("crash", previous="true") == "run\n"
+
+
+async def test_deletion_asks_first_and_the_object_goes_last(kube, tmp_path):
+    """SIGTERM reaches the program, it ends in its own time, and only then is the object gone."""
+    note = tmp_path / "note"
+    script = f"trap 'echo bye > {note}; exit 0' TERM; while :; do sleep 0.05; done"
+    await kube.run("polite", "sh", "-c", script)
+    await kube.until_ready("polite")
+    await kube.client.delete(PODS, NAMESPACE, "polite")
+    await kube.until_gone("polite")
+    assert note.read_text() == "bye\n"
+
+
+async def test_a_deaf_program_is_killed_when_its_grace_is_over(kube, tmp_path):
+    """SIGKILL ends what ignores SIGTERM, children included."""
+    pid_file = tmp_path / "pid"
+    script = f"trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo $! > {pid_file}; wait; wait"
+    await kube.run("deaf", "sh", "-c", script, terminationGracePeriodSeconds=1)
+    await kube.until_ready("deaf")
+
+    async def noted():
+        return pid_file.exists() and pid_file.read_text().strip()
+
+    pid = int(await wait_until(noted, "the child has begun"))
+    await kube.client.delete(PODS, NAMESPACE, "deaf")
+    await kube.until_gone("deaf")
+    assert not is_alive(pid)
+
+
+async def test_a_pre_stop_hook_runs_before_the_signal(kube, tmp_path):
+    """The hook's work is there when SIGTERM arrives."""
+    note = tmp_path / "note"
+    hook = {"preStop": {"exec": {"command": ["sh", "-c", f"echo hook >> {note}"]}}}
+    script = f"trap 'echo term >> {note}; exit 0' TERM; while :; do sleep 0.05; done"
+    await kube.run("hooked", "sh", "-c", script, container={"lifecycle": hook})
+    await kube.until_ready("hooked")
+    await kube.client.delete(PODS, NAMESPACE, "hooked")
+    await kube.until_gone("hooked")
+    assert note.read_text() == "hook\nterm\n"
+
+
+async def test_init_containers_come_first_and_a_sidecar_stays_beside(kube, tmp_path):
+    """Init containers run in order to their end; the sidecar ends after the main container."""
+    note = tmp_path / "order"
+    say = f"echo $0 >> {note}"
+    init = [
+        {"name": "first", "image": "x", "command": ["sh", "-c", say, "first"]},
+        {
+            "name": "side",
+            "image": "x",
+            "restartPolicy": "Always",
+            "command": ["sh", "-c", f"trap 'echo side-ended >> {note}; exit 0' TERM; while :; do sleep 0.05; done"],
+        },
+        {"name": "second", "image": "x", "command": ["sh", "-c", say, "second"]},
+    ]
+    await kube.run("staged", "sh", "-c", say, "main", restartPolicy="Never", initContainers=init)
+    pod = await kube.until_phase("staged", "Succeeded")
+    assert note.read_text().split() == ["first", "second", "main", "side-ended"]
+    assert [one["name"] for one in pod["status"]["initContainerStatuses"]] == ["first", "side", "second"]
+
+
+async def test_a_container_waits_for_its_secret_and_says_so(kube):
+    """The reason names the secret; when it appears the container starts."""
+    env = [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "late", "key": "k"}}}]
+    await kube.run("needy", "sh", "-c", "echo $K", restartPolicy="Never", container={"env": env})
+
+    async def told():
+        waiting = (await state_of(kube, "needy")).get("state", {}).get("waiting", {})
+        return waiting if waiting.get("reason") == "CreateContainerConfigError" else None
+
+    assert 'secret "late" not found' in (await wait_until(told, "the container says what it waits for"))["message"]
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "late"}, "stringData": {"k": "v"}}
+    await kube.apply(SECRETS, secret)
+    await kube.until_phase("needy", "Succeeded")
+    assert await kube.log("needy") == "v\n"
+
+
+async def test_what_the_node_cannot_honour_is_refused_by_name(kube):
+    """The pod stays Pending, its container says which field, and an event says the same."""
+    volume = {"name": "v", "persistentVolumeClaim": {"claimName": "c"}}
+    await kube.run("greedy", "true", volumes=[volume])
+    assert "spec.volumes[0].persistentVolumeClaim" in await kube.until_event("greedy", "Unsupported")
+
+    async def waiting():
+        return (await state_of(kube, "greedy")).get("state", {}).get("waiting", {}).get("message")
+
+    assert "persistentVolumeClaim" in await wait_until(waiting, "the container's status says why")
+    await kube.client.delete(PODS, NAMESPACE, "greedy")
+    await kube.until_gone("greedy")
+
+
+async def test_an_unknown_image_without_a_command_is_not_guessed(kube):
+    """Nothing runs, and the message says what to do."""
+    body = {"metadata": {"name": "blank"}, "spec": {"containers": [{"name": "main", "image": "nowhere"}]}}
+    await kube.apply(PODS, {"apiVersion": "v1", "kind": "Pod", **body})
+
+    async def told():
+        waiting = (await state_of(kube, "blank")).get("state", {}).get("waiting", {})
+        return waiting if waiting.get("reason") == "ErrImagePull" else None
+
+    assert "--image nowhere=DIR" in (await wait_until(told, "the container says why it waits"))["message"]
+
+
+async def test_gpus_are_lent_to_one_pod_at_a_time(kube):
+    """Two devices go to two pods, a third pod waits in the scheduler's words, until one is free again."""
+    asks = {"resources": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"nvidia.com/gpu": "1"}}}
+    script = "echo $NVIDIA_VISIBLE_DEVICES; exec sleep 60"
+    for name in ("g1", "g2"):
+        await kube.run(name, "sh", "-c", script, container=asks)
+        await kube.until_ready(name)
+
+    async def logged():
+        lines = {await kube.log(name) for name in ("g1", "g2")}
+        return lines == {"0\n", "1\n"}
+
+    await wait_until(logged, "each pod has a device of its own")
+    await kube.run("g3", "sh", "-c", script, container=asks)
+    told = await kube.until_event("g3", "FailedScheduling")
+    assert told == "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    await kube.client.delete(PODS, NAMESPACE, "g1", grace_seconds=1)
+    await kube.until_ready("g3")
+
+
+@pytest.mark.skipif(not mounts_supported(), reason="this host has no mount namespaces")
+async def test_volumes_are_mounted(kube):
+    """A config map is read and an empty directory shared at their mount paths."""
+    config = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": {"a.txt": "alpha"}}
+    await kube.apply(CONFIG_MAPS, config)
+    mounts = [
+        {"name": "conf", "mountPath": "/etc/agentpool-test", "readOnly": True},
+        {"name": "work", "mountPath": "/agentpool-work"},
+    ]
+    await kube.run(
+        "mounted",
+        "sh",
+        "-c",
+        "cp /etc/agentpool-test/a.txt /agentpool-work/b.txt && cat /agentpool-work/b.txt",
+        restartPolicy="Never",
+        volumes=[{"name": "conf", "configMap": {"name": "c"}}, {"name": "work", "emptyDir": {}}],
+        container={"volumeMounts": mounts},
+    )
+    await kube.until_phase("mounted", "Succeeded")
+    assert await kube.log("mounted") == "alpha"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+async def test_a_container_over_its_memory_limit_is_killed_as_such(kube):
+    """OOMKilled, with the exit code of SIGKILL."""
+    program = "x = bytearray(200 * 2**20); import time; time.sleep(60)"
+    limits = {"resources": {"limits": {"memory": "64Mi"}}}
+    await kube.run("big", sys.executable, "-c", program, restartPolicy="Never", container=limits)
+    pod = await kube.until_phase("big", "Failed")
+    end = pod["status"]["containerStatuses"][0]["state"]["terminated"]
+    assert (end["reason"], end["exitCode"]) == ("OOMKilled", 137)
+
+
+async def test_each_pod_has_an_address_of_its_own(kube):
+    """Two pods listen on the same fixed port."""
+    program = "import os, socket, time; held = socket.create_server((os.environ['IP'], 8080)); time.sleep(60)"
+    env = [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
+    probe = {"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+    addresses = set()
+    for name in ("a", "b"):
+        await kube.run(name, sys.executable, "-c", program, container={"env": env, "readinessProbe": probe})
+        addresses.add((await kube.until_ready(name))["status"]["podIP"])
+    assert len(addresses) == 2 or sys.platform != "linux"
+
+
+async def test_nothing_is_left_when_the_cluster_stops(kube, cluster):
+    """No process, no state directory, no kubeconfig."""
+    await kube.run("stays", "sh", "-c", "pwd; echo $$; exec sleep 60")
+    await kube.until_ready("stays")
+
+    async def logged():
+        return (await kube.log("stays")).splitlines()
+
+    directory, pid = await wait_until(logged, "the pod has written its log")
+    await cluster.stop()
+    assert not is_alive(pid)
+    assert not left_of(directory, cluster.kubeconfig)
