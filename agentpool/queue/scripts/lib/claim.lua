@@ -8,10 +8,12 @@ local RANK = { critical = 0, task = 1, info = 2 }
 local TOMBSTONES_MAX = 500 -- read away in one claim
 local YIELD_RANK_MS = 4e12 -- more than any clock: separates priorities in the yield set
 
-local function before(a_score, a_rank, a_entry, b)
+-- A total order, so that the same queue always gives the same jobs.
+local function before(a_score, a_rank, a_entry, a_place, b)
   if a_score ~= b.score then return a_score < b.score end
   if a_rank ~= b.rank then return a_rank < b.rank end
-  return id_after(b.entry, a_entry)
+  if a_entry ~= b.entry then return id_after(b.entry, a_entry) end
+  return a_place < b.place
 end
 
 -- The ids at the front of a candidate, up to `count`.
@@ -55,9 +57,9 @@ local function best_two(candidates)
   local best, second
   for _, c in ipairs(candidates) do
     if c.count > 0 and c.room.left > 0 then
-      if not best or before(c.score, c.rank, c.entry, best) then
+      if not best or before(c.score, c.rank, c.entry, c.place, best) then
         best, second = c, best
-      elseif not second or before(c.score, c.rank, c.entry, second) then
+      elseif not second or before(c.score, c.rank, c.entry, c.place, second) then
         second = c
       end
     end
@@ -69,7 +71,7 @@ end
 local function run_length(best, second, want)
   if not second or want == 1 then return want end
   for i, item in ipairs(front(best, want)) do
-    if i > 1 and not before(id_parts(item[1]) + best.patience, best.rank, item[1], second) then return i - 1 end
+    if i > 1 and not before(id_parts(item[1]) + best.patience, best.rank, item[1], best.place, second) then return i - 1 end
   end
   return want
 end

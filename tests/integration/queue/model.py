@@ -1,0 +1,198 @@
+"""What the queue promises, as plain Python: the oracle that the model test compares a real server with.
+
+One clock of offsets (ms), moved only by jumps; everything that is to pass or not to pass is far from a jump's edge.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+PATIENCE_MS = {"critical": 0, "task": 2, "info": 5}
+RANK = {"critical": 0, "task": 1, "info": 2}
+LEASE_MS = 60_000
+WAITING = {"queued", "scheduled", "blocked"}
+REPEATED = {
+    ("succeeded", "succeeded"): "applied",
+    ("failed", "failed"): "dead",
+    ("dead", "failed"): "dead",
+    ("failed", "cancelled"): "cancelled",
+    ("dead", "cancelled"): "cancelled",
+    ("cancelled", "cancelled"): "cancelled",
+    ("drain", "cancelled"): "cancelled",
+    ("preempted", "cancelled"): "cancelled",
+    ("failed", "scheduled"): "retrying",
+    ("drain", "queued"): "returned",
+    ("preempted", "queued"): "returned",
+}
+
+
+@dataclass
+class ModelJob:
+    id: str
+    priority: str
+    route: str
+    max_attempts: int
+    runs_anyway: bool = False
+    state: str = "queued"
+    attempt: int = 0
+    token: int = 0
+    due: int | None = None
+    expires: int | None = None
+    waits: set[str] = field(default_factory=set)
+    kids: list[str] = field(default_factory=list)
+    worker: str | None = None
+    cancel: bool = False
+    entry: tuple[int, int] | None = None  # told by the server: when it became ready
+    parked: bool = False  # scheduled with an entry: waits for its retry
+
+    def place(self) -> str:
+        return f":{self.route}:{self.priority}"
+
+
+class Model:
+    """The queue's promises."""
+
+    def __init__(self) -> None:
+        self.now = 0
+        self.jobs: dict[str, ModelJob] = {}
+        self.workers: dict[str, int] = {}  # name -> lease's end
+        self.limits: dict[str, int | None] = {"a": 2, "default": None}
+        self.paused = False
+        self.submitted = 0
+        self.started = 0
+        self.ending: list[tuple[ModelJob, str]] = []
+        self.ended = dict.fromkeys(("succeeded", "failed", "cancelled", "expired"), 0)
+
+    def of_state(self, *states: str) -> list[ModelJob]:
+        return [job for job in self.jobs.values() if job.state in states]
+
+    # Moves
+
+    def submit(self, job: ModelJob, after: list[str], delay: int, ttl: int | None) -> None:
+        self.submitted += 1
+        self.jobs[job.id] = job
+        job.expires = None if ttl is None else self.now + ttl
+        job.due = self.now + delay if delay else None
+        doomed = False
+        for parent in map(self.jobs.__getitem__, after):
+            if parent.state in {"failed", "cancelled", "expired"}:
+                doomed = doomed or not job.runs_anyway
+            elif parent.state != "succeeded":
+                job.waits.add(parent.id)
+        if doomed:
+            self.end(job, "cancelled")
+            return
+        for parent in job.waits:
+            self.jobs[parent].kids.append(job.id)
+        job.state = "blocked" if job.waits else "scheduled" if delay else "queued"
+
+    def end(self, job: ModelJob, state: str) -> None:
+        job.state = state
+        job.worker = None
+        self.ended[state] += 1
+        self.ending.append((job, state))
+
+    def conclude(self) -> None:
+        """Children hear of their parents' ends when a call is done with everything else."""
+        while self.ending:
+            job, state = self.ending.pop(0)
+            for kid in [self.jobs[name] for name in job.kids]:
+                if kid.state != "blocked" or job.id not in kid.waits:
+                    continue
+                if state == "succeeded" or kid.runs_anyway:
+                    kid.waits.discard(job.id)
+                    if not kid.waits:
+                        kid.state = "scheduled" if kid.due is not None and kid.due > self.now else "queued"
+                else:
+                    self.end(kid, "cancelled")
+            job.kids.clear()
+
+    def score(self, job: ModelJob) -> tuple[int, int, tuple[int, int], str]:
+        assert job.entry is not None
+        return (job.entry[0] + PATIENCE_MS[job.priority], RANK[job.priority], job.entry, job.place())
+
+    def claim(self, worker: str, limit: int) -> list[ModelJob]:
+        if self.paused or self.workers.get(worker, -1) <= self.now:
+            return []
+        taken: list[ModelJob] = []
+        for job in sorted(self.of_state("queued"), key=self.score):
+            if len(taken) == limit:
+                break
+            if job.state != "queued" or not self.room(job.route):
+                continue
+            if job.expires is not None and job.expires <= self.now:
+                # Its children come after whatever is being taken now, for they become ready only at the end.
+                continue
+            job.state, job.worker, job.expires = "running", worker, None
+            job.token += 1
+            job.attempt += 1
+            self.started += 1
+            taken.append(job)
+        return taken
+
+    def room(self, route: str) -> bool:
+        limit = self.limits[route]
+        return limit is None or sum(job.route == route for job in self.of_state("running")) < limit
+
+    def settle(self, job: ModelJob, token: int, verb: str) -> str:
+        if token != job.token:
+            return "stale"
+        if job.state != "running":
+            return REPEATED.get((verb, job.state), "stale")
+        if verb == "succeeded":
+            self.end(job, "succeeded")
+            return "applied"
+        if verb == "cancelled" or job.cancel:
+            self.end(job, "cancelled")
+            return "cancelled"
+        job.worker = None
+        if verb in {"drain", "preempted"}:
+            job.attempt -= 1
+            job.state = "queued"
+            return "returned"
+        if verb == "failed" and job.attempt < job.max_attempts:
+            job.state, job.due, job.parked = "scheduled", self.now + 10_000, True
+            return "retrying"
+        self.end(job, "failed")
+        return "dead"
+
+    def cancel(self, job: ModelJob) -> str:
+        if job.state == "running":
+            job.cancel = True
+            return "requested"
+        if job.state not in WAITING:
+            return "finished"
+        self.end(job, "cancelled")
+        self.conclude()
+        return "cancelled"
+
+    def lose(self, worker: str) -> int:
+        held = [job for job in self.of_state("running") if job.worker == worker]
+        for job in held:
+            if job.cancel:
+                self.end(job, "cancelled")
+            elif job.attempt >= job.max_attempts:
+                self.end(job, "failed")
+            else:
+                job.state, job.worker = "queued", None
+        del self.workers[worker]
+        return len(held)
+
+    def maintain(self) -> tuple[int, int, int]:
+        lost = [name for name, until in self.workers.items() if until <= self.now]
+        recovered = sum(self.lose(name) for name in lost)
+        expired = 0
+        for job in sorted(self.of_state(*WAITING), key=lambda job: (job.expires or 0, job.id)):
+            if job.state in WAITING and job.expires is not None and job.expires <= self.now:
+                self.end(job, "expired")
+                expired += 1
+        promoted = 0
+        for job in self.of_state("scheduled"):
+            if job.due is not None and job.due <= self.now:
+                job.state, job.due, job.parked = "queued", None, False
+                promoted += 1
+        self.conclude()
+        return recovered, promoted, expired
+
+    def replay(self, job: ModelJob) -> None:
+        job.state, job.attempt, job.cancel = "queued", 0, False

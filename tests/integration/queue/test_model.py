@@ -1,0 +1,349 @@
+"""Random lives of a queue on a real server, compared with the model after every step.
+
+`AGENTPOOL_MODEL_RUNS` sets how many lives (a modest number by default; 2,000 and more before a release),
+`AGENTPOOL_MODEL_STEPS` how long they are; `AGENTPOOL_MODEL_SHRINK=1` makes a failure smaller before it is shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import uuid
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from agentpool.jobs import JobId, JobRequest, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect
+from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
+from tests.fixtures.redis import RedisServer, leaked_keys
+from tests.integration.queue.model import LEASE_MS, WAITING, Model, ModelJob
+
+RUNS = int(os.environ.get("AGENTPOOL_MODEL_RUNS", "25"))
+STEPS = int(os.environ.get("AGENTPOOL_MODEL_STEPS", "30"))
+SHRINK = os.environ.get("AGENTPOOL_MODEL_SHRINK", "") == "1"  # takes minutes; worth it once something was found
+SMALL_JUMP_MS, LARGE_JUMP_MS = 20_000, 200_000
+DELAY_MS, TTL_MS = 10_000, 100_000
+VERBS = ("succeeded", "failed", "dead", "cancelled", "drain", "preempted")
+WORKERS = ("w1", "w2", "w3")
+
+picks = st.integers(0, 10_000)
+jobs = st.fixed_dictionaries(
+    {
+        "kind": st.sampled_from(["ka", "kb"]),
+        "priority": st.sampled_from(["critical", "task", "info"]),
+        "delay": st.sampled_from([0, 0, 0, DELAY_MS]),
+        "ttl": st.sampled_from([None, None, TTL_MS]),
+        "max_attempts": st.integers(1, 3),
+        "preemptible": st.booleans(),
+        "runs_anyway": st.booleans(),
+        "after": st.lists(picks, max_size=2),
+    }
+)
+
+
+class QueueLife(RuleBasedStateMachine):
+    """One pool's life: each rule is done to the server and to the model, and must come out the same."""
+
+    server: RedisServer
+
+    @initialize()
+    def begin(self):
+        self.loop = asyncio.new_event_loop()
+        self.redis = connect(self.server.url)
+        self.pool = PoolRef("model", uuid.uuid4().hex[:16])
+        self.prefix = f"ap:{{{self.pool}}}:"
+        self.model = Model()
+        self.numbers = itertools.count(1)
+        self.past: list[tuple[str, int]] = []  # every lease ever given
+        self.restarts = 0
+        self.producer = Producer(self.redis, self.pool)
+        self.inspector = Inspector(self.redis)
+        self.consumers = {name: Consumer(self.redis, self.pool, WorkerId(name)) for name in WORKERS}
+        self.do(self.configure())
+        for name in WORKERS:
+            self.register(name)
+
+    def do(self, work):
+        return self.loop.run_until_complete(work)
+
+    async def configure(self):
+        await self.inspector.configure(
+            self.pool,
+            PoolSettings(
+                routes=(Route(name="a", kinds=("ka",), max_running=self.model.limits["a"]),),
+                patience_critical_ms=0,
+                patience_task_ms=2,
+                patience_info_ms=5,
+                ttl_info_ms=None,
+                lease_ms=LEASE_MS,
+                retry_initial_ms=4_000,
+                retry_max_ms=8_000,
+                paused=self.model.paused,
+            ),
+        )
+
+    def register(self, name):
+        self.do(self.consumers[name].register(slots=3, host="h"))
+        self.model.workers[name] = self.model.now + LEASE_MS
+
+    def pick(self, items, number):
+        return items[number % len(items)]
+
+    def request(self, form):
+        job = ModelJob(
+            id=f"j{next(self.numbers)}",
+            priority=form["priority"],
+            route="a" if form["kind"] == "ka" else "default",
+            max_attempts=form["max_attempts"],
+            runs_anyway=form["runs_anyway"],
+        )
+        known = list(self.model.jobs)
+        after = list(dict.fromkeys(self.pick(known, number) for number in form["after"])) if known else []
+        request = JobRequest(
+            kind=form["kind"],
+            job_id=JobId(job.id),
+            priority=Priority(form["priority"]),
+            delay_ms=form["delay"],
+            ttl_ms=form["ttl"],
+            max_attempts=form["max_attempts"],
+            preemptible=form["preemptible"],
+            on_parent_failure=OnParentFailure.RUN if form["runs_anyway"] else OnParentFailure.CANCEL,
+            after=tuple(map(JobId, after)),
+        )
+        self.model.submit(job, after, form["delay"], form["ttl"])
+        return request, job
+
+    @rule(forms=st.lists(jobs, min_size=1, max_size=4))
+    def submit(self, forms):
+        made = [self.request(form) for form in forms]
+        expected = [job.state for _, job in made]
+        receipts = self.do(self.producer.submit_many([request for request, _ in made]))
+        assert [receipt.state for receipt in receipts] == expected
+        again = self.do(self.producer.submit(made[0][0]))
+        assert again.duplicate
+        assert again.job_id == made[0][1].id
+
+    @rule(name=st.sampled_from(WORKERS), limit=st.integers(1, 4))
+    def claim(self, name, limit):
+        # A claim ends what has expired at its head; upkeep first makes the two worlds see the same.
+        self.maintain()
+        expected = self.model.claim(name, limit)
+        leases = self.do(self.consumers[name].claim(limit))
+        assert [lease.job_id for lease in leases] == [job.id for job in expected]
+        for lease, job in zip(leases, expected, strict=True):
+            assert (lease.token, lease.attempt) == (job.token, job.attempt)
+            assert set(lease.parents) <= set(self.model.jobs)
+            self.past.append((job.id, job.token))
+
+    def completion(self, job_id, token, verb):
+        ids = {"job_id": JobId(job_id), "token": LeaseToken(token)}
+        match verb:
+            case "succeeded":
+                return Succeeded(**ids, result=job_id)
+            case "cancelled":
+                return Cancelled(**ids)
+            case "drain" | "preempted":
+                return Returned(**ids, reason=ReturnReason(verb), checkpoint={"of": job_id})
+            case _:
+                return Failed(**ids, error="no", retry=verb == "failed")
+
+    @precondition(lambda self: self.past)
+    @rule(ends=st.lists(st.tuples(picks, st.sampled_from(VERBS)), min_size=1, max_size=4), live=st.booleans())
+    def settle(self, ends, live):
+        """Ends of live leases, or of any lease that ever was."""
+        running = [(job.id, job.token) for job in self.model.of_state("running")]
+        leases = running if live and running else self.past
+        chosen = [(*self.pick(leases, number), verb) for number, verb in ends]
+        expected = [self.model.settle(self.model.jobs[job], token, verb) for job, token, verb in chosen]
+        self.model.conclude()
+        completions = [self.completion(*end) for end in chosen]
+        outcomes = self.do(self.consumers["w1"].settle(completions))
+        assert [outcome.value for outcome in outcomes] == expected
+
+    @precondition(lambda self: self.model.jobs)
+    @rule(number=picks)
+    def cancel(self, number):
+        job = self.pick(list(self.model.jobs.values()), number)
+        assert self.do(self.producer.cancel(JobId(job.id))).value == self.model.cancel(job)
+
+    @rule()
+    def maintain(self):
+        expected = self.model.maintain()
+        done = self.do(self.consumers["w1"].maintain())
+        assert (done.recovered, done.promoted, done.expired) == expected
+        self.learn_entries()
+
+    @rule(large=st.booleans(), renewing=st.sets(st.sampled_from(WORKERS)))
+    def jump(self, large, renewing):
+        """The clock moves; some workers' heartbeats come in time, or late but before anybody noticed."""
+        by = LARGE_JUMP_MS if large else SMALL_JUMP_MS
+        self.model.now += by
+        self.do(self.redis.hincrby(f"{self.prefix}books", "clock_offset_ms", by))
+        for name in sorted(renewing):
+            renewal = self.do(self.consumers[name].renew(slots=3, running=0))
+            assert renewal.still_registered == (name in self.model.workers)
+            if renewal.still_registered:
+                self.model.workers[name] = self.model.now + LEASE_MS
+
+    @rule(name=st.sampled_from(WORKERS))
+    def restart_worker(self, name):
+        """A worker leaves, or is gone already; it comes back empty-handed."""
+        if name in self.model.workers:
+            self.model.lose(name)
+            self.model.conclude()
+        self.do(self.consumers[name].deregister())
+        self.register(name)
+
+    @rule(paused=st.booleans(), limit=st.sampled_from([1, 2, 3]))
+    def reconfigure(self, paused, limit):
+        self.model.paused = paused
+        self.model.limits["a"] = limit
+        self.do(self.configure())
+
+    @precondition(lambda self: self.model.of_state("failed"))
+    @rule(number=picks)
+    def replay(self, number):
+        job = self.pick(self.model.of_state("failed"), number)
+        self.model.replay(job)
+        self.do(self.inspector.replay(self.pool, JobId(job.id)))
+
+    @precondition(lambda self: self.restarts < 1 and self.past)
+    @rule(crash=st.booleans())
+    def restart_server(self, crash):
+        """The server stops or crashes, and comes back with everything that it had acknowledged."""
+        self.restarts += 1
+        if crash:
+            self.server.kill()
+            self.server.start()
+        else:
+            self.server.restart()
+        self.do(self.redis.connection_pool.disconnect())
+
+    def learn_entries(self):
+        """Entry ids are the server's to give; the model takes them over, and they never change while a job waits."""
+        waiting = self.model.of_state("queued")
+        for job, entry in zip(waiting, self.fields(waiting, "entry"), strict=True):
+            ms, seq = map(int, entry.split("-"))
+            job.entry = (ms, seq)
+
+    def fields(self, of, name):
+        async def read():
+            async with self.redis.pipeline(transaction=False) as pipeline:
+                for job in of:
+                    pipeline.hget(f"{self.prefix}job:{job.id}", name)
+                return await pipeline.execute()
+
+        return self.do(read()) if of else []
+
+    @invariant()
+    def worlds_agree(self):
+        if not hasattr(self, "model"):
+            return
+        everything = list(self.model.jobs.values())
+        assert self.fields(everything, "state") == [job.state for job in everything]
+        leases = self.fields(everything, "lease")
+        for job, lease in zip(everything, leases, strict=True):
+            token, attempt = (lease or "0 0").split(" ")[:2]
+            assert (int(token), int(attempt)) == (job.token, job.attempt), job
+        self.do(self.counters_agree())
+
+    async def counters_agree(self):
+        model = self.model
+        books = {name: value for name, value in (await self.redis.hgetall(f"{self.prefix}books")).items()}
+        number = lambda name: int(books.get(name, 0))  # noqa: E731  # short, and used right below
+        assert number("submitted") == model.submitted
+        assert number("started") == model.started
+        for state, count in model.ended.items():
+            assert number(state) == count
+        assert number("queued") == len(model.of_state("queued"))
+        assert number("running") == len(model.of_state("running"))
+        assert await self.redis.zcard(f"{self.prefix}due") == len(model.of_state("scheduled"))
+        assert await self.redis.scard(f"{self.prefix}blocked") == len(model.of_state("blocked"))
+        for route, limit in model.limits.items():
+            running = sum(job.route == route for job in model.of_state("running"))
+            assert number(f"r:{route}") == running
+            assert limit is None or running <= max(limit, 3)
+            for priority in ("critical", "task", "info"):
+                await self.stream_agrees(f":{route}:{priority}", books)
+        assert await leaked_keys(self.redis, self.pool) == []
+
+    async def stream_agrees(self, place, books):
+        number = lambda sort: int(books.get(f"{sort}{place}", 0))  # noqa: E731  # as above
+        here = [job for job in self.model.jobs.values() if job.place() == place]
+        queued = sum(job.state == "queued" for job in here)
+        assert number("q") + number("y") == queued
+        if f"c{place}" not in books:
+            return
+        stream = f"{self.prefix}s{place}"
+        (group,) = await self.redis.xinfo_groups(stream)
+        held = sum(job.state == "running" or (job.state == "scheduled" and job.parked) for job in here)
+        assert group["pending"] == held + number("y")
+        assert group["lag"] == number("q") + number("t")
+        assert await self.redis.xlen(stream) == group["pending"] + group["lag"]
+        head = await self.redis.xrange(stream, min=f"({books[f'c{place}']}", count=1)
+        if head:
+            state, entry = await self.redis.hmget(f"{self.prefix}job:{head[0][1]['job']}", "state", "entry")
+            assert (state, entry) == ("queued", head[0][0]), "a tombstone is never left at the head"
+
+    def teardown(self):
+        if not hasattr(self, "model"):
+            return
+        try:
+            self.run_everything_out()
+        finally:
+            self.do(self.inspector.purge(self.pool))
+            self.do(self.redis.aclose())
+            self.loop.close()
+
+    def run_everything_out(self):
+        """No acknowledged job is lost, none starves: left alone, with one good worker, every job ends."""
+        self.model.paused, self.model.limits["a"] = False, 1
+        self.do(self.configure())
+        for _ in range(10 * len(self.model.jobs) + 10):
+            if not self.model.of_state(*WAITING, "running"):
+                break
+            self.jump(large=False, renewing=set())
+            for name in WORKERS:
+                self.restart_worker(name)
+            self.maintain()
+            self.claim("w1", 4)
+            done = [(job.id, job.token) for job in self.model.of_state("running")]
+            for job_id, token in done:
+                self.model.settle(self.model.jobs[job_id], token, "succeeded")
+            self.model.conclude()
+            self.do(self.consumers["w1"].settle([self.completion(*lease, "succeeded") for lease in done]))
+        assert not self.model.of_state(*WAITING, "running")
+        self.worlds_agree()
+
+
+@pytest.mark.timeout(3600)
+def test_a_queue_lives_as_the_model_says():
+    """Whatever happens to a queue in whatever order, server and model agree after every step."""
+    server = RedisServer("--appendonly", "yes", "--appendfsync", "always").start()
+    try:
+        QueueLife.server = server
+        run_state_machine_as_test(
+            QueueLife,
+            settings=settings(
+                max_examples=RUNS,
+                stateful_step_count=STEPS,
+                deadline=None,
+                database=None,
+                suppress_health_check=list(HealthCheck),
+                print_blob=True,
+                phases=(Phase.generate, Phase.shrink) if SHRINK else (Phase.generate,),
+            ),
+        )
+    finally:
+        server.close()
