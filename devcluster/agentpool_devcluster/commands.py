@@ -50,7 +50,7 @@ def _image(_context: click.Context, _option: click.Parameter, values: Sequence[s
 @click.option("--port", default=0, show_default=True, help="Port of the API server; 0: any free one.")
 @click.option("--record", type=_FILE, help="File that gets one line for each API request.")
 def devcluster(
-    kubeconfig: Path, nodes: Sequence[str], images: dict[str, Path], host: str, port: int, record: Path | None
+    *, kubeconfig: Path, nodes: Sequence[str], images: dict[str, Path], host: str, port: int, record: Path | None
 ) -> None:
     """Run a small Kubernetes cluster on this machine: no Docker, pods are processes.
 

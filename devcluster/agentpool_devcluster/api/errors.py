@@ -135,9 +135,7 @@ def unauthorized() -> StatusError:
 def forbidden(subject: Subject, why: str) -> StatusError:
     """Build the 403 for a request that the caller may not make."""
     named = f' "{subject.name}"' if subject.name else ""
-    return StatusError(
-        403, "Forbidden", f"{_qualified(subject)}{named} is forbidden: {why}", subject=subject
-    )
+    return StatusError(403, "Forbidden", f"{_qualified(subject)}{named} is forbidden: {why}", subject=subject)
 
 
 def method_not_allowed(subject: Subject, verb: str) -> StatusError:

@@ -158,9 +158,7 @@ class GarbageCollector:
             if others:
                 self._write(dependent, found, ownerReferences=others)
                 continue
-            blocks = any(
-                owner.get("uid") == uid and owner.get("blockOwnerDeletion") for owner in owners_of(found.body)
-            )
+            blocks = any(owner.get("uid") == uid and owner.get("blockOwnerDeletion") for owner in owners_of(found.body))
             waiting = waiting or blocks
             if not is_terminating(found.body):
                 self._delete(dependent, DeleteOptions(propagation="Foreground", uid=uid_of(found.body)))

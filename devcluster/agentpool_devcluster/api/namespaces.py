@@ -36,4 +36,4 @@ class NamespaceService:
     def _create(self, group: str, version: str, plural: str, namespace: str, body: Json) -> None:
         resource = self._cluster.registry.find(group, version, plural)
         if resource is not None:
-            create(self._cluster, resource, namespace, body, _OPTIONS)
+            create(self._cluster, resource, namespace, body, options=_OPTIONS)

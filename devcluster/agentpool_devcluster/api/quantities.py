@@ -21,8 +21,7 @@ def parse(text: str) -> Decimal:
     found = _FORM.match(text)
     if found is None:
         raise ValueError(
-            f"{text!r}: quantities must match the regular expression "
-            "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+            f"{text!r}: quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
         )
     number, suffix = found.group(1), found.group(2) or ""
     try:

@@ -128,7 +128,7 @@ class Registry:
         """Return a resource that reads this collection, preferring the stored version."""
         found = [resource for resource in self._resources.values() if resource.collection == key]
         exact = [resource for resource in found if resource.api_version == resource.stored_as]
-        return (exact or found or [None])[0]
+        return next(iter(exact or found), None)
 
     def owners_kind(self, group: str, kind: str) -> Resource | None:
         """Return some version of the resource of a group and kind, or None."""

@@ -73,9 +73,7 @@ def parse(resource: Resource, labels: str, fields: str) -> Selector:
         return EVERYTHING
     exact: dict[str, str] = {}
     tests = [*_label_tests(labels), *_field_tests(resource, fields, exact)]
-    return Selector(
-        tests=tuple(tests), name=exact.get("metadata.name"), namespace=exact.get("metadata.namespace")
-    )
+    return Selector(tests=tuple(tests), name=exact.get("metadata.name"), namespace=exact.get("metadata.namespace"))
 
 
 def parse_labels(text: str) -> Callable[[Mapping[str, str]], bool]:
@@ -107,24 +105,27 @@ def _requirement(match: re.Match[str]) -> Callable[[Mapping[str, str]], bool]:
     if match["absent"]:
         absent = match["absent_key"]
         return lambda labels: absent not in labels
-    key, operator, value = match["key"], match["op"], match["value"]
     if match["set_op"]:
-        values = frozenset(item.strip() for item in match["values"].split(","))
-        if match["set_op"] == "in":
-            return lambda labels: labels.get(key) in values
-        return lambda labels: labels.get(key) not in values
-    if operator in ("=", "=="):
-        return lambda labels: labels.get(key) == value
-    if operator == "!=":
-        return lambda labels: labels.get(key) != value
+        return _membership(match)
+    key, operator, value = match["key"], match["op"], match["value"]
     if operator in (">", "<"):
         return _compared(key, operator, value)
+    if operator == "!=":
+        return lambda labels: labels.get(key) != value
+    if operator:
+        return lambda labels: labels.get(key) == value
     return lambda labels: key in labels
+
+
+def _membership(match: re.Match[str]) -> Callable[[Mapping[str, str]], bool]:
+    key, wanted = match["key"], match["set_op"] == "in"
+    values = frozenset(item.strip() for item in match["values"].split(","))
+    return lambda labels: (labels.get(key) in values) == wanted
 
 
 def _compared(key: str, operator: str, value: str) -> Callable[[Mapping[str, str]], bool]:
     if not value.lstrip("-").isdigit():
-        raise bad_request(f'"{key}{operator}{value}": for \'Gt\', \'Lt\' operators, the value must be an integer')
+        raise bad_request(f"\"{key}{operator}{value}\": for 'Gt', 'Lt' operators, the value must be an integer")
     limit = int(value)
 
     def test(labels: Mapping[str, str]) -> bool:
@@ -145,7 +146,7 @@ def _field_tests(resource: Resource, text: str, exact: dict[str, str]) -> list[C
             raise bad_request(f'invalid selector: "{term}"; can\'t understand "{term}"')
         path, operator, value = match.groups()
         if path not in allowed:
-            raise bad_request(f'field label not supported: {path} (served here: {", ".join(allowed)})')
+            raise bad_request(f"field label not supported: {path} (served here: {', '.join(allowed)})")
         if operator != "!=":
             exact[path] = value
         tests.append(_field_test(path, value, negate=operator == "!="))

@@ -90,9 +90,7 @@ class Collection:
         """Return (namespace, name, object) in order; namespace None means all."""
         spaces = sorted(self._namespaces) if namespace is None else [namespace]
         return [
-            (space, name, found)
-            for space in spaces
-            for name, found in sorted(self._namespaces.get(space, {}).items())
+            (space, name, found) for space in spaces for name, found in sorted(self._namespaces.get(space, {}).items())
         ]
 
     def count(self) -> int:

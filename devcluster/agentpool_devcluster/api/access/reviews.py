@@ -9,7 +9,7 @@ from agentpool_devcluster.api.access.tokens import Tokens, User, service_account
 from agentpool_devcluster.api.errors import bad_request
 from agentpool_devcluster.api.objects import Json, dig, timestamp, uid_of
 from agentpool_devcluster.api.registry import Resource
-from agentpool_devcluster.api.store import Stored, Store
+from agentpool_devcluster.api.store import Store, Stored
 
 _GROUPS = ("authentication.k8s.io", "authorization.k8s.io")
 _DEFAULT_TOKEN_S = 3600
@@ -20,7 +20,7 @@ def is_review(resource: Resource) -> bool:
     return resource.group in _GROUPS
 
 
-def review(store: Store, tokens: Tokens, user: User, resource: Resource, namespace: str, body: Any) -> Json:
+def review(store: Store, tokens: Tokens, user: User, resource: Resource, *, namespace: str, body: Any) -> Json:
     """Answer a review. Raises a 400 refusal if the question is malformed."""
     if not isinstance(body, dict):
         raise bad_request(f"expected a {resource.kind} object")
@@ -103,6 +103,6 @@ def request_token(tokens: Tokens, namespace: str, account: Stored, body: Any) ->
 
 
 def _later(seconds: int) -> str:
-    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - token requests are rare
+    from datetime import UTC, datetime, timedelta
 
     return timestamp(datetime.now(UTC) + timedelta(seconds=seconds))

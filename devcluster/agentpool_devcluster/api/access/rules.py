@@ -105,8 +105,7 @@ def covers(rule: Json, attempt: Attempt) -> bool:
         return False
     resources = rule.get("resources") or ()
     if not (
-        _has(resources, attempt.full_resource)
-        or (attempt.subresource and f"*/{attempt.subresource}" in resources)
+        _has(resources, attempt.full_resource) or (attempt.subresource and f"*/{attempt.subresource}" in resources)
     ):
         return False
     names = rule.get("resourceNames")

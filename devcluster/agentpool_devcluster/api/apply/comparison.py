@@ -63,9 +63,7 @@ def _compare(old: Any, new: Any, schema: Schema, path: Path, walk: _Walk) -> Non
         _compare_elements(old, new, schema, path, walk)
 
 
-def _compare_fields(
-    old: dict[str, Any], new: dict[str, Any], schema: Schema, path: Path, walk: _Walk
-) -> None:
+def _compare_fields(old: dict[str, Any], new: dict[str, Any], schema: Schema, path: Path, walk: _Walk) -> None:
     for name in old.keys() | new.keys():
         place, child = (*path, field_step(name)), schema.field(name) or ANYTHING
         if name not in old:

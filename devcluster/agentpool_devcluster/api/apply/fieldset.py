@@ -105,9 +105,7 @@ def encode(fields: Iterable[Path]) -> Json:
 
 
 def _without_leaf_marks(node: Json) -> Json:
-    return {
-        step: {} if set(child) <= {"."} else _without_leaf_marks(child) for step, child in node.items()
-    }
+    return {step: {} if set(child) <= {"."} else _without_leaf_marks(child) for step, child in node.items()}
 
 
 def decode(fields: Any) -> FieldSet:

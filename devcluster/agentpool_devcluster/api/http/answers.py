@@ -17,7 +17,7 @@ from agentpool_devcluster.api.store import encode
 def answer(value: Any, *, code: int = 200, form: Form = PLAIN, warnings: Sequence[str] = ()) -> web.Response:
     """Write an object, or the JSON text of one."""
     if form.media_type == "application/yaml":
-        import json  # noqa: PLC0415 - YAML answers are rare
+        import json
 
         found = json.loads(value) if isinstance(value, bytes) else value
         body = yaml.safe_dump(found, sort_keys=False).encode()

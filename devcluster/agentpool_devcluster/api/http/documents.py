@@ -48,7 +48,9 @@ class DocumentPages:
         if path == "/version":
             return dict(discovery.VERSION)
         if path == "":
-            return {"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]}
+            return {
+                "paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v2", "/openapi/v3", "/readyz", "/version"]
+            }
         if target is not None:
             return discovery.api_resources(self._registry, target.group, target.version)
         parts = path.strip("/").split("/")

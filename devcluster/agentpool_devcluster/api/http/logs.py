@@ -36,9 +36,7 @@ def log_url(cluster: Cluster, namespace: str, name: str, query: Mapping[str, str
 
 def _container(pod: Json, name: str, wanted: str) -> str:
     names = [
-        str(item.get("name"))
-        for field in ("containers", "initContainers")
-        for item in dig(pod, "spec", field) or ()
+        str(item.get("name")) for field in ("containers", "initContainers") for item in dig(pod, "spec", field) or ()
     ]
     if wanted and wanted not in names:
         raise bad_request(f"container {wanted} is not valid for pod {name}")
@@ -61,9 +59,7 @@ def _node_address(node: Json, name: str) -> str:
     return f"http://{host}:{port}"
 
 
-async def stream_log(
-    session: aiohttp.ClientSession, request: web.Request, url: str, node: str
-) -> web.StreamResponse:
+async def stream_log(session: aiohttp.ClientSession, request: web.Request, url: str, node: str) -> web.StreamResponse:
     """Pass a container's log on to the client as the node sends it."""
     params = {key: value for key, value in request.query.items() if key in _PASSED_ON}
     timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS)

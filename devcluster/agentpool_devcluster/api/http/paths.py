@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 _READ = {True: "get", False: "list"}
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
-_TOKEN_PREFIX = "/token/"
+_TOKEN_PREFIX = "/token/"  # noqa: S105 - the word, not a secret
+_GROUP_STEPS = {"api": 2, "apis": 3}  # parts of a path up to and with the version
+_OWN_STEPS = 2  # parts of the path of a Namespace object itself
+_INNER_STEPS = 3  # parts of the shortest path within a namespace
 _TRUE = ("1", "true", "True", "t", "T", "TRUE")
 
 
@@ -44,19 +47,19 @@ def split_token(path: str) -> tuple[str, str]:
 def parse_target(path: str) -> Target | None:
     """Return what a path points at; None if it is no path of the resource API."""
     parts = path.strip("/").split("/")
-    if parts[0] == "api" and len(parts) >= 2:
+    if len(parts) < _GROUP_STEPS.get(parts[0], len(parts) + 1):
+        return None
+    if parts[0] == "api":
         return _resource("", parts[1], parts[2:])
-    if parts[0] == "apis" and len(parts) >= 3:
-        return _resource(parts[1], parts[2], parts[3:])
-    return None
+    return _resource(parts[1], parts[2], parts[3:])
 
 
 def _resource(group: str, version: str, parts: list[str]) -> Target:
     namespace: str | None = None
     is_namespace = not group and parts[:1] == ["namespaces"]
-    if is_namespace and (len(parts) <= 2 or parts[2] in ("status", "finalize")):
+    if is_namespace and (len(parts) <= _OWN_STEPS or parts[2] in ("status", "finalize")):
         pass  # the Namespace object itself
-    elif parts[:1] == ["namespaces"] and len(parts) >= 3:
+    elif parts[:1] == ["namespaces"] and len(parts) >= _INNER_STEPS:
         namespace, parts = parts[1], parts[2:]
     padded = [*parts, "", "", ""]
     return Target(

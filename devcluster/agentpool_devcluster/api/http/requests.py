@@ -89,9 +89,7 @@ class ApiRequest:
         if self.query("fieldValidation") in ("Strict", "Warn"):
             repeated = duplicates(await self.http.read(), self.http.headers.get("Content-Type", ""))
         return WriteOptions(
-            writer=Writer(
-                name=self._manager(), api_version=self.resource.api_version, subresource=subresource
-            ),
+            writer=Writer(name=self._manager(), api_version=self.resource.api_version, subresource=subresource),
             dry_run=self.dry_run(),
             validation=cast("FieldValidation", validation),
             force=is_true(self.query("force")),
@@ -117,9 +115,13 @@ class ApiRequest:
                 f"include: {accepted}"
             ) from None
         if kind is PatchType.APPLY and not self.query("fieldManager"):
-            raise bad_request("PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch")
+            raise bad_request(
+                "PatchOptions.meta.k8s.io is invalid: fieldManager: Required value: is required for apply patch"
+            )
         if kind is not PatchType.APPLY and self.query("force"):
-            raise bad_request("PatchOptions.meta.k8s.io is invalid: force: Forbidden: may not be specified for non-apply patch")
+            raise bad_request(
+                "PatchOptions.meta.k8s.io is invalid: force: Forbidden: may not be specified for non-apply patch"
+            )
         return kind
 
 

@@ -98,9 +98,7 @@ def watch_options(request: ApiRequest) -> WatchOptions:
 def _watch_selector(request: ApiRequest) -> Selector:
     if not request.target.name:
         return request.selector()
-    return parse_selector(
-        request.resource, request.query("labelSelector"), f"metadata.name={request.target.name}"
-    )
+    return parse_selector(request.resource, request.query("labelSelector"), f"metadata.name={request.target.name}")
 
 
 async def create_object(request: ApiRequest) -> web.Response:
@@ -109,7 +107,7 @@ async def create_object(request: ApiRequest) -> web.Response:
     if body is None:
         raise bad_request(f"expected a {request.resource.kind} object, the body is empty")
     options = await request.options()
-    return _written(request, create(request.cluster, request.resource, request.namespace, body, options))
+    return _written(request, create(request.cluster, request.resource, request.namespace, body, options=options))
 
 
 async def update_object(request: ApiRequest) -> web.Response:
@@ -117,7 +115,9 @@ async def update_object(request: ApiRequest) -> web.Response:
     body = await request.body()
     options = await request.options(subresource=_door(request))
     name = request.target.name
-    return _written(request, update(request.cluster, request.resource, request.namespace, name, body, options))
+    return _written(
+        request, update(request.cluster, request.resource, request.namespace, name, body=body, options=options)
+    )
 
 
 async def patch(request: ApiRequest) -> web.Response:
@@ -125,7 +125,13 @@ async def patch(request: ApiRequest) -> web.Response:
     kind, patch_body = request.patch_type(), await request.body()
     options = await request.options(subresource=_door(request))
     written = patch_object(
-        request.cluster, request.resource, request.namespace, request.target.name, patch_body, kind, options
+        request.cluster,
+        request.resource,
+        request.namespace,
+        request.target.name,
+        patch=patch_body,
+        kind=kind,
+        options=options,
     )
     return _written(request, written)
 
@@ -174,17 +180,15 @@ async def scale(request: ApiRequest) -> web.Response:
         raise method_not_allowed(resource.subject(name), request.verb)
     body = await request.body()
     options = await request.options(subresource="scale")
-    written = write_scale(request.cluster, resource, request.namespace, name, body, options, kind)
+    written = write_scale(request.cluster, resource, request.namespace, name, body=body, options=options, kind=kind)
     return answer(scale_of(resource, shown_as(resource, written.stored.body)), form=request.form())
 
 
 async def binding(request: ApiRequest) -> web.Response:
     """Answer a request to bind a pod to a node."""
     body = await request.body()
-    bind(
-        request.cluster, request.resource, request.namespace, request.target.name, body,
-        await request.options(subresource="binding"),
-    )  # fmt: skip
+    options = await request.options(subresource="binding")
+    bind(request.cluster, request.resource, request.namespace, request.target.name, body=body, options=options)
     return answer(_success_status(), code=_CREATED)
 
 
@@ -229,9 +233,9 @@ def _status_or_object(request: ApiRequest) -> Handler:
 
 
 async def _review(request: ApiRequest, tokens: Tokens) -> web.Response:
-    found = review(
-        request.cluster.store, tokens, request.user, request.resource, request.namespace, await request.body()
-    )
+    body = await request.body()
+    store = request.cluster.store
+    found = review(store, tokens, request.user, request.resource, namespace=request.namespace, body=body)
     return answer(found, code=_CREATED, form=request.form())
 
 

@@ -131,9 +131,7 @@ def _resource(spec: Json, version: Json, storage: str) -> Resource:
         has_generation=True,
         scale=_scale_paths(scale) if scale else None,
         columns=columns or (_AGE,),
-        selectable_fields=tuple(
-            field["jsonPath"].lstrip(".") for field in version.get("selectableFields") or ()
-        ),
+        selectable_fields=tuple(field["jsonPath"].lstrip(".") for field in version.get("selectableFields") or ()),
         deprecation=_deprecation(spec, version),
     )
 

@@ -124,6 +124,4 @@ def service_problems(body: Json, old: Json | None) -> Iterator[Cause]:
 def binding_problems(body: Json, old: Json | None) -> Iterator[Cause]:
     """Yield a refusal if a role binding would be pointed at another role."""
     if old is not None and old.get("roleRef") != body.get("roleRef"):
-        yield Cause(
-            reason="FieldValueInvalid", message="Invalid value: cannot change roleRef", field="roleRef"
-        )
+        yield Cause(reason="FieldValueInvalid", message="Invalid value: cannot change roleRef", field="roleRef")

@@ -69,9 +69,7 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
         status_writes_metadata=True,
     ),
     ("", "Node"): Strategy(keeps_status_on_create=True, status_writes_metadata=True),
-    ("", "Namespace"): Strategy(
-        default=plain.default_namespace, initial_status=lambda _body: {"phase": "Active"}
-    ),
+    ("", "Namespace"): Strategy(default=plain.default_namespace, initial_status=lambda _body: {"phase": "Active"}),
     ("", "Service"): Strategy(
         default=plain.default_service,
         carry=plain.keep_service_address,
@@ -83,9 +81,7 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("", "PersistentVolumeClaim"): Strategy(
         initial_status=lambda _body: {"phase": "Pending"}, stored_only=_stored_only("PersistentVolumeClaim")
     ),
-    ("apps", "Deployment"): Strategy(
-        default=workloads.default_deployment, problems=workloads.workload_problems
-    ),
+    ("apps", "Deployment"): Strategy(default=workloads.default_deployment, problems=workloads.workload_problems),
     ("apps", "ReplicaSet"): Strategy(
         default=workloads.default_replica_set,
         problems=workloads.workload_problems,
@@ -102,9 +98,7 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
         problems=workloads.workload_problems,
         stored_only=_stored_only("DaemonSet"),
     ),
-    ("batch", "Job"): Strategy(
-        default=workloads.default_job, problems=_job_problems, stored_only=_stored_only("Job")
-    ),
+    ("batch", "Job"): Strategy(default=workloads.default_job, problems=_job_problems, stored_only=_stored_only("Job")),
     ("batch", "CronJob"): Strategy(stored_only=_stored_only("CronJob")),
     ("networking.k8s.io", "Ingress"): Strategy(stored_only=_stored_only("Ingress")),
     ("autoscaling", "HorizontalPodAutoscaler"): Strategy(

@@ -66,9 +66,7 @@ def read_options(body: Any, query: dict[str, str], *, dry_run: bool) -> DeleteOp
     )
 
 
-def delete(
-    cluster: Cluster, resource: Resource, namespace: str, name: str, options: DeleteOptions
-) -> Deleted:
+def delete(cluster: Cluster, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Deleted:
     """Delete an object, or begin to. Raises 404, or 409 if a precondition does not hold."""
     old = cluster.read(resource, namespace, name)
     _check_preconditions(resource, old.body, options)

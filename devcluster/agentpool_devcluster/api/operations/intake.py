@@ -44,9 +44,7 @@ def check_identity(resource: Resource, body: Any, namespace: str, name: str = ""
     else:
         metadata.pop("namespace", None)
     if name and metadata.setdefault("name", name) != name:
-        raise bad_request(
-            f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
-        )
+        raise bad_request(f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})")
     return body
 
 

@@ -51,21 +51,22 @@ def patch_object(
     resource: Resource,
     namespace: str,
     name: str,
+    *,
     patch: Any,
     kind: PatchType,
     options: WriteOptions,
 ) -> Written:
     """Patch an object; an apply creates it if it does not exist."""
     if kind is PatchType.APPLY:
-        return _apply(cluster, resource, namespace, name, patch, options)
+        return _apply(cluster, resource, namespace, name, patch=patch, options=options)
     old = cluster.read(resource, namespace, name)
     body = patched(resource, clone(shown_as(resource, old.body)), patch, kind)
     body = check_identity(resource, clone(body), namespace, name)
-    return finish(cluster, resource, old, body, options)
+    return finish(cluster, resource, old, body, options=options)
 
 
 def _apply(
-    cluster: Cluster, resource: Resource, namespace: str, name: str, patch: Any, options: WriteOptions
+    cluster: Cluster, resource: Resource, namespace: str, name: str, *, patch: Any, options: WriteOptions
 ) -> Written:
     config = _configuration(resource, patch, namespace, name)
     warnings = clean(resource, config, options)
@@ -75,17 +76,19 @@ def _apply(
         if options.writer.subresource:
             raise not_found(resource.subject(name))
         if metadata(config).get("uid"):
-            raise conflict(resource.subject(name), "uid mismatch: the provided object specified uid, and no object exists")
+            raise conflict(
+                resource.subject(name), "uid mismatch: the provided object specified uid, and no object exists"
+            )
     live = clone(shown_as(resource, old.body)) if old else _blank(resource, namespace, name)
     applied = apply_configuration(
         live, config, resource.schema(), options.writer, read_managers(live), force=options.force
     )
     body = applied.body
     if old is None:
-        written = create(cluster, resource, namespace, body, options, applied.managers)
+        written = create(cluster, resource, namespace, body, options=options, managers=applied.managers)
     else:
         _expect_version(body, config)
-        written = finish(cluster, resource, old, body, options, applied.managers)
+        written = finish(cluster, resource, old, body, options=options, managers=applied.managers)
     return Written(
         stored=written.stored,
         created=written.created,

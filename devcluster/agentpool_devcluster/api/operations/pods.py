@@ -17,7 +17,7 @@ _BUDGETS = CollectionKey("policy", "poddisruptionbudgets")
 
 
 def bind(
-    cluster: Cluster, resource: Resource, namespace: str, name: str, body: Any, options: WriteOptions
+    cluster: Cluster, resource: Resource, namespace: str, name: str, *, body: Any, options: WriteOptions
 ) -> Written:
     """Assign a pod to a node. Raises a 409 refusal if it is assigned, or deleted, already."""
     node = dig(body, "target", "name")
@@ -33,7 +33,7 @@ def bind(
     new: Json = clone(old.body)
     new["spec"]["nodeName"] = node
     new["metadata"].pop("resourceVersion", None)
-    written = finish(cluster, resource, old, new, options)
+    written = finish(cluster, resource, old, new, options=options)
     if options.dry_run:
         return written
     return _mark_scheduled(cluster, resource, written)
@@ -51,9 +51,7 @@ def _mark_scheduled(cluster: Cluster, resource: Resource, written: Written) -> W
     return Written(stored=cluster.store.put(key, body))
 
 
-def evict(
-    cluster: Cluster, resource: Resource, namespace: str, name: str, options: DeleteOptions
-) -> Deleted:
+def evict(cluster: Cluster, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Deleted:
     """Delete a pod unless a disruption budget forbids it. Raises a 429 refusal that names the budget."""
     pod = cluster.read(resource, namespace, name)
     for _, budget, stored in cluster.store.collection(_BUDGETS).items(namespace):

@@ -89,7 +89,9 @@ def parse_version(text: str) -> int:
     if not text:
         return 0
     if not text.isdigit():
-        raise bad_request(f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax')
+        raise bad_request(
+            f'resourceVersion: Invalid value: "{text}": strconv.ParseUint: parsing "{text}": invalid syntax'
+        )
     return int(text)
 
 
@@ -100,7 +102,9 @@ def _from_the_future(wanted: int, current: int) -> StatusError:
 
 
 def _token(version: int, start: str) -> str:
-    return base64.urlsafe_b64encode(json.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start}).encode()).decode()
+    return base64.urlsafe_b64encode(
+        json.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": start}).encode()
+    ).decode()
 
 
 def _read_token(text: str) -> tuple[int, str]:

@@ -55,6 +55,7 @@ def write_scale(
     resource: Resource,
     namespace: str,
     name: str,
+    *,
     body: Any,
     options: WriteOptions,
     kind: PatchType | None = None,
@@ -71,7 +72,7 @@ def write_scale(
             before, config, resource.schema(), options.writer, read_managers(before), force=options.force
         )
         applied.body["metadata"].pop("resourceVersion", None)
-        return finish(cluster, resource, old, applied.body, options, applied.managers)
+        return finish(cluster, resource, old, applied.body, options=options, managers=applied.managers)
     if kind is None:
         scale = body
     else:
@@ -80,7 +81,7 @@ def write_scale(
     version = metadata(scale).get("resourceVersion")
     if version and (kind is None or version != current["metadata"]["resourceVersion"]):
         new["metadata"]["resourceVersion"] = version
-    return finish(cluster, resource, old, new, options)
+    return finish(cluster, resource, old, new, options=options)
 
 
 def _wanted(scale: Any, name: str) -> int:

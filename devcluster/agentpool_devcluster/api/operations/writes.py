@@ -43,6 +43,7 @@ def create(
     resource: Resource,
     namespace: str,
     body: Any,
+    *,
     options: WriteOptions,
     managers: Managers | None = None,
 ) -> Written:
@@ -95,11 +96,13 @@ def _initial_status(resource: Resource, body: Json) -> None:
         body["status"] = strategy_of(resource).initial_status(body) or {}
 
 
-def update(cluster: Cluster, resource: Resource, namespace: str, name: str, body: Any, options: WriteOptions) -> Written:
+def update(
+    cluster: Cluster, resource: Resource, namespace: str, name: str, *, body: Any, options: WriteOptions
+) -> Written:
     """Replace an object, or its status if the writer comes through that subresource."""
     old = cluster.read(resource, namespace, name)
     body = check_identity(resource, body, namespace, name)
-    return finish(cluster, resource, old, body, options)
+    return finish(cluster, resource, old, body, options=options)
 
 
 def finish(
@@ -107,6 +110,7 @@ def finish(
     resource: Resource,
     old: Stored,
     body: Json,
+    *,
     options: WriteOptions,
     managers: Managers | None = None,
 ) -> Written:
@@ -129,7 +133,7 @@ def finish(
         known = read_managers(new) if metadata(new).get("managedFields") else {}
         managers = after_update(known, before, new, resource.schema(), options.writer)
     write_managers(new, managers)
-    return _commit(cluster, resource, old, new, options, warnings)
+    return _commit(cluster, resource, old, new, options=options, warnings=warnings)
 
 
 def _check_preconditions(resource: Resource, before: Json, body: Json) -> None:
@@ -188,15 +192,19 @@ def _count_generation(resource: Resource, before: Json, new: Json) -> None:
     if not resource.has_generation:
         return
     ignored = {"metadata", "apiVersion", "kind"} | ({"status"} if resource.has_status() else set())
-    changed = any(
-        before.get(field) != new.get(field) for field in (before.keys() | new.keys()) - ignored
-    )
+    changed = any(before.get(field) != new.get(field) for field in (before.keys() | new.keys()) - ignored)
     if changed:
         new["metadata"]["generation"] = int(before["metadata"].get("generation", 1)) + 1
 
 
 def _commit(
-    cluster: Cluster, resource: Resource, old: Stored, new: Json, options: WriteOptions, warnings: tuple[str, ...]
+    cluster: Cluster,
+    resource: Resource,
+    old: Stored,
+    new: Json,
+    *,
+    options: WriteOptions,
+    warnings: tuple[str, ...],
 ) -> Written:
     body = stored_from(resource, new)
     key = resource.key(str(metadata(body).get("namespace") or ""), name_of(body))

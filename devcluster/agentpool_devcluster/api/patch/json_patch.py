@@ -42,7 +42,7 @@ def _apply(document: Any, operation: Any) -> Any:
         if kind == "move":
             document = _remove(document, source)
         return _put(document, path, value, insert=True)
-    raise bad_request(f'unexpected kind: {kind}: a JSON patch knows add, remove, replace, move, copy and test')
+    raise bad_request(f"unexpected kind: {kind}: a JSON patch knows add, remove, replace, move, copy and test")
 
 
 def _refused(why: str) -> StatusError:

@@ -29,7 +29,8 @@ def strategic_merge(target: Json, patch: Any, schema: Schema) -> Json:
 def _merge_object(target: Json, patch: Json, schema: Schema) -> Json:
     directive = patch.get(_PATCH)
     if directive == "replace":
-        return _plain(patch)
+        replaced: Json = _plain(patch)
+        return replaced
     if directive == "delete":
         return {}
     if directive not in (None, "merge"):
@@ -45,7 +46,7 @@ def _merge_object(target: Json, patch: Json, schema: Schema) -> Json:
             merged[name] = _merge_value(merged.get(name), value, child)
     for name, order in patch.items():
         if name.startswith(_ORDER):
-            _reorder(merged, name.removeprefix(_ORDER), order, schema, patch)
+            _reorder(merged, name.removeprefix(_ORDER), order, schema)
     return merged
 
 
@@ -103,7 +104,7 @@ def _delete_items(merged: Json, name: str, value: Any) -> None:
         merged[field] = [item for item in merged[field] if item not in value]
 
 
-def _reorder(merged: Json, field: str, order: Any, schema: Schema, patch: Json) -> None:
+def _reorder(merged: Json, field: str, order: Any, schema: Schema) -> None:
     """Put elements in the asked order; those the patch does not name keep their place beside their elders."""
     items = merged.get(field)
     if not isinstance(items, list) or not isinstance(order, list):
@@ -118,9 +119,7 @@ def _reorder(merged: Json, field: str, order: Any, schema: Schema, patch: Json) 
     ordered = sorted(
         (item for item in items if repr(identity(item)) in ranks), key=lambda item: ranks[repr(identity(item))]
     )
-    others = [
-        (index, item) for index, item in enumerate(items) if repr(identity(item)) not in ranks
-    ]
+    others = [(index, item) for index, item in enumerate(items) if repr(identity(item)) not in ranks]
     for index, item in others:
         ordered.insert(min(index, len(ordered)), item)
     merged[field] = ordered
@@ -129,11 +128,7 @@ def _reorder(merged: Json, field: str, order: Any, schema: Schema, patch: Json) 
 def _plain(value: Any) -> Any:
     """Copy a value without the directives in it."""
     if isinstance(value, dict):
-        return {
-            name: _plain(item)
-            for name, item in value.items()
-            if not name.startswith("$") and item is not None
-        }
+        return {name: _plain(item) for name, item in value.items() if not name.startswith("$") and item is not None}
     if isinstance(value, list):
         return [_plain(item) for item in value]
     return value

@@ -67,9 +67,7 @@ def _model(name: str) -> Any:
     try:
         return getattr(models, name)
     except AttributeError:
-        raise LookupError(
-            f"the installed kubernetes client has no model {name}: install kubernetes>=35"
-        ) from None
+        raise LookupError(f"the installed kubernetes client has no model {name}: install kubernetes>=35") from None
 
 
 def _own_description(cls: Any) -> str:

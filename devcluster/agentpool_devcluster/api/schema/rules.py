@@ -119,6 +119,4 @@ def _compile_problem(text: str, place: str) -> Iterator[Cause]:
     try:
         compiled(text)
     except ExpressionError as error:
-        yield Cause(
-            reason="FieldValueInvalid", message=f'Invalid value: "{text}": {error}', field=place
-        )
+        yield Cause(reason="FieldValueInvalid", message=f'Invalid value: "{text}": {error}', field=place)

@@ -16,7 +16,7 @@ from agentpool_devcluster.api.errors import Cause
 from agentpool_devcluster.api.objects import parse_timestamp
 from agentpool_devcluster.api.schema.node import Schema
 
-_CHECKS = {
+_CHECKS: dict[str, type | tuple[type, ...]] = {
     "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float),
 }  # fmt: skip
 
@@ -130,9 +130,7 @@ def _text(value: str, keywords: Any, path: str) -> Iterator[Cause]:
         yield _in_body(path, value, f"should be at least {keywords['minLength']} chars long")
     limit = keywords.get("maxLength")
     if limit is not None and len(value) > limit:
-        yield Cause(
-            reason="FieldValueTooLong", message=f"Too long: may not be more than {limit} bytes", field=path
-        )
+        yield Cause(reason="FieldValueTooLong", message=f"Too long: may not be more than {limit} bytes", field=path)
     pattern = keywords.get("pattern")
     if pattern and not _compiled(pattern).search(value):
         yield _in_body(path, value, f"should match '{pattern}'")
@@ -171,7 +169,7 @@ def _length(value: Any, keywords: Any, path: str, suffix: str, noun: str) -> Ite
 
 
 def _combined(value: Any, keywords: Any, path: str) -> Iterator[Cause]:
-    from agentpool_devcluster.api.schema.custom import compile_node  # noqa: PLC0415 - the two need each other
+    from agentpool_devcluster.api.schema.custom import compile_node
 
     def fits(choice: Any) -> bool:
         return next(validate(value, compile_node(choice), path), None) is None

@@ -24,25 +24,22 @@ def duration_text(since: datetime, now: datetime | None = None) -> str:
     return "0s" if seconds <= 0 else short(seconds)
 
 
+# Below so many seconds: the unit, and the finer unit that is still shown beside it.
+_SCALES = (
+    (2 * _MINUTE, (1, "s"), None),
+    (10 * _MINUTE, (_MINUTE, "m"), (1, "s")),
+    (3 * _HOUR, (_MINUTE, "m"), None),
+    (8 * _HOUR, (_HOUR, "h"), (_MINUTE, "m")),
+    (2 * _DAY, (_HOUR, "h"), None),
+    (8 * _DAY, (_DAY, "d"), (_HOUR, "h")),
+    (2 * _YEAR, (_DAY, "d"), None),
+)
+_LARGEST = ((_YEAR, "y"), (_DAY, "d"))
+
+
 def short(seconds: int) -> str:
     """Return a number of seconds in short form: the finer unit is dropped where it no longer matters."""
-    if seconds < 2 * _MINUTE:
-        return f"{seconds}s"
-    if seconds < 10 * _MINUTE:
-        return _two(seconds, _MINUTE, "m", 1, "s")
-    if seconds < 3 * _HOUR:
-        return f"{seconds // _MINUTE}m"
-    if seconds < 8 * _HOUR:
-        return _two(seconds, _HOUR, "h", _MINUTE, "m")
-    if seconds < 2 * _DAY:
-        return f"{seconds // _HOUR}h"
-    if seconds < 8 * _DAY:
-        return _two(seconds, _DAY, "d", _HOUR, "h")
-    if seconds < 2 * _YEAR:
-        return f"{seconds // _DAY}d"
-    return _two(seconds, _YEAR, "y", _DAY, "d")
-
-
-def _two(seconds: int, unit: int, name: str, small: int, small_name: str) -> str:
-    rest = seconds % unit // small
-    return f"{seconds // unit}{name}{rest}{small_name}" if rest else f"{seconds // unit}{name}"
+    unit, finer = next((scale[1:] for scale in _SCALES if seconds < scale[0]), _LARGEST)
+    text = f"{seconds // unit[0]}{unit[1]}"
+    rest = seconds % unit[0] // finer[0] if finer else 0
+    return f"{text}{rest}{finer[1]}" if finer and rest else text

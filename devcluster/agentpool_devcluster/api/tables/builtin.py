@@ -225,7 +225,10 @@ CELLS: Mapping[tuple[str, str], Sequence[Cell]] = {
     ),
     ("batch", "Job"): (
         _NAME,
-        Cell("Completions", lambda body: f"{dig(body, 'status', 'succeeded') or 0}/{dig(body, 'spec', 'completions') or 1}"),
+        Cell(
+            "Completions",
+            lambda body: f"{dig(body, 'status', 'succeeded') or 0}/{dig(body, 'spec', 'completions') or 1}",
+        ),
         _AGE,
     ),
     ("policy", "PodDisruptionBudget"): (
@@ -237,7 +240,10 @@ CELLS: Mapping[tuple[str, str], Sequence[Cell]] = {
     ),
     ("autoscaling", "HorizontalPodAutoscaler"): (
         _NAME,
-        Cell("Reference", lambda body: f"{dig(body, 'spec', 'scaleTargetRef', 'kind')}/{dig(body, 'spec', 'scaleTargetRef', 'name')}"),
+        Cell(
+            "Reference",
+            lambda body: f"{dig(body, 'spec', 'scaleTargetRef', 'kind')}/{dig(body, 'spec', 'scaleTargetRef', 'name')}",
+        ),
         _number("MinPods", "spec", "minReplicas"),
         _number("MaxPods", "spec", "maxReplicas"),
         _number("Replicas", "status", "currentReplicas"),
@@ -265,7 +271,12 @@ CELLS: Mapping[tuple[str, str], Sequence[Cell]] = {
         _NAME,
         Cell("AddressType", _at("addressType", default="")),
         Cell("Ports", lambda body: ",".join(str(port.get("port")) for port in body.get("ports") or ()) or "<unset>"),
-        Cell("Endpoints", lambda body: ",".join(a for e in body.get("endpoints") or () for a in e.get("addresses") or ()) or "<unset>"),
+        Cell(
+            "Endpoints",
+            lambda body: (
+                ",".join(a for e in body.get("endpoints") or () for a in e.get("addresses") or ()) or "<unset>"
+            ),
+        ),
         _AGE,
     ),
 }

@@ -87,7 +87,7 @@ def _custom(column: Column) -> Cell:
 
 
 def _plain(value: Any) -> str:
-    import json  # noqa: PLC0415 - only structured cells need it
+    import json
 
     if isinstance(value, str):
         return value

@@ -47,7 +47,9 @@ def decode_protobuf(text: bytes, find: FindSchema) -> Json:
     kind_fields = dict(_fields(_bytes(envelope.get(1, b""))))
     api_version, kind = (_bytes(kind_fields.get(number, b"")).decode() for number in (1, 2))
     other = _OTHER_KINDS.get((api_version, kind))
-    schema = builtin("V1DeleteOptions") if kind == "DeleteOptions" else builtin(other) if other else find(api_version, kind)
+    schema = (
+        builtin("V1DeleteOptions") if kind == "DeleteOptions" else builtin(other) if other else find(api_version, kind)
+    )
     if schema is None or not _table().get(_type_of(schema)):
         raise unsupported_media_type(
             f"the devcluster does not read {kind} ({api_version}) from protobuf; send application/json"
@@ -152,16 +154,20 @@ def _value(value: bytes | int, schema: Schema) -> Any:
         return _bytes(dict(_fields(value)).get(1, b"")).decode()
     if schema.int_or_string:
         return _int_or_string(value)
-    if schema.type == "string":
-        form = schema.keywords.get("format")
-        if form == "date-time":
-            return _moment(value)
-        return base64.b64encode(value).decode() if form == "byte" else value.decode()
-    if schema.type == "number":
-        return struct.unpack("<d", value)[0]
     if schema.reference:
         return _message(value, schema, _type_of(schema))
-    return None  # free-form fields, such as managedFields, are the server's own business
+    return _scalar(value, schema)
+
+
+def _scalar(value: bytes, schema: Schema) -> Any:
+    if schema.type == "number":
+        return struct.unpack("<d", value)[0]
+    if schema.type != "string":
+        return None  # free-form fields, such as managedFields, are the server's own business
+    form = schema.keywords.get("format")
+    if form == "date-time":
+        return _moment(value)
+    return base64.b64encode(value).decode() if form == "byte" else value.decode()
 
 
 def _number(value: int, schema: Schema) -> Any:
