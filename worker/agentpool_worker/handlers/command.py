@@ -37,6 +37,7 @@ log = logging.getLogger("agentpool.worker.job")
 STDOUT_LIMIT_BYTES = 16 * 1024 * 1024  # a larger result fails the job, not the worker's memory
 STDERR_TAIL_BYTES = 4096  # kept for the error message
 TERM_SECONDS = 2.0  # from SIGTERM to SIGKILL
+_EXIT_POLL_SECONDS = 0.1
 _READ_BYTES = 64 * 1024
 _EX_DATAERR = 65
 _EX_TEMPFAIL = 75
@@ -85,7 +86,7 @@ class CommandHandlers:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environ,
-            process_group=0,
+            start_new_session=True,  # its group is its own: what it starts can be found and killed with it
         )
         readers = (
             asyncio.ensure_future(_read_limited(process.stdout)),
@@ -93,7 +94,7 @@ class CommandHandlers:
         )
         try:
             await _feed(process.stdin, json.dumps(payload).encode())
-            code = await process.wait()
+            code = await _exit_code(process)
         except BaseException:
             await _kill_group(process)
             for reader in readers:
@@ -140,6 +141,21 @@ async def _feed(stdin: asyncio.StreamWriter | None, data: bytes) -> None:
         await stdin.wait_closed()
 
 
+async def _exit_code(process: asyncio.subprocess.Process) -> int:
+    """How the process ended, once it has.
+
+    asyncio before 3.13 tells of it only when the pipes are closed too (gh-119710), and a grandchild may hold them
+    open for ever: so the code itself is looked at from time to time.
+    """
+    waiter = asyncio.ensure_future(process.wait())
+    try:
+        while process.returncode is None:
+            await asyncio.wait({waiter}, timeout=_EXIT_POLL_SECONDS)
+        return process.returncode
+    finally:
+        waiter.cancel()
+
+
 async def _read_limited(stream: asyncio.StreamReader | None) -> bytes | None:
     """All of the stream, or None when it is larger than the limit (it is still read to its end)."""
     data = bytearray()
@@ -165,9 +181,9 @@ async def _kill_group(process: asyncio.subprocess.Process) -> None:
     """SIGTERM, a moment to tidy up, SIGKILL; returns when the process is gone."""
     _signal_group(process.pid, signal.SIGTERM)
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(asyncio.shield(process.wait()), TERM_SECONDS)
+        await asyncio.wait_for(_exit_code(process), TERM_SECONDS)
     _signal_group(process.pid, signal.SIGKILL)
-    await process.wait()
+    await _exit_code(process)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

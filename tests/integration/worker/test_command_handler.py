@@ -1,0 +1,92 @@
+"""Jobs as real processes: input, output, exit codes, and that nothing outlives its job."""
+
+from __future__ import annotations
+
+import sys
+
+import psutil
+import pytest
+
+from agentpool.queue.outcomes import Cancelled, Failed
+from agentpool_worker.execution import Stop
+from agentpool_worker.handlers.command import CommandHandlers
+from tests.fixtures.redis import wait_until
+from tests.unit.worker.fakes import Bench, lease
+
+
+async def run(source: str, payload=None, **fields):
+    """The completion of one job that runs this Python source."""
+    async with Bench(CommandHandlers([sys.executable, "-c", source])) as bench:
+        bench.submit(lease("script", payload, **fields))
+        (completion,) = await bench.settled(1)
+        return completion, bench.overloads
+
+
+async def test_payload_goes_in_and_the_result_comes_out():
+    """Standard input and output carry JSON; the environment says which job it is; parents' results are in a file."""
+    source = (
+        "import json, os, sys\n"
+        "parents = json.load(open(os.environ['AGENTPOOL_PARENTS']))\n"
+        "json.dump([json.load(sys.stdin), os.environ['AGENTPOOL_JOB_ID'], os.environ['AGENTPOOL_KIND'],"
+        " os.environ['TRACEPARENT'], parents], sys.stdout)"
+    )
+    completion, _ = await run(source, {"n": 1}, trace={"traceparent": "00-x"}, parents={"job-0": 5})
+    assert completion.result == [{"n": 1}, "job-1", "script", "00-x", {"job-0": 5}]
+
+
+async def test_command_need_not_read_its_input_nor_print():
+    """A large payload that nobody reads does no harm, and no output is a result of null."""
+    completion, _ = await run("pass", "x" * 1_000_000)
+    assert completion.result is None
+
+
+@pytest.mark.parametrize(
+    ("source", "retry", "overloads", "told"),
+    [
+        ("import sys; sys.exit('out of luck')", True, 0, "exited with 1; its standard error ends:\nout of luck"),
+        ("import sys; sys.exit(65)", False, 0, "can never succeed"),
+        ("import sys; sys.exit(75)", True, 1, "try later"),
+        ("import os; os.kill(os.getpid(), 9)", True, 0, "killed by SIGKILL"),
+        ("print('no json')", False, 0, "not JSON"),
+        ("print('x' * 17_000_000)", False, 0, "printed more than"),
+    ],
+)
+async def test_exit_decides_how_the_job_ends(source, retry, overloads, told):
+    """Exit codes say whether another attempt makes sense; the error shows the end of the log."""
+    completion, seen = await run(source)
+    assert isinstance(completion, Failed)
+    assert (completion.retry, seen) == (retry, overloads)
+    assert told in completion.error
+
+
+FORKS = (
+    "import subprocess, sys, time, signal\n"
+    "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+    "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
+    "open({path!r}, 'w').write(str(child.pid)); time.sleep({sleep})\n"
+)
+
+
+@pytest.mark.parametrize("how", ["cancelled", "timeout", "ended"])
+async def test_a_jobs_processes_end_with_it(tmp_path, monkeypatch, how: str):
+    """Cancelled, timed out or just ended: the process's children are gone too, although it ignores SIGTERM."""
+    monkeypatch.setattr("agentpool_worker.handlers.command.TERM_SECONDS", 0.1)
+    path = tmp_path / "pid"
+    source = FORKS.format(path=str(path), sleep=0 if how == "ended" else 600)
+    timeout_ms = 1500 if how == "timeout" else 60_000
+    async with Bench(CommandHandlers([sys.executable, "-c", source]), grace_seconds=5) as bench:
+        bench.submit(lease(timeout_ms=timeout_ms))
+        await wait_until(lambda: path.exists() and path.read_text(), "the process has a child")
+        if how == "cancelled":
+            (execution,) = bench.roster.running
+            bench.roster.stop(execution, Stop.CANCELLED)
+        (completion,) = await bench.settled(1)
+    assert isinstance(completion, {"cancelled": Cancelled, "timeout": Failed}.get(how, object))
+    await wait_until(lambda: gone(int(path.read_text())), "the grandchild is gone")
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True

@@ -1,0 +1,211 @@
+"""Jobs forwarded over real HTTP: every status, both streams, and what happens when the job is stopped."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
+from agentpool_worker.execution import Stop
+from agentpool_worker.handlers.http import HttpHandlers
+from tests.fixtures.redis import wait_until
+from tests.unit.worker.fakes import Bench, lease
+
+
+@pytest.fixture
+async def serve():
+    """Serves POST / by a function; the URL."""
+    runners = []
+
+    async def serve(handler):
+        app = web.Application()
+        app.router.add_post("/", handler)
+        runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+        runners.append(runner)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}/"
+
+    yield serve
+    for runner in runners:
+        await runner.cleanup()
+
+
+@pytest.fixture
+async def run(serve):
+    """Runs one job against a server's function; its completion and the bench."""
+
+    async def run(handler, **fields):
+        handlers = HttpHandlers(await serve(handler))
+        await handlers.start()
+        try:
+            async with Bench(handlers) as bench:
+                bench.submit(lease("any", {"n": 1}, **fields))
+                (completion,) = await bench.settled(1)
+                return completion, bench
+        finally:
+            await handlers.stop()
+
+    return run
+
+
+async def test_payload_and_headers_reach_the_container(run):
+    """The payload is the body; id, kind, attempt, deadline and trace are headers."""
+
+    async def handler(request):
+        headers = {name: value for name, value in request.headers.items() if name.startswith("Agentpool")}
+        return web.json_response({"payload": await request.json(), **headers, "trace": request.headers["traceparent"]})
+
+    completion, _ = await run(handler, trace={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}, attempt=2)
+    result = completion.result
+    assert result["payload"] == {"n": 1}
+    assert (result["Agentpool-Job-Id"], result["Agentpool-Kind"], result["Agentpool-Attempt"]) == ("job-1", "any", "2")
+    assert result["trace"].startswith(f"00-{'a' * 32}-")
+    assert float(result["Agentpool-Timeout-Seconds"]) > 50
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "outcome"),  # the outcome: whether to retry, after how many ms, overload signals
+    [
+        (400, {}, (False, None, 0)),
+        (404, {}, (False, None, 0)),
+        (408, {}, (True, None, 0)),
+        (429, {"Retry-After": "3"}, (True, 3000, 1)),
+        (503, {}, (True, None, 1)),
+        (500, {}, (True, None, 0)),
+        (302, {"Location": "/elsewhere"}, (False, None, 0)),
+    ],
+)
+async def test_status_decides_how_the_job_ends(run, status, headers, outcome):
+    """4xx fails for good, 5xx may be retried, 429 and 503 say that the container is overloaded."""
+
+    async def handler(request):
+        return web.Response(status=status, text="because", headers=headers)
+
+    completion, bench = await run(handler)
+    assert isinstance(completion, Failed)
+    assert (completion.retry, completion.retry_after_ms, bench.overloads) == outcome
+    assert f"answered {status}: because" in completion.error
+
+
+async def test_empty_answer_is_a_result_of_none(run):
+    """204 needs no body."""
+
+    async def handler(request):
+        return web.Response(status=204)
+
+    completion, _ = await run(handler)
+    assert completion == Succeeded(job_id="job-1", token=1, result=None)
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines"),
+    [
+        ("application/x-ndjson", ['{"progress": 1}\n', '{"checkpoint": {"at": 1}}\n', '{"result": "done"}\n']),
+        (
+            "text/event-stream",
+            [
+                "event: progress\ndata: 1\n\n",
+                'event: checkpoint\ndata: {"at": 1}\n\n',
+                'event: result\ndata: "done"\n\n',
+            ],
+        ),
+    ],
+)
+async def test_streams_carry_progress_state_and_result(run, kind, lines):
+    """NDJSON and server-sent events publish progress and save state before the result."""
+
+    async def handler(request):
+        response = web.StreamResponse(headers={"Content-Type": kind})
+        await response.prepare(request)
+        for line in lines:
+            await response.write(line.encode())
+        return response
+
+    completion, bench = await run(handler)
+    assert completion.result == "done"
+    assert [value for _, value in bench.queue.saved] == [1, {"at": 1}]
+
+
+async def test_stream_that_breaks_off_may_be_retried(run):
+    """A stream without a result is a failure, not a success with nothing."""
+
+    async def handler(request):
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        await response.write(b'{"progress": 1}\n')
+        return response
+
+    completion, _ = await run(handler)
+    assert isinstance(completion, Failed)
+    assert completion.retry
+    assert "without a result" in completion.error
+
+
+async def test_stopping_a_job_closes_its_request(serve):
+    """A cancelled job's container sees the connection close; one asked to yield does so at a checkpoint."""
+    seen = []
+
+    async def handler(request):
+        seen.append("begun")
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            seen.append("closed")
+            raise
+
+    handlers = HttpHandlers(await serve(handler))
+    await handlers.start()
+    async with Bench(handlers) as bench:
+        bench.submit(lease())
+        await wait_until(lambda: seen, "the request has arrived")
+        (execution,) = bench.roster.running
+        bench.roster.stop(execution, Stop.CANCELLED)
+        (completion,) = await bench.settled(1)
+        await wait_until(lambda: seen == ["begun", "closed"], "the container has noticed")
+    assert isinstance(completion, Cancelled)
+    await handlers.stop()
+
+
+async def test_yield_takes_effect_at_a_streamed_checkpoint(serve):
+    """A streaming container is preempted where it saves its state."""
+    goes_on = asyncio.Event()
+
+    async def handler(request):
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        await response.write(b'{"progress": 1}\n')
+        await goes_on.wait()
+        await response.write(b'{"checkpoint": 5}\n{"result": 1}\n')
+        return response
+
+    handlers = HttpHandlers(await serve(handler))
+    await handlers.start()
+    async with Bench(handlers) as bench:
+        bench.submit(lease())
+        await wait_until(lambda: bench.queue.saved, "progress has arrived")
+        (execution,) = bench.roster.running
+        execution.ask_to_yield(ReturnReason.PREEMPTED)
+        goes_on.set()
+        (completion,) = await bench.settled(1)
+    assert completion == Returned(job_id="job-1", token=1, reason=ReturnReason.PREEMPTED, checkpoint=5)
+    await handlers.stop()
+
+
+async def test_container_that_is_gone_is_tried_again_later(serve):
+    """A refused connection is a retry after a pause, as containers restart."""
+
+    async def handler(request):
+        return web.Response()
+
+    handlers = HttpHandlers(await serve(handler))
+    await handlers.start()
+    handlers._url = "http://127.0.0.1:1/"
+    async with Bench(handlers) as bench:
+        bench.submit(lease())
+        (completion,) = await bench.settled(1)
+    assert (completion.retry, completion.retry_after_ms) == (True, 2000)
+    await handlers.stop()
