@@ -78,7 +78,8 @@ def test_a_killed_node_takes_its_processes_and_its_files_with_it(tmp_path):
     state = tmp_path / "state"
     program = textwrap.dedent(f"""
         import asyncio
-                from agentpool_devcluster.node.guardian import Guardian
+        from pathlib import Path
+        from agentpool_devcluster.node.guardian import Guardian
         from agentpool_devcluster.node.process import Launch, LocalProcess
 
         async def main():
