@@ -205,7 +205,9 @@ local function claim(worker, limit)
   if not expiry or tonumber(expiry) <= now then return { 'unregistered', revision, now } end
   if conf[2] == '1' then return { 'paused', revision, now } end
   local reply = { 'ok', revision, now, conf[3] or '5', conf[4] or '900000' }
-  if limit <= 0 or number_or(redis.call('HGET', BOOKS, 'queued'), 0) <= 0 then return reply end
+  local ready = number_or(redis.call('HGET', BOOKS, 'queued'), 0) > 0
+  if ready and limit <= 0 then ring() end -- a full worker heard the bell: it passes it on to an idle one
+  if limit <= 0 or not ready then return reply end
   local flat = redis.call('HGETALL', BOOKS)
   local books = {}
   for i = 1, #flat, 2 do books[flat[i]] = flat[i + 1] end
