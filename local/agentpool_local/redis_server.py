@@ -59,10 +59,7 @@ async def start_redis(
 
     Raises SettingError when the wanted port is taken.
     """
-    if port and not _is_free(port):
-        raise SettingError(
-            field="--redis-port", value=port, problem="the port is in use", remedy="choose another, or 0 for any"
-        )
+    check_port("--redis-port", port)
     for _ in range(PORT_ATTEMPTS - 1):
         try:
             return await _start(directory, sink, port or free_port(), append_only=append_only)
@@ -129,11 +126,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _is_free(port: int) -> bool:
+def check_port(flag: str, port: int) -> None:
+    """Make sure that a port is free; 0 is. Raises SettingError, which names the flag."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
-    return True
+        except (OSError, OverflowError) as error:
+            problem = "the port is in use" if isinstance(error, OSError) else "is no port"
+            remedy = "choose another, or 0 for any that is free"
+            raise SettingError(field=flag, value=port, problem=problem, remedy=remedy) from error

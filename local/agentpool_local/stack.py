@@ -20,7 +20,7 @@ from agentpool.errors import ClusterError
 from agentpool_local.bundled import CRD, EXAMPLE, bundled, manifest
 from agentpool_local.child import Child
 from agentpool_local.cluster import Cluster
-from agentpool_local.redis_server import LOOPBACK, check_redis, free_port, start_redis
+from agentpool_local.redis_server import LOOPBACK, check_port, check_redis, free_port, start_redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -131,6 +131,7 @@ class Stack:
         self.redis_url = server.url
 
     async def _start_devcluster(self) -> Child:
+        check_port("--api-port", self._options.api_port)
         images = [f"{EXAMPLE_IMAGE}={bundled(EXAMPLE)}", *self._options.images]
         options = {"--image": images, "--node": self._options.nodes}
         child = await self._spawn(

@@ -248,11 +248,3 @@ def test_bad_flags_are_one_clear_line(program, arguments, told):
     assert "rror: " in running.output
     assert "Traceback" not in running.output
     assert running.left_behind() == []
-
-
-def test_no_write_permission_is_one_clear_line(program):
-    """A temporary directory that cannot be written is named with its variable."""
-    running = program("dev", environment={"TMPDIR": "/proc"})
-    assert running.ended() != 0
-    assert "error: TMPDIR: '/proc': no directory can be made there" in running.output
-    assert "Traceback" not in running.output
