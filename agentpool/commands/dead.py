@@ -33,7 +33,8 @@ def list_(*, target: Target, limit: int, output: Format) -> None:
     """List dead letters, oldest first."""
     jobs, now_ms = run(_read(target, limit))
     rows = [
-        (j.job_id, j.kind, j.priority, j.attempt, shown(now_ms - (j.finished_at_ms or now_ms)), j.error) for j in jobs
+        (j.job_id, j.kind, j.priority, j.attempt, shown(now_ms - (j.finished_at_ms or now_ms)), _first_line(j.error))
+        for j in jobs
     ]
     text = table(("job", "kind", "priority", "attempts", "died", "error"), rows) if rows else "no dead letters"
     emit(output, [job_document(job, target.pool) for job in jobs], names=[job.job_id for job in jobs], text=text)
@@ -95,3 +96,8 @@ async def _purge(target: Target, ids: list[JobId]) -> int:
 
     async with opened(target) as redis:
         return await Inspector(redis).discard(target.pool, ids, limit=MOST)
+
+
+def _first_line(error: str | None) -> str | None:
+    """A traceback is for `agentpool get JOB -o json`."""
+    return error.strip().partition("\n")[0] if error else None

@@ -1,0 +1,179 @@
+"""The commands against a real Redis, with a consumer of the test's own as the worker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agentpool.cli import root
+from agentpool.errors import AgentPoolError
+from agentpool.jobs import PoolRef, WorkerId
+from agentpool.queue import Consumer
+from agentpool.queue.outcomes import Failed, Succeeded
+
+
+@pytest.fixture
+def agentpool(redis_url: str, pool: PoolRef):
+    """Runs a command as a user would, in a thread of its own, against the test's pool."""
+    environment = {"REDIS_URL": redis_url, "AGENTPOOL_POOL": str(pool), "AGENTPOOL_REDIS_URL": None, "KUBECONFIG": "/-"}
+
+    async def run(*args: str, stdin: str | None = None) -> Result:
+        runner = CliRunner(env=environment)
+        return await asyncio.to_thread(runner.invoke, root, args, input=stdin, standalone_mode=False)
+
+    return run
+
+
+@pytest.fixture
+async def consumer(redis, pool: PoolRef):
+    """A registered worker with 10 slots."""
+    consumer = Consumer(redis, pool, WorkerId("w1"))
+    await consumer.register(slots=10, host="here")
+    yield consumer
+    await consumer.deregister()
+
+
+async def serve_one(consumer: Consumer, *, error: str | None = None) -> None:
+    """Claims the next job and ends it."""
+    leases: list = []
+    while not leases:
+        leases = await consumer.claim(1)
+    lease = leases[0]
+    if error is None:
+        await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token, result={"echo": lease.payload})])
+    else:
+        await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error=error, retry=False)])
+
+
+async def test_submit_prints_the_id_and_get_shows_the_job(agentpool):
+    """`JOB=$(agentpool submit … -o name)` is all a script needs."""
+    submitted = await agentpool("submit", "greet", '{"name": "you"}', "--priority", "critical", "-o", "name")
+    job = submitted.output.strip()
+    found = json.loads((await agentpool("get", job, "-o", "json")).output)
+    assert (found["state"], found["priority"], found["payload"]) == ("queued", "critical", {"name": "you"})
+    assert job in (await agentpool("get", "--state", "queued")).output
+
+
+async def test_submit_waits_for_the_result(agentpool, consumer):
+    """`--wait` prints the result as JSON and ends with 0."""
+    waiting = asyncio.create_task(agentpool("submit", "greet", "-", "--wait", stdin="[1, 2]"))
+    await serve_one(consumer)
+    result = await waiting
+    assert (json.loads(result.output), result.return_value) == ({"echo": [1, 2]}, 0)
+
+
+async def test_a_job_that_fails_ends_the_wait_with_exit_code_3(agentpool, consumer):
+    """The reason goes to standard error, the code tells scripts."""
+    waiting = asyncio.create_task(agentpool("submit", "greet", "--wait"))
+    await serve_one(consumer, error="no good")
+    result = await waiting
+    assert result.return_value == 3
+    assert "ended as failed: no good" in result.stderr
+
+
+async def test_waiting_too_long_ends_with_exit_code_4(agentpool):
+    """The job goes on; only the wait ends."""
+    job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    result = await agentpool("wait", job, "--timeout", "50ms")
+    assert result.return_value == 4
+    assert "has not ended in time" in result.stderr
+
+
+async def test_a_file_of_jobs_is_submitted_in_order(agentpool, tmp_path: Path):
+    """Each line is a job; blank lines do not count; a known key is told as known."""
+    lines = [{"kind": "greet", "payload": n, "idempotency_key": f"k{n % 3}"} for n in (0, 1, 2)]
+    file = tmp_path / "jobs.ndjson"
+    file.write_text("\n\n".join(json.dumps(line) for line in lines) + "\n")
+    assert "3 jobs submitted, 0 of them" in (await agentpool("submit", "--file", str(file))).output
+    assert "3 jobs submitted, 3 of them" in (await agentpool("submit", "--file", str(file))).output
+    listed = json.loads((await agentpool("get", "-o", "json")).output)
+    assert [job["payload"] for job in listed] == [0, 1, 2]
+
+
+async def test_with_a_kind_each_line_is_a_payload(agentpool):
+    """A list of inputs needs no wrapping."""
+    result = await agentpool("submit", "greet", "--file", "-", stdin='{"a": 1}\n{"a": 2}\n')
+    assert "2 jobs submitted" in result.output
+
+
+async def test_a_wrong_line_is_named(agentpool):
+    """The error says which line, which field, and the remedy; nothing of its slice was sent."""
+    result = await agentpool("submit", "--file", "-", stdin='{"kind": "a"}\n{"kind": "a", "prio": 1}\n')
+    assert isinstance(result.exception, AgentPoolError)
+    assert "standard input:2: prio: 1: no such field; use kind" in str(result.exception)
+    assert json.loads((await agentpool("get", "-o", "json")).output) == []
+
+
+async def test_dead_letters_are_listed_replayed_and_purged(agentpool, consumer):
+    """The round that an operator makes after a bad deploy."""
+    job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    await serve_one(consumer, error="first line\nsecond line")
+    listed = (await agentpool("dead", "list")).output
+    assert "first line" in listed
+    assert "second line" not in listed
+    assert "queued again" in (await agentpool("dead", "replay", job)).output
+    await serve_one(consumer, error="again")
+    assert (await agentpool("dead", "list", "-o", "name")).output.split() == [job]
+    assert "1 dead letters deleted" in (await agentpool("dead", "purge", "--all", "--yes")).output
+    assert "no dead letters" in (await agentpool("dead", "list")).output
+
+
+async def test_cancel_says_what_became_of_the_job(agentpool, consumer):
+    """A waiting job ends at once; one that ended before stays as it was."""
+    job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    assert f"job {job} cancelled" in (await agentpool("cancel", job)).output
+    assert f"job {job} had ended before" in (await agentpool("cancel", job)).output
+    assert (await agentpool("wait", job)).return_value == 3
+
+
+async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer):
+    """Figures agree between the table and the document."""
+    for priority in ("critical", "task", "task", "info"):
+        await agentpool("submit", "greet", "--priority", priority)
+    document = json.loads((await agentpool("queue", "-o", "json")).output)
+    assert document["depth"] == 4
+    assert document["routes"][0]["queued"] == {"critical": 1, "task": 2, "info": 1}
+    shown = (await agentpool("queue", "--workers")).output
+    assert "4 queued" in shown
+    assert "w1" in shown
+
+
+async def test_events_and_history_tell_the_story(agentpool, consumer):
+    """The pool's events as JSON lines, and the job's own history."""
+    job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    await serve_one(consumer)
+    lines = [json.loads(line) for line in (await agentpool("events", "-o", "json", "--job", job)).output.splitlines()]
+    assert [line["type"] for line in lines] == ["queued", "started", "succeeded"]
+    history = json.loads((await agentpool("get", job, "--history", "-o", "json")).output)
+    assert [entry["type"] for entry in history] == ["queued", "started", "succeeded"]
+
+
+async def test_top_prints_plainly_when_piped(agentpool, consumer):
+    """One reading with rates, then it ends."""
+    assert "finished/s" in (await agentpool("top", "--once", "--every", "100ms")).output
+
+
+async def test_the_doctor_finds_a_real_redis_fit(agentpool, consumer):
+    """Every finding of the test's server is told; the pool is looked at too."""
+    result = await agentpool("doctor", "-o", "json")
+    levels = {finding["check"]: finding["level"] for finding in json.loads(result.output)}
+    assert levels["permissions"] == levels["pool"] == levels["workers"] == "ok"
+    assert levels["durability"] == "warning"
+    assert result.return_value == 0
+
+
+async def test_the_doctor_says_that_redis_does_not_answer(agentpool, tmp_path: Path):
+    """A failure ends with exit code 1, and no traceback."""
+    result = await agentpool("doctor", "--redis", f"unix://{tmp_path}/nothing")
+    assert result.return_value == 1
+    assert "✗ redis: cannot be asked" in result.output
+
+
+async def test_completion_scripts_are_printed(agentpool):
+    """For each shell that click knows."""
+    for shell in ("bash", "zsh", "fish"):
+        assert "_AGENTPOOL_COMPLETE" in (await agentpool("completion", shell)).output

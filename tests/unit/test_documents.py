@@ -1,0 +1,89 @@
+"""Jobs as JSON documents."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from agentpool.documents import estimated_wait_ms, request_from
+from agentpool.errors import InvalidJobError
+from agentpool.jobs import JobRequest, OnParentFailure, Priority, WorkerId
+from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+
+
+def snapshot(*, queued: int, running: int, slots: int, finished: int, run_ms: int) -> QueueSnapshot:
+    worker = WorkerSnapshot(name=WorkerId("w"), slots=slots, running=running, host="h", lease_expires_at_ms=1)
+    return QueueSnapshot(
+        taken_at_ms=0,
+        routes=(RouteSnapshot(name="default", limit=None, queued={Priority.TASK: queued}, running=running),),
+        scheduled=0,
+        blocked=0,
+        dead=0,
+        oldest_wait_ms=None,
+        workers=(worker,) if slots else (),
+        submitted_total=0,
+        started_total=0,
+        finished_total=finished,
+        run_ms_total=run_ms,
+        paused=False,
+        settings_revision="",
+    )
+
+
+def test_every_field_of_a_request_can_be_sent():
+    """The document's names are the request's, so that no field is out of reach over HTTP."""
+    document = {
+        "kind": "greet",
+        "payload": {"a": [1, None]},
+        "priority": "critical",
+        "job_id": "j",
+        "idempotency_key": "k",
+        "after": ["p"],
+        "on_parent_failure": "run",
+        "delay_ms": 1,
+        "ttl_ms": 2,
+        "timeout_ms": 3,
+        "max_attempts": 4,
+        "preemptible": True,
+        "trace": {"traceparent": "00-a-b-01"},
+    }
+    assert set(document) == {field.name for field in fields(JobRequest)}
+    request = request_from(document)
+    assert request.priority is Priority.CRITICAL
+    assert request.on_parent_failure is OnParentFailure.RUN
+    assert request.after == ("p",)
+
+
+@pytest.mark.parametrize(
+    ("document", "says"),
+    [
+        ([], "send an object"),
+        ({}, "kind: None: missing"),
+        ({"kind": ""}, "kind: ''"),
+        ({"kind": 3}, "kind: 3"),
+        ({"kind": "a", "prio": "task"}, "prio: 'task': no such field; use kind, payload"),
+        ({"kind": "a", "priority": "urgent"}, "use one of critical, task, info"),
+        ({"kind": "a", "priority": ["task"]}, "use one of critical, task, info"),
+        ({"kind": "a", "delay_ms": -1}, "delay_ms: -1"),
+        ({"kind": "a", "delay_ms": True}, "delay_ms: True"),
+        ({"kind": "a", "delay_ms": 1.5}, "delay_ms: 1.5"),
+        ({"kind": "a", "after": "x"}, "send a JSON array"),
+        ({"kind": "a", "after": [1]}, r"after\[0\]: 1"),
+        ({"kind": "a", "preemptible": "yes"}, "send true or false"),
+        ({"kind": "a", "trace": []}, "an object of W3C trace headers"),
+        ({"kind": "a", "on_parent_failure": 1}, "use one of cancel, run"),
+    ],
+)
+def test_a_wrong_document_is_refused_by_field_value_and_remedy(document: object, says: str):
+    """Nothing is ignored and nothing is guessed."""
+    with pytest.raises(InvalidJobError, match=says):
+        request_from(document)
+
+
+def test_the_estimate_is_zero_with_a_free_slot_and_unknown_without_a_measure():
+    """Free: at once. No worker, or nothing finished yet: nobody knows. Else backlog times run time over slots."""
+    assert estimated_wait_ms(snapshot(queued=0, running=1, slots=2, finished=0, run_ms=0)) == 0
+    assert estimated_wait_ms(snapshot(queued=5, running=0, slots=0, finished=9, run_ms=9)) is None
+    assert estimated_wait_ms(snapshot(queued=5, running=2, slots=2, finished=0, run_ms=0)) is None
+    assert estimated_wait_ms(snapshot(queued=9, running=2, slots=2, finished=10, run_ms=1_000)) == 500
