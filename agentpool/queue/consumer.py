@@ -7,6 +7,7 @@ broken connection never strands a job. Who takes over next: the worker runs the 
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,8 @@ class Consumer:
         self._conf = self._keys.conf
         self._held: dict[JobId, LeaseToken] = {}
         self._answer_lost = False
+        self._in_flight = 0  # calls whose answer may bring jobs
+        self._reconciling = asyncio.Lock()
         self._longest_block_s = longest_block_s(redis)
 
     async def register(self, *, slots: int, host: str) -> PoolSettings:
@@ -178,6 +181,7 @@ class Consumer:
 
     async def _call(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
         """A call whose lost answer may have given us jobs."""
+        self._in_flight += 1
         try:
             return await script.run(self._redis, self._conf, args)
         except QueueUnreachableError:
@@ -188,11 +192,17 @@ class Consumer:
         except BaseException:  # cancelled while waiting for the answer
             self._answer_lost = True
             raise
+        finally:
+            self._in_flight -= 1
 
     async def _hand_back_unknown(self) -> None:
-        if self._answer_lost:
-            await scripts.RECONCILE.run(self._redis, self._conf, (self.worker, *self._held))
-            self._answer_lost = False
+        """After a lost answer, once no other is on its way: its jobs would count as unknown too."""
+        if not self._answer_lost:
+            return
+        async with self._reconciling:
+            if not self._in_flight:
+                await scripts.RECONCILE.run(self._redis, self._conf, (self.worker, *self._held))
+                self._answer_lost = False
 
     def _keep(self, leases: list[Lease]) -> list[Lease]:
         held = self._held

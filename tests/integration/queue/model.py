@@ -134,7 +134,7 @@ class Model:
         limit = self.limits[route]
         return limit is None or sum(job.route == route for job in self.of_state("running")) < limit
 
-    def settle(self, job: ModelJob, token: int, verb: str) -> str:
+    def settle(self, job: ModelJob, token: int, verb: str) -> str:  # noqa: PLR0911  # one line for each outcome
         if token != job.token:
             return "stale"
         if job.state != "running":

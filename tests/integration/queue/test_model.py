@@ -260,7 +260,7 @@ class QueueLife(RuleBasedStateMachine):
 
     async def counters_agree(self):
         model = self.model
-        books = {name: value for name, value in (await self.redis.hgetall(f"{self.prefix}books")).items()}
+        books = await self.redis.hgetall(f"{self.prefix}books")
         number = lambda name: int(books.get(name, 0))  # noqa: E731  # short, and used right below
         assert number("submitted") == model.submitted
         assert number("started") == model.started
@@ -290,7 +290,9 @@ class QueueLife(RuleBasedStateMachine):
         held = sum(job.state == "running" or (job.state == "scheduled" and job.parked) for job in here)
         assert group["pending"] == held + number("y")
         assert group["lag"] == number("q") + number("t")
-        assert await self.redis.xlen(stream) == group["pending"] + group["lag"]
+        kept_last = f"d{place}" in books  # acknowledged, but an older one is still there: see lib/pool.lua
+        assert await self.redis.xlen(stream) == group["pending"] + group["lag"] + kept_last
+        assert group["pending"] or not kept_last
         head = await self.redis.xrange(stream, min=f"({books[f'c{place}']}", count=1)
         if head:
             state, entry = await self.redis.hmget(f"{self.prefix}job:{head[0][1]['job']}", "state", "entry")

@@ -45,7 +45,7 @@ local function candidates_of(books, patience)
         found[#found + 1] = {
           kept = sort == 'y', count = tonumber(count), field = field, room = rooms[route], route = route,
           priority = priority, rank = RANK[priority], patience = patience[priority], place = place,
-          stream = stream_of(route, priority), cursor = books['c' .. place],
+          stream = stream_of(route, priority), cursor = books['c' .. place], kept_last = books['d' .. place],
         }
       end
     end
@@ -88,6 +88,7 @@ local function take_entries(c, worker, count)
   local entries = read[1][2]
   c.cursor = entries[#entries][1]
   redis.call('HSET', BOOKS, 'c' .. c.place, c.cursor)
+  if c.kept_last then acked[c.stream] = acked[c.stream] or {} end -- it can go now
   return entries
 end
 

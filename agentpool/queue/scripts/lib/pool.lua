@@ -60,12 +60,36 @@ local function drop_entry(stream, entry)
   ids[#ids + 1] = entry
 end
 
+local function each_slice(ids, command, ...)
+  for first = 1, #ids, CALL_ARGS_MAX do
+    local args = { ... }
+    for i = first, math.min(first + CALL_ARGS_MAX - 1, #ids) do args[#args + 1] = ids[i] end
+    redis.call(command, unpack(args))
+  end
+end
+
+-- Servers take the group's lag for unknown when the entry that was delivered last is deleted while an older one is
+-- still there. So that entry stays, acknowledged, until it is the oldest or another has been delivered: field d of the
+-- books remembers it.
 local function write_acks()
   for stream, ids in pairs(acked) do
-    for first = 1, #ids, CALL_ARGS_MAX do
-      local last = math.min(first + CALL_ARGS_MAX - 1, #ids)
-      redis.call('XACK', stream, GROUP, unpack(ids, first, last))
-      redis.call('XDEL', stream, unpack(ids, first, last))
+    local place = string.sub(stream, #PREFIX + 2)
+    local v = redis.call('HMGET', BOOKS, 'c' .. place, 'd' .. place)
+    local cursor, kept = v[1], v[2]
+    local last = kept == cursor and kept or nil
+    local gone = {}
+    if kept and not last then gone[1] = kept end
+    for _, id in ipairs(ids) do
+      if id == cursor then last = id else gone[#gone + 1] = id end
+    end
+    each_slice(ids, 'XACK', stream, GROUP)
+    each_slice(gone, 'XDEL', stream)
+    if last and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1] == last then
+      redis.call('XDEL', stream, last)
+      last = nil
+    end
+    if last ~= (kept or nil) then
+      if last then redis.call('HSET', BOOKS, 'd' .. place, last) else redis.call('HDEL', BOOKS, 'd' .. place) end
     end
   end
   acked = {}
