@@ -3,7 +3,9 @@
 It moves itself into a mount namespace of its own, binds each volume's directory to its mount path, and becomes the
 program. Nobody else on the host sees the mounts, and they vanish with the last process. A mount path that does not
 exist is made in a stand-in for its nearest existing parent: a tmpfs into which all of that parent's entries are bound,
-so the host's directories are never touched. Run as a script, on the standard library alone; the node side is `mounts`.
+so the host's directories are never touched. Sources and the working directory are opened first, so that a volume
+mounted at /tmp may hide the place where they lie. Run as a script, on the standard library alone; the node side is
+`mounts`.
 
 Arguments: a JSON list of [source, target, read-only], a staging directory, the working directory, then the command.
 """
@@ -102,22 +104,35 @@ def stand_in(directory: Path, staging: Path) -> None:
         mount(str(copy), str(directory), None, MS_BIND | MS_REC)
 
 
+def held(path: str) -> Path:
+    """A path to the same file or directory that holds even when a mount hides its name."""
+    return Path(f"/proc/self/fd/{os.open(path, os.O_PATH)}")
+
+
+def mount_all(wanted: list[tuple[str, str, bool]], staging: Path) -> None:
+    """Mount each source at its target, outer targets first."""
+    sources = [held(source) for source, _, _ in wanted]
+    ours: set[Path] = set()
+    for source, (_, target, read_only) in zip(sources, wanted, strict=True):
+        place_for(source, Path(target), staging, ours)
+        bind(source, Path(target), read_only=bool(read_only))
+        if not read_only:
+            ours.add(Path(target))
+
+
 def main() -> None:
     """Mount, then become the command."""
     wanted, staging, directory, *command = sys.argv[1:]
     try:
         enter_namespace()
-        ours: set[Path] = set()
-        for source, target, read_only in json.loads(wanted):
-            place_for(Path(source), Path(target), Path(staging), ours)
-            bind(Path(source), Path(target), read_only=bool(read_only))
-            if not read_only:
-                ours.add(Path(target))
+        start = held(directory) if Path(directory).is_dir() else None
+        mount_all(json.loads(wanted), held(staging))
     except OSError as error:
         sys.stderr.write(f"the volume cannot be mounted: {error}\n")
         raise SystemExit(EXIT_CANNOT_MOUNT) from error
     try:
-        os.chdir(directory)
+        # What a volume brings has the name now; what it hides is still held.
+        os.chdir(directory if start is None or Path(directory).is_dir() else start)
         os.execvp(command[0], command)  # noqa: S606 - the container's own program takes this process over
     except OSError as error:
         sys.stderr.write(f"{command[0]}: {error}\n")
