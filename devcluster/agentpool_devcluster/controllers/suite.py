@@ -6,12 +6,22 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from agentpool_devcluster.controllers.deployment import DeploymentController
+from agentpool_devcluster.controllers.disruption import DisruptionController
 from agentpool_devcluster.controllers.node_lifecycle import LEASE_NAMESPACE, NodeLifecycle
 from agentpool_devcluster.controllers.replicaset import ReplicaSetController
 from agentpool_devcluster.controllers.scheduler import SCHEDULER_NAME, Scheduler
+from agentpool_devcluster.controllers.statefulset import StatefulSetController
 from agentpool_devcluster.kube.events import EventRecorder
 from agentpool_devcluster.kube.informer import Informer
-from agentpool_devcluster.kube.resources import DEPLOYMENTS, LEASES, NODES, PODS, REPLICA_SETS
+from agentpool_devcluster.kube.resources import (
+    DEPLOYMENTS,
+    DISRUPTION_BUDGETS,
+    LEASES,
+    NODES,
+    PODS,
+    REPLICA_SETS,
+    STATEFUL_SETS,
+)
 
 if TYPE_CHECKING:
     from agentpool_devcluster.controllers.node_health import Patience
@@ -33,10 +43,10 @@ class ControllerSuite:
         pods = Informer(client, PODS)
         nodes = Informer(client, NODES)
         leases = Informer(client, LEASES, LEASE_NAMESPACE)
-        recorders = {
-            name: EventRecorder(client, component=name)
-            for name in ("deployment-controller", "replicaset-controller", SCHEDULER_NAME, "node-controller")
-        }
+        stateful_sets = Informer(client, STATEFUL_SETS)
+        budgets = Informer(client, DISRUPTION_BUDGETS)
+        names = ("deployment-controller", "replicaset-controller", "statefulset-controller", "node-controller")
+        recorders = {name: EventRecorder(client, component=name) for name in (*names, SCHEDULER_NAME)}
         loops = [
             DeploymentController(
                 client,
@@ -46,6 +56,10 @@ class ControllerSuite:
                 pods=pods,
             ).run(),
             ReplicaSetController(client, recorders["replicaset-controller"], replica_sets, pods).run(),
+            StatefulSetController(
+                client, recorders["statefulset-controller"], stateful_sets=stateful_sets, pods=pods
+            ).run(),
+            DisruptionController(client, budgets=budgets, pods=pods, controllers=(replica_sets, stateful_sets)).run(),
             Scheduler(client, recorders[SCHEDULER_NAME], pods=pods, nodes=nodes).run(),
             NodeLifecycle(
                 client,
@@ -56,7 +70,7 @@ class ControllerSuite:
                 patience=self._patience,
             ).run(),
         ]
-        informers = (deployments, replica_sets, pods, nodes, leases)
+        informers = (deployments, replica_sets, stateful_sets, budgets, pods, nodes, leases)
         async with asyncio.TaskGroup() as group:
             for loop in [*loops, *(one.run() for one in informers), *(one.run() for one in recorders.values())]:
                 group.create_task(loop)

@@ -40,4 +40,5 @@ NODES = Resource(group="", version="v1", plural="nodes", kind="Node", namespaced
 LEASES = Resource(group="coordination.k8s.io", version="v1", plural="leases", kind="Lease")
 DEPLOYMENTS = Resource(group="apps", version="v1", plural="deployments", kind="Deployment")
 REPLICA_SETS = Resource(group="apps", version="v1", plural="replicasets", kind="ReplicaSet")
+DISRUPTION_BUDGETS = Resource(group="policy", version="v1", plural="poddisruptionbudgets", kind="PodDisruptionBudget")
 STATEFUL_SETS = Resource(group="apps", version="v1", plural="statefulsets", kind="StatefulSet")

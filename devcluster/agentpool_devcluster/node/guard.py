@@ -7,6 +7,7 @@ starts in milliseconds. The node side is `guardian`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -30,6 +31,8 @@ def main() -> None:
         except OSError:
             continue
     shutil.rmtree(sys.argv[1], ignore_errors=True)
+    with contextlib.suppress(OSError):  # the cluster's own directory, once the last of its nodes is gone
+        os.rmdir(os.path.dirname(sys.argv[1]))  # noqa: PTH106, PTH120 - spares the start of this program pathlib
 
 
 if __name__ == "__main__":

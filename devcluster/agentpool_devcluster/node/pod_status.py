@@ -37,7 +37,7 @@ def status_of(pod: Mapping[str, Any], facts: PodFacts, now: str) -> dict[str, An
         "hostIP": facts.host_ip,
         "hostIPs": [{"ip": facts.host_ip}],
         "startTime": facts.started_at,
-        "qosClass": qos_class(pod),
+        "qosClass": (pod.get("status") or {}).get("qosClass") or qos_class(pod),
         "containerStatuses": [record.to_status() for record in facts.main],
     }
     if facts.init:
