@@ -94,7 +94,7 @@ class Election:
 
     async def resign(self) -> None:
         """Frees the Lease, so that the next one need not wait. Errors are only logged: it expires anyway."""
-        if not self._settings.enabled or not self.leading:
+        if not self._settings.enabled:
             return
         self._leads_until = float("-inf")
         path = paths.leases(self._settings.namespace, self._settings.name)

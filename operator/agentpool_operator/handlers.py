@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT_S = 10.0  # seconds
 REQUEST_TIMEOUT_S = 30.0  # seconds
+EXIT_S = 0.2  # seconds for the handlers to end: they only take notes
 FIRST_BACKOFFS_S = (0.2, 0.5, 1.0, 2.0)  # seconds before a request of a watch is tried again
 LASTING_BACKOFF_S = 5.0  # seconds, from then on
 WATCH_S = 290  # seconds: the server closes a watch after this, below common proxies' 300 s
@@ -69,6 +70,7 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.peering.standalone = True
     settings.networking.connect_timeout = CONNECT_TIMEOUT_S
     settings.networking.request_timeout = REQUEST_TIMEOUT_S
+    settings.queueing.exit_timeout = EXIT_S
     settings.networking.error_backoffs = Backoffs()
     settings.watching.connect_timeout = CONNECT_TIMEOUT_S
     settings.watching.server_timeout = WATCH_S

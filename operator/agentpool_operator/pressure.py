@@ -92,7 +92,11 @@ class Pressure:
                 await self._publish(link, [pool for pool in pools if not pool.published])
                 found = await link.inspector.snapshots([pool.ref for pool in pools])
         except TimeoutError:
-            self._failed(link, pools, QueueUnreachableError(f"no answer within {self._timeout_s:g} s"))
+            self._failed(
+                link,
+                pools,
+                QueueUnreachableError(f"no answer within {self._timeout_s:g} s; check the server and the network"),
+            )
             return
         except QueueError as error:
             self._failed(link, pools, error)
@@ -146,7 +150,7 @@ def _redis_problem(place: str, error: QueueError) -> Problem:
         )
     return Problem(
         reason="RedisUnreachable",
-        message=f"Redis at {place} cannot be read: {error}; check the URL, the network and the server",
+        message=f"Redis at {place} cannot be read: {error}",
     )
 
 

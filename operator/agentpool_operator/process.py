@@ -11,7 +11,7 @@ import asyncio
 import logging
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kopf
 from kubernetes.aio import client as kube
@@ -39,11 +39,11 @@ from agentpool_operator.status import StatusWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-    from typing import Any
 
     from agentpool.jobs import PoolRef
     from agentpool_operator.settings import OperatorSettings
 
+STOP_WITHIN_S = 1.5  # seconds for kopf to close its watches
 TIDY_S = 30.0  # seconds between looks for links that no pool uses
 log = logging.getLogger(__name__)
 
@@ -159,7 +159,6 @@ async def run(settings: OperatorSettings) -> None:
         log.info("serving /healthz, /readyz and /metrics on port %d", port)
         await _serve(parts, settings, connection)
     finally:
-        await parts.election.resign()
         await parts.feed.close()
         await parts.links.close()
         await health.stop()
@@ -169,37 +168,64 @@ async def run(settings: OperatorSettings) -> None:
 async def _serve(parts: Parts, settings: OperatorSettings, connection: kube.Configuration) -> None:
     """Everything at once, until a signal or the first failure."""
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    _heed_signals(stop)
     quiet_kopf()
-    tasks = [asyncio.create_task(service) for service in parts.services()]
-    tasks.append(asyncio.create_task(_watch(parts, settings, connection, stop)))
+    services = [asyncio.create_task(service) for service in parts.services()]
+    watching = asyncio.create_task(_watch(parts, settings, connection, stop))
     waiter = asyncio.create_task(stop.wait())
-    done, _ = await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
-    while not stop.is_set() and all(task.exception() is None for task in done):
-        tasks = [task for task in tasks if not task.done()]
-        done, _ = await asyncio.wait([*tasks, waiter], return_when=asyncio.FIRST_COMPLETED)
-    stop.set()
-    for task in (*tasks[:-1], waiter):
+    try:
+        await _first_failure([*services, watching], waiter)
+    finally:
+        stop.set()
+        await _ended([*services, waiter])
+        await parts.election.resign()  # nothing writes any more: the next one need not wait for kopf to end
+        await asyncio.wait([watching], timeout=STOP_WITHIN_S)
+        await _ended([watching])
+
+
+async def _first_failure(tasks: list[asyncio.Task[None]], waiter: asyncio.Task[Any]) -> None:
+    """Waits for the stop; raises what ends a task before. A task that ends well is let go."""
+    pending: set[asyncio.Task[Any]] = {*tasks, waiter}
+    while not waiter.done():
+        done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiter}:
+            await task
+
+
+async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
+    for task in tasks:
         task.cancel()
-    await asyncio.gather(*tasks, waiter, return_exceptions=True)
-    for task in done:
-        if task is not waiter and not task.cancelled() and (error := task.exception()) is not None:
-            raise error
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _watch(parts: Parts, settings: OperatorSettings, connection: kube.Configuration, stop: asyncio.Event) -> None:
-    """Runs kopf's watches, told when to stop by `stop`."""
-    await kopf.operator(
-        registry=watches(parts.pools, connection),
-        settings=watch_settings(),
-        standalone=True,
-        clusterwide=not settings.namespaces,
-        namespaces=list(settings.namespaces),
-        stop_flag=stop,
-        ready_flag=parts.watching,
-    )
+    """Runs kopf's watches, told when to stop by `stop`; when they end by themselves, everything stops."""
+    taken_back = asyncio.create_task(_take_signals_back(parts, stop))
+    try:
+        await kopf.operator(
+            registry=watches(parts.pools, connection),
+            settings=watch_settings(),
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=list(settings.namespaces),
+            stop_flag=stop,
+            ready_flag=parts.watching,
+        )
+    finally:
+        taken_back.cancel()
+        stop.set()
+
+
+def _heed_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+async def _take_signals_back(parts: Parts, stop: asyncio.Event) -> None:
+    """Puts our signal handlers back: kopf replaces them at its start, and its own end nothing but itself."""
+    await parts.watching.wait()
+    _heed_signals(stop)
 
 
 def _refresh(parts: Parts) -> None:

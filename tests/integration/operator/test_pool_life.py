@@ -1,0 +1,244 @@
+"""A pool's life with the real operator: born, raised, lowered, repaired, refused, deleted."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from agentpool.jobs import JobRequest, PoolRef
+from agentpool.queue import Consumer, Inspector, Producer
+from agentpool_operator import paths
+from agentpool_operator.refusals import NotThereError
+from tests.fixtures.redis import wait_until
+
+WITHIN_S = 20.0
+
+
+@pytest.fixture
+def until(look):
+    async def wait(question, expected, *, within_s=WITHIN_S):
+        async def holds():
+            return await question() == expected
+
+        await wait_until(holds, f"{question} gives {expected}", within_s=within_s)
+
+    return wait
+
+
+@pytest.fixture
+async def ref(redis, namespace):
+    pool = PoolRef(namespace, "agents")
+    yield pool
+    await Inspector(redis).purge(pool)
+
+
+async def submit(redis, ref, count):
+    await Producer(redis, ref).submit_many([JobRequest(kind="work", payload={"n": n}) for n in range(count)])
+
+
+async def test_a_pool_is_born_with_no_worker_and_the_scaling_loop_owns_its_size(
+    start_operator, pool_of, look, until, cluster, namespace, ref
+):
+    """The Deployment begins with 0 replicas, which only the scaling manager owns."""
+    start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    live = await cluster.get(paths.deployments(namespace, "agents"))
+    assert live["spec"]["replicas"] == 0
+    owners = {
+        entry["manager"]
+        for entry in live["metadata"]["managedFields"]
+        if "f:replicas" in (entry["fieldsV1"].get("f:spec") or {})
+    }
+    assert owners == {"agentpool-scaling"}
+
+
+async def test_jobs_raise_an_empty_pool_at_once_and_finishing_them_lowers_it(
+    start_operator, pool_of, look, until, redis, ref
+):
+    """Submitting twelve jobs asks for three workers before the next poll; ending them asks for none."""
+    start_operator()
+    await pool_of(scaling={"pollSeconds": 60, "idleSeconds": 1})
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    await submit(redis, ref, 12)
+    await until(look.replicas, 3, within_s=5.0)
+    assert "12 jobs wait" in (await look.status())["lastDecision"]["reason"]
+
+
+async def test_a_pool_goes_back_to_zero_when_its_jobs_have_ended(start_operator, pool_of, look, until, redis, ref):
+    """With nothing waiting or running the last worker goes after idleSeconds."""
+    start_operator()
+    await pool_of()
+    await until(lambda: look.condition("QueueReachable"), ("True", "Answering"))
+    receipt = await Producer(redis, ref).submit(JobRequest(kind="work", payload={}))
+    await until(look.replicas, 1)
+    await Producer(redis, ref).cancel(receipt.job_id)
+    await until(look.replicas, 0)
+
+
+async def test_running_work_keeps_its_pool_up(start_operator, pool_of, look, until, redis, ref):
+    """A job in flight holds a worker, however empty the queue is."""
+    start_operator()
+    await pool_of()
+    await until(lambda: look.condition("QueueReachable"), ("True", "Answering"))
+    await submit(redis, ref, 1)
+    await until(look.replicas, 1)
+    consumer = Consumer(redis, ref, "someone")
+    await consumer.register(slots=5, host="h")
+    assert len(await consumer.claim(1)) == 1
+    await until(lambda: _figure(look, "running"), 1)
+    assert await look.replicas() == 1
+
+
+async def _figure(look, name):
+    return (await look.status()).get(name)
+
+
+async def test_manual_replicas_are_obeyed_and_told(start_operator, pool_of, look, until, ref):
+    """spec.replicas sets the size, and ScalingActive says so."""
+    start_operator()
+    await pool_of(replicas=4)
+    await until(look.replicas, 4)
+    await until(lambda: look.condition("ScalingActive"), ("False", "ManualReplicas"))
+
+
+async def test_drift_is_repaired(start_operator, pool_of, look, until, cluster, namespace, ref):
+    """A changed image is set right again."""
+    start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    path = paths.deployments(namespace, "agents")
+    live = await cluster.get(path)
+    live["spec"]["template"]["spec"]["containers"][0]["image"] = "evil"
+    await cluster.replace(path, live)
+
+    async def image():
+        return (await cluster.get(path))["spec"]["template"]["spec"]["containers"][0]["image"]
+
+    await until(image, "agentpool-worker")
+
+
+async def test_a_deployment_of_somebody_else_is_refused(start_operator, pool_of, look, until, cluster, namespace, ref):
+    """An existing Deployment is not adopted; once it is gone, the pool is served."""
+    template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
+    body = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "agents"},
+        "spec": {"selector": {"matchLabels": {"a": "b"}}, "template": template},
+    }
+    await cluster.create(paths.deployments(namespace), body)
+    start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("False", "DeploymentNotOwned"))
+    await cluster.delete(paths.deployments(namespace, "agents"))
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+
+
+async def test_a_missing_secret_is_told_and_heals_and_others_go_on(
+    start_operator, pool_of, look, until, cluster, namespace, redis_server, ref
+):
+    """A pool whose Secret is missing says so; it serves once the Secret is there; others never notice."""
+    start_operator()
+    await pool_of("lost", redis={"urlFrom": {"secretKeyRef": {"name": "late", "key": "url"}}})
+    await pool_of()
+    await until(lambda: look.condition("QueueReachable", "lost"), ("False", "SecretNotFound"))
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "late"},
+        "stringData": {"url": redis_server.tcp_url},
+    }
+    await cluster.create(f"/api/v1/namespaces/{namespace}/secrets", secret)
+    await until(lambda: look.condition("Ready", "lost"), ("True", "Serving"))
+
+
+async def test_an_unreachable_redis_holds_the_size(start_operator, pool_of, look, until, redis_server_factory, ref):
+    """While Redis is away the size is held and told; when it is back, scaling goes on."""
+    server = redis_server_factory()
+    start_operator()
+    await pool_of(redis={"url": server.tcp_url}, scaling={"pollSeconds": 1, "minReplicas": 2})
+    await until(look.replicas, 2)
+    server.kill()
+    await until(lambda: look.condition("QueueReachable"), ("False", "RedisUnreachable"))
+    assert await look.replicas() == 2
+    server.restart()
+    await until(lambda: look.condition("QueueReachable"), ("True", "Answering"))
+
+
+async def test_a_wrong_password_is_told(start_operator, pool_of, look, until, redis_server_factory, ref):
+    """Redis refusing the credentials is told as such."""
+    server = redis_server_factory("--requirepass", "secret")
+    start_operator()
+    await pool_of(redis={"url": server.tcp_url})
+    await until(lambda: look.condition("QueueReachable"), ("False", "RedisAuthFailed"))
+
+
+async def test_deletion_never_waits_and_a_deleted_queue_is_purged(
+    start_operator, pool_of, look, until, cluster, namespace, redis, ref
+):
+    """A pool with deletionPolicy Delete goes at once, and its keys soon after."""
+    start_operator()
+    await pool_of(deletionPolicy="Delete")
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    assert await redis.exists(f"ap:{{{ref}}}:conf")
+    path = paths.agentpools(namespace, "agents")
+    assert "finalizers" not in (await cluster.get(path))["metadata"]
+    await cluster.delete(path)
+    with pytest.raises(NotThereError):
+        await cluster.get(path)
+
+    async def keys():
+        return await redis.keys(f"ap:{{{ref}}}:*")
+
+    await until(keys, [])
+
+
+async def test_at_rest_nothing_is_written(start_operator, pool_of, look, until, cluster, namespace, ref):
+    """Once a pool is settled, neither it nor its children are written again."""
+    start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    await until(lambda: look.condition("Progressing"), ("False", "Settled"))
+
+    async def versions():
+        pool = await cluster.get(paths.agentpools(namespace, "agents"))
+        child = await cluster.get(paths.deployments(namespace, "agents"))
+        return pool["metadata"]["resourceVersion"], child["metadata"]["resourceVersion"]
+
+    before, begin = await versions(), time.monotonic()
+
+    async def watched_for_four_polls():
+        assert await versions() == before
+        return time.monotonic() - begin > 4.0
+
+    await wait_until(watched_for_four_polls, "four polls went by without a write", within_s=10.0)
+
+
+async def test_a_second_operator_takes_over_from_a_killed_one(start_operator, pool_of, look, until, redis, ref):
+    """After kill -9 of the leader the other one leads and scales within the promised time."""
+    first = start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    leader = await look.holder()
+    second = start_operator()
+    first.stop(signal.SIGKILL)
+
+    async def taken_over():
+        return await look.holder() not in {"", leader}
+
+    await wait_until(taken_over, f"the Lease changed hands\n{second.written()}", within_s=18.0)
+    await submit(redis, ref, 6)
+    await until(look.replicas, 2)
+
+
+async def test_a_leader_that_stops_frees_its_lease(start_operator, pool_of, look, until, ref):
+    """A clean stop resigns, exits 0 and lets another lead at once."""
+    first = start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    assert first.stop() == 0
+    assert await look.holder() == ""
