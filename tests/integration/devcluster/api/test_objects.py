@@ -1,0 +1,227 @@
+"""Objects over HTTP: create, read, update, patch, list."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fixtures.devcluster import JSON_PATCH, STRATEGIC, ApiClient
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+
+
+def config_map(name: str = "one", **data: str) -> dict:
+    return {"metadata": {"name": name}, "data": data}
+
+
+def deployment(name: str = "web", image: str = "nginx:1.25", **spec: object) -> dict:
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {
+            "selector": {"matchLabels": {"app": name}},
+            "template": {
+                "metadata": {"labels": {"app": name}},
+                "spec": {"containers": [{"name": "main", "image": image}]},
+            },
+            **spec,
+        },
+    }
+
+
+async def test_create_and_read(api: ApiClient) -> None:
+    """A created object has a uid, a resourceVersion and a creation time, and reads back the same."""
+    created = await api.create(MAPS, config_map(a="1"))
+    assert created["kind"] == "ConfigMap"
+    assert {"uid", "resourceVersion", "creationTimestamp"} <= created["metadata"].keys()
+    assert await api.get(f"{MAPS}/one") == created
+
+
+async def test_missing_and_taken_names(api: ApiClient) -> None:
+    """A missing object is 404, a taken name 409, a missing namespace 404, each with its reason."""
+    missing = await api.ask("GET", f"{MAPS}/none")
+    assert (missing.status, missing.body["reason"]) == (404, "NotFound")
+    assert missing.body["message"] == 'configmaps "none" not found'
+    await api.create(MAPS, config_map())
+    taken = await api.ask("POST", MAPS, config_map())
+    assert (taken.status, taken.body["reason"]) == (409, "AlreadyExists")
+    nowhere = await api.ask("POST", "/api/v1/namespaces/nowhere/configmaps", config_map())
+    assert (nowhere.status, nowhere.body["message"]) == (404, 'namespaces "nowhere" not found')
+
+
+async def test_unknown_resources_are_refused(api: ApiClient) -> None:
+    """A path of a resource that is not served is 404, and an unsupported verb 405."""
+    assert (await api.ask("GET", "/apis/example.org/v1/things")).status == 404
+    assert (await api.ask("DELETE", "/api/v1/namespaces")).status == 405
+    assert (await api.ask("GET", "/api/v1/namespaces/default/pods/x/exec")).status == 404
+
+
+async def test_generated_names(api: ApiClient) -> None:
+    """A name made from generateName starts with it and is unique."""
+    names = {(await api.create(MAPS, {"metadata": {"generateName": "job-"}}))["metadata"]["name"] for _ in range(5)}
+    assert len(names) == 5
+    assert all(name.startswith("job-") for name in names)
+
+
+async def test_stale_updates_are_refused(api: ApiClient) -> None:
+    """An update that names an old resourceVersion is a 409 Conflict; one that names none wins."""
+    first = await api.create(MAPS, config_map(a="1"))
+    await api.patch(f"{MAPS}/one", {"data": {"a": "2"}})
+    stale = await api.ask("PUT", f"{MAPS}/one", {**first, "data": {"a": "3"}})
+    assert (stale.status, stale.body["reason"]) == (409, "Conflict")
+    assert "the object has been modified" in stale.body["message"]
+    assert (await api.ask("PUT", f"{MAPS}/one", config_map(a="4"))).status == 200
+
+
+async def test_writes_that_change_nothing_are_silent(api: ApiClient) -> None:
+    """A patch that changes nothing keeps the resourceVersion."""
+    created = await api.create(MAPS, config_map(a="1"))
+    patched = await api.patch(f"{MAPS}/one", {"data": {"a": "1"}})
+    assert patched["metadata"]["resourceVersion"] == created["metadata"]["resourceVersion"]
+
+
+async def test_dry_run_stores_nothing(api: ApiClient) -> None:
+    """A dry run answers as if it had been done."""
+    await api.create(MAPS, config_map(a="1"), dryRun="All")
+    assert (await api.ask("GET", f"{MAPS}/one")).status == 404
+
+
+async def test_generation_counts_changes_of_the_spec(api: ApiClient) -> None:
+    """The generation grows with the spec, not with labels or status."""
+    await api.create(DEPLOYMENTS, deployment())
+    path = f"{DEPLOYMENTS}/web"
+    labelled = await api.patch(path, {"metadata": {"labels": {"a": "b"}}})
+    assert labelled["metadata"]["generation"] == 1
+    status = await api.patch(f"{path}/status", {"status": {"replicas": 1}, "spec": {"replicas": 9}})
+    assert (status["metadata"]["generation"], status["spec"]["replicas"]) == (1, 1)
+    spec = await api.patch(path, {"spec": {"replicas": 3}, "status": {"replicas": 7}})
+    assert (spec["metadata"]["generation"], spec["status"]["replicas"]) == (2, 1)
+
+
+async def test_defaults_of_deployments(api: ApiClient) -> None:
+    """A deployment gets the defaults its controllers rely on, and quantities in canonical form."""
+    body = deployment()
+    body["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": 0.5, "memory": "1024Mi"}}
+    spec = (await api.create(DEPLOYMENTS, body))["spec"]
+    assert spec["replicas"] == 1
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": "25%"}}
+    pod = spec["template"]["spec"]
+    assert (pod["restartPolicy"], pod["terminationGracePeriodSeconds"]) == ("Always", 30)
+    assert pod["containers"][0]["resources"]["requests"] == {"cpu": "500m", "memory": "1Gi"}
+
+
+async def test_strategic_merge_patch_merges_lists_by_key(api: ApiClient) -> None:
+    """A strategic merge patch finds list elements by their key and leaves the others."""
+    body = deployment()
+    body["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "A", "value": "1"}]
+    await api.create(DEPLOYMENTS, body)
+    patch = {"spec": {"template": {"spec": {"containers": [{"name": "main", "env": [{"name": "B", "value": "2"}]}]}}}}
+    patched = await api.patch(f"{DEPLOYMENTS}/web", patch, STRATEGIC)
+    (container,) = patched["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "nginx:1.25"
+    assert {item["name"] for item in container["env"]} == {"A", "B"}
+
+
+async def test_json_patch(api: ApiClient) -> None:
+    """A JSON patch is applied in order, all or nothing."""
+    await api.create(MAPS, config_map(a="1"))
+    patch = [{"op": "test", "path": "/data/a", "value": "1"}, {"op": "add", "path": "/data/b", "value": "2"}]
+    assert (await api.patch(f"{MAPS}/one", patch, JSON_PATCH))["data"] == {"a": "1", "b": "2"}
+    bad = [{"op": "remove", "path": "/data/a"}, {"op": "test", "path": "/data/b", "value": "x"}]
+    assert (await api.ask("PATCH", f"{MAPS}/one", bad, content_type=JSON_PATCH)).status == 422
+    assert (await api.get(f"{MAPS}/one"))["data"] == {"a": "1", "b": "2"}
+
+
+@pytest.mark.parametrize(("change", "field"), [
+    ({"selector": {"matchLabels": {"app": "other"}}}, "spec.template.metadata.labels"),
+    ({"replicas": -1}, "spec.replicas"),
+])  # fmt: skip
+async def test_invalid_deployments_are_refused(api: ApiClient, change: dict, field: str) -> None:
+    """A deployment that breaks a rule is 422 and names the field."""
+    refused = await api.ask("POST", DEPLOYMENTS, deployment(**change))
+    assert (refused.status, refused.body["reason"]) == (422, "Invalid")
+    assert field in [cause["field"] for cause in refused.body["details"]["causes"]]
+
+
+async def test_strict_field_validation_names_the_field(api: ApiClient) -> None:
+    """Unknown and duplicate fields are refused under Strict, warned of under Warn, ignored under Ignore."""
+    body = deployment(replicaz=3)
+    strict = await api.ask("POST", DEPLOYMENTS, body, fieldValidation="Strict")
+    assert strict.status == 400
+    assert 'unknown field "spec.replicaz"' in strict.body["message"]
+    warned = await api.ask("POST", DEPLOYMENTS, body, fieldValidation="Warn")
+    assert (warned.status, warned.headers["Warning"]) == (201, '299 - "unknown field \\"spec.replicaz\\""')
+    twice = await api.ask("POST", MAPS, b'{"metadata":{"name":"x"},"data":{"a":"1","a":"2"}}', fieldValidation="Strict")
+    assert (twice.status, 'duplicate field "data.a"' in twice.body["message"]) == (400, True)
+
+
+async def test_wrong_types_are_refused(api: ApiClient) -> None:
+    """A built-in object with a value of the wrong type is a 400 that names the place."""
+    refused = await api.ask("POST", DEPLOYMENTS, deployment(replicas="three"))
+    assert (refused.status, "spec.replicas" in refused.body["message"]) == (400, True)
+
+
+async def test_lists_select_by_label_and_field(api: ApiClient) -> None:
+    """Label and field selectors narrow a list; unknown fields are refused by name."""
+    for name, app in (("a", "x"), ("b", "y"), ("c", "x")):
+        await api.create(MAPS, {"metadata": {"name": name, "labels": {"app": app}}})
+
+    async def names(**query: str) -> list[str]:
+        return [item["metadata"]["name"] for item in (await api.get(MAPS, **query))["items"]]
+
+    assert await names(labelSelector="app=x") == ["a", "c"]
+    assert await names(labelSelector="app in (y,z),app") == ["b"]
+    assert await names(labelSelector="app!=x") == ["b"]
+    assert await names(fieldSelector="metadata.name=b") == ["b"]
+    refused = await api.ask("GET", MAPS, fieldSelector="data.a=1")
+    assert (refused.status, "data.a" in refused.body["message"]) == (400, True)
+
+
+async def test_chunked_lists_are_one_consistent_state(api: ApiClient) -> None:
+    """The chunks of a list show the state of the first, whatever is written in between."""
+    for index in range(5):
+        await api.create(MAPS, config_map(f"m{index}"))
+    first = await api.get(MAPS, limit="2")
+    assert first["metadata"]["remainingItemCount"] == 3
+    await api.delete(f"{MAPS}/m3")
+    await api.create(MAPS, config_map("m9"))
+    rest = await api.get(MAPS, **{"limit": "10", "continue": first["metadata"]["continue"]})
+    names = [item["metadata"]["name"] for item in first["items"] + rest["items"]]
+    assert names == ["m0", "m1", "m2", "m3", "m4"]
+
+
+async def test_old_continue_tokens_expire(api: ApiClient) -> None:
+    """A continue token whose state is forgotten is 410 Expired."""
+    for index in range(3):
+        await api.create(MAPS, config_map(f"m{index}"))
+    first = await api.get(MAPS, limit="1")
+    for index in range(250):
+        await api.patch(f"{MAPS}/m0", {"data": {"n": str(index)}})
+    late = await api.ask("GET", MAPS, **{"limit": "1", "continue": first["metadata"]["continue"]})
+    assert (late.status, late.body["reason"]) == (410, "Expired")
+
+
+async def test_secrets_take_plain_text(api: ApiClient) -> None:
+    """A secret's stringData is stored encoded in data."""
+    path = "/api/v1/namespaces/default/secrets"
+    created = await api.create(path, {"metadata": {"name": "s"}, "stringData": {"k": "v"}})
+    assert (created["data"], created["type"]) == ({"k": "dg=="}, "Opaque")
+
+
+async def test_events_have_two_forms_and_one_storage(api: ApiClient) -> None:
+    """An event written as core/v1 reads as events.k8s.io/v1, and the other way round."""
+    core, new = "/api/v1/namespaces/default/events", "/apis/events.k8s.io/v1/namespaces/default/events"
+    await api.create(core, {
+        "metadata": {"name": "e1"}, "message": "hello", "reason": "Said",
+        "involvedObject": {"kind": "Pod", "name": "p"},
+    })  # fmt: skip
+    shown = await api.get(f"{new}/e1")
+    assert (shown["apiVersion"], shown["note"], shown["regarding"]["name"]) == ("events.k8s.io/v1", "hello", "p")
+    await api.create(new, {
+        "metadata": {"name": "e2"}, "note": "again", "reason": "Said", "action": "Say", "type": "Normal",
+        "reportingController": "test", "reportingInstance": "test", "eventTime": "2026-01-01T00:00:00.000000Z",
+        "regarding": {"kind": "Pod", "name": "p"},
+    })  # fmt: skip
+    found = await api.get(core, fieldSelector="involvedObject.name=p")
+    assert {item["message"] for item in found["items"]} == {"hello", "again"}

@@ -1,0 +1,75 @@
+"""Watch streams over HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+
+from tests.fixtures.devcluster import ApiClient
+
+MAPS = "/api/v1/namespaces/default/configmaps"
+
+
+async def test_a_watch_starts_with_what_there_is(api: ApiClient) -> None:
+    """Without a resourceVersion a watch sends what exists, then what happens."""
+    await api.create(MAPS, {"metadata": {"name": "a"}})
+    watching = asyncio.create_task(api.events(MAPS, 3))
+    await api.create(MAPS, {"metadata": {"name": "b"}})
+    await api.delete(f"{MAPS}/a")
+    events = await watching
+    assert sorted((event["type"], event["object"]["metadata"]["name"]) for event in events) == [
+        ("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a"),
+    ]  # fmt: skip
+
+
+async def test_a_watch_continues_where_a_list_ended(api: ApiClient) -> None:
+    """A watch from a list's resourceVersion misses nothing and repeats nothing."""
+    await api.create(MAPS, {"metadata": {"name": "a"}})
+    version = (await api.get(MAPS))["metadata"]["resourceVersion"]
+    await api.patch(f"{MAPS}/a", {"data": {"k": "v"}})
+    await api.create(MAPS, {"metadata": {"name": "b"}})
+    events = await api.events(MAPS, 2, resourceVersion=version)
+    assert [event["type"] for event in events] == ["MODIFIED", "ADDED"]
+
+
+async def test_objects_enter_and_leave_a_selector(api: ApiClient) -> None:
+    """To a watch with a selector an object that starts to match is added, one that stops is deleted."""
+    version = (await api.get(MAPS))["metadata"]["resourceVersion"]
+    await api.create(MAPS, {"metadata": {"name": "a"}})
+    await api.patch(f"{MAPS}/a", {"metadata": {"labels": {"on": "1"}}})
+    await api.patch(f"{MAPS}/a", {"data": {"k": "v"}})
+    await api.patch(f"{MAPS}/a", {"metadata": {"labels": {"on": None}}})
+    events = await api.events(MAPS, 3, resourceVersion=version, labelSelector="on=1")
+    assert [event["type"] for event in events] == ["ADDED", "MODIFIED", "DELETED"]
+
+
+async def test_forgotten_versions_are_gone(api: ApiClient) -> None:
+    """A watch from a version whose history is forgotten gets a 410 error event and ends."""
+    created = await api.create(MAPS, {"metadata": {"name": "a"}})
+    for index in range(250):
+        await api.patch(f"{MAPS}/a", {"data": {"n": str(index)}})
+    (event,) = await api.events(MAPS, 5, resourceVersion=created["metadata"]["resourceVersion"])
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 410, "Expired")
+
+
+async def test_initial_events_end_with_a_bookmark(api: ApiClient) -> None:
+    """A streaming list ends its initial events with an annotated bookmark."""
+    await api.create(MAPS, {"metadata": {"name": "a"}})
+    events = await api.events(
+        MAPS, 2, sendInitialEvents="true", allowWatchBookmarks="true", resourceVersionMatch="NotOlderThan"
+    )
+    assert [event["type"] for event in events] == ["ADDED", "BOOKMARK"]
+    assert events[1]["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}
+
+
+async def test_a_watch_ends_at_its_timeout(api: ApiClient) -> None:
+    """A watch with timeoutSeconds ends by itself."""
+    assert await api.events(MAPS, 1, timeoutSeconds="1") == []
+
+
+async def test_a_named_watch_sees_one_object(api: ApiClient) -> None:
+    """A watch of one name by field selector sees no other."""
+    version = (await api.get(MAPS))["metadata"]["resourceVersion"]
+    for name in ("a", "b"):
+        await api.create(MAPS, {"metadata": {"name": name}})
+    (event,) = await api.events(MAPS, 1, resourceVersion=version, fieldSelector="metadata.name=b")
+    assert event["object"]["metadata"]["name"] == "b"
