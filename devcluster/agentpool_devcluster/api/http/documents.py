@@ -14,6 +14,10 @@ from agentpool_devcluster.api.openapi.documents import Documents
 from agentpool_devcluster.api.registry import Registry
 
 _V3 = "/openapi/v3/"
+_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+# kubectl asks for protobuf only about kinds that version 3 does not know. A document without definitions (field 1,
+# `swagger`, is "2.0") lets it go on to say that there is no such kind; a refusal would be all that the user sees.
+_NO_DEFINITIONS = b"\x0a\x032.0"
 
 
 class DocumentPages:
@@ -68,9 +72,11 @@ class DocumentPages:
 
     def _version_2(self, http: web.Request) -> web.Response:
         accept = http.headers.get("Accept", "*/*")
-        if "json" not in accept and "*/*" not in accept:
-            raise not_acceptable("the devcluster serves /openapi/v2 as application/json only")
-        return answer(self._documents.version_2())
+        if "json" in accept or "*/*" in accept:
+            return answer(self._documents.version_2())
+        if _PROTOBUF in accept:
+            return web.Response(body=_NO_DEFINITIONS, content_type=_PROTOBUF.replace("@", "."))  # Go reads no @ there
+        raise not_acceptable("the devcluster serves /openapi/v2 as application/json only")
 
 
 def _aggregated_type(form: Form) -> str:
