@@ -105,6 +105,7 @@ def _argv(directory: Path, port: int, *, append_only: bool) -> list[str]:
         "save": "",  # no snapshots: either every write is kept, or none outlives us
         "appendonly": "yes" if append_only else "no",
         "daemonize": "no",
+        "loglevel": "warning",
     }
     return [str(find_server()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
 

@@ -183,12 +183,12 @@ def test_even_killed_outright_it_leaves_no_process(own_dev_system):
 
 
 def listening(family):
-    return {
-        (connection.laddr.ip, connection.laddr.port)
-        for each in family
-        for connection in each.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-    }
+    found = set()
+    for each in family:
+        with contextlib.suppress(psutil.NoSuchProcess):  # a probe's, say, that has ended meanwhile
+            connections = each.net_connections("tcp")
+            found |= {(one.laddr.ip, one.laddr.port) for one in connections if one.status == psutil.CONN_LISTEN}
+    return found
 
 
 def assert_gone(system, family, ports):

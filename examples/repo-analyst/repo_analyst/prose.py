@@ -26,7 +26,7 @@ _HEADING = re.compile(r"^#{1,6}\s+(.+?)\s*#*$", re.MULTILINE)
 _NOISE = re.compile(r"^\s*(?:#{1,6}\s.*|\|.*|[=~^*-]{3,}|\.\. .*|<[^>]*>)\s*$", re.MULTILINE)
 _LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _BULLET = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+", re.MULTILINE)
-_MARKS = re.compile(r"[*_`]{1,3}")
+_MARKS = re.compile(r"[*`]+|(?<!\w)_+|_+(?!\w)")  # not the underscores inside a name
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 _WORD = re.compile(r"[a-z][a-z'-]+")
 
