@@ -82,7 +82,7 @@ class NodeAgent:
         )
         addresses = AddressBlock.claim()
         server = NodeServer(self._by_key.get)
-        port = await server.start(settings.address)
+        port = await server.start(settings.address, settings.tls_certificate)
         registration = Registration(self._client, settings, port=port, pod_cidr=addresses.cidr)
         self._parts = _Parts(tools, addresses, server, registration)
         try:

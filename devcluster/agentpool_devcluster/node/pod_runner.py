@@ -22,7 +22,7 @@ from agentpool_devcluster.node.errors import AdmissionError, ContainerConfigErro
 from agentpool_devcluster.node.mounts import mounts_supported
 from agentpool_devcluster.node.pod_containers import PodContainers
 from agentpool_devcluster.node.pod_status import PodFacts, status_of
-from agentpool_devcluster.node.restrictions import not_enforced, refusals
+from agentpool_devcluster.node.restrictions import has_mounts, not_enforced, refusals
 from agentpool_devcluster.node.surroundings import Surroundings
 from agentpool_devcluster.node.volumes import fill_volumes
 
@@ -119,7 +119,8 @@ class PodRunner:
 
     async def _get_ready(self) -> bool:
         """Check and furnish the pod; False where it has to wait for its deletion instead."""
-        refused = refusals(self.pod, mounts_supported=await asyncio.to_thread(mounts_supported))
+        able = not has_mounts(self.pod) or await asyncio.to_thread(mounts_supported)
+        refused = refusals(self.pod, mounts_supported=able)
         events = self._surroundings.tools.events
         if refused:
             message = "; ".join(refused)

@@ -28,6 +28,13 @@ def refusals(pod: Mapping[str, Any], *, mounts_supported: bool) -> list[str]:
     ]
 
 
+def has_mounts(pod: Mapping[str, Any]) -> bool:
+    """Whether any container of the pod wants a volume at a path."""
+    spec = pod["spec"]
+    containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
+    return any(container.get("volumeMounts") for container in containers)
+
+
 def not_enforced(pod: Mapping[str, Any]) -> list[str]:
     """The fields that take rights away from the pod and are not enforced here."""
     spec = pod["spec"]

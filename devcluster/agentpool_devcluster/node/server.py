@@ -6,6 +6,7 @@ and previous; `/healthz`. Commands in containers and port forwarding are refused
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -36,10 +37,18 @@ class NodeServer:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         self.port = 0
 
-    async def start(self, address: str) -> int:
-        """Listen on a free port of `address`; returns it."""
+    async def start(self, address: str, certificate: Path | None = None) -> int:
+        """Listen on a free port of `address`; returns it.
+
+        `certificate` is a PEM file with a key: a real API server speaks nothing but TLS to its nodes; None is plain
+        HTTP. Raises OSError.
+        """
+        context = None
+        if certificate is not None:
+            context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+            context.load_cert_chain(certificate)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, address, 0)
+        site = web.TCPSite(self._runner, address, 0, ssl_context=context)
         await site.start()
         self.port = int(self._runner.addresses[0][1])
         return self.port

@@ -44,3 +44,4 @@ class NodeSettings:
     shutdown_seconds: float = 10.0  # grace of pods when the node itself stops, where theirs is longer
     config_retry_seconds: float = 1.0  # between tries for a missing config map, secret or volume
     address: str = "127.0.0.1"  # where the node's own HTTP endpoint listens
+    tls_certificate: Path | None = None  # of that endpoint, PEM with its key; None for plain HTTP

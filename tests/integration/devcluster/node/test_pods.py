@@ -262,7 +262,7 @@ async def test_each_pod_has_an_address_of_its_own(kube):
 
 async def test_nothing_is_left_when_the_cluster_stops(kube, cluster):
     """No process, no state directory, no kubeconfig."""
-    await kube.run("stays", "sh", "-c", "pwd; echo $$; exec sleep 60")
+    await kube.run("stays", "sh", "-c", "pwd; echo $$$$; exec sleep 60")
     await kube.until_ready("stays")
 
     async def logged():
