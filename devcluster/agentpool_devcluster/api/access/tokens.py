@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 MASTERS = "system:masters"  # group that may do everything
 AUTHENTICATED = "system:authenticated"
 _DEFAULT_LIFETIME_S = 3600
+_SERVICE_ACCOUNT_PARTS = 4  # system:serviceaccount:NAMESPACE:NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,15 @@ class Tokens:
         expires_at = None if lifetime_s is None else time.monotonic() + lifetime_s
         self._issued[token] = _Issued(user=user, expires_at=expires_at)
         return token
+
+
+def as_user(name: str, groups: Sequence[str]) -> User:
+    """Return the user of a name; service accounts are in their groups without being told."""
+    parts = name.split(":")
+    if parts[:2] == ["system", "serviceaccount"] and len(parts) == _SERVICE_ACCOUNT_PARTS:
+        own = service_account(parts[2], parts[3])
+        return User(name=name, groups=(*own.groups, *groups))
+    return User(name=name, groups=(*groups, AUTHENTICATED))
 
 
 def service_account(namespace: str, name: str, uid: str = "") -> User:

@@ -16,7 +16,7 @@ import aiohttp
 from aiohttp import web
 
 from agentpool_devcluster.api.access.rules import Attempt, decide
-from agentpool_devcluster.api.access.tokens import Tokens, User
+from agentpool_devcluster.api.access.tokens import Tokens, User, as_user
 from agentpool_devcluster.api.builtins import register_builtins
 from agentpool_devcluster.api.definitions import DefinitionService
 from agentpool_devcluster.api.errors import StatusError, Subject, forbidden, no_such_path, unauthorized
@@ -160,7 +160,15 @@ class ApiServer:
         user = self.tokens.user_of(given.strip() if scheme.lower() == "bearer" else token)
         if user is None:
             raise unauthorized()
-        return user
+        return self._impersonated(http, user)
+
+    def _impersonated(self, http: web.Request, user: User) -> User:
+        """Return the user that the caller wants to be taken for, if it may."""
+        name = http.headers.get("Impersonate-User")
+        if name is None:
+            return user
+        self._authorize(user, Attempt(verb="impersonate", resource="users", name=name))
+        return as_user(name, http.headers.getall("Impersonate-Group", []))
 
     def _authorize(self, user: User, attempt: Attempt) -> None:
         if decide(self.cluster.store, user, attempt).allowed:

@@ -1,0 +1,110 @@
+"""Who may do what: tokens, roles, reviews, impersonation, the record of requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import aiohttp
+
+from agentpool_devcluster.api.http.server import ApiServer, ServerSettings
+from tests.fixtures.devcluster import ApiClient
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+PODS = "/api/v1/namespaces/default/pods"
+
+
+async def as_bob(api: ApiClient) -> ApiClient:
+    """A client of the service account bob."""
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    await api.create(accounts, {"metadata": {"name": "bob"}})
+    asked = await api.create(f"{accounts}/bob/token", {"spec": {}})
+    return ApiClient(api.url, asked["status"]["token"], api.session)
+
+
+async def let_bob(api: ApiClient, *verbs: str) -> None:
+    await api.create(f"{RBAC}/namespaces/default/roles", {
+        "metadata": {"name": "r"}, "rules": [{"apiGroups": [""], "resources": ["pods"], "verbs": list(verbs)}],
+    })  # fmt: skip
+    await api.create(f"{RBAC}/namespaces/default/rolebindings", {
+        "metadata": {"name": "rb"}, "roleRef": {"kind": "Role", "name": "r"},
+        "subjects": [{"kind": "ServiceAccount", "name": "bob", "namespace": "default"}],
+    })  # fmt: skip
+
+
+async def test_without_a_token_only_health_is_told(api: ApiClient) -> None:
+    """A request without a known token is 401, except for the health checks."""
+    async with api.session.get(f"{api.url}/api/v1/pods") as response:
+        assert (response.status, (await response.json())["reason"]) == (401, "Unauthorized")
+    for path in ("/healthz", "/livez", "/readyz"):
+        async with api.session.get(api.url + path) as response:
+            assert response.status == 200
+
+
+async def test_the_token_may_stand_in_the_path(api_server: ApiServer) -> None:
+    """kubectl keeps bearer tokens for TLS, so the kubeconfig's address carries it as well."""
+    async with aiohttp.ClientSession() as session:
+        async with session.get(f"{api_server.admin_url}/api/v1/namespaces") as response:
+            assert response.status == 200
+        async with session.get(f"{api_server.url}/token/wrong/api/v1/namespaces") as response:
+            assert response.status == 401
+
+
+async def test_service_accounts_may_do_what_roles_allow(api: ApiClient) -> None:
+    """A service account is refused what no role allows, in the words of Kubernetes."""
+    bob = await as_bob(api)
+    refused = await bob.ask("GET", PODS)
+    assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
+    assert refused.body["message"] == (
+        'pods is forbidden: User "system:serviceaccount:default:bob" cannot list resource "pods" in API group "" '
+        'in the namespace "default"'
+    )
+    await let_bob(api, "list")
+    assert (await bob.ask("GET", PODS)).status == 200
+    assert (await bob.ask("GET", "/api/v1/pods")).status == 403
+    assert (await bob.ask("GET", f"{PODS}/x/log")).status == 403
+
+
+async def test_access_reviews(api: ApiClient) -> None:
+    """A subject access review answers for someone else, a self review for the asker."""
+    bob = await as_bob(api)
+    await let_bob(api, "get")
+    asked = {"namespace": "default", "verb": "get", "resource": "pods"}
+    path = "/apis/authorization.k8s.io/v1"
+    mine = await bob.create(f"{path}/selfsubjectaccessreviews", {"spec": {"resourceAttributes": asked}})
+    assert mine["status"]["allowed"] is True
+    body = {"spec": {"user": "system:serviceaccount:default:bob", "resourceAttributes": {**asked, "verb": "delete"}}}
+    theirs = await api.create(f"{path}/subjectaccessreviews", body)
+    assert theirs["status"]["allowed"] is False
+
+
+async def test_token_reviews(api: ApiClient) -> None:
+    """A token review says who is behind a token, or that it is unknown."""
+    bob = await as_bob(api)
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    token = bob.headers["Authorization"].removeprefix("Bearer ")
+    known = await api.create(path, {"spec": {"token": token}})
+    assert known["status"]["user"]["username"] == "system:serviceaccount:default:bob"
+    unknown = await api.create(path, {"spec": {"token": "x"}})
+    assert unknown["status"]["authenticated"] is False
+
+
+async def test_impersonation(api: ApiClient) -> None:
+    """The administrator may act as someone else, and then may do no more than they."""
+    await let_bob(api, "list")
+    headers = {**api.headers, "Impersonate-User": "system:serviceaccount:default:bob"}
+    for path, status in ((PODS, 200), ("/api/v1/nodes", 403)):
+        async with api.session.get(api.url + path, headers=headers) as response:
+            assert response.status == status
+
+
+async def test_every_request_is_recorded(tmp_path: Path) -> None:
+    """The recorder writes down who asked for what."""
+    record = tmp_path / "requests.jsonl"
+    async with ApiServer(ServerSettings(record=record)) as server, aiohttp.ClientSession() as session:
+        await ApiClient(server.url, server.tokens.admin_token, session).get(PODS)
+    (line,) = [json.loads(text) for text in record.read_text().splitlines()]
+    assert line == {
+        "userAgent": "tests/1", "user": "devcluster-admin", "verb": "list", "group": "", "resource": "pods",
+        "subresource": "", "namespace": "default", "name": "",
+    }  # fmt: skip
