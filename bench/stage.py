@@ -1,0 +1,110 @@
+"""A place to measure on: a Redis of our own, a pool, and real worker processes.
+
+Who takes over next: the benchmarks, one module each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector, Producer, connect
+from agentpool_local.child import Child
+from agentpool_local.errors import MissingPartError
+from agentpool_local.redis_server import start_redis
+from bench.report import CannotRunError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from agentpool.jobs import Job, JobId, JobRequest
+    from agentpool.queue import PoolSettings
+    from agentpool.queue.connection import RedisClient
+
+POOL = PoolRef("bench", "pool")
+CHECKOUT = Path(__file__).parents[1]
+READY_SECONDS = 30.0
+POLL_SECONDS = 0.02
+
+
+class Stage:
+    """One Redis, one pool."""
+
+    def __init__(self, directory: Path, url: str, redis: RedisClient, settings: PoolSettings) -> None:
+        self._directory = directory
+        self._settings = settings
+        self.url = url
+        self.redis = redis
+        self.inspector = Inspector(redis)
+        self.producer = Producer(redis, POOL)
+
+    @contextlib.asynccontextmanager
+    async def workers(self, count: int, *flags: str) -> AsyncIterator[None]:
+        """This many worker processes, registered; they drain at the end."""
+        await self.inspector.configure(POOL, self._settings)
+        children = [await self._start_worker(number, flags) for number in range(count)]
+        try:
+            await self._until_registered(count)
+            yield
+        finally:
+            await asyncio.gather(*(child.stop(seconds=10) for child in children))
+            await self.inspector.purge(POOL)
+
+    async def run(self, requests: Sequence[JobRequest]) -> list[Job]:
+        """Submits all at once and waits until all have ended; their records."""
+        receipts = await self.producer.submit_many(requests)
+        while (depth := await self._left()) > 0:  # noqa: ASYNC110 - nothing here could be awaited
+            await asyncio.sleep(min(POLL_SECONDS, 0.001 * depth))
+        return [await self.record(receipt.job_id) for receipt in receipts]
+
+    async def record(self, job_id: JobId) -> Job:
+        """A job's record."""
+        return await self.inspector.job(POOL, job_id)
+
+    async def _left(self) -> int:
+        snapshot = (await self.inspector.snapshots([POOL]))[POOL]
+        if isinstance(snapshot, Exception):
+            raise snapshot
+        return snapshot.queued + snapshot.running + snapshot.scheduled + snapshot.blocked
+
+    async def _start_worker(self, number: int, flags: Sequence[str]) -> Child:
+        argv = [sys.executable, "-m", "agentpool", "worker", "bench.handlers:app", "--redis", self.url]
+        argv += ["--pool", str(POOL), "--http-host", "127.0.0.1", "--http-port", "0", "--log-level", "warning", *flags]
+        environment = {"PYTHONPATH": str(CHECKOUT)}
+        return await Child.start(f"worker-{number}", argv, cwd=self._directory, sink=_say, environment=environment)
+
+    async def _until_registered(self, count: int) -> None:
+        deadline = time.monotonic() + READY_SECONDS
+        while len(await self.inspector.workers(POOL)) < count:
+            if time.monotonic() > deadline:
+                raise CannotRunError(f"{count} workers did not register within {READY_SECONDS:g} s")
+            await asyncio.sleep(POLL_SECONDS)
+
+
+@contextlib.asynccontextmanager
+async def stage(settings: PoolSettings) -> AsyncIterator[Stage]:
+    """A stage of its own for each benchmark. Raises CannotRunError without a Redis server."""
+    with tempfile.TemporaryDirectory(prefix="agentpool-bench-") as name:
+        directory = Path(name)
+        try:
+            server = await start_redis(directory, _say)
+        except MissingPartError as error:
+            raise CannotRunError(str(error)) from error
+        redis = connect(server.url)
+        try:
+            yield Stage(directory, server.url, redis, settings)
+        finally:
+            await redis.aclose()
+            await server.child.stop(seconds=5)
+
+
+def _say(name: str, line: str) -> None:
+    """Children are quiet unless something is wrong."""
+    if name != "redis":
+        print(f"{name}: {line}", file=sys.stderr)
