@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 
+import psutil
 import pytest
 
 from agentpool.errors import QueueError
@@ -216,3 +218,18 @@ async def test_rolling_replacement_under_load_repeats_nothing(workers, load, red
     steps = [count for (what, _), count in workers.runs().items() if what.startswith("step")]
     assert len(steps) == 24 * 40
     assert set(steps) == {1}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ends a child with its killed parent")
+async def test_killed_workers_commands_die_with_it(workers, load, tmp_path):
+    """A job's process does not run on beside its second attempt when its worker was killed."""
+    script = tmp_path / "agent.py"
+    script.write_text("import os, time\nopen('pid-' + os.environ['AGENTPOOL_ATTEMPT'], 'w').write(str(os.getpid()))\n"
+                      "time.sleep(600)\n")  # fmt: skip
+    await load("any", None, 1)
+    worker = workers.start("--handler-command", f"{sys.executable} {script}", app=None)
+    pid = tmp_path / "pid-1"
+    await until(lambda: pid.exists() and pid.read_text(), "the job's process runs")
+    worker.send(signal.SIGKILL)
+    worker.wait()
+    await until(lambda: not psutil.pid_exists(int(pid.read_text())), "the job's process is gone")

@@ -24,6 +24,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import HandlerError
+from agentpool_worker.handlers.parent_death import ending_with_parent
 from agentpool_worker.signals import Overloaded, Permanent
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class CommandHandlers:
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = tuple(argv)
+        self._tie = ending_with_parent()
 
     @property
     def kinds(self) -> None:
@@ -86,6 +88,7 @@ class CommandHandlers:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=environ,
+            preexec_fn=self._tie,
             start_new_session=True,  # its group is its own: what it starts can be found and killed with it
         )
         readers = (

@@ -1,0 +1,130 @@
+"""`agentpool worker` as people type it, and a worker inside a program of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import signal
+import socket
+import sys
+
+import pytest
+
+from agentpool.jobs import JobRequest, JobState, PoolRef
+from agentpool.queue import Inspector, Producer
+from agentpool_worker import App, Worker
+from agentpool_worker.settings import settings_from
+from tests.fixtures.workers import until
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["--redis", "redis://127.0.0.1:1/0", "--pool", "p"], 2, "nothing says what runs the jobs"),
+        (["worker_app:app", "--pool", "p"], 2, "--redis (AGENTPOOL_REDIS_URL)"),
+        (["worker_app:app", "--redis", "http://x", "--pool", "p"], 2, "scheme"),
+        (["worker_app:nothing", "--redis", "redis://127.0.0.1:1/0", "--pool", "p"], 1, "has no 'nothing'"),
+        (["worker_app:app", "--handler-command", "x", "--redis", "redis://h", "--pool", "p"], 2, "more than one"),
+        (["worker_app:app", "--redis", "redis://127.0.0.1:1/0", "--pool", "p"], 1, "Redis did not answer"),
+    ],
+)
+def test_bad_input_is_one_clear_line(start_workers, pool_ref, arguments, code, told):
+    """What cannot work is told in one line on standard error, without a traceback."""
+    workers = start_workers("unused", pool_ref)
+    worker = workers.start_plain(*arguments)
+    assert worker.wait(40) == code
+    lines = [line for line in worker.log().splitlines() if not line.startswith("{")]
+    assert len(lines) == 1, worker.log()
+    assert lines[0].startswith("error: ")
+    assert told in lines[0]
+
+
+async def test_port_in_use_is_told(workers):
+    """A health port that somebody holds ends the worker with the variable's name."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        worker = workers.start("--http-port", str(taken.getsockname()[1]))
+        assert await asyncio.to_thread(worker.wait) == 2
+    assert "AGENTPOOL_HTTP_PORT" in worker.log()
+
+
+async def test_pool_without_settings_gets_defaults_by_hand(start_workers, redis_url, redis):
+    """A worker started by hand on a fresh Redis publishes default settings and serves."""
+    pool = PoolRef("test", "by-hand")
+    worker = start_workers(redis_url, pool).start()
+    await until(worker.ready, "the worker serves")
+    job = await Producer(redis, pool).submit(JobRequest(kind="number", payload=3))
+    await until(lambda: succeeded(redis, pool, job.job_id), "the job has succeeded")
+    worker.send(signal.SIGINT)
+    assert worker.wait() == 0
+    await Inspector(redis).purge(pool)
+
+
+async def test_pods_environment_is_enough(workers, redis, pool):
+    """As in a pod, everything comes from the environment; the worker's name is the pod's."""
+    environ = {
+        "AGENTPOOL_NAMESPACE": pool.namespace,
+        "AGENTPOOL_POOL": pool.name,
+        "AGENTPOOL_REDIS_URL": workers.url,
+        "AGENTPOOL_WORKER": "pod-7",
+        "AGENTPOOL_HANDLER": '{"python": {"app": "worker_app:app"}}',
+    }
+    worker = workers.start_plain(**environ)
+    await until(worker.ready, "the worker serves")
+    assert [snapshot.name for snapshot in await Inspector(redis).workers(pool)] == ["pod-7"]
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert await Inspector(redis).workers(pool) == []
+
+
+async def test_reload_starts_the_changed_program(workers, redis, pool, tmp_path):
+    """With --reload, a saved file is what runs next; the parent ends with its child."""
+    program = tmp_path / "changing.py"
+    source = "from agentpool_worker import App\napp = App()\n@app.handler('say')\nasync def say(p):\n    return {!r}\n"
+    program.write_text(source.format("old"))
+    parent = workers.start("--reload", app="changing:app", PYTHONPATH=str(tmp_path))
+    producer = Producer(redis, pool)
+
+    async def says() -> str:
+        job = await producer.submit(JobRequest(kind="say"))
+        await until(lambda: succeeded(redis, pool, job.job_id), "the job has succeeded")
+        return (await Inspector(redis).job(pool, job.job_id)).result
+
+    assert await says() == "old"
+    program.write_text(source.format("a new one"))
+    await until(lambda: "restarting" in parent.log(), "the change is noticed")
+    await until(lambda: parent.log().count("serves pool") == 2, "the new worker serves")
+    assert await says() == "a new one"
+    parent.send(signal.SIGTERM)
+    assert parent.wait() == 0
+
+
+async def test_worker_embeds_in_a_users_own_loop(redis, redis_url, pool):
+    """`Worker(app, …).run()` works inside a program, and `leave` drains it."""
+    app = App()
+
+    @app.handler("double")
+    async def double(payload, ctx):
+        return payload * 2
+
+    settings = settings_from({}, redis_url=redis_url, pool=pool, http_port=0, http_host="127.0.0.1")
+    worker = Worker(app, settings)
+    running = asyncio.create_task(worker.run())
+    job = await Producer(redis, pool).submit(JobRequest(kind="double", payload=21))
+    await until(lambda: succeeded(redis, pool, job.job_id), "the job has succeeded")
+    assert (await Inspector(redis).job(pool, job.job_id)).result == 42
+    worker.leave()
+    await asyncio.wait_for(running, 20)
+
+
+def test_public_names_are_what_the_package_says():
+    """Everything in __all__ can be imported, the heavy ones when they are asked for."""
+    package = importlib.import_module("agentpool_worker")
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = package.nothing
+    assert sys.modules["agentpool_worker"] is package
+
+
+async def succeeded(redis, pool, job_id) -> bool:
+    return (await Inspector(redis).job(pool, job_id)).state is JobState.SUCCEEDED
