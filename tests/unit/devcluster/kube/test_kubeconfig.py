@@ -33,7 +33,7 @@ def test_a_token_may_be_given_inline_or_in_a_file(tmp_path):
 
 
 def test_name_and_password_are_understood(tmp_path):
-    """Basic authentication."""
+    """Both go into one basic authentication header."""
     access = read_kubeconfig(written(tmp_path / "config", user={"username": "a", "password": "b"}))
     assert access.headers == {"Authorization": f"Basic {base64.b64encode(b'a:b').decode()}"}
 
