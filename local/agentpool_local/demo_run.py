@@ -77,6 +77,7 @@ class DemoRun:
         settings = await self._inspector.settings(self._pool)
         snapshot = await self._inspector.snapshot(self._pool)
         limits = {route.name: route.limit for route in snapshot.routes}
+        await self._read_events()  # those of earlier runs of the pool are none of ours
         self._tally = Tally(DispatchClock(limits, settings.concurrency), self._record)
         self._devices = await self._cluster.devices()
 
@@ -150,6 +151,7 @@ class DemoRun:
     async def _look(self) -> View:
         await self._read_events()
         queue = await self._inspector.snapshot(self._pool)
+        self._tally.retire({worker.name for worker in queue.workers})
         state = await self._cluster.pool(self._pool)
         if state is None:
             raise NotReadyError(f"pool {self._pool}", 0, "somebody deleted it during the demo")

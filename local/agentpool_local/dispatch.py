@@ -3,7 +3,7 @@
 Read off the pool's event stream. A job could run from the moment at which three things held: it was ready, its route
 was below its limit, and some worker had a free slot. `claims` tells that moment and the claim's. A
 worker counts from its first claim on, for the stream does not tell when it came; a lost one until its jobs are taken
-back. `tally` feeds the events in order.
+back, one that left until `retire`. `tally` feeds the events in order.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agentpool_local.execution_record import Attempt
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from agentpool.jobs import JobEvent, JobId, WorkerId
 
@@ -45,6 +45,11 @@ class DispatchClock:
             self._ready_at[event.job_id] = event.at_ms
         if event.type == "started":
             self._start(event)
+
+    def retire(self, registered: Collection[WorkerId]) -> None:
+        """Forget the workers that have left: neither registered any more nor holding a job."""
+        holding = {worker for _, worker in self._running.values()}
+        self._workers.intersection_update(holding.union(registered))
 
     def _start(self, event: JobEvent) -> None:
         if event.worker not in self._workers:

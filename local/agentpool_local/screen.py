@@ -108,13 +108,16 @@ def plain_line(view: View) -> str:
 
 def picture(view: View) -> RenderableType:
     """One look as a screen."""
-    bar = ProgressBar(total=max(view.submitted, 1), completed=view.ended, width=BAR_WIDTH)
+    done = Table.grid(padding=(0, 1))
+    done.add_row(
+        ProgressBar(total=max(view.submitted, 1), completed=view.ended, width=BAR_WIDTH),
+        f"{view.ended} of {view.submitted} jobs" + (f", {view.failed} without a result" if view.failed else ""),
+    )
     return Group(
         Text(f"AgentPool demo, {view.seconds:.0f} s", style="bold"),
         _queue_table(view),
         _workers_table(view),
-        bar,
-        Text(f"{view.ended} of {view.submitted} jobs ended, {view.failed} without a result"),
+        done,
     )
 
 

@@ -14,7 +14,7 @@ from agentpool_local.execution_record import Attempt
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
-    from agentpool.jobs import JobEvent, JobId
+    from agentpool.jobs import JobEvent, JobId, WorkerId
     from agentpool_local.dispatch import DispatchClock
     from agentpool_local.execution_record import ExecutionRecord
 
@@ -46,6 +46,10 @@ class Tally:
                 self._ended[event.job_id] = event.type
                 self._successes[event.job_id] += event.type == "succeeded"
         self._record.read()
+
+    def retire(self, registered: Collection[WorkerId]) -> None:
+        """Tell which workers there still are."""
+        self._dispatch.retire(registered)
 
     @property
     def expected(self) -> int:

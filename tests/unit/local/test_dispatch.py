@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, strategies
 
+from agentpool.jobs import WorkerId
 from agentpool_local.dispatch import DispatchClock, percentile
 from tests.unit.local.events import event
 
@@ -84,6 +85,22 @@ def test_a_lost_workers_slots_are_gone_when_its_jobs_come_back():
         event("started", "a", 950, worker="new", attempt=2),
     ]
     assert delays(events, slots=1)[-1] == 0
+
+
+def test_a_worker_that_left_has_no_slots_any_more():
+    """The wait for the workers that remain does not count as the queue's delay."""
+    clock = DispatchClock({}, 1)
+    for each in (
+        event("started", "a", 1, worker="gone"),
+        event("succeeded", "a", 2, worker="gone"),
+        event("started", "b", 3, worker="here"),
+        event("queued", "c", 3),
+    ):
+        clock.feed(each)
+    clock.retire({WorkerId("here")})
+    clock.feed(event("succeeded", "b", 900, worker="here"))
+    clock.feed(event("started", "c", 901, worker="here"))
+    assert clock.claims["c", 1] == (900, 901)
 
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.99, 4), (0.0, 1), (1.0, 4)])

@@ -1,0 +1,54 @@
+"""Writing what the agents found."""
+
+from pathlib import Path
+
+from agentpool_local.figures import DemoFigures
+from agentpool_local.report import report, summary
+
+FIGURES = DemoFigures(
+    submitted=4, succeeded=3, failed=1, duplicates=0, peak_replicas=2, final_replicas=0,
+    dispatch_p50_ms=1.5, dispatch_p99_ms=None, seconds=12.3,
+)  # fmt: skip
+CODE = {
+    "path": "a|b.py", "language": "Python", "lines": 10, "code": 8, "comments": 1, "functions": 1,
+    "unparsed": "line 3: x",
+    "most_complex": {"name": "f", "line": 1, "lines": 5, "complexity": 4}, "markers": [{"line": 2, "text": "TODO: x"}],
+}  # fmt: skip
+PROSE = {"path": "a.md", "summary": ["First.", "Second."], "keywords": ["queue"]}
+BARE = {"path": "b.md", "summary": [], "keywords": []}
+ANSWER = {"path": "c.yaml", "answer": "It is for c.", "steps": [{"tool": "grep", "why": ""}]}
+
+
+def test_each_sort_of_finding_has_its_part():
+    """Source, prose, answers and what was not finished are all in the report."""
+    text = report(Path("/src/project"), [CODE, PROSE, BARE, ANSWER], {"d.py": "Permanent: gone"}, FIGURES)
+    for told in (
+        "# What the agents found in project",
+        "| Python | 1 | 10 | 8 | 1 | 1 |",
+        "| a\\|b.py | f | 1 | 5 | 4 |",
+        "| a\\|b.py | 2 | TODO: x |",
+        "- `a|b.py`: line 3: x",
+        "- First.\n- Second.\n\nWords: queue",
+        "- (no whole sentence)",
+        "It is for c.",
+        "(1 steps: grep)",
+        "- `d.py`: Permanent: gone",
+    ):
+        assert told in text
+
+
+def test_a_report_of_nothing_has_no_empty_parts():
+    """Only the figures are left."""
+    assert "##" not in report(Path("/src"), [], {}, FIGURES)
+
+
+def test_the_summary_tells_the_measured_figures():
+    """What was not measured is said not to be."""
+    text = summary(FIGURES)
+    assert "4 jobs submitted, 3 succeeded, 1 failed, 0 run twice" in text
+    assert "p50 1.5 ms, p99 not measured" in text
+
+
+def test_only_every_job_once_is_good():
+    """A failure or a duplicate makes the demo fail."""
+    assert not FIGURES.good

@@ -1,0 +1,79 @@
+"""Showing a running demo."""
+
+import io
+import re
+
+import pytest
+
+from agentpool.jobs import Priority, WorkerId
+from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_local.cluster import PoolState
+from agentpool_local.figures import View
+from agentpool_local.screen import LiveScreen, PlainScreen, open_screen
+
+
+def view(*, succeeded=3, failed=0, dispatch=2.5):
+    worker = WorkerSnapshot(name=WorkerId("w"), slots=2, running=2, host="h", lease_expires_at_ms=9)
+    queue = QueueSnapshot(
+        taken_at_ms=1,
+        routes=(
+            RouteSnapshot(name="code", limit=2, queued={Priority.TASK: 5, Priority.INFO: 1}, running=2),
+            RouteSnapshot(name="text", limit=3, queued={}, running=0),
+        ),
+        scheduled=0, blocked=0, dead=0, oldest_wait_ms=10, workers=(worker,), submitted_total=11, started_total=5,
+        finished_total=3, run_ms_total=9, paused=False, settings_revision="1",
+    )  # fmt: skip
+    pool = PoolState(
+        ready=True, reason="", wanted=3, desired=2, replicas=2, ready_replicas=1, gpus_held=2,
+    )  # fmt: skip
+    return View(
+        seconds=1.5, queue=queue, pool=pool, devices=4, submitted=11, succeeded=succeeded, failed=failed,
+        dispatch_p50_ms=dispatch, dispatch_p99_ms=dispatch,
+    )  # fmt: skip
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_without_a_terminal_there_are_plain_lines():
+    """One line tells jobs, workers, GPUs and the busy routes; the same look is not told twice."""
+    stream = io.StringIO()
+    screen = open_screen(stream)
+    assert isinstance(screen, PlainScreen)
+    screen.show(view())
+    screen.show(view())
+    screen.close()
+    assert stream.getvalue() == ("  1.5 s  jobs 3/11  workers 1 ready of 2  GPUs 2/4  running+queued: code 2+6\n")
+
+
+def test_failures_are_told_in_plain_lines():
+    """Only where there are any."""
+    stream = io.StringIO()
+    PlainScreen(stream).show(view(failed=2))
+    assert "jobs 5/11  failed 2  workers" in stream.getvalue()
+
+
+def test_a_terminal_gets_one_live_screen():
+    """Routes by priority, workers, GPUs, dispatch and progress are on it."""
+    stream = Terminal()
+    screen = open_screen(stream)
+    assert isinstance(screen, LiveScreen)
+    screen.say("starting")
+    screen.show(view(failed=1))
+    screen.close()
+    screen.close()
+    seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    for told in ("starting", "code", "critical", "2 of 4", "2.5 ms", "4 of 11 jobs, 1 without a result"):
+        assert told in seen
+
+
+@pytest.mark.parametrize("dispatch", [None])
+def test_what_is_not_measured_yet_is_a_dash(dispatch):
+    """A figure is never made up."""
+    stream = Terminal()
+    screen = LiveScreen(stream)
+    screen.show(view(dispatch=dispatch))
+    screen.close()
+    assert " - " in stream.getvalue()
