@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 from agentpool_worker import App
 
 if TYPE_CHECKING:
-    from agentpool_worker import Context
+    from agentpool_worker import BlockingContext, Context
 
 app = App()
 
@@ -21,4 +22,26 @@ async def noop(_payload: None, _ctx: Context) -> None:
 @app.handler("code", "text", "reasoning", "work")
 async def work(seconds: float, _ctx: Context) -> None:
     """Takes this long."""
+    await asyncio.sleep(seconds)
+
+
+@app.handler("in-thread")
+def in_thread(seconds: float, _ctx: BlockingContext) -> None:
+    """Takes this long, in a thread."""
+    time.sleep(seconds)
+
+
+@app.handler("fails-once")
+async def fails_once(_payload: float, ctx: Context) -> int:
+    """Succeeds at its second attempt."""
+    if ctx.attempt == 1:
+        raise RuntimeError("the first attempt fails, for the sake of the measurement")
+    return ctx.attempt
+
+
+@app.handler("saves-state")
+async def saves_state(seconds: float, ctx: Context) -> None:
+    """Takes this long twice, and saves its state in between."""
+    await asyncio.sleep(seconds)
+    await ctx.checkpoint({"half": "done"})
     await asyncio.sleep(seconds)

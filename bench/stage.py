@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agentpool.jobs import Job, JobId, JobRequest
     from agentpool.queue import PoolSettings
     from agentpool.queue.connection import RedisClient
+    from agentpool.queue.snapshots import QueueSnapshot
 
 POOL = PoolRef("bench", "pool")
 CHECKOUT = Path(__file__).parents[1]
@@ -43,12 +44,14 @@ class Stage:
         self.redis = redis
         self.inspector = Inspector(redis)
         self.producer = Producer(redis, POOL)
+        self.pids: list[int] = []  # of the worker processes
 
     @contextlib.asynccontextmanager
     async def workers(self, count: int, *flags: str) -> AsyncIterator[None]:
         """This many worker processes, registered; they drain at the end."""
         await self.inspector.configure(POOL, self._settings)
         children = [await self._start_worker(number, flags) for number in range(count)]
+        self.pids = [child.pid for child in children]
         try:
             await self._until_registered(count)
             yield
@@ -59,7 +62,7 @@ class Stage:
     async def run(self, requests: Sequence[JobRequest]) -> list[Job]:
         """Submits all at once and waits until all have ended; their records."""
         receipts = await self.producer.submit_many(requests)
-        while (depth := await self._left()) > 0:  # noqa: ASYNC110 - nothing here could be awaited
+        while (depth := await self.left()) > 0:  # noqa: ASYNC110 - nothing here could be awaited
             await asyncio.sleep(min(POLL_SECONDS, 0.001 * depth))
         return [await self.record(receipt.job_id) for receipt in receipts]
 
@@ -67,11 +70,20 @@ class Stage:
         """A job's record."""
         return await self.inspector.job(POOL, job_id)
 
-    async def _left(self) -> int:
+    async def left(self) -> int:
+        """Jobs that have not ended."""
+        snapshot = await self._snapshot()
+        return snapshot.queued + snapshot.running + snapshot.scheduled + snapshot.blocked
+
+    async def finished(self) -> int:
+        """Jobs that have ended since the pool began."""
+        return (await self._snapshot()).finished_total
+
+    async def _snapshot(self) -> QueueSnapshot:
         snapshot = (await self.inspector.snapshots([POOL]))[POOL]
         if isinstance(snapshot, Exception):
             raise snapshot
-        return snapshot.queued + snapshot.running + snapshot.scheduled + snapshot.blocked
+        return snapshot
 
     async def _start_worker(self, number: int, flags: Sequence[str]) -> Child:
         argv = [sys.executable, "-m", "agentpool", "worker", "bench.handlers:app", "--redis", self.url]

@@ -1,0 +1,123 @@
+"""A quarter of an hour of steady load: the worker's memory and open files stay flat.
+
+Jobs of every sort run all the time: quick ones, ones in threads, ones that fail and are retried, ones that save state.
+`SOAK_SECONDS` shortens it. The plot shows resident memory over time; the ratios compare the first quarter after the
+warm-up with the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import psutil
+
+from agentpool.jobs import JobRequest
+from agentpool.queue import PoolSettings
+from bench.report import Figure, Report
+from bench.stage import stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.stage import Stage
+
+NAME = "soak"
+DEFAULT_SECONDS = 900.0
+WARM_UP_SHARE = 0.2  # of the time: allocators and caches fill
+SAMPLES = 120
+BATCH = 200  # jobs submitted at once
+MOST_QUEUED = 1_000
+KINDS = ("noop", "work", "in-thread", "fails-once", "saves-state")
+RETENTION_MS = 5_000  # ended jobs leave Redis soon, so that its memory is flat too
+FLAT = 0.9  # first quarter's memory over the last's
+PLOT_WIDTH = 50
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """The worker at one moment."""
+
+    at_s: float
+    memory_mib: float
+    files: int
+    done: int
+
+
+async def run() -> Report:
+    """Loads, samples, compares."""
+    seconds = float(os.environ.get("SOAK_SECONDS", DEFAULT_SECONDS))
+    settings = PoolSettings(concurrency=50, retry_initial_ms=10, retry_max_ms=20, retention_results_ms=RETENTION_MS)
+    async with stage(settings) as place, place.workers(1):
+        load = asyncio.create_task(_load(place))
+        try:
+            samples = await _watch(place, seconds)
+        finally:
+            load.cancel()
+    first, last = _quarters(samples)
+    rate = (samples[-1].done - samples[0].done) / (samples[-1].at_s - samples[0].at_s)
+    return Report(
+        name=NAME,
+        figures={
+            "memory": Figure(unit="MiB", runs=tuple(sample.memory_mib for sample in samples)),
+            "open files": Figure(unit="", runs=tuple(float(sample.files) for sample in samples)),
+            "jobs": Figure(unit="1/s", runs=(rate,)),
+        },
+        ratios={
+            "memory, first quarter / last": _median(first, "memory_mib") / _median(last, "memory_mib"),
+            "open files, first quarter / last": _median(first, "files") / _median(last, "files"),
+        },
+        required={"memory, first quarter / last": FLAT, "open files, first quarter / last": FLAT},
+        notes=[f"{seconds:g} s", *_plot(samples)],
+    )
+
+
+async def _load(place: Stage) -> None:
+    """Keeps some jobs waiting, never many."""
+    while True:
+        if await place.left() < MOST_QUEUED:
+            kinds = KINDS * (BATCH // len(KINDS))
+            await place.producer.submit_many([JobRequest(kind=kind, payload=0.002) for kind in kinds])
+        await asyncio.sleep(0.05)
+
+
+async def _watch(place: Stage, seconds: float) -> list[Sample]:
+    begun = time.monotonic()
+    samples = []
+    for _ in range(SAMPLES):
+        await asyncio.sleep(seconds / SAMPLES)
+        worker = psutil.Process(place.pids[0])
+        samples.append(
+            Sample(
+                at_s=time.monotonic() - begun,
+                memory_mib=worker.memory_info().rss / 2**20,
+                files=worker.num_fds(),
+                done=await place.finished(),
+            )
+        )
+    return samples
+
+
+def _quarters(samples: Sequence[Sample]) -> tuple[Sequence[Sample], Sequence[Sample]]:
+    warm = samples[int(len(samples) * WARM_UP_SHARE) :]
+    quarter = len(warm) // 4
+    return warm[:quarter], warm[-quarter:]
+
+
+def _median(samples: Sequence[Sample], field: str) -> float:
+    return statistics.median(getattr(sample, field) for sample in samples)
+
+
+def _plot(samples: Sequence[Sample]) -> list[str]:
+    """Memory over time, a bar for every few samples."""
+    most = max(sample.memory_mib for sample in samples)
+    shown = samples[:: max(1, len(samples) // 20)]
+    return [
+        f"{sample.at_s:7.0f} s {sample.memory_mib:7.1f} MiB {sample.files:4d} files "
+        + "#" * round(sample.memory_mib / most * PLOT_WIDTH)
+        for sample in shown
+    ]
