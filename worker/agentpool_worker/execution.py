@@ -79,7 +79,8 @@ class Execution:
         self.stop_at = now + grace_seconds
         self.ctx.cancelled = True
         if self.task is not None:
-            self.task.cancel(stop.value)
+            # Not at once: a task cancelled before its first step never enters `run`, and would never tell its end.
+            self.task.get_loop().call_soon(self.task.cancel, stop.value)
 
     def given_up(self) -> Completion:
         """The completion of an attempt that did not stop within its grace."""

@@ -154,6 +154,15 @@ async def test_cancelled_job_is_settled_as_cancelled():
     assert execution.ctx.cancelled
 
 
+async def test_job_stopped_before_its_first_step_ends_at_once():
+    """A stop in the very turn in which the job was started needs no grace."""
+    async with Bench(app, grace_seconds=600) as bench:
+        bench.roster.start([lease("hang")])
+        bench.roster.stop_all(Stop.DRAIN)
+        (returned,) = await bench.settled(1)
+    assert isinstance(returned, Returned)
+
+
 async def test_drained_job_that_ends_in_its_grace_has_succeeded():
     """What a handler returns after it was asked to leave still counts."""
     async with Bench(app) as bench:
