@@ -15,6 +15,7 @@ from agentpool_devcluster.api.registry import Column, Resource, ScalePaths
 from agentpool_devcluster.api.schema.custom import custom
 from agentpool_devcluster.api.schema.node import Schema
 from agentpool_devcluster.api.schema.rules import rule_problems
+from agentpool_devcluster.api.tables.json_path import find
 
 _AGE = Column(
     name="Age",
@@ -73,6 +74,16 @@ def _version_problems(version: Json, path: str) -> Iterator[Cause]:
         yield Cause(reason="FieldValueInvalid", message=message, field=f"{place}.type")
     yield from _structural_problems(root, place)
     yield from rule_problems(root, place)
+    yield from _column_problems(version, f"{path}.additionalPrinterColumns")
+
+
+def _column_problems(version: Json, path: str) -> Iterator[Cause]:
+    for index, column in enumerate(version.get("additionalPrinterColumns") or ()):
+        try:
+            find({}, str(column.get("jsonPath") or ""))
+        except ValueError as error:
+            message = f'Invalid value: "{column.get("jsonPath")}": {error}'
+            yield Cause(reason="FieldValueInvalid", message=message, field=f"{path}[{index}].jsonPath")
 
 
 def _structural_problems(raw: Any, path: str) -> Iterator[Cause]:

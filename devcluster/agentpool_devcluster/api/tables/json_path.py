@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 _STEP = re.compile(
-    r"\.(?P<field>[A-Za-z_$][\w$-]*)"
+    r"\.(?P<field>[A-Za-z_$][\w$/\x00-]*)"
     r"|\[['\"](?P<quoted>[^'\"]+)['\"]\]"
     r"|\[(?P<index>-?\d+)\]"
     r"|(?P<wild>\[\*\]|\.\*)"

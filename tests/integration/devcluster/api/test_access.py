@@ -42,7 +42,7 @@ async def test_without_a_token_only_health_is_told(api: ApiClient) -> None:
 
 
 async def test_the_token_may_stand_in_the_path(api_server: ApiServer) -> None:
-    """kubectl keeps bearer tokens for TLS, so the kubeconfig's address carries it as well."""
+    """Kubectl keeps bearer tokens for TLS, so the kubeconfig's address carries it as well."""
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{api_server.admin_url}/api/v1/namespaces") as response:
             assert response.status == 200

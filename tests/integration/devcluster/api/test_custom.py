@@ -111,7 +111,10 @@ async def test_defaults_are_filled_and_unknown_fields_pruned(cranes: ApiClient) 
 
 @pytest.mark.parametrize(("spec", "message"), [
     ({"load": 0}, "spec.load: Invalid value: 0: spec.load in body should be greater than or equal to 1"),
-    ({"load": 101, "limit": 200}, "spec.load: Invalid value: 101: spec.load in body should be less than or equal to 100"),
+    (
+        {"load": 101, "limit": 200},
+        "spec.load: Invalid value: 101: spec.load in body should be less than or equal to 100",
+    ),
     ({"load": "ten"}, 'spec.load: Invalid value: "string": spec.load in body must be of type integer: "string"'),
     ({"mode": "Wild"}, 'spec.mode: Unsupported value: "Wild": supported values: "Slow", "Fast"'),
     ({"load": None}, 'spec.load: Invalid value: "null": spec.load in body must be of type integer: "null"'),

@@ -26,7 +26,7 @@ async def apply(kubectl: Kubectl, *bodies: dict, server_side: bool = False) -> s
 
 
 async def test_apply_knows_what_changed(kubectl: Kubectl) -> None:
-    """kubectl apply creates, leaves alone, and configures."""
+    """Kubectl apply creates, leaves alone, and configures."""
     assert await apply(kubectl, deployment()) == "deployment.apps/web created\n"
     assert await apply(kubectl, deployment()) == "deployment.apps/web unchanged\n"
     assert await apply(kubectl, deployment(replicas=3)) == "deployment.apps/web configured\n"
@@ -35,13 +35,13 @@ async def test_apply_knows_what_changed(kubectl: Kubectl) -> None:
 
 
 async def test_apply_refuses_unknown_fields(kubectl: Kubectl) -> None:
-    """kubectl apply of a misspelt field is refused by the server's strict validation."""
+    """Kubectl apply of a misspelt field is refused by the server's strict validation."""
     ran = await kubectl("apply", "-f", "-", stdin=yaml.safe_dump(deployment(replicaz=3)))
     assert (ran.code, 'unknown field "spec.replicaz"' in ran.err) == (1, True)
 
 
 async def test_custom_resources(kubectl: Kubectl) -> None:
-    """kubectl works with a custom resource: columns, short names, explain, scale, broken input."""
+    """Kubectl works with a custom resource: columns, short names, explain, scale, broken input."""
     await apply(kubectl, definition())
     await ok(kubectl, "wait", "--for=condition=Established", "crd/cranes.example.org", "--timeout=10s")
     await apply(kubectl, crane(replicas=1))
@@ -101,7 +101,7 @@ async def test_editing_commands(kubectl: Kubectl) -> None:
 
 
 async def test_deleting_and_waiting(kubectl: Kubectl) -> None:
-    """kubectl delete waits until the object is gone, and a namespace takes its contents along."""
+    """Kubectl delete waits until the object is gone, and a namespace takes its contents along."""
     await ok(kubectl, "create", "namespace", "team")
     await ok(kubectl, "create", "configmap", "c", "-n", "team")
     assert "deleted" in await ok(kubectl, "delete", "namespace", "team", "--timeout=20s")
@@ -109,7 +109,7 @@ async def test_deleting_and_waiting(kubectl: Kubectl) -> None:
 
 
 async def test_server_version_and_resources(kubectl: Kubectl) -> None:
-    """kubectl sees the version, and every resource with its short names."""
+    """Kubectl sees the version, and every resource with its short names."""
     assert "v1.36" in (await kubectl("version")).out
     listed = await ok(kubectl, "api-resources")
     assert "deployments" in listed
