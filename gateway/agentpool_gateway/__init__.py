@@ -1,1 +1,4 @@
-"""The gateway: jobs over HTTP, for callers in any language; it queues on busy and never answers 503 for it."""
+"""The HTTP front door: submit, follow and mend jobs; who may is decided before anything is looked up.
+
+`app` assembles it, `commands` serves it. It stands on `agentpool` and knows nothing of the operator or the workers.
+"""

@@ -1,0 +1,180 @@
+"""Agent to agent: JSON-RPC `message/send`, `tasks/get` and `tasks/cancel`, as the A2A protocol has them.
+
+A message becomes a job, and the answer is a task that has been submitted: an agent that is busy queues, it does not
+refuse. The message's own id is the idempotency key, so a lead that sends again gets the same task. `metadata` may
+carry `kind`, `priority`, `ttl_ms` and the other fields of a job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from agentpool.documents import Document, request_from
+from agentpool.errors import AgentPoolError, InvalidJobError, JobEndedError, ResultTimeoutError, UnknownJobError
+from agentpool.jobs import Job, JobId, JobState, Json
+from agentpool_gateway import openapi
+from agentpool_gateway.access.authority import Verb
+from agentpool_gateway.bodies import json_body
+from agentpool_gateway.entry import Entry, Reading, Submitting
+from agentpool_gateway.problems import ProblemError, problem_of
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/a2a", tags=["a2a"])
+VERSION = "0.3.0"
+DEFAULT_KIND = "message"  # of a job whose message names no kind
+INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL = -32600, -32601, -32602, -32603
+TASK_NOT_FOUND, TASK_NOT_CANCELABLE = -32001, -32002
+QUEUE_FULL = -32050  # ours: in the range that JSON-RPC leaves to servers
+_STATES = {
+    JobState.SCHEDULED: "submitted",
+    JobState.BLOCKED: "submitted",
+    JobState.QUEUED: "submitted",
+    JobState.RUNNING: "working",
+    JobState.SUCCEEDED: "completed",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "canceled",
+    JobState.EXPIRED: "failed",
+}
+
+
+class RpcError(Exception):
+    """A JSON-RPC error."""
+
+    def __init__(self, code: int, message: str, data: Json = None) -> None:
+        self.code = code
+        self.data = data
+        super().__init__(message)
+
+
+@router.get("/agent-card.json", responses=openapi.READ)
+async def card(entry: Reading, request: Request) -> JSONResponse:
+    """What this agent is, for those who would send it messages."""
+    url = str(request.url.replace(query="")).removesuffix("/agent-card.json")
+    return JSONResponse(
+        {
+            "protocolVersion": VERSION,
+            "name": str(entry.pool),
+            "description": f"The AgentPool {entry.pool}: queues when it is busy.",
+            "url": url,
+            "preferredTransport": "JSONRPC",
+            "version": "v1",
+            "capabilities": {"streaming": False, "pushNotifications": False},
+            "defaultInputModes": ["application/json", "text/plain"],
+            "defaultOutputModes": ["application/json"],
+            "skills": [],
+        }
+    )
+
+
+@router.post("", responses=openapi.A2A)
+async def rpc(entry: Submitting, request: Request) -> JSONResponse:
+    """One JSON-RPC call."""
+    call: Json = None
+    try:
+        call, _ = await json_body(request, entry.gateway.settings)
+        result = await _answer(entry, call)
+    except RpcError as error:
+        return _error(call, error.code, str(error), error.data)
+    except UnknownJobError as error:
+        return _error(call, TASK_NOT_FOUND, str(error))
+    except InvalidJobError as error:
+        return _error(call, INVALID_PARAMS, str(error))
+    except AgentPoolError as error:
+        status, body, headers = problem_of(error)
+        if isinstance(error, ProblemError):
+            raise
+        code = QUEUE_FULL if status.value == 429 else INTERNAL  # noqa: PLR2004  # Too Many Requests
+        return _error(call, code, str(body["detail"]), body, headers)
+    return JSONResponse({"jsonrpc": "2.0", "id": call.get("id"), "result": result})
+
+
+async def _answer(entry: Entry, call: Json) -> Document:
+    if not isinstance(call, dict) or call.get("jsonrpc") != "2.0" or not isinstance(call.get("method"), str):
+        raise RpcError(INVALID_REQUEST, 'not a JSON-RPC 2.0 request; send {"jsonrpc": "2.0", "id", "method", "params"}')
+    params = call.get("params")
+    if not isinstance(params, dict):
+        raise RpcError(INVALID_PARAMS, "params: not an object")
+    match call["method"]:
+        case "message/send":
+            return await _send(entry, params)
+        case "tasks/get":
+            return _task(await entry.queue.inspector.job(entry.pool, _task_id(params)))
+        case "tasks/cancel":
+            return await _cancel(entry, params)
+        case other:
+            raise RpcError(
+                METHOD_NOT_FOUND, f"{other[:100]!r}: no such method; use message/send, tasks/get, tasks/cancel"
+            )
+
+
+async def _send(entry: Entry, params: dict[str, Any]) -> Document:
+    message = params.get("message")
+    if not isinstance(message, dict) or not isinstance(message.get("parts"), list) or not message.get("messageId"):
+        raise RpcError(INVALID_PARAMS, "params.message: not a message with a messageId and parts")
+    metadata = {**(params.get("metadata") or {}), **(message.get("metadata") or {})}
+    request = request_from(
+        {
+            "kind": DEFAULT_KIND,
+            "idempotency_key": f"a2a {message['messageId']}",
+            **metadata,
+            "payload": {"message": message},
+        }
+    )
+    receipt = await entry.queue.producer.submit(request)
+    if (params.get("configuration") or {}).get("blocking"):
+        with contextlib.suppress(JobEndedError, ResultTimeoutError):
+            await entry.queue.client.result(receipt.job_id, timeout=entry.gateway.settings.max_wait_s)
+    return _task(await entry.queue.inspector.job(entry.pool, receipt.job_id))
+
+
+async def _cancel(entry: Entry, params: dict[str, Any]) -> Document:
+    await entry.gateway.authority.check(entry.caller, Verb.MANAGE, entry.pool)
+    job_id = _task_id(params)
+    outcome = await entry.queue.producer.cancel(job_id)
+    if outcome.value == "finished":
+        raise RpcError(TASK_NOT_CANCELABLE, f"task {job_id!r} had ended before")
+    return _task(await entry.queue.inspector.job(entry.pool, job_id))
+
+
+def _task_id(params: dict[str, Any]) -> JobId:
+    job_id = params.get("id")
+    if not isinstance(job_id, str) or not job_id:
+        raise RpcError(INVALID_PARAMS, "params.id: not a task id")
+    return JobId(job_id)
+
+
+def _task(job: Job) -> Document:
+    """A job as a task; its result is its one artifact."""
+    message = job.payload.get("message", {}) if isinstance(job.payload, dict) else {}
+    context = message.get("contextId") if isinstance(message, dict) else None
+    task: Document = {
+        "kind": "task",
+        "id": job.job_id,
+        "contextId": context or job.job_id,
+        "status": {"state": _STATES[job.state]},
+        "metadata": {"state": job.state.value, "attempt": job.attempt, "progress": job.progress},
+    }
+    if job.state is JobState.SUCCEEDED:
+        part = {"kind": "text", "text": job.result} if isinstance(job.result, str) else _data(job.result)
+        task["artifacts"] = [{"artifactId": "result", "parts": [part]}]
+    elif job.state.terminal:
+        task["metadata"]["why"] = job.error or job.reason
+    return task
+
+
+def _data(result: Json) -> Document:
+    """A data part must be an object."""
+    return {"kind": "data", "data": result if isinstance(result, dict) else {"result": result}}
+
+
+def _error(
+    call: Json, code: int, message: str, data: Json = None, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    error: Document = {"code": code, "message": message}
+    if data is not None:
+        error["data"] = data
+    identity = call.get("id") if isinstance(call, dict) else None
+    return JSONResponse({"jsonrpc": "2.0", "id": identity, "error": error}, headers=headers)

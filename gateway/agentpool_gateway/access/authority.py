@@ -1,0 +1,76 @@
+"""The interface: a token becomes a caller, and a caller may or may not do something to a pool."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Protocol
+
+from agentpool.jobs import PoolRef
+from agentpool_gateway.problems import ProblemError
+
+
+class Verb(StrEnum):
+    """What a caller wants to do to a pool; RBAC's words for it stand beside."""
+
+    READ = "read"  # jobs, queue, events (get agentpools)
+    SUBMIT = "submit"  # new jobs (create agentpools/jobs)
+    MANAGE = "manage"  # cancel, replay, purge (delete agentpools/jobs)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Caller:
+    """Who sent a request."""
+
+    name: str  # for logs, metrics and the rate limit; never the token
+    key: str  # what the authority needs to know the caller again
+
+
+class Authority(Protocol):
+    """Decides who may do what. Both methods raise ProblemError where the answer is no."""
+
+    async def caller(self, token: str | None) -> Caller:
+        """Who holds the token; 401 where nobody does."""
+
+    async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
+        """403 where the caller may not."""
+
+    async def close(self) -> None:
+        """Lets go of connections."""
+
+
+def unauthenticated(detail: str) -> ProblemError:
+    """No token, or one that nobody holds: the caller is not told which part was wrong."""
+    return ProblemError(
+        HTTPStatus.UNAUTHORIZED,
+        "unauthenticated",
+        detail,
+        remedy="send the header `Authorization: Bearer TOKEN` with a token of this gateway",
+        headers={"WWW-Authenticate": 'Bearer realm="agentpool"'},
+    )
+
+
+def forbidden(caller: Caller, verb: Verb, pool: PoolRef) -> ProblemError:
+    """The caller is known and may not; whether the pool exists is not told."""
+    return ProblemError(
+        HTTPStatus.FORBIDDEN,
+        "forbidden",
+        f"{caller.name} may not {verb} in pool {pool}",
+        remedy=f"ask whoever runs the gateway to allow {verb} in {pool.namespace}",
+    )
+
+
+class Everybody:
+    """No authentication at all, for a laptop: `--no-auth`."""
+
+    async def caller(self, token: str | None) -> Caller:
+        """Everybody is anonymous."""
+        del token
+        return Caller(name="anonymous", key="anonymous")
+
+    async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
+        """Everybody may do everything."""
+
+    async def close(self) -> None:
+        """Holds nothing."""

@@ -1,0 +1,132 @@
+"""Static tokens from a file, usually a mounted Secret, read again when it changes.
+
+    tokens:
+    - {name: lead, token: "…", namespaces: [research], verbs: [read, submit]}
+    - {name: admin, sha256: "hex digest", expires: 2027-01-01T00:00:00Z}
+
+Without `namespaces` a token is good for all of them, without `verbs` for everything. All tokens are compared, each in
+constant time, so that the time of an answer tells nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from agentpool.errors import SettingError
+from agentpool.jobs import PoolRef
+from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthenticated
+
+LEAST_TOKEN_CHARS = 16  # shorter ones can be guessed
+_FIELDS = {"name", "token", "sha256", "namespaces", "verbs", "expires"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """One token and what it is good for."""
+
+    name: str
+    digest: bytes  # SHA-256 of the token
+    namespaces: frozenset[str] | None  # None: all
+    verbs: frozenset[Verb]
+    expires: datetime | None  # None: never
+
+
+class StaticTokens:
+    """An Authority that reads a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp: tuple[int, int] | None = None
+        self._grants: tuple[Grant, ...] = ()
+        self._read_again()
+
+    async def caller(self, token: str | None) -> Caller:
+        """The holder of a token that has not expired."""
+        self._read_again()
+        if not token:
+            raise unauthenticated("no token was sent")
+        digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).digest()
+        found = None
+        for grant in self._grants:
+            if hmac.compare_digest(grant.digest, digest):
+                found = grant
+        if found is None or (found.expires is not None and found.expires <= datetime.now(UTC)):
+            raise unauthenticated("the token is not known, or has expired")
+        return Caller(name=found.name, key=found.name)
+
+    async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
+        """By the grant's namespaces and verbs."""
+        grant = next((grant for grant in self._grants if grant.name == caller.key), None)
+        if grant is None or verb not in grant.verbs:
+            raise forbidden(caller, verb, pool)
+        if grant.namespaces is not None and pool.namespace not in grant.namespaces:
+            raise forbidden(caller, verb, pool)
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+    def _read_again(self) -> None:
+        """Takes up a changed file; a Secret that is being replaced keeps its last good state."""
+        try:
+            stat = self._path.stat()
+            stamp = (stat.st_mtime_ns, stat.st_ino)
+            if stamp == self._stamp:
+                return
+            self._grants = grants_of(yaml.safe_load(self._path.read_text()), str(self._path))
+            self._stamp = stamp
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            if self._stamp is None:
+                raise _refused(str(self._path), None, f"cannot be read ({type(error).__name__})") from error
+
+
+def grants_of(document: Any, name: str) -> tuple[Grant, ...]:
+    """The grants in a tokens file. Raises SettingError naming the entry, never showing a token."""
+    entries = document.get("tokens") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not entries:
+        raise _refused(name, None, "has no list `tokens`")
+    grants = tuple(_grant(f"{name}: tokens[{place}]", entry) for place, entry in enumerate(entries))
+    if len({grant.name for grant in grants}) < len(grants):
+        raise _refused(name, None, "names two tokens alike")
+    return grants
+
+
+def _grant(field: str, entry: Any) -> Grant:
+    if not isinstance(entry, dict) or not entry.keys() <= _FIELDS or not isinstance(entry.get("name"), str):
+        raise _refused(field, None, f"is not an object with a name and some of {', '.join(sorted(_FIELDS))}")
+    unknown = set(entry.get("verbs") or ()) - {verb.value for verb in Verb}
+    if unknown:
+        raise _refused(field, sorted(unknown), f"verbs are {', '.join(Verb)}")
+    expires = entry.get("expires")
+    if expires is not None and not isinstance(expires, datetime):
+        raise _refused(field, str(expires), "expires is not a time such as 2027-01-01T00:00:00Z")
+    namespaces = entry.get("namespaces")
+    return Grant(
+        name=entry["name"],
+        digest=_digest(field, entry),
+        namespaces=None if namespaces is None else frozenset(namespaces),
+        verbs=frozenset(map(Verb, entry.get("verbs") or Verb)),
+        expires=expires.replace(tzinfo=expires.tzinfo or UTC) if expires else None,
+    )
+
+
+def _digest(field: str, entry: dict[str, Any]) -> bytes:
+    token, sha256 = entry.get("token"), entry.get("sha256")
+    if isinstance(sha256, str) and token is None and re.fullmatch("[0-9a-f]{64}", sha256):
+        return bytes.fromhex(sha256)
+    if isinstance(token, str) and sha256 is None and len(token) >= LEAST_TOKEN_CHARS:
+        return hashlib.sha256(token.encode()).digest()
+    raise _refused(field, None, f"needs a token of {LEAST_TOKEN_CHARS} characters or more, or its sha256 in hex")
+
+
+def _refused(field: str, value: object, problem: str) -> SettingError:
+    return SettingError(
+        field=field, value=value, problem=problem, remedy="write it as docs/submit.md shows, and mount it from a Secret"
+    )

@@ -1,0 +1,48 @@
+"""The gateway's app: routers, errors as problems, and what it must close when it stops.
+
+Who takes over next: `commands` serves it with uvicorn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from agentpool_gateway import a2a, events_api, health, jobs_api, problems, queue_api
+from agentpool_gateway.access.authority import Authority
+from agentpool_gateway.access.rate import RateLimit
+from agentpool_gateway.entry import Gateway
+from agentpool_gateway.locations import Locations
+from agentpool_gateway.metrics import Metrics
+from agentpool_gateway.queues import Queues
+from agentpool_gateway.settings import GatewaySettings
+from agentpool_gateway.wrapping import Wrapping
+
+DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
+
+
+def build(settings: GatewaySettings, locations: Locations, authority: Authority) -> FastAPI:
+    """The app; it opens connections when they are needed and closes them when it stops."""
+    gateway = Gateway(
+        settings=settings,
+        authority=authority,
+        rate=RateLimit(per_s=settings.rate_per_s, burst=settings.rate_burst),
+        queues=Queues(locations, settings),
+        metrics=Metrics(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await gateway.close()
+
+    app = FastAPI(title="AgentPool gateway", version=version("agentpool"), description=DESCRIPTION, lifespan=lifespan)
+    app.state.gateway = gateway
+    problems.install(app)
+    for router in (jobs_api.router, queue_api.router, events_api.router, a2a.router, health.router):
+        app.include_router(router)
+    app.add_middleware(Wrapping, metrics=gateway.metrics)
+    return app

@@ -1,0 +1,75 @@
+"""`agentpool gateway`: serves the HTTP API until SIGTERM, then lets open requests end.
+
+Access is by static tokens or by Kubernetes' reviews; serving everybody must be asked for by name.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from agentpool.errors import SettingError
+
+if TYPE_CHECKING:
+    from agentpool_gateway.options import GatewayOptions
+
+EPILOG = """\b
+Examples:
+  agentpool gateway --redis redis://localhost:6379/0 --tokens tokens.yaml
+  agentpool gateway --kubeconfig ~/.kube/config --auth kubernetes
+  agentpool gateway --redis redis://localhost:6379/0 --no-auth         a laptop
+
+Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
+
+
+@click.command(epilog=EPILOG)
+@click.option(
+    "--redis",
+    metavar="URL",
+    envvar="AGENTPOOL_REDIS_URL",
+    help="Where all pools live. Default: as each AgentPool says.",
+)
+@click.option(
+    "--kubeconfig", type=click.Path(path_type=Path), envvar="KUBECONFIG", help="Default: the pod's own account."
+)
+@click.option("--tokens", type=click.Path(path_type=Path), envvar="AGENTPOOL_TOKENS", help="File of static tokens.")
+@click.option("--auth", type=click.Choice(["tokens", "kubernetes"]), help="Who decides. Default: tokens where given.")
+@click.option("--audience", multiple=True, help="Audience that tokens must carry, with --auth kubernetes.")
+@click.option("--no-auth", is_flag=True, help="Serve everybody. For a laptop; only on a loopback address.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8088, show_default=True, help="0: any free one.")
+@click.option("--max-body", type=click.IntRange(min=1), help="Bytes of one request.")
+@click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Requests a second and caller. 0: no limit.")
+@click.option(
+    "--burst", type=click.IntRange(min=1), default=100, show_default=True, help="Requests at once, with --rate."
+)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
+def gateway(**options: object) -> None:
+    """Serve the HTTP API: submit, follow and mend jobs."""
+    from agentpool_gateway.options import GatewayOptions
+    from agentpool_gateway.server import serve
+
+    chosen = GatewayOptions(**options)  # type: ignore[arg-type]  # click has checked each by its option's type
+    _check(chosen)
+    serve(chosen)
+
+
+def _check(options: GatewayOptions) -> None:
+    if options.no_auth and (options.tokens or options.auth):
+        raise click.UsageError("--no-auth serves everybody; leave out --tokens and --auth")
+    if options.no_auth and options.host not in {"127.0.0.1", "::1", "localhost"}:
+        raise SettingError(
+            field="--host",
+            value=options.host,
+            problem="others could reach a gateway that serves everybody",
+            remedy="listen on 127.0.0.1, or pass --tokens FILE or --auth kubernetes",
+        )
+    if not options.no_auth and not options.tokens and options.auth != "kubernetes":
+        raise SettingError(
+            field="--tokens",
+            value=None,
+            problem="nobody could come in",
+            remedy="pass --tokens FILE, --auth kubernetes, or --no-auth on a laptop",
+        )

@@ -1,0 +1,123 @@
+"""Server-Sent Events: what happens in a pool, or to one job; resumable with Last-Event-ID.
+
+A comment goes out while nothing happens, so that proxies keep the stream open. A job's stream begins with the job as
+it is and ends with its end; asked to resume after that it answers 204, which tells a browser to stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from agentpool.documents import Document, event_document, job_document
+from agentpool.jobs import JobEvent, JobId, JobState
+from agentpool_gateway import openapi
+from agentpool_gateway.entry import Entry, Reading
+from agentpool_gateway.hub import START
+from agentpool_gateway.problems import ProblemError
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["events"])
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_ENDS = frozenset(state.value for state in JobState if state.terminal)
+_ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
+
+
+@router.get("/events", response_class=StreamingResponse, responses=openapi.STREAM)
+async def pool_events(entry: Reading, request: Request) -> Response:
+    """All events of the pool, from now on or after Last-Event-ID."""
+    return _stream(entry, _pool_stream(entry, _last_id(request)))
+
+
+@router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses=openapi.STREAM)
+async def job_events(entry: Reading, request: Request, job_id: str) -> Response:
+    """One job's events until it has ended."""
+    last = _last_id(request)
+    job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
+    if job.state.terminal and last != START:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return _stream(entry, _job_stream(entry, JobId(job_id), last))
+
+
+def _last_id(request: Request) -> str:
+    last = request.headers.get("last-event-id", "")
+    if not last:
+        return START
+    if not _ID.fullmatch(last):
+        raise ProblemError(
+            HTTPStatus.BAD_REQUEST,
+            "bad-event-id",
+            f"Last-Event-ID is {last[:50]!r}",
+            remedy="send the id of an event of this stream, or leave the header out",
+        )
+    return last
+
+
+def _stream(entry: Entry, texts: AsyncIterator[str]) -> StreamingResponse:
+    return StreamingResponse(_counted(entry, texts), media_type="text/event-stream", headers=HEADERS)
+
+
+async def _counted(entry: Entry, texts: AsyncIterator[str]) -> AsyncIterator[str]:
+    with entry.gateway.metrics.streams.track_inprogress():
+        async for text in texts:
+            yield text
+
+
+async def _pool_stream(entry: Entry, last: str) -> AsyncIterator[str]:
+    async with entry.queue.hub.listen(last) as events:
+        async for text in _told(events, entry.gateway.settings.heartbeat_s, lambda _event: True):
+            yield text
+
+
+async def _job_stream(entry: Entry, job_id: JobId, last: str) -> AsyncIterator[str]:
+    async with entry.queue.hub.listen(last) as events:
+        job = await entry.queue.inspector.job(entry.pool, job_id)
+        if last == START:
+            yield _message("job", job_document(job, entry.pool))
+            if job.state.terminal:
+                return
+        async for text in _told(events, entry.gateway.settings.heartbeat_s, lambda event: event.job_id == job_id):
+            yield text
+            if any(text.startswith(f"event: {end}\n") for end in _ENDS):
+                return
+
+
+async def _told(
+    events: AsyncIterator[JobEvent], heartbeat_s: float, wanted: Callable[[JobEvent], bool]
+) -> AsyncIterator[str]:
+    """Events as text, with a comment whenever `heartbeat_s` passed without one."""
+    yield ": begun\n\n"
+    texts: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
+
+    async def feed() -> None:
+        async for event in events:
+            if wanted(event):
+                await texts.put(_message(event.type, event_document(event), event.id))
+        await texts.put(None)
+
+    feeder = asyncio.create_task(feed())
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(heartbeat_s):
+                    text = await texts.get()
+            except TimeoutError:
+                yield ": still here\n\n"
+                continue
+            if text is None:
+                return
+            yield text
+    finally:
+        feeder.cancel()
+        await asyncio.gather(feeder, return_exceptions=True)
+
+
+def _message(kind: str, document: Document, event_id: str | None = None) -> str:
+    """One message; JSON has no raw line breaks, so nothing in it can forge a field."""
+    identity = f"id: {event_id}\n" if event_id else ""
+    return f"event: {kind}\n{identity}data: {json.dumps(document)}\n\n"

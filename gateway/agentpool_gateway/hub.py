@@ -1,0 +1,99 @@
+"""A pool's events for all who listen: one blocking read of Redis, however many streams are open.
+
+A listener first gets what it missed since its place, then what happens. One that falls too far behind is cut off, and
+resumes by its last id. The reading ends with its last listener.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+from agentpool.errors import QueueError
+from agentpool.jobs import JobEvent, PoolRef
+
+if TYPE_CHECKING:
+    from agentpool.queue.inspect import Inspector
+
+START = "$"  # a place: from now on
+
+
+def place(event_id: str) -> tuple[int, ...]:
+    """An event's id as something that sorts."""
+    return tuple(int(part) for part in event_id.replace("-", ".").split("."))
+
+
+class Listener:
+    """One reader's queue of events; None in it: cut off, or the reading broke."""
+
+    def __init__(self, backlog: int) -> None:
+        self.events: asyncio.Queue[JobEvent | None] = asyncio.Queue()
+        self._backlog = backlog
+
+    def offer(self, event: JobEvent) -> bool:
+        """Takes an event; False where the reader is too far behind."""
+        if self.events.qsize() >= self._backlog:
+            self.events.put_nowait(None)
+            return False
+        self.events.put_nowait(event)
+        return True
+
+
+class EventHub:
+    """One pool's listeners."""
+
+    def __init__(self, inspector: Inspector, pool: PoolRef, *, backlog: int) -> None:
+        self._inspector = inspector
+        self._pool = pool
+        self._backlog = backlog
+        self._listeners: set[Listener] = set()
+        self._reader: asyncio.Task[None] | None = None
+
+    @asynccontextmanager
+    async def listen(self, after: str = START) -> AsyncIterator[AsyncIterator[JobEvent]]:
+        """Events after a place, for as long as the block runs; the iterator ends when the reader must resume.
+
+        Raises UnknownPoolError, or another QueueError where Redis cannot be asked.
+        """
+        listener = Listener(self._backlog)
+        self._listeners.add(listener)
+        try:
+            if self._reader is None or self._reader.done():
+                now = f"{(await self._inspector.snapshot(self._pool)).taken_at_ms}-0"
+                self._reader = asyncio.create_task(self._read(now), name=f"events of {self._pool}")
+            yield self._events(listener, after)
+        finally:
+            self._listeners.discard(listener)
+            if not self._listeners:
+                await self.close()
+
+    async def close(self) -> None:
+        """Ends the reading."""
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reader
+
+    async def _events(self, listener: Listener, after: str) -> AsyncIterator[JobEvent]:
+        last: tuple[int, ...] = (0,)
+        if after != START:
+            while missed := await self._inspector.events(self._pool, after=after):
+                for event in missed:
+                    yield event
+                after = missed[-1].id
+            last = place(after)
+        while (happened := await listener.events.get()) is not None:
+            if place(happened.id) > last:
+                yield happened
+
+    async def _read(self, after: str) -> None:
+        try:
+            async for event in self._inspector.follow(self._pool, after=after):
+                self._listeners -= {one for one in self._listeners if not one.offer(event)}
+        except QueueError:
+            for listener in self._listeners:
+                listener.events.put_nowait(None)

@@ -1,0 +1,158 @@
+"""Jobs over HTTP: submit one or many, read one, its result, its history, list, cancel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+
+from agentpool.documents import Document, history_document, job_document, receipt_document, request_from
+from agentpool.errors import InvalidJobError
+from agentpool.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
+from agentpool_gateway import openapi
+from agentpool_gateway.bodies import json_body
+from agentpool_gateway.entry import Entry, Managing, Reading, Submitting
+from agentpool_gateway.problems import ProblemError
+from agentpool_gateway.waiting import job_after, wait_of
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
+TRACE_HEADERS = ("traceparent", "tracestate")
+LISTED = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
+
+
+@router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
+async def submit(entry: Submitting, request: Request) -> JSONResponse:
+    """Keeps a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of one."""
+    settings = entry.gateway.settings
+    wait_s = wait_of(request, settings.max_wait_s)
+    body, many = await json_body(request, settings, lines=True)
+    if many:
+        return await _submit_many(entry, request, body)
+    wanted = _with_headers(request_from(body), request)
+    receipt = await entry.queue.producer.submit(wanted)
+    _count(entry, [receipt])
+    headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
+    if wait_s > 0:
+        job = await job_after(entry, receipt.job_id, wait_s)
+        if job.state.terminal:
+            return JSONResponse(receipt_document(receipt) | _result(job), headers=headers)
+    position, _ = await entry.queue.position(wanted.kind, wanted.priority, receipt.state)
+    document = receipt_document(receipt) | {"position": position}
+    return JSONResponse(document, status_code=HTTPStatus.ACCEPTED, headers=headers)
+
+
+async def _submit_many(entry: Entry, request: Request, documents: list[Json]) -> JSONResponse:
+    limit = entry.gateway.settings.max_jobs
+    if len(documents) > limit:
+        raise ProblemError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too-many-jobs",
+            f"{len(documents)} jobs in one request, more than {limit}",
+            remedy="send them in several requests",
+        )
+    wanted = [_numbered(place, document) for place, document in enumerate(documents)]
+    trace = _trace(request)
+    receipts = await entry.queue.producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
+    _count(entry, receipts)
+    body = {
+        "jobs": [receipt_document(receipt) for receipt in receipts],
+        "accepted": len(receipts),
+        "duplicates": sum(receipt.duplicate for receipt in receipts),
+    }
+    return JSONResponse(body, status_code=HTTPStatus.ACCEPTED)
+
+
+@router.get("", responses=openapi.READ)
+async def list_jobs(
+    entry: Reading, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+) -> JSONResponse:
+    """Jobs that wait, run or are dead; of each state at most `limit`."""
+    found: list[Job] = []
+    for wanted in [state] if state else LISTED:
+        found += await entry.queue.inspector.jobs(entry.pool, wanted, limit=limit)
+    return JSONResponse({"jobs": [job_document(job, entry.pool) for job in found]})
+
+
+@router.get("/{job_id}", responses=openapi.READ)
+async def read(entry: Reading, request: Request, job_id: str) -> JSONResponse:
+    """A job's whole record; with `wait`, once it has ended or the time is over."""
+    job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
+    return JSONResponse(job_document(job, entry.pool))
+
+
+@router.get("/{job_id}/result", responses=openapi.RESULT)
+async def result(entry: Reading, request: Request, job_id: str) -> JSONResponse:
+    """How a job ended: 200 once it has; 202 while it has not."""
+    job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
+    status = HTTPStatus.OK if job.state.terminal else HTTPStatus.ACCEPTED
+    return JSONResponse(_result(job), status_code=status)
+
+
+@router.get("/{job_id}/history", responses=openapi.READ)
+async def history(entry: Reading, job_id: str) -> JSONResponse:
+    """What happened to a job, oldest first."""
+    job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
+    return JSONResponse({"job_id": job.job_id, "history": history_document(job)})
+
+
+@router.delete("/{job_id}", responses=openapi.CANCEL)
+async def cancel(
+    entry: Managing, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
+) -> JSONResponse:
+    """Cancels a job: 200 where it was waiting, 202 where its worker was asked, 409 where it had ended."""
+    outcome = (await entry.queue.producer.cancel(JobId(job_id), reason=reason)).value
+    if outcome == "finished":
+        raise ProblemError(
+            HTTPStatus.CONFLICT, "job-ended", f"job {job_id!r} had ended before", remedy="read its result"
+        )
+    status = HTTPStatus.OK if outcome == "cancelled" else HTTPStatus.ACCEPTED
+    return JSONResponse({"job_id": job_id, "outcome": outcome}, status_code=status)
+
+
+def _with_headers(wanted: JobRequest, request: Request) -> JobRequest:
+    """The request, with what its headers say where its body does not."""
+    key = request.headers.get("idempotency-key")
+    if key and wanted.idempotency_key and key != wanted.idempotency_key:
+        raise InvalidJobError(
+            field="Idempotency-Key",
+            value=key,
+            problem="differs from idempotency_key in the body",
+            remedy="send the key once",
+        )
+    return replace(wanted, idempotency_key=wanted.idempotency_key or key, trace=dict(wanted.trace) or _trace(request))
+
+
+def _trace(request: Request) -> dict[str, str]:
+    return {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
+
+
+def _numbered(place: int, document: Json) -> JobRequest:
+    """A request of a list; its errors name its place."""
+    try:
+        return request_from(document)
+    except InvalidJobError as error:
+        raise InvalidJobError(
+            field=f"[{place}].{error.field}", value=error.value, problem=error.problem, remedy=error.remedy
+        ) from error
+
+
+def _result(job: Job) -> Document:
+    return {
+        "job_id": job.job_id,
+        "state": job.state.value,
+        "result": job.result,
+        "error": job.error,
+        "reason": job.reason,
+        "progress": job.progress,
+    }
+
+
+def _count(entry: Entry, receipts: list[Receipt]) -> None:
+    for duplicate in (False, True):
+        count = sum(receipt.duplicate is duplicate for receipt in receipts)
+        if count:
+            labels = (entry.pool.namespace, entry.pool.name, str(duplicate).lower())
+            entry.gateway.metrics.jobs.labels(*labels).inc(count)

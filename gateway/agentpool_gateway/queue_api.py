@@ -1,0 +1,59 @@
+"""A pool's queue over HTTP, and its dead letters: look, replay, purge."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from fastapi.responses import JSONResponse
+
+from agentpool.documents import job_document, queue_document
+from agentpool.errors import InvalidJobError, UnknownJobError
+from agentpool.jobs import JobId
+from agentpool_gateway import openapi
+from agentpool_gateway.entry import Managing, Reading
+from agentpool_gateway.problems import ProblemError
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["queue"])
+MOST = 1_000  # dead letters that one request replays or purges
+
+
+@router.get("/queue", responses=openapi.READ)
+async def queue(entry: Reading) -> JSONResponse:
+    """Depth by route and priority, running, oldest wait, estimated wait, workers."""
+    return JSONResponse(queue_document(await entry.queue.lookout.snapshot(), entry.pool))
+
+
+@router.get("/dead", responses=openapi.READ)
+async def dead(entry: Reading, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JSONResponse:
+    """Dead letters, oldest first."""
+    jobs = await entry.queue.inspector.dead(entry.pool, limit=limit)
+    return JSONResponse({"jobs": [job_document(job, entry.pool) for job in jobs]})
+
+
+@router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.CANCEL)
+async def replay(entry: Managing, job_id: str) -> JSONResponse:
+    """Puts a dead letter back into the queue, with all its attempts."""
+    try:
+        await entry.queue.inspector.replay(entry.pool, JobId(job_id))
+    except InvalidJobError as error:
+        raise ProblemError(
+            HTTPStatus.CONFLICT, "not-dead", f"job {job_id!r}: {error.problem}", remedy=error.remedy
+        ) from error
+    return JSONResponse({"job_id": job_id, "outcome": "queued"}, status_code=HTTPStatus.ACCEPTED)
+
+
+@router.delete("/dead/{job_id}", responses=openapi.READ)
+async def discard(entry: Managing, job_id: str) -> JSONResponse:
+    """Deletes a dead letter for good."""
+    if not await entry.queue.inspector.discard(entry.pool, [JobId(job_id)]):
+        raise UnknownJobError(str(entry.pool), job_id)
+    return JSONResponse({"job_id": job_id, "outcome": "deleted"})
+
+
+@router.delete("/dead", responses=openapi.READ)
+async def purge(entry: Managing) -> JSONResponse:
+    """Deletes the oldest dead letters, at most a thousand; `left` says how many there still are."""
+    gone = await entry.queue.inspector.discard(entry.pool, limit=MOST)
+    return JSONResponse({"deleted": gone, "left": (await entry.queue.lookout.snapshot()).dead})

@@ -1,0 +1,90 @@
+"""The queues that the gateway serves: for each pool a producer, an inspector, a client that waits, and an event hub.
+
+One Redis client for each URL. A pool is kept once it is known to exist, so that made-up names cost no memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from agentpool.client import Client
+from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from agentpool_gateway.hub import EventHub
+from agentpool_gateway.lookout import Lookout
+
+if TYPE_CHECKING:
+    from agentpool.jobs import JobState, PoolRef, Priority
+    from agentpool.queue.connection import RedisClient
+    from agentpool.queue.snapshots import QueueSnapshot
+    from agentpool_gateway.locations import Locations
+    from agentpool_gateway.settings import GatewaySettings
+
+
+class PoolQueue:
+    """One pool, from the outside."""
+
+    def __init__(self, redis: RedisClient, pool: PoolRef, *, backlog: int) -> None:
+        self.pool = pool
+        self.producer = Producer(redis, pool)
+        self.inspector = Inspector(redis)
+        self.client = Client(redis, pool=pool)
+        self.lookout = Lookout(self.inspector, pool)
+        self.hub = EventHub(self.inspector, pool, backlog=backlog)
+        self._settings: tuple[str, PoolSettings] | None = None  # revision, settings
+
+    async def position(self, kind: str, priority: Priority, state: JobState) -> tuple[int | None, QueueSnapshot]:
+        """A new job's place among those of its route and priority, counted from 1; None unless it is ready.
+
+        An upper bound: others may have been claimed since.
+        """
+        snapshot = await self.lookout.snapshot()
+        if state.value != "queued":
+            return None, snapshot
+        settings = await self._settings_of(snapshot.settings_revision)
+        name = settings.route_of(kind)
+        route = next((route for route in snapshot.routes if route.name == name), None)
+        return (max(1, route.queued.get(priority, 0)) if route else 1), snapshot
+
+    async def close(self) -> None:
+        """Ends waits and streams."""
+        await self.hub.close()
+        await self.client.close()
+
+    async def _settings_of(self, revision: str) -> PoolSettings:
+        if self._settings is None or self._settings[0] != revision:
+            self._settings = (revision, await self.inspector.settings(self.pool))
+        return self._settings[1]
+
+
+class Queues:
+    """All pools that were asked for."""
+
+    def __init__(self, locations: Locations, settings: GatewaySettings) -> None:
+        self.locations = locations
+        self._settings = settings
+        self._clients: dict[str, RedisClient] = {}
+        self._pools: dict[tuple[str, PoolRef], PoolQueue] = {}
+
+    async def of(self, pool: PoolRef) -> PoolQueue:
+        """The pool's queue. Raises UnknownPoolError, or what keeps it from being asked."""
+        url = await self.locations.redis_url(pool)
+        found = self._pools.get((url, pool))
+        if found is None:
+            redis = self.redis(url)
+            await Inspector(redis).settings(pool)
+            found = PoolQueue(redis, pool, backlog=self._settings.stream_backlog)
+            found = self._pools.setdefault((url, pool), found)
+        return found
+
+    def redis(self, url: str) -> RedisClient:
+        """The client of a URL."""
+        if url not in self._clients:
+            self._clients[url] = connect(url)
+        return self._clients[url]
+
+    async def close(self) -> None:
+        """Closes everything."""
+        await asyncio.gather(*(queue.close() for queue in self._pools.values()), return_exceptions=True)
+        for client in self._clients.values():
+            await client.aclose()

@@ -1,0 +1,113 @@
+"""Serving: the socket, the connections that the app needs, and uvicorn around it.
+
+The socket is opened first, so that a port in use is one line, and port 0 can be told. On SIGTERM requests in flight
+end; event streams are cut off after `STOP_S`, to resume elsewhere by their last id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import click
+import uvicorn
+
+from agentpool.cluster import Cluster, connected
+from agentpool.errors import SettingError
+from agentpool_gateway.access.authority import Authority, Everybody
+from agentpool_gateway.access.reviews import KubernetesReviews
+from agentpool_gateway.access.static_tokens import StaticTokens
+from agentpool_gateway.app import build
+from agentpool_gateway.locations import AsDeclared, Locations, OneRedis
+from agentpool_gateway.options import GatewayOptions
+from agentpool_gateway.patience import protocol
+from agentpool_gateway.settings import GatewaySettings
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_S = 10  # for requests in flight
+IDLE_S = 30  # a kept-alive connection without requests
+BACKLOG = 2_048  # connections that the kernel holds for us
+
+
+class OrderlyServer(uvicorn.Server):
+    """A server that ends in order on a signal, where uvicorn would raise the signal again and die of it."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Takes SIGTERM and SIGINT for as long as it serves."""
+        loop = asyncio.get_running_loop()
+        for number in STOP_SIGNALS:
+            loop.add_signal_handler(number, self.handle_exit, number, None)
+        try:
+            yield
+        finally:
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+
+
+def serve(options: GatewayOptions) -> None:
+    """Serves until SIGTERM or SIGINT."""
+    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    listener = _listen(options.host, options.port)
+    with contextlib.closing(listener):
+        asyncio.run(_serve(options, listener))
+
+
+async def _serve(options: GatewayOptions, listener: socket.socket) -> None:
+    settings = options.settings()
+    async with _parts(options, settings) as (locations, authority):
+        config = uvicorn.Config(
+            build(settings, locations, authority),
+            http=protocol(settings.header_timeout_s),
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=IDLE_S,
+            timeout_graceful_shutdown=STOP_S,
+        )
+        host, port = listener.getsockname()[:2]
+        click.echo(f"gateway at http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
+        await OrderlyServer(config).serve(sockets=[listener])
+
+
+@contextlib.asynccontextmanager
+async def _parts(options: GatewayOptions, settings: GatewaySettings) -> AsyncIterator[tuple[Locations, Authority]]:
+    """Where pools live and who may come in; the cluster's connection lasts as long as the block."""
+    by_reviews = options.auth == "kubernetes"
+    async with contextlib.AsyncExitStack() as stack:
+        cluster: Cluster | None = None
+        if by_reviews or options.redis is None:
+            cluster = await stack.enter_async_context(connected(options.kubeconfig))
+        authority = _authority(options, settings, cluster)
+        if options.redis is not None:
+            yield OneRedis(options.redis), authority
+        elif cluster is not None:
+            yield AsDeclared(cluster, cache_s=settings.location_cache_s), authority
+
+
+def _authority(options: GatewayOptions, settings: GatewaySettings, cluster: Cluster | None) -> Authority:
+    if options.no_auth:
+        return Everybody()
+    if options.auth == "kubernetes" and cluster is not None:
+        return KubernetesReviews(cluster, cache_s=settings.review_cache_s, audiences=options.audience)
+    if options.tokens is None:
+        raise SettingError(field="--tokens", value=None, problem="missing", remedy="pass --tokens FILE")
+    return StaticTokens(options.tokens)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise SettingError(
+            field="--port",
+            value=f"{host}:{port}",
+            problem=f"cannot be listened on ({error.strerror or error})",
+            remedy="choose another address or port, or 0 for any free port",
+        ) from error

@@ -1,0 +1,22 @@
+"""Every limit and interval of the gateway, each with its unit, default and reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatewaySettings:
+    """What an operator of the gateway may want to change."""
+
+    max_body_bytes: int = 8 * 1024 * 1024  # of one request; a payload's own limit is the queue's, 1 MiB
+    max_jobs: int = 1_000  # in one bulk request: more is a file for `agentpool submit --file`
+    body_timeout_s: float = 15.0  # for a whole body to arrive; slower senders are cut off
+    header_timeout_s: float = 10.0  # for the request line and headers to arrive
+    max_wait_s: float = 60.0  # longest long-poll; below common proxies' own limits
+    heartbeat_s: float = 15.0  # between comments on a silent event stream, so that proxies keep it open
+    stream_backlog: int = 1_000  # events that a slow reader may be behind before it is cut off, to resume by id
+    rate_per_s: float = 0.0  # requests a second and caller; 0: no limit
+    rate_burst: int = 100  # requests that a caller may send at once before the rate counts
+    review_cache_s: float = 10.0  # how long an answer of the Kubernetes API on a token holds
+    location_cache_s: float = 30.0  # how long a pool is believed to live where it was found

@@ -1,0 +1,46 @@
+"""Long-polls: `?wait=30s` and RFC 7240's `Prefer: wait=30`, bounded by the gateway's own limit."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from agentpool.errors import JobEndedError, ResultTimeoutError
+from agentpool.jobs import Job, JobId
+from agentpool_gateway.problems import ProblemError
+
+if TYPE_CHECKING:
+    from agentpool_gateway.entry import Entry
+
+_SPAN = re.compile(r"(\d{1,6})(ms|s|m)?")
+_PREFERENCE = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
+
+
+def wait_of(request: Request, most_s: float) -> float:
+    """How long the caller would wait, in seconds; 0: not at all. The query goes before the header."""
+    text = request.query_params.get("wait")
+    if text is not None:
+        found = _SPAN.fullmatch(text)
+        if not found:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                "bad-wait",
+                f"wait is {text[:50]!r}",
+                remedy=f"write wait=30s, at most {most_s:g}s",
+            )
+        return min(most_s, int(found[1]) * _UNIT_S[found[2]])
+    preferred = _PREFERENCE.search(request.headers.get("prefer", ""))
+    return min(most_s, float(preferred[1])) if preferred else 0.0
+
+
+async def job_after(entry: Entry, job_id: JobId, wait_s: float) -> Job:
+    """The job, once it has ended or `wait_s` has passed. Raises UnknownJobError."""
+    if wait_s > 0:
+        with contextlib.suppress(JobEndedError, ResultTimeoutError):
+            await entry.queue.client.result(job_id, timeout=wait_s)
+    return await entry.queue.inspector.job(entry.pool, job_id)

@@ -1,0 +1,79 @@
+"""What surrounds every request: its time and status, one log line without secrets, and headers that browsers need.
+
+The line has the route's template, never the query or a header; the path is quoted, so that nothing in it can forge a
+line. Plain ASGI, for streams must pass through unbuffered.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agentpool_gateway.metrics import Metrics
+
+log = logging.getLogger("agentpool_gateway.requests")
+FAILED = 500  # HTTP status of an answer that never began
+QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+API_POLICY = "default-src 'none'; frame-ancestors 'none'"
+DOCS = frozenset({"/docs", "/redoc"})  # FastAPI's pages bring their own scripts
+
+
+class Wrapping:
+    """Measures, logs and adds headers."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        told = False
+
+        async def watched(message: Message) -> None:
+            nonlocal told
+            if message["type"] == "http.response.start":
+                told = True
+                _add_headers(message, scope["path"])
+                self._tell(scope, message["status"], time.perf_counter() - begun)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception:
+            if not told:
+                self._tell(scope, FAILED, time.perf_counter() - begun)
+            raise
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        template = _template(scope)
+        self._metrics.requests.labels(scope["method"], template, status).inc()
+        self._metrics.seconds.labels(scope["method"], template).observe(seconds)
+        if template not in QUIET:
+            caller = scope.get("caller", "-")
+            log.info(
+                "%s %r %d %.1f ms, caller %r", scope["method"], scope["path"][:200], status, seconds * 1000, caller
+            )
+
+
+def _template(scope: Scope) -> str:
+    """The route as it was declared; one label for all paths that are none."""
+    route: Any = scope.get("route")
+    return str(getattr(route, "path", "none"))
+
+
+def _add_headers(message: Message, path: str) -> None:
+    headers = MutableHeaders(scope=message)
+    headers["X-Content-Type-Options"] = "nosniff"
+    headers["Referrer-Policy"] = "no-referrer"
+    if "content-security-policy" not in headers and path not in DOCS:
+        headers["Content-Security-Policy"] = API_POLICY
+    if "cache-control" not in headers:
+        headers["Cache-Control"] = "no-store"

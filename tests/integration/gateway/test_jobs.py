@@ -1,0 +1,176 @@
+"""Jobs over real HTTP and a real Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+
+from agentpool.jobs import PoolRef, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings
+from agentpool.queue.outcomes import Failed, Succeeded
+
+TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.fixture
+async def consumer(redis, pool: PoolRef):
+    """A registered worker with 10 slots."""
+    consumer = Consumer(redis, pool, WorkerId("w1"))
+    await consumer.register(slots=10, host="here")
+    yield consumer
+    await consumer.deregister()
+
+
+async def serve_one(consumer: Consumer, *, error: str | None = None):
+    """Claims the next job and ends it."""
+    leases: list = []
+    while not leases:
+        leases = await consumer.claim(1)
+    lease = leases[0]
+    if error is None:
+        await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token, result={"echo": lease.payload})])
+    else:
+        await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error=error, retry=False)])
+    return lease
+
+
+async def test_a_job_is_kept_and_its_place_told(http):
+    """202 with the job's id, the depth, its position, and where to look."""
+    answer = await http.post("/jobs", json={"kind": "greet", "payload": {"a": 1}})
+    body = answer.json()
+    assert answer.status_code == 202
+    assert (body["queued"], body["queue_depth"], body["position"], body["duplicate"]) == (True, 1, 1, False)
+    second = (await http.post("/jobs", json={"kind": "greet"})).json()
+    assert (second["queue_depth"], second["position"]) == (2, 2)
+    urgent = (await http.post("/jobs", json={"kind": "greet", "priority": "critical"})).json()
+    assert (urgent["queue_depth"], urgent["position"]) == (3, 1)
+    found = await http.get(f"{http.base_url.copy_with(path=answer.headers['location'])}")
+    assert found.json()["payload"] == {"a": 1}
+
+
+async def test_the_idempotency_key_makes_a_repeat_safe(http):
+    """Same key and body: the first job. Same key, another body: 409 that names the first."""
+    headers = {"Idempotency-Key": "order 7"}
+    first = (await http.post("/jobs", json={"kind": "greet", "payload": 1}, headers=headers)).json()
+    again = (await http.post("/jobs", json={"kind": "greet", "payload": 1}, headers=headers)).json()
+    assert (again["job_id"], again["duplicate"]) == (first["job_id"], True)
+    clash = await http.post("/jobs", json={"kind": "greet", "payload": 2}, headers=headers)
+    assert clash.status_code == 409
+    assert clash.headers["content-type"] == "application/problem+json"
+    assert clash.json()["job_id"] == first["job_id"]
+    assert clash.json()["remedy"]
+
+
+async def test_trace_headers_reach_the_worker(http, consumer):
+    """W3C trace context is handed on as it came."""
+    await http.post("/jobs", json={"kind": "greet"}, headers={"traceparent": TRACE})
+    assert (await serve_one(consumer)).trace == {"traceparent": TRACE}
+
+
+@pytest.mark.parametrize("way", [{"params": {"wait": "20s"}}, {"headers": {"Prefer": "respond-async, wait=20"}}])
+async def test_a_submit_can_wait_for_the_result(http, consumer, way):
+    """200 with the result where the job ended in time."""
+    waiting = asyncio.create_task(http.post("/jobs", json={"kind": "greet", "payload": 5}, **way))
+    await serve_one(consumer)
+    answer = await waiting
+    assert answer.status_code == 200
+    assert (answer.json()["state"], answer.json()["result"]) == ("succeeded", {"echo": 5})
+
+
+async def test_a_wait_that_is_too_short_ends_with_the_receipt(http):
+    """202: the job is kept all the same."""
+    answer = await http.post("/jobs", json={"kind": "greet"}, params={"wait": "20ms"})
+    assert answer.status_code == 202
+    result = await http.get(f"/jobs/{answer.json()['job_id']}/result", params={"wait": "20ms"})
+    assert (result.status_code, result.json()["state"]) == (202, "queued")
+
+
+async def test_a_failed_job_tells_its_error(http, consumer):
+    """The result's document has the state and the reason; the history has the way."""
+    job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    await serve_one(consumer, error="no good")
+    result = await http.get(f"/jobs/{job}/result")
+    assert (result.status_code, result.json()["state"], result.json()["error"]) == (200, "failed", "no good")
+    history = (await http.get(f"/jobs/{job}/history")).json()["history"]
+    assert [entry["type"] for entry in history] == ["queued", "started", "failed"]
+
+
+async def test_many_jobs_go_in_one_request(http):
+    """As an array or as NDJSON; receipts come in order."""
+    jobs = [{"kind": "greet", "payload": n, "idempotency_key": f"k{n}"} for n in range(3)]
+    array = await http.post("/jobs", json=jobs)
+    assert (array.status_code, array.json()["accepted"], array.json()["duplicates"]) == (202, 3, 0)
+    lines = "\n".join(json.dumps(job) for job in jobs) + "\n"
+    ndjson = await http.post("/jobs", content=lines, headers={"Content-Type": "application/x-ndjson"})
+    assert ndjson.json()["duplicates"] == 3
+    assert [job["job_id"] for job in ndjson.json()["jobs"]] == [job["job_id"] for job in array.json()["jobs"]]
+    assert len((await http.get("/jobs", params={"state": "queued"})).json()["jobs"]) == 3
+
+
+async def test_a_wrong_job_of_many_is_named_and_none_is_kept(http):
+    """422 says which, which field, and the remedy."""
+    answer = await http.post("/jobs", json=[{"kind": "greet"}, {"kind": "greet", "prio": 1}])
+    assert answer.status_code == 422
+    assert answer.json()["field"] == "[1].prio"
+    assert (await http.get("/queue")).json()["depth"] == 0
+
+
+async def test_only_a_full_queue_is_a_429(http, redis, pool: PoolRef):
+    """The depth, the limit, and when to come again, as Retry-After and in milliseconds."""
+    await Inspector(redis).configure(pool, PoolSettings(max_depth=1))
+    assert (await http.post("/jobs", json={"kind": "greet"})).status_code == 202
+    full = await http.post("/jobs", json={"kind": "greet"})
+    assert full.status_code == 429
+    assert int(full.headers["retry-after"]) >= 1
+    assert (full.json()["type"], full.json()["depth"]) == ("urn:agentpool:problem:queue-full", 1)
+
+
+async def test_a_job_is_cancelled_once(http, consumer):
+    """200 while it waited; 409 when it had ended; 404 for a stranger."""
+    job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    assert (await http.delete(f"/jobs/{job}")).json() == {"job_id": job, "outcome": "cancelled"}
+    assert (await http.delete(f"/jobs/{job}")).status_code == 409
+    assert (await http.delete("/jobs/stranger")).status_code == 404
+    running = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    (lease,) = await consumer.claim(1)
+    assert (await http.delete(f"/jobs/{running}")).status_code == 202
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
+
+
+async def test_the_queue_is_told_by_route_and_priority(http, consumer):
+    """Depth, running, oldest wait, workers: one reading."""
+    for priority in ("critical", "info"):
+        await http.post("/jobs", json={"kind": "greet", "priority": priority})
+    queue = (await http.get("/queue")).json()
+    assert queue["routes"][0]["queued"] == {"critical": 1, "task": 0, "info": 1}
+    assert (queue["depth"], queue["estimated_wait_ms"], queue["workers"][0]["slots"]) == (2, 0, 10)
+
+
+async def test_dead_letters_can_be_replayed_and_purged(http, consumer):
+    """A job that is not dead cannot be replayed: 409."""
+    job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    assert (await http.post(f"/dead/{job}/replay")).status_code == 409
+    await serve_one(consumer, error="no good")
+    assert [letter["job_id"] for letter in (await http.get("/dead")).json()["jobs"]] == [job]
+    assert (await http.post(f"/dead/{job}/replay")).status_code == 202
+    await serve_one(consumer, error="no good")
+    assert (await http.delete("/dead")).json() == {"deleted": 1, "left": 0}
+    assert (await http.delete(f"/dead/{job}")).status_code == 404
+
+
+async def test_a_fan_out_drops_nothing(gateway, http, consumer):
+    """Two hundred delegations at once, a tenth of them twice: each is kept once, none is refused."""
+    limit = asyncio.Semaphore(50)
+
+    async def send(number: int) -> tuple[int, str]:
+        async with limit:
+            answer = await http.post("/jobs", json={"kind": "greet"}, headers={"Idempotency-Key": str(number)})
+            return answer.status_code, answer.json()["job_id"]
+
+    numbers = [*range(200), *range(20)]
+    answers = await asyncio.gather(*(send(number) for number in numbers))
+    assert {status for status, _ in answers} == {202}
+    assert len({job for _, job in answers}) == 200
+    assert (await http.get("/queue")).json()["depth"] == 200
