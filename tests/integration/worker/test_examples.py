@@ -9,9 +9,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from agentpool.jobs import JobRequest, JobState
 from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool.spec.pool import AgentPoolSpec
 from tests.fixtures.workers import until
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -98,3 +100,11 @@ def start_node(program: Path, directory: Path) -> tuple[subprocess.Popen[bytes],
 def listening_port(log: Path) -> int | None:
     found = re.search(r"listening on (\d+)", log.read_text())
     return int(found.group(1)) if found else None
+
+
+@pytest.mark.parametrize("name", ["python-agent", "http-agent", "command-agent"])
+def test_example_pools_are_valid(name: str):
+    """The AgentPool beside each example is one that the operator would accept."""
+    document = yaml.safe_load((EXAMPLES / name / "agentpool.yaml").read_text())
+    spec = AgentPoolSpec.model_validate(document["spec"])
+    assert name.removesuffix("-agent") in spec.handler.model_dump(exclude_none=True)
