@@ -72,6 +72,8 @@ MATRIX: dict[str, Manifest] = {
             "extraArgs": ["--log-level=debug"],
             "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}],
             "extraEnvFrom": [{"secretRef": {"name": "more"}}],
+            "extraVolumes": [{"name": "ca", "configMap": {"name": "ca"}}],
+            "extraVolumeMounts": [{"name": "ca", "mountPath": "/etc/ca", "readOnly": True}],
         },
         "redis": {
             "persistence": {"storageClass": "fast", "size": "10Gi"},

@@ -41,6 +41,15 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
+{{/* The volumes of a component's pods: (list $ "operator"). */}}
+{{- define "agentpool.volumes" -}}
+- name: tmp
+  emptyDir: {}
+{{- with (index (index . 0).Values (index . 1)).extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
 {{/* Image, environment, probes and limits of a component's container: (list $ "operator"). */}}
 {{- define "agentpool.containerSettings" -}}
 {{- $root := index . 0 -}}
@@ -80,6 +89,9 @@ resources:
 volumeMounts:
 - name: tmp
   mountPath: /tmp
+{{- with $part.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{/* A PodDisruptionBudget: (list $ "operator"). */}}

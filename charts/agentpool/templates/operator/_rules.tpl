@@ -36,3 +36,19 @@
   resources: [nodes, pods]
   verbs: [list, watch]
 {{- end -}}
+
+{{/* How kopf, which keeps the watches, notices kinds and namespaces that come and go; and which cluster this is. */}}
+{{- define "agentpool.operator.discoveryRules" -}}
+- apiGroups: [apiextensions.k8s.io]
+  resources: [customresourcedefinitions]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [namespaces]
+  resourceNames: [kube-system]
+  verbs: [get]
+{{- if .Values.watchNamespaces }}
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [list, watch]
+{{- end }}
+{{- end -}}

@@ -1,0 +1,121 @@
+"""The part of Helm's command line that the documents use, on Helm's own engine: for tests where no `helm` is.
+
+`AGENTPOOL_TEST_VALUES` names a file of values put below those of every install and upgrade: what a cluster needs that
+gives its pods no way to the API server of itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import helm_python
+import yaml
+
+
+def main() -> None:
+    """Runs one command; its errors end it with one line, as Helm's do."""
+    arguments = _parser().parse_args()
+    config = helm_python.Config(namespace=arguments.namespace)
+    try:
+        print(COMMANDS[arguments.command](config, arguments))  # noqa: T201 - it is a command
+    except helm_python.HelmError as error:
+        sys.exit(f"Error: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="helm")
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("release")
+    parser.add_argument("what", nargs="?", help="chart, or revision")
+    parser.add_argument("--namespace", default="default")
+    parser.add_argument("--set", action="append", default=[])
+    parser.add_argument("--timeout", default="5m")
+    for flag in ("--wait", "--logs", "--reuse-values", "--create-namespace"):
+        parser.add_argument(flag, action="store_true")
+    return parser
+
+
+def _seconds(text: str) -> int:
+    return int(text[:-1]) * {"s": 1, "m": 60}[text[-1]]
+
+
+def _values(settings: list[str]) -> dict[str, Any]:
+    """The values of `--set` over the cluster's own."""
+    below = os.environ.get("AGENTPOOL_TEST_VALUES")
+    values: dict[str, Any] = json.loads(Path(below).read_text()) if below else {}
+    for setting in settings:
+        path, _, value = setting.partition("=")
+        *outer, last = path.split(".")
+        node = values
+        for name in outer:
+            node = node.setdefault(name, {})
+        node[last] = yaml.safe_load(value)
+    return values
+
+
+def _wait(arguments: argparse.Namespace) -> str | None:
+    return "watcher" if arguments.wait else None
+
+
+def _install(config: helm_python.Config, arguments: argparse.Namespace) -> str:
+    release = config.install(
+        arguments.what,
+        arguments.release,
+        _values(arguments.set),
+        namespace=arguments.namespace,
+        create_namespace=arguments.create_namespace,
+        wait=_wait(arguments),
+        timeout=_seconds(arguments.timeout),
+    )
+    return f"STATUS: {release['status']}\nNOTES:\n{release['notes']}"
+
+
+def _upgrade(config: helm_python.Config, arguments: argparse.Namespace) -> str:
+    release = config.upgrade(
+        arguments.what,
+        arguments.release,
+        _values(arguments.set),
+        namespace=arguments.namespace,
+        reuse_values=arguments.reuse_values,
+        wait=_wait(arguments),
+        timeout=_seconds(arguments.timeout),
+    )
+    return f"STATUS: {release['status']}\nREVISION: {release['revision']}"
+
+
+def _rollback(config: helm_python.Config, arguments: argparse.Namespace) -> str:
+    revision = int(arguments.what) if arguments.what else None
+    config.rollback(arguments.release, version=revision, wait=_wait(arguments), timeout=_seconds(arguments.timeout))
+    return "Rollback was a success."
+
+
+def _history(config: helm_python.Config, arguments: argparse.Namespace) -> str:
+    return "\n".join(f"{r['revision']}\t{r['status']}" for r in config.history(arguments.release))
+
+
+def _test(config: helm_python.Config, arguments: argparse.Namespace) -> str:
+    outcome = config.test(arguments.release, timeout=_seconds(arguments.timeout), logs=arguments.logs)
+    return str(outcome["logs"])
+
+
+def _uninstall(config: helm_python.Config, arguments: argparse.Namespace) -> str:
+    config.uninstall(arguments.release, wait=_wait(arguments), timeout=_seconds(arguments.timeout))
+    return f'release "{arguments.release}" uninstalled'
+
+
+COMMANDS = {
+    "install": _install,
+    "upgrade": _upgrade,
+    "rollback": _rollback,
+    "history": _history,
+    "test": _test,
+    "uninstall": _uninstall,
+}
+
+if __name__ == "__main__":
+    main()

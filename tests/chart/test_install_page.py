@@ -1,0 +1,79 @@
+"""docs/install.md, run as a newcomer would, and what the operator was seen to ask of the API server meanwhile."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import ROOT, manifests
+from tests.chart.test_rbac import granted, roles_of
+from tests.fixtures.release_ground import Ground
+
+PAGE = ROOT / "docs/install.md"
+OPERATOR = "system:serviceaccount:agents:agentpool-operator"
+
+
+def page_blocks() -> list[str]:
+    """The commands of the page that say that they are tested."""
+    return re.findall(r"<!-- tested -->\n```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+
+
+def asked(ground: Ground) -> set[tuple[str, str, str, str]]:
+    """What the operator asked of the API server: group, resource, verb, namespace."""
+    assert ground.record is not None
+    requests = [json.loads(line) for line in ground.record.read_text().splitlines()]
+    return {
+        (r["group"], "/".join(filter(None, (r["resource"], r["subresource"]))), r["verb"], r["namespace"])
+        for r in requests
+        if r["user"] == OPERATOR and r["resource"]
+    }
+
+
+def allowed(values: dict[str, Any]) -> dict[str | None, set[tuple[str, str, str]]]:
+    """What the chart grants the operator, by namespace; None is cluster-wide."""
+    found = manifests(values)
+    places = {m["metadata"].get("namespace") for m in found if m["kind"].endswith("RoleBinding")}
+    return {place: granted(roles_of(found, "agentpool-operator", place)) for place in places}
+
+
+@pytest.mark.timeout(300)
+def test_the_page_leads_from_nothing_to_a_result_and_back(helm_ground: Ground):
+    """Its commands, in order: install, test, a pool, a job's result, upgrade, rollback, uninstall, nothing left."""
+    everything = "\n".join(helm_ground.shell(block) for block in page_blocks())
+    assert "successfully rolled out" in everything
+    assert '"from": "helm test"' in everything
+    assert '"hello": "world"' in everything
+    assert '"still": "here"' in everything
+    assert "Rollback was a success" in everything
+    helm_ground.shell("kubectl --namespace agents wait --for=delete pods --all --timeout 60s")
+    left = helm_ground.shell("kubectl --namespace agents get deployments,pods,networkpolicies --output name")
+    assert [name for name in left.splitlines() if not name.startswith("No resources")] == []
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["agents"]}], ids=["everywhere", "in-one-namespace"])
+def test_the_operator_asks_only_for_what_it_may(helm_ground: Ground, values: dict[str, Any]):
+    """Each API call that it makes while a pool is served is granted by the chart's roles, where it is made."""
+    if helm_ground.record is None:
+        pytest.skip("only the devcluster records requests")
+    settings = "".join(f" --set {name}='{json.dumps(value)}'" for name, value in values.items())
+    helm_ground.shell(
+        f"""
+        kubectl create namespace agents
+        kubectl --namespace agents create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
+        helm install agentpool charts/agentpool --namespace agents --wait \
+          --set redis.existingSecret=agentpool-redis{settings}
+        helm test agentpool --namespace agents
+        kubectl --namespace agents logs deployment/agentpool-operator
+        """
+    )
+    rights = allowed(values)
+    unlawful = {
+        (group, resource, verb, namespace)
+        for group, resource, verb, namespace in asked(helm_ground)
+        if (group, resource, verb) not in rights[None] | rights.get(namespace or None, set())
+    }
+    assert unlawful == set()
