@@ -53,7 +53,7 @@ def _resource(
 
 
 def _core() -> list[Resource]:
-    pod = frozenset({"status", "log", "binding", "eviction", "ephemeralcontainers", "resize"})
+    pod = frozenset({"status", "log", "binding", "eviction"})
     return [
         _resource("configmaps", "ConfigMap", short="cm"),
         _resource("endpoints", "Endpoints", short="ep"),

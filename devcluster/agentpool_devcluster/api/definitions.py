@@ -29,7 +29,6 @@ class DefinitionService:
         group, plural = str(dig(body, "spec", "group")), str(dig(body, "spec", "names", "plural"))
         if change.kind == "DELETED":
             self._cluster.registry.remove(group, plural)
-            self._cluster.store.drop_collection(CollectionKey(group, plural))
             return
         if change.previous is None or change.previous.body.get("spec") != body.get("spec"):
             self._cluster.registry.remove(group, plural)

@@ -201,10 +201,6 @@ class Store:
         self._announce(key, Change("DELETED", self.version, last, previous))
         return last
 
-    def drop_collection(self, key: CollectionKey) -> None:
-        """Forget an (emptied) collection, so that a later one of the same name starts afresh."""
-        self._collections.pop(key, None)
-
     def _announce(self, key: ObjectKey, change: Change) -> None:
         self._index_owners(key, change)
         self.collection(key.collection).record(change)

@@ -9,7 +9,13 @@ from aiohttp import web
 
 from agentpool_devcluster.api.access.tokens import User
 from agentpool_devcluster.api.apply.managers import Writer
-from agentpool_devcluster.api.errors import bad_request, method_not_allowed, no_such_path, unsupported_media_type
+from agentpool_devcluster.api.errors import (
+    bad_request,
+    method_not_allowed,
+    no_such_path,
+    not_implemented,
+    unsupported_media_type,
+)
 from agentpool_devcluster.api.http.bodies import decode, duplicates, media_type_of
 from agentpool_devcluster.api.http.negotiation import Form, Shape, choose
 from agentpool_devcluster.api.http.paths import Target, is_true
@@ -24,6 +30,8 @@ from agentpool_devcluster.api.wire.protobuf import MEDIA_TYPE, decode_protobuf
 
 _VALIDATIONS = ("Strict", "Warn", "Ignore")
 _INCLUDES = ("None", "Metadata", "Object")
+# Subresources that a real API server has: refused by name, so that nobody looks for the fault elsewhere.
+_NOT_HERE = ("exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize", "approval")
 _MAX_MANAGER = 128  # characters of a field manager's name
 
 
@@ -128,7 +136,11 @@ class ApiRequest:
 def find_resource(cluster: Cluster, target: Target, verb: str) -> Resource:
     """Return the resource of a path. Raises 404 or 405 refusals."""
     resource = cluster.registry.find(target.group, target.version, target.plural)
-    if resource is None or (target.subresource and target.subresource not in resource.subresources):
+    if resource is None:
+        raise no_such_path()
+    if target.subresource and target.subresource not in resource.subresources:
+        if target.subresource in _NOT_HERE:
+            raise not_implemented(f"the {target.subresource} subresource of {resource.plural}")
         raise no_such_path()
     if target.namespace is not None and not resource.namespaced:
         raise no_such_path()

@@ -54,7 +54,14 @@ async def test_unknown_resources_are_refused(api: ApiClient) -> None:
     """A path of a resource that is not served is 404, and an unsupported verb 405."""
     assert (await api.ask("GET", "/apis/example.org/v1/things")).status == 404
     assert (await api.ask("DELETE", "/api/v1/namespaces")).status == 405
-    assert (await api.ask("GET", "/api/v1/namespaces/default/pods/x/exec")).status == 404
+    assert (await api.ask("GET", "/api/v1/namespaces/default/pods/x/odd")).status == 404
+
+
+async def test_what_the_devcluster_lacks_is_refused_by_name(api: ApiClient) -> None:
+    """A subresource that only a real cluster has is 501 and says so."""
+    refused = await api.ask("POST", "/api/v1/namespaces/default/pods/x/exec")
+    assert (refused.status, refused.body["reason"]) == (501, "NotImplemented")
+    assert "the exec subresource of pods" in refused.body["message"]
 
 
 async def test_generated_names(api: ApiClient) -> None:
