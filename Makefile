@@ -10,7 +10,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify bench clean
+.PHONY: help setup demo test lint types generate verify kind bench clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,11 +40,14 @@ lint: setup ## Check style, and that imports go one way only
 types: setup ## Check types
 	$(BIN)/mypy
 
-generate: setup ## Write what is generated: the CRD, the field reference
+generate: setup ## Write what is generated: the CRD, references, the chart's copies, the dashboard
 	$(BIN)/python tools/generate.py
 
 verify: setup ## Fail if what is generated is out of date
 	$(BIN)/python tools/generate.py --check
+
+kind: setup ## Install on a kind cluster and test there (needs docker, kind, kubectl, helm)
+	PYTHON=$(BIN)/python tools/kind.sh
 
 bench: setup ## Run all benchmarks (BENCH_ARGS="queue --json out.json" for one)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
