@@ -12,7 +12,8 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError
+from redis.asyncio import RedisCluster
+from redis.exceptions import NoScriptError, RedisError
 
 from agentpool.errors import (
     QueueError,
@@ -90,7 +91,7 @@ class Consumer:
         """Takes up to `limit` jobs, the most urgent first, in one round trip.
 
         [] when nothing is ready, the pool is paused, every route with ready jobs is at its limit, or the worker is not
-        registered (`renew` tells which).
+        registered (`renew` tells which). With limit 0 nothing is taken; the bell rings again where something is ready.
         """
         await self._hand_back_unknown()
         reply = await self._call(scripts.CLAIM, (self.worker, min(limit, MAX_CLAIM)))
@@ -138,17 +139,54 @@ class Consumer:
             keys.append(self._keys.bell)
         limit = min(max(timeout_ms, 1) / 1000, self._longest_block_s)
         try:
-            found = await self._redis.execute_command("BLPOP", *keys, limit)
-            if found is None:
-                return []
-            if found[0] == self._keys.bell:
-                return [Wake()]
-            rest = await self._redis.execute_command("LRANGE", keys[0], 0, -1)
-            if rest:
-                await self._redis.execute_command("LTRIM", keys[0], len(rest), -1)
+            return await self._controls(await self._redis.execute_command("BLPOP", *keys, limit))
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="wait") from error
-        return [_control(order) for order in (found[1], *rest)]
+
+    async def wait_and_claim(self, timeout_ms: int, limit: int) -> tuple[list[Control], list[Lease]]:
+        """`wait` and `claim` in one round trip: for an idle worker, whose free slots cannot change meanwhile.
+
+        The claim is sent behind the blocking read, so the server does it the moment the bell rings, and a job is on its
+        way to an idle worker without being asked for again. When `timeout_ms` passes it claims all the same: a safety
+        poll. If it is cancelled, what it may have been given is handed back by the next call, or by `deregister`.
+        """
+        if isinstance(self._redis, RedisCluster):  # its pipelines take no scripts
+            return await self.wait(timeout_ms), await self.claim(limit)
+        await self._hand_back_unknown()
+        keys = (self._keys.control(self.worker), self._keys.bell)
+        block_s = min(max(timeout_ms, 1) / 1000, self._longest_block_s)
+        args = (self._conf, self.worker, min(limit, MAX_CLAIM))
+        self._in_flight += 1
+        try:
+            async with self._redis.pipeline(transaction=False) as pipeline:
+                pipeline.execute_command("BLPOP", *keys, block_s)
+                pipeline.execute_command("EVALSHA", scripts.CLAIM.sha, 1, *args)
+                rung, reply = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError) as error:
+            self._answer_lost = True
+            raise fault_of(error, doing="wait") from error
+        except BaseException:
+            self._answer_lost = True
+            raise
+        finally:
+            self._in_flight -= 1
+        for answer in (rung, reply):
+            if isinstance(answer, BaseException) and not isinstance(answer, NoScriptError):
+                raise fault_of(answer, doing="wait") from answer
+        leases = await self.claim(limit) if isinstance(reply, NoScriptError) else self._keep(leases_of(reply))
+        return await self._controls(rung), leases
+
+    async def _controls(self, rung: list[str] | None) -> list[Control]:
+        """What a blocking read brought, and the orders behind it."""
+        if rung is None:
+            return []
+        if rung[0] == self._keys.bell:
+            return [Wake()]
+        key = self._keys.control(self.worker)
+        rest = await self._redis.execute_command("LRANGE", key, 0, -1)
+        if rest:
+            await self._redis.execute_command("LTRIM", key, len(rest), -1)
+        return [_control(order) for order in (rung[1], *rest)]
 
     async def checkpoint(self, lease: Lease, state: Json) -> None:
         """Saves state for a later attempt. Raises StaleLeaseError where the lease has passed on."""
@@ -170,6 +208,9 @@ class Consumer:
 
     async def deregister(self) -> None:
         """Gives up the lease; what is still held becomes ready again, as after a loss. Safe to call twice."""
+        if self._answer_lost:  # given and never begun: that is no loss
+            self._in_flight = 0
+            await self._hand_back_unknown()
         self._held.clear()
         while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker,)))[0] == "more":
             pass

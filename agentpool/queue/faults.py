@@ -31,7 +31,7 @@ def fault_of(error: BaseException, *, doing: str) -> QueueError:
     """The queue's name for what Redis raised while `doing` something."""
     text = f"{doing}: {error}"
     words = str(error)
-    if isinstance(error, AuthenticationError | NoPermissionError) or "NOAUTH" in words or "NOPERM" in words:
+    if _refused_user(error) or "NOAUTH" in words or "NOPERM" in words:
         return QueueAccessError(text)
     if isinstance(error, ReadOnlyError) or "READONLY" in words:
         return QueueReadOnlyError(text)
@@ -42,3 +42,12 @@ def fault_of(error: BaseException, *, doing: str) -> QueueError:
     if isinstance(error, RedisError):
         return QueueError(f"Redis refused ({text})")
     return QueueError(text)
+
+
+def _refused_user(error: BaseException | None) -> bool:
+    """Whether the user was refused; while connecting, the client tells it as a lost connection with that cause."""
+    while error is not None:
+        if isinstance(error, AuthenticationError | NoPermissionError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from agentpool.errors import (
@@ -353,3 +355,27 @@ async def test_a_lost_answer_strands_no_job(redis, pool):
     (again,) = await consumer.claim(5)
     assert (again.payload, again.attempt, again.token) == (1, 1, 2)
     assert known.payload == 0
+
+
+async def test_an_idle_worker_gets_its_job_with_the_bell(redis, pool):
+    """A claim sent behind the blocking read is done the moment the bell rings: one round trip from submit to lease."""
+    consumer = await worker_of(redis, pool)
+    waiting = asyncio.create_task(consumer.wait_and_claim(10_000, 5))
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
+    controls, leases = await waiting
+    assert controls == [Wake()]
+    assert [lease.job_id for lease in leases] == [receipt.job_id]
+    assert await consumer.wait_and_claim(10, 5) == ([], [])
+
+
+async def test_a_cancelled_wait_gives_back_what_it_was_given(redis, pool):
+    """A worker that stops waiting leaves no job behind, and counts no attempt."""
+    consumer = await worker_of(redis, pool)
+    waiting = asyncio.create_task(consumer.wait_and_claim(10_000, 5))
+    await asyncio.sleep(0)
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await consumer.deregister()
+    job = await Inspector(redis).job(pool, receipt.job_id)
+    assert (job.state, job.attempt) == (JobState.QUEUED, 0)

@@ -11,7 +11,7 @@ local SETTLE_ARGS = 5
 -- A caller that lost the answer asks again, with the same token: it hears what became of its completion.
 local REPEATED = {
   ['succeeded succeeded'] = 'applied', ['failed failed'] = 'dead', ['dead failed'] = 'dead',
-  ['failed cancelled'] = 'cancelled', ['cancelled cancelled'] = 'cancelled',
+  ['failed cancelled'] = 'cancelled', ['dead cancelled'] = 'cancelled', ['cancelled cancelled'] = 'cancelled',
   ['drain cancelled'] = 'cancelled', ['preempted cancelled'] = 'cancelled', ['failed scheduled'] = 'retrying',
   ['drain queued'] = 'returned', ['preempted queued'] = 'returned',
 }

