@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Observation
 
 
-def place(pools: Iterable[tuple[Pool, Observation]], inventory: Inventory) -> dict[PoolRef, int]:
+def place(pools: Iterable[tuple[Pool, Observation]], inventory: Inventory, now: float) -> dict[PoolRef, int]:
     """Workers that each of the pools may have, those it has included."""
     contenders = [(pool, seen) for pool, seen in pools if pool.spec is not None and pool.spec.gpu is not None]
     if not contenders:
         return {}
     holdings = inventory.holdings_of({pool.ref for pool, _ in contenders})
-    claims = [_claim(pool, seen, holdings[pool.ref]) for pool, seen in contenders]
+    claims = [_claim(pool, seen, holdings[pool.ref], now) for pool, seen in contenders]
     return share(inventory.nodes(), [claim for claim in claims if claim is not None])
 
 
-def _claim(pool: Pool, seen: Observation, holdings: list[Holding]) -> Claim[PoolRef] | None:
+def _claim(pool: Pool, seen: Observation, holdings: list[Holding], now: float) -> Claim[PoolRef] | None:
     if pool.spec is None or pool.spec.gpu is None:
         return None
     body = manifests.deployment(pool.ref, pool.uid, pool.spec, default_image="")
@@ -41,7 +41,7 @@ def _claim(pool: Pool, seen: Observation, holdings: list[Holding]) -> Claim[Pool
     return Claim(
         pool=pool.ref,
         shape=shape_of(body["spec"]["template"]),
-        wanted=wanted_workers(seen, policy_of(pool.spec), pool.memory),
+        wanted=wanted_workers(seen, policy_of(pool.spec), pool.memory, now),
         current=seen.replicas,
         priority=pool.spec.gpu.priority,
         busy=Counter(h.node for h in own if h.name in busy_names),

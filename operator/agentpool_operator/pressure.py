@@ -120,7 +120,7 @@ class Pressure:
                 pool.published = settings.revision
 
     async def _took(self, link: Link, pool: Pool, snapshot: QueueSnapshot) -> None:
-        pool.backlog = backlog_of(snapshot)
+        pool.backlog, pool.snapshot = backlog_of(snapshot), snapshot
         pool.queue_problem, pool.queue_read = None, True
         if pool.spec is None:
             return
@@ -139,7 +139,7 @@ class Pressure:
 
 
 def _unknown(pool: Pool, problem: Problem) -> None:
-    pool.backlog, pool.queue_problem = None, problem
+    pool.backlog, pool.snapshot, pool.queue_problem = None, None, problem
 
 
 def _redis_problem(place: str, error: QueueError) -> Problem:

@@ -29,6 +29,7 @@ from agentpool_operator.links import Links
 from agentpool_operator.metrics import Metrics
 from agentpool_operator.pressure import Pressure
 from agentpool_operator.purge import Purger
+from agentpool_operator.queue_metrics import QueueMetrics
 from agentpool_operator.reconciler import Reconciler
 from agentpool_operator.registry import Pool, Pools
 from agentpool_operator.resync import Resync
@@ -82,6 +83,7 @@ class Parts:
 def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Parts:
     """All parts, connected but not running."""
     pools, metrics = Pools(), Metrics()
+    metrics.registry.register(QueueMetrics(pools))
     cluster = Cluster(kube.ApiClient(connection))
     election = Election(cluster, settings.election, on_lead=pools.mark_all)
 

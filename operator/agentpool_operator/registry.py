@@ -20,6 +20,7 @@ from agentpool_operator.views import POOL_LABEL, DeploymentView, PodView, deploy
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from agentpool.queue.snapshots import QueueSnapshot
     from agentpool.spec import AgentPoolSpec
     from agentpool_operator.scaling.decision import Decision
     from agentpool_operator.scaling.observation import Backlog
@@ -50,6 +51,7 @@ class Pool:
     queue_read: bool = False  # the queue has been read at least once
     memory: PoolMemory = field(default_factory=PoolMemory)
     backlog: Backlog | None = None  # the last reading; None = unknown
+    snapshot: QueueSnapshot | None = None  # the same reading whole, for metrics; None = unknown
     decision: Decision | None = None
     decided_at: float | None = None  # seconds since the epoch: when the size last changed
     decided_reason: str = ""  # why it last changed

@@ -124,7 +124,7 @@ class ScalingLoop:
             for pool in asking:
                 pool.placeable = None
             return
-        granted = place([(pool, observation_of(pool)) for pool in asking], self._inventory)
+        granted = place([(pool, observation_of(pool)) for pool in asking], self._inventory, time.monotonic())
         for pool in asking:
             pool.placeable = granted.get(pool.ref)
 

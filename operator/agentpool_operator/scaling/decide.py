@@ -11,15 +11,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agentpool_operator.scaling import behavior, learning
+from agentpool_operator.scaling import behavior
+from agentpool_operator.scaling.assessment import assessed
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
-from agentpool_operator.scaling.demand import Demand, demand
 from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remembered
 from agentpool_operator.scaling.words import counted, demand_words
 
 if TYPE_CHECKING:
+    from agentpool_operator.scaling.demand import Demand
     from agentpool_operator.scaling.observation import Backlog, Observation
     from agentpool_operator.scaling.policy import ScalingPolicy
+
+SURELY_ENDED_AFTER = 10.0  # mean service times
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,19 +55,18 @@ def decide(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, 
             replicas=observation.replicas,
             reason="the queue cannot be read, so the size is held",
         )
-    memory = replace(memory, learned=learning.learned(memory.learned, observation, observation.backlog))
     if policy.paused:
         return _paused(observation, memory, now)
     return _automatic(observation, observation.backlog, policy, memory, now)
 
 
-def wanted_workers(observation: Observation, policy: ScalingPolicy, memory: PoolMemory) -> int:
+def wanted_workers(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> int:
     """Workers that the pool would take if capacity were no limit: its claim when capacity is shared."""
     if policy.manual_replicas is not None:
         return policy.manual_replicas
     if observation.backlog is None or policy.paused:
         return observation.replicas
-    need = demand(observation.backlog, policy, memory.learned.service_s)
+    _, need = assessed(observation, observation.backlog, policy, memory, now)
     return min(max(need.workers, policy.min_replicas), policy.max_replicas)
 
 
@@ -79,7 +81,7 @@ def _begun(memory: PoolMemory, observation: Observation, now: float) -> PoolMemo
 def _automatic(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> Decision:
-    need = demand(backlog, policy, memory.learned.service_s)
+    memory, need = assessed(observation, backlog, policy, memory, now)
     if backlog.ready or backlog.running:
         memory = replace(memory, last_busy_at=now)
     step = _bounded(need, policy)
@@ -93,9 +95,10 @@ def _automatic(
             exact=policy.behavior.up.stabilization_s > 0,
         ),
     )
-    step = _smoothed(step, observation, policy, memory, now)
+    step = _smoothed(step, observation, _effective(policy, memory), memory, now)
     step = _placed(step, observation)
-    step = _unharmed(step, observation)
+    if not _drains_gently(policy, memory):
+        step = _unharmed(step, observation)
     reason = demand_words(need, policy.concurrency) + (f"; {step.note}" if step.note else "")
     return _settled(
         Mode.AUTOMATIC,
@@ -107,6 +110,25 @@ def _automatic(
         wanted=need.workers,
         cap=step.cap,
     )
+
+
+def _effective(policy: ScalingPolicy, memory: PoolMemory) -> ScalingPolicy:
+    """Without a window of the user's own, what has been learned decides how long workers are kept."""
+    if not policy.learns_hold or memory.learned.startup_s is None or memory.learned.service_s is None:
+        return policy
+    if not memory.covers(memory.learned.at or 0.0, policy.behavior.down.stabilization_s):
+        return policy
+    down = replace(policy.behavior.down, stabilization_s=0.0)
+    return replace(policy, behavior=replace(policy.behavior, down=down))
+
+
+def _drains_gently(policy: ScalingPolicy, memory: PoolMemory) -> bool:
+    """Whether jobs are so short that a removed worker is sure to finish them within its drain.
+
+    Of exponentially distributed jobs one in 20,000 runs longer than ten times the mean.
+    """
+    service_s = memory.learned.service_s
+    return service_s is not None and service_s * SURELY_ENDED_AFTER <= policy.drain_s
 
 
 def _bounded(need: Demand, policy: ScalingPolicy) -> _Step:

@@ -24,7 +24,9 @@ class Demand:
     running: int  # jobs in flight
     ready: int  # jobs that wait
     slots: int  # slots that running and waiting jobs should have together
-    workers: int  # workers that bring so many slots
+    reacting: int  # workers that bring so many slots
+    workers: int  # workers in all: those, or more that are kept warm
+    warm: int = 0  # of these workers, those that are only worth keeping for what is likely to come back
     held_back: int  # waiting jobs that no slot could take, because their route is at its limit
 
 
@@ -37,6 +39,7 @@ def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> 
         running=running,
         ready=backlog.ready,
         slots=slots,
+        reacting=math.ceil(slots / max(1, policy.concurrency)),
         workers=math.ceil(slots / max(1, policy.concurrency)),
         held_back=backlog.ready - startable,
     )

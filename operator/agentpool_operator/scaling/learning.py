@@ -1,45 +1,53 @@
-"""Figures learned from what the operator sees: how long jobs run, how long a worker takes to start.
+"""Figures learned from what the operator sees: how long jobs run, how long a worker takes to start, how many arrive.
 
-Both are exponential averages, so that a changed program is believed after a handful of samples and one odd
-sample is not. `demand` reads the service time.
+The service time is the time that slots were busy divided by the jobs that ended meanwhile, old times
+counting less and less: unlike the mean of ended jobs it is right at the beginning too, when only short jobs
+have ended. `reaction`, `warmth` and `demand` read the figures.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentpool_operator.scaling.memory import Learned
+from agentpool_operator.scaling.memory import Arrival, Learned
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Backlog, Counters, Observation
 
-SAMPLES_REMEMBERED = 50  # jobs: an average reaches back over about as many
-STARTS_REMEMBERED = 5  # pod starts, likewise; starts are rare and alike
+HALF_LIFE_S = 600.0  # seconds after which what was seen counts half: longer than bursts, shorter than a day's swing
+STARTS_REMEMBERED = 5  # pod starts that the average reaches back over; starts are rare and alike
+SHORTEST_LOOK_S = 5.0  # seconds of arrivals that are kept at least
 
 
-def learned(before: Learned, observation: Observation, backlog: Backlog) -> Learned:
+def learned(before: Learned, observation: Observation, backlog: Backlog, now: float) -> Learned:
     """What is known after one more observation."""
+    counters = backlog.counters
+    known = before.counters if before.counters is not None and not _restarted(before.counters, counters) else None
+    past_s = 0.0 if before.at is None else max(0.0, now - before.at)
+    fading = 0.5 ** (past_s / HALF_LIFE_S)
+    if known is None:  # the first look, or a purged queue: what the queue has counted is all there is
+        busy_s, ended = counters.run_s, float(counters.finished)
+    else:
+        busy_s = (before.busy_s + backlog.running * past_s) * fading
+        ended = (before.ended + counters.finished - known.finished) * fading
+    startup_s = _startup_time(before.startup_s, observation.startup_samples_s)
     return Learned(
-        service_s=_service_time(before, backlog.counters),
-        startup_s=_startup_time(before.startup_s, observation.startup_samples_s),
-        counters=backlog.counters,
+        at=now,
+        busy_s=busy_s,
+        ended=ended,
+        startup_s=startup_s,
+        counters=counters,
+        arrivals=_arrivals(before, now, 0 if known is None else counters.submitted - known.submitted, startup_s),
     )
 
 
-def _service_time(before: Learned, counters: Counters) -> float | None:
-    """Mean seconds of a job, from the growth of the queue's counters; as before where none ended."""
-    if before.counters is None or counters.finished < before.counters.finished:
-        finished, run_s = counters.finished, counters.run_s  # first reading, or a purged queue
-    else:
-        finished = counters.finished - before.counters.finished
-        run_s = counters.run_s - before.counters.run_s
-    if finished <= 0 or run_s < 0:
-        return before.service_s
-    mean = run_s / finished
-    if before.service_s is None:
-        return mean
-    weight = min(1.0, finished / SAMPLES_REMEMBERED)
-    return before.service_s + weight * (mean - before.service_s)
+def rate_of(arrivals: tuple[Arrival, ...], now: float, window_s: float) -> float:
+    """Jobs a second that arrived in the window."""
+    return sum(a.jobs for a in arrivals if a.at > now - window_s) / window_s if window_s > 0 else 0.0
+
+
+def _restarted(before: Counters, now: Counters) -> bool:
+    return now.finished < before.finished or now.submitted < before.submitted
 
 
 def _startup_time(before: float | None, samples: tuple[float, ...]) -> float | None:
@@ -47,3 +55,9 @@ def _startup_time(before: float | None, samples: tuple[float, ...]) -> float | N
     for sample in samples:
         estimate = sample if estimate is None else estimate + (sample - estimate) / STARTS_REMEMBERED
     return estimate
+
+
+def _arrivals(before: Learned, now: float, jobs: int, startup_s: float | None) -> tuple[Arrival, ...]:
+    horizon_s = max(startup_s or 0.0, SHORTEST_LOOK_S)
+    kept = tuple(a for a in before.arrivals if a.at > now - horizon_s)
+    return (*kept, Arrival(at=now, jobs=jobs)) if jobs else kept

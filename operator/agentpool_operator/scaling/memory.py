@@ -7,8 +7,10 @@ knows how far back it reaches (`since`): a young memory never scales down. `beha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from agentpool_operator.scaling.warmth import Warmth
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Counters
@@ -31,12 +33,28 @@ class Change:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Arrival:
+    """Jobs that were submitted between two looks."""
+
+    at: float  # seconds: the later look
+    jobs: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Learned:
     """Figures estimated from what the queue and the pods did."""
 
-    service_s: float | None = None  # mean seconds a job runs; None = no job has finished yet
+    at: float | None = None  # seconds: the last look; None = none yet
+    busy_s: float = 0.0  # seconds that slots were busy, old ones counting less
+    ended: float = 0.0  # jobs that ended meanwhile, likewise
     startup_s: float | None = None  # seconds from a pod's creation to ready; None = none seen yet
-    counters: Counters | None = None  # the queue's counters at the last reading
+    counters: Counters | None = None  # the queue's counters at the last look
+    arrivals: tuple[Arrival, ...] = ()  # of the last start-up time
+
+    @property
+    def service_s(self) -> float | None:
+        """Mean seconds that a job runs; None = not known, for no job has ended yet."""
+        return self.busy_s / self.ended if self.ended >= 1.0 and self.busy_s > 0 else None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +67,8 @@ class PoolMemory:
     last_busy_at: float | None = None  # seconds: when work was last seen; None = not since the memory began
     last_replicas: int | None = None  # workers: what the last decision asked for
     learned: Learned = Learned()
+    warmth: Warmth = field(default_factory=Warmth)  # which workers are worth keeping
+    reactions: tuple[Recommendation, ...] = ()  # sizes that the backlog asked for within the last start-up time
 
     def covers(self, now: float, window_s: float) -> bool:
         """Whether the memory reaches back over the whole window."""

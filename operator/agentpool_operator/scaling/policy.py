@@ -50,3 +50,5 @@ class ScalingPolicy:
     target_wait_s: float = 5.0  # seconds that a job should wait at most
     idle_s: float = 60.0  # seconds of emptiness before the last worker goes
     behavior: Behavior = Behavior()
+    learns_hold: bool = False  # no scale-down window was asked for: what is learned takes its place once it is known
+    drain_s: float = 0.0  # seconds that a removed worker may finish its jobs in

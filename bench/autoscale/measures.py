@@ -1,0 +1,48 @@
+"""What a run is judged by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.autoscale.simulator import Outcome
+
+TARGET_WAIT_S = 5.0  # seconds: the spec's default
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Measures:
+    """One run in figures."""
+
+    p50_s: float
+    p90_s: float
+    p99_s: float
+    in_time: float  # share of jobs that waited at most TARGET_WAIT_S
+    worker_hours: float
+    changes: int
+    harmed: int
+    killed: int
+
+
+def measured(outcome: Outcome) -> Measures:
+    """The figures of a run."""
+    waits = sorted(outcome.waits_s)
+    return Measures(
+        p50_s=quantile(waits, 0.5),
+        p90_s=quantile(waits, 0.9),
+        p99_s=quantile(waits, 0.99),
+        in_time=sum(1 for wait in waits if wait <= TARGET_WAIT_S) / max(1, len(waits)),
+        worker_hours=outcome.worker_hours,
+        changes=outcome.changes,
+        harmed=outcome.harmed,
+        killed=outcome.killed,
+    )
+
+
+def quantile(ordered: list[float], share: float) -> float:
+    """The smallest value that this share of the ordered values does not exceed."""
+    if not ordered:
+        return 0.0
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

@@ -1,0 +1,66 @@
+"""The operator's decision in the simulator: the same `decide()`, fed with simulated observations.
+
+Its start-up time is learned from the simulated pods; nothing else is told to it than a live operator would
+see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agentpool_operator.scaling.decide import decide
+from agentpool_operator.scaling.memory import PoolMemory
+from agentpool_operator.scaling.observation import (
+    Backlog,
+    Counters,
+    Observation,
+    PodState,
+    RouteLoad,
+    WorkerLoad,
+)
+from agentpool_operator.scaling.policy import ScalingPolicy
+
+if TYPE_CHECKING:
+    from bench.autoscale.simulator import State
+
+
+@dataclass(slots=True)
+class Ours:
+    """AgentPool with its defaults."""
+
+    name: str = "AgentPool"
+    period_s: float = 2.0  # pollSeconds
+    woken: bool = True
+    _memory: PoolMemory = field(default_factory=PoolMemory)
+
+    def size(self, state: State) -> int:
+        """Decides and remembers."""
+        setup = state.setup
+        policy = ScalingPolicy(
+            concurrency=setup.slots, max_replicas=setup.max_workers, learns_hold=True, drain_s=setup.drain_s
+        )
+        decision = decide(self._observed(state), policy, self._memory, state.now)
+        self._memory = decision.memory
+        return decision.replicas
+
+    def _observed(self, state: State) -> Observation:
+        route = RouteLoad(name="default", ready=len(state.waiting), running=state.running)
+        ready = state.ready()
+        backlog = Backlog(
+            routes=(route,),
+            workers=tuple(WorkerLoad(name=str(w.number), slots=state.setup.slots, running=w.running) for w in ready),
+            oldest_wait_s=state.now - state.waiting[0].at if state.waiting else None,
+            counters=Counters(
+                submitted=state.submitted, started=state.started, finished=state.finished, run_s=state.run_s
+            ),
+        )
+        pods = tuple(
+            PodState(name=str(w.number), ready=w.ready_at <= state.now, age_s=state.now - w.born) for w in state.workers
+        )
+        return Observation(
+            replicas=len(state.workers),
+            backlog=backlog,
+            pods=pods,
+            startup_samples_s=tuple(state.startups_s),
+        )

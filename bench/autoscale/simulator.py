@@ -1,0 +1,213 @@
+"""A discrete-event simulation of one pool: jobs, slots, workers that take time to start, and a policy that sizes it.
+
+One queue in order of arrival. Free slots are taken in turn, as workers that wait on the bell are served, so
+work spreads over all workers: the worst case for scaling in. A worker costs from its creation, while it
+starts too, until it is gone; one that is removed while it runs jobs drains first, and what outlasts the
+drain counts as killed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from bench.autoscale.workload import Job, Workload
+
+QUIET_S = 900.0  # seconds of quiet after the last arrival, which count
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Setup:
+    """What is the same for every policy."""
+
+    startup_s: float  # seconds from a worker's creation to its first claim
+    slots: int = 5  # jobs a worker runs at once
+    max_workers: int = 20
+    drain_s: float = 300.0  # seconds that a removed worker may finish its jobs in
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """One worker."""
+
+    number: int
+    born: float
+    ready_at: float
+    running: int = 0
+    draining: bool = False
+    removed_at: float = 0.0
+
+
+@dataclass(slots=True)
+class State:
+    """What a policy may look at."""
+
+    now: float
+    setup: Setup
+    waiting: deque[Job]
+    workers: list[Worker]  # without draining ones
+    submitted: int = 0
+    started: int = 0
+    finished: int = 0
+    run_s: float = 0.0
+    running: int = 0
+    startups_s: list[float] = field(default_factory=list)  # of workers that became ready since the last look
+
+    def ready(self) -> list[Worker]:
+        """Workers that take jobs."""
+        return [worker for worker in self.workers if worker.ready_at <= self.now]
+
+
+class Policy(Protocol):
+    """Who sizes the pool."""
+
+    name: str
+    period_s: float  # seconds between looks
+    woken: bool  # whether a job that finds no free slot wakes it early
+
+    def size(self, state: State) -> int:
+        """Workers that there should be now."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What a run came to."""
+
+    waits_s: list[float]  # of each job, in order of arrival
+    worker_hours: float
+    changes: int  # times the size was changed
+    harmed: int  # jobs that ran on a worker when it was removed
+    killed: int  # of them, those that outlasted the drain
+    sizes: list[tuple[float, int]]  # when the size changed, and to what
+
+
+class Simulation:
+    """One run."""
+
+    def __init__(self, workload: Workload, policy: Policy, setup: Setup) -> None:
+        self._policy = policy
+        self._setup = setup
+        self._jobs = workload.jobs
+        self._end = workload.span_s + QUIET_S
+        self._state = State(now=0.0, setup=setup, waiting=deque(), workers=[])
+        self._events: list[tuple[float, int, str, object]] = []
+        self._order = 0
+        self._turn: deque[Worker] = deque()  # workers that wait for a job, the longest first
+        self._waits: list[float] = []
+        self._cost_s = 0.0
+        self._changes = self._harmed = self._killed = self._made = 0
+        self._sizes: list[tuple[float, int]] = [(0.0, 0)]
+        self._look_at = 0.0
+
+    def run(self) -> Outcome:
+        """Runs to the end of the quiet."""
+        for job in self._jobs:
+            self._push(job.at, "arrive", job)
+        self._push(0.0, "look", self._look_at)
+        while self._events:
+            at, _, kind, what = heapq.heappop(self._events)
+            if at > self._end:
+                break
+            self._state.now = at
+            getattr(self, f"_{kind}")(what)
+        for worker in self._state.workers:
+            self._cost_s += self._end - worker.born
+        return Outcome(
+            waits_s=self._waits,
+            worker_hours=self._cost_s / 3600.0,
+            changes=self._changes,
+            harmed=self._harmed,
+            killed=self._killed,
+            sizes=self._sizes,
+        )
+
+    def _push(self, at: float, kind: str, what: object) -> None:
+        self._order += 1
+        heapq.heappush(self._events, (at, self._order, kind, what))
+
+    def _arrive(self, job: Job) -> None:
+        self._state.waiting.append(job)
+        self._state.submitted += 1
+        self._dispatch()
+        if self._state.waiting and self._policy.woken and self._look_at > self._state.now + 0.1:
+            self._look_at = self._state.now + 0.05
+            self._push(self._look_at, "look", self._look_at)
+
+    def _start(self, worker: Worker) -> None:
+        if worker.draining:
+            return
+        self._state.startups_s.append(self._state.now - worker.born)
+        self._turn.append(worker)
+        self._dispatch()
+
+    def _finish(self, what: tuple[Worker, Job]) -> None:
+        worker, job = what
+        state = self._state
+        state.running -= 1
+        state.finished += 1
+        state.run_s += job.service_s
+        worker.running -= 1
+        if worker.draining:
+            if worker.running == 0:
+                self._cost_s += min(state.now, worker.removed_at + self._setup.drain_s) - worker.born
+            return
+        if worker.running == self._setup.slots - 1:
+            self._turn.append(worker)
+        self._dispatch()
+
+    def _dispatch(self) -> None:
+        state = self._state
+        while state.waiting and self._turn:
+            worker = self._turn.popleft()
+            job = state.waiting.popleft()
+            self._waits.append(state.now - job.at)
+            worker.running += 1
+            state.running += 1
+            state.started += 1
+            if worker.running < self._setup.slots:
+                self._turn.append(worker)
+            self._push(state.now + job.service_s, "finish", (worker, job))
+
+    def _look(self, planned: float) -> None:
+        if planned != self._look_at:
+            return  # an earlier look took its place
+        state = self._state
+        wanted = max(0, min(self._policy.size(state), self._setup.max_workers))
+        state.startups_s.clear()
+        if wanted != len(state.workers):
+            self._changes += 1
+            self._resize(wanted)
+            self._sizes.append((state.now, wanted))
+        self._look_at = state.now + self._policy.period_s
+        self._push(self._look_at, "look", self._look_at)
+
+    def _resize(self, wanted: int) -> None:
+        state = self._state
+        while len(state.workers) < wanted:
+            self._made += 1
+            worker = Worker(number=self._made, born=state.now, ready_at=state.now + self._setup.startup_s)
+            state.workers.append(worker)
+            self._push(worker.ready_at, "start", worker)
+        surplus = len(state.workers) - wanted
+        if surplus > 0:
+            self._remove(self._leaving(state.workers, surplus))
+
+    def _leaving(self, workers: Iterable[Worker], count: int) -> list[Worker]:
+        """Which workers go, as a ReplicaSet chooses: starting ones first, then by what they run."""
+        return sorted(workers, key=lambda w: (w.ready_at <= self._state.now, w.running, -w.number))[:count]
+
+    def _remove(self, leaving: list[Worker]) -> None:
+        state = self._state
+        gone = set(leaving)
+        state.workers = [worker for worker in state.workers if worker not in gone]
+        self._turn = deque(worker for worker in self._turn if worker not in gone)
+        for worker in leaving:
+            worker.draining, worker.removed_at = True, state.now
+            self._harmed += worker.running
+            if worker.running == 0:
+                self._cost_s += state.now - worker.born

@@ -1,0 +1,98 @@
+"""The jobs that arrive: two real traces, a step, a spike train, a diurnal day.
+
+A trace's service time follows the model of the traces' README: `0.2 s + ContextTokens / 8000 +
+GeneratedTokens / 40`. Synthetic loads draw from a seeded generator, so that a run can be repeated.
+`simulator` takes over next.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import random
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRACES = {"code": "AzureLLMInferenceTrace_code.csv", "conv": "AzureLLMInferenceTrace_conv.csv"}
+BASE_S = 0.2  # seconds, of each request
+CONTEXT_TOKENS_PER_S = 8000.0
+GENERATED_TOKENS_PER_S = 40.0
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One job."""
+
+    at: float  # seconds since the beginning
+    service_s: float  # seconds that it runs
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """Jobs in order of arrival."""
+
+    name: str
+    jobs: tuple[Job, ...]
+
+    @property
+    def span_s(self) -> float:
+        """Seconds from the beginning to the last arrival."""
+        return self.jobs[-1].at if self.jobs else 0.0
+
+
+def trace(name: str, directory: Path) -> Workload:
+    """A real trace. Raises FileNotFoundError where the directory does not hold it."""
+    jobs: list[Job] = []
+    begin: datetime | None = None
+    with (directory / TRACES[name]).open(newline="") as lines:
+        for row in csv.DictReader(lines):
+            at = datetime.fromisoformat(row["TIMESTAMP"][:26])
+            begin = begin or at
+            service_s = (
+                BASE_S
+                + int(row["ContextTokens"]) / CONTEXT_TOKENS_PER_S
+                + int(row["GeneratedTokens"]) / GENERATED_TOKENS_PER_S
+            )
+            jobs.append(Job((at - begin).total_seconds(), service_s))
+    return Workload(name=name, jobs=tuple(sorted(jobs, key=lambda job: job.at)))
+
+
+def step(seed: int = 1) -> Workload:
+    """Twenty minutes at 2 jobs a second, then twenty at 8, then twenty at 2; jobs of 3 s in the mean."""
+    return _poisson("step", 3600.0, lambda at: 8.0 if 1200 <= at < 2400 else 2.0, 3.0, seed)
+
+
+def spikes(seed: int = 2) -> Workload:
+    """Every ten minutes 150 jobs of 4 s in the mean within ten seconds, for two hours."""
+    draw = random.Random(seed)
+    jobs = [
+        Job(begin + draw.uniform(0, 10), draw.expovariate(1 / 4.0))
+        for begin in range(300, 7200, 600)
+        for _ in range(150)
+    ]
+    return Workload(name="spikes", jobs=tuple(sorted(jobs, key=lambda job: job.at)))
+
+
+def diurnal(seed: int = 3) -> Workload:
+    """A day in six hours: the rate swings between 0.3 and 9 jobs a second; jobs of 3 s in the mean."""
+    day_s = 21_600.0
+    middle, swing = 4.65, 4.35
+
+    def rate(at: float) -> float:
+        return middle - swing * math.cos(2 * math.pi * at / day_s)
+
+    return _poisson("diurnal", day_s, rate, 3.0, seed)
+
+
+def _poisson(name: str, span_s: float, rate: object, mean_s: float, seed: int) -> Workload:
+    draw = random.Random(seed)
+    highest = max(rate(at) for at in range(0, int(span_s), 10))  # type: ignore[operator]
+    jobs, at = [], 0.0
+    while (at := at + draw.expovariate(highest)) < span_s:
+        if draw.random() < rate(at) / highest:  # type: ignore[operator]
+            jobs.append(Job(at, draw.expovariate(1 / mean_s)))
+    return Workload(name=name, jobs=tuple(jobs))

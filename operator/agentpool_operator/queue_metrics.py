@@ -1,0 +1,100 @@
+"""What Prometheus may read of the pools' queues, as the scaling loop last read them.
+
+Made anew at each scrape from the registry, so a pool that is gone or cannot be read has no series: unknown
+is absent, never zero. Cardinality: for each pool at most its routes times three priorities, which its spec
+bounds. `health` serves it with `metrics`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client.metrics_core import Metric
+
+    from agentpool.queue.snapshots import QueueSnapshot
+    from agentpool_operator.registry import Pool
+
+POOL = ("namespace", "pool")
+MS = 1000.0  # milliseconds in a second
+
+
+class QueueMetrics:
+    """A collector over the registry's pools."""
+
+    def __init__(self, pools: Iterable[Pool]) -> None:
+        self._pools = pools
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, for the registry of metrics."""
+        read = [(pool, pool.snapshot) for pool in self._pools if pool.snapshot is not None]
+        yield from _routes(read)
+        yield from _gauges(read)
+        yield from _counters(read)
+        yield _held(read)
+
+
+def _names(pool: Pool) -> list[str]:
+    return [pool.ref.namespace, pool.ref.name]
+
+
+def _routes(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
+    queued = GaugeMetricFamily(
+        "agentpool_pool_route_queued_jobs",
+        "Jobs that wait for a slot, by route and priority.",
+        labels=(*POOL, "route", "priority"),
+    )
+    running = GaugeMetricFamily(
+        "agentpool_pool_route_running_jobs", "Jobs that run, by route.", labels=(*POOL, "route")
+    )
+    limit = GaugeMetricFamily(
+        "agentpool_pool_route_limit_jobs", "Jobs that a route lets run at once.", labels=(*POOL, "route")
+    )
+    for pool, snapshot in read:
+        for route in snapshot.routes:
+            for priority, count in route.queued.items():
+                queued.add_metric([*_names(pool), route.name, priority.value], count)
+            running.add_metric([*_names(pool), route.name], route.running)
+            if route.limit is not None:
+                limit.add_metric([*_names(pool), route.name], route.limit)
+    yield from (queued, running, limit)
+
+
+def _gauges(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
+    scheduled = GaugeMetricFamily("agentpool_pool_scheduled_jobs", "Jobs that wait for their time.", labels=POOL)
+    blocked = GaugeMetricFamily("agentpool_pool_blocked_jobs", "Jobs that wait for other jobs.", labels=POOL)
+    dead = GaugeMetricFamily("agentpool_pool_dead_jobs", "Dead letters.", labels=POOL)
+    slots = GaugeMetricFamily("agentpool_pool_slots", "Slots of all live workers.", labels=POOL)
+    for pool, snapshot in read:
+        live = [worker for worker in snapshot.workers if worker.lease_expires_at_ms > snapshot.taken_at_ms]
+        scheduled.add_metric(_names(pool), snapshot.scheduled)
+        blocked.add_metric(_names(pool), snapshot.blocked)
+        dead.add_metric(_names(pool), snapshot.dead)
+        slots.add_metric(_names(pool), sum(worker.slots for worker in live))
+    yield from (scheduled, blocked, dead, slots)
+
+
+def _counters(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
+    submitted = CounterMetricFamily("agentpool_pool_submitted_jobs", "Jobs submitted.", labels=POOL)
+    started = CounterMetricFamily("agentpool_pool_started_attempts", "Attempts begun.", labels=POOL)
+    finished = CounterMetricFamily("agentpool_pool_finished_jobs", "Jobs ended, in whatever way.", labels=POOL)
+    run = CounterMetricFamily("agentpool_pool_run_seconds", "Time that ended attempts took.", labels=POOL)
+    for pool, snapshot in read:
+        submitted.add_metric(_names(pool), snapshot.submitted_total)
+        started.add_metric(_names(pool), snapshot.started_total)
+        finished.add_metric(_names(pool), snapshot.finished_total)
+        run.add_metric(_names(pool), snapshot.run_ms_total / MS)
+    yield from (submitted, started, finished, run)
+
+
+def _held(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
+    held = GaugeMetricFamily("agentpool_pool_gpus_held", "Devices that the pool's pods hold.", labels=POOL)
+    for pool, _ in read:
+        if pool.spec is not None and pool.spec.gpu is not None:
+            pods = sum(1 for pod in pool.pods.values() if pod.node and not pod.ended)
+            held.add_metric(_names(pool), pods * pool.spec.gpu.per_worker)
+    return held

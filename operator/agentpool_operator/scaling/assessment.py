@@ -1,0 +1,107 @@
+"""What a pool wants, from what waits, what is coming, and what has been learned.
+
+Until a start-up and a service time are known, the plain `demand` of the moment. Then the larger of
+`reaction`, which looks one start-up time ahead and is kept as long as a worker needs to start, and `warmth`,
+which looks back. `decide` takes over next.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agentpool_operator.scaling import learning
+from agentpool_operator.scaling.demand import Demand, demand
+from agentpool_operator.scaling.memory import Learned, PoolMemory, Recommendation, remembered
+from agentpool_operator.scaling.reaction import Outlook, slots_wanted
+from agentpool_operator.scaling.warmth import Load, kept_warm, watched
+
+if TYPE_CHECKING:
+    from agentpool_operator.scaling.observation import Backlog, Observation
+    from agentpool_operator.scaling.policy import ScalingPolicy
+
+
+def assessed(
+    observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
+) -> tuple[PoolMemory, Demand]:
+    """The memory after this look, and the demand."""
+    before = memory.learned
+    known = learning.learned(before, observation, backlog, now)
+    memory = replace(memory, learned=known)
+    plain = demand(backlog, policy, known.service_s)
+    startup_s = known.startup_s or _at_least(observation, policy)
+    load = _load(known, _arrived(before, known), startup_s, policy, now)
+    warmth = watched(memory.warmth, load)
+    if known.startup_s is None:
+        return replace(memory, warmth=warmth), plain
+    reacting = plain.reacting
+    if known.service_s is not None:
+        outlook = _outlook(observation, plain, known, policy, service_s=known.service_s, load=load)
+        reacting = math.ceil(slots_wanted(outlook) / max(1, policy.concurrency))
+    reactions = remembered(
+        memory.reactions,
+        Recommendation(at=now, replicas=reacting),
+        horizon_s=max(known.startup_s, policy.target_wait_s),
+        exact=False,
+    )
+    reacting = max(reaction.replicas for reaction in reactions)
+    warm = min(kept_warm(warmth, load), _useful(backlog, policy)) if known.startup_s > policy.target_wait_s else 0
+    need = replace(plain, reacting=reacting, workers=max(reacting, warm), warm=warm if warm > reacting else 0)
+    return replace(memory, warmth=warmth, reactions=reactions), need
+
+
+def _at_least(observation: Observation, policy: ScalingPolicy) -> float:
+    """Seconds that a start-up takes at least, before one has been seen whole: so long pods have been starting."""
+    starting = [pod.age_s for pod in observation.pods or () if not pod.ready]
+    return max([policy.target_wait_s, *starting])
+
+
+def _arrived(before: Learned, known: Learned) -> int:
+    """Jobs that were submitted since the last look."""
+    if before.counters is None or known.counters is None:
+        return 0
+    return max(0, known.counters.submitted - before.counters.submitted)
+
+
+def _load(known: Learned, arrived: int, startup_s: float, policy: ScalingPolicy, now: float) -> Load:
+    return Load(
+        now=now,
+        arrived=arrived,
+        service_s=known.service_s or policy.target_wait_s,
+        startup_s=startup_s,
+        target_s=policy.target_wait_s,
+        slots=max(1, policy.concurrency),
+        most=policy.max_replicas,
+    )
+
+
+def _outlook(
+    observation: Observation,
+    plain: Demand,
+    known: Learned,
+    policy: ScalingPolicy,
+    *,
+    service_s: float,
+    load: Load,
+) -> Outlook:
+    lately = learning.rate_of(known.arrivals, load.now, policy.target_wait_s)
+    longer = learning.rate_of(known.arrivals, load.now, max(load.startup_s, policy.target_wait_s))
+    return Outlook(
+        running=plain.running,
+        startable=plain.ready - plain.held_back,
+        slots_now=observation.replicas * policy.concurrency,
+        steady_rate=longer,
+        present_rate=max(lately, longer),
+        service_s=service_s,
+        startup_s=load.startup_s,
+        target_s=policy.target_wait_s,
+    )
+
+
+def _useful(backlog: Backlog, policy: ScalingPolicy) -> int:
+    """Workers beyond which no job could run, whatever came: all routes at their limits."""
+    limits = [route.limit for route in backlog.routes]
+    if not limits or any(limit is None for limit in limits):
+        return policy.max_replicas
+    return math.ceil(sum(limit or 0 for limit in limits) / max(1, policy.concurrency))

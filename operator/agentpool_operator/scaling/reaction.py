@@ -1,0 +1,42 @@
+"""What the present backlog asks for, when workers take time to start.
+
+A new worker helps only what is still waiting when it is ready. So the rule looks that far ahead: what waits
+now and arrives until then, less what the workers there are get done meanwhile. If the rest would be started
+by them within the target wait, nobody is added. Otherwise as many slots are asked for as start the rest in
+time, beside the steady load. `warmth` looks back instead; `decide` takes the larger of both.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outlook:
+    """What the look ahead starts from."""
+
+    running: int  # jobs
+    startable: int  # jobs that wait and that their route lets run
+    slots_now: int  # of all workers, starting ones too
+    steady_rate: float  # jobs a second, over the last start-up time
+    present_rate: float  # jobs a second, the busier of the last start-up time and the last target wait
+    service_s: float  # seconds
+    startup_s: float  # seconds
+    target_s: float  # seconds
+
+
+def slots_wanted(outlook: Outlook) -> int:
+    """Slots that the pool should have, counting those in use."""
+    if outlook.startable == 0:
+        return outlook.running
+    jobs = outlook.running + outlook.startable
+    served = outlook.slots_now * outlook.startup_s / outlook.service_s
+    left = max(0.0, outlook.startable + outlook.present_rate * outlook.startup_s - served)
+    in_time = outlook.slots_now * outlook.target_s / outlook.service_s
+    wanted = float(max(outlook.running, min(jobs, outlook.slots_now), 1))
+    if left > in_time or outlook.slots_now == 0:
+        steady = outlook.steady_rate * outlook.service_s
+        ahead = steady + left * outlook.service_s / outlook.target_s
+        wanted = max(wanted, min(max(float(jobs), outlook.present_rate * outlook.service_s), ahead))
+    return math.ceil(wanted - 1e-9)
