@@ -100,6 +100,10 @@ class Worker:
         give_up_at = time.monotonic() + _START_SECONDS
         while True:
             try:
+                await consumer.register(slots=settings.concurrency or 1, host=settings.host)
+                # A process of this name may have been killed before us, as when a pod's container restarts: our lease
+                # would keep its jobs from being taken for lost, so they are given up before we begin.
+                await consumer.deregister()
                 return await consumer.register(slots=settings.concurrency or 1, host=settings.host)
             except UnknownPoolError:
                 if settings.publish_defaults:
@@ -128,7 +132,7 @@ class Worker:
             waited: list[asyncio.Future[Any]] = [*services, begun]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             broken = [service for service in services if service.done()]
-            await self._leave(parts, broken=bool(broken))
+            await self._leave(parts, listening, broken=bool(broken))
             for service in broken:
                 service.result()
         finally:
@@ -136,11 +140,13 @@ class Worker:
                 task.cancel()
             await asyncio.gather(claiming, listening, begun, return_exceptions=True)
 
-    async def _leave(self, parts: Parts, *, broken: bool) -> None:
+    async def _leave(self, parts: Parts, listening: asyncio.Task[None], *, broken: bool) -> None:
         if broken:  # a part of the worker itself has failed: others should run its jobs, at once
             parts.drain.begin()
             parts.drain.begin()
         await parts.drain.run(parts.drain_seconds)
+        listening.cancel()  # before the lease goes: the bell that deregistering rings is for others
+        await asyncio.gather(listening, return_exceptions=True)
         try:
             async with asyncio.timeout(DELIVER_SECONDS):
                 await parts.flusher.wait_empty()

@@ -14,4 +14,5 @@ write_though_memory_is_full()
 local worker = ARGV[1]
 local taken = take_all_back(worker, 'the worker left without ending the job')
 conclude()
+if number_or(redis.call('HGET', BOOKS, 'queued'), 0) > 0 then ring() end -- it may have taken a bell along
 return { taken < RECOVER_MAX and 'ok' or 'more', taken }

@@ -1,0 +1,44 @@
+"""What a worker leaves to those who come after it: jobs, and the bell that tells of them."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from agentpool.jobs import JobRequest, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
+from tests.fixtures.workers import until
+
+LEASE_MS = 60_000  # longer than the test: nothing here may wait for a lease to run out
+
+
+@pytest.fixture
+async def producer(redis, pool):
+    await Inspector(redis).configure(pool, PoolSettings(lease_ms=LEASE_MS, concurrency=2))
+    return Producer(redis, pool)
+
+
+async def test_a_killed_workers_namesake_gives_its_jobs_back_at_once(workers, producer, redis, pool):
+    """A container that restarts in its pod keeps the name, and its new lease must not hold the old one's jobs."""
+    job = (await producer.submit(JobRequest(kind="nap", payload=0.4))).job_id
+    doomed = workers.start("--worker", "pod-1")
+    await until(lambda: workers.runs()["start", job], "the job runs")
+    doomed.send(signal.SIGKILL)
+    doomed.wait()
+    workers.start("--worker", "pod-1")
+    await until(lambda: workers.runs()["end", job] == 1, "the job runs again")
+    assert (await Inspector(redis).job(pool, job)).attempt == 2
+
+
+async def test_a_leaving_workers_jobs_are_heard_of_by_an_idle_one(workers, producer, redis, pool):
+    """The bell that tells of jobs given back is not taken along by who leaves."""
+    leaving = workers.start("--worker", "leaving")
+    await until(leaving.ready, "the leaving worker is ready")
+    consumer = Consumer(redis, pool, WorkerId("leaving"))
+    job = (await producer.submit(JobRequest(kind="nap", payload=600))).job_id
+    await until(lambda: workers.runs()["start", job], "the job runs")
+    idle = workers.start("--worker", "idle", AGENTPOOL_SAFETY_POLL_SECONDS="600")
+    await until(idle.ready, "the idle worker is ready")
+    await consumer.deregister()
+    await until(lambda: workers.runs()["start", job] == 2, "the idle worker took the job")
