@@ -41,7 +41,7 @@ local function preempt(free)
 end
 
 local function announce()
-  if ready_count == 0 then return end
+  if ready_count == 0 or redis.call('HGET', CONF, 'paused') == '1' then return end
   ring()
   local v = redis.call('HMGET', BOOKS, 'queued', 'slots', 'running', 'pressure_at')
   local free = number_or(v[2], 0) - number_or(v[3], 0)
