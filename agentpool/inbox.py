@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import RedisError
 
+from agentpool.cancellation import end
 from agentpool.errors import JobEndedError, QueueUnreachableError, ResultTimeoutError, UnknownJobError
 from agentpool.queue import scripts
 from agentpool.queue.bodies import decode
@@ -51,9 +52,7 @@ class Inbox:
     async def close(self) -> None:
         """Ends the reading task; waits end with their own time limits."""
         if self._reader is not None:
-            self._reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._reader
+            await end(self._reader)
             self._reader = None
 
     async def _await_end(self, job_id: JobId) -> Json:
