@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
+from agentpool.cancellation import end
 from agentpool.documents import Document, event_document, job_document
 from agentpool.jobs import JobEvent, JobId, JobState
 from agentpool_gateway import openapi
@@ -58,38 +60,43 @@ def _last_id(request: Request) -> str:
     return last
 
 
-def _stream(entry: Entry, texts: AsyncIterator[str]) -> StreamingResponse:
+def _stream(entry: Entry, texts: AsyncGenerator[str, None]) -> StreamingResponse:
     return StreamingResponse(_counted(entry, texts), media_type="text/event-stream", headers=HEADERS)
 
 
-async def _counted(entry: Entry, texts: AsyncIterator[str]) -> AsyncIterator[str]:
+async def _counted(entry: Entry, texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
     with entry.gateway.metrics.streams.track_inprogress():
-        async for text in texts:
-            yield text
+        async with aclosing(texts):
+            async for text in texts:
+                yield text
 
 
-async def _pool_stream(entry: Entry, last: str) -> AsyncIterator[str]:
+async def _pool_stream(entry: Entry, last: str) -> AsyncGenerator[str, None]:
     async with entry.queue.hub.listen(last) as events:
-        async for text in _told(events, entry.gateway.settings.heartbeat_s, lambda _event: True):
-            yield text
+        told = _told(events, entry.gateway.settings.heartbeat_s, lambda _event: True)
+        async with aclosing(told):
+            async for text in told:
+                yield text
 
 
-async def _job_stream(entry: Entry, job_id: JobId, last: str) -> AsyncIterator[str]:
+async def _job_stream(entry: Entry, job_id: JobId, last: str) -> AsyncGenerator[str, None]:
     async with entry.queue.hub.listen(last) as events:
         job = await entry.queue.inspector.job(entry.pool, job_id)
         if last == START:
             yield _message("job", job_document(job, entry.pool))
             if job.state.terminal:
                 return
-        async for text in _told(events, entry.gateway.settings.heartbeat_s, lambda event: event.job_id == job_id):
-            yield text
-            if any(text.startswith(f"event: {end}\n") for end in _ENDS):
-                return
+        told = _told(events, entry.gateway.settings.heartbeat_s, lambda event: event.job_id == job_id)
+        async with aclosing(told):
+            async for text in told:
+                yield text
+                if any(text.startswith(f"event: {state}\n") for state in _ENDS):
+                    return
 
 
 async def _told(
     events: AsyncIterator[JobEvent], heartbeat_s: float, wanted: Callable[[JobEvent], bool]
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """Events as text, with a comment whenever `heartbeat_s` passed without one."""
     yield ": begun\n\n"
     texts: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
@@ -113,8 +120,7 @@ async def _told(
                 return
             yield text
     finally:
-        feeder.cancel()
-        await asyncio.gather(feeder, return_exceptions=True)
+        await end(feeder)
 
 
 def _message(kind: str, document: Document, event_id: str | None = None) -> str:

@@ -7,11 +7,11 @@ resumes by its last id. The reading ends with its last listener.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from agentpool.cancellation import end
 from agentpool.errors import QueueError
 from agentpool.jobs import JobEvent, PoolRef
 
@@ -74,9 +74,7 @@ class EventHub:
         """Ends the reading."""
         reader, self._reader = self._reader, None
         if reader is not None:
-            reader.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await reader
+            await end(reader)
 
     async def _events(self, listener: Listener, after: str) -> AsyncIterator[JobEvent]:
         last: tuple[int, ...] = (0,)

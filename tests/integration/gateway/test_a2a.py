@@ -1,0 +1,94 @@
+"""Agents that send messages to a pool, by JSON-RPC over real HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from agentpool.jobs import PoolRef, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings
+from agentpool.queue.outcomes import Succeeded
+
+
+def message(identity: str = "m1", **metadata: Any) -> dict[str, Any]:
+    parts = [{"kind": "text", "text": "hello"}]
+    return {"kind": "message", "role": "user", "messageId": identity, "parts": parts, "metadata": metadata}
+
+
+@pytest.fixture
+def call(http):
+    """One JSON-RPC call; returns the whole response."""
+
+    async def send(method: str, **params: Any) -> dict[str, Any]:
+        answer = await http.post("/a2a", json={"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
+        assert answer.status_code == 200
+        assert answer.json()["id"] == 7
+        return answer.json()
+
+    return send
+
+
+async def test_a_message_to_a_busy_pool_becomes_a_submitted_task(call):
+    """No worker is there, and still nobody is refused; sending again returns the same task."""
+    task = (await call("message/send", message=message(priority="critical")))["result"]
+    assert (task["kind"], task["status"]["state"]) == ("task", "submitted")
+    assert (await call("message/send", message=message(priority="critical")))["result"]["id"] == task["id"]
+    assert (await call("tasks/get", id=task["id"]))["result"] == task
+
+
+async def test_a_blocking_message_returns_the_result(call, redis, pool: PoolRef):
+    """The worker gets the whole message; its result is the task's artifact."""
+    consumer = Consumer(redis, pool, WorkerId("w1"))
+    await consumer.register(slots=1, host="here")
+    sending = asyncio.create_task(call("message/send", message=message(kind="chat"), configuration={"blocking": True}))
+    leases: list = []
+    while not leases:
+        leases = await consumer.claim(1)
+    assert (leases[0].kind, leases[0].payload["message"]["parts"][0]["text"]) == ("chat", "hello")
+    await consumer.settle([Succeeded(job_id=leases[0].job_id, token=leases[0].token, result="hi")])
+    task = (await sending)["result"]
+    assert task["status"]["state"] == "completed"
+    assert task["artifacts"][0]["parts"] == [{"kind": "text", "text": "hi"}]
+    await consumer.deregister()
+
+
+async def test_a_task_can_be_cancelled_once(call):
+    """Then it is canceled, and cannot be again."""
+    task = (await call("message/send", message=message()))["result"]
+    assert (await call("tasks/cancel", id=task["id"]))["result"]["status"]["state"] == "canceled"
+    assert (await call("tasks/cancel", id=task["id"]))["error"]["code"] == -32002
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("message/stream", {}, -32601),
+        ("message/send", {}, -32602),
+        ("message/send", {"message": message(priority="urgent")}, -32602),
+        ("tasks/get", {"id": "stranger"}, -32001),
+        ("tasks/get", {}, -32602),
+    ],
+)
+async def test_errors_have_the_protocols_codes(call, method: str, params: dict, code: int):
+    """What was wrong is said in the message."""
+    error = (await call(method, **params))["error"]
+    assert error["code"] == code
+    assert error["message"]
+
+
+async def test_a_full_queue_says_when_to_come_again(call, redis, pool: PoolRef):
+    """Only maxDepth refuses; the error's data is the problem."""
+    await Inspector(redis).configure(pool, PoolSettings(max_depth=1))
+    await call("message/send", message=message("m1"))
+    error = (await call("message/send", message=message("m2")))["error"]
+    assert error["code"] == -32050
+    assert error["data"]["retry_after_ms"] > 0
+
+
+async def test_the_agent_card_names_the_endpoint(http):
+    """As A2A clients look for it."""
+    card = (await http.get("/a2a/agent-card.json")).json()
+    assert card["url"].endswith("/a2a")
+    assert card["preferredTransport"] == "JSONRPC"

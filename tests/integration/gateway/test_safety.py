@@ -1,0 +1,207 @@
+"""What comes from strangers: tokens, sizes, shapes, slowness, forged names."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from agentpool.jobs import PoolRef
+from tests.fixtures import gateways as tokens
+
+
+def at(pool: PoolRef) -> str:
+    return f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+
+
+@pytest.mark.parametrize("token", [None, "-", "wrong", tokens.EXPIRED, tokens.ADMIN[:-1], "ü" * 32])
+async def test_without_a_good_token_nobody_comes_in(gateway, pool: PoolRef, token: str | None):
+    """401 that says how to authenticate, and nothing of the pool."""
+    async with gateway.client(None) as client:
+        headers = {b"Authorization": b"Bearer " + token.encode()} if token is not None else {}
+        answer = await client.get(f"{at(pool)}/queue", headers=headers)
+    assert answer.status_code == 401
+    assert answer.headers["www-authenticate"].startswith("Bearer")
+    assert pool.name not in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("token", "statuses"),
+    [
+        (tokens.READER, (200, 403, 403)),
+        (tokens.SUBMITTER, (200, 202, 403)),
+        (tokens.ELSEWHERE, (403, 403, 403)),
+        (tokens.ADMIN, (200, 202, 200)),
+    ],
+)
+async def test_a_token_is_good_for_what_it_was_given(gateway, pool, token: str, statuses: tuple[int, int, int]):
+    """By verb (read, submit, manage) and by namespace."""
+    async with gateway.client(token) as client:
+        read = await client.get(f"{at(pool)}/queue")
+        submit = await client.post(f"{at(pool)}/jobs", json={"kind": "a"})
+        manage = await client.delete(f"{at(pool)}/dead")
+    assert (read.status_code, submit.status_code, manage.status_code) == statuses
+
+
+async def test_who_may_not_see_a_pool_is_not_told_whether_it_exists(gateway, pool: PoolRef):
+    """The same 403 for a pool that is there and one that is not."""
+    async with gateway.client(tokens.ELSEWHERE) as client:
+        statuses = {
+            (await client.get(f"/v1/namespaces/test/pools/{name}/queue")).status_code for name in (pool.name, "no")
+        }
+    assert statuses == {403}
+
+
+async def test_a_pool_that_is_not_there_is_a_404_with_the_remedy(gateway):
+    """For who may see it."""
+    async with gateway.client() as client:
+        answer = await client.get("/v1/namespaces/test/pools/nobody/queue")
+    assert answer.status_code == 404
+    assert "apply its AgentPool" in answer.json()["remedy"] + answer.json()["detail"]
+
+
+@pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", "UPPER", "a%00b", "x" * 300, "a%0d%0aSet-Cookie:x", "{}"])
+async def test_a_name_cannot_lead_elsewhere(gateway, name: str):
+    """Path tricks end as 400 or 404; never as another pool, never as a 500."""
+    async with gateway.client() as client:
+        answer = await client.get(f"{gateway.url}/v1/namespaces/test/pools/{name}/queue")
+    assert answer.status_code in {400, 404}
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("content", "kind", "status"),
+    [
+        (b"{}", "text/plain", 415),
+        (b"{}", None, 415),
+        (b"{", "application/json", 400),
+        (b"", "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b'{"kind": "a", "payload": NaN}', "application/json", 400),
+        (b'{"kind": "a", "payload": 1e999}', "application/json", 422),
+        (b"[" * 100_000, "application/json", 400),
+        (b'"text"', "application/json", 422),
+        (b'{"kind": "a b"}', "application/json", 422),
+        (b'{"kind": "a", "payload": "\\ud800"}', "application/json", 202),
+        (b'{"kind": "a", "after": ["nobody"]}', "application/json", 422),
+        (b'{"kind": "a"}\nnot json\n', "application/x-ndjson", 400),
+        (b"x" * 200_001, "application/json", 413),
+    ],
+)
+async def test_a_body_that_cannot_be_used_has_its_own_status(gateway_factory, pool, content, kind, status):
+    """415, 400, 413 and 422: each a problem with a remedy, and nothing is kept."""
+    served = await gateway_factory(max_body_bytes=200_000)
+    async with served.client() as client:
+        headers = {"Content-Type": kind} if kind else {}
+        answer = await client.post(f"{at(pool)}/jobs", content=content, headers=headers)
+        assert answer.status_code == status, answer.text
+        if status != 202:
+            assert answer.json()["remedy"]
+            assert (await client.get(f"{at(pool)}/queue")).json()["depth"] == 0
+
+
+async def test_a_payload_above_the_queues_limit_is_a_413(http):
+    """Even where the body itself was taken."""
+    answer = await http.post("/jobs", json={"kind": "a", "payload": "x" * 1_100_000})
+    assert (answer.status_code, answer.json()["field"]) == (413, "payload")
+
+
+async def test_a_body_without_end_is_cut_off_at_the_limit(gateway_factory, pool: PoolRef):
+    """Chunked bodies announce no length; they are counted."""
+    served = await gateway_factory(max_body_bytes=10_000)
+
+    async def chunks():
+        for _ in range(20):
+            yield b"x" * 1_000
+
+    async with served.client() as client:
+        answer = await client.post(f"{at(pool)}/jobs", content=chunks(), headers={"Content-Type": "application/json"})
+    assert answer.status_code == 413
+
+
+async def raw(served, data: bytes) -> bytes:
+    """What a gateway answers to these bytes, until it closes the connection."""
+    host, port = served.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(data)
+    async with asyncio.timeout(10):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    return answer
+
+
+async def test_headers_that_trickle_in_are_cut_off(gateway_factory):
+    """A slow-loris holds its connection for the limit, no longer."""
+    served = await gateway_factory(header_timeout_s=0.1)
+    assert await raw(served, b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ") == b""
+    assert await raw(served, b"") == b""
+
+
+async def test_a_body_that_trickles_in_is_a_408(gateway_factory, pool: PoolRef):
+    """The sender is told, and the connection closed."""
+    served = await gateway_factory(body_timeout_s=0.1)
+    head = (
+        f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\n"
+        "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
+    )
+    answer = await raw(served, head.encode())
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+async def test_too_fast_a_caller_is_told_to_wait(gateway_factory, pool: PoolRef):
+    """429 of its own type, for that caller only."""
+    served = await gateway_factory(rate_per_s=0.001, rate_burst=2)
+    async with served.client() as client, served.client(tokens.READER) as other:
+        statuses = [(await client.get(f"{at(pool)}/queue")).status_code for _ in range(3)]
+        assert statuses == [200, 200, 429]
+        answer = await client.get(f"{at(pool)}/queue")
+        assert answer.json()["type"].endswith("rate-limited")
+        assert int(answer.headers["retry-after"]) > 0
+        assert (await other.get(f"{at(pool)}/queue")).status_code == 200
+
+
+async def test_no_secret_and_no_forged_line_is_logged(gateway, pool: PoolRef, caplog):
+    """Neither tokens nor queries; a path's line breaks are quoted."""
+    with caplog.at_level(logging.DEBUG, logger="agentpool_gateway"):
+        async with gateway.client() as client:
+            await client.get(f"{at(pool)}/queue", params={"secret": "in-the-query"})
+            await client.get("/nowhere%0d%0aERROR forged")
+    text = "\n".join(record.getMessage() for record in caplog.records if record.name.startswith("agentpool_gateway"))
+    assert f"{at(pool)}/queue" in text
+    assert "caller 'admin'" in text
+    assert tokens.ADMIN not in text
+    assert "in-the-query" not in text
+    assert "\nERROR forged" not in text
+
+
+async def test_an_unreachable_redis_is_a_503_to_try_again(gateway_factory, tmp_path):
+    """Unknown is not empty: no figures, a Retry-After, and nothing of where Redis is."""
+    served = await gateway_factory(redis=f"unix://{tmp_path}/nothing")
+    async with served.client() as client:
+        answer = await client.get("/v1/namespaces/test/pools/a/queue")
+        ready = await client.get("/readyz")
+    assert (answer.status_code, ready.status_code) == (503, 503)
+    assert answer.headers["retry-after"] == "1"
+    assert str(tmp_path) not in answer.text
+
+
+async def test_probes_and_metrics_need_no_token(gateway, pool: PoolRef):
+    """Routes are labelled by template, so that names are no series."""
+    async with gateway.client() as admin:
+        await admin.get(f"{at(pool)}/queue")
+    async with gateway.client(None) as client:
+        assert (await client.get("/healthz")).text == "ok\n"
+        assert (await client.get("/readyz")).text == "ok\n"
+        metrics = (await client.get("/metrics")).text
+    assert 'route="/v1/namespaces/{namespace}/pools/{pool}/queue",status="200"' in metrics
+    assert pool.name not in metrics
+
+
+async def test_every_answer_is_safe_in_a_browser(http):
+    """No sniffing, no scripts, no caching."""
+    answer = await http.get("/queue")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert answer.headers["cache-control"] == "no-store"
