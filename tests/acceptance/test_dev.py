@@ -248,3 +248,23 @@ def test_bad_flags_are_one_clear_line(program, arguments, told):
     assert "rror: " in running.output
     assert "Traceback" not in running.output
     assert running.left_behind() == []
+
+
+def test_a_demo_runs_beside_it_and_takes_its_pool_along(dev_system, tmp_path):
+    """`agentpool demo` uses the system that is there, and leaves no pool behind."""
+    (tmp_path / "input").mkdir()
+    for number in range(8):
+        (tmp_path / "input" / f"part{number}.py").write_text("def f(a):\n    return a\n")
+    done = dev_system.agentpool(
+        "demo",
+        f"--kubeconfig={dev_system.kubeconfig}",
+        f"--redis-url={dev_system.redis_url}",
+        f"--input={tmp_path / 'input'}",
+        f"--report={tmp_path / 'report.md'}",
+        f"--json={tmp_path / 'figures.json'}",
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert (figures["submitted"], figures["succeeded"], figures["duplicates"]) == (8, 8, 0)
+    if shutil.which("kubectl"):
+        assert not dev_system.kubectl("get", "agentpools", "-o", "name").startswith("agentpool")
