@@ -161,5 +161,5 @@ async def test_a_busy_model_server_is_told_from_a_broken_one(model):
 
 
 def test_without_a_server_in_the_environment_there_is_no_chat_planner():
-    """OPENAI_BASE_URL decides."""
+    """The variable OPENAI_BASE_URL decides."""
     assert ChatPlanner.from_environment({}) is None
