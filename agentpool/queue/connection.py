@@ -88,7 +88,17 @@ def _sentinel(parts: SplitResult, settings: dict[str, Any]) -> RedisClient:
         settings["db"] = int(path[1])
     make: Any = Sentinel  # ships without types
     sentinel = make(hosts, sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S}, **settings)
-    return sentinel.master_for(path[0], retry=Retry(NoBackoff(), 0))
+    client: Any = sentinel.master_for(path[0], retry=Retry(NoBackoff(), 0))
+    close_primary = client.aclose
+
+    async def close_all() -> None:
+        """The client does not know of its sentinels' own connections."""
+        await close_primary()
+        for guard in sentinel.sentinels:
+            await guard.aclose()
+
+    client.aclose = close_all
+    return client
 
 
 def _host_port(text: str) -> tuple[str, int]:
