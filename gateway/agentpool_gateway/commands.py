@@ -32,7 +32,9 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     help="Where all pools live. Default: as each AgentPool says.",
 )
 @click.option(
-    "--kubeconfig", type=click.Path(path_type=Path), envvar="KUBECONFIG", help="Default: the pod's own account."
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="Default: KUBECONFIG, ~/.kube/config, or the pod's own account.",
 )
 @click.option("--tokens", type=click.Path(path_type=Path), envvar="AGENTPOOL_TOKENS", help="File of static tokens.")
 @click.option("--auth", type=click.Choice(["tokens", "kubernetes"]), help="Who decides. Default: tokens where given.")

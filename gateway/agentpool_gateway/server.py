@@ -17,6 +17,7 @@ import click
 import uvicorn
 
 from agentpool.cluster import Cluster, connected
+from agentpool.commands import kubeconfig
 from agentpool.errors import SettingError
 from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews
@@ -82,7 +83,7 @@ async def _parts(options: GatewayOptions, settings: GatewaySettings) -> AsyncIte
     async with contextlib.AsyncExitStack() as stack:
         cluster: Cluster | None = None
         if by_reviews or options.redis is None:
-            cluster = await stack.enter_async_context(connected(options.kubeconfig))
+            cluster = await stack.enter_async_context(connected(options.kubeconfig or kubeconfig.path()))
         authority = _authority(options, settings, cluster)
         if options.redis is not None:
             yield OneRedis(options.redis), authority
