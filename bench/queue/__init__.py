@@ -58,7 +58,8 @@ def _run() -> Report:
             "mixed makespan: raw loop / agentpool": LEAST_MIXED,
         },
         notes=[
-            f"{JOBS} no-op jobs, 100 slots; {MIXED_JOBS} jobs of 10 ms, each tenth 1 s, 10 slots; {ROUNDS} rounds in turn",
+            f"drain: {JOBS} no-op jobs, 100 slots; {ROUNDS} rounds in turn",
+            f"mixed: {MIXED_JOBS} jobs of 10 ms, each tenth 1 s, 10 slots",
             "the raw loop keeps no job state: no payload beside the entry, no result, no lease, no event",
             "peers are not measured here yet",
         ],

@@ -59,7 +59,7 @@ class Bench:
     async def ready(self) -> AsyncIterator[None]:
         """The worker's life."""
         life = asyncio.create_task(self._worker.run())
-        while not (await self.inspector.snapshot(POOL)).workers:
+        while not (await self.inspector.snapshot(POOL)).workers:  # noqa: ASYNC110  # another process's state
             await asyncio.sleep(POLL_S)
         yield
         self._worker.leave()
@@ -71,7 +71,7 @@ class Bench:
         """Lets the worker begin; the time until all jobs have succeeded."""
         began = time.perf_counter()
         await self.inspector.configure(POOL, self._free)
-        while (snapshot := await self.inspector.snapshot(POOL)).finished_total < jobs:
+        while (snapshot := await self.inspector.snapshot(POOL)).finished_total < jobs:  # noqa: ASYNC110  # another process's state
             await asyncio.sleep(POLL_S)
         took = time.perf_counter() - began
         if snapshot.started_total != jobs or snapshot.dead:
