@@ -1,6 +1,127 @@
 """Autoscaling by simulation: the operator's own decision against what a user would pick instead.
 
-`workload` makes the jobs, `simulator` runs them under a `policies` member, `measures` sums up, `report`
-compares and `plot` draws. The operator's `decide()` runs here unchanged: only its observations are
-simulated.
+`workload` makes the jobs, `simulator` runs them under a policy (`ours`, `peers`, `oracle`), `measures` sums
+up. The operator's `decide()` runs here unchanged: only its observations are simulated. Start-up times vary
+by a tenth from worker to worker, with another seed each round. The traces are read from `AGENTPOOL_TRACES`,
+by default `../shared/traces`.
 """
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.autoscale.measures import Measures, measured
+from bench.autoscale.oracle import Oracle
+from bench.autoscale.ours import Ours
+from bench.autoscale.peers import Fixed, Keda, Knative, lag, lag_and_pending
+from bench.autoscale.simulator import Policy, Setup, Simulation
+from bench.autoscale.workload import TRACES, Workload, diurnal, spikes, step, trace
+from bench.report import CannotRunError, Figure, Report
+
+NAME = "autoscale"
+ROUNDS = 5
+STARTUPS_S = (30.0, 2.0, 120.0)  # the first is the one that the requirements name
+SLOTS = 5
+UTILISATION = 0.7  # Knative's default target
+COUNTS = range(1, 21)
+
+Made = Callable[[Workload, float], Policy]
+AGENTPOOL, KEDA_LAG, KEDA_BOTH = "AgentPool", "KEDA lag", "KEDA lag+pending"
+POLICIES: dict[str, Made] = {
+    AGENTPOOL: lambda _load, _startup_s: Ours(),
+    KEDA_LAG: lambda _load, _startup_s: Keda(KEDA_LAG, lag, SLOTS),
+    KEDA_BOTH: lambda _load, _startup_s: Keda(KEDA_BOTH, lag_and_pending, SLOTS),
+    "Knative KPA": lambda _load, _startup_s: Knative("Knative KPA", SLOTS * UTILISATION),
+    "oracle": Oracle,
+}
+Runs = dict[tuple[str, str, float], list[Measures]]  # load, policy, start-up time -> rounds
+
+
+async def run() -> Report:
+    """All policies on all loads."""
+    loads = _loads()
+    runs = _all_runs(loads)
+    frontier = {name: _frontier(loads[name]) for name in ("spikes", "diurnal")}
+    figures = {
+        f"{load}, {policy}, {startup_s:g} s: {label}": Figure(unit=unit, runs=tuple(read(m) for m in rounds))
+        for (load, policy, startup_s), rounds in runs.items()
+        for label, unit, read in READINGS
+    }
+    ratios, required = _ratios(runs, frontier)
+    return Report(name=NAME, figures=figures, ratios=ratios, required=required, notes=NOTES)
+
+
+READINGS: tuple[tuple[str, str, Callable[[Measures], float]], ...] = (
+    ("p50 wait", "s", lambda m: m.p50_s),
+    ("p90 wait", "s", lambda m: m.p90_s),
+    ("p99 wait", "s", lambda m: m.p99_s),
+    ("share within 5 s", "%", lambda m: 100 * m.in_time),
+    ("worker-hours", "h", lambda m: m.worker_hours),
+    ("changes of size", "", lambda m: float(m.changes)),
+    ("jobs on removed workers (they drain)", "", lambda m: float(m.harmed)),
+    ("jobs killed", "", lambda m: float(m.killed)),
+)
+NOTES = (
+    "service time of a trace's request: 0.2 s + ContextTokens/8000 + GeneratedTokens/40",
+    "5 slots a worker, at most 20 workers, 15 min of quiet at the end count; target wait 5 s; all start from zero",
+    "fixed counts are ready from the beginning; frontier: the best p99 of the counts that cost no more",
+    "peers drain as gently as AgentPool does, which is better than they do without preStop hooks",
+)
+
+
+def _loads() -> dict[str, Workload]:
+    directory = Path(os.environ.get("AGENTPOOL_TRACES", "../shared/traces"))
+    missing = [file for file in TRACES.values() if not (directory / file).exists()]
+    if missing:
+        raise CannotRunError(f"{directory} has no {missing[0]}; set AGENTPOOL_TRACES to the traces' directory")
+    made = [*(trace(name, directory) for name in TRACES), step(), spikes(), diurnal()]
+    return {load.name: load for load in made}
+
+
+def _all_runs(loads: dict[str, Workload]) -> Runs:
+    return {
+        (load.name, name, startup_s): [
+            _one(load, make(load, startup_s), Setup(startup_s=startup_s, slots=SLOTS, seed=seed))
+            for seed in range(ROUNDS)
+        ]
+        for load in loads.values()
+        for startup_s in STARTUPS_S
+        for name, make in POLICIES.items()
+    }
+
+
+def _one(load: Workload, policy: Policy, setup: Setup) -> Measures:
+    return measured(Simulation(load, policy, setup).run())
+
+
+def _frontier(load: Workload) -> list[Measures]:
+    """Every fixed count."""
+    return [_one(load, Fixed(count), Setup(startup_s=0.0, slots=SLOTS)) for count in COUNTS]
+
+
+def _middle(runs: Runs, load: str, policy: str, reading: str) -> float:
+    values = sorted(getattr(m, reading) for m in runs[load, policy, STARTUPS_S[0]])
+    return float(values[len(values) // 2])
+
+
+def _ratios(runs: Runs, frontier: dict[str, list[Measures]]) -> tuple[dict[str, float], dict[str, float]]:
+    ratios: dict[str, float] = {}
+    required: dict[str, float] = {}
+    for load in TRACES:
+        for peer, bar in ((KEDA_LAG, 4.0), (KEDA_BOTH, 2.0)):
+            for reading, label, least in (("p99_s", "p99 wait", bar), ("worker_hours", "worker-hours", 1.0)):
+                name = f"{load}: {label}, {peer} / {AGENTPOOL}"
+                ratios[name] = _middle(runs, load, peer, reading) / _middle(runs, load, AGENTPOOL, reading)
+                required[name] = least
+    for load, counts in frontier.items():
+        hours = _middle(runs, load, AGENTPOOL, "worker_hours")
+        best = min((m.p99_s for m in counts if m.worker_hours <= hours), default=float("inf"))
+        name = f"{load}: p99 wait, best fixed count of no more hours / {AGENTPOOL}"
+        ratios[name] = best / _middle(runs, load, AGENTPOOL, "p99_s")
+        required[name] = 1.0
+    kept = [m.killed == 0 for (_, policy, _), rounds in runs.items() if policy == AGENTPOOL for m in rounds]
+    ratios["runs without a killed job / runs"] = sum(kept) / len(kept)
+    required["runs without a killed job / runs"] = 1.0
+    return ratios, required

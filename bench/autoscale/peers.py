@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 HPA_SYNC_S = 15.0  # --horizontal-pod-autoscaler-sync-period
 HPA_TOLERANCE = 0.1
+PANIC_AT = 2.0  # times the ready workers
+GONE_AFTER_S = 90.0  # seconds: the stable window, and the scale-to-zero grace period of 30 s
 HPA_DOWN_WINDOW_S = 300.0
 KEDA_POLL_S = 30.0  # pollingInterval
 KEDA_COOLDOWN_S = 300.0  # cooldownPeriod
@@ -115,13 +117,13 @@ class Knative:
         ready = max(1, len(state.ready()))
         stable = self._wanted(now, 60.0, ready)
         panic = self._wanted(now, 6.0, ready)
-        if panic / ready >= 2.0:
+        if panic / ready >= PANIC_AT:
             self._panic_until = now + 60.0
         if now < self._panic_until:
             self._panic_most = max(self._panic_most, panic, current)
             return self._panic_most
         self._panic_most = 0
-        if stable == 0 and now - self._busy_at < 90.0:  # the window, and the scale-to-zero grace period of 30 s
+        if stable == 0 and now - self._busy_at < GONE_AFTER_S:
             return min(current, 1)
         return stable
 

@@ -9,6 +9,7 @@ drain counts as killed.
 from __future__ import annotations
 
 import heapq
+import random
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -28,6 +29,7 @@ class Setup:
     startup_s: float  # seconds from a worker's creation to its first claim
     slots: int = 5  # jobs a worker runs at once
     max_workers: int = 20
+    seed: int | None = None  # of the start-up times' variation; None = they do not vary
     drain_s: float = 300.0  # seconds that a removed worker may finish its jobs in
 
 
@@ -66,7 +68,6 @@ class State:
 class Policy(Protocol):
     """Who sizes the pool."""
 
-    name: str
     period_s: float  # seconds between looks
     woken: bool  # whether a job that finds no free slot wakes it early
 
@@ -103,6 +104,7 @@ class Simulation:
         self._changes = self._harmed = self._killed = self._made = 0
         self._sizes: list[tuple[float, int]] = [(0.0, 0)]
         self._look_at = 0.0
+        self._draw = random.Random(setup.seed)
 
     def run(self) -> Outcome:
         """Runs to the end of the quiet."""
@@ -153,6 +155,8 @@ class Simulation:
         state.run_s += job.service_s
         worker.running -= 1
         if worker.draining:
+            if state.now > worker.removed_at + self._setup.drain_s:
+                self._killed += 1
             if worker.running == 0:
                 self._cost_s += min(state.now, worker.removed_at + self._setup.drain_s) - worker.born
             return
@@ -190,7 +194,7 @@ class Simulation:
         state = self._state
         while len(state.workers) < wanted:
             self._made += 1
-            worker = Worker(number=self._made, born=state.now, ready_at=state.now + self._setup.startup_s)
+            worker = Worker(number=self._made, born=state.now, ready_at=state.now + self._startup_s())
             state.workers.append(worker)
             self._push(worker.ready_at, "start", worker)
         surplus = len(state.workers) - wanted
@@ -200,6 +204,10 @@ class Simulation:
     def _leaving(self, workers: Iterable[Worker], count: int) -> list[Worker]:
         """Which workers go, as a ReplicaSet chooses: starting ones first, then by what they run."""
         return sorted(workers, key=lambda w: (w.ready_at <= self._state.now, w.running, -w.number))[:count]
+
+    def _startup_s(self) -> float:
+        """A start-up time: a tenth more or less."""
+        return self._setup.startup_s * (1.0 if self._setup.seed is None else self._draw.uniform(0.9, 1.1))
 
     def _remove(self, leaving: list[Worker]) -> None:
         state = self._state

@@ -15,9 +15,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 TRACES = {"code": "AzureLLMInferenceTrace_code.csv", "conv": "AzureLLMInferenceTrace_conv.csv"}
+STEP_UP_S, STEP_DOWN_S = 1200.0, 2400.0  # seconds
 BASE_S = 0.2  # seconds, of each request
 CONTEXT_TOKENS_PER_S = 8000.0
 GENERATED_TOKENS_PER_S = 40.0
@@ -63,7 +65,7 @@ def trace(name: str, directory: Path) -> Workload:
 
 def step(seed: int = 1) -> Workload:
     """Twenty minutes at 2 jobs a second, then twenty at 8, then twenty at 2; jobs of 3 s in the mean."""
-    return _poisson("step", 3600.0, lambda at: 8.0 if 1200 <= at < 2400 else 2.0, 3.0, seed)
+    return _poisson("step", 3600.0, lambda at: 8.0 if STEP_UP_S <= at < STEP_DOWN_S else 2.0, 3.0, seed)
 
 
 def spikes(seed: int = 2) -> Workload:
@@ -88,11 +90,11 @@ def diurnal(seed: int = 3) -> Workload:
     return _poisson("diurnal", day_s, rate, 3.0, seed)
 
 
-def _poisson(name: str, span_s: float, rate: object, mean_s: float, seed: int) -> Workload:
+def _poisson(name: str, span_s: float, rate: Callable[[float], float], mean_s: float, seed: int) -> Workload:
     draw = random.Random(seed)
-    highest = max(rate(at) for at in range(0, int(span_s), 10))  # type: ignore[operator]
+    highest = max(rate(at) for at in range(0, int(span_s), 10))
     jobs, at = [], 0.0
     while (at := at + draw.expovariate(highest)) < span_s:
-        if draw.random() < rate(at) / highest:  # type: ignore[operator]
+        if draw.random() < rate(at) / highest:
             jobs.append(Job(at, draw.expovariate(1 / mean_s)))
     return Workload(name=name, jobs=tuple(jobs))

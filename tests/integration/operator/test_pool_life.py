@@ -1,5 +1,6 @@
 """A pool's life with the real operator: born, raised, lowered, repaired, refused, deleted."""
 
+# ruff: noqa: PLR0917 - fixtures are asked for by name
 from __future__ import annotations
 
 import signal
