@@ -1,7 +1,8 @@
 """Writes what is generated, or checks that it is up to date: `python tools/generate.py [--check]`.
 
 One source of truth, the types in `agentpool.spec`, gives the CustomResourceDefinition, the chart's copy of it and
-the field reference; the chart's values give the table in its README (`chart_files`). `make generate` writes them;
+the field reference; the chart's values give the table in its README (`chart_files`), the registries of operator and
+worker the table of metrics (`metrics_reference`), and `dashboard` the Grafana dashboard. `make generate` writes them;
 `make verify` fails and names each file that differs.
 """
 
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from chart_files import crd_template, with_values_table
+from dashboard import dashboard_json
+from metrics_reference import reference as metrics_reference
 
 from agentpool.spec.crd import custom_resource_definition, to_yaml
 
@@ -27,6 +30,8 @@ def generated() -> dict[Path, str]:
     return {
         ROOT / "crds/agentpools.yaml": BANNER + to_yaml(crd),
         ROOT / "docs/reference/agentpool.md": field_reference(crd),
+        ROOT / "docs/reference/metrics.md": metrics_reference(),
+        CHART / "files/dashboard.json": dashboard_json(),
         CHART / "templates/crd.yaml": crd_template(BANNER, crd, to_yaml),
         CHART / "README.md": with_values_table((CHART / "README.md").read_text(), (CHART / "values.yaml").read_text()),
     }

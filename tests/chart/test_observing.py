@@ -1,0 +1,114 @@
+"""Metrics, dashboard and alerts: they agree with each other and with the code, and Prometheus understands them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import generate_latest
+
+from tests.chart.rendering import CHART, ROOT, manifests, only
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+import metrics_reference
+from dashboard import PANELS
+
+ALERTS = CHART / "files/alerts.yaml"
+HISTOGRAM = ("_bucket", "_sum", "_count")
+
+
+def rules() -> list[dict[str, Any]]:
+    """All alerts."""
+    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+
+
+def promtool(*arguments: str, text: str = "") -> str:
+    """What promtool says; it must be content."""
+    program = shutil.which("promtool")
+    if program is None:
+        pytest.skip("promtool is not on PATH; Debian's package prometheus has it")
+    done = subprocess.run([program, *arguments], input=text, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def unknown(expressions: list[str]) -> set[str]:
+    """Metrics that the expressions use and the code does not emit."""
+    rows = metrics_reference.rows()
+    known = {row.name for row in rows if row.sort != "histogram"}
+    known |= {row.name + end for row in rows if row.sort == "histogram" for end in HISTOGRAM}
+    return {name for text in expressions for name in re.findall(r"\bagentpool_\w+", text)} - known
+
+
+@pytest.mark.parametrize("registry", ["operator_registry", "worker_registry"])
+def test_metrics_follow_the_naming_rules(registry: str):
+    """Prometheus' own linter has nothing to say."""
+    exposition = generate_latest(getattr(metrics_reference, registry)()).decode()
+    ours = [line for line in exposition.splitlines(keepends=True) if "agentpool_" in line]
+    assert promtool("check", "metrics", text="".join(ours)) == ""
+
+
+def test_every_metric_says_what_it_counts():
+    """Each has a sentence, and no two emitters share a name."""
+    rows = metrics_reference.rows()
+    assert len({row.name for row in rows}) == len(rows)
+    assert all(row.text.endswith(".") for row in rows)
+
+
+def test_the_dashboard_asks_only_for_what_is_emitted():
+    """Each query of each panel uses metrics of the code."""
+    assert unknown([query for view in PANELS for query, _ in view.queries]) == set()
+
+
+def test_the_dashboard_works_with_any_datasource():
+    """Every panel asks the chosen datasource, and the variables offer namespace and pool."""
+    found = json.loads((CHART / "files/dashboard.json").read_text())
+    panels = [panel for panel in found["panels"] if panel["type"] != "row"]
+    assert len(panels) == len(PANELS)
+    assert {panel["datasource"]["uid"] for panel in panels} == {"$datasource"}
+    assert [variable["name"] for variable in found["templating"]["list"]] == ["datasource", "namespace", "pool"]
+    shipped = only(manifests({"metrics": {"dashboard": {"enabled": True}}}), "ConfigMap", "agentpool-dashboard")
+    assert json.loads(shipped["data"]["agentpool.json"]) == found
+
+
+def test_alerts_ask_only_for_what_is_emitted():
+    """Each alert's expression uses metrics of the code."""
+    assert unknown([rule["expr"] for rule in rules()]) == set()
+
+
+def test_each_alert_fires_when_it_should_and_only_then():
+    """The rules are valid, and pass their own tests, which speak of every alert."""
+    promtool("check", "rules", str(ALERTS))
+    tests = ROOT / "tests/chart/alerts_test.yaml"
+    assert "SUCCESS" in promtool("test", "rules", str(tests))
+    expected = [case for test in yaml.safe_load(tests.read_text())["tests"] for case in test["alert_rule_test"]]
+    fires = {case["alertname"] for case in expected if case["exp_alerts"]}
+    silent = {case["alertname"] for case in expected if not case["exp_alerts"]}
+    assert fires == silent == {rule["alert"] for rule in rules()}
+
+
+def test_each_alert_has_a_runbook():
+    """The link of each alert leads to a heading of docs/runbooks.md, and every heading belongs to an alert."""
+    headings = re.findall(r"^## (\w+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
+    assert sorted(headings) == sorted(rule["alert"] for rule in rules())
+    for rule in rules():
+        assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
+
+
+def test_the_chart_ships_the_alerts_unchanged_but_for_what_was_asked():
+    """The PrometheusRule has every alert except the disabled ones, with links to where the runbooks are published."""
+    values = {"enabled": True, "disabled": ["AgentPoolGpuCapped"], "runbookBase": "https://example.com/runbooks"}
+    shipped = only(manifests({"metrics": {"prometheusRule": values}}), "PrometheusRule", "agentpool")
+    found = {rule["alert"]: rule for group in shipped["spec"]["groups"] for rule in group["rules"]}
+    wanted = {rule["alert"]: rule for rule in rules() if rule["alert"] != "AgentPoolGpuCapped"}
+    assert found.keys() == wanted.keys()
+    for name, rule in wanted.items():
+        link = rule["annotations"]["runbook_url"].replace("docs/runbooks.md", "https://example.com/runbooks")
+        assert found[name] == rule | {"annotations": rule["annotations"] | {"runbook_url": link}}
