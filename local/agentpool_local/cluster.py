@@ -92,14 +92,14 @@ class Cluster:
                 return False
         return True
 
-    async def put_redis_secret(self, namespace: str, name: str, url: str) -> bool:
-        """Keep the Redis URL in a Secret, where pools look for it; returns whether it is new."""
+    async def put_secret(self, namespace: str, name: str, values: Mapping[str, str]) -> bool:
+        """Keep values in a Secret; returns whether it is new."""
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": name, "labels": OURS},
             "type": "Opaque",
-            "data": {"url": base64.b64encode(url.encode()).decode()},
+            "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
         }
         return await self.put(SECRETS, namespace, body)
 

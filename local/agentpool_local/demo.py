@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ from agentpool_local.corpus import find_documents
 from agentpool_local.demo_run import DemoRun
 from agentpool_local.dev import next_steps
 from agentpool_local.interrupts import Interrupts
+from agentpool_local.model_access import KEY, model_key, with_model
+from agentpool_local.model_access import SECRET as MODEL_SECRET
 from agentpool_local.redis_server import check_redis
 from agentpool_local.report import report, summary
 from agentpool_local.stack import NAMESPACE, SECRET, Stack, StackOptions
@@ -118,7 +121,7 @@ class Demo:
     async def _run(
         self, kubeconfig: Path, redis_url: str, workspace: Workspace, *, clean_up: bool = False
     ) -> DemoFigures:
-        body = manifest(f"{EXAMPLE}/agentpool.yaml")
+        body = with_model(manifest(f"{EXAMPLE}/agentpool.yaml"), os.environ)
         pool = PoolRef(NAMESPACE, body["metadata"]["name"])
         redis = connect(redis_url)
         async with Cluster(kubeconfig) as cluster:
@@ -130,7 +133,9 @@ class Demo:
                 show=self._screen.show,
             )
             try:
-                await cluster.put_redis_secret(NAMESPACE, SECRET, redis_url)
+                await cluster.put_secret(NAMESPACE, SECRET, {"url": redis_url})
+                if key := model_key(os.environ):
+                    await cluster.put_secret(NAMESPACE, MODEL_SECRET, {KEY: key})
                 await run.apply(body)
                 self._screen.say(f"pool {pool} is ready; submitting {len(self._documents)} jobs")
                 await run.submit(self._options.input, self._documents)

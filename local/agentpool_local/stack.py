@@ -147,7 +147,7 @@ class Stack:
     async def _prepare_cluster(self) -> None:
         async with Cluster(self.kubeconfig) as cluster:
             await cluster.apply_crd(manifest(CRD))
-            await cluster.put_redis_secret(NAMESPACE, SECRET, self.redis_url)
+            await cluster.put_secret(NAMESPACE, SECRET, {"url": self.redis_url})
 
     async def _start_operator(self) -> tuple[Child, str]:
         address = f"{LOOPBACK}:{free_port()}"

@@ -6,6 +6,8 @@ import json
 import shutil
 import signal
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -88,6 +90,42 @@ def test_it_needs_no_kubectl(program, small_input, outputs, tmp_path):
         pytest.skip("kubectl lies beside the interpreter")
     running = demo(program, small_input, outputs, environment={"PATH": path})
     assert_every_job_succeeded_once(figures_of(running, outputs), 18)
+
+
+@pytest.fixture
+def model():
+    """A chat-completions server that knows one answer, and remembers who asked."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            server.keys.add(self.headers["Authorization"])
+            body = json.dumps({"choices": [{"message": {"content": '{"answer": "Nobody uses it."}'}}]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.keys = set()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_the_reasoning_agents_ask_the_users_model(program, small_input, outputs, model):
+    """With OPENAI_BASE_URL set the answers are the model's, and the key reaches it."""
+    environment = {"OPENAI_BASE_URL": f"http://127.0.0.1:{model.server_port}/v1", "OPENAI_API_KEY": "hidden"}
+    running = demo(program, small_input, outputs, environment=environment)
+    assert_every_job_succeeded_once(figures_of(running, outputs), 18)
+    assert outputs[0].read_text().count("Nobody uses it.") == 6
+    assert model.keys == {"Bearer hidden"}
 
 
 def test_a_killed_workers_jobs_run_again(program, long_input, outputs):
