@@ -1,0 +1,70 @@
+"""A release's life on a cluster: what is kept, what is upgraded, what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.chart.rendering import CHART, MATRIX, NAMESPACE, manifests
+from tests.fixtures.release_ground import Ground
+
+INSTALL = f"helm install agentpool {{chart}} --namespace {NAMESPACE} --create-namespace"
+PROMETHEUS_KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+
+
+def password(ground: Ground) -> str:
+    """The trial Redis's password, as the cluster holds it."""
+    return ground.shell(
+        f"kubectl --namespace {NAMESPACE} get secret agentpool-redis --output jsonpath={{.data.password}}"
+    )
+
+
+def short_names(ground: Ground) -> list[str]:
+    """The short names of AgentPool that the cluster knows."""
+    crd = ground.shell("kubectl get customresourcedefinition agentpools.agentpool.dev --output json")
+    return list(json.loads(crd)["spec"]["names"].get("shortNames", []))
+
+
+@pytest.mark.timeout(200)
+def test_an_upgrade_keeps_the_password_and_upgrades_the_definition(helm_ground: Ground, tmp_path: Path):
+    """From an older chart to this one, back, and away: the password stays, the CRD follows and outlives them all."""
+    if helm_ground.record is None:
+        pytest.skip("takes the whole cluster for itself")
+    old = tmp_path / "old"
+    shutil.copytree(CHART, old)
+    template = old / "templates/crd.yaml"
+    template.write_text(template.read_text().replace("    shortNames:\n    - ap\n", ""))
+    helm_ground.shell(INSTALL.format(chart=old))
+    generated = password(helm_ground)
+    assert short_names(helm_ground) == []
+    helm_ground.shell(f"helm upgrade agentpool {CHART} --namespace {NAMESPACE} --set operator.logLevel=debug")
+    assert (password(helm_ground), short_names(helm_ground)) == (generated, ["ap"])
+    helm_ground.shell(f"helm rollback agentpool --namespace {NAMESPACE}")
+    assert (password(helm_ground), short_names(helm_ground)) == (generated, [])
+    helm_ground.shell(f"helm uninstall agentpool --namespace {NAMESPACE}")
+    assert "agentpools.agentpool.dev" in helm_ground.shell("kubectl get customresourcedefinitions --output name")
+    helm_ground.shell(INSTALL.format(chart=CHART))
+    assert short_names(helm_ground) == ["ap"]
+
+
+@pytest.mark.timeout(200)
+def test_an_api_server_takes_every_way_to_install(helm_ground: Ground, tmp_path: Path):
+    """Each object of each way passes the API server's own validation, AgentPools by the CRD that the chart brings."""
+    helm_ground.shell("kubectl create namespace agents; kubectl create namespace research")
+    helm_ground.shell(f"kubectl apply --server-side --filename {CHART.parents[1] / 'crds/agentpools.yaml'}")
+    helm_ground.shell("kubectl wait --for=condition=Established crd/agentpools.agentpool.dev --timeout 30s")
+    files = [str(_written(tmp_path / f"{way}.yaml", values)) for way, values in MATRIX.items()]
+    for file in files:
+        helm_ground.shell(f"kubectl apply --dry-run=server --validate=strict --filename {file}")
+
+
+def _written(file: Path, values: dict[str, Any]) -> Path:
+    """A file with all objects that a plain cluster knows."""
+    found = [m for m in manifests(values) if m["kind"] not in PROMETHEUS_KINDS]
+    file.write_text(yaml.safe_dump_all(found))
+    return file
