@@ -11,7 +11,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from agentpool_gateway import a2a, events_api, health, jobs_api, problems, queue_api
+from agentpool_gateway import a2a, console_api, events_api, health, jobs_api, problems, queue_api
 from agentpool_gateway.access.authority import Authority
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.entry import Gateway
@@ -42,7 +42,8 @@ def build(settings: GatewaySettings, locations: Locations, authority: Authority)
     app = FastAPI(title="AgentPool gateway", version=version("agentpool"), description=DESCRIPTION, lifespan=lifespan)
     app.state.gateway = gateway
     problems.install(app)
-    for router in (jobs_api.router, queue_api.router, events_api.router, a2a.router, health.router):
+    for router in (jobs_api.router, queue_api.router, events_api.router, a2a.router, console_api.router, health.router):
         app.include_router(router)
+    console_api.install(app)
     app.add_middleware(Wrapping, metrics=gateway.metrics)
     return app

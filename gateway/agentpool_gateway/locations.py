@@ -18,6 +18,9 @@ class Locations(Protocol):
     async def redis_url(self, pool: PoolRef) -> str:
         """The URL. Raises UnknownPoolError, ClusterError or SettingError."""
 
+    async def declared(self) -> list[PoolRef] | None:
+        """The pools that are declared somewhere; None: only Redis knows them."""
+
     @property
     def fixed(self) -> str | None:
         """The one URL of all pools; None where each may have its own."""
@@ -33,6 +36,10 @@ class OneRedis:
         """Always the same."""
         del pool
         return str(self.fixed)
+
+    async def declared(self) -> list[PoolRef] | None:
+        """Nobody declares them."""
+        return None
 
 
 class AsDeclared:
@@ -53,3 +60,8 @@ class AsDeclared:
         url = await self._cluster.redis_url(pool)
         self._known[pool] = (time.monotonic() + self._cache_s, url)
         return url
+
+    async def declared(self) -> list[PoolRef] | None:
+        """The cluster's AgentPools."""
+        found = [pool["metadata"] for pool in await self._cluster.agentpools()]
+        return [PoolRef(metadata["namespace"], metadata["name"]) for metadata in found]

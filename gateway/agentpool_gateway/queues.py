@@ -6,19 +6,27 @@ One Redis client for each URL. A pool is kept once it is known to exist, so that
 from __future__ import annotations
 
 import asyncio
+import re
+import time
 from typing import TYPE_CHECKING
 
+from redis.exceptions import RedisError
+
 from agentpool.client import Client
+from agentpool.jobs import PoolRef
 from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from agentpool.queue.faults import fault_of
 from agentpool_gateway.hub import EventHub
 from agentpool_gateway.lookout import Lookout
 
 if TYPE_CHECKING:
-    from agentpool.jobs import JobState, PoolRef, Priority
+    from agentpool.jobs import JobState, Priority
     from agentpool.queue.connection import RedisClient
     from agentpool.queue.snapshots import QueueSnapshot
     from agentpool_gateway.locations import Locations
     from agentpool_gateway.settings import GatewaySettings
+
+SCAN_COUNT = 10_000  # keys that Redis looks at in one step
 
 
 class PoolQueue:
@@ -65,6 +73,7 @@ class Queues:
         self._settings = settings
         self._clients: dict[str, RedisClient] = {}
         self._pools: dict[tuple[str, PoolRef], PoolQueue] = {}
+        self._names: tuple[float, list[PoolRef]] = (0.0, [])  # until when they are believed
 
     async def of(self, pool: PoolRef) -> PoolQueue:
         """The pool's queue. Raises UnknownPoolError, or what keeps it from being asked."""
@@ -76,6 +85,26 @@ class Queues:
             found = PoolQueue(redis, pool, backlog=self._settings.stream_backlog)
             found = self._pools.setdefault((url, pool), found)
         return found
+
+    async def names(self) -> list[PoolRef]:
+        """All pools, sorted; as read in the last `names_cache_s`, for finding them may mean a scan."""
+        until, found = self._names
+        if until < time.monotonic():
+            found = sorted(await self._find_names())
+            self._names = (time.monotonic() + self._settings.names_cache_s, found)
+        return found
+
+    async def _find_names(self) -> list[PoolRef]:
+        declared = await self.locations.declared()
+        if declared is not None:
+            return declared
+        pattern = re.compile(r"ap:\{([^}]+)\}:conf")
+        redis = self.redis(str(self.locations.fixed))
+        try:
+            keys = [key async for key in redis.scan_iter(match="ap:{*}:conf", count=SCAN_COUNT)]
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing="scan") from error
+        return [PoolRef.parse(found[1]) for key in keys if (found := pattern.fullmatch(key))]
 
     def redis(self, url: str) -> RedisClient:
         """The client of a URL."""

@@ -1,0 +1,68 @@
+// The console's frame: signing in, the list of pools, and which page the address names.
+
+import { at, call, token } from "./api.js";
+import { make, span, view } from "./page.js";
+import { open } from "./pool.js";
+
+let leaving = new AbortController();
+
+function tell(text, bad) {
+  const live = document.getElementById("live");
+  if (live.textContent !== text) live.textContent = text;
+  live.className = bad ? "bad" : "";
+  if (bad && text.includes("Authorization")) signIn(text);
+}
+
+function signIn(problem) {
+  leaving.abort();
+  const field = make("input", { type: "password", autocomplete: "off", "aria-label": "Token", placeholder: "Token", required: true, autofocus: true });
+  const form = make("form", { class: "sign-in", submit: (event) => { event.preventDefault(); token.set(field.value.trim()); route(); } },
+    make("label", null, "A token of this gateway"), field, make("button", { class: "primary" }, "Sign in"),
+    problem && token.get() ? make("p", { class: "error", role: "alert" }, "That token is not known, or has expired.") : null);
+  view().replaceChildren(form);
+  field.focus();
+  tell("", false);
+}
+
+async function card(name) {
+  const link = `#/${name}`;
+  try {
+    const queue = await call(`${at(name)}/queue`);
+    return make("a", { class: "card", href: link }, make("b", null, name), make("div", { class: "soft" },
+      `${queue.queued} queued, ${queue.running} running, ${queue.workers.length} workers`), make("div", { class: "soft" },
+      `oldest waits ${span(queue.oldest_wait_ms)}, ${queue.dead} dead letters`));
+  } catch (error) {
+    return make("a", { class: "card", href: link }, make("b", null, name), make("div", { class: "error" }, error.message));
+  }
+}
+
+async function pools(signal) {
+  while (!signal.aborted) {
+    try {
+      const { pools: names } = await call("/v1/pools");
+      const cards = await Promise.all(names.map(card));
+      if (signal.aborted) return;
+      view().replaceChildren(names.length ? make("div", { class: "grid" }, cards) : make("p", { class: "soft" }, "No pools yet: apply an AgentPool."));
+      tell("live", false);
+    } catch (error) {
+      if (error.status === 401) return signIn(error.message);
+      tell(error.message, true);
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+}
+
+function route() {
+  leaving.abort();
+  leaving = new AbortController();
+  document.getElementById("sign-out").hidden = !token.get();
+  const name = decodeURIComponent(location.hash.slice(2));
+  document.getElementById("crumbs").textContent = name || "All pools";
+  view().replaceChildren();
+  if (/^[^/]+\/[^/]+$/.test(name)) open(name, view(), leaving.signal, tell);
+  else pools(leaving.signal);
+}
+
+document.getElementById("sign-out").addEventListener("click", () => { token.clear(); signIn(""); });
+addEventListener("hashchange", route);
+route();

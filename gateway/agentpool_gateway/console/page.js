@@ -1,0 +1,58 @@
+// Small means to build a page: elements, figures, spans of time, and a question before what cannot be undone.
+// Text goes in as text, never as markup, so that nothing that a job carries can run here.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function filled(element, attributes, children) {
+  for (const [name, value] of Object.entries(attributes ?? {})) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (value !== null && value !== false) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null));
+  return element;
+}
+
+export const make = (tag, attributes, ...children) => filled(document.createElement(tag), attributes, children);
+export const draw = (tag, attributes, ...children) => filled(document.createElementNS(SVG, tag), attributes, children);
+export const view = () => document.getElementById("view");
+
+export function figure(label, value) {
+  return make("div", { class: "figure" }, make("b", null, String(value)), make("span", null, label));
+}
+
+export function table(headers, rows, empty) {
+  if (!rows.length) return make("p", { class: "soft" }, empty);
+  const head = make("tr", null, headers.map((header) => make("th", { scope: "col" }, header)));
+  const body = rows.map((cells) => make("tr", null, cells.map((cell) => make("td", null, cell ?? "–"))));
+  return make("div", { class: "wide" }, make("table", null, make("thead", null, head), make("tbody", null, body)));
+}
+
+export function span(ms) {
+  if (ms === null || ms === undefined) return "–";
+  const units = [["d", 86400000], ["h", 3600000], ["m", 60000], ["s", 1000]];
+  for (const [name, size] of units) if (ms >= size) return `${(ms / size).toFixed(ms < 10 * size ? 1 : 0)} ${name}`;
+  return `${Math.max(0, Math.round(ms))} ms`;
+}
+
+export function state(name) {
+  return make("span", { class: `state ${name}` }, name);
+}
+
+export function show(...content) {
+  const dialog = document.getElementById("dialog");
+  dialog.replaceChildren(...content);
+  if (!dialog.open) dialog.showModal();
+  return dialog;
+}
+
+export function asked(question, doing) {
+  return new Promise((resolve) => {
+    const answer = (value) => () => { dialog.close(); resolve(value); };
+    const dialog = show(
+      make("p", null, question),
+      make("div", { class: "bar" },
+        make("button", { class: "danger", click: answer(true) }, doing),
+        make("button", { click: answer(false), autofocus: true }, "Keep it as it is")));
+    dialog.addEventListener("close", () => resolve(false), { once: true });
+  });
+}
