@@ -20,7 +20,7 @@ from agentpool_gateway.waiting import job_after, wait_of
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
 TRACE_HEADERS = ("traceparent", "tracestate")
-LISTED = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
+LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.FAILED)
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)

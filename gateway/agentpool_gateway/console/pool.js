@@ -4,7 +4,7 @@ import { at, call, follow } from "./api.js";
 import { asked, draw, figure, make, show, span, state, table } from "./page.js";
 
 const PRIORITIES = ["critical", "task", "info"];
-const KEPT = 300; // readings in the chart: five minutes
+const KEPT = 120; // readings in the chart: two minutes
 const RECENT = 12; // events shown
 const STATES = ["all", "running", "queued", "scheduled", "blocked", "failed"];
 
@@ -46,10 +46,12 @@ export function open(pool, root, signal, tell) {
     const wanted = search.value.toLowerCase();
     const found = jobs.filter((job) => `${job.job_id} ${job.kind} ${job.worker ?? ""}`.toLowerCase().includes(wanted));
     const rows = found.map((job) => [
-      make("button", { class: "link mono", click: () => detail(pool, job.job_id).then(read) }, job.job_id),
+      make("button", { class: "link mono", "data-job": job.job_id, click: () => detail(pool, job.job_id).then(read) }, job.job_id),
       job.kind, make("span", { class: job.priority }, job.priority), state(job.state),
       `${job.attempt}/${job.max_attempts}`, job.state === "running" ? job.worker : null, span(now - job.submitted_at_ms)]);
+    const focused = document.activeElement?.dataset?.job; // the keyboard's place outlives the redrawing
     parts.jobs.replaceChildren(table(["Job", "Kind", "Priority", "State", "Attempts", "Worker", "Age"], rows, "No such jobs wait, run or are dead."));
+    if (focused) parts.jobs.querySelector(`[data-job="${CSS.escape(focused)}"]`)?.focus();
   }
 
   async function loop() {
@@ -86,22 +88,21 @@ function figures(queue) {
 }
 
 function chart(readings) {
-  const [width, height, foot] = [1000, 140, 18];
+  const [width, height] = [KEPT, 100];
   const of = (reading, name) => reading.routes.reduce((sum, route) => sum + route.queued[name], 0);
   const highest = Math.max(1, ...readings.map((reading) => reading.queued));
-  const step = width / KEPT;
   const bars = readings.flatMap((reading, index) => {
     let top = height;
     return PRIORITIES.map((name) => {
-      const size = (of(reading, name) / highest) * (height - 12);
+      const size = (of(reading, name) / highest) * height;
       top -= size;
-      return draw("rect", { class: name, x: width - (readings.length - index) * step, y: top, width: step * 0.9, height: size });
+      return draw("rect", { class: name, x: width - readings.length + index, y: top, width: 0.85, height: size });
     });
   });
-  const keys = PRIORITIES.map((name, index) => draw("text", { class: name, x: 8 + index * 80, y: height + foot - 4, "font-size": 12 }, `■ ${name}`));
-  return make("div", { class: "wide" }, draw("svg", { viewBox: `0 0 ${width} ${height + foot}`, role: "img", "aria-label": `Backlog of the last minutes; at most ${highest}` },
-    draw("line", { class: "axis", x1: 0, x2: width, y1: height, y2: height }),
-    draw("text", { class: "label", x: 8, y: 12 }, `${highest}`), ...bars, ...keys));
+  const keys = PRIORITIES.map((name) => make("span", { class: name }, `■ ${name}`));
+  return make("div", { class: "wide chart" },
+    make("div", { class: "bar soft" }, keys, make("span", null, `at most ${highest} in the last ${span(KEPT * 1000)}`)),
+    draw("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `Backlog by priority; at most ${highest}` }, ...bars));
 }
 
 function routes(queue) {
