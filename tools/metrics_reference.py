@@ -1,4 +1,4 @@
-"""The table of all metrics, from the code that emits them: the operator's and the worker's own registries.
+"""The table of all metrics, from the code that emits them: the own registries of operator, worker and gateway.
 
 Each registry is filled with one sample of everything, so that families which exist only with a pool, a job or a GPU
 are in the table too. Who takes over next: `generate.py` writes the table; the tests lint the same exposition with
@@ -47,7 +47,7 @@ class Row:
     labels: tuple[str, ...]
     unit: str
     text: str
-    emitter: str  # operator or worker
+    emitter: str  # operator, worker or gateway
 
 
 def reference() -> str:
@@ -65,6 +65,7 @@ def rows() -> list[Row]:
     return [
         *sorted(_rows(operator_registry(), "operator"), key=lambda row: row.name),
         *sorted(_rows(worker_registry(), "worker"), key=lambda row: row.name),
+        *sorted(_rows(gateway_registry(), "gateway"), key=lambda row: row.name),
     ]
 
 
@@ -116,6 +117,17 @@ def worker_registry() -> CollectorRegistry:
     metrics.ended("kind", 0.0)
     metrics.slot_changes["settings"] += 1
     metrics.gpus = lambda: [GpuReading(index=0, utilisation=0.0, memory_used_bytes=0, memory_total_bytes=1)]
+    return metrics.registry
+
+
+def gateway_registry() -> CollectorRegistry:
+    """The gateway's registry with one request and one job in it."""
+    from agentpool_gateway.metrics import Metrics
+
+    metrics = Metrics()
+    metrics.requests.labels("POST", "/v1/jobs", "202").inc(0)
+    metrics.seconds.labels("POST", "/v1/jobs").observe(0)
+    metrics.jobs.labels("ns", "pool", "false").inc(0)
     return metrics.registry
 
 

@@ -27,6 +27,7 @@ MATRIX: dict[str, Manifest] = {
         "rbac": {"capacity": False, "secretNames": ["agentpool-redis"]},
     },
     "gateway": {"gateway": {"enabled": True, "allowFrom": [{"namespaceSelector": {}}]}},
+    "gateway-with-tokens": {"gateway": {"enabled": True, "auth": {"mode": "tokens", "tokensSecret": "callers"}}},
     "gateway-in-namespaces": {"gateway": {"enabled": True}, "watchNamespaces": ["agents"]},
     "observed": {
         "metrics": {

@@ -47,7 +47,7 @@ def unknown(expressions: list[str]) -> set[str]:
     return {name for text in expressions for name in re.findall(r"\bagentpool_\w+", text)} - known
 
 
-@pytest.mark.parametrize("registry", ["operator_registry", "worker_registry"])
+@pytest.mark.parametrize("registry", ["operator_registry", "worker_registry", "gateway_registry"])
 def test_metrics_follow_the_naming_rules(registry: str):
     """Prometheus' own linter has nothing to say."""
     exposition = generate_latest(getattr(metrics_reference, registry)()).decode()

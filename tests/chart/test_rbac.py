@@ -30,7 +30,7 @@ DISCOVERY = {
 NAMESPACES = {("", "namespaces"): "list watch"}  # kopf, when it is told namespaces
 ELECTION = {("coordination.k8s.io", "leases"): "create get update"}  # election
 GATEWAY = {
-    ("agentpool.dev", "agentpools"): "get list watch",
+    ("agentpool.dev", "agentpools"): "get list",
     ("", "secrets"): "get",
 }
 REVIEWS = {
@@ -127,6 +127,8 @@ def test_users_roles_are_aggregated():
     assert {verb for _, _, verb in granted([view])} == {"get", "list", "watch"}
     assert "rbac.authorization.k8s.io/aggregate-to-view" not in edit["metadata"]["labels"]
     assert not [grant for grant in granted([edit]) if grant[1] == "agentpools/status"]
+    asked_by_the_gateway = {("agentpool.dev", "agentpools/jobs", verb) for verb in ("create", "delete")}
+    assert granted([edit]) > asked_by_the_gateway
     assert not [m for m in manifests({"rbac": {"aggregate": False}}) if "-view" in m["metadata"]["name"]]
 
 

@@ -11,9 +11,16 @@ import pytest
 import yaml
 
 from tests.chart.rendering import CHART, MATRIX, NAMESPACE, manifests
+from tests.fixtures.redis import free_port
 from tests.fixtures.release_ground import Ground
 
 INSTALL = f"helm install agentpool {{chart}} --namespace {NAMESPACE} --create-namespace"
+ECHO = """\
+apiVersion: agentpool.dev/v1alpha1
+kind: AgentPool
+metadata: {name: echo, namespace: agents}
+spec: {handler: {command: {argv: [cat]}}}
+"""
 PROMETHEUS_KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 
@@ -68,3 +75,36 @@ def _written(file: Path, values: dict[str, Any]) -> Path:
     found = [m for m in manifests(values) if m["kind"] not in PROMETHEUS_KINDS]
     file.write_text(yaml.safe_dump_all(found))
     return file
+
+
+@pytest.mark.timeout(200)
+def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
+    """Over HTTP, a ServiceAccount with the role `edit` gets a job's result; one without a role is refused."""
+    if helm_ground.record is None:
+        pytest.skip("a real cluster's pods cannot be reached from here")
+    port = free_port()  # the devcluster's pods share one port space
+    outcome = helm_ground.shell(
+        f"""
+        kubectl create namespace agents
+        kubectl --namespace agents create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
+        helm install agentpool charts/agentpool --namespace agents --set redis.existingSecret=agentpool-redis \\
+          --set gateway.enabled=true --set gateway.replicas=1 --set gateway.port={port} --wait
+        kubectl apply --filename - <<'EOF'
+{ECHO}EOF
+        kubectl --namespace agents wait --for=condition=QueueReachable agentpool/echo --timeout 60s
+        kubectl --namespace agents create serviceaccount editor
+        kubectl --namespace agents create serviceaccount stranger
+        kubectl --namespace agents create rolebinding editor \\
+          --clusterrole=agents-agentpool-edit --serviceaccount=agents:editor
+        kubectl --namespace agents create rolebinding reader \\
+          --clusterrole=agents-agentpool-view --serviceaccount=agents:editor
+        for account in editor stranger; do
+          curl --silent --write-out '\\n%{{http_code}} %{{exitcode}}\\n' --header 'Content-Type: application/json' \\
+            --header "Authorization: Bearer $(kubectl --namespace agents create token "$account")" \\
+            --data '{{"kind": "greet", "payload": {{"over": "http"}}}}' \\
+            "http://127.0.0.1:{port}/v1/namespaces/agents/pools/echo/jobs?wait=30s"
+        done
+        """
+    )
+    assert '"over":"http"' in outcome.replace(" ", "")
+    assert "\n403 0\n" in outcome

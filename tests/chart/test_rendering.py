@@ -194,14 +194,20 @@ def test_images_come_from_the_mirror():
             assert template["spec"]["imagePullSecrets"] == [{"name": "pull"}]
 
 
-def test_the_operators_flags_exist():
-    """Each argument that the chart passes is an option of `agentpool operator`."""
+@ways
+def test_the_flags_exist(values: dict[str, Any]):
+    """Each argument that the chart passes is an option of the command that it starts."""
+    from agentpool_gateway.commands import gateway
     from agentpool_operator.commands import operator
 
-    container = only(manifests(MATRIX["two-namespaces"]), "Deployment", "agentpool-operator")
-    arguments = container["spec"]["template"]["spec"]["containers"][0]["args"]
-    known = {name for parameter in operator.params for name in (*parameter.opts, *parameter.secondary_opts)}
-    assert {argument.split("=")[0] for argument in arguments} <= known
+    commands = {"operator": operator, "gateway": gateway}
+    for manifest in manifests(values):
+        if manifest["kind"] == "Deployment":
+            (container,) = manifest["spec"]["template"]["spec"]["containers"]
+            known = {
+                name for option in commands[container["name"]].params for name in (*option.opts, *option.secondary_opts)
+            }
+            assert {argument.split("=")[0] for argument in container["args"]} <= known
 
 
 def test_workers_reach_only_what_is_allowed():

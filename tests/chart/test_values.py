@@ -28,6 +28,7 @@ REFUSALS = [
     ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "/metrics/serviceMonitor/interval", "pattern"),
     ({"imagePullSecrets": ["pull"]}, "/imagePullSecrets/0", "want object"),
     ({"networkPolicy": {"redisPorts": ["6379"]}}, "/networkPolicy/redisPorts/0", "want integer"),
+    ({"gateway": {"auth": {"mode": "tokens"}}}, "/gateway/auth/tokensSecret", "minLength"),
     ({"crds": {"keep": "yes"}}, "/crds/keep", "want boolean"),
     ({"gateway": {"service": {"type": "Ingress"}}}, "/gateway/service/type", "LoadBalancer"),
 ]

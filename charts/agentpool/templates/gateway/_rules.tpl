@@ -2,7 +2,7 @@
 {{- define "agentpool.gateway.rules" -}}
 - apiGroups: [agentpool.dev]
   resources: [agentpools]
-  verbs: [get, list, watch]
+  verbs: [get, list]
 - apiGroups: [""]
   resources: [secrets]
   {{- with .Values.rbac.secretNames }}
