@@ -70,7 +70,7 @@ def test_the_page_leads_from_nothing_to_a_result_and_back(helm_ground: Ground):
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["agents"]}], ids=["everywhere", "in-one-namespace"])
 def test_the_operator_asks_only_for_what_it_may(helm_ground: Ground, values: dict[str, Any]):
-    """Each call that it makes while a pool is served is granted where it is made, and every other grant is explained."""
+    """Each call that it makes while a pool is served is granted where it is made; other grants are explained."""
     if helm_ground.record is None:
         pytest.skip("only the devcluster records requests")
     settings = "".join(f" --set {name}='{json.dumps(value)}'" for name, value in values.items())
