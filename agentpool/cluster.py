@@ -90,11 +90,25 @@ class Cluster:
         """Creates an object, such as a review; returns it as the server answered."""
         return await self.request("POST", path, body)
 
-    async def request(self, method: str, path: str, body: Object | None = None) -> Object:
+    async def merge(self, path: str, body: Object) -> Object:
+        """Changes the fields of an object that `body` has (JSON merge patch)."""
+        return await self.request("PATCH", path, body, kind="application/merge-patch+json")
+
+    async def text(self, path: str) -> str:
+        """What is no JSON, such as a pod's log."""
+        return (await self._bytes("GET", path, None, "application/json", accept="*/*")).decode(errors="replace")
+
+    async def request(
+        self, method: str, path: str, body: Object | None = None, *, kind: str = "application/json"
+    ) -> Object:
         """One JSON request. Raises RefusedError with the API's own words."""
+        found: Object = json.loads(await self._bytes(method, path, body, kind, accept="application/json"))
+        return found
+
+    async def _bytes(self, method: str, path: str, body: Object | None, kind: str, *, accept: str) -> bytes:
         import aiohttp
 
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        headers = {"Accept": accept, "Content-Type": kind}
         try:
             await self.api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = await self.api.call_api(
@@ -105,8 +119,7 @@ class Cluster:
             raise ClusterError(f"{method} {path}: no answer ({error}); check the kubeconfig and the network") from error
         if response.status >= FIRST_REFUSAL:
             raise RefusedError(method, path, response.status, text)
-        found: Object = json.loads(text)
-        return found
+        return bytes(text)
 
 
 @asynccontextmanager

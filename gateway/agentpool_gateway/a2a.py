@@ -49,7 +49,7 @@ class RpcError(Exception):
         super().__init__(message)
 
 
-@router.get("/agent-card.json", responses=openapi.READ)
+@router.get("/agent-card.json", responses=openapi.READ_CARD)
 async def card(entry: Reading, request: Request) -> JSONResponse:
     """What this agent is, for those who would send it messages."""
     url = str(request.url.replace(query="")).removesuffix("/agent-card.json")
@@ -69,7 +69,7 @@ async def card(entry: Reading, request: Request) -> JSONResponse:
     )
 
 
-@router.post("", responses=openapi.A2A)
+@router.post("", responses=openapi.A2A, openapi_extra=openapi.A2A_BODY)
 async def rpc(entry: Submitting, request: Request) -> JSONResponse:
     """One JSON-RPC call."""
     call: Json = None

@@ -11,9 +11,11 @@ from importlib.metadata import version
 
 from fastapi import FastAPI
 
-from agentpool_gateway import a2a, console_api, events_api, health, jobs_api, problems, queue_api
+from agentpool.cluster import Cluster
+from agentpool_gateway import a2a, console_api, events_api, health, jobs_api, openapi, problems, queue_api, scaling_api
 from agentpool_gateway.access.authority import Authority
 from agentpool_gateway.access.rate import RateLimit
+from agentpool_gateway.declarations import Declarations
 from agentpool_gateway.entry import Gateway
 from agentpool_gateway.locations import Locations
 from agentpool_gateway.metrics import Metrics
@@ -24,13 +26,16 @@ from agentpool_gateway.wrapping import Wrapping
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
 
 
-def build(settings: GatewaySettings, locations: Locations, authority: Authority) -> FastAPI:
-    """The app; it opens connections when they are needed and closes them when it stops."""
+def build(
+    settings: GatewaySettings, locations: Locations, authority: Authority, cluster: Cluster | None = None
+) -> FastAPI:
+    """The app; it opens connections when they are needed and closes them when it stops, but for the cluster's."""
     gateway = Gateway(
         settings=settings,
         authority=authority,
         rate=RateLimit(per_s=settings.rate_per_s, burst=settings.rate_burst),
         queues=Queues(locations, settings),
+        declarations=Declarations(cluster),
         metrics=Metrics(),
     )
 
@@ -42,8 +47,9 @@ def build(settings: GatewaySettings, locations: Locations, authority: Authority)
     app = FastAPI(title="AgentPool gateway", version=version("agentpool"), description=DESCRIPTION, lifespan=lifespan)
     app.state.gateway = gateway
     problems.install(app)
-    for router in (jobs_api.router, queue_api.router, events_api.router, a2a.router, console_api.router, health.router):
-        app.include_router(router)
+    for room in (jobs_api, queue_api, scaling_api, events_api, a2a, console_api, health):
+        app.include_router(room.router)
     console_api.install(app)
+    openapi.described(app)
     app.add_middleware(Wrapping, metrics=gateway.metrics)
     return app

@@ -34,7 +34,7 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
 @click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path),
-    help="Default: KUBECONFIG, ~/.kube/config, or the pod's own account.",
+    help="Where AgentPools live. With --redis: read for scaling only. Default: as kubectl, or the pod's own account.",
 )
 @click.option("--tokens", type=click.Path(path_type=Path), envvar="AGENTPOOL_TOKENS", help="File of static tokens.")
 @click.option("--auth", type=click.Choice(["tokens", "kubernetes"]), help="Who decides. Default: tokens where given.")

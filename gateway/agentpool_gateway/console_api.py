@@ -48,7 +48,7 @@ def install(app: FastAPI) -> None:
         return RedirectResponse("/console/", status_code=HTTPStatus.TEMPORARY_REDIRECT)
 
 
-@router.get("/v1/pools", responses=openapi.READ)
+@router.get("/v1/pools", responses=openapi.READ_POOLS)
 async def pools(request: Request) -> JSONResponse:
     """The pools that the caller may read, as namespace/name."""
     gateway = gateway_of(request)

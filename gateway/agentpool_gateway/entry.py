@@ -14,6 +14,7 @@ from fastapi import Depends, Request
 from agentpool.jobs import PoolRef
 from agentpool_gateway.access.authority import Authority, Caller, Verb
 from agentpool_gateway.access.rate import RateLimit
+from agentpool_gateway.declarations import Declarations
 from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.queues import PoolQueue, Queues
 from agentpool_gateway.settings import GatewaySettings
@@ -29,6 +30,7 @@ class Gateway:
     authority: Authority
     rate: RateLimit
     queues: Queues
+    declarations: Declarations
     metrics: Metrics
 
     async def close(self) -> None:
@@ -80,3 +82,4 @@ def _admission(verb: Verb) -> Callable[..., Awaitable[Entry]]:
 Reading: TypeAlias = Annotated[Entry, Depends(_admission(Verb.READ))]
 Submitting: TypeAlias = Annotated[Entry, Depends(_admission(Verb.SUBMIT))]
 Managing: TypeAlias = Annotated[Entry, Depends(_admission(Verb.MANAGE))]
+Configuring: TypeAlias = Annotated[Entry, Depends(_admission(Verb.CONFIGURE))]

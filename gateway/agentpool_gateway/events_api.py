@@ -30,13 +30,15 @@ _ENDS = frozenset(state.value for state in JobState if state.terminal)
 _ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
 
 
-@router.get("/events", response_class=StreamingResponse, responses=openapi.STREAM)
+@router.get("/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME)
 async def pool_events(entry: Reading, request: Request) -> Response:
     """All events of the pool, from now on or after Last-Event-ID."""
     return _stream(entry, _pool_stream(entry, _last_id(request)))
 
 
-@router.get("/jobs/{job_id}/events", response_class=StreamingResponse, responses=openapi.STREAM)
+@router.get(
+    "/jobs/{job_id}/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME
+)
 async def job_events(entry: Reading, request: Request, job_id: str) -> Response:
     """One job's events until it has ended."""
     last = _last_id(request)

@@ -65,7 +65,7 @@ async def _submit_many(entry: Entry, request: Request, documents: list[Json]) ->
     return JSONResponse(body, status_code=HTTPStatus.ACCEPTED)
 
 
-@router.get("", responses=openapi.READ)
+@router.get("", responses=openapi.READ_JOBS)
 async def list_jobs(
     entry: Reading, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
 ) -> JSONResponse:
@@ -76,14 +76,14 @@ async def list_jobs(
     return JSONResponse({"jobs": [job_document(job, entry.pool) for job in found]})
 
 
-@router.get("/{job_id}", responses=openapi.READ)
+@router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)
 async def read(entry: Reading, request: Request, job_id: str) -> JSONResponse:
     """A job's whole record; with `wait`, once it has ended or the time is over."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
     return JSONResponse(job_document(job, entry.pool))
 
 
-@router.get("/{job_id}/result", responses=openapi.RESULT)
+@router.get("/{job_id}/result", responses=openapi.RESULT, openapi_extra=openapi.WAIT)
 async def result(entry: Reading, request: Request, job_id: str) -> JSONResponse:
     """How a job ended: 200 once it has; 202 while it has not."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
@@ -91,7 +91,7 @@ async def result(entry: Reading, request: Request, job_id: str) -> JSONResponse:
     return JSONResponse(_result(job), status_code=status)
 
 
-@router.get("/{job_id}/history", responses=openapi.READ)
+@router.get("/{job_id}/history", responses=openapi.READ_HISTORY)
 async def history(entry: Reading, job_id: str) -> JSONResponse:
     """What happened to a job, oldest first."""
     job = await entry.queue.inspector.job(entry.pool, JobId(job_id))

@@ -1,4 +1,4 @@
-"""What the API's description says beyond the code: request bodies, problems, the bearer scheme.
+"""What the API's description says beyond the code: request bodies, answers by status, headers, the bearer scheme.
 
 Data only; FastAPI puts it into `/openapi.json`, and the page at `/docs` shows it.
 """
@@ -7,63 +7,56 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentpool.jobs import OnParentFailure, Priority
+from fastapi import FastAPI
+
+from agentpool_gateway import schemas
+from agentpool_gateway.schemas import Schema
 
 Responses = dict[int | str, dict[str, Any]]
+SECURITY = {"bearer": {"type": "http", "scheme": "bearer", "description": "A token of this gateway."}}
 
-_MS = {"type": "integer", "minimum": 0}
-JOB = {
-    "type": "object",
-    "required": ["kind"],
-    "additionalProperties": False,
-    "properties": {
-        "kind": {"type": "string", "minLength": 1, "maxLength": 128, "description": "Names the handler."},
-        "payload": {"description": "Any JSON, handed to the handler; at most 1 MiB."},
-        "priority": {"type": "string", "enum": [priority.value for priority in Priority], "default": "task"},
-        "job_id": {"type": ["string", "null"], "description": "Null: one is made."},
-        "idempotency_key": {"type": ["string", "null"], "description": "As the header Idempotency-Key."},
-        "after": {"type": "array", "items": {"type": "string"}, "description": "Jobs that must end first."},
-        "on_parent_failure": {"type": "string", "enum": [choice.value for choice in OnParentFailure]},
-        "delay_ms": _MS | {"description": "Not before this long from now, in milliseconds."},
-        "ttl_ms": {"type": ["integer", "null"], "minimum": 1, "description": "Longest wait, in milliseconds."},
-        "timeout_ms": {"type": ["integer", "null"], "minimum": 1, "description": "One attempt, in milliseconds."},
-        "max_attempts": {"type": ["integer", "null"], "minimum": 1},
-        "preemptible": {"type": "boolean", "default": False},
-        "trace": {"type": "object", "additionalProperties": {"type": "string"}},
-    },
-}
-SUBMIT_BODY: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {"schema": {"oneOf": [JOB, {"type": "array", "items": JOB}]}},
-            "application/x-ndjson": {"schema": {"type": "string", "description": "A job a line."}},
-        },
-    },
-    "parameters": [
-        {"name": "Idempotency-Key", "in": "header", "schema": {"type": "string", "maxLength": 255}},
-        {"name": "Prefer", "in": "header", "schema": {"type": "string"}, "example": "wait=30"},
-        {"name": "wait", "in": "query", "schema": {"type": "string"}, "example": "30s"},
-    ],
-}
-PROBLEM = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "remedy": {"type": "string"},
-        "instance": {"type": "string"},
-        "field": {"type": "string"},
-    },
-}
+
+def _json(schema: Schema, description: str, *, headers: tuple[str, ...] = ()) -> dict[str, Any]:
+    found: dict[str, Any] = {"description": description, "content": {"application/json": {"schema": schema}}}
+    if headers:
+        found["headers"] = {name: {"schema": schemas.TEXT} for name in headers}
+    return found
 
 
 def _problem(description: str) -> dict[str, Any]:
-    return {"description": description, "content": {"application/problem+json": {"schema": PROBLEM}}}
+    return {"description": description, "content": {"application/problem+json": {"schema": schemas.PROBLEM}}}
 
+
+def _body(schema: Schema, *more: tuple[str, Schema]) -> dict[str, Any]:
+    content = {kind: {"schema": each} for kind, each in (("application/json", schema), *more)}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _parameter(place: str, name: str, **schema: Any) -> dict[str, Any]:
+    example = {"example": schema.pop("example")} if "example" in schema else {}
+    return {"name": name, "in": place, "required": False, "schema": {"type": "string", **schema}, **example}
+
+
+WAIT = {
+    "parameters": [
+        _parameter("header", "Prefer", example="wait=30"),
+        _parameter("query", "wait", pattern="^[0-9]{1,6}(ms|s|m)?$", example="30s"),
+    ]
+}
+RESUME = {"parameters": [_parameter("header", "Last-Event-ID", pattern=r"^[0-9]{1,16}(-[0-9]{1,16}(\.[0-9]{1,9})?)?$")]}
+SUBMIT_BODY: dict[str, Any] = {
+    **_body(
+        {"oneOf": [schemas.JOB_REQUEST, schemas.rows(schemas.JOB_REQUEST)]},
+        ("application/x-ndjson", {"type": "string", "description": "A job a line."}),
+    ),
+    "parameters": [
+        _parameter("header", "Idempotency-Key", pattern="^[!-~][ -~]{0,254}$"),
+        _parameter("header", "traceparent"),
+        *WAIT["parameters"],
+    ],
+}
+PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
+A2A_BODY = _body(schemas.A2A_CALL)
 
 _COMMON: Responses = {
     400: _problem("The request cannot be read."),
@@ -74,19 +67,63 @@ _COMMON: Responses = {
     429: _problem("The queue is full (type …:queue-full), or the caller too fast (…:rate-limited); see Retry-After."),
     503: _problem("Redis or the cluster did not answer; see Retry-After."),
 }
-READ: Responses = dict(_COMMON)
-CANCEL: Responses = {**_COMMON, 202: {"description": "Asked for."}, 409: _problem("The job's state forbids it.")}
-RESULT: Responses = {**_COMMON, 202: {"description": "Not ended yet."}}
-SUBMIT: Responses = {
-    **_COMMON,
-    200: {"description": "Ended while waiting."},
+_BODY: Responses = {
     408: _problem("The body came too slowly."),
-    409: _problem("The idempotency key was used with another body."),
     413: _problem("The body, or a payload, is too large."),
     415: _problem("The body is of another type."),
 }
+
+
+def _read(schema: Schema, description: str) -> Responses:
+    return {**_COMMON, 200: _json(schema, description)}
+
+
+READ_JOB = _read(schemas.JOB, "The job's record.")
+READ_JOBS = _read(schemas.JOBS, "Jobs.")
+READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
+READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
+READ_POOLS = _read(schemas.POOLS, "Names.")
+READ_CARD = _read(schemas.CARD, "An A2A agent card.")
+DISCARDED = _read(schemas.OUTCOME, "Deleted.")
+PURGED = _read(schemas.PURGED, "How many are gone, and how many are left.")
+SCALING = _read(schemas.SCALING, "The pool's workers.")
+PAUSED: Responses = {**_BODY, **_read(schemas.PAUSED, "As asked.")}
+CANCEL: Responses = {
+    **_read(schemas.OUTCOME, "Done."),
+    202: _json(schemas.OUTCOME, "Asked for."),
+    409: _problem("The job's state forbids it."),
+}
+RESULT: Responses = {
+    **_read(schemas.RESULT, "How the job ended."),
+    202: _json(schemas.RESULT, "Not ended yet."),
+}
+SUBMIT: Responses = {
+    **_COMMON,
+    **_BODY,
+    200: _json(schemas.RESULT, "Ended while waiting.", headers=("Location",)),
+    202: _json({"anyOf": [schemas.TAKEN, schemas.TAKEN_MANY]}, "Kept.", headers=("Location",)),
+    409: _problem("The idempotency key or the job's id was used with another body."),
+}
 STREAM: Responses = {
     **_COMMON,
-    200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": schemas.TEXT}}},
+    204: {"description": "The job had ended before: do not come back."},
 }
-A2A: Responses = {**_COMMON, 200: {"description": "A JSON-RPC 2.0 response."}}
+A2A: Responses = {**_BODY, **_read(schemas.A2A_ANSWER, "A JSON-RPC 2.0 response.")}
+
+
+def described(app: FastAPI) -> None:
+    """Says in the description which routes want a token, for FastAPI does not see who checks it."""
+    plain = app.openapi
+
+    def with_scheme() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            found = plain()
+            found.setdefault("components", {})["securitySchemes"] = SECURITY
+            for path, operations in found["paths"].items():
+                if path.startswith("/v1/"):
+                    for operation in operations.values():
+                        operation["security"] = [{"bearer": []}]
+        return app.openapi_schema or {}
+
+    app.openapi = with_scheme  # type: ignore[method-assign]  # FastAPI's own way to extend it

@@ -19,13 +19,13 @@ router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["queu
 MOST = 1_000  # dead letters that one request replays or purges
 
 
-@router.get("/queue", responses=openapi.READ)
+@router.get("/queue", responses=openapi.READ_QUEUE)
 async def queue(entry: Reading) -> JSONResponse:
     """Depth by route and priority, running, oldest wait, estimated wait, workers."""
     return JSONResponse(queue_document(await entry.queue.lookout.snapshot(), entry.pool))
 
 
-@router.get("/dead", responses=openapi.READ)
+@router.get("/dead", responses=openapi.READ_JOBS)
 async def dead(entry: Reading, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JSONResponse:
     """Dead letters, oldest first."""
     jobs = await entry.queue.inspector.dead(entry.pool, limit=limit)
@@ -44,7 +44,7 @@ async def replay(entry: Managing, job_id: str) -> JSONResponse:
     return JSONResponse({"job_id": job_id, "outcome": "queued"}, status_code=HTTPStatus.ACCEPTED)
 
 
-@router.delete("/dead/{job_id}", responses=openapi.READ)
+@router.delete("/dead/{job_id}", responses=openapi.DISCARDED)
 async def discard(entry: Managing, job_id: str) -> JSONResponse:
     """Deletes a dead letter for good."""
     if not await entry.queue.inspector.discard(entry.pool, [JobId(job_id)]):
@@ -52,7 +52,7 @@ async def discard(entry: Managing, job_id: str) -> JSONResponse:
     return JSONResponse({"job_id": job_id, "outcome": "deleted"})
 
 
-@router.delete("/dead", responses=openapi.READ)
+@router.delete("/dead", responses=openapi.PURGED)
 async def purge(entry: Managing) -> JSONResponse:
     """Deletes the oldest dead letters, at most a thousand; `left` says how many there still are."""
     gone = await entry.queue.inspector.discard(entry.pool, limit=MOST)

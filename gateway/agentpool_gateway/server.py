@@ -60,9 +60,9 @@ def serve(options: GatewayOptions) -> None:
 
 async def _serve(options: GatewayOptions, listener: socket.socket) -> None:
     settings = options.settings()
-    async with _parts(options, settings) as (locations, authority):
+    async with _parts(options, settings) as (locations, authority, cluster):
         config = uvicorn.Config(
-            build(settings, locations, authority),
+            build(settings, locations, authority, cluster),
             http=protocol(settings.header_timeout_s),
             lifespan="on",
             log_config=None,
@@ -77,18 +77,20 @@ async def _serve(options: GatewayOptions, listener: socket.socket) -> None:
 
 
 @contextlib.asynccontextmanager
-async def _parts(options: GatewayOptions, settings: GatewaySettings) -> AsyncIterator[tuple[Locations, Authority]]:
-    """Where pools live and who may come in; the cluster's connection lasts as long as the block."""
+async def _parts(
+    options: GatewayOptions, settings: GatewaySettings
+) -> AsyncIterator[tuple[Locations, Authority, Cluster | None]]:
+    """Where pools live, who may come in, and the cluster; its connection lasts as long as the block."""
     by_reviews = options.auth == "kubernetes"
     async with contextlib.AsyncExitStack() as stack:
         cluster: Cluster | None = None
-        if by_reviews or options.redis is None:
+        if by_reviews or options.redis is None or options.kubeconfig is not None:
             cluster = await stack.enter_async_context(connected(options.kubeconfig or kubeconfig.path()))
         authority = _authority(options, settings, cluster)
         if options.redis is not None:
-            yield OneRedis(options.redis), authority
+            yield OneRedis(options.redis), authority, cluster
         elif cluster is not None:
-            yield AsDeclared(cluster, cache_s=settings.location_cache_s), authority
+            yield AsDeclared(cluster, cache_s=settings.location_cache_s), authority, cluster
 
 
 def _authority(options: GatewayOptions, settings: GatewaySettings, cluster: Cluster | None) -> Authority:

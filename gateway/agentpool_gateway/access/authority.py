@@ -17,6 +17,7 @@ class Verb(StrEnum):
     READ = "read"  # jobs, queue, events (get agentpools)
     SUBMIT = "submit"  # new jobs (create agentpools/jobs)
     MANAGE = "manage"  # cancel, replay, purge (delete agentpools/jobs)
+    CONFIGURE = "configure"  # pause and resume (patch agentpools)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,7 +18,12 @@ from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthen
 
 MOST_ANSWERS = 10_000
 # verb and subresource of agentpools.agentpool.dev that RBAC is asked for
-_RBAC = {Verb.READ: ("get", ""), Verb.SUBMIT: ("create", "jobs"), Verb.MANAGE: ("delete", "jobs")}
+_RBAC = {
+    Verb.READ: ("get", ""),
+    Verb.SUBMIT: ("create", "jobs"),
+    Verb.MANAGE: ("delete", "jobs"),
+    Verb.CONFIGURE: ("patch", ""),
+}
 
 
 class KubernetesReviews:

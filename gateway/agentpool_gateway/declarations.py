@@ -1,0 +1,83 @@
+"""What the cluster knows of a pool beyond its queue: how many workers it has and should have, what limits them, why.
+
+And the one thing that is changed there: `spec.paused`. A pool that no AgentPool declares (a worker run by hand), or a
+gateway without a cluster, has no scaling to tell of; its queue is paused directly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from agentpool.cluster import GROUP, PLURAL, VERSION, Cluster, Object
+from agentpool.documents import Document
+from agentpool.errors import UnknownPoolError
+from agentpool.jobs import PoolRef
+
+if TYPE_CHECKING:
+    from agentpool.queue import Inspector
+
+MANAGER = "agentpool-gateway"  # field manager of what the gateway changes
+_COUNTS = {
+    "replicas": "replicas",
+    "ready_replicas": "readyReplicas",
+    "desired_replicas": "desiredReplicas",
+    "wanted_replicas": "wantedReplicas",
+}
+
+
+class Declarations:
+    """The AgentPools, as far as there is a cluster to ask."""
+
+    def __init__(self, cluster: Cluster | None) -> None:
+        self._cluster = cluster
+
+    async def scaling(self, pool: PoolRef) -> Document:
+        """A pool's workers, wanted and there, and what limits them. Raises ClusterError."""
+        found = await self._find(pool)
+        return {"pool": str(pool), "declared": found is not None} | (scaling_document(found) if found else {})
+
+    async def pause(self, pool: PoolRef, inspector: Inspector, *, paused: bool) -> None:
+        """Stops new claims, or lets them go on; running jobs end in peace. Raises ClusterError or QueueError."""
+        if self._cluster is not None and await self._find(pool) is not None:
+            path = f"/apis/{GROUP}/{VERSION}/namespaces/{pool.namespace}/{PLURAL}/{pool.name}?fieldManager={MANAGER}"
+            await self._cluster.merge(path, {"spec": {"paused": paused}})
+            return
+        await inspector.configure(pool, replace(await inspector.settings(pool), paused=paused))
+
+    async def _find(self, pool: PoolRef) -> Object | None:
+        if self._cluster is None:
+            return None
+        try:
+            return await self._cluster.agentpool(pool)
+        except UnknownPoolError:
+            return None
+
+
+def scaling_document(found: Object) -> Document:
+    """An AgentPool's own words on its workers. None: the operator has not said it yet."""
+    spec, status = found.get("spec") or {}, found.get("status") or {}
+    bounds = spec.get("scaling") or {}
+    decision = status.get("lastDecision")
+    return {
+        **{name: status.get(field) for name, field in _COUNTS.items()},
+        "manual_replicas": spec.get("replicas"),
+        "min_replicas": bounds.get("minReplicas"),
+        "max_replicas": bounds.get("maxReplicas"),
+        "paused": bool(spec.get("paused")),
+        "limited": _limit(status),
+        "decision": {"at": decision["at"], "reason": decision["reason"]} if decision else None,
+        "gpus": status.get("gpus"),
+        "conditions": [
+            {name: condition.get(name) for name in ("type", "status", "reason", "message")}
+            for condition in status.get("conditions") or []
+        ],
+    }
+
+
+def _limit(status: dict[str, Any]) -> Document | None:
+    """What caps the number of workers; None where nothing does."""
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "ScalingLimited" and condition["status"] == "True":
+            return {"reason": condition["reason"], "message": condition["message"]}
+    return None

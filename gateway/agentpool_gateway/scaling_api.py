@@ -1,0 +1,30 @@
+"""A pool's workers over HTTP: how many there are and should be, what caps them and why; and the pool's pause."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from agentpool.errors import InvalidJobError
+from agentpool_gateway import openapi
+from agentpool_gateway.bodies import json_body
+from agentpool_gateway.entry import Configuring, Reading
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["scaling"])
+
+
+@router.get("/scaling", responses=openapi.SCALING)
+async def scaling(entry: Reading) -> JSONResponse:
+    """Workers wanted, asked for, there and ready, what limits them, and the last decision in words."""
+    return JSONResponse(await entry.gateway.declarations.scaling(entry.pool))
+
+
+@router.put("/paused", responses=openapi.PAUSED, openapi_extra=openapi.PAUSED_BODY)
+async def pause(entry: Configuring, request: Request) -> JSONResponse:
+    """Pauses the pool, or lets it go on. Paused, it takes jobs in and starts none; what runs ends in peace."""
+    body, _ = await json_body(request, entry.gateway.settings)
+    paused = body.get("paused") if isinstance(body, dict) else None
+    if not isinstance(paused, bool):
+        raise InvalidJobError(field="paused", value=paused, problem="not a boolean", remedy='send {"paused": true}')
+    await entry.gateway.declarations.pause(entry.pool, entry.queue.inspector, paused=paused)
+    return JSONResponse({"pool": str(entry.pool), "paused": paused})

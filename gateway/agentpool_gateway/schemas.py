@@ -1,0 +1,191 @@
+"""The shapes of what the API takes and answers, as JSON Schema: data only, the words of `agentpool.documents`.
+
+Who takes over next: `openapi` puts them beside statuses and headers; schemathesis holds the gateway to them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentpool.jobs import JobState, OnParentFailure, Priority
+
+Schema = dict[str, Any]
+
+LONGEST_MS = 366 * 86_400_000  # as the queue takes delays, ttls and timeouts
+NAME = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+TEXT: Schema = {"type": "string"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+FLAG: Schema = {"type": "boolean"}
+ANYTHING: Schema = {"description": "Any JSON."}
+STATE: Schema = {"type": "string", "enum": [state.value for state in JobState]}
+PRIORITY: Schema = {"type": "string", "enum": [priority.value for priority in Priority]}
+
+
+def nullable(schema: Schema) -> Schema:
+    """The schema, or null."""
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def record(**properties: Schema) -> Schema:
+    """An object that has all of these."""
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def rows(schema: Schema) -> Schema:
+    """A list."""
+    return {"type": "array", "items": schema}
+
+
+def _ms(least: int) -> Schema:
+    return {"type": "integer", "minimum": least, "maximum": LONGEST_MS}
+
+
+JOB_REQUEST: Schema = {
+    "type": "object",
+    "required": ["kind"],
+    "additionalProperties": False,
+    "properties": {
+        "kind": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$", "description": "The handler."},
+        "payload": {"description": "Any JSON, handed to the handler; at most 1 MiB."},
+        "priority": PRIORITY | {"default": Priority.TASK.value},
+        "job_id": {"type": ["string", "null"], "pattern": NAME, "description": "Null: one is made."},
+        "idempotency_key": {
+            "type": ["string", "null"],
+            "pattern": "^[!-~][ -~]{0,254}$",
+            "description": "As the header Idempotency-Key.",
+        },
+        "after": {
+            "type": "array",
+            "items": {"type": "string", "pattern": NAME},
+            "maxItems": 1000,
+            "description": "Jobs that must end first.",
+        },
+        "on_parent_failure": {"type": "string", "enum": [choice.value for choice in OnParentFailure]},
+        "delay_ms": _ms(0) | {"description": "Not before this long from now, in milliseconds."},
+        "ttl_ms": _ms(1) | {"type": ["integer", "null"], "description": "Longest wait, in milliseconds."},
+        "timeout_ms": _ms(1) | {"type": ["integer", "null"], "description": "One attempt, in milliseconds."},
+        "max_attempts": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000},
+        "preemptible": FLAG | {"default": False},
+        "trace": {"type": "object", "additionalProperties": TEXT, "description": "W3C trace headers."},
+    },
+}
+RECEIPT = record(job_id=TEXT, state=STATE, queued=FLAG, queue_depth=COUNT, duplicate=FLAG)
+TAKEN = record(job_id=TEXT, state=STATE, queued=FLAG, queue_depth=COUNT, duplicate=FLAG, position=nullable(COUNT))
+TAKEN_MANY = record(jobs=rows(RECEIPT), accepted=COUNT, duplicates=COUNT)
+RESULT = record(
+    job_id=TEXT, state=STATE, result=ANYTHING, error=nullable(TEXT), reason=nullable(TEXT), progress=ANYTHING
+)
+JOB = record(
+    job_id=TEXT,
+    pool=TEXT,
+    state=STATE,
+    kind=TEXT,
+    route=TEXT,
+    priority=PRIORITY,
+    payload=ANYTHING,
+    attempt=COUNT,
+    max_attempts=COUNT,
+    timeout_ms=COUNT,
+    submitted_at_ms=COUNT,
+    enqueued_at_ms=nullable(COUNT),
+    claimed_at_ms=nullable(COUNT),
+    finished_at_ms=nullable(COUNT),
+    due_at_ms=nullable(COUNT),
+    expires_at_ms=nullable(COUNT),
+    worker=nullable(TEXT),
+    result=ANYTHING,
+    error=nullable(TEXT),
+    reason=nullable(TEXT),
+    progress=ANYTHING,
+    checkpoint=ANYTHING,
+    after=rows(TEXT),
+    idempotency_key=nullable(TEXT),
+    cancel_requested=FLAG,
+)
+JOBS = record(jobs=rows(JOB))
+HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
+OUTCOME = record(job_id=TEXT, outcome=TEXT)
+PURGED = record(deleted=COUNT, left=COUNT)
+POOLS = record(pools=rows(TEXT))
+QUEUE = record(
+    pool=TEXT,
+    taken_at_ms=COUNT,
+    paused=FLAG,
+    depth=COUNT,
+    queued=COUNT,
+    running=COUNT,
+    scheduled=COUNT,
+    blocked=COUNT,
+    dead=COUNT,
+    oldest_wait_ms=nullable(COUNT),
+    estimated_wait_ms=nullable(COUNT),
+    routes=rows(
+        record(
+            name=TEXT,
+            limit=nullable(COUNT),
+            running=COUNT,
+            queued=record(**{priority.value: COUNT for priority in Priority}),
+        )
+    ),
+    workers=rows(record(name=TEXT, slots=COUNT, running=COUNT, host=TEXT, lease_expires_at_ms=COUNT)),
+    totals=record(submitted=COUNT, started=COUNT, finished=COUNT),
+)
+SCALING: Schema = {
+    "type": "object",
+    "required": ["pool", "declared"],
+    "properties": {
+        "pool": TEXT,
+        "declared": FLAG | {"description": "Whether an AgentPool says so; without one nothing else is told."},
+        "replicas": nullable(COUNT),
+        "ready_replicas": nullable(COUNT),
+        "desired_replicas": nullable(COUNT),
+        "wanted_replicas": nullable(COUNT | {"description": "What the work alone would want."}),
+        "manual_replicas": nullable(COUNT | {"description": "spec.replicas: set by hand."}),
+        "min_replicas": nullable(COUNT),
+        "max_replicas": nullable(COUNT),
+        "paused": FLAG,
+        "limited": nullable(record(reason=TEXT, message=TEXT)),
+        "decision": nullable(record(at=TEXT, reason=TEXT)),
+        "gpus": nullable({"type": "object"}),
+        "conditions": rows(record(type=TEXT, status=TEXT)),
+    },
+}
+PAUSED = record(pool=TEXT, paused=FLAG)
+A2A_CALL: Schema = {
+    "type": "object",
+    "required": ["jsonrpc", "method", "params"],
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"type": ["string", "integer", "null"]},
+        "method": {"type": "string", "enum": ["message/send", "tasks/get", "tasks/cancel"]},
+        "params": {"type": "object"},
+    },
+}
+A2A_ANSWER: Schema = {
+    "type": "object",
+    "required": ["jsonrpc", "id"],
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": ANYTHING,
+        "result": {"type": "object"},
+        "error": {
+            "type": "object",
+            "required": ["code", "message"],
+            "properties": {"code": {"type": "integer"}, "message": TEXT},
+        },
+    },
+}
+CARD = record(protocolVersion=TEXT, name=TEXT, description=TEXT, url=TEXT, capabilities={"type": "object"})
+PROBLEM: Schema = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": TEXT,
+        "title": TEXT,
+        "status": {"type": "integer"},
+        "detail": TEXT,
+        "remedy": TEXT,
+        "instance": TEXT,
+        "field": TEXT,
+    },
+}
