@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from agentpool.queue.outcomes import Completion, Control
 
 MAX_CLAIM = 1_000  # jobs in one claim: a bound on how long the script holds the server
+CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case the word of its release is lost
 MAX_SETTLE = 500  # completions in one call, as above
 _SEEDS = 2**31 - 1
 
@@ -65,6 +66,7 @@ class Consumer:
         self._in_flight = 0  # calls whose answer may bring jobs
         self._reconciling = asyncio.Lock()
         self._longest_block_s = longest_block_s(redis)
+        self._cordoned = False  # told to take no more jobs; the bell is for others
 
     async def register(self, *, slots: int, host: str) -> PoolSettings:
         """Announces the worker and takes out its lease; the pool's settings.
@@ -90,12 +92,13 @@ class Consumer:
     async def claim(self, limit: int) -> list[Lease]:
         """Takes up to `limit` jobs, the most urgent first, in one round trip.
 
-        [] when nothing is ready, the pool is paused, every route with ready jobs is at its limit, or the worker is not
-        registered (`renew` tells which). With limit 0 nothing is taken; the bell rings again where something is ready.
+        [] when nothing is ready, the pool is paused, every route with ready jobs is at its limit, the worker is
+        cordoned (`Inspector.cordon`), or it is not registered (`renew` tells). With limit 0 nothing is taken; the bell
+        rings again where something is ready.
         """
         await self._hand_back_unknown()
         reply = await self._call(scripts.CLAIM, (self.worker, min(limit, MAX_CLAIM)))
-        return self._keep(leases_of(reply))
+        return self._taken(reply)
 
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
         """Ends attempts, `MAX_SETTLE` a round trip; one outcome for each, in order.
@@ -121,7 +124,7 @@ class Consumer:
         ended = arguments(completions)
         await self._hand_back_unknown()
         reply = await self._call(scripts.EXCHANGE, (self.worker, min(limit, MAX_CLAIM), _seed(), *ended))
-        return self._let_go(completions, reply[0]), self._keep(leases_of(reply[1]))
+        return self._let_go(completions, reply[0]), self._taken(reply[1])
 
     async def renew(self, *, slots: int, running: int) -> Renewal:
         """Extends the worker's lease, and so the lease of each job it holds: one write, however many they are."""
@@ -135,9 +138,12 @@ class Consumer:
         while it blocks. Do not cancel it lightly: a bell that it had just taken is lost until the next poll.
         """
         keys = [self._keys.control(self.worker)]
-        if for_work:
+        longest_s = self._longest_block_s
+        if for_work and self._cordoned:
+            longest_s = min(longest_s, CORDON_POLL_S)
+        elif for_work:
             keys.append(self._keys.bell)
-        limit = min(max(timeout_ms, 1) / 1000, self._longest_block_s)
+        limit = min(max(timeout_ms, 1) / 1000, longest_s)
         try:
             return await self._controls(await self._redis.execute_command("BLPOP", *keys, limit))
         except (RedisError, OSError) as error:
@@ -173,7 +179,7 @@ class Consumer:
         for answer in (rung, reply):
             if isinstance(answer, BaseException) and not isinstance(answer, NoScriptError):
                 raise fault_of(answer, doing="wait") from answer
-        leases = await self.claim(limit) if isinstance(reply, NoScriptError) else self._keep(leases_of(reply))
+        leases = await self.claim(limit) if isinstance(reply, NoScriptError) else self._taken(reply)
         return await self._controls(rung), leases
 
     async def _controls(self, rung: list[str] | None) -> list[Control]:
@@ -245,6 +251,11 @@ class Consumer:
                 await scripts.RECONCILE.run(self._redis, self._conf, (self.worker, *self._held))
                 self._answer_lost = False
 
+    def _taken(self, reply: list[Any]) -> list[Lease]:
+        """The leases of claim.lua's reply, kept in mind."""
+        self._cordoned = reply[0] == "cordoned"
+        return self._keep(leases_of(reply))
+
     def _keep(self, leases: list[Lease]) -> list[Lease]:
         held = self._held
         for lease in leases:
@@ -265,5 +276,7 @@ def _seed() -> int:
 
 def _control(order: str) -> Control:
     verb, token, job_id = order.split(" ", 2)
+    if verb == "wake":
+        return Wake()
     make = CancelJob if verb == "cancel" else YieldJob
     return make(job_id=JobId(job_id), token=LeaseToken(int(token)))

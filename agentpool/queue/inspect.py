@@ -25,7 +25,7 @@ from agentpool.queue.records import events_of, job_of
 from agentpool.queue.settings import PoolSettings
 
 if TYPE_CHECKING:
-    from agentpool.jobs import Job, JobEvent, JobId
+    from agentpool.jobs import Job, JobEvent, JobId, WorkerId
     from agentpool.queue.connection import RedisClient
     from agentpool.queue.snapshots import QueueSnapshot, WorkerSnapshot
 
@@ -61,6 +61,15 @@ class Inspector:
         """Publishes settings; whether they changed. Wakes a worker where they did. Doing it twice changes nothing."""
         args = [text for pair in settings.to_mapping().items() for text in pair]
         return bool((await scripts.CONFIGURE.run(self._redis, Keys(pool).conf, args))[0] == "changed")
+
+    async def cordon(self, pool: PoolRef, workers: Sequence[WorkerId], *, hold_ms: int) -> list[int]:
+        """Makes these the workers that claim nothing more; the jobs that each of them holds (at most 100 are counted).
+
+        All others claim again. From the answer on, a worker that holds 0 jobs is sure to be idle until it is released,
+        or `hold_ms` have passed: time enough to remove it. Names need not be registered yet.
+        """
+        reply = await scripts.CORDON.run(self._redis, Keys(pool).conf, (hold_ms, *workers))
+        return [int(held) for held in reply[1:]]
 
     async def settings(self, pool: PoolRef) -> PoolSettings:
         """The settings that are published. Raises UnknownPoolError where there are none."""

@@ -28,6 +28,7 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
         run_ms_total=int(books.get("run_ms", 0)),
         paused=bool(paused),
         settings_revision=revision,
+        cordoned=frozenset(WorkerId(field[2:]) for field in books if field.startswith("x:")),
     )
 
 

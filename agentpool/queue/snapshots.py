@@ -55,6 +55,7 @@ class QueueSnapshot:
     run_ms_total: int  # time that ended attempts took
     paused: bool
     settings_revision: str
+    cordoned: frozenset[WorkerId] = frozenset()  # workers that take no more jobs, registered or not
 
     @property
     def queued(self) -> int:

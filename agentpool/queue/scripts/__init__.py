@@ -69,11 +69,12 @@ EXCHANGE = load("exchange")
 NOTE = load("note")
 MAINTAIN = load("maintain")
 CONFIGURE = load("configure")
+CORDON = load("cordon")
 SNAPSHOT = load("snapshot")
 LIST = load("list")
 REPLAY = load("replay")
 DISCARD = load("discard")
 ALL = (
     SUBMIT, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, CLAIM, SETTLE, EXCHANGE, NOTE, MAINTAIN,
-    CONFIGURE, SNAPSHOT, LIST, REPLAY, DISCARD,
+    CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD,
 )  # fmt: skip

@@ -43,8 +43,8 @@ end
 local function announce()
   if ready_count == 0 or redis.call('HGET', CONF, 'paused') == '1' then return end
   ring()
-  local v = redis.call('HMGET', BOOKS, 'queued', 'slots', 'running', 'pressure_at')
-  local free = number_or(v[2], 0) - number_or(v[3], 0)
+  local v = redis.call('HMGET', BOOKS, 'queued', 'slots', 'running', 'pressure_at', 'cordoned')
+  local free = number_or(v[2], 0) - number_or(v[3], 0) - number_or(v[5], 0)
   if number_or(v[1], 0) > free and now - number_or(v[4], 0) >= PRESSURE_EVERY_MS then
     redis.call('HSET', BOOKS, 'pressure_at', now)
     -- An ACL user without the channel still submits; the operator then sees the backlog at its next poll.

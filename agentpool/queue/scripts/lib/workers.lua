@@ -59,6 +59,7 @@ local function forget(worker)
   bump('slots', -slots_of(worker))
   redis.call('ZREM', WORKERS, worker)
   redis.call('HDEL', WORKER_INFO, worker)
+  redis.call('HDEL', BOOKS, 'x:' .. worker)
   redis.call('DEL', PREFIX .. 'ctl:' .. worker)
 end
 

@@ -1,0 +1,90 @@
+"""Cordons on a real server: who is about to be removed takes no more jobs, and what he holds is known for sure."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agentpool.jobs import JobRequest, WorkerId
+from agentpool.queue import Consumer, Inspector, Producer
+from agentpool.queue.outcomes import Succeeded, Wake
+
+HOLD_MS = 60_000
+ONE, TWO = WorkerId("w1"), WorkerId("w2")
+
+
+async def worker_of(redis, pool, name):
+    consumer = Consumer(redis, pool, name)
+    await consumer.register(slots=5, host="here")
+    return consumer
+
+
+async def submit(redis, pool, count=1):
+    return await Producer(redis, pool).submit_many([JobRequest(kind="k", payload=n) for n in range(count)])
+
+
+async def test_a_cordoned_worker_claims_nothing_and_others_go_on(redis, pool):
+    """A cordoned worker is given no job, also when it ends one; another worker gets them all."""
+    first, second = await worker_of(redis, pool, ONE), await worker_of(redis, pool, TWO)
+    await submit(redis, pool, 3)
+    (held,) = await first.claim(1)
+    assert await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS) == [1]
+    assert (await Inspector(redis).snapshot(pool)).cordoned == {ONE}
+    _, leases = await first.exchange([Succeeded(job_id=held.job_id, token=held.token, result=None)], 5)
+    assert leases == []
+    assert await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS) == [0]
+    assert len(await second.claim(5)) == 2
+
+
+async def test_a_released_worker_is_woken_and_claims_again(redis, pool):
+    """Release reaches an idle worker as an order, for it does not listen for the bell meanwhile."""
+    first = await worker_of(redis, pool, ONE)
+    await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
+    assert await first.claim(5) == []
+    await submit(redis, pool)
+    waiting = asyncio.create_task(first.wait(10_000, for_work=False))
+    await Inspector(redis).cordon(pool, [], hold_ms=HOLD_MS)
+    assert await waiting == [Wake()]
+    assert len(await first.claim(5)) == 1
+    assert (await Inspector(redis).snapshot(pool)).cordoned == frozenset()
+
+
+async def test_a_cordoned_worker_leaves_the_bell_to_others(redis, pool):
+    """The bell that tells of a job rings for a worker that may take it, though a cordoned one waited longer."""
+    first, second = await worker_of(redis, pool, ONE), await worker_of(redis, pool, TWO)
+    ringing = asyncio.create_task(first.wait(10_000))  # waits for the bell before it is cordoned
+    await asyncio.sleep(0.05)
+    await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
+    await submit(redis, pool)
+    assert await ringing == [Wake()]
+    assert await first.claim(5) == []
+    assert await first.wait(10) == []
+    assert await second.wait(10_000) == [Wake()]
+    assert len(await second.claim(5)) == 1
+
+
+async def test_a_name_is_cordoned_before_it_registers_and_a_cordon_ends_by_itself(redis, pool):
+    """A worker that is still starting takes no job either; when the word is not repeated, it does."""
+    await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
+    await submit(redis, pool)
+    first = await worker_of(redis, pool, ONE)
+    assert await first.claim(5) == []
+    await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", HOLD_MS - 5_000)
+    assert await first.claim(5) == []
+    await first.renew(slots=5, running=0)
+    await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", 5_001)
+    await first.register(slots=5, host="here")
+    assert len(await first.claim(5)) == 1
+
+
+async def test_free_slots_of_cordoned_workers_do_not_hide_pressure(redis, pool):
+    """A submit that only cordoned workers could take is a sign of pressure."""
+    await worker_of(redis, pool, ONE)
+    await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
+    signals = Inspector(redis).pressure()
+    heard = asyncio.create_task(anext(signals))
+    async with asyncio.timeout(10):
+        while not heard.done():
+            await submit(redis, pool)
+            await asyncio.sleep(0.02)
+    assert heard.result() == pool
+    await signals.aclose()
