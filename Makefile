@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV ?= .venv$(if $(filter python3,$(PYTHON)),,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# pyenv's shim of a version that is installed but not chosen refuses to run; PYENV_VERSION chooses it for this call.
+RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=$(PYTHON:python%=%) )$(PYTHON)
 TESTS ?= tests
 DEMO_ARGS ?=
 BENCH_ARGS ?=
@@ -18,10 +20,10 @@ help: ## Show this help
 setup: $(STAMP) ## Make the virtual environment and install everything into it
 
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
-	  || { echo "AgentPool needs Python 3.11 or later; say which: make setup PYTHON=python3.13" >&2; exit 1; }
+	@$(RUN_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "$(PYTHON) is not a Python 3.11 or later; name one: make setup PYTHON=python3.13" >&2; exit 1; }
 	@echo "setting up $(VENV) (about a minute)"
-	@$(PYTHON) -m venv $(VENV) \
+	@$(RUN_PYTHON) -m venv $(VENV) \
 	  || { echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
