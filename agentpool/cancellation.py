@@ -8,7 +8,10 @@ goes straight back into a blocking read then blocks on, and who awaits it too. S
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
 
 ASK_AGAIN_S = 0.05
 
@@ -20,3 +23,28 @@ async def end(task: asyncio.Task[Any]) -> None:
         await asyncio.wait([task], timeout=ASK_AGAIN_S)
     if not task.cancelled():
         task.exception()  # marks it as seen
+
+
+async def together(*works: Coroutine[Any, Any, None]) -> None:
+    """Runs all until one ends or fails, then ends the others; raises what failed.
+
+    A task group cancels its tasks once, which is not enough, and cannot be asked again. When this call is cancelled,
+    it is over only when all of them are.
+    """
+    tasks = [asyncio.ensure_future(work) for work in works]
+    cancelled = False
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        while left := [task for task in tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            try:
+                await asyncio.wait(left, timeout=ASK_AGAIN_S)
+            except asyncio.CancelledError:  # `end` asks again, and so do we
+                cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

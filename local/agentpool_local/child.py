@@ -13,8 +13,8 @@ import signal
 from collections import deque
 from typing import TYPE_CHECKING
 
+from agentpool.parent_death import tied
 from agentpool_local.errors import ChildDiedError, MissingPartError, NotReadyError
-from agentpool_local.tether import tie
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -57,7 +57,7 @@ class Child:
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
                 limit=LONGEST_LINE_BYTES,
-                preexec_fn=tie(),  # one system call, prepared beforehand
+                preexec_fn=tied(signal.SIGTERM),  # one system call, prepared beforehand
             )
         except OSError as error:
             raise MissingPartError(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error

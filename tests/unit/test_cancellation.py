@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from agentpool.cancellation import end
+import pytest
+
+from agentpool.cancellation import end, together
 
 
 async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same():
@@ -35,3 +37,30 @@ async def test_what_the_task_raised_is_not_the_enders_problem():
     await asyncio.sleep(0)
     await end(task)
     assert task.done()
+
+
+async def test_works_together_end_together_even_deaf_ones():
+    """When one fails the others are ended, as often as they need to be asked; so they are when the whole is ended."""
+    ended = []
+
+    async def deaf() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("asked once")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("asked again")
+
+    async def broken() -> None:
+        await asyncio.sleep(0)
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        await together(deaf(), broken())
+    assert ended == ["asked once", "asked again"]
+    whole = asyncio.create_task(together(deaf(), deaf()))
+    await asyncio.sleep(0)
+    await end(whole)
+    assert (whole.cancelled(), len(ended)) == (True, 6)

@@ -15,6 +15,7 @@ import logging
 import random
 from typing import TYPE_CHECKING, Protocol
 
+from agentpool.cancellation import together
 from agentpool.errors import InvalidJobError, QueueError
 from agentpool_worker.flusher import unfit
 
@@ -103,9 +104,7 @@ class ClaimLoop:
 
     async def run(self) -> None:
         """Turns for ever, through outages; ends when cancelled."""
-        async with asyncio.TaskGroup() as lanes:
-            for _ in range(_LANES):
-                lanes.create_task(self._lane())
+        await together(*(self._lane() for _ in range(_LANES)))
 
     async def _lane(self) -> None:
         backoff = _FIRST_BACKOFF_SECONDS

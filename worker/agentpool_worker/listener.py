@@ -12,6 +12,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Protocol
 
+from agentpool.cancellation import together
 from agentpool.errors import QueueError
 from agentpool.queue.outcomes import CancelJob, Control, ReturnReason, Wake, YieldJob
 from agentpool_worker.execution import Stop
@@ -49,9 +50,7 @@ class Listener:
 
     async def run(self) -> None:
         """Listens for ever; ends when cancelled."""
-        async with asyncio.TaskGroup() as ears:
-            ears.create_task(_for_ever(self.hear_orders))
-            ears.create_task(_for_ever(self.hear_bell))
+        await together(_for_ever(self.hear_orders), _for_ever(self.hear_bell))
 
     async def hear_orders(self) -> None:
         """One wait for orders."""

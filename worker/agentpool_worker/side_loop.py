@@ -12,6 +12,8 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
+from agentpool.cancellation import end
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Sequence
 
@@ -66,9 +68,7 @@ class SideLoop:
                     if task is not leaving and (error := task.exception()) is not None:
                         self._tell(_finish, self.failed, error)
         finally:
-            for task in (leaving, *tasks):
-                task.cancel()
-            await asyncio.gather(leaving, *tasks, return_exceptions=True)
+            await asyncio.gather(*(end(task) for task in (leaving, *tasks)))
 
     def _tell(self, call: Callable[..., None], *args: Any) -> None:
         try:

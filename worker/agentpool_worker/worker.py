@@ -14,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from agentpool.cancellation import end
 from agentpool.errors import QueueError, QueueUnreachableError, UnknownPoolError
 from agentpool.queue.connection import connect
 from agentpool.queue.consumer import Consumer
@@ -136,17 +137,14 @@ class Worker:
             for service in broken:
                 service.result()
         finally:
-            for task in (claiming, listening, begun):
-                task.cancel()
-            await asyncio.gather(claiming, listening, begun, return_exceptions=True)
+            await asyncio.gather(end(claiming), end(listening), end(begun))
 
     async def _leave(self, parts: Parts, listening: asyncio.Task[None], *, broken: bool) -> None:
         if broken:  # a part of the worker itself has failed: others should run its jobs, at once
             parts.drain.begin()
             parts.drain.begin()
         await parts.drain.run(parts.drain_seconds)
-        listening.cancel()  # before the lease goes: the bell that deregistering rings is for others
-        await asyncio.gather(listening, return_exceptions=True)
+        await end(listening)  # before the lease goes: the bell that deregistering rings is for others
         try:
             async with asyncio.timeout(DELIVER_SECONDS):
                 await parts.flusher.wait_empty()

@@ -7,7 +7,7 @@ import sys
 import psutil
 import pytest
 
-from agentpool.queue.outcomes import Cancelled, Failed
+from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason
 from agentpool_worker.execution import Stop
 from agentpool_worker.handlers.command import CommandHandlers
 from tests.fixtures.redis import wait_until
@@ -32,6 +32,47 @@ async def test_payload_goes_in_and_the_result_comes_out():
     )
     completion, _ = await run(source, {"n": 1}, trace={"traceparent": "00-x"}, parents={"job-0": 5})
     assert completion.result == [{"n": 1}, "job-1", "script", "00-x", {"job-0": 5}]
+
+
+async def test_saved_state_progress_and_checkpoints_reach_a_shell():
+    """A shell script reads what an earlier attempt saved, and tells its progress by appending lines to a pipe."""
+    source = """
+        cat > /dev/null
+        echo '{"progress": {"read": 1}}' >> "$AGENTPOOL_REPORT"
+        echo '{"checkpoint": {"at": 2}}' >> "$AGENTPOOL_REPORT"
+        printf '{"attempt": %d, "state": ' "$AGENTPOOL_ATTEMPT"; cat "$AGENTPOOL_STATE"; printf '}'
+    """
+    async with Bench(CommandHandlers(["sh", "-c", source])) as bench:
+        bench.submit(lease(attempt=2, checkpoint={"at": 1}))
+        (completion,) = await bench.settled(1)
+    assert completion.result == {"attempt": 2, "state": {"at": 1}}
+    assert [value for _, value in bench.queue.saved] == [{"read": 1}, {"at": 2}]
+
+
+async def test_a_command_asked_to_yield_goes_back_at_its_next_checkpoint():
+    """The process gets SIGTERM once its state is handed on, and the job keeps its attempt."""
+    source = """
+        echo '{"progress": 1}' >> "$AGENTPOOL_REPORT"
+        while :; do echo '{"checkpoint": 5}' >> "$AGENTPOOL_REPORT"; sleep 0.05; done
+    """
+    async with Bench(CommandHandlers(["sh", "-c", source])) as bench:
+        bench.submit(lease())
+        await wait_until(lambda: bench.queue.saved, "progress has arrived")
+        (execution,) = bench.roster.running
+        execution.ask_to_yield(ReturnReason.DRAIN)
+        (completion,) = await bench.settled(1)
+    assert completion == Returned(job_id="job-1", token=1, reason=ReturnReason.DRAIN, checkpoint=5)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"), [("half a thought", "what is no report"), ('{"result": 1}', "a result goes to standard output")]
+)
+async def test_what_is_no_report_fails_the_job(line, told):
+    """A process that writes something else to its pipe is ended, and the error says what it wrote."""
+    async with Bench(CommandHandlers(["sh", "-c", f"echo '{line}' >> $AGENTPOOL_REPORT; sleep 600"])) as bench:
+        bench.submit(lease())
+        (completion,) = await bench.settled(1)
+    assert (completion.retry, told in completion.error) == (False, True)
 
 
 async def test_command_need_not_read_its_input_nor_print():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -65,6 +66,49 @@ async def test_payload_and_headers_reach_the_container(run):
     assert (result["Agentpool-Job-Id"], result["Agentpool-Kind"], result["Agentpool-Attempt"]) == ("job-1", "any", "2")
     assert result["trace"].startswith(f"00-{'a' * 32}-")
     assert float(result["Agentpool-Timeout-Seconds"]) > 50
+
+
+async def test_container_gets_state_and_parents_from_an_address(run):
+    """What an earlier attempt saved, and what parents returned, can be read while the job runs, and not after."""
+    addresses = []
+
+    async def handler(request):
+        addresses.append(request.headers["Agentpool-Context"])
+        async with aiohttp.ClientSession() as session, session.get(addresses[0]) as response:
+            return web.json_response(await response.json())
+
+    completion, _ = await run(handler, checkpoint={"at": 7}, parents={"job-0": "x" * 100_000})
+    assert completion.result == {"state": {"at": 7}, "parents": {"job-0": "x" * 100_000}}
+
+
+async def test_address_of_a_job_that_has_ended_answers_no_more(serve):
+    """Another job's address, or an old one, is not found."""
+
+    async def handler(request):
+        return web.json_response(request.headers["Agentpool-Context"])
+
+    handlers = HttpHandlers(await serve(handler))
+    await handlers.start()
+    async with Bench(handlers) as bench:
+        bench.submit(lease())
+        (completion,) = await bench.settled(1)
+        async with aiohttp.ClientSession() as session, session.get(completion.result) as response:
+            assert response.status == 404
+    await handlers.stop()
+
+
+async def test_a_streamed_line_may_be_long_and_the_last_may_lack_its_end(run):
+    """Lines are as long as a result may be, whatever chunks they come in."""
+    result = "x" * 2_000_000
+
+    async def handler(request):
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        await response.write(f'{{"progress": 1}}\n{{"result": "{result}"}}'.encode())
+        return response
+
+    completion, _ = await run(handler)
+    assert completion.result == result
 
 
 @pytest.mark.parametrize(

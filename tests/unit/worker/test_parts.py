@@ -18,6 +18,7 @@ from agentpool_worker.handlers import selection
 from agentpool_worker.handlers.http import _retry_after
 from agentpool_worker.handlers.stream import EventParser, PartName, parse_ndjson
 from agentpool_worker.heartbeat import Heartbeat
+from agentpool_worker.link import QueueLink
 from agentpool_worker.metrics import WorkerMetrics
 from agentpool_worker.settings import settings_from
 from agentpool_worker.side_loop import SideLoop
@@ -253,3 +254,29 @@ async def test_failed_service_is_told_in_the_jobs_loop():
     with pytest.raises(SettingError):
         await asyncio.wait_for(asyncio.shield(side.failed), 5)
     await side.stop()
+
+
+class Away:
+    """A consumer whose Redis is away for the first calls."""
+
+    def __init__(self, away: int) -> None:
+        self.away = away
+        self.saved = []
+
+    async def checkpoint(self, lease, state):
+        if self.away:
+            self.away -= 1
+            raise QueueUnreachableError("away")
+        self.saved.append(state)
+
+    progress = checkpoint
+
+
+async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
+    """A job runs on while Redis is away: its state is saved once it can be, its progress only when it can be."""
+    monkeypatch.setattr("agentpool_worker.link._FIRST_RETRY_SECONDS", 0.001)
+    consumer = Away(away=3)
+    link = QueueLink(consumer, None)
+    await link.progress(lease(), "lost")
+    await link.checkpoint(lease(), "kept")
+    assert consumer.saved == ["kept"]

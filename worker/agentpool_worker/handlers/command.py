@@ -1,10 +1,10 @@
 """One process for each job, in any language: JSON on standard input, JSON on standard output.
 
 The payload goes to the process's standard input; what it prints on standard output is the result; standard error is
-its log, whose tail is kept for the error message. The job's id, attempt and deadline are in the environment; the
-results of the jobs it waited for are in the file that AGENTPOOL_PARENTS names. Each process leads a process group of
-its own, which is killed as a whole when the job is to stop, and after the process has ended too: a job leaves
-nothing behind.
+its log, whose tail is kept for the error message. The job's id, attempt and deadline are in the environment, and the
+names of the files and the pipe through which it finds its state and tells its progress. Each process leads a process
+group of its own, which is killed as a whole when the job is to stop, and after the process has ended too: a job
+leaves nothing behind.
 
 Exit codes: 0 succeeded; 65 (EX_DATAERR) failed for good; 75 (EX_TEMPFAIL) overloaded, try later; any other, and
 death by a signal, failed and may be retried.
@@ -20,18 +20,20 @@ import logging
 import os
 import shutil
 import signal
-import tempfile
 from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import HandlerError
-from agentpool_worker.handlers.parent_death import ending_with_parent
-from agentpool_worker.signals import Overloaded, Permanent
+from agentpool.parent_death import tied
+from agentpool_worker.handlers.job_files import job_files
+from agentpool_worker.signals import Overloaded, Permanent, Yielded
+from agentpool_worker.tracing import child_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from agentpool_worker.context import Context
     from agentpool_worker.handlers import RunJob
+    from agentpool_worker.handlers.job_files import JobFiles
 
 log = logging.getLogger("agentpool.worker.job")
 
@@ -53,7 +55,7 @@ class CommandHandlers:
 
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = tuple(argv)
-        self._tie = ending_with_parent()
+        self._tie = tied(signal.SIGKILL)  # no two processes run the same job side by side
 
     @property
     def kinds(self) -> None:
@@ -78,16 +80,16 @@ class CommandHandlers:
 
     async def run(self, payload: Any, ctx: Context) -> Any:
         """One job. Raises Permanent, Overloaded or CommandFailedError by the exit code."""
-        with _parents_file(ctx) as parents:
-            return await self._run(payload, ctx, {**os.environ, **_environment(ctx), **parents})
+        with job_files(ctx) as files:
+            return await self._run(payload, ctx, files)
 
-    async def _run(self, payload: Any, ctx: Context, environ: dict[str, str]) -> Any:
+    async def _run(self, payload: Any, ctx: Context, files: JobFiles) -> Any:
         process = await asyncio.create_subprocess_exec(
             *self._argv,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
-            env=environ,
+            env={**os.environ, **_environment(ctx), **files.environment},
             preexec_fn=self._tie,
             start_new_session=True,  # its group is its own: what it starts can be found and killed with it
         )
@@ -96,8 +98,7 @@ class CommandHandlers:
             asyncio.ensure_future(_read_tail(process.stderr, ctx)),
         )
         try:
-            await _feed(process.stdin, json.dumps(payload).encode())
-            code = await _exit_code(process)
+            code = await _lived(process, json.dumps(payload).encode(), files)
         except BaseException:
             await _kill_group(process)
             for reader in readers:
@@ -107,6 +108,29 @@ class CommandHandlers:
         _signal_group(process.pid, signal.SIGKILL)  # grandchildren would keep the pipes open, and live on
         stdout, stderr = await asyncio.gather(*readers)
         return _result(code, stdout, stderr)
+
+
+async def _lived(process: asyncio.subprocess.Process, data: bytes, files: JobFiles) -> int:
+    """Feeds the process and listens to it until it has ended; its exit code. Raises what `JobFiles.listen` raises."""
+    listening = asyncio.ensure_future(files.listen())
+    living = asyncio.ensure_future(_fed_until_exit(process, data))
+    try:
+        await asyncio.wait({listening, living}, return_when=asyncio.FIRST_COMPLETED)
+        if listening.done():
+            listening.result()
+        code = await living
+    finally:
+        for task in (listening, living):
+            task.cancel()
+        await asyncio.gather(listening, living, return_exceptions=True)
+    with contextlib.suppress(Yielded):  # it has ended by itself: there is nothing left to hand back
+        await files.hear_all()
+    return code
+
+
+async def _fed_until_exit(process: asyncio.subprocess.Process, data: bytes) -> int:
+    await _feed(process.stdin, data)
+    return await _exit_code(process)
 
 
 def _environment(ctx: Context) -> dict[str, str]:
@@ -119,19 +143,7 @@ def _environment(ctx: Context) -> dict[str, str]:
         "AGENTPOOL_DEADLINE": ctx.deadline.isoformat(),
         "AGENTPOOL_REMAINING_SECONDS": f"{ctx.remaining_seconds:.3f}",
     }
-    return variables | {name.upper().replace("-", "_"): value for name, value in ctx.trace.items()}
-
-
-@contextlib.contextmanager
-def _parents_file(ctx: Context) -> Iterator[dict[str, str]]:
-    """A file with the parents' results as JSON, by job id; none where there are none. The environment is too small."""
-    if not ctx.parents:
-        yield {}
-        return
-    with tempfile.NamedTemporaryFile("w", prefix="agentpool-parents-", suffix=".json") as file:
-        json.dump(dict(ctx.parents), file)
-        file.flush()
-        yield {"AGENTPOOL_PARENTS": file.name}
+    return variables | {name.upper().replace("-", "_"): value for name, value in child_of(ctx.trace).items()}
 
 
 async def _feed(stdin: asyncio.StreamWriter | None, data: bytes) -> None:

@@ -1,15 +1,16 @@
 """Forwards each job to a container in the same pod, in any language: the payload is POSTed, the answer is the result.
 
-Headers carry what a Python handler finds in its context. The status decides: 2xx done; 429 and 503 overloaded, with
-Retry-After; other 4xx failed for good; everything else failed and may be retried. An answer may be streamed as
-NDJSON or server-sent events to tell progress and save state on the way. When the job is to stop, the request is
-dropped: the container sees its connection close.
+Headers carry what a Python handler finds in its context; for what is too large, an address to get it from. The status
+decides: 2xx done; 429 and 503 overloaded, with Retry-After; other 4xx failed for good; everything else failed and may
+be retried. An answer may be streamed as NDJSON or server-sent events to tell progress and save state on the way. When
+the job is to stop, the request is dropped: the container sees its connection close.
 Who takes over next: `agentpool_worker.execution` turns the exceptions raised here into completions.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -21,12 +22,13 @@ import aiohttp
 from yarl import URL
 
 from agentpool.errors import HandlerError
-from agentpool_worker.handlers.stream import EventParser, Part, PartName, parse_ndjson
+from agentpool_worker.handlers.context_server import ContextServer
+from agentpool_worker.handlers.stream import EventParser, LineSplitter, Part, PartName, parse_ndjson
 from agentpool_worker.signals import Overloaded, Permanent, Retry
 from agentpool_worker.tracing import child_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
     from agentpool_worker.context import Context
     from agentpool_worker.handlers import RunJob
@@ -37,7 +39,7 @@ _UP_SECONDS = 120.0  # for the container to listen, once the worker has started
 _UP_POLL_SECONDS = 0.2
 _REFUSED_RETRY_SECONDS = 2.0  # a container that restarts is back after about this
 _ERROR_BODY_CHARS = 2000  # of an error's answer, kept for the message
-_LINE_LIMIT_BYTES = 16 * 1024 * 1024  # of a streamed answer
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OVERLOADED = (429, 503)
 _TRANSIENT = (408, 425)  # 4xx in number only: the next attempt may do
 
@@ -52,6 +54,8 @@ class HttpHandlers:
     def __init__(self, url: str) -> None:
         self._url = url
         self._session: aiohttp.ClientSession | None = None
+        # A container elsewhere, as with --handler-http for development, cannot reach our loopback address.
+        self._contexts = ContextServer() if URL(url).host in _LOOPBACK else None
 
     @property
     def kinds(self) -> None:
@@ -69,8 +73,9 @@ class HttpHandlers:
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             timeout=aiohttp.ClientTimeout(total=None),
-            read_bufsize=_LINE_LIMIT_BYTES // 64,
         )
+        if self._contexts is not None:
+            await self._contexts.start()
         give_up_at = time.monotonic() + _UP_SECONDS
         while not await self._listens():
             if time.monotonic() > give_up_at:
@@ -85,15 +90,24 @@ class HttpHandlers:
         """Closes the connections."""
         if self._session is not None:
             await self._session.close()
+        if self._contexts is not None:
+            await self._contexts.stop()
 
     async def run(self, payload: Any, ctx: Context) -> Any:
         """One job. Raises Permanent, Overloaded, Retry or HttpFailedError by the answer."""
         if self._session is None:
             raise HandlerError("handler.http: it was not started")
+        with contextlib.ExitStack() as stack:
+            headers = _headers(ctx)
+            if self._contexts is not None:
+                headers["Agentpool-Context"] = stack.enter_context(self._contexts.shown(ctx))
+            return await self._forward(self._session, payload, headers, ctx)
+
+    async def _forward(
+        self, session: aiohttp.ClientSession, payload: Any, headers: dict[str, str], ctx: Context
+    ) -> Any:
         try:
-            async with self._session.post(
-                self._url, json=payload, headers=_headers(ctx), allow_redirects=False
-            ) as response:
+            async with session.post(self._url, json=payload, headers=headers, allow_redirects=False) as response:
                 return await _answer(response, ctx)
         except aiohttp.ClientConnectorError as error:
             raise Retry(f"{self._url}: {error}", after_seconds=_REFUSED_RETRY_SECONDS) from error
@@ -142,23 +156,33 @@ async def _answer(response: aiohttp.ClientResponse, ctx: Context) -> Any:
 
 
 async def _streamed(response: aiohttp.ClientResponse, ctx: Context, parse: Callable[[bytes], Part | None]) -> Any:
-    async for line in response.content:
-        try:
-            part = parse(line)
-        except ValueError as error:
-            raise Permanent(f"the container streamed something else than agreed: {error}") from error
-        match part:
-            case None:
-                continue
-            case Part(name=PartName.PROGRESS):
-                await ctx.progress(part.value)
-            case Part(name=PartName.CHECKPOINT):
-                await ctx.checkpoint(part.value)
-            case Part(name=PartName.RESULT):
-                return part.value
-            case Part(name=PartName.ERROR):
-                raise HttpFailedError(str(part.value)) if part.retry else Permanent(str(part.value))
+    async with contextlib.aclosing(_parts(response, parse)) as parts:
+        async for part in parts:
+            match part:
+                case Part(name=PartName.PROGRESS):
+                    await ctx.progress(part.value)
+                case Part(name=PartName.CHECKPOINT):
+                    await ctx.checkpoint(part.value)
+                case Part(name=PartName.RESULT):
+                    return part.value
+                case Part(name=PartName.ERROR):
+                    raise HttpFailedError(str(part.value)) if part.retry else Permanent(str(part.value))
     raise HttpFailedError("the container's stream ended without a result")
+
+
+async def _parts(response: aiohttp.ClientResponse, parse: Callable[[bytes], Part | None]) -> AsyncGenerator[Part, None]:
+    """The stream's parts as they come. Raises Permanent for something else."""
+    lines = LineSplitter()
+    try:
+        async for chunk in response.content.iter_any():
+            for line in lines.feed(chunk):
+                if (part := parse(line)) is not None:
+                    yield part
+    except ValueError as error:
+        raise Permanent(f"the container streamed something else than agreed: {error}") from error
+    with contextlib.suppress(ValueError):  # a last line without its end, or one that broke off
+        if (part := parse(lines.rest())) is not None:
+            yield part
 
 
 def _error(status: int, body: str, headers: Any) -> Exception:

@@ -2,7 +2,8 @@
 
 Both carry the same parts. NDJSON: a JSON object a line, `{"progress": …}`, `{"checkpoint": …}`, and at the end
 `{"result": …}` or `{"error": "…", "retry": false}`. SSE: the same names as event types, with the value as data.
-Pure parsing, fed line by line. Who takes over next: `agentpool_worker.handlers.http`.
+Pure parsing. Commands report in the first way too. Who takes over next: `agentpool_worker.handlers.http` and
+`agentpool_worker.handlers.job_files`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+LINE_LIMIT_BYTES = 16 * 1024 * 1024  # a longer line fails its job, not the worker's memory
 
 
 class PartName(StrEnum):
@@ -29,6 +32,30 @@ class Part:
     name: PartName
     value: Any
     retry: bool = True  # of an error: whether another attempt may succeed
+
+
+class LineSplitter:
+    """Lines from chunks that end anywhere."""
+
+    def __init__(self) -> None:
+        self._begun: list[bytes] = []  # of the line that has not ended
+        self._begun_bytes = 0
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The lines that this chunk completes, without their ends. Raises ValueError for one that is too long."""
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*self._begun, lines[0]))
+            self._begun, self._begun_bytes = [], 0
+        self._begun.append(rest)
+        self._begun_bytes += len(rest)
+        if self._begun_bytes > LINE_LIMIT_BYTES:
+            raise ValueError(f"a line has more than {LINE_LIMIT_BYTES} bytes")
+        return lines
+
+    def rest(self) -> bytes:
+        """What came after the last line's end."""
+        return b"".join(self._begun)
 
 
 def parse_ndjson(line: bytes) -> Part | None:

@@ -1,0 +1,111 @@
+"""What a job's process finds and tells beside its standard streams: files to read, and a pipe with a name to write.
+
+A directory for each job, gone with it. `AGENTPOOL_STATE` and `AGENTPOOL_PARENTS` name JSON files, as the environment
+is too small for what they hold. `AGENTPOOL_REPORT` names a pipe that any language can append lines to, even a shell:
+`{"progress": …}` or `{"checkpoint": …}`, the NDJSON of the http handler's streams. The worker holds the pipe's two
+ends open, so opening it never blocks, and what is told is published in order, one at a time: a process that tells
+faster than Redis takes it waits at its write.
+Who takes over next: `agentpool_worker.handlers.command` starts the process and listens while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentpool_worker.handlers.stream import LineSplitter, Part, PartName, parse_ndjson
+from agentpool_worker.signals import Permanent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agentpool_worker.context import Context
+
+_READ_BYTES = 64 * 1024
+
+
+class JobFiles:
+    """One job's directory; `environment` tells its process where things are."""
+
+    def __init__(self, directory: Path, ctx: Context) -> None:
+        self._ctx = ctx
+        self._lines = LineSplitter()
+        report = directory / "report"
+        os.mkfifo(report, 0o600)
+        self._pipe = os.open(report, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.environment = {"AGENTPOOL_REPORT": str(report)}
+        if ctx.state is not None:
+            self._keep(directory / "state.json", "AGENTPOOL_STATE", ctx.state)
+        if ctx.parents:
+            self._keep(directory / "parents.json", "AGENTPOOL_PARENTS", dict(ctx.parents))
+
+    async def listen(self) -> None:
+        """Publishes what the process tells until cancelled.
+
+        Raises Permanent for a line that is no report, and what `Context.checkpoint` raises.
+        """
+        while True:
+            await self._readable()
+            await self.hear_all()
+
+    async def hear_all(self) -> None:
+        """Publishes what has been told so far."""
+        while chunk := self._read():
+            try:
+                parts = [part for line in self._lines.feed(chunk) if (part := parse_ndjson(line)) is not None]
+            except ValueError as error:
+                raise Permanent(f"the command wrote to AGENTPOOL_REPORT what is no report: {error}") from error
+            for part in parts:
+                await self._publish(part)
+
+    def close(self) -> None:
+        """Lets the pipe go."""
+        os.close(self._pipe)
+
+    def _keep(self, path: Path, variable: str, value: Any) -> None:
+        path.write_text(json.dumps(value), encoding="utf-8")
+        self.environment[variable] = str(path)
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._pipe, _READ_BYTES)
+        except BlockingIOError:
+            return b""
+
+    async def _readable(self) -> None:
+        loop = asyncio.get_running_loop()
+        ready = asyncio.Event()
+        loop.add_reader(self._pipe, ready.set)
+        try:
+            await ready.wait()
+        finally:
+            loop.remove_reader(self._pipe)
+
+    async def _publish(self, part: Part) -> None:
+        match part.name:
+            case PartName.PROGRESS:
+                await self._ctx.progress(part.value)
+            case PartName.CHECKPOINT:
+                await self._ctx.checkpoint(part.value)
+            case name:
+                raise Permanent(
+                    f"the command wrote {name.value!r} to AGENTPOOL_REPORT; a result goes to standard output, "
+                    "an error into the exit code"
+                )
+
+
+@contextlib.contextmanager
+def job_files(ctx: Context) -> Iterator[JobFiles]:
+    """The job's directory while its process runs."""
+    directory = Path(tempfile.mkdtemp(prefix="agentpool-job-"))
+    try:
+        with contextlib.closing(JobFiles(directory, ctx)) as files:
+            yield files
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
