@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Any
 
 from tests.fixtures.devcluster import ApiClient
 
@@ -12,13 +12,18 @@ MAPS = "/api/v1/namespaces/default/configmaps"
 async def test_a_watch_starts_with_what_there_is(api: ApiClient) -> None:
     """Without a resourceVersion a watch sends what exists, then what happens."""
     await api.create(MAPS, {"metadata": {"name": "a"}})
-    watching = asyncio.create_task(api.events(MAPS, 3))
-    await api.create(MAPS, {"metadata": {"name": "b"}})
-    await api.delete(f"{MAPS}/a")
-    events = await watching
-    assert sorted((event["type"], event["object"]["metadata"]["name"]) for event in events) == [
-        ("ADDED", "a"), ("ADDED", "b"), ("DELETED", "a"),
-    ]  # fmt: skip
+
+    async def go_on(event: Any) -> None:
+        if event["type"] == "ADDED" and event["object"]["metadata"]["name"] == "a":
+            await api.create(MAPS, {"metadata": {"name": "b"}})
+            await api.delete(f"{MAPS}/a")
+
+    events = await api.events(MAPS, 3, seen=go_on)
+    assert [(event["type"], event["object"]["metadata"]["name"]) for event in events] == [
+        ("ADDED", "a"),
+        ("ADDED", "b"),
+        ("DELETED", "a"),
+    ]
 
 
 async def test_a_watch_continues_where_a_list_ended(api: ApiClient) -> None:
