@@ -12,7 +12,7 @@ DEMO_ARGS ?=
 BENCH_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify kind bench clean
+.PHONY: help setup demo test lint types generate verify kind bench soak clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +54,10 @@ kind: setup ## Install on a kind cluster and test there (needs docker, kind, kub
 bench: setup ## Run all benchmarks (BENCH_ARGS="queue --json out.json" for one)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m bench $(BENCH_ARGS)
+
+soak: setup ## Load one worker steadily for 15 minutes; prints and draws (soak.png) its memory and open files
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	SOAK_PLOT=$(CURDIR)/soak.png $(BIN)/python -m bench soak $(BENCH_ARGS)
 
 clean: ## Remove the virtual environment and all caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

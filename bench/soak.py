@@ -1,24 +1,26 @@
 """A quarter of an hour of steady load: the worker's memory and open files stay flat.
 
-Jobs of every sort run all the time: quick ones, ones in threads, ones that fail and are retried, ones that save state.
-`SOAK_SECONDS` shortens it. The plot shows resident memory over time; the ratios compare the first quarter after the
-warm-up with the last.
+Jobs of every sort come at a steady pace: quick ones, ones in threads, ones that fail and are retried, ones that save
+state. The ratios compare the first quarter after the warm-up with the last. Memory and open files over time are
+printed, and drawn into the PNG that `SOAK_PLOT` names (where matplotlib is installed). `SOAK_SECONDS` shortens it.
 """
 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import statistics
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import psutil
 
 from agentpool.jobs import JobRequest
 from agentpool.queue import PoolSettings
-from bench.report import Figure, Report
+from bench.report import CannotRunError, Figure, Report
 from bench.stage import stage
 
 if TYPE_CHECKING:
@@ -30,8 +32,9 @@ NAME = "soak"
 DEFAULT_SECONDS = 900.0
 WARM_UP_SHARE = 0.2  # of the time: allocators and caches fill
 SAMPLES = 120
-BATCH = 200  # jobs submitted at once
-MOST_QUEUED = 1_000
+BATCH = 50  # jobs submitted at once
+PACE_S = 0.2  # between batches
+MOST_QUEUED = 1_000  # a machine that cannot keep up gets no more
 KINDS = ("noop", "work", "in-thread", "fails-once", "saves-state")
 RETENTION_MS = 5_000  # ended jobs leave Redis soon, so that its memory is flat too
 FLAT = 0.9  # first quarter's memory over the last's
@@ -58,6 +61,8 @@ async def run() -> Report:
             samples = await _watch(place, seconds)
         finally:
             load.cancel()
+    if plot := os.environ.get("SOAK_PLOT"):
+        _draw(samples, Path(plot))
     first, last = _quarters(samples)
     rate = (samples[-1].done - samples[0].done) / (samples[-1].at_s - samples[0].at_s)
     return Report(
@@ -72,7 +77,7 @@ async def run() -> Report:
             "open files, first quarter / last": _median(first, "files") / _median(last, "files"),
         },
         required={"memory, first quarter / last": FLAT, "open files, first quarter / last": FLAT},
-        notes=[f"{seconds:g} s", *_plot(samples)],
+        notes=[f"{seconds:g} s, {BATCH / PACE_S:g} jobs/s asked for", *_plot(samples)],
     )
 
 
@@ -82,7 +87,7 @@ async def _load(place: Stage) -> None:
         if await place.left() < MOST_QUEUED:
             kinds = KINDS * (BATCH // len(KINDS))
             await place.producer.submit_many([JobRequest(kind=kind, payload=0.002) for kind in kinds])
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(PACE_S)
 
 
 async def _watch(place: Stage, seconds: float) -> list[Sample]:
@@ -121,3 +126,30 @@ def _plot(samples: Sequence[Sample]) -> list[str]:
         + "#" * round(sample.memory_mib / most * PLOT_WIDTH)
         for sample in shown
     ]
+
+
+def _draw(samples: Sequence[Sample], path: Path) -> None:
+    """The same as a picture. Raises CannotRunError without matplotlib."""
+    try:
+        from matplotlib.figure import Figure as Canvas
+    except ImportError as error:
+        raise CannotRunError(f"SOAK_PLOT: {error.name} is not installed; pip install 'agentpool[bench]'") from error
+    canvas = Canvas(figsize=(9, 6), layout="constrained")
+    memory, files, jobs = canvas.subplots(3, sharex=True)
+    minutes = [sample.at_s / 60 for sample in samples]
+    rates = [
+        (after.done - before.done) / (after.at_s - before.at_s)
+        for before, after in itertools.pairwise((Sample(at_s=0.0, memory_mib=0.0, files=0, done=0), *samples))
+    ]
+    lines = (
+        (memory, [sample.memory_mib for sample in samples], "memory, MiB"),
+        (files, [float(sample.files) for sample in samples], "open files"),
+        (jobs, rates, "jobs ended, 1/s"),
+    )
+    for axes, values, told in lines:
+        axes.plot(minutes, values)
+        axes.set_ylabel(told)
+        axes.set_ylim(bottom=0)
+    jobs.set_xlabel("minutes")
+    canvas.suptitle("One worker under steady load")
+    canvas.savefig(path)
