@@ -55,9 +55,10 @@ bench: setup ## Run all benchmarks (BENCH_ARGS="queue --json out.json" for one)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python -m bench $(BENCH_ARGS)
 
-soak: setup ## Load one worker steadily for 15 minutes; prints and draws (soak.png) its memory and open files
+soak: setup ## Load one worker steadily for 15 minutes; prints and draws (build/soak.png) its memory and open files
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	SOAK_PLOT=$(CURDIR)/soak.png $(BIN)/python -m bench soak $(BENCH_ARGS)
+	@mkdir -p build
+	SOAK_PLOT=$(CURDIR)/build/soak.png $(BIN)/python -m bench soak $(BENCH_ARGS)
 
 clean: ## Remove the virtual environment and all caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
