@@ -15,6 +15,7 @@ class Oracle:
 
     name = "oracle"
     woken = False
+    keep = None
 
     def __init__(self, workload: Workload, startup_s: float) -> None:
         self.period_s = 1.0

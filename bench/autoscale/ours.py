@@ -32,16 +32,15 @@ class Ours:
     name: str = "AgentPool"
     period_s: float = 2.0  # pollSeconds
     woken: bool = True
+    keep: int = 0
     _memory: PoolMemory = field(default_factory=PoolMemory)
 
     def size(self, state: State) -> int:
         """Decides and remembers."""
         setup = state.setup
-        policy = ScalingPolicy(
-            concurrency=setup.slots, max_replicas=setup.max_workers, learns_hold=True, drain_s=setup.drain_s
-        )
+        policy = ScalingPolicy(concurrency=setup.slots, max_replicas=setup.max_workers, learns_hold=True)
         decision = decide(self._observed(state), policy, self._memory, state.now)
-        self._memory = decision.memory
+        self._memory, self.keep = decision.memory, decision.keep
         return decision.replicas
 
     def _observed(self, state: State) -> Observation:

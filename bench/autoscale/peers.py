@@ -48,6 +48,7 @@ class Keda:
     down_window_s: float = HPA_DOWN_WINDOW_S
     period_s: float = HPA_SYNC_S
     woken: bool = False
+    keep: None = None
     _active_at: float = -math.inf
     _polled_at: float = -math.inf
     _recommended: deque[tuple[float, int]] = field(default_factory=deque)
@@ -100,6 +101,7 @@ class Knative:
     target: float  # concurrency a worker: its slots times the default utilisation of 70 per cent
     period_s: float = 2.0
     woken: bool = False
+    keep: None = None
     _samples: deque[tuple[float, float]] = field(default_factory=deque)
     _panic_until: float = -math.inf
     _panic_most: int = 0
@@ -140,6 +142,7 @@ class Fixed:
     count: int
     period_s: float = 1e9
     woken: bool = False
+    keep: None = None
 
     @property
     def name(self) -> str:

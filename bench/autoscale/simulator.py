@@ -41,6 +41,7 @@ class Worker:
     born: float
     ready_at: float
     running: int = 0
+    cordoned: bool = False  # takes no more jobs: it is about to leave
     draining: bool = False
     removed_at: float = 0.0
 
@@ -70,6 +71,7 @@ class Policy(Protocol):
 
     period_s: float  # seconds between looks
     woken: bool  # whether a job that finds no free slot wakes it early
+    keep: int | None  # workers that go on taking jobs, after a look; None = it does not say
 
     def size(self, state: State) -> int:
         """Workers that there should be now."""
@@ -143,6 +145,9 @@ class Simulation:
     def _start(self, worker: Worker) -> None:
         if worker.draining:
             return
+        if worker.cordoned:
+            self._state.startups_s.append(self._state.now - worker.born)
+            return
         self._state.startups_s.append(self._state.now - worker.born)
         self._turn.append(worker)
         self._dispatch()
@@ -160,7 +165,7 @@ class Simulation:
             if worker.running == 0:
                 self._cost_s += min(state.now, worker.removed_at + self._setup.drain_s) - worker.born
             return
-        if worker.running == self._setup.slots - 1:
+        if worker.running == self._setup.slots - 1 and not worker.cordoned:
             self._turn.append(worker)
         self._dispatch()
 
@@ -183,12 +188,24 @@ class Simulation:
         state = self._state
         wanted = max(0, min(self._policy.size(state), self._setup.max_workers))
         state.startups_s.clear()
+        if self._policy.keep is not None:
+            self._cordon(len(state.workers) - self._policy.keep)
         if wanted != len(state.workers):
             self._changes += 1
             self._resize(wanted)
             self._sizes.append((state.now, wanted))
         self._look_at = state.now + self._policy.period_s
         self._push(self._look_at, "look", self._look_at)
+
+    def _cordon(self, count: int) -> None:
+        """So many workers take no more jobs, those that run least; the others do."""
+        leaving = set(self._leaving(self._state.workers, max(0, count)))
+        for worker in self._state.workers:
+            if worker.cordoned and worker not in leaving and worker.ready_at <= self._state.now:
+                self._turn.extend([worker] if worker.running < self._setup.slots else [])
+            worker.cordoned = worker in leaving
+        self._turn = deque(worker for worker in self._turn if not worker.cordoned)
+        self._dispatch()
 
     def _resize(self, wanted: int) -> None:
         state = self._state

@@ -19,13 +19,15 @@ from agentpool.errors import (
     SettingError,
     UnknownPoolError,
 )
+from agentpool.jobs import WorkerId
 from agentpool.queue.snapshots import QueueSnapshot
 from agentpool.spec import settings_of
+from agentpool_operator.refusals import NotLeadingError
 from agentpool_operator.registry import Problem
 from agentpool_operator.scaling.observation import Backlog, Counters, RouteLoad, WorkerLoad
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from agentpool_operator.links import Link, Links
     from agentpool_operator.purge import Purger
@@ -39,7 +41,16 @@ log = logging.getLogger(__name__)
 class Pressure:
     """Reads backlogs."""
 
-    def __init__(self, secrets: Secrets, links: Links, purger: Purger, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        secrets: Secrets,
+        links: Links,
+        purger: Purger,
+        *,
+        timeout_s: float,
+        leading: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._leading = leading
         self._purger = purger
         self._secrets = secrets
         self._links = links
@@ -64,6 +75,22 @@ class Pressure:
     def url_of(self, pool: Pool) -> str | None:
         """The URL that a pool's queue was last read from; None when it never was."""
         return self._urls.get(str(pool.ref))
+
+    async def cordon(self, pool: Pool, workers: list[str], *, hold_s: float) -> list[int]:
+        """Lets exactly these workers claim nothing more; the jobs that each holds. Raises QueueError."""
+        if not self._leading():
+            raise NotLeadingError(f"workers of {pool.ref} are not cordoned: this operator does not lead")
+        url = self._urls.get(str(pool.ref))
+        if url is None:
+            raise QueueUnreachableError(f"the queue of {pool.ref} has not been read yet")
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                inspector = self._links.open(url).inspector
+                return await inspector.cordon(
+                    pool.ref, [WorkerId(name) for name in workers], hold_ms=int(hold_s * MS_PER_S)
+                )
+        except TimeoutError as error:
+            raise QueueUnreachableError(f"no answer within {self._timeout_s:g} s") from error
 
     async def _link_of(self, pool: Pool) -> Link | None:
         if pool.spec is None:
@@ -113,7 +140,7 @@ class Pressure:
 
     async def _publish(self, link: Link, pools: list[Pool]) -> None:
         for pool in pools:
-            if pool.spec is not None:
+            if pool.spec is not None and self._leading():  # who was frozen must not publish what has changed since
                 settings = settings_of(pool.spec)
                 await link.inspector.configure(pool.ref, settings)
                 await self._purger.note(link, pool.ref, pool.uid, delete=settings.delete_with_pool)

@@ -34,6 +34,7 @@ from agentpool_operator.reconciler import Reconciler
 from agentpool_operator.registry import Pool, Pools
 from agentpool_operator.resync import Resync
 from agentpool_operator.scale import Scaler
+from agentpool_operator.scale_in import ScaleIn
 from agentpool_operator.scaling_loop import ScalingLoop
 from agentpool_operator.secrets import Secrets
 from agentpool_operator.status import StatusWriter
@@ -99,19 +100,23 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
 
     links = Links(press)
     purger = Purger(cluster, links, leading=leading)
-    pressure = Pressure(Secrets(cluster, settings.loop), links, purger, timeout_s=settings.loop.read_timeout_s)
+    pressure = Pressure(
+        Secrets(cluster, settings.loop), links, purger, timeout_s=settings.loop.read_timeout_s, leading=leading
+    )
     inventory = Inventory()
     feed = Feed(cluster, inventory)
     recorder = Recorder(cluster, identity=settings.election.identity)
     status = StatusWriter(cluster, gap_s=settings.loop.status_gap_s)
     applier = Applier(cluster, pools, default_image=settings.worker_image)
     reconciler = Reconciler(pools, applier, status, recorder, leading=leading, press=press)
+    scaler = Scaler(cluster, pools)
     loop = ScalingLoop(
         pools=pools,
         pressure=pressure,
         inventory=inventory,
         feed=feed,
-        scaler=Scaler(cluster, pools),
+        scaler=scaler,
+        scale_in=ScaleIn(scaler, pressure),
         status=status,
         recorder=recorder,
         metrics=metrics,

@@ -58,6 +58,7 @@ class Pool:
     placeable: int | None = None  # workers that fit; None = no device is asked for
     budget_applied: str = ""  # uid of the AgentPool whose PodDisruptionBudget has been seen to
     published: str = ""  # revision of the settings that the queue holds
+    leaving: int = 0  # workers that finish their jobs and are taken away then
     due_at: float = 0.0  # seconds, monotonic: when its queue is looked at next
     starts_seen: set[str] = field(default_factory=set)  # uids of pods whose start has been learned from
 

@@ -36,7 +36,6 @@ def policy_of(spec: AgentPoolSpec) -> ScalingPolicy:
         target_wait_s=scaling.target_wait_seconds,
         idle_s=scaling.idle_seconds,
         learns_hold=scaling.behavior.scale_down.stabilization_window_seconds is None,
-        drain_s=spec.worker.drain_seconds,
         behavior=Behavior(
             up=_rules(scaling.behavior.scale_up, UP_WINDOW_S),
             down=_rules(scaling.behavior.scale_down, DOWN_WINDOW_S),

@@ -1,9 +1,8 @@
-"""Carries a size out: marks which pods may go, then sets the Deployment's scale.
+"""Carries a size out: marks which pods go, and sets the Deployment's scale.
 
-Before lowering, pods are ranked by what their workers run, as `controller.kubernetes.io/pod-deletion-cost`
-(kubernetes/kubernetes#45509), so that the ReplicaSet removes idle ones. The scale is patched only against
-the version that the decision saw: a late write of a paused operator, or one that somebody overtook, does
-nothing.
+The mark is the lowest `controller.kubernetes.io/pod-deletion-cost` (kubernetes/kubernetes#45509), by which the
+ReplicaSet picks. The scale is patched only against the version that the decision saw: a late write of a paused
+operator, or one that somebody overtook, does nothing. `scale_in` decides who goes.
 """
 
 from __future__ import annotations
@@ -16,16 +15,17 @@ from typing import TYPE_CHECKING, Any
 from agentpool_operator import paths
 from agentpool_operator.apply import SCALING_MANAGER
 from agentpool_operator.refusals import ClashError, NotThereError
-from agentpool_operator.views import DELETION_COST
+from agentpool_operator.views import DELETION_COST, GOING_COST
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from agentpool_operator.cluster import Cluster
     from agentpool_operator.registry import Pool, Pools
     from agentpool_operator.views import DeploymentView, PodView
 
 Json = dict[str, Any]
 ATTEMPTS = 3  # tries against a Deployment whose status keeps changing
-BUSY_COST = 1000  # a busy pod costs this and its jobs, an idle one 0, so that none counts as cheap by accident
 log = logging.getLogger(__name__)
 
 
@@ -38,8 +38,6 @@ class Scaler:
 
     async def scale(self, pool: Pool, deployment: DeploymentView, replicas: int) -> bool:
         """Sets the size; False when somebody else has changed it meanwhile, so that it must be decided again."""
-        if replicas < deployment.replicas:
-            await self._mark_costs(pool)
         path = paths.deployments(pool.ref.namespace, pool.ref.name) + "/scale"
         version = deployment.resource_version
         for _ in range(ATTEMPTS):
@@ -53,26 +51,27 @@ class Scaler:
                 version = live["metadata"]["resourceVersion"]
                 continue
             newer = dataclasses.replace(
-                deployment, replicas=replicas, resource_version=scale["metadata"].get("resourceVersion", version)
+                deployment,
+                replicas=replicas,
+                generation=deployment.generation + 1,
+                resource_version=scale["metadata"].get("resourceVersion", version),
             )
             self._pools.set_deployment(pool, newer)
             return True
         return False
 
-    async def _mark_costs(self, pool: Pool) -> None:
-        """Writes the deletion costs that have changed."""
-        running = {w.name: w.running for w in pool.backlog.workers} if pool.backlog is not None else {}
-        wanted = [(pod, cost_of(running.get(pod.name, 0))) for pod in pool.live_pods]
-        await asyncio.gather(*(self._mark(pool, pod, c) for pod, c in wanted if c != pod.deletion_cost))
+    async def mark(self, pool: Pool, going: Collection[PodView]) -> None:
+        """Makes these pods, and no others, the cheapest to delete; what is right already is not written."""
+        names = {pod.name for pod in going}
+        wrong = [pod for pod in pool.live_pods if (pod.deletion_cost == GOING_COST) != (pod.name in names)]
+        await asyncio.gather(*(self._mark(pool, pod, going=pod.name in names) for pod in wrong))
 
-    async def _mark(self, pool: Pool, pod: PodView, cost: int) -> None:
-        patch = {"metadata": {"uid": pod.uid, "annotations": {DELETION_COST: str(cost)}}}
+    async def _mark(self, pool: Pool, pod: PodView, *, going: bool) -> None:
+        cost = str(GOING_COST) if going else None
+        patch = {"metadata": {"uid": pod.uid, "annotations": {DELETION_COST: cost}}}
         try:
-            await self._cluster.merge(paths.pods(pool.ref.namespace, pod.name), patch, manager=SCALING_MANAGER)
+            live = await self._cluster.merge(paths.pods(pool.ref.namespace, pod.name), patch, manager=SCALING_MANAGER)
         except (NotThereError, ClashError):
             log.debug("pod %s went before it was marked", pod.name)
-
-
-def cost_of(running: int) -> int:
-    """The deletion cost of a pod whose worker runs so many jobs."""
-    return BUSY_COST + running if running > 0 else 0
+        else:
+            self._pools.see_pod(live)

@@ -12,11 +12,11 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from agentpool.errors import ClusterError
+from agentpool.errors import ClusterError, QueueError
 from agentpool_operator.observing import observation_of
 from agentpool_operator.placement import place
 from agentpool_operator.resolve import policy_of
-from agentpool_operator.scaling.decide import decide
+from agentpool_operator.scaling.decide import carried_out, decide
 from agentpool_operator.scaling.words import counted
 
 if TYPE_CHECKING:
@@ -30,11 +30,14 @@ if TYPE_CHECKING:
     from agentpool_operator.pressure import Pressure
     from agentpool_operator.registry import Pool, Pools
     from agentpool_operator.scale import Scaler
+    from agentpool_operator.scale_in import ScaleIn
     from agentpool_operator.scaling.decision import Decision
     from agentpool_operator.settings import ScalingLoopSettings
     from agentpool_operator.status import StatusWriter
+    from agentpool_operator.views import DeploymentView
 
 RESTING_S = 0.2  # seconds between looks at who leads
+LEAVING_POLL_S = 2.0  # seconds between looks at workers that finish their jobs before they go
 LONGEST_WAIT_S = 1.0  # seconds: new pools become due without a wake-up
 log = logging.getLogger(__name__)
 
@@ -50,6 +53,7 @@ class ScalingLoop:
         inventory: Inventory,
         feed: Feed,
         scaler: Scaler,
+        scale_in: ScaleIn,
         status: StatusWriter,
         recorder: Recorder,
         metrics: Metrics,
@@ -61,6 +65,7 @@ class ScalingLoop:
         self._inventory = inventory
         self._feed = feed
         self._scaler = scaler
+        self._scale_in = scale_in
         self._status = status
         self._recorder = recorder
         self._metrics = metrics
@@ -99,7 +104,7 @@ class ScalingLoop:
         pressed, self._pressed = self._pressed, set()
         due = [pool for pool in self._pools if pool.due_at <= now or pool.ref in pressed]
         for pool in due:
-            pool.due_at = now + (pool.spec.scaling.poll_seconds if pool.spec else LONGEST_WAIT_S)
+            pool.due_at = now + _pause_s(pool)
         return due
 
     async def _rest(self) -> None:
@@ -134,7 +139,7 @@ class ScalingLoop:
             if pool.spec is not None and pool.owns_deployment and pool.child_problem is None:
                 await self._size(pool)
             await self._status.write(pool)
-        except ClusterError as error:
+        except (ClusterError, QueueError) as error:
             log.warning("pool %s is tried again: %s", pool.ref, error)
             self._metrics.failures.labels(type(error).__name__).inc()
 
@@ -144,15 +149,26 @@ class ScalingLoop:
         deployment = pool.deployment
         seen = observation_of(pool)
         decision = decide(seen, policy_of(pool.spec), pool.memory, time.monotonic())
-        changed = decision.replicas != deployment.replicas
-        if changed and not await self._scaler.scale(pool, deployment, decision.replicas):
+        reached = await self._carry_out(pool, deployment, decision)
+        if reached is None:
             self._pools.mark(pool.ref)
             return
+        decision = carried_out(decision, before=deployment.replicas, reached=reached)
+        changed = decision.replicas != deployment.replicas
         pool.memory, pool.decision = decision.memory, decision
         pool.starts_seen = {p.uid for p in pool.pods.values() if p.ready}
         self._metrics.decided(pool, decision, before=deployment.replicas)
         if changed:
             self._tell(pool, deployment.replicas, decision)
+
+    async def _carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
+        """The size that came of it; None = somebody else has changed it, so that it must be decided again."""
+        if decision.replicas <= deployment.replicas:
+            return await self._scale_in.carry_out(pool, deployment, decision)
+        await self._scale_in.release(pool, deployment)
+        if not await self._scaler.scale(pool, deployment, decision.replicas):
+            return None
+        return decision.replicas
 
     def _waits_for_capacity(self, pool: Pool) -> bool:
         """Whether the nodes are still being listed; without the right to list them, the scheduler decides."""
@@ -167,3 +183,10 @@ class ScalingLoop:
         sentence = f"{verb} from {before} to {counted(decision.replicas, 'worker')}: {decision.reason}."
         log.info("%s: %s", pool.ref, sentence)
         self._recorder.record(pool, "Normal", kind, sentence)
+
+
+def _pause_s(pool: Pool) -> float:
+    """Seconds to the pool's next look; sooner while workers are about to leave."""
+    if pool.spec is None:
+        return LONGEST_WAIT_S
+    return min(pool.spec.scaling.poll_seconds, LEAVING_POLL_S) if pool.leaving else pool.spec.scaling.poll_seconds

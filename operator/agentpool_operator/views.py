@@ -13,6 +13,7 @@ from typing import Any
 Json = dict[str, Any]
 POOL_LABEL = "agentpool.dev/pool"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+GOING_COST = -2_000_000_000  # of a pod that is to go next; the annotation holds an int32, and others rarely go so low
 FAILING_REASONS = frozenset(
     {
         "CrashLoopBackOff",

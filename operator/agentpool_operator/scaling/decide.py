@@ -1,9 +1,10 @@
 """The decision: how many workers a pool should have now. Pure.
 
 `decide` picks the mode (hold, manual, paused, automatic). The automatic size passes through, in this order:
-bounds, idle period, stabilisation, rate policies, capacity, and last the promise that no busy worker is
-taken away. Each step that changes the size names itself in `Decision.capped_by`. The scaling loop takes over
-next.
+bounds, idle period, stabilisation, rate policies, capacity; that is how many workers go on taking jobs
+(`Decision.keep`). Last comes the promise that no busy worker is taken away: the others finish first, and only
+then the size follows (`Decision.replicas`). Each step that changes the size names itself in
+`Decision.capped_by`. The scaling loop takes over next.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.demand import Demand
     from agentpool_operator.scaling.observation import Backlog, Observation
     from agentpool_operator.scaling.policy import ScalingPolicy
-
-SURELY_ENDED_AFTER = 10.0  # mean service times
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,6 +69,18 @@ def wanted_workers(observation: Observation, policy: ScalingPolicy, memory: Pool
     return min(max(need.workers, policy.min_replicas), policy.max_replicas)
 
 
+def carried_out(decision: Decision, *, before: int, reached: int) -> Decision:
+    """The decision as it came out: fewer workers, or more, turned out to be idle than were seen to be."""
+    if reached == decision.replicas:
+        return decision
+    memory = decision.memory
+    changes = memory.changes if decision.replicas == before else memory.changes[:-1]
+    if reached != before and memory.learned.at is not None:
+        changes = (*changes, Change(at=memory.learned.at, delta=reached - before))
+    memory = replace(memory, changes=changes, last_replicas=reached)
+    return replace(decision, replicas=reached, memory=memory)
+
+
 def _begun(memory: PoolMemory, observation: Observation, now: float) -> PoolMemory:
     """A memory that has a beginning: the size found then counts as recommended, and as busy."""
     if memory.since is not None:
@@ -97,8 +108,8 @@ def _automatic(
     )
     step = _smoothed(step, observation, _effective(policy, memory), memory, now)
     step = _placed(step, observation)
-    if not _drains_gently(policy, memory):
-        step = _unharmed(step, observation)
+    keep = step.replicas
+    step = _unharmed(step, observation)
     reason = demand_words(need, policy.concurrency) + (f"; {step.note}" if step.note else "")
     return _settled(
         Mode.AUTOMATIC,
@@ -106,6 +117,7 @@ def _automatic(
         memory,
         now,
         replicas=step.replicas,
+        keep=keep,
         reason=reason,
         wanted=need.workers,
         cap=step.cap,
@@ -120,15 +132,6 @@ def _effective(policy: ScalingPolicy, memory: PoolMemory) -> ScalingPolicy:
         return policy
     down = replace(policy.behavior.down, stabilization_s=0.0)
     return replace(policy, behavior=replace(policy.behavior, down=down))
-
-
-def _drains_gently(policy: ScalingPolicy, memory: PoolMemory) -> bool:
-    """Whether jobs are so short that a removed worker is sure to finish them within its drain.
-
-    Of exponentially distributed jobs one in 20,000 runs longer than ten times the mean.
-    """
-    service_s = memory.learned.service_s
-    return service_s is not None and service_s * SURELY_ENDED_AFTER <= policy.drain_s
 
 
 def _bounded(need: Demand, policy: ScalingPolicy) -> _Step:
@@ -225,7 +228,7 @@ def _paused(observation: Observation, memory: PoolMemory, now: float) -> Decisio
     step = _unharmed(_Step(replicas=0, cap=Cap.NONE), observation)
     reason = "spec.paused is set: no new claims" + (f", and {step.note}" if step.note else "")
     return _settled(
-        Mode.PAUSED, observation, memory, now, replicas=step.replicas, reason=reason, wanted=0, cap=step.cap
+        Mode.PAUSED, observation, memory, now, replicas=step.replicas, keep=0, reason=reason, wanted=0, cap=step.cap
     )
 
 
@@ -237,6 +240,7 @@ def _settled(
     *,
     replicas: int,
     reason: str,
+    keep: int | None = None,
     wanted: int | None = None,
     cap: Cap = Cap.NONE,
 ) -> Decision:
@@ -248,6 +252,7 @@ def _settled(
     return Decision(
         mode=mode,
         replicas=replicas,
+        keep=replicas if keep is None else keep,
         wanted=replicas if wanted is None else wanted,
         capped_by=cap,
         reason=reason,

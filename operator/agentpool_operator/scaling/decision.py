@@ -34,7 +34,7 @@ class Cap(StrEnum):
     SCALE_DOWN_POLICY = "ScaleDownPolicy"  # behavior.scaleDown slows the fall
     STABILIZATION = "StabilizationWindow"  # a recent moment needed more
     IDLE_PERIOD = "IdlePeriod"  # the last worker stays for idleSeconds
-    RUNNING_WORK = "RunningWork"  # busy workers are let finish
+    RUNNING_WORK = "RunningWork"  # workers that take no more jobs finish what they run
     YOUNG_MEMORY = "YoungMemory"  # the operator has just started and does not lower yet
 
 
@@ -56,6 +56,7 @@ class Decision:
 
     mode: Mode
     replicas: int  # workers that the Deployment should have
+    keep: int  # of them, those that go on taking jobs; the others leave as soon as they are idle
     wanted: int  # workers that the backlog alone asks for
     capped_by: Cap
     reason: str  # one sentence for people

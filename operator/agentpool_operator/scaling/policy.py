@@ -51,4 +51,3 @@ class ScalingPolicy:
     idle_s: float = 60.0  # seconds of emptiness before the last worker goes
     behavior: Behavior = Behavior()
     learns_hold: bool = False  # no scale-down window was asked for: what is learned takes its place once it is known
-    drain_s: float = 0.0  # seconds that a removed worker may finish its jobs in

@@ -65,7 +65,9 @@ def pool(pools):
 
 
 def decision(cap=Cap.NONE):
-    return Decision(mode=Mode.AUTOMATIC, replicas=1, wanted=1, capped_by=cap, reason="because", memory=PoolMemory())
+    return Decision(
+        mode=Mode.AUTOMATIC, replicas=1, keep=1, wanted=1, capped_by=cap, reason="because", memory=PoolMemory()
+    )
 
 
 def said(pool):

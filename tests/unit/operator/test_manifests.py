@@ -79,6 +79,14 @@ def test_a_users_template_is_kept_and_completed():
     assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
 
 
+def test_a_slow_start_is_no_reason_to_restart():
+    """A worker has ten minutes to start, looked at every second; a user's own liveness probe goes without."""
+    probe = worker_of(made())["startupProbe"]
+    assert (probe["periodSeconds"] * probe["failureThreshold"], probe["periodSeconds"]) == (600, 1)
+    own = {"name": "worker", "livenessProbe": {"exec": {"command": ["true"]}}}
+    assert "startupProbe" not in worker_of(made(worker={"template": {"spec": {"containers": [own]}}}))
+
+
 def test_gpus_are_asked_for_and_rolled_out_without_surge():
     """A GPU pool's worker requests its devices, and a rollout never waits for a device it holds itself."""
     deployment = made(gpu={"perWorker": 2})

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool_operator.scaling.decide import decide
+from agentpool_operator.scaling.decide import carried_out, decide
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
-from agentpool_operator.scaling.memory import PoolMemory
+from agentpool_operator.scaling.memory import Learned, PoolMemory
 from agentpool_operator.scaling.observation import (
     Backlog,
     Counters,
@@ -123,7 +123,25 @@ def test_only_idle_workers_are_given_up():
     workers = [WorkerLoad(name=name, slots=5, running=1) for name in "abc"]
     workers.append(WorkerLoad(name="d", slots=5, running=0))
     outcome = decided(0, 3, replicas=4, workers=workers)
-    assert (outcome.replicas, outcome.capped_by) == (3, Cap.RUNNING_WORK)
+    assert (outcome.replicas, outcome.keep, outcome.capped_by) == (3, 1, Cap.RUNNING_WORK)
+
+
+def test_short_jobs_are_no_excuse_to_take_a_busy_worker():
+    """However short jobs are, a worker that runs one stays until it has ended."""
+    workers = [WorkerLoad(name=name, slots=5, running=1) for name in "ab"]
+    seen = replace(backlog(0, 2, workers=workers), counters=Counters(finished=1000, run_s=1.0))
+    assert decide(Observation(replicas=2, backlog=seen), POLICY, SETTLED, 0.0).replicas == 2
+
+
+def test_what_was_carried_out_is_what_is_remembered():
+    """When fewer workers were idle than seen, the memory holds the change that was made."""
+    memory = replace(SETTLED, learned=Learned(at=0.0))
+    outcome = decided(replicas=4, memory=memory)
+    assert outcome.replicas == 0
+    real = carried_out(outcome, before=4, reached=3)
+    assert (real.replicas, real.memory.last_replicas) == (3, 3)
+    assert [change.delta for change in real.memory.changes] == [-1]
+    assert carried_out(outcome, before=4, reached=4).memory.changes == ()
 
 
 def test_nothing_is_lowered_while_a_busy_pod_is_not_ready():

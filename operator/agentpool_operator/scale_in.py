@@ -1,0 +1,135 @@
+"""Takes workers away, idle ones only, though jobs may arrive at any moment.
+
+Kubernetes cannot be told "this pod, and one fewer": the size is lowered, then a controller picks who goes. So
+the workers that are to leave are first told through the queue to claim no more (a cordon). What they hold is
+counted by the same script: who holds nothing is idle, and stays so. Only these are marked as the cheapest to
+delete, and the size falls by as many. Others stay cordoned until they are idle, or until they are needed
+again, which is sooner than a new pod. A cordon ends by itself when it is not repeated, so nothing hangs on an
+operator that is gone.
+
+A ReplicaSet takes pods that are not ready before cheap ones, so those are cordoned, too, and nothing is lowered
+while one of them is busy, nor during a rollout, when there is more than one ReplicaSet. `scale` does the writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentpool.errors import QueueError
+from agentpool_operator.scaling.decision import Mode
+from agentpool_operator.views import GOING_COST
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from agentpool_operator.pressure import Pressure
+    from agentpool_operator.registry import Pool
+    from agentpool_operator.scale import Scaler
+    from agentpool_operator.scaling.decision import Decision
+    from agentpool_operator.views import DeploymentView, PodView
+
+HOLD_S = 60.0  # seconds that a cordon lasts unless it is repeated: many polls, and longer than a takeover
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leave:
+    """Who is to leave: a plan for one pass."""
+
+    leaving: tuple[PodView, ...]  # the first to go first
+    cordoned: tuple[PodView, ...]  # these, and those that a ReplicaSet might take in their place
+    settled: bool  # the controllers have caught up, so that the size may be lowered (further)
+
+
+class ScaleIn:
+    """Lowers sizes."""
+
+    def __init__(self, scaler: Scaler, pressure: Pressure) -> None:
+        self._scaler = scaler
+        self._pressure = pressure
+
+    async def carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
+        """Cordons who is to leave and takes away who is idle. The size reached; None = decide again."""
+        if decision.mode is Mode.MANUAL:
+            return await self._obeyed(pool, deployment, decision.keep)
+        if pool.snapshot is None:
+            return deployment.replicas
+        plan = planned(pool, deployment, decision.keep)
+        held = await self._cordoned(pool, plan.cordoned)
+        if not plan.settled:
+            return deployment.replicas
+        missing = deployment.replicas - len(pool.live_pods)
+        if missing > 0 and pool.snapshot.running:
+            return deployment.replicas  # pods that are not seen yet would go first, and may be busy already
+        gone = removable(plan, held, deployment, surplus=deployment.replicas - decision.keep)
+        going = [pod for pod in plan.leaving if held.get(pod.name) == 0][:gone]
+        await self._scaler.mark(pool, going)
+        if gone == 0:
+            return deployment.replicas
+        reached = deployment.replicas - gone
+        return reached if await self._scaler.scale(pool, deployment, reached) else None
+
+    async def release(self, pool: Pool, deployment: DeploymentView) -> None:
+        """Lets workers that were about to leave take jobs again, but for those that are as good as gone."""
+        if pool.snapshot is None:
+            return
+        plan = planned(pool, deployment, len(pool.live_pods))
+        await self._cordoned(pool, plan.cordoned)
+        if plan.settled:
+            await self._scaler.mark(pool, ())
+
+    async def _cordoned(self, pool: Pool, pods: Sequence[PodView]) -> dict[str, int]:
+        """Cordons exactly these; the jobs that each of them holds."""
+        names = [pod.name for pod in pods]
+        pool.leaving = len(names)
+        if not names and (pool.snapshot is None or not pool.snapshot.cordoned):
+            return {}
+        held = await self._pressure.cordon(pool, names, hold_s=HOLD_S)
+        return dict(zip(names, held, strict=True))
+
+    async def _obeyed(self, pool: Pool, deployment: DeploymentView, replicas: int) -> int | None:
+        """A size that the user set is set at once: idle workers go first, busy ones drain."""
+        pods = planned(pool, deployment, replicas).leaving
+        with contextlib.suppress(QueueError):  # an order is obeyed whatever the queue says
+            await self._cordoned(pool, pods)
+        await self._scaler.mark(pool, pods)
+        if replicas == deployment.replicas:
+            return replicas
+        return replicas if await self._scaler.scale(pool, deployment, replicas) else None
+
+
+def planned(pool: Pool, deployment: DeploymentView, keep: int) -> Leave:
+    """Who is to leave so that `keep` workers stay, by what is known of pods and workers. Pure."""
+    live = pool.live_pods
+    settled = not live or (len(live) <= deployment.replicas and deployment.observed_generation >= deployment.generation)
+    running = {worker.name: worker.running for worker in pool.backlog.workers} if pool.backlog is not None else {}
+    cordoned: Collection[str] = pool.snapshot.cordoned if pool.snapshot is not None else ()
+    ranked = sorted(
+        live,
+        key=lambda pod: (
+            not settled and pod.deletion_cost != GOING_COST,  # on their way out already
+            pod.ready,
+            running.get(pod.name, 0),
+            pod.name not in cordoned,
+            -pod.created_at,
+            pod.name,
+        ),
+    )
+    leaving = ranked[: max(0, len(live) - keep)]
+    beside = [
+        pod
+        for pod in ranked[len(leaving) :]
+        if (leaving and not pod.ready) or (not settled and pod.deletion_cost == GOING_COST)
+    ]
+    return Leave(leaving=tuple(leaving), cordoned=(*leaving, *beside), settled=settled)
+
+
+def removable(plan: Leave, held: dict[str, int], deployment: DeploymentView, *, surplus: int) -> int:
+    """By how many the size may be lowered now without touching a busy worker. Pure."""
+    if surplus <= 0 or any(held.get(pod.name, 0) > 0 for pod in plan.cordoned if not pod.ready):
+        return 0
+    idle = sum(1 for pod in plan.leaving if held.get(pod.name) == 0)
+    if 0 < deployment.updated < deployment.total and idle < deployment.total:
+        return 0
+    return surplus if idle == len(plan.leaving) else min(surplus, idle)

@@ -1,0 +1,128 @@
+"""Scale-in against a real queue while jobs arrive: whoever a ReplicaSet may take holds nothing, then and later.
+
+The controllers are played here, by the ReplicaSet's published order (unready first, then the lower deletion cost,
+then the youngest), so that hundreds of races fit into a second. `live/` has the same with real pods.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from types import SimpleNamespace
+
+import pytest
+
+from agentpool.jobs import JobRequest, WorkerId
+from agentpool.queue import Consumer, Inspector, Producer
+from agentpool.queue.outcomes import Succeeded
+from agentpool_operator.pressure import backlog_of
+from agentpool_operator.scale_in import ScaleIn
+from agentpool_operator.scaling.decision import Cap, Decision, Mode
+from agentpool_operator.scaling.memory import PoolMemory
+from agentpool_operator.views import GOING_COST, DeploymentView, PodView
+
+WORKERS, SLOTS, ROUNDS = 5, 2, 60
+
+
+def view(name, *, ready, cost=0):
+    return PodView(
+        name=name, uid=name, node="n", created_at=0.0, ready_at=1.0 if ready else None, terminating=False, ended=False,
+        trouble="", trouble_message="", deletion_cost=cost,
+    )  # fmt: skip
+
+
+def sized(replicas):
+    return DeploymentView(
+        uid="d", owner_uid="u", generation=1, resource_version="1", replicas=replicas, observed_generation=1,
+        total=replicas, updated=replicas, ready=replicas, failures=(), raw={},
+    )  # fmt: skip
+
+
+class Controllers:
+    """Stands in for `Scaler`: marks pods, and on a lower size takes them as a ReplicaSet does."""
+
+    def __init__(self, pool, taken):
+        self._pool = pool
+        self._taken = taken
+
+    async def mark(self, pool, going):
+        chosen = {pod.name for pod in going}
+        for name in list(pool.pods):
+            pool.pods[name] = view(name, ready=pool.pods[name].ready, cost=GOING_COST if name in chosen else 0)
+
+    async def scale(self, pool, deployment, replicas):
+        await asyncio.sleep(random.uniform(0, 0.003))  # the time in which the race would be lost
+        order = sorted(pool.pods.values(), key=lambda pod: (pod.ready, pod.deletion_cost))
+        for pod in order[: deployment.replicas - replicas]:
+            await self._taken(pod.name)
+        return True
+
+
+@pytest.fixture
+async def fleet(redis, pool):
+    """Workers that claim and finish as fast as they can, in this process."""
+    consumers = {f"w{n}": Consumer(redis, pool, WorkerId(f"w{n}")) for n in range(WORKERS)}
+    gone: set[str] = set()
+
+    async def work(name, consumer):
+        await consumer.register(slots=SLOTS, host="here")
+        while name not in gone:
+            leases = await consumer.claim(SLOTS)
+            assert not (leases and name in gone), f"{name} began a job after it was taken away"
+            await asyncio.sleep(random.uniform(0, 0.004))
+            if leases:
+                await consumer.settle([Succeeded(job_id=x.job_id, token=x.token, result=None) for x in leases])
+
+    tasks = [asyncio.create_task(work(name, consumer)) for name, consumer in consumers.items()]
+    yield SimpleNamespace(names=list(consumers), gone=gone)
+    gone.update(consumers)
+    await asyncio.gather(*tasks)
+
+
+async def test_no_worker_is_taken_away_with_a_job_though_jobs_arrive_all_the_time(redis, pool, fleet):
+    """Over many rounds of lowering under load, each pod that a ReplicaSet takes holds nothing."""
+    inspector, producer = Inspector(redis), Producer(redis, pool)
+    lowered = 0
+
+    async def taken(name):
+        nonlocal lowered
+        lowered += 1
+        (left,) = await inspector_held(redis, pool, name)
+        assert left == 0, f"{name} was taken away while it held {left} jobs"
+
+    async def storm():
+        while True:
+            await producer.submit_many([JobRequest(kind="k", payload=None) for _ in range(random.randint(1, 4))])
+            await asyncio.sleep(random.uniform(0, 0.006))
+
+    jobs = asyncio.create_task(storm())
+    pressure = SimpleNamespace(
+        cordon=lambda _pool, names, *, hold_s: inspector.cordon(pool, names, hold_ms=int(1000 * hold_s))
+    )
+    try:
+        for _ in range(ROUNDS):
+            known = SimpleNamespace(
+                pods={name: view(name, ready=random.random() < 0.9) for name in fleet.names}, leaving=0
+            )
+            known.ref, known.snapshot = pool, await inspector.snapshot(pool)
+            known.backlog = backlog_of(known.snapshot)
+            known.live_pods = list(known.pods.values())
+            keep = random.randint(1, WORKERS - 1)
+            decision = Decision(
+                mode=Mode.AUTOMATIC, replicas=keep, keep=keep, wanted=keep, capped_by=Cap.NONE, reason="",
+                memory=PoolMemory(),
+            )  # fmt: skip
+            await ScaleIn(Controllers(known, taken), pressure).carry_out(known, sized(WORKERS), decision)
+            await asyncio.sleep(0.002)
+            await inspector.cordon(pool, [], hold_ms=1000)
+    finally:
+        jobs.cancel()
+    assert lowered > ROUNDS // 4, "the size was lowered often enough to prove something"
+
+
+async def inspector_held(redis, pool, name):
+    """What the streams say that the worker holds."""
+    total = 0
+    async for stream in redis.scan_iter(match=f"ap:{{{pool}}}:s:*"):
+        total += len(await redis.xpending_range(stream, "pool", "-", "+", 100, name))
+    return (total,)
