@@ -22,6 +22,7 @@ from agentpool_worker.health import HealthServer, Probes
 from agentpool_worker.heartbeat import Heartbeat
 from agentpool_worker.link import QueueLink
 from agentpool_worker.listener import Listener
+from agentpool_worker.memory import MemoryGuard, open_memory
 from agentpool_worker.metrics import WorkerMetrics
 from agentpool_worker.roster import Roster
 from agentpool_worker.side_loop import SideLoop
@@ -123,9 +124,13 @@ class Parts:
         self.health = HealthServer(
             host=settings.http_host, port=settings.http_port, probes=probes, metrics=self.metrics
         )
-        self.side = SideLoop(
-            (self.heartbeat.run, upkeep.run, self.watchdog.run, self.health.run, self._adapt, self._hold_connection)
+        memory = MemoryGuard(
+            memory=open_memory(settings.memory_limit_bytes),
+            running=self.roster.told,
+            leave=lambda: self._in_jobs_loop(self.drain.leave_early),
         )
+        services = (self.heartbeat.run, upkeep.run, self.watchdog.run, memory.run, self.health.run, self._adapt)
+        self.side = SideLoop((*services, self._hold_connection))
 
     async def _adapt(self) -> None:
         """Reads the GPUs in the side loop, decides in the jobs' loop."""
@@ -146,6 +151,7 @@ class Parts:
 
     def _lease_lost(self) -> None:
         self.roster.stop_all(Stop.LEASE_LOST)
+        self.claims.break_off()  # it may have heard a bell while it was not registered, and got nothing
         self.claims.bell()
 
     def _settings_changed(self, pool: PoolSettings) -> None:
@@ -155,6 +161,7 @@ class Parts:
 
     def _slots_changed(self, change: Change) -> None:
         self.metrics.slot_changes[change.reason.value] += 1
+        self.claims.slots_changed()
 
     def _stuck(self) -> str | None:
         if not self.watchdog.given_up:

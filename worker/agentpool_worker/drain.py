@@ -33,18 +33,24 @@ class Drain:
         self._claims = claims
         self._roster = roster
         self._metrics = metrics
+        self._asked = False  # from outside
         self.begun = asyncio.Event()
         self.hurried = asyncio.Event()
 
     def begin(self) -> None:
-        """The first call stops claiming at once; the second hands back now."""
-        if self.begun.is_set():
+        """Somebody asks to leave: the first time it stops claiming at once, the second it hands back now."""
+        if self._asked:
             log.warning("asked to leave again: handing back %d jobs now", len(self._roster.running))
             self.hurried.set()
-            return
-        self._claims.stop_claiming()
-        self._metrics.draining = True
-        self.begun.set()
+        self._asked = True
+        self.leave_early()
+
+    def leave_early(self) -> None:
+        """The worker itself has a reason to leave: who asks afterwards asks for the first time."""
+        if not self.begun.is_set():
+            self._claims.stop_claiming()
+            self._metrics.draining = True
+            self.begun.set()
 
     async def run(self, drain_seconds: float) -> None:
         """Empties the roster."""

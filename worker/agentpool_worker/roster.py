@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from agentpool.queue.outcomes import Completion, Failed, ReturnReason
@@ -109,6 +110,11 @@ class Roster:
     def of_task(self, task: asyncio.Task[object] | None) -> Execution | None:
         """The attempt that this task runs, or None. May be called from another thread: it only reads."""
         return next((execution for execution in tuple(self.running) if execution.task is task), None)
+
+    def told(self) -> str:
+        """How many jobs of each kind run, for a log line. May be called from another thread: it only reads."""
+        kinds = Counter(execution.lease.kind for execution in tuple(self.running))
+        return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "no jobs"
 
     def close(self) -> None:
         """Takes the timer down; no job runs any more."""

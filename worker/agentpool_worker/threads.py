@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import itertools
+import os
 import queue
 import threading
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_CLONE_EXIT_CODE = 70  # EX_SOFTWARE
 _IDLE_SECONDS = 30.0  # how long a thread waits for another job before it ends
 
 _Work = tuple[contextvars.Context, "Callable[[], Any]", "asyncio.Future[Any]"]
@@ -54,8 +56,12 @@ class HandlerThreads:
                         self._idle.remove(inbox)
                         return
                 continue  # a job was handed over in the same moment
-            _answer(future, *_outcome(context, call))
-            del context, call, future  # an idle thread holds nothing of the last job
+            worker = os.getpid()
+            outcome = _outcome(context, call)
+            if os.getpid() != worker:  # the handler forked, and this is its child, which came back
+                os._exit(_CLONE_EXIT_CODE)
+            _answer(future, *outcome)
+            del context, call, future, outcome  # an idle thread holds nothing of the last job
             with self._lock:
                 self._idle.append(inbox)
 

@@ -21,6 +21,7 @@ from agentpool.queue.consumer import Consumer
 from agentpool.queue.inspect import Inspector
 from agentpool.queue.settings import PoolSettings
 from agentpool_worker.assembly import CLIENT_NAME, Parts
+from agentpool_worker.forks import ForkGuard
 from agentpool_worker.gpu import open_reader
 from agentpool_worker.settings import settings_from
 
@@ -85,9 +86,11 @@ class Worker:
         parts = self.parts = Parts(
             handlers=self._handlers, settings=self._settings, pool=pool, redis=redis, reader=reader
         )
+        forks = ForkGuard((redis, parts.side_redis))
         try:
             await self._work(parts)
         finally:
+            forks.close()
             parts.watchdog.close()
             parts.roster.close()
             await parts.side.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+import types
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -19,6 +20,7 @@ from agentpool_worker.handlers.http import _retry_after
 from agentpool_worker.handlers.stream import EventParser, PartName, parse_ndjson
 from agentpool_worker.heartbeat import Heartbeat
 from agentpool_worker.link import QueueLink
+from agentpool_worker.memory import MemoryGuard, open_memory
 from agentpool_worker.metrics import WorkerMetrics
 from agentpool_worker.settings import settings_from
 from agentpool_worker.side_loop import SideLoop
@@ -280,3 +282,30 @@ async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
     await link.progress(lease(), "lost")
     await link.checkpoint(lease(), "kept")
     assert consumer.saved == ["kept"]
+
+
+def test_memory_is_watched_against_the_containers_limit(tmp_path):
+    """Both versions of control groups tell their limit, and caches do not count; without a limit nothing is watched."""
+    assert open_memory(None, root=tmp_path) is None
+    first = tmp_path / "memory"
+    first.mkdir()
+    (first / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert open_memory(None, root=tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    assert open_memory(None, root=tmp_path) is None
+    (tmp_path / "memory.max").write_text("1000\n")
+    (tmp_path / "memory.current").write_text("900\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 300\n")
+    memory = open_memory(None, root=tmp_path)
+    assert (memory.limit_bytes, memory.used_bytes()) == (1000, 600)
+    assert open_memory(10**12).used_bytes() > 10**6
+
+
+def test_a_peak_of_memory_passes_and_a_leak_makes_the_worker_leave():
+    """Only three looks in a row above nine tenths of the limit are a reason to leave."""
+    left = []
+    guard = MemoryGuard(memory=None, running=lambda: "3 leak", leave=lambda: left.append(True))
+    readings = iter([95, 95, 50, 95, 95, 95])
+    memory = types.SimpleNamespace(limit_bytes=100, used_bytes=lambda: next(readings))
+    assert [guard.look(memory) for _ in range(6)] == [False, False, False, False, False, True]
+    assert left == [True]

@@ -1,0 +1,108 @@
+"""Handlers that fork, leak, or die: what they cost the jobs beside them."""
+
+from __future__ import annotations
+
+import signal
+
+import psutil
+import pytest
+
+from agentpool.jobs import JobRequest, JobState
+from agentpool.queue import Inspector, PoolSettings, Producer
+from tests.fixtures.workers import until
+
+SETTINGS = PoolSettings(concurrency=8, retry_initial_ms=20, retry_max_ms=50, lease_ms=1_500)
+
+
+@pytest.fixture
+async def submit(redis, pool):
+    await Inspector(redis).configure(pool, SETTINGS)
+
+    async def submit(kind, payload=None, **fields):
+        receipt = await Producer(redis, pool).submit(JobRequest(kind=kind, payload=payload, **fields))
+        return receipt.job_id
+
+    return submit
+
+
+@pytest.fixture
+def ended(redis, pool):
+    """Waits until a job has ended; its record."""
+
+    async def ended(job_id):
+        async def terminal() -> bool:
+            return (await Inspector(redis).job(pool, job_id)).state.terminal
+
+        await until(terminal, "the job has ended")
+        return await Inspector(redis).job(pool, job_id)
+
+    return ended
+
+
+@pytest.mark.parametrize(
+    ("kind", "payload"), [("fork-and-return", 0), ("fork-and-return", 0.3), ("fork-in-thread", None)]
+)
+async def test_a_forked_child_that_comes_back_harms_nothing(workers, submit, ended, kind, payload):
+    """The child ends before it touches a connection; its parent's job, those beside it and the drain are unharmed."""
+    worker = workers.start()
+    beside = [await submit("nap", 0.5) for _ in range(4)]
+    await until(lambda: len(workers.runs()) == 4, "four jobs run")
+    forking = await submit(kind, payload)
+    await until(lambda: workers.runs()["child", forking], "there is a child")
+    after = [await submit("nap", 0.0) for _ in range(20)]
+    for job_id in (*beside, forking, *after):
+        record = await ended(job_id)
+        assert (record.state, record.attempt) == (JobState.SUCCEEDED, 1)
+    assert not workers.runs()["child came back", forking]
+    living = [child for child in psutil.Process(worker.process.pid).children() if child.status() != "zombie"]
+    assert living == []
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+async def test_a_lasting_child_does_not_hold_its_killed_workers_bell(workers, submit, ended):
+    """A child that outlives its worker keeps no connection of it, so that Redis knows at once who is gone."""
+    doomed = workers.start(AGENTPOOL_SAFETY_POLL_SECONDS="600")
+    job_id = await submit("fork-and-stay", 600, max_attempts=1)
+    await until(lambda: workers.runs()["start", job_id], "there is a child")
+    (child,) = psutil.Process(doomed.process.pid).children()
+    try:
+        doomed.send(signal.SIGKILL)
+        doomed.wait()
+        await until(lambda: workers.runs() and child.is_running(), "the child lives on")
+        follower = workers.start(AGENTPOOL_SAFETY_POLL_SECONDS="600")
+        await until(follower.ready, "another worker has come")
+        for _ in range(5):
+            assert (await ended(await submit("nap", 0.0))).state is JobState.SUCCEEDED
+    finally:
+        child.kill()
+
+
+async def test_a_leak_costs_a_drain_and_no_attempt(workers, submit, ended):
+    """Near its memory limit the worker says what runs, hands its jobs back and leaves; another one ends them."""
+    leaking = workers.start("--drain-seconds", "0", AGENTPOOL_MEMORY_LIMIT_BYTES=str(400 * 2**20))
+    steps = await submit("steps", 400)
+    await until(lambda: workers.runs()["start", steps], "a job runs")
+    for _ in range(8):
+        await submit("leak", 40 * 2**20)
+    assert leaking.wait() == 0
+    assert "leaving before the kernel ends every job here; running: 1 steps" in leaking.log()
+    workers.start()
+    record = await ended(steps)
+    assert (record.state, record.attempt) == (JobState.SUCCEEDED, 1)
+    done = [count for (what, job), count in workers.runs().items() if job == steps and what.startswith("step ")]
+    assert (len(done), set(done)) == (400, {1})
+
+
+async def test_a_handler_that_dies_by_sigkill_costs_each_job_beside_it_one_attempt(workers, submit, ended):
+    """The worker dies with it; once its lease is over, others run all its jobs a second time."""
+    workers.start()
+    beside = await submit("nap", 0.5)
+    await until(lambda: workers.runs()["start", beside], "a job runs beside it")
+    killing = await submit("kill")
+    await until(lambda: workers.runs()["start", killing], "the worker dies")
+    workers.start()
+    for job_id in (beside, killing):
+        record = await ended(job_id)
+        assert (record.state, record.attempt) == (JobState.SUCCEEDED, 2)
+        assert workers.runs()["end", job_id] == 1

@@ -1,0 +1,72 @@
+"""What becomes of a process that a handler forks, so that it harms neither the worker nor the queue.
+
+A fork copies the worker: its event loop, and its connections to Redis, which both would read and write. In the child
+these connections lead nowhere, and a child that comes back to the event loop ends there, before it does anything. One
+that runs its own code and ends by itself (`multiprocessing`, fork and exec) is left alone.
+Who takes over next: `agentpool_worker.worker` guards its loop as long as it lives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from agentpool.queue.connection import RedisClient
+
+log = logging.getLogger(__name__)
+
+_CLONE_EXIT_CODE = 70  # EX_SOFTWARE
+
+
+class ForkGuard:
+    """Guards one event loop and its Redis clients. Made in the guarded loop; works until `close`."""
+
+    def __init__(self, clients: Sequence[RedisClient]) -> None:
+        self._clients = tuple(clients)
+        self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        self._thread_id = threading.get_ident()
+        self._nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        os.register_at_fork(after_in_child=self._in_child)  # for good: Python cannot take it back
+
+    def close(self) -> None:
+        """Lets forks be."""
+        self._loop = None
+        self._clients = ()
+        os.close(self._nowhere)
+
+    def _in_child(self) -> None:
+        if self._loop is None:
+            return
+        for client in self._clients:
+            for descriptor in _descriptors(client):
+                os.dup2(self._nowhere, descriptor, inheritable=False)
+        if threading.get_ident() == self._thread_id:
+            self._loop.call_soon(_end_clone)  # before whatever the child's handler goes on with
+
+
+def _end_clone() -> None:
+    log.error(
+        "process %d, forked by a handler, came back into the worker and is ended; "
+        "end it with os._exit, or start it with multiprocessing or subprocess", os.getpid(),
+    )  # fmt: skip
+    os._exit(_CLONE_EXIT_CODE)
+
+
+def _descriptors(client: RedisClient) -> Iterator[int]:
+    """The sockets of a client's connections. Its library offers no way to ask; one that it hides is left open."""
+    pool = getattr(client, "connection_pool", None)
+    connections: list[Any] = [
+        *getattr(pool, "_available_connections", ()),
+        *getattr(pool, "_in_use_connections", ()),
+    ]
+    for connection in connections:
+        writer = getattr(connection, "_writer", None)
+        socket = None if writer is None else writer.get_extra_info("socket")
+        if socket is not None and socket.fileno() >= 0:
+            yield socket.fileno()
