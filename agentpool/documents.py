@@ -138,9 +138,9 @@ def estimated_wait_ms(snapshot: QueueSnapshot) -> int | None:
     slots = sum(worker.slots for worker in snapshot.workers)
     if slots > snapshot.running + snapshot.queued:
         return 0
-    if not slots or not snapshot.finished_total:
+    if not slots or not snapshot.attempts_total:
         return None
-    mean_ms = snapshot.run_ms_total / snapshot.finished_total
+    mean_ms = snapshot.run_ms_total / snapshot.attempts_total
     return round((snapshot.queued + 1) * mean_ms / slots)
 
 

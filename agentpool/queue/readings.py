@@ -26,6 +26,7 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
         started_total=int(books.get("started", 0)),
         finished_total=int(books.get("finished", 0)),
         run_ms_total=int(books.get("run_ms", 0)),
+        attempts_total=int(books.get("attempts", 0)),
         paused=bool(paused),
         settings_revision=revision,
         cordoned=frozenset(WorkerId(field[2:]) for field in books if field.startswith("x:")),

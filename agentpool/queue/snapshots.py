@@ -51,11 +51,12 @@ class QueueSnapshot:
     workers: tuple[WorkerSnapshot, ...]
     submitted_total: int  # since the pool began; these four only grow
     started_total: int  # attempts begun
-    finished_total: int  # jobs ended, in whatever way
+    finished_total: int  # jobs ended, in whatever way; many may never have run
     run_ms_total: int  # time that ended attempts took
     paused: bool
     settings_revision: str
     cordoned: frozenset[WorkerId] = frozenset()  # workers that take no more jobs, registered or not
+    attempts_total: int = 0  # attempts ended, in whatever way: what `run_ms_total` is the time of
 
     @property
     def queued(self) -> int:

@@ -12,7 +12,7 @@ from agentpool.jobs import JobRequest, OnParentFailure, Priority, WorkerId
 from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 
 
-def snapshot(*, queued: int, running: int, slots: int, finished: int, run_ms: int) -> QueueSnapshot:
+def snapshot(*, queued: int, running: int, slots: int, attempts: int, run_ms: int) -> QueueSnapshot:
     worker = WorkerSnapshot(name=WorkerId("w"), slots=slots, running=running, host="h", lease_expires_at_ms=1)
     return QueueSnapshot(
         taken_at_ms=0,
@@ -24,7 +24,8 @@ def snapshot(*, queued: int, running: int, slots: int, finished: int, run_ms: in
         workers=(worker,) if slots else (),
         submitted_total=0,
         started_total=0,
-        finished_total=finished,
+        finished_total=0,
+        attempts_total=attempts,
         run_ms_total=run_ms,
         paused=False,
         settings_revision="",
@@ -83,7 +84,7 @@ def test_a_wrong_document_is_refused_by_field_value_and_remedy(document: object,
 
 def test_the_estimate_is_zero_with_a_free_slot_and_unknown_without_a_measure():
     """Free: at once. No worker, or nothing finished yet: nobody knows. Else backlog times run time over slots."""
-    assert estimated_wait_ms(snapshot(queued=0, running=1, slots=2, finished=0, run_ms=0)) == 0
-    assert estimated_wait_ms(snapshot(queued=5, running=0, slots=0, finished=9, run_ms=9)) is None
-    assert estimated_wait_ms(snapshot(queued=5, running=2, slots=2, finished=0, run_ms=0)) is None
-    assert estimated_wait_ms(snapshot(queued=9, running=2, slots=2, finished=10, run_ms=1_000)) == 500
+    assert estimated_wait_ms(snapshot(queued=0, running=1, slots=2, attempts=0, run_ms=0)) == 0
+    assert estimated_wait_ms(snapshot(queued=5, running=0, slots=0, attempts=9, run_ms=9)) is None
+    assert estimated_wait_ms(snapshot(queued=5, running=2, slots=2, attempts=0, run_ms=0)) is None
+    assert estimated_wait_ms(snapshot(queued=9, running=2, slots=2, attempts=10, run_ms=1_000)) == 500

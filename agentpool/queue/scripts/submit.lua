@@ -45,10 +45,10 @@ local function earlier(id, extras)
 end
 
 local function time_for_one_to_start()
-  local v = redis.call('HMGET', BOOKS, 'run_ms', 'finished', 'running')
-  local finished = number_or(v[2], 0)
-  if finished == 0 then return RETRY_AFTER_UNKNOWN_MS end
-  local mean = number_or(v[1], 0) / finished / math.max(1, number_or(v[3], 0))
+  local v = redis.call('HMGET', BOOKS, 'run_ms', 'attempts', 'running')
+  local attempts = number_or(v[2], 0)
+  if attempts == 0 then return RETRY_AFTER_UNKNOWN_MS end
+  local mean = number_or(v[1], 0) / attempts / math.max(1, number_or(v[3], 0))
   return math.floor(math.max(RETRY_AFTER_MIN_MS, math.min(RETRY_AFTER_MAX_MS, mean)))
 end
 

@@ -164,6 +164,7 @@ local function release_slot(job)
   bump(job.spec.running, -1)
   bump('run_ms', math.max(0, now - job.claimed))
   if has_flag(job, 'p') then redis.call('ZREM', YIELD, job.id) end
+  bump('attempts', 1)
 end
 
 -- A job whose parents have ended becomes ready, or waits for its time.

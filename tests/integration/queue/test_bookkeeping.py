@@ -1,0 +1,49 @@
+"""The queue's books on a real server: what they count, list and remember stays true when jobs end in odd ways."""
+
+from __future__ import annotations
+
+from agentpool.jobs import JobId, JobRequest, JobState, WorkerId
+from agentpool.queue import Consumer, Inspector, Producer, scripts
+from agentpool.queue.outcomes import Failed, Succeeded
+
+HOLD_MS = 60_000
+CANCELLED = 50
+
+
+def books(pool) -> str:
+    return f"ap:{{{pool}}}:books"
+
+
+async def shift_clock(redis, pool, ms: int) -> None:
+    await redis.hincrby(books(pool), "clock_offset_ms", ms)
+
+
+async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:
+    consumer = Consumer(redis, pool, WorkerId(name))
+    await consumer.register(slots=slots, host="here")
+    return consumer
+
+
+async def test_jobs_that_never_ran_do_not_shorten_the_time_that_jobs_take(redis, pool):
+    """Cancelling what waits counts jobs as finished, and no attempt: run time is divided by attempts that ran."""
+    producer = Producer(redis, pool)
+    await producer.submit(JobRequest(kind="k"))
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(1)
+    await shift_clock(redis, pool, 5_000)
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
+    for receipt in await producer.submit_many([JobRequest(kind="k")] * CANCELLED):
+        await producer.cancel(receipt.job_id)
+    snapshot = await Inspector(redis).snapshot(pool)
+    assert (snapshot.finished_total, snapshot.attempts_total) == (CANCELLED + 1, 1)
+    assert snapshot.run_ms_total >= 5_000
+
+
+async def test_an_attempt_that_is_tried_again_counts_as_one(redis, pool):
+    """A retried attempt took its time, so it is counted with it."""
+    await Producer(redis, pool).submit(JobRequest(kind="k"))
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(1)
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="x")])
+    snapshot = await Inspector(redis).snapshot(pool)
+    assert (snapshot.finished_total, snapshot.attempts_total) == (0, 1)
