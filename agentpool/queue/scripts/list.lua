@@ -17,9 +17,44 @@ local function from_streams(take)
   end
 end
 
+local SCAN_MAX = 10000 -- entries of one stream that are looked at: places of jobs that ended in the queue stay a while
+
+local function is_in_state(id)
+  return redis.call('HGET', PREFIX .. 'job:' .. id, 'state') == state
+end
+
 local function of_entry(stream, entry)
   local found = redis.call('XRANGE', stream, entry, entry)[1]
   if found then ids[#ids + 1] = found[2][2] end
+end
+
+-- Entries that nobody has claimed yet, up to `limit` of which the job still waits.
+local function never_delivered(stream, cursor)
+  local found, seen = 0, 0
+  while found < limit and seen < SCAN_MAX do
+    local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', limit)
+    if #page == 0 then return end
+    for _, entry in ipairs(page) do
+      cursor = entry[1]
+      seen = seen + 1
+      if is_in_state(entry[2][2]) then
+        ids[#ids + 1] = entry[2][2]
+        found = found + 1
+      end
+    end
+  end
+end
+
+-- What workers hold of a stream, the oldest first. Asked of each worker: what waits for its retry is pending, too.
+local function held(stream, workers)
+  local entries = {}
+  for _, worker in ipairs(workers) do
+    for _, item in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', limit, worker)) do
+      entries[#entries + 1] = item[1]
+    end
+  end
+  table.sort(entries, function(a, b) return id_after(b, a) end)
+  for i = 1, math.min(limit, #entries) do of_entry(stream, entries[i]) end
 end
 
 if state == 'scheduled' then
@@ -33,22 +68,16 @@ elseif state == 'queued' then
     for _, item in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', limit, READY)) do
       of_entry(stream, item[1])
     end
-    for _, entry in ipairs(redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', limit)) do
-      ids[#ids + 1] = entry[2][2]
-    end
+    never_delivered(stream, cursor)
   end)
 else
-  from_streams(function(stream)
-    for _, item in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', limit)) do
-      if string.sub(item[2], 1, 1) ~= '~' then of_entry(stream, item[1]) end
-    end
-  end)
+  local workers = redis.call('ZRANGE', WORKERS, 0, -1)
+  from_streams(function(stream) held(stream, workers) end)
 end
 
 local jobs = {}
 for _, id in ipairs(ids) do
   if #jobs >= limit then break end
-  local key = PREFIX .. 'job:' .. id
-  if redis.call('HGET', key, 'state') == state then jobs[#jobs + 1] = { id, redis.call('HGETALL', key) } end
+  if is_in_state(id) then jobs[#jobs + 1] = { id, redis.call('HGETALL', PREFIX .. 'job:' .. id) } end
 end
 return jobs

@@ -47,3 +47,33 @@ async def test_an_attempt_that_is_tried_again_counts_as_one(redis, pool):
     await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="x")])
     snapshot = await Inspector(redis).snapshot(pool)
     assert (snapshot.finished_total, snapshot.attempts_total) == (0, 1)
+
+
+async def test_running_jobs_are_listed_behind_those_that_wait_for_their_retry(redis, pool):
+    """Jobs that failed and wait do not use the list's limit up."""
+    await Producer(redis, pool).submit_many([JobRequest(kind="k")] * 4)
+    consumer = await worker_of(redis, pool)
+    leases = await consumer.claim(4)
+    await consumer.settle([Failed(job_id=one.job_id, token=one.token, error="x") for one in leases[:3]])
+    listed = await Inspector(redis).jobs(pool, JobState.RUNNING, limit=2)
+    assert [job.job_id for job in listed] == [leases[3].job_id]
+
+
+async def test_running_jobs_of_all_workers_are_listed_oldest_first(redis, pool):
+    """Whoever holds them, jobs of one stream come in its order."""
+    receipts = await Producer(redis, pool).submit_many([JobRequest(kind="k")] * 4)
+    first, second = await worker_of(redis, pool, "w1"), await worker_of(redis, pool, "w2")
+    for consumer in (second, first, second, first):
+        await consumer.claim(1)
+    listed = await Inspector(redis).jobs(pool, JobState.RUNNING)
+    assert [job.job_id for job in listed] == [receipt.job_id for receipt in receipts]
+
+
+async def test_queued_jobs_are_listed_behind_those_that_were_cancelled(redis, pool):
+    """The places of cancelled jobs do not use the list's limit up."""
+    producer = Producer(redis, pool)
+    receipts = await producer.submit_many([JobRequest(kind="k")] * 5)
+    for receipt in receipts[1:4]:
+        await producer.cancel(receipt.job_id)
+    listed = await Inspector(redis).jobs(pool, JobState.QUEUED, limit=2)
+    assert [job.job_id for job in listed] == [receipts[0].job_id, receipts[4].job_id]
