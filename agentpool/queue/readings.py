@@ -29,7 +29,9 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
         attempts_total=int(books.get("attempts", 0)),
         paused=bool(paused),
         settings_revision=revision,
-        cordoned=frozenset(WorkerId(field[2:]) for field in books if field.startswith("x:")),
+        cordoned=frozenset(
+            WorkerId(field[2:]) for field, till in books.items() if field.startswith("x:") and float(till) > now
+        ),
     )
 
 

@@ -11,13 +11,12 @@
 
 local HELD_MAX = 100 -- more are not counted
 local till = now + tonumber(ARGV[1])
-local named, reply, slots = {}, { 'ok' }, 0
+local named, reply = {}, { 'ok' }
 local all = streams()
 for i = 2, #ARGV do
   local worker, held = ARGV[i], 0
   named['x:' .. worker] = true
   redis.call('HSET', BOOKS, 'x:' .. worker, till)
-  slots = slots + slots_of(worker)
   for _, stream in ipairs(all) do held = held + #redis.call('XPENDING', stream, GROUP, '-', '+', HELD_MAX, worker) end
   reply[i] = held
 end
@@ -29,5 +28,5 @@ for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
     redis.call('EXPIRE', orders, LIST_TTL_S)
   end
 end
-redis.call('HSET', BOOKS, 'cordoned', slots)
+if #ARGV > 1 then redis.call('HSET', BOOKS, 'cordoned', '1') else redis.call('HDEL', BOOKS, 'cordoned') end
 return reply

@@ -77,3 +77,33 @@ async def test_queued_jobs_are_listed_behind_those_that_were_cancelled(redis, po
         await producer.cancel(receipt.job_id)
     listed = await Inspector(redis).jobs(pool, JobState.QUEUED, limit=2)
     assert [job.job_id for job in listed] == [receipts[0].job_id, receipts[4].job_id]
+
+
+async def test_a_cordon_that_is_over_hides_no_free_slot(redis, pool):
+    """Once a hold has expired its worker's slots count as free again, so a submit is no sign of pressure."""
+    consumer = await worker_of(redis, pool)
+    inspector = Inspector(redis)
+    await inspector.cordon(pool, [consumer.worker], hold_ms=HOLD_MS)
+    await shift_clock(redis, pool, HOLD_MS + 1)
+    await consumer.register(slots=10, host="here")
+    await Producer(redis, pool).submit(JobRequest(kind="k"))
+    assert await redis.hget(books(pool), "pressure_at") is None
+    assert (await inspector.snapshot(pool)).cordoned == frozenset()
+
+
+async def test_a_cordoned_worker_that_left_hides_no_free_slot(redis, pool):
+    """A worker's slots leave the books once, cordoned or not."""
+    leaving, staying = await worker_of(redis, pool, "w1"), await worker_of(redis, pool, "w2")
+    await Inspector(redis).cordon(pool, [leaving.worker], hold_ms=HOLD_MS)
+    await leaving.deregister()
+    await Producer(redis, pool).submit(JobRequest(kind="k"))
+    assert await redis.hget(books(pool), "pressure_at") is None
+    assert len(await staying.claim(1)) == 1
+
+
+async def test_a_worker_that_was_cordoned_before_it_came_offers_no_slot(redis, pool):
+    """Its slots count as cordoned from when it registers."""
+    await Inspector(redis).cordon(pool, [WorkerId("w1")], hold_ms=HOLD_MS)
+    await worker_of(redis, pool)
+    await Producer(redis, pool).submit(JobRequest(kind="k"))
+    assert await redis.hget(books(pool), "pressure_at") is not None

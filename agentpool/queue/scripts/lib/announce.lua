@@ -40,11 +40,27 @@ local function preempt(free)
   end
 end
 
+-- Slots of registered workers that are told to take no more jobs. `cordoned` says only that somebody was: a hold
+-- expires by itself, and workers come and go meanwhile.
+local function cordoned_slots()
+  local slots, holds = 0, 0
+  local books = redis.call('HGETALL', BOOKS)
+  for i = 1, #books, 2 do
+    local worker = string.match(books[i], '^x:(.+)$')
+    if worker and tonumber(books[i + 1]) > now then
+      holds = holds + 1
+      slots = slots + slots_of(worker)
+    end
+  end
+  if holds == 0 then redis.call('HDEL', BOOKS, 'cordoned') end
+  return slots
+end
+
 local function announce()
   if ready_count == 0 or redis.call('HGET', CONF, 'paused') == '1' then return end
   ring()
   local v = redis.call('HMGET', BOOKS, 'queued', 'slots', 'running', 'pressure_at', 'cordoned')
-  local free = number_or(v[2], 0) - number_or(v[3], 0) - number_or(v[5], 0)
+  local free = number_or(v[2], 0) - number_or(v[3], 0) - (v[5] and cordoned_slots() or 0)
   if number_or(v[1], 0) > free and now - number_or(v[4], 0) >= PRESSURE_EVERY_MS then
     redis.call('HSET', BOOKS, 'pressure_at', now)
     -- An ACL user without the channel still submits; the operator then sees the backlog at its next poll.

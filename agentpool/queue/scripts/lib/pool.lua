@@ -123,6 +123,11 @@ local function write_though_memory_is_full()
   redis.call('HDEL', BOOKS, '-')
 end
 
+local function slots_of(worker)
+  local info = redis.call('HGET', WORKER_INFO, worker)
+  return info and tonumber(string.match(info, '^(%d+)')) or 0
+end
+
 local function ring()
   if redis.call('LLEN', BELL) == 0 then redis.call('RPUSH', BELL, '1') end
 end

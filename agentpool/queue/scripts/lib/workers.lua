@@ -2,11 +2,6 @@
 
 local RECOVER_MAX = 500 -- jobs taken back in one script
 
-local function slots_of(worker)
-  local info = redis.call('HGET', WORKER_INFO, worker)
-  return info and tonumber(string.match(info, '^(%d+)')) or 0
-end
-
 -- info: slots running sinceMs host
 local function write_info(worker, slots, running, since, host)
   bump('slots', slots - slots_of(worker))
