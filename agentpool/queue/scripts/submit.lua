@@ -36,7 +36,8 @@ end
 local function earlier(id, extras)
   if extras and extras.key then
     local kept = redis.call('GET', PREFIX .. 'key:' .. extras.key)
-    if kept then return string.match(kept, '^(%S+) (%S+)$') end
+    local known, digest = string.match(kept or '', '^(%S+) (%S+)$')
+    if known and redis.call('EXISTS', PREFIX .. 'job:' .. known) == 1 then return known, digest end
   end
   if redis.call('EXISTS', PREFIX .. 'job:' .. id) == 1 then
     return id, extras and extras.named and (redis.call('HGET', PREFIX .. 'job:' .. id, 'digest') or '') or nil

@@ -107,3 +107,18 @@ async def test_a_worker_that_was_cordoned_before_it_came_offers_no_slot(redis, p
     await worker_of(redis, pool)
     await Producer(redis, pool).submit(JobRequest(kind="k"))
     assert await redis.hget(books(pool), "pressure_at") is not None
+
+
+async def test_a_key_whose_job_is_gone_makes_a_new_job(redis, pool):
+    """An idempotency key that has outlived its job is free again, and the call is whole."""
+    producer = Producer(redis, pool)
+    gone = await producer.submit(JobRequest(kind="k", idempotency_key="once"))
+    await producer.cancel(gone.job_id)
+    await redis.delete(f"ap:{{{pool}}}:job:{gone.job_id}")
+    await redis.persist(f"ap:{{{pool}}}:key:once")
+    first, again = await producer.submit_many(
+        [JobRequest(kind="k"), JobRequest(kind="k", payload=2, idempotency_key="once")]
+    )
+    assert not again.duplicate
+    assert again.job_id not in {gone.job_id, first.job_id}
+    assert (await Inspector(redis).snapshot(pool)).queued == 2
