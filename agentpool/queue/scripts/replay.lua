@@ -16,7 +16,7 @@ if job.state ~= 'failed' then return { 'not_dead', job.state } end
 redis.call('PERSIST', job.key)
 if job.idem then redis.call('PERSIST', PREFIX .. 'key:' .. job.idem) end
 redis.call('ZREM', DEAD, id)
-note_change(job, 'failed')
+note_change(job, 'failed', redis.call('HGET', job.key, 'ended'))
 job.attempt = 0
 job.claimed = 0
 job.worker = ''

@@ -122,3 +122,18 @@ async def test_a_key_whose_job_is_gone_makes_a_new_job(redis, pool):
     assert not again.duplicate
     assert again.job_id not in {gone.job_id, first.job_id}
     assert (await Inspector(redis).snapshot(pool)).queued == 2
+
+
+async def test_a_replay_remembers_when_the_job_died(redis, pool):
+    """The history of a replayed job shows the failure at its time, and the replay at its own."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="k", max_attempts=1))
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(1)
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="x")])
+    inspector = Inspector(redis)
+    died_at = (await inspector.job(pool, receipt.job_id)).finished_at_ms
+    await shift_clock(redis, pool, 7_000)
+    await inspector.replay(pool, receipt.job_id)
+    failed, replayed = (await inspector.job(pool, receipt.job_id)).history[-2:]
+    assert (failed.type, failed.at_ms) == ("failed", died_at)
+    assert (replayed.type, replayed.at_ms >= died_at + 7_000) == ("queued", True)

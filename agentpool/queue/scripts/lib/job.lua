@@ -60,14 +60,15 @@ local function has_flag(job, flag)
 end
 
 -- Writes a change into the job's own history, after what was not written down so far. Of a history that is too long
--- the middle goes: the first line, which tells the submit time, stays.
-local function note_change(job, change)
+-- the middle goes: the first line, which tells the submit time, stays. `at`: ms of a change that was not written down
+-- when it happened; nil: now.
+local function note_change(job, change, at)
   local log = redis.call('HGET', job.key, 'log') or ''
   if log == '' and job.entry then log = 'queued ' .. string.match(job.entry, '^%d+') .. ' 0 \n' end
   if job.claimed and job.claimed > 0 and not string.find(log, 'started ' .. job.claimed .. ' ', 1, true) then
     log = log .. 'started ' .. job.claimed .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
   end
-  log = log .. change .. ' ' .. now .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
+  log = log .. change .. ' ' .. (at or now_text) .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
   if #log > LOG_MAX_BYTES then
     local first_end = string.find(log, '\n', 1, true)
     local kept_from = string.find(log, '\n', #log - LOG_MAX_BYTES / 2, true)
@@ -163,8 +164,8 @@ local function release_slot(job)
   bump('running', -1)
   bump(job.spec.running, -1)
   bump('run_ms', math.max(0, now - job.claimed))
-  if has_flag(job, 'p') then redis.call('ZREM', YIELD, job.id) end
   bump('attempts', 1)
+  if has_flag(job, 'p') then redis.call('ZREM', YIELD, job.id) end
 end
 
 -- A job whose parents have ended becomes ready, or waits for its time.
