@@ -137,3 +137,15 @@ async def test_a_replay_remembers_when_the_job_died(redis, pool):
     failed, replayed = (await inspector.job(pool, receipt.job_id)).history[-2:]
     assert (failed.type, failed.at_ms) == ("failed", died_at)
     assert (replayed.type, replayed.at_ms >= died_at + 7_000) == ("queued", True)
+
+
+async def test_a_job_is_handed_back_however_many_are_held(redis, pool):
+    """What a lost answer brought is found behind more held jobs than one page shows."""
+    await Producer(redis, pool).submit_many([JobRequest(kind="k")] * 502)
+    consumer = await worker_of(redis, pool, slots=1_000)
+    held = await consumer.claim(501)
+    (lost,) = await consumer.claim(1)
+    args = (consumer.worker, *[lease.job_id for lease in held])
+    assert await scripts.RECONCILE.run(redis, f"ap:{{{pool}}}:conf", args) == [1]
+    assert (await Inspector(redis).job(pool, JobId(lost.job_id))).state is JobState.QUEUED
+    await consumer.deregister()
