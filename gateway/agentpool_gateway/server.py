@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import click
 import uvicorn
@@ -55,7 +55,8 @@ def serve(options: GatewayOptions) -> None:
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     listener = _listen(options.host, options.port)
     with contextlib.closing(listener):
-        asyncio.run(_serve(options, listener))
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(_serve(options, listener))
 
 
 async def _serve(options: GatewayOptions, listener: socket.socket) -> None:
@@ -91,6 +92,15 @@ async def _parts(
             yield OneRedis(options.redis), authority, cluster
         elif cluster is not None:
             yield AsDeclared(cluster, cache_s=settings.location_cache_s), authority, cluster
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """The faster event loop where it is installed; None: Python's own."""
+    try:
+        import uvloop
+    except ModuleNotFoundError:
+        return None
+    return uvloop.new_event_loop
 
 
 def _authority(options: GatewayOptions, settings: GatewaySettings, cluster: Cluster | None) -> Authority:

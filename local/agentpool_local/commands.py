@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,6 +26,7 @@ Examples:
 @click.option("--redis-url", metavar="URL", help="Use this Redis instead of starting one.")
 @click.option("--redis-port", default=0, show_default="any free one", help="Port of the Redis that is started.")
 @click.option("--api-port", default=0, show_default="any free one", help="Port of the Kubernetes API.")
+@click.option("--gateway-port", default=0, show_default="any free one", help="Port of the HTTP API and the console.")
 @click.option(
     "--node",
     "nodes",
@@ -39,18 +41,16 @@ Examples:
     metavar="NAME=DIR",
     help="Run pods of image NAME in directory DIR; may be repeated.",
 )
-def dev(redis_url: str | None, redis_port: int, api_port: int, nodes: tuple[str, ...], images: tuple[str, ...]) -> None:
+def dev(nodes: tuple[str, ...], **places: Any) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
-    Starts Redis, a small Kubernetes in one process (no Docker needed), and the operator. Prints KUBECONFIG, REDIS_URL
-    and what to type next. Nothing is left behind at the end.
+    Starts Redis, a small Kubernetes in one process (no Docker needed), the operator, and the gateway with its console.
+    Prints KUBECONFIG, REDIS_URL, the gateway's URL and token, and what to type next. Nothing is left behind at the end.
     """
     from agentpool_local.dev import run_dev
     from agentpool_local.stack import NODES, StackOptions
 
-    options = StackOptions(
-        redis_url=redis_url, redis_port=redis_port, api_port=api_port, nodes=nodes or NODES, images=images
-    )
+    options = StackOptions(nodes=nodes or NODES, gateway=True, **places)
     asyncio.run(run_dev(options, say=click.echo))
 
 

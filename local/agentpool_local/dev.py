@@ -54,6 +54,8 @@ def next_steps(stack: Stack, *, seconds: float) -> str:
         "",
         f"  export KUBECONFIG={stack.kubeconfig}",
         f"  export REDIS_URL={stack.redis_url}",
+        f"  export GATEWAY_URL={stack.gateway_url}",
+        f"  export TOKEN={stack.token}",
         "",
     ]
     if shutil.which("kubectl"):
@@ -67,6 +69,9 @@ def next_steps(stack: Stack, *, seconds: float) -> str:
         ]
     lines += [
         '  agentpool demo --kubeconfig "$KUBECONFIG" --redis-url "$REDIS_URL"',
+        "",
+        f"In a browser: {stack.gateway_url}/console/#token={stack.token}",
+        f"The HTTP API: {stack.gateway_url}/docs",
         "",
         "Ctrl-C here stops everything.",
         "",

@@ -1,4 +1,4 @@
-"""The whole system on one machine: Redis, the devcluster and the operator, as children of this process.
+"""The whole system on one machine: Redis, the devcluster, the operator, the gateway, as children of this process.
 
 Started in that order, each once the one before it is ready; stopped in the opposite order, so that the workers can
 still hand their jobs back. Everything listens on free ports of the loopback and keeps its files in one workspace.
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import secrets
 import sys
 import time
 from dataclasses import dataclass, field
@@ -32,6 +34,8 @@ CLUSTER_START_SECONDS = 30.0
 OPERATOR_START_SECONDS = 30.0
 CLUSTER_STOP_SECONDS = 30.0  # it stops the pods, and they may drain
 OPERATOR_STOP_SECONDS = 10.0
+GATEWAY_START_SECONDS = 30.0
+GATEWAY_STOP_SECONDS = 15.0  # requests in flight may end
 REDIS_STOP_SECONDS = 5.0
 SECRET = "agentpool-redis"  # noqa: S105 - a Secret's name
 NAMESPACE = "default"
@@ -46,6 +50,8 @@ class StackOptions:
     redis_url: str | None = None  # None: start a server
     redis_port: int = 0  # of the server that is started; 0: any free one
     api_port: int = 0  # of the API server; 0: any free one
+    gateway: bool = False  # the HTTP API and the console too
+    gateway_port: int = 0  # 0: any free one
     nodes: Sequence[str] = NODES  # as `agentpool devcluster --node` takes them
     images: Sequence[str] = field(default=())  # NAME=DIR, as `agentpool devcluster --image` takes them
 
@@ -68,6 +74,8 @@ class Stack:
         self._children: list[tuple[Child, float]] = []  # with the seconds that each may take to stop
         self.redis_url = ""
         self.kubeconfig = workspace.path / "kubeconfig"
+        self.gateway_url = ""  # empty: none was asked for
+        self.token = secrets.token_urlsafe(24)  # good for everything at the gateway
 
     async def start(self) -> None:
         """Start everything. Raises a LocalError or SettingError; what was started by then still wants `stop`."""
@@ -82,6 +90,7 @@ class Stack:
         await self._prepare_cluster()
         # The operator needs the API only, so the nodes may come up meanwhile.
         operator, health = await self._start_operator()
+        gateway = await self._start_gateway() if self._options.gateway else None
         await devcluster.until_ready(
             self._nodes_are_ready, seconds=CLUSTER_START_SECONDS, missing="its nodes are not ready"
         )
@@ -90,6 +99,11 @@ class Stack:
             lambda: _answers(health), seconds=OPERATOR_START_SECONDS, missing="its /readyz says no"
         )
         tell("operator", "")
+        if gateway is not None:
+            await gateway.until_ready(
+                lambda: _answers(f"{self.gateway_url}/readyz"), seconds=GATEWAY_START_SECONDS, missing="no answer"
+            )
+            tell("gateway", f" at {self.gateway_url}")
 
     async def died(self) -> ChildDiedError:
         """Wait until a child ends by itself, and return which and how."""
@@ -161,6 +175,24 @@ class Stack:
         )
         return child, f"http://{address}/readyz"
 
+    async def _start_gateway(self) -> Child:
+        check_port("--gateway-port", self._options.gateway_port)
+        port = self._options.gateway_port or free_port()
+        tokens = self._workspace.path / "tokens.json"  # YAML takes JSON
+        tokens.touch(mode=0o600)
+        tokens.write_text(json.dumps({"tokens": [{"name": "dev", "token": self.token}]}), encoding="utf-8")
+        self.gateway_url = f"http://{LOOPBACK}:{port}"
+        return await self._spawn(
+            "gateway",
+            f"--redis={self.redis_url}",
+            f"--kubeconfig={self.kubeconfig}",
+            f"--tokens={tokens}",
+            f"--host={LOOPBACK}",
+            f"--port={port}",
+            "--log-level=warning",
+            stop_seconds=GATEWAY_STOP_SECONDS,
+        )
+
     async def _spawn(self, name: str, *arguments: str, stop_seconds: float) -> Child:
         argv = [sys.executable, "-m", "agentpool", name, *arguments]
         child = await Child.start(
@@ -194,5 +226,5 @@ async def _answers(url: str) -> bool:
     try:
         async with aiohttp.ClientSession() as session, session.get(url) as response:
             return response.ok
-    except aiohttp.ClientError:
+    except (aiohttp.ClientError, OSError):
         return False

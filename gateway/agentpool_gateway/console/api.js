@@ -19,8 +19,9 @@ function headers(more) {
   return token.get() ? { Authorization: `Bearer ${token.get()}`, ...more } : { ...more };
 }
 
-export async function call(path, method = "GET") {
-  const answer = await fetch(path, { method, headers: headers() });
+export async function call(path, method = "GET", document) {
+  const sent = document === undefined ? {} : { body: JSON.stringify(document) };
+  const answer = await fetch(path, { method, headers: headers(document === undefined ? {} : { "Content-Type": "application/json" }), ...sent });
   const body = await answer.json().catch(() => ({}));
   if (!answer.ok) throw new Refused(answer.status, body);
   return body;

@@ -1,10 +1,18 @@
 // The console's frame: signing in, the list of pools, and which page the address names.
 
 import { at, call, token } from "./api.js";
-import { make, span, view } from "./page.js";
+import { figure, make, span, view } from "./page.js";
 import { open } from "./pool.js";
 
 let leaving = new AbortController();
+
+// `agentpool dev` prints an address with the token behind the #, which no browser sends; it is taken and wiped off.
+function tokenFromAddress() {
+  const found = /^#token=([\w.~+/=-]+)$/.exec(location.hash);
+  if (!found) return;
+  token.set(found[1]);
+  history.replaceState(null, "", location.pathname);
+}
 
 function tell(text, bad) {
   const live = document.getElementById("live");
@@ -20,6 +28,8 @@ function signIn(problem) {
     make("label", null, "A token of this gateway"), field, make("button", { class: "primary" }, "Sign in"),
     problem && token.get() ? make("p", { class: "error", role: "alert" }, "That token is not known, or has expired.") : null);
   view().replaceChildren(form);
+  document.getElementById("crumbs").textContent = "";
+  document.getElementById("sign-out").hidden = true;
   field.focus();
   tell("", false);
 }
@@ -27,10 +37,15 @@ function signIn(problem) {
 async function card(name) {
   const link = `#/${name}`;
   try {
-    const queue = await call(`${at(name)}/queue`);
-    return make("a", { class: "card", href: link }, make("b", null, name), make("div", { class: "soft" },
-      `${queue.queued} queued, ${queue.running} running, ${queue.workers.length} workers`), make("div", { class: "soft" },
-      `oldest waits ${span(queue.oldest_wait_ms)}, ${queue.dead} dead letters`));
+    const [queue, scaling] = await Promise.all([call(`${at(name)}/queue`), call(`${at(name)}/scaling`).catch(() => ({}))]);
+    const slots = queue.workers.reduce((sum, worker) => sum + worker.slots, 0);
+    const workers = scaling.declared ? `${scaling.ready_replicas ?? 0} workers ready, ${scaling.wanted_replicas ?? 0} wanted` : `${queue.workers.length} workers`;
+    const marks = [queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.dead ? `${queue.dead} dead letters` : null].filter(Boolean);
+    return make("a", { class: "card", href: link }, make("b", null, name),
+      make("div", { class: "pair" }, figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running)),
+      make("meter", { min: 0, max: Math.max(1, slots), value: queue.running, "aria-label": `${queue.running} of ${slots} slots busy` }),
+      make("div", { class: "soft" }, `${workers}, oldest waits ${span(queue.oldest_wait_ms)}`),
+      make("div", { class: "marks" }, marks.map((mark) => make("span", { class: "mark" }, mark))));
   } catch (error) {
     return make("a", { class: "card", href: link }, make("b", null, name), make("div", { class: "error" }, error.message));
   }
@@ -64,5 +79,6 @@ function route() {
 }
 
 document.getElementById("sign-out").addEventListener("click", () => { token.clear(); signIn(""); });
-addEventListener("hashchange", route);
+addEventListener("hashchange", () => { tokenFromAddress(); route(); });
+tokenFromAddress();
 route();

@@ -1,6 +1,7 @@
 // One pool, live: figures, backlog over time, routes, workers' slots, jobs with search, and what just happened.
 
 import { at, call, follow } from "./api.js";
+import { detail } from "./job.js";
 import { asked, draw, figure, make, show, span, state, table } from "./page.js";
 
 const PRIORITIES = ["critical", "task", "info"];
@@ -10,11 +11,11 @@ const STATES = ["all", "running", "queued", "scheduled", "blocked", "failed"];
 
 export function open(pool, root, signal, tell) {
   const parts = Object.fromEntries(
-    ["figures", "chart", "routes", "workers", "jobs", "events"].map((name) => [name, make("div", { id: name })]));
+    ["figures", "scaling", "chart", "routes", "workers", "jobs", "events"].map((name) => [name, make("div", { id: name })]));
   const search = make("input", { type: "search", placeholder: "Search by id, kind or worker", "aria-label": "Search jobs", input: () => list() });
   const chosen = make("select", { "aria-label": "State", change: () => read() }, STATES.map((name) => make("option", null, name)));
   root.replaceChildren(
-    parts.figures,
+    parts.figures, make("h2", null, "Workers, wanted and there"), parts.scaling,
     make("h2", null, "Backlog by priority"), parts.chart,
     make("h2", null, "Routes"), parts.routes,
     make("h2", null, "Workers and their slots"), parts.workers,
@@ -31,9 +32,27 @@ export function open(pool, root, signal, tell) {
     readings.push(queue);
     if (readings.length > KEPT) readings.shift();
     parts.figures.replaceChildren(figures(queue));
+    await workersWanted(queue);
     parts.chart.replaceChildren(chart(readings));
     parts.routes.replaceChildren(routes(queue));
     parts.workers.replaceChildren(workers(queue));
+  }
+
+  async function workersWanted(queue) {
+    const scaling = await call(`${at(pool)}/scaling`).catch((error) => ({ declared: null, problem: error.message }));
+    const paused = scaling.declared ? scaling.paused : queue.paused;
+    const focused = document.activeElement?.id === "pause";
+    const button = make("button", { id: "pause", class: paused ? "primary" : "", click: () => pause(!paused) }, paused ? "Resume" : "Pause");
+    parts.scaling.replaceChildren(wanted(scaling, paused, button));
+    if (focused) button.focus();
+  }
+
+  async function pause(paused) {
+    const question = paused
+      ? `Pause ${pool}? It goes on taking jobs in, and starts none until it is resumed. What runs ends in peace.`
+      : `Let ${pool} start jobs again?`;
+    if (!(await asked(question, paused ? "Pause the pool" : "Resume"))) return;
+    await call(`${at(pool)}/paused`, "PUT", { paused }).then(tick).catch((error) => show(make("p", { class: "error", role: "alert" }, error.message)));
   }
 
   async function read() {
@@ -46,7 +65,7 @@ export function open(pool, root, signal, tell) {
     const wanted = search.value.toLowerCase();
     const found = jobs.filter((job) => `${job.job_id} ${job.kind} ${job.worker ?? ""}`.toLowerCase().includes(wanted));
     const rows = found.map((job) => [
-      make("button", { class: "link mono", "data-job": job.job_id, click: () => detail(pool, job.job_id).then(read) }, job.job_id),
+      make("button", { class: "link mono", "data-job": job.job_id, click: () => detail(pool, job.job_id, jobs).then(read) }, job.job_id),
       job.kind, make("span", { class: job.priority }, job.priority), state(job.state),
       `${job.attempt}/${job.max_attempts}`, job.state === "running" ? job.worker : null, span(now - job.submitted_at_ms)]);
     const focused = document.activeElement?.dataset?.job; // the keyboard's place outlives the redrawing
@@ -69,6 +88,7 @@ export function open(pool, root, signal, tell) {
   }
 
   follow(pool, signal, (event) => {
+    if (event.type === "progress") return; // the job's dialog has it; here it would drown the rest
     events = [event, ...events].slice(0, RECENT);
     const rows = events.map((one) => [
       new Date(one.at_ms).toLocaleTimeString(), one.type, make("span", { class: "mono" }, one.job_id), one.kind, one.worker, one.detail?.split("\n")[0]]);
@@ -85,6 +105,25 @@ function figures(queue) {
     figure("oldest wait", span(queue.oldest_wait_ms)), figure("wait for a new task", span(queue.estimated_wait_ms)),
     figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("dead letters", queue.dead),
     queue.paused ? figure("takes no new work", "paused") : null);
+}
+
+// How many workers the work wants, how many are asked for, there and ready; what caps them, and why.
+function wanted(scaling, paused, button) {
+  if (!scaling.declared) {
+    const why = scaling.problem ?? "No AgentPool declares this pool: its workers are run by hand.";
+    return make("div", { class: "card scaling" }, make("p", { class: scaling.problem ? "error" : "soft" }, why), make("div", { class: "bar" }, button));
+  }
+  const count = (name) => scaling[name] ?? "–";
+  const bounds = scaling.manual_replicas !== null ? `set by hand to ${scaling.manual_replicas}` : `between ${count("min_replicas")} and ${count("max_replicas")}`;
+  const gpus = scaling.gpus ? `, GPUs held ${scaling.gpus.held}, room for ${scaling.gpus.placeable} workers` : "";
+  return make("div", { class: "card scaling" },
+    make("div", { class: "steps" }, ...[["wanted", "wanted_replicas"], ["asked for", "desired_replicas"], ["there", "replicas"], ["ready", "ready_replicas"]].map(
+      ([label, name]) => make("div", null, make("b", { "data-count": name }, String(count(name))), make("span", { class: "soft" }, label)))),
+    make("p", null, `Bounds: ${bounds}${gpus}.`),
+    scaling.limited ? make("p", { class: "warning", id: "limited" }, `Capped (${scaling.limited.reason}): ${scaling.limited.message}`) : make("p", { class: "soft" }, "Nothing caps it."),
+    scaling.decision ? make("p", { class: "soft" }, `Last decision, ${new Date(scaling.decision.at).toLocaleTimeString()}: ${scaling.decision.reason}`) : null,
+    paused ? make("p", { class: "warning" }, "Paused: it takes jobs in and starts none.") : null,
+    make("div", { class: "bar" }, button));
 }
 
 function chart(readings) {
@@ -117,21 +156,4 @@ function workers(queue) {
       make("span", { class: slot < worker.running ? "cell busy" : "cell" }))),
     worker.lease_expires_at_ms < queue.taken_at_ms ? make("span", { class: "error" }, "lost") : "live", worker.host]);
   return table(["Worker", "Slots", "", "Lease", "Host"], rows, "No workers. They come with the work, if the operator runs.");
-}
-
-async function detail(pool, id) {
-  const path = `${at(pool)}/jobs/${encodeURIComponent(id)}`;
-  const [job, { history }] = await Promise.all([call(path), call(`${path}/history`)]);
-  const steps = history.map((entry) => make("li", null, `${entry.type} `,
-    make("span", { class: "soft" }, `after ${span(entry.at_ms - job.submitted_at_ms)}${entry.worker ? ` on ${entry.worker}` : ""}`)));
-  const act = async (question, doing, method, where) => { if (await asked(question, doing)) await call(where, method).catch((error) => show(make("p", { class: "error" }, error.message))); };
-  const actions = [make("button", { autofocus: true, click: () => document.getElementById("dialog").close() }, "Close")];
-  if (job.state === "failed") actions.unshift(make("button", { class: "primary", click: () => act(`Run ${id} again, with all its attempts?`, "Replay", "POST", `${at(pool)}/dead/${encodeURIComponent(id)}/replay`) }, "Replay"));
-  else if (!["succeeded", "cancelled", "expired"].includes(job.state)) actions.unshift(make("button", { class: "danger", click: () => act(`Cancel ${id}? Jobs that wait for it are cancelled too.`, "Cancel the job", "DELETE", path) }, "Cancel job"));
-  const text = (name, value) => (value === null ? null : make("section", null, make("h2", null, name), make("pre", null, typeof value === "string" ? value : JSON.stringify(value, null, 2))));
-  show(...[make("div", { class: "bar" }, make("b", { class: "mono" }, id), state(job.state)),
-    make("p", { class: "soft" }, `${job.kind}, ${job.priority}, attempt ${job.attempt} of ${job.max_attempts}, route ${job.route}`),
-    job.after.length ? make("p", null, "Waits for ", ...job.after.flatMap((parent) => [make("button", { class: "link mono", click: () => detail(pool, parent) }, parent), " "])) : null,
-    make("ol", { class: "timeline" }, steps), text("Payload", job.payload), text("Result", job.result), text("Error", job.error), text("Why", job.reason),
-    make("div", { class: "bar" }, actions)].filter(Boolean));
 }

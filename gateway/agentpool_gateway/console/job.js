@@ -1,0 +1,64 @@
+// One job in a dialog: how it went in time, what it depends on, what went in and came out; cancel and replay.
+
+import { at, call } from "./api.js";
+import { around, graph } from "./graph.js";
+import { asked, make, show, span, state } from "./page.js";
+
+const ENDED = ["succeeded", "failed", "cancelled", "expired"];
+
+export async function detail(pool, id, known) {
+  const path = `${at(pool)}/jobs/${encodeURIComponent(id)}`;
+  try {
+    const [job, { history }] = await Promise.all([call(path), call(`${path}/history`)]);
+    const nodes = await around(pool, job, known);
+    await shown(pool, job, history, nodes, known);
+  } catch (error) {
+    show(make("p", { class: "error", role: "alert" }, error.message), make("div", { class: "bar" }, close()));
+  }
+}
+
+async function shown(pool, job, history, nodes, known) {
+  const id = job.job_id;
+  const path = `${at(pool)}/jobs/${encodeURIComponent(id)}`;
+  const act = async (question, doing, method, where) => {
+    if (!(await asked(question, doing))) return detail(pool, id, known);
+    await call(where, method).catch((error) => show(make("p", { class: "error", role: "alert" }, error.message), make("div", { class: "bar" }, close())));
+    return undefined;
+  };
+  const actions = [close()];
+  if (job.state === "failed") {
+    actions.unshift(make("button", { id: "replay", class: "primary", click: () => act(`Run ${id} again, with all its attempts?`, "Replay", "POST", `${at(pool)}/dead/${encodeURIComponent(id)}/replay`) }, "Replay"));
+  } else if (!ENDED.includes(job.state)) {
+    actions.unshift(make("button", { id: "cancel", class: "danger", click: () => act(`Cancel ${id}? Jobs that wait for it are cancelled too.`, "Cancel the job", "DELETE", path) }, "Cancel job"));
+  }
+  const drawn = graph(nodes, id, (other) => detail(pool, other, known));
+  const part = (name, content) => (content ? make("section", null, make("h2", null, name), content) : null);
+  const text = (value) => (value === null || value === undefined ? null : make("pre", { tabindex: "0" }, typeof value === "string" ? value : JSON.stringify(value, null, 2)));
+  show(...[
+    make("div", { class: "bar title" }, make("b", null, job.kind), state(job.state), make("span", { class: "mono soft" }, id)),
+    make("p", { class: "soft" }, facts(job)),
+    part("What happened", timeline(history, job)),
+    part("Depends on, and what waits for it", drawn),
+    part("Error", text(job.error)), part("Why", text(job.reason)), part("Result", text(job.result)),
+    part("Progress", ENDED.includes(job.state) ? null : text(job.progress)), part("Saved state", text(job.checkpoint)), part("Payload", text(job.payload)),
+    make("div", { class: "bar actions" }, actions)].filter(Boolean));
+}
+
+const close = () => make("button", { autofocus: true, click: () => document.getElementById("dialog").close() }, "Close");
+
+function facts(job) {
+  const attempt = job.attempt ? `attempt ${job.attempt} of ${job.max_attempts}` : `${job.max_attempts} attempts at most`;
+  return [job.priority, `route ${job.route}`, attempt, job.worker ? `on ${job.worker}` : null, job.idempotency_key ? `key ${job.idempotency_key}` : null].filter(Boolean).join(" · ");
+}
+
+// One line for each step: when after the submit, how long until the next, and what.
+function timeline(history, job) {
+  const steps = history.map((entry, index) => {
+    const next = history[index + 1]?.at_ms ?? null;
+    return make("li", { class: entry.type },
+      make("span", { class: "when" }, index ? `+${span(entry.at_ms - job.submitted_at_ms)}` : new Date(entry.at_ms).toLocaleTimeString()),
+      make("b", null, entry.type),
+      make("span", { class: "soft" }, [entry.worker ? `on ${entry.worker}` : null, next !== null && next - entry.at_ms >= 1 ? `for ${span(next - entry.at_ms)}` : null].filter(Boolean).join(" ")));
+  });
+  return make("ol", { class: "timeline" }, steps);
+}
