@@ -38,7 +38,7 @@ class Stage:
     """One Redis, one pool."""
 
     def __init__(self, directory: Path, url: str, redis: RedisClient, settings: PoolSettings) -> None:
-        self._directory = directory
+        self.directory = directory
         self._settings = settings
         self.url = url
         self.redis = redis
@@ -89,7 +89,7 @@ class Stage:
         argv = [sys.executable, "-m", "agentpool", "worker", "bench.handlers:app", "--redis", self.url]
         argv += ["--pool", str(POOL), "--http-host", "127.0.0.1", "--http-port", "0", "--log-level", "warning", *flags]
         environment = {"PYTHONPATH": str(CHECKOUT)}
-        return await Child.start(f"worker-{number}", argv, cwd=self._directory, sink=_say, environment=environment)
+        return await Child.start(f"worker-{number}", argv, cwd=self.directory, sink=_say, environment=environment)
 
     async def _until_registered(self, count: int) -> None:
         deadline = time.monotonic() + READY_SECONDS

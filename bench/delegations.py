@@ -1,0 +1,61 @@
+"""What a lead sends in the fan-out case, and what became of it."""
+
+from __future__ import annotations
+
+import random
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+TOTAL = 2_000  # sent at once
+SLOTS = 20
+RUN_SECONDS = 0.3  # of each delegation
+TTL_MS = 10_000  # of info: shorter than the makespan of some 25 s, so that some expires
+DUPLICATES, CRITICALS, INFOS = TOTAL // 10, TOTAL // 20, TOTAL // 5
+MOST_TRIES = 5  # of the caller whom the refusing version turns away
+CONNECTIONS = 200  # of the lead, kept alive
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Delegation:
+    """One message of the lead."""
+
+    key: str  # idempotency key; a duplicate has its original's
+    priority: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """One round, whole."""
+
+    dropped: int  # delegations that nobody ran, and that had not outlived their TTL
+    run_twice: int  # jobs whose handler ran more than once
+    ran: int  # runs of handlers
+    makespan_s: float  # from the first submit to the last end
+    answer_p99_s: float  # until the caller had its 202, or its refusal
+    answers_per_s: float
+    critical_p99_s: float = 0.0  # from submit to claim
+    info_expired: int = 0
+    info_expired_early: int = 0  # before their TTL had passed
+    tasks: int = 0
+    tasks_ran: int = 0
+    longest_task_wait_s: float = 0.0
+
+
+def delegations(*, seed: int) -> list[Delegation]:
+    """The same mix in another order for each seed."""
+    order = random.Random(seed)
+    priorities = ["critical"] * CRITICALS + ["info"] * INFOS
+    priorities += ["task"] * (TOTAL - DUPLICATES - len(priorities))
+    first = [Delegation(key=f"d-{number}", priority=priority) for number, priority in enumerate(priorities)]
+    sent = [*first, *order.sample(first, DUPLICATES)]
+    order.shuffle(sent)
+    return sent
+
+
+def p99(values: Sequence[float]) -> float:
+    """The value that one in a hundred exceeds."""
+    return statistics.quantiles(values, n=100)[98]

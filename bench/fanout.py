@@ -1,0 +1,89 @@
+"""A lead's fan-out to a busy pool: queue-on-busy beside refuse-on-busy, both over real HTTP.
+
+A lead sends 2,000 delegations at once to a pool that can run 20: a tenth of them are sent twice with the same key, a
+twentieth is critical, a fifth is info with a TTL. Beside it, the version that answers 503 while its slots are busy and
+whose caller gives up after its retries, with the same delegations of the same length.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bench.delegations import MOST_TRIES, RUN_SECONDS, SLOTS, TOTAL, TTL_MS, Outcome, delegations
+from bench.fanout_queued import queued
+from bench.fanout_refusing import refusing
+from bench.report import Figure, Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAME = "fanout"
+ROUNDS = 5
+CRITICAL_SHARE = 0.01  # of the makespan: the bar for the criticals' p99 wait
+FLOOR_S = 0.001  # what the queue's clock can tell
+
+
+async def run() -> Report:
+    """Both versions, in turns."""
+    ours: list[Outcome] = []
+    busy: list[Outcome] = []
+    for number in range(ROUNDS):
+        sent = delegations(seed=number)
+        ours.append(await queued(sent))
+        busy.append(await refusing(sent))
+    return Report(
+        name=NAME,
+        figures=_figures("queued", ours) | _figures("refusing", busy) | _only_queued(ours),
+        ratios=_ratios(ours, busy),
+        required={
+            "delegations kept / sent": 1.0,
+            "jobs run once / jobs run": 1.0,
+            "1 % of the makespan / criticals' p99 wait": 1.0,
+            "info expired after its TTL / info expired": 1.0,
+            "tasks that ran / tasks": 1.0,
+        },
+        notes=[
+            f"{TOTAL} delegations of {RUN_SECONDS:g} s for {SLOTS} slots; info expires after {TTL_MS / 1000:g} s",
+            f"refusing: the caller gives up after {MOST_TRIES} tries with backoff from {RUN_SECONDS:g} s; a duplicate runs again",
+            "kept: each delegation has a job that succeeded, or is an info whose TTL had passed",
+            "waits are by the queue's clock, from submit to claim; ratios are the worst of all rounds",
+        ],
+    )
+
+
+def _figure(unit: str, outcomes: list[Outcome], value: Callable[[Outcome], float]) -> Figure:
+    return Figure(unit=unit, runs=tuple(value(outcome) for outcome in outcomes))
+
+
+def _figures(name: str, outcomes: list[Outcome]) -> dict[str, Figure]:
+    return {
+        f"{name}: dropped": _figure("of 2000", outcomes, lambda one: one.dropped),
+        f"{name}: run twice": _figure("jobs", outcomes, lambda one: one.run_twice),
+        f"{name}: makespan": _figure("s", outcomes, lambda one: one.makespan_s),
+        f"{name}: p99 until an answer": _figure("ms", outcomes, lambda one: one.answer_p99_s * 1000),
+        f"{name}: answers": _figure("/s", outcomes, lambda one: one.answers_per_s),
+    }
+
+
+def _only_queued(outcomes: list[Outcome]) -> dict[str, Figure]:
+    return {
+        "queued: p99 wait of criticals": _figure("ms", outcomes, lambda one: one.critical_p99_s * 1000),
+        "queued: info expired": _figure("jobs", outcomes, lambda one: one.info_expired),
+        "queued: longest wait of a task": _figure("s", outcomes, lambda one: one.longest_task_wait_s),
+    }
+
+
+def _ratios(ours: list[Outcome], busy: list[Outcome]) -> dict[str, float]:
+    """The worst of all rounds, for each."""
+    return {
+        "delegations kept / sent": min(1 - one.dropped / TOTAL for one in ours),
+        "refusing: delegations kept / sent": min(1 - one.dropped / TOTAL for one in busy),
+        "jobs run once / jobs run": min(1 - one.run_twice / one.ran for one in ours),
+        "1 % of the makespan / criticals' p99 wait": min(
+            CRITICAL_SHARE * one.makespan_s / max(one.critical_p99_s, FLOOR_S) for one in ours
+        ),
+        "info expired after its TTL / info expired": min(
+            1 - one.info_expired_early / max(1, one.info_expired) for one in ours
+        ),
+        "tasks that ran / tasks": min(one.tasks_ran / one.tasks for one in ours),
+    }
