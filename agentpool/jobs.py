@@ -20,6 +20,11 @@ LeaseToken = NewType("LeaseToken", int)  # the fence: grows with every claim of 
 
 Json: TypeAlias = Any  # whatever json.dumps takes: object, array, string, finite number, boolean, null
 
+# One grammar for all who name a kind: submitters, handlers, and an AgentPool's routes (so an API server reads it too).
+LONGEST_KIND = 63  # characters; keeps the CEL rule over all routes' kinds within the API server's cost limit
+KIND_PATTERN = rf"[A-Za-z0-9]([A-Za-z0-9._/-]{{0,{LONGEST_KIND - 2}}}[A-Za-z0-9])?"
+KIND_FORM = f"at most {LONGEST_KIND} letters, digits, '.', '_', '/' or '-', beginning and ending with a letter or digit"
+
 _POOL_PART = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
@@ -94,7 +99,7 @@ class PoolRef:
 class JobRequest:
     """What a submitter asks for. Checked by the producer before anything is written."""
 
-    kind: str  # names the handler and picks the route
+    kind: str  # names the handler and picks the route; matches KIND_PATTERN
     payload: Json = None  # handed to the handler as it is
     priority: Priority = Priority.TASK
     job_id: JobId | None = None  # None: one is made; a known id with the same body returns the first job
@@ -145,7 +150,7 @@ class JobEvent:
     """One change of one job, as the pool's event stream tells it."""
 
     id: str  # place in the stream; pass it on to read what came after
-    type: str  # queued, started, succeeded, retrying, … (agentpool.queue.events lists them)
+    type: str  # queued, started, succeeded, retrying, … (docs/state-machine.md names them)
     job_id: JobId
     at_ms: int  # Redis clock
     kind: str

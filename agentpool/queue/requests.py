@@ -16,7 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import DependencyCycleError, InvalidJobError
-from agentpool.jobs import JobId, OnParentFailure
+from agentpool.jobs import KIND_FORM, KIND_PATTERN, JobId, OnParentFailure
 from agentpool.queue.bodies import encode
 
 if TYPE_CHECKING:
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 LONGEST_WAIT_MS = 366 * 86_400_000  # delay, ttl and timeout
 MOST_ATTEMPTS = 1_000
 MOST_PARENTS = 1_000
-_KIND = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_KEY = re.compile(r"[\x21-\x7e][\x20-\x7e]{0,254}")
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
+KEY_PATTERN = r"[!-~][ -~]{0,254}"  # printable ASCII
+_KIND = re.compile(KIND_PATTERN)
+_ID = re.compile(ID_PATTERN)
+_KEY = re.compile(KEY_PATTERN)
 _kinds_seen: set[str] = set()  # kinds that have passed; programs use few
 _KINDS_SEEN_MAX = 1_000
 
@@ -41,7 +43,7 @@ def arguments(request: JobRequest, job_id: JobId) -> list[str]:
     """The script's four arguments for one job. Raises InvalidJobError naming the field that cannot be used."""
     kind = request.kind
     if kind not in _kinds_seen:
-        _check_text("kind", kind, _KIND)
+        _check_text("kind", kind, _KIND, KIND_FORM)
         if len(_kinds_seen) < _KINDS_SEEN_MAX:
             _kinds_seen.add(kind)
     if request.max_attempts is not None:
@@ -107,13 +109,13 @@ def _check_parents(request: JobRequest) -> None:
             raise _cycle([parent, parent])
 
 
-def _check_text(field: str, value: object, form: re.Pattern[str]) -> None:
+def _check_text(field: str, value: object, form: re.Pattern[str], words: str | None = None) -> None:
     if not isinstance(value, str) or not form.fullmatch(value):
         raise InvalidJobError(
             field=field,
             value=value,
             problem="not a name that the queue takes",
-            remedy=f"use text of the form {form.pattern}",
+            remedy=f"use {words or f'text of the form {form.pattern}'}",
         )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
 
+from agentpool.jobs import KIND_PATTERN, LONGEST_KIND
 from agentpool.spec.base import MAX_INT32, Part, Rule
 
 YEAR_SECONDS = 31_536_000
@@ -13,7 +14,7 @@ DAY_SECONDS = 86_400
 MAX_ROUTES = 16  # with MAX_KINDS, keeps the CEL rule over all kinds within the API server's cost limit
 MAX_KINDS = 32
 
-Kind = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._/-]*[A-Za-z0-9])?$", max_length=63)]
+Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=LONGEST_KIND)]
 RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
 
 

@@ -1,18 +1,18 @@
 """The shapes of what the API takes and answers, as JSON Schema: data only, the words of `agentpool.documents`.
 
-Who takes over next: `openapi` puts them beside statuses and headers; schemathesis holds the gateway to them.
+Who takes over next: `openapi` puts them beside statuses and headers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from agentpool.jobs import JobState, OnParentFailure, Priority
+from agentpool.jobs import KIND_PATTERN, JobState, OnParentFailure, Priority
+from agentpool.queue.requests import ID_PATTERN, KEY_PATTERN, LONGEST_WAIT_MS, MOST_ATTEMPTS, MOST_PARENTS
 
 Schema = dict[str, Any]
 
-LONGEST_MS = 366 * 86_400_000  # as the queue takes delays, ttls and timeouts
-NAME = "^[A-Za-z0-9][A-Za-z0-9._:-]{0,127}$"
+NAME = f"^{ID_PATTERN}$"
 TEXT: Schema = {"type": "string"}
 COUNT: Schema = {"type": "integer", "minimum": 0}
 FLAG: Schema = {"type": "boolean"}
@@ -37,7 +37,7 @@ def rows(schema: Schema) -> Schema:
 
 
 def _ms(least: int) -> Schema:
-    return {"type": "integer", "minimum": least, "maximum": LONGEST_MS}
+    return {"type": "integer", "minimum": least, "maximum": LONGEST_WAIT_MS}
 
 
 JOB_REQUEST: Schema = {
@@ -45,26 +45,26 @@ JOB_REQUEST: Schema = {
     "required": ["kind"],
     "additionalProperties": False,
     "properties": {
-        "kind": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$", "description": "The handler."},
+        "kind": {"type": "string", "pattern": f"^{KIND_PATTERN}$", "description": "The handler."},
         "payload": {"description": "Any JSON, handed to the handler; at most 1 MiB."},
         "priority": PRIORITY | {"default": Priority.TASK.value},
         "job_id": {"type": ["string", "null"], "pattern": NAME, "description": "Null: one is made."},
         "idempotency_key": {
             "type": ["string", "null"],
-            "pattern": "^[!-~][ -~]{0,254}$",
+            "pattern": f"^{KEY_PATTERN}$",
             "description": "As the header Idempotency-Key.",
         },
         "after": {
             "type": "array",
             "items": {"type": "string", "pattern": NAME},
-            "maxItems": 1000,
+            "maxItems": MOST_PARENTS,
             "description": "Jobs that must end first.",
         },
         "on_parent_failure": {"type": "string", "enum": [choice.value for choice in OnParentFailure]},
         "delay_ms": _ms(0) | {"description": "Not before this long from now, in milliseconds."},
         "ttl_ms": _ms(1) | {"type": ["integer", "null"], "description": "Longest wait, in milliseconds."},
         "timeout_ms": _ms(1) | {"type": ["integer", "null"], "description": "One attempt, in milliseconds."},
-        "max_attempts": {"type": ["integer", "null"], "minimum": 1, "maximum": 1000},
+        "max_attempts": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_ATTEMPTS},
         "preemptible": FLAG | {"default": False},
         "trace": {"type": "object", "additionalProperties": TEXT, "description": "W3C trace headers."},
     },

@@ -2,7 +2,7 @@
 
 Objects stay dictionaries: the operator reads a few fields of many objects, and typed models of twenty
 thousand pods would cost more than the work. Every write passes a gate, so that an operator that may no
-longer lead writes nothing. `paths` names the objects; `apply`, `scale`, `status_writer`, `events`,
+longer lead writes nothing. `paths` names the objects; `apply`, `scale`, `status`, `events`,
 `election` and `inventory` build on this.
 """
 

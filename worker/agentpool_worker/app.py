@@ -16,6 +16,7 @@ import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool.errors import HandlerError
+from agentpool.jobs import KIND_FORM, KIND_PATTERN
 from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
@@ -26,8 +27,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
-_KIND = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]{0,126}[A-Za-z0-9])?")
-_LONGEST_KIND = 128  # characters
+_KIND = re.compile(KIND_PATTERN)
 
 
 class App:
@@ -74,10 +74,7 @@ class App:
 
     def _add(self, kind: str, run: RunJob, name: str) -> None:
         if not _KIND.fullmatch(kind):
-            raise HandlerError(
-                f"{name}: {kind!r} is not a kind of job; use at most {_LONGEST_KIND} letters, digits, "
-                "'.', '_', '/' or '-', beginning and ending with a letter or digit"
-            )
+            raise HandlerError(f"{name}: {kind!r} is not a kind of job; use {KIND_FORM}")
         if kind in self._run_by_kind:
             raise HandlerError(
                 f"{name}: kind {kind!r} already has the handler {self._names[kind]}; remove one, or rename its kind"

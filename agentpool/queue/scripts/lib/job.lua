@@ -183,7 +183,7 @@ local function unblock(job, due)
   end
 end
 
--- Each child of an ended job hears of it once: children:PARENT goes with it.
+-- Each child of an ended job hears of it once: kids:PARENT goes with it.
 local function release_children()
   local next_ended = 1
   while ended[next_ended] do
