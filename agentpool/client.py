@@ -15,26 +15,28 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from agentpool.errors import InvalidJobError, SettingError
+from agentpool.errors import SettingError
 from agentpool.inbox import Inbox
-from agentpool.jobs import JobId, JobRequest, JobState, OnParentFailure, PoolRef, Priority
+from agentpool.jobs import JobId, JobState, PoolRef
 from agentpool.jobs import Receipt as QueueReceipt
 from agentpool.queue import Inspector, Producer, connect
+from agentpool.submission import SubmitOptions, request_of
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from agentpool.jobs import Job, JobEvent, Json
+    from agentpool.jobs import Job, JobEvent, JobRequest, Json
     from agentpool.queue.connection import RedisClient
     from agentpool.queue.outcomes import CancelOutcome
     from agentpool.queue.snapshots import QueueSnapshot
 
 T = TypeVar("T")
-AfterArg = Iterable["JobId | str | Receipt | SyncReceipt"]
+
+__all__ = ("Client", "Receipt", "SubmitOptions", "SyncClient", "SyncReceipt", "request_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,49 +90,16 @@ class Client:
         if self._owns_redis:
             await self._redis.aclose()
 
-    async def submit(
-        self,
-        kind: str,
-        payload: Json = None,
-        *,
-        priority: Priority | str = Priority.TASK,
-        job_id: str | None = None,
-        idempotency_key: str | None = None,
-        after: AfterArg = (),
-        on_parent_failure: OnParentFailure | str = OnParentFailure.CANCEL,
-        delay: float = 0.0,
-        ttl: float | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  # the job's, not this call's
-        max_attempts: int | None = None,
-        preemptible: bool = False,
-        trace: Mapping[str, str] | None = None,
-    ) -> Receipt:
+    async def submit(self, kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> Receipt:
         """Keeps one job; returns as soon as the queue has it.
 
-        `delay`, `ttl` (longest wait) and `timeout` (one attempt's longest run) in seconds; None: the pool's setting.
-        `after`: receipts or ids of jobs that must end first. The same `idempotency_key` and body give the first job.
         Raises InvalidJobError, UnknownPoolError, QueueFullError (with `retry_after_ms`), IdempotencyConflictError, or
         QueueUnreachableError; nothing is kept then.
         """
-        request = request_of(
-            kind,
-            payload,
-            priority=priority,
-            job_id=job_id,
-            idempotency_key=idempotency_key,
-            after=after,
-            on_parent_failure=on_parent_failure,
-            delay=delay,
-            ttl=ttl,
-            timeout=timeout,
-            max_attempts=max_attempts,
-            preemptible=preemptible,
-            trace=trace,
-        )
-        return self._receipt(await self._producer.submit(request))
+        return self._receipt(await self._producer.submit(request_of(kind, payload, **options)))
 
     async def submit_many(self, requests: Sequence[JobRequest]) -> list[Receipt]:
-        """Keeps many jobs, in order, a few hundred a round trip (`request_of` makes them from seconds)."""
+        """Keeps many jobs, in order, a few hundred a round trip; `request_of` makes them with `submit`'s options."""
         return [self._receipt(receipt) for receipt in await self._producer.submit_many(requests)]
 
     async def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109
@@ -168,59 +137,6 @@ class Client:
 
     def _receipt(self, kept: QueueReceipt) -> Receipt:
         return Receipt(kept.job_id, kept.state, kept.duplicate, kept.queue_depth, self)
-
-
-def request_of(
-    kind: str,
-    payload: Json = None,
-    *,
-    priority: Priority | str = Priority.TASK,
-    job_id: str | None = None,
-    idempotency_key: str | None = None,
-    after: AfterArg = (),
-    on_parent_failure: OnParentFailure | str = OnParentFailure.CANCEL,
-    delay: float = 0.0,
-    ttl: float | None = None,
-    timeout: float | None = None,
-    max_attempts: int | None = None,
-    preemptible: bool = False,
-    trace: Mapping[str, str] | None = None,
-) -> JobRequest:
-    """A JobRequest from what people write: seconds, receipts, names. Raises InvalidJobError."""
-    return JobRequest(
-        kind=kind,
-        payload=payload,
-        priority=_member("priority", Priority, priority),
-        job_id=None if job_id is None else JobId(job_id),
-        idempotency_key=idempotency_key,
-        after=tuple(JobId(str(getattr(parent, "job_id", parent))) for parent in after),
-        on_parent_failure=_member("on_parent_failure", OnParentFailure, on_parent_failure),
-        delay_ms=_milliseconds("delay", delay) or 0,
-        ttl_ms=_milliseconds("ttl", ttl),
-        timeout_ms=_milliseconds("timeout", timeout),
-        max_attempts=max_attempts,
-        preemptible=preemptible,
-        trace=trace or {},
-    )
-
-
-def _member(field: str, enum: type[T], value: object) -> T:
-    try:
-        return enum(value)  # type: ignore[call-arg]  # a StrEnum takes its value
-    except ValueError as error:
-        known = ", ".join(str(member) for member in enum)  # type: ignore[attr-defined]  # an enum's members
-        raise InvalidJobError(field=field, value=value, problem="not one of them", remedy=f"use {known}") from error
-
-
-def _milliseconds(field: str, seconds: float | None) -> int | None:
-    if seconds is None:
-        return None
-    given: Any = seconds  # a caller's types are not checked by anybody else
-    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given < float("inf"):
-        raise InvalidJobError(
-            field=field, value=seconds, problem="not a number of seconds from 0", remedy="use seconds, such as 1.5"
-        )
-    return round(given * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,7 +193,7 @@ class SyncClient:
         self._thread.join()
         self._loop.close()
 
-    def submit(self, kind: str, payload: Json = None, **options: Any) -> SyncReceipt:
+    def submit(self, kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> SyncReceipt:
         """As `Client.submit`, with the same options."""
         return self._receipt(self._call(self._client.submit(kind, payload, **options)))
 

@@ -13,6 +13,7 @@ from typing import Any
 from agentpool.errors import InvalidJobError
 from agentpool.jobs import Job, JobEvent, JobId, JobRequest, Json, OnParentFailure, PoolRef, Priority, Receipt
 from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot
+from agentpool.submission import choice_of
 
 Document = dict[str, Any]
 
@@ -189,20 +190,6 @@ def _job_ids(field: str, value: Json) -> tuple[JobId, ...]:
     return tuple(JobId(_text(f"{field}[{place}]", item)) for place, item in enumerate(value))
 
 
-def _priority(field: str, value: Json) -> Priority:
-    try:
-        return Priority(value)
-    except ValueError as error:
-        raise _refused(field, value, "no such priority", f"use one of {', '.join(Priority)}") from error
-
-
-def _on_parent_failure(field: str, value: Json) -> OnParentFailure:
-    try:
-        return OnParentFailure(value)
-    except ValueError as error:
-        raise _refused(field, value, "no such choice", f"use one of {', '.join(OnParentFailure)}") from error
-
-
 def _headers(field: str, value: Json) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise _refused(field, value, "not a JSON object", "send an object of W3C trace headers")
@@ -217,11 +204,11 @@ def _anything(field: str, value: Json) -> Json:
 _READERS: dict[str, Callable[[str, Json], Any]] = {
     "kind": _text,
     "payload": _anything,
-    "priority": _priority,
+    "priority": choice_of(Priority),
     "job_id": _optional_text,
     "idempotency_key": _optional_text,
     "after": _job_ids,
-    "on_parent_failure": _on_parent_failure,
+    "on_parent_failure": choice_of(OnParentFailure),
     "delay_ms": _whole,
     "ttl_ms": _optional_whole,
     "timeout_ms": _optional_whole,

@@ -1,0 +1,70 @@
+"""Submit's options, as people write them."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, cast
+
+import pytest
+
+from agentpool.errors import InvalidJobError
+from agentpool.jobs import JobId, JobRequest, JobState, OnParentFailure, Priority, Receipt
+from agentpool.submission import SubmitOptions, request_of
+
+EVERY_OPTION = SubmitOptions(
+    priority="critical",
+    job_id="j",
+    idempotency_key="k",
+    after=["p", Receipt(job_id=JobId("q"), state=JobState.QUEUED, duplicate=False, queue_depth=1)],
+    on_parent_failure="run",
+    delay=0.5,
+    ttl=60,
+    timeout=1.25,
+    max_attempts=4,
+    preemptible=True,
+    trace={"traceparent": "00-a-b-01"},
+)
+
+
+def test_every_field_of_a_request_is_an_option():
+    """The options are all that JobRequest has, times in seconds."""
+    assert set(EVERY_OPTION) == set(SubmitOptions.__annotations__)
+    assert {name.removesuffix("_ms") for name in (field.name for field in fields(JobRequest))} == {
+        "kind",
+        "payload",
+        *SubmitOptions.__annotations__,
+    }
+    assert request_of("greet", [1], **EVERY_OPTION) == JobRequest(
+        kind="greet",
+        payload=[1],
+        priority=Priority.CRITICAL,
+        job_id=JobId("j"),
+        idempotency_key="k",
+        after=(JobId("p"), JobId("q")),
+        on_parent_failure=OnParentFailure.RUN,
+        delay_ms=500,
+        ttl_ms=60_000,
+        timeout_ms=1_250,
+        max_attempts=4,
+        preemptible=True,
+        trace={"traceparent": "00-a-b-01"},
+    )
+
+
+def test_what_is_left_out_or_none_is_the_requests_default():
+    """None stands for the pool's setting wherever the type allows it."""
+    assert request_of("greet") == JobRequest(kind="greet")
+    assert request_of("greet", ttl=None, timeout=None, job_id=None, trace=None) == JobRequest(kind="greet")
+
+
+def test_an_unknown_option_is_a_wrong_call():
+    """A misspelt option is never ignored, also where types are not checked."""
+    with pytest.raises(TypeError, match="no option 'prio'; use priority, job_id"):
+        request_of("greet", **cast("Any", {"prio": "task"}))
+
+
+@pytest.mark.parametrize("seconds", [-1, True, "5", float("inf"), float("nan")])
+def test_what_is_no_time_is_refused_by_name(seconds: Any):
+    """Seconds are numbers from zero up."""
+    with pytest.raises(InvalidJobError, match=r"timeout: .*not a number of seconds"):
+        request_of("greet", timeout=seconds)
