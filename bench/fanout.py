@@ -44,8 +44,9 @@ async def run() -> Report:
         },
         notes=[
             f"{TOTAL} delegations of {RUN_SECONDS:g} s for {SLOTS} slots; info expires after {TTL_MS / 1000:g} s",
-            f"refusing: the caller gives up after {MOST_TRIES} tries with backoff from {RUN_SECONDS:g} s; a duplicate runs again",
+            f"refusing: the caller gives up after {MOST_TRIES} tries, backoff from {RUN_SECONDS:g} s",
             "kept: each delegation has a job that succeeded, or is an info whose TTL had passed",
+            "refusing knows no duplicates, so those that get in run twice",
             "waits are by the queue's clock, from submit to claim; ratios are the worst of all rounds",
         ],
     )

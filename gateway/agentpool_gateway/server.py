@@ -54,9 +54,8 @@ def serve(options: GatewayOptions) -> None:
     """Serves until SIGTERM or SIGINT."""
     logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     listener = _listen(options.host, options.port)
-    with contextlib.closing(listener):
-        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(_serve(options, listener))
+    with contextlib.closing(listener), asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(_serve(options, listener))
 
 
 async def _serve(options: GatewayOptions, listener: socket.socket) -> None:
