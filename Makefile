@@ -10,9 +10,11 @@ RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=
 TESTS ?= tests
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+SECONDS ?= 120
+SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify kind bench soak clean
+.PHONY: help setup demo test lint types generate verify kind bench soak chaos mutants clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +61,12 @@ soak: setup ## Load one worker steadily for 15 minutes; prints and draws (build/
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@mkdir -p build
 	SOAK_PLOT=$(CURDIR)/build/soak.png $(BIN)/python -m bench soak $(BENCH_ARGS)
+
+chaos: setup ## Break a whole system for a while and judge what it did (SECONDS=120, SEED=any)
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+mutants: setup ## Make the queue wrong in many ways, one at a time, and see that its tests notice each
+	$(BIN)/python -m tests.mutants --write
 
 clean: ## Remove the virtual environment and all caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,40 @@
+"""`python -m tests.chaos [--seconds N] [--seed N] [--json FILE]`: one run and its table; exit code 1 on a finding."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import json
+import logging
+import random
+import sys
+from pathlib import Path
+
+import click
+
+from tests.chaos import report
+from tests.chaos.run import run
+
+
+@click.command()
+@click.option("--seconds", default=120.0, show_default=True, help="How long faults are injected.")
+@click.option("--seed", type=int, help="Repeats a run's faults and submits; without it: any.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the outcome there too.")
+@click.option("--keep", type=click.Path(path_type=Path), help="Keep logs and records in this directory.")
+def main(*, seconds: float, seed: int | None, json_file: Path | None, keep: Path | None) -> None:
+    """Break a whole AgentPool system for a while, and judge what it did."""
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING)
+    logging.getLogger("chaos").setLevel(logging.INFO)
+    chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
+    click.echo(f"seed {chosen}, {seconds:g} s of faults")
+    if keep is not None:
+        keep.mkdir(parents=True, exist_ok=True)
+    outcome = asyncio.run(run(seconds, chosen, keep=keep))
+    click.echo(report.table(outcome))
+    if json_file is not None:
+        json_file.write_text(json.dumps(dataclasses.asdict(outcome), indent=2) + "\n")
+    sys.exit(1 if outcome.findings else 0)
+
+
+if __name__ == "__main__":
+    main()

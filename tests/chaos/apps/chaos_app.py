@@ -1,0 +1,59 @@
+"""Handlers that write down what they do, each line at once, so that a checker can explain every run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+
+from agentpool_worker import App
+
+app = App()
+_file = os.open(os.environ["CHAOS_RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+
+def tell(what: str, ctx: object, **more: object) -> None:
+    """One appended line; the monotonic clock is one for all processes of the machine."""
+    lease = ctx._lease
+    line = {"what": what, "job": lease.job_id, "token": lease.token, "attempt": lease.attempt}
+    line |= {"worker": os.environ["AGENTPOOL_WORKER"], "pid": os.getpid(), "at": time.monotonic(), **more}
+    os.write(_file, json.dumps(line).encode() + b"\n")
+
+
+@app.handler("nap", "code", "text")
+async def nap(payload, ctx):
+    tell("start", ctx, parents=dict(ctx.parents))
+    await asyncio.sleep(payload["s"])
+    tell("end", ctx)
+    return payload["n"]
+
+
+@app.handler("flaky")
+async def flaky(payload, ctx):
+    tell("start", ctx, parents=dict(ctx.parents))
+    await asyncio.sleep(payload["s"])
+    if ctx.attempt <= payload["fails"]:
+        tell("fail", ctx)
+        raise RuntimeError("as asked")
+    tell("end", ctx)
+    return payload["n"]
+
+
+@app.handler("hang")
+async def hang(payload, ctx):
+    tell("start", ctx, parents=dict(ctx.parents))
+    await asyncio.sleep(3600)
+
+
+@app.handler("steps")
+async def steps(payload, ctx):
+    """Each step is saved; what a checkpoint has acknowledged is never lost."""
+    done = (ctx.state or {"done": 0})["done"]
+    tell("start", ctx, parents=dict(ctx.parents), done=done)
+    for step in range(done, payload["steps"]):
+        await asyncio.sleep(payload["s"])
+        await ctx.checkpoint({"done": step + 1})
+        tell("saved", ctx, done=step + 1)
+    tell("end", ctx)
+    return payload["n"]

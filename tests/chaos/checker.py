@@ -1,0 +1,166 @@
+"""The judge: holds the ledger of promises and the handlers' own record against the queue's event stream. Pure.
+
+Every finding is a sentence that names the job and what was broken; none is a clean run. It trusts nobody: `started`
+events are the claims, the k-th claim of a job has token k, and each line that a handler wrote must be explained by one.
+Who takes over next: `report` prints the findings beside the figures.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentpool.jobs import JobEvent, JobRequest
+
+TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
+GIVES_BACK = {"retrying", "returned", "recovered"}  # a lease ends, the job does not
+SILENT = {"progress", "yielding", "cancelling", "queued", "scheduled", "blocked"}
+
+Run = Mapping[str, Any]  # a line that a handler wrote
+
+
+def judge(
+    *,
+    acknowledged: Mapping[str, JobRequest],
+    cancelled: Iterable[str],
+    events: Sequence[JobEvent],
+    runs: Sequence[Run],
+    limits: Mapping[str, int],
+) -> list[str]:
+    """All that was broken, as sentences."""
+    return [
+        *ends(acknowledged, cancelled, events),
+        *leases(events),
+        *explained(events, runs),
+        *families(acknowledged, events, runs),
+        *route_limits(events, limits),
+        *checkpoints(runs),
+    ]
+
+
+def ends(acknowledged: Mapping[str, JobRequest], cancelled: Iterable[str], events: Sequence[JobEvent]) -> Iterable[str]:
+    """Every acknowledged job ends exactly once; an acknowledged cancel is its end; nothing else was made."""
+    ended: dict[str, list[str]] = defaultdict(list)
+    for event in events:
+        if event.type in TERMINAL:
+            ended[event.job_id].append(event.type)
+    for job in acknowledged:
+        if not ended[job]:
+            yield f"{job} was acknowledged and lost: it has no terminal state"
+        elif len(ended[job]) > 1:
+            yield f"{job} ended {len(ended[job])} times: {', '.join(ended[job])}"
+    for job in cancelled:
+        if ended[job] and ended[job] != ["cancelled"]:
+            yield f"{job} was acknowledged as cancelled and is {ended[job][0]}"
+    for job in {event.job_id for event in events} - set(acknowledged):
+        yield f"{job} is in the queue, and nobody was told so"
+
+
+def leases(events: Sequence[JobEvent]) -> Iterable[str]:
+    """A job is claimed only while nobody holds it, and nothing happens to it after its end."""
+    holder: dict[str, str] = {}
+    over: set[str] = set()
+    for event in events:
+        job = event.job_id
+        if job in over and event.type not in {"cancelling", "yielding", "progress"}:
+            yield f"{job} was {event.type} after its end"
+        if event.type == "started":
+            if job in holder:
+                yield f"{job} was claimed by {event.worker} while {holder[job]} held it"
+            holder[job] = str(event.worker)
+        elif event.type in GIVES_BACK:
+            if holder.pop(job, None) is None:
+                yield f"{job} was {event.type} while nobody held it"
+        elif event.type in TERMINAL:
+            if event.type in {"succeeded", "failed"} and job not in holder:
+                yield f"{job} {event.type} while nobody held it"
+            holder.pop(job, None)
+            over.add(job)
+    for job, worker in holder.items():
+        yield f"{job} is still held by {worker}"
+
+
+def explained(events: Sequence[JobEvent], runs: Sequence[Run]) -> Iterable[str]:
+    """The claim with token k is the k-th `started`; each run has one, by that worker, in that attempt, once."""
+    claims: dict[str, list[JobEvent]] = defaultdict(list)
+    for event in events:
+        if event.type == "started":
+            claims[event.job_id].append(event)
+    seen: Counter[tuple[str, int]] = Counter()
+    for run in runs:
+        if run["what"] != "start":
+            continue
+        job, token = run["job"], run["token"]
+        seen[job, token] += 1
+        if token > len(claims[job]):
+            yield f"{job} ran with token {token}, and was claimed {len(claims[job])} times"
+            continue
+        claim = claims[job][token - 1]
+        if (claim.worker, claim.attempt) != (run["worker"], run["attempt"]):
+            yield f"{job} ran on {run['worker']}, and token {token} was claimed by {claim.worker}"
+    for (job, token), count in seen.items():
+        if count > 1:
+            yield f"{job} ran {count} times under the one token {token}"
+    succeeded = {event.job_id for event in events if event.type == "succeeded"}
+    finished = {run["job"] for run in runs if run["what"] == "end"}
+    for job in sorted(succeeded - finished):
+        yield f"{job} succeeded, and no handler ever came to its end"
+
+
+def families(acknowledged: Mapping[str, JobRequest], events: Sequence[JobEvent], runs: Sequence[Run]) -> Iterable[str]:
+    """A child is claimed after all its parents have ended, and gets the results of those that succeeded."""
+    end: dict[str, tuple[int, str]] = {}
+    first: dict[str, int] = {}
+    for place, event in enumerate(events):
+        if event.type in TERMINAL:
+            end.setdefault(event.job_id, (place, event.type))
+        elif event.type == "started":
+            first.setdefault(event.job_id, place)
+    lost = (len(events), "lost")
+    for job in acknowledged.keys() & first.keys():
+        for parent in acknowledged[job].after:
+            place, state = end.get(parent, lost)
+            if first[job] < place:
+                yield f"{job} was claimed before its parent {parent} had ended"
+            if state != "succeeded" and acknowledged[job].on_parent_failure == "cancel":
+                yield f"{job} was claimed though its parent {parent} is {state}"
+    for run in (run for run in runs if run["what"] == "start" and run["job"] in acknowledged):
+        parents = [p for p in acknowledged[run["job"]].after if end.get(p, lost)[1] == "succeeded"]
+        wanted = {str(parent): acknowledged[parent].payload["n"] for parent in parents}
+        if run["parents"] != wanted:
+            yield f"{run['job']} got {run['parents']} of its parents, not {wanted}"
+
+
+def route_limits(events: Sequence[JobEvent], limits: Mapping[str, int]) -> Iterable[str]:
+    """At every instant at most `limit` jobs of a route are held."""
+    held: dict[str, set[str]] = defaultdict(set)
+    for event in events:
+        jobs = held[event.route]
+        if event.type == "started":
+            jobs.add(event.job_id)
+            if event.route in limits and len(jobs) > limits[event.route]:
+                yield f"{len(jobs)} jobs of route {event.route} ran at once, the limit is {limits[event.route]}"
+        elif event.type in TERMINAL or event.type in GIVES_BACK:
+            jobs.discard(event.job_id)
+
+
+def checkpoints(runs: Sequence[Run]) -> Iterable[str]:
+    """What a handler was told is saved, every later claim finds."""
+    saved: dict[str, dict[int, int]] = defaultdict(dict)  # job: token: steps
+    for run in runs:
+        if run["what"] == "saved":
+            steps = saved[run["job"]]
+            steps[run["token"]] = max(steps.get(run["token"], 0), run["done"])
+    for run in runs:
+        if run["what"] == "start" and "done" in run:
+            before = [done for token, done in saved[run["job"]].items() if token < run["token"]]
+            if before and run["done"] < max(before):
+                yield f"{run['job']} began at step {run['done']}, and step {max(before)} had been saved"
+
+
+def duplicates(runs: Sequence[Run]) -> int:
+    """Jobs whose handler came to its end more than once: at-least-once work, of which one result was kept."""
+    ended = Counter(run["job"] for run in runs if run["what"] == "end")
+    return sum(count > 1 for count in ended.values())

@@ -1,0 +1,134 @@
+"""The faults of a chaos run, and the scheduler that deals them out of a seed.
+
+Every kind of fault comes once before any comes again, in an order that the seed shuffles; each fault ends by itself and
+puts right what does not heal alone (a stopped process goes on, a killed operator is started again). Who takes over
+next: `run` waits for the last one, then lets the system come to rest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+
+import psutil
+
+from tests.chaos.ground import LEASE_S, Ground
+
+_log = logging.getLogger("chaos")
+
+
+class Faults:
+    """Breaks one ground, by one seed."""
+
+    def __init__(self, ground: Ground, seed: int, *, pause_s: tuple[float, float] = (0.4, 2.2)) -> None:
+        self._ground = ground
+        self._random = random.Random(seed)
+        self._pause_s = pause_s  # between two faults, shortest and longest
+        self._rollouts = 0
+        self.injected: Counter[str] = Counter()
+        self.log: list[tuple[float, str]] = []  # seconds into the run, what
+
+    @property
+    def kinds(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {
+            "worker killed": self.kill_worker,
+            "worker stopped": self.stop_worker,
+            "operator killed": self.kill_operator,
+            "operator stopped": self.stop_operator,
+            "redis restarted": self.restart_redis,
+            "connections reset": self.reset_connections,
+            "redis delayed 500 ms": self.delay_redis,
+            "watches closed": self.close_watches,
+            "rolling update": self.roll,
+            "spec changed": self.change_spec,
+            "node lost": self.lose_node,
+        }
+
+    async def run(self, seconds: float) -> None:
+        began = time.monotonic()
+        deck: list[str] = []
+        while time.monotonic() - began < seconds:
+            if not deck:
+                deck = sorted(self.kinds)
+                self._random.shuffle(deck)
+            kind = deck.pop()
+            self._ground.note_processes()
+            self.log.append((time.monotonic() - began, kind))
+            _log.info("%s", kind)
+            await self.kinds[kind]()
+            self.injected[kind] += 1
+            await asyncio.sleep(self._random.uniform(*self._pause_s))
+
+    def _pick_worker(self) -> psutil.Process | None:
+        workers = sorted(self._ground.workers(), key=lambda each: each.pid)
+        return self._random.choice(workers) if workers else None
+
+    async def kill_worker(self) -> None:
+        if worker := self._pick_worker():
+            with contextlib.suppress(psutil.Error):
+                worker.kill()
+
+    async def stop_worker(self) -> None:
+        """Long enough, at times, to lose its lease; it goes on with jobs that are no longer its own."""
+        worker, seconds = self._pick_worker(), self._random.uniform(0.3, 2.0 * LEASE_S)
+        if worker is None:
+            return
+        with contextlib.suppress(psutil.Error):
+            worker.suspend()
+            await asyncio.sleep(seconds)
+            worker.resume()
+
+    async def kill_operator(self) -> None:
+        operator, seconds = self._random.choice(self._ground.operators), self._random.uniform(0.0, 3.0)
+        operator.kill()
+        await asyncio.sleep(seconds)
+        operator.start()
+
+    async def stop_operator(self) -> None:
+        operator, seconds = self._random.choice(self._ground.operators), self._random.uniform(1.0, 5.0)
+        operator.send(signal.SIGSTOP)
+        await asyncio.sleep(seconds)
+        operator.send(signal.SIGCONT)
+
+    async def restart_redis(self) -> None:
+        crash, seconds = self._random.random() < 0.7, self._random.uniform(0.0, 1.5)
+        await asyncio.to_thread(self._ground.redis.kill if crash else self._ground.redis.stop)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(self._ground.redis.start)
+
+    async def reset_connections(self) -> None:
+        for _ in range(self._random.randint(1, 4)):
+            self._ground.redis_proxy.reset()
+            await asyncio.sleep(self._random.uniform(0.0, 0.2))
+
+    async def delay_redis(self) -> None:
+        self._ground.redis_proxy.delay_s = 0.5
+        await asyncio.sleep(self._random.uniform(1.0, 3.0))
+        self._ground.redis_proxy.delay_s = 0.0
+
+    async def close_watches(self) -> None:
+        self._ground.api_proxy.reset()
+
+    async def roll(self) -> None:
+        self._rollouts += 1
+        await self._ground.apply(rollout=self._rollouts)
+
+    async def change_spec(self) -> None:
+        dice = self._random
+        await self._ground.apply(
+            concurrency=dice.randint(2, 6), maxReplicas=dice.randint(1, 3), elastic=dice.randint(1, 4),
+            task=dice.choice([0, 1, 60]),
+        )  # fmt: skip
+
+    async def lose_node(self) -> None:
+        """All its processes go at once; it comes back, sometimes before anybody has missed it."""
+        node, seconds = self._random.choice(self._ground.nodes), self._random.uniform(1.0, 7.0)
+        node.kill()
+        await asyncio.sleep(seconds)
+        node.start()

@@ -1,0 +1,261 @@
+"""Everything that a chaos run breaks: a Redis with its log of writes, a cluster of two nodes, two operators, a pool.
+
+Clients reach Redis, and operators the API server, through a `FaultProxy`; the referee (events, checks) goes straight.
+Who takes over next: `load` submits, `faults` breaks, `checker` judges.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+
+from agentpool.errors import ClusterError
+from agentpool.jobs import PoolRef
+from agentpool.queue import connect
+from agentpool.queue.keys import Keys
+from agentpool.spec.crd import custom_resource_definition
+from agentpool_devcluster.kube.client import KubeClient
+from agentpool_devcluster.kube.errors import KubeError
+from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
+from agentpool_devcluster.kube.resources import NODES, PODS
+from agentpool_local.cluster import POOLS, Cluster
+from tests.chaos.proxy import FaultProxy
+from tests.fixtures.redis import RedisServer, wait_until
+
+ROOT = Path(__file__).resolve().parents[2]
+APPS = Path(__file__).parent / "apps"
+POOL = PoolRef("default", "chaos")
+LIMITS = {"code": 2, "text": 3}  # of routes whose limits never change during a run
+ELASTIC = 4  # the most that the changing limit of the third route ever is
+LEASE_S = 2  # the shortest that an AgentPool may have
+CLIENT_TIMEOUT_S = 5.0  # of the submitter's connection: a stalled one is given up
+START_WITHIN_S = 60.0
+PUT_TRIES = 10
+
+
+def manifest(redis_url: str, record: Path, changes: dict[str, object] | None = None) -> dict[str, object]:
+    """The AgentPool under test; `changes` are what a spec change may touch."""
+    varied: dict[str, object] = {"concurrency": 4, "maxReplicas": 3, "elastic": ELASTIC, "task": 60, **(changes or {})}
+    container = {
+        "name": "worker",
+        "image": "chaos",
+        "env": [{"name": "CHAOS_RECORD", "value": str(record)}],
+        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+    }
+    return {
+        "apiVersion": "agentpool.dev/v1alpha1",
+        "kind": "AgentPool",
+        "metadata": {"name": POOL.name, "namespace": POOL.namespace},
+        "spec": {
+            "handler": {"python": {"app": "chaos_app:app"}},
+            "worker": {
+                "concurrency": varied["concurrency"],
+                "drainSeconds": 2,
+                "template": {
+                    "metadata": {"annotations": {"chaos/rollout": str(varied.get("rollout", 0))}},
+                    "spec": {"containers": [container]},
+                },
+            },
+            "routes": [
+                *({"name": name, "kinds": [name], "maxRunning": limit} for name, limit in LIMITS.items()),
+                {"name": "elastic", "kinds": ["flaky", "steps"], "maxRunning": varied["elastic"]},
+            ],
+            "queue": {
+                "redis": {"url": redis_url},
+                "leaseSeconds": LEASE_S,
+                "timeoutSeconds": 20,
+                "patienceSeconds": {"task": varied["task"]},
+                "retry": {"maxAttempts": 8, "initialSeconds": 0, "maxSeconds": 1},
+            },
+            "scaling": {
+                "minReplicas": 0,
+                "maxReplicas": varied["maxReplicas"],
+                "pollSeconds": 1,
+                "idleSeconds": 2,
+                "behavior": {"scaleDown": {"stabilizationWindowSeconds": 2}},
+            },
+        },
+    }
+
+
+class Machine:
+    """A process with its log, started again at will."""
+
+    def __init__(self, log: Path, *arguments: str) -> None:
+        self._log = log
+        self._arguments = arguments
+        self.process: psutil.Popen | None = None
+
+    def start(self) -> None:
+        with self._log.open("ab") as out:
+            self.process = psutil.Popen(
+                [sys.executable, "-m", *self._arguments], stdout=out, stderr=out, cwd=ROOT, start_new_session=True
+            )
+
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        if self.running():
+            self.process.send_signal(number)
+
+    def kill(self) -> None:
+        if self.running():
+            self.process.kill()
+            self.process.wait()
+
+    async def stop(self, within_s: float = 30.0) -> None:
+        self.send(signal.SIGCONT)
+        self.send(signal.SIGTERM)
+        with contextlib.suppress(psutil.TimeoutExpired):
+            await asyncio.to_thread(self.process.wait, within_s)
+        self.kill()
+
+    def family(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.Error):
+            return [self.process, *self.process.children(recursive=True)] if self.running() else []
+        return []
+
+
+class Ground:
+    """The whole system of one run."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.record = directory / "runs"
+        self.redis = RedisServer("--appendonly", "yes", "--appendfsync", "always")
+        self.redis_proxy = FaultProxy(lambda: self.redis.port)
+        self.api_proxy = FaultProxy(lambda: self._api_port)
+        self._api_port = 0
+        self.kubeconfig = directory / "kubeconfig"
+        self.api = Machine(directory / "api.log", "tests.chaos.machines", "api", str(self.kubeconfig))
+        self.nodes = [
+            Machine(
+                directory / f"node-{name}.log", "tests.chaos.machines", "node", str(self.kubeconfig), f"{name},cpu=8",
+                str(directory / name), str(APPS),
+            )
+            for name in ("a", "b")
+        ]  # fmt: skip
+        self.operators: list[Machine] = []
+        self.changes: dict[str, object] = {}
+        self.seen: set[psutil.Process] = set()  # every process that ever was part of the run
+
+    @property
+    def redis_url(self) -> str:
+        return f"redis://127.0.0.1:{self.redis_proxy.port}/0"
+
+    async def start(self) -> None:
+        self.record.touch()
+        self.redis.start()
+        await self.redis_proxy.start()
+        self.api.start()
+        await wait_until(lambda: self.kubeconfig.exists() and self.kubeconfig.stat().st_size, "the API server is up",
+                         within_s=START_WITHIN_S)  # fmt: skip
+        await self.api_proxy.start()
+        for node in self.nodes:
+            node.start()
+        async with Cluster(self.kubeconfig) as cluster:
+            await cluster.apply_crd(custom_resource_definition())
+        await self.apply()
+        self._start_operators()
+        self.direct = connect(self.redis.url)
+        self.client = connect(self.redis_url, socket_timeout=CLIENT_TIMEOUT_S)
+
+        async def served() -> bool:
+            return await self._published() and await self.ready_nodes() == len(self.nodes)
+
+        await wait_until(served, "the operator has published the pool's settings", within_s=START_WITHIN_S)
+
+    async def _published(self) -> bool:
+        return bool(await self.direct.exists(Keys(POOL).conf))
+
+    def _start_operators(self) -> None:
+        text = self.kubeconfig.read_text()
+        found = re.search(r"127\.0\.0\.1:(\d+)", text)
+        assert found is not None, text
+        self._api_port = int(found.group(1))
+        through = self.directory / "kubeconfig-through-proxy"
+        through.write_text(text.replace(found.group(0), f"127.0.0.1:{self.api_proxy.port}"))
+        for number in range(2):
+            arguments = ("--kubeconfig", str(through), "--health-host", "127.0.0.1", "--health-port", "0")
+            operator = Machine(self.directory / f"operator-{number}.log", "agentpool", "operator", *arguments)
+            operator.start()
+            self.operators.append(operator)
+
+    async def apply(self, **changes: object) -> None:
+        """Writes the AgentPool with these changes beside the earlier ones."""
+        self.changes |= changes
+        async with Cluster(self.kubeconfig) as cluster:
+            for _ in range(PUT_TRIES):
+                with contextlib.suppress(ClusterError):  # the operator wrote in between
+                    await cluster.put(POOLS, POOL.namespace, manifest(self.redis_url, self.record, self.changes))
+                    return
+        raise AssertionError(f"the AgentPool could not be written in {PUT_TRIES} tries")
+
+    def workers(self) -> list[psutil.Process]:
+        """The worker processes that run now."""
+        return [each for node in self.nodes for each in node.family() if _is_worker(each)]
+
+    def note_processes(self) -> None:
+        for machine in (self.api, *self.nodes, *self.operators):
+            self.seen.update(machine.family())
+
+    @contextlib.asynccontextmanager
+    async def kube(self) -> AsyncIterator[KubeClient]:
+        async with KubeClient(read_kubeconfig(self.kubeconfig), user_agent="chaos") as client:
+            yield client
+
+    async def ready_nodes(self) -> int:
+        async with self.kube() as client:
+            nodes = (await client.list(NODES, None))["items"] or []
+        ready = [c for n in nodes for c in n.get("status", {}).get("conditions", []) if c["type"] == "Ready"]
+        return sum(condition["status"] == "True" for condition in ready)
+
+    async def size(self) -> tuple[int, int, int]:
+        """Replicas asked for, pods there are, worker processes there are."""
+        async with self.kube() as client, Cluster(self.kubeconfig) as cluster:
+            state = await cluster.pool(POOL)
+            pods = (await client.list(PODS, POOL.namespace))["items"] or []
+        return state.desired if state else -1, len(pods), len(self.workers())
+
+    async def told(self) -> object:
+        """The AgentPool's status: what the operator believes."""
+        async with Cluster(self.kubeconfig) as cluster:
+            return ((await cluster.read(POOLS, POOL.namespace, POOL.name)) or {}).get("status")
+
+    async def stop(self) -> None:
+        self.note_processes()
+        await self.direct.aclose()
+        with contextlib.suppress(Exception):
+            await self.client.aclose()
+        for machine in (*self.operators, *self.nodes, self.api):
+            with contextlib.suppress(KubeError, psutil.Error):
+                await machine.stop()
+        await self.api_proxy.stop()
+        await self.redis_proxy.stop()
+        self.redis.close()
+
+    def survivors(self) -> list[str]:
+        """Processes of the run that outlived it."""
+        return [str(each) for each in self.seen if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+
+    def runs(self) -> list[dict[str, object]]:
+        """What the handlers wrote; a last line that was cut short by a kill is left out."""
+        lines = self.record.read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        match process.cmdline():
+            case [_, program, "worker", *_] if process.status() != psutil.STATUS_ZOMBIE:
+                return Path(program).name == "agentpool"
+    return False

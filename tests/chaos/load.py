@@ -1,0 +1,128 @@
+"""Steady submits that use every feature of the queue, and the ledger of what was acknowledged.
+
+A submit whose answer was lost is asked again with the same id until it is answered, as a careful client does. Who
+takes over next: `checker` holds the ledger against what happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from agentpool.errors import IdempotencyConflictError, QueueError
+from agentpool.jobs import JobId, JobRequest, OnParentFailure, Priority
+from agentpool.queue import Producer
+from tests.chaos.ground import POOL
+
+JOBS_A_SECOND = 20.0
+KINDS = {"nap": 6, "code": 4, "text": 4, "flaky": 2, "steps": 2, "hang": 0.3}  # kind: weight
+KEEP_PARENTS = 60  # latest jobs that children choose from
+RETRY_S = 0.1
+
+
+@dataclass
+class Ledger:
+    """What the queue has promised."""
+
+    acknowledged: dict[str, JobRequest] = field(default_factory=dict)
+    cancelled: set[str] = field(default_factory=set)  # cancels that were answered with `cancelled`
+    attempts: int = 0  # calls of submit, repeated ones included
+    refusals: int = 0  # of them answered by an error of the connection
+    longest_submit_s: float = 0.0  # from the first try to the receipt
+    longest_submit_at: float = 0.0  # seconds into the run
+    broken: list[str] = field(default_factory=list)  # promises that a receipt broke
+
+
+class Load:
+    """One submitter."""
+
+    def __init__(self, client: Any, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._producer = Producer(client, POOL)
+        self._number = 0
+        self._began = time.monotonic()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.ledger = Ledger()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Submits until told to stop; then waits until everything that was begun is answered."""
+        while not stop.is_set():
+            task = asyncio.create_task(self._one(self._request()))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(self._random.expovariate(JOBS_A_SECOND))
+        await asyncio.gather(*self._tasks)
+
+    def _request(self) -> JobRequest:
+        dice = self._random
+        self._number += 1
+        kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
+        payload: dict[str, Any] = {"n": self._number, "s": round(dice.uniform(0.005, 0.12), 3)}
+        payload |= {"flaky": {"fails": dice.randint(1, 3)}, "steps": {"steps": dice.randint(2, 12)}}.get(kind, {})
+        known = list(self.ledger.acknowledged)[-KEEP_PARENTS:]
+        parents = dice.sample(known, min(len(known), dice.randint(1, 3))) if dice.random() < 0.2 else []
+        return JobRequest(
+            kind=kind,
+            job_id=JobId(f"j{self._number}"),
+            payload=payload,
+            priority=Priority(dice.choices(["critical", "task", "info"], [1, 4, 2])[0]),
+            idempotency_key=f"k{self._number}" if dice.random() < 0.15 else None,
+            after=tuple(map(JobId, parents)),
+            on_parent_failure=dice.choice(list(OnParentFailure)),
+            delay_ms=dice.randint(1, 1500) if dice.random() < 0.1 else 0,
+            ttl_ms=dice.randint(300, 5000) if dice.random() < 0.1 else None,
+            timeout_ms=500 if kind == "hang" else None,
+            max_attempts=2 if kind == "hang" else None,
+            preemptible=kind == "steps",
+        )
+
+    async def _one(self, request: JobRequest) -> None:
+        dice = random.Random(request.payload["n"])
+        await self._submit(request)
+        if dice.random() < 0.06:
+            await asyncio.sleep(dice.uniform(0, 0.3))
+            await self._cancel(request)
+        if request.idempotency_key and dice.random() < 0.5:
+            await self._conflict(request)
+
+    async def _submit(self, request: JobRequest) -> None:
+        begun = time.monotonic()
+        while True:
+            self.ledger.attempts += 1
+            try:
+                receipt = await self._producer.submit(request)
+                break
+            except QueueError:
+                self.ledger.refusals += 1
+                await asyncio.sleep(RETRY_S)
+        took = time.monotonic() - begun
+        if took > self.ledger.longest_submit_s:
+            self.ledger.longest_submit_s, self.ledger.longest_submit_at = took, begun - self._began
+        if receipt.job_id != request.job_id:
+            self.ledger.broken.append(f"{request.job_id} was acknowledged as {receipt.job_id}")
+        self.ledger.acknowledged[str(request.job_id)] = request
+
+    async def _cancel(self, request: JobRequest) -> None:
+        assert request.job_id is not None
+        try:
+            if await self._producer.cancel(request.job_id) == "cancelled":
+                self.ledger.cancelled.add(request.job_id)
+        except QueueError:
+            return  # the answer was lost: nothing was promised
+
+    async def _conflict(self, request: JobRequest) -> None:
+        """The same key with the same body is the same job; with another body it is refused."""
+        same = JobRequest(kind=request.kind, payload=request.payload, idempotency_key=request.idempotency_key)
+        other = JobRequest(kind=request.kind, payload="other", idempotency_key=request.idempotency_key)
+        for again in (same, other):
+            try:
+                receipt = await self._producer.submit(again)
+            except IdempotencyConflictError:
+                continue  # `same` may differ in what else the digest covers
+            except QueueError:
+                return
+            if again is other or receipt.job_id != request.job_id:
+                self.ledger.broken.append(f"key {request.idempotency_key} made {receipt.job_id}")

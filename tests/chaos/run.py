@@ -1,0 +1,151 @@
+"""One chaos run: start everything, submit, break, let it come to rest, judge.
+
+Who takes over next: `report` prints the outcome.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentpool.errors import ClusterError, QueueError
+from agentpool.queue import Inspector
+from agentpool_devcluster.kube.errors import KubeError
+from tests.chaos import checker
+from tests.chaos.faults import Faults
+from tests.chaos.ground import ELASTIC, LIMITS, POOL, Ground
+from tests.chaos.history import History
+from tests.chaos.load import Load
+from tests.fixtures.redis import leaked_keys, wait_until
+
+_log = logging.getLogger("chaos")
+
+REST_WITHIN_S = 60.0  # after the last fault, for all jobs to end
+SMALL_WITHIN_S = 45.0  # after the last job, for the last worker to go
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a run has shown."""
+
+    seed: int
+    seconds: float  # of faults
+    faults: Counter[str]
+    jobs: Counter[str]  # terminal states
+    acknowledged: int
+    submits: int  # calls, repeated ones included
+    refused: int  # of them lost with their connection
+    claims: int
+    recovered: int  # jobs taken back from lost workers
+    reruns: int  # jobs whose handler came to its end more than once
+    longest_submit_s: float
+    longest_submit_at: float  # seconds into the run
+    longest_silence_s: float  # no job ended in this time, though jobs waited
+    findings: tuple[str, ...]
+    timeline: tuple[tuple[float, str], ...]
+
+
+async def run(seconds: float, seed: int, *, keep: Path | None = None) -> Outcome:
+    """One run, with files in a directory of its own (or in `keep`, which stays)."""
+    with contextlib.ExitStack() as stack:
+        directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ap-chaos-")))
+        ground = Ground(directory)
+        try:
+            await ground.start()
+            outcome = await _live(ground, seconds, seed)
+        finally:
+            await ground.stop()
+        left = [f"process {each} outlived the run" for each in ground.survivors()]
+    return Outcome(**{**outcome, "findings": (*outcome["findings"], *left)})
+
+
+async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
+    load, faults, history = Load(ground.client, seed), Faults(ground, seed), History(ground.direct, POOL)
+    stop = asyncio.Event()
+    reading, submitting = asyncio.create_task(history.run()), asyncio.create_task(load.run(stop))
+    try:
+        await faults.run(seconds)
+    finally:
+        _log.info("the faults are over: %s", dict(faults.injected))
+        stop.set()
+        await submitting
+    _log.info("%d submits are acknowledged", len(load.ledger.acknowledged))
+    findings = [*await _rest(ground), *await _small(ground)]
+    _log.info("at rest and small again; judging")
+    reading.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await reading
+    await history.catch_up()
+    ledger, runs, events = load.ledger, ground.runs(), history.events
+    findings += ledger.broken
+    findings += checker.judge(
+        acknowledged=ledger.acknowledged, cancelled=ledger.cancelled, events=events, runs=runs,
+        limits={**LIMITS, "elastic": ELASTIC},
+    )  # fmt: skip
+    return {
+        "seed": seed,
+        "seconds": seconds,
+        "faults": faults.injected,
+        "jobs": Counter(event.type for event in events if event.type in checker.TERMINAL),
+        "acknowledged": len(ledger.acknowledged),
+        "submits": ledger.attempts,
+        "refused": ledger.refusals,
+        "claims": sum(event.type == "started" for event in events),
+        "recovered": sum(event.type == "recovered" for event in events),
+        "reruns": checker.duplicates(runs),
+        "longest_submit_s": ledger.longest_submit_s,
+        "longest_submit_at": ledger.longest_submit_at,
+        "longest_silence_s": _longest_silence_s([e.at_ms for e in events if e.type in checker.TERMINAL]),
+        "findings": findings,
+        "timeline": tuple(faults.log),
+    }
+
+
+async def _rest(ground: Ground) -> list[str]:
+    """Whether every job ends once the faults are over, and nothing but ended jobs is left in Redis."""
+    inspector = Inspector(ground.direct)
+
+    async def at_rest() -> bool:
+        with contextlib.suppress(QueueError):
+            now = await inspector.snapshot(POOL)
+            return not (now.queued or now.running or now.scheduled or now.blocked)
+        return False
+
+    try:
+        await wait_until(at_rest, "every job has ended", within_s=REST_WITHIN_S)
+    except AssertionError as error:
+        snapshot = await inspector.snapshot(POOL)
+        return [f"{error}; still there: {snapshot}"]
+    found = [f"key {key} has neither lifetime nor owner" for key in await leaked_keys(ground.direct, POOL)]
+    async for stream in ground.direct.scan_iter(match=f"ap:{{{POOL}}}:s:*"):
+        (group,) = await ground.direct.xinfo_groups(stream)
+        if group["pending"] or group["lag"]:
+            found.append(f"{stream} is not empty: {group['pending']} pending, lag {group['lag']}")
+    return found
+
+
+async def _small(ground: Ground) -> list[str]:
+    """Whether the pool goes back to no worker, with neither pods nor processes left."""
+
+    async def small() -> bool:
+        ground.note_processes()
+        with contextlib.suppress(ClusterError, KubeError):
+            return await ground.size() == (0, 0, 0)
+        return False
+
+    try:
+        await wait_until(small, "no worker is left", within_s=SMALL_WITHIN_S)
+    except AssertionError as error:
+        return [f"{error}; replicas, pods, processes: {await ground.size()}; told: {await ground.told()}"]
+    snapshot = await Inspector(ground.direct).snapshot(POOL)
+    return [f"worker {worker.name} is still registered" for worker in snapshot.workers]
+
+
+def _longest_silence_s(ended_at_ms: list[int]) -> float:
+    return max((b - a for a, b in itertools.pairwise(ended_at_ms)), default=0) / 1000

@@ -1,0 +1,79 @@
+"""The judge is honest: each kind of broken promise, forged into a clean history, is found and named."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import JobEvent, JobRequest, Priority
+from tests.chaos.checker import judge
+
+CLEAN = [
+    ("queued", "a", None),
+    ("queued", "c", None),
+    ("started", "a", "w1"),
+    ("recovered", "a", "w1"),
+    ("started", "a", "w2"),
+    ("succeeded", "a", "w2"),
+    ("started", "c", "w1"),
+    ("returned", "c", "w1"),
+    ("started", "c", "w2"),
+    ("succeeded", "c", "w2"),
+]
+RUNS = [
+    {"what": "start", "job": "a", "token": 1, "worker": "w1", "attempt": 1, "parents": {}},
+    {"what": "start", "job": "a", "token": 2, "worker": "w2", "attempt": 1, "parents": {}},
+    {"what": "end", "job": "a", "token": 2},
+    {"what": "start", "job": "c", "token": 1, "worker": "w1", "attempt": 1, "parents": {"a": 1}, "done": 0},
+    {"what": "saved", "job": "c", "token": 1, "done": 3},
+    {"what": "start", "job": "c", "token": 2, "worker": "w2", "attempt": 1, "parents": {"a": 1}, "done": 3},
+    {"what": "end", "job": "c", "token": 2},
+]
+REQUESTS = {
+    "a": JobRequest(kind="nap", job_id="a", payload={"n": 1}),
+    "c": JobRequest(kind="nap", job_id="c", payload={"n": 2}, after=("a",)),
+}
+
+
+def events(lines, route="r"):
+    return [
+        JobEvent(
+            id=f"{number}-0.0", type=change, job_id=job, at_ms=number, kind="nap", route=route, priority=Priority.TASK,
+            attempt=1, worker=worker, detail=None,
+        )
+        for number, (change, job, worker) in enumerate(lines)
+    ]  # fmt: skip
+
+
+def findings(lines=CLEAN, runs=RUNS, cancelled=(), requests=REQUESTS):
+    return judge(acknowledged=requests, cancelled=cancelled, events=events(lines), runs=runs, limits={"r": 1})
+
+
+def test_a_clean_history_has_no_findings():
+    """Nothing is found where nothing was broken."""
+    assert findings() == []
+
+
+FORGERIES = {
+    "was acknowledged and lost": {"lines": CLEAN[:-1]},
+    "ended 2 times": {"lines": [*CLEAN, CLEAN[-1]]},
+    "was succeeded after its end": {"lines": [*CLEAN, CLEAN[-1]]},
+    "was acknowledged as cancelled": {"cancelled": ["a"]},
+    "nobody was told": {"requests": {"a": REQUESTS["a"]}},
+    "while w1 held it": {"lines": [line for line in CLEAN if line[0] != "recovered"]},
+    "is still held": {"lines": CLEAN[:-1]},
+    "while nobody held it": {"lines": [line for line in CLEAN if line != ("started", "a", "w2")]},
+    "ran with token 3": {"runs": [*RUNS, {**RUNS[1], "token": 3}]},
+    "was claimed by w2": {"runs": [RUNS[0], {**RUNS[1], "worker": "w9"}, *RUNS[2:]]},
+    "under the one token": {"runs": [*RUNS, RUNS[1]]},
+    "no handler ever came to its end": {"runs": RUNS[:-1]},
+    "before its parent a had ended": {"lines": [*CLEAN[:4], *CLEAN[6:], *CLEAN[4:6]]},
+    "of its parents, not": {"runs": [*RUNS[:3], {**RUNS[3], "parents": {}}, *RUNS[4:]]},
+    "ran at once, the limit is 1": {"lines": [*CLEAN[:5], CLEAN[6], CLEAN[5], *CLEAN[7:]]},
+    "had been saved": {"runs": [*RUNS[:5], {**RUNS[5], "done": 2}, RUNS[6]]},
+}
+
+
+@pytest.mark.parametrize("words", FORGERIES)
+def test_a_broken_promise_is_found(words):
+    """Each forgery is found, and said in those words."""
+    assert any(words in finding for finding in findings(**FORGERIES[words]))

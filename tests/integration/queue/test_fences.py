@@ -1,0 +1,39 @@
+"""What a worker that has lost a job may still write of it: nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.errors import StaleLeaseError
+from agentpool.jobs import JobRequest, WorkerId
+from agentpool.queue import Consumer, Inspector, Producer
+from agentpool.queue.outcomes import Returned, ReturnReason
+
+
+async def test_a_lease_that_has_passed_on_saves_nothing(redis, pool):
+    """The old holder's checkpoint and progress are refused, and the new holder's stay as they are."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=2, host="h")
+    (old,) = await consumer.claim(1)
+    await consumer.checkpoint(old, {"step": 1})
+    await consumer.settle([Returned(job_id=old.job_id, token=old.token, reason=ReturnReason.DRAIN)])
+    (new,) = await consumer.claim(1)
+    await consumer.checkpoint(new, {"step": 2})
+    await consumer.progress(new, "half")
+    for write in (consumer.checkpoint, consumer.progress):
+        with pytest.raises(StaleLeaseError):
+            await write(old, {"step": 0})
+    job = await Inspector(redis).job(pool, receipt.job_id)
+    assert (job.checkpoint, job.progress) == ({"step": 2}, "half")
+
+
+async def test_a_worker_whose_lease_has_run_out_gets_nothing(redis, pool):
+    """Before anybody has noticed its silence, a claim is refused: it has to register again."""
+    await Producer(redis, pool).submit(JobRequest(kind="x"))
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=2, host="h")
+    await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", 60_000)
+    assert await consumer.claim(1) == []
+    await consumer.register(slots=2, host="h")
+    assert len(await consumer.claim(1)) == 1

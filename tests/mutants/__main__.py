@@ -1,0 +1,82 @@
+"""`python -m tests.mutants [NAME …] [--write]`: runs the queue's tests on each mutant, and says which test caught it.
+
+Exit code 1 where one survives. `--write` writes the table of docs/mutants.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+
+from tests.mutants.catalogue import CATALOGUE, Mutant, of_name
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "mutants.md"
+SUITES = ("tests/integration/queue/test_basics.py", "tests/integration/queue")  # the quick one first
+TESTS_FAILED = 1  # pytest's exit code
+LIMIT_S = 600
+BEGIN, END = "<!-- table: make mutants -->", "<!-- end of table -->"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verdict:
+    """What became of one mutant."""
+
+    mutant: Mutant
+    caught_by: str | None  # the first test that failed; None: it survived
+
+
+def hunt(mutant: Mutant) -> Verdict:
+    """Runs the suites until a test fails."""
+    for suite in SUITES:
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:randomly", "--no-header", "--timeout=90", suite],
+            cwd=ROOT,
+            env={**os.environ, "AGENTPOOL_TEST_MUTANT": mutant.name},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=LIMIT_S,
+        )
+        if done.returncode == TESTS_FAILED:
+            found = re.search(r"^(?:FAILED|ERROR) (\S+?)::(\w+)", done.stdout, re.MULTILINE)
+            return Verdict(mutant=mutant, caught_by=f"{Path(found[1]).name}: {found[2]}" if found else "the suite")
+        if done.returncode and "Timeout" in done.stdout + done.stderr:
+            return Verdict(mutant=mutant, caught_by="a test that never ended")
+        if done.returncode:
+            raise click.ClickException(f"{mutant.name}: pytest ended with {done.returncode}:\n{done.stdout[-3000:]}")
+    return Verdict(mutant=mutant, caught_by=None)
+
+
+def table(verdicts: list[Verdict]) -> str:
+    """The verdicts as Markdown."""
+    rows = [f"| `{v.mutant.name}` | {v.mutant.wrong} | {v.caught_by or '**survived**'} |" for v in verdicts]
+    return "\n".join(["| mutant | what it does wrong | first caught by |", "|---|---|---|", *rows])
+
+
+@click.command()
+@click.argument("names", nargs=-1)
+@click.option("--write", is_flag=True, help="Write the table of docs/mutants.md.")
+def main(*, names: tuple[str, ...], write: bool) -> None:
+    """Hunt mutants of the queue."""
+    verdicts = []
+    for mutant in map(of_name, names) if names else CATALOGUE:
+        verdicts.append(hunt(mutant))
+        click.echo(f"{mutant.name:32} {verdicts[-1].caught_by or 'SURVIVED'}")
+    survivors = sum(verdict.caught_by is None for verdict in verdicts)
+    click.echo(f"{len(verdicts)} mutants, {len(verdicts) - survivors} caught, {survivors} survived")
+    if write:
+        head, _, rest = PAGE.read_text().partition(BEGIN)
+        tail = rest.partition(END)[2]
+        PAGE.write_text(f"{head}{BEGIN}\n{table(verdicts)}\n{END}{tail}")
+    sys.exit(1 if survivors else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,271 @@
+"""The mutants: small wrongs that a queue could have, each as a substitution in the text of a script or a method.
+
+None is kept as a copy: they are applied when `AGENTPOOL_TEST_MUTANT` names one, by `tests/fixtures/mutants.py`. A text
+that is no longer found is an error, so a changed script asks for its mutant to be looked at again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import textwrap
+from dataclasses import dataclass, replace
+from typing import Any
+
+from agentpool.queue import scripts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mutant:
+    """One wrong."""
+
+    name: str
+    wrong: str  # what it does wrong, in a sentence's words
+    old: str
+    new: str = ""
+    method: str | None = None  # module:Class.method that the text is of; None: the scripts
+
+
+CATALOGUE = (
+    Mutant(
+        name="no-fence",
+        wrong="an end with a stale token is applied",
+        old="if not job or job.token ~= tonumber(token) then return 'stale' end",
+        new="if not job then return 'stale' end",
+    ),
+    Mutant(
+        name="unfenced-checkpoint",
+        wrong="a checkpoint of a lease that has passed on is saved",
+        old="or job.state ~= 'running' or job.token ~= token then",
+        new="then",
+    ),
+    Mutant(
+        name="token-stands-still",
+        wrong="two claims of a job carry the same token",
+        old="token = token + 1,",
+        new="token = math.max(token, 1),",
+    ),
+    Mutant(
+        name="recovers-the-living",
+        wrong="upkeep takes jobs back from workers whose lease still runs",
+        old="redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10)",
+        new="redis.call('ZRANGEBYSCORE', WORKERS, '-inf', '+inf', 'LIMIT', 0, 10)",
+    ),
+    Mutant(
+        name="lost-worker-is-free",
+        wrong="the attempt of a lost worker does not count",
+        old="elseif job.attempt >= max then",
+        new="elseif false then",
+    ),
+    Mutant(
+        name="drain-costs-an-attempt",
+        wrong="a job that was handed back has lost an attempt",
+        old="job.attempt = math.max(0, job.attempt - 1)",
+    ),
+    Mutant(
+        name="dead-may-claim",
+        wrong="a worker whose lease has run out gets jobs",
+        old="if not expiry or tonumber(expiry) <= now then return { 'unregistered'",
+        new="if not expiry then return { 'unregistered'",
+    ),
+    Mutant(
+        name="deleted-not-acknowledged",
+        wrong="an ended job's entry is deleted and stays pending",
+        old="each_slice(ids, 'XACK', stream, GROUP)",
+    ),
+    Mutant(
+        name="acknowledged-not-deleted",
+        wrong="an ended job's entry stays in the stream",
+        old="each_slice(gone, 'XDEL', stream)",
+    ),
+    Mutant(
+        name="forgets-a-counter",
+        wrong="the count of running jobs never falls",
+        old="  bump('running', -1)\n  bump(job.spec.running, -1)",
+        new="  bump(job.spec.running, -1)",
+    ),
+    Mutant(
+        name="route-slot-leaks",
+        wrong="an ended job keeps its place in its route",
+        old="  bump(job.spec.running, -1)\n",
+        new="\n",
+    ),
+    Mutant(
+        name="limit-for-each-claim",
+        wrong="a route's limit counts for each claim, not for the route",
+        old="{ left = limit - number_or(books['r:' .. route], 0) }",
+        new="{ left = limit }",
+    ),
+    Mutant(
+        name="children-too-early",
+        wrong="a child is released while a parent still runs",
+        old="if redis.call('HINCRBY', child.key, 'waits', -1) == 0 then",
+        new="if redis.call('HINCRBY', child.key, 'waits', -1) <= 1 then",
+    ),
+    Mutant(
+        name="children-twice",
+        wrong="every child is released once more",
+        old="if child and child.state == 'blocked' then",
+        new="if child and (child.state == 'blocked' or child.state == 'queued') then",
+    ),
+    Mutant(
+        name="children-stay-registered",
+        wrong="the set of an ended job's children stays for ever",
+        old="    redis.call('DEL', children)\n",
+        new="\n",
+    ),
+    Mutant(
+        name="orphans-run",
+        wrong="children of a failed parent run all the same",
+        old="if state == 'succeeded' or has_flag(child, 'u') then",
+        new="if true then",
+    ),
+    Mutant(
+        name="results-do-not-reach-children",
+        wrong="a parent's result is lost on its way to the child",
+        old="if state == 'succeeded' then redis.call('HSET', child.key, 'in:' .. parent, result) end",
+    ),
+    Mutant(
+        name="place-is-lost",
+        wrong="a job that came back goes to the end of the line",
+        old=(
+            "  redis.call('XCLAIM', job.spec.stream, GROUP, READY, 0, job.entry, 'JUSTID')\n"
+            "  bump('y' .. job.spec.place, 1)"
+        ),
+        new=(
+            "  drop_entry(job.spec.stream, job.entry)\n"
+            "  job.entry = redis.call('XADD', job.spec.stream, '*', 'job', job.id)\n"
+            "  redis.call('HSET', job.key, 'entry', job.entry)\n"
+            "  bump('q' .. job.spec.place, 1)"
+        ),
+    ),
+    Mutant(
+        name="impatience",
+        wrong="the more patience a priority has, the sooner it goes",
+        old="c.score = id_parts(c.entry) + c.patience",
+        new="c.score = id_parts(c.entry) - c.patience",
+    ),
+    Mutant(
+        name="cancel-is-forgotten",
+        wrong="a running job that was cancelled is tried again",
+        old="if verb == 'cancelled' or job.cancel then",
+        new="if verb == 'cancelled' then",
+    ),
+    Mutant(
+        name="cancel-reaches-nobody",
+        wrong="the worker of a cancelled job is not told",
+        old="redis.call('RPUSH', orders, 'cancel ' .. job.token .. ' ' .. id)",
+    ),
+    Mutant(
+        name="never-expires",
+        wrong="a job outlives its ttl in the queue",
+        old="redis.call('ZRANGEBYSCORE', TTL, '-inf', now, 'LIMIT', 0, BATCH)",
+        new="redis.call('ZRANGEBYSCORE', TTL, '-inf', 0, 'LIMIT', 0, BATCH)",
+    ),
+    Mutant(
+        name="never-due",
+        wrong="a scheduled job waits for ever",
+        old="promoted = promoted + promote(id)",
+    ),
+    Mutant(
+        name="pause-is-ignored",
+        wrong="a paused pool hands out jobs",
+        old="if conf[2] == '1' then return { 'paused', revision, now } end",
+    ),
+    Mutant(
+        name="tombstones-stay",
+        wrong="cancelled entries block the head of their stream",
+        old="local left = number_or(redis.call('HGET', BOOKS, 't' .. place), 0) + (deltas['t' .. place] or 0)",
+        new="local left = 0",
+    ),
+    Mutant(
+        name="conflicts-pass",
+        wrong="one idempotency key serves two different jobs",
+        old="if known and digest and digest ~= extras.digest then return { 'conflict', index, known } end",
+    ),
+    Mutant(
+        name="depth-by-one",
+        wrong="a batch may pass maxDepth",
+        old="if fresh > 0 and depth + fresh > limit then",
+        new="if fresh > 0 and depth > limit then",
+    ),
+    Mutant(
+        name="silent-bell",
+        wrong="a submit wakes nobody",
+        old="  ring()\n  local v = redis.call('HMGET', BOOKS, 'queued', 'slots',",
+        new="  local v = redis.call('HMGET', BOOKS, 'queued', 'slots',",
+    ),
+    Mutant(
+        name="nobody-yields",
+        wrong="a critical job without a slot asks nobody to yield",
+        old="ask_to_yield(nil, patience)",
+        new="local _ = patience",
+    ),
+    Mutant(
+        name="results-stay-for-ever",
+        wrong="an ended job's record is never removed",
+        old="redis.call('PEXPIRE', job.key, keep_ms)",
+    ),
+    Mutant(
+        name="dead-letters-are-lost",
+        wrong="a failed job is in no list",
+        old="if state == 'failed' then redis.call('ZADD', DEAD, now, job.id) end",
+    ),
+    Mutant(
+        name="own-name-is-ignored",
+        wrong="a submit that is repeated makes a second job",
+        method="agentpool.queue.producer:Producer.submit",
+        old="job_id = request.job_id or job_requests.new_id()",
+        new="job_id = job_requests.new_id()",
+    ),
+    Mutant(
+        name="script-is-not-sent-again",
+        wrong="a server that has forgotten a script is not told it again",
+        method="agentpool.queue.scripts:Script.run",
+        old='return await redis.execute_command("EVAL", self.source, 1, conf, *args)',
+        new="raise",
+    ),
+)
+
+
+def of_name(name: str) -> Mutant:
+    """That mutant; KeyError where there is none."""
+    return {mutant.name: mutant for mutant in CATALOGUE}[name]
+
+
+def apply(mutant: Mutant) -> None:
+    """Makes the loaded queue wrong, for the life of this process. LookupError where its text is not there."""
+    changed = _in_method(mutant) if mutant.method else _in_scripts(mutant)
+    if not changed:
+        raise LookupError(f"mutant {mutant.name}: its text is no longer in the queue; look at it again")
+
+
+def _in_scripts(mutant: Mutant) -> int:
+    changed = 0
+    mutated: dict[str, scripts.Script] = {}
+    for name, script in vars(scripts).copy().items():
+        if not isinstance(script, scripts.Script):
+            continue
+        source = script.source.replace(mutant.old, mutant.new)
+        sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+        mutated[script.name] = replace(script, source=source, sha=sha)
+        changed += source != script.source
+        setattr(scripts, name, mutated[script.name])
+    scripts.ALL = tuple(mutated[script.name] for script in scripts.ALL)  # type: ignore[assignment] # of the same length
+    return changed
+
+
+def _in_method(mutant: Mutant) -> int:
+    module_name, _, path = str(mutant.method).partition(":")
+    module: Any = importlib.import_module(module_name)
+    class_name, _, method_name = path.partition(".")
+    owner = getattr(module, class_name)
+    source = textwrap.dedent(inspect.getsource(getattr(owner, method_name)))
+    if mutant.old not in source:
+        return 0
+    made: dict[str, Any] = {}
+    code = "from __future__ import annotations\n" + source.replace(mutant.old, mutant.new)
+    exec(compile(code, module_name, "exec"), module.__dict__, made)
+    setattr(owner, method_name, made[method_name])
+    return 1

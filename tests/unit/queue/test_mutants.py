@@ -1,0 +1,29 @@
+"""Every mutant still has its place in the queue's text; `make mutants` hunts them."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import textwrap
+
+import pytest
+
+from agentpool.queue import scripts
+from tests.mutants.catalogue import CATALOGUE
+
+
+def test_mutants_have_names_of_their_own():
+    """A name means one mutant."""
+    assert len({mutant.name for mutant in CATALOGUE}) == len(CATALOGUE) >= 12
+
+
+@pytest.mark.parametrize("mutant", CATALOGUE, ids=lambda mutant: mutant.name)
+def test_a_mutant_finds_its_text(mutant):
+    """The text that it replaces is there, and what it puts in its place is something else."""
+    assert mutant.old != mutant.new
+    if mutant.method is None:
+        assert any(mutant.old in script.source for script in scripts.ALL)
+        return
+    module, _, path = mutant.method.partition(":")
+    owner = getattr(importlib.import_module(module), path.partition(".")[0])
+    assert mutant.old in textwrap.dedent(inspect.getsource(getattr(owner, path.partition(".")[2])))
