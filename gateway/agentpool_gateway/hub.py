@@ -51,6 +51,7 @@ class EventHub:
         self._backlog = backlog
         self._listeners: set[Listener] = set()
         self._reader: asyncio.Task[None] | None = None
+        self._starting = asyncio.Lock()  # two that come at once must not start two readers
 
     @asynccontextmanager
     async def listen(self, after: str = START) -> AsyncIterator[AsyncIterator[JobEvent]]:
@@ -61,9 +62,10 @@ class EventHub:
         listener = Listener(self._backlog)
         self._listeners.add(listener)
         try:
-            if self._reader is None or self._reader.done():
-                now = f"{(await self._inspector.snapshot(self._pool)).taken_at_ms}-0"
-                self._reader = asyncio.create_task(self._read(now), name=f"events of {self._pool}")
+            async with self._starting:
+                if self._reader is None or self._reader.done():
+                    now = f"{(await self._inspector.snapshot(self._pool)).taken_at_ms}-0"
+                    self._reader = asyncio.create_task(self._read(now), name=f"events of {self._pool}")
             yield self._events(listener, after)
         finally:
             self._listeners.discard(listener)
@@ -85,7 +87,8 @@ class EventHub:
                 after = missed[-1].id
             last = place(after)
         while (happened := await listener.events.get()) is not None:
-            if place(happened.id) > last:
+            if (at := place(happened.id)) > last:
+                last = at
                 yield happened
 
     async def _read(self, after: str) -> None:
