@@ -173,7 +173,11 @@ class SyncClient:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="agentpool-client", daemon=True)
         self._thread.start()
-        self._client = self._call(_made(redis, pool))
+        try:
+            self._client = self._call(_made(redis, pool))
+        except BaseException:
+            self._end()
+            raise
         self.pool = self._client.pool
 
     def __enter__(self) -> Self:
@@ -190,6 +194,9 @@ class SyncClient:
             return
         self._call(self._client.close())
         self._loop.call_soon_threadsafe(self._loop.stop)
+        self._end()
+
+    def _end(self) -> None:
         self._thread.join()
         self._loop.close()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import threading
 
 import pytest
 
 from agentpool.client import Client, SyncClient, request_of
-from agentpool.errors import InvalidJobError, JobEndedError, ResultTimeoutError, UnknownJobError
+from agentpool.errors import AgentPoolError, InvalidJobError, JobEndedError, ResultTimeoutError, UnknownJobError
 from agentpool.jobs import JobState, WorkerId
 from agentpool.queue import Consumer
 from agentpool.queue.outcomes import Cancelled, CancelOutcome, Failed, Succeeded
@@ -109,3 +110,12 @@ async def test_the_sync_client_does_the_same(redis_url, pool, worker):
             client.close()
 
     await asyncio.to_thread(program)
+
+
+@pytest.mark.parametrize("url", ["http://host", "redis://host:port"])
+def test_a_sync_client_that_is_refused_leaves_no_thread(url):
+    """What cannot be used takes the loop and its thread along."""
+    before = set(threading.enumerate())
+    with pytest.raises(AgentPoolError):
+        SyncClient(url, pool="ns/name")
+    assert set(threading.enumerate()) == before
