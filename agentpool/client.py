@@ -93,8 +93,9 @@ class Client:
     async def submit(self, kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> Receipt:
         """Keeps one job; returns as soon as the queue has it.
 
-        Raises InvalidJobError, UnknownPoolError, QueueFullError (with `retry_after_ms`), IdempotencyConflictError, or
-        QueueUnreachableError; nothing is kept then.
+        Raises InvalidJobError, UnknownPoolError, QueueFullError (with `retry_after_ms`), or IdempotencyConflictError:
+        nothing is kept then. After QueueUnreachableError it is unknown whether the job was kept: submit it again with
+        the same `idempotency_key` or `job_id`, which makes one job of both.
         """
         return self._receipt(await self._producer.submit(request_of(kind, payload, **options)))
 
@@ -193,10 +194,10 @@ class SyncClient:
         if self._loop.is_closed():
             return
         self._call(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
         self._end()
 
     def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
