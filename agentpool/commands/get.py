@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.durations import shown
 from agentpool.commands.output import Format, emit, output_option, table
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import history_document, job_document
+from agentpool.durations import shown
 from agentpool.jobs import Job, JobId, JobState
 
 if TYPE_CHECKING:

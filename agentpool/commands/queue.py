@@ -5,10 +5,10 @@ from __future__ import annotations
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.durations import shown
 from agentpool.commands.output import Format, emit, output_option, table
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import estimated_wait_ms, queue_document
+from agentpool.durations import shown
 from agentpool.jobs import Priority
 from agentpool.queue.snapshots import QueueSnapshot
 

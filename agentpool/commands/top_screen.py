@@ -5,8 +5,8 @@ Pure: a snapshot in, something printable out. Colours carry nothing that the tex
 
 from __future__ import annotations
 
-from agentpool.commands.durations import shown
 from agentpool.commands.queue import headline
+from agentpool.durations import shown
 from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef, Priority
 from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot

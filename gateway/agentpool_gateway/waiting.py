@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fastapi import Request
 
+from agentpool.durations import milliseconds
 from agentpool.errors import JobEndedError, ResultTimeoutError
 from agentpool.jobs import Job, JobId
 from agentpool_gateway.problems import ProblemError
@@ -16,24 +17,22 @@ from agentpool_gateway.problems import ProblemError
 if TYPE_CHECKING:
     from agentpool_gateway.entry import Entry
 
-_SPAN = re.compile(r"(\d{1,6})(ms|s|m)?")
 _PREFERENCE = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
-_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, None: 1.0}
 
 
 def wait_of(request: Request, most_s: float) -> float:
     """How long the caller would wait, in seconds; 0: not at all. The query goes before the header."""
     text = request.query_params.get("wait")
     if text is not None:
-        found = _SPAN.fullmatch(text)
-        if not found:
+        span_ms = milliseconds(text)
+        if span_ms is None:
             raise ProblemError(
                 HTTPStatus.BAD_REQUEST,
                 "bad-wait",
                 f"wait is {text[:50]!r}",
                 remedy=f"write wait=30s, at most {most_s:g}s",
             )
-        return min(most_s, int(found[1]) * _UNIT_S[found[2]])
+        return min(most_s, span_ms / 1000)
     preferred = _PREFERENCE.search(request.headers.get("prefer", ""))
     return min(most_s, float(preferred[1])) if preferred else 0.0
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from agentpool.commands.checkup.findings import Finding, failure, fine, note, warning
-from agentpool.commands.durations import shown
+from agentpool.durations import shown
 from agentpool.errors import QueueError
 from agentpool.queue.inspect import Inspector
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import click
 import pytest
 
-from agentpool.commands.durations import duration, shown
+from agentpool.commands.durations import duration
+from agentpool.durations import milliseconds, shown
 
 
 @pytest.mark.parametrize(
-    ("text", "milliseconds"),
+    ("text", "span_ms"),
     [
         ("500ms", 500),
         ("30s", 30_000),
@@ -20,20 +21,21 @@ from agentpool.commands.durations import duration, shown
         ("7", 7_000),
     ],
 )
-def test_a_span_is_read(text: str, milliseconds: int):
+def test_a_span_is_read(text: str, span_ms: int):
     """Each unit counts in milliseconds; a bare number is seconds."""
-    assert duration(text) == milliseconds
+    assert milliseconds(text) == duration(text) == span_ms
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5s", "5 s", "1w"])
+@pytest.mark.parametrize("text", ["", "soon", "-5s", "5 s", "1w", "5s\n", "٣s", "9" * 400])
 def test_what_is_no_span_is_refused_with_the_remedy(text: str):
     """Wrong usage names the value and how to write it."""
+    assert milliseconds(text) is None
     with pytest.raises(click.BadParameter, match="write 500ms, 30s"):
         duration(text)
 
 
 @pytest.mark.parametrize(
-    ("milliseconds", "text"),
+    ("span_ms", "text"),
     [
         (None, "-"),
         (0, "0ms"),
@@ -45,6 +47,6 @@ def test_what_is_no_span_is_refused_with_the_remedy(text: str):
         (90_000_000, "1d1h"),
     ],
 )
-def test_a_span_is_shown_as_kubectl_shows_ages(milliseconds: int | None, text: str):
+def test_a_span_is_shown_as_kubectl_shows_ages(span_ms: int | None, text: str):
     """Two units while the larger is small, then the larger alone."""
-    assert shown(milliseconds) == text
+    assert shown(span_ms) == text

@@ -1,0 +1,37 @@
+"""Spans of time as people type and read them: `500ms`, `30s`, `5m`, `2h`, `1d`; a bare number is seconds.
+
+Kubernetes' habits: `30s` in, `4m12s` out. Who takes over next: the commands and the gateway, each with its own way of
+refusing what is no span.
+"""
+
+from __future__ import annotations
+
+import re
+
+FORMS = "500ms, 30s, 5m, 2h or 1d"  # what to tell whoever wrote something else
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "": 1_000}
+_TEXT = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(ms|s|m|h|d|)", re.ASCII)
+_WHOLE_SECONDS_FROM_MS = 10_000  # shorter spans are shown with a fraction
+_TWO_UNITS_BELOW = 10  # of the larger unit; from there on the larger one alone, as kubectl does
+
+
+def milliseconds(text: str) -> int | None:
+    """The span that a text says, in milliseconds; None where it says none."""
+    found = _TEXT.fullmatch(text)
+    return round(float(found[1]) * _UNIT_MS[found[2]]) if found else None
+
+
+def shown(span_ms: float | None) -> str:
+    """A span as `kubectl get` would show an age; `-` for None."""
+    if span_ms is None:
+        return "-"
+    if span_ms < _UNIT_MS["s"]:
+        return f"{max(0, round(span_ms))}ms"
+    if span_ms < _WHOLE_SECONDS_FROM_MS:
+        return f"{span_ms / _UNIT_MS['s']:.1f}s"
+    for unit, smaller in (("d", "h"), ("h", "m"), ("m", "s")):
+        whole, rest_ms = divmod(int(span_ms), _UNIT_MS[unit])
+        if whole:
+            rest = rest_ms // _UNIT_MS[smaller]
+            return f"{whole}{unit}{rest}{smaller}" if rest and whole < _TWO_UNITS_BELOW else f"{whole}{unit}"
+    return f"{int(span_ms / _UNIT_MS['s'])}s"
