@@ -1,4 +1,4 @@
-"""Log lines: one JSON object each for machines, or plain text for a terminal.
+"""Log lines of every process: one JSON object each for machines, or plain text for a terminal.
 
 A job's own lines carry its id, kind and attempt as fields (`ctx.log`). Who takes over next: whatever collects the
 process's standard error.

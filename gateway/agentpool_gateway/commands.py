@@ -47,6 +47,7 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
 @click.option(
     "--burst", type=click.IntRange(min=1), default=100, show_default=True, help="Requests at once, with --rate."
 )
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How log lines are written.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def gateway(**options: object) -> None:
     """Serve the HTTP API: submit, follow and mend jobs."""

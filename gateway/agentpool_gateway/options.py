@@ -23,6 +23,7 @@ class GatewayOptions:
     max_body: int | None  # bytes; None: the default
     rate: float  # requests a second and caller; 0: no limit
     burst: int  # requests at once
+    log_format: str  # text or json
     log_level: str
 
     def settings(self) -> GatewaySettings:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import click
 import uvicorn
 
+from agentpool import logs
 from agentpool.cluster import Cluster, connected
 from agentpool.commands import kubeconfig
 from agentpool.errors import SettingError
@@ -52,7 +52,7 @@ class OrderlyServer(uvicorn.Server):
 
 def serve(options: GatewayOptions) -> None:
     """Serves until SIGTERM or SIGINT."""
-    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    logs.configure(form=options.log_format, level=options.log_level)
     listener = _listen(options.host, options.port)
     with contextlib.closing(listener), asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(options, listener))

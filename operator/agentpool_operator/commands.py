@@ -73,11 +73,11 @@ def operator(
     """Run the operator: watches AgentPools and gives each just enough workers."""
     import asyncio
 
-    from agentpool_operator.logs import set_up
+    from agentpool import logs
     from agentpool_operator.process import run
     from agentpool_operator.settings import ElectionSettings, OperatorSettings, own_namespace
 
-    set_up(log_format, log_level)
+    logs.configure(form=log_format, level=log_level)
     election = ElectionSettings(enabled=leader_elect, namespace=lease_namespace or own_namespace(), name=lease_name)
     asyncio.run(
         run(

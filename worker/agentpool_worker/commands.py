@@ -43,7 +43,7 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
 
         arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
         sys.exit(run_reloading(arguments, Path.cwd()))
-    from agentpool_worker import logs
+    from agentpool import logs
     from agentpool_worker.runner import run_process
     from agentpool_worker.worker import Worker
 
