@@ -7,6 +7,7 @@ who calls decides what may be repeated. Who takes over next: `Producer`, `Consum
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -15,12 +16,13 @@ from redis.asyncio import Redis, RedisCluster
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from agentpool.errors import SettingError, UnsupportedServerError
 from agentpool.queue.faults import fault_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from urllib.parse import SplitResult
 
 RedisClient: TypeAlias = Any  # Redis or RedisCluster; both answer execute_command, neither is typed as its callers need
@@ -116,6 +118,44 @@ def longest_block_s(redis: RedisClient) -> float:
     pool = getattr(redis, "connection_pool", None)
     timeout = pool.connection_kwargs.get("socket_timeout") if pool is not None else SOCKET_TIMEOUT_S
     return LONGEST_BLOCK_S if timeout is None else min(LONGEST_BLOCK_S, timeout * BLOCK_SHARE)
+
+
+async def call(redis: RedisClient, *command: Any) -> Any:
+    """One command's reply; `together` for one. A cluster's client sends it itself, to the node that has the key."""
+    if isinstance(redis, RedisCluster):
+        return await redis.execute_command(*command)
+    (reply,) = await together(redis, command)
+    if isinstance(reply, BaseException):
+        raise reply
+    return reply
+
+
+async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
+    """The replies to commands that are sent at once on one connection; an error reply is an exception in its place.
+
+    What the client's own call does beside this (retries, statistics, a timer and a task for each step) costs more than
+    the rest of a submit. Raises what redis-py raises when the connection is lost, and TimeoutError after the client's
+    socket timeout. If it is cancelled, the connection is closed.
+    """
+    pool = redis.connection_pool
+    connection = await pool.get_connection()
+    limit_s, connection.socket_timeout = connection.socket_timeout, None  # one limit for all of it
+    replies: list[Any] = []
+    try:
+        async with asyncio.timeout(limit_s):
+            await connection.send_packed_command(connection.pack_commands(commands))
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response())
+                except ResponseError as error:
+                    replies.append(error)
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        connection.socket_timeout = limit_s
+        await pool.release(connection)
+    return replies
 
 
 async def check_server(redis: RedisClient) -> str:

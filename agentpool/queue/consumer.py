@@ -25,7 +25,7 @@ from agentpool.errors import (
 from agentpool.jobs import JobId, LeaseToken
 from agentpool.queue import scripts
 from agentpool.queue.bodies import encode
-from agentpool.queue.connection import longest_block_s
+from agentpool.queue.connection import longest_block_s, together
 from agentpool.queue.faults import fault_of
 from agentpool.queue.keys import RESERVED, Keys
 from agentpool.queue.leases import arguments, leases_of
@@ -63,6 +63,7 @@ class Consumer:
         self._conf = self._keys.conf
         self._held: dict[JobId, LeaseToken] = {}
         self._answer_lost = False
+        self._broken_off = False  # a wait was cancelled; the server may have heard of it late
         self._in_flight = 0  # calls whose answer may bring jobs
         self._reconciling = asyncio.Lock()
         self._longest_block_s = longest_block_s(redis)
@@ -109,7 +110,7 @@ class Consumer:
         outcomes: list[SettleOutcome] = []
         for start in range(0, len(completions), MAX_SETTLE):
             part = completions[start : start + MAX_SETTLE]
-            reply = await self._call(scripts.SETTLE, (_seed(), *arguments(part)))
+            reply = await scripts.SETTLE.run(self._redis, self._conf, (_seed(), *arguments(part)))
             outcomes += self._let_go(part, reply)
         return outcomes
 
@@ -137,15 +138,9 @@ class Consumer:
         `for_work=False` waits for orders only: for a worker whose slots are all taken. Uses a connection of its own
         while it blocks. Do not cancel it lightly: a bell that it had just taken is lost until the next poll.
         """
-        keys = [self._keys.control(self.worker)]
-        longest_s = self._longest_block_s
-        if for_work and self._cordoned:
-            longest_s = min(longest_s, CORDON_POLL_S)
-        elif for_work:
-            keys.append(self._keys.bell)
-        limit = min(max(timeout_ms, 1) / 1000, longest_s)
+        command = self._wait_command(timeout_ms, for_work=for_work)
         try:
-            return await self._controls(await self._redis.execute_command("BLPOP", *keys, limit))
+            return await self._controls(await self._redis.execute_command(*command))
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="wait") from error
 
@@ -153,34 +148,40 @@ class Consumer:
         """`wait` and `claim` in one round trip: for an idle worker, whose free slots cannot change meanwhile.
 
         The claim is sent behind the blocking read, so the server does it the moment the bell rings, and a job is on its
-        way to an idle worker without being asked for again. When `timeout_ms` passes it claims all the same: a safety
-        poll. If it is cancelled, what it may have been given is handed back by the next call, or by `deregister`.
+        way to an idle worker without being asked for again; several jobs take a second round trip. When `timeout_ms`
+        passes it claims all the same: a safety poll. If it is cancelled, what it may have been given is handed back by
+        the next call, or by `deregister`.
         """
-        if isinstance(self._redis, RedisCluster):  # its pipelines take no scripts
+        if isinstance(self._redis, RedisCluster):  # it finds the connection by the key, command by command
             return await self.wait(timeout_ms), await self.claim(limit)
         await self._hand_back_unknown()
-        keys = (self._keys.control(self.worker), self._keys.bell)
-        block_s = min(max(timeout_ms, 1) / 1000, self._longest_block_s)
-        args = (self._conf, self.worker, min(limit, MAX_CLAIM))
+        wait = self._wait_command(timeout_ms, for_work=True)
+        claim = ("EVALSHA", scripts.CLAIM_PLAIN.sha, 1, self._conf, self.worker)
         self._in_flight += 1
         try:
-            async with self._redis.pipeline(transaction=False) as pipeline:
-                pipeline.execute_command("BLPOP", *keys, block_s)
-                pipeline.execute_command("EVALSHA", scripts.CLAIM.sha, 1, *args)
-                rung, reply = await pipeline.execute(raise_on_error=False)
+            rung, reply = await together(self._redis, wait, claim)
         except (RedisError, OSError) as error:
             self._answer_lost = True
             raise fault_of(error, doing="wait") from error
         except BaseException:
-            self._answer_lost = True
+            self._answer_lost = self._broken_off = True
             raise
         finally:
             self._in_flight -= 1
         for answer in (rung, reply):
             if isinstance(answer, BaseException) and not isinstance(answer, NoScriptError):
                 raise fault_of(answer, doing="wait") from answer
-        leases = await self.claim(limit) if isinstance(reply, NoScriptError) else self._taken(reply)
+        if isinstance(reply, NoScriptError):
+            reply = await self._call(scripts.CLAIM_PLAIN, (self.worker,))
+        leases = self._taken(reply) if reply[0] == "ok" else await self.claim(limit)
         return await self._controls(rung), leases
+
+    def _wait_command(self, timeout_ms: int, *, for_work: bool) -> tuple[Any, ...]:
+        longest_s = self._longest_block_s
+        if for_work and self._cordoned:
+            longest_s = min(longest_s, CORDON_POLL_S)
+        bell = (self._keys.bell,) if for_work and not self._cordoned else ()
+        return ("BLPOP", self._keys.control(self.worker), *bell, min(max(timeout_ms, 1) / 1000, longest_s))
 
     async def _controls(self, rung: list[str] | None) -> list[Control]:
         """What a blocking read brought, and the orders behind it."""
@@ -214,7 +215,8 @@ class Consumer:
 
     async def deregister(self) -> None:
         """Gives up the lease; what is still held becomes ready again, as after a loss. Safe to call twice."""
-        if self._answer_lost:  # given and never begun: that is no loss
+        if self._answer_lost or self._broken_off:  # given and never begun: that is no loss
+            self._answer_lost = True
             self._in_flight = 0
             await self._hand_back_unknown()
         self._held.clear()

@@ -22,7 +22,7 @@ from agentpool.errors import (
     UnknownParentError,
     UnknownPoolError,
 )
-from agentpool.jobs import JobId, JobState, Receipt
+from agentpool.jobs import JobId, JobState, Priority, Receipt
 from agentpool.queue import requests as job_requests
 from agentpool.queue import scripts
 from agentpool.queue.keys import Keys
@@ -47,6 +47,7 @@ class Producer:
         self.pool = pool
         self._redis = redis
         self._conf = Keys(pool).conf
+        self._not_plain = {Priority.CRITICAL.value}  # priorities whose jobs always need the whole script
 
     async def submit(self, request: JobRequest) -> Receipt:
         """Keeps one job.
@@ -55,7 +56,8 @@ class Producer:
         IdempotencyConflictError, or another QueueError where Redis cannot be written; nothing is kept then.
         """
         job_id = request.job_id or job_requests.new_id()
-        reply = await self._send(job_requests.arguments(request, job_id))
+        args = job_requests.arguments(request, job_id)
+        reply = await self._send_plain(args) or await self._send(scripts.SUBMIT, args)
         if reply[0] != "ok":
             raise self._refusal(reply, [request], [])
         return _receipts(reply, [job_id])[0]
@@ -72,7 +74,7 @@ class Producer:
         prepared = [job_requests.arguments(requests[index], ids[index]) for index in order]
         receipts: list[Receipt] = []
         for start, end in _slices(prepared):
-            reply = await self._send([text for job in prepared[start:end] for text in job])
+            reply = await self._send(scripts.SUBMIT, [text for job in prepared[start:end] for text in job])
             if reply[0] != "ok":
                 raise self._refusal(reply, [requests[index] for index in order[start:end]], receipts)
             receipts += _receipts(reply, [ids[index] for index in order[start:end]])
@@ -91,11 +93,24 @@ class Producer:
             raise UnknownJobError(str(self.pool), job_id)
         return CancelOutcome(outcome)
 
-    async def _send(self, args: Sequence[str]) -> Any:
-        """The submit script's reply, tried again while the connection is lost."""
+    async def _send_plain(self, args: Sequence[str]) -> Any:
+        """The short script's reply; None where the job needs the whole one."""
+        job_id, spec, payload, extras = args
+        kind, priority, rest = spec.split("|", 2)
+        if extras or priority in self._not_plain:
+            return None
+        reply = await self._send(scripts.SUBMIT_PLAIN, (job_id, kind, priority, rest, payload))
+        if reply[0] == "ok":
+            return reply
+        if reply[1] == "ttl":
+            self._not_plain.add(priority)
+        return None
+
+    async def _send(self, script: scripts.Script, args: Sequence[str]) -> Any:
+        """A submit script's reply, tried again while the connection is lost."""
         for attempt in range(1, TRIES + 1):
             try:
-                return await scripts.SUBMIT.run(self._redis, self._conf, args)
+                return await script.run(self._redis, self._conf, args)
             except QueueReadOnlyError:
                 raise
             except QueueUnreachableError:

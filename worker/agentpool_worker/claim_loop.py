@@ -2,7 +2,8 @@
 
 It sleeps until something happens: a completion, the bell, a slot that became free. Then one round trip settles what
 has gathered and claims as many jobs as there are free slots. A full claim means there may be more, so it goes on at
-once; a short one means the queue is empty for us until the bell rings. There is no polling in between. Two lanes take
+once; a short one means the queue is empty for us until the bell rings; meanwhile the listener's wait for it keeps the
+free slots and brings the next jobs itself. There is no polling in between. Two lanes take
 turns, each with half of the slots when there is much to do: Redis works on one half while this process works on the
 other.
 Who takes over next: `agentpool_worker.roster` starts what was claimed; `agentpool_worker.listener` hears the bell.
@@ -20,7 +21,7 @@ from agentpool.errors import InvalidJobError, QueueError
 from agentpool_worker.flusher import unfit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from agentpool.jobs import Lease
     from agentpool.queue.outcomes import Completion, SettleOutcome
@@ -62,7 +63,7 @@ class ClaimLoop:
         self._turn = asyncio.Event()
         self._landed = asyncio.Event()
         self._flying = 0  # lanes that wait for an answer
-        self._reserved = 0  # slots that they have asked jobs for
+        self._reserved = 0  # slots that they, or the listener's wait, have asked jobs for
         self._rings = 0  # reasons so far to think that there is something to claim
         self._unreached = False  # the last answer was lost
         self.flusher: Flusher  # set by `join`: the three know each other
@@ -70,6 +71,7 @@ class ClaimLoop:
         self.claiming = False
         self.maybe_work = True
         self.hungry = asyncio.Event()  # a job could start here and none is known to wait: listen for the bell
+        self.break_off: Callable[[], None] = lambda: None  # ends the listener's wait, which gives its slots back
 
     def join(self, flusher: Flusher, roster: Roster) -> None:
         """Introduces those that it works between."""
@@ -101,6 +103,27 @@ class ClaimLoop:
         """From now on, nothing is claimed; completions still leave."""
         self.claiming = False
         self.hungry.clear()
+        self.break_off()
+
+    def slots_changed(self) -> None:
+        """There may be fewer slots than the listener's wait keeps free."""
+        if self._reserved > self._slots.free:
+            self.break_off()
+
+    def keep_free(self) -> tuple[int, int]:
+        """For the listener's wait: how many slots are kept for it until `let_go`, and what `claimed` wants to know."""
+        limit = min(self._slots.free - self._reserved, _LARGEST_CLAIM) if self.claiming else 0
+        self._reserved += max(0, limit)
+        return limit, self._rings
+
+    def let_go(self, limit: int) -> None:
+        """The listener's wait is over."""
+        self._reserved -= limit
+
+    async def landed(self) -> None:
+        """Returns when no lane waits for an answer."""
+        while self._flying:
+            await self._landed.wait()
 
     async def run(self) -> None:
         """Turns for ever, through outages; ends when cancelled."""
@@ -134,6 +157,7 @@ class ClaimLoop:
             if not self._unreached:
                 log.warning("the queue cannot be asked; finished jobs are kept until it can: %s", error)
             self._unreached = True
+            self.break_off()
             self.bell()  # what it holds is unknown
             return False
         finally:
@@ -161,9 +185,10 @@ class ClaimLoop:
         finally:
             self._reserved -= max(0, limit)
         if limit > 0:
-            self._claimed(leases, limit, rings)
+            self.claimed(leases, limit, rings)
 
-    def _claimed(self, leases: list[Lease], limit: int, rings: int) -> None:
+    def claimed(self, leases: list[Lease], limit: int, rings: int) -> None:
+        """A claim was answered: starts the jobs, and works out whether there may be more. `rings`: when it was sent."""
         if leases:
             self.roster.start(leases)
         if len(leases) == limit:

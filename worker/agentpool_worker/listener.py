@@ -1,16 +1,17 @@
 """Hears orders and the bell, each on a blocked connection: an idle worker costs nothing and starts in milliseconds.
 
 Orders (cancel, yield) are listened for always. The bell wakes one waiter of all, so it is listened for only while a
-job could start here and none is known to wait. One that rings here all the same, because the slots were taken since,
-is passed on, so that an idle worker hears it.
-Who takes over next: `agentpool_worker.claim_loop` claims on the bell, `agentpool_worker.roster` carries out orders.
+job could start here and none is known to wait. The claim is sent behind that wait, for slots that are kept free
+meanwhile: the server leases the job the moment the bell rings, without being asked again. A worker that may no longer
+take what it waits for breaks the wait off, gives back what it may have been given, and rings again for the others.
+Who takes over next: `agentpool_worker.claim_loop` starts what was claimed, `agentpool_worker.roster` obeys orders.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool.cancellation import together
 from agentpool.errors import QueueError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RETRY_SECONDS = 0.5  # after Redis was not reached; the claim loop's own backoff governs claims
+_CLOSING_SECONDS = 0.05  # for the server to see that the connection of a broken-off wait is closed
 
 
 class ControlQueue(Protocol):
@@ -34,6 +36,9 @@ class ControlQueue(Protocol):
 
     async def wait(self, timeout_ms: int, *, for_work: bool = True) -> list[Control]:
         """Blocks until the bell or an order."""
+
+    async def wait_and_claim(self, timeout_ms: int, limit: int) -> tuple[list[Control], list[Lease]]:
+        """The same, and takes up to `limit` jobs then, or when the time is over."""
 
     async def claim(self, limit: int) -> list[Lease]:
         """With limit 0: nothing is taken, but an idle worker is told where something is ready."""
@@ -47,6 +52,8 @@ class Listener:
         self._claims = claims
         self._roster = roster
         self._safety_poll_ms = safety_poll_ms
+        self._waiting: asyncio.Task[Any] | None = None  # blocked, with slots kept free for it
+        claims.break_off = self.break_off
 
     async def run(self) -> None:
         """Listens for ever; ends when cancelled."""
@@ -55,23 +62,49 @@ class Listener:
     async def hear_orders(self) -> None:
         """One wait for orders."""
         for control in await self._queue.wait(self._safety_poll_ms, for_work=False):
-            await self._obey(control)
+            if isinstance(control, Wake):  # a cordon was lifted
+                self.break_off()
+                self._claims.bell()
+            self._obey(control)
 
     async def hear_bell(self) -> None:
-        """One wait for the bell. When it was silent, a claim is made anyway: a lost bell delays, never strands."""
+        """One wait for work. When the bell was silent, it claims all the same: a lost bell delays, never strands."""
         await self._claims.hungry.wait()
-        controls = await self._queue.wait(self._safety_poll_ms, for_work=True)
-        if not controls:
-            self._claims.bell()
+        limit, rings = self._claims.keep_free()
+        if limit <= 0:  # taken since; ended jobs will ask again
+            self._claims.hungry.clear()
+            return
+        waiting = self._waiting = asyncio.current_task()
+        try:
+            controls, leases = await self._queue.wait_and_claim(self._safety_poll_ms, limit)
+        except asyncio.CancelledError:
+            if self._waiting is not None or waiting is None or waiting.uncancel():  # it is not only broken off
+                raise
+            await self._give_back()
+            return
+        except QueueError:
+            self._claims.bell()  # the claim loop finds out when the queue answers again
+            raise
+        finally:
+            self._waiting = None
+            self._claims.let_go(limit)
+        self._claims.claimed(leases, limit, rings)
         for control in controls:
-            await self._obey(control)
+            self._obey(control)
 
-    async def _obey(self, control: Control) -> None:
-        if isinstance(control, Wake):
-            if self._claims.may_claim:
-                self._claims.bell()
-            else:
-                await self._queue.claim(0)
+    def break_off(self) -> None:
+        """What the present wait would take is not wanted any more."""
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None:
+            waiting.cancel()
+
+    async def _give_back(self) -> None:
+        await asyncio.sleep(_CLOSING_SECONDS)
+        await self._claims.landed()  # what is on its way in another answer would count as unknown too
+        await self._queue.claim(0)
+
+    def _obey(self, control: Control) -> None:
+        if isinstance(control, Wake):  # the claim came along with it
             return
         execution = self._roster.find(control.job_id, control.token)
         if execution is None:  # it ended while the order was on its way

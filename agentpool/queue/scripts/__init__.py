@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from redis.exceptions import NoScriptError, RedisError
 
+from agentpool.queue.connection import call
 from agentpool.queue.faults import fault_of
 
 if TYPE_CHECKING:
@@ -39,9 +40,9 @@ class Script:
         """The script's reply for the pool whose `conf` key is given; a QueueError where there is none."""
         try:
             try:
-                return await redis.execute_command("EVALSHA", self.sha, 1, conf, *args)
+                return await call(redis, "EVALSHA", self.sha, 1, conf, *args)
             except NoScriptError:
-                return await redis.execute_command("EVAL", self.source, 1, conf, *args)
+                return await call(redis, "EVAL", self.source, 1, conf, *args)
         except (RedisError, OSError) as error:
             raise fault_of(error, doing=self.name) from error
 
@@ -57,6 +58,7 @@ def load(name: str) -> Script:
 
 
 SUBMIT = load("submit")
+SUBMIT_PLAIN = load("submit_plain")
 CANCEL = load("cancel")
 WATCH = load("watch")
 REGISTER = load("register")
@@ -64,6 +66,7 @@ RENEW = load("renew")
 DEREGISTER = load("deregister")
 RECONCILE = load("reconcile")
 CLAIM = load("claim")
+CLAIM_PLAIN = load("claim_plain")
 SETTLE = load("settle")
 EXCHANGE = load("exchange")
 NOTE = load("note")
@@ -75,6 +78,6 @@ LIST = load("list")
 REPLAY = load("replay")
 DISCARD = load("discard")
 ALL = (
-    SUBMIT, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, CLAIM, SETTLE, EXCHANGE, NOTE, MAINTAIN,
-    CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD,
+    SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, CLAIM, CLAIM_PLAIN, SETTLE, EXCHANGE,
+    NOTE, MAINTAIN, CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD,
 )  # fmt: skip

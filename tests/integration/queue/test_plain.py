@@ -1,0 +1,119 @@
+"""The short scripts of the common case leave behind exactly what the whole ones do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from agentpool.jobs import JobId, JobRequest, JobState, Priority, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route, scripts
+from agentpool.queue.keys import Keys
+from agentpool.queue.outcomes import Succeeded
+
+SETTINGS = PoolSettings(routes=(Route(name="narrow", kinds=("code",), max_running=2),), max_depth=50)
+
+
+async def contents(redis, pool):
+    """Every key of the pool, without times and entry ids."""
+    found = {}
+    for key in [key async for key in redis.scan_iter(f"{Keys(pool).prefix}*")]:
+        match await redis.type(key):
+            case "hash":
+                value = sorted((await redis.hgetall(key)).items())
+                value = [pair for pair in value if pair[0] not in {"pressure_at", "run_ms"}]
+            case "stream":
+                value = [fields for _, fields in await redis.xrange(key)]
+                groups = [await redis.xinfo_groups(key)] if ":s:" in key else []
+                value += [[(group["pending"], group["lag"]) for group in known] for known in groups]
+            case "zset":
+                value = await redis.zrange(key, 0, -1)
+            case _:
+                value = await redis.lrange(key, 0, -1)
+        found[key.removeprefix(Keys(pool).prefix)] = re.sub(r"\d{13}(-\d+)?", "T", repr(value))
+    return found
+
+
+async def scene(redis, pool, *, plain):
+    """A pool with a worker, some jobs submitted one by one, and the first of them leased; what is in Redis then."""
+    await Inspector(redis).purge(pool)
+    await Inspector(redis).configure(pool, SETTINGS)
+    consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
+    await consumer.register(slots=1, host="h")
+    if not plain:
+        producer._not_plain = set(Priority)
+    (first, *_) = await producer.submit_many([JobRequest(kind="code", payload=0, job_id=JobId("first"))])
+    (lease,) = await consumer.claim(1)
+    await consumer.settle([Succeeded(job_id=first.job_id, token=lease.token)])
+    receipts = [await producer.submit(JobRequest(kind="code", payload={"n": 1}, max_attempts=3, timeout_ms=5))]
+    args = ("w",) if plain else ("w", 1)
+    claimed = await (scripts.CLAIM_PLAIN if plain else scripts.CLAIM).run(redis, Keys(pool).conf, args)
+    receipts += [await producer.submit(JobRequest(kind="code", payload=n, preemptible=True)) for n in range(2)]
+    left = [f"{key}: {value}" for key, value in (await contents(redis, pool)).items()]
+    for number, receipt in enumerate(receipts):
+        left = [text.replace(receipt.job_id, f"job-{number}") for text in left]
+    said = [(receipt.state, receipt.duplicate, receipt.queue_depth) for receipt in receipts]
+    return sorted(left), said, re.sub(r"\d{13}(-\d+)?", "T", repr(claimed)).replace(receipts[0].job_id, "job-0")
+
+
+async def test_short_and_whole_scripts_leave_the_same_behind(redis, pool):
+    """Records, books, streams, events, replies and receipts are equal, whichever script wrote them."""
+    assert await scene(redis, pool, plain=True) == await scene(redis, pool, plain=False)
+
+
+async def test_a_short_submit_leaves_the_rest_to_the_whole_one(redis, pool):
+    """A full pool, a ttl of the pool's, a critical job and a job asked for twice are decided by the whole script."""
+    producer = Producer(redis, pool)
+    await producer.submit(JobRequest(kind="x"))
+    for settings, priority in (
+        (PoolSettings(max_depth=1), Priority.TASK),
+        (PoolSettings(ttl_info_ms=1_000), Priority.INFO),
+        (PoolSettings(), Priority.CRITICAL),
+    ):
+        await Inspector(redis).configure(pool, settings)
+        before = await contents(redis, pool)
+        reply = await scripts.SUBMIT_PLAIN.run(redis, Keys(pool).conf, ("id", "x", priority.value, "||", "null"))
+        assert reply[0] == "other"
+        assert await contents(redis, pool) == before
+    plain = ("again", "x", "task", "||", "null")
+    assert (await scripts.SUBMIT_PLAIN.run(redis, Keys(pool).conf, plain))[0] == "ok"
+    assert (await scripts.SUBMIT_PLAIN.run(redis, Keys(pool).conf, plain))[0] == "other"
+    await Inspector(redis).configure(pool, PoolSettings(ttl_info_ms=1_000))
+    for _ in range(2):
+        receipt = await producer.submit(JobRequest(kind="x", priority=Priority.INFO))
+        assert receipt.state is JobState.QUEUED
+        assert await redis.hexists(Keys(pool).job(receipt.job_id), "expires")
+
+
+@pytest.mark.parametrize(
+    "case", ["paused", "cordoned", "full route", "two ready", "came back", "unregistered", "empty"]
+)
+async def test_a_short_claim_leaves_the_rest_to_the_whole_one(redis, pool, case):
+    """Whatever is not one fresh job for a registered worker with room is decided by the whole script."""
+    await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="one", kinds=("x",), max_running=1),)))
+    consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
+    await consumer.register(slots=5, host="h")
+    if case != "empty":
+        await producer.submit(JobRequest(kind="x"))
+    match case:
+        case "paused":
+            await Inspector(redis).configure(pool, PoolSettings(paused=True))
+        case "cordoned":
+            await Inspector(redis).cordon(pool, [WorkerId("w")], hold_ms=60_000)
+        case "full route":
+            await consumer.claim(1)
+            await producer.submit(JobRequest(kind="x"))
+        case "two ready":
+            await producer.submit(JobRequest(kind="y"))
+        case "came back":
+            await consumer.claim(1)
+            await consumer.deregister()
+            await consumer.register(slots=5, host="h")
+        case "unregistered":
+            await consumer.deregister()
+    before = await contents(redis, pool)
+    assert await scripts.CLAIM_PLAIN.run(redis, Keys(pool).conf, ("w",)) == ["other"]
+    assert await contents(redis, pool) == before
+    await consumer.register(slots=5, host="h")
+    taken = {"cordoned": 0, "paused": 0, "full route": 0, "two ready": 2, "came back": 1, "unregistered": 1, "empty": 0}
+    assert len((await consumer.wait_and_claim(10, 5))[1]) == taken[case]
