@@ -113,6 +113,9 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> Jso
         worker = {"name": CONTAINER}
         containers.insert(0, worker)
     _complete(worker, pool, spec, default_image)
+    for beside in containers:
+        if beside is not worker:
+            beside.setdefault("lifecycle", {}).setdefault("preStop", _until_drained())
     pod["terminationGracePeriodSeconds"] = spec.worker.drain_seconds + GRACE_BEYOND_DRAIN_S
     return template
 
@@ -145,6 +148,11 @@ def _probe(path: str, *, period_s: int, failures: int) -> Json:
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
+
+
+def _until_drained() -> Json:
+    """All containers are told to end at once, but jobs that still run need those beside the worker."""
+    return {"httpGet": {"path": "/drained", "port": HTTP_PORT}}
 
 
 def _environment(pool: PoolRef, spec: AgentPoolSpec) -> list[Json]:

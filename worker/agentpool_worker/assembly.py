@@ -120,7 +120,12 @@ class Parts:
             found=lambda: self._in_jobs_loop(self.claims.bell),
             period_seconds=settings.upkeep_seconds,
         )
-        probes = Probes(stuck=self._stuck, unready=self._unready)
+        probes = Probes(
+            stuck=self._stuck,
+            unready=self._unready,
+            staying=lambda: None if self.drain.begun.is_set() else "the worker stays",
+            busy=lambda: f"{len(self.roster.running)} jobs run" if self.roster.running else None,
+        )
         self.health = HealthServer(
             host=settings.http_host, port=settings.http_port, probes=probes, metrics=self.metrics
         )

@@ -1,8 +1,9 @@
-"""The probes and the metrics: /healthz, /readyz, /metrics.
+"""The probes and the metrics: /healthz, /readyz, /metrics; and /drained, which answers when the last job has ended.
 
 Served from the side loop, so they answer while a handler holds up the jobs' loop. Liveness fails only when a restart
 is the remedy: the jobs' loop has stood still for so long that the lease was given up. Readiness fails while the
-worker takes no jobs: before it has registered, while Redis does not answer, and while it drains.
+worker takes no jobs: before it has registered, while Redis does not answer, and while it drains. When a pod ends, all
+its containers are told at once; /drained is the preStop hook of those beside the worker, which its jobs still need.
 Who takes over next: the kubelet and Prometheus.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
     from agentpool_worker.metrics import WorkerMetrics
 
+_LEAVING_SECONDS = 5.0  # for the worker to begin to leave; else only the container that asks is to end
+_DRAINED_POLL_SECONDS = 0.1
+
 log = logging.getLogger(__name__)
 
 _TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,6 +38,8 @@ class Probes:
 
     stuck: Callable[[], str | None]
     unready: Callable[[], str | None]
+    staying: Callable[[], str | None]  # the reason: the worker does not leave
+    busy: Callable[[], str | None]  # the reason: jobs run
 
 
 class HealthServer:
@@ -51,6 +58,7 @@ class HealthServer:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._exposition)
+        app.router.add_get("/drained", self._drained)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
@@ -78,6 +86,16 @@ class HealthServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         return _answer(self._probes.unready())
+
+    async def _drained(self, _request: web.Request) -> web.Response:
+        give_up_at = time.monotonic() + _LEAVING_SECONDS
+        while True:
+            if staying := self._probes.staying():
+                if time.monotonic() > give_up_at:
+                    return web.Response(text=f"{staying}\n")
+            elif self._probes.busy() is None:
+                return web.Response(text="drained\n")
+            await asyncio.sleep(_DRAINED_POLL_SECONDS)
 
     async def _exposition(self, _request: web.Request) -> web.Response:
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": _TEXT})

@@ -87,6 +87,16 @@ def test_a_slow_start_is_no_reason_to_restart():
     assert "startupProbe" not in worker_of(made(worker={"template": {"spec": {"containers": [own]}}}))
 
 
+def test_containers_beside_the_worker_outlive_its_jobs():
+    """They wait until the worker has drained, unless the user says otherwise; the worker itself needs no hook."""
+    own = {"name": "own", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}
+    template = {"spec": {"containers": [{"name": "agent"}, {"name": "worker"}, own]}}
+    agent, worker, own_made = made(worker={"template": template})["spec"]["template"]["spec"]["containers"]
+    assert agent["lifecycle"] == {"preStop": {"httpGet": {"path": "/drained", "port": 8080}}}
+    assert "lifecycle" not in worker
+    assert own_made["lifecycle"] == own["lifecycle"]
+
+
 def test_gpus_are_asked_for_and_rolled_out_without_surge():
     """A GPU pool's worker requests its devices, and a rollout never waits for a device it holds itself."""
     deployment = made(gpu={"perWorker": 2})

@@ -1,0 +1,158 @@
+"""Workers as pods of a cluster: replaced, resized and ended under load, as the operator and Kubernetes do it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import uuid
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from agentpool.jobs import JobRequest, JobState, PoolRef
+from agentpool.queue import Inspector, Producer, connect
+from tests.fixtures.local_system import DevSystem, eventually
+from tests.fixtures.redis import free_port
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
+]
+
+APPS = Path(__file__).parents[1] / "fixtures" / "apps"
+IMAGE = "test/worker:1"
+PYTHON_HANDLER = {"python": {"app": "worker_app:app"}}
+
+
+@pytest.fixture(scope="module")
+def system():
+    """A cluster that has the tests' own handlers as an image."""
+    system = DevSystem(f"--image={IMAGE}={APPS}")
+    yield system
+    system.close()
+
+
+class Pool:
+    """One AgentPool, its queue, and what its handlers wrote."""
+
+    def __init__(self, system, runs):
+        self.system = system
+        self.ref = PoolRef("default", f"p-{uuid.uuid4().hex[:8]}")
+        self._runs = runs
+
+    def apply(self, *, handler=PYTHON_HANDLER, beside=(), env=(), replicas=2, **worker):
+        """Creates or changes it."""
+        container = {"name": "worker", "image": IMAGE, "env": [{"name": "RUNS", "value": str(self._runs)}, *env]}
+        spec = {
+            "handler": handler,
+            "worker": {**worker, "template": {"spec": {"containers": [container, *beside]}}},
+            "queue": {"redis": {"url": self.system.redis_url}},
+            "scaling": {"minReplicas": replicas, "maxReplicas": replicas, "pollSeconds": 1},
+        }
+        document = {
+            "apiVersion": "agentpool.dev/v1alpha1",
+            "kind": "AgentPool",
+            "metadata": {"name": self.ref.name, "namespace": self.ref.namespace},
+            "spec": spec,
+        }
+        self.system.kubectl("apply", "-f", "-", document=json.dumps(document))
+        self.system.kubectl("wait", "--for=condition=Ready", f"agentpool/{self.ref.name}", "--timeout=60s")
+
+    def delete(self):
+        """Takes it away; its queue stays."""
+        self.system.kubectl("delete", f"agentpool/{self.ref.name}", "--ignore-not-found", "--wait=false")
+
+    def ask(self, question):
+        """What `await question(redis)` answers."""
+
+        async def asked():
+            async with contextlib.aclosing(connect(self.system.redis_url)) as redis:
+                return await question(redis)
+
+        return asyncio.run(asked())
+
+    def submit(self, kind, payload, count=1):
+        """The jobs' ids."""
+        requests = [JobRequest(kind=kind, payload=payload) for _ in range(count)]
+        receipts = self.ask(lambda redis: Producer(redis, self.ref).submit_many(requests))
+        return [receipt.job_id for receipt in receipts]
+
+    def records(self, jobs):
+        """The jobs' records."""
+
+        async def read(redis):
+            inspector = Inspector(redis)
+            return [await inspector.job(self.ref, job_id) for job_id in jobs]
+
+        return self.ask(read)
+
+    def ended(self, jobs):
+        """The jobs' records once all have ended."""
+        eventually(lambda: all(job.state.terminal for job in self.records(jobs)), "all jobs to end", within_s=90)
+        return self.records(jobs)
+
+    def slots(self):
+        """Each worker's slots."""
+        workers = self.ask(lambda redis: Inspector(redis).workers(self.ref))
+        return {worker.name: worker.slots for worker in workers}
+
+    def runs(self):
+        """How often each (what, job) was written."""
+        lines = self._runs.read_text().splitlines() if self._runs.exists() else []
+        return Counter((entry["what"], entry["job"]) for entry in map(json.loads, lines))
+
+
+@pytest.fixture
+def pool(system, tmp_path):
+    """A pool of the test's own."""
+    pool = Pool(system, tmp_path / "runs")
+    yield pool
+    pool.delete()
+    eventually(lambda: pool.ref.name not in system.kubectl("get", "pods", "-o", "name"), "its pods to be gone")
+
+
+def test_a_rolling_update_under_load_loses_and_repeats_nothing(system, pool):
+    """Every pod is replaced while jobs run: each succeeds in its first attempt, each step is done exactly once."""
+    pool.apply(concurrency=4, drainSeconds=0)
+    eventually(lambda: len(pool.slots()) == 2, "two workers")
+    old = set(pool.slots())
+    jobs = pool.submit("steps", 100, 16)
+    eventually(lambda: len(pool.runs()) > 60, "the load to be under way")
+    pool.apply(concurrency=4, drainSeconds=0, env=[{"name": "REVISION", "value": "2"}])
+    records = pool.ended(jobs)
+    eventually(lambda: not old & set(pool.slots()) and len(pool.slots()) == 2, "two new workers", within_s=60)
+    assert {(record.state, record.attempt) for record in records} == {(JobState.SUCCEEDED, 1)}
+    assert {entry.type for record in records for entry in record.history} >= {"returned"}
+    steps = [count for (what, _), count in pool.runs().items() if what.startswith("step ")]
+    assert (len(steps), set(steps)) == (16 * 100, {1})
+
+
+def test_slots_follow_the_pool_without_a_restart(system, pool):
+    """A changed `concurrency` reaches running workers through the operator and the queue; no pod is replaced."""
+    pool.apply(concurrency=3)
+    eventually(lambda: list(pool.slots().values()) == [3, 3], "two workers with three slots")
+    before = pool.slots()
+    pool.apply(concurrency=6)
+    eventually(lambda: list(pool.slots().values()) == [6, 6], "two workers with six slots")
+    assert set(pool.slots()) == set(before)
+    jobs = pool.submit("nap", 600, 12)
+    eventually(lambda: len(pool.runs()) == 12, "twelve jobs to run at once")
+    pool.ask(lambda redis: asyncio.gather(*(Producer(redis, pool.ref).cancel(job_id) for job_id in jobs)))
+    pool.ended(jobs)
+
+
+def test_a_container_beside_the_worker_outlives_the_jobs_that_need_it(system, pool):
+    """When the pod ends, the agent's container, which dies at SIGTERM, waits until the worker has drained."""
+    port = free_port()
+    agent = {"name": "agent", "image": IMAGE, "command": ["python", str(APPS / "http_agent.py"), str(port)]}
+    pool.apply(handler={"http": {"port": port}}, beside=[agent], replicas=1, drainSeconds=60)
+    eventually(pool.slots, "a worker")
+    (job_id,) = pool.submit("any", 4)
+    eventually(lambda: pool.records([job_id])[0].state is JobState.RUNNING, "the job to run")
+    pool.delete()
+    (record,) = pool.ended([job_id])
+    assert (record.state, record.attempt) == (JobState.SUCCEEDED, 1), record.error
+    assert record.result == {"slept": 4, "job": job_id}
