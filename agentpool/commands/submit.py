@@ -7,8 +7,7 @@ that a file of any size needs little memory, and a full queue is waited for. Who
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -20,10 +19,10 @@ from agentpool.commands.durations import duration
 from agentpool.commands.output import Format, emit, output_option, table, values
 from agentpool.commands.payloads import payload_of, requests_of
 from agentpool.commands.progress import shown_progress
+from agentpool.commands.sending import send_slice
 from agentpool.commands.target import Target, pool_options
 from agentpool.commands.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
 from agentpool.documents import receipt_document
-from agentpool.errors import QueueFullError
 from agentpool.jobs import JobId, JobRequest, OnParentFailure, Priority, Receipt
 
 if TYPE_CHECKING:
@@ -132,20 +131,10 @@ async def _send_file(producer: Producer, requests: Iterator[JobRequest]) -> list
     receipts: list[Receipt] = []
     with shown_progress("submitting", None) as progress:
         while batch := list(islice(requests, JOBS_A_SLICE)):
-            async for kept in _send_slice(producer, batch):
+            async for kept in send_slice(producer, batch):
                 receipts += kept
                 progress(len(kept))
     return receipts
-
-
-async def _send_slice(producer: Producer, batch: list[JobRequest]) -> AsyncIterator[Sequence[Receipt]]:
-    while True:
-        try:
-            yield await producer.submit_many(batch)
-        except QueueFullError as error:
-            await asyncio.sleep(error.retry_after_ms / 1000)
-        else:
-            return
 
 
 def _show(receipts: Sequence[Receipt], answer: Answer) -> None:

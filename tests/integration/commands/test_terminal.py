@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from agentpool.cli import root
 from agentpool.errors import AgentPoolError
 from agentpool.jobs import PoolRef, WorkerId
-from agentpool.queue import Consumer
+from agentpool.queue import Consumer, Inspector, PoolSettings
 from agentpool.queue.outcomes import Failed, Succeeded
 
 
@@ -177,3 +177,38 @@ async def test_completion_scripts_are_printed(agentpool):
     """For each shell that click knows."""
     for shell in ("bash", "zsh", "fish"):
         assert "_AGENTPOOL_COMPLETE" in (await agentpool("completion", shell)).output
+
+
+async def test_a_trace_is_replayed_at_its_pace(agentpool, tmp_path: Path):
+    """A thousand times as fast; what was sent and how late is told."""
+    rows = [f"2023-11-16 18:17:{second:02d}.5000000,{second},1" for second in range(40)]
+    trace = tmp_path / "trace.csv"
+    trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n")
+    result = await agentpool("replay", str(trace), "--speed", "1000", "--kind", "greet", "--priority", "info")
+    assert "40 jobs submitted" in result.output, result.exception
+    assert "39s of the trace" in result.output
+    jobs = json.loads((await agentpool("get", "-o", "json")).output)
+    assert [job["payload"]["ContextTokens"] for job in jobs] == list(range(40))
+    assert {job["priority"] for job in jobs} == {"info"}
+
+
+async def test_a_full_queue_is_waited_for_and_nothing_is_sent_twice(agentpool, consumer, redis, pool: PoolRef):
+    """`submit --file` goes on when there is room again."""
+    await Inspector(redis).configure(pool, PoolSettings(max_depth=3))
+    await agentpool("submit", "greet", "--file", "-", stdin="1\n2\n3\n")
+    waiting = asyncio.create_task(agentpool("submit", "greet", "--file", "-", stdin="4\n5\n"))
+    for _ in range(3):
+        await serve_one(consumer)
+    assert "2 jobs submitted, 0 of them" in (await waiting).output
+    assert (await Inspector(redis).snapshot(pool)).queued == 2
+
+
+async def test_logs_say_what_they_cannot_know(agentpool, consumer):
+    """Without a cluster the job's own error is all there is, and the exit code says that more is missing."""
+    job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    assert "no worker has begun it" in (await agentpool("logs", job)).stderr
+    await serve_one(consumer, error="no good")
+    result = await agentpool("logs", job)
+    assert "attempt 1 failed: no good" in result.stdout
+    assert "no log of w1: no kubeconfig" in result.stderr
+    assert result.return_value == 5

@@ -1,0 +1,44 @@
+"""Many jobs to a queue that may be full: who streams a file can wait, and nothing is sent twice.
+
+A call may be refused midway, with the first part kept; only the rest goes again. Jobs that wait for others of their
+slice are kept in another order than they were given in, so they get their ids beforehand, which makes sending them
+again harmless. Who takes over next: `agentpool.queue.producer`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
+
+from agentpool.errors import QueueFullError
+from agentpool.jobs import JobRequest, Receipt
+
+if TYPE_CHECKING:
+    from agentpool.queue.producer import Producer
+
+
+async def send_slice(
+    producer: Producer, batch: Sequence[JobRequest], *, full: Callable[[], None] = lambda: None
+) -> AsyncIterator[Sequence[Receipt]]:
+    """The receipts, as they come; `full` is called whenever the queue took no more and was waited for."""
+    named = any(request.after for request in batch)
+    rest = _named(batch) if named else list(batch)
+    while rest:
+        try:
+            yield await producer.submit_many(rest)
+        except QueueFullError as error:
+            full()
+            if error.accepted and not named:
+                yield cast("Sequence[Receipt]", error.accepted)
+                rest = rest[len(error.accepted) :]
+            await asyncio.sleep(error.retry_after_ms / 1000)
+        else:
+            return
+
+
+def _named(batch: Sequence[JobRequest]) -> list[JobRequest]:
+    from agentpool.queue.requests import new_id
+
+    return [replace(request, job_id=request.job_id or new_id()) for request in batch]
