@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 TOTAL = 2_000  # sent at once
 SLOTS = 20
-RUN_SECONDS = 0.3  # of each delegation
+RUN_SECONDS = (0.1, 0.5)  # shortest and longest delegation; equal lengths would march in step
 TTL_MS = 10_000  # of info: shorter than the makespan of some 25 s, so that some expires
 DUPLICATES, CRITICALS, INFOS = TOTAL // 10, TOTAL // 20, TOTAL // 5
 MOST_TRIES = 5  # of the caller whom the refusing version turns away
@@ -25,6 +25,7 @@ class Delegation:
 
     key: str  # idempotency key; a duplicate has its original's
     priority: str
+    seconds: float  # it runs so long
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,7 +51,10 @@ def delegations(*, seed: int) -> list[Delegation]:
     order = random.Random(seed)
     priorities = ["critical"] * CRITICALS + ["info"] * INFOS
     priorities += ["task"] * (TOTAL - DUPLICATES - len(priorities))
-    first = [Delegation(key=f"d-{number}", priority=priority) for number, priority in enumerate(priorities)]
+    first = [
+        Delegation(key=f"d-{number}", priority=priority, seconds=round(order.uniform(*RUN_SECONDS), 3))
+        for number, priority in enumerate(priorities)
+    ]
     sent = [*first, *order.sample(first, DUPLICATES)]
     order.shuffle(sent)
     return sent

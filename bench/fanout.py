@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bench.delegations import MOST_TRIES, RUN_SECONDS, SLOTS, TOTAL, TTL_MS, Outcome, delegations
 from bench.fanout_queued import queued
-from bench.fanout_refusing import refusing
+from bench.fanout_refusing import FIRST_BACKOFF_S, refusing
 from bench.report import Figure, Report
 
 if TYPE_CHECKING:
@@ -43,8 +43,9 @@ async def run() -> Report:
             "tasks that ran / tasks": 1.0,
         },
         notes=[
-            f"{TOTAL} delegations of {RUN_SECONDS:g} s for {SLOTS} slots; info expires after {TTL_MS / 1000:g} s",
-            f"refusing: the caller gives up after {MOST_TRIES} tries, backoff from {RUN_SECONDS:g} s",
+            f"{TOTAL} delegations of {RUN_SECONDS[0]:g} to {RUN_SECONDS[1]:g} s for {SLOTS} slots",
+            f"info expires after {TTL_MS / 1000:g} s",
+            f"refusing: the caller gives up after {MOST_TRIES} tries, backoff from {FIRST_BACKOFF_S:g} s",
             "kept: each delegation has a job that succeeded, or is an info whose TTL had passed",
             "refusing knows no duplicates, so those that get in run twice",
             "waits are by the queue's clock, from submit to claim; ratios are the worst of all rounds",

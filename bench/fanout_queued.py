@@ -15,7 +15,7 @@ from agentpool.jobs import JobId, JobState
 from agentpool.queue import PoolSettings
 from agentpool_local.child import Child
 from agentpool_local.redis_server import free_port
-from bench.delegations import CONNECTIONS, RUN_SECONDS, SLOTS, TTL_MS, Delegation, Outcome, p99
+from bench.delegations import CONNECTIONS, SLOTS, TTL_MS, Delegation, Outcome, p99
 from bench.stage import POOL, stage
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ async def _send(url: str, token: str, sent: Sequence[Delegation]) -> tuple[list[
     async with aiohttp.ClientSession(connector=connector, headers={"Authorization": f"Bearer {token}"}) as session:
 
         async def one(delegation: Delegation) -> tuple[str | None, float]:
-            document = {"kind": "work", "payload": RUN_SECONDS, "priority": delegation.priority}
+            document = {"kind": "work", "payload": delegation.seconds, "priority": delegation.priority}
             if delegation.priority == "info":
                 document["ttl_ms"] = TTL_MS
             async with gate:

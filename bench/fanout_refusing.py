@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import statistics
 import time
 from collections import Counter
 from contextlib import asynccontextmanager
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 ACCEPTED, BUSY = 202, 503  # HTTP status
-FIRST_BACKOFF_S = RUN_SECONDS  # doubles with each try, with jitter
+FIRST_BACKOFF_S = statistics.mean(RUN_SECONDS)  # doubles with each try, with jitter
 
 
 class Refusing:
@@ -38,7 +39,7 @@ class Refusing:
         if len(self._running) >= SLOTS:
             return web.json_response({"error": "busy"}, status=BUSY)
         self.runs[request.headers["Idempotency-Key"]] += 1
-        task = asyncio.create_task(self._run())
+        task = asyncio.create_task(self._run(float(request.headers["Run-Seconds"])))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return web.json_response({}, status=ACCEPTED)
@@ -48,8 +49,8 @@ class Refusing:
         while self._running:
             await asyncio.wait(self._running)
 
-    async def _run(self) -> None:
-        await asyncio.sleep(RUN_SECONDS)
+    async def _run(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
         self.last_end = time.perf_counter()
 
 
@@ -62,10 +63,11 @@ async def refusing(sent: Sequence[Delegation]) -> Outcome:
         answers_s: list[float] = []
 
         async def one(delegation: Delegation) -> bool:
+            headers = {"Idempotency-Key": delegation.key, "Run-Seconds": str(delegation.seconds)}
             for attempt in range(MOST_TRIES):
                 async with gate:
                     begun = time.perf_counter()
-                    async with session.post(url, headers={"Idempotency-Key": delegation.key}) as answer:
+                    async with session.post(url, headers=headers) as answer:
                         taken = answer.status == ACCEPTED
                     answers_s.append(time.perf_counter() - begun)
                 if taken:
