@@ -31,7 +31,7 @@ def fault_of(error: BaseException, *, doing: str) -> QueueError:
     """The queue's name for what Redis raised while `doing` something."""
     text = f"{doing}: {error}"
     words = str(error)
-    if _refused_user(error) or "NOAUTH" in words or "NOPERM" in words:
+    if _refused_user(error) or any(refusal in words for refusal in ("NOAUTH", "NOPERM", "ACL failure in script")):
         return QueueAccessError(text)
     if isinstance(error, ReadOnlyError) or "READONLY" in words:
         return QueueReadOnlyError(text)
