@@ -1,0 +1,86 @@
+"""What each role may do in Redis, as ACL rules, read off the scripts that the role runs.
+
+A script's commands are checked against the user who runs it, so a role needs exactly the commands of its scripts and
+those that it sends itself. Keys are limited by pool or namespace; nobody gets a dangerous or administrative command.
+Within a pool Redis cannot tell a good write from a bad one: see docs/security.md for what that means. Who takes over
+next: an administrator, by `ACL SETUSER` or an ACL file.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from agentpool.queue import scripts
+from agentpool.queue.keys import PRESSURE_CHANNEL
+
+_CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '(CREATE|DELCONSUMER)')?")
+_BY_NAME = re.compile(r"each_slice\(\w+, '([A-Z]+)'")  # commands that the scripts pass on by name
+CONNECTION = ("auth", "hello", "ping", "select", "info", "client|setinfo", "client|setname", "client|id")
+DELETABLE = "ap:deletable"  # the operator's own notes, beside the pools
+
+
+class Role(StrEnum):
+    """Who talks to Redis."""
+
+    SUBMITTER = "submitter"  # submits, cancels, waits for results: SDK, command line, gateway
+    WORKER = "worker"  # claims, settles, does the upkeep; its handlers submit children
+    OPERATOR = "operator"  # publishes settings, reads backlogs, cordons, purges
+    READER = "reader"  # looks: dashboards, exporters
+
+
+_READS = ("snapshot", "list")
+_SUBMITS = ("submit", "submit_plain", "cancel", "watch")
+_SCRIPTS: dict[Role, tuple[str, ...]] = {
+    Role.READER: _READS,
+    Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard"),
+    Role.WORKER: (
+        *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
+        "exchange", "note", "maintain",
+    ),
+    Role.OPERATOR: (*_READS, "configure", "cordon"),
+}  # fmt: skip
+# What the reading scripts may use of the parts that they share with those that write.
+_READ_ONLY = frozenset(
+    {
+        "hget", "hmget", "hgetall", "hkeys", "llen", "scan", "scard", "srandmember", "time", "xpending", "xrange",
+        "xread", "xrevrange", "zcard", "zrange",
+    }
+)  # fmt: skip
+_READING = ("hgetall", "xrange", "xrevrange", "xread", "scan")
+_DIRECT: dict[Role, tuple[str, ...]] = {
+    Role.READER: _READING,
+    Role.SUBMITTER: (*_READING, "blpop", "lpop"),
+    Role.WORKER: ("hgetall", "blpop", "lrange", "ltrim"),
+    Role.OPERATOR: (*_READING, "subscribe", "unsubscribe", "unlink", "hset", "hdel"),
+}
+
+
+def commands(role: Role) -> list[str]:
+    """The commands that a role sends, itself or in its scripts, in lower case."""
+    found = {*CONNECTION, *_DIRECT[role], "evalsha", "eval"}
+    for script in (script for script in scripts.ALL if script.name in _SCRIPTS[role]):
+        found |= {"|".join(filter(None, call)).lower() for call in _CALL.findall(script.source)}
+        found |= {name.lower() for name in _BY_NAME.findall(script.source)}
+    if role is Role.READER:
+        found &= {*_READ_ONLY, *CONNECTION, "evalsha", "eval"}
+    return sorted(found)
+
+
+def rules(role: Role, *, pools: str = "*") -> list[str]:
+    """The role's rules for `ACL SETUSER`, without name and password.
+
+    `pools` is a pattern of `namespace/name`: `research/*` for a namespace, `research/analysts` for one pool.
+    """
+    keys = [f"~ap:{{{pools}}}:*"]
+    channels = []
+    if role is Role.OPERATOR:
+        keys.append(f"~{DELETABLE}")
+    if role is not Role.READER:
+        channels.append(f"&{PRESSURE_CHANNEL}")
+    return ["resetkeys", "resetchannels", *keys, *channels, "-@all", *(f"+{command}" for command in commands(role))]
+
+
+def described(*, pools: str = "*") -> str:
+    """All roles as lines of an ACL file; the passwords are yours to fill in."""
+    return "\n".join(f"user agentpool-{role} on >PASSWORD {' '.join(rules(role, pools=pools))}" for role in Role)

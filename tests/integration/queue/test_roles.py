@@ -1,0 +1,115 @@
+"""The ACL rules of each role on a real server: enough for its work, and for nothing beyond it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agentpool.client import Client
+from agentpool.errors import QueueAccessError, QueueError
+from agentpool.jobs import JobRequest, PoolRef, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, connect, scripts
+from agentpool.queue.acl import Role, rules
+from agentpool.queue.outcomes import Failed, Succeeded
+
+POOL, OTHER = PoolRef("research", "analysts"), PoolRef("sales", "analysts")
+HOSTILE = (
+    ("CONFIG", "GET", "*"), ("FLUSHALL",), ("KEYS", "*"), ("ACL", "LIST"), ("SHUTDOWN",), ("BGSAVE",),
+    ("CLIENT", "LIST"), ("MONITOR",), ("REPLICAOF", "evil", "6379"), ("SCRIPT", "FLUSH"),
+    ("MIGRATE", "evil", "1", "k", "0", "1"),
+    ("GET", "secret"), ("HGETALL", f"ap:{{{OTHER}}}:conf"), ("EVAL", "return redis.call('GET', 'secret')", "0"),
+    ("EVAL", f"return redis.call('HGETALL', 'ap:{{{OTHER}}}:conf')", "0"), ("PUBLISH", "other", "x"),
+)  # fmt: skip
+
+
+@pytest.fixture
+async def users(redis_server_factory):
+    """A client for each role on the namespace `research`, and the administrator's."""
+    server = redis_server_factory()
+    admin = connect(server.url)
+    clients = {}
+    for role in Role:
+        await admin.execute_command("ACL", "SETUSER", role, "on", ">pw", *rules(role, pools="research/*"))
+        clients[role] = connect(server.url, username=role.value, password="pw")
+    await admin.set("secret", "x")
+    await Inspector(admin).configure(OTHER, PoolSettings())
+    yield clients | {"admin": admin}
+    for client in (*clients.values(), admin):
+        await client.aclose()
+
+
+async def test_every_role_does_its_work(users):
+    """A job goes its whole way, failure, retry, wait and purge included, with each part under its own user."""
+    operator, reader = Inspector(users[Role.OPERATOR]), Inspector(users[Role.READER])
+    await operator.configure(POOL, PoolSettings(retry_initial_ms=0, retry_max_ms=0))
+    producer = Producer(users[Role.SUBMITTER], POOL)
+    first = await producer.submit(JobRequest(kind="x", idempotency_key="k", ttl_ms=60_000))
+    await producer.submit(JobRequest(kind="x", after=(first.job_id,), delay_ms=1))
+    doomed = await producer.submit(JobRequest(kind="x", max_attempts=1))
+    await producer.cancel((await producer.submit(JobRequest(kind="x"))).job_id)
+    consumer = Consumer(users[Role.WORKER], POOL, WorkerId("w"))
+    await consumer.register(slots=5, host="h")
+    leases = {lease.job_id: lease for lease in await consumer.claim(5)}
+    await consumer.checkpoint(leases[first.job_id], {"a": 1})
+    await consumer.progress(leases[first.job_id], 0.5)
+    await consumer.renew(slots=5, running=2)
+    client = Client(users[Role.SUBMITTER], pool=POOL)
+    waiting = asyncio.create_task(client.result(first.job_id, timeout=20))
+    await consumer.settle(
+        [
+            Succeeded(job_id=first.job_id, token=leases[first.job_id].token, result=1),
+            Failed(job_id=doomed.job_id, token=leases[doomed.job_id].token, error="no"),
+        ]
+    )
+    assert await waiting == 1
+    await client.close()
+    await consumer.maintain()
+    await consumer.wait(10)
+    assert (await reader.snapshot(POOL)).finished_total == 3
+    assert [job.job_id for job in await reader.dead(POOL)] == [doomed.job_id]
+    assert (await reader.job(POOL, first.job_id)).result == 1
+    assert await reader.events(POOL)
+    await Inspector(users[Role.SUBMITTER]).replay(POOL, doomed.job_id)
+    await consumer.deregister()
+    assert await operator.purge(POOL) > 0
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_a_role_can_do_nothing_dangerous_and_nothing_elsewhere(users, role):
+    """Administration, other keys and other pools are refused to everybody, also from inside a script."""
+    for command in HOSTILE:
+        with pytest.raises(Exception, match=r"(?i)no permission|NOPERM|permissions|ACL"):
+            await users[role].execute_command(*command)
+    with pytest.raises(QueueAccessError):
+        await Producer(users[role], OTHER).submit(JobRequest(kind="x"))
+
+
+async def test_a_reader_changes_nothing(users):
+    """Every script that writes is refused to a reader."""
+    await Inspector(users[Role.OPERATOR]).configure(POOL, PoolSettings())
+    with pytest.raises(QueueAccessError):
+        await Producer(users[Role.READER], POOL).submit(JobRequest(kind="x"))
+    with pytest.raises(QueueAccessError):
+        await Inspector(users[Role.READER]).configure(POOL, PoolSettings(paused=True))
+    with pytest.raises(QueueError):
+        await Consumer(users[Role.READER], POOL, WorkerId("w")).register(slots=1, host="h")
+    for command in ("HSET", "DEL", "XADD", "SET", "LPUSH"):
+        with pytest.raises(Exception, match=r"(?i)no permission|permissions"):
+            await users[Role.READER].execute_command(command, f"ap:{{{POOL}}}:x", "*", "a", "b")
+
+
+async def test_only_operators_purge(users):
+    """Nobody else may delete a pool's settings with UNLINK."""
+    await Inspector(users[Role.OPERATOR]).configure(POOL, PoolSettings())
+    for role in (Role.WORKER, Role.READER, Role.SUBMITTER):
+        with pytest.raises(Exception, match=r"(?i)permission"):
+            await users[role].unlink(f"ap:{{{POOL}}}:conf")
+
+
+def test_every_script_has_a_role():
+    """A new script must be given to somebody, or nobody could run it under these rules."""
+    from agentpool.queue import acl
+
+    given = {name for listed in acl._SCRIPTS.values() for name in listed}
+    assert {script.name for script in scripts.ALL} == given
