@@ -79,6 +79,7 @@ def manifest(redis_url: str, record: Path, changes: dict[str, object] | None = N
                 "minReplicas": 0,
                 "maxReplicas": varied["maxReplicas"],
                 "pollSeconds": 1,
+                "targetWaitSeconds": 60,  # longer than a start takes on a busy machine: no worker is kept warm for it
                 "idleSeconds": 2,
                 "behavior": {"scaleDown": {"stabilizationWindowSeconds": 2}},
             },
