@@ -36,6 +36,7 @@ JOBS_A_CALL = 500  # in one script: a bound on how long it holds the server
 BYTES_A_CALL = 4_194_304  # of arguments in one script
 TRIES = 4  # of a submit whose connection was lost
 BACKOFF_FIRST_S = 0.05  # doubles each time, with jitter
+UNKNOWN_REMEDY = "whether the job was kept is unknown: submit it again with the same idempotency key or job id"
 
 _STATES = {state.value: state for state in JobState}
 
@@ -52,8 +53,9 @@ class Producer:
     async def submit(self, request: JobRequest) -> Receipt:
         """Keeps one job.
 
-        Raises InvalidJobError (a field cannot be used), UnknownParentError, UnknownPoolError, QueueFullError,
-        IdempotencyConflictError, or another QueueError where Redis cannot be written; nothing is kept then.
+        Raises InvalidJobError (a field cannot be used), UnknownParentError, UnknownPoolError, QueueFullError or
+        IdempotencyConflictError, or another QueueError where Redis cannot be written: nothing is kept then. Only after
+        QueueUnreachableError it is unknown, for the answer may be what was lost: repeat it with the same key or id.
         """
         job_id = request.job_id or job_requests.new_id()
         args = job_requests.arguments(request, job_id)
@@ -113,9 +115,9 @@ class Producer:
                 return await script.run(self._redis, self._conf, args)
             except QueueReadOnlyError:
                 raise
-            except QueueUnreachableError:
+            except QueueUnreachableError as error:
                 if attempt == TRIES:
-                    raise
+                    raise QueueUnreachableError(f"{error}; {UNKNOWN_REMEDY}") from error
                 await asyncio.sleep(BACKOFF_FIRST_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
         raise AssertionError("unreachable")
 

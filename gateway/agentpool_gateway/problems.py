@@ -32,6 +32,9 @@ from agentpool.errors import (
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_UNREACHABLE_S = 1
+UNKNOWN_REMEDY = (
+    "try again; whether a job was kept is unknown, so submit it again with the same Idempotency-Key or job id"
+)
 log = logging.getLogger(__name__)
 
 
@@ -84,7 +87,7 @@ def problem_of(error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[
         body["job_id"] = error.job_id
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_UNREACHABLE_S)
-        body |= {"detail": "the queue could not be asked", "remedy": "try again; nothing was kept"}
+        body |= {"detail": "the queue could not be asked", "remedy": UNKNOWN_REMEDY}
         log.warning("%s: %s", name, error)
     return status, body, headers
 
