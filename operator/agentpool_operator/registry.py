@@ -15,7 +15,7 @@ from agentpool.errors import SpecError
 from agentpool.jobs import PoolRef
 from agentpool_operator.parsing import spec_of
 from agentpool_operator.scaling.memory import PoolMemory
-from agentpool_operator.views import POOL_LABEL, DeploymentView, PodView, deployment_view, pod_view
+from agentpool_operator.views import POOL_LABEL, DeploymentView, PodView, deployment_view, is_later, pod_view
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,6 +86,14 @@ class Pool:
     def live_pods(self) -> list[PodView]:
         """Pods that count as its workers."""
         return [pod for pod in self.pods.values() if pod.alive]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """A collection at one moment."""
+
+    items: list[Json]
+    version: str  # the collection's resourceVersion: what is later than it could not be in it
 
 
 class Pools:
@@ -173,30 +181,38 @@ class Pools:
         if ref in self._pools:
             self.mark(ref)
 
-    def see_all(
-        self, namespace: str | None, *, resources: list[Json], deployments: list[Json], pods: list[Json]
-    ) -> None:
-        """Full lists of a namespace (None: of all): what is not in them is gone."""
+    def see_all(self, namespace: str | None, *, resources: Listing, deployments: Listing, pods: Listing) -> None:
+        """Full lists of a namespace (None: of all): what is not in them is gone, unless it is younger than they are."""
 
         def here(ref: PoolRef) -> bool:
             return namespace is None or ref.namespace == namespace
 
-        listed = {_ref(resource) for resource in resources}
+        listed = {_ref(resource) for resource in resources.items}
         for pool in [p for p in self if here(p.ref) and p.ref not in listed]:
-            self.see_pool(pool.resource, gone=True)
-        children = {_ref(deployment) for deployment in deployments}
+            if not is_later(_version(pool.resource), resources.version):
+                self.see_pool(pool.resource, gone=True)
+        children = {_ref(deployment) for deployment in deployments.items}
         for ref in [r for r in self._deployments if here(r) and r not in children]:
-            self.see_deployment(self._deployments[ref].raw, gone=True)
-        names = {(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in pods}
-        for ref, known in self._orphans.items():
-            for name in [n for n in known if here(ref) and (ref.namespace, n) not in names]:
-                del known[name]
-        for resource in resources:
-            self.see_pool(resource)
-        for deployment in deployments:
+            view = self._deployments[ref]
+            if not is_later(view.resource_version, deployments.version):
+                self.see_deployment(view.raw, gone=True)
+        self._forget_pods(here, pods)
+        for resource in resources.items:
+            known = self._pools.get(_ref(resource))
+            if known is None or not is_later(_version(known.resource), _version(resource)):
+                self.see_pool(resource)
+        for deployment in deployments.items:
             self.see_deployment(deployment)
-        for pod in pods:
+        for pod in pods.items:
             self.see_pod(pod)
+
+    def _forget_pods(self, here: Callable[[PoolRef], bool], listing: Listing) -> None:
+        names = {(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in listing.items}
+        for ref, known in self._orphans.items():
+            gone = [n for n in known if here(ref) and (ref.namespace, n) not in names]
+            for name in gone:
+                if not is_later(known[name].resource_version, listing.version):
+                    del known[name]
 
     def mark(self, ref: PoolRef) -> None:
         """Asks for a pass over the pool."""
@@ -218,6 +234,10 @@ class Pools:
 
 def _ref(resource: Json) -> PoolRef:
     return PoolRef(resource["metadata"]["namespace"], resource["metadata"]["name"])
+
+
+def _version(resource: Json) -> str:
+    return str(resource["metadata"].get("resourceVersion", ""))
 
 
 def _parse(pool: Pool) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agentpool.errors import ClusterError
 from agentpool_operator import paths
+from agentpool_operator.registry import Listing
 from agentpool_operator.views import POOL_LABEL
 
 if TYPE_CHECKING:
@@ -41,7 +42,13 @@ class Resync:
     async def run_once(self) -> None:
         """One list of everything that is watched."""
         for namespace in self._namespaces:
-            resources, _ = await self._cluster.list(paths.agentpools(namespace))
-            children, _ = await self._cluster.list(paths.deployments(namespace), labelSelector=POOL_LABEL)
-            pods, _ = await self._cluster.list(paths.pods(namespace), labelSelector=POOL_LABEL)
-            self._pools.see_all(namespace, resources=resources, deployments=children, pods=pods)
+            self._pools.see_all(
+                namespace,
+                resources=await self._listed(paths.agentpools(namespace)),
+                deployments=await self._listed(paths.deployments(namespace), labelSelector=POOL_LABEL),
+                pods=await self._listed(paths.pods(namespace), labelSelector=POOL_LABEL),
+            )
+
+    async def _listed(self, path: str, **selectors: str) -> Listing:
+        items, version = await self._cluster.list(path, **selectors)
+        return Listing(items=items, version=version)

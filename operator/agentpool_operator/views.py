@@ -38,6 +38,11 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def is_later(version: str, other: str) -> bool:
+    """Whether a resourceVersion is later than another of the same collection; False where one is no number."""
+    return version.isdigit() and other.isdigit() and int(version) > int(other)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PodView:
     """One worker's pod."""
@@ -52,6 +57,7 @@ class PodView:
     trouble: str  # why it is not on its way, as one CamelCase word; empty = nothing known
     trouble_message: str
     deletion_cost: int
+    resource_version: str = ""
 
     @property
     def ready(self) -> bool:
@@ -82,6 +88,7 @@ def pod_view(pod: Json) -> PodView:
         trouble=trouble,
         trouble_message=message,
         deletion_cost=int(cost) if cost.lstrip("-").isdigit() else 0,
+        resource_version=metadata.get("resourceVersion", ""),
     )
 
 
@@ -127,8 +134,7 @@ class DeploymentView:
 
     def newer_than(self, other: DeploymentView) -> bool:
         """Whether this is a later state of the same object (resourceVersions are comparable numbers)."""
-        mine, theirs = self.resource_version, other.resource_version
-        return self.uid == other.uid and mine.isdigit() and theirs.isdigit() and int(mine) > int(theirs)
+        return self.uid == other.uid and is_later(self.resource_version, other.resource_version)
 
 
 def deployment_view(deployment: Json) -> DeploymentView:

@@ -1,0 +1,72 @@
+"""The registry: what full lists and watches tell together, in whatever order they arrive."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import PoolRef
+from agentpool_operator.registry import Listing, Pools
+
+REF = PoolRef("ns", "p")
+
+
+def resource(version: str, name: str = "p", **spec):
+    return {
+        "metadata": {"name": name, "namespace": "ns", "uid": name, "resourceVersion": version},
+        "spec": {"handler": {"command": {"argv": ["true"]}}, **spec},
+    }
+
+
+def child(version: str):
+    return {"metadata": {"name": "p", "namespace": "ns", "uid": "d", "resourceVersion": version}}
+
+
+def pod(version: str):
+    labels = {"agentpool.dev/pool": "p"}
+    return {"metadata": {"name": "p-1", "namespace": "ns", "uid": "1", "resourceVersion": version, "labels": labels}}
+
+
+def resync(pools: Pools, version: str, *, resources=(), deployments=(), pods=()):
+    pools.see_all(
+        None,
+        resources=Listing(items=list(resources), version=version),
+        deployments=Listing(items=list(deployments), version=version),
+        pods=Listing(items=list(pods), version=version),
+    )
+
+
+@pytest.fixture
+def pools() -> Pools:
+    """A pool with its Deployment and a pod, all of resourceVersion 10."""
+    made = Pools()
+    made.see_pool(resource("10"))
+    made.see_deployment(child("10"))
+    made.see_pod(pod("10"))
+    return made
+
+
+def test_what_a_full_list_lacks_is_gone(pools):
+    """A watch that was away while objects were deleted never told of it."""
+    gone = []
+    pools.on_gone = gone.append
+    resync(pools, "11")
+    assert [pool.ref for pool in gone] == [REF]
+    assert len(pools) == 0
+    pools.see_pool(resource("12"))
+    assert (pools.get(REF).deployment, pools.get(REF).pods) == (None, {})
+
+
+def test_what_was_made_while_the_list_was_on_its_way_stays(pools):
+    """An object that is later than the list could not be in it."""
+    resync(pools, "9")
+    pool = pools.get(REF)
+    assert pool is not None
+    assert pool.deployment is not None
+    assert set(pool.pods) == {"p-1"}
+
+
+def test_an_old_list_takes_no_newer_spec_back(pools):
+    """The watch may have told of a change that the list does not have yet."""
+    pools.see_pool(resource("20", paused=True))
+    resync(pools, "15", resources=[resource("10")], deployments=[child("10")], pods=[pod("10")])
+    assert pools.get(REF).resource["metadata"]["resourceVersion"] == "20"
