@@ -10,6 +10,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
+from agentpool.cancellation import together
 from agentpool.errors import ClusterError
 from agentpool_operator import paths
 from agentpool_operator.inventory import HOLDING_PODS, Inventory
@@ -32,7 +33,7 @@ class Feed:
     def __init__(self, cluster: Cluster, inventory: Inventory) -> None:
         self._cluster = cluster
         self._inventory = inventory
-        self._tasks: list[asyncio.Task[None]] = []
+        self._wanted = asyncio.Event()
         self._listed = {"nodes": asyncio.Event(), "pods": asyncio.Event()}
         self.problem: str = ""  # why the inventory cannot be kept; empty = nothing known against it
 
@@ -42,22 +43,17 @@ class Feed:
         return all(event.is_set() for event in self._listed.values())
 
     def start(self) -> None:
-        """Begins to watch; again does nothing."""
-        if self._tasks:
-            return
-        seen = self._inventory
-        self._tasks = [
-            asyncio.create_task(self._follow("nodes", paths.nodes(), {}, seen.see_node, seen.replace_nodes)),
-            asyncio.create_task(
-                self._follow("pods", paths.pods(), {"fieldSelector": HOLDING_PODS}, seen.see_pod, seen.replace_pods)
-            ),
-        ]
+        """Begins to watch, where `run` runs; again does nothing."""
+        self._wanted.set()
 
-    async def close(self) -> None:
-        """Ends the watches."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def run(self) -> None:
+        """Watches for ever, once it has been started. What it does not expect ends it, and so the operator."""
+        await self._wanted.wait()
+        seen = self._inventory
+        await together(
+            self._follow("nodes", paths.nodes(), {}, seen.see_node, seen.replace_nodes),
+            self._follow("pods", paths.pods(), {"fieldSelector": HOLDING_PODS}, seen.see_pod, seen.replace_pods),
+        )
 
     async def _follow(
         self,

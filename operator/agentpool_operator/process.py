@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import kopf
 from kubernetes.aio import client as kube
 
+from agentpool.cancellation import end
 from agentpool_operator.apply import Applier
 from agentpool_operator.cluster import Cluster
 from agentpool_operator.connection import configuration
@@ -77,6 +78,7 @@ class Parts:
             self.recorder.run(),
             self.purger.run(),
             self.resync.run(),
+            self.feed.run(),
             _tidy(self),
         ]
 
@@ -166,7 +168,6 @@ async def run(settings: OperatorSettings) -> None:
         log.info("serving /healthz, /readyz and /metrics on port %d", port)
         await _serve(parts, settings, connection)
     finally:
-        await parts.feed.close()
         await parts.links.close()
         await health.stop()
         await parts.cluster.close()
@@ -200,9 +201,7 @@ async def _first_failure(tasks: list[asyncio.Task[None]], waiter: asyncio.Task[A
 
 
 async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*(end(task) for task in tasks))
 
 
 async def _watch(parts: Parts, settings: OperatorSettings, connection: kube.Configuration, stop: asyncio.Event) -> None:
