@@ -7,6 +7,7 @@ pipeline. What cannot be read is an error, never a zero. Who takes over next: th
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
-from agentpool.errors import InvalidJobError, QueueError, UnknownJobError, UnknownPoolError
+from agentpool.errors import InvalidJobError, QueueError, SettingError, UnknownJobError, UnknownPoolError
 from agentpool.jobs import JobState, PoolRef
 from agentpool.queue import scripts
 from agentpool.queue.connection import longest_block_s
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from agentpool.queue.snapshots import QueueSnapshot, WorkerSnapshot
 
 KEYS_A_SLICE = 500  # deleted in one command
+log = logging.getLogger(__name__)
 LISTABLE = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
 
 
@@ -94,8 +96,9 @@ class Inspector:
                 await subscription.subscribe(PRESSURE_CHANNEL)
                 while True:
                     message = await subscription.get_message(ignore_subscribe_messages=True, timeout=limit_s)
-                    if message is not None:
-                        yield PoolRef.parse(message["data"])
+                    pool = None if message is None else _pool_named(message["data"])
+                    if pool is not None:
+                        yield pool
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="pressure") from error
 
@@ -226,6 +229,15 @@ class Inspector:
             for conf in confs:
                 pipeline.execute_command(command, script, 1, conf)
             return list(await pipeline.execute(raise_on_error=False))
+
+
+def _pool_named(text: Any) -> PoolRef | None:
+    """The pool that somebody named on a channel that anybody may write to; None for what is no pool's name."""
+    try:
+        return PoolRef.parse(text)
+    except SettingError:
+        log.debug("what is no pool's name was heard on %s", PRESSURE_CHANNEL)
+        return None
 
 
 def _mapping(reply: Any) -> dict[str, str]:

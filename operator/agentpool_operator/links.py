@@ -7,13 +7,13 @@ for as long as the link lives. Links that no pool uses any more are closed. `pre
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
+from agentpool.cancellation import end
 from agentpool.errors import QueueError
+from agentpool.queue.address import place_of
 from agentpool.queue.connection import connect
 from agentpool.queue.inspect import Inspector
 
@@ -41,8 +41,7 @@ class Link:
     @property
     def place(self) -> str:
         """Host and port for messages: never the credentials."""
-        parts = urlsplit(self.url)
-        return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+        return place_of(self.url)
 
 
 class Links:
@@ -79,9 +78,7 @@ class Links:
         await self.keep_only(set())
 
     async def _close(self, link: Link) -> None:
-        link.listener.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await link.listener
+        await end(link.listener)
         await link.redis.aclose()
 
     async def _listen(self, inspector: Inspector) -> None:

@@ -118,25 +118,16 @@ class Pressure:
             async with asyncio.timeout(self._timeout_s):
                 await self._publish(link, [pool for pool in pools if not pool.published])
                 found = await link.inspector.snapshots([pool.ref for pool in pools])
+                for pool in pools:
+                    await self._took(link, pool, found[pool.ref])
         except TimeoutError:
             self._failed(
                 link,
                 pools,
                 QueueUnreachableError(f"no answer within {self._timeout_s:g} s; check the server and the network"),
             )
-            return
         except QueueError as error:
             self._failed(link, pools, error)
-            return
-        for pool in pools:
-            outcome = found[pool.ref]
-            if isinstance(outcome, QueueSnapshot):
-                await self._took(link, pool, outcome)
-            elif isinstance(outcome, UnknownPoolError):
-                pool.published = ""  # its settings are gone: the next look publishes them again
-                _unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being written"))
-            else:
-                self._failed(link, [pool], outcome)
 
     async def _publish(self, link: Link, pools: list[Pool]) -> None:
         for pool in pools:
@@ -146,12 +137,17 @@ class Pressure:
                 await self._purger.note(link, pool.ref, pool.uid, delete=settings.delete_with_pool)
                 pool.published = settings.revision
 
-    async def _took(self, link: Link, pool: Pool, snapshot: QueueSnapshot) -> None:
-        pool.backlog, pool.snapshot = backlog_of(snapshot), snapshot
-        pool.queue_problem, pool.queue_read = None, True
-        if pool.spec is None:
+    async def _took(self, link: Link, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
+        if isinstance(outcome, UnknownPoolError):
+            pool.published = ""  # its settings are gone: the next look publishes them again
+            _unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being written"))
             return
-        if snapshot.settings_revision != settings_of(pool.spec).revision:
+        if isinstance(outcome, QueueError):
+            self._failed(link, [pool], outcome)
+            return
+        pool.backlog, pool.snapshot = backlog_of(outcome), outcome
+        pool.queue_problem, pool.queue_read = None, True
+        if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:
             try:
                 await self._publish(link, [pool])
             except QueueError as error:
@@ -196,7 +192,7 @@ def backlog_of(snapshot: QueueSnapshot) -> Backlog:
         counters=Counters(
             submitted=snapshot.submitted_total,
             started=snapshot.started_total,
-            finished=snapshot.finished_total,
+            finished=snapshot.attempts_total,
             run_s=snapshot.run_ms_total / MS_PER_S,
         ),
     )

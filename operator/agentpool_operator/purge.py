@@ -111,7 +111,10 @@ class Purger:
         if await self._has_workers(link, pool):
             return True
         gone = await link.inspector.purge(pool)
-        await link.redis.execute_command("HDEL", NOTES, str(pool))
+        try:
+            await link.redis.execute_command("HDEL", NOTES, str(pool))
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing="remove note") from error
         self._noted.pop((link.url, pool), None)
         log.info("pool %s was deleted with deletionPolicy Delete: %d keys removed", pool, gone)
         return False

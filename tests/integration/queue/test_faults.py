@@ -133,3 +133,16 @@ async def test_versions_and_urls_are_checked(redis, monkeypatch):
     with pytest.raises(SettingError) as caught:
         connect("http://user:secret@host")
     assert "secret" not in str(caught.value)
+
+
+async def test_what_is_no_pool_on_the_pressure_channel_is_passed_over(redis, pool_ref):
+    """Anybody may publish there; listeners hear pools only, and live on."""
+    signals = Inspector(redis).pressure()
+    heard = asyncio.create_task(anext(signals))
+    async with asyncio.timeout(10):
+        while not heard.done():
+            for text in ("", "Not A Pool", "{}", str(pool_ref)):
+                await redis.publish("ap:pressure", text)
+            await asyncio.wait([heard], timeout=0.02)
+    assert heard.result() == pool_ref
+    await signals.aclose()

@@ -1,0 +1,44 @@
+"""A Redis URL as messages may show it: never a password, nor a piece of one.
+
+People write passwords with `@`, `/`, `?` and `#` in them, which no URL parser reads as they meant; so what is shown is
+cut out by hand, and where it is not clear what is secret, nothing is. Who takes over next: errors and logs.
+"""
+
+from __future__ import annotations
+
+import re
+
+DEFAULT_PORT = 6379
+SENTINEL_PORT = 26379
+_HIDDEN = "***"
+
+
+def masked(url: str) -> str:
+    """The URL without its password and its options, which may hold one too."""
+    scheme, slashes, rest = url.partition("://")
+    if not slashes:
+        return _HIDDEN if "@" in url else url.partition("?")[0]
+    address, _, options = rest.partition("?")
+    if "@" in options:  # of the password, or of an option: nobody can tell
+        return f"{scheme}://{_HIDDEN}"
+    user, at, place = address.rpartition("@")
+    name, colon, _ = user.partition(":")
+    login = f"{name}:{_HIDDEN}" if colon else _HIDDEN
+    return f"{scheme}://{login + at if at else ''}{place}{'?' + _HIDDEN if options else ''}"
+
+
+def place_of(url: str) -> str:
+    """Host and port, or the path of a socket; several, with commas between, where the URL has them."""
+    scheme, _, rest = masked(url).partition("://")
+    place = rest.rpartition("@")[2].partition("?")[0]
+    if scheme == "unix" or place == _HIDDEN:
+        return place
+    port = SENTINEL_PORT if scheme.endswith("+sentinel") else DEFAULT_PORT
+    return ",".join(_with_port(host, port) for host in re.split("[/#]", place)[0].split(","))
+
+
+def _with_port(host: str, port: int) -> str:
+    named = re.fullmatch(r"(\[[^]]*\]|[^:]*)(?::(\d+))?", host)
+    if named is None:  # no host and port that anybody could read
+        return host
+    return f"{named[1] or 'localhost'}:{named[2] or port}"

@@ -1,0 +1,129 @@
+"""What Redis does to the operator: each fault stays with its pools, and no service ends by it."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from types import SimpleNamespace
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from agentpool.errors import QueueUnreachableError, UnknownPoolError
+from agentpool.jobs import PoolRef
+from agentpool.queue.snapshots import QueueSnapshot
+from agentpool_operator.links import Links
+from agentpool_operator.pressure import Pressure, backlog_of
+from agentpool_operator.purge import NOTES, Purger
+from agentpool_operator.refusals import NotThereError
+from agentpool_operator.registry import Pools
+
+REF = PoolRef("ns", "p")
+SNAPSHOT = QueueSnapshot(
+    taken_at_ms=0,
+    routes=(),
+    scheduled=0,
+    blocked=0,
+    dead=0,
+    oldest_wait_ms=None,
+    workers=(),
+    submitted_total=0,
+    started_total=0,
+    finished_total=0,
+    run_ms_total=0,
+    paused=False,
+    settings_revision="of another spec",
+)
+
+
+class Inspector:
+    """A queue that is read at once, and hangs when it is written."""
+
+    async def snapshots(self, pools):
+        return dict.fromkeys(pools, SNAPSHOT)
+
+    async def configure(self, _pool, _settings):
+        await asyncio.get_running_loop().create_future()
+
+
+async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
+    """Publishing after a read has the read's time limit, so no other pool waits for it."""
+    pools = Pools()
+    pools.see_pool(
+        {"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"handler": {"command": {"argv": ["true"]}}}}
+    )
+    pool = pools.get(REF)
+    pool.published = "what was published before"
+
+    async def url(*_):
+        return "redis://h"
+
+    link = SimpleNamespace(url="redis://h", place="h:6379", inspector=Inspector())
+    secrets = SimpleNamespace(redis_url=url, doubt=lambda *_: None)
+    pressure = Pressure(secrets, SimpleNamespace(open=lambda _: link), None, timeout_s=0.05)
+    pressure._urls[str(REF)] = "redis://h"
+    async with asyncio.timeout(10):
+        await pressure.read([pool])
+    assert pool.queue_problem.reason == "RedisUnreachable"
+    assert pool.backlog is None
+
+
+class Redis:
+    """A Redis that fails once a note is to be removed."""
+
+    async def execute_command(self, *command):
+        if command[0] == "HGETALL":
+            return {str(REF): "cluster uid"}
+        assert command[:2] == ("HDEL", NOTES)
+        raise RedisConnectionError("gone")
+
+
+async def test_a_note_that_cannot_be_removed_is_a_queue_error():
+    """A fault of Redis reaches the service as one of ours, which it survives."""
+
+    async def get(path):
+        if path.endswith("kube-system"):
+            return {"metadata": {"uid": "cluster"}}
+        raise NotThereError(request=path, status=404, message="not found")
+
+    async def snapshots(pools):
+        return {pool: UnknownPoolError(str(pool)) for pool in pools}
+
+    async def purge(_pool):
+        return 0
+
+    inspector = SimpleNamespace(snapshots=snapshots, purge=purge)
+    link = SimpleNamespace(url="redis://h", place="h:6379", redis=Redis(), inspector=inspector)
+    purger = Purger(SimpleNamespace(get=get), None, leading=lambda: True)
+    with pytest.raises(QueueUnreachableError, match="remove note"):
+        await purger.run_once(link)
+
+
+async def test_links_close_though_a_listener_has_died():
+    """What ended a listener is not raised by who closes the link."""
+    links = Links(lambda _: None)
+    link = links.open("redis+sentinel://one:26379,two:26379/service")
+    link.listener.cancel()
+
+    async def died():
+        raise ValueError("unexpected")
+
+    link.listener = asyncio.create_task(died())
+    await asyncio.wait([link.listener])
+    await links.close()
+    assert len(links) == 0
+
+
+async def test_a_link_to_several_sentinels_has_a_place():
+    """A message names the servers, however many the URL has."""
+    links = Links(lambda _: None)
+    link = links.open("redis+sentinel://user:secret@one:26379,two:26379/service")
+    assert link.place == "one:26379,two:26379"
+    await links.close()
+
+
+def test_jobs_that_never_ran_are_no_attempts():
+    """Jobs that were cancelled in the queue say nothing of how long jobs take."""
+    snapshot = dataclasses.replace(SNAPSHOT, finished_total=10_000, attempts_total=2, run_ms_total=20_000)
+    counters = backlog_of(snapshot).counters
+    assert counters.run_s / counters.finished == 10.0
