@@ -149,7 +149,7 @@ def _draw(samples: Sequence[Sample], path: Path) -> None:
     for axes, values, told in lines:
         axes.plot(minutes, values)
         axes.set_ylabel(told)
-        axes.set_ylim(bottom=0)
+        axes.set_ylim(0, max(values) * 1.2)  # from zero, so that flat looks flat
     jobs.set_xlabel("minutes")
     canvas.suptitle("One worker under steady load")
     canvas.savefig(path)

@@ -16,7 +16,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_HAS_OPENTELEMETRY = importlib.util.find_spec("opentelemetry") is not None
+# Its namespace alone may be there for other packages' sake.
+_HAS_OPENTELEMETRY = bool(
+    importlib.util.find_spec("opentelemetry") and importlib.util.find_spec("opentelemetry.propagate")
+)
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
 _SPAN_ID_BYTES = 8
 
