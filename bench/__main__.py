@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import importlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -30,7 +31,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("name", choices=names())
     parser.add_argument("--json", dest="json_file", metavar="FILE", help="write the report there too")
+    parser.add_argument("--traces", metavar="DIR", help="where the arrival traces lie, for autoscale")
     options = parser.parse_args()
+    if options.traces:
+        os.environ["AGENTPOOL_TRACES"] = options.traces
     try:
         report = asyncio.run(importlib.import_module(f"bench.{options.name}").run())
     except CannotRunError as error:

@@ -49,7 +49,8 @@ class ScalingRules(Part):
         le=HPA_MAX_WINDOW_SECONDS,
         description=(
             "How long past wants are remembered, in seconds: scaling up takes the lowest of them, scaling down the "
-            "highest. Unset: 0 for scaleUp, 120 for scaleDown."
+            "highest. Unset: 0 for scaleUp; for scaleDown 120 until it is known how long workers take to start and "
+            "jobs to run, then each worker is kept as long as bursts have come back sooner than a new start would pay."
         ),
     )
     select_policy: SelectPolicy = Field(

@@ -2,16 +2,19 @@
 
 `workload` makes the jobs, `simulator` runs them under a policy (`ours`, `peers`, `oracle`), `measures` sums
 up. The operator's `decide()` runs here unchanged: only its observations are simulated. Start-up times vary
-by a tenth from worker to worker, with another seed each round. The traces are read from `AGENTPOOL_TRACES`,
-by default `../shared/traces`.
+by a tenth from worker to worker, with another seed each round. `held_out` judges on loads that nothing was
+chosen by, `sensitivity` halves and doubles every constant. The traces are read from `AGENTPOOL_TRACES` (or
+`--traces DIR`), by default `../shared/traces`.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.autoscale.held_out import held_out, sensitivity
 from bench.autoscale.measures import Measures, measured
 from bench.autoscale.oracle import Oracle
 from bench.autoscale.ours import Ours
@@ -24,6 +27,8 @@ NAME = "autoscale"
 ROUNDS = 5
 STARTUPS_S = (30.0, 2.0, 120.0)  # the first is the one that the requirements name
 SLOTS = 5
+TARGETS = (2.5, 3.5, 5.0)  # jobs a worker
+WINDOWS_S = (60.0, 120.0, 300.0, 600.0)  # seconds: scale-down window and cool-down
 UTILISATION = 0.7  # Knative's default target
 COUNTS = range(1, 21)
 
@@ -43,13 +48,29 @@ async def run() -> Report:
     """All policies on all loads."""
     loads = _loads()
     runs = _all_runs(loads)
-    frontier = {name: _frontier(loads[name]) for name in ("spikes", "diurnal")}
+    frontier = {name: _frontier(load) for name, load in loads.items()}
     figures = {
         f"{load}, {policy}, {startup_s:g} s: {label}": Figure(unit=unit, runs=tuple(read(m) for m in rounds))
         for (load, policy, startup_s), rounds in runs.items()
         for label, unit, read in READINGS
     }
+    figures |= {
+        f"{load}, fixed {count}: {label}": Figure(unit=unit, runs=(read(m),))
+        for load, counts in frontier.items()
+        for count, m in zip(COUNTS, counts, strict=True)
+        for label, unit, read in READINGS
+        if label in {"p99 wait", "worker-hours"}
+    }
     ratios, required = _ratios(runs, frontier)
+    tuned = {load: _tuned(loads[load], _middle(runs, load, AGENTPOOL, "worker_hours")) for load in TRACES}
+    for load, (name, p99_s) in tuned.items():
+        ratios[f"{load}: p99 wait, best tuned KEDA of no more hours ({name}) / {AGENTPOOL}"] = p99_s / _middle(
+            runs, load, AGENTPOOL, "p99_s"
+        )
+    unseen = held_out()
+    figures |= unseen
+    ratios |= {f"median over {name}": figure.median for name, figure in unseen.items()}
+    figures |= sensitivity([loads[name] for name in TRACES])
     return Report(name=NAME, figures=figures, ratios=ratios, required=required, notes=NOTES)
 
 
@@ -75,7 +96,7 @@ def _loads() -> dict[str, Workload]:
     directory = Path(os.environ.get("AGENTPOOL_TRACES", "../shared/traces"))
     missing = [file for file in TRACES.values() if not (directory / file).exists()]
     if missing:
-        raise CannotRunError(f"{directory} has no {missing[0]}; set AGENTPOOL_TRACES to the traces' directory")
+        raise CannotRunError(f"{directory} has no {missing[0]}; name the traces' directory: --traces DIR")
     made = [*(trace(name, directory) for name in TRACES), step(), spikes(), diurnal()]
     return {load.name: load for load in made}
 
@@ -101,6 +122,18 @@ def _frontier(load: Workload) -> list[Measures]:
     return [_one(load, Fixed(count), Setup(startup_s=0.0, slots=SLOTS)) for count in COUNTS]
 
 
+def _tuned(load: Workload, hours: float) -> tuple[str, float]:
+    """KEDA on lag and pending at other targets and windows: the best p99 among those that cost no more."""
+    best = ("none", float("inf"))
+    for target, window_s in itertools.product(TARGETS, WINDOWS_S):
+        name = f"{target:g} jobs a worker, {window_s:g} s"
+        policy = Keda(name, lag_and_pending, target, cooldown_s=window_s, down_window_s=window_s)
+        m = _one(load, policy, Setup(startup_s=STARTUPS_S[0], slots=SLOTS, seed=0))
+        if m.worker_hours <= hours and m.p99_s < best[1]:
+            best = (name, m.p99_s)
+    return best
+
+
 def _middle(runs: Runs, load: str, policy: str, reading: str) -> float:
     values = sorted(getattr(m, reading) for m in runs[load, policy, STARTUPS_S[0]])
     return float(values[len(values) // 2])
@@ -115,7 +148,8 @@ def _ratios(runs: Runs, frontier: dict[str, list[Measures]]) -> tuple[dict[str, 
                 name = f"{load}: {label}, {peer} / {AGENTPOOL}"
                 ratios[name] = _middle(runs, load, peer, reading) / _middle(runs, load, AGENTPOOL, reading)
                 required[name] = least
-    for load, counts in frontier.items():
+    for load in ("spikes", "diurnal"):
+        counts = frontier[load]
         hours = _middle(runs, load, AGENTPOOL, "worker_hours")
         best = min((m.p99_s for m in counts if m.worker_hours <= hours), default=float("inf"))
         name = f"{load}: p99 wait, best fixed count of no more hours / {AGENTPOOL}"

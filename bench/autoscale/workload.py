@@ -7,6 +7,7 @@ GeneratedTokens / 40`. Synthetic loads draw from a seeded generator, so that a r
 
 from __future__ import annotations
 
+import bisect
 import csv
 import math
 import random
@@ -90,9 +91,59 @@ def diurnal(seed: int = 3) -> Workload:
     return _poisson("diurnal", day_s, rate, 3.0, seed)
 
 
-def _poisson(name: str, span_s: float, rate: Callable[[float], float], mean_s: float, seed: int) -> Workload:
+def bursts(seed: int) -> Workload:
+    """Two hours of bursts that come by chance, 20 to 200 jobs each, 1 to 15 minutes apart, over a quiet ground."""
     draw = random.Random(seed)
-    highest = max(rate(at) for at in range(0, int(span_s), 10))
+    mean_s, gap_s, size = draw.uniform(1, 6), draw.uniform(60, 900), draw.uniform(20, 200)
+    jobs = list(_poisson("", 7200.0, lambda _: 0.2, mean_s, seed).jobs)
+    at = draw.expovariate(1 / gap_s)
+    while at < 7200.0:  # noqa: PLR2004 - the span
+        count = 1 + int(draw.expovariate(1 / size))
+        jobs += [Job(at + draw.uniform(0, 15), draw.expovariate(1 / mean_s)) for _ in range(count)]
+        at += draw.expovariate(1 / gap_s)
+    return Workload(name=f"bursts {seed}", jobs=tuple(sorted(jobs, key=lambda job: job.at)))
+
+
+def on_off(seed: int) -> Workload:
+    """Two hours in which a source is on and off for times drawn by chance (a Markov-modulated Poisson process)."""
+    draw = random.Random(seed)
+    mean_s, busy, on_s, off_s = draw.uniform(1, 8), draw.uniform(10, 60), draw.uniform(60, 600), draw.uniform(60, 900)
+    switches, at, on = [], 0.0, False
+    while at < 7200.0:  # noqa: PLR2004 - the span
+        at += draw.expovariate(1 / (on_s if on else off_s))
+        switches.append((at, on := not on))
+    edges = [edge for edge, _ in switches]
+
+    def rate(now: float) -> float:
+        passed = bisect.bisect(edges, now)
+        return busy / mean_s if passed and switches[passed - 1][1] else 0.05
+
+    return _poisson(f"on/off {seed}", 7200.0, rate, mean_s, seed, highest=busy / mean_s)
+
+
+def day(seed: int) -> Workload:
+    """A day in three hours with another height, length of jobs and noise: the rate jitters from minute to minute."""
+    draw = random.Random(seed)
+    mean_s, busy = draw.uniform(1, 8), draw.uniform(15, 70)
+    jitter = [draw.uniform(0.6, 1.4) for _ in range(181)]
+
+    def rate(now: float) -> float:
+        return busy / mean_s * (0.05 + 0.475 * (1 - math.cos(2 * math.pi * now / 10_800.0))) * jitter[int(now // 60)]
+
+    return _poisson(f"day {seed}", 10_800.0, rate, mean_s, seed, highest=1.4 * busy / mean_s)
+
+
+def _poisson(
+    name: str,
+    span_s: float,
+    rate: Callable[[float], float],
+    mean_s: float,
+    seed: int,
+    *,
+    highest: float | None = None,
+) -> Workload:
+    draw = random.Random(seed)
+    highest = highest or max(rate(at) for at in range(0, int(span_s), 10))
     jobs, at = [], 0.0
     while (at := at + draw.expovariate(highest)) < span_s:
         if draw.random() < rate(at) / highest:

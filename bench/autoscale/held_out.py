@@ -1,0 +1,84 @@
+"""What nothing was chosen by: synthetic loads of other seeds; and every constant halved and doubled.
+
+A rule fitted to two traces would fall behind here. Each load is compared with KEDA on lag and pending: more
+than 1 is better.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from agentpool_operator.scaling import learning, warmth
+from bench.autoscale.measures import measured
+from bench.autoscale.ours import Ours
+from bench.autoscale.peers import Keda, lag_and_pending
+from bench.autoscale.simulator import Setup, Simulation
+from bench.autoscale.workload import bursts, day, on_off
+from bench.report import Figure
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import ModuleType
+
+    from bench.autoscale.measures import Measures
+    from bench.autoscale.simulator import Policy
+    from bench.autoscale.workload import Workload
+
+SEEDS = range(201, 207)
+SETUP = Setup(startup_s=30.0, seed=0)
+LEAST_WAIT_S = 0.1  # seconds: below, waits are counted as equal
+CONSTANTS: tuple[tuple[ModuleType, str], ...] = (
+    (warmth, "PRICE"),
+    (warmth, "MARGIN"),
+    (warmth, "LATE_JOBS"),
+    (warmth, "UNSURE_HOLD_S"),
+    (warmth, "SURE_AFTER"),
+    (learning, "HALF_LIFE_S"),
+    (learning, "STARTS_REMEMBERED"),
+)
+
+
+def held_out() -> dict[str, Figure]:
+    """For each kind of load one ratio a seed, of p99 waits and of worker-hours."""
+    figures = {}
+    for make in (bursts, on_off, day):
+        pairs = [(_run(load, Ours()), _run(load, _keda())) for load in map(make, SEEDS)]
+        name = f"held-out {make.__name__}: KEDA lag+pending / AgentPool"
+        waits = tuple(max(keda.p99_s, LEAST_WAIT_S) / max(ours.p99_s, LEAST_WAIT_S) for ours, keda in pairs)
+        hours = tuple(keda.worker_hours / ours.worker_hours for ours, keda in pairs)
+        figures |= {f"{name}, p99 wait": Figure(unit="x", runs=waits)}
+        figures |= {f"{name}, worker-hours": Figure(unit="x", runs=hours)}
+    return figures
+
+
+def sensitivity(loads: Sequence[Workload]) -> dict[str, Figure]:
+    """p99 and hours with each constant at half and at double."""
+    figures = {}
+    for load in [*loads, *(make(SEEDS[0]) for make in (bursts, on_off))]:
+        for module, name in CONSTANTS:
+            for factor in (0.5, 2.0):
+                with _scaled(module, name, factor) as value:
+                    m = _run(load, Ours())
+                label = f"{load.name}, {name} {value:g}"
+                figures[f"{label}: p99 wait"] = Figure(unit="s", runs=(m.p99_s,))
+                figures[f"{label}: worker-hours"] = Figure(unit="h", runs=(m.worker_hours,))
+    return figures
+
+
+@contextmanager
+def _scaled(module: ModuleType, name: str, factor: float) -> Iterator[float]:
+    before = getattr(module, name)
+    setattr(module, name, before * factor)
+    try:
+        yield before * factor
+    finally:
+        setattr(module, name, before)
+
+
+def _keda() -> Keda:
+    return Keda("KEDA lag+pending", lag_and_pending, SETUP.slots)
+
+
+def _run(load: Workload, policy: Policy) -> Measures:
+    return measured(Simulation(load, policy, SETUP).run())
