@@ -83,7 +83,7 @@ def workers_table(snapshot: QueueSnapshot) -> str:
         (
             worker.name,
             f"{worker.running}/{worker.slots}",
-            "lost" if worker.lease_expires_at_ms < snapshot.taken_at_ms else "live",
+            "live" if snapshot.lives(worker) else "lost",
             worker.host,
         )
         for worker in snapshot.workers

@@ -72,8 +72,8 @@ def _workers(snapshot: QueueSnapshot) -> Table:
     for header in ("WORKER", "SLOTS", "LEASE", ""):
         grid.add_column(header, header_style="bright_black", no_wrap=True)
     for worker in snapshot.workers[:MOST_WORKERS]:
-        left_ms = worker.lease_expires_at_ms - snapshot.taken_at_ms
-        lease = Text("lost", style="red") if left_ms < 0 else Text(shown(left_ms))
+        left = shown(worker.lease_expires_at_ms - snapshot.taken_at_ms)
+        lease = Text(left) if snapshot.lives(worker) else Text("lost", style="red")
         grid.add_row(worker.name, f"{worker.running}/{worker.slots}", lease, _cells(worker))
     if len(snapshot.workers) > MOST_WORKERS:
         grid.add_row(f"and {len(snapshot.workers) - MOST_WORKERS} more", "", "", "")

@@ -67,3 +67,12 @@ class QueueSnapshot:
     def running(self) -> int:
         """Leased jobs over all routes."""
         return sum(route.running for route in self.routes)
+
+    @property
+    def live_workers(self) -> tuple[WorkerSnapshot, ...]:
+        """Workers whose lease has time left."""
+        return tuple(worker for worker in self.workers if self.lives(worker))
+
+    def lives(self, worker: WorkerSnapshot) -> bool:
+        """Whether this worker's lease had time left; of one that does not live, others take the jobs."""
+        return worker.lease_expires_at_ms > self.taken_at_ms

@@ -183,11 +183,7 @@ def backlog_of(snapshot: QueueSnapshot) -> Backlog:
         routes=tuple(
             RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes
         ),
-        workers=tuple(
-            WorkerLoad(name=w.name, slots=w.slots, running=w.running)
-            for w in snapshot.workers
-            if w.lease_expires_at_ms > snapshot.taken_at_ms
-        ),
+        workers=tuple(WorkerLoad(name=w.name, slots=w.slots, running=w.running) for w in snapshot.live_workers),
         oldest_wait_s=None if snapshot.oldest_wait_ms is None else snapshot.oldest_wait_ms / MS_PER_S,
         counters=Counters(
             submitted=snapshot.submitted_total,

@@ -129,7 +129,7 @@ class Purger:
             return False
         if isinstance(snapshot, QueueError):
             raise snapshot
-        return any(worker.lease_expires_at_ms > snapshot.taken_at_ms for worker in snapshot.workers)
+        return bool(snapshot.live_workers)
 
     async def _cluster_uid(self) -> str:
         if not self._cluster_id:

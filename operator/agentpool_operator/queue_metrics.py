@@ -70,11 +70,10 @@ def _gauges(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
     dead = GaugeMetricFamily("agentpool_pool_dead_jobs", "Dead letters.", labels=POOL)
     slots = GaugeMetricFamily("agentpool_pool_slots", "Slots of all live workers.", labels=POOL)
     for pool, snapshot in read:
-        live = [worker for worker in snapshot.workers if worker.lease_expires_at_ms > snapshot.taken_at_ms]
         scheduled.add_metric(_names(pool), snapshot.scheduled)
         blocked.add_metric(_names(pool), snapshot.blocked)
         dead.add_metric(_names(pool), snapshot.dead)
-        slots.add_metric(_names(pool), sum(worker.slots for worker in live))
+        slots.add_metric(_names(pool), sum(worker.slots for worker in snapshot.live_workers))
     yield from (scheduled, blocked, dead, slots)
 
 
@@ -95,6 +94,5 @@ def _held(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
     held = GaugeMetricFamily("agentpool_pool_gpus_held", "Devices that the pool's pods hold.", labels=POOL)
     for pool, _ in read:
         if pool.spec is not None and pool.spec.gpu is not None:
-            pods = sum(1 for pod in pool.pods.values() if pod.node and not pod.ended)
-            held.add_metric(_names(pool), pods * pool.spec.gpu.per_worker)
+            held.add_metric(_names(pool), pool.devices_held)
     return held

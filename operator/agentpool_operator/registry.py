@@ -87,6 +87,13 @@ class Pool:
         """Pods that count as its workers."""
         return [pod for pod in self.pods.values() if pod.alive]
 
+    @property
+    def devices_held(self) -> int:
+        """Devices that its pods hold, those that end included until they have ended; 0 where it asks for none."""
+        if self.spec is None or self.spec.gpu is None:
+            return 0
+        return self.spec.gpu.per_worker * sum(1 for pod in self.pods.values() if pod.node and not pod.ended)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:

@@ -60,8 +60,7 @@ def _figures(pool: Pool, old: Json) -> Json:
 def _gpus(pool: Pool) -> Json | None:
     if pool.spec is None or pool.spec.gpu is None:
         return None
-    held = sum(1 for pod in pool.pods.values() if pod.node and not pod.ended)
-    return {"placeable": pool.placeable or 0, "held": held * pool.spec.gpu.per_worker}
+    return {"placeable": pool.placeable or 0, "held": pool.devices_held}
 
 
 def _last_decision(pool: Pool, old: Json) -> Json | None:

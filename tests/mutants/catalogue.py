@@ -55,7 +55,7 @@ CATALOGUE = (
     Mutant(
         name="lost-worker-is-free",
         wrong="the attempt of a lost worker does not count",
-        old="elseif job.attempt >= max then",
+        old="elseif job.attempt >= max_attempts_of(job) then",
         new="elseif false then",
     ),
     Mutant(

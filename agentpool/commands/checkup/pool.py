@@ -40,7 +40,7 @@ def paused(snapshot: QueueSnapshot) -> Finding | None:
 
 def workers(snapshot: QueueSnapshot) -> Finding:
     """Live workers, and work without them."""
-    lost = [worker.name for worker in snapshot.workers if worker.lease_expires_at_ms < snapshot.taken_at_ms]
+    lost = [worker.name for worker in snapshot.workers if not snapshot.lives(worker)]
     live = len(snapshot.workers) - len(lost)
     if lost:
         return warning(

@@ -168,6 +168,10 @@ local function release_slot(job)
   if has_flag(job, 'p') then redis.call('ZREM', YIELD, job.id) end
 end
 
+local function max_attempts_of(job)
+  return number_or(job.spec.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
+end
+
 -- A job whose parents have ended becomes ready, or waits for its time.
 local function unblock(job, due)
   redis.call('SREM', BLOCKED, job.id)

@@ -23,10 +23,6 @@ local function backoff_ms(attempt)
   return math.floor(full * (0.5 + math.random() / 2))
 end
 
-local function max_attempts_of(job)
-  return number_or(job.spec.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
-end
-
 local function retry_later(job, text, after)
   local due = now + (number_or(after, nil) or backoff_ms(job.attempt))
   redis.call('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')

@@ -11,11 +11,10 @@ end
 -- The attempt of a lost worker counts.
 local function take_back(job, error)
   release_slot(job)
-  local max = number_or(job.spec.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
   if job.cancel then
     drop_entry(job.spec.stream, job.entry)
     finish(job, 'cancelled', 'reason', job.cancel, job.cancel)
-  elseif job.attempt >= max then
+  elseif job.attempt >= max_attempts_of(job) then
     drop_entry(job.spec.stream, job.entry)
     finish(job, 'failed', 'error', error, error)
   else
