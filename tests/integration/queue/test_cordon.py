@@ -7,6 +7,7 @@ import asyncio
 from agentpool.jobs import JobRequest, WorkerId
 from agentpool.queue import Consumer, Inspector, Producer
 from agentpool.queue.outcomes import Succeeded, Wake
+from tests.fixtures.redis import wait_until
 
 HOLD_MS = 60_000
 ONE, TWO = WorkerId("w1"), WorkerId("w2")
@@ -51,8 +52,13 @@ async def test_a_released_worker_is_woken_and_claims_again(redis, pool):
 async def test_a_cordoned_worker_leaves_the_bell_to_others(redis, pool):
     """The bell that tells of a job rings for a worker that may take it, though a cordoned one waited longer."""
     first, second = await worker_of(redis, pool, ONE), await worker_of(redis, pool, TWO)
+
+    async def blocked():
+        return (await redis.info("clients"))["blocked_clients"]
+
+    assert await first.wait(10_000) == [Wake()]  # a new pool's bell has rung once
     ringing = asyncio.create_task(first.wait(10_000))  # waits for the bell before it is cordoned
-    await asyncio.sleep(0.05)
+    await wait_until(blocked, "the worker waits for the bell")
     await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
     await submit(redis, pool)
     assert await ringing == [Wake()]
@@ -82,9 +88,11 @@ async def test_free_slots_of_cordoned_workers_do_not_hide_pressure(redis, pool):
     await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
     signals = Inspector(redis).pressure()
     heard = asyncio.create_task(anext(signals))
-    async with asyncio.timeout(10):
-        while not heard.done():
-            await submit(redis, pool)
-            await asyncio.sleep(0.02)
+
+    async def told():
+        await submit(redis, pool)
+        return heard.done()
+
+    await wait_until(told, "the pressure is told of")
     assert heard.result() == pool
     await signals.aclose()

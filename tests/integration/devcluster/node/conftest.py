@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,24 +14,12 @@ from agentpool_devcluster.kube.errors import NotFoundError
 from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
 from agentpool_devcluster.kube.objects import condition_holds, name_of
 from agentpool_devcluster.kube.resources import DEPLOYMENTS, EVENTS, NODES, PODS, REPLICA_SETS
+from tests.fixtures.redis import wait_until
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NAMESPACE = "default"
-
-
-async def wait_until(predicate, description, seconds=20.0):
-    """The first true answer of an async predicate; fails with the description when none comes."""
-    try:
-        async with asyncio.timeout(seconds):
-            while True:
-                answer = await predicate()
-                if answer:
-                    return answer
-                await asyncio.sleep(0.02)
-    except TimeoutError:
-        pytest.fail(f"not within {seconds:g} s: {description}")
 
 
 def is_alive(pid):

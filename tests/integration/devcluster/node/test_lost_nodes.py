@@ -16,8 +16,9 @@ from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS
 from agentpool_devcluster.kube.tasks import cancel_and_wait
 from agentpool_devcluster.node.agent import NodeAgent
 from agentpool_devcluster.node.specification import parse_node
+from tests.fixtures.redis import wait_until
 
-from .conftest import NAMESPACE, wait_until
+from .conftest import NAMESPACE
 
 
 @pytest.fixture

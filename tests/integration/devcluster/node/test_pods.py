@@ -9,8 +9,9 @@ import pytest
 
 from agentpool_devcluster.kube.resources import CONFIG_MAPS, PODS, SECRETS
 from agentpool_devcluster.node.mounts import mounts_supported
+from tests.fixtures.redis import wait_until
 
-from .conftest import NAMESPACE, is_alive, wait_until
+from .conftest import NAMESPACE, is_alive
 
 
 def left_of(*paths):

@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import textwrap
-import time
 
 import pytest
 
@@ -15,17 +14,15 @@ from agentpool_devcluster.node.guardian import Guardian
 from agentpool_devcluster.node.log_file import LogQuery, read_log
 from agentpool_devcluster.node.mounts import mounting_command, mounts_supported, plan_mounts
 from agentpool_devcluster.node.process import Launch, LocalProcess, run_command
+from tests.fixtures.redis import wait_until
 
 from .conftest import is_alive
 
 SURROUNDINGS = {"PATH": os.environ["PATH"]}
 
 
-def wait_until_gone(pid, seconds=5.0):
-    end = time.monotonic() + seconds
-    while is_alive(pid):
-        assert time.monotonic() < end, f"process {pid} is still there"
-        time.sleep(0.01)
+async def wait_until_gone(pid):
+    await wait_until(lambda: not is_alive(pid), f"process {pid} is gone")
 
 
 @pytest.fixture
@@ -53,7 +50,7 @@ async def test_what_the_process_left_running_ends_with_it(guardian, tmp_path):
     process = await LocalProcess.start(launch(tmp_path, "sleep 60 & echo $!"), guardian, tmp_path / "log")
     assert await process.wait() == 0
     await process.clear_up()
-    wait_until_gone(int(read_log(tmp_path / "log", LogQuery())))
+    await wait_until_gone(int(read_log(tmp_path / "log", LogQuery())))
 
 
 async def test_a_signal_s_exit_code_is_128_and_its_number(guardian, tmp_path):
@@ -73,7 +70,7 @@ async def test_a_command_beside_the_container_has_its_time(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_killed_node_takes_its_processes_and_its_files_with_it(tmp_path):
+async def test_a_killed_node_takes_its_processes_and_its_files_with_it(tmp_path):
     """After `kill -9` of the node's process, the guard ends the containers, grandchildren too, and clears up."""
     state = tmp_path / "state"
     program = textwrap.dedent(f"""
@@ -94,15 +91,14 @@ def test_a_killed_node_takes_its_processes_and_its_files_with_it(tmp_path):
 
         asyncio.run(main())
     """)
-    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as node:
-        container, guard = map(int, node.stdout.readline().split())
-        end = time.monotonic() + 5
-        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text().strip():
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        node.kill()
-    for pid in (container, int((tmp_path / "child").read_text()), guard):
-        wait_until_gone(pid)
+    node = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
+    container, guard = map(int, (await node.stdout.readline()).split())
+    told = tmp_path / "child"
+    await wait_until(lambda: told.exists() and told.read_text().strip(), "the container has told its child")
+    node.kill()
+    await node.communicate()
+    for pid in (container, int(told.read_text()), guard):
+        await wait_until_gone(pid)
     assert not state.exists()
 
 

@@ -7,8 +7,9 @@ import pytest
 from agentpool_devcluster.controllers.deletion_order import DELETION_COST
 from agentpool_devcluster.kube.objects import condition_of, is_terminating, name_of, uid_of
 from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS
+from tests.fixtures.redis import wait_until
 
-from .conftest import NAMESPACE, wait_until
+from .conftest import NAMESPACE
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 import pytest
 
 from agentpool_devcluster.kube.resources import NODES
+from tests.fixtures.redis import wait_until
 
-from .conftest import is_alive, wait_until
+from .conftest import is_alive
 
 
 @pytest.fixture

@@ -7,8 +7,9 @@ import pytest
 from agentpool_devcluster.kube.errors import ApiError
 from agentpool_devcluster.kube.objects import name_of
 from agentpool_devcluster.kube.resources import DISRUPTION_BUDGETS, PODS, STATEFUL_SETS
+from tests.fixtures.redis import wait_until
 
-from .conftest import NAMESPACE, wait_until
+from .conftest import NAMESPACE
 
 LABELS = {"app": "db"}
 
