@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 ACCEPTED = 202  # HTTP status
 READY_SECONDS = 30.0
-WORKERS = 4
+WORKERS = 2
 
 
 async def queued(sent: Sequence[Delegation]) -> Outcome:

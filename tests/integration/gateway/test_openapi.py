@@ -1,0 +1,124 @@
+"""The gateway holds to its own description: schemathesis makes up requests, valid and not, and checks each answer.
+
+A slice runs here; AGENTPOOL_SCHEMA_CASES says how many cases each operation gets (thousands: a quarter of an hour).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import checks
+from schemathesis.core.parameters import ParameterLocation
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from agentpool.client import Client
+from agentpool.jobs import PoolRef
+from tests.fixtures import gateways as tokens
+
+CASES = int(os.environ.get("AGENTPOOL_SCHEMA_CASES", "4"))
+CHECKS: tuple[Callable[..., Any], ...] = (
+    checks.not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.response_schema_conformance,
+    openapi_checks.ignored_auth,
+    openapi_checks.unsupported_method,
+)
+STREAMS = ("/events",)  # they do not end by themselves; tests of their own follow them
+EFFORT = hypothesis.settings(
+    max_examples=CASES,
+    deadline=None,
+    database=None,
+    derandomize=CASES < 100,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+
+
+async def test_no_answer_differs_from_the_description(gateway_factory, client, pool: PoolRef):
+    """No 5xx, no undescribed status, no other content type, no other shape; what is wrong is refused."""
+    gateway = await gateway_factory(max_wait_s=0.01)
+    jobs = [(await client.submit("greet")).job_id for _ in range(3)]
+    done = await asyncio.to_thread(_run, gateway.url, pool, jobs)
+    assert done >= CASES * 20
+
+
+def _run(url: str, pool: PoolRef, jobs: list[str]) -> int:
+    schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
+    done = 0
+    for operation in (found.ok() for found in schema.get_all_operations()):
+        if not operation.path.endswith(STREAMS):
+            for mode in schemathesis.GenerationMode:  # what the description allows, and what it does not
+                done += _fuzz(operation, mode, pool, jobs)
+    return done
+
+
+def _fuzz(operation: Any, mode: Any, pool: PoolRef, jobs: list[str]) -> int:
+    count = 0
+    known = iter(_again(jobs))
+
+    @hypothesis.seed(len(operation.path))
+    @EFFORT
+    @hypothesis.given(case=operation.as_strategy(generation_mode=mode))
+    def one(case: Any) -> None:
+        nonlocal count
+        count += 1
+        if count % 3:  # a third of the cases keeps the names that were made up
+            names = {"namespace": pool.namespace, "pool": pool.name, "job_id": next(known)}
+            case.path_parameters = {name: names[name] for name in case.path_parameters or {}}
+        headers = {"Authorization": f"Bearer {tokens.ADMIN}"}
+        wrong_body = case.meta is not None and _mode_of(case, "BODY") is schemathesis.GenerationMode.NEGATIVE
+        refusing = [openapi_checks.negative_data_rejection] if wrong_body and "/a2a" not in operation.path else []
+        case.call_and_validate(headers=headers, checks=[*CHECKS, *refusing], timeout=30)
+
+    with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # what takes nothing cannot be given anything wrong
+        one()
+    return count
+
+
+def _mode_of(case: Any, part: str) -> Any:
+    """Whether a part of the request keeps to the description; parameters that it does not know are no error."""
+    found = case.meta.components.get(ParameterLocation[part])
+    return found.mode if found else None
+
+
+def _again(jobs: list[str]) -> Iterator[str]:
+    while True:
+        yield from jobs
+
+
+def test_the_description_is_whole(schema_of: dict[str, Any]):
+    """Every operation of the API says who may, what it takes and what it answers."""
+    for path, operations in schema_of["paths"].items():
+        for method, operation in operations.items():
+            if path.startswith("/v1/"):
+                assert operation["security"] == [{"bearer": []}], path
+                assert {"401", "403"} <= operation["responses"].keys(), path
+            if method in {"post", "put"} and "/dead/" not in path:
+                assert operation["requestBody"]["required"], path
+
+
+@pytest.fixture
+async def client(redis_url: str, pool: PoolRef):
+    """The pool's client."""
+    async with Client(redis_url, pool=pool) as client:
+        yield client
+
+
+@pytest.fixture
+def schema_of() -> dict[str, Any]:
+    """The description as it is served."""
+    from agentpool_gateway.access.authority import Everybody
+    from agentpool_gateway.app import build
+    from agentpool_gateway.locations import OneRedis
+    from agentpool_gateway.settings import GatewaySettings
+
+    return build(GatewaySettings(), OneRedis("redis://127.0.0.1:1/0"), Everybody()).openapi()

@@ -1,0 +1,144 @@
+"""Who may come in, decided by a real API server: TokenReview, SubjectAccessReview, and RBAC as an admin writes it."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import shutil
+from pathlib import Path
+
+import pytest
+
+from agentpool.cluster import connected
+from agentpool.jobs import PoolRef
+from agentpool.spec.crd import custom_resource_definition
+from agentpool_gateway.access.reviews import KubernetesReviews
+from agentpool_gateway.app import build
+from agentpool_gateway.locations import AsDeclared
+from agentpool_gateway.settings import GatewaySettings
+from tests.fixtures.devcluster import ApiClient
+from tests.fixtures.gateways import Served, serving
+
+RBAC = "/apis/rbac.authorization.k8s.io/v1"
+POOLS = "/apis/agentpool.dev/v1alpha1/namespaces/test/agentpools"
+SPEC = {"handler": {"python": {"app": "a:app"}}}
+
+
+@pytest.fixture
+async def cluster(api: ApiClient, redis_url: str, pool: PoolRef) -> None:
+    """The pool, declared in the namespace `test`, with its Redis in a Secret."""
+    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    await api.create(crds, custom_resource_definition())
+    await api.until(f"{crds}/agentpools.agentpool.dev", _established, "the CRD is established")
+    for namespace in ("test", "other"):
+        await api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
+    url = base64.b64encode(redis_url.encode()).decode()
+    await api.create("/api/v1/namespaces/test/secrets", {"metadata": {"name": "agentpool-redis"}, "data": {"url": url}})
+    document = {"apiVersion": "agentpool.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": pool.name}}
+    await api.create(POOLS, document | {"spec": SPEC})
+
+
+def _established(answer) -> bool:
+    conditions = (answer.body.get("status") or {}).get("conditions") or ()
+    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
+
+
+async def account(api: ApiClient, name: str, *rules: tuple[str, str]) -> str:
+    """A ServiceAccount of the namespace `test` that may do this there; its token."""
+    accounts = "/api/v1/namespaces/test/serviceaccounts"
+    await api.create(accounts, {"metadata": {"name": name}})
+    granted = [{"apiGroups": ["agentpool.dev"], "resources": [resource], "verbs": [verb]} for verb, resource in rules]
+    await api.create(f"{RBAC}/namespaces/test/roles", {"metadata": {"name": name}, "rules": granted})
+    subject = {"kind": "ServiceAccount", "name": name, "namespace": "test"}
+    binding = {"metadata": {"name": name}, "roleRef": {"kind": "Role", "name": name}, "subjects": [subject]}
+    await api.create(f"{RBAC}/namespaces/test/rolebindings", binding)
+    return (await api.create(f"{accounts}/{name}/token", {"spec": {}}))["status"]["token"]
+
+
+@pytest.fixture
+async def reviewed(cluster, server_kubeconfig: Path):
+    """A gateway that asks the API server about everybody."""
+    async with connected(server_kubeconfig) as connection:
+        settings = GatewaySettings(review_cache_s=0, location_cache_s=0)
+        authority = KubernetesReviews(connection, cache_s=0)
+        app = build(settings, AsDeclared(connection, cache_s=0), authority, connection)
+        async with serving(app, settings) as served:
+            yield served
+
+
+async def test_rbac_decides_who_may_submit_read_manage_and_pause(reviewed: Served, api: ApiClient, pool: PoolRef):
+    """Each right is its own: get to read, create jobs to submit, delete jobs to manage, patch to pause."""
+    at = f"/v1/namespaces/test/pools/{pool.name}"
+    tokens = {
+        "reader": await account(api, "reader", ("get", "agentpools")),
+        "submitter": await account(api, "submitter", ("create", "agentpools/jobs")),
+        "manager": await account(api, "manager", ("delete", "agentpools/jobs")),
+        "pauser": await account(api, "pauser", ("patch", "agentpools")),
+    }
+    allowed = {}
+    for name, token in tokens.items():
+        async with reviewed.client(token) as client:
+            answers = (
+                await client.get(f"{at}/queue"),
+                await client.post(f"{at}/jobs", json={"kind": "greet"}),
+                await client.delete(f"{at}/jobs/none"),
+                await client.put(f"{at}/paused", json={"paused": True}),
+            )
+        allowed[name] = [answer.status_code for answer in answers]
+    assert allowed == {
+        "reader": [200, 403, 403, 403],
+        "submitter": [403, 202, 403, 403],
+        "manager": [403, 403, 404, 403],
+        "pauser": [403, 403, 403, 200],
+    }
+    assert (await api.get(f"{POOLS}/{pool.name}"))["spec"]["paused"] is True
+
+
+async def test_another_namespace_and_a_made_up_token_stay_outside(reviewed: Served, api: ApiClient, pool: PoolRef):
+    """A right in one namespace is none in another; the list of pools holds what may be read."""
+    token = await account(api, "lead", ("get", "agentpools"), ("create", "agentpools/jobs"))
+    async with reviewed.client(token) as client:
+        assert (await client.get("/v1/namespaces/other/pools/any/queue")).status_code == 403
+        assert (await client.get("/v1/pools")).json() == {"pools": [str(pool)]}
+    async with reviewed.client("made-up") as client:
+        assert (await client.get("/v1/pools")).status_code == 401
+
+
+async def test_scaling_is_told_as_the_agentpool_says(reviewed: Served, api: ApiClient, pool: PoolRef):
+    """Wanted and ready workers, what caps them, and why."""
+    status = {
+        "replicas": 2, "readyReplicas": 1, "desiredReplicas": 2, "wantedReplicas": 9,
+        "lastDecision": {"at": "2026-01-01T00:00:00Z", "reason": "12 jobs wait"},
+        "conditions": [{"type": "ScalingLimited", "status": "True", "reason": "MaxReplicas", "message": "more wanted",
+                        "lastTransitionTime": "2026-01-01T00:00:00Z"}],
+    }  # fmt: skip
+    await api.patch(f"{POOLS}/{pool.name}/status", {"status": status})
+    token = await account(api, "reader", ("get", "agentpools"))
+    async with reviewed.client(token) as client:
+        told = (await client.get(f"/v1/namespaces/test/pools/{pool.name}/scaling")).json()
+    assert (told["wanted_replicas"], told["ready_replicas"]) == (9, 1)
+    assert told["limited"] == {"reason": "MaxReplicas", "message": "more wanted"}
+
+
+async def test_the_command_line_finds_redis_through_the_kubeconfig(cluster, server_kubeconfig: Path, pool: PoolRef):
+    """No flag but the pool: the AgentPool's Secret says where the queue is; the doctor looks at the cluster too."""
+    environment = {"KUBECONFIG": str(server_kubeconfig), "PATH": str(Path(shutil.which("python3") or "/").parent)}
+    submitted = await ran(environment, "submit", "greet", "-n", "test", "-p", pool.name, "-o", "name")
+    assert submitted[0] == 0, submitted
+    code, report = await ran(environment, "doctor", "-n", "test", "-p", pool.name)
+    assert code in {0, 1}, report
+    for told in ("kubernetes", "crd", "agentpools", "no status yet", "gpus", "append-only file", "1 queued"):
+        assert told in report, f"{told!r} is missing in\n{report}"
+
+
+async def ran(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
+    """A command of ours, as a process: its exit code and what it printed."""
+    import sys
+
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "agentpool", *arguments,
+        env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+    async with asyncio.timeout(60):
+        output, _ = await process.communicate()
+    return process.returncode or 0, output.decode()
