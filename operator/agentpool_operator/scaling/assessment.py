@@ -39,6 +39,8 @@ def assessed(
     if known.service_s is not None:
         outlook = _outlook(observation, plain, known, policy, service_s=known.service_s, load=load)
         reacting = math.ceil(slots_wanted(outlook) / max(1, policy.concurrency))
+    if not policy.learns_hold:  # a window of the user's own says how long workers are kept, and nothing else does
+        return replace(memory, warmth=warmth), replace(plain, reacting=reacting, workers=reacting)
     reactions = remembered(
         memory.reactions,
         Recommendation(at=now, replicas=reacting),

@@ -1,0 +1,71 @@
+"""Scaling in with real pods while jobs arrive: every job runs once, from its start to its end, on one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import random
+import time
+
+from agentpool.jobs import JobRequest, PoolRef
+from agentpool.queue import Inspector, Producer
+from agentpool_operator import paths
+from tests.fixtures.redis import wait_until
+
+STORM_S = float(os.environ.get("AGENTPOOL_STORM_SECONDS", "8"))
+WITHIN_S = 60.0
+SCALING = {
+    "pollSeconds": 1,
+    "idleSeconds": 0,
+    "maxReplicas": 3,
+    "targetWaitSeconds": 1,
+    "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+}
+
+
+async def test_no_job_is_interrupted_by_scaling_in_while_jobs_arrive(
+    start_operator, pool_of, look, redis, namespace, cluster
+):
+    """Bursts come at every moment of scaling in; none of their jobs is handed back, recovered or run twice."""
+    start_operator()
+    await pool_of(
+        handler={"command": {"argv": ["sh", "-c", "sleep 0.3; echo 1"]}},
+        worker={"concurrency": 2, "template": {"spec": {"containers": [{"name": "worker", "image": "any"}]}}},
+        scaling=SCALING,
+    )
+
+    async def serving():
+        return await look.condition("Ready") == ("True", "Serving")
+
+    await wait_until(serving, "the pool serves", within_s=WITHIN_S)
+    pool = PoolRef(namespace, "agents")
+    producer, inspector = Producer(redis, pool), Inspector(redis)
+    sizes = []
+    submitted, begin = 0, time.monotonic()
+    while time.monotonic() - begin < STORM_S or not _fell(sizes):
+        assert time.monotonic() - begin < STORM_S + WITHIN_S, f"the size never fell: {sizes}"
+        count = random.choice((0, 0, 0, 1, 1, 6))
+        await producer.submit_many([JobRequest(kind="k", payload=n) for n in range(count)])
+        submitted += count
+        sizes.append(await look.replicas() or 0)
+        await asyncio.sleep(random.uniform(0.1, 3.0) if count == 6 else random.uniform(0.1, 0.6))
+
+    async def all_ended():
+        return (await inspector.snapshot(pool)).finished_total == submitted
+
+    await wait_until(all_ended, "every job ended", within_s=WITHIN_S)
+
+    async def empty():
+        return await look.replicas() == 0
+
+    await wait_until(empty, "the workers went", within_s=WITHIN_S)
+    told = [event.type for event in await inspector.events(pool, limit=10_000)]
+    assert set(told) == {"queued", "started", "succeeded"}
+    assert told.count("started") == told.count("succeeded") == submitted
+    await cluster.delete(paths.agentpools(namespace, "agents"))
+    await inspector.purge(pool)
+
+
+def _fell(sizes):
+    return sum(1 for before, after in itertools.pairwise(sizes) if after < before) >= 2
