@@ -15,12 +15,18 @@ import pytest
 from agentpool.errors import QueueError
 from agentpool.jobs import JobRequest, JobState
 from agentpool.queue import Inspector, PoolSettings, Producer, connect
-from tests.fixtures.workers import until
+from tests.fixtures.redis import wait_until
+from tests.fixtures.workers import PATIENCE_S
 
 OUTAGE_S = float(os.environ.get("AGENTPOOL_TEST_OUTAGE_SECONDS", "3"))
 LEASE_MS = round(OUTAGE_S * 1000 / 6)
 SETTINGS = PoolSettings(concurrency=12, retry_initial_ms=20, retry_max_ms=50, lease_ms=LEASE_MS)
 pytestmark = pytest.mark.timeout(120 + 4 * OUTAGE_S)
+
+
+async def until(predicate, description):
+    """Waits, with the patience that an outage of this length needs."""
+    await wait_until(predicate, description, within_s=PATIENCE_S + 2 * OUTAGE_S)
 
 
 class Line:
@@ -100,7 +106,7 @@ async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_facto
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     redis = await stack.enter_async_context(contextlib.aclosing(connect(server.tcp_url)))
     await Inspector(redis).configure(pool_ref, SETTINGS)
-    load = [("nap", OUTAGE_S / 3), ("nap", OUTAGE_S * 1.5), ("steps", round(OUTAGE_S * 20))] * 8
+    load = [("nap", OUTAGE_S / 3), ("nap", OUTAGE_S * 1.5), ("steps", round(OUTAGE_S * 10))] * 8
     requests = [JobRequest(kind=kind, payload=payload) for kind, payload in load]
     jobs = [receipt.job_id for receipt in await Producer(redis, pool_ref).submit_many(requests)]
     workers = start_workers(server.tcp_url, pool_ref)
