@@ -1,0 +1,116 @@
+"""Random AgentPools, made from the resource's own schema and bent: refused or served, and no bad one stops a good one.
+
+`AGENTPOOL_FUZZ_CASES` sets how many pools are sent (a slice by default); the count is printed.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from agentpool.errors import ClusterError
+from agentpool.spec.crd import custom_resource_definition
+from agentpool_operator import paths
+from tests.fixtures.redis import wait_until
+
+CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))
+SEEN_WITHIN_S = 30.0 + CASES / 10
+SCHEMA = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+HOSTILE = st.sampled_from(
+    [None, "", "x" * 5_000, -1, 2**31, 2**63, 1e308, True, [], {}, [[]], {"a": {"b": {}}}, "../../etc", "${HOME}", "a:b:c",
+     "\0"]
+)  # fmt: skip
+
+
+def like(schema: dict) -> st.SearchStrategy:  # noqa: PLR0911 - one line for each type
+    """Values that fit a schema's types and bounds; its patterns and rules they may well break."""
+    if "enum" in schema:
+        return st.sampled_from(schema["enum"])
+    match schema.get("type"):
+        case "object":
+            return _object(schema)
+        case "array":
+            return st.lists(like(schema.get("items", {})), min_size=schema.get("minItems", 0), max_size=3)
+        case "integer":
+            lowest, highest = schema.get("minimum", -5), schema.get("maximum", 10**6)
+            return st.integers(lowest, highest) | st.sampled_from([lowest, highest])
+        case "number":
+            return st.floats(0, 100)
+        case "boolean":
+            return st.booleans()
+        case "string":
+            words = ["app:app", "default", "redis://127.0.0.1:1/0", "nvidia.com/gpu", "a", "/x", "1", "Pods", "url"]
+            return st.sampled_from(words) | st.text(max_size=8)
+    return st.one_of(st.none(), st.integers(), st.text(max_size=8))
+
+
+def _object(schema: dict) -> st.SearchStrategy:
+    fields = {name: like(part) for name, part in schema.get("properties", {}).items()}
+    if schema.get("x-kubernetes-preserve-unknown-fields"):
+        odd = {"spec": {"containers": [{"name": "worker", "image": ""}, {"name": "worker"}], "nodeSelector": {"a": 1}}}
+        return st.sampled_from(
+            [{}, odd, {"spec": None}, {"metadata": {"labels": {"a": None}}}, {"spec": {"containers": 1}}]
+        )
+    required = {name: fields.pop(name) for name in schema.get("required", []) if name in fields}
+    return st.fixed_dictionaries(required, optional=fields)
+
+
+@st.composite
+def pools(draw) -> dict:
+    """A spec that is about right, with one handler as a rule, and at times a hostile value somewhere."""
+    spec = draw(like(SCHEMA))
+    if draw(st.integers(0, 9)):
+        spec["handler"] = {"command": {"argv": ["cat"]}}
+    if draw(st.booleans()):
+        spec.setdefault("queue", {})["redis"] = {"url": "redis://127.0.0.1:1/0"}
+    place, depth = spec, draw(st.integers(0, 3))
+    if draw(st.integers(0, 2)) == 0:
+        while depth and (inner := [name for name, value in place.items() if isinstance(value, dict) and value]):
+            place, depth = place[draw(st.sampled_from(sorted(inner)))], depth - 1
+        place[draw(st.sampled_from(sorted(place) or ["handler"]))] = draw(HOSTILE)
+    return spec
+
+
+@pytest.mark.timeout(3600)
+async def test_no_pool_stops_the_operator_or_another_pool(start_operator, pool_of, look, cluster, namespace):
+    """Each random pool is refused by the API server or told its state; a good pool after them is served."""
+    operator = start_operator()
+    drawn: list[dict] = []
+
+    @settings(
+        max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate,),
+    )  # fmt: skip
+    @given(spec=pools())
+    def collect(spec):
+        drawn.append(spec)
+
+    collect()
+    taken: list[str] = []
+    for number, spec in enumerate(drawn):
+        name = f"f{number}"
+        body = {"apiVersion": "agentpool.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": name}, "spec": spec}
+        try:
+            await cluster.create(paths.agentpools(namespace), body)
+            taken.append(name)
+        except ClusterError:
+            continue  # refused, which is an answer
+    begun = time.monotonic()
+    await pool_of("good")
+
+    async def served() -> bool:
+        return await look.condition("Ready", "good") == ("True", "Serving")
+
+    await wait_until(served, f"the good pool is served\n{operator.written()[-3000:]}", within_s=SEEN_WITHIN_S)
+
+    async def all_told() -> bool:
+        return all([await look.condition("Ready", name) is not None for name in taken])
+
+    await wait_until(all_told, "every pool that was taken has a condition Ready", within_s=SEEN_WITHIN_S)
+    assert operator.running(), operator.written()[-3000:]
+    assert "Traceback" not in operator.written(), operator.written()[-6000:]
+    print(f"pools: {len(drawn)} sent, {len(taken)} taken, all told after {time.monotonic() - begun:.1f} s")  # noqa: T201

@@ -1,0 +1,36 @@
+"""docs/security.md says what the code does, and the bill of materials lists what is installed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from agentpool.queue import acl
+
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "security.md").read_text()
+
+
+def test_the_page_shows_the_rules_of_the_code():
+    """The block of ACL users is the one that the module makes."""
+    assert f"```text\n{acl.described(pools='research/*')}\n```" in PAGE
+
+
+def test_no_role_has_a_dangerous_command():
+    """Neither administration nor anything that looks at or deletes what is not the pool's."""
+    dangerous = {"config", "flushall", "flushdb", "keys", "debug", "shutdown", "acl", "monitor", "script", "migrate"}
+    for role in acl.Role:
+        assert not dangerous & {command.partition("|")[0] for command in acl.commands(role)}
+
+
+def test_the_bill_of_materials_lists_what_is_needed(tmp_path):
+    """Our own name on top, and everything that we import beneath, with versions."""
+    file = tmp_path / "sbom.json"
+    subprocess.run([sys.executable, str(ROOT / "tools" / "sbom.py"), str(file)], check=True)
+    bill = json.loads(file.read_text())
+    assert bill["metadata"]["component"]["name"] == "agentpool"
+    listed = {entry["name"]: entry["version"] for entry in bill["components"]}
+    assert {"redis", "pydantic", "kopf", "fastapi", "aiohttp"} <= set(listed)
+    assert all(listed.values())
