@@ -15,6 +15,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import aiohttp
 import psutil
 
 from agentpool.errors import ClusterError
@@ -25,7 +26,7 @@ from agentpool.spec.crd import custom_resource_definition
 from agentpool_devcluster.kube.client import KubeClient
 from agentpool_devcluster.kube.errors import KubeError
 from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
-from agentpool_devcluster.kube.resources import NODES, PODS
+from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS
 from agentpool_local.cluster import POOLS, Cluster
 from tests.chaos.proxy import FaultProxy
 from tests.fixtures.redis import RedisServer, wait_until
@@ -55,6 +56,7 @@ def manifest(redis_url: str, record: Path, changes: dict[str, object] | None = N
         "kind": "AgentPool",
         "metadata": {"name": POOL.name, "namespace": POOL.namespace},
         "spec": {
+            **({"replicas": varied["replicas"]} if "replicas" in varied else {}),
             "handler": {"python": {"app": "chaos_app:app"}},
             "worker": {
                 "concurrency": varied["concurrency"],
@@ -228,9 +230,25 @@ class Ground:
         return state.desired if state else -1, len(pods), len(self.workers())
 
     async def told(self) -> object:
-        """The AgentPool's status: what the operator believes."""
+        """What the operator believes: the AgentPool's status, its Deployment's, and the metrics of the decision."""
         async with Cluster(self.kubeconfig) as cluster:
-            return ((await cluster.read(POOLS, POOL.namespace, POOL.name)) or {}).get("status")
+            pool = (await cluster.read(POOLS, POOL.namespace, POOL.name)) or {}
+            deployment = (await cluster.read(DEPLOYMENTS, POOL.namespace, POOL.name)) or {}
+        return {"pool": pool.get("status"), "deployment": deployment.get("status"), "metrics": await self._metrics()}
+
+    async def _metrics(self) -> list[str]:
+        found = []
+        async with aiohttp.ClientSession() as session:
+            for log in self.directory.glob("operator-*.log"):
+                for port in re.findall(r"/metrics on port (\d+)", log.read_text()):
+                    with contextlib.suppress(aiohttp.ClientError):
+                        async with session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+                            found += [
+                                line
+                                for line in (await answer.text()).splitlines()
+                                if re.match(r"agentpool_pool_(wanted|desired|capped|slots)", line)
+                            ]
+        return found
 
     async def stop(self) -> None:
         self.note_processes()
