@@ -8,8 +8,9 @@ broken connection never strands a job. Who takes over next: the worker runs the 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.asyncio import RedisCluster
@@ -41,6 +42,7 @@ MAX_CLAIM = 1_000  # jobs in one claim: a bound on how long the script holds the
 CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case the word of its release is lost
 MAX_SETTLE = 500  # completions in one call, as above
 _SEEDS = 2**31 - 1
+log = logging.getLogger(__name__)
 
 _OUTCOMES = {outcome.value: outcome for outcome in SettleOutcome}
 
@@ -78,7 +80,13 @@ class Consumer:
         reply = await scripts.REGISTER.run(self._redis, self._conf, (self.worker, slots, host or "-"))
         if reply[0] != "ok":
             raise UnknownPoolError(str(self.pool))
+        self.forget()
         return PoolSettings.from_mapping(dict(zip(reply[1::2], reply[2::2], strict=True)))
+
+    def forget(self) -> None:
+        """Forgets the jobs of a lost lease: what the queue says we hold is handed back by the next claim."""
+        self._held.clear()
+        self._answer_lost = True
 
     async def settings(self) -> PoolSettings:
         """The pool's settings as they are now. Raises UnknownPoolError where there are none."""
@@ -153,13 +161,15 @@ class Consumer:
         the next call, or by `deregister`.
         """
         if isinstance(self._redis, RedisCluster):  # it finds the connection by the key, command by command
-            return await self.wait(timeout_ms), await self.claim(limit)
+            controls = await self.wait(timeout_ms)
+            return controls, await _beside(controls, self.claim(limit))
         await self._hand_back_unknown()
         wait = self._wait_command(timeout_ms, for_work=True)
         claim = ("EVALSHA", scripts.CLAIM_PLAIN.sha, 1, self._conf, self.worker)
         self._in_flight += 1
         try:
             rung, reply = await together(self._redis, wait, claim)
+            controls = await self._controls(None if isinstance(rung, BaseException) else rung)
         except (RedisError, OSError) as error:
             self._answer_lost = True
             raise fault_of(error, doing="wait") from error
@@ -168,13 +178,17 @@ class Consumer:
             raise
         finally:
             self._in_flight -= 1
-        for answer in (rung, reply):
-            if isinstance(answer, BaseException) and not isinstance(answer, NoScriptError):
-                raise fault_of(answer, doing="wait") from answer
+        if isinstance(rung, BaseException):
+            self._answer_lost = True  # the claim behind it may have brought jobs
+            raise fault_of(rung, doing="wait") from rung
+        return controls, await _beside(controls, self._behind_wait(reply, limit))
+
+    async def _behind_wait(self, reply: Any, limit: int) -> list[Lease]:
         if isinstance(reply, NoScriptError):
             reply = await self._call(scripts.CLAIM_PLAIN, (self.worker,))
-        leases = self._taken(reply) if reply[0] == "ok" else await self.claim(limit)
-        return await self._controls(rung), leases
+        if isinstance(reply, BaseException):
+            raise fault_of(reply, doing="claim") from reply
+        return self._taken(reply) if reply[0] == "ok" else await self.claim(limit)
 
     def _wait_command(self, timeout_ms: int, *, for_work: bool) -> tuple[Any, ...]:
         longest_s = self._longest_block_s
@@ -184,15 +198,19 @@ class Consumer:
         return ("BLPOP", self._keys.control(self.worker), *bell, min(max(timeout_ms, 1) / 1000, longest_s))
 
     async def _controls(self, rung: list[str] | None) -> list[Control]:
-        """What a blocking read brought, and the orders behind it."""
+        """What a blocking read brought, and the orders behind it; these are left for the next where it fails."""
         if rung is None:
             return []
         if rung[0] == self._keys.bell:
             return [Wake()]
         key = self._keys.control(self.worker)
-        rest = await self._redis.execute_command("LRANGE", key, 0, -1)
-        if rest:
-            await self._redis.execute_command("LTRIM", key, len(rest), -1)
+        rest: list[str] = []
+        try:
+            rest = await self._redis.execute_command("LRANGE", key, 0, -1)
+            if rest:
+                await self._redis.execute_command("LTRIM", key, len(rest), -1)
+        except (RedisError, OSError) as error:  # the first order has left the list: only this call can tell of it
+            log.debug("more orders may wait: %s", error)
         return [_control(order) for order in (rung[1], *rest)]
 
     async def checkpoint(self, lease: Lease, state: Json) -> None:
@@ -270,6 +288,17 @@ class Consumer:
             if held.get(completion.job_id) == completion.token:
                 del held[completion.job_id]
         return [_OUTCOMES[name] for name in reply]
+
+
+async def _beside(controls: Sequence[Control], claim: Awaitable[list[Lease]]) -> list[Lease]:
+    """What is claimed; [] where that fails though orders have come, which only this call can tell of."""
+    try:
+        return await claim
+    except QueueError as error:
+        if all(isinstance(control, Wake) for control in controls):
+            raise
+        log.debug("nothing is claimed beside orders: %s", error)
+        return []
 
 
 def _seed() -> int:

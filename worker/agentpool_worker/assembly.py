@@ -156,6 +156,7 @@ class Parts:
 
     def _lease_lost(self) -> None:
         self.roster.stop_all(Stop.LEASE_LOST)
+        self.consumer.forget()
         self.claims.break_off()  # it may have heard a bell while it was not registered, and got nothing
         self.claims.bell()
 

@@ -114,6 +114,7 @@ async def test_a_short_claim_leaves_the_rest_to_the_whole_one(redis, pool, case)
     before = await contents(redis, pool)
     assert await scripts.CLAIM_PLAIN.run(redis, Keys(pool).conf, ("w",)) == ["other"]
     assert await contents(redis, pool) == before
-    await consumer.register(slots=5, host="h")
+    if case == "unregistered":  # who holds a job and registers anew gives it back
+        await consumer.register(slots=5, host="h")
     taken = {"cordoned": 0, "paused": 0, "full route": 0, "two ready": 2, "came back": 1, "unregistered": 1, "empty": 0}
     assert len((await consumer.wait_and_claim(10, 5))[1]) == taken[case]

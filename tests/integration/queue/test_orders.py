@@ -1,0 +1,103 @@
+"""Orders and jobs that one answer brings together: neither is lost where the other's way breaks."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from agentpool.errors import QueueUnreachableError
+from agentpool.jobs import JobId, JobRequest, JobState, LeaseToken, WorkerId
+from agentpool.queue import Consumer, Inspector, Producer
+from agentpool.queue.outcomes import CancelJob
+
+ORDERS = [CancelJob(job_id=JobId(name), token=LeaseToken(1)) for name in ("a", "b")]
+
+
+@pytest.fixture
+async def consumer(redis, pool):
+    """A registered worker to whom two orders were given."""
+    made = Consumer(redis, pool, WorkerId("w1"))
+    await made.register(slots=5, host="here")
+    await redis.rpush(f"ap:{{{pool}}}:ctl:w1", "cancel 1 a", "cancel 1 b")
+    await redis.expire(f"ap:{{{pool}}}:ctl:w1", 60)
+    yield made
+    await made.deregister()
+
+
+@pytest.fixture
+def break_reading(redis, monkeypatch):
+    """Breaks the reading of the orders behind the first: by an error, or until it is cancelled."""
+    send = redis.execute_command
+
+    def breaking(*, hang=False):
+        async def broken(*command, **options):
+            if command[0] != "LRANGE":
+                return await send(*command, **options)
+            if hang:
+                await asyncio.get_running_loop().create_future()
+            raise RedisConnectionError("gone")
+
+        monkeypatch.setattr(redis, "execute_command", broken)
+
+    return breaking
+
+
+async def test_an_order_that_was_taken_is_told_though_the_rest_cannot_be_read(consumer, break_reading, monkeypatch):
+    """The first order has left its list, so only this answer can tell of it; the others wait for the next."""
+    break_reading()
+    assert await consumer.wait(1_000, for_work=False) == ORDERS[:1]
+    monkeypatch.undo()
+    assert await consumer.wait(1_000, for_work=False) == ORDERS[1:]
+
+
+async def test_a_job_that_came_with_an_order_is_told_though_the_rest_cannot_be_read(
+    redis, pool, consumer, break_reading
+):
+    """The lease was given, so it is begun."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
+    break_reading()
+    controls, leases = await consumer.wait_and_claim(1_000, 1)
+    assert controls == ORDERS[:1]
+    assert [lease.job_id for lease in leases] == [receipt.job_id]
+
+
+async def test_a_job_that_came_with_an_order_goes_back_where_the_wait_is_cancelled(
+    redis, pool, consumer, break_reading, monkeypatch
+):
+    """Nobody heard of the lease, so the queue has it back, and no attempt is counted."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
+    break_reading(hang=True)
+    waiting = asyncio.create_task(consumer.wait_and_claim(1_000, 1))
+    inspector = Inspector(redis)
+    async with asyncio.timeout(10):
+        while (await inspector.job(pool, receipt.job_id)).state is not JobState.RUNNING:
+            await asyncio.wait([waiting], timeout=0.01)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    monkeypatch.undo()
+    await consumer.deregister()
+    job = await inspector.job(pool, receipt.job_id)
+    assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+
+
+async def test_orders_are_told_though_the_claim_behind_them_fails(consumer, monkeypatch):
+    """A claim can be made again; an order is heard once."""
+
+    async def unreachable(*_):
+        raise QueueUnreachableError("gone")
+
+    monkeypatch.setattr(consumer, "_behind_wait", unreachable)
+    assert await consumer.wait_and_claim(1_000, 1) == (ORDERS, [])
+    with pytest.raises(QueueUnreachableError):
+        await consumer.wait_and_claim(10, 1)
+
+
+async def test_what_was_held_before_registering_anew_is_handed_back(redis, pool, consumer):
+    """A worker that begins again knows of no job, so it gets those it held once more."""
+    await Producer(redis, pool).submit(JobRequest(kind="k"))
+    (lease,) = await consumer.claim(1)
+    await consumer.register(slots=5, host="here")
+    (again,) = await consumer.claim(1)
+    assert (again.job_id, again.attempt, again.token) == (lease.job_id, 1, 2)
