@@ -68,6 +68,8 @@ class Heartbeat:
         self._changed = changed
         self._renewed_at = time.monotonic()
         self._steady_since: float | None = self._renewed_at  # None: the last renewal failed
+        self._turn = asyncio.Lock()  # held while Redis is asked
+        self._retired = False
 
     @property
     def lease_seconds(self) -> float:
@@ -94,14 +96,28 @@ class Heartbeat:
             renewed = await self.run_once()
             await asyncio.sleep(self.lease_seconds / (RENEWALS_PER_LEASE if renewed else _RETRY_PER_LEASE))
 
+    async def retire(self) -> None:
+        """Asks nothing of Redis from now on, and returns once no request is on its way; runs in the side loop.
+
+        The worker is about to give its lease up. A renewal after that would find it lost, and register a worker that
+        is not there any more.
+        """
+        self._retired = True
+        async with self._turn:
+            pass
+
     async def run_once(self) -> bool:
         """One renewal; whether Redis confirmed the lease."""
+        async with self._turn:
+            return self._retired or await self._renew()
+
+    async def _renew(self) -> bool:
         if self._watchdog.given_up:  # the jobs cannot go on here, so others may have them
             self._steady_since = None
             return False
         try:
             renewal = await self._queue.renew(slots=self._slots.total, running=self._slots.used)
-            if not renewal.still_registered:
+            if not renewal.still_registered and not self._retired:
                 await self._register_anew()
             elif renewal.settings_revision != self._settings.revision:
                 self._apply(await self._queue.settings())

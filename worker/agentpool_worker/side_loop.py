@@ -37,6 +37,11 @@ class SideLoop:
         """Starts the thread."""
         self._thread.start()
 
+    async def ask(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Runs `call` in the side loop and returns once it is over; at once where that loop does not run."""
+        if self._loop is not None and not self._loop.is_closed():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._loop))
+
     async def stop(self) -> None:
         """Cancels the services and waits until they have ended."""
         if not self._thread.ident:

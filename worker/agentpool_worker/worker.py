@@ -151,6 +151,7 @@ class Worker:
         try:
             async with asyncio.timeout(DELIVER_SECONDS):
                 await parts.flusher.wait_empty()
+                await parts.side.ask(parts.heartbeat.retire)
                 await parts.consumer.deregister()
         except (TimeoutError, QueueError) as error:
             left = parts.flusher.undelivered

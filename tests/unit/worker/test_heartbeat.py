@@ -1,0 +1,94 @@
+"""The heartbeat at its end: a worker that gives its lease up is not registered anew by its own renewal."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from agentpool.queue.outcomes import Renewal
+from agentpool.queue.settings import PoolSettings
+from agentpool_worker.heartbeat import Heartbeat
+from agentpool_worker.side_loop import SideLoop
+
+
+class Queue:
+    """A queue that takes a worker's lease for lost, and answers when it is let."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.answer = asyncio.Event()
+        self.registered = 0
+
+    async def renew(self, *, slots, running):
+        self.asked.set()
+        await self.answer.wait()
+        return Renewal(settings_revision=PoolSettings().revision, still_registered=False)
+
+    async def register(self, *, slots, host):
+        self.registered += 1
+        return PoolSettings()
+
+
+@pytest.fixture
+def queue():
+    """The queue that the heartbeat asks."""
+    return Queue()
+
+
+@pytest.fixture
+def heartbeat(queue):
+    """A heartbeat that has not begun."""
+    return Heartbeat(
+        queue=queue,
+        slots=SimpleNamespace(total=1, used=0),
+        metrics=SimpleNamespace(renewals=0, renewal_failures=0, leases_lost=0),
+        watchdog=SimpleNamespace(given_up=False),
+        settings=PoolSettings(),
+        host="h",
+        lost=lambda: None,
+        changed=lambda _: None,
+    )
+
+
+async def test_a_retired_heartbeat_asks_nothing(queue, heartbeat):
+    """After the lease was given up, a renewal would find it lost and take it out again."""
+    await heartbeat.retire()
+    await heartbeat.run_once()
+    assert not queue.asked.is_set()
+
+
+async def test_retiring_waits_for_the_renewal_on_its_way(queue, heartbeat):
+    """Until the answer is there, the lease may not be given up; and the answer is not acted upon."""
+    renewing = asyncio.create_task(heartbeat.run_once())
+    await queue.asked.wait()
+    retiring = asyncio.create_task(heartbeat.retire())
+    await asyncio.sleep(0)
+    assert not retiring.done()
+    queue.answer.set()
+    async with asyncio.timeout(10):
+        await asyncio.gather(renewing, retiring)
+    assert queue.registered == 0
+
+
+async def test_a_side_loop_answers_while_it_runs_and_not_after():
+    """Who asks a side loop that is over is not kept waiting."""
+    asked = []
+
+    async def forever():
+        await asyncio.get_running_loop().create_future()
+
+    async def question():
+        asked.append(1)
+
+    side = SideLoop((forever,))
+    await side.ask(question)
+    side.start()
+    async with asyncio.timeout(10):
+        while not asked:
+            await side.ask(question)
+            await asyncio.sleep(0)
+    await side.stop()
+    await side.ask(question)
+    assert asked == [1]
