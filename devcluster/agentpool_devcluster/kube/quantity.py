@@ -1,8 +1,13 @@
-"""Kubernetes quantities ("500m", "2Gi", "1e3") as exact numbers, and what a pod asks for. Pure."""
+"""Kubernetes quantities ("500m", "2Gi", "1e3") as exact numbers, and what a pod asks for. Pure.
+
+One reader for the API server, the scheduler and the nodes.
+"""
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -11,16 +16,7 @@ if TYPE_CHECKING:
 Amounts = dict[str, Decimal]
 """Amounts by resource name, in the resource's base unit (cores, bytes, devices)."""
 
-_SUFFIXES: Mapping[str, Decimal] = {
-    "n": Decimal("1e-9"),
-    "u": Decimal("1e-6"),
-    "m": Decimal("1e-3"),
-    "k": Decimal(10**3),
-    "M": Decimal(10**6),
-    "G": Decimal(10**9),
-    "T": Decimal(10**12),
-    "P": Decimal(10**15),
-    "E": Decimal(10**18),
+BINARY: dict[str, Decimal] = {
     "Ki": Decimal(2**10),
     "Mi": Decimal(2**20),
     "Gi": Decimal(2**30),
@@ -28,26 +24,31 @@ _SUFFIXES: Mapping[str, Decimal] = {
     "Pi": Decimal(2**50),
     "Ei": Decimal(2**60),
 }
+DECIMAL: dict[str, Decimal] = {
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
+    "m": Decimal("1e-3"),
+    "": Decimal(1),
+    "k": Decimal(10**3),
+    "M": Decimal(10**6),
+    "G": Decimal(10**9),
+    "T": Decimal(10**12),
+    "P": Decimal(10**15),
+    "E": Decimal(10**18),
+}
+_FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([numkMGTPE]?|[KMGTPE]i))", re.ASCII)
 
 
+@lru_cache(maxsize=4096)
 def parse_quantity(text: str | float) -> Decimal:
     """The number a quantity stands for. Raises ValueError naming the text where it is none."""
-    written = str(text).strip()
-    for length in (2, 1):
-        scale = _SUFFIXES.get(written[-length:])
-        if scale is not None and len(written) > length:
-            return _number(written[:-length], written) * scale
-    return _number(written, written)
-
-
-def _number(digits: str, written: str) -> Decimal:
-    try:
-        value = Decimal(digits)
-    except InvalidOperation:
-        value = Decimal("NaN")
-    if not value.is_finite():
-        raise ValueError(f"{written!r} is not a quantity; write a number, with a suffix such as m, k, Mi or Gi")
-    return value
+    found = _FORM.fullmatch(str(text))
+    if found is None:
+        raise ValueError(f"{text!r} is not a quantity; write a number, with a suffix such as m, k, Mi or Gi")
+    number, exponent, suffix = found.groups()
+    if exponent:
+        return Decimal(number + exponent)
+    return Decimal(number) * (BINARY[suffix] if suffix in BINARY else DECIMAL[suffix])
 
 
 def amounts_of(quantities: Mapping[str, Any] | None) -> Amounts:

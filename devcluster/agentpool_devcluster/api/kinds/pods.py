@@ -7,7 +7,7 @@ from typing import Any
 
 from agentpool_devcluster.api.errors import Cause
 from agentpool_devcluster.api.objects import Json, clone
-from agentpool_devcluster.api.quantities import parse
+from agentpool_devcluster.kube.quantity import parse_quantity
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _DEFAULT_MODE = 0o644  # of files in secret, config map and projected volumes
@@ -148,7 +148,7 @@ def _resource_problems(resources: Json, path: str) -> Iterator[Cause]:
     for place, amounts in (("limits", limits), ("requests", requests)):
         for name, amount in amounts.items():
             try:
-                value = parse(str(amount))
+                value = parse_quantity(str(amount))
             except ValueError as error:
                 yield _invalid(f"{path}.{place}[{name}]", amount, str(error))
                 continue
@@ -166,7 +166,7 @@ def _request_problem(name: str, amount: Any, limit: Any, path: str) -> Iterator[
     if limit is None:
         return
     try:
-        wanted, allowed = parse(str(amount)), parse(str(limit))
+        wanted, allowed = parse_quantity(str(amount)), parse_quantity(str(limit))
     except ValueError:
         return
     if _is_extended(name) and wanted != allowed:

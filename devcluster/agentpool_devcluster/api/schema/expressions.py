@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from agentpool_devcluster.api.quantities import parse as parse_quantity
 from agentpool_devcluster.api.schema.node import ANYTHING, Schema
+from agentpool_devcluster.kube.quantity import parse_quantity
 
 _RESERVED = frozenset({
     "true", "false", "null", "in", "as", "break", "const", "continue", "else", "for", "function", "if", "import",

@@ -18,6 +18,9 @@ from agentpool_devcluster.kube.quantity import parse_quantity, pod_requests
         ("1e3", "1000"),
         ("1k", "1000"),
         ("100E", str(10**20)),
+        ("1500m", "1.5"),
+        ("1024Mi", str(2**30)),
+        ("-.5", "-0.5"),
         (3, "3"),
     ],
 )
@@ -26,7 +29,7 @@ def test_quantities_are_read_exactly(text, value):
     assert parse_quantity(text) == Decimal(value)
 
 
-@pytest.mark.parametrize("text", ["", "Gi", "1Q", "a", "inf"])
+@pytest.mark.parametrize("text", ["", "Gi", "1Q", "a", "inf", "1 Gi", "1_000", "1e9999", "."])
 def test_what_is_no_quantity_is_refused_by_name(text):
     """A text that is no quantity is refused with the text in the message."""
     with pytest.raises(ValueError, match="not a quantity"):
