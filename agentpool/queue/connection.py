@@ -33,6 +33,7 @@ LONGEST_BLOCK_S = 20.0  # a blocking read's own limit: well below SOCKET_TIMEOUT
 BLOCK_SHARE = 0.7  # of a foreign client's socket timeout that a blocking read may take
 MAX_CONNECTIONS = 1_000  # of one client; waiting for a free one is not supported by its pool
 NEEDED_VERSION = (6, 2)
+_VALKEY = re.compile(r"^valkey(?=s?(\+\w+)?://)")
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 
 
@@ -41,8 +42,10 @@ def connect(url: str, **options: Any) -> RedisClient:
 
     `redis://[user:password@]host[:port][/db]`, `rediss://…` (TLS; `?ssl_ca_certs=FILE`), `unix:///path`,
     `redis+sentinel://[user:password@]host:port[,host:port]/service[/db]`, `redis+cluster://[user:password@]host:port`.
+    `valkey` and `valkeys` in place of `redis` and `rediss` mean the same.
     `options` go to the client as they are. Raises SettingError where the URL cannot be read.
     """
+    url = _VALKEY.sub("redis", url)
     parts = urlsplit(url)
     if parts.scheme not in _SCHEMES:
         raise SettingError(

@@ -59,6 +59,15 @@ class Inspector:
             raise found
         return found
 
+    async def pools(self) -> list[PoolRef]:
+        """The pools that have settings in this Redis, by name. Looks through all keys: for people, not for loops."""
+        try:
+            async with aclosing(self._redis.scan_iter(match="ap:{*}:conf", count=1_000)) as scan:
+                names = [key async for key in scan]
+        except (RedisError, OSError) as error:
+            raise fault_of(error, doing="pools") from error
+        return sorted({PoolRef.parse(name[len("ap:{") : -len("}:conf")]) for name in names}, key=str)
+
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
         """Publishes settings; whether they changed. Wakes a worker where they did. Doing it twice changes nothing."""
         args = [text for pair in settings.to_mapping().items() for text in pair]

@@ -96,5 +96,6 @@ def arguments(completions: Sequence[Completion]) -> list[Arg]:
             args += (job_id, token, "cancelled", completion.reason, "")
         else:
             state = "" if completion.checkpoint is None else encode("checkpoint", completion.checkpoint)
-            args += (job_id, token, completion.reason.value, state, "")
+            after = completion.after_ms
+            args += (job_id, token, completion.reason.value, state, "" if after is None else after)
     return args

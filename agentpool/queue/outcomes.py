@@ -18,6 +18,7 @@ class ReturnReason(StrEnum):
 
     DRAIN = "drain"  # the worker is stopping
     PREEMPTED = "preempted"  # it yielded to a critical job
+    OVERLOADED = "overloaded"  # it could not be taken on now; it waits `after_ms` before it competes again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +58,7 @@ class Returned:
     token: LeaseToken
     reason: ReturnReason
     checkpoint: Json = None  # state for the next attempt; None: keep what was saved before
+    after_ms: int | None = None  # OVERLOADED only: the least wait before the next attempt; None: the pool's backoff
 
 
 Completion: TypeAlias = Succeeded | Failed | Cancelled | Returned

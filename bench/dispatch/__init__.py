@@ -1,5 +1,6 @@
-"""The way of a job to an idle worker: from just before its submit to the handler's first line, beside a blocking read.
+"""The way of a job to an idle worker: from just before its submit to the handler's first line.
 
+Beside a blocking read (XADD here, XREADGROUP BLOCK there) and beside the peers.
 The submitter is a process of its own; both read the machine's one monotonic clock.
 """
 
@@ -12,12 +13,14 @@ import subprocess
 import sys
 from collections import defaultdict
 
+from bench.peers import PEERS, versions
 from bench.queue.contender import redis_server
 from bench.report import CannotRunError, Figure, Report
 
 NAME = "dispatch"
 ROUNDS = 5
 JOBS = 300
+APART_MS = 20
 CONTENDERS = {"raw blocking read": "bench.dispatch.raw", "agentpool": "bench.dispatch.ours"}
 LEAST_P50 = round(1 / 1.5, 3)  # raw p50 / ours
 RUN_WITHIN_S = 120.0
@@ -29,45 +32,67 @@ async def run() -> Report:
 
 
 def _run() -> Report:
+    peers = versions()
     rounds: dict[str, list[float]] = defaultdict(list)
     for _ in range(ROUNDS):
-        for name, module in CONTENDERS.items():
-            delays = _delays_ms(module)
+        for name in (*CONTENDERS, *PEERS):
+            delays = _delays_ms(name)
             rounds[f"{name}: p50"].append(statistics.median(delays))
             rounds[f"{name}: p99"].append(statistics.quantiles(delays, n=100)[98])
     figures = {name: Figure(unit="ms", runs=tuple(values)) for name, values in rounds.items()}
     raw, ours = CONTENDERS
+
+    def ratio(other: str, at: str) -> float:
+        return figures[f"{other}: {at}"].median / figures[f"{ours}: {at}"].median
+
+    def best(at: str) -> str:
+        return min(PEERS, key=lambda peer: figures[f"{peer}: {at}"].median)
+
     return Report(
         name=NAME,
         figures=figures,
         ratios={
-            "p50: raw blocking read / agentpool": figures[f"{raw}: p50"].median / figures[f"{ours}: p50"].median,
-            "p99: raw blocking read / agentpool": figures[f"{raw}: p99"].median / figures[f"{ours}: p99"].median,
+            "p50: raw blocking read / agentpool": ratio(raw, "p50"),
+            "p99: raw blocking read / agentpool": ratio(raw, "p99"),
+            "p50: best peer / agentpool": ratio(best("p50"), "p50"),
+            "p99: best peer / agentpool": ratio(best("p99"), "p99"),
         },
-        required={"p50: raw blocking read / agentpool": LEAST_P50},
-        notes=[f"{JOBS} jobs 20 ms apart, {ROUNDS} rounds in turn, uvloop for both", "peers are not measured here yet"],
+        required={
+            "p50: raw blocking read / agentpool": LEAST_P50,
+            "p50: best peer / agentpool": 1.0,
+            "p99: best peer / agentpool": 1.0,
+        },
+        notes=[
+            f"{JOBS} jobs {APART_MS} ms apart, {ROUNDS} rounds in turn, uvloop for all",
+            "peers: " + ", ".join(f"{name} {version}" for name, version in peers.items()),
+        ],
     )
 
 
-def _delays_ms(module: str) -> list[float]:
+def _delays_ms(name: str) -> list[float]:
     """One round: a worker process, and in a second process the submits."""
-    with redis_server() as url:
-        worker = subprocess.Popen(
-            [sys.executable, "-m", module, "work", url, str(JOBS)], stdout=subprocess.PIPE, text=True
+    with (
+        redis_server() as url,
+        subprocess.Popen(_command(name, "work", url), stdout=subprocess.PIPE, text=True) as worker,
+    ):
+        submits = subprocess.run(
+            _command(name, "submit", url), timeout=RUN_WITHIN_S, check=False, capture_output=True, text=True
         )
-        with worker:
-            submits = subprocess.run(
-                [sys.executable, "-m", module, "submit", url, str(JOBS)],
-                timeout=RUN_WITHIN_S,
-                check=False,
-                capture_output=True,
-                text=True,
-            )
-            if submits.returncode != 0:
-                worker.kill()
-                raise CannotRunError(f"{module} could not submit: {submits.stderr.strip()[-500:]}")
+        if submits.returncode != 0:
+            worker.kill()
+            raise CannotRunError(f"{name} could not submit: {submits.stderr.strip()[-500:]}")
+        try:
             output, _ = worker.communicate(timeout=RUN_WITHIN_S)
+        except subprocess.TimeoutExpired as error:
+            worker.kill()
+            raise CannotRunError(f"{name} did not run all jobs") from error
     if worker.returncode != 0:
-        raise CannotRunError(f"{module} could not work")
+        raise CannotRunError(f"{name} could not work")
     delays: list[float] = json.loads(output.strip().splitlines()[-1])
     return delays
+
+
+def _command(name: str, role: str, url: str) -> list[str]:
+    if name in CONTENDERS:
+        return [sys.executable, "-m", CONTENDERS[name], role, url, str(JOBS)]
+    return [sys.executable, "-m", "bench.peers.measure", name, role, "--redis", url, "--jobs", str(JOBS)]

@@ -66,9 +66,19 @@ def _await_ping(port: int) -> None:
 def run_contender(module: str, measure: str, *, redis_url: str, jobs: int, loop: str = "asyncio") -> Figures:
     """The figures of one measure, from a process of its own. Raises CannotRunError where it fails."""
     command = [sys.executable, "-m", module, measure, "--redis", redis_url, "--jobs", str(jobs), "--loop", loop]
+    return _figures(f"{module} {measure}", command)
+
+
+def run_peer(peer: str, measure: str, *, redis_url: str, jobs: int) -> Figures:
+    """The same of a peer."""
+    command = [sys.executable, "-m", "bench.peers.measure", peer, measure, "--redis", redis_url, "--jobs", str(jobs)]
+    return _figures(f"{peer} {measure}", command)
+
+
+def _figures(what: str, command: list[str]) -> Figures:
     done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_WITHIN_S, check=False)
     if done.returncode != 0:
-        raise CannotRunError(f"{module} {measure} failed: {done.stderr.strip()[-500:]}")
+        raise CannotRunError(f"{what} failed: {done.stderr.strip()[-500:]}")
     figures: Figures = json.loads(done.stdout.strip().splitlines()[-1])
     return figures
 

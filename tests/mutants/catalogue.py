@@ -105,9 +105,12 @@ CATALOGUE = (
     ),
     Mutant(
         name="children-twice",
-        wrong="every child is released once more",
-        old="if child and child.state == 'blocked' then",
-        new="if child and (child.state == 'blocked' or child.state == 'queued') then",
+        wrong="a released child is put into the queue twice",
+        old="redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))\n    tell('queued', job)",
+        new=(
+            "append_entry(job)\n"
+            "    redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))\n    tell('queued', job)"
+        ),
     ),
     Mutant(
         name="children-stay-registered",
@@ -223,7 +226,7 @@ CATALOGUE = (
         name="script-is-not-sent-again",
         wrong="a server that has forgotten a script is not told it again",
         method="agentpool.queue.scripts:Script.run",
-        old='return await redis.execute_command("EVAL", self.source, 1, conf, *args)',
+        old='return await call(redis, "EVAL", self.source, 1, conf, *args)',
         new="raise",
     ),
 )

@@ -10,10 +10,9 @@
 local EVENTS_MAX = 10000 -- as in lib/pool.lua
 local OTHER = { 'other' }
 
-local call = redis.call
 local prefix = string.sub(KEYS[1], 1, -5)
 local books_key = prefix .. 'books'
-local flat = call('HGETALL', books_key)
+local flat = redis.call('HGETALL', books_key)
 local books = {}
 local field, route, priority
 for i = 1, #flat, 2 do
@@ -30,26 +29,26 @@ if books.queued ~= '1' or not field or books.clock_offset_ms or books['x:' .. AR
 local place = ':' .. route .. ':' .. priority
 local running = 'r:' .. route
 local worker, cursor = ARGV[1], books['c' .. place]
-local conf = call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
-local expiry = call('ZSCORE', prefix .. 'workers', worker)
-local time = call('TIME')
+local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
+local expiry = redis.call('ZSCORE', prefix .. 'workers', worker)
+local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
 if books['d' .. place] or (conf[5] and tonumber(books[running] or 0) >= tonumber(conf[5])) then return OTHER end
 
 local stream = prefix .. 's' .. place
-local head = call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
+local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
 if not head then return OTHER end
 local entry, id = head[1], head[2][2]
 local key = prefix .. 'job:' .. id
-local v = call('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
+local v = redis.call('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
 if v[1] ~= 'queued' or v[4] ~= entry or v[5] or string.sub(v[2], -1) ~= '|' then return OTHER end
 
 local lease = '1 1 ' .. string.format('%.0f', now) .. ' ' .. worker
-call('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', 1, 'STREAMS', stream, '>')
-call('HSET', key, 'state', 'running', 'lease', lease)
-call('HSET', books_key, 'c' .. place, entry, 'queued', 0, field, 0, running, (books[running] or 0) + 1,
+redis.call('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', 1, 'STREAMS', stream, '>')
+redis.call('HSET', key, 'state', 'running', 'lease', lease)
+redis.call('HSET', books_key, 'c' .. place, entry, 'queued', 0, field, 0, running, (books[running] or 0) + 1,
   'running', (books.running or 0) + 1, 'started', (books.started or 0) + 1)
-call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0,
+redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0,
   'started ' .. id .. ' ' .. string.match(v[2], '^[^|]*|[^|]*|[^|]*') .. ' 1 ' .. worker .. ' ')
 return { 'ok', conf[1], now, conf[3] or '5', conf[4] or '900000', id, lease, entry, v[2], v[3], '' }

@@ -13,36 +13,35 @@ local EVENTS_MAX = 10000
 local OTHER = { 'other', '' }
 
 local id, kind, priority = ARGV[1], ARGV[2], ARGV[3]
-local call = redis.call
 local prefix = string.sub(KEYS[1], 1, -5)
-local conf = call('HMGET', KEYS[1], 'max_depth', 'ttl_' .. priority .. '_ms', 'paused', 'route:' .. kind)
+local conf = redis.call('HMGET', KEYS[1], 'max_depth', 'ttl_' .. priority .. '_ms', 'paused', 'route:' .. kind)
 if conf[2] and conf[2] ~= '' then return { 'other', 'ttl' } end
 if priority == 'critical' or not conf[1] then return OTHER end
 
 local route = conf[4] or 'default'
 local place = ':' .. route .. ':' .. priority
 local books = prefix .. 'books'
-local v = call('HMGET', books, 'queued', 'q' .. place, 'submitted', 'c' .. place, 'clock_offset_ms', 'slots',
+local v = redis.call('HMGET', books, 'queued', 'q' .. place, 'submitted', 'c' .. place, 'clock_offset_ms', 'slots',
   'running', 'pressure_at', 'cordoned')
 if not v[4] or v[5] then return OTHER end
 local queued = tonumber(v[1] or 0)
-local depth = queued + call('ZCARD', prefix .. 'due') + call('SCARD', prefix .. 'blocked')
+local depth = queued + redis.call('ZCARD', prefix .. 'due') + redis.call('SCARD', prefix .. 'blocked')
 local key = prefix .. 'job:' .. id
-if depth >= tonumber(conf[1]) or call('HSETNX', key, 'state', 'queued') == 0 then return OTHER end
+if depth >= tonumber(conf[1]) or redis.call('HSETNX', key, 'state', 'queued') == 0 then return OTHER end
 
 local label = kind .. '|' .. route .. '|' .. priority
-local entry = call('XADD', prefix .. 's' .. place, '*', 'job', id)
-call('HSET', key, 'spec', label .. '|' .. ARGV[4], 'payload', ARGV[5], 'entry', entry)
-call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0, 'queued ' .. id .. ' ' .. label .. ' 0  ')
-call('HSET', books, 'queued', queued + 1, 'q' .. place, (v[2] or 0) + 1, 'submitted', (v[3] or 0) + 1)
+local entry = redis.call('XADD', prefix .. 's' .. place, '*', 'job', id)
+redis.call('HSET', key, 'spec', label .. '|' .. ARGV[4], 'payload', ARGV[5], 'entry', entry)
+redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0, 'queued ' .. id .. ' ' .. label .. ' 0  ')
+redis.call('HSET', books, 'queued', queued + 1, 'q' .. place, (v[2] or 0) + 1, 'submitted', (v[3] or 0) + 1)
 if conf[3] == '1' then return { 'ok', depth, 'queued' } end
 
-if call('LLEN', prefix .. 'bell') == 0 then call('RPUSH', prefix .. 'bell', '1') end
+if redis.call('LLEN', prefix .. 'bell') == 0 then redis.call('RPUSH', prefix .. 'bell', '1') end
 if queued + 1 > (v[6] or 0) - (v[7] or 0) - (v[9] or 0) then
-  local time = call('TIME')
+  local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   if now - (v[8] or 0) >= PRESSURE_EVERY_MS then
-    call('HSET', books, 'pressure_at', now)
+    redis.call('HSET', books, 'pressure_at', now)
     redis.pcall('PUBLISH', 'ap:pressure', string.match(prefix, '{(.*)}')) -- refused to some users: see announce
   end
 end

@@ -17,6 +17,7 @@ from agentpool.errors import (
 )
 from agentpool.jobs import JobId, JobRequest, JobState, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
 from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool.queue.keys import Keys
 from agentpool.queue.outcomes import (
     CancelJob,
     Cancelled,
@@ -379,3 +380,30 @@ async def test_a_cancelled_wait_gives_back_what_it_was_given(redis, pool):
     await consumer.deregister()
     job = await Inspector(redis).job(pool, receipt.job_id)
     assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+
+
+async def test_an_overloaded_worker_defers_a_job_without_an_attempt(redis, pool):
+    """A deferred job waits its delay, keeps its place and its state, and the attempt does not count."""
+    consumer = await worker_of(redis, pool)
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
+    (lease,) = await consumer.claim(1)
+    deferral = Returned(
+        job_id=lease.job_id, token=lease.token, reason=ReturnReason.OVERLOADED, checkpoint={"n": 1}, after_ms=60_000
+    )
+    assert await consumer.settle([deferral]) == [SettleOutcome.RETURNED]
+    assert await consumer.settle([deferral]) == [SettleOutcome.RETURNED]  # asked again after a lost answer
+    assert await consumer.claim(1) == []
+    assert (await consumer.maintain()).next_due_ms > 50_000
+    await redis.hincrby(Keys(pool).books, "clock_offset_ms", 60_001)
+    await consumer.register(slots=1, host="h")
+    assert (await consumer.maintain()).promoted == 1
+    (again,) = await consumer.claim(1)
+    assert (again.job_id, again.attempt, again.checkpoint) == (receipt.job_id, 1, {"n": 1})
+    assert again.token > lease.token
+
+
+async def test_pools_are_found_by_their_settings(redis, pool):
+    """Every pool with settings is listed once."""
+    assert pool in await Inspector(redis).pools()
+    await Inspector(redis).purge(pool)
+    assert pool not in await Inspector(redis).pools()

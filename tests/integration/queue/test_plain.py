@@ -30,7 +30,7 @@ async def contents(redis, pool):
                 value = await redis.zrange(key, 0, -1)
             case _:
                 value = await redis.lrange(key, 0, -1)
-        found[key.removeprefix(Keys(pool).prefix)] = re.sub(r"\d{13}(-\d+)?", "T", repr(value))
+        found[key.removeprefix(Keys(pool).prefix)] = re.sub(r"\b\d{13}\b(-\d+)?", "T", repr(value))
     return found
 
 
@@ -53,7 +53,7 @@ async def scene(redis, pool, *, plain):
     for number, receipt in enumerate(receipts):
         left = [text.replace(receipt.job_id, f"job-{number}") for text in left]
     said = [(receipt.state, receipt.duplicate, receipt.queue_depth) for receipt in receipts]
-    return sorted(left), said, re.sub(r"\d{13}(-\d+)?", "T", repr(claimed)).replace(receipts[0].job_id, "job-0")
+    return sorted(left), said, re.sub(r"\b\d{13}\b(-\d+)?", "T", repr(claimed)).replace(receipts[0].job_id, "job-0")
 
 
 async def test_short_and_whole_scripts_leave_the_same_behind(redis, pool):

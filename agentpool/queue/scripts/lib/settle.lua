@@ -4,6 +4,7 @@
 --   dead        text: error
 --   cancelled   text: reason
 --   drain, preempted   text: checkpoint (JSON), '' = keep what was saved before
+--   overloaded  text: as above   number: least wait in ms, '' = the pool's backoff
 -- Outcomes: applied, retrying, dead, returned, cancelled, stale (nothing was changed).
 
 local SETTLE_ARGS = 5
@@ -14,6 +15,7 @@ local REPEATED = {
   ['failed cancelled'] = 'cancelled', ['dead cancelled'] = 'cancelled', ['cancelled cancelled'] = 'cancelled',
   ['drain cancelled'] = 'cancelled', ['preempted cancelled'] = 'cancelled', ['failed scheduled'] = 'retrying',
   ['drain queued'] = 'returned', ['preempted queued'] = 'returned',
+  ['overloaded scheduled'] = 'returned', ['overloaded cancelled'] = 'cancelled',
 }
 
 -- Exponential, halved at random, so that jobs that failed together do not come back together.
@@ -44,6 +46,19 @@ local function hand_back(job, why, checkpoint)
   return 'returned'
 end
 
+-- As hand_back, but it competes again only after a while.
+local function defer(job, checkpoint, after)
+  local due = now + (number_or(after, nil) or backoff_ms(job.attempt))
+  redis.call('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')
+  redis.call('ZADD', DUE, due, job.id)
+  note_change(job, 'returned')
+  job.attempt = math.max(0, job.attempt - 1)
+  redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'lease', lease_text(job), 'reason', 'overloaded')
+  if checkpoint ~= '' then redis.call('HSET', job.key, 'checkpoint', checkpoint) end
+  tell('returned', job, 'overloaded')
+  return 'returned'
+end
+
 local function settle_one(id, token, verb, text, number)
   local job = load(id)
   if not job or job.token ~= tonumber(token) then return 'stale' end
@@ -60,6 +75,7 @@ local function settle_one(id, token, verb, text, number)
     return 'cancelled'
   end
   if verb == 'drain' or verb == 'preempted' then return hand_back(job, verb, text) end
+  if verb == 'overloaded' then return defer(job, text, number) end
   if verb == 'failed' and job.attempt < max_attempts_of(job) then return retry_later(job, text, number) end
   drop_entry(job.spec.stream, job.entry)
   finish(job, 'failed', 'error', text, text)

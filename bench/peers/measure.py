@@ -1,0 +1,116 @@
+"""One peer's measures, in a process of its own: `python -m bench.peers.measure PEER MEASURE --redis URL --jobs N`.
+
+throughput and mixed print their figures; work and submit are the two processes of the dispatch measure, of which work
+prints each job's delay. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import importlib
+import json
+import os
+import time
+from typing import Any
+
+import redis.asyncio
+import uvloop
+
+from bench.peers import PEERS, Jobs, Peer
+
+SLOTS, MIXED_SLOTS = 100, 10
+POLL_S = 0.002
+APART_S = 0.02  # between the submits of the dispatch measure
+SETTLED_S = 1.0  # after which a worker that was started listens
+READY = "bench:worker-listens"
+
+
+async def opened(name: str, url: str, jobs: Jobs) -> Peer:
+    """The peer, connected; the process's end disconnects it."""
+    peer: Peer = importlib.import_module(f"bench.peers.{name}").Peer(url, jobs)
+    await peer.open()
+    return peer
+
+
+async def worked(peer: Peer, jobs: Jobs, slots: int) -> float:
+    """Works until all jobs are done; how long it took, in seconds."""
+    began = time.perf_counter()
+    life = asyncio.create_task(peer.work(slots))
+    while jobs.done < jobs.expected and not life.done():  # noqa: ASYNC110  # threads count, too
+        await asyncio.sleep(POLL_S)
+    took = time.perf_counter() - began
+    if life.done():
+        life.result()
+    return took
+
+
+async def throughput(name: str, url: str, count: int) -> dict[str, float]:
+    """Bulk and single submits, and the drain of all of them."""
+    singles = count // 10
+    jobs = Jobs(count + singles)
+    peer = await opened(name, url, jobs)
+    began = time.perf_counter()
+    await peer.submit_many("noop", range(count))
+    bulk_s = time.perf_counter() - began
+    began = time.perf_counter()
+    for number in range(singles):
+        await peer.submit("noop", number)
+    each_s = time.perf_counter() - began
+    drain_s = await worked(peer, jobs, SLOTS)
+    return {
+        "drain jobs/s": jobs.expected / drain_s,
+        "bulk jobs/s": count / bulk_s,
+        "one by one jobs/s": singles / each_s,
+    }
+
+
+async def mixed(name: str, url: str, count: int) -> dict[str, float]:
+    """Jobs of 10 ms, each tenth of 1 s, in 10 slots: the time until all are done, its start included."""
+    jobs = Jobs(count)
+    peer = await opened(name, url, jobs)
+    await peer.submit_many("sleep", range(count))
+    return {"mixed makespan s": await worked(peer, jobs, MIXED_SLOTS)}
+
+
+async def work(name: str, url: str, count: int) -> list[float]:
+    """Runs the worker until all jobs have come; their delays."""
+    jobs = Jobs(count)
+    peer = await opened(name, url, jobs)
+    working = asyncio.create_task(worked(peer, jobs, MIXED_SLOTS))
+    await asyncio.sleep(SETTLED_S)
+    async with redis.asyncio.Redis.from_url(url) as client:
+        await client.set(READY, 1)
+    await working
+    return jobs.delays_ms
+
+
+async def submit(name: str, url: str, count: int) -> list[float]:
+    """Submits one job after the other, once a worker listens."""
+    async with redis.asyncio.Redis.from_url(url) as client:
+        while not await client.get(READY):  # noqa: ASYNC110  # another process's state
+            await asyncio.sleep(APART_S)
+    peer = await opened(name, url, Jobs(0))
+    for _ in range(count):
+        await peer.submit("stamp", time.monotonic_ns())
+        await asyncio.sleep(APART_S)
+    return []
+
+
+MEASURES: dict[str, Any] = {"throughput": throughput, "mixed": mixed, "work": work, "submit": submit}
+
+
+async def run(measure: Any, peer: str, url: str, jobs: int) -> None:
+    """Prints what was measured and ends at once: how a peer's worker leaves is not measured here."""
+    print(json.dumps(await measure(peer, url, jobs)), flush=True)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("peer", choices=sorted(PEERS))
+    parser.add_argument("measure", choices=sorted(MEASURES))
+    parser.add_argument("--redis", required=True)
+    parser.add_argument("--jobs", type=int, required=True)
+    options = parser.parse_args()
+    uvloop.run(run(MEASURES[options.measure], options.peer, options.redis, options.jobs))

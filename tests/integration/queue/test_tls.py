@@ -1,0 +1,76 @@
+"""The queue over TLS, with a certificate made for the test."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from agentpool.errors import QueueUnreachableError, SettingError
+from agentpool.jobs import JobRequest, PoolRef, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect
+from tests.fixtures.redis import free_port, server_binary
+
+POOL = PoolRef("test", "tls")
+
+
+@pytest.fixture
+def certificate(tmp_path):
+    """A key and a certificate for 127.0.0.1, signed by itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is absent")
+    key, made = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", made, "-days", "1",
+         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return key, made
+
+
+@pytest.fixture
+def tls_port(certificate, redis_server_factory):
+    """The port on which a server speaks TLS only to those who know its certificate."""
+    key, made = certificate
+    port = free_port()
+    options = ("--tls-port", str(port), "--tls-cert-file", str(made), "--tls-key-file", str(key),
+               "--tls-ca-cert-file", str(made), "--tls-auth-clients", "no")  # fmt: skip
+    try:
+        redis_server_factory(*options)
+    except TimeoutError as error:
+        if "Bad directive" in str(error) or "TLS" in str(error) or "tls-" in str(error):
+            pytest.skip(f"{server_binary()} was built without TLS")
+        raise
+    return port
+
+
+@pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
+async def test_the_whole_way_over_tls(tls_port, certificate, scheme):
+    """Submit, wait, claim, over a connection whose certificate is checked."""
+    redis = connect(f"{scheme}://127.0.0.1:{tls_port}/0?ssl_ca_certs={certificate[1]}")
+    assert await check_server(redis)
+    await Inspector(redis).configure(POOL, PoolSettings())
+    consumer = Consumer(redis, POOL, WorkerId("w"))
+    await consumer.register(slots=1, host="h")
+    receipt = await Producer(redis, POOL).submit(JobRequest(kind="x"))
+    _, (lease,) = await consumer.wait_and_claim(1_000, 1)
+    assert lease.job_id == receipt.job_id
+    await redis.aclose()
+
+
+async def test_an_unknown_certificate_is_refused(tls_port):
+    """Without the authority's certificate nothing is sent."""
+    redis = connect(f"rediss://127.0.0.1:{tls_port}/0")
+    with pytest.raises(QueueUnreachableError):
+        await check_server(redis)
+    await redis.aclose()
+
+
+async def test_valkey_urls_mean_the_same(redis_server):
+    """valkey:// is redis://, and anything else is still refused by name."""
+    redis = connect(redis_server.tcp_url.replace("redis", "valkey", 1))
+    assert await check_server(redis)
+    await redis.aclose()
+    with pytest.raises(SettingError, match="scheme"):
+        connect("valkeyx://127.0.0.1")
