@@ -70,11 +70,11 @@ async def signed_in(page: Page, studio: DevSystem, where: str = "", **options) -
         await page.run(f"location.hash = {f'#/{where}'!r}")
 
 
-async def photograph(page: Page, name: str, *, whole: bool = False) -> None:
+async def photograph(page: Page, name: str) -> None:
     """Takes a picture for the docs, where they are wanted."""
     directory = os.environ.get("AGENTPOOL_SCREENSHOTS")
     if directory:
-        await page.picture(Path(directory) / f"{name}.png", whole=whole)
+        await page.picture(Path(directory) / f"{name}.png")
 
 
 async def test_a_stranger_signs_in_with_a_token_by_keyboard_alone(page: Page, studio: DevSystem):
@@ -102,13 +102,13 @@ async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, client: Cli
     for n in range(8):
         await client.submit("research", topics[n], priority=("critical", "info")[n % 2])
     dead = await client.submit("publish", {"topic": "the book"}, priority="critical")
-    await signed_in(page, studio, NAME)
+    await signed_in(page, studio, NAME, height=1500)
     await page.until("document.querySelectorAll('.cell.busy').length >= 4", "slots are filled")
     await page.until("document.querySelector('#limited').textContent.includes('maxReplicas')", "what caps it is told")
     assert int(await page.run("document.querySelector('[data-count=wanted_replicas]').textContent")) > 2
     await page.until("document.querySelector('[data-count=ready_replicas]').textContent === '2'", "both are ready")
     await page.until("document.querySelectorAll('#chart rect').length > 6", "the backlog is drawn")
-    await photograph(page, "console-pool", whole=True)
+    await photograph(page, "console-pool")
     await page.run("document.querySelector('input[type=search]').focus()")
     await page.write("publish")
     await page.until("document.querySelectorAll('#jobs tbody tr').length === 1", "the search finds one")

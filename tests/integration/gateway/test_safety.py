@@ -207,3 +207,27 @@ async def test_every_answer_is_safe_in_a_browser(http):
     assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("name", ["Idempotency-Key", "traceparent", "Prefer", "Last-Event-ID"])
+@pytest.mark.parametrize("smuggled", [b"a\r\nX-Forged: yes", b"a\nX-Forged: yes", b"a\x00b", b"a\rX-Forged: yes"])
+async def test_no_header_is_forged_through_another(gateway, pool: PoolRef, name: str, smuggled: bytes):
+    """A line break in a value is another header or a refusal, and never comes back in an answer."""
+    body = b'{"kind": "greet"}'
+    head = (
+        f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\nConnection: close\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{name}: "
+    )
+    answer = await raw(gateway, head.encode() + smuggled + b"\r\n\r\n" + body)
+    status = int(answer.split(b" ", 2)[1])
+    assert status in {202, 400}, answer
+    assert b"forged" not in answer.partition(b"\r\n\r\n")[0].lower()
+
+
+async def test_two_lengths_are_refused(gateway, pool: PoolRef):
+    """A request that a proxy could read otherwise than we do is no request."""
+    head = (
+        f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\nConnection: close\r\n"
+        "Content-Type: application/json\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n{}"
+    )
+    assert (await raw(gateway, head.encode())).startswith(b"HTTP/1.1 400 ")

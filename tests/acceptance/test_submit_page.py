@@ -1,0 +1,64 @@
+"""docs/submit.md, run as a reader would run it, beside a running `agentpool dev`."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.local_system import DevSystem
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
+]
+PAGE = Path(__file__).parents[2] / "docs" / "submit.md"
+PROMISED = (
+    '{\n  "hello": "you"\n}',
+    "{'hello': 'you'}",
+    '"queue_depth":1',
+    '"result":{"hello":"you"}',
+    "event: succeeded",
+    "attempt 1: greeting you",
+    "ValueError: the model was not found",
+    "queued again",
+    "1 dead letters deleted",
+    "2 jobs submitted in",
+    "✓ permissions",
+    "✓ crd",
+)
+
+
+def test_every_command_on_the_page_works(tmp_path: Path):
+    """In the page's order, in one shell; what it promises to print is printed."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    (tmp_path / "page.sh").write_text("set -euo pipefail\nset -v\n" + "\n".join(blocks))
+    system = DevSystem(f"--image=greeter={tmp_path}")
+    try:
+        done = subprocess.run(
+            ["bash", "page.sh"], cwd=tmp_path, env=environment(system, tmp_path), capture_output=True, text=True,
+            timeout=180, check=False,
+        )  # fmt: skip
+    finally:
+        system.close()
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{system.output}"
+    for promised in PROMISED:
+        assert promised in done.stdout, f"{promised!r} is missing in\n{done.stdout}\n{done.stderr}"
+
+
+def environment(system: DevSystem, home: Path) -> dict[str, str]:
+    """What the reader pasted, and our commands on PATH."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("AGENTPOOL_")},
+        "HOME": str(home),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "KUBECONFIG": system.kubeconfig,
+        "REDIS_URL": system.redis_url,
+        "GATEWAY_URL": system.gateway_url,
+        "TOKEN": system.token,
+    }
