@@ -30,7 +30,7 @@ DISCOVERY = {
 NAMESPACES = {("", "namespaces"): "list watch"}  # kopf, when it is told namespaces
 ELECTION = {("coordination.k8s.io", "leases"): "create get update"}  # election
 GATEWAY = {
-    ("agentpool.dev", "agentpools"): "get list",
+    ("agentpool.dev", "agentpools"): "get list patch",
     ("", "secrets"): "get",
 }
 REVIEWS = {

@@ -2,7 +2,7 @@
 {{- define "agentpool.gateway.rules" -}}
 - apiGroups: [agentpool.dev]
   resources: [agentpools]
-  verbs: [get, list]
+  verbs: [get, list, patch]  # patch: a pool is paused with spec.paused
 - apiGroups: [""]
   resources: [secrets]
   {{- with .Values.rbac.secretNames }}
