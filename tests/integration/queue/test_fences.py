@@ -7,7 +7,7 @@ import pytest
 from agentpool.errors import StaleLeaseError
 from agentpool.jobs import JobRequest, WorkerId
 from agentpool.queue import Consumer, Inspector, Producer
-from agentpool.queue.outcomes import Returned, ReturnReason
+from agentpool.queue.outcomes import Failed, Returned, ReturnReason
 
 
 async def test_a_lease_that_has_passed_on_saves_nothing(redis, pool):
@@ -48,3 +48,15 @@ async def test_a_lost_worker_costs_an_attempt(redis, pool):
     await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", 60_000)
     assert (await consumer.maintain()).recovered == 1
     assert (await Inspector(redis).job(pool, receipt.job_id)).state == "failed"
+
+
+async def test_a_cancelled_job_that_fails_is_not_tried_again(redis, pool):
+    """Cancel was asked for while it ran: the failure of its attempt is its end, and the end is cancelled."""
+    producer = Producer(redis, pool)
+    receipt = await producer.submit(JobRequest(kind="x", max_attempts=3))
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=2, host="h")
+    (lease,) = await consumer.claim(1)
+    await producer.cancel(receipt.job_id)
+    assert await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="no")]) == ["cancelled"]
+    assert (await Inspector(redis).job(pool, receipt.job_id)).state == "cancelled"
