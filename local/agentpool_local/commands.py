@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 FILE = click.Path(path_type=Path)
+WRITTEN = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command(
@@ -41,7 +42,7 @@ Examples:
     metavar="NAME=DIR",
     help="Run pods of image NAME in directory DIR; may be repeated.",
 )
-def dev(nodes: tuple[str, ...], **places: Any) -> None:
+def dev(nodes: tuple[str, ...], images: tuple[str, ...], **places: Any) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
     Starts Redis, a small Kubernetes in one process (no Docker needed), the operator, and the gateway with its console.
@@ -50,8 +51,16 @@ def dev(nodes: tuple[str, ...], **places: Any) -> None:
     from agentpool_local.dev import run_dev
     from agentpool_local.stack import NODES, StackOptions
 
-    options = StackOptions(nodes=nodes or NODES, gateway=True, **places)
+    options = StackOptions(
+        nodes=nodes or NODES, images=tuple(_from_here(image) for image in images), gateway=True, **places
+    )
     asyncio.run(run_dev(options, say=click.echo))
+
+
+def _from_here(image: str) -> str:
+    """NAME=DIR with DIR made absolute, because the devcluster does not run in the user's directory."""
+    name, equals, directory = image.partition("=")
+    return f"{name}={Path(directory).resolve()}" if equals and directory else image
 
 
 @click.command(
@@ -70,8 +79,8 @@ Examples:
     metavar="DIR",
     help="Work on the files in this directory.  [default: this checkout, else the current directory]",
 )
-@click.option("--report", type=FILE, default="report.md", show_default=True, help="Where the agents' findings go.")
-@click.option("--json", "json_file", type=FILE, metavar="FILE", help="Write the measured figures here.")
+@click.option("--report", type=WRITTEN, default="report.md", show_default=True, help="Where the agents' findings go.")
+@click.option("--json", "json_file", type=WRITTEN, metavar="FILE", help="Write the measured figures here.")
 @click.option("--kubeconfig", type=FILE, metavar="FILE", help="Run on this cluster, where an operator runs already.")
 @click.option("--redis-url", metavar="URL", help="Use this Redis instead of starting one.")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")

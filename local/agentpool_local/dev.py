@@ -1,7 +1,7 @@
 """`agentpool dev`: the whole system on this machine until Ctrl-C.
 
 Starts the stack, prints what to type next, and passes on what the parts say, each line under its part's name. Ends
-with the first part that dies, naming it, or with a signal, which is the ordinary end.
+with the first part that dies and cannot be started anew, naming it, or with a signal, which is the ordinary end.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ def next_steps(stack: Stack, *, seconds: float) -> str:
     if shutil.which("kubectl"):
         lines += [
             f"  kubectl apply -f {shlex.quote(str(example / 'agentpool.yaml'))}",
+            "  kubectl wait --for=condition=Ready agentpool/repo-analyst",
             f"  agentpool submit text {shlex.quote(payload)} --pool repo-analyst --wait",
             "  kubectl get agentpools",
             "",

@@ -30,8 +30,10 @@ class ChildDiedError(LocalError):
         self.name = name
         self.code = code
         self.tail = tuple(tail)
-        how = f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
-        super().__init__(f"{name} {how}{_quoted(tail)}")
+        self.how = f"{name} " + (
+            f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
+        )
+        super().__init__(f"{self.how}{_quoted(tail)}")
 
 
 class NotReadyError(LocalError):

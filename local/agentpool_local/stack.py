@@ -39,6 +39,7 @@ GATEWAY_STOP_SECONDS = 15.0  # requests in flight may end
 REDIS_STOP_SECONDS = 5.0
 SECRET = "agentpool-redis"  # noqa: S105 - a Secret's name
 NAMESPACE = "default"
+OPERATOR = "operator"
 NODES = ("node-a,cpu=8,memory=32Gi,nvidia.com/gpu=2", "node-b,cpu=8,memory=32Gi,nvidia.com/gpu=2")
 EXAMPLE_IMAGE = "agentpool/repo-analyst"
 
@@ -75,6 +76,7 @@ class Stack:
         self.redis_url = ""
         self.kubeconfig = workspace.path / "kubeconfig"
         self.gateway_url = ""  # empty: none was asked for
+        self._health_url = ""  # the operator's
         self.token = secrets.token_urlsafe(24)  # good for everything at the gateway
 
     async def start(self) -> None:
@@ -89,14 +91,14 @@ class Stack:
         devcluster = await self._start_devcluster()
         await self._prepare_cluster()
         # The operator needs the API only, so the nodes may come up meanwhile.
-        operator, health = await self._start_operator()
+        operator = await self._start_operator()
         gateway = await self._start_gateway() if self._options.gateway else None
         await devcluster.until_ready(
             self._nodes_are_ready, seconds=CLUSTER_START_SECONDS, missing="its nodes are not ready"
         )
         tell("devcluster", f", {len(self._options.nodes)} nodes")
         await operator.until_ready(
-            lambda: _answers(health), seconds=OPERATOR_START_SECONDS, missing="its /readyz says no"
+            lambda: _answers(self._health_url), seconds=OPERATOR_START_SECONDS, missing="its /readyz says no"
         )
         tell("operator", "")
         if gateway is not None:
@@ -106,11 +108,25 @@ class Stack:
             tell("gateway", f" at {self.gateway_url}")
 
     async def died(self) -> ChildDiedError:
-        """Wait until a child ends by itself, and return which and how."""
-        waiting = [asyncio.create_task(child.died()) for child, _ in self._children]
+        """Wait until a child ends by itself, and return which and how.
+
+        An operator that somebody killed is started anew, as its Deployment would: on a cluster, too, all else goes on
+        without it. One that ended by itself has something to say, and would end again.
+        """
+        while True:
+            child, death = await self._first_death()
+            if child.name != OPERATOR or death.code >= 0:
+                return death
+            self._progress(f"{death.how}; starting it again")
+            self._children = [(other, seconds) for other, seconds in self._children if other is not child]
+            await self._start_operator()
+
+    async def _first_death(self) -> tuple[Child, ChildDiedError]:
+        waiting = {asyncio.create_task(child.died()): child for child, _ in self._children}
         try:
             done, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-            return done.pop().result()
+            ended = done.pop()
+            return waiting[ended], ended.result()
         finally:
             for task in waiting:
                 task.cancel()
@@ -163,17 +179,16 @@ class Stack:
             await cluster.apply_crd(manifest(CRD))
             await cluster.put_secret(NAMESPACE, SECRET, {"url": self.redis_url})
 
-    async def _start_operator(self) -> tuple[Child, str]:
-        address = f"{LOOPBACK}:{free_port()}"
-        host, _, port = address.rpartition(":")
-        child = await self._spawn(
-            "operator",
+    async def _start_operator(self) -> Child:
+        port = free_port()
+        self._health_url = f"http://{LOOPBACK}:{port}/readyz"
+        return await self._spawn(
+            OPERATOR,
             f"--kubeconfig={self.kubeconfig}",
-            f"--health-host={host}",
+            f"--health-host={LOOPBACK}",
             f"--health-port={port}",
             stop_seconds=OPERATOR_STOP_SECONDS,
         )
-        return child, f"http://{address}/readyz"
 
     async def _start_gateway(self) -> Child:
         check_port("--gateway-port", self._options.gateway_port)

@@ -204,16 +204,27 @@ def runs(process):
     return False
 
 
-@pytest.mark.parametrize("part", ["operator", "devcluster"])
-def test_a_part_that_dies_is_named_and_ends_the_rest(own_dev_system, part):
+def test_a_part_that_dies_is_named_and_ends_the_rest(own_dev_system):
     """The exit code is not zero, and the part's name and last lines are told."""
     family = own_dev_system.family()
-    own_dev_system.child("agentpool", part).kill()
+    own_dev_system.child("agentpool", "devcluster").kill()
     assert own_dev_system.ended() == 1
-    assert f"error: {part} was killed by signal 9; its last lines:" in own_dev_system.output
+    assert "error: devcluster was killed by signal 9; its last lines:" in own_dev_system.output
     assert "Traceback" not in own_dev_system.output.partition("error: ")[2]
     eventually(lambda: not any(map(runs, family)), "every process to be gone")
     assert own_dev_system.left_behind() == []
+
+
+def test_a_killed_operator_is_started_again(own_dev_system):
+    """As on a cluster, everything else goes on without the operator, and another one takes its place."""
+    killed = own_dev_system.child("agentpool", "operator")
+    killed.kill()
+    eventually(lambda: "operator was killed by signal 9; starting it again" in own_dev_system.output, "the word of it")
+    eventually(
+        lambda: any(each.pid != killed.pid for each in own_dev_system.children("agentpool", "operator")),
+        "another operator",
+    )
+    assert own_dev_system.process.poll() is None
 
 
 @pytest.fixture
