@@ -17,13 +17,13 @@ from typing import Any
 
 from agentpool.errors import ClusterError, SettingError, UnknownPoolError
 from agentpool.jobs import PoolRef
+from agentpool.spec import GROUP, PLURAL, VERSION
+from agentpool.spec.queue import DEFAULT_SECRET
 
-GROUP, VERSION, PLURAL = "agentpool.dev", "v1alpha1", "agentpools"
 TIMEOUT_S = 10.0  # for one request
 NOT_FOUND = 404
 FIRST_REFUSAL = 400  # HTTP status
 SHOWN_BYTES = 200  # of an answer that is not a Status
-DEFAULT_SECRET = {"name": "agentpool-redis", "key": "url"}  # as the CRD's default for spec.queue.redis
 Object = Mapping[str, Any]
 
 
@@ -66,8 +66,8 @@ class Cluster:
         redis = ((found.get("spec") or {}).get("queue") or {}).get("redis") or {}
         if redis.get("url"):
             return str(redis["url"])
-        reference = (redis.get("urlFrom") or {}).get("secretKeyRef") or DEFAULT_SECRET
-        return await self.secret_value(pool.namespace, reference["name"], reference.get("key") or "url")
+        reference = (redis.get("urlFrom") or {}).get("secretKeyRef") or {"name": DEFAULT_SECRET.name}
+        return await self.secret_value(pool.namespace, reference["name"], reference.get("key") or DEFAULT_SECRET.key)
 
     async def secret_value(self, namespace: str, name: str, key: str) -> str:
         """One value of a Secret. Raises SettingError where the key is missing."""
@@ -128,14 +128,21 @@ async def connected(kubeconfig: Path | None = None) -> AsyncIterator[Cluster]:
 
     Raises SettingError where neither can be used, or the package `kubernetes` is missing.
     """
-    api = await _client(kubeconfig)
+    settings = await configuration(kubeconfig)  # tells where the package is missing
+    from kubernetes.aio import client
+
+    api: Any = client.ApiClient(settings)  # only partly typed
     try:
         yield Cluster(api)
     finally:
         await api.close()
 
 
-async def _client(kubeconfig: Path | None) -> Any:
+async def configuration(kubeconfig: Path | None) -> Any:
+    """`kubernetes.aio`'s configuration from a kubeconfig, or the pod's own service account where there is none.
+
+    Raises SettingError where neither can be used, or the package `kubernetes` is missing.
+    """
     remedy = "pass a kubeconfig that works, set KUBECONFIG, or run in a pod with a service account"
     shown = str(kubeconfig or "none")
     try:
@@ -160,4 +167,4 @@ async def _client(kubeconfig: Path | None) -> Any:
         raise SettingError(
             field="kubeconfig", value=shown, problem=f"cannot be used: {error}", remedy=remedy
         ) from error
-    return client.ApiClient(settings)
+    return settings

@@ -5,7 +5,7 @@ Read through the kubeconfig, as kubectl reads it. Who takes over next: `agentpoo
 
 from __future__ import annotations
 
-from agentpool.commands import kubeconfig
+from agentpool import kubeconfig
 from agentpool.errors import ClusterError, SettingError
 from agentpool.jobs import PoolRef
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentpool.commands import kubeconfig
+from agentpool import kubeconfig
 from agentpool.commands.connection import run
 from agentpool.commands.output import Format, emit, output_option
 from agentpool.commands.target import Target, default_namespace, redis_from, redis_option

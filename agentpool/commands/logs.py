@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentpool.commands import kubeconfig
+from agentpool import kubeconfig
 from agentpool.commands.connection import opened, run
 from agentpool.commands.target import Target, pool_options
 from agentpool.errors import ClusterError

@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from agentpool.commands import kubeconfig
+from agentpool import kubeconfig
 from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef
 

@@ -71,7 +71,8 @@ class Redis(Part):
     url_from: UrlSource | None = Field(default=None, description="Reads the URL from a Secret.")
 
 
-DEFAULT_REDIS = Redis(url_from=UrlSource(secret_key_ref=SecretKeyRef(name="agentpool-redis")))
+DEFAULT_SECRET = SecretKeyRef(name="agentpool-redis")
+DEFAULT_REDIS = Redis(url_from=UrlSource(secret_key_ref=DEFAULT_SECRET))
 
 
 class Patience(Part):

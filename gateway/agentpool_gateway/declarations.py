@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentpool.cluster import GROUP, PLURAL, VERSION, Cluster, Object
+from agentpool.cluster import Cluster, Object
 from agentpool.documents import Document
 from agentpool.errors import UnknownPoolError
 from agentpool.jobs import PoolRef
+from agentpool.spec import GROUP, PLURAL, VERSION
 
 if TYPE_CHECKING:
     from agentpool.queue import Inspector

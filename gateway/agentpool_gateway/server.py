@@ -15,9 +15,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import click
 import uvicorn
 
-from agentpool import logs
+from agentpool import kubeconfig, logs
 from agentpool.cluster import Cluster, connected
-from agentpool.commands import kubeconfig
 from agentpool.errors import SettingError
 from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews

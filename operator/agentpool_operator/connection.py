@@ -11,28 +11,14 @@ from typing import Any
 
 import kopf
 from kubernetes.aio import client as kube
-from kubernetes.aio import config as kube_config
 
-from agentpool.errors import SettingError
-
-REMEDY = "pass --kubeconfig FILE, set KUBECONFIG, or run in a pod with a service account"
+from agentpool import cluster
 
 
 async def configuration(kubeconfig: Path | None) -> kube.Configuration:
     """The client's configuration. Raises SettingError naming the file that cannot be used."""
-    found = kubeconfig or _default_kubeconfig()
-    settings = kube.Configuration()
-    loader: Any = kube_config  # only partly typed
-    try:
-        if found is None:
-            loader.load_incluster_config(client_configuration=settings)
-        else:
-            await loader.load_kube_config(config_file=str(found), client_configuration=settings, persist_config=False)
-    except (kube_config.ConfigException, OSError, ValueError) as error:
-        raise SettingError(
-            field="--kubeconfig", value=str(found or "none"), problem=f"cannot be used: {error}", remedy=REMEDY
-        ) from error
-    return settings
+    found: kube.Configuration = await cluster.configuration(kubeconfig or _default_kubeconfig())
+    return found
 
 
 def _default_kubeconfig() -> Path | None:

@@ -12,8 +12,9 @@ import time
 from collections import OrderedDict
 from typing import Any
 
-from agentpool.cluster import GROUP, PLURAL, Cluster
+from agentpool.cluster import Cluster
 from agentpool.jobs import PoolRef
+from agentpool.spec import GROUP, PLURAL
 from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthenticated
 
 MOST_ANSWERS = 10_000

@@ -1,7 +1,7 @@
-"""What a kubeconfig says that a command may need before it speaks to the cluster: the current namespace.
+"""Where the kubeconfig is, and what it says before anybody speaks to the cluster: the current namespace.
 
 Only the file is read, with nothing but YAML, so that `agentpool submit` stays quick. Who takes over next:
-`agentpool.commands.cluster` opens connections.
+`agentpool.cluster` opens connections.
 """
 
 from __future__ import annotations
