@@ -23,7 +23,7 @@ local place = ':' .. route .. ':' .. priority
 local books = prefix .. 'books'
 local v = redis.call('HMGET', books, 'queued', 'q' .. place, 'submitted', 'c' .. place, 'clock_offset_ms', 'slots',
   'running', 'pressure_at', 'cordoned')
-if not v[4] or v[5] then return OTHER end
+if not v[4] or v[5] or v[9] then return OTHER end
 local queued = tonumber(v[1] or 0)
 local depth = queued + redis.call('ZCARD', prefix .. 'due') + redis.call('SCARD', prefix .. 'blocked')
 local key = prefix .. 'job:' .. id
@@ -37,7 +37,7 @@ redis.call('HSET', books, 'queued', queued + 1, 'q' .. place, (v[2] or 0) + 1, '
 if conf[3] == '1' then return { 'ok', depth, 'queued' } end
 
 if redis.call('LLEN', prefix .. 'bell') == 0 then redis.call('RPUSH', prefix .. 'bell', '1') end
-if queued + 1 > (v[6] or 0) - (v[7] or 0) - (v[9] or 0) then
+if queued + 1 > (v[6] or 0) - (v[7] or 0) then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000)
   if now - (v[8] or 0) >= PRESSURE_EVERY_MS then

@@ -105,8 +105,10 @@ async def test_a_worker_that_was_cordoned_before_it_came_offers_no_slot(redis, p
     """Its slots count as cordoned from when it registers."""
     await Inspector(redis).cordon(pool, [WorkerId("w1")], hold_ms=HOLD_MS)
     await worker_of(redis, pool)
-    await Producer(redis, pool).submit(JobRequest(kind="k"))
-    assert await redis.hget(books(pool), "pressure_at") is not None
+    for _ in range(2):  # the first job of a route is kept by another script than those that follow
+        await redis.hdel(books(pool), "pressure_at")
+        await Producer(redis, pool).submit(JobRequest(kind="k"))
+        assert await redis.hget(books(pool), "pressure_at") is not None
 
 
 async def test_a_key_whose_job_is_gone_makes_a_new_job(redis, pool):
