@@ -19,6 +19,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from agentpool.errors import SettingError, UnsupportedServerError
+from agentpool.queue.address import SENTINEL_PORT, masked
 from agentpool.queue.faults import fault_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ MAX_CONNECTIONS = 1_000  # of one client; waiting for a free one is not supporte
 NEEDED_VERSION = (6, 2)
 _VALKEY = re.compile(r"^valkey(?=s?(\+\w+)?://)")
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
+_STRANGE = "its host, port, database or options cannot be read"
 
 
 def connect(url: str, **options: Any) -> RedisClient:
@@ -46,14 +48,12 @@ def connect(url: str, **options: Any) -> RedisClient:
     `options` go to the client as they are. Raises SettingError where the URL cannot be read.
     """
     url = _VALKEY.sub("redis", url)
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise _unreadable(url, _STRANGE) from None  # the cause would show pieces of a password
     if parts.scheme not in _SCHEMES:
-        raise SettingError(
-            field="Redis URL",
-            value=masked(url),
-            problem=f"its scheme is none of {', '.join(_SCHEMES)}",
-            remedy="write redis://host:6379/0",
-        )
+        raise _unreadable(url, f"its scheme is none of {', '.join(_SCHEMES)}")
     settings = {
         "decode_responses": True,
         "socket_timeout": SOCKET_TIMEOUT_S,
@@ -63,25 +63,29 @@ def connect(url: str, **options: Any) -> RedisClient:
     }
     try:
         if parts.scheme.endswith("+sentinel"):
-            return _sentinel(parts, settings)
+            return _sentinel(url, parts, settings)
         settings["retry"] = Retry(NoBackoff(), 0)
         if parts.scheme.endswith("+cluster"):
             settings.pop("retry")  # a cluster client counts redirections as retries
             return RedisCluster.from_url(url.replace("+cluster", "", 1), **settings)
         return Redis.from_url(url, max_connections=MAX_CONNECTIONS, **settings)
-    except ValueError as error:
-        raise SettingError(
-            field="Redis URL",
-            value=masked(url),
-            problem=str(error),
-            remedy="write redis://host:6379/0",
-        ) from error
+    except ValueError:
+        raise _unreadable(url, _STRANGE) from None
 
 
-def _sentinel(parts: SplitResult, settings: dict[str, Any]) -> RedisClient:
+def _unreadable(url: str, problem: str) -> SettingError:
+    return SettingError(
+        field="Redis URL",
+        value=masked(url),
+        problem=problem,
+        remedy="write redis://host:6379/0, and %-encode what is special in a password",
+    )
+
+
+def _sentinel(url: str, parts: SplitResult, settings: dict[str, Any]) -> RedisClient:
     path = [part for part in parts.path.split("/") if part]
     if not path:
-        raise ValueError("names no service: redis+sentinel://host:26379/SERVICE")
+        raise _unreadable(url, "it names no service, as redis+sentinel://host:26379/SERVICE does")
     hosts = [_host_port(item) for item in parts.netloc.rpartition("@")[2].split(",")]
     if parts.username:
         settings["username"] = unquote(parts.username)
@@ -108,12 +112,7 @@ def _sentinel(parts: SplitResult, settings: dict[str, Any]) -> RedisClient:
 
 def _host_port(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    return (host, int(port)) if host else (text, 26379)
-
-
-def masked(url: str) -> str:
-    """The URL without its password."""
-    return re.sub(r"(://[^:/@]*:)[^@]*@", r"\1***@", url)
+    return (host, int(port)) if host else (text, SENTINEL_PORT)
 
 
 def longest_block_s(redis: RedisClient) -> float:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from redis.exceptions import RedisError
 
 from agentpool.errors import QueueUnreachableError, SettingError
-from agentpool.queue.connection import check_server, connect, masked
+from agentpool.queue.address import masked
+from agentpool.queue.connection import check_server, connect
 from agentpool_local.child import Child
 from agentpool_local.errors import ChildDiedError, MissingPartError
 

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentpool.errors import SettingError
+from agentpool.queue import connect
 from agentpool.queue.address import masked, place_of
 
 
@@ -50,3 +52,12 @@ def test_no_piece_of_any_password_is_shown(password):
     """Whatever the password is made of, the capital letters are only in it."""
     for url in (f"redis://u:{password}@host/0", f"redis://host?password={password}"):
         assert not set("SECRT") & set(masked(url) + place_of(url))
+
+
+@pytest.mark.parametrize("url", ["redis://:se/cret@host", "redis://:se#cret@host", "redis://[se:cret@host", "se@cret"])
+def test_a_refused_url_shows_no_password(url):
+    """The refusal names the field and what to write, in words of its own."""
+    with pytest.raises(SettingError) as caught:
+        connect(url)
+    assert "cret" not in str(caught.value).replace("percent-encode", "")
+    assert caught.value.__cause__ is None
