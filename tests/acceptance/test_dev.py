@@ -219,7 +219,7 @@ def test_a_killed_operator_is_started_again(own_dev_system):
     """As on a cluster, everything else goes on without the operator, and another one takes its place."""
     killed = own_dev_system.child("agentpool", "operator")
     killed.kill()
-    eventually(lambda: "operator was killed by signal 9; starting it again" in own_dev_system.output, "the word of it")
+    own_dev_system.until("operator was killed by signal 9; starting it again")
     eventually(
         lambda: any(each.pid != killed.pid for each in own_dev_system.children("agentpool", "operator")),
         "another operator",
