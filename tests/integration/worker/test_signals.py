@@ -169,8 +169,8 @@ async def test_blocked_event_loop_is_told_and_keeps_its_lease(workers, load, red
 
 async def test_event_loop_blocked_for_too_long_gives_its_jobs_up_loudly(workers, load, redis, pool):
     """Past the limit, the lease is given up, liveness fails, and another worker runs the jobs."""
+    (nap,) = await load("nap", 0.6, 1)  # first: what starts after the block is seen only when the block is over
     (block,) = await load("block", 6, 1)
-    (nap,) = await load("nap", 0.6, 1)
     stuck = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.2", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="0.6")
     await until(lambda: workers.runs()["start", block] and workers.runs()["start", nap], "both jobs run")
     await until(lambda: stuck.get("/healthz")[0] == 503, "liveness fails")
