@@ -67,7 +67,7 @@ class Applier:
         if owns_replicas(live, CHILDREN_MANAGER):
             live = await self._handed_over(path, wanted, live)
         elif self._drifted(wanted, live):
-            live = await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
+            live = await self._cluster.apply(path, _only_if_still(wanted, live), manager=CHILDREN_MANAGER)
             log.info("set Deployment %s right", pool.ref)
         self._accept(wanted, live)
         self._pools.set_deployment(pool, deployment_view(live))
@@ -130,6 +130,11 @@ class Applier:
 
 def _with_replicas(deployment: Json, replicas: int) -> Json:
     return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
+
+
+def _only_if_still(wanted: Json, live: Json) -> Json:
+    """The same, but refused (409) once the object has changed: a frozen operator's late write does nothing."""
+    return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}
 
 
 def _not_ours(pool: Pool) -> Problem:

@@ -58,8 +58,11 @@ class Election:
         if not self._settings.enabled:
             self._on_lead()
             return
+        led = False
         while True:
-            led = self.leading
+            if led and not self.leading:  # the time ran out, or this process was frozen
+                led = False
+                log.warning("no longer leading")
             try:
                 await self.campaign()
             except ClusterError as error:
@@ -69,6 +72,7 @@ class Election:
                 self._on_lead()
             elif led and not self.leading:
                 log.warning("no longer leading")
+            led = self.leading
             await asyncio.sleep(self._settings.retry_s if self.leading else WATCHING_S)
 
     async def campaign(self) -> None:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from agentpool_operator.settings import OperatorSettings
 
 STOP_WITHIN_S = 1.5  # seconds for kopf to close its watches
+WATCH_AGAIN_S = 1.0  # seconds before broken watches begin anew
 TIDY_S = 30.0  # seconds between looks for links that no pool uses
 log = logging.getLogger(__name__)
 
@@ -205,21 +206,26 @@ async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
 
 
 async def _watch(parts: Parts, settings: OperatorSettings, connection: kube.Configuration, stop: asyncio.Event) -> None:
-    """Runs kopf's watches, told when to stop by `stop`; when they end by themselves, everything stops."""
-    taken_back = asyncio.create_task(_take_signals_back(parts, stop))
-    try:
-        await kopf.operator(
-            registry=watches(parts.pools, connection),
-            settings=watch_settings(),
-            standalone=True,
-            clusterwide=not settings.namespaces,
-            namespaces=list(settings.namespaces),
-            stop_flag=stop,
-            ready_flag=parts.watching,
-        )
-    finally:
-        taken_back.cancel()
-        stop.set()
+    """Runs kopf's watches, told when to stop by `stop`; when they break, they begin anew with full lists."""
+    while not stop.is_set():
+        taken_back = asyncio.create_task(_take_signals_back(parts, stop))
+        try:
+            await kopf.operator(
+                registry=watches(parts.pools, connection),
+                settings=watch_settings(),
+                standalone=True,
+                clusterwide=not settings.namespaces,
+                namespaces=list(settings.namespaces),
+                stop_flag=stop,
+                ready_flag=parts.watching,
+            )
+        except Exception as error:  # noqa: BLE001 - an answer that kopf does not expect, such as 410 to a watch
+            log.warning("the watches broke and begin anew: %s", error)
+            await asyncio.sleep(WATCH_AGAIN_S)
+        else:
+            stop.set()
+        finally:
+            taken_back.cancel()
 
 
 def _heed_signals(stop: asyncio.Event) -> None:

@@ -1,0 +1,157 @@
+"""Failures with real processes: frozen and killed leaders, an API server that refuses, breaks off or is away."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+
+from agentpool.jobs import JobRequest, PoolRef
+from agentpool.queue import Inspector, Producer
+from agentpool_operator import paths
+from agentpool_operator.refusals import NotThereError
+from tests.fixtures.redis import wait_until
+
+WITHIN_S = 40.0
+SERVING = ("True", "Serving")
+
+
+@pytest.fixture
+async def ref(redis, namespace):
+    pool = PoolRef(namespace, "agents")
+    yield pool
+    await Inspector(redis).purge(pool)
+
+
+async def submit(redis, ref, count):
+    await Producer(redis, ref).submit_many([JobRequest(kind="work", payload=n) for n in range(count)])
+
+
+async def shows(question, expected, *, within_s=WITHIN_S):
+    async def holds():
+        return await question() == expected
+
+    await wait_until(holds, f"it shows {expected}", within_s=within_s)
+
+
+async def test_a_frozen_leaders_late_write_does_nothing(
+    start_operator, faulty_api, pool_of, look, redis, ref, namespace, cluster
+):
+    """A leader is stopped with its write on the way; the other leads and decides; the late write is void."""
+    frozen = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of()
+    await shows(lambda: look.condition("Ready"), SERVING)
+    leader = await look.holder()
+    faulty_api.freeze_at = lambda method, path: method == "PATCH" and path.partition("?")[0].endswith("/scale")
+    await submit(redis, ref, 6)
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    frozen.send(signal.SIGSTOP)
+    second = start_operator()
+
+    async def taken_over():
+        return await look.holder() not in {"", leader}
+
+    await wait_until(taken_over, f"the Lease changed hands\n{second.written()}", within_s=WITHIN_S)
+    await shows(look.replicas, 2)
+    await submit(redis, ref, 9)
+    await shows(look.replicas, 3)
+    version = (await cluster.get(paths.deployments(namespace, "agents")))["metadata"]["generation"]
+    writes = len(faulty_api.writes)
+    faulty_api.thaw.set()
+    await wait_until(lambda: faulty_api.late, "the late write arrived", within_s=WITHIN_S)
+    assert faulty_api.late == 409
+    frozen.send(signal.SIGCONT)
+    await wait_until(lambda: "no longer leading" in frozen.written(), "the frozen one noticed", within_s=WITHIN_S)
+    assert faulty_api.writes[writes:] == []
+    assert (await cluster.get(paths.deployments(namespace, "agents")))["metadata"]["generation"] == version
+    assert await look.replicas() == 3
+
+
+@pytest.mark.parametrize("status", [409, 429, 500, 503])
+async def test_refused_writes_are_made_good(start_operator, faulty_api, pool_of, look, redis, ref, status):
+    """While the API server refuses writes nothing is lost; when it takes them again, the pool gets its size."""
+    faulty_api.fail(status, times=4)
+    process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of()
+    await shows(lambda: look.condition("Ready"), SERVING)
+    faulty_api.fail(status, times=2, part="/scale")
+    await submit(redis, ref, 6)
+    await shows(look.replicas, 2)
+    assert faulty_api.served.count(status) >= 5, process.written()
+
+
+async def test_expired_and_broken_watches_are_taken_up_again(
+    start_operator, faulty_api, pool_of, look, ref, cluster, namespace
+):
+    """Watches that break off, or are told that they are too old (410), begin anew and see what they missed."""
+    process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of()
+    await shows(lambda: look.condition("Ready"), SERVING)
+    faulty_api.fail(410, times=3, methods={"GET"}, part="watch=", reason="Expired")
+    faulty_api.end_watches()
+    await wait_until(lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_S)
+    await pool_of(replicas=2)
+    await shows(look.replicas, 2)
+    await wait_until(lambda: "begin anew" in process.written(), "the watches began anew", within_s=WITHIN_S)
+    await pool_of(replicas=3)
+    await shows(look.replicas, 3)
+    assert process.running()
+
+
+async def test_an_api_server_that_was_away_finds_the_operator_at_work(
+    start_operator, faulty_api, pool_of, look, redis, ref
+):
+    """The operator outlives an outage longer than its Lease, and serves what came meanwhile."""
+    process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of()
+    await shows(lambda: look.condition("Ready"), SERVING)
+    faulty_api.away = True
+    faulty_api.end_watches()
+    await submit(redis, ref, 6)
+    await wait_until(lambda: "no longer leading" in process.written(), "it stopped leading", within_s=WITHIN_S)
+    faulty_api.away = False
+    await shows(look.replicas, 2)
+    assert process.running()
+
+
+@pytest.mark.parametrize(
+    ("method", "part"),
+    [("PATCH", "/deployments/"), ("PATCH", "/poddisruptionbudgets/"), ("PATCH", "/status"), ("PATCH", "/scale")],
+)
+async def test_an_operator_killed_in_the_middle_of_a_pass_is_made_good_by_the_next(
+    start_operator, faulty_api, pool_of, look, redis, ref, cluster, namespace, method, part
+):
+    """Killed with a write on its way, at each step of a pass: the next operator completes it."""
+    faulty_api.freeze_at = lambda verb, path: verb == method and part in path.partition("?")[0]
+    first = start_operator("--no-leader-elect", "--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of()
+    if part == "/scale":
+        await shows(lambda: look.condition("Ready"), SERVING)
+        await submit(redis, ref, 6)
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    first.stop(signal.SIGKILL)
+    faulty_api.thaw.set()
+    start_operator("--no-leader-elect")
+    await shows(lambda: look.condition("Ready"), SERVING)
+    if part != "/scale":
+        await submit(redis, ref, 6)
+    await shows(look.replicas, 2)
+    live = await cluster.get(paths.deployments(namespace, "agents"))
+    owners = {
+        e["manager"] for e in live["metadata"]["managedFields"] if "f:replicas" in e["fieldsV1"].get("f:spec", {})
+    }
+    assert owners == {"agentpool-scaling"}
+
+
+async def test_nothing_hangs_on_delete_when_the_operator_is_gone_for_good(
+    start_operator, pool_of, look, ref, cluster, namespace
+):
+    """A pool is deleted at once though nobody runs that could let it go."""
+    process = start_operator("--no-leader-elect")
+    await pool_of(deletionPolicy="Delete")
+    await shows(lambda: look.condition("Ready"), SERVING)
+    process.stop(signal.SIGKILL)
+    await cluster.delete(paths.agentpools(namespace, "agents"))
+    with pytest.raises(NotThereError):
+        await cluster.get(paths.agentpools(namespace, "agents"))
