@@ -65,6 +65,7 @@ class Consumer:
         self._conf = self._keys.conf
         self._held: dict[JobId, LeaseToken] = {}
         self._answer_lost = False
+        self._forgotten = False  # the queue may say that we hold jobs of an earlier lease
         self._broken_off = False  # a wait was cancelled; the server may have heard of it late
         self._in_flight = 0  # calls whose answer may bring jobs
         self._reconciling = asyncio.Lock()
@@ -86,7 +87,7 @@ class Consumer:
     def forget(self) -> None:
         """Forgets the jobs of a lost lease: what the queue says we hold is handed back by the next claim."""
         self._held.clear()
-        self._answer_lost = True
+        self._forgotten = True
 
     async def settings(self) -> PoolSettings:
         """The pool's settings as they are now. Raises UnknownPoolError where there are none."""
@@ -264,12 +265,12 @@ class Consumer:
 
     async def _hand_back_unknown(self) -> None:
         """After a lost answer, once no other is on its way: its jobs would count as unknown too."""
-        if not self._answer_lost:
+        if not self._answer_lost and not self._forgotten:
             return
         async with self._reconciling:
             if not self._in_flight:
                 await scripts.RECONCILE.run(self._redis, self._conf, (self.worker, *self._held))
-                self._answer_lost = False
+                self._answer_lost = self._forgotten = False
 
     def _taken(self, reply: list[Any]) -> list[Lease]:
         """The leases of claim.lua's reply, kept in mind."""

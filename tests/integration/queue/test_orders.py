@@ -101,3 +101,15 @@ async def test_what_was_held_before_registering_anew_is_handed_back(redis, pool,
     await consumer.register(slots=5, host="here")
     (again,) = await consumer.claim(1)
     assert (again.job_id, again.attempt, again.token) == (lease.job_id, 1, 2)
+
+
+async def test_leaving_after_registering_anew_counts_the_attempt_that_a_dead_namesake_began(redis, pool, consumer):
+    """A job that kills its worker must not begin for ever: what is given up so is a loss."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
+    await consumer.claim(1)
+    namesake = Consumer(redis, pool, consumer.worker)
+    await namesake.register(slots=5, host="here")
+    await namesake.deregister()
+    await namesake.register(slots=5, host="here")
+    (again,) = await namesake.claim(1)
+    assert (again.job_id, again.attempt) == (receipt.job_id, 2)
