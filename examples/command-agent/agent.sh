@@ -23,8 +23,12 @@ case $AGENTPOOL_KIND in
     printf '{"lines": %d, "words": %d, "bytes": %d}\n' "$1" "$2" "$3"
     ;;
   busy-once)
-    [ "$AGENTPOOL_ATTEMPT" -gt 1 ] || exit 75
-    printf '{"attempt": %d}\n' "$AGENTPOOL_ATTEMPT"
+    # Exit code 75 puts the job off without counting an attempt; what was saved is there the next time.
+    if [ -z "${AGENTPOOL_STATE:-}" ]; then
+      echo '{"checkpoint": "busy"}' >>"$AGENTPOOL_REPORT"
+      exit 75
+    fi
+    printf '{"attempt": %d, "it was": %s}\n' "$AGENTPOOL_ATTEMPT" "$(cat "$AGENTPOOL_STATE")"
     ;;
   *)
     echo "no such job: $AGENTPOOL_KIND" >&2

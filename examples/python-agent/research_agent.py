@@ -65,7 +65,8 @@ async def join(_payload: None, ctx: Context) -> list[list[Any]]:
 @app.handler("call-model")
 async def call_model(payload: dict[str, Any], ctx: Context) -> str:
     """What a rate-limited model looks like: the job waits, and an adaptive worker runs fewer at once."""
-    if ctx.attempt == 1 and payload.get("busy"):
+    if payload.get("busy") and ctx.state is None:
+        await ctx.checkpoint("was busy")  # being put off counts no attempt, so the state tells the calls apart
         raise Overloaded(after_seconds=0.1)
     await asyncio.sleep(0)
     return f"answer to {payload['prompt']!r} within {ctx.remaining_seconds:.0f} s"

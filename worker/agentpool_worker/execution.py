@@ -9,6 +9,7 @@ Who takes over next: `agentpool_worker.roster` starts, stops and counts executio
 from __future__ import annotations
 
 import asyncio
+import logging
 import traceback
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from agentpool.jobs import Lease
     from agentpool_worker.context import JobLink
     from agentpool_worker.handlers import RunJob
+
+log = logging.getLogger(__name__)
 
 _TRACEBACK_FRAMES = 20  # the innermost are kept: they name the line that failed
 
@@ -96,6 +99,8 @@ class Execution:
             return self._returned(error.state)
         if self.stop is not None and (isinstance(error, asyncio.CancelledError) or self.stop is not Stop.DRAIN):
             return self._stopped()
+        if isinstance(error, Overloaded):
+            return self._deferred(error)
         return self._failed(error)
 
     def _stopped(self) -> Completion:
@@ -114,8 +119,15 @@ class Execution:
         lease = self.lease
         return Returned(job_id=lease.job_id, token=lease.token, reason=self.yield_reason, checkpoint=state)
 
+    def _deferred(self, error: Overloaded) -> Returned:
+        """Too busy is nobody's failure: the job comes again later, and this attempt does not count."""
+        self.overloaded = True
+        lease = self.lease
+        log.info("job %s (%s) is put off: %s", lease.job_id, lease.kind, error)
+        after_ms = None if error.after_seconds is None else round(error.after_seconds * 1000)
+        return Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.OVERLOADED, after_ms=after_ms)
+
     def _failed(self, error: BaseException) -> Failed:
-        self.overloaded = isinstance(error, Overloaded)
         retry_after_ms = None
         if isinstance(error, Retry):
             if error.after_seconds is not None:

@@ -17,7 +17,7 @@ class Retry(Exception):  # noqa: N818 - it reads as the order it is: `raise Retr
 
 
 class Overloaded(Retry):
-    """The handler, or what it calls, is too busy: retry later, and let this worker run fewer jobs at once."""
+    """The handler, or what it calls, is too busy: try again later, no attempt counted, and run fewer jobs at once."""
 
     def __init__(self, message: str = "the handler is overloaded", *, after_seconds: float | None = None) -> None:
         super().__init__(message, after_seconds=after_seconds)

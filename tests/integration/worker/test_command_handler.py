@@ -82,22 +82,27 @@ async def test_command_need_not_read_its_input_nor_print():
 
 
 @pytest.mark.parametrize(
-    ("source", "retry", "overloads", "told"),
+    ("source", "retry", "told"),
     [
-        ("import sys; sys.exit('out of luck')", True, 0, "exited with 1; its standard error ends:\nout of luck"),
-        ("import sys; sys.exit(65)", False, 0, "can never succeed"),
-        ("import sys; sys.exit(75)", True, 1, "try later"),
-        ("import os; os.kill(os.getpid(), 9)", True, 0, "killed by SIGKILL"),
-        ("print('no json')", False, 0, "not JSON"),
-        ("print('x' * 17_000_000)", False, 0, "printed more than"),
+        ("import sys; sys.exit('out of luck')", True, "exited with 1; its standard error ends:\nout of luck"),
+        ("import sys; sys.exit(65)", False, "can never succeed"),
+        ("import os; os.kill(os.getpid(), 9)", True, "killed by SIGKILL"),
+        ("print('no json')", False, "not JSON"),
+        ("print('x' * 17_000_000)", False, "printed more than"),
     ],
 )
-async def test_exit_decides_how_the_job_ends(source, retry, overloads, told):
+async def test_exit_decides_how_the_job_ends(source, retry, told):
     """Exit codes say whether another attempt makes sense; the error shows the end of the log."""
     completion, seen = await run(source)
     assert isinstance(completion, Failed)
-    assert (completion.retry, seen) == (retry, overloads)
+    assert (completion.retry, seen) == (retry, 0)
     assert told in completion.error
+
+
+async def test_exit_code_75_puts_the_job_off():
+    """EX_TEMPFAIL says that the program is overloaded: it is run again later, and no attempt is counted."""
+    completion, overloads = await run("import sys; sys.exit(75)")
+    assert (completion.reason, overloads) == (ReturnReason.OVERLOADED, 1)
 
 
 FORKS = (

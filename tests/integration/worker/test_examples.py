@@ -55,7 +55,7 @@ async def test_python_agent_delegates_and_joins(workers, finished, tmp_path):
     joined = await finished.ended(record.result["answer_in"])
     assert joined.result[0] == ["queue", 6]
     assert (await finished("count-words", {"path": "/nowhere"})).state is JobState.FAILED
-    assert (await finished("call-model", {"prompt": "hi", "busy": True})).attempt == 2
+    assert (await finished("call-model", {"prompt": "hi", "busy": True})).attempt == 1
 
 
 @pytest.mark.usefixtures("quick_retries")
@@ -66,7 +66,7 @@ async def test_command_agent_counts(workers, finished):
     record = await finished("count", str(script))
     assert record.state is JobState.SUCCEEDED, record.error
     assert record.result["bytes"] == script.stat().st_size
-    assert (await finished("busy-once", None)).result == {"attempt": 2}
+    assert (await finished("busy-once", None)).result == {"attempt": 1, "it was": "busy"}
     unknown = await finished("dance", None)
     assert (unknown.state, unknown.attempt) == (JobState.FAILED, 1)
     assert "no such job: dance" in unknown.error

@@ -117,14 +117,12 @@ async def test_a_streamed_line_may_be_long_and_the_last_may_lack_its_end(run):
         (400, {}, (False, None, 0)),
         (404, {}, (False, None, 0)),
         (408, {}, (True, None, 0)),
-        (429, {"Retry-After": "3"}, (True, 3000, 1)),
-        (503, {}, (True, None, 1)),
         (500, {}, (True, None, 0)),
         (302, {"Location": "/elsewhere"}, (False, None, 0)),
     ],
 )
 async def test_status_decides_how_the_job_ends(run, status, headers, outcome):
-    """4xx fails for good, 5xx may be retried, 429 and 503 say that the container is overloaded."""
+    """4xx fails for good, 5xx may be retried."""
 
     async def handler(request):
         return web.Response(status=status, text="because", headers=headers)
@@ -133,6 +131,21 @@ async def test_status_decides_how_the_job_ends(run, status, headers, outcome):
     assert isinstance(completion, Failed)
     assert (completion.retry, completion.retry_after_ms, bench.overloads) == outcome
     assert f"answered {status}: because" in completion.error
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "after_ms"),
+    [(429, {"Retry-After": "3"}, 3000), (503, {}, None), (503, {"Retry-After": "x"}, None)],
+)
+async def test_an_overloaded_container_is_asked_again_later(run, status, headers, after_ms):
+    """429 and 503 put the job off, for as long as Retry-After says, and count no attempt."""
+
+    async def handler(request):
+        return web.Response(status=status, headers=headers)
+
+    completion, bench = await run(handler)
+    assert completion == Returned(job_id="job-1", token=1, reason=ReturnReason.OVERLOADED, after_ms=after_ms)
+    assert bench.overloads == 1
 
 
 async def test_empty_answer_is_a_result_of_none(run):

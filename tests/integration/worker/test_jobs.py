@@ -54,7 +54,7 @@ async def test_jobs_of_every_shape_end_as_they_should(workers, submit, ended):
     done = {name: await ended(job_id) for name, job_id in jobs.items()}
     assert {job.state for job in done.values()} == {JobState.SUCCEEDED}
     assert done["nap"].result == {"napped": 0.01}
-    assert done["busy"].result == 2
+    assert done["busy"].result == [1, "it was busy"]
     assert done["progress"].result == done["progress"].progress == {"done": 3}
     assert done["parent"].result["trace"] == {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
     assert (await ended(done["parent"].result["child"])).state is JobState.SUCCEEDED

@@ -69,7 +69,6 @@ async def steps(payload, ctx):
         ("key", "KeyboardInterrupt", True, None),
         ("retry", "Retry: not yet", True, 1500),
         ("never", "Permanent: no such file", False, None),
-        ("busy", "Overloaded: the handler is overloaded", True, 2000),
         ("cancel", "asyncio.exceptions.CancelledError", True, None),
     ],
 )
@@ -82,7 +81,15 @@ async def test_whatever_a_handler_raises_fails_its_own_job_only(what, error, ret
     assert failed.error.startswith(error)
     assert (failed.retry, failed.retry_after_ms) == (retry, after_ms)
     assert isinstance(succeeded, Succeeded)
-    assert bench.overloads == (what == "busy")
+
+
+async def test_an_overloaded_handler_puts_its_job_off_without_an_attempt():
+    """Too busy is no failure: the job comes again after the time that the handler names, and the worker is told."""
+    async with Bench(app) as bench:
+        bench.submit(lease("raise", "busy"))
+        (completion,) = await bench.settled(1)
+    assert completion == Returned(job_id="job-1", token=1, reason=ReturnReason.OVERLOADED, after_ms=2000)
+    assert bench.overloads == 1
 
 
 async def test_error_text_shows_the_handlers_lines_and_not_the_workers():
