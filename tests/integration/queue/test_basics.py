@@ -179,7 +179,7 @@ async def test_cancel_ends_what_waits_and_asks_what_runs(redis, pool):
     with pytest.raises(UnknownJobError):
         await producer.cancel(JobId("nobody"))
     group = (await redis.xinfo_groups(f"ap:{{{pool}}}:s:default:task"))[0]
-    assert (group["lag"], group["pending"]) == (0, 0)
+    assert (group.get("lag", 0), group["pending"]) == (0, 0)  # Redis 6.2 knows no lag
 
 
 async def test_delay_and_ttl_are_kept(redis, pool):

@@ -52,4 +52,4 @@ async def test_two_processes_never_end_a_job_twice(redis, redis_url, pool):
     assert (snapshot.started_total, snapshot.finished_total) == (ROUNDS, ROUNDS)
     assert (snapshot.queued, snapshot.running, snapshot.dead) == (0, 0, 0)
     (group,) = await redis.xinfo_groups(f"ap:{{{pool}}}:s:default:task")
-    assert (group["lag"], group["pending"]) == (0, 0)
+    assert (group.get("lag", 0), group["pending"]) == (0, 0)  # Redis 6.2 knows no lag

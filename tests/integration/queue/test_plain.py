@@ -25,7 +25,7 @@ async def contents(redis, pool):
             case "stream":
                 value = [fields for _, fields in await redis.xrange(key)]
                 groups = [await redis.xinfo_groups(key)] if ":s:" in key else []
-                value += [[(group["pending"], group["lag"]) for group in known] for known in groups]
+                value += [[(group["pending"], group.get("lag")) for group in known] for known in groups]
             case "zset":
                 value = await redis.zrange(key, 0, -1)
             case _:
