@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # pyenv's shim of a version that is installed but not chosen refuses to run; PYENV_VERSION chooses it for this call.
 RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=$(PYTHON:python%=%) )$(PYTHON)
-# tests/chaos and tests/fuzz take minutes and the whole machine: they have targets of their own
-TESTS ?= tests/unit tests/integration tests/acceptance tests/chart
+# tests/chaos takes minutes and the whole machine: it has a target of its own
+TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 SECONDS ?= 120

@@ -1,13 +1,14 @@
 """kopf's wiring: watches that feed the registry, and nothing else.
 
 Only `on.event` handlers: they need no finalizers, annotations or patches of kopf's, so deleting an AgentPool
-never waits for us. Server-side selectors keep out what is not ours. `reconciler` and `scaling_loop` take
-over next.
+never waits for us. Server-side selectors keep out what is not ours. `watching` runs them; `reconciler` and
+`scaling_loop` take over next.
 """
 
 from __future__ import annotations
 
 import logging
+from functools import partial
 from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +19,13 @@ from agentpool_operator.connection import kopf_connection
 from agentpool_operator.views import POOL_LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kubernetes.aio import client as kube
 
     from agentpool_operator.registry import Pools
+
+    PassOn = Callable[[Callable[[], None]], object]  # calls this in the event loop that owns the registry
 
 CONNECT_TIMEOUT_S = 10.0  # seconds
 REQUEST_TIMEOUT_S = 30.0  # seconds
@@ -40,8 +43,8 @@ class Backoffs:
         return chain(FIRST_BACKOFFS_S, repeat(LASTING_BACKOFF_S))
 
 
-def watches(pools: Pools, connection: kube.Configuration) -> kopf.OperatorRegistry:
-    """The handlers that keep the registry fed."""
+def watches(pools: Pools, connection: kube.Configuration, pass_on: PassOn) -> kopf.OperatorRegistry:
+    """The handlers that keep the registry fed, from whatever event loop they run in."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -50,15 +53,15 @@ def watches(pools: Pools, connection: kube.Configuration) -> kopf.OperatorRegist
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def see_pool(event: Any, **_: Any) -> None:
-        pools.see_pool(dict(event["object"]), gone=event["type"] == "DELETED")
+        pass_on(partial(pools.see_pool, dict(event["object"]), gone=event["type"] == "DELETED"))
 
     @kopf.on.event("apps", "v1", "deployments", registry=registry)
     async def see_deployment(event: Any, **_: Any) -> None:
-        pools.see_deployment(dict(event["object"]), gone=event["type"] == "DELETED")
+        pass_on(partial(pools.see_deployment, dict(event["object"]), gone=event["type"] == "DELETED"))
 
     @kopf.on.event("", "v1", "pods", registry=registry)
     async def see_pod(event: Any, **_: Any) -> None:
-        pools.see_pod(dict(event["object"]), gone=event["type"] == "DELETED")
+        pass_on(partial(pools.see_pod, dict(event["object"]), gone=event["type"] == "DELETED"))
 
     return registry
 
@@ -86,3 +89,5 @@ def quiet_kopf() -> None:
     """Lowers kopf's voice: it tells every event that it handles, and its warnings are enough."""
     for name in ("kopf", "kopf.objects", "kopf.activities"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("kopf._core.reactor.running", "kopf._core.reactor.orchestration"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # how its tasks end reaches us as an exception, told once

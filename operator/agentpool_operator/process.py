@@ -1,6 +1,6 @@
 """The operator as one process: its parts put together, started and stopped.
 
-All parts run in one event loop: kopf's watches, the election, the reconciler, the scaling loop and the
+All parts but kopf's watches run in one event loop: the election, the reconciler, the scaling loop and the
 background services beside them. When one of them dies, all stop and the process ends, so that Kubernetes
 starts a whole one. `commands` calls `run`.
 """
@@ -13,7 +13,6 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import kopf
 from kubernetes.aio import client as kube
 
 from agentpool.cancellation import end
@@ -23,7 +22,6 @@ from agentpool_operator.connection import configuration
 from agentpool_operator.election import Election
 from agentpool_operator.events import Recorder
 from agentpool_operator.feed import Feed
-from agentpool_operator.handlers import quiet_kopf, watch_settings, watches
 from agentpool_operator.health import Health
 from agentpool_operator.inventory import Inventory
 from agentpool_operator.links import Links
@@ -39,6 +37,7 @@ from agentpool_operator.scale_in import ScaleIn
 from agentpool_operator.scaling_loop import ScalingLoop
 from agentpool_operator.secrets import Secrets
 from agentpool_operator.status import StatusWriter
+from agentpool_operator.watching import Watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -46,8 +45,6 @@ if TYPE_CHECKING:
     from agentpool.jobs import PoolRef
     from agentpool_operator.settings import OperatorSettings
 
-STOP_WITHIN_S = 1.5  # seconds for kopf to close its watches
-WATCH_AGAIN_S = 1.0  # seconds before broken watches begin anew
 TIDY_S = 30.0  # seconds between looks for links that no pool uses
 log = logging.getLogger(__name__)
 
@@ -68,10 +65,10 @@ class Parts:
     reconciler: Reconciler
     loop: ScalingLoop
     resync: Resync
-    watching: asyncio.Event  # set once kopf's watches run
+    watching: Watching
 
     def services(self) -> list[Coroutine[Any, Any, None]]:
-        """Everything that runs for ever, kopf aside."""
+        """Everything that runs for ever, the watches aside: they end last."""
         return [
             self.election.run(),
             self.reconciler.run(),
@@ -149,7 +146,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         reconciler=reconciler,
         loop=loop,
         resync=resync,
-        watching=asyncio.Event(),
+        watching=Watching(pools, connection, namespaces=settings.namespaces),
     )
 
 
@@ -160,35 +157,33 @@ async def run(settings: OperatorSettings) -> None:
     health = Health(
         parts.metrics,
         last_pass_at=lambda: parts.loop.last_pass_at,
-        ready=parts.watching.is_set,
+        ready=parts.watching.ready.is_set,
         refresh=lambda: _refresh(parts),
     )
     try:
         await parts.cluster.get("/version")
         port = await health.start(settings.health_host, settings.health_port)
         log.info("serving /healthz, /readyz and /metrics on port %d", port)
-        await _serve(parts, settings, connection)
+        await _serve(parts)
     finally:
         await parts.links.close()
         await health.stop()
         await parts.cluster.close()
 
 
-async def _serve(parts: Parts, settings: OperatorSettings, connection: kube.Configuration) -> None:
+async def _serve(parts: Parts) -> None:
     """Everything at once, until a signal or the first failure."""
     stop = asyncio.Event()
     _heed_signals(stop)
-    quiet_kopf()
     services = [asyncio.create_task(service) for service in parts.services()]
-    watching = asyncio.create_task(_watch(parts, settings, connection, stop))
+    watching = asyncio.create_task(parts.watching.run())
     waiter = asyncio.create_task(stop.wait())
     try:
         await _first_failure([*services, watching], waiter)
     finally:
-        stop.set()
         await _ended([*services, waiter])
-        await parts.election.resign()  # nothing writes any more: the next one need not wait for kopf to end
-        await asyncio.wait([watching], timeout=STOP_WITHIN_S)
+        await parts.election.resign()  # nothing writes any more: the next one need not wait for the watches to end
+        await parts.watching.close()
         await _ended([watching])
 
 
@@ -205,39 +200,10 @@ async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*(end(task) for task in tasks))
 
 
-async def _watch(parts: Parts, settings: OperatorSettings, connection: kube.Configuration, stop: asyncio.Event) -> None:
-    """Runs kopf's watches, told when to stop by `stop`; when they break, they begin anew with full lists."""
-    while not stop.is_set():
-        taken_back = asyncio.create_task(_take_signals_back(parts, stop))
-        try:
-            await kopf.operator(
-                registry=watches(parts.pools, connection),
-                settings=watch_settings(),
-                standalone=True,
-                clusterwide=not settings.namespaces,
-                namespaces=list(settings.namespaces),
-                stop_flag=stop,
-                ready_flag=parts.watching,
-            )
-        except Exception as error:  # noqa: BLE001 - an answer that kopf does not expect, such as 410 to a watch
-            log.warning("the watches broke and begin anew: %s", error)
-            await asyncio.sleep(WATCH_AGAIN_S)
-        else:
-            stop.set()
-        finally:
-            taken_back.cancel()
-
-
 def _heed_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-
-
-async def _take_signals_back(parts: Parts, stop: asyncio.Event) -> None:
-    """Puts our signal handlers back: kopf replaces them at its start, and its own end nothing but itself."""
-    await parts.watching.wait()
-    _heed_signals(stop)
 
 
 def _refresh(parts: Parts) -> None:

@@ -167,7 +167,11 @@ class Pools:
             self.mark(ref)
 
     def set_deployment(self, pool: Pool, view: DeploymentView | None) -> None:
-        """Keeps what the API server answered to a read or a write of ours."""
+        """Keeps what the API server answered to a read or a write of ours, unless a watch was faster."""
+        known = self._deployments.get(pool.ref)
+        if view is not None and known is not None and known.as_new_as(view):
+            pool.deployment = known
+            return
         pool.deployment = view
         if view is None:
             self._deployments.pop(pool.ref, None)

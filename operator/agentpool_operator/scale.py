@@ -8,7 +8,6 @@ operator, or one that somebody overtook, does nothing. `scale_in` decides who go
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +49,9 @@ class Scaler:
                     return False
                 version = live["metadata"]["resourceVersion"]
                 continue
-            newer = dataclasses.replace(
-                deployment,
-                replicas=replicas,
-                generation=deployment.generation + 1,
-                resource_version=scale["metadata"].get("resourceVersion", version),
+            self._pools.set_deployment(
+                pool, deployment.resized(replicas, scale["metadata"].get("resourceVersion", version))
             )
-            self._pools.set_deployment(pool, newer)
             return True
         return False
 

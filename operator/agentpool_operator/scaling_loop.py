@@ -152,6 +152,7 @@ class ScalingLoop:
         reached = await self._carry_out(pool, deployment, decision)
         if reached is None:
             self._pools.mark(pool.ref)
+            self.press(pool.ref)
             return
         decision = carried_out(decision, before=deployment.replicas, reached=reached)
         changed = decision.replicas != deployment.replicas

@@ -136,6 +136,20 @@ class DeploymentView:
         """Whether this is a later state of the same object (resourceVersions are comparable numbers)."""
         return self.uid == other.uid and is_later(self.resource_version, other.resource_version)
 
+    def as_new_as(self, other: DeploymentView) -> bool:
+        """Whether this is the same state of the same object, or a later one."""
+        same = self.uid == other.uid and self.resource_version == other.resource_version
+        return same or self.newer_than(other)
+
+    def resized(self, replicas: int, resource_version: str) -> DeploymentView:
+        """What a change of its scale has made of it."""
+        metadata = {
+            **self.raw["metadata"],
+            "generation": self.generation + 1,
+            "resourceVersion": resource_version,
+        }
+        return deployment_view({**self.raw, "metadata": metadata, "spec": {**self.raw["spec"], "replicas": replicas}})
+
 
 def deployment_view(deployment: Json) -> DeploymentView:
     """A view of a Deployment."""

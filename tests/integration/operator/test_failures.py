@@ -7,10 +7,14 @@ import signal
 
 import pytest
 
+from agentpool.cancellation import end
 from agentpool.jobs import JobRequest, PoolRef
 from agentpool.queue import Inspector, Producer
 from agentpool_operator import paths
+from agentpool_operator.connection import configuration
 from agentpool_operator.refusals import NotThereError
+from agentpool_operator.registry import Pools
+from agentpool_operator.watching import Watching
 from tests.fixtures.redis import wait_until
 
 WITHIN_S = 40.0
@@ -97,6 +101,26 @@ async def test_expired_and_broken_watches_are_taken_up_again(
     await pool_of(replicas=3)
     await shows(look.replicas, 3)
     assert process.running()
+
+
+async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty_api, cluster, pool_of, ref):
+    """Kopf cancels all tasks of its event loop when it ends; the operator's passes must not be among them."""
+    pools = Pools()
+    watching = Watching(pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
+    running = asyncio.create_task(watching.run())
+    await wait_until(watching.ready.is_set, "the watches run", within_s=WITHIN_S)
+    work = asyncio.create_task(asyncio.Event().wait())  # begun later than kopf, as every pass is
+    faulty_api.fail(410, times=4, methods={"GET"}, part="watch=", reason="Expired")
+    faulty_api.end_watches()
+    await wait_until(lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_S)
+    lists = faulty_api.lists
+    await wait_until(lambda: faulty_api.lists > lists, "the watches began anew", within_s=WITHIN_S)
+    await pool_of()
+    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
+    assert not work.done()
+    await end(work)
+    await watching.close()
+    await asyncio.wait_for(running, WITHIN_S)
 
 
 async def test_an_api_server_that_was_away_finds_the_operator_at_work(

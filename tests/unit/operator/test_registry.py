@@ -6,6 +6,7 @@ import pytest
 
 from agentpool.jobs import PoolRef
 from agentpool_operator.registry import Listing, Pools
+from agentpool_operator.views import deployment_view
 
 REF = PoolRef("ns", "p")
 
@@ -17,8 +18,9 @@ def resource(version: str, name: str = "p", **spec):
     }
 
 
-def child(version: str):
-    return {"metadata": {"name": "p", "namespace": "ns", "uid": "d", "resourceVersion": version}}
+def child(version: str, replicas: int = 0):
+    metadata = {"name": "p", "namespace": "ns", "uid": "d", "generation": 1, "resourceVersion": version}
+    return {"metadata": metadata, "spec": {"replicas": replicas}}
 
 
 def pod(version: str):
@@ -70,3 +72,23 @@ def test_an_old_list_takes_no_newer_spec_back(pools):
     pools.see_pool(resource("20", paused=True))
     resync(pools, "15", resources=[resource("10")], deployments=[child("10")], pods=[pod("10")])
     assert pools.get(REF).resource["metadata"]["resourceVersion"] == "20"
+
+
+def test_a_read_that_comes_late_takes_no_newer_size_back(pools):
+    """A pass works on the Deployment that it began with, while the scaling loop changes its size."""
+    pool = pools.get(REF)
+    begun_with = pool.deployment.raw
+    pools.set_deployment(pool, pool.deployment.resized(2, "12"))
+    pools.set_deployment(pool, deployment_view(begun_with))
+    assert (pool.deployment.replicas, pool.deployment.raw["spec"]["replicas"]) == (2, 2)
+    assert (pool.deployment.generation, pool.deployment.resource_version) == (2, "12")
+
+
+def test_a_watch_that_was_faster_than_the_answer_to_our_write_is_kept(pools):
+    """The event of our own write may arrive before its answer; the event has the whole object."""
+    pool = pools.get(REF)
+    answer = pool.deployment.resized(2, "12")
+    pools.see_deployment(child("12", replicas=2))
+    told = pool.deployment
+    pools.set_deployment(pool, answer)
+    assert pool.deployment is told

@@ -1,0 +1,83 @@
+"""kopf's watches in a thread of their own, begun anew whenever they break.
+
+A kopf operator takes the event loop that it runs in for its own: when it ends, it cancels every task that was
+begun after it, ours as well. So it gets a loop of its own, and what its handlers see is passed on to ours.
+`handlers` says what is watched, `registry` keeps what is seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import kopf
+
+from agentpool_operator.handlers import quiet_kopf, watch_settings, watches
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubernetes.aio import client as kube
+
+    from agentpool_operator.handlers import PassOn
+    from agentpool_operator.registry import Pools
+
+STOP_WITHIN_S = 1.5  # seconds for kopf to close its watches
+AGAIN_S = 1.0  # seconds before broken watches begin anew
+log = logging.getLogger(__name__)
+
+
+class Watching:
+    """The watches that keep the registry fed."""
+
+    def __init__(self, pools: Pools, connection: kube.Configuration, *, namespaces: Sequence[str]) -> None:
+        self._pools = pools
+        self._connection = connection
+        self._namespaces = list(namespaces)
+        self._loop = asyncio.new_event_loop()  # kopf's, run by the thread
+        self._stop = asyncio.Event()  # used in that loop only
+        self._ended: Future[None] = Future()
+        self.ready = threading.Event()  # set once the watches run
+
+    async def run(self) -> None:
+        """Watches for ever; `close` ends it. Raises what ends the thread, which nothing should."""
+        quiet_kopf()
+        pass_on = asyncio.get_running_loop().call_soon_threadsafe
+        threading.Thread(target=self._in_thread, args=[pass_on], name="watches", daemon=True).start()
+        await asyncio.shield(asyncio.wrap_future(self._ended))
+
+    async def close(self) -> None:
+        """Ends the watches; a connection that does not close in time ends with the process."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed: they have ended
+            self._loop.call_soon_threadsafe(self._stop.set)
+        await asyncio.wait([asyncio.wrap_future(self._ended)], timeout=STOP_WITHIN_S)
+
+    def _in_thread(self, pass_on: PassOn) -> None:
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._follow(pass_on))
+        except BaseException as error:  # noqa: BLE001 - how a thread ends is told to who waits for it
+            self._ended.set_exception(error)
+        else:
+            self._ended.set_result(None)
+
+    async def _follow(self, pass_on: PassOn) -> None:
+        """Runs kopf until it is told to stop; when its watches break, they begin anew with full lists."""
+        while not self._stop.is_set():
+            try:
+                await kopf.operator(
+                    registry=watches(self._pools, self._connection, pass_on),
+                    settings=watch_settings(),
+                    standalone=True,
+                    clusterwide=not self._namespaces,
+                    namespaces=self._namespaces,
+                    stop_flag=self._stop,
+                    ready_flag=self.ready,
+                )
+            except Exception as error:  # noqa: BLE001 - an answer that kopf does not expect, such as 410 to a watch
+                log.warning("the watches broke and begin anew: %s", error)
+                await asyncio.sleep(AGAIN_S)
