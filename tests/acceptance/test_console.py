@@ -110,7 +110,7 @@ async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, client: Cli
     await page.until("document.querySelectorAll('#chart rect').length > 6", "the backlog is drawn")
     await photograph(page, "console-pool")
     await page.run("document.querySelector('input[type=search]').focus()")
-    await page.write("publish")
+    await page.write(dead.job_id)
     await page.until("document.querySelectorAll('#jobs tbody tr').length === 1", "the search finds one")
     await page.until(f"document.querySelector('[data-job={json.dumps(dead.job_id)}]')", "the dead letter is listed")
     assert not page.errors, page.errors
