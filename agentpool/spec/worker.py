@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from agentpool.queue.settings import AdaptiveMode
 from agentpool.spec.base import Part, Rule
+from agentpool.spec.template import pod_template
 
 MAX_CONCURRENCY = 10_000  # slots in one worker
 DAY_SECONDS = 86_400
@@ -111,7 +112,7 @@ class Worker(Part):
             "The pod's termination grace period is this plus 15 seconds."
         ),
     )
-    template: dict[str, Any] = Field(
+    template: Annotated[dict[str, Any], AfterValidator(pod_template)] = Field(
         default_factory=dict,
         description=(
             "A pod template (`metadata`, `spec`) that the worker's pod starts from: image and resources of the "

@@ -89,6 +89,10 @@ class Reconciler:
             log.warning("pool %s is tried again in %g s: %s", ref, pause, error)
             self._later(ref, pause)
             return
+        except Exception:
+            log.exception("pool %s is tried again in %g s; please report this", ref, RETRY_MAX_S)
+            self._later(ref, RETRY_MAX_S)
+            return  # one pool's trouble, even of a kind that nobody has thought of, must not stop the others
         self._failures.pop(ref, None)
         if pool.child_problem is not None:
             self._later(ref, BLOCKED_RETRY_S)

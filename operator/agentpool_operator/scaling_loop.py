@@ -142,6 +142,9 @@ class ScalingLoop:
         except (ClusterError, QueueError) as error:
             log.warning("pool %s is tried again: %s", pool.ref, error)
             self._metrics.failures.labels(type(error).__name__).inc()
+        except Exception as error:
+            log.exception("pool %s is tried again; please report this", pool.ref)
+            self._metrics.failures.labels(type(error).__name__).inc()
 
     async def _size(self, pool: Pool) -> None:
         if pool.spec is None or pool.deployment is None or self._waits_for_capacity(pool):

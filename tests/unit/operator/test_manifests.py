@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from agentpool.errors import SpecError
 from agentpool.jobs import PoolRef
 from agentpool.spec import AgentPoolSpec
 from agentpool_operator import manifests
 from agentpool_operator.drift import differences, owns_replicas
+from agentpool_operator.parsing import spec_of
 
 POOL = PoolRef("research", "analysts")
 SPEC = {
@@ -141,3 +144,32 @@ def test_replicas_are_handed_over_only_where_we_own_them_by_apply():
     assert owns_replicas({"metadata": {"managedFields": [entry]}}, "agentpool")
     assert not owns_replicas({"metadata": {"managedFields": [entry]}}, "agentpool-scaling")
     assert not owns_replicas({"metadata": {"managedFields": [{**entry, "operation": "Update"}]}}, "agentpool")
+
+
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [
+        ({"spec": {"containers": 1}}, "spec.containers"),
+        ({"spec": {"containers": [1]}}, "spec.containers.0"),
+        ({"spec": {"containers": [{"image": "x"}]}}, "spec.containers.0.name"),
+        ({"spec": {"containers": [{"name": "worker", "env": {"A": "1"}}]}}, "spec.containers.0.env"),
+        ({"spec": {"containers": [{"name": "worker", "env": [{"value": "1"}]}]}}, "spec.containers.0.env.0.name"),
+        ({"spec": {"containers": [{"name": "worker", "resources": {"limits": []}}]}}, "resources.limits"),
+        ({"spec": "x"}, "spec"),
+        ({"metadata": {"labels": ["a"]}}, "metadata.labels"),
+    ],
+)
+def test_a_template_of_no_such_shape_is_refused_by_name(template, named):
+    """What Kubernetes' own schema leaves open to us is read before it is used: it becomes the pool's condition."""
+    with pytest.raises(SpecError, match=rf"spec\.worker\.template.*{re.escape(named)} "):
+        spec_of({"spec": {**SPEC, "worker": {"template": template}}})
+
+
+def test_nulls_in_a_template_mean_absence():
+    """As they do for the API server."""
+    empty = {
+        "metadata": None,
+        "spec": {"containers": [{"name": "worker", "env": None, "image": None}], "volumes": None},
+    }
+    worker = worker_of(made(worker={"template": empty}))
+    assert worker["image"] == "img"
