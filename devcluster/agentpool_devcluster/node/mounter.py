@@ -4,10 +4,11 @@ It moves itself into a mount namespace of its own, binds each volume's directory
 program. Nobody else on the host sees the mounts, and they vanish with the last process. A mount path that does not
 exist is made in a stand-in for its nearest existing parent: a tmpfs into which all of that parent's entries are bound,
 so the host's directories are never touched. Sources and the working directory are opened first, so that a volume
-mounted at /tmp may hide the place where they lie. Run as a script, on the standard library alone; the node side is
-`mounts`.
+mounted at /tmp may hide the place where they lie; what stands in for the container's image is shown again where a
+volume hides it. Run as a script, on the standard library alone; the node side is `mounts`.
 
-Arguments: a JSON list of [source, target, read-only], a staging directory, the working directory, then the command.
+Arguments: a JSON list of [source, target, read-only], a JSON list of the image's directories, a staging directory, the
+working directory, then the command.
 """
 
 from __future__ import annotations
@@ -109,24 +110,29 @@ def held(path: str) -> Path:
     return Path(f"/proc/self/fd/{os.open(path, os.O_PATH)}")
 
 
-def mount_all(wanted: list[tuple[str, str, bool]], staging: Path) -> None:
-    """Mount each source at its target, outer targets first."""
+def mount_all(wanted: list[tuple[str, str, bool]], image: list[str], staging: Path) -> None:
+    """Mount each source at its target, outer targets first; then what they hide of the image."""
     sources = [held(source) for source, _, _ in wanted]
+    kept = [(Path(directory), held(directory)) for directory in image]
     ours: set[Path] = set()
     for source, (_, target, read_only) in zip(sources, wanted, strict=True):
         place_for(source, Path(target), staging, ours)
         bind(source, Path(target), read_only=bool(read_only))
         if not read_only:
             ours.add(Path(target))
+    for directory, source in kept:
+        if not directory.exists():
+            place_for(source, directory, staging, ours)
+            bind(source, directory, read_only=False)
 
 
 def main() -> None:
     """Mount, then become the command."""
-    wanted, staging, directory, *command = sys.argv[1:]
+    wanted, image, staging, directory, *command = sys.argv[1:]
     try:
         enter_namespace()
         start = held(directory) if Path(directory).is_dir() else None
-        mount_all(json.loads(wanted), held(staging))
+        mount_all(json.loads(wanted), json.loads(image), held(staging))
     except OSError as error:
         sys.stderr.write(f"the volume cannot be mounted: {error}\n")
         raise SystemExit(EXIT_CANNOT_MOUNT) from error

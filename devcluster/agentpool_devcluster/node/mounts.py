@@ -32,7 +32,7 @@ def mounts_supported() -> bool:
     """Whether this host lets us show volumes at their mount paths: Linux, with mount namespaces allowed."""
     if sys.platform != "linux":
         return False
-    probe = [sys.executable, "-I", "-S", mounter.__file__, "[]", "/", "/", "true"]
+    probe = [sys.executable, "-I", "-S", mounter.__file__, "[]", "[]", "/", "/", "true"]
     return subprocess.run(probe, check=False, capture_output=True).returncode == 0
 
 
@@ -56,7 +56,14 @@ def plan_mounts(
 def mounting_command(mounts: Sequence[Mount], staging: Path, directory: str, command: Sequence[str]) -> list[str]:
     """The command that runs `command` in `directory` with the mounts in place."""
     listed = json.dumps([[str(mount.source), str(mount.target), mount.read_only] for mount in mounts])
-    return [sys.executable, "-I", "-S", mounter.__file__, listed, str(staging), directory, *command]
+    image = json.dumps(_image(directory))
+    return [sys.executable, "-I", "-S", mounter.__file__, listed, image, str(staging), directory, *command]
+
+
+def _image(directory: str) -> list[str]:
+    """What every image here holds: its own directory and those that this interpreter runs from, outer paths first."""
+    places = {directory, sys.prefix, sys.base_prefix, *sys.path}
+    return sorted((place for place in places if Path(place).is_dir()), key=len)
 
 
 def _part_of(source: Path, part: str) -> Path:

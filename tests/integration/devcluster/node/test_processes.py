@@ -129,3 +129,24 @@ async def test_volumes_appear_where_the_container_expects_them_and_nowhere_else(
     assert output.decode().splitlines() == ["alpha", "alpha", str(tmp_path / "home")]
     assert (volumes["data"] / "out").read_text() == "kept\n"
     assert not [path for top in ("/", "/etc") for path in os.scandir(top) if path.name == "agentpool-test"]
+
+
+@pytest.mark.skipif(not mounts_supported(), reason="this host has no mount namespaces")
+async def test_a_volume_hides_nothing_that_stands_in_for_the_image(tmp_path):
+    """A checkout may lie under /tmp, where many a container mounts a volume of its own."""
+    volume, code = tmp_path / "scratch", tmp_path / "work" / "checkout"
+    for directory in (volume, code, tmp_path / "staging"):
+        directory.mkdir(parents=True)
+    (code / "answer.py").write_text("VALUE = 42\n")
+    (tmp_path / "work" / "other").touch()
+    container = {"volumeMounts": [{"name": "scratch", "mountPath": str(tmp_path / "work")}]}
+    script = "import os, answer; print(answer.VALUE, sorted(os.listdir('..')))"
+    command = mounting_command(
+        plan_mounts(container, {"scratch": volume}, {}),
+        tmp_path / "staging",
+        str(code),
+        [sys.executable, "-c", script],
+    )
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    output, _ = await process.communicate()
+    assert (process.returncode, output.decode().strip()) == (0, "42 ['checkout']")
