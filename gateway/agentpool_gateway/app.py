@@ -12,7 +12,18 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from agentpool.cluster import Cluster
-from agentpool_gateway import a2a, console_api, events_api, health, jobs_api, openapi, problems, queue_api, scaling_api
+from agentpool_gateway import (
+    a2a,
+    events_api,
+    health,
+    jobs_api,
+    openapi,
+    pages,
+    pools_api,
+    problems,
+    queue_api,
+    scaling_api,
+)
 from agentpool_gateway.access.authority import Authority
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.declarations import Declarations
@@ -44,12 +55,19 @@ def build(
         yield
         await gateway.close()
 
-    app = FastAPI(title="AgentPool gateway", version=version("agentpool"), description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="AgentPool gateway",
+        version=version("agentpool"),
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,  # FastAPI's own pages bring scripts from other hosts; `pages` has ours
+        redoc_url=None,
+    )
     app.state.gateway = gateway
     problems.install(app)
-    for room in (jobs_api, queue_api, scaling_api, events_api, a2a, console_api, health):
+    for room in (jobs_api, queue_api, scaling_api, events_api, a2a, pools_api, health):
         app.include_router(room.router)
-    console_api.install(app)
+    pages.install(app)
     openapi.described(app)
     app.add_middleware(Wrapping, metrics=gateway.metrics)
     return app

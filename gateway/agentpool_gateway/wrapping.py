@@ -19,7 +19,6 @@ log = logging.getLogger("agentpool_gateway.requests")
 FAILED = 500  # HTTP status of an answer that never began
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
-DOCS = frozenset({"/docs", "/redoc"})  # FastAPI's pages bring their own scripts
 
 
 class Wrapping:
@@ -41,7 +40,7 @@ class Wrapping:
             nonlocal told
             if message["type"] == "http.response.start":
                 told = True
-                _add_headers(message, scope["path"])
+                _add_headers(message)
                 self._tell(scope, message["status"], time.perf_counter() - begun)
             await send(message)
 
@@ -69,11 +68,11 @@ def _template(scope: Scope) -> str:
     return str(getattr(route, "path", "none"))
 
 
-def _add_headers(message: Message, path: str) -> None:
+def _add_headers(message: Message) -> None:
     headers = MutableHeaders(scope=message)
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "no-referrer"
-    if "content-security-policy" not in headers and path not in DOCS:
+    if "content-security-policy" not in headers:
         headers["Content-Security-Policy"] = API_POLICY
     if "cache-control" not in headers:
         headers["Cache-Control"] = "no-store"

@@ -1,34 +1,40 @@
-"""The console's page: what is served, under which policy, and what it may list."""
+"""The pages for browsers: what is served, under which policy, and what the console may list."""
 
 from __future__ import annotations
 
 import re
 
+import pytest
+
 from agentpool.jobs import PoolRef
-from agentpool_gateway.console_api import FILES
+from agentpool_gateway.pages import CONSOLE, REFERENCE
 from tests.fixtures import gateways as tokens
 
 
-async def test_the_page_and_its_files_are_served_under_a_strict_policy(gateway):
+@pytest.mark.parametrize(
+    ("where", "leads_to", "needed"),
+    [("/", "/console/", {"main.js", "style.css"}), ("/docs", "/docs/", {"reference.js", "../console/style.css"})],
+)
+async def test_the_pages_and_their_files_are_served_under_a_strict_policy(gateway, where, leads_to, needed):
     """Scripts and styles from this gateway only; no frames, no forms, nothing from elsewhere."""
     async with gateway.client(None, follow_redirects=True) as client:
-        page = await client.get("/")
-        assert str(page.url).endswith("/console/")
-        named = re.findall(r'(?:src|href)="([\w.]+)"', page.text)
-        assert {"main.js", "style.css"} <= set(named)
-        for name in ["", *named, "page.js", "api.js", "pool.js"]:
-            answer = await client.get(f"/console/{name}")
+        page = await client.get(where)
+        assert page.url.path == leads_to
+        named = re.findall(r'(?:src|href)="([\w./]+\.(?:js|css))"', page.text)
+        assert needed <= set(named)
+        for name in ["", *named, "../console/page.js", "../console/api.js", "../console/pool.js"]:
+            answer = await client.get(f"{leads_to}{name}")
             assert answer.status_code == 200
             policy = answer.headers["content-security-policy"]
             assert "default-src 'none'" in policy
             assert "unsafe" not in policy
-        assert (await client.get("/console/../settings.py")).status_code == 404
-        assert (await client.get("/console/%2e%2e/settings.py")).status_code == 404
+        assert (await client.get(f"{leads_to}../settings.py")).status_code == 404
+        assert (await client.get(f"{leads_to}%2e%2e/settings.py")).status_code == 404
 
 
 def test_the_files_ask_nothing_of_other_hosts_and_carry_no_inline_code():
     """What the policy would block is not there, and markup is never made from text."""
-    for path in FILES.iterdir():
+    for path in [*CONSOLE.iterdir(), *REFERENCE.iterdir()]:
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text, path.name
         assert "innerHTML" not in text, path.name

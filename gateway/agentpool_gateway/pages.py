@@ -1,0 +1,47 @@
+"""The pages for browsers: the console, and the API's description as a page at `/docs/`.
+
+Static files without a build step, all of our own; the policy lets a page run this gateway's files only, and speak to
+this gateway only. Who takes over next: their scripts, which call the API with the token that the user gives them.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+CONSOLE = Path(__file__).parent / "console"
+REFERENCE = Path(__file__).parent / "reference"
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+
+class Pages(StaticFiles):
+    """A folder's files, under the policy."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """A file."""
+        response = await super().get_response(path, scope)
+        response.headers["Content-Security-Policy"] = POLICY
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def install(app: FastAPI) -> None:
+    """Serves the console at `/console/` and the API's page at `/docs/`; what is shorter leads there."""
+    for short, whole in (("/", "/console/"), ("/console", "/console/"), ("/docs", "/docs/")):
+        _lead(app, short, whole)
+    app.mount("/console", Pages(directory=CONSOLE, html=True))
+    app.mount("/docs", Pages(directory=REFERENCE, html=True))
+
+
+def _lead(app: FastAPI, path: str, to: str) -> None:
+    @app.get(path, include_in_schema=False)
+    async def lead() -> RedirectResponse:
+        return RedirectResponse(to, status_code=HTTPStatus.TEMPORARY_REDIRECT)
