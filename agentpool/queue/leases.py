@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_ERROR_CHARS = 8_192  # of a failure's text; the end of a traceback says most
 
+MAX_SAID_CHARS = 2_000  # of what an overloaded handler said
+
 HEADER = 5  # values before the first lease in claim.lua's reply
 VALUES_A_LEASE = 6
 
@@ -96,6 +98,6 @@ def arguments(completions: Sequence[Completion]) -> list[Arg]:
             args += (job_id, token, "cancelled", completion.reason, "")
         else:
             state = "" if completion.checkpoint is None else encode("checkpoint", completion.checkpoint)
-            after = completion.after_ms
-            args += (job_id, token, completion.reason.value, state, "" if after is None else after)
+            number = f"{'' if completion.after_ms is None else completion.after_ms} {completion.said[:MAX_SAID_CHARS]}"
+            args += (job_id, token, completion.reason.value, state, number)
     return args

@@ -18,7 +18,7 @@ class ReturnReason(StrEnum):
 
     DRAIN = "drain"  # the worker is stopping
     PREEMPTED = "preempted"  # it yielded to a critical job
-    OVERLOADED = "overloaded"  # it could not be taken on now; it waits `after_ms` before it competes again
+    OVERLOADED = "overloaded"  # not now: it waits `after_ms`; for longer than its timeout in all, it counts as failed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +59,7 @@ class Returned:
     reason: ReturnReason
     checkpoint: Json = None  # state for the next attempt; None: keep what was saved before
     after_ms: int | None = None  # OVERLOADED only: the least wait before the next attempt; None: the pool's backoff
+    said: str = ""  # OVERLOADED only: what the handler said, for the error once it has been put off for too long
 
 
 Completion: TypeAlias = Succeeded | Failed | Cancelled | Returned

@@ -402,6 +402,43 @@ async def test_an_overloaded_worker_defers_a_job_without_an_attempt(redis, pool)
     assert again.token > lease.token
 
 
+async def test_a_job_that_is_put_off_for_longer_than_its_timeout_has_failed_an_attempt(redis, pool):
+    """Within each attempt's timeout it is put off ever longer; then it counts, and at last the job is a dead letter."""
+    await Inspector(redis).configure(pool, PoolSettings(retry_initial_ms=1_000, retry_max_ms=300_000))
+    consumer = await worker_of(redis, pool)
+    request = JobRequest(kind="x", timeout_ms=60_000, max_attempts=2)
+    job_id = (await Producer(redis, pool).submit(request)).job_id
+    inspector = Inspector(redis)
+
+    async def put_off() -> tuple[SettleOutcome, int, int]:
+        (lease,) = await consumer.claim(1)
+        busy = ReturnReason.OVERLOADED
+        busy_again = Returned(job_id=job_id, token=lease.token, reason=busy, said="no GPU", checkpoint=[1])
+        (outcome,) = await consumer.settle([busy_again])
+        record = await inspector.job(pool, job_id)
+        wait_ms = (record.due_at_ms or 0) - record.claimed_at_ms
+        await shift_clock(redis, pool, 30_001)
+        await consumer.register(slots=1, host="h")
+        await consumer.maintain()
+        return outcome, record.attempt, wait_ms
+
+    waits = []
+    for outcome, attempt in (("returned", 0), ("returned", 0), ("retrying", 1), ("returned", 1), ("returned", 1)):
+        seen, attempts, wait_ms = await put_off()
+        assert (seen, attempts) == (outcome, attempt)
+        waits.append(wait_ms)
+    assert waits[0] >= 500
+    assert waits[1] >= 1_000  # it grows as the backoff of failed attempts does
+    assert (await put_off())[0] is SettleOutcome.DEAD
+    record = await inspector.job(pool, job_id)
+    assert (record.state, record.attempt, record.checkpoint) == (JobState.FAILED, 2, [1])
+    assert record.error == (
+        "overloaded: put off 3 times, for longer than the 60 s that the attempt may run; the handler said: no GPU"
+    )
+    await inspector.replay(pool, job_id)
+    assert (await put_off())[:2] == (SettleOutcome.RETURNED, 0)  # a replayed job has all of its time again
+
+
 async def test_pools_are_found_by_their_settings(redis, pool):
     """Every pool with settings is listed once."""
     assert pool in await Inspector(redis).pools()

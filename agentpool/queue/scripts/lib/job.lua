@@ -6,6 +6,7 @@
 --   log     one line a change: change ms attempt worker. The plain way queued, started, ended is not written down: entry,
 --           lease and ended say it, and agentpool/queue/records.py puts it together
 --   only where needed: due expires waits after in:PARENT checkpoint progress result error reason trace digest
+--   putoff  attempt sinceMs times: of the latest attempt that was put off by an overloaded handler
 --   mark    1 where any of these is: cancel kids watch idem
 -- Flags  p preemptible · u runs though a parent failed · a has parents · t has a ttl · x has a trace
 

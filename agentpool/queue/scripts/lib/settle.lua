@@ -4,7 +4,7 @@
 --   dead        text: error
 --   cancelled   text: reason
 --   drain, preempted   text: checkpoint (JSON), '' = keep what was saved before
---   overloaded  text: as above   number: least wait in ms, '' = the pool's backoff
+--   overloaded  text: as above   number: least wait in ms ('' = the pool's backoff), a space, what the handler said
 -- Outcomes: applied, retrying, dead, returned, cancelled, stale (nothing was changed).
 
 local SETTLE_ARGS = 5
@@ -15,7 +15,7 @@ local REPEATED = {
   ['failed cancelled'] = 'cancelled', ['dead cancelled'] = 'cancelled', ['cancelled cancelled'] = 'cancelled',
   ['drain cancelled'] = 'cancelled', ['preempted cancelled'] = 'cancelled', ['failed scheduled'] = 'retrying',
   ['drain queued'] = 'returned', ['preempted queued'] = 'returned',
-  ['overloaded scheduled'] = 'returned', ['overloaded cancelled'] = 'cancelled',
+  ['overloaded scheduled'] = 'returned', ['overloaded cancelled'] = 'cancelled', ['overloaded failed'] = 'dead',
 }
 
 -- Exponential, halved at random, so that jobs that failed together do not come back together.
@@ -46,15 +46,27 @@ local function hand_back(job, why, checkpoint)
   return 'returned'
 end
 
+-- An attempt may be put off for as long as it may run; then putting it off once more counts as its failure.
+-- Returns how often it has been put off, and that failure's error or nil.
+local function count_put_off(job, said)
+  local attempt, since, times = string.match(redis.call('HGET', job.key, 'putoff') or '', '^(%d+) (%d+) (%d+)$')
+  if tonumber(attempt) ~= job.attempt then since, times = now_text, 0 end -- of an earlier attempt
+  times = tonumber(times) + 1
+  redis.call('HSET', job.key, 'putoff', job.attempt .. ' ' .. since .. ' ' .. times)
+  local longest = number_or(job.spec.timeout, nil) or number_or(redis.call('HGET', CONF, 'timeout_ms'), 900000)
+  if now - tonumber(since) < longest then return times, nil end
+  return times, 'overloaded: put off ' .. times .. ' times, for longer than the ' .. longest / 1000
+    .. ' s that the attempt may run; the handler said: ' .. said
+end
+
 -- As hand_back, but it competes again only after a while.
-local function defer(job, checkpoint, after)
-  local due = now + (number_or(after, nil) or backoff_ms(job.attempt))
+local function defer(job, after, times)
+  local due = now + (number_or(after, nil) or backoff_ms(times))
   redis.call('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')
   redis.call('ZADD', DUE, due, job.id)
   note_change(job, 'returned')
   job.attempt = math.max(0, job.attempt - 1)
   redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'lease', lease_text(job), 'reason', 'overloaded')
-  if checkpoint ~= '' then redis.call('HSET', job.key, 'checkpoint', checkpoint) end
   tell('returned', job, 'overloaded')
   return 'returned'
 end
@@ -75,7 +87,13 @@ local function settle_one(id, token, verb, text, number)
     return 'cancelled'
   end
   if verb == 'drain' or verb == 'preempted' then return hand_back(job, verb, text) end
-  if verb == 'overloaded' then return defer(job, text, number) end
+  if verb == 'overloaded' then
+    if text ~= '' then redis.call('HSET', job.key, 'checkpoint', text) end
+    local after, said = string.match(number, '^(%d*) ?(.*)$')
+    local times, overdue = count_put_off(job, said)
+    if not overdue then return defer(job, after, times) end
+    verb, text, number = 'failed', overdue, after
+  end
   if verb == 'failed' and job.attempt < max_attempts_of(job) then return retry_later(job, text, number) end
   drop_entry(job.spec.stream, job.entry)
   finish(job, 'failed', 'error', text, text)
