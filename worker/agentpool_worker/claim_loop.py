@@ -220,7 +220,7 @@ class ClaimLoop:
         waiting = batch.split()
         try:
             while waiting:
-                outcomes = await self._settle_alone(waiting[0])
+                waiting[0], outcomes = await self._settle_alone(waiting[0])
                 self.flusher.delivered(waiting.pop(0), outcomes)
         except BaseException:
             for single in reversed(waiting):
@@ -228,9 +228,10 @@ class ClaimLoop:
             raise
         self.bell()
 
-    async def _settle_alone(self, single: Batch) -> list[SettleOutcome]:
+    async def _settle_alone(self, single: Batch) -> tuple[Batch, list[SettleOutcome]]:
+        """What was sent, and its outcome."""
         try:
-            return await self._queue.settle(single.completions)
+            return single, await self._queue.settle(single.completions)
         except _UNFIT as error:
-            log.error("job %s: %s", single.completions[0].job_id, error)  # noqa: TRY400 - the job's error, not ours
-            return await self._queue.settle([unfit(single.completions[0], error)])
+            single = single.replaced(unfit(single.completions[0], error))
+            return single, await self._queue.settle(single.completions)

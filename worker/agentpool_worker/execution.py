@@ -9,7 +9,6 @@ Who takes over next: `agentpool_worker.roster` starts, stops and counts executio
 from __future__ import annotations
 
 import asyncio
-import logging
 import traceback
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -26,9 +25,9 @@ if TYPE_CHECKING:
     from agentpool_worker.context import JobLink
     from agentpool_worker.handlers import RunJob
 
-log = logging.getLogger(__name__)
-
 _TRACEBACK_FRAMES = 20  # the innermost are kept: they name the line that failed
+_HEAD_CHARS = 2_000  # of an error's own words, which some fill with a whole web page
+_TRACE_CHARS = 6_000  # of the end of its traceback; with the above, less than a record keeps
 
 
 class Stop(Enum):
@@ -122,10 +121,13 @@ class Execution:
     def _deferred(self, error: Overloaded) -> Returned:
         """Too busy is nobody's failure: the job comes again later, and this attempt does not count."""
         self.overloaded = True
-        lease = self.lease
-        log.info("job %s (%s) is put off: %s", lease.job_id, lease.kind, error)
-        after_ms = None if error.after_seconds is None else round(error.after_seconds * 1000)
-        return Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.OVERLOADED, after_ms=after_ms)
+        return Returned(
+            job_id=self.lease.job_id,
+            token=self.lease.token,
+            reason=ReturnReason.OVERLOADED,
+            after_ms=None if error.after_seconds is None else round(error.after_seconds * 1000),
+            said=str(error),
+        )
 
     def _failed(self, error: BaseException) -> Failed:
         retry_after_ms = None
@@ -147,7 +149,11 @@ class Execution:
 
 
 def _told(error: BaseException) -> str:
-    """The error and where it came from, without the worker's own frames above the handler's."""
+    """The error, and then where it came from, without the worker's own frames above the handler's."""
     frames = error.__traceback__.tb_next if error.__traceback__ else None
     lines = traceback.format_exception(type(error), error, frames, limit=-_TRACEBACK_FRAMES)
-    return "".join([lines[-1], *lines[:-1]]).strip()
+    told = traceback.format_exception_only(type(error), error)  # a syntax error's place, the error, its notes
+    head = next((line for line in told if not line.startswith(" ")), told[0])
+    if lines[-len(told) :] == told:
+        lines[-len(told) :] = [line for line in told if line is not head]
+    return f"{head[:_HEAD_CHARS].rstrip()}\n{''.join(lines)[-_TRACE_CHARS:]}".strip()

@@ -2,7 +2,7 @@
 
 The completions of one event-loop turn gather here and leave in one script call. While Redis is away they stay, in
 order; nothing is claimed meanwhile, so there are never more than the slots can have produced. One that the queue
-cannot encode or refuses to take fails its own job and none beside it.
+cannot encode or refuses to take fails its own job and none beside it. Failed attempts are told when they are settled.
 Who takes over next: `agentpool_worker.claim_loop` carries a batch and brings its outcomes back.
 """
 
@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentpool.queue.outcomes import Completion, Failed, Returned, SettleOutcome
+from agentpool_worker.failures import FailureLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agentpool.jobs import Lease
     from agentpool_worker.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
@@ -25,18 +27,22 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Completions that travel together, and each one's kind of job."""
+    """Completions that travel together, and each one's lease."""
 
     completions: list[Completion]
-    kinds: list[str]
+    leases: list[Lease]
 
     def __len__(self) -> int:
         return len(self.completions)
 
     def split(self) -> list[Batch]:
         """One batch for each completion."""
-        pairs = zip(self.completions, self.kinds, strict=True)
-        return [Batch(completions=[completion], kinds=[kind]) for completion, kind in pairs]
+        pairs = zip(self.completions, self.leases, strict=True)
+        return [Batch(completions=[completion], leases=[lease]) for completion, lease in pairs]
+
+    def replaced(self, completion: Completion) -> Batch:
+        """A single one's batch, with another completion in its place."""
+        return Batch(completions=[completion], leases=self.leases)
 
 
 def unfit(completion: Completion, error: Exception) -> Failed:
@@ -56,8 +62,9 @@ class Flusher:
     def __init__(self, *, signal: Callable[[], None], metrics: WorkerMetrics) -> None:
         self._signal = signal
         self._metrics = metrics
+        self._failures = FailureLog()
         self._completions: list[Completion] = []
-        self._kinds: list[str] = []
+        self._leases: list[Lease] = []
         self._travelling = 0
         self._empty = asyncio.Event()
         self._empty.set()
@@ -72,10 +79,10 @@ class Flusher:
         """Whether there is something to carry."""
         return bool(self._completions)
 
-    def add(self, completion: Completion, kind: str) -> None:
+    def add(self, completion: Completion, lease: Lease) -> None:
         """An attempt ended."""
         self._completions.append(completion)
-        self._kinds.append(kind)
+        self._leases.append(lease)
         self._empty.clear()
         self._signal()
 
@@ -85,8 +92,8 @@ class Flusher:
 
     def take(self, most: int) -> Batch:
         """The oldest completions, `most` at most; the carrier calls `delivered` or `keep` with them."""
-        batch = Batch(completions=self._completions[:most], kinds=self._kinds[:most])
-        del self._completions[:most], self._kinds[:most]
+        batch = Batch(completions=self._completions[:most], leases=self._leases[:most])
+        del self._completions[:most], self._leases[:most]
         self._travelling += len(batch)
         return batch
 
@@ -94,12 +101,13 @@ class Flusher:
         """The queue was not reached: the batch goes first next time."""
         self._travelling -= len(batch)
         self._completions[:0] = batch.completions
-        self._kinds[:0] = batch.kinds
+        self._leases[:0] = batch.leases
 
     def delivered(self, batch: Batch, outcomes: Sequence[SettleOutcome]) -> None:
         """The queue has answered."""
         self._travelling -= len(batch)
-        self._metrics.settled(batch.kinds, outcomes)
+        self._metrics.settled([lease.kind for lease in batch.leases], outcomes)
+        self._failures.settled(batch.leases, batch.completions, outcomes)
         if not self.undelivered:
             self._empty.set()
         if SettleOutcome.STALE in outcomes:
@@ -108,3 +116,7 @@ class Flusher:
                 "%d finished jobs were refused: their leases had passed to other workers: %s",
                 len(stale), ", ".join(stale[:10]),
             )  # fmt: skip
+
+    def close(self) -> None:
+        """Tells what is left to tell; nothing is added any more."""
+        self._failures.close()

@@ -91,6 +91,8 @@ class Listener:
         self._claims.claimed(leases, limit, rings)
         for control in controls:
             self._obey(control)
+        if leases:
+            await asyncio.sleep(0)  # the handlers begin before the next wait is sent, not after
 
     def break_off(self) -> None:
         """What the present wait would take is not wanted any more."""

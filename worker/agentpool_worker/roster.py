@@ -66,7 +66,7 @@ class Roster:
         for lease in leases:
             run_job = self._handlers.find(lease.kind)
             if run_job is None:
-                self._flusher.add(self._without_handler(lease), lease.kind)
+                self._flusher.add(self._without_handler(lease), lease)
                 continue
             execution = Execution(lease, self._link, now)
             self.running.add(execution)
@@ -130,7 +130,7 @@ class Roster:
         self._metrics.ended(execution.lease.kind, time.monotonic() - execution.started_at)
         if execution.overloaded:
             self._overloaded()
-        self._flusher.add(completion, execution.lease.kind)
+        self._flusher.add(completion, execution.lease)
         if not self.running:
             self._empty.set()
 
@@ -151,21 +151,18 @@ class Roster:
         self._arm(min((execution.stop_at for execution in self.running), default=_NEVER))
 
     def _overdue(self, execution: Execution) -> None:
-        lease = execution.lease
         if execution.stop is None:
-            log.warning("job %s (%s) timed out after %g s", lease.job_id, lease.kind, lease.timeout_ms / 1000)
             self.stop(execution, Stop.TIMEOUT)
             return
         log.error(
             "job %s (%s) did not stop within its grace and is given up; its handler must let CancelledError pass",
-            lease.job_id, lease.kind,
+            execution.lease.job_id, execution.lease.kind,
         )  # fmt: skip
         self._metrics.abandoned += 1
         self._ended(execution, execution.given_up())
 
     def _without_handler(self, lease: Lease) -> Failed:
         known = ", ".join(self._handlers.kinds or ()) or "none"
-        log.error("job %s has the kind %r, which has no handler here (known: %s)", lease.job_id, lease.kind, known)
         return Failed(
             job_id=lease.job_id,
             token=lease.token,

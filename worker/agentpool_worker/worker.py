@@ -93,6 +93,7 @@ class Worker:
             forks.close()
             parts.watchdog.close()
             parts.roster.close()
+            parts.flusher.close()
             await parts.side.stop()
             if reader is not None:
                 reader.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from agentpool.jobs import Job, JobRequest, JobState
@@ -77,6 +79,22 @@ async def test_handlers_that_misbehave_harm_only_their_own_jobs(workers, submit,
     assert "nap" in unknown.error
     assert "not JSON" in (await ended(bad[1])).error or "cannot be kept" in (await ended(bad[1])).error
     assert worker.process.poll() is None
+
+    def told() -> dict[str, str]:
+        lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
+        return {line["job_id"]: line["error"] for line in lines if line.get("outcome") == "dead"}
+
+    await until(lambda: told().keys() == {*bad, hung}, "the log tells of each failure")
+    assert told()[bad[0]] == "SystemExit: 3"
+    assert told()[hung] == "timeout: the attempt ran longer than 0.1 s"
+
+
+async def test_a_handler_that_is_always_busy_ends_its_job_at_last(workers, submit, ended):
+    """A job may be put off for as long as an attempt may run; then that counts, and its attempts run out."""
+    workers.start()
+    record = await ended(await submit("always-busy", timeout_ms=300, max_attempts=2))
+    assert (record.state, record.attempt) == (JobState.FAILED, 2)
+    assert record.error.endswith("the 0.3 s that the attempt may run; the handler said: come back tomorrow")
 
 
 async def test_cancel_reaches_a_running_job(workers, submit, ended, redis, pool):

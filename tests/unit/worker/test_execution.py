@@ -88,7 +88,8 @@ async def test_an_overloaded_handler_puts_its_job_off_without_an_attempt():
     async with Bench(app) as bench:
         bench.submit(lease("raise", "busy"))
         (completion,) = await bench.settled(1)
-    assert completion == Returned(job_id="job-1", token=1, reason=ReturnReason.OVERLOADED, after_ms=2000)
+    busy, said = ReturnReason.OVERLOADED, "the handler is overloaded"
+    assert completion == Returned(job_id="job-1", token=1, reason=busy, after_ms=2000, said=said)
     assert bench.overloads == 1
 
 

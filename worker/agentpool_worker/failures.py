@@ -1,0 +1,118 @@
+"""One log line for each attempt that failed or was put off: which, what follows, and the error's first line.
+
+The queue's answer decides what follows, so the line is written when a batch has been settled. The record keeps the
+traceback; it is logged at debug only. A handler that always fails must not drown the rest of
+the log: of each kind and outcome the first lines of a window are written, the others are counted, and the count is
+told when the window ends.
+Who takes over next: whoever reads `kubectl logs`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from agentpool.queue.outcomes import Failed, Returned, ReturnReason, SettleOutcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agentpool.jobs import Lease
+    from agentpool.queue.outcomes import Completion
+
+log = logging.getLogger(__name__)
+
+LINES_A_WINDOW = 20  # of each kind of job and outcome
+WINDOW_SECONDS = 10.0
+_LONGEST_LINE = 300  # characters of the error; the record has all of it
+_MOST_KINDS = 50  # counted apart; submitters choose kinds freely
+_OTHER = "other kinds"
+
+_FOLLOWS = {  # outcome: level, what follows, and its word for machines
+    SettleOutcome.RETRYING: (logging.WARNING, "failed and is retried", "retry"),
+    SettleOutcome.DEAD: (logging.ERROR, "failed for good: a dead letter", "dead"),
+    SettleOutcome.RETURNED: (logging.INFO, "is put off and does not count", "put-off"),
+}
+
+
+class FailureLog:
+    """Writes the lines. Used from the jobs' event loop only."""
+
+    def __init__(self, *, window_seconds: float = WINDOW_SECONDS) -> None:
+        self._window_seconds = window_seconds
+        self._seen: Counter[tuple[str, SettleOutcome]] = Counter()  # attempts in this window
+        self._kinds: set[str] = set()
+        self._window: asyncio.TimerHandle | None = None  # rings when the window ends
+
+    def settled(
+        self, leases: Iterable[Lease], completions: Iterable[Completion], outcomes: Iterable[SettleOutcome]
+    ) -> None:
+        """The queue has answered a batch."""
+        for lease, completion, outcome in zip(leases, completions, outcomes, strict=True):
+            if outcome in _FOLLOWS and (error := _error_of(completion)) is not None:
+                self._attempt(lease, outcome, error)
+
+    def close(self) -> None:
+        """Ends the window now."""
+        if self._window is not None:
+            self._window.cancel()
+            self._end_window()
+
+    def _attempt(self, lease: Lease, outcome: SettleOutcome, error: str) -> None:
+        key = self._bounded(lease.kind), outcome
+        self._seen[key] += 1
+        if self._window is None:
+            self._window = asyncio.get_running_loop().call_later(self._window_seconds, self._end_window)
+        if self._seen[key] > LINES_A_WINDOW:
+            return
+        level, follows, word = _FOLLOWS[outcome]
+        headline = _headline(error)
+        told = {
+            "job_id": lease.job_id,
+            "kind": lease.kind,
+            "attempt": lease.attempt,
+            "max_attempts": lease.max_attempts,
+            "outcome": word,
+            "error": headline,
+        }
+        log.log(
+            level, "job %s (%s): attempt %d of %d %s: %s",
+            lease.job_id, lease.kind, lease.attempt, lease.max_attempts, follows, headline, extra=told,
+        )  # fmt: skip
+        log.debug("job %s (%s): the whole error: %s", lease.job_id, lease.kind, error, extra=told)
+
+    def _end_window(self) -> None:
+        self._window = None
+        for (kind, outcome), seen in self._seen.items():
+            if seen > LINES_A_WINDOW:
+                level, follows, word = _FOLLOWS[outcome]
+                told = {"kind": kind, "outcome": word, "not_shown": seen - LINES_A_WINDOW}
+                log.log(level, "%s: %d more attempts, not shown, of which each %s",
+                        kind, seen - LINES_A_WINDOW, follows, extra=told)  # fmt: skip
+        self._seen.clear()
+
+    def _bounded(self, kind: str) -> str:
+        if kind not in self._kinds and len(self._kinds) >= _MOST_KINDS:
+            return _OTHER
+        self._kinds.add(kind)
+        return kind
+
+
+def _headline(error: str) -> str:
+    """The error's first line; where that only leads up to a program's standard error, its last line too."""
+    lines = error.strip().splitlines() or [""]
+    told = f"{lines[0]} … {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    return told[:_LONGEST_LINE]
+
+
+def _error_of(completion: Completion) -> str | None:
+    """What went wrong; None where nothing did (a drain or a preemption)."""
+    match completion:
+        case Failed(error=error):
+            return error
+        case Returned(reason=ReturnReason.OVERLOADED, said=said):
+            return said
+        case _:
+            return None
