@@ -47,6 +47,7 @@ class PoolState:
     ready: bool  # the condition Ready
     reason: str  # the message of the condition Ready; empty before there is one
     wanted: int  # workers that the work alone would want
+    cap: int | None  # workers that there may be at most, spec.scaling.maxReplicas; None: the spec does not say
     desired: int  # workers that the operator asked for
     replicas: int  # workers that exist
     ready_replicas: int  # workers that are ready
@@ -141,6 +142,7 @@ class Cluster:
             and condition.get("observedGeneration") == found["metadata"].get("generation"),
             reason=str(condition.get("message", "")),
             wanted=int(status.get("wantedReplicas") or 0),
+            cap=((found.get("spec") or {}).get("scaling") or {}).get("maxReplicas"),
             desired=int(((deployment or {}).get("spec") or {}).get("replicas") or 0),
             replicas=int(workers.get("replicas") or 0),
             ready_replicas=int(workers.get("readyReplicas") or 0),

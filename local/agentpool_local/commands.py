@@ -42,7 +42,8 @@ Examples:
     metavar="NAME=DIR",
     help="Run pods of image NAME in directory DIR; may be repeated.",
 )
-def dev(nodes: tuple[str, ...], images: tuple[str, ...], **places: Any) -> None:
+@click.option("--verbose", is_flag=True, help="Show every line of every part as it comes, Redis' own log too.")
+def dev(*, nodes: tuple[str, ...], images: tuple[str, ...], verbose: bool, **places: Any) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
     Starts Redis, a small Kubernetes in one process (no Docker needed), the operator, and the gateway with its console.
@@ -54,7 +55,7 @@ def dev(nodes: tuple[str, ...], images: tuple[str, ...], **places: Any) -> None:
     options = StackOptions(
         nodes=nodes or NODES, images=tuple(_from_here(image) for image in images), gateway=True, **places
     )
-    asyncio.run(run_dev(options, say=click.echo))
+    asyncio.run(run_dev(options, verbose=verbose, say=click.echo))
 
 
 def _from_here(image: str) -> str:

@@ -1,6 +1,7 @@
 """`agentpool dev`: the whole system on this machine until Ctrl-C.
 
-Starts the stack, prints what to type next, and passes on what the parts say, each line under its part's name. Ends
+Starts the stack, prints what to type next, and passes on what the parts say, each line under its part's name; Redis'
+own log only where asked for, because what it says is for those who run a Redis for good. Ends
 with the first part that dies and cannot be started anew, naming it, or with a signal, which is the ordinary end.
 """
 
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from agentpool_local.bundled import EXAMPLE, bundled
 from agentpool_local.interrupts import Interrupts
 from agentpool_local.labels import Labels
+from agentpool_local.redis_server import REDIS
 from agentpool_local.stack import Stack, StackOptions
 from agentpool_local.workspace import Workspace
 
@@ -24,15 +26,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-async def run_dev(options: StackOptions, *, say: Callable[[str], None]) -> None:
-    """Run until a signal comes. Raises what the stack raises, and ChildDiedError when a part dies."""
-    labels = Labels(sys.stderr)
+async def run_dev(options: StackOptions, *, verbose: bool = False, say: Callable[[str], None]) -> None:
+    """Run until a signal comes. Raises what the stack raises, and ChildDiedError when a part dies.
+
+    With `verbose` every line of every part is shown as it comes.
+    """
+    labels = Labels(sys.stderr, unheard=() if verbose else (REDIS,))
+    if verbose:
+        labels.release()
     began = time.monotonic()
     with Workspace() as workspace:
         stack = Stack(options, workspace, sink=labels.line, progress=say)
         with Interrupts(hurry=stack.kill) as interrupts:
             try:
                 await stack.start()
+                labels.release()
                 say(next_steps(stack, seconds=time.monotonic() - began))
                 raise await stack.died()
             except asyncio.CancelledError:

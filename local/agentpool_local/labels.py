@@ -1,25 +1,48 @@
-"""Passes on what several programs say at once: each line under the name of who said it, coloured on a terminal."""
+"""Passes on what several programs say at once: each line under the name of who said it, coloured on a terminal.
+
+While the system starts the lines are held: a part that dies then is quoted by the error that names it, and what the
+others said meanwhile would only hide that error. A part whose log is of no interest can be left out altogether.
+"""
 
 from __future__ import annotations
 
 import os
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
-COLOURS = {"redis": 31, "devcluster": 34, "operator": 35}  # ANSI foreground codes
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+COLOURS = {"redis": 31, "devcluster": 34, "operator": 35, "gateway": 36}  # ANSI foreground codes
 WIDTH = max(map(len, COLOURS))
 
 
 class Labels:
-    """Writes labelled lines to a stream."""
+    """Writes labelled lines to a stream, once released; never those of the programs in `unheard`."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, unheard: Collection[str] = ()) -> None:
         self._stream = stream
+        self._unheard = unheard
+        self._held: list[str] | None = []  # None: released
         self._coloured = stream.isatty() and "NO_COLOR" not in os.environ
 
     def line(self, name: str, text: str) -> None:
-        """Write one line of the program `name`."""
+        """Write one line of the program `name`, or hold it until `release`."""
+        if name in self._unheard:
+            return
         label = f"{name:<{WIDTH}} |"
         if self._coloured:
             label = f"\x1b[{COLOURS.get(name, 0)}m{label}\x1b[0m"
-        self._stream.write(f"{label} {text}\n")
+        self._write(f"{label} {text}\n")
+
+    def release(self) -> None:
+        """Write what was held, and hold nothing from now on; doing it twice changes nothing."""
+        held, self._held = self._held, None
+        for line in held or ():
+            self._write(line)
+
+    def _write(self, line: str) -> None:
+        if self._held is not None:
+            self._held.append(line)
+            return
+        self._stream.write(line)
         self._stream.flush()

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LOOPBACK = "127.0.0.1"
+REDIS = "redis"  # the child's name
 START_SECONDS = 10.0
 ANSWER_SECONDS = 3.0
 PORT_ATTEMPTS = 5  # another program may take the free port between our look and the server's bind
@@ -72,7 +73,7 @@ async def start_redis(
 
 async def _start(directory: Path, sink: Callable[[str, str], None], port: int, *, append_only: bool) -> RedisServer:
     url = f"redis://{LOOPBACK}:{port}/0"
-    child = await Child.start("redis", _argv(directory, port, append_only=append_only), cwd=directory, sink=sink)
+    child = await Child.start(REDIS, _argv(directory, port, append_only=append_only), cwd=directory, sink=sink)
     try:
         await child.until_ready(lambda: _answers(url), seconds=START_SECONDS, missing="it does not answer")
     except BaseException:

@@ -135,8 +135,9 @@ def _queue_table(view: View) -> Table:
 def _workers_table(view: View) -> Table:
     pool = view.pool
     columns: Sequence[tuple[str, str]] = (
-        ("wanted", str(pool.wanted)),
-        ("desired", str(pool.desired)),
+        ("work for", str(pool.wanted)),
+        ("at most", "-" if pool.cap is None else str(pool.cap)),
+        ("asked for", str(pool.desired)),
         ("ready", str(pool.ready_replicas)),
         ("GPUs held", f"{pool.gpus_held} of {view.devices}"),
         ("dispatch p50", _milliseconds(view.dispatch_p50_ms)),

@@ -22,6 +22,7 @@ from agentpool.errors import ClusterError
 from agentpool_local.bundled import CRD, EXAMPLE, bundled, manifest
 from agentpool_local.child import Child
 from agentpool_local.cluster import Cluster
+from agentpool_local.flags import check_image, check_node
 from agentpool_local.redis_server import LOOPBACK, check_port, check_redis, free_port, start_redis
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Stack:
 
     async def start(self) -> None:
         """Start everything. Raises a LocalError or SettingError; what was started by then still wants `stop`."""
+        self._check_options()
         began = time.monotonic()
 
         def tell(part: str, detail: str) -> None:
@@ -151,6 +153,15 @@ class Stack:
             await child.stop(seconds=seconds)
             self._children.pop()
 
+    def _check_options(self) -> None:
+        """Refuse what cannot work before anything runs. Raises SettingError, which names the flag."""
+        for flag, port in (("--api-port", self._options.api_port), ("--gateway-port", self._options.gateway_port)):
+            check_port(flag, port)
+        for image in self._options.images:
+            check_image(image)
+        for node in self._options.nodes:
+            check_node(node)
+
     async def _start_redis(self) -> None:
         if self._options.redis_url is not None:
             await check_redis(self._options.redis_url)
@@ -161,7 +172,6 @@ class Stack:
         self.redis_url = server.url
 
     async def _start_devcluster(self) -> Child:
-        check_port("--api-port", self._options.api_port)
         images = [f"{EXAMPLE_IMAGE}={bundled(EXAMPLE)}", *self._options.images]
         options = {"--image": images, "--node": self._options.nodes}
         child = await self._spawn(
@@ -191,7 +201,6 @@ class Stack:
         )
 
     async def _start_gateway(self) -> Child:
-        check_port("--gateway-port", self._options.gateway_port)
         port = self._options.gateway_port or free_port()
         tokens = self._workspace.path / "tokens.json"  # YAML takes JSON
         tokens.touch(mode=0o600)

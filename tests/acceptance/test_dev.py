@@ -247,18 +247,39 @@ def test_a_port_in_use_is_refused_by_name(program, taken_port, flag):
     ("arguments", "told"),
     [
         (["--redis-url=redis://127.0.0.1:1/0"], "no Redis answers at redis://127.0.0.1:1/0"),
-        (["--node=big,nvidia.com/gpu=lots"], "lots"),
-        (["--image=nothing"], "nothing"),
+        (["--node=big,nvidia.com/gpu=lots"], "error: --node: 'big,nvidia.com/gpu=lots': nvidia.com/gpu: 'lots' is not"),
+        (["--image=nothing"], "error: --image: 'nothing': is not NAME=DIR"),
     ],
 )
 def test_bad_flags_are_one_clear_line(program, arguments, told):
-    """What cannot be used is named with its value; there is no traceback."""
+    """What cannot be used is named with its value; nothing else is said, and nothing was started for it."""
     running = program("dev", *arguments)
     assert running.ended() != 0
     assert told in running.output
-    assert "rror: " in running.output
-    assert "Traceback" not in running.output
+    (line,) = running.lines
+    assert line.startswith("error: ")
     assert running.left_behind() == []
+
+
+def test_the_log_of_redis_is_shown_on_request_only(program):
+    """What Redis says of the machine's settings is no business of somebody who tries things out."""
+    quiet, verbose = program("dev"), program("dev", "--verbose")
+    for running in (quiet, verbose):
+        running.until("Ctrl-C here stops everything")
+        running.process.send_signal(signal.SIGINT)
+        assert running.ended() == 0, running.output
+    assert "redis      |" not in quiet.output
+    assert "redis      |" in verbose.output  # at least its farewell
+
+
+def test_a_kubeconfig_that_cannot_be_written_is_named(program, tmp_path):
+    """`agentpool devcluster` tells the path, why, and what to do."""
+    (tmp_path / "file").touch()
+    running = program("devcluster", f"--kubeconfig={tmp_path / 'file' / 'kubeconfig'}")
+    assert running.ended() == 1
+    assert "kubeconfig cannot be written (" in running.output
+    assert "name a file in a directory that you may write to" in running.output
+    assert "Errno" not in running.output
 
 
 def test_a_demo_runs_beside_it_and_takes_its_pool_along(dev_system, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -26,10 +27,16 @@ def kubeconfig(url: str, token: str) -> Json:
 
 
 def write_kubeconfig(path: Path, url: str, token: str) -> None:
-    """Write the kubeconfig to a file that only its owner can read. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write the kubeconfig to a file that only its owner can read. Raises OSError, which names the file and why."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.touch(mode=_PRIVATE)
-    partial.write_text(yaml.safe_dump(kubeconfig(url, token), sort_keys=False), encoding="utf-8")
-    partial.chmod(_PRIVATE)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch(mode=_PRIVATE)
+        partial.write_text(yaml.safe_dump(kubeconfig(url, token), sort_keys=False), encoding="utf-8")
+        partial.chmod(_PRIVATE)
+        partial.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        remedy = "name a file in a directory that you may write to"
+        raise OSError(f"--kubeconfig: {path} cannot be written ({error.strerror}); {remedy}") from error

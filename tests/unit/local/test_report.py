@@ -1,5 +1,7 @@
 """Writing what the agents found."""
 
+import dataclasses
+import re
 from pathlib import Path
 
 from agentpool_local.figures import DemoFigures
@@ -52,3 +54,17 @@ def test_the_summary_tells_the_measured_figures():
 def test_only_every_job_once_is_good():
     """A failure or a duplicate makes the demo fail."""
     assert not FIGURES.good
+
+
+def test_the_transcript_in_the_readme_is_what_the_demo_writes_and_agrees_with_itself():
+    """It ends with the summary as it is written today, and tells of one number of jobs throughout."""
+    transcript = (Path(__file__).parents[3] / "README.md").read_text().partition("```text\n")[2].partition("```")[0]
+    figures = dataclasses.replace(FIGURES, dispatch_p99_ms=2.5)
+    assert without_numbers(transcript).endswith(without_numbers(summary(figures)) + "\n")
+    told = re.findall(r"submitting (\d+)|/(\d+)  workers|(\d+) jobs submitted|(\d+) succeeded", transcript)
+    assert len(told) > 3
+    assert len({"".join(each) for each in told}) == 1
+
+
+def without_numbers(text):
+    return re.sub(r"\d+(\.\d+)?", "N", text)

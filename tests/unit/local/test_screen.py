@@ -24,7 +24,7 @@ def view(*, succeeded=3, failed=0, dispatch=2.5):
         finished_total=3, run_ms_total=9, paused=False, settings_revision="1",
     )  # fmt: skip
     pool = PoolState(
-        ready=True, reason="", wanted=3, desired=2, replicas=2, ready_replicas=1, gpus_held=2,
+        ready=True, reason="", wanted=16, cap=6, desired=2, replicas=2, ready_replicas=1, gpus_held=2,
     )  # fmt: skip
     return View(
         seconds=1.5, queue=queue, pool=pool, devices=4, submitted=11, succeeded=succeeded, failed=failed,
@@ -65,6 +65,8 @@ def test_a_terminal_gets_one_live_screen():
     screen.close()
     screen.close()
     seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert re.search(r"work for .* at most .* asked for .* ready", seen)
+    assert re.search(r"16 .* 6 .* 2 .* 1 ", seen)
     for told in ("starting", "code", "critical", "2 of 4", "2.5 ms", "4 of 11 jobs, 1 without a result"):
         assert told in seen
 

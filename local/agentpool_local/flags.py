@@ -1,0 +1,36 @@
+"""What `--node` and `--image` of `agentpool dev` may say, checked before anything is started.
+
+The devcluster reads them itself, with the same reader; it would refuse them just as well, but only as a part that died
+while the system came up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from agentpool.errors import SettingError
+from agentpool_devcluster.node.errors import NodeSetupError
+from agentpool_devcluster.node.specification import FORM, parse_node
+
+
+def check_node(text: str) -> None:
+    """Make sure that a node can be read. Raises SettingError."""
+    try:
+        parse_node(text, state_dir=Path(), images={})
+    except NodeSetupError as error:
+        problem = str(error).removeprefix(f"node {text!r}: ")
+        raise SettingError(field="--node", value=text, problem=problem, remedy=f"the form is {FORM}") from error
+
+
+def check_image(text: str) -> None:
+    """Make sure that an image has a name and its directory is there. Raises SettingError."""
+    name, equals, directory = text.partition("=")
+    if not name or not equals or not directory:
+        raise SettingError(field="--image", value=text, problem="is not NAME=DIR", remedy="write my/agents=./my-agents")
+    if not Path(directory).is_dir():
+        raise SettingError(
+            field="--image",
+            value=text,
+            problem=f"there is no directory {directory}",
+            remedy="name the directory in which the image's pods are to run",
+        )
