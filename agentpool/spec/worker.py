@@ -12,12 +12,25 @@ from agentpool.spec.template import pod_template
 
 MAX_CONCURRENCY = 10_000  # slots in one worker
 DAY_SECONDS = 86_400
+APP_PATTERN = "[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*"  # module:attribute, for CEL and Python alike
 
 
 class PythonHandler(Part):
     """Jobs are calls of Python functions that an `App` registers."""
 
-    app: Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_][\w.]*$", max_length=253)] = Field(
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(  # a pattern's error would show the pattern only
+            holds=f"self.app.matches('^{APP_PATTERN}$')",
+            message="app must be module:attribute; name the module and the App in it, such as my_agents:app",
+            explain=(
+                "'app (' + self.app + ') must be module:attribute; "
+                "name the module and the App in it, such as my_agents:app'"
+            ),
+            field=".app",
+        ),
+    )
+
+    app: Annotated[str, StringConstraints(max_length=253)] = Field(
         description="Where the App is, as `module:attribute`, importable in the worker's image."
     )
 

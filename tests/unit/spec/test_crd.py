@@ -84,6 +84,8 @@ def test_scale_and_status_are_subresources():
     ("path", "bad", "good"),
     [
         (".spec.handler", {}, {"python": {"app": "a:b"}}),
+        (".spec.handler.python", {"app": "repo_analyst"}, {"app": "repo.analyst:app"}),
+        (".spec.handler.python", {"app": "repo-analyst:app"}, {"app": "a:b.c"}),
         (".spec.handler", {"http": {"port": 80}, "command": {"argv": ["x"]}}, {"command": {"argv": ["x"]}}),
         (".spec.worker.adaptive", {"min": 3, "max": 2}, {"min": 2, "max": 2}),
         (".spec.scaling", {"minReplicas": 3, "maxReplicas": 2}, {"minReplicas": 0, "maxReplicas": 2}),
@@ -109,6 +111,16 @@ def test_the_rules_refuse_and_admit(path: str, bad: dict[str, Any], good: dict[s
     for rule in broken:
         if "messageExpression" in rule:
             assert ";" in cel.evaluate(rule["messageExpression"], {"self": bad})
+
+
+def test_a_wrong_app_is_told_with_its_value_and_an_example():
+    """Who writes `app: repo_analyst` reads what he wrote and how it should look, not a regular expression."""
+    (rule,) = dict(ALL)[".spec.handler.python"]["x-kubernetes-validations"]
+    told = cel.evaluate(rule["messageExpression"], {"self": {"app": "repo_analyst"}})
+    assert told == (
+        "app (repo_analyst) must be module:attribute; name the module and the App in it, such as my_agents:app"
+    )
+    assert "pattern" not in dict(ALL)[".spec.handler.python.app"]
 
 
 @pytest.mark.parametrize(
