@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -196,8 +196,11 @@ class Inspector:
                 for event in events_of(last, _mapping(row[1])):
                     yield event
 
-    async def purge(self, pool: PoolRef) -> int:
-        """Deletes all keys of the pool, in slices; returns how many. It scans the whole Redis: not for hot paths."""
+    async def purge(self, pool: PoolRef, *, permitted: Callable[[], Awaitable[bool]] | None = None) -> int:
+        """Deletes all keys of the pool, in slices; returns how many. It scans the whole Redis: not for hot paths.
+
+        `permitted` is asked right before each slice, since scanning takes its time; once it says no, the rest stays.
+        """
         prefix = Keys(pool).prefix
         gone = 0
         found: list[str] = []
@@ -206,9 +209,11 @@ class Inspector:
                 async for key in scan:
                     found.append(key)
                     if len(found) >= KEYS_A_SLICE:
+                        if permitted is not None and not await permitted():
+                            return gone
                         gone += await self._redis.unlink(*found)
                         found.clear()
-            if found:
+            if found and (permitted is None or await permitted()):
                 gone += await self._redis.unlink(*found)
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="purge") from error

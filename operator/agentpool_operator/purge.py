@@ -3,7 +3,8 @@
 No finalizer: a note of every such pool lies in its Redis, with the cluster that it belongs to and its uid. A
 pass compares the notes with the API server: a pool that is gone, and whose workers are gone too, is purged
 and its note removed. So a deletion that happened while no operator ran is made good by the next that reads
-that Redis.
+that Redis. Right before keys are removed it is asked again whether the pool is gone and this operator leads:
+a pool may have been made anew meanwhile, above all while this process was frozen.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from agentpool.errors import AgentPoolError, ClusterError, QueueError, UnknownPo
 from agentpool.jobs import PoolRef
 from agentpool.queue.faults import fault_of
 from agentpool_operator import paths
-from agentpool_operator.refusals import NotThereError
+from agentpool_operator.refusals import NotLeadingError, NotThereError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,6 +43,7 @@ class Purger:
         self._cluster_id = ""  # the kube-system namespace's uid; empty = not known, then nothing is noted
         self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
         self._due = asyncio.Event()
+        self._failures: dict[str, int] = {}  # URL -> passes in a row that failed
         self.waiting: set[str] = set()  # URLs on which a pool waits to be purged
 
     async def note(self, link: Link, pool: PoolRef, uid: str, *, delete: bool) -> None:
@@ -85,8 +87,20 @@ class Purger:
                 self.waiting.add(link.url)
             else:
                 self.waiting.discard(link.url)
+        except NotLeadingError:
+            log.info("deleted pools on %s are left to the operator that leads now", link.place)
         except AgentPoolError as error:
-            log.warning("deleted pools on %s are purged later: %s", link.place, error)
+            failures = self._failures[link.url] = self._failures.get(link.url, 0) + 1
+            told = failures.bit_count() == 1  # the 1st, 2nd, 4th, 8th …: an outage is told, then remembered ever less
+            log.log(
+                logging.WARNING if told else logging.DEBUG,
+                "deleted pools on %s are purged later: %s",
+                link.place,
+                error,
+            )
+        else:
+            if self._failures.pop(link.url, 0):
+                log.info("deleted pools on %s can be purged again", link.place)
 
     async def run_once(self, link: Link) -> bool:
         """One pass over one Redis; whether something waits for its workers to go."""
@@ -102,21 +116,33 @@ class Purger:
         return waits
 
     async def _serve(self, link: Link, pool: PoolRef) -> bool:
-        try:
-            await self._cluster.get(paths.agentpools(pool.namespace, pool.name))
-        except NotThereError:
-            pass  # gone: its keys may go, too
-        else:
+        if not await self._is_gone(pool):
             return False  # it lives, or a new pool of that name has taken the queue over
         if await self._has_workers(link, pool):
             return True
-        gone = await link.inspector.purge(pool)
+
+        async def permitted() -> bool:
+            return await self._is_gone(pool)
+
+        gone = await link.inspector.purge(pool, permitted=permitted)
+        if not await self._is_gone(pool):
+            return False  # made anew meanwhile: the note is the new one's
         try:
             await link.redis.execute_command("HDEL", NOTES, str(pool))
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="remove note") from error
         self._noted.pop((link.url, pool), None)
         log.info("pool %s was deleted with deletionPolicy Delete: %d keys removed", pool, gone)
+        return False
+
+    async def _is_gone(self, pool: PoolRef) -> bool:
+        """Whether the pool is gone and this operator leads still, which is asked last: a frozen one does not know."""
+        try:
+            await self._cluster.get(paths.agentpools(pool.namespace, pool.name))
+        except NotThereError:
+            if not self._leading():
+                raise NotLeadingError(f"the queue of {pool} is not purged: this operator does not lead") from None
+            return True
         return False
 
     async def _has_workers(self, link: Link, pool: PoolRef) -> bool:

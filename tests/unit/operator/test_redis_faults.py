@@ -89,7 +89,8 @@ async def test_a_note_that_cannot_be_removed_is_a_queue_error():
     async def snapshots(pools):
         return {pool: UnknownPoolError(str(pool)) for pool in pools}
 
-    async def purge(_pool):
+    async def purge(_pool, *, permitted):
+        assert await permitted()
         return 0
 
     inspector = SimpleNamespace(snapshots=snapshots, purge=purge)

@@ -1,0 +1,89 @@
+"""Purging deleted pools from a real Redis: never what has been made anew, never by who leads no more."""
+
+from __future__ import annotations
+
+import logging
+from types import SimpleNamespace
+
+import pytest
+
+from agentpool.queue import Inspector, PoolSettings
+from agentpool_operator.purge import NOTES, Purger
+from agentpool_operator.refusals import NotThereError
+
+NOTE = "cluster an-old-uid"
+
+
+class Api:
+    """An API server on which the pool is gone, until `remade` lookups have been answered so."""
+
+    def __init__(self) -> None:
+        self.lookups = 0
+        self.remade: float = float("inf")
+
+    async def get(self, path):
+        if path.endswith("kube-system"):
+            return {"metadata": {"uid": "cluster"}}
+        self.lookups += 1
+        if self.lookups > self.remade:
+            return {"metadata": {"uid": "a-new-uid"}}
+        raise NotThereError(request=path, status=404, message="not found")
+
+
+@pytest.fixture
+async def deleted(redis, pool):
+    """The queue of a deleted pool, with its note; what is left of both is removed."""
+    await Inspector(redis).configure(pool, PoolSettings())
+    await redis.hset(NOTES, str(pool), NOTE)
+    yield SimpleNamespace(url="redis://h", place="h:6379", redis=redis, inspector=Inspector(redis))
+    await redis.hdel(NOTES, str(pool))
+    await Inspector(redis).purge(pool)
+
+
+async def is_there(redis, pool):
+    return bool(await redis.exists(f"ap:{{{pool}}}:conf")), await redis.hget(NOTES, str(pool)) == NOTE
+
+
+async def test_the_queue_of_a_deleted_pool_is_purged(deleted, redis, pool):
+    """Its keys go, and then its note."""
+    await Purger(Api(), None, leading=lambda: True).run_once(deleted)
+    assert await is_there(redis, pool) == (False, False)
+
+
+async def test_a_pool_that_is_made_anew_during_a_purge_keeps_its_queue(deleted, redis, pool):
+    """Between the first look and the removal somebody applies the pool again: its keys and its note stay."""
+    api = Api()
+    api.remade = 1
+    await Purger(api, None, leading=lambda: True).run_once(deleted)
+    assert await is_there(redis, pool) == (True, True)
+
+
+async def test_who_stops_leading_during_a_purge_removes_nothing(deleted, redis, pool, caplog):
+    """An operator that was frozen after its look finds that its Lease is over, and leaves the queue alone."""
+    api = Api()
+    caplog.set_level(logging.INFO, "agentpool_operator.purge")
+    await Purger(api, None, leading=lambda: api.lookups < 2)._guarded(deleted)
+    assert await is_there(redis, pool) == (True, True)
+    assert "left to the operator that leads" in caplog.text
+
+
+async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
+    """Of a hundred failing passes seven are told, and once the end of it."""
+    failing = True
+
+    async def execute_command(*_):
+        if failing:
+            raise OSError("no route")
+        return {}
+
+    link = SimpleNamespace(url="redis://h", place="h:6379", redis=SimpleNamespace(execute_command=execute_command))
+    purger = Purger(Api(), None, leading=lambda: True)
+    caplog.set_level(logging.INFO, "agentpool_operator.purge")
+    for _ in range(100):
+        await purger._guarded(link)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 7
+    failing = False
+    caplog.clear()
+    await purger._guarded(link)
+    await purger._guarded(link)
+    assert [record.message for record in caplog.records] == ["deleted pools on h:6379 can be purged again"]
