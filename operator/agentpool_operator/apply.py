@@ -9,6 +9,7 @@ found out from the live object, so a pass that died anywhere is completed by the
 from __future__ import annotations
 
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 from agentpool_operator import manifests, paths
@@ -45,10 +46,7 @@ class Applier:
             if pool.child_problem is None:
                 await self._budget(pool)
         except InvalidObjectError as error:
-            pool.child_problem = Problem(
-                reason="TemplateRefused",
-                message=f"the API server refuses the workers' Deployment: {error.detail}; correct spec.worker.template",
-            )
+            pool.child_problem = _refused(error.detail)
 
     async def _deployment(self, pool: Pool, spec: AgentPoolSpec) -> None:
         wanted = manifests.deployment(pool.ref, pool.uid, spec, default_image=self._default_image)
@@ -135,6 +133,15 @@ def _with_replicas(deployment: Json, replicas: int) -> Json:
 def _only_if_still(wanted: Json, live: Json) -> Json:
     """The same, but refused (409) once the object has changed: a frozen operator's late write does nothing."""
     return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}
+
+
+def _refused(detail: str) -> Problem:
+    """What the API server has against the template, its fields named as the user wrote them."""
+    told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", " ".join(detail.split()))
+    return Problem(
+        reason="TemplateRefused",
+        message=f"the API server refuses the workers' Deployment: {told}; correct spec.worker.template",
+    )
 
 
 def _not_ours(pool: Pool) -> Problem:

@@ -63,8 +63,11 @@ class Cluster:
         return await self._write("PATCH", path, patch, kind=MERGE, query={"fieldManager": manager})
 
     async def apply(self, path: str, body: Json, *, manager: str) -> Json:
-        """Server-side apply: `manager` owns exactly the fields in `body`, taking them from others."""
-        query = {"fieldManager": manager, "force": "true"}
+        """Server-side apply: `manager` owns exactly the fields in `body`, taking them from others.
+
+        A field that the server does not know is refused (InvalidObjectError), not dropped.
+        """
+        query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
         return await self._write("PATCH", path, body, kind=APPLY, query=query)
 
     async def delete(self, path: str) -> None:

@@ -6,7 +6,7 @@ ClusterError
     ├── ClashError              409: somebody else changed it first
     ├── ExpiredError            410: the resourceVersion is too old, list again
     ├── ForbiddenError          401, 403
-    ├── InvalidObjectError      400, 422
+    ├── InvalidObjectError      400, 422, and 500 where an apply names a field that there is not
     └── BusyError               429, 5xx: try again after `retry_after_s`
 └── ClusterUnreachableError     no answer
 └── NotLeadingError             a write that was stopped because another operator may lead
@@ -45,7 +45,7 @@ class ForbiddenError(ClusterRefusalError):
 
 
 class InvalidObjectError(ClusterRefusalError):
-    """400 or 422: the object is not acceptable."""
+    """400 or 422: the object is not acceptable. Or an apply of an unknown field, which is answered with 500."""
 
 
 class BusyError(ClusterRefusalError):
@@ -71,9 +71,12 @@ _BY_STATUS: dict[int, type[ClusterRefusalError]] = {
     429: BusyError,
 }
 FIRST_SERVER_ERROR = 500  # HTTP status
+UNKNOWN_FIELD = "failed to create typed patch object"  # said with a 500 (kubernetes/kubernetes#139253)
 
 
 def refusal(*, request: str, status: int, message: str, retry_after_s: float | None) -> ClusterRefusalError:
     """The error for an HTTP status."""
-    kind = BusyError if status >= FIRST_SERVER_ERROR else _BY_STATUS.get(status, ClusterRefusalError)
+    kind = _BY_STATUS.get(status, ClusterRefusalError)
+    if status >= FIRST_SERVER_ERROR:
+        kind = InvalidObjectError if UNKNOWN_FIELD in message else BusyError
     return kind(request=request, status=status, message=message, retry_after_s=retry_after_s)

@@ -145,6 +145,18 @@ async def test_a_deployment_of_somebody_else_is_refused(start_operator, pool_of,
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
 
 
+async def test_a_typo_in_the_pod_template_is_told_and_its_correction_heals(start_operator, pool_of, look, until, ref):
+    """A field that no pod has is refused by name, not dropped; corrected, the pool serves."""
+    start_operator()
+    await pool_of(worker={"template": {"spec": {"nodeSelectr": {"a": "b"}}}})
+    await until(lambda: look.condition("Ready"), ("False", "TemplateRefused"))
+    (ready,) = [c for c in (await look.status())["conditions"] if c["type"] == "Ready"]
+    assert "spec.worker.template.spec.nodeSelectr" in ready["message"]
+    assert await look.replicas() is None
+    await pool_of(worker={"template": {"spec": {"nodeSelector": {"a": "b"}}}})
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+
+
 async def test_a_missing_secret_is_told_and_heals_and_others_go_on(
     start_operator, pool_of, look, until, cluster, namespace, redis_server, ref
 ):
