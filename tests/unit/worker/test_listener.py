@@ -21,6 +21,11 @@ async def work(payload):
         await payload.wait()
 
 
+@app.handler("call")
+async def call(payload):
+    payload()
+
+
 class BlockingQueue:
     """The blocking half of a fake queue: a bell with the claim behind it, and a list of orders."""
 
@@ -68,6 +73,16 @@ async def test_jobs_come_with_the_bell():
         await bench.settled(1)
         assert blocking.limits[0] == 4
         assert not [name for name, _, _ in bench.queue.calls[calls:] if name == "claim"]
+
+
+async def test_a_handler_begins_before_the_next_wait_is_sent():
+    """The job does not stand behind the work of listening for another one."""
+    waits_before_it: list[int] = []
+    async with listening(slots=4) as (bench, blocking):
+        bench.queue.ready.append(lease("call", lambda: waits_before_it.append(len(blocking.limits))))
+        blocking.bell.put_nowait(None)
+        await wait_until(lambda: len(blocking.limits) > 1, "it listens again")
+        assert waits_before_it == [1]
 
 
 async def test_waited_for_slots_are_nobody_elses():
