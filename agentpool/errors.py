@@ -42,7 +42,7 @@ class AgentPoolError(Exception):
 class FieldError(AgentPoolError):
     """A named field holds a value that cannot be used.
 
-    `field` is its path as the user wrote it, `value` what was found there, `remedy` what to do.
+    `field` is its path as the user wrote it, `value` what was found there (None: nothing), `remedy` what to do.
     """
 
     def __init__(self, *, field: str, value: object, problem: str, remedy: str) -> None:
@@ -50,7 +50,8 @@ class FieldError(AgentPoolError):
         self.value = value
         self.problem = problem
         self.remedy = remedy
-        super().__init__(f"{field}: {_shown(value)}: {problem}; {remedy}")
+        found = "" if value is None else f"{_shown(value)}: "
+        super().__init__(f"{field}: {found}{problem}; {remedy}")
 
 
 class SettingError(FieldError):

@@ -14,10 +14,19 @@ import yaml
 
 
 def path() -> Path | None:
-    """The kubeconfig in use: the first file of KUBECONFIG, else ~/.kube/config; None where there is none."""
-    named = os.environ.get("KUBECONFIG", "").split(os.pathsep)[0]
-    found = Path(named) if named else Path.home() / ".kube" / "config"
-    return found if found.is_file() else None
+    """The kubeconfig in use: the first file of KUBECONFIG that is there, else ~/.kube/config; None: there is none."""
+    candidates = _named() or [Path.home() / ".kube" / "config"]
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def missing() -> Path | None:
+    """What KUBECONFIG names though it is not there, where nothing else that it names is; None: all is well."""
+    named = _named()
+    return named[0] if named and path() is None else None
+
+
+def _named() -> list[Path]:
+    return [Path(name) for name in os.environ.get("KUBECONFIG", "").split(os.pathsep) if name]
 
 
 def current_namespace() -> str | None:

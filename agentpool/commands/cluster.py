@@ -9,25 +9,28 @@ from agentpool import kubeconfig
 from agentpool.errors import ClusterError, SettingError
 from agentpool.jobs import PoolRef
 
+REMEDY = "pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL"
+
 
 async def redis_url(pool: PoolRef) -> str:
-    """The URL that the AgentPool names. Raises SettingError where there is no kubeconfig, or it does not help."""
+    """The URL that the AgentPool names.
+
+    Raises SettingError where there is no kubeconfig, ClusterError where the cluster does not say it, UnknownPoolError.
+    """
     from agentpool.cluster import connected
 
     found = kubeconfig.path()
     if found is None:
-        raise _unknown("neither a flag, nor the environment, nor a kubeconfig says where the queue is")
+        missing = kubeconfig.missing()
+        source = f"KUBECONFIG ({missing}, which is not there)" if missing else "a kubeconfig"
+        raise SettingError(
+            field="--redis",
+            value=None,
+            problem=f"neither a flag, nor the environment, nor {source} says where the queue is",
+            remedy=REMEDY,
+        )
     try:
         async with connected(found) as cluster:
             return await cluster.redis_url(pool)
     except ClusterError as error:
-        raise _unknown(f"the cluster could not say it ({error})") from error
-
-
-def _unknown(problem: str) -> SettingError:
-    return SettingError(
-        field="--redis",
-        value=None,
-        problem=problem,
-        remedy="pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL",
-    )
+        raise ClusterError(f"the cluster could not say where the queue is ({error}); {REMEDY}") from error

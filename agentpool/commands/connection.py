@@ -1,6 +1,8 @@
 """From a click command, which is synchronous, to the queue, which is not: an event loop and an open Redis.
 
-Ctrl-C ends the loop cleanly; the command line's root turns it into exit code 130.
+A Redis that does not answer is told at once and never waited for in silence: the limits of the queue's own connections
+are those of programs that run for weeks. Ctrl-C ends the loop cleanly; the command line's root turns it into exit
+code 130.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agentpool.errors import QueueUnreachableError
+
 if TYPE_CHECKING:
     from agentpool.commands.target import Target
     from agentpool.queue.connection import RedisClient
 
 Result = TypeVar("Result")
+REACH_S = 5.0  # for Redis to answer a command's first question
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
@@ -24,11 +29,38 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 @asynccontextmanager
 async def opened(target: Target) -> AsyncIterator[RedisClient]:
-    """The target's Redis. It connects with the first command, and closes with the block."""
+    """The target's Redis, which has answered; it closes with the block. Raises QueueUnreachableError, or its like."""
     from agentpool.queue.connection import connect
 
     redis = connect(await target.redis_url())
     try:
+        await reach(redis)
         yield redis
     finally:
         await redis.aclose()
+
+
+async def reach(redis: RedisClient) -> None:
+    """Returns once Redis answers.
+
+    Raises QueueUnreachableError, within `REACH_S`, or QueueAccessError for a wrong password.
+    """
+    from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
+
+    from agentpool.queue.faults import fault_of
+
+    try:
+        async with asyncio.timeout(REACH_S):
+            await redis.execute_command("PING")
+    except NoPermissionError:
+        return  # it answers; whether the user may do more is seen when more is asked for
+    except TimeoutError as error:
+        raise QueueUnreachableError(
+            f"Redis did not answer within {REACH_S:g} s; check that it runs and the URL is right"
+        ) from error
+    except RedisClusterException as error:  # no RedisError, and all that it means here is that no node was reached
+        raise QueueUnreachableError(
+            f"Redis did not answer ({error}); check that it runs and the URL is right"
+        ) from error
+    except (RedisError, OSError) as error:
+        raise fault_of(error, doing="connect") from error

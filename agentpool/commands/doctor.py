@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import click
 
 from agentpool import kubeconfig
-from agentpool.commands.connection import run
+from agentpool.commands.connection import reach, run
 from agentpool.commands.output import Format, emit, output_option
 from agentpool.commands.target import Target, default_namespace, redis_from, redis_option
-from agentpool.errors import AgentPoolError
+from agentpool.errors import AgentPoolError, QueueError
 from agentpool.jobs import PoolRef
 
 if TYPE_CHECKING:
@@ -52,12 +52,21 @@ def _line(finding: Finding) -> str:
 
 async def _examine(pool: PoolRef | None, redis_url: str | None, config: Path | None) -> list[Finding]:
     from agentpool.commands.checkup import cluster
-    from agentpool.commands.checkup.findings import note
 
     findings = await _examine_redis(pool, redis_url)
     if config is None:
-        return [*findings, note("kubernetes", "no kubeconfig", "set KUBECONFIG to look at the cluster too")]
+        return [*findings, _no_kubeconfig()]
     return [*findings, *[finding async for finding in cluster.examine(config)]]
+
+
+def _no_kubeconfig() -> Finding:
+    """None at all is a choice; one that was named and is not there is a mistake."""
+    from agentpool.commands.checkup.findings import note, warning
+
+    missing = kubeconfig.missing()
+    if missing is None:
+        return note("kubernetes", "no kubeconfig", "set KUBECONFIG to look at the cluster too")
+    return warning("kubernetes", f"KUBECONFIG names {missing}, which is not there", "correct KUBECONFIG, or unset it")
 
 
 async def _examine_redis(pool: PoolRef | None, redis_url: str | None) -> list[Finding]:
@@ -74,6 +83,10 @@ async def _examine_redis(pool: PoolRef | None, redis_url: str | None) -> list[Fi
     except AgentPoolError as error:
         return [failure("redis", "cannot be found", str(error))]
     try:
+        try:
+            await reach(redis)
+        except QueueError as error:
+            return [failure("redis", "cannot be asked", str(error))]
         findings = [finding async for finding in redis_checkup.examine(redis)]
         if pool is not None:
             findings += [finding async for finding in pool_checkup.examine(redis, pool)]

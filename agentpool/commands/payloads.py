@@ -1,6 +1,7 @@
 """What to submit, as the command line gets it: a JSON argument, standard input, a file, or a file of many lines.
 
-Every error names the argument or the line, shows what was found there, and says the remedy. Who takes over next:
+Every error names the argument or the line, shows what was found there, and says the remedy; all are wrong usage (exit
+code 2), for the queue has not been asked yet. Who takes over next:
 `agentpool.documents` reads the fields of a line, `agentpool.commands.submit` sends the requests.
 """
 
@@ -33,7 +34,7 @@ def requests_of(path: str, template: JobRequest | None) -> Iterator[JobRequest]:
     """The requests of an NDJSON file (`-`: standard input), blank lines left out.
 
     Without a template each line is a job, as the HTTP API takes it; with one each line is a payload for it.
-    Raises InvalidJobError naming the line and the field.
+    Raises SettingError naming the line and the field.
     """
     if path == "-":
         yield from _lines("standard input", sys.stdin, template)
@@ -56,7 +57,7 @@ def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[Job
         try:
             yield request_from(document)
         except InvalidJobError as error:
-            raise InvalidJobError(
+            raise SettingError(
                 field=f"{name}:{number}: {error.field}", value=error.value, problem=error.problem, remedy=error.remedy
             ) from error
 
@@ -77,7 +78,7 @@ def _parsed(name: str, text: str) -> Json:
     try:
         return json.loads(text)
     except ValueError as error:
-        raise InvalidJobError(
+        raise SettingError(
             field=name,
             value=text.strip(),
             problem=f"not JSON ({error})",

@@ -1,28 +1,35 @@
 """Waiting for jobs to end, and telling how they ended: what `wait` and `submit --wait` share.
 
-Jobs are waited for one after the other, which takes as long as the last of them. Who takes over next:
-`agentpool.client`, whose inbox learns of an end at once.
+Jobs are waited for one after the other, which takes as long as the last of them. A Redis that goes away is told at
+once, and given `PATIENCE_S` to come back. Who takes over next: `agentpool.client`, whose inbox learns of an end at
+once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from agentpool.cancellation import end
+from agentpool.commands.connection import reach
 from agentpool.commands.output import Format, as_json, emit, table
 from agentpool.documents import job_document
-from agentpool.errors import JobEndedError
+from agentpool.errors import JobEndedError, QueueUnreachableError
 from agentpool.jobs import Job, JobId, JobState, PoolRef
 
 if TYPE_CHECKING:
+    from agentpool.client import Client
     from agentpool.queue.connection import RedisClient
 
 UNSUCCESSFUL_EXIT = 3  # a job ended without a result
 TIMEOUT_EXIT = 4  # a job has not ended yet
+LOOK_S = 1.0  # between two looks whether Redis still answers
+PATIENCE_S = 30.0  # without an answer: a restart takes less
+T = TypeVar("T")
 
 
 async def wait_and_show(
@@ -36,14 +43,53 @@ async def wait_and_show(
         try:
             async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
                 for job_id in ids:
-                    with contextlib.suppress(JobEndedError):
-                        await client.result(job_id)
-                    jobs.append(await client.job(job_id))
+                    job = await _while_redis_answers(redis, _ended(client, job_id))
+                    jobs.append(job)  # how many there are tells which one was waited for
         except TimeoutError:
             click.echo(f"error: job {ids[len(jobs)]!r} has not ended in time; wait longer, or cancel it", err=True)
             return TIMEOUT_EXIT
     _show(jobs, pool, output)
     return 0 if all(job.state is JobState.SUCCEEDED for job in jobs) else UNSUCCESSFUL_EXIT
+
+
+async def _ended(client: Client, job_id: JobId) -> Job:
+    """The job, once it has ended. The client itself waits for ever, whatever becomes of Redis."""
+    with contextlib.suppress(JobEndedError):
+        await client.result(job_id)
+    return await client.job(job_id)
+
+
+async def _while_redis_answers(redis: RedisClient, work: Coroutine[Any, Any, T]) -> T:
+    """What the work comes to. Raises QueueUnreachableError once Redis has been silent for `PATIENCE_S`."""
+    task, guard = asyncio.create_task(work), asyncio.create_task(_guard(redis))
+    try:
+        await asyncio.wait({task, guard}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            guard.result()  # raises
+        return await task
+    finally:
+        await end(guard)
+        await end(task)
+
+
+async def _guard(redis: RedisClient) -> None:
+    """Tells when Redis stops answering and when it is back; raises QueueUnreachableError when it stays away."""
+    now = asyncio.get_running_loop().time
+    silent_since: float | None = None
+    while True:
+        await asyncio.sleep(LOOK_S)
+        try:
+            await reach(redis)
+        except QueueUnreachableError as error:
+            if silent_since is None:
+                silent_since = now()
+                click.echo(f"{error}; waiting for it to come back, at most {PATIENCE_S:g} s", err=True)
+            elif now() - silent_since >= PATIENCE_S:
+                raise
+        else:
+            if silent_since is not None:
+                click.echo("Redis answers again", err=True)
+            silent_since = None
 
 
 def _show(jobs: Sequence[Job], pool: PoolRef, output: Format) -> None:

@@ -29,8 +29,8 @@ from agentpool.errors import (
 
 def fault_of(error: BaseException, *, doing: str) -> QueueError:
     """The queue's name for what Redis raised while `doing` something."""
-    text = f"{doing}: {error}"
-    words = str(error)
+    words = str(error).partition(" : <")[0]  # Sentinel's words go on with the innards of its client
+    text = f"{doing}: {words}"
     if _refused_user(error) or any(refusal in words for refusal in ("NOAUTH", "NOPERM", "ACL failure in script")):
         return QueueAccessError(text)
     if isinstance(error, ReadOnlyError) or "READONLY" in words:

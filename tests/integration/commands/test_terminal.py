@@ -11,9 +11,8 @@ from click.testing import CliRunner, Result
 
 from agentpool.cli import root
 from agentpool.errors import AgentPoolError
-from agentpool.jobs import PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings
-from agentpool.queue.outcomes import Failed, Succeeded
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector, PoolSettings
 
 
 @pytest.fixture
@@ -28,27 +27,6 @@ def agentpool(redis_url: str, pool: PoolRef):
     return run
 
 
-@pytest.fixture
-async def consumer(redis, pool: PoolRef):
-    """A registered worker with 10 slots."""
-    consumer = Consumer(redis, pool, WorkerId("w1"))
-    await consumer.register(slots=10, host="here")
-    yield consumer
-    await consumer.deregister()
-
-
-async def serve_one(consumer: Consumer, *, error: str | None = None) -> None:
-    """Claims the next job and ends it."""
-    leases: list = []
-    while not leases:
-        leases = await consumer.claim(1)
-    lease = leases[0]
-    if error is None:
-        await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token, result={"echo": lease.payload})])
-    else:
-        await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error=error, retry=False)])
-
-
 async def test_submit_prints_the_id_and_get_shows_the_job(agentpool):
     """`JOB=$(agentpool submit … -o name)` is all a script needs."""
     submitted = await agentpool("submit", "greet", '{"name": "you"}', "--priority", "critical", "-o", "name")
@@ -61,7 +39,7 @@ async def test_submit_prints_the_id_and_get_shows_the_job(agentpool):
 async def test_submit_waits_for_the_result(agentpool, consumer):
     """`--wait` prints the result as JSON and ends with 0."""
     waiting = asyncio.create_task(agentpool("submit", "greet", "-", "--wait", stdin="[1, 2]"))
-    await serve_one(consumer)
+    await consumer.serve_one()
     result = await waiting
     assert (json.loads(result.output), result.return_value) == ({"echo": [1, 2]}, 0)
 
@@ -69,7 +47,7 @@ async def test_submit_waits_for_the_result(agentpool, consumer):
 async def test_a_job_that_fails_ends_the_wait_with_exit_code_3(agentpool, consumer):
     """The reason goes to standard error, the code tells scripts."""
     waiting = asyncio.create_task(agentpool("submit", "greet", "--wait"))
-    await serve_one(consumer, error="no good")
+    await consumer.serve_one(error="no good")
     result = await waiting
     assert result.return_value == 3
     assert "ended as failed: no good" in result.stderr
@@ -105,18 +83,19 @@ async def test_a_wrong_line_is_named(agentpool):
     result = await agentpool("submit", "--file", "-", stdin='{"kind": "a"}\n{"kind": "a", "prio": 1}\n')
     assert isinstance(result.exception, AgentPoolError)
     assert "standard input:2: prio: 1: no such field; use kind" in str(result.exception)
+    assert result.exception.exit_code == 2
     assert json.loads((await agentpool("get", "-o", "json")).output) == []
 
 
 async def test_dead_letters_are_listed_replayed_and_purged(agentpool, consumer):
     """The round that an operator makes after a bad deploy."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
-    await serve_one(consumer, error="first line\nsecond line")
+    await consumer.serve_one(error="first line\nsecond line")
     listed = (await agentpool("dead", "list")).output
     assert "first line" in listed
     assert "second line" not in listed
     assert "queued again" in (await agentpool("dead", "replay", job)).output
-    await serve_one(consumer, error="again")
+    await consumer.serve_one(error="again")
     assert (await agentpool("dead", "list", "-o", "name")).output.split() == [job]
     assert "1 dead letters deleted" in (await agentpool("dead", "purge", "--all", "--yes")).output
     assert "no dead letters" in (await agentpool("dead", "list")).output
@@ -145,7 +124,7 @@ async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer):
 async def test_events_and_history_tell_the_story(agentpool, consumer):
     """The pool's events as JSON lines, and the job's own history."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
-    await serve_one(consumer)
+    await consumer.serve_one()
     lines = [json.loads(line) for line in (await agentpool("events", "-o", "json", "--job", job)).output.splitlines()]
     assert [line["type"] for line in lines] == ["queued", "started", "succeeded"]
     history = json.loads((await agentpool("get", job, "--history", "-o", "json")).output)
@@ -164,6 +143,22 @@ async def test_the_doctor_finds_a_real_redis_fit(agentpool, consumer):
     assert levels["permissions"] == levels["pool"] == levels["workers"] == "ok"
     assert levels["durability"] == "warning"
     assert result.return_value == 0
+
+
+async def test_the_doctor_names_a_kubeconfig_that_is_not_there(agentpool):
+    """It was named, so leaving it out in silence would mislead."""
+    result = await agentpool("doctor")
+    assert (
+        "! kubernetes: KUBECONFIG names /-, which is not there\n    → correct KUBECONFIG, or unset it" in result.output
+    )
+
+
+async def test_a_payload_that_is_no_json_is_wrong_usage(agentpool):
+    """Exit code 2, before the queue is asked; the remedy is about quoting."""
+    result = await agentpool("submit", "greet", "{bad", "--redis", "redis://127.0.0.1:1/0")
+    assert isinstance(result.exception, AgentPoolError)
+    assert result.exception.exit_code == 2
+    assert "quote it for the shell" in str(result.exception)
 
 
 async def test_the_doctor_says_that_redis_does_not_answer(agentpool, tmp_path: Path):
@@ -198,7 +193,7 @@ async def test_a_full_queue_is_waited_for_and_nothing_is_sent_twice(agentpool, c
     await agentpool("submit", "greet", "--file", "-", stdin="1\n2\n3\n")
     waiting = asyncio.create_task(agentpool("submit", "greet", "--file", "-", stdin="4\n5\n"))
     for _ in range(3):
-        await serve_one(consumer)
+        await consumer.serve_one()
     assert "2 jobs submitted, 0 of them" in (await waiting).output
     assert (await Inspector(redis).snapshot(pool)).queued == 2
 
@@ -207,7 +202,7 @@ async def test_logs_say_what_they_cannot_know(agentpool, consumer):
     """Without a cluster the job's own error is all there is, and the exit code says that more is missing."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     assert "no worker has begun it" in (await agentpool("logs", job)).stderr
-    await serve_one(consumer, error="no good")
+    await consumer.serve_one(error="no good")
     result = await agentpool("logs", job)
     assert "attempt 1 failed: no good" in result.stdout
     assert "no log of w1: no kubeconfig" in result.stderr

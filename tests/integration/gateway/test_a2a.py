@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from agentpool.jobs import PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings
-from agentpool.queue.outcomes import Succeeded
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector, PoolSettings
 
 
 def message(identity: str = "m1", **metadata: Any) -> dict[str, Any]:
@@ -38,20 +37,14 @@ async def test_a_message_to_a_busy_pool_becomes_a_submitted_task(call):
     assert (await call("tasks/get", id=task["id"]))["result"] == task
 
 
-async def test_a_blocking_message_returns_the_result(call, redis, pool: PoolRef):
+async def test_a_blocking_message_returns_the_result(call, consumer):
     """The worker gets the whole message; its result is the task's artifact."""
-    consumer = Consumer(redis, pool, WorkerId("w1"))
-    await consumer.register(slots=1, host="here")
     sending = asyncio.create_task(call("message/send", message=message(kind="chat"), configuration={"blocking": True}))
-    leases: list = []
-    while not leases:
-        leases = await consumer.claim(1)
-    assert (leases[0].kind, leases[0].payload["message"]["parts"][0]["text"]) == ("chat", "hello")
-    await consumer.settle([Succeeded(job_id=leases[0].job_id, token=leases[0].token, result="hi")])
+    lease = await consumer.serve_one(result="hi")
+    assert (lease.kind, lease.payload["message"]["parts"][0]["text"]) == ("chat", "hello")
     task = (await sending)["result"]
     assert task["status"]["state"] == "completed"
     assert task["artifacts"][0]["parts"] == [{"kind": "text", "text": "hi"}]
-    await consumer.deregister()
 
 
 async def test_a_task_can_be_cancelled_once(call):

@@ -7,33 +7,11 @@ import json
 
 import pytest
 
-from agentpool.jobs import PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings
-from agentpool.queue.outcomes import Failed, Succeeded
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector, PoolSettings
+from agentpool.queue.outcomes import Succeeded
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-
-
-@pytest.fixture
-async def consumer(redis, pool: PoolRef):
-    """A registered worker with 10 slots."""
-    consumer = Consumer(redis, pool, WorkerId("w1"))
-    await consumer.register(slots=10, host="here")
-    yield consumer
-    await consumer.deregister()
-
-
-async def serve_one(consumer: Consumer, *, error: str | None = None):
-    """Claims the next job and ends it."""
-    leases: list = []
-    while not leases:
-        leases = await consumer.claim(1)
-    lease = leases[0]
-    if error is None:
-        await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token, result={"echo": lease.payload})])
-    else:
-        await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error=error, retry=False)])
-    return lease
 
 
 async def test_a_job_is_kept_and_its_place_told(http):
@@ -66,14 +44,14 @@ async def test_the_idempotency_key_makes_a_repeat_safe(http):
 async def test_trace_headers_reach_the_worker(http, consumer):
     """W3C trace context is handed on as it came."""
     await http.post("/jobs", json={"kind": "greet"}, headers={"traceparent": TRACE})
-    assert (await serve_one(consumer)).trace == {"traceparent": TRACE}
+    assert (await consumer.serve_one()).trace == {"traceparent": TRACE}
 
 
 @pytest.mark.parametrize("way", [{"params": {"wait": "20s"}}, {"headers": {"Prefer": "respond-async, wait=20"}}])
 async def test_a_submit_can_wait_for_the_result(http, consumer, way):
     """200 with the result where the job ended in time."""
     waiting = asyncio.create_task(http.post("/jobs", json={"kind": "greet", "payload": 5}, **way))
-    await serve_one(consumer)
+    await consumer.serve_one()
     answer = await waiting
     assert answer.status_code == 200
     assert (answer.json()["state"], answer.json()["result"]) == ("succeeded", {"echo": 5})
@@ -90,7 +68,7 @@ async def test_a_wait_that_is_too_short_ends_with_the_receipt(http):
 async def test_a_failed_job_tells_its_error(http, consumer):
     """The result's document has the state and the reason; the history has the way."""
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
-    await serve_one(consumer, error="no good")
+    await consumer.serve_one(error="no good")
     result = await http.get(f"/jobs/{job}/result")
     assert (result.status_code, result.json()["state"], result.json()["error"]) == (200, "failed", "no good")
     history = (await http.get(f"/jobs/{job}/history")).json()["history"]
@@ -152,10 +130,10 @@ async def test_dead_letters_can_be_replayed_and_purged(http, consumer):
     """A job that is not dead cannot be replayed: 409."""
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     assert (await http.post(f"/dead/{job}/replay")).status_code == 409
-    await serve_one(consumer, error="no good")
+    await consumer.serve_one(error="no good")
     assert [letter["job_id"] for letter in (await http.get("/dead")).json()["jobs"]] == [job]
     assert (await http.post(f"/dead/{job}/replay")).status_code == 202
-    await serve_one(consumer, error="no good")
+    await consumer.serve_one(error="no good")
     assert (await http.delete("/dead")).json() == {"deleted": 1, "left": 0}
     assert (await http.delete(f"/dead/{job}")).status_code == 404
 

@@ -10,19 +10,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from agentpool.jobs import PoolRef, WorkerId
-from agentpool.queue import Consumer
-from agentpool.queue.outcomes import Succeeded
+from agentpool.jobs import PoolRef
 from tests.fixtures.redis import wait_until
-
-
-@pytest.fixture
-async def consumer(redis, pool: PoolRef):
-    """A registered worker with 10 slots."""
-    consumer = Consumer(redis, pool, WorkerId("w1"))
-    await consumer.register(slots=10, host="here")
-    yield consumer
-    await consumer.deregister()
 
 
 class Stream:
@@ -60,13 +49,6 @@ async def opened(http: httpx.AsyncClient, path: str, **headers: str) -> AsyncIte
         yield Stream(answer)
 
 
-async def finish_one(consumer: Consumer) -> None:
-    leases: list = []
-    while not leases:
-        leases = await consumer.claim(1)
-    await consumer.settle([Succeeded(job_id=leases[0].job_id, token=leases[0].token, result=1)])
-
-
 async def test_a_jobs_stream_begins_with_the_job_and_ends_with_its_end(http, consumer):
     """A watcher needs no polling, and knows when to stop."""
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
@@ -74,7 +56,7 @@ async def test_a_jobs_stream_begins_with_the_job_and_ends_with_its_end(http, con
         first = await stream.message()
         assert (first["event"], json.loads(first["data"])["state"]) == ("job", "queued")
         await stream.comment()  # from here on the listener is in place
-        await finish_one(consumer)
+        await consumer.serve_one()
         kinds = []
         while message := await stream.message():
             kinds.append(message["event"])
@@ -94,7 +76,7 @@ async def test_a_pools_stream_resumes_after_the_last_event_seen(http, consumer):
     async with opened(http, "/events", **{"Last-Event-ID": seen["id"]}) as stream:
         missed = await stream.message()
         assert (missed["event"], json.loads(missed["data"])["job_id"]) == ("queued", second)
-        await finish_one(consumer)
+        await consumer.serve_one()
         assert [(await stream.message())["event"] for _ in range(2)] == ["started", "succeeded"]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
+from agentpool import kubeconfig
 from agentpool.commands.target import target_of
-from agentpool.errors import SettingError
+from agentpool.errors import ClusterError, SettingError
 from agentpool.jobs import PoolRef
 
 KUBECONFIG = """
@@ -55,7 +57,9 @@ def test_without_anything_the_namespace_is_default():
 
 def test_no_pool_is_an_error_with_the_remedy():
     """The line says what to pass."""
-    with pytest.raises(SettingError, match="pass --pool NAMESPACE/NAME, or set AGENTPOOL_POOL"):
+    with pytest.raises(
+        SettingError, match=r"^--pool: no pool is named; pass --pool NAMESPACE/NAME, or set AGENTPOOL_POOL"
+    ):
         target_of(None, None, None)
 
 
@@ -65,7 +69,29 @@ def test_two_namespaces_are_one_too_many():
         target_of("research/analysts", "other", None)
 
 
-async def test_without_any_word_on_redis_the_remedy_is_told():
-    """No flag, no variable, no kubeconfig: one line."""
-    with pytest.raises(SettingError, match="pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL"):
+async def test_without_any_word_on_redis_the_remedy_is_told(tmp_path: Path):
+    """No flag, no variable, no kubeconfig: one line, which names a KUBECONFIG that is not there."""
+    with pytest.raises(SettingError, match="pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL") as caught:
         await target_of("a/b", None, None).redis_url()
+    assert f"nor KUBECONFIG ({tmp_path}/kubeconfig, which is not there)" in str(caught.value)
+    assert "None" not in str(caught.value)
+
+
+async def test_a_cluster_that_does_not_answer_is_no_wrong_usage(tmp_path: Path):
+    """The flags are right, so the exit code is 1; the remedy is told all the same."""
+    user = "users: [{name: u, user: {token: t}}]"
+    cluster = "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]"
+    (tmp_path / "kubeconfig").write_text(f"{KUBECONFIG}{cluster}\n{user}\n")
+    with pytest.raises(ClusterError, match=r"could not say where the queue is .* pass --redis URL") as caught:
+        await target_of("a/b", None, None).redis_url()
+    assert caught.value.exit_code == 1
+
+
+def test_the_first_kubeconfig_that_is_there_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """KUBECONFIG may list files that are not there, as for kubectl."""
+    (tmp_path / "kubeconfig").write_text(KUBECONFIG)
+    assert kubeconfig.missing() is None
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/nothing{os.pathsep}{tmp_path}/kubeconfig")
+    assert (kubeconfig.path(), kubeconfig.missing()) == (tmp_path / "kubeconfig", None)
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/nothing")
+    assert (kubeconfig.path(), kubeconfig.missing()) == (None, tmp_path / "nothing")

@@ -1,0 +1,125 @@
+"""What the commands say when Redis does not answer: one line, soon, and exit code 1."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agentpool.cli import root
+from agentpool.client import Client
+from agentpool.commands import connection, waiting
+from agentpool.errors import QueueUnreachableError
+from agentpool.jobs import PoolRef, WorkerId
+from agentpool.queue import Inspector, PoolSettings, connect
+from tests.fixtures.redis import RedisServer, wait_until
+from tests.fixtures.serving import ServingConsumer
+
+COMMANDS = [
+    "get", "get abc", "wait abc", "submit greet", "submit greet --wait", "cancel abc", "queue", "top --once",
+    "dead list", "dead replay abc", "events", "logs abc",
+]  # fmt: skip
+
+
+async def agentpool(*args: str) -> Result:
+    """Runs a command in a thread of its own."""
+    runner = CliRunner(env={"AGENTPOOL_POOL": "test/nobody", "KUBECONFIG": "/-"})
+    return await asyncio.to_thread(runner.invoke, root, args, standalone_mode=False)
+
+
+@pytest.fixture
+async def silent_url() -> AsyncIterator[str]:
+    """A server that takes connections and never says a word."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def hear(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+
+    server = await asyncio.start_server(hear, "127.0.0.1", 0)
+    yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
+    for writer in writers:
+        writer.close()
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+async def test_a_silent_redis_is_told_by_every_command(command: str, silent_url: str, monkeypatch: pytest.MonkeyPatch):
+    """What takes connections and answers nothing is not waited for with the patience of a worker."""
+    monkeypatch.setattr(connection, "REACH_S", 0.2)
+    result = await agentpool(*command.split(), "--redis", silent_url)
+    assert isinstance(result.exception, QueueUnreachableError)
+    assert str(result.exception) == "Redis did not answer within 0.2 s; check that it runs and the URL is right"
+    assert result.exception.exit_code == 1
+    assert not result.output
+
+
+@pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
+async def test_a_redis_that_is_not_there_is_told_in_one_line(scheme: str):
+    """Whatever kind of server the URL means; no innards of the client are shown."""
+    result = await agentpool("wait", "abc", "--redis", f"{scheme}://127.0.0.1:1/0")
+    assert isinstance(result.exception, QueueUnreachableError)
+    assert "check that it runs and the URL is right" in str(result.exception)
+    assert "<redis" not in str(result.exception)
+
+
+async def test_the_doctor_tells_it_once(silent_url: str, monkeypatch: pytest.MonkeyPatch):
+    """One finding for Redis; the pool behind it is not looked for."""
+    monkeypatch.setattr(connection, "REACH_S", 0.2)
+    result = await agentpool("doctor", "--redis", silent_url, "-o", "name")
+    assert result.output.split() == ["redis", "kubernetes"]
+    assert result.return_value == 1
+
+
+@pytest.fixture
+async def own(redis_server_factory) -> tuple[RedisServer, PoolRef]:
+    """A server of the test's own that keeps what it was given, with a pool."""
+    server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
+    pool = PoolRef("test", "own")
+    redis = connect(server.url)
+    await Inspector(redis).configure(pool, PoolSettings())
+    await redis.aclose()
+    return server, pool
+
+
+async def _waiting(server: RedisServer, pool: PoolRef) -> tuple[asyncio.Task[Result], str]:
+    """`agentpool wait` for a job, which has begun to wait."""
+    async with Client(server.url, pool=pool) as client:
+        job = (await client.submit("greet", 1)).job_id
+    task = asyncio.create_task(agentpool("wait", job, "--redis", server.url, "--pool", str(pool)))
+    redis = connect(server.url)
+    try:
+        await wait_until(lambda: redis.hget(f"ap:{{{pool}}}:job:{job}", "watch"), "the wait has begun")
+    finally:
+        await redis.aclose()
+    return task, job
+
+
+async def test_a_redis_that_goes_away_ends_the_wait(own, monkeypatch: pytest.MonkeyPatch):
+    """It is told at once, given some time to come back, and then given up."""
+    monkeypatch.setattr(waiting, "LOOK_S", 0.05)
+    monkeypatch.setattr(waiting, "PATIENCE_S", 0.3)
+    server, pool = own
+    task, _ = await _waiting(server, pool)
+    server.kill()
+    result = await task
+    assert isinstance(result.exception, QueueUnreachableError)
+    assert result.stderr.count("waiting for it to come back, at most 0.3 s") == 1
+
+
+async def test_a_restart_of_redis_does_not_end_the_wait(own, monkeypatch: pytest.MonkeyPatch):
+    """The job ends after it, and its result is printed."""
+    monkeypatch.setattr(waiting, "LOOK_S", 0.05)
+    server, pool = own
+    task, _ = await _waiting(server, pool)
+    server.kill()
+    server.start()
+    redis = connect(server.url)
+    worker = ServingConsumer(redis, pool, WorkerId("w1"))
+    await worker.register(slots=1, host="here")
+    await worker.serve_one()
+    result = await task
+    await redis.aclose()
+    assert (result.return_value, result.stdout) == (0, '{\n  "echo": 1\n}\n'), result.stderr
