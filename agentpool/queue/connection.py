@@ -12,7 +12,9 @@ import re
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from redis.asyncio import Redis, RedisCluster
+from hiredis import pack_command
+from redis.asyncio import ConnectionPool, Redis, RedisCluster
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
@@ -33,10 +35,53 @@ CONNECT_TIMEOUT_S = 5.0
 LONGEST_BLOCK_S = 20.0  # a blocking read's own limit: well below SOCKET_TIMEOUT_S
 BLOCK_SHARE = 0.7  # of a foreign client's socket timeout that a blocking read may take
 MAX_CONNECTIONS = 1_000  # of one client; waiting for a free one is not supported by its pool
+KEPT_CONNECTIONS = 8  # of a client, at hand for `together`
 NEEDED_VERSION = (6, 2)
 _VALKEY = re.compile(r"^valkey(?=s?(\+\w+)?://)")
 _SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _STRANGE = "its host, port, database or options cannot be read"
+
+
+class _Pool(ConnectionPool):
+    """A pool some of whose connections stay with `together` between calls.
+
+    Taking one out and back costs more than to write a command. To the pool they are in use: it closes them with the
+    others.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._kept: list[Any] = []
+
+    async def take(self) -> Any:
+        """A connection that is ready for a command."""
+        while self._kept:
+            connection = self._kept.pop()
+            if await _usable(connection):
+                return connection
+            await self.release(connection)  # it will connect again
+        pool: Any = self  # its method ships without types
+        return await pool.get_connection()
+
+    async def put_back(self, connection: Any) -> None:
+        """The replies have been read, or the connection is closed."""
+        if _CAN_TELL and connection.is_connected and len(self._kept) < KEPT_CONNECTIONS:
+            self._kept.append(connection)
+        else:
+            await self.release(connection)
+
+
+_CAN_TELL = hasattr(AbstractConnection, "can_read")  # redis-py 8; before, only by trying to read
+
+
+async def _usable(connection: Any) -> bool:
+    """Whether nobody has closed the connection or sent something unasked for since it was put back."""
+    if not connection.is_connected or connection.should_reconnect():
+        return False
+    try:
+        return not await connection.can_read()
+    except (RedisError, OSError):
+        return False
 
 
 def connect(url: str, **options: Any) -> RedisClient:
@@ -68,7 +113,7 @@ def connect(url: str, **options: Any) -> RedisClient:
         if parts.scheme.endswith("+cluster"):
             settings.pop("retry")  # a cluster client counts redirections as retries
             return RedisCluster.from_url(url.replace("+cluster", "", 1), **settings)
-        return Redis.from_url(url, max_connections=MAX_CONNECTIONS, **settings)
+        return Redis.from_pool(_Pool.from_url(url, max_connections=MAX_CONNECTIONS, **settings))
     except ValueError:
         raise _unreadable(url, _STRANGE) from None
 
@@ -139,13 +184,15 @@ async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
     the rest of a submit. Raises what redis-py raises when the connection is lost, and TimeoutError after the client's
     socket timeout. If it is cancelled, the connection is closed.
     """
+    packed = b"".join([pack_command(tuple(command)) for command in commands])
     pool = redis.connection_pool
-    connection = await pool.get_connection()
+    ours = isinstance(pool, _Pool)
+    connection = await (pool.take() if ours else pool.get_connection())
     limit_s, connection.socket_timeout = connection.socket_timeout, None  # one limit for all of it
     replies: list[Any] = []
     try:
         async with asyncio.timeout(limit_s):
-            await connection.send_packed_command(connection.pack_commands(commands))
+            await connection.send_packed_command(packed)
             for _ in commands:
                 try:
                     replies.append(await connection.read_response())
@@ -156,7 +203,7 @@ async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
         raise
     finally:
         connection.socket_timeout = limit_s
-        await pool.release(connection)
+        await (pool.put_back(connection) if ours else pool.release(connection))
     return replies
 
 
