@@ -19,6 +19,11 @@ from collections.abc import Awaitable, Callable
 import psutil
 
 from tests.chaos.ground import LEASE_S, Ground
+from tests.fixtures.faults import WRITES
+from tests.fixtures.redis import wait_until
+
+CONFLICT = 409  # answered to writes only
+NOTICED_WITHIN_S = 20.0
 
 _log = logging.getLogger("chaos")
 
@@ -44,7 +49,12 @@ class Faults:
             "redis restarted": self.restart_redis,
             "connections reset": self.reset_connections,
             "redis delayed 500 ms": self.delay_redis,
+            "redis failed over": self.fail_over,
+            "redis out of disk": self.fill_disk,
             "watches closed": self.close_watches,
+            "API errors": self.refuse_requests,
+            "API away": self.cut_api,
+            "gateway killed": self.kill_gateway,
             "rolling update": self.roll,
             "spec changed": self.change_spec,
             "node lost": self.lose_node,
@@ -102,6 +112,16 @@ class Faults:
         await asyncio.sleep(seconds)
         await asyncio.to_thread(self._ground.redis.start)
 
+    async def fail_over(self) -> None:
+        await self._ground.fail_over()
+
+    async def fill_disk(self) -> None:
+        """Redis cannot write its log: it ends rather than promise what it cannot keep, and there is room again."""
+        redis = self._ground.redis
+        redis.fill_disk()
+        await wait_until(lambda: not redis.running, "Redis notices that its disk is full", within_s=NOTICED_WITHIN_S)
+        await asyncio.to_thread(redis.start)
+
     async def reset_connections(self) -> None:
         for _ in range(self._random.randint(1, 4)):
             self._ground.redis_proxy.reset()
@@ -113,7 +133,28 @@ class Faults:
         self._ground.redis_proxy.delay_s = 0.0
 
     async def close_watches(self) -> None:
-        self._ground.api_proxy.reset()
+        self._ground.api_proxy.end_watches()
+
+    async def refuse_requests(self) -> None:
+        """Some of the operators' next requests are refused, as a busy or changing API server would."""
+        proxy, dice = self._ground.api_proxy, self._random
+        for status in dice.choices((409, 410, 429, 500, 503), k=dice.randint(2, 8)):
+            proxy.fail(status, methods={"GET", *WRITES} if status != CONFLICT else WRITES)
+        await asyncio.sleep(dice.uniform(0.5, 3.0))
+        proxy.faults.clear()
+
+    async def cut_api(self) -> None:
+        proxy, seconds = self._ground.api_proxy, self._random.uniform(0.5, 5.0)
+        proxy.away = True
+        proxy.end_watches()
+        await asyncio.sleep(seconds)
+        proxy.away = False
+
+    async def kill_gateway(self) -> None:
+        gateway, seconds = self._ground.gateway, self._random.uniform(0.0, 2.0)
+        gateway.kill()
+        await asyncio.sleep(seconds)
+        gateway.start()
 
     async def roll(self) -> None:
         self._rollouts += 1

@@ -1,6 +1,7 @@
-"""Everything that a chaos run breaks: a Redis with its log of writes, a cluster of two nodes, two operators, a pool.
+"""Everything that a chaos run breaks: a Redis with a replica, a cluster of two nodes, two operators, a gateway, a pool.
 
-Clients reach Redis, and operators the API server, through a `FaultProxy`; the referee (events, checks) goes straight.
+Clients reach Redis through a `FaultProxy` and operators the API server through a `FaultyApi`; the referee (events,
+checks) has a way of its own, which leads to whichever Redis is the primary.
 Who takes over next: `load` submits, `faults` breaks, `checker` judges.
 """
 
@@ -12,11 +13,13 @@ import json
 import re
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 import psutil
+import redis.asyncio
 
 from agentpool.errors import ClusterError
 from agentpool.jobs import PoolRef
@@ -29,7 +32,8 @@ from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
 from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS
 from agentpool_local.cluster import POOLS, Cluster
 from tests.chaos.proxy import FaultProxy
-from tests.fixtures.redis import RedisServer, wait_until
+from tests.fixtures.faults import FaultyApi
+from tests.fixtures.redis import RedisServer, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).parent / "apps"
@@ -39,7 +43,9 @@ ELASTIC = 4  # the most that the changing limit of the third route ever is
 LEASE_S = 2  # the shortest that an AgentPool may have
 CLIENT_TIMEOUT_S = 5.0  # of the submitter's connection: a stalled one is given up
 START_WITHIN_S = 60.0
+FAILOVER_WITHIN_S = 30.0
 PUT_TRIES = 10
+REDIS_OPTIONS = ("--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0")
 
 
 def manifest(redis_url: str, record: Path, changes: dict[str, object] | None = None) -> dict[str, object]:
@@ -134,11 +140,10 @@ class Ground:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.record = directory / "runs"
-        self.redis = RedisServer("--appendonly", "yes", "--appendfsync", "always")
-        self.redis_proxy = FaultProxy(lambda: self.redis.port)
-        self.api_proxy = FaultProxy(lambda: self._api_port)
-        self._api_port = 0
+        self.redis, self.replica = (RedisServer(*REDIS_OPTIONS) for _ in range(2))
+        self.redis_proxy, self.referee_proxy = (FaultProxy(lambda: self.redis.port) for _ in range(2))
         self.kubeconfig = directory / "kubeconfig"
+        self.api_proxy = FaultyApi(self.kubeconfig, directory / "kubeconfig-through-proxy")
         self.api = Machine(directory / "api.log", "tests.chaos.machines", "api", str(self.kubeconfig))
         self.nodes = [
             Machine(
@@ -147,7 +152,10 @@ class Ground:
             )
             for name in ("a", "b")
         ]  # fmt: skip
-        self.operators: list[Machine] = []
+        operator = ("agentpool", "operator", "--kubeconfig", str(self.api_proxy.kubeconfig))
+        serving = ("--health-host", "127.0.0.1", "--health-port", "0")
+        self.operators = [Machine(directory / f"operator-{n}.log", *operator, *serving) for n in range(2)]
+        self._gateway_port = free_port()
         self.changes: dict[str, object] = {}
         self.seen: set[psutil.Process] = set()  # every process that ever was part of the run
 
@@ -155,10 +163,18 @@ class Ground:
     def redis_url(self) -> str:
         return f"redis://127.0.0.1:{self.redis_proxy.port}/0"
 
+    @property
+    def gateway_url(self) -> str:
+        return f"http://127.0.0.1:{self._gateway_port}"
+
     async def start(self) -> None:
         self.record.touch()
         self.redis.start()
+        self.replica.start()
+        async with connected(self.replica) as replica:
+            await replica.execute_command("REPLICAOF", "127.0.0.1", self.redis.port)
         await self.redis_proxy.start()
+        await self.referee_proxy.start()
         self.api.start()
         await wait_until(lambda: self.kubeconfig.exists() and self.kubeconfig.stat().st_size, "the API server is up",
                          within_s=START_WITHIN_S)  # fmt: skip
@@ -168,8 +184,11 @@ class Ground:
         async with Cluster(self.kubeconfig) as cluster:
             await cluster.apply_crd(custom_resource_definition())
         await self.apply()
-        self._start_operators()
-        self.direct = connect(self.redis.url)
+        arguments = ("--redis", self.redis_url, "--no-auth", "--port", str(self._gateway_port), "--rate", "0")
+        self.gateway = Machine(self.directory / "gateway.log", "agentpool", "gateway", *arguments)
+        for machine in (*self.operators, self.gateway):
+            machine.start()
+        self.direct = connect(f"redis://127.0.0.1:{self.referee_proxy.port}/0")
         self.client = connect(self.redis_url, socket_timeout=CLIENT_TIMEOUT_S)
 
         async def served() -> bool:
@@ -180,18 +199,18 @@ class Ground:
     async def _published(self) -> bool:
         return bool(await self.direct.exists(Keys(POOL).conf))
 
-    def _start_operators(self) -> None:
-        text = self.kubeconfig.read_text()
-        found = re.search(r"127\.0\.0\.1:(\d+)", text)
-        assert found is not None, text
-        self._api_port = int(found.group(1))
-        through = self.directory / "kubeconfig-through-proxy"
-        through.write_text(text.replace(found.group(0), f"127.0.0.1:{self.api_proxy.port}"))
-        for number in range(2):
-            arguments = ("--kubeconfig", str(through), "--health-host", "127.0.0.1", "--health-port", "0")
-            operator = Machine(self.directory / f"operator-{number}.log", "agentpool", "operator", *arguments)
-            operator.start()
-            self.operators.append(operator)
+    async def fail_over(self) -> None:
+        """Hands Redis' lead over to the replica once it has every write, and everybody is sent there."""
+        deadline = time.monotonic() + FAILOVER_WITHIN_S
+        async with connected(self.redis) as old, connected(self.replica) as new:
+            while (await new.execute_command("ROLE"))[0] != b"master":
+                assert time.monotonic() < deadline, f"no failover: {await old.info('replication')}"
+                with contextlib.suppress(redis.ResponseError):  # the replica is not there yet, or one is under way
+                    await old.execute_command("FAILOVER", "TIMEOUT", 2000)
+                await asyncio.sleep(0.05)
+        self.redis, self.replica = self.replica, self.redis
+        self.redis_proxy.reset()
+        self.referee_proxy.reset()
 
     async def apply(self, **changes: object) -> None:
         """Writes the AgentPool with these changes beside the earlier ones."""
@@ -208,7 +227,7 @@ class Ground:
         return [each for node in self.nodes for each in node.family() if _is_worker(each)]
 
     def note_processes(self) -> None:
-        for machine in (self.api, *self.nodes, *self.operators):
+        for machine in (self.api, *self.nodes, *self.operators, self.gateway):
             self.seen.update(machine.family())
 
     @contextlib.asynccontextmanager
@@ -255,11 +274,13 @@ class Ground:
         await self.direct.aclose()
         with contextlib.suppress(Exception):
             await self.client.aclose()
-        for machine in (*self.operators, *self.nodes, self.api):
+        for machine in (self.gateway, *self.operators, *self.nodes, self.api):
             with contextlib.suppress(KubeError, psutil.Error):
                 await machine.stop()
         await self.api_proxy.stop()
         await self.redis_proxy.stop()
+        await self.referee_proxy.stop()
+        self.replica.close()
         self.redis.close()
 
     def survivors(self) -> list[str]:
@@ -270,6 +291,13 @@ class Ground:
         """What the handlers wrote; a last line that was cut short by a kill is left out."""
         lines = self.record.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+
+
+@contextlib.asynccontextmanager
+async def connected(server: RedisServer) -> AsyncIterator[redis.asyncio.Redis]:
+    """A plain client of one server."""
+    async with redis.asyncio.Redis.from_url(server.url) as client:
+        yield client
 
 
 def _is_worker(process: psutil.Process) -> bool:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentpool.errors import IdempotencyConflictError, QueueError
+from agentpool.errors import IdempotencyConflictError
 from agentpool.jobs import JobId, JobRequest, OnParentFailure, Priority
-from agentpool.queue import Producer
-from tests.chaos.ground import POOL
+from tests.chaos.doors import Door, DoorShutError
 
 JOBS_A_SECOND = 20.0
 KINDS = {"nap": 6, "code": 4, "text": 4, "flaky": 2, "steps": 2, "hang": 0.3}  # kind: weight
@@ -37,24 +37,21 @@ class Ledger:
 
 
 class Load:
-    """One submitter."""
+    """One submitter, who takes one door or another for each job."""
 
-    def __init__(self, client: Any, seed: int) -> None:
+    def __init__(self, doors: Sequence[Door], seed: int) -> None:
         self._random = random.Random(seed)
-        self._producer = Producer(client, POOL)
+        self._doors = doors
         self._number = 0
         self._began = time.monotonic()
-        self._tasks: set[asyncio.Task[None]] = set()
         self.ledger = Ledger()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Submits until told to stop; then waits until everything that was begun is answered."""
-        while not stop.is_set():
-            task = asyncio.create_task(self._one(self._request()))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(self._random.expovariate(JOBS_A_SECOND))
-        await asyncio.gather(*self._tasks)
+        async with asyncio.TaskGroup() as submits:
+            while not stop.is_set():
+                submits.create_task(self._one(self._request()))
+                await asyncio.sleep(self._random.expovariate(JOBS_A_SECOND))
 
     def _request(self) -> JobRequest:
         dice = self._random
@@ -81,48 +78,49 @@ class Load:
 
     async def _one(self, request: JobRequest) -> None:
         dice = random.Random(request.payload["n"])
-        await self._submit(request)
+        door = dice.choice(self._doors)
+        await self._submit(door, request)
         if dice.random() < 0.06:
             await asyncio.sleep(dice.uniform(0, 0.3))
-            await self._cancel(request)
+            await self._cancel(door, request)
         if request.idempotency_key and dice.random() < 0.5:
-            await self._conflict(request)
+            await self._conflict(door, request)
 
-    async def _submit(self, request: JobRequest) -> None:
+    async def _submit(self, door: Door, request: JobRequest) -> None:
         begun = time.monotonic()
         while True:
             self.ledger.attempts += 1
             try:
-                receipt = await self._producer.submit(request)
+                known_as = await door.submit(request)
                 break
-            except QueueError:
+            except DoorShutError:
                 self.ledger.refusals += 1
                 await asyncio.sleep(RETRY_S)
         took = time.monotonic() - begun
         if took > self.ledger.longest_submit_s:
             self.ledger.longest_submit_s, self.ledger.longest_submit_at = took, begun - self._began
-        if receipt.job_id != request.job_id:
-            self.ledger.broken.append(f"{request.job_id} was acknowledged as {receipt.job_id}")
+        if known_as != request.job_id:
+            self.ledger.broken.append(f"{request.job_id} was acknowledged as {known_as}")
         self.ledger.acknowledged[str(request.job_id)] = request
 
-    async def _cancel(self, request: JobRequest) -> None:
+    async def _cancel(self, door: Door, request: JobRequest) -> None:
         assert request.job_id is not None
         try:
-            if await self._producer.cancel(request.job_id) == "cancelled":
+            if await door.cancel(request.job_id) == "cancelled":
                 self.ledger.cancelled.add(request.job_id)
-        except QueueError:
+        except DoorShutError:
             return  # the answer was lost: nothing was promised
 
-    async def _conflict(self, request: JobRequest) -> None:
+    async def _conflict(self, door: Door, request: JobRequest) -> None:
         """The same key with the same body is the same job; with another body it is refused."""
         same = JobRequest(kind=request.kind, payload=request.payload, idempotency_key=request.idempotency_key)
         other = JobRequest(kind=request.kind, payload="other", idempotency_key=request.idempotency_key)
         for again in (same, other):
             try:
-                receipt = await self._producer.submit(again)
+                known_as = await door.submit(again)
             except IdempotencyConflictError:
                 continue  # `same` may differ in what else the digest covers
-            except QueueError:
+            except DoorShutError:
                 return
-            if again is other or receipt.job_id != request.job_id:
-                self.ledger.broken.append(f"key {request.idempotency_key} made {receipt.job_id}")
+            if again is other or known_as != request.job_id:
+                self.ledger.broken.append(f"key {request.idempotency_key} made {known_as}")

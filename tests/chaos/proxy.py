@@ -1,6 +1,6 @@
 """A TCP proxy that misbehaves on command: it cuts all connections, delays what passes, or lets nobody in.
 
-Who takes over next: `ground` puts one before Redis and one before the API server, `faults` tells them what to do.
+Who takes over next: `ground` puts them before Redis, `faults` tells them what to do.
 """
 
 from __future__ import annotations

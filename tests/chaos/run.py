@@ -18,6 +18,7 @@ from agentpool.errors import ClusterError, QueueError
 from agentpool.queue import Inspector
 from agentpool_devcluster.kube.errors import KubeError
 from tests.chaos import checker
+from tests.chaos.doors import GatewayDoor, QueueDoor
 from tests.chaos.faults import Faults
 from tests.chaos.ground import ELASTIC, LIMITS, POOL, Ground
 from tests.chaos.history import History
@@ -67,7 +68,9 @@ async def run(seconds: float, seed: int, *, keep: Path | None = None) -> Outcome
 
 
 async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
-    load, faults, history = Load(ground.client, seed), Faults(ground, seed), History(ground.direct, POOL)
+    gateway = GatewayDoor(ground.gateway_url)
+    load = Load((QueueDoor(ground.client), gateway), seed)
+    faults, history = Faults(ground, seed), History(ground.direct, POOL)
     stop = asyncio.Event()
     reading, submitting = asyncio.create_task(history.run()), asyncio.create_task(load.run(stop))
     try:
@@ -76,6 +79,7 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         _log.info("the faults are over: %s", dict(faults.injected))
         stop.set()
         await submitting
+        await gateway.close()
     _log.info("%d submits are acknowledged", len(load.ledger.acknowledged))
     findings = [*await _rest(ground), *await _small(ground)]
     _log.info("at rest and small again; judging")

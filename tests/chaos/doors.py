@@ -1,0 +1,86 @@
+"""The two ways in that a chaos run submits by: the queue's own client, and the gateway over HTTP.
+
+Both raise `DoorShutError` where the answer is lost or refused for now, so that the caller asks again. Who takes over
+next: `load` walks through either door.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from http import HTTPStatus
+from typing import Any, Protocol
+
+import httpx
+
+from agentpool.errors import IdempotencyConflictError, QueueError
+from agentpool.jobs import JobId, JobRequest
+from agentpool.queue import Producer
+from tests.chaos.ground import CLIENT_TIMEOUT_S, POOL
+
+
+class DoorShutError(Exception):
+    """Nobody knows whether the call was heard: ask again."""
+
+
+class Door(Protocol):
+    """A way in."""
+
+    async def submit(self, request: JobRequest) -> str:
+        """The id under which the job was acknowledged."""
+
+    async def cancel(self, job_id: JobId) -> str:
+        """What became of the job, in one word."""
+
+
+class QueueDoor:
+    """Straight to Redis."""
+
+    def __init__(self, client: Any) -> None:
+        self._producer = Producer(client, POOL)
+
+    async def submit(self, request: JobRequest) -> str:
+        try:
+            return str((await self._producer.submit(request)).job_id)
+        except IdempotencyConflictError:
+            raise
+        except QueueError as error:
+            raise DoorShutError from error
+
+    async def cancel(self, job_id: JobId) -> str:
+        try:
+            return str(await self._producer.cancel(job_id))
+        except QueueError as error:
+            raise DoorShutError from error
+
+
+class GatewayDoor:
+    """Over HTTP."""
+
+    def __init__(self, url: str) -> None:
+        self._jobs = f"{url}/v1/namespaces/{POOL.namespace}/pools/{POOL.name}/jobs"
+        self._http = httpx.AsyncClient(timeout=CLIENT_TIMEOUT_S)
+
+    async def submit(self, request: JobRequest) -> str:
+        document = {name: value for name, value in dataclasses.asdict(request).items() if value not in (None, ())}
+        answer = await self._ask("POST", "", json=document)
+        if answer.status_code == HTTPStatus.CONFLICT:
+            raise IdempotencyConflictError(key=str(request.idempotency_key), job_id="")
+        if answer.status_code != HTTPStatus.ACCEPTED:
+            raise AssertionError(f"{request.job_id} was answered {answer.status_code}: {answer.text}")
+        return str(answer.json()["job_id"])
+
+    async def cancel(self, job_id: JobId) -> str:
+        answer = await self._ask("DELETE", f"/{job_id}")
+        return str(answer.json()["outcome"]) if answer.is_success else "finished"
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            answer = await self._http.request(method, self._jobs + path, **options)
+        except httpx.HTTPError as error:
+            raise DoorShutError from error
+        if answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
+            raise DoorShutError(answer.text)
+        return answer
