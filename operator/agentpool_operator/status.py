@@ -1,7 +1,8 @@
 """A pool's status: computed from the registry, patched only when a reader would care.
 
-A change of anything but the queue's figures is patched at once; the figures alone (they move all the time
-under load) at most once in `status_gap_s`. At rest nothing is written. `conditions` says what is true, this
+A change of anything but the queue's figures is patched at once, and so is the end of the work: who looks when the
+last job has ended should not read of jobs that wait. The figures alone (they move all the time under load) at most
+once in `status_gap_s`. At rest nothing is written. `conditions` says what is true, this
 module when to say it.
 """
 
@@ -115,4 +116,9 @@ class StatusWriter:
         news = {k: v for k, v in wanted.items() if k not in FIGURES} != {
             k: v for k, v in shown.items() if k not in FIGURES
         }
-        return news or time.monotonic() - self._written_at.get(pool.ref, float("-inf")) >= self._gap_s
+        ended = _idle(wanted) and not _idle(shown)
+        return news or ended or time.monotonic() - self._written_at.get(pool.ref, float("-inf")) >= self._gap_s
+
+
+def _idle(status: Json) -> bool:
+    return not status.get("queued") and not status.get("running")

@@ -9,8 +9,8 @@ from agentpool_operator.conditions import findings, merged
 from agentpool_operator.registry import Pools, Problem
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
-from agentpool_operator.scaling.observation import Backlog
-from agentpool_operator.status import status_of
+from agentpool_operator.scaling.observation import Backlog, RouteLoad
+from agentpool_operator.status import StatusWriter, status_of
 
 
 def resource(**spec):
@@ -166,3 +166,25 @@ def test_an_invalid_spec_names_the_field(pools, pool):
     ready = findings(pool)[0]
     assert (ready.status, ready.reason) == ("False", "InvalidSpec")
     assert "spec.scaling.maxReplicas" in ready.message
+
+
+class Written:
+    """A cluster that keeps what it is asked to write, and answers as the API server does."""
+
+    def __init__(self):
+        self.queued = []
+
+    async def merge(self, _path, body, *, manager):
+        assert manager == "agentpool-status"
+        self.queued.append(body["status"]["queued"])
+        return resource() | {"status": {k: v for k, v in body["status"].items() if v is not None}}
+
+
+async def test_the_end_of_the_work_is_told_at_once_and_figures_alone_in_their_time(pools):
+    """While work goes on its figures wait for the gap; nobody reads of waiting jobs when there are none any more."""
+    pool, cluster = pools.get(PoolRef("ns", "p")), Written()
+    writer = StatusWriter(cluster, gap_s=3600)
+    for queued in (9, 5, 3, 0, 0, 2):
+        pool.backlog = Backlog(routes=(RouteLoad(name="all", limit=None, ready=queued, running=0),))
+        await writer.write(pool)
+    assert cluster.queued == [9, 0]
