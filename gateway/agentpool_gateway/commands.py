@@ -36,6 +36,9 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     type=click.Path(path_type=Path),
     help="Where AgentPools live. With --redis: read for scaling only. Default: as kubectl, or the pod's own account.",
 )
+@click.option(
+    "--namespace", multiple=True, metavar="NAME", help="Serve the pools of this namespace only; may be repeated."
+)
 @click.option("--tokens", type=click.Path(path_type=Path), envvar="AGENTPOOL_TOKENS", help="File of static tokens.")
 @click.option("--auth", type=click.Choice(["tokens", "kubernetes"]), help="Who decides. Default: tokens where given.")
 @click.option("--audience", multiple=True, help="Audience that tokens must carry, with --auth kubernetes.")

@@ -1,14 +1,19 @@
 """On which Redis a pool lives: the one that the gateway was given, or the one that its AgentPool names.
 
+A gateway may be told to serve some namespaces only; for it no others exist, and it asks the API server about none.
+
 Who takes over next: `queues` opens connections, one for each Redis however many pools it holds.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Collection
 from typing import Protocol
 
 from agentpool.cluster import Cluster
+from agentpool.errors import UnknownPoolError
 from agentpool.jobs import PoolRef
 
 
@@ -21,20 +26,39 @@ class Locations(Protocol):
     async def declared(self) -> list[PoolRef] | None:
         """The pools that are declared somewhere; None: only Redis knows them."""
 
+    def serves(self, pool: PoolRef) -> bool:
+        """Whether the pool's namespace is one of those that are served."""
+
     @property
     def fixed(self) -> str | None:
         """The one URL of all pools; None where each may have its own."""
 
 
-class OneRedis:
+class _Served:
+    """The namespaces that are served; none named: all."""
+
+    def __init__(self, namespaces: Collection[str]) -> None:
+        self._namespaces = frozenset(namespaces)
+
+    def serves(self, pool: PoolRef) -> bool:
+        """Whether the pool's namespace is one of them."""
+        return not self._namespaces or pool.namespace in self._namespaces
+
+    def _check(self, pool: PoolRef) -> None:
+        if not self.serves(pool):
+            raise UnknownPoolError(str(pool))
+
+
+class OneRedis(_Served):
     """All pools live on one Redis."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, namespaces: Collection[str] = ()) -> None:
+        super().__init__(namespaces)
         self.fixed: str | None = url
 
     async def redis_url(self, pool: PoolRef) -> str:
         """Always the same."""
-        del pool
+        self._check(pool)
         return str(self.fixed)
 
     async def declared(self) -> list[PoolRef] | None:
@@ -42,18 +66,20 @@ class OneRedis:
         return None
 
 
-class AsDeclared:
+class AsDeclared(_Served):
     """Each AgentPool says where it lives; an answer is believed for a while."""
 
     fixed: str | None = None
 
-    def __init__(self, cluster: Cluster, *, cache_s: float) -> None:
+    def __init__(self, cluster: Cluster, *, cache_s: float, namespaces: Collection[str] = ()) -> None:
+        super().__init__(namespaces)
         self._cluster = cluster
         self._cache_s = cache_s
         self._known: dict[PoolRef, tuple[float, str]] = {}
 
     async def redis_url(self, pool: PoolRef) -> str:
         """As the AgentPool, or the Secret that it names, says."""
+        self._check(pool)
         until, url = self._known.get(pool, (0.0, ""))
         if until > time.monotonic():
             return url
@@ -62,6 +88,7 @@ class AsDeclared:
         return url
 
     async def declared(self) -> list[PoolRef] | None:
-        """The cluster's AgentPools."""
-        found = [pool["metadata"] for pool in await self._cluster.agentpools()]
+        """The cluster's AgentPools; with namespaces named, one list of each, for only there it may list."""
+        lists = await asyncio.gather(*(self._cluster.agentpools(place) for place in self._namespaces or (None,)))
+        found = [pool["metadata"] for pools in lists for pool in pools]
         return [PoolRef(metadata["namespace"], metadata["name"]) for metadata in found]

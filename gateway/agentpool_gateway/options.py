@@ -14,6 +14,7 @@ class GatewayOptions:
 
     redis: str | None  # URL of all pools' Redis; None: as each AgentPool says
     kubeconfig: Path | None  # None: the pod's own account
+    namespace: tuple[str, ...]  # whose pools are served; none: all
     tokens: Path | None  # file of static tokens
     auth: str | None  # tokens or kubernetes; None: tokens where a file is given
     audience: tuple[str, ...]  # that tokens must carry, with kubernetes

@@ -104,7 +104,8 @@ class Queues:
             keys = [key async for key in redis.scan_iter(match="ap:{*}:conf", count=SCAN_COUNT)]
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="scan") from error
-        return [PoolRef.parse(found[1]) for key in keys if (found := pattern.fullmatch(key))]
+        pools = [PoolRef.parse(found[1]) for key in keys if (found := pattern.fullmatch(key))]
+        return [pool for pool in pools if self.locations.serves(pool)]
 
     def redis(self, url: str) -> RedisClient:
         """The client of a URL."""

@@ -87,9 +87,10 @@ async def _parts(
             cluster = await stack.enter_async_context(connected(options.kubeconfig or kubeconfig.path()))
         authority = _authority(options, settings, cluster)
         if options.redis is not None:
-            yield OneRedis(options.redis), authority, cluster
+            yield OneRedis(options.redis, namespaces=options.namespace), authority, cluster
         elif cluster is not None:
-            yield AsDeclared(cluster, cache_s=settings.location_cache_s), authority, cluster
+            locations = AsDeclared(cluster, cache_s=settings.location_cache_s, namespaces=options.namespace)
+            yield locations, authority, cluster
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -54,8 +54,13 @@ def _values(settings: list[str]) -> dict[str, Any]:
         node = values
         for name in outer:
             node = node.setdefault(name, {})
-        node[last] = yaml.safe_load(value)
+        node[last] = _value(value)
     return values
+
+
+def _value(text: str) -> Any:
+    """As Helm reads it: `{a,b}` is a list."""
+    return text[1:-1].split(",") if text.startswith("{") and text.endswith("}") else yaml.safe_load(text)
 
 
 def _wait(arguments: argparse.Namespace) -> str | None:

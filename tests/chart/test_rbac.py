@@ -117,6 +117,10 @@ def test_the_gateway_looks_but_does_not_touch(way: str):
     within = granted(roles_of(found, "agentpool-gateway", NAMESPACE))
     assert clusterwide | within == table(GATEWAY, REVIEWS)
     assert within == (table(GATEWAY) if way == "gateway-in-namespaces" else set())
+    (gateway,) = [m for m in found if m["kind"] == "Deployment" and m["metadata"]["name"].endswith("-gateway")]
+    arguments = gateway["spec"]["template"]["spec"]["containers"][0]["args"]
+    asked = [each for each in arguments if each.startswith("--namespace=")]  # it lists where it may, and nowhere else
+    assert asked == ([f"--namespace={NAMESPACE}"] if way == "gateway-in-namespaces" else [])
 
 
 def test_users_roles_are_aggregated():

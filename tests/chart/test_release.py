@@ -79,7 +79,10 @@ def _written(file: Path, values: dict[str, Any]) -> Path:
 
 @pytest.mark.timeout(200)
 def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
-    """Over HTTP, a ServiceAccount with the role `edit` gets a job's result; one without a role is refused."""
+    """Over HTTP, a ServiceAccount with the role `edit` gets a job's result; one without a role is refused.
+
+    The release serves one namespace, so neither operator nor gateway may look at pools anywhere else.
+    """
     if helm_ground.record is None:
         pytest.skip("a real cluster's pods cannot be reached from here")
     port = free_port()  # the devcluster's pods share one port space
@@ -88,7 +91,8 @@ def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
         kubectl create namespace agents
         kubectl --namespace agents create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
         helm install agentpool charts/agentpool --namespace agents --set redis.existingSecret=agentpool-redis \\
-          --set gateway.enabled=true --set gateway.replicas=1 --set gateway.port={port} --wait
+          --set gateway.enabled=true --set gateway.replicas=1 --set gateway.port={port} \\
+          --set 'watchNamespaces={{agents}}' --wait
         kubectl apply --filename - <<'EOF'
 {ECHO}EOF
         kubectl --namespace agents wait --for=condition=QueueReachable agentpool/echo --timeout 60s
@@ -104,7 +108,10 @@ def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
             --data '{{"kind": "greet", "payload": {{"over": "http"}}}}' \\
             "http://127.0.0.1:{port}/v1/namespaces/agents/pools/echo/jobs?wait=30s"
         done
+        curl --silent --header "Authorization: Bearer $(kubectl --namespace agents create token editor)" \\
+          "http://127.0.0.1:{port}/v1/pools"
         """
     )
+    assert '{"pools":["agents/echo"]}' in outcome.replace(" ", "")
     assert '"over":"http"' in outcome.replace(" ", "")
     assert "\n403 0\n" in outcome

@@ -8,13 +8,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from agentpool.cluster import connected
+from agentpool.errors import ClusterError, UnknownPoolError
 from agentpool.jobs import PoolRef
 from agentpool.spec.crd import custom_resource_definition
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.app import build
-from agentpool_gateway.locations import AsDeclared
+from agentpool_gateway.locations import AsDeclared, OneRedis
+from agentpool_gateway.queues import Queues
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.devcluster import ApiClient
 from tests.fixtures.gateways import Served, serving
@@ -102,6 +105,44 @@ async def test_another_namespace_and_a_made_up_token_stay_outside(reviewed: Serv
         assert (await client.get("/v1/pools")).json() == {"pools": [str(pool)]}
     async with reviewed.client("made-up") as client:
         assert (await client.get("/v1/pools")).status_code == 401
+
+
+def _as_account(kubeconfig: Path, token: str, file: Path) -> Path:
+    """A kubeconfig by which a ServiceAccount reaches the same server."""
+    config = yaml.safe_load(kubeconfig.read_text())
+    (cluster,), (user,) = config["clusters"], config["users"]
+    cluster["cluster"]["server"] = cluster["cluster"]["server"].split("/token/")[0]
+    user["user"] = {"token": token}
+    file.write_text(yaml.safe_dump(config))
+    return file
+
+
+async def test_a_gateway_of_some_namespaces_needs_no_right_in_others(
+    cluster, api: ApiClient, server_kubeconfig: Path, tmp_path: Path, pool: PoolRef
+):
+    """With rights in its namespaces only it lists their pools; other namespaces do not exist for it."""
+    rights = (("get", "agentpools"), ("list", "agentpools"))
+    token = await account(api, "gateway", *rights)
+    async with connected(_as_account(server_kubeconfig, token, tmp_path / "gateway")) as connection:
+        with pytest.raises(ClusterError, match="forbidden"):
+            await AsDeclared(connection, cache_s=0).declared()
+        served = AsDeclared(connection, cache_s=0, namespaces=("test",))
+        assert await served.declared() == [pool]
+        with pytest.raises(UnknownPoolError):
+            await served.redis_url(PoolRef("other", "any"))
+
+
+async def test_on_one_redis_too_other_namespaces_do_not_exist(redis_url: str, pool: PoolRef):
+    """Of all the pools in a Redis, those of the named namespaces are listed and served."""
+    for namespaces, seen in (((), True), ((pool.namespace,), True), (("elsewhere",), False)):
+        queues = Queues(OneRedis(redis_url, namespaces=namespaces), GatewaySettings())
+        try:
+            assert (pool in await queues.names()) is seen
+            if not seen:
+                with pytest.raises(UnknownPoolError):
+                    await queues.of(pool)
+        finally:
+            await queues.close()
 
 
 async def test_scaling_is_told_as_the_agentpool_says(reviewed: Served, api: ApiClient, pool: PoolRef):
