@@ -37,6 +37,7 @@ PACE_S = 0.2  # between batches
 MOST_QUEUED = 1_000  # a machine that cannot keep up gets no more
 KINDS = ("noop", "work", "in-thread", "fails-once", "saves-state")
 RETENTION_MS = 5_000  # ended jobs leave Redis soon, so that its memory is flat too
+QUIET = ("--log-level", "error")  # jobs that fail once are part of the load
 FLAT = 0.9  # first quarter's memory over the last's
 PLOT_WIDTH = 50
 
@@ -55,7 +56,7 @@ async def run() -> Report:
     """Loads, samples, compares."""
     seconds = float(os.environ.get("SOAK_SECONDS", DEFAULT_SECONDS))
     settings = PoolSettings(concurrency=50, retry_initial_ms=10, retry_max_ms=20, retention_results_ms=RETENTION_MS)
-    async with stage(settings) as place, place.workers(1):
+    async with stage(settings) as place, place.workers(1, *QUIET):
         load = asyncio.create_task(_load(place))
         try:
             samples = await _watch(place, seconds)

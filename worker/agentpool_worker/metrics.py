@@ -2,7 +2,8 @@
 
 What happens for every job is counted in plain integers and lists, which costs a fraction of a microsecond; they
 become metric families only when somebody scrapes. Writers live in the jobs' event loop, the scrape in another
-thread: it may see one figure a moment older than another, never a broken one.
+thread: it may see one figure a moment older than another, never a broken one. Histograms are classic ones: native
+ones travel as protobuf only, which the Prometheus client for Python does not speak.
 Who takes over next: `agentpool_worker.health` serves `exposition` at /metrics.
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from agentpool.jobs import Job, JobRequest, JobState
 from agentpool.queue import Inspector, PoolSettings, Producer
@@ -97,6 +98,16 @@ async def test_a_handler_that_is_always_busy_ends_its_job_at_last(workers, submi
     assert record.error.endswith("the 0.3 s that the attempt may run; the handler said: come back tomorrow")
 
 
+async def test_a_jobs_own_log_lines_carry_its_id(workers, submit, ended):
+    """What a handler logs through its context is a line of JSON with the job's id, kind and attempt."""
+    worker = workers.start()
+    job_id = await submit("says", 7)
+    await ended(job_id)
+    lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if line["message"] == "read a page"]
+    assert (line["job_id"], line["kind"], line["attempt"], line["page"]) == (job_id, "says", 1, 7)
+
+
 async def test_cancel_reaches_a_running_job(workers, submit, ended, redis, pool):
     """A cancelled job's handler is interrupted at once, long before its time."""
     workers.start()
@@ -145,3 +156,24 @@ async def test_metrics_tell_what_happened(workers, submit, ended):
     assert 'agentpool_worker_job_run_seconds_count{kind="nap"} 3.0' in text
     await until(lambda: worker.metric("agentpool_worker_lease_renewals_total") >= 1, "the lease is renewed")
     assert worker.get("/healthz") == (200, "ok\n")
+    families = {family.name: family.type for family in text_string_to_metric_families(text)}
+    assert {name: families.get(f"agentpool_worker_{name}") for name in FAMILIES} == FAMILIES
+
+
+FAMILIES = {  # what operators of a worker look for, from its first moment: name and type
+    "jobs": "counter",
+    "dispatch_latency_seconds": "histogram",
+    "job_run_seconds": "histogram",
+    "slots": "gauge",
+    "slots_used": "gauge",
+    "lease_renewals": "counter",
+    "lease_renewal_failures": "counter",
+    "leases_lost": "counter",
+    "redis_reconnects": "counter",
+    "slot_changes": "counter",
+    "event_loop_lag_seconds": "histogram",
+    "event_loop_blocks": "counter",
+    "abandoned_jobs": "counter",
+    "recovered_jobs": "counter",
+    "draining": "gauge",
+}

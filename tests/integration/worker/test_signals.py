@@ -107,6 +107,31 @@ async def test_second_sigterm_hands_back_at_once(workers, load, redis, pool):
     assert (record.state, record.attempt) == (JobState.QUEUED, 0)
 
 
+async def test_second_sigterm_under_load_repeats_no_more_than_the_step_at_hand(workers, load, redis, pool):
+    """Jobs handed back at once go on elsewhere from their last checkpoint: each succeeds, in its first attempt."""
+    jobs = await load("steps", 40, 16)
+    hurried = workers.start()
+    await until(lambda: len(workers.runs()) > 60, "the load is under way")
+    hurried.send(signal.SIGTERM)
+    await until(lambda: "leaving" in hurried.log(), "the worker drains")
+    hurried.send(signal.SIGTERM)
+    assert hurried.wait() == 0
+    workers.start()
+    records = await all_succeeded(redis, pool, jobs)
+    assert {record.attempt for record in records} == {1}
+    runs = workers.runs()
+    steps = {key: count for key, count in runs.items() if key[0].startswith("step")}
+    assert len(steps) == 16 * 40
+    again = {job for (_, job), count in steps.items() if count > 1}
+    assert max(steps.values()) <= 2
+    assert sum(steps.values()) - len(steps) == len(again)  # at most one step of a job, the one it was at
+    assert len(again) <= SETTINGS.concurrency
+    for job in jobs:
+        assert runs["start", job] == 1 + [
+            entry.type for entry in (await Inspector(redis).job(pool, job)).history
+        ].count("returned")
+
+
 async def test_hung_thread_does_not_hold_up_the_exit(workers, load, redis, pool):
     """A sync handler that never returns is handed back, and the process ends without it."""
     await load("hang-in-thread", None, 1)
