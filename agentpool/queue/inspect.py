@@ -53,11 +53,14 @@ class Inspector:
         return found
 
     async def snapshot(self, pool: PoolRef) -> QueueSnapshot:
-        """One pool's queue. Raises UnknownPoolError, or another QueueError where it cannot be read."""
-        found = (await self.snapshots([pool]))[pool]
-        if isinstance(found, QueueError):
-            raise found
-        return found
+        """One pool's queue, each worker's jobs counted, so that the figures add up for whoever looks at them.
+
+        Raises UnknownPoolError, or another QueueError where it cannot be read.
+        """
+        reply = await scripts.SNAPSHOT.run(self._redis, Keys(pool).conf, ("held",))
+        if reply[0] != "ok":
+            raise UnknownPoolError(str(pool))
+        return snapshot_of(reply)
 
     async def pools(self) -> list[PoolRef]:
         """The pools that have settings in this Redis, by name. Looks through all keys: for people, not for loops."""

@@ -33,7 +33,7 @@ class WorkerSnapshot:
 
     name: WorkerId
     slots: int  # jobs that it runs at once
-    running: int  # jobs that it held at its last heartbeat
+    running: int  # jobs that it holds; in a reading of many pools, those at its last heartbeat
     host: str
     lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: it is lost, its jobs are about to be taken back
 

@@ -1,7 +1,7 @@
 -- snapshot: a pool's queue at one moment. Reads only, so that it also runs on a replica.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   none
+-- ARGV   1 'held': count what each worker holds now, in place of what it reported last; or none
 -- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, routes (JSON), scheduled, blocked, dead,
 --        oldest ready job's enqueue ms or -1, [books field, value, ...], [worker, expiry ms, info, ...]}
 -- Events none.
@@ -34,12 +34,23 @@ for i = 1, #books, 2 do
   end
 end
 
+local held = {}
+if ARGV[1] == 'held' then
+  for place in pairs(cursors) do
+    for _, each in ipairs(redis.call('XPENDING', PREFIX .. 's:' .. place, GROUP)[4] or {}) do
+      held[each[1]] = (held[each[1]] or 0) + tonumber(each[2])
+    end
+  end
+end
+
 local workers = {}
 local leases = redis.call('ZRANGE', WORKERS, 0, -1, 'WITHSCORES')
 for i = 1, #leases, 2 do
   workers[#workers + 1] = leases[i]
   workers[#workers + 1] = leases[i + 1]
-  workers[#workers + 1] = redis.call('HGET', WORKER_INFO, leases[i]) or '0 0 0 -'
+  local info = redis.call('HGET', WORKER_INFO, leases[i]) or '0 0 0 -'
+  if ARGV[1] == 'held' then info = string.gsub(info, '^(%d+) %d+', '%1 ' .. (held[leases[i]] or 0)) end
+  workers[#workers + 1] = info
 end
 return {
   'ok', now, conf[1], conf[2] == '1' and 1 or 0, conf[3] or '[]', redis.call('ZCARD', DUE),

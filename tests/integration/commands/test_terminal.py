@@ -121,6 +121,18 @@ async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer):
     assert "w1" in shown
 
 
+async def test_what_runs_in_the_pool_is_what_its_workers_hold(agentpool, consumer):
+    """Both are counted at once; a worker's own report would be a heartbeat old."""
+    for _ in range(4):
+        await agentpool("submit", "greet")
+    assert len(await consumer.claim(3)) == 3
+    shown = (await agentpool("queue", "--workers")).output
+    assert "3 running, 10 slots in 1 workers" in shown
+    assert "3/10" in shown
+    document = json.loads((await agentpool("queue", "-o", "json")).output)
+    assert [worker["running"] for worker in document["workers"]] == [document["running"]] == [3]
+
+
 async def test_events_and_history_tell_the_story(agentpool, consumer):
     """The pool's events as JSON lines, and the job's own history."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
