@@ -1,0 +1,92 @@
+"""The worker's own addresses, as the kubelet asks them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+import pytest
+from aiohttp import ClientError, ClientSession
+
+from agentpool.jobs import JobRequest, JobState
+from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool_worker.health import HealthServer, Probes
+from agentpool_worker.metrics import WorkerMetrics
+from agentpool_worker.slots import Slots
+from tests.fixtures.workers import until
+
+
+class Server:
+    """A health server whose worker stays or leaves, and is busy or not, as a test says."""
+
+    def __init__(self) -> None:
+        self.reasons: dict[str, str | None] = {
+            "stuck": None,
+            "unready": None,
+            "staying": "the worker stays",
+            "busy": None,
+        }
+        probes = Probes(**{name: lambda name=name: self.reasons[name] for name in self.reasons})
+        self._server = HealthServer(host="127.0.0.1", port=0, probes=probes, metrics=WorkerMetrics(Slots(1)))
+
+    async def __aenter__(self):
+        self._running = asyncio.create_task(self._server.run())
+        await until(lambda: self._server.port is not None, "the server listens")
+        self._session = ClientSession(f"http://127.0.0.1:{self._server.port}")
+        return self
+
+    async def __aexit__(self, *_error):
+        await self._session.close()
+        self._running.cancel()
+        await asyncio.gather(self._running, return_exceptions=True)
+
+    async def get(self, path: str) -> tuple[int, str]:
+        async with self._session.get(path) as answer:
+            return answer.status, await answer.text()
+
+
+@pytest.mark.parametrize(("path", "probe"), [("/healthz", "stuck"), ("/readyz", "unready")])
+async def test_probes_fail_with_their_reason(path: str, probe: str):
+    """A probe answers 200 while there is no reason against it, else 503 and the reason."""
+    async with Server() as server:
+        assert await server.get(path) == (200, "ok\n")
+        server.reasons[probe] = "because"
+        assert await server.get(path) == (503, "because\n")
+
+
+async def test_drained_answers_when_the_last_job_has_ended():
+    """Also where it is asked before the worker was told to leave: all containers of a pod are told in any order."""
+    async with Server() as server:
+        server.reasons["busy"] = "1 jobs run"
+        asking = asyncio.create_task(server.get("/drained"))
+        done, _ = await asyncio.wait({asking}, timeout=0.3)
+        assert not done
+        server.reasons["staying"] = None
+        done, _ = await asyncio.wait({asking}, timeout=0.3)
+        assert not done
+        server.reasons["busy"] = None
+        assert await asking == (200, "drained\n")
+
+
+async def test_a_container_that_ends_alone_waits_for_nobody(monkeypatch):
+    """Where only it is restarted, the worker stays, and its jobs are no reason to wait."""
+    monkeypatch.setattr("agentpool_worker.health._LEAVING_SECONDS", 0.1)
+    async with Server() as server:
+        server.reasons["busy"] = "1 jobs run"
+        assert await server.get("/drained") == (200, "the worker stays\n")
+
+
+async def test_a_draining_workers_neighbours_are_kept_until_its_last_job(workers, redis, pool):
+    """A real worker after SIGTERM: /drained is silent while its job runs, and the job ends well."""
+    await Inspector(redis).configure(pool, PoolSettings(lease_ms=1_000))
+    job_id = (await Producer(redis, pool).submit(JobRequest(kind="steps", payload=100))).job_id
+    worker = workers.start()
+    await until(lambda: workers.runs()["step 1", job_id], "the job runs")
+    worker.send(signal.SIGTERM)
+    with contextlib.suppress(ClientError):  # the worker may be gone before it answers: that ends a hook as well
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{worker.port()}/drained") as answer:
+            assert await answer.text() == "drained\n"
+    assert workers.runs()["end", job_id] == 1
+    assert worker.wait() == 0
+    assert (await Inspector(redis).job(pool, job_id)).state is JobState.SUCCEEDED
