@@ -15,6 +15,7 @@
         ├── ResultTimeoutError      the job has not ended yet
         ├── JobEndedError           the awaited job ended without a result
         ├── UnknownPoolError
+        ├── RetiredPoolError        the AgentPool was deleted; its queue is kept
         ├── UnknownJobError
         ├── InvalidJobError         a field of the submitted job is wrong
         │   ├── PayloadTooLargeError
@@ -159,6 +160,17 @@ class UnknownPoolError(QueueError):
         super().__init__(
             f"pool {pool!r} is not known to this Redis; apply its AgentPool and wait until it is Ready, "
             "or check the namespace, the name and the Redis URL"
+        )
+
+
+class RetiredPoolError(QueueError):
+    """The AgentPool was deleted with deletionPolicy Retain: its jobs can be read, and no new ones are taken."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        super().__init__(
+            f"pool {pool!r} was deleted and its queue kept (deletionPolicy Retain), so nobody would run the job; "
+            "apply its AgentPool again, or submit to another pool"
         )
 
 

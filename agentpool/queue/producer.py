@@ -18,6 +18,7 @@ from agentpool.errors import (
     QueueFullError,
     QueueReadOnlyError,
     QueueUnreachableError,
+    RetiredPoolError,
     UnknownJobError,
     UnknownParentError,
     UnknownPoolError,
@@ -53,9 +54,10 @@ class Producer:
     async def submit(self, request: JobRequest) -> Receipt:
         """Keeps one job.
 
-        Raises InvalidJobError (a field cannot be used), UnknownParentError, UnknownPoolError, QueueFullError or
-        IdempotencyConflictError, or another QueueError where Redis cannot be written: nothing is kept then. Only after
-        QueueUnreachableError it is unknown, for the answer may be what was lost: repeat it with the same key or id.
+        Raises InvalidJobError (a field cannot be used), UnknownParentError, UnknownPoolError, RetiredPoolError,
+        QueueFullError or IdempotencyConflictError, or another QueueError where Redis cannot be written: nothing is
+        kept then. Only after QueueUnreachableError it is unknown, for the answer may be what was lost: repeat it with
+        the same key or id.
         """
         job_id = request.job_id or job_requests.new_id()
         args = job_requests.arguments(request, job_id)
@@ -127,6 +129,8 @@ class Producer:
         match reply:
             case ["unknown_pool"]:
                 error = UnknownPoolError(str(self.pool))
+            case ["retired"]:
+                error = RetiredPoolError(str(self.pool))
             case ["full", depth, limit, retry_after]:
                 error = QueueFullError(pool=str(self.pool), depth=depth, limit=limit, retry_after_ms=retry_after)
             case ["conflict", index, job_id]:

@@ -59,6 +59,7 @@ class PoolSettings:
     drain_ms: int = 300_000  # how long a stopping worker lets its jobs finish
     paused: bool = False  # no new claims
     delete_with_pool: bool = False  # deletionPolicy: Delete: the keys go when the AgentPool goes
+    retired: bool = False  # deletionPolicy: Retain: the AgentPool is gone; what is kept can be read, nothing new is
     _by_kind: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

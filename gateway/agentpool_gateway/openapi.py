@@ -103,6 +103,7 @@ SUBMIT: Responses = {
     200: _json(schemas.RESULT, "Ended while waiting.", headers=("Location",)),
     202: _json({"anyOf": [schemas.TAKEN, schemas.TAKEN_MANY]}, "Kept.", headers=("Location",)),
     409: _problem("The idempotency key or the job's id was used with another body."),
+    410: _problem("The pool was deleted; its jobs can be read, and no new ones are taken."),
 }
 STREAM: Responses = {
     **_COMMON,

@@ -25,6 +25,7 @@ from agentpool.errors import (
     PayloadTooLargeError,
     QueueError,
     QueueFullError,
+    RetiredPoolError,
     SettingError,
     UnknownJobError,
     UnknownPoolError,
@@ -55,6 +56,7 @@ class ProblemError(AgentPoolError):
 # The first that fits; a subclass stands before its base.
 _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (UnknownPoolError, HTTPStatus.NOT_FOUND, "unknown-pool"),
+    (RetiredPoolError, HTTPStatus.GONE, "retired-pool"),
     (UnknownJobError, HTTPStatus.NOT_FOUND, "unknown-job"),
     (PayloadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large"),
     (InvalidJobError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-job"),

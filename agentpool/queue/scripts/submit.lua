@@ -4,7 +4,7 @@
 -- ARGV   four for each job: id, spec kind|priority|maxAttempts|timeoutMs|flags, payload (JSON),
 --        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, key, digest, named)
 -- Returns {'ok', depth before, state or '=id state' of each}
---        | {'unknown_pool'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
+--        | {'unknown_pool'} | {'retired'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
 --        | {'unknown_parent', index, parent index} (indexes from 0)
 -- Events queued, scheduled, blocked; cancelled for a child of a parent that has failed already.
 
@@ -17,7 +17,8 @@ local RETRY_AFTER_MIN_MS = 100
 local RETRY_AFTER_MAX_MS = 60000
 local RETRY_AFTER_UNKNOWN_MS = 1000
 
-local conf = redis.call('HMGET', CONF, 'revision', 'max_depth', 'ttl_critical_ms', 'ttl_task_ms', 'ttl_info_ms')
+local conf = redis.call('HMGET', CONF, 'revision', 'max_depth', 'ttl_critical_ms', 'ttl_task_ms', 'ttl_info_ms',
+  'retired')
 if not conf[1] then return { 'unknown_pool' } end
 local ttl_of = { critical = conf[3], task = conf[4], info = conf[5] }
 
@@ -86,6 +87,7 @@ for i = 1, #ARGV, JOB_ARGS do
   jobs[#jobs + 1] = job
 end
 
+if fresh > 0 and conf[6] == '1' then return { 'retired' } end
 local depth = number_or(redis.call('HGET', BOOKS, 'queued'), 0) + redis.call('ZCARD', DUE)
   + redis.call('SCARD', BLOCKED)
 local limit = number_or(conf[2], 100000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -73,6 +74,20 @@ async def test_a_failed_job_tells_its_error(http, consumer):
     assert (result.status_code, result.json()["state"], result.json()["error"]) == (200, "failed", "no good")
     history = (await http.get(f"/jobs/{job}/history")).json()["history"]
     assert [entry["type"] for entry in history] == ["queued", "started", "failed"]
+
+
+async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, pool: PoolRef):
+    """410 with the remedy; an agent that sends a message is told the same."""
+    kept = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    inspector = Inspector(redis)
+    await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
+    refused = await http.post("/jobs", json={"kind": "greet"})
+    assert (refused.status_code, refused.json()["type"]) == (410, "urn:agentpool:problem:retired-pool")
+    assert "apply its AgentPool again" in refused.json()["remedy"]
+    assert (await http.get(f"/jobs/{kept}")).json()["state"] == "queued"
+    sent = {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}]}}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": sent}
+    assert (await http.post("/a2a", json=call)).json()["error"]["data"]["status"] == 410
 
 
 async def test_many_jobs_go_in_one_request(http):

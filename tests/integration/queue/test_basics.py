@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -11,6 +12,7 @@ from agentpool.errors import (
     InvalidJobError,
     PayloadTooLargeError,
     QueueFullError,
+    RetiredPoolError,
     UnknownJobError,
     UnknownParentError,
     UnknownPoolError,
@@ -444,3 +446,20 @@ async def test_pools_are_found_by_their_settings(redis, pool):
     assert pool in await Inspector(redis).pools()
     await Inspector(redis).purge(pool)
     assert pool not in await Inspector(redis).pools()
+
+
+async def test_a_retired_pool_takes_no_new_jobs_until_it_is_set_up_anew(redis, pool):
+    """What it keeps can still be read and asked for again; a job that nobody would run is refused with the remedy."""
+    inspector, producer = Inspector(redis), Producer(redis, pool)
+    keyed = JobRequest(kind="greet", payload=1, idempotency_key="once")
+    kept = await producer.submit(keyed)
+    await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
+    for request in (JobRequest(kind="greet"), JobRequest(kind="greet", priority=Priority.CRITICAL)):
+        with pytest.raises(RetiredPoolError, match=r"was deleted .* apply its AgentPool again"):
+            await producer.submit(request)
+    with pytest.raises(RetiredPoolError):
+        await producer.submit_many([JobRequest(kind="greet")])
+    assert (await producer.submit(keyed)).duplicate
+    assert (await inspector.job(pool, kept.job_id)).payload == 1
+    await inspector.configure(pool, PoolSettings())
+    assert not (await producer.submit(JobRequest(kind="greet"))).duplicate
