@@ -17,6 +17,8 @@ from agentpool.queue.keys import PRESSURE_CHANNEL
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '(CREATE|DELCONSUMER)')?")
 _BY_NAME = re.compile(r"each_slice\(\w+, '([A-Z]+)'")  # commands that the scripts pass on by name
 CONNECTION = ("auth", "hello", "ping", "select", "info", "client|setinfo", "client|setname", "client|id")
+SINCE = {"client|setinfo": (7, 2)}  # commands that older servers do not know, and whose rules they refuse
+NEWEST = (99, 0)  # a version that knows all of them
 DELETABLE = "ap:deletable"  # the operator's own notes, beside the pools
 
 
@@ -67,10 +69,12 @@ def commands(role: Role) -> list[str]:
     return sorted(found)
 
 
-def rules(role: Role, *, pools: str = "*") -> list[str]:
+def rules(role: Role, *, pools: str = "*", version: tuple[int, int] = NEWEST) -> list[str]:
     """The role's rules for `ACL SETUSER`, without name and password.
 
-    `pools` is a pattern of `namespace/name`: `research/*` for a namespace, `research/analysts` for one pool.
+    `pools` is a pattern of `namespace/name`: `research/*` for a namespace, `research/analysts` for one pool. `version`
+    is the server's `redis_version`, as in (7, 0): rules for commands that it does not know are left out, for it would
+    refuse the user.
     """
     keys = [f"~ap:{{{pools}}}:*"]
     channels = []
@@ -78,7 +82,8 @@ def rules(role: Role, *, pools: str = "*") -> list[str]:
         keys.append(f"~{DELETABLE}")
     if role is not Role.READER:
         channels.append(f"&{PRESSURE_CHANNEL}")
-    return ["resetkeys", "resetchannels", *keys, *channels, "-@all", *(f"+{command}" for command in commands(role))]
+    known = (command for command in commands(role) if SINCE.get(command, version) <= version)
+    return ["resetkeys", "resetchannels", *keys, *channels, "-@all", *(f"+{command}" for command in known)]
 
 
 def described(*, pools: str = "*") -> str:

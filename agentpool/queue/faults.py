@@ -26,12 +26,19 @@ from agentpool.errors import (
     QueueUnreachableError,
 )
 
+_REFUSALS = (
+    "NOAUTH",
+    "NOPERM",
+    "ACL failure in script",  # from inside a script, since Redis 7.2
+    "The user executing the script can't",  # the same before
+)
+
 
 def fault_of(error: BaseException, *, doing: str) -> QueueError:
     """The queue's name for what Redis raised while `doing` something."""
     words = str(error).partition(" : <")[0]  # Sentinel's words go on with the innards of its client
     text = f"{doing}: {words}"
-    if _refused_user(error) or any(refusal in words for refusal in ("NOAUTH", "NOPERM", "ACL failure in script")):
+    if _refused_user(error) or any(refusal in words for refusal in _REFUSALS):
         return QueueAccessError(text)
     if isinstance(error, ReadOnlyError) or "READONLY" in words:
         return QueueReadOnlyError(text)

@@ -25,6 +25,14 @@ def test_no_role_has_a_dangerous_command():
         assert not dangerous & {command.partition("|")[0] for command in acl.commands(role)}
 
 
+def test_rules_for_an_older_server_hold_only_commands_that_it_knows():
+    """Redis before 7.2 has no CLIENT SETINFO, and refuses a user whose rules name it; nothing else differs."""
+    for role in acl.Role:
+        newest = acl.rules(role)
+        assert acl.rules(role, version=(7, 2)) == newest
+        assert acl.rules(role, version=(7, 0)) == [rule for rule in newest if rule != "+client|setinfo"]
+
+
 def test_the_bill_of_materials_lists_what_is_needed(tmp_path):
     """Our own name on top, and everything that we import beneath, with versions."""
     file = tmp_path / "sbom.json"
