@@ -43,7 +43,7 @@ class GpuStatus(Part):
 
 
 class LastDecision(Part):
-    """The latest change of the number of workers."""
+    """The latest change of the number of workers, or why idle ones stay."""
 
     at: str = Field(description="When it was made, in RFC 3339.", json_schema_extra={"format": "date-time"})
     reason: str = Field(description="Why, in one sentence.")
@@ -68,7 +68,9 @@ class AgentPoolStatus(Part):
         default=0, ge=0, description="How long the oldest ready job has waited, in seconds."
     )
     gpus: GpuStatus | None = Field(default=None, description="The pool's GPUs. Unset: the pool needs none.")
-    last_decision: LastDecision | None = Field(default=None, description="The latest change of the number of workers.")
+    last_decision: LastDecision | None = Field(
+        default=None, description="The latest change of the number of workers, or why idle ones stay."
+    )
     conditions: list[Condition] = Field(
         default_factory=list,
         description="Ready, Progressing, QueueReachable, ScalingActive and ScalingLimited.",

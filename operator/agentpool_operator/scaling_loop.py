@@ -17,6 +17,7 @@ from agentpool_operator.observing import observation_of
 from agentpool_operator.placement import place
 from agentpool_operator.resolve import policy_of
 from agentpool_operator.scaling.decide import carried_out, decide
+from agentpool_operator.scaling.decision import Mode
 from agentpool_operator.scaling.words import counted
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class ScalingLoop:
         chosen = [p for p in pools if p.spec is not None and not p.deleting]
         with self._metrics.pass_seconds.time():
             await self._pressure.read(chosen)
-            self._share()
+            self._share(chosen)
             await asyncio.gather(*(self._serve(pool) for pool in chosen))
 
     def _due(self, now: float) -> list[Pool]:
@@ -119,11 +120,11 @@ class ScalingLoop:
         self._wake.clear()
         await asyncio.sleep(self._settings.wake_gap_s)
 
-    def _share(self) -> None:
-        """Gives every pool that asks for devices its share of the nodes' room."""
-        asking = [p for p in self._pools if p.spec is not None and p.spec.gpu is not None and p.owns_deployment]
-        if not asking:
+    def _share(self, chosen: Iterable[Pool]) -> None:
+        """Gives every pool that asks for devices its share of the nodes' room, where one of them is decided on."""
+        if not any(map(_asks_for_devices, chosen)):
             return
+        asking = list(filter(_asks_for_devices, self._pools))
         self._feed.start()
         if not self._feed.ready:
             for pool in asking:
@@ -164,6 +165,8 @@ class ScalingLoop:
         self._metrics.decided(pool, decision, before=deployment.replicas)
         if changed:
             self._tell(pool, deployment.replicas, decision)
+        elif _idles(pool, decision) and decision.reason != _reason_shown(pool):
+            pool.decided_at, pool.decided_reason = time.time(), decision.reason
 
     async def _carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
         """The size that came of it; None = somebody else has changed it, so that it must be decided again."""
@@ -187,6 +190,22 @@ class ScalingLoop:
         sentence = f"{verb} from {before} to {counted(decision.replicas, 'worker')}: {decision.reason}."
         log.info("%s: %s", pool.ref, sentence)
         self._recorder.record(pool, "Normal", kind, sentence)
+
+
+def _asks_for_devices(pool: Pool) -> bool:
+    return pool.spec is not None and pool.spec.gpu is not None and pool.owns_deployment
+
+
+def _idles(pool: Pool, decision: Decision) -> bool:
+    """Whether workers are there without work: who pays for them wants to know why."""
+    work = pool.backlog is None or pool.backlog.ready or pool.backlog.running
+    return decision.mode is Mode.AUTOMATIC and decision.replicas > 0 and not work
+
+
+def _reason_shown(pool: Pool) -> str:
+    """The reason that the status tells, also one that an operator before this told."""
+    before = (pool.resource.get("status") or {}).get("lastDecision") or {}
+    return pool.decided_reason or str(before.get("reason", ""))
 
 
 def _pause_s(pool: Pool) -> float:

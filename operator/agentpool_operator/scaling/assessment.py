@@ -15,7 +15,7 @@ from agentpool_operator.scaling import learning
 from agentpool_operator.scaling.demand import Demand, demand
 from agentpool_operator.scaling.memory import Learned, PoolMemory, Recommendation, remembered
 from agentpool_operator.scaling.reaction import Outlook, slots_wanted
-from agentpool_operator.scaling.warmth import Load, kept_warm, watched
+from agentpool_operator.scaling.warmth import Load, is_sure, kept_warm, watched
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Backlog, Observation
@@ -49,7 +49,9 @@ def assessed(
     )
     reacting = max(reaction.replicas for reaction in reactions)
     warm = min(kept_warm(warmth, load), _useful(backlog, policy)) if known.startup_s > policy.target_wait_s else 0
-    need = replace(plain, reacting=reacting, workers=max(reacting, warm), warm=warm if warm > reacting else 0)
+    need = replace(plain, reacting=reacting, workers=max(reacting, warm))
+    if warm > reacting:
+        need = replace(need, warm=warm, warm_is_sure=is_sure(warmth, warm))
     return replace(memory, warmth=warmth, reactions=reactions), need
 
 

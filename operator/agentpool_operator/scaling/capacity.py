@@ -45,24 +45,35 @@ def share(nodes: Iterable[Node], claims: Sequence[Claim[Name]]) -> dict[Name, in
     """Workers that each pool may have at most, those it has included."""
     by_name = {node.name: node for node in nodes}
     free = {name: dict(node.free) for name, node in by_name.items()}
-    accounts = [_opened(claim, by_name, free) for claim in claims]
+    shapes = _distinct(claim.shape for claim in claims)  # many pools, few shapes: the nodes are gone through for each
+    places = [[name for name, node in by_name.items() if shape.allowed_on(node)] for shape in shapes]
+    accounts = [_opened(claim, places[shapes.index(claim.shape)], free) for claim in claims]
     for priority in sorted({claim.priority for claim in claims}, reverse=True):
         _serve([a for a in accounts if a.claim.priority == priority], free, lambda claim: claim.wanted)
     for priority in sorted({claim.priority for claim in claims}, reverse=True):
         _serve([a for a in accounts if a.claim.priority == priority], free, lambda claim: claim.current)
-    return {
-        a.claim.pool: a.granted + sum(fits(free[place], a.claim.shape.requests) for place in a.places) for a in accounts
-    }
+    room = [
+        sum(fits(free[place], shape.requests) for place in some) for shape, some in zip(shapes, places, strict=True)
+    ]
+    return {a.claim.pool: a.granted + room[shapes.index(a.claim.shape)] for a in accounts}
 
 
-def _opened(claim: Claim[Name], nodes: Mapping[str, Node], free: dict[str, dict[str, int]]) -> _Account[Name]:
+def _distinct(shapes: Iterable[Shape]) -> list[Shape]:
+    found: list[Shape] = []
+    for shape in shapes:
+        if shape not in found:
+            found.append(shape)
+    return found
+
+
+def _opened(claim: Claim[Name], places: list[str], free: dict[str, dict[str, int]]) -> _Account[Name]:
     """The claim with its busy pods granted and its idle pods' room given back to the nodes."""
     for place, count in claim.idle.items():
         if place in free:
             _take(free[place], claim.shape, -count)
     return _Account(
         claim=claim,
-        places=[name for name, node in nodes.items() if claim.shape.allowed_on(node)],
+        places=places,
         idle=dict(claim.idle),
         granted=sum(claim.busy.values()),
     )

@@ -107,7 +107,7 @@ def _automatic(
         ),
     )
     step = _smoothed(step, observation, _effective(policy, memory), memory, now)
-    step = _placed(step, observation)
+    step = _placed(step, observation, at_work=min(max(need.reacting, policy.min_replicas), policy.max_replicas))
     keep = step.replicas
     step = _unharmed(step, observation)
     reason = demand_words(need, policy.concurrency) + (f"; {step.note}" if step.note else "")
@@ -201,13 +201,16 @@ def _rated(step: _Step, current: int, policy: ScalingPolicy, memory: PoolMemory,
     return step
 
 
-def _placed(step: _Step, observation: Observation) -> _Step:
-    """No more than fit on nodes, plus those that may wait for new ones."""
+def _placed(step: _Step, observation: Observation, *, at_work: int) -> _Step:
+    """No more than fit on nodes, plus those that may wait for new ones. Only `at_work` workers can lack capacity."""
     if observation.placeable is None:
         return step
     most = observation.placeable + observation.max_pending
     if step.replicas <= most:
         return step
+    if at_work <= most:
+        idle = counted(most - at_work, "idle worker")
+        return _Step(replicas=most, cap=Cap.NONE, note=f"the nodes have room left for {idle}")
     waiting = f" and {observation.max_pending} may wait" if observation.max_pending else ""
     note = f"{counted(observation.placeable, 'worker')} fit on the nodes{waiting}"
     return _Step(replicas=most, cap=Cap.GPU_CAPACITY, note=note)

@@ -27,6 +27,7 @@ class Demand:
     reacting: int  # workers that bring so many slots
     workers: int  # workers in all: those, or more that are kept warm
     warm: int = 0  # of these workers, those that are only worth keeping for what is likely to come back
+    warm_is_sure: bool = True  # whether enough bursts have come back to know how long that is worth it
     held_back: int  # waiting jobs that no slot could take, because their route is at its limit
 
 

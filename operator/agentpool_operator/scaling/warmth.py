@@ -89,6 +89,11 @@ def kept_warm(warmth: Warmth, load: Load) -> int:
     return 0
 
 
+def is_sure(warmth: Warmth, number: int) -> bool:
+    """Whether so many bursts have needed this worker again that the gaps between them say how long to keep it."""
+    return len(warmth.levels[number - 1].gaps) >= SURE_AFTER
+
+
 def hold_s(level: Level, load: Load) -> float:
     """Seconds that the worker is kept after it was last needed."""
     restart_s = load.startup_s

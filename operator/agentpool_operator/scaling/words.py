@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentpool_operator.scaling.warmth import UNSURE_HOLD_S
+
 if TYPE_CHECKING:
     from agentpool_operator.scaling.demand import Demand
 
@@ -22,13 +24,19 @@ def demand_words(need: Demand, concurrency: int) -> str:
     """What waits and runs, and what that takes."""
     if need.ready == 0 and need.running == 0:
         found = "no job waits or runs"
-        return found if need.warm == 0 else f"{found}; {_warm_words(need.warm)}"
+        return found if need.warm == 0 else f"{found}; {_warm_words(need)}"
     waits = f"{counted(need.ready, 'job')} {'waits' if need.ready == 1 else 'wait'}"
     runs = f"{counted(need.running, 'job')} {'runs' if need.running == 1 else 'run'}"
     found = " and ".join(words for words, count in ((waits, need.ready), (runs, need.running)) if count)
     takes = f"{found}, which takes {counted(need.reacting, 'worker')} of {counted(concurrency, 'slot')}"
-    return takes if need.warm == 0 else f"{takes}; {_warm_words(need.warm)}"
+    return takes if need.warm == 0 else f"{takes}; {_warm_words(need)}"
 
 
-def _warm_words(warm: int) -> str:
-    return f"{counted(warm, 'worker')} kept warm, because bursts have come back sooner than a new start would pay"
+def _warm_words(need: Demand) -> str:
+    kept = f"{counted(need.warm, 'worker')} kept warm"
+    if need.warm_is_sure:
+        return f"{kept}, because bursts have come back sooner than a new start would pay"
+    return (
+        f"{kept} for more than {UNSURE_HOLD_S:g} s, idleSeconds or not, because too few bursts have come back to know "
+        "how soon they do; behavior.scaleDown.stabilizationWindowSeconds sets a time instead"
+    )

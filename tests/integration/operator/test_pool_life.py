@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from agentpool.errors import RetiredPoolError
 from agentpool.jobs import JobRequest, PoolRef
 from agentpool.queue import Consumer, Inspector, Producer
 from agentpool_operator import paths
@@ -80,6 +81,22 @@ async def test_a_pool_goes_back_to_zero_when_its_jobs_have_ended(start_operator,
     await until(look.replicas, 1)
     await Producer(redis, ref).cancel(receipt.job_id)
     await until(look.replicas, 0)
+
+
+async def test_why_an_idle_worker_stays_is_told(start_operator, pool_of, look, until, redis, ref):
+    """Once the work has ended, the status says what keeps the worker, though its size has not changed."""
+    start_operator()
+    await pool_of(scaling={"pollSeconds": 1, "idleSeconds": 3600})
+    await until(lambda: look.condition("QueueReachable"), ("True", "Answering"))
+    receipt = await Producer(redis, ref).submit(JobRequest(kind="work", payload={}))
+    await until(look.replicas, 1)
+    await Producer(redis, ref).cancel(receipt.job_id)
+
+    async def told():
+        return (await _figure(look, "lastDecision") or {}).get("reason")
+
+    await until(told, "no job waits or runs; the last worker stays 3600 s after the last job")
+    assert await look.replicas() == 1
 
 
 async def test_running_work_keeps_its_pool_up(start_operator, pool_of, look, until, redis, ref):
@@ -215,6 +232,31 @@ async def test_deletion_never_waits_and_a_deleted_queue_is_purged(
         return await redis.keys(f"ap:{{{ref}}}:*")
 
     await until(keys, [])
+
+
+async def test_a_deleted_pool_that_keeps_its_queue_takes_no_new_jobs_until_it_is_made_anew(
+    start_operator, pool_of, look, until, cluster, namespace, redis, ref
+):
+    """deletionPolicy Retain, the default: what waits is kept, nothing is added that nobody would run."""
+    start_operator()
+    await pool_of(paused=True)
+    await until(lambda: look.condition("QueueReachable"), ("True", "Reachable"))
+    await submit(redis, ref, 1)
+    await cluster.delete(paths.agentpools(namespace, "agents"))
+
+    async def refused():
+        try:
+            await submit(redis, ref, 1)
+        except RetiredPoolError:
+            return True
+        return False
+
+    await until(refused, True)
+    kept = (await Inspector(redis).snapshot(ref)).queued
+    assert kept >= 1
+    await pool_of(paused=True)
+    await until(refused, False)
+    assert (await Inspector(redis).snapshot(ref)).queued > kept
 
 
 async def test_at_rest_nothing_is_written(start_operator, pool_of, look, until, cluster, namespace, ref):

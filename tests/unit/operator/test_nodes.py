@@ -145,3 +145,18 @@ def test_a_higher_priority_takes_the_room_of_idle_workers_only():
     high = Claim(pool="high", shape=shape, wanted=2, current=0, priority=5, busy={}, idle={})
     nodes = [Node(name="n", free={"gpu": 0, "pods": 100})]
     assert share(nodes, [low, high]) == {"low": 1, "high": 1}
+
+
+def test_pools_of_one_shape_go_through_the_nodes_once(monkeypatch):
+    """A hundred pools that ask for the same cost no more looks at nodes than one: the cost stays linear."""
+    looks = []
+    allowed_on = Shape.allowed_on
+    monkeypatch.setattr(Shape, "allowed_on", lambda shape, node: looks.append(node.name) or allowed_on(shape, node))
+    nodes = [Node(name=f"n{number}", free={"nvidia.com/gpu": 2}) for number in range(10)]
+
+    def claim(number):
+        shape = Shape(requests={"nvidia.com/gpu": 1})
+        return Claim(pool=number, shape=shape, wanted=0, current=0, busy={}, idle={})
+
+    assert share(nodes, [claim(number) for number in range(100)]) == dict.fromkeys(range(100), 20)
+    assert len(looks) == len(nodes)

@@ -8,6 +8,7 @@ import pytest
 
 from agentpool_operator.scaling.decide import carried_out, decide
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
+from agentpool_operator.scaling.demand import Demand
 from agentpool_operator.scaling.memory import Learned, PoolMemory
 from agentpool_operator.scaling.observation import (
     Backlog,
@@ -18,6 +19,7 @@ from agentpool_operator.scaling.observation import (
     WorkerLoad,
 )
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
+from agentpool_operator.scaling.words import demand_words
 
 AT_ONCE = Behavior(down=ScalingRules(stabilization_s=0))
 POLICY = ScalingPolicy(concurrency=5, max_replicas=20, idle_s=10, behavior=AT_ONCE)
@@ -156,6 +158,43 @@ def test_capacity_caps_the_size_and_lets_some_pods_wait_under_provision():
     capped = decided(ready=50, placeable=3)
     assert (capped.replicas, capped.capped_by) == (3, Cap.GPU_CAPACITY)
     assert decided(ready=50, placeable=3, max_pending=2).replicas == 5
+
+
+def test_an_idle_pool_does_not_blame_the_nodes():
+    """A kept worker whose room others need goes; no limit is told, for nothing that works lacks capacity."""
+    memory = replace(SETTLED, last_busy_at=0.0)
+    outcome = decided(replicas=1, memory=memory, now=5.0, placeable=0)
+    assert (outcome.replicas, outcome.capped_by) == (0, Cap.NONE)
+    assert outcome.reason == "no job waits or runs; the nodes have room left for no idle workers"
+    assert decided(replicas=0, memory=memory, now=5.0, placeable=0).reason == "no job waits or runs"
+    assert decided(ready=1, placeable=0).capped_by == Cap.GPU_CAPACITY
+
+
+def test_workers_kept_on_too_little_knowledge_are_told_as_such():
+    """Beyond idleSeconds workers stay while it is not known how soon bursts come back: the reason says so."""
+    need = Demand(running=0, ready=0, slots=0, reacting=0, workers=2, warm=2, held_back=0)
+    assert "bursts have come back sooner" in demand_words(need, 5)
+    words = demand_words(replace(need, warm_is_sure=False), 5)
+    assert words.startswith("no job waits or runs; 2 workers kept warm for more than 300 s, idleSeconds or not")
+    assert "stabilizationWindowSeconds" in words
+
+
+def test_one_burst_says_too_little_of_the_next():
+    """After the first burst a worker with a long start-up stays beyond its idle period, unsurely."""
+    policy = replace(POLICY, idle_s=10, behavior=Behavior(), learns_hold=True)
+    counters = Counters(submitted=0, finished=0, run_s=0.0)
+    memory, now, found = SETTLED, 0.0, None
+    for submitted, running in ((0, 0), (5, 5), (5, 0), (5, 0)):
+        now += 30.0
+        counters = Counters(submitted=submitted, finished=submitted - running, run_s=10.0 * (submitted - running))
+        seen = Observation(
+            replicas=1, backlog=replace(backlog(0, running), counters=counters), startup_samples_s=(30.0,)
+        )
+        found = decide(seen, policy, memory, now)
+        memory = found.memory
+    assert found is not None
+    assert found.replicas == 1
+    assert "1 worker kept warm for more than 300 s" in found.reason
 
 
 def test_the_reason_is_one_sentence_that_names_jobs_and_workers():
