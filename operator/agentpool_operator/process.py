@@ -99,7 +99,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
             tell(ref)
 
     links = Links(press)
-    purger = Purger(cluster, links, leading=leading)
+    purger = Purger(cluster, links, leading=leading, lives=lambda ref: pools.get(ref) is not None)
     pressure = Pressure(
         Secrets(cluster, settings.loop), links, purger, timeout_s=settings.loop.read_timeout_s, leading=leading
     )

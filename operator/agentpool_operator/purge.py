@@ -1,16 +1,19 @@
-"""`deletionPolicy: Delete`: removes a pool's keys once its AgentPool is gone, without holding its deletion up.
+"""What becomes of a pool's queue once its AgentPool is gone, without holding its deletion up: purged, or retired.
 
-No finalizer: a note of every such pool lies in its Redis, with the cluster that it belongs to and its uid. A
-pass compares the notes with the API server: a pool that is gone, and whose workers are gone too, is purged
-and its note removed. So a deletion that happened while no operator ran is made good by the next that reads
-that Redis. Right before keys are removed it is asked again whether the pool is gone and this operator leads:
-a pool may have been made anew meanwhile, above all while this process was frozen.
+No finalizer: a note of every pool lies in its Redis, with the cluster that it belongs to, its uid, and whether its
+queue is retained. A pass compares the notes with the API server. Of a pool that is gone, `deletionPolicy: Delete` has
+the keys removed when its workers are gone too; otherwise its queue is marked as retired at once, and takes no new jobs
+until an AgentPool of that name publishes its settings anew. Then the note is removed. So a deletion that happened while
+no operator ran is made good by the next that reads that Redis. Before each step of a purge it is asked again whether
+the pool is gone and this operator leads: either may have changed while the operator was frozen.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
@@ -27,7 +30,8 @@ if TYPE_CHECKING:
     from agentpool_operator.cluster import Cluster
     from agentpool_operator.links import Link, Links
 
-NOTES = "ap:deletable"  # hash: pool -> cluster and uid, separated by a blank
+NOTES = "ap:deletable"  # hash: pool -> cluster, uid and, where the queue is kept, "retain", separated by blanks
+RETAIN = "retain"
 PASS_S = 5.0  # seconds between passes while something waits to be purged
 REST_S = 300.0  # seconds between passes otherwise
 log = logging.getLogger(__name__)
@@ -36,10 +40,18 @@ log = logging.getLogger(__name__)
 class Purger:
     """Keeps and serves the notes."""
 
-    def __init__(self, cluster: Cluster, links: Links, *, leading: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        links: Links,
+        *,
+        leading: Callable[[], bool],
+        lives: Callable[[PoolRef], bool] = lambda _: False,
+    ) -> None:
         self._cluster = cluster
         self._links = links
         self._leading = leading
+        self._lives = lives  # what is known to be there need not be looked up
         self._cluster_id = ""  # the kube-system namespace's uid; empty = not known, then nothing is noted
         self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
         self._due = asyncio.Event()
@@ -47,16 +59,13 @@ class Purger:
         self.waiting: set[str] = set()  # URLs on which a pool waits to be purged
 
     async def note(self, link: Link, pool: PoolRef, uid: str, *, delete: bool) -> None:
-        """Writes or removes a pool's note, where that changes anything. Raises QueueError."""
+        """Writes a pool's note, where that changes anything. Raises QueueError."""
         cluster = await self._cluster_uid()
-        wanted = f"{cluster} {uid}" if delete and cluster else ""
-        if self._noted.get((link.url, pool)) == wanted:
+        wanted = f"{cluster} {uid}" if delete else f"{cluster} {uid} {RETAIN}"
+        if not cluster or self._noted.get((link.url, pool)) == wanted:
             return
         try:
-            if wanted:
-                await link.redis.execute_command("HSET", NOTES, str(pool), wanted)
-            else:
-                await link.redis.execute_command("HDEL", NOTES, str(pool))
+            await link.redis.execute_command("HSET", NOTES, str(pool), wanted)
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="note") from error
         self._noted[link.url, pool] = wanted
@@ -112,12 +121,15 @@ class Purger:
         cluster = await self._cluster_uid()
         for name, note in dict(notes or {}).items():
             if cluster and str(note).partition(" ")[0] == cluster:
-                waits |= await self._serve(link, PoolRef.parse(str(name)))
+                waits |= await self._serve(link, PoolRef.parse(str(name)), retain=str(note).endswith(f" {RETAIN}"))
         return waits
 
-    async def _serve(self, link: Link, pool: PoolRef) -> bool:
-        if not await self._is_gone(pool):
+    async def _serve(self, link: Link, pool: PoolRef, *, retain: bool) -> bool:
+        if self._lives(pool) or not await self._is_gone(pool):
             return False  # it lives, or a new pool of that name has taken the queue over
+        if retain:
+            await self._retire(link, pool)
+            return False
         if await self._has_workers(link, pool):
             return True
 
@@ -127,13 +139,24 @@ class Purger:
         gone = await link.inspector.purge(pool, permitted=permitted)
         if not await self._is_gone(pool):
             return False  # made anew meanwhile: the note is the new one's
+        await self._remove_note(link, pool)
+        log.info("pool %s was deleted with deletionPolicy Delete: %d keys removed", pool, gone)
+        return False
+
+    async def _retire(self, link: Link, pool: PoolRef) -> None:
+        """Lets the queue take no new jobs. Settings that a new pool publishes, now or later, end it: they differ."""
+        with contextlib.suppress(UnknownPoolError):
+            settings = await link.inspector.settings(pool)
+            await link.inspector.configure(pool, replace(settings, retired=True))
+        await self._remove_note(link, pool)
+        log.info("pool %s was deleted with deletionPolicy Retain: its queue takes no new jobs", pool)
+
+    async def _remove_note(self, link: Link, pool: PoolRef) -> None:
         try:
             await link.redis.execute_command("HDEL", NOTES, str(pool))
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="remove note") from error
         self._noted.pop((link.url, pool), None)
-        log.info("pool %s was deleted with deletionPolicy Delete: %d keys removed", pool, gone)
-        return False
 
     async def _is_gone(self, pool: PoolRef) -> bool:
         """Whether the pool is gone and this operator leads still, which is asked last: a frozen one does not know."""
@@ -162,7 +185,7 @@ class Purger:
             try:
                 namespace = await self._cluster.get("/api/v1/namespaces/kube-system")
             except ClusterError as error:
-                log.info("deletionPolicy Delete waits until the cluster is known: %s", error)
+                log.info("what a deleted pool leaves is looked after once the cluster is known: %s", error)
             else:
                 self._cluster_id = str(namespace["metadata"]["uid"])
         return self._cluster_id

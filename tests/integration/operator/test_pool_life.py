@@ -11,6 +11,7 @@ from agentpool.errors import RetiredPoolError
 from agentpool.jobs import JobRequest, PoolRef
 from agentpool.queue import Consumer, Inspector, Producer
 from agentpool_operator import paths
+from agentpool_operator.purge import NOTES
 from agentpool_operator.refusals import NotThereError
 from tests.fixtures.redis import wait_until
 
@@ -235,12 +236,12 @@ async def test_deletion_never_waits_and_a_deleted_queue_is_purged(
 
 
 async def test_a_deleted_pool_that_keeps_its_queue_takes_no_new_jobs_until_it_is_made_anew(
-    start_operator, pool_of, look, until, cluster, namespace, redis, ref
+    start_operator, pool_of, until, cluster, namespace, redis, ref
 ):
-    """deletionPolicy Retain, the default: what waits is kept, nothing is added that nobody would run."""
+    """Retain is the default: what waits is kept, nothing is added that nobody would run."""
     start_operator()
     await pool_of(paused=True)
-    await until(lambda: look.condition("QueueReachable"), ("True", "Reachable"))
+    await wait_until(lambda: redis.hget(NOTES, str(ref)), "the pool is set up in Redis", within_s=WITHIN_S)
     await submit(redis, ref, 1)
     await cluster.delete(paths.agentpools(namespace, "agents"))
 

@@ -1,4 +1,4 @@
-"""Purging deleted pools from a real Redis: never what has been made anew, never by who leads no more."""
+"""What deleted pools leave in a real Redis: never what has been made anew, never by who leads no more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentpool.queue import Inspector, PoolSettings
+from agentpool.errors import RetiredPoolError
+from agentpool.jobs import JobRequest
+from agentpool.queue import Inspector, PoolSettings, Producer
 from agentpool_operator.purge import NOTES, Purger
 from agentpool_operator.refusals import NotThereError
 
@@ -48,6 +50,28 @@ async def test_the_queue_of_a_deleted_pool_is_purged(deleted, redis, pool):
     """Its keys go, and then its note."""
     await Purger(Api(), None, leading=lambda: True).run_once(deleted)
     assert await is_there(redis, pool) == (False, False)
+
+
+async def test_a_retained_queue_is_retired_and_comes_back_with_its_pool(deleted, redis, pool):
+    """Its jobs stay, new ones are refused, and settings that are published anew open it again."""
+    producer, inspector = Producer(redis, pool), Inspector(redis)
+    await producer.submit(JobRequest(kind="greet"))
+    await redis.hset(NOTES, str(pool), f"{NOTE} retain")
+    await Purger(Api(), None, leading=lambda: True).run_once(deleted)
+    assert (await inspector.snapshot(pool)).queued == 1
+    assert not await redis.hexists(NOTES, str(pool))
+    with pytest.raises(RetiredPoolError):
+        await producer.submit(JobRequest(kind="greet"))
+    assert await inspector.configure(pool, PoolSettings())
+    await producer.submit(JobRequest(kind="greet"))
+    assert (await inspector.snapshot(pool)).queued == 2
+
+
+async def test_a_pool_that_is_known_to_live_is_not_looked_up(deleted, redis, pool):
+    """However many pools there are, a deletion costs lookups of the deleted only."""
+    api = Api()
+    await Purger(api, None, leading=lambda: True, lives=lambda ref: ref == pool).run_once(deleted)
+    assert (api.lookups, await is_there(redis, pool)) == (0, (True, True))
 
 
 async def test_a_pool_that_is_made_anew_during_a_purge_keeps_its_queue(deleted, redis, pool):
