@@ -9,10 +9,12 @@ is noisy for all of them; all run on uvloop, as our worker does where it is inst
 from __future__ import annotations
 
 import asyncio
+import os
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bench.peers import PEERS, versions
+from bench.queue import capacity, recovery
 from bench.queue.contender import redis_server, run_contender, run_peer
 from bench.report import Figure, Report
 
@@ -21,6 +23,11 @@ ROUNDS = 5
 JOBS = 20_000
 PEER_JOBS = 2_000
 MIXED_JOBS = 200
+RECOVERY_ROUNDS = 3  # of 12 to 14 s each
+MEMORY_JOBS = 100_000  # many beside what is capped or fixed
+DEEPEST, DEEPEST_QUICK = 1_000_000, 100_000  # queued jobs before a claim
+QUICK = "AGENTPOOL_BENCH_QUICK"  # set: one round of each
+FLAT = 1 / 1.2  # cheapest / dearest claim
 RAW, OURS = "raw loop", "agentpool"
 MODULES = {RAW: "bench.queue.raw", OURS: "bench.queue.ours"}
 LEAST = {
@@ -30,6 +37,9 @@ LEAST = {
     "one by one submit: agentpool / best peer": 1.2,
     "mixed makespan: raw loop / agentpool": 0.99,
     "mixed makespan: best peer / agentpool": 1.0,
+    "recovery: lease + run + 2 s / measured": 1.0,
+    "recovery: ended exactly once / jobs": 1.0,
+    "claim cost: cheapest depth / dearest": round(FLAT, 3),
 }
 
 
@@ -40,19 +50,24 @@ async def run() -> Report:
 
 def _run() -> Report:
     peers = versions()
+    quick = bool(os.environ.get(QUICK))
     rounds: dict[str, list[float]] = defaultdict(list)
-    for _ in range(ROUNDS):
+    for _ in range(1 if quick else ROUNDS):
         for name in (*MODULES, *PEERS):
             for figure, value in _round(name).items():
                 rounds[f"{name}: {figure}"].append(value)
+    for figure, value in _ours_alone(quick=quick):
+        rounds[f"{OURS}: {figure}"].append(value)
     figures = {name: Figure(unit=name.rpartition(" ")[2], runs=tuple(values)) for name, values in rounds.items()}
     return Report(
         name=NAME,
         figures=figures,
-        ratios=_ratios({name: figure.median for name, figure in figures.items()}),
+        ratios=_ratios({name: figure.median for name, figure in figures.items()}) | ratios_alone(rounds),
         required=LEAST,
         notes=[
             f"drain: {JOBS} no-op jobs ({PEER_JOBS} for peers), 100 slots; {ROUNDS} rounds in turn",
+            f"recovery: {recovery.JOBS} jobs of {recovery.RUN_S:g} s, killed at {recovery.KILL_AFTER_S:g} s; the worst round",
+            f"memory: {MEMORY_JOBS} jobs of 200 bytes; claims: {capacity.CLAIM} a call, the server's own time",
             f"mixed: {MIXED_JOBS} jobs of 10 ms, each tenth 1 s, 10 slots; a peer's includes its worker's start",
             "the raw loop keeps no job state: no payload beside the entry, no result, no lease, no event",
             "peers: " + ", ".join(f"{name} {version}" for name, version in peers.items()),
@@ -69,6 +84,29 @@ def _round(name: str) -> Mapping[str, float]:
             else:
                 found |= run_peer(name, measure, redis_url=url, jobs=peer_jobs)
     return found
+
+
+def _ours_alone(*, quick: bool) -> Iterator[tuple[str, float]]:
+    """What no peer takes part in: a worker's loss, memory, and the depth of the queue."""
+    alone = [("recovery", "recovery", recovery.JOBS)] * (1 if quick else RECOVERY_ROUNDS)
+    alone += [("capacity", "memory", MEMORY_JOBS), ("capacity", "claims", DEEPEST_QUICK if quick else DEEPEST)]
+    for module, measure, jobs in alone:
+        with redis_server() as url:
+            found = run_contender(f"bench.queue.{module}", measure, redis_url=url, jobs=jobs, loop="uvloop")
+            yield from found.items()
+
+
+def ratios_alone(rounds: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Of the worst round for a loss, of the only one for sizes."""
+    claims = [max(runs) for name, runs in rounds.items() if name.startswith(f"{OURS}: claim of ")]
+    recovered, once = rounds[f"{OURS}: recovery after kill -9 s"], rounds[f"{OURS}: ended exactly once jobs"]
+    bare, queued = rounds[f"{OURS}: bare stream entry bytes"], rounds[f"{OURS}: queued job bytes"]
+    return {
+        "recovery: lease + run + 2 s / measured": recovery.ALLOWED_S / max(recovered),
+        "recovery: ended exactly once / jobs": min(once) / recovery.JOBS,
+        "memory: bare stream entry / queued job": bare[0] / queued[0],
+        "claim cost: cheapest depth / dearest": min(claims) / max(claims),
+    }
 
 
 def _ratios(median: Mapping[str, float]) -> dict[str, float]:

@@ -1,0 +1,86 @@
+"""What a killed worker costs at default settings: `kill -9` with 10 jobs of 2 s in flight, another worker at once.
+
+The workers are processes as users start them. Seconds count from the kill until the queue has all jobs as ended; the
+events tell whether a job ended twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+
+from agentpool.client import Client, request_of
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector, PoolSettings, connect
+from agentpool.queue.snapshots import QueueSnapshot
+from agentpool_worker.app import App
+from bench.queue.contender import Figures, contender_main
+from bench.report import CannotRunError
+
+JOBS = 10
+RUN_S = 2.0  # of each job
+KILL_AFTER_S = 0.5  # of their run
+GRACE_S = 2.0  # what the bar allows beside the lease and the run
+ALLOWED_S = PoolSettings().lease_ms / 1000 + RUN_S + GRACE_S
+WITHIN_S = 120.0
+POLL_S = 0.01
+POOL = PoolRef("bench", "recovery")
+
+app = App()
+
+
+@app.handler("sleep")
+async def sleep(_payload: object) -> None:
+    """A job that takes a while."""
+    await asyncio.sleep(RUN_S)
+
+
+@contextlib.contextmanager
+def worker(url: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker process, as a user starts it."""
+    command = [sys.executable, "-m", "agentpool", "worker", "bench.queue.recovery:app", "--http-port", "0"]
+    where = ["--redis", url, "--pool", str(POOL), "--worker", name, "--log-level", "error"]
+    with subprocess.Popen([*command, *where]) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def _until(inspector: Inspector, holds: Callable[[QueueSnapshot], bool], what: str) -> QueueSnapshot:
+    deadline = time.monotonic() + WITHIN_S
+    while not holds(snapshot := await inspector.snapshot(POOL)):
+        if time.monotonic() > deadline:
+            raise CannotRunError(f"not within {WITHIN_S:g} s: {what}; {snapshot}")
+        await asyncio.sleep(POLL_S)
+    return snapshot
+
+
+async def recovery(url: str, jobs: int) -> Figures:
+    """One kill: the time to recover, and how many jobs ended exactly once."""
+    redis = connect(url)
+    inspector = Inspector(redis)
+    await inspector.configure(POOL, PoolSettings())
+    async with Client(redis, pool=POOL) as client:
+        with worker(url, "first") as first:
+            await _until(inspector, lambda snapshot: bool(snapshot.workers), "a worker")
+            await client.submit_many([request_of("sleep") for _ in range(jobs)])
+            await _until(inspector, lambda snapshot: snapshot.started_total == jobs, "all jobs run")
+            await asyncio.sleep(KILL_AFTER_S)
+            first.kill()
+            killed = time.perf_counter()
+        with worker(url, "second"):
+            await _until(inspector, lambda snapshot: snapshot.finished_total >= jobs, "all jobs ended")
+            took_s = time.perf_counter() - killed
+            ended = Counter(e.job_id for e in await inspector.events(POOL) if e.type == "succeeded")
+    await redis.aclose()
+    return {"recovery after kill -9 s": took_s, "ended exactly once jobs": sum(n == 1 for n in ended.values())}
+
+
+if __name__ == "__main__":
+    contender_main({"recovery": recovery})
