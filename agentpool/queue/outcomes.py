@@ -123,4 +123,4 @@ class Maintenance:
     recovered: int  # jobs taken back from workers whose lease ran out
     promoted: int  # scheduled jobs that became ready
     expired: int  # jobs whose ttl ended their wait
-    next_due_ms: int | None  # until the next scheduled job is due; 0: more is due now; None: nothing is scheduled
+    next_due_ms: int | None  # until a job is due or a silent worker's lease ends; 0: more is due now; None: neither

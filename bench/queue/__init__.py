@@ -66,7 +66,7 @@ def _run() -> Report:
         required=LEAST,
         notes=[
             f"drain: {JOBS} no-op jobs ({PEER_JOBS} for peers), 100 slots; {ROUNDS} rounds in turn",
-            f"recovery: {recovery.JOBS} jobs of {recovery.RUN_S:g} s, killed at {recovery.KILL_AFTER_S:g} s; the worst round",
+            f"recovery: {recovery.JOBS} jobs of {recovery.RUN_S:g} s, killed at {recovery.KILL_AFTER_S:g} s; the worst",
             f"memory: {MEMORY_JOBS} jobs of 200 bytes; claims: {capacity.CLAIM} a call, the server's own time",
             f"mixed: {MIXED_JOBS} jobs of 10 ms, each tenth 1 s, 10 slots; a peer's includes its worker's start",
             "the raw loop keeps no job state: no payload beside the entry, no result, no lease, no event",

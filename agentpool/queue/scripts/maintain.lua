@@ -2,7 +2,7 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   none
--- Returns {recovered, promoted, expired, ms until the next job is due | -1 when none is scheduled}
+-- Returns {recovered, promoted, expired, ms until a job is due or a silent worker's lease ends | -1: neither in sight}
 -- Events recovered, queued, expired; failed or cancelled for jobs of lost workers; those of children.
 
 --- include: pool
@@ -13,6 +13,7 @@
 --- include: workers
 
 local BATCH = 500 -- due or expired jobs in one script
+local LEASE_ENDS_SOON_MS = 2000 -- workers renew long before: such a lease is most likely a lost worker's
 
 write_though_memory_is_full()
 
@@ -52,5 +53,7 @@ local dead_ms = number_or(redis.call('HGET', CONF, 'retention_dead_ms'), 6048000
 redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - dead_ms)
 
 conclude()
-local next_due = redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2]
+local next_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
+local lease_ends = tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
+if lease_ends and lease_ends - now < LEASE_ENDS_SOON_MS then next_due = math.min(next_due or lease_ends, lease_ends) end
 return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1 }

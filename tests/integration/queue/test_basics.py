@@ -103,6 +103,17 @@ async def test_ageing_lets_an_old_info_job_pass_a_young_critical_one(redis, pool
     assert old.job_id in [lease.job_id for lease in leases[:-1]]
 
 
+async def test_upkeep_is_due_again_when_a_silent_workers_lease_ends(redis, pool):
+    """A lost worker's jobs are not kept waiting for the next regular round."""
+    consumer = await worker_of(redis, pool)
+    lost = Consumer(redis, pool, WorkerId("lost"))
+    await lost.register(slots=1, host="h")
+    assert (await consumer.maintain()).next_due_ms is None
+    await shift_clock(redis, pool, PoolSettings().lease_ms - 1_900)
+    await consumer.renew(slots=10, running=0)
+    assert 0 < (await consumer.maintain()).next_due_ms <= 1_900
+
+
 async def test_a_failed_job_is_retried_and_then_dead(redis, pool):
     """A failure comes back after its backoff in its old place, until it is dead; then it can be replayed."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x", max_attempts=2))
