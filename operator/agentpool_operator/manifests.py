@@ -124,6 +124,7 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
     """Makes a container the pool's worker; what the user set himself stays."""
     worker.setdefault("image", default_image)
     worker.setdefault("command", ["agentpool", "worker"])
+    worker.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # so that a crash tells its cause
     own = _environment(pool, spec)
     named = {variable["name"] for variable in own}
     worker["env"] = [*own, *(v for v in worker.get("env", []) if v["name"] not in named)]

@@ -14,6 +14,7 @@ Json = dict[str, Any]
 POOL_LABEL = "agentpool.dev/pool"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 GOING_COST = -2_000_000_000  # of a pod that is to go next; the annotation holds an int32, and others rarely go so low
+LAST_WORDS = 300  # characters of a container's last line that a condition repeats
 FAILING_REASONS = frozenset(
     {
         "CrashLoopBackOff",
@@ -100,15 +101,33 @@ def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:
     for container in containers:
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in FAILING_REASONS:
-            return waiting["reason"], waiting.get("message") or _last_end(container)
+            return waiting["reason"], _why(waiting, _last_end(container))
     if status.get("phase") == "Failed":
         return status.get("reason") or "PodFailed", status.get("message", "")
     return "", ""
 
 
+def _why(waiting: Json, end: str) -> str:
+    """The cause: of a crash how the last run ended, for the message tells only of the pause; of others the message."""
+    message = waiting.get("message") or ""
+    return (end or message) if waiting["reason"] == "CrashLoopBackOff" else (message or end)
+
+
 def _last_end(container: Json) -> str:
+    """How the container's last run ended, with its last words; empty where it has not run."""
     ended = (container.get("lastState") or {}).get("terminated") or {}
-    return f"the container ended with exit code {ended['exitCode']}" if "exitCode" in ended else ""
+    if "exitCode" not in ended:
+        return ""
+    cause = f" ({ended['reason']})" if ended.get("reason") not in {None, "", "Error", "Completed"} else ""
+    words = _last_line(ended.get("message") or "")
+    return f"the container ended with exit code {ended['exitCode']}{cause}" + (f": {words}" if words else "")
+
+
+def _last_line(text: str) -> str:
+    """The last line that says something, of bounded length and without control characters."""
+    lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in text.splitlines()]
+    last = next((line for line in reversed(lines) if line), "")
+    return last if len(last) <= LAST_WORDS else f"{last[: LAST_WORDS - 1]}…"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

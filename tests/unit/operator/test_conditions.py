@@ -105,6 +105,24 @@ def test_pods_that_cannot_start_are_told_by_their_waiting_reason(pools, pool, re
     assert "no such image" in told["Ready"].message
 
 
+def test_a_crash_is_told_with_its_last_words(pools, pool):
+    """Not how long the kubelet waits, but how the last run ended and the last line that it left, cut to size."""
+    pools.see_deployment(deployment(ready=0))
+    crashed = pod(reason="CrashLoopBackOff", message="back-off 40s restarting failed container")
+
+    def told(**terminated):
+        crashed["status"]["containerStatuses"][0]["lastState"] = {"terminated": terminated}
+        pools.see_pod(crashed)
+        return next(f.message for f in findings(pool) if f.type.value == "Ready")
+
+    traceback = "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'studio'\x1b\n\n"
+    assert "exit code 1: ModuleNotFoundError: No module named 'studio'; see" in told(exitCode=1, message=traceback)
+    assert "exit code 137 (OOMKilled); see" in told(exitCode=137, reason="OOMKilled")
+    long = told(exitCode=1, reason="Error", message="x" * 5000)
+    assert "x" * 299 + "…" in long
+    assert "x" * 300 not in long
+
+
 def test_a_foreign_deployment_blocks(pool):
     """A child problem blocks progress and scaling."""
     pool.child_problem = Problem(reason="DeploymentNotOwned", message="rename it")

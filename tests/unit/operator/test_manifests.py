@@ -45,6 +45,13 @@ def test_the_worker_is_told_its_pool_its_queue_and_its_handler():
     assert env["AGENTPOOL_HTTP_HOST"]["fieldRef"]["fieldPath"] == "status.podIP"
 
 
+def test_a_worker_that_fails_leaves_the_end_of_its_log():
+    """The kubelet keeps the last lines as the termination message, unless the user wants it otherwise."""
+    assert worker_of(made())["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    own = {"spec": {"containers": [{"name": "worker", "terminationMessagePolicy": "File"}]}}
+    assert worker_of(made(worker={"template": own}))["terminationMessagePolicy"] == "File"
+
+
 def test_replicas_are_left_to_the_scaling_loop():
     """The manifest names no replicas."""
     assert "replicas" not in made()["spec"]
