@@ -65,7 +65,7 @@ class Execution:
             else:
                 result = await run_job(lease.payload, self.ctx)
         except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError too are this job's affair only
-            completion = self._after(error)
+            completion = self._safely_after(error)
         else:
             completion = self._with(result)
         ended(self, completion)
@@ -92,6 +92,12 @@ class Execution:
         if self.stop is None or self.stop is Stop.DRAIN:
             return Succeeded(job_id=self.lease.job_id, token=self.lease.token, result=result)
         return self._stopped()
+
+    def _safely_after(self, error: BaseException) -> Completion:
+        try:
+            return self._after(error)
+        except Exception as fault:  # noqa: BLE001 - an exception of the handler's own kind, which cannot be read
+            return self._failed(fault)
 
     def _after(self, error: BaseException) -> Completion:
         if isinstance(error, Yielded):

@@ -7,12 +7,14 @@ Who takes over next: `agentpool_worker.execution` turns each of them into a comp
 
 from __future__ import annotations
 
+import math
+
 
 class Retry(Exception):  # noqa: N818 - it reads as the order it is: `raise Retry(after_seconds=30)`
     """The attempt failed, and another may succeed; not before `after_seconds` (None: the pool's backoff)."""
 
     def __init__(self, message: str = "the handler asked for a retry", *, after_seconds: float | None = None) -> None:
-        self.after_seconds = after_seconds
+        self.after_seconds = _seconds(after_seconds)
         super().__init__(message)
 
 
@@ -36,3 +38,12 @@ class Yielded(BaseException):
     def __init__(self, state: object) -> None:
         self.state = state
         super().__init__("the job yields to another and continues later from its checkpoint")
+
+
+def _seconds(wait: object) -> float | None:
+    """A wait that the queue can keep; one that is over already is none. Raises ValueError for what is no number."""
+    if wait is None:
+        return None
+    if not isinstance(wait, int | float) or not math.isfinite(wait):
+        raise ValueError(f"after_seconds: {wait!r}: not a number of seconds; give one, such as 30, or leave it out")
+    return max(0.0, wait)

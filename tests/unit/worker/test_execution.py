@@ -21,11 +21,22 @@ async def ok(payload, ctx):
     return "fine"
 
 
+class Wordless(Retry):
+    def __str__(self) -> str:
+        raise RecursionError("it has no words")
+
+
 @app.handler("raise")
 async def raise_it(payload, ctx):
     raise {"value": ValueError("bad input"), "exit": SystemExit(3), "key": KeyboardInterrupt(),
            "retry": Retry("not yet", after_seconds=1.5), "never": Permanent("no such file"),
-           "busy": Overloaded(after_seconds=2), "cancel": asyncio.CancelledError()}[payload]  # fmt: skip
+           "busy": Overloaded(after_seconds=2), "cancel": asyncio.CancelledError(),
+           "wordless": Wordless()}[payload]  # fmt: skip
+
+
+@app.handler("retry-in")
+async def retry_in(payload, ctx):
+    raise Overloaded(after_seconds={"never": float("inf"), "not a number": float("nan"), "word": "soon"}[payload])
 
 
 @app.handler("exit-in-thread")
@@ -70,6 +81,7 @@ async def steps(payload, ctx):
         ("retry", "Retry: not yet", True, 1500),
         ("never", "Permanent: no such file", False, None),
         ("cancel", "asyncio.exceptions.CancelledError", True, None),
+        ("wordless", "RecursionError: it has no words", True, None),
     ],
 )
 async def test_whatever_a_handler_raises_fails_its_own_job_only(what, error, retry, after_ms):
@@ -80,6 +92,17 @@ async def test_whatever_a_handler_raises_fails_its_own_job_only(what, error, ret
     assert isinstance(failed, Failed)
     assert failed.error.startswith(error)
     assert (failed.retry, failed.retry_after_ms) == (retry, after_ms)
+    assert isinstance(succeeded, Succeeded)
+
+
+@pytest.mark.parametrize("payload", ["never", "not a number", "word"])
+async def test_a_wait_that_is_no_number_fails_the_attempt_and_keeps_the_slot(payload):
+    """Nothing that a handler asks for costs the worker a slot; the error shows what was asked for."""
+    async with Bench(app, slots=1) as bench:
+        bench.submit(lease("retry-in", payload), lease("ok", number=2))
+        failed, succeeded = await bench.settled(2)
+    assert failed.error.startswith("ValueError: after_seconds: ")
+    assert "a number of seconds" in failed.error
     assert isinstance(succeeded, Succeeded)
 
 

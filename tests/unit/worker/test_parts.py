@@ -86,7 +86,7 @@ def test_ndjson_and_event_streams_carry_the_same_parts():
 def test_retry_after_is_seconds_or_a_date(header: str, low: float, high: float):
     """Both forms of the header give seconds from now, never below zero."""
     assert low <= _retry_after(header) <= high
-    assert _retry_after("soon") is None
+    assert [_retry_after(header) for header in ("soon", "inf", "nan", "1e999")] == [None] * 4
     assert _retry_after(None) is None
 
 
