@@ -101,7 +101,12 @@ def open_reader(environ: Mapping[str, str] | None = None) -> NvmlReader | None:
 
 def _visible(nvml: Any, environ: Mapping[str, str]) -> list[tuple[int, Any]]:
     """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process: all where it is unset."""
-    handles = [(index, nvml.nvmlDeviceGetHandleByIndex(index)) for index in range(nvml.nvmlDeviceGetCount())]
+    handles = []
+    for index in range(nvml.nvmlDeviceGetCount()):
+        try:
+            handles.append((index, nvml.nvmlDeviceGetHandleByIndex(index)))
+        except nvml.NVMLError as error:  # one that has fallen off its bus, say: the worker serves with the others
+            log.warning("GPU %d cannot be read: %s", index, error)
     wanted = environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:
         return handles

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import types
 from collections.abc import Sequence
 from pathlib import Path
@@ -128,6 +129,27 @@ def test_nvml_readings_keep_what_is_not_reported_absent():
         (0, 0.37, 0.25),
         (1, None, 0.25),
     ]
+
+
+def test_a_gpu_that_fell_off_its_bus_is_left_out(monkeypatch):
+    """The worker starts with the GPUs that answer, and CUDA_VISIBLE_DEVICES picks among those."""
+
+    class Host(FakeNvml):
+        nvmlInit = nvmlShutdown = lambda self: None  # noqa: N815 - their names
+        nvmlDeviceGetCount = lambda self: 3  # noqa: N815 - its name
+
+        def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802 - its name
+            if index == 1:
+                raise self.NVMLError("GPU is lost")
+            return ["whole", None, "slice"][index]
+
+        def nvmlDeviceGetUUID(self, handle):  # noqa: N802 - its name
+            return f"GPU-{handle}"
+
+    monkeypatch.setitem(sys.modules, "pynvml", Host())
+    assert [reading.index for reading in open_reader({}).read()] == [0, 2]
+    assert [reading.index for reading in open_reader({"CUDA_VISIBLE_DEVICES": "GPU-slice"}).read()] == [2]
+    assert open_reader({"CUDA_VISIBLE_DEVICES": "1"}) is None
 
 
 def test_without_a_driver_there_is_no_reader():
