@@ -20,8 +20,8 @@ export async function detail(pool, id, known) {
 async function shown(pool, job, history, nodes, known) {
   const id = job.job_id;
   const path = `${at(pool)}/jobs/${encodeURIComponent(id)}`;
-  const act = async (question, doing, method, where) => {
-    if (!(await asked(question, doing))) return detail(pool, id, known);
+  const act = async (question, doing, method, where, final = false) => {
+    if (!(await asked(question, doing, final))) return detail(pool, id, known);
     await call(where, method).catch((error) => show(make("p", { class: "error", role: "alert" }, error.message), make("div", { class: "bar" }, close())));
     return undefined;
   };
@@ -29,7 +29,7 @@ async function shown(pool, job, history, nodes, known) {
   if (job.state === "failed") {
     actions.unshift(make("button", { id: "replay", class: "primary", click: () => act(`Run ${id} again, with all its attempts?`, "Replay", "POST", `${at(pool)}/dead/${encodeURIComponent(id)}/replay`) }, "Replay"));
   } else if (!ENDED.includes(job.state)) {
-    actions.unshift(make("button", { id: "cancel", class: "danger", click: () => act(`Cancel ${id}? Jobs that wait for it are cancelled too.`, "Cancel the job", "DELETE", path) }, "Cancel job"));
+    actions.unshift(make("button", { id: "cancel", class: "danger", click: () => act(`Cancel ${id}? Jobs that wait for it are cancelled too.`, "Cancel the job", "DELETE", path, true) }, "Cancel job"));
   }
   const drawn = graph(nodes, id, (other) => detail(pool, other, known));
   const part = (name, content) => (content ? make("section", null, make("h2", null, name), content) : null);

@@ -45,13 +45,14 @@ export function show(...content) {
   return dialog;
 }
 
-export function asked(question, doing) {
+// Asks before something is done; what cannot be taken back has the button for that.
+export function asked(question, doing, final = false) {
   return new Promise((resolve) => {
     const answer = (value) => () => { dialog.close(); resolve(value); };
     const dialog = show(
       make("p", null, question),
       make("div", { class: "bar" },
-        make("button", { class: "danger", click: answer(true) }, doing),
+        make("button", { class: final ? "danger" : "primary", click: answer(true) }, doing),
         make("button", { click: answer(false), autofocus: true }, "Keep it as it is")));
     dialog.addEventListener("close", () => resolve(false), { once: true });
   });

@@ -1,0 +1,213 @@
+"""The console's pages in a real browser, before a gateway and a worker that the test plays: nothing happens unasked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from agentpool.client import Client
+from agentpool.cluster import Cluster
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector, PoolSettings, Route
+from tests.fixtures import gateways as tokens
+from tests.fixtures.browser import Page, find_browser, photograph
+from tests.fixtures.gateways import Served
+from tests.fixtures.redis import wait_until
+from tests.fixtures.serving import ServingConsumer
+
+pytestmark = [
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(find_browser() is None, reason="Chromium is not installed (apt-get install chromium)"),
+]
+LONG_LEASE_MS = 3_600_000  # the worker that the test plays sends no heartbeats
+BUTTON = "[...document.querySelectorAll('dialog button')].find(b => b.textContent === {!r})"
+CAPPED = {
+    "spec": {"scaling": {"minReplicas": 0, "maxReplicas": 2}},
+    "status": {
+        "replicas": 2,
+        "readyReplicas": 1,
+        "desiredReplicas": 2,
+        "wantedReplicas": 5,
+        "lastDecision": {"at": "2026-01-01T12:00:00Z", "reason": "20 jobs wait for 4 slots"},
+        "conditions": [
+            {
+                "type": "ScalingLimited",
+                "status": "True",
+                "reason": "MaxReplicas",
+                "message": "5 workers are wanted and maxReplicas is 2; raise it",
+            }
+        ],
+    },
+}
+
+
+class Declaring(Cluster):
+    """A cluster that declares every pool, as the operator left it."""
+
+    def __init__(self) -> None:
+        super().__init__(None)
+
+    async def agentpool(self, pool: PoolRef) -> Any:
+        """The AgentPool."""
+        return CAPPED | {"metadata": {"namespace": pool.namespace, "name": pool.name}}
+
+
+@pytest.fixture
+async def pool(pool: PoolRef, redis) -> PoolRef:
+    """The test's pool, with a route that has a limit."""
+    routes = (Route(name="review", kinds=("review",), max_running=2),)
+    await Inspector(redis).configure(pool, PoolSettings(lease_ms=LONG_LEASE_MS, routes=routes))
+    return pool
+
+
+@pytest.fixture
+async def client(redis_url: str, pool: PoolRef) -> AsyncIterator[Client]:
+    """The pool's client."""
+    async with Client(redis_url, pool=pool) as client:
+        yield client
+
+
+@pytest.fixture
+async def console(gateway_factory) -> Served:
+    """A gateway whose pools are declared."""
+    return await gateway_factory(cluster=Declaring())
+
+
+async def signed_in(page: Page, console: Served, where: str = "", **options) -> None:
+    """Opens the console with a token behind the #."""
+    await page.open(f"{console.url}/console/#token={tokens.ADMIN}", **options)
+    await page.until("document.querySelector('.card')", "the list of pools is there")
+    if where:
+        await page.run(f"location.hash = {f'#/{where}'!r}")
+
+
+def listed(job_id: str) -> str:
+    """The button of a job in the table."""
+    return f"document.querySelector('[data-job={json.dumps(job_id)}]')"
+
+
+async def test_a_job_shows_its_timeline_and_its_graph(
+    console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
+):
+    """From a job with parents to one of them, by keyboard; what happened stands in its order."""
+    parents = [await client.submit("research", {"topic": topic}) for topic in "ab"]
+    child = await client.submit("draft", {"topic": "c"}, after=parents)
+    await client.submit("review", {"topic": "d"}, after=[child])
+    for _ in parents:
+        await consumer.serve_one(result={"done": "chapter"})
+    assert (await consumer.take_one()).job_id == child.job_id
+    await signed_in(page, console, str(pool))
+    await page.until(listed(child.job_id), "the job is listed")
+    await page.run(f"{listed(child.job_id)}.focus()")
+    await page.press("Enter")
+    await page.until("document.querySelectorAll('.node').length === 4", "four jobs are drawn")
+    assert await page.run("document.querySelectorAll('.edge').length") == 3
+    steps = await page.run("[...document.querySelectorAll('.timeline b')].map(b => b.textContent)")
+    assert steps == ["blocked", "queued", "started"]
+    await photograph(page, "console-job")
+    await page.run(f"document.querySelector('[data-node={json.dumps(parents[0].job_id)}]').focus()")
+    await page.press("Enter")
+    await page.until("document.querySelector('dialog pre').textContent.includes('chapter')", "the parent's result")
+    await page.press("Escape")
+    await page.until("!document.querySelector('dialog').open", "Escape closes the dialog")
+    assert not page.errors, page.errors
+
+
+async def test_a_running_job_is_cancelled_after_a_question(
+    console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
+):
+    """Asking is not doing; what cannot be taken back has the button for that."""
+    job = await client.submit("research", {})
+    await consumer.take_one()
+    await signed_in(page, console, str(pool))
+    await asked(page, job.job_id, "cancel")
+    assert await page.run(f"{BUTTON.format('Cancel the job')}.className") == "danger"
+    assert not (await client.job(job.job_id)).cancel_requested
+    await page.run(f"{BUTTON.format('Keep it as it is')}.click()")
+    await page.until("document.querySelector('dialog #cancel')", "the job is shown again")
+    assert not (await client.job(job.job_id)).cancel_requested
+    await page.run("document.querySelector('dialog #cancel').click()")
+    await page.until(BUTTON.format("Cancel the job"), "it asks again")
+    await page.run(f"{BUTTON.format('Cancel the job')}.click()")
+
+    async def requested() -> bool:
+        return (await client.job(job.job_id)).cancel_requested
+
+    await wait_until(requested, "the worker is asked to stop the job")
+
+
+async def test_a_dead_job_is_replayed_after_a_question(
+    console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
+):
+    """Nothing is lost by it, so the question's button is an ordinary one."""
+    job = await client.submit("publish", {"topic": "the book"})
+    await consumer.serve_one(error="the press is out of paper; load some, and replay this job")
+    await signed_in(page, console, str(pool))
+    await asked(page, job.job_id, "replay")
+    assert await page.run(f"{BUTTON.format('Replay')}.className") == "primary"
+    assert (await client.job(job.job_id)).state.value == "failed"
+    await photograph(page, "console-replay")
+    await page.run(f"{BUTTON.format('Replay')}.click()")
+    await page.until("!document.querySelector('dialog').open", "the dialog is closed")
+    assert (await consumer.serve_one()).job_id == job.job_id
+
+
+async def asked(page: Page, job_id: str, act: str) -> None:
+    """Opens a job and presses one of its buttons, up to the question."""
+    await page.until(listed(job_id), "the job is listed")
+    await page.run(f"{listed(job_id)}.click()")
+    await page.until(f"document.querySelector('dialog #{act}')", f"{act} is offered")
+    await page.run(f"document.querySelector('dialog #{act}').click()")
+    await page.until(BUTTON.format("Keep it as it is"), "it asks first")
+
+
+async def test_the_search_finds_jobs_by_kind_and_by_id(console: Served, page: Page, client: Client, pool: PoolRef):
+    """What is typed is looked for at once, in all that is listed."""
+    jobs = [await client.submit(kind) for kind in ("research", "research", "publish")]
+    await signed_in(page, console, str(pool))
+    await page.until("document.querySelectorAll('#jobs tbody tr').length === 3", "all are listed")
+    await page.run("document.querySelector('input[type=search]').focus()")
+    await page.write("publish")
+    await page.until("document.querySelectorAll('#jobs tbody tr').length === 1", "the search finds one")
+    assert await page.run(f"!!{listed(jobs[2].job_id)}")
+    await page.run("document.querySelector('input[type=search]').select()")
+    await page.write(jobs[0].job_id)
+    await page.until(listed(jobs[0].job_id), "the search finds the other")
+    assert await page.run("document.querySelectorAll('#jobs tbody tr').length") == 1
+
+
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
+async def test_it_is_readable_wide_and_narrow_dark_and_light(
+    console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef, width: int, *, dark: bool
+):
+    """Nothing hangs over the page's edge, and text stands out from its ground."""
+    for number in range(20):
+        await client.submit("research", {"number": number}, priority=("critical", "task", "info")[number % 3])
+    await consumer.claim(4)
+    await signed_in(page, console, width=width, height=844 if width < 600 else 900, dark=dark)
+    name = f"{width}-{'dark' if dark else 'light'}"
+    for where, ready in (("", ".card meter"), (str(pool), "#scaling .steps")):
+        await page.run(f"location.hash = {f'#/{where}'!r}")
+        await page.until(f"document.querySelector({ready!r})", "the page is there")
+        assert await page.run("document.documentElement.scrollWidth") <= width
+        if where:
+            await page.until("document.querySelectorAll('#jobs tbody tr').length === 20", "the jobs are listed")
+        await photograph(page, f"console-{'pool' if where else 'pools'}-{name}")
+    assert await page.run(CONTRAST) >= 4.5
+
+
+# The least contrast of a text to the ground behind it, as WCAG counts it.
+CONTRAST = """(() => {
+  const light = (text) => { const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map((v) => v / 255)
+    .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+  const ground = (e) => { const c = getComputedStyle(e).backgroundColor;
+    return c === 'rgba(0, 0, 0, 0)' ? (e.parentElement ? ground(e.parentElement) : 'rgb(255, 255, 255)') : c; };
+  const texts = [...document.querySelectorAll('main *, header *')].filter((e) => !e.closest('svg')
+    && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()));
+  return Math.min(...texts.map((e) => { const [a, b] = [light(getComputedStyle(e).color), light(ground(e))];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05); }));
+})()"""
