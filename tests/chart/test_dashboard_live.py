@@ -1,8 +1,13 @@
-"""The dashboard's queries, asked of a real Prometheus that scrapes the chart-installed operator and real workers."""
+"""The dashboard's queries, asked of a real Prometheus that scrapes the chart-installed operator and real workers.
+
+With AGENTPOOL_DASHBOARD_PICTURE=FILE (and matplotlib) it also draws what a pool's busy two minutes look like; the
+picture in docs/operate.md is made so.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -25,7 +30,9 @@ from tests.fixtures.release_ground import Ground
 sys.path.insert(0, str(ROOT / "tools"))
 
 from dashboard import PANELS
+from dashboard_picture import drawn
 
+PICTURE = os.environ.get("AGENTPOOL_DASHBOARD_PICTURE", "")
 # What no machine has by nature: these panels stay empty here.
 ABSENT = {"workers with a GPU", "a pass that failed"}
 POOL = """
@@ -39,6 +46,40 @@ spec:
   scaling: {maxReplicas: 2, idleSeconds: 600}
   gpu: {perWorker: 1}
 """
+
+
+# A morning in two minutes: waves of three kinds on three routes, of which some fail and some for good.
+STUDIO = """
+apiVersion: agentpool.dev/v1alpha1
+kind: AgentPool
+metadata: {name: studio, namespace: agents}
+spec:
+  handler:
+    command:
+      argv:
+      - sh
+      - -c
+      - |
+        case "$AGENTPOOL_KIND" in code) sleep 0.4;; text) sleep 0.2;; plan) sleep 1.5;; esac
+        case "$(cat)" in *7) exit 65;; *3) test "$AGENTPOOL_ATTEMPT" -gt 1;; esac
+  worker: {concurrency: 4, drainSeconds: 10}
+  routes:
+  - {name: code, kinds: [code], maxRunning: 5}
+  - {name: text, kinds: [text], maxRunning: 3}
+  - {name: plan, kinds: [plan]}
+  queue: {retry: {initialSeconds: 1}}
+  scaling: {maxReplicas: 6, pollSeconds: 1, idleSeconds: 10, behavior: {scaleDown: {stabilizationWindowSeconds: 5}}}
+  gpu: {perWorker: 1}
+"""
+WAVES = (
+    ("code", 60, "task"),
+    ("text", 60, "info"),
+    ("plan", 20, "critical"),
+    ("text", 80, "task"),
+    ("plan", 40, "task"),
+)
+WAVE_GAP_S = 15.0
+QUIET_S = 25.0  # for the workers to go, within the picture
 
 
 class Prometheus:
@@ -114,22 +155,32 @@ def targets(ground: Ground) -> list[dict[str, Any]]:
     return found
 
 
-@pytest.mark.timeout(300)
-def test_every_panel_has_data(helm_ground: Ground, prometheus: Prometheus):
-    """With a pool at work, each query of each panel returns series, but for those that need what is not here."""
-    if helm_ground.record is None:
+def install(ground: Ground, pool: str, name: str) -> None:
+    """The chart, and a pool that the operator serves."""
+    if ground.record is None:
         pytest.skip("a real cluster's pods cannot be scraped from here")
-    helm_ground.shell(
+    ground.shell(
         f"""
         kubectl create namespace agents
         kubectl --namespace agents create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
         helm install agentpool charts/agentpool --namespace agents --set redis.existingSecret=agentpool-redis --wait
-        kubectl apply --filename - <<'EOF'{POOL}EOF
-        kubectl --namespace agents wait --for=condition=QueueReachable agentpool/crunch --timeout 60s
-        seq 400 > "$HOME/payloads"
-        agentpool submit code --file "$HOME/payloads" --pool agents/crunch --redis "$REDIS_URL"
+        kubectl apply --filename - <<'EOF'{pool}EOF
+        kubectl --namespace agents wait --for=condition=QueueReachable agentpool/{name} --timeout 60s
         """
     )
+
+
+def submit(ground: Ground, pool: str, kind: str, count: int, priority: str = "task") -> None:
+    """So many jobs of a kind; each one's payload is its number."""
+    to = f'--pool agents/{pool} --redis "$REDIS_URL" --priority {priority}'
+    ground.shell(f'seq {count} > "$HOME/payloads"; agentpool submit {kind} --file "$HOME/payloads" {to}')
+
+
+@pytest.mark.timeout(300)
+def test_every_panel_has_data(helm_ground: Ground, prometheus: Prometheus):
+    """With a pool at work, each query of each panel returns series, but for those that need what is not here."""
+    install(helm_ground, POOL, "crunch")
+    submit(helm_ground, "crunch", "code", 400)
 
     def workers_run() -> bool:
         prometheus.targets.write_text(json.dumps(targets(helm_ground)))
@@ -142,6 +193,25 @@ def test_every_panel_has_data(helm_ground: Ground, prometheus: Prometheus):
         time.sleep(0.5)  # the pace of looking: rates need a few scrapes
         empty = panels_without_data(prometheus.ask)
     assert empty == []
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.skipif(not PICTURE, reason="AGENTPOOL_DASHBOARD_PICTURE=FILE draws the picture of the documents")
+def test_the_picture_of_the_documents(helm_ground: Ground, prometheus: Prometheus):
+    """Two minutes of a pool's life, drawn; only the panels stay empty that need what is not here."""
+    install(helm_ground, STUDIO, "studio")
+    began = time.time()
+    waves, next_at = list(WAVES), time.monotonic()
+    while waves or time.monotonic() < next_at + QUIET_S:
+        if waves and time.monotonic() >= next_at:
+            kind, count, priority = waves.pop(0)
+            submit(helm_ground, "studio", kind, count, priority)
+            next_at = time.monotonic() + WAVE_GAP_S
+        prometheus.targets.write_text(json.dumps(targets(helm_ground)))
+        time.sleep(0.5)  # the pace of looking for new workers to scrape
+    variables = {"namespace": "agents", "pool": "studio", "__rate_interval": "5s"}
+    empty = drawn(prometheus.url, Path(PICTURE), variables=variables, began=began, ended=time.time())
+    assert set(empty) == {view.title for view in PANELS if view.needs in ABSENT}
 
 
 def panels_without_data(ask: Callable[[str], list[Any]]) -> list[str]:

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from tests.chart.rendering import CHART, ROOT, manifests, only
 
 sys.path.insert(0, str(ROOT / "tools"))
 
+import dashboard_picture
 import metrics_reference
 from dashboard import PANELS
 
@@ -76,6 +78,24 @@ def test_the_dashboard_works_with_any_datasource():
     assert [variable["name"] for variable in found["templating"]["list"]] == ["datasource", "namespace", "pool"]
     shipped = only(manifests({"metrics": {"dashboard": {"enabled": True}}}), "ConfigMap", "agentpool-dashboard")
     assert json.loads(shipped["data"]["agentpool.json"]) == found
+
+
+def test_the_picture_has_every_panel_and_tells_which_are_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """It is drawn from a Prometheus' answers, with gaps and with numbers that are none."""
+    pytest.importorskip("matplotlib", reason="the extra bench brings it")
+
+    def asked(_url: str, query: str, began: float, _ended: float) -> list[Any]:
+        if "gpu" in query:
+            return []
+        values = [[began, "1"], [began + 1, "NaN"], [began + 5, "3"]]
+        labels = ("pool", "namespace", "route", "priority", "by", "outcome", "kind", "direction", "error")
+        return [{"metric": dict.fromkeys(labels, value), "values": values} for value in ("a", "b")]
+
+    monkeypatch.setattr(dashboard_picture, "_asked", asked)
+    file = tmp_path / "picture.png"
+    empty = dashboard_picture.drawn("http://prometheus", file, variables={"pool": "a"}, began=100.0, ended=110.0)
+    assert empty == ["GPU in use", "GPU memory in use"]
+    assert file.read_bytes().startswith(b"\x89PNG")
 
 
 def test_alerts_ask_only_for_what_is_emitted():
