@@ -135,7 +135,12 @@ async def test_status_decides_how_the_job_ends(run, status, headers, outcome):
 
 @pytest.mark.parametrize(
     ("status", "headers", "after_ms"),
-    [(429, {"Retry-After": "3"}, 3000), (503, {}, None), (503, {"Retry-After": "x"}, None)],
+    [
+        (429, {"Retry-After": "3"}, 3000),
+        (503, {}, None),
+        (503, {"Retry-After": "x"}, None),
+        (503, {"Retry-After": "inf"}, None),
+    ],
 )
 async def test_an_overloaded_container_is_asked_again_later(run, status, headers, after_ms):
     """429 and 503 put the job off, for as long as Retry-After says, and count no attempt."""
@@ -144,7 +149,8 @@ async def test_an_overloaded_container_is_asked_again_later(run, status, headers
         return web.Response(status=status, headers=headers)
 
     completion, bench = await run(handler)
-    assert completion == Returned(job_id="job-1", token=1, reason=ReturnReason.OVERLOADED, after_ms=after_ms)
+    busy, said = ReturnReason.OVERLOADED, f"the container answered {status}"
+    assert completion == Returned(job_id="job-1", token=1, reason=busy, after_ms=after_ms, said=said)
     assert bench.overloads == 1
 
 
