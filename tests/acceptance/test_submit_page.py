@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -31,11 +32,12 @@ PROMISED = (
     "2 jobs submitted in",
     "✓ permissions",
     "✓ crd",
+    '"greeter" deleted',
 )
 
 
 def test_every_command_on_the_page_works(tmp_path: Path):
-    """In the page's order, in one shell; what it promises to print is printed."""
+    """In the page's order, in one shell; what it promises to print is printed, and nothing of it is left."""
     blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     (tmp_path / "page.sh").write_text("set -euo pipefail\nset -v\n" + "\n".join(blocks))
     system = DevSystem(f"--image=greeter={tmp_path}")
@@ -44,11 +46,18 @@ def test_every_command_on_the_page_works(tmp_path: Path):
             ["bash", "page.sh"], cwd=tmp_path, env=environment(system, tmp_path), capture_output=True, text=True,
             timeout=180, check=False,
         )  # fmt: skip
+        workers = system.children("agentpool", "worker") if done.returncode == 0 else []
+        system.process.send_signal(signal.SIGINT)
+        ended = system.ended()
+        left = system.left_behind()
     finally:
         system.close()
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{system.output}"
     for promised in PROMISED:
         assert promised in done.stdout, f"{promised!r} is missing in\n{done.stdout}\n{done.stderr}"
+    assert not workers, "the pool's workers outlive it"
+    assert (ended, left) == (0, []), system.output
+    assert [path.name for path in tmp_path.iterdir() if path.suffix in {".py", ".yaml", ".ndjson", ".csv"}] == []
 
 
 def environment(system: DevSystem, home: Path) -> dict[str, str]:
