@@ -70,6 +70,7 @@ class Consumer:
         self._in_flight = 0  # calls whose answer may bring jobs
         self._reconciling = asyncio.Lock()
         self._longest_block_s = longest_block_s(redis)
+        self._last_place = ""  # where the last job came from: the next is most likely there too
         self._cordoned = False  # told to take no more jobs; the bell is for others
 
     async def register(self, *, slots: int, host: str) -> PoolSettings:
@@ -166,7 +167,7 @@ class Consumer:
             return controls, await _beside(controls, self.claim(limit))
         await self._hand_back_unknown()
         wait = self._wait_command(timeout_ms, for_work=True)
-        claim = ("EVALSHA", scripts.CLAIM_PLAIN.sha, 1, self._conf, self.worker)
+        claim = ("EVALSHA", scripts.CLAIM_PLAIN.sha, 1, self._conf, self.worker, self._last_place)
         self._in_flight += 1
         try:
             rung, reply = await together(self._redis, wait, claim)
@@ -186,7 +187,7 @@ class Consumer:
 
     async def _behind_wait(self, reply: Any, limit: int) -> list[Lease]:
         if isinstance(reply, NoScriptError):
-            reply = await self._call(scripts.CLAIM_PLAIN, (self.worker,))
+            reply = await self._call(scripts.CLAIM_PLAIN, (self.worker, self._last_place))
         if isinstance(reply, BaseException):
             raise fault_of(reply, doing="claim") from reply
         return self._taken(reply) if reply[0] == "ok" else await self.claim(limit)
@@ -281,6 +282,8 @@ class Consumer:
         held = self._held
         for lease in leases:
             held[lease.job_id] = lease.token
+        if leases:
+            self._last_place = f":{leases[-1].route}:{leases[-1].priority.value}"
         return leases
 
     def _let_go(self, completions: Sequence[Completion], reply: list[str]) -> list[SettleOutcome]:

@@ -2,7 +2,7 @@
 -- stands behind the wait for the bell, so a job waits for it.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker
+-- ARGV   1 worker, 2 where to look first: ':route:priority' of the worker's last job, or ''
 -- Returns as claim.lua | {'other'}: nothing was written, claim.lua must decide: several ready jobs, one that came back,
 --        tombstones, a route's limit reached, flags, a pause, a cordon, a lost lease, a clock set by a test
 -- Events started.
@@ -12,29 +12,40 @@ local OTHER = { 'other' }
 
 local prefix = string.sub(KEYS[1], 1, -5)
 local books_key = prefix .. 'books'
-local flat = redis.call('HGETALL', books_key)
-local books = {}
-local field, route, priority
-for i = 1, #flat, 2 do
-  local name, value = flat[i], flat[i + 1]
-  books[name] = value
-  if value ~= '0' and not field and string.sub(name, 2, 2) == ':' then
-    local sort, at, of = string.match(name, '^([qyt]):(.+):(%a+)$')
-    if sort then field, route, priority = name, at, of end
-    if sort == 'y' or sort == 't' then return OTHER end
+local worker = ARGV[1]
+
+-- Where the only ready job is, when it is not where the last one was.
+local function look_everywhere()
+  local flat = redis.call('HGETALL', books_key)
+  for i = 1, #flat, 2 do
+    local place = flat[i + 1] ~= '0' and string.match(flat[i], '^q(:.+:%a+)$')
+    if place then return place end
   end
 end
-if books.queued ~= '1' or not field or books.clock_offset_ms or books['x:' .. ARGV[1]] then return OTHER end
 
-local place = ':' .. route .. ':' .. priority
-local running = 'r:' .. route
-local worker, cursor = ARGV[1], books['c' .. place]
+local function books_of(place)
+  local route = string.match(place, '^:(.+):%a+$') or ''
+  return redis.call('HMGET', books_key, 'queued', 'q' .. place, 't' .. place, 'c' .. place, 'd' .. place, 'running',
+    'started', 'r:' .. route, 'clock_offset_ms', 'x:' .. worker), route
+end
+
+local place = ARGV[2]
+local books, route = books_of(place)
+if books[1] ~= '1' then return OTHER end
+if books[2] ~= '1' then
+  place = look_everywhere()
+  if not place then return OTHER end
+  books, route = books_of(place)
+end
+if books[2] ~= '1' or (books[3] or '0') ~= '0' or books[5] or books[9] or books[10] then return OTHER end
+
+local cursor, running = books[4], tonumber(books[8] or 0)
 local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
 local expiry = redis.call('ZSCORE', prefix .. 'workers', worker)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
-if books['d' .. place] or (conf[5] and tonumber(books[running] or 0) >= tonumber(conf[5])) then return OTHER end
+if conf[5] and running >= tonumber(conf[5]) then return OTHER end
 
 local stream = prefix .. 's' .. place
 local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
@@ -47,8 +58,8 @@ if v[1] ~= 'queued' or v[4] ~= entry or v[5] or string.sub(v[2], -1) ~= '|' then
 local lease = '1 1 ' .. string.format('%.0f', now) .. ' ' .. worker
 redis.call('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', 1, 'STREAMS', stream, '>')
 redis.call('HSET', key, 'state', 'running', 'lease', lease)
-redis.call('HSET', books_key, 'c' .. place, entry, 'queued', 0, field, 0, running, (books[running] or 0) + 1,
-  'running', (books.running or 0) + 1, 'started', (books.started or 0) + 1)
+redis.call('HSET', books_key, 'c' .. place, entry, 'queued', 0, 'q' .. place, 0, 'r:' .. route, running + 1,
+  'running', (books[6] or 0) + 1, 'started', (books[7] or 0) + 1)
 redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0,
   'started ' .. id .. ' ' .. string.match(v[2], '^[^|]*|[^|]*|[^|]*') .. ' 1 ' .. worker .. ' ')
 return { 'ok', conf[1], now, conf[3] or '5', conf[4] or '900000', id, lease, entry, v[2], v[3], '' }

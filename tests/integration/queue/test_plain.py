@@ -34,7 +34,7 @@ async def contents(redis, pool):
     return found
 
 
-async def scene(redis, pool, *, plain):
+async def scene(redis, pool, *, plain, place=""):
     """A pool with a worker, some jobs submitted one by one, and the first of them leased; what is in Redis then."""
     await Inspector(redis).purge(pool)
     await Inspector(redis).configure(pool, SETTINGS)
@@ -46,7 +46,7 @@ async def scene(redis, pool, *, plain):
     (lease,) = await consumer.claim(1)
     await consumer.settle([Succeeded(job_id=first.job_id, token=lease.token)])
     receipts = [await producer.submit(JobRequest(kind="code", payload={"n": 1}, max_attempts=3, timeout_ms=5))]
-    args = ("w",) if plain else ("w", 1)
+    args = ("w", place) if plain else ("w", 1)
     claimed = await (scripts.CLAIM_PLAIN if plain else scripts.CLAIM).run(redis, Keys(pool).conf, args)
     receipts += [await producer.submit(JobRequest(kind="code", payload=n, preemptible=True)) for n in range(2)]
     left = [f"{key}: {value}" for key, value in (await contents(redis, pool)).items()]
@@ -56,9 +56,10 @@ async def scene(redis, pool, *, plain):
     return sorted(left), said, re.sub(r"\b\d{13}\b(-\d+)?", "T", repr(claimed)).replace(receipts[0].job_id, "job-0")
 
 
-async def test_short_and_whole_scripts_leave_the_same_behind(redis, pool):
-    """Records, books, streams, events, replies and receipts are equal, whichever script wrote them."""
-    assert await scene(redis, pool, plain=True) == await scene(redis, pool, plain=False)
+@pytest.mark.parametrize("place", ["", ":narrow:task", ":default:info"])
+async def test_short_and_whole_scripts_leave_the_same_behind(redis, pool, place):
+    """Records, books, streams, events and replies are equal, whichever script wrote them, wherever it looked first."""
+    assert await scene(redis, pool, plain=True, place=place) == await scene(redis, pool, plain=False)
 
 
 async def test_a_short_submit_leaves_the_rest_to_the_whole_one(redis, pool):
@@ -88,7 +89,8 @@ async def test_a_short_submit_leaves_the_rest_to_the_whole_one(redis, pool):
 @pytest.mark.parametrize(
     "case", ["paused", "cordoned", "full route", "two ready", "came back", "unregistered", "empty"]
 )
-async def test_a_short_claim_leaves_the_rest_to_the_whole_one(redis, pool, case):
+@pytest.mark.parametrize("place", ["", ":one:task"])
+async def test_a_short_claim_leaves_the_rest_to_the_whole_one(redis, pool, case, place):
     """Whatever is not one fresh job for a registered worker with room is decided by the whole script."""
     await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="one", kinds=("x",), max_running=1),)))
     consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
@@ -112,7 +114,7 @@ async def test_a_short_claim_leaves_the_rest_to_the_whole_one(redis, pool, case)
         case "unregistered":
             await consumer.deregister()
     before = await contents(redis, pool)
-    assert await scripts.CLAIM_PLAIN.run(redis, Keys(pool).conf, ("w",)) == ["other"]
+    assert await scripts.CLAIM_PLAIN.run(redis, Keys(pool).conf, ("w", place)) == ["other"]
     assert await contents(redis, pool) == before
     if case == "unregistered":  # who holds a job and registers anew gives it back
         await consumer.register(slots=5, host="h")
