@@ -69,7 +69,8 @@ class Inspector:
                 names = [key async for key in scan]
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="pools") from error
-        return sorted({PoolRef.parse(name[len("ap:{") : -len("}:conf")]) for name in names}, key=str)
+        found = {_pool_named(name[len("ap:{") : -len("}:conf")]) for name in names}
+        return sorted((pool for pool in found if pool is not None), key=str)
 
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
         """Publishes settings; whether they changed. Wakes a worker where they did. Doing it twice changes nothing."""
@@ -249,11 +250,11 @@ class Inspector:
 
 
 def _pool_named(text: Any) -> PoolRef | None:
-    """The pool that somebody named on a channel that anybody may write to; None for what is no pool's name."""
+    """The pool that somebody named, in a place that anybody may write to; None for what is no pool's name."""
     try:
         return PoolRef.parse(text)
     except SettingError:
-        log.debug("what is no pool's name was heard on %s", PRESSURE_CHANNEL)
+        log.debug("what is no pool's name was met: %r", str(text)[:100])
         return None
 
 

@@ -6,16 +6,12 @@ One Redis client for each URL. A pool is kept once it is known to exist, so that
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from typing import TYPE_CHECKING
-
-from redis.exceptions import RedisError
 
 from agentpool.client import Client
 from agentpool.jobs import PoolRef
 from agentpool.queue import Inspector, PoolSettings, Producer, connect
-from agentpool.queue.faults import fault_of
 from agentpool_gateway.hub import EventHub
 from agentpool_gateway.lookout import Lookout
 
@@ -25,8 +21,6 @@ if TYPE_CHECKING:
     from agentpool.queue.snapshots import QueueSnapshot
     from agentpool_gateway.locations import Locations
     from agentpool_gateway.settings import GatewaySettings
-
-SCAN_COUNT = 10_000  # keys that Redis looks at in one step
 
 
 class PoolQueue:
@@ -98,13 +92,7 @@ class Queues:
         declared = await self.locations.declared()
         if declared is not None:
             return declared
-        pattern = re.compile(r"ap:\{([^}]+)\}:conf")
-        redis = self.redis(str(self.locations.fixed))
-        try:
-            keys = [key async for key in redis.scan_iter(match="ap:{*}:conf", count=SCAN_COUNT)]
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing="scan") from error
-        pools = [PoolRef.parse(found[1]) for key in keys if (found := pattern.fullmatch(key))]
+        pools = await Inspector(self.redis(str(self.locations.fixed))).pools()
         return [pool for pool in pools if self.locations.serves(pool)]
 
     def redis(self, url: str) -> RedisClient:

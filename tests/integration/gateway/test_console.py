@@ -41,6 +41,21 @@ def test_the_files_ask_nothing_of_other_hosts_and_carry_no_inline_code():
         assert not re.search(r"<script(?![^>]*src=)|<style|\sstyle=|\son\w+=", text), path.name
 
 
+async def test_a_strange_key_does_not_hide_the_pools(gateway_factory, redis, pool: PoolRef):
+    """Whatever else lives in that Redis, the list holds the pools, in order."""
+    strange = f"ap:{{Strange {pool.name}}}:conf"
+    await redis.hset(strange, "revision", "1")
+    gateway = await gateway_factory()
+    try:
+        async with gateway.client() as client:
+            listed = (await client.get("/v1/pools")).json()["pools"]
+    finally:
+        await redis.delete(strange)
+    assert str(pool) in listed
+    assert listed == sorted(listed)
+    assert not any("Strange" in name for name in listed)
+
+
 async def test_the_list_of_pools_holds_what_the_caller_may_read(gateway, pool: PoolRef):
     """Another namespace's token does not learn the names."""
     async with gateway.client() as admin, gateway.client(tokens.ELSEWHERE) as other, gateway.client(None) as stranger:
