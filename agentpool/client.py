@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -24,7 +24,7 @@ from agentpool.inbox import Inbox
 from agentpool.jobs import JobId, JobState, PoolRef
 from agentpool.jobs import Receipt as QueueReceipt
 from agentpool.queue import Inspector, Producer, connect
-from agentpool.submission import SubmitOptions, request_of
+from agentpool.submission import NewJob, SubmitOptions, request_from, request_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ("Client", "Receipt", "SubmitOptions", "SyncClient", "SyncReceipt", "request_of")
+__all__ = ("Client", "NewJob", "Receipt", "SubmitOptions", "SyncClient", "SyncReceipt", "request_of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,16 @@ class Client:
         """
         return self._receipt(await self._producer.submit(request_of(kind, payload, **options)))
 
-    async def submit_many(self, requests: Sequence[JobRequest]) -> list[Receipt]:
-        """Keeps many jobs, in order, a few hundred a round trip; `request_of` makes them with `submit`'s options."""
-        return [self._receipt(receipt) for receipt in await self._producer.submit_many(requests)]
+    async def submit_many(self, jobs: Iterable[NewJob | JobRequest]) -> list[Receipt]:
+        """Keeps many jobs, a few hundred a round trip; a receipt for each, in order.
+
+        A job is a dict of `submit`'s arguments, times in seconds: `{"kind": "summarize", "payload": {…}, "delay": 5}`.
+        A JobRequest, whose times are milliseconds, does too. Jobs may wait for others of the same call by `job_id`.
+        Raises what `submit` raises, and DependencyCycleError; where a later slice of the jobs is refused, the error's
+        `accepted` holds the receipts of those that were kept before.
+        """
+        receipts = await self._producer.submit_many([request_from(job) for job in jobs])
+        return [self._receipt(receipt) for receipt in receipts]
 
     async def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109
         """As `Receipt.result`, for a job known by its id."""
@@ -205,9 +212,9 @@ class SyncClient:
         """As `Client.submit`, with the same options."""
         return self._receipt(self._call(self._client.submit(kind, payload, **options)))
 
-    def submit_many(self, requests: Sequence[JobRequest]) -> list[SyncReceipt]:
+    def submit_many(self, jobs: Iterable[NewJob | JobRequest]) -> list[SyncReceipt]:
         """As `Client.submit_many`."""
-        return [self._receipt(receipt) for receipt in self._call(self._client.submit_many(requests))]
+        return [self._receipt(receipt) for receipt in self._call(self._client.submit_many(jobs))]
 
     def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:
         """As `Client.result`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any, Protocol, TypedDict, TypeVar, Unpack
+from typing import Any, Protocol, Required, TypedDict, TypeVar, Unpack
 
 from agentpool.errors import InvalidJobError
 from agentpool.jobs import JobId, JobRequest, Json, OnParentFailure, Priority
@@ -38,6 +38,18 @@ class SubmitOptions(TypedDict, total=False):
     max_attempts: int | None  # None: the pool's setting
     preemptible: bool  # may be asked to yield at a checkpoint
     trace: Mapping[str, str] | None  # W3C trace headers
+
+
+class NewJob(SubmitOptions, total=False):
+    """One job of many: what `submit` takes, by the same names and in the same units."""
+
+    kind: Required[str]  # names the handler
+    payload: Json  # handed to it as it is; None where it is left out
+
+
+def request_from(job: NewJob | JobRequest) -> JobRequest:
+    """A JobRequest from a job of many; one that is a JobRequest already, as the queue has them, is taken as it is."""
+    return job if isinstance(job, JobRequest) else request_of(**job)
 
 
 def request_of(kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> JobRequest:

@@ -9,7 +9,7 @@ import pytest
 
 from agentpool.errors import InvalidJobError
 from agentpool.jobs import JobId, JobRequest, JobState, OnParentFailure, Priority, Receipt
-from agentpool.submission import SubmitOptions, request_of
+from agentpool.submission import NewJob, SubmitOptions, request_from, request_of
 
 EVERY_OPTION = SubmitOptions(
     priority="critical",
@@ -55,6 +55,16 @@ def test_what_is_left_out_or_none_is_the_requests_default():
     """None stands for the pool's setting wherever the type allows it."""
     assert request_of("greet") == JobRequest(kind="greet")
     assert request_of("greet", ttl=None, timeout=None, job_id=None, trace=None) == JobRequest(kind="greet")
+
+
+def test_one_of_many_is_written_as_one_alone():
+    """The same names, in seconds; what the queue has already is taken as it is."""
+    job = NewJob(kind="greet", payload=[1], **EVERY_OPTION)
+    assert request_from(job) == request_of("greet", [1], **EVERY_OPTION)
+    assert request_from({"kind": "greet", "delay": 0.5}) == JobRequest(kind="greet", delay_ms=500)
+    assert request_from(JobRequest(kind="greet", delay_ms=1)) == JobRequest(kind="greet", delay_ms=1)
+    with pytest.raises(TypeError, match="kind"):
+        request_from(cast("Any", {"payload": 1}))
 
 
 def test_an_unknown_option_is_a_wrong_call():

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from agentpool.client import Client, SyncClient, request_of
+from agentpool.client import Client, SyncClient
 from agentpool.errors import AgentPoolError, InvalidJobError, JobEndedError, ResultTimeoutError, UnknownJobError
 from agentpool.jobs import JobState, WorkerId
 from agentpool.queue import Consumer
@@ -42,7 +42,7 @@ async def worker(redis, pool):
 async def test_results_reach_those_who_wait(redis, pool, worker):
     """Many waits at once each get their own job's result; a failure is raised with its reason."""
     async with Client(redis, pool=pool) as client:
-        receipts = await client.submit_many([request_of("x", n) for n in range(50)])
+        receipts = await client.submit_many({"kind": "x", "payload": n, "timeout": 60} for n in range(50))
         results = await asyncio.gather(*(receipt.result(timeout=10) for receipt in receipts))
         assert results == [n * 2 for n in range(50)]
         assert await receipts[0].result() == 0
