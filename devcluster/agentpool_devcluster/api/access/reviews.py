@@ -24,7 +24,7 @@ def review(store: Store, tokens: Tokens, user: User, resource: Resource, *, name
     """Answer a review. Raises a 400 refusal if the question is malformed."""
     if not isinstance(body, dict):
         raise bad_request(f"expected a {resource.kind} object")
-    spec = body.get("spec") or {}
+    spec = _spec_of(body)
     if resource.kind == "TokenReview":
         status = _token_status(tokens.user_of(str(spec.get("token") or "")))
     elif resource.kind == "SelfSubjectReview":
@@ -36,6 +36,13 @@ def review(store: Store, tokens: Tokens, user: User, resource: Resource, *, name
         status = _access_status(decide(store, asked, _attempt(spec, namespace)))
     answer = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": body.get("metadata") or {}}
     return {**answer, "spec": spec, "status": status}
+
+
+def _spec_of(body: Json) -> Json:
+    spec = body.get("spec") or {}
+    if not isinstance(spec, dict):
+        raise bad_request(f"spec must be an object, not {type(spec).__name__}")
+    return spec
 
 
 def _user_info(user: User) -> Json:
@@ -50,10 +57,12 @@ def _token_status(user: User | None) -> Json:
 
 
 def _subject(spec: Json) -> User:
-    name, groups = spec.get("user") or "", tuple(spec.get("groups") or ())
+    name, groups = str(spec.get("user") or ""), spec.get("groups") or []
+    if not isinstance(groups, list):
+        raise bad_request("spec.groups must be a list of names")
     if not name and not groups:
         raise bad_request("spec.user or spec.groups must be given")
-    return User(name=name, groups=groups)
+    return User(name=name, groups=tuple(map(str, groups)))
 
 
 def _attempt(spec: Json, namespace: str) -> Attempt:
@@ -97,7 +106,7 @@ def request_token(tokens: Tokens, namespace: str, account: Stored, body: Any) ->
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",
         "metadata": {"name": name, "namespace": namespace, "creationTimestamp": timestamp()},
-        "spec": {**(dig(body, "spec") or {}), "expirationSeconds": lifetime_s},
+        "spec": {**_spec_of(body or {}), "expirationSeconds": lifetime_s},
         "status": {"token": token, "expirationTimestamp": _later(lifetime_s)},
     }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,16 +18,13 @@ from agentpool_devcluster.api.store import encode
 def answer(value: Any, *, code: int = 200, form: Form = PLAIN, warnings: Sequence[str] = ()) -> web.Response:
     """Write an object, or the JSON text of one."""
     if form.media_type == "application/yaml":
-        import json
-
         found = json.loads(value) if isinstance(value, bytes) else value
         body = yaml.safe_dump(found, sort_keys=False).encode()
     else:
         body = value if isinstance(value, bytes) else encode(value)
     response = web.Response(body=body, status=code, content_type=form.media_type)
     for warning in warnings:
-        text = warning.replace("\\", "\\\\").replace('"', '\\"').replace("\n", " ")
-        response.headers.add("Warning", f'299 - "{text}"')
+        response.headers.add("Warning", f"299 - {json.dumps(warning)}")  # a field may have any name
     return response
 
 

@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from agentpool_devcluster.api.errors import bad_request, conflict
+from agentpool_devcluster.api.errors import bad_request, conflict, forbidden
 from agentpool_devcluster.api.objects import Json, clone, dig, metadata, timestamp
-from agentpool_devcluster.api.operations.cluster import Cluster
+from agentpool_devcluster.api.operations.cluster import NAMESPACES, Cluster
 from agentpool_devcluster.api.registry import Resource
 from agentpool_devcluster.api.store import Stored
 
 Propagation = Literal["Background", "Foreground", "Orphan"]
 FOREGROUND = "foregroundDeletion"  # finalizer: dependents go first
 ORPHAN = "orphan"  # finalizer: dependents are let go
+IMMORTAL = ("default", "kube-system", "kube-public")  # namespaces, as in Kubernetes
 _FINISHED = ("Succeeded", "Failed")
 
 
@@ -67,8 +68,10 @@ def read_options(body: Any, query: dict[str, str], *, dry_run: bool) -> DeleteOp
 
 
 def delete(cluster: Cluster, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Deleted:
-    """Delete an object, or begin to. Raises 404, or 409 if a precondition does not hold."""
+    """Delete an object, or begin to. Raises 404, 403 for a namespace that must stay, 409 for a failed precondition."""
     old = cluster.read(resource, namespace, name)
+    if resource.collection == NAMESPACES and name in IMMORTAL:
+        raise forbidden(resource.subject(name), "this namespace may not be deleted")
     _check_preconditions(resource, old.body, options)
     grace_s = _grace(resource, old.body, options)
     finalizers = _finalizers(resource, old.body, options)

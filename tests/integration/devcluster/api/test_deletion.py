@@ -108,6 +108,15 @@ async def test_a_second_owner_keeps_a_dependent(api: ApiClient) -> None:
     assert found.body["metadata"]["ownerReferences"][0]["name"] == "two"
 
 
+async def test_the_cluster_keeps_its_own_namespaces(api: ApiClient) -> None:
+    """As in Kubernetes, `default` and its like are not deleted, whatever the path that leads to them."""
+    for path in ("/api/v1/namespaces/default", "/api/v1/namespaces/kube-system"):
+        refused = await api.delete(path)
+        assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
+        assert "may not be deleted" in refused.body["message"]
+        await api.get(path)
+
+
 async def test_deleting_a_namespace_deletes_what_is_in_it(api: ApiClient) -> None:
     """A namespace is Terminating until it is empty, takes nothing new meanwhile, and then goes."""
     await api.create("/api/v1/namespaces", {"metadata": {"name": "ns"}})

@@ -159,6 +159,8 @@ async def test_strict_field_validation_names_the_field(api: ApiClient) -> None:
     assert 'unknown field "spec.replicaz"' in strict.body["message"]
     warned = await api.ask("POST", DEPLOYMENTS, body, fieldValidation="Warn")
     assert (warned.status, warned.headers["Warning"]) == (201, '299 - "unknown field \\"spec.replicaz\\""')
+    odd = await api.ask("POST", MAPS, {"metadata": {"name": "odd"}, "a\r\nb": 1}, fieldValidation="Warn")
+    assert (odd.status, odd.headers["Warning"]) == (201, '299 - "unknown field \\"a\\r\\nb\\""')
     twice = await api.ask("POST", MAPS, b'{"metadata":{"name":"x"},"data":{"a":"1","a":"2"}}', fieldValidation="Strict")
     assert (twice.status, 'duplicate field "data.a"' in twice.body["message"]) == (400, True)
 
