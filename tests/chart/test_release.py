@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from tests.chart.rendering import CHART, MATRIX, NAMESPACE, manifests
+from tests.chart.test_install_page import allowed, asked, unlawful
 from tests.fixtures.redis import free_port
 from tests.fixtures.release_ground import Ground
 
@@ -115,3 +116,8 @@ def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
     assert '{"pools":["agents/echo"]}' in outcome.replace(" ", "")
     assert '"over":"http"' in outcome.replace(" ", "")
     assert "\n403 0\n" in outcome
+    rights = allowed({"gateway": {"enabled": True}, "watchNamespaces": ["agents"]}, account="agentpool-gateway")
+    calls = asked(helm_ground, "system:serviceaccount:agents:agentpool-gateway")
+    assert unlawful(calls, rights) == set()
+    used = {(group, resource, verb) for group, resource, verb, _ in calls}
+    assert set().union(*rights.values()) - used == {("agentpool.dev", "agentpools", "patch")}  # nobody has paused
