@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
 from typing import NoReturn
 
 import click
@@ -66,8 +67,9 @@ def root() -> None:
 
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    as_plugin = Path(sys.argv[0]).name == "kubectl-agentpool"
     try:
-        code = root.main(standalone_mode=False)
+        code = root.main(standalone_mode=False, prog_name="kubectl agentpool" if as_plugin else None)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -5,15 +5,19 @@ from __future__ import annotations
 import click
 
 from agentpool.commands.connection import opened, run
+from agentpool.commands.output import EXIT_CODES
 from agentpool.commands.target import Target, pool_options
 from agentpool.jobs import JobId
 
-EPILOG = """\b
+EPILOG = (
+    """\b
 Examples:
   agentpool cancel 0193f6c2a1b-9f86d081 --pool research/analysts
   agentpool get --state queued -o name | xargs agentpool cancel --reason superseded
 
 Jobs that wait for a cancelled one are cancelled with it, unless they asked to run anyway."""
+    + EXIT_CODES
+)
 _TOLD = {
     "cancelled": "cancelled",
     "requested": "its worker was asked to stop it",

@@ -5,18 +5,21 @@ from __future__ import annotations
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import Format, emit, output_option, table
+from agentpool.commands.output import EXIT_CODES, Format, emit, output_option, table
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import job_document
 from agentpool.durations import shown
 from agentpool.jobs import Job, JobId
 
-EPILOG = """\b
+EPILOG = (
+    """\b
 Examples:
   agentpool dead list --pool research/analysts
   agentpool dead replay 0193f6c2a1b-9f86d081
   agentpool dead replay --all
   agentpool dead purge --all --yes"""
+    + EXIT_CODES
+)
 MOST = 10_000  # dead letters that one command replays or purges
 
 

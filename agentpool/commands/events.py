@@ -8,15 +8,19 @@ from datetime import UTC, datetime
 import click
 
 from agentpool.commands.connection import opened, run
+from agentpool.commands.output import EXIT_CODES
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import event_document
 from agentpool.jobs import JobEvent, JobId
 
-EPILOG = """\b
+EPILOG = (
+    """\b
 Examples:
   agentpool events --pool research/analysts -f
   agentpool events --job 0193f6c2a1b-9f86d081
   agentpool events -f -o json | jq 'select(.type == "failed")'"""
+    + EXIT_CODES
+)
 
 
 @click.command(epilog=EPILOG)

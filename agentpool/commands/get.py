@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import Format, emit, output_option, table
+from agentpool.commands.output import EXIT_CODES, Format, emit, output_option, table
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import history_document, job_document
 from agentpool.durations import shown
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from agentpool.queue.inspect import Inspector
 
 LISTED = ("running", "queued", "scheduled", "blocked", "failed")
-EPILOG = """\b
+EPILOG = (
+    """\b
 Examples:
   agentpool get --pool research/analysts
   agentpool get --state running -o name
@@ -26,6 +27,8 @@ Examples:
   agentpool get 0193f6c2a1b-9f86d081 --history
 
 Jobs that ended well are shown by their id only, until their retention ends."""
+    + EXIT_CODES
+)
 
 
 @click.command(epilog=EPILOG)

@@ -18,6 +18,10 @@ import yaml
 from agentpool.documents import Document
 
 GAP = "   "
+EXIT_CODES = """
+
+\b
+Exit codes: 0 done, 1 refused or not answered, 2 wrong usage, 130 interrupted."""  # ends an epilog
 
 
 class Format(StrEnum):

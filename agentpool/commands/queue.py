@@ -5,18 +5,21 @@ from __future__ import annotations
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import Format, emit, output_option, table
+from agentpool.commands.output import EXIT_CODES, Format, emit, output_option, table
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import estimated_wait_ms, queue_document
 from agentpool.durations import shown
 from agentpool.jobs import Priority
 from agentpool.queue.snapshots import QueueSnapshot
 
-EPILOG = """\b
+EPILOG = (
+    """\b
 Examples:
   agentpool queue --pool research/analysts
   agentpool queue -o json | jq .depth
   agentpool queue --workers"""
+    + EXIT_CODES
+)
 
 
 @click.command(epilog=EPILOG)

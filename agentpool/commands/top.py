@@ -14,17 +14,21 @@ import click
 
 from agentpool.commands.connection import opened, run
 from agentpool.commands.durations import duration
+from agentpool.commands.output import EXIT_CODES
 from agentpool.commands.queue import headline, routes_table, workers_table
 from agentpool.commands.target import Target, pool_options
 from agentpool.errors import QueueUnreachableError, SettingError
 from agentpool.queue.snapshots import QueueSnapshot
 
-EPILOG = """\b
+EPILOG = (
+    """\b
 Examples:
   agentpool top --pool research/analysts
   agentpool top --every 5s --once
 
 Ctrl-C ends it."""
+    + EXIT_CODES
+)
 LEAST_EVERY_MS = 100
 
 
