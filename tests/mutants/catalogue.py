@@ -64,6 +64,18 @@ CATALOGUE = (
         old="job.attempt = math.max(0, job.attempt - 1)",
     ),
     Mutant(
+        name="put-off-for-ever",
+        wrong="a job whose handler is always overloaded is put off without end",
+        old="if now - tonumber(since) < longest then",
+        new="if true then",
+    ),
+    Mutant(
+        name="replay-of-the-put-off",
+        wrong="a replayed job has no time left to be put off in",
+        old="'kids', 'due', 'ended', 'putoff')",
+        new="'kids', 'due', 'ended')",
+    ),
+    Mutant(
         name="dead-may-claim",
         wrong="a worker whose lease has run out gets jobs",
         old="if not expiry or tonumber(expiry) <= now then return { 'unregistered'",

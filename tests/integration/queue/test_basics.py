@@ -17,7 +17,7 @@ from agentpool.errors import (
     UnknownParentError,
     UnknownPoolError,
 )
-from agentpool.jobs import JobId, JobRequest, JobState, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
+from agentpool.jobs import Job, JobId, JobRequest, JobState, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
 from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
 from agentpool.queue.keys import Keys
 from agentpool.queue.outcomes import (
@@ -415,41 +415,48 @@ async def test_an_overloaded_worker_defers_a_job_without_an_attempt(redis, pool)
     assert again.token > lease.token
 
 
+async def put_off(redis, pool, consumer) -> tuple[SettleOutcome, Job]:
+    """The next job's handler is overloaded: what the queue makes of it, and the record; then half a minute passes."""
+    (lease,) = await consumer.claim(1)
+    busy = ReturnReason.OVERLOADED
+    completion = Returned(job_id=lease.job_id, token=lease.token, reason=busy, said="no GPU", checkpoint=[1])
+    (outcome,) = await consumer.settle([completion])
+    record = await Inspector(redis).job(pool, lease.job_id)
+    await shift_clock(redis, pool, 30_001)
+    await consumer.register(slots=1, host="h")
+    await consumer.maintain()
+    return outcome, record
+
+
 async def test_a_job_that_is_put_off_for_longer_than_its_timeout_has_failed_an_attempt(redis, pool):
     """Within each attempt's timeout it is put off ever longer; then it counts, and at last the job is a dead letter."""
     await Inspector(redis).configure(pool, PoolSettings(retry_initial_ms=1_000, retry_max_ms=300_000))
     consumer = await worker_of(redis, pool)
-    request = JobRequest(kind="x", timeout_ms=60_000, max_attempts=2)
-    job_id = (await Producer(redis, pool).submit(request)).job_id
-    inspector = Inspector(redis)
-
-    async def put_off() -> tuple[SettleOutcome, int, int]:
-        (lease,) = await consumer.claim(1)
-        busy = ReturnReason.OVERLOADED
-        busy_again = Returned(job_id=job_id, token=lease.token, reason=busy, said="no GPU", checkpoint=[1])
-        (outcome,) = await consumer.settle([busy_again])
-        record = await inspector.job(pool, job_id)
-        wait_ms = (record.due_at_ms or 0) - record.claimed_at_ms
-        await shift_clock(redis, pool, 30_001)
-        await consumer.register(slots=1, host="h")
-        await consumer.maintain()
-        return outcome, record.attempt, wait_ms
-
-    waits = []
-    for outcome, attempt in (("returned", 0), ("returned", 0), ("retrying", 1), ("returned", 1), ("returned", 1)):
-        seen, attempts, wait_ms = await put_off()
-        assert (seen, attempts) == (outcome, attempt)
-        waits.append(wait_ms)
-    assert waits[0] >= 500
-    assert waits[1] >= 1_000  # it grows as the backoff of failed attempts does
-    assert (await put_off())[0] is SettleOutcome.DEAD
-    record = await inspector.job(pool, job_id)
-    assert (record.state, record.attempt, record.checkpoint) == (JobState.FAILED, 2, [1])
+    await Producer(redis, pool).submit(JobRequest(kind="x", timeout_ms=60_000, max_attempts=2))
+    waits_ms = []
+    for expected in (("returned", 0), ("returned", 0), ("retrying", 1), ("returned", 1), ("returned", 1)):
+        outcome, record = await put_off(redis, pool, consumer)
+        assert (outcome, record.attempt) == expected
+        waits_ms.append(record.due_at_ms - record.claimed_at_ms)
+    assert waits_ms[0] >= 500
+    assert waits_ms[1] >= 1_000  # it grows as the backoff of failed attempts does
+    outcome, record = await put_off(redis, pool, consumer)
+    assert (outcome, record.state, record.attempt) == (SettleOutcome.DEAD, JobState.FAILED, 2)
+    assert record.checkpoint == [1]
     assert record.error == (
         "overloaded: put off 3 times, for longer than the 60 s that the attempt may run; the handler said: no GPU"
     )
-    await inspector.replay(pool, job_id)
-    assert (await put_off())[:2] == (SettleOutcome.RETURNED, 0)  # a replayed job has all of its time again
+
+
+async def test_a_replayed_job_may_be_put_off_for_as_long_as_before(redis, pool):
+    """The time in which it was put off before it died does not count again."""
+    consumer = await worker_of(redis, pool)
+    await Producer(redis, pool).submit(JobRequest(kind="x", timeout_ms=30_000, max_attempts=1))
+    outcomes = [await put_off(redis, pool, consumer) for _ in range(2)]
+    assert [outcome for outcome, _ in outcomes] == [SettleOutcome.RETURNED, SettleOutcome.DEAD]
+    await Inspector(redis).replay(pool, outcomes[-1][1].job_id)
+    outcome, record = await put_off(redis, pool, consumer)
+    assert (outcome, record.attempt) == (SettleOutcome.RETURNED, 0)
 
 
 async def test_pools_are_found_by_their_settings(redis, pool):
