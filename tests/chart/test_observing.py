@@ -14,6 +14,9 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from agentpool.jobs import PoolRef
+from agentpool.spec import AgentPoolSpec
+from agentpool_operator.manifests import deployment
 from tests.chart.rendering import CHART, ROOT, manifests, only
 
 sys.path.insert(0, str(ROOT / "tools"))
@@ -96,6 +99,42 @@ def test_the_picture_has_every_panel_and_tells_which_are_empty(monkeypatch: pyte
     empty = dashboard_picture.drawn("http://prometheus", file, variables={"pool": "a"}, began=100.0, ended=110.0)
     assert empty == ["GPU in use", "GPU memory in use"]
     assert file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_service_monitor_finds_operator_and_gateway():
+    """It selects exactly the Services of those two, and each has the port that it names."""
+    values = {"gateway": {"enabled": True}, "metrics": {"serviceMonitor": {"enabled": True}}}
+    found = manifests(values)
+    spec = only(found, "ServiceMonitor", "agentpool")["spec"]
+    services = [m for m in found if m["kind"] == "Service" and selects(spec["selector"], m["metadata"]["labels"])]
+    assert sorted(m["metadata"]["name"] for m in services) == ["agentpool-gateway", "agentpool-operator"]
+    for service in services:
+        assert {port["name"] for port in service["spec"]["ports"]} >= {one["port"] for one in spec["endpoints"]}
+
+
+def test_the_pod_monitor_finds_workers_and_only_where_they_are_served():
+    """The operator's worker pods carry the labels and the port that it looks for, in the watched namespaces."""
+    values = {"watchNamespaces": ["research"], "metrics": {"podMonitor": {"enabled": True}}}
+    spec = only(manifests(values), "PodMonitor", "agentpool-workers")["spec"]
+    pool = AgentPoolSpec.model_validate({"handler": {"command": {"argv": ["cat"]}}})
+    made = deployment(PoolRef("research", "echo"), "uid", pool, default_image="image")["spec"]["template"]
+    (worker,) = made["spec"]["containers"]
+    assert selects(spec["selector"], made["metadata"]["labels"])
+    assert {port["name"] for port in worker["ports"]} >= {one["port"] for one in spec["podMetricsEndpoints"]}
+    assert spec["namespaceSelector"] == {"matchNames": ["research"]}
+    label = spec["podMetricsEndpoints"][0]["relabelings"][0]["sourceLabels"][0]
+    assert label.removeprefix("__meta_kubernetes_pod_label_") in {
+        re.sub(r"\W", "_", name) for name in made["metadata"]["labels"]
+    }
+
+
+def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    """Whether a label selector of our charts matches: equality, and `In`."""
+    among = selector.get("matchExpressions", [])
+    assert {one["operator"] for one in among} <= {"In"}
+    return selector["matchLabels"].items() <= labels.items() and all(
+        labels.get(one["key"]) in one["values"] for one in among
+    )
 
 
 def test_alerts_ask_only_for_what_is_emitted():
