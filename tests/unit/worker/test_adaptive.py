@@ -136,7 +136,7 @@ def test_a_gpu_that_fell_off_its_bus_is_left_out(monkeypatch):
 
     class Host(FakeNvml):
         nvmlInit = nvmlShutdown = lambda self: None  # noqa: N815 - their names
-        nvmlDeviceGetCount = lambda self: 3  # noqa: N815 - its name
+        nvmlDeviceGetCount = lambda self: 3  # noqa: E731, N815 - its name
 
         def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802 - its name
             if index == 1:
