@@ -2,13 +2,14 @@
 
 Objects stay dictionaries: the operator reads a few fields of many objects, and typed models of twenty
 thousand pods would cost more than the work. Every write passes a gate, so that an operator that may no
-longer lead writes nothing. `paths` names the objects; `apply`, `scale`, `status`, `events`,
-`election` and `inventory` build on this.
+longer lead writes nothing, and requests wait for their turn here, not in the API server. `paths` names the
+objects; `apply`, `scale`, `status`, `events`, `election` and `inventory` build on this.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ WATCH_S = 290  # seconds: the server closes a watch after this, below common pro
 WATCH_SILENCE_S = 310.0  # seconds without a byte after which a watch counts as dead
 FIRST_ERROR = 400  # HTTP status
 PAGE = 500  # objects a page of a list
+AT_ONCE = 32  # requests: when a thousand are sent at once, all of them time out, and are sent again
+LEASES = "/apis/coordination.k8s.io/"  # the Lease waits behind nothing: who cannot renew it stops leading
 
 
 def _always() -> bool:
@@ -40,6 +43,7 @@ class Cluster:
 
     def __init__(self, api: kube.ApiClient, *, may_write: Callable[[], bool] = _always) -> None:
         self._api: Any = api  # its methods are only partly typed
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self.may_write = may_write
 
     async def close(self) -> None:
@@ -48,7 +52,7 @@ class Cluster:
 
     async def get(self, path: str) -> Json:
         """One object."""
-        return await self._request("GET", path)
+        return await self._read(path)
 
     async def create(self, path: str, body: Json, *, gated: bool = True) -> Json:
         """Creates an object in the collection at `path`. Raises ClashError when it exists."""
@@ -79,7 +83,7 @@ class Cluster:
         items: list[Json] = []
         query = {**selectors, "limit": str(PAGE)}
         while True:
-            page = await self._request("GET", path, query=query)
+            page = await self._read(path, query=query)
             items += page.get("items") or []
             metadata = page.get("metadata") or {}
             if not metadata.get("continue"):
@@ -121,11 +125,19 @@ class Cluster:
         query: Mapping[str, str] | None = None,
         gated: bool = True,
     ) -> Json:
-        if gated and not self.may_write():
-            raise NotLeadingError(f"{method} {path}: not sent, this operator does not lead")
-        return await self._request(method, path, body=body, kind=kind, query=query)
+        async with self._turn(path):
+            if gated and not self.may_write():
+                raise NotLeadingError(f"{method} {path}: not sent, this operator does not lead")
+            return await self._answer(method, path, body=body, kind=kind, query=query)
 
-    async def _request(
+    async def _read(self, path: str, *, query: Mapping[str, str] | None = None) -> Json:
+        async with self._turn(path):
+            return await self._answer("GET", path, query=query)
+
+    def _turn(self, path: str) -> contextlib.AbstractAsyncContextManager[None]:
+        return contextlib.nullcontext() if path.startswith(LEASES) else self._turns
+
+    async def _answer(
         self,
         method: str,
         path: str,

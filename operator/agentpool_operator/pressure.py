@@ -115,11 +115,11 @@ class Pressure:
 
     async def _read_link(self, link: Link, pools: list[Pool]) -> None:
         try:
+            await self._publish(link, [pool for pool in pools if not pool.published])
             async with asyncio.timeout(self._timeout_s):
-                await self._publish(link, [pool for pool in pools if not pool.published])
                 found = await link.inspector.snapshots([pool.ref for pool in pools])
-                for pool in pools:
-                    await self._took(link, pool, found[pool.ref])
+            for pool in pools:
+                await self._took(link, pool, found[pool.ref])
         except TimeoutError:
             self._failed(
                 link,
@@ -133,8 +133,9 @@ class Pressure:
         for pool in pools:
             if pool.spec is not None and self._leading():  # who was frozen must not publish what has changed since
                 settings = settings_of(pool.spec)
-                await link.inspector.configure(pool.ref, settings)
-                await self._purger.note(link, pool.ref, pool.uid, delete=settings.delete_with_pool)
+                async with asyncio.timeout(self._timeout_s):  # for each: a thousand take longer, and none is at fault
+                    await link.inspector.configure(pool.ref, settings)
+                    await self._purger.note(link, pool.ref, pool.uid, delete=settings.delete_with_pool)
                 pool.published = settings.revision
 
     async def _took(self, link: Link, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:

@@ -1,0 +1,91 @@
+"""Requests take turns: a thousand pools at once neither drown the API server nor hold the Lease up."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import yaml
+from aiohttp import web
+from kubernetes.aio import client as kube
+
+from agentpool_operator import paths
+from agentpool_operator.cluster import AT_ONCE, Cluster
+from agentpool_operator.connection import configuration
+from agentpool_operator.refusals import NotLeadingError
+from tests.fixtures.redis import wait_until
+
+
+class SlowApi:
+    """An API server that answers nothing but the Lease until it is let go on."""
+
+    def __init__(self) -> None:
+        self.go_on = asyncio.Event()
+        self.asked = 0
+        self.open = 0
+        self.most = 0
+
+    async def handle(self, request: web.Request) -> web.Response:
+        if "leases" in request.path:
+            return web.json_response({"kind": "Lease"})
+        self.asked += 1
+        self.open += 1
+        self.most = max(self.most, self.open)
+        await self.go_on.wait()
+        self.open -= 1
+        return web.json_response({"kind": "Any"})
+
+
+@pytest.fixture
+async def slow_api():
+    return SlowApi()
+
+
+@pytest.fixture
+async def slow_cluster(slow_api, tmp_path):
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", slow_api.handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    host, port = runner.addresses[0][:2]
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": f"http://{host}:{port}"}}],
+        "users": [{"name": "u", "user": {"token": "t"}}],
+    }
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(config))
+    cluster = Cluster(kube.ApiClient(await configuration(kubeconfig)))
+    yield cluster
+    slow_api.go_on.set()
+    await cluster.close()
+    await runner.cleanup()
+
+
+async def test_only_so_many_requests_are_on_their_way_and_the_lease_waits_for_none(slow_api, slow_cluster):
+    """Of two hundred requests some are sent, the others follow; the Lease is read meanwhile."""
+    requests = [asyncio.create_task(slow_cluster.get(paths.nodes(f"n{n}"))) for n in range(200)]
+    await wait_until(lambda: slow_api.open == AT_ONCE, "as many as may are on their way")
+    assert await slow_cluster.get(paths.leases("default", "agentpool-operator")) == {"kind": "Lease"}
+    slow_api.go_on.set()
+    await asyncio.gather(*requests)
+    assert (slow_api.asked, slow_api.most) == (200, AT_ONCE)
+
+
+async def test_a_write_that_waited_for_its_turn_is_not_sent_by_who_leads_no_more(slow_api, slow_cluster):
+    """Who leads is asked when the turn has come, not before."""
+    requests = [asyncio.create_task(slow_cluster.get(paths.nodes(f"n{n}"))) for n in range(AT_ONCE)]
+    await wait_until(lambda: slow_api.open == AT_ONCE, "as many as may are on their way")
+    late = asyncio.create_task(slow_cluster.delete(paths.nodes("n")))
+    await asyncio.sleep(0)
+    slow_cluster.may_write = lambda: False
+    slow_api.go_on.set()
+    with pytest.raises(NotLeadingError):
+        await late
+    await asyncio.gather(*requests)
+    assert slow_api.asked == AT_ONCE
