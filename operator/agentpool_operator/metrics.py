@@ -34,6 +34,9 @@ class Metrics:
         self.failures = Counter(
             "agentpool_operator_failures", "Passes over a pool that failed.", ("error",), registry=self.registry
         )
+        self.decisions = Counter(
+            "agentpool_operator_decisions", "Decisions about a pool's size.", registry=self.registry
+        )
         self.changes = Counter(
             "agentpool_pool_size_changes", "Changes of a pool's size.", (*POOL, "direction"), registry=self.registry
         )
@@ -58,6 +61,7 @@ class Metrics:
 
     def decided(self, pool: Pool, decision: Decision, *, before: int) -> None:
         """Takes a decision down; `before` is the size that it found."""
+        self.decisions.inc()
         names = (pool.ref.namespace, pool.ref.name)
         self.desired.labels(*names).set(decision.replicas)
         self.wanted.labels(*names).set(decision.wanted)

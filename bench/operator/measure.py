@@ -1,0 +1,212 @@
+"""One run: the operator as a process on the ground of `ground`, from its first start to its last restart.
+
+Times are taken outside the operator, where a user would see them: from the start of its process or from a submit
+until a watch of Deployments shows the new size.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import re
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+from agentpool.jobs import JobRequest, PoolRef
+from agentpool.queue import Producer, connect
+from agentpool.queue.connection import RedisClient
+from agentpool_local.redis_server import start_redis
+from bench.operator.ground import NAMESPACE, Api, ReadyPools, Sizes, furnish, name_of, started, until
+
+SETTLE_S = 6.0  # seconds without a write: longer than the status keeps figures back
+STOP_WITHIN_S = 20.0
+MIB = 2**20
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What is measured, and how often."""
+
+    pools: int
+    windows: int = 5  # at rest
+    window_s: float = 6.0  # seconds
+    submits: int = 200
+    restarts: int = 5
+
+
+@dataclass(kw_only=True, slots=True)
+class Measured:
+    """What a run showed; a list has a value for each window, submit or restart."""
+
+    pools: int
+    first_decision_s: float = 0.0  # from the first start of the process to a pool's replicas
+    all_ready_s: float = 0.0  # from there until every pool says Ready, its Deployment made
+    restarts_s: list[float] = field(default_factory=list)  # from a start to the replicas of a job that came before
+    latencies_s: list[float] = field(default_factory=list)  # from a submit to the Deployment's new size
+    cpu_per_1000_s: list[float] = field(default_factory=list)  # for 1,000 decisions, at rest
+    cpu_at_rest: list[float] = field(default_factory=list)  # cores
+    memory_mib: list[float] = field(default_factory=list)  # resident
+    writes_at_rest: list[float] = field(default_factory=list)  # a minute, renewals of the Lease left out
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Stage:
+    """What all steps of a run need."""
+
+    directory: Path
+    redis: RedisClient
+    sizes: Sizes
+    ready: ReadyPools
+    plan: Plan
+    found: Measured
+    tell: Tell
+
+
+async def measured(plan: Plan, *, tell: Tell) -> Measured:
+    """Sets the ground, runs the operator on it, and tells how far it is."""
+    async with _stage(plan, tell) as stage:
+        async with _operator(stage) as (process, began):
+            await _first_start(stage, began)
+            await _settled(stage)
+            await _at_rest(stage, psutil.Process(process.pid))
+            chosen = random.Random(1).sample(range(1, plan.pools), min(plan.submits + plan.restarts, plan.pools - 1))
+            submits, left = chosen[: -plan.restarts], chosen[-plan.restarts :]
+            stage.tell(f"{plan.pools} pools: {len(submits)} submits to pools at rest")
+            for number in submits:
+                stage.found.latencies_s.append(await _submitted(stage, name_of(number)))
+        stage.tell(f"{plan.pools} pools: {len(left)} restarts")
+        for number in left:
+            await _restart(stage, name_of(number))
+        return stage.found
+
+
+@contextlib.asynccontextmanager
+async def _stage(plan: Plan, tell: Tell) -> AsyncIterator[_Stage]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        directory = Path(name)
+        redis = await start_redis(directory, lambda _part, _line: None)
+        client = connect(redis.url)
+        flags = ["--kubeconfig", str(directory / "kubeconfig"), "--record", str(directory / "requests")]
+        server = await started(directory / "api.log", "agentpool_devcluster.api", *flags)
+        sizes, ready = Sizes(), ReadyPools()
+        try:
+            await until(lambda: _written(directory / "kubeconfig"), "the API server has started")
+            async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as watches:
+                api = Api(session, directory / "kubeconfig")
+                tell(f"{plan.pools} pools: making nodes, pods and pools")
+                await furnish(api, plan.pools, redis.url)
+                pools = f"/apis/agentpool.dev/v1alpha1/namespaces/{NAMESPACE}/agentpools"
+                deployments = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments"
+                follow = [watches.create_task(api.follow(deployments, sizes.see))]
+                follow += [watches.create_task(api.follow(pools, ready.see))]
+                found = Measured(pools=plan.pools)
+                yield _Stage(
+                    directory=directory, redis=client, sizes=sizes, ready=ready, plan=plan, found=found, tell=tell
+                )
+                for task in follow:
+                    task.cancel()
+        finally:
+            server.kill()
+            await server.wait()
+            await client.aclose()
+            await redis.child.stop(seconds=5)
+
+
+@contextlib.asynccontextmanager
+async def _operator(stage: _Stage) -> AsyncIterator[tuple[asyncio.subprocess.Process, float]]:
+    """The operator's process and when it was started; it is told to stop, so that its Lease is free."""
+    flags = ["--kubeconfig", str(stage.directory / "kubeconfig"), "--health-host", "127.0.0.1", "--health-port", "0"]
+    began = time.perf_counter()
+    process = await started(stage.directory / "operator.log", "agentpool", "operator", *flags)
+    try:
+        yield process, began
+    finally:
+        process.terminate()
+        try:
+            await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def _first_start(stage: _Stage, began: float) -> None:
+    stage.tell(f"{stage.plan.pools} pools: first start")
+    stage.found.first_decision_s = await stage.sizes.reached(name_of(0), 1) - began
+    await until(lambda: len(stage.ready.names) == stage.plan.pools, "every pool is ready")
+    stage.found.all_ready_s = time.perf_counter() - began
+
+
+async def _restart(stage: _Stage, name: str) -> None:
+    """A job comes while no operator runs; the next one raises its pool."""
+    await _submit(stage, name)
+    async with _operator(stage) as (_, began):
+        stage.found.restarts_s.append(await stage.sizes.reached(name, 1) - began)
+
+
+async def _submitted(stage: _Stage, name: str) -> float:
+    """From just before a submit to a pool at rest until its Deployment's new size is seen."""
+    begin = time.perf_counter()
+    await _submit(stage, name)
+    return await stage.sizes.reached(name, 1) - begin
+
+
+async def _submit(stage: _Stage, name: str) -> None:
+    await Producer(stage.redis, PoolRef(NAMESPACE, name)).submit(JobRequest(kind="work", payload=None))
+
+
+async def _settled(stage: _Stage) -> None:
+    """Waits until nothing has been written for a while."""
+    seen, since = -1, time.perf_counter()
+    while time.perf_counter() - since < SETTLE_S:
+        await asyncio.sleep(0.5)
+        if (writes := _writes(stage.directory)) != seen:
+            seen, since = writes, time.perf_counter()
+
+
+async def _at_rest(stage: _Stage, process: psutil.Process) -> None:
+    """Cost and writes while nothing changes, window by window."""
+    port, found = _port(stage.directory / "operator.log"), stage.found
+    stage.tell(f"{stage.plan.pools} pools: {stage.plan.windows} windows of {stage.plan.window_s:g} s at rest")
+    for _ in range(stage.plan.windows):
+        made, writes = await _decisions(port), _writes(stage.directory)
+        spent, begin = sum(process.cpu_times()[:2]), time.perf_counter()
+        await asyncio.sleep(stage.plan.window_s)
+        past_s = time.perf_counter() - begin
+        cost_s = sum(process.cpu_times()[:2]) - spent
+        found.writes_at_rest.append(60 * (_writes(stage.directory) - writes) / past_s)
+        found.cpu_per_1000_s.append(1000 * cost_s / max(1.0, await _decisions(port) - made))
+        found.cpu_at_rest.append(cost_s / past_s)
+        found.memory_mib.append(process.memory_info().rss / MIB)
+
+
+def _written(file: Path) -> bool:
+    return file.exists() and file.stat().st_size > 0
+
+
+def _port(log: Path) -> int:
+    text = log.read_text(encoding="utf-8")
+    found = re.search(r"on port (\d+)", text)
+    if found is None:
+        raise RuntimeError(f"the operator did not say its port: {text}")
+    return int(found[1])
+
+
+async def _decisions(port: int) -> float:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        found = re.search(r"^agentpool_operator_decisions_total (\S+)$", await answer.text(), re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
+
+def _writes(directory: Path) -> int:
+    """Writes that the API server was sent so far, of the Lease left out."""
+    requests = map(json.loads, (directory / "requests").read_text(encoding="utf-8").splitlines())
+    return sum(r["verb"] not in {"get", "list", "watch"} and r["resource"] != "leases" for r in requests)
