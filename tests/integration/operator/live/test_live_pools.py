@@ -1,0 +1,144 @@
+"""Pools on a whole cluster: GPUs shared by priority, pause, pods that crash or find no node, secrets, namespaces."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import JobRequest, PoolRef
+from agentpool.queue import Inspector, Producer
+from agentpool_operator import paths
+from tests.fixtures.redis import wait_until
+
+WITHIN_S = 60.0
+SLEEPER = {"command": {"argv": ["sleep", "30"]}}
+QUICK = {
+    "pollSeconds": 1,
+    "idleSeconds": 0,
+    "maxReplicas": 6,
+    "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+}
+ONE_SLOT = {"concurrency": 1, "drainSeconds": 1}
+
+
+@pytest.fixture
+async def pool_named(pool_of, cluster, namespace, redis):
+    """Applies pools; afterwards they and their queues are gone."""
+    made = set()
+
+    async def apply(name, **spec):
+        made.add(name)
+        await pool_of(name, **{"handler": SLEEPER, "worker": ONE_SLOT, "scaling": QUICK, **spec})
+        return PoolRef(namespace, name)
+
+    yield apply
+    for name in made:
+        await cluster.delete(paths.agentpools(namespace, name))
+        await Inspector(redis).purge(PoolRef(namespace, name))
+
+
+async def shows(question, expected):
+    async def holds():
+        return await question() == expected
+
+    await wait_until(holds, f"it shows {expected}", within_s=WITHIN_S)
+
+
+async def submit(redis, pool, count):
+    async def taken():
+        return await Inspector(redis).settings(pool)
+
+    await wait_until(lambda: _known(taken), "the queue is set up", within_s=WITHIN_S)
+    return await Producer(redis, pool).submit_many([JobRequest(kind="k", payload=n) for n in range(count)])
+
+
+async def _known(question):
+    try:
+        return await question()
+    except Exception:  # noqa: BLE001 - not there yet
+        return None
+
+
+async def test_pools_share_gpus_by_priority_and_never_ask_for_more_than_there_are(
+    start_operator, pool_named, look, redis, cluster
+):
+    """Two pools that want six GPUs each get what is free: the higher priority first, the other waits and says so."""
+    nodes, _ = await cluster.list(paths.nodes())
+    gpus = sum(int(node["status"]["allocatable"].get("nvidia.com/gpu", 0)) for node in nodes)
+    start_operator()
+    low = await pool_named("low", gpu={"perWorker": 1, "priority": 0})
+    high = await pool_named("high", gpu={"perWorker": 1, "priority": 10})
+    await shows(lambda: look.condition("Ready", "low"), ("True", "Serving"))
+    await submit(redis, high, gpus + 2)
+    await shows(lambda: look.replicas("high"), gpus)
+    await submit(redis, low, 3)
+    await shows(lambda: look.condition("ScalingLimited", "low"), ("True", "GPUCapacity"))
+    assert await look.replicas("low") == 0
+    assert await look.condition("ScalingLimited", "high") == ("True", "GPUCapacity")
+
+
+async def test_a_paused_pool_lets_its_job_finish_and_then_its_worker_goes(
+    start_operator, pool_named, look, redis, tmp_path
+):
+    """Pausing takes no running job away; the waiting ones stay, and go on once the pool does."""
+    start_operator()
+    may_end = tmp_path / "may-end"
+    pool_is = {
+        "handler": {"command": {"argv": ["sh", "-c", f"while [ ! -e {may_end} ]; do sleep 0.1; done; echo 1"]}},
+        "scaling": {**QUICK, "maxReplicas": 1},
+    }
+    pool = await pool_named("paused", **pool_is)
+    await submit(redis, pool, 3)
+    snapshot = Inspector(redis).snapshot
+
+    async def figures():
+        seen = await snapshot(pool)
+        return seen.running, seen.queued, seen.paused
+
+    await shows(figures, (1, 2, False))
+    await pool_named("paused", **pool_is, paused=True)
+    await shows(figures, (1, 2, True))
+    await shows(lambda: look.condition("ScalingActive", "paused"), ("False", "Paused"))
+    assert await look.replicas("paused") == 1
+    may_end.touch()
+    await shows(lambda: look.replicas("paused"), 0)
+    await shows(figures, (0, 2, True))
+    assert "returned" not in {event.type for event in await Inspector(redis).events(pool)}
+    await pool_named("paused", **pool_is)
+    await shows(figures, (0, 0, False))
+
+
+async def test_pods_that_crash_or_find_no_node_are_told(start_operator, pool_named, look):
+    """A worker that ends at once, and one that no node can take: both pools say so in their conditions."""
+    start_operator()
+    crash = {"containers": [{"name": "worker", "image": "any", "command": ["sh", "-c", "echo no such app; exit 3"]}]}
+    await pool_named("crash", scaling={**QUICK, "minReplicas": 1}, worker={"template": {"spec": crash}})
+    await pool_named(
+        "lost", scaling={**QUICK, "minReplicas": 1}, worker={"template": {"spec": {"nodeSelector": {"no": "where"}}}}
+    )
+
+    async def crash_is_told():
+        conditions = (await look.status("crash")).get("conditions") or []
+        told = {(c["type"], c["reason"]): c["message"] for c in conditions}
+        return "exit code 3: no such app" in told.get(("Ready", "CrashLoopBackOff"), "")
+
+    await wait_until(crash_is_told, "the crash is told with its last words", within_s=WITHIN_S)
+    await shows(lambda: look.condition("Ready", "lost"), ("False", "FailedScheduling"))
+
+
+async def test_only_watched_namespaces_are_served(start_operator, pool_named, look, cluster, namespace):
+    """A pool in a namespace that the operator does not watch stays as it is."""
+    other = f"{namespace}-other"
+    await cluster.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}})
+    body = {
+        "apiVersion": "agentpool.dev/v1alpha1",
+        "kind": "AgentPool",
+        "metadata": {"name": "far", "namespace": other},
+        "spec": {"handler": SLEEPER, "queue": {"redis": {"url": "redis://127.0.0.1:1/0"}}},
+    }
+    await cluster.create(paths.agentpools(other), body)
+    start_operator()
+    await pool_named("near")
+    await shows(lambda: look.condition("Ready", "near"), ("True", "Serving"))
+    far = await cluster.get(paths.agentpools(other, "far"))
+    assert "conditions" not in (far.get("status") or {})
+    await cluster.delete(paths.agentpools(other, "far"))
