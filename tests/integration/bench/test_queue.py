@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bench.queue import LEAST, ratios_alone
 from bench.queue.capacity import claims, memory
+from bench.queue.profile import profiled
 
 
 async def test_a_queued_job_takes_more_than_a_bare_entry(redis_server_factory):
@@ -37,3 +38,12 @@ def test_the_worst_round_of_a_recovery_counts():
         "claim cost: cheapest depth / dearest": 0.5,
     }
     assert {name for name in ratios if not name.startswith("memory")} <= set(LEAST)
+
+
+async def test_a_profile_tells_whose_code_took_the_time(redis_server_factory):
+    """Each measure has a table, with our own code, the client library's and the server's in it."""
+    tables = await profiled(redis_server_factory().tcp_url, 200)
+    assert [table.split(":")[0] for table in tables] == ["one by one submit", "bulk submit", "drain"]
+    for whose in ("client and queue", "redis-py", "server: Lua"):
+        assert f"| {whose} |" in tables[0]
+    assert "| worker |" in tables[2]
