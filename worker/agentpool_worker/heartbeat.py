@@ -88,7 +88,14 @@ class Heartbeat:
         After an outage every worker's lease has run out, though all of them live: who takes jobs back at once would
         take them from the living.
         """
-        return self._steady_since is not None and time.monotonic() - self._steady_since >= self.lease_seconds
+        return self.steady_in_seconds <= 0.0
+
+    @property
+    def steady_in_seconds(self) -> float:
+        """How long until then, should all renewals succeed; 0.0 when it is steady."""
+        if self._steady_since is None:
+            return self.lease_seconds
+        return max(0.0, self._steady_since + self.lease_seconds - time.monotonic())
 
     async def run(self) -> None:
         """Renews for ever; runs in the side loop."""

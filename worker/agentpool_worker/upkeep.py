@@ -63,7 +63,8 @@ class Upkeep:
         """One round; how many seconds to wait for the next."""
         pause = self._period_seconds * random.uniform(0.7, 1.3)  # noqa: S311 - spreads workers, hides nothing
         if not self._heartbeat.steady:
-            return pause
+            # A worker that stands in for a lost one has waited a lease by now: not a round more.
+            return min(pause, max(_SHORTEST_SECONDS, self._heartbeat.steady_in_seconds))
         try:
             done = await self._queue.maintain()
         except QueueError as error:
