@@ -45,6 +45,7 @@ class Election:
         self._clock = clock
         self._on_lead = on_lead
         self._leads_until = float("-inf")  # seconds of the clock
+        self._terms = 0  # times that it began to lead, also anew after a renewal that came too late
         self._seen: tuple[str, str] = ("", "")  # holder and renewTime last seen
         self._seen_at = clock()  # seconds of the clock: when that pair was first seen
 
@@ -58,7 +59,7 @@ class Election:
         if not self._settings.enabled:
             self._on_lead()
             return
-        led = False
+        led, told = False, self._terms
         while True:
             if led and not self.leading:  # the time ran out, or this process was frozen
                 led = False
@@ -67,7 +68,8 @@ class Election:
                 await self.campaign()
             except ClusterError as error:
                 log.warning("the Lease could not be renewed or read: %s", error)
-            if self.leading and not led:
+            if self.leading and self._terms != told:
+                told = self._terms
                 log.info("leading as %s", self._settings.identity)
                 self._on_lead()
             elif led and not self.leading:
@@ -83,7 +85,7 @@ class Election:
             lease = await self._cluster.get(path)
         except NotThereError:
             await self._cluster.create(paths.leases(self._settings.namespace), self._new(), gated=False)
-            self._leads_until = began + self._settings.renew_deadline_s
+            self._lead_until(began + self._settings.renew_deadline_s)
             return
         spec = lease.get("spec") or {}
         if spec.get("holderIdentity") != self._settings.identity and not self._expired(spec):
@@ -94,7 +96,12 @@ class Election:
         except ClashError:
             log.info("another operator was faster at the Lease")
             return
-        self._leads_until = began + self._settings.renew_deadline_s
+        self._lead_until(began + self._settings.renew_deadline_s)
+
+    def _lead_until(self, moment: float) -> None:
+        """Leads on, or begins to: what was left undone while it did not lead is then marked again by `on_lead`."""
+        self._terms += not self.leading
+        self._leads_until = moment
 
     async def resign(self) -> None:
         """Frees the Lease, so that the next one need not wait. Errors are only logged: it expires anyway."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 
 import pytest
 
+from agentpool.cancellation import end
 from agentpool_operator.election import Election
 from agentpool_operator.refusals import ClashError, ClusterUnreachableError, NotThereError
 from agentpool_operator.settings import ElectionSettings
+from tests.fixtures.redis import wait_until
 
 
 class Clock:
@@ -123,6 +126,27 @@ async def test_a_resigning_leader_frees_the_lease_at_once(candidate, clock):
     await first.resign()
     await second.campaign()
     assert (first.leading, second.leading) == (False, True)
+
+
+async def test_a_leader_whose_renewal_came_late_begins_anew(server, clock):
+    """What was refused or skipped in the moment without a Lease is marked again, though the Lease was never lost."""
+    begun = []
+    settings = ElectionSettings(identity="a", retry_s=0.01)
+    election = Election(server, settings, clock=clock, on_lead=lambda: begun.append(clock.now))
+    replace = server.replace
+
+    async def late(path, body, *, gated):
+        clock.now += 1.0
+        await replace(path, body, gated=gated)
+        server.replace = replace
+
+    running = asyncio.create_task(election.run())
+    await wait_until(lambda: begun == [0.0], "it leads")
+    clock.now, server.replace = settings.renew_deadline_s - 0.5, late
+    await wait_until(lambda: len(begun) > 1, "it begins anew")
+    assert election.leading
+    assert begun == [0.0, settings.renew_deadline_s + 0.5]
+    await end(running)
 
 
 async def test_renewing_keeps_the_acquisition_and_a_takeover_counts_a_transition(candidate, server, clock):
