@@ -13,6 +13,7 @@ working directory, then the command.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -89,20 +90,25 @@ def stand_in(directory: Path, staging: Path) -> None:
     copy.mkdir(exist_ok=True)
     mount("tmpfs", str(copy), "tmpfs", 0)
     for entry in sorted(directory.iterdir()):
-        twin = copy / entry.name
-        if entry.is_symlink():
-            twin.symlink_to(entry.readlink())
-        elif entry.is_dir():
-            twin.mkdir()
-            mount(str(entry), str(twin), None, MS_BIND | MS_REC)
-        else:
-            twin.touch()
-            mount(str(entry), str(twin), None, MS_BIND)
+        with contextlib.suppress(FileNotFoundError):  # it went since the directory was read: the host lives on
+            show(entry, copy / entry.name)
     if directory == Path("/"):
         os.chroot(copy)
         os.chdir("/")
     else:
         mount(str(copy), str(directory), None, MS_BIND | MS_REC)
+
+
+def show(entry: Path, twin: Path) -> None:
+    """Put what an entry of a directory is in another's place."""
+    if entry.is_symlink():
+        twin.symlink_to(entry.readlink())
+    elif entry.is_dir():
+        twin.mkdir()
+        mount(str(entry), str(twin), None, MS_BIND | MS_REC)
+    else:
+        twin.touch()
+        mount(str(entry), str(twin), None, MS_BIND)
 
 
 def held(path: str) -> Path:

@@ -76,7 +76,11 @@ class Kube:
             pod = await self.pod(name)
             return pod if pod and (pod.get("status") or {}).get("phase") == phase else None
 
-        return await wait_until(reached, f"pod {name} is {phase}")
+        try:
+            return await wait_until(reached, f"pod {name} is {phase}")
+        except AssertionError as error:
+            status = (await self.pod(name) or {}).get("status")
+            raise AssertionError(f"{error}; it is {status}; it wrote: {await self.log(name)}") from None
 
     async def until_ready(self, name):
         async def ready():
