@@ -63,7 +63,7 @@ def mounting_command(mounts: Sequence[Mount], staging: Path, directory: str, com
 def _image(directory: str) -> list[str]:
     """What every image here holds: its own directory and those that this interpreter runs from, outer paths first."""
     places = {directory, sys.prefix, sys.base_prefix, *sys.path}
-    return sorted((place for place in places if Path(place).is_dir()), key=len)
+    return sorted((place for place in places if place and Path(place).is_dir()), key=len)
 
 
 def _part_of(source: Path, part: str) -> Path:
