@@ -15,6 +15,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from agentpool.queue.outcomes import Failed, Returned, ReturnReason, SettleOutcome
+from agentpool_worker.kinds import BoundedKinds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,8 +28,6 @@ log = logging.getLogger(__name__)
 LINES_A_WINDOW = 20  # of each kind of job and outcome
 WINDOW_SECONDS = 10.0
 _LONGEST_LINE = 300  # characters of the error; the record has all of it
-_MOST_KINDS = 50  # counted apart; submitters choose kinds freely
-_OTHER = "other kinds"
 
 _FOLLOWS = {  # outcome: level, what follows, and its word for machines
     SettleOutcome.RETRYING: (logging.WARNING, "failed and is retried", "retry"),
@@ -43,7 +42,7 @@ class FailureLog:
     def __init__(self, *, window_seconds: float = WINDOW_SECONDS) -> None:
         self._window_seconds = window_seconds
         self._seen: Counter[tuple[str, SettleOutcome]] = Counter()  # attempts in this window
-        self._kinds: set[str] = set()
+        self._kinds = BoundedKinds(others="other kinds")
         self._window: asyncio.TimerHandle | None = None  # rings when the window ends
 
     def settled(
@@ -61,7 +60,7 @@ class FailureLog:
             self._end_window()
 
     def _attempt(self, lease: Lease, outcome: SettleOutcome, error: str) -> None:
-        key = self._bounded(lease.kind), outcome
+        key = self._kinds.name(lease.kind), outcome
         self._seen[key] += 1
         if self._window is None:
             self._window = asyncio.get_running_loop().call_later(self._window_seconds, self._end_window)
@@ -92,12 +91,6 @@ class FailureLog:
                 log.log(level, "%s: %d more attempts, not shown, of which each %s",
                         kind, seen - LINES_A_WINDOW, follows, extra=told)  # fmt: skip
         self._seen.clear()
-
-    def _bounded(self, kind: str) -> str:
-        if kind not in self._kinds and len(self._kinds) >= _MOST_KINDS:
-            return _OTHER
-        self._kinds.add(kind)
-        return kind
 
 
 def _headline(error: str) -> str:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_CLONE_EXIT_CODE = 70  # EX_SOFTWARE
+CLONE_EXIT_CODE = 70  # EX_SOFTWARE: of a child that a handler forked and that came back
 
 
 class ForkGuard:
@@ -55,7 +55,7 @@ def _end_clone() -> None:
         "process %d, forked by a handler, came back into the worker and is ended; "
         "end it with os._exit, or start it with multiprocessing or subprocess", os.getpid(),
     )  # fmt: skip
-    os._exit(_CLONE_EXIT_CODE)
+    os._exit(CLONE_EXIT_CODE)
 
 
 def _descriptors(client: RedisClient) -> Iterator[int]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from agentpool_worker.kinds import BoundedKinds
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 DISPATCH_BOUNDS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 RUN_BOUNDS_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 LAG_BOUNDS_SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30)
-_MOST_KINDS = 50  # label values; kinds beyond them count as `other`, as submitters choose kinds freely
-_OTHER = "other"
 
 
 class Distribution:
@@ -64,7 +64,7 @@ class WorkerMetrics:
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._jobs: Counter[tuple[str, str]] = Counter()  # by (kind, outcome)
-        self._kinds: set[str] = set()
+        self._kinds = BoundedKinds(others="other")
         self._dispatch = Distribution(DISPATCH_BOUNDS_SECONDS)
         self._run: dict[str, Distribution] = {}
         self._lag = Distribution(LAG_BOUNDS_SECONDS)
@@ -92,13 +92,13 @@ class WorkerMetrics:
         """An attempt's handler has ended, in whatever way."""
         run = self._run.get(kind)
         if run is None:
-            run = self._run.setdefault(self._bounded(kind), Distribution(RUN_BOUNDS_SECONDS))
+            run = self._run.setdefault(self._kinds.name(kind), Distribution(RUN_BOUNDS_SECONDS))
         run.observe(seconds)
 
     def settled(self, kinds: Iterable[str], outcomes: Iterable[SettleOutcome]) -> None:
         """The queue has answered a batch."""
         for (kind, outcome), count in Counter(zip(kinds, outcomes, strict=True)).items():
-            self._jobs[self._bounded(kind), outcome.value] += count
+            self._jobs[self._kinds.name(kind), outcome.value] += count
 
     def lagged(self, seconds: float) -> None:
         """A turn of the event loop came this much later than asked."""
@@ -175,14 +175,6 @@ class WorkerMetrics:
             used.add_metric([str(gpu.index)], gpu.memory_used_bytes)
             size.add_metric([str(gpu.index)], gpu.memory_total_bytes)
         yield from (busy, used, size)
-
-    def _bounded(self, kind: str) -> str:
-        if kind in self._kinds:
-            return kind
-        if len(self._kinds) < _MOST_KINDS:
-            self._kinds.add(kind)
-            return kind
-        return _OTHER
 
 
 def _histogram(name: str, told: str, distribution: Distribution) -> HistogramMetricFamily:

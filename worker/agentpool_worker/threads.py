@@ -16,10 +16,11 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
+from agentpool_worker.forks import CLONE_EXIT_CODE
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_CLONE_EXIT_CODE = 70  # EX_SOFTWARE
 _IDLE_SECONDS = 30.0  # how long a thread waits for another job before it ends
 
 _Work = tuple[contextvars.Context, "Callable[[], Any]", "asyncio.Future[Any]"]
@@ -59,7 +60,7 @@ class HandlerThreads:
             worker = os.getpid()
             outcome = _outcome(context, call)
             if os.getpid() != worker:  # the handler forked, and this is its child, which came back
-                os._exit(_CLONE_EXIT_CODE)
+                os._exit(CLONE_EXIT_CODE)
             _answer(future, *outcome)
             del context, call, future, outcome  # an idle thread holds nothing of the last job
             with self._lock:
