@@ -10,25 +10,16 @@ from agentpool.documents import estimated_wait_ms, request_from
 from agentpool.errors import InvalidJobError
 from agentpool.jobs import JobRequest, OnParentFailure, Priority, WorkerId
 from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from tests.fixtures.snapshots import snapshot_with
 
 
 def snapshot(*, queued: int, running: int, slots: int, attempts: int, run_ms: int) -> QueueSnapshot:
     worker = WorkerSnapshot(name=WorkerId("w"), slots=slots, running=running, host="h", lease_expires_at_ms=1)
-    return QueueSnapshot(
-        taken_at_ms=0,
+    return snapshot_with(
         routes=(RouteSnapshot(name="default", limit=None, queued={Priority.TASK: queued}, running=running),),
-        scheduled=0,
-        blocked=0,
-        dead=0,
-        oldest_wait_ms=None,
         workers=(worker,) if slots else (),
-        submitted_total=0,
-        started_total=0,
-        finished_total=0,
         attempts_total=attempts,
         run_ms_total=run_ms,
-        paused=False,
-        settings_revision="",
     )
 
 

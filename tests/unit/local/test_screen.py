@@ -6,22 +6,23 @@ import re
 import pytest
 
 from agentpool.jobs import Priority, WorkerId
-from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool.queue.snapshots import RouteSnapshot, WorkerSnapshot
 from agentpool_local.cluster import PoolState
 from agentpool_local.figures import View
 from agentpool_local.screen import LiveScreen, PlainScreen, open_screen
+from tests.fixtures.snapshots import snapshot_with
 
 
 def view(*, succeeded=3, failed=0, dispatch=2.5):
     worker = WorkerSnapshot(name=WorkerId("w"), slots=2, running=2, host="h", lease_expires_at_ms=9)
-    queue = QueueSnapshot(
+    queue = snapshot_with(
         taken_at_ms=1,
         routes=(
             RouteSnapshot(name="code", limit=2, queued={Priority.TASK: 5, Priority.INFO: 1}, running=2),
             RouteSnapshot(name="text", limit=3, queued={}, running=0),
         ),
-        scheduled=0, blocked=0, dead=0, oldest_wait_ms=10, workers=(worker,), submitted_total=11, started_total=5,
-        finished_total=3, run_ms_total=9, paused=False, settings_revision="1",
+        oldest_wait_ms=10, workers=(worker,), submitted_total=11, started_total=5,
+        finished_total=3, run_ms_total=9, settings_revision="1",
     )  # fmt: skip
     pool = PoolState(
         ready=True, reason="", wanted=16, cap=6, desired=2, replicas=2, ready_replicas=1, gpus_held=2,

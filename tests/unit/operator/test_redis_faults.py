@@ -11,29 +11,15 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from agentpool.errors import QueueUnreachableError, UnknownPoolError
 from agentpool.jobs import PoolRef
-from agentpool.queue.snapshots import QueueSnapshot
 from agentpool_operator.links import Links
 from agentpool_operator.pressure import Pressure, backlog_of
 from agentpool_operator.purge import NOTES, Purger
 from agentpool_operator.refusals import NotThereError
 from agentpool_operator.registry import Pools
+from tests.fixtures.snapshots import snapshot_with
 
 REF = PoolRef("ns", "p")
-SNAPSHOT = QueueSnapshot(
-    taken_at_ms=0,
-    routes=(),
-    scheduled=0,
-    blocked=0,
-    dead=0,
-    oldest_wait_ms=None,
-    workers=(),
-    submitted_total=0,
-    started_total=0,
-    finished_total=0,
-    run_ms_total=0,
-    paused=False,
-    settings_revision="of another spec",
-)
+SNAPSHOT = snapshot_with(settings_revision="of another spec")
 
 
 class Inspector:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from agentpool.jobs import PoolRef
-from agentpool.queue.snapshots import QueueSnapshot, WorkerSnapshot
+from agentpool.queue.snapshots import WorkerSnapshot
 from agentpool_operator.pressure import backlog_of
 from agentpool_operator.registry import Pools
 from agentpool_operator.scale_in import planned, removable
 from agentpool_operator.views import DELETION_COST, GOING_COST
+from tests.fixtures.snapshots import snapshot_with
 
 REF = PoolRef("ns", "p")
 
@@ -47,11 +48,7 @@ def snapshot(cordoned=(), **running):
         WorkerSnapshot(name=name, slots=5, running=held, host="-", lease_expires_at_ms=10)
         for name, held in running.items()
     )
-    return QueueSnapshot(
-        taken_at_ms=0, routes=(), scheduled=0, blocked=0, dead=0, oldest_wait_ms=None, workers=workers,
-        submitted_total=0, started_total=0, finished_total=0, run_ms_total=0, paused=False, settings_revision="r",
-        cordoned=frozenset(cordoned),
-    )  # fmt: skip
+    return snapshot_with(workers=workers, settings_revision="r", cordoned=frozenset(cordoned))
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from agentpool.jobs import WorkerId
-from agentpool.queue.snapshots import QueueSnapshot, WorkerSnapshot
+from agentpool.queue.snapshots import WorkerSnapshot
+from tests.fixtures.snapshots import snapshot_with
 
 
 def test_a_worker_lives_until_its_lease_has_run_out():
@@ -12,19 +13,5 @@ def test_a_worker_lives_until_its_lease_has_run_out():
         WorkerSnapshot(name=WorkerId(name), slots=1, running=0, host="h", lease_expires_at_ms=ends)
         for name, ends in (("live", 1_001), ("ending", 1_000), ("lost", 999))
     )
-    snapshot = QueueSnapshot(
-        taken_at_ms=1_000,
-        routes=(),
-        scheduled=0,
-        blocked=0,
-        dead=0,
-        oldest_wait_ms=None,
-        workers=workers,
-        submitted_total=0,
-        started_total=0,
-        finished_total=0,
-        run_ms_total=0,
-        paused=False,
-        settings_revision="",
-    )
+    snapshot = snapshot_with(taken_at_ms=1_000, workers=workers)
     assert snapshot.live_workers == workers[:1]
