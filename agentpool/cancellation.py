@@ -26,7 +26,7 @@ async def end(task: asyncio.Task[Any]) -> None:
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Runs all until one ends or fails, then ends the others; raises what failed.
+    """Runs all until one ends or fails, then ends the others; raises what failed, the first where several did.
 
     A task group cancels its tasks once, which is not enough, and cannot be asked again. When this call is cancelled,
     it is over only when all of them are.
@@ -43,8 +43,8 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
                 await asyncio.wait(left, timeout=ASK_AGAIN_S)
             except asyncio.CancelledError:  # `end` asks again, and so do we
                 cancelled = True
+    failures = [failure for task in tasks if not task.cancelled() and (failure := task.exception()) is not None]
     if cancelled:
         raise asyncio.CancelledError
-    for task in tasks:
-        if not task.cancelled():
-            task.result()
+    if failures:
+        raise failures[0]

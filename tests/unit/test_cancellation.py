@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -64,3 +65,15 @@ async def test_works_together_end_together_even_deaf_ones():
     await asyncio.sleep(0)
     await end(whole)
     assert (whole.cancelled(), len(ended)) == (True, 6)
+
+
+async def test_works_that_fail_together_leave_no_failure_unseen(unseen_failures):
+    """The first is raised; of the others nobody would hear but asyncio's log, in the middle of something else."""
+
+    async def broken(why: str) -> None:
+        raise ValueError(why)
+
+    with pytest.raises(ValueError, match="first"):
+        await together(broken("first"), broken("second"))
+    gc.collect()
+    assert unseen_failures == []

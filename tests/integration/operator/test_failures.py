@@ -8,8 +8,6 @@ import signal
 import pytest
 
 from agentpool.cancellation import end
-from agentpool.jobs import JobRequest, PoolRef
-from agentpool.queue import Inspector, Producer
 from agentpool_operator import paths
 from agentpool_operator.connection import configuration
 from agentpool_operator.refusals import NotThereError
@@ -17,19 +15,10 @@ from agentpool_operator.registry import Pools
 from agentpool_operator.watching import Watching
 from tests.fixtures.redis import wait_until
 
+from .conftest import submit
+
 WITHIN_S = 40.0
 SERVING = ("True", "Serving")
-
-
-@pytest.fixture
-async def ref(redis, namespace):
-    pool = PoolRef(namespace, "agents")
-    yield pool
-    await Inspector(redis).purge(pool)
-
-
-async def submit(redis, ref, count):
-    await Producer(redis, ref).submit_many([JobRequest(kind="work", payload=n) for n in range(count)])
 
 
 async def shows(question, expected, *, within_s=WITHIN_S):

@@ -8,12 +8,14 @@ import time
 import pytest
 
 from agentpool.errors import RetiredPoolError
-from agentpool.jobs import JobRequest, PoolRef
+from agentpool.jobs import JobRequest
 from agentpool.queue import Consumer, Inspector, Producer
 from agentpool_operator import paths
 from agentpool_operator.purge import NOTES
 from agentpool_operator.refusals import NotThereError
 from tests.fixtures.redis import wait_until
+
+from .conftest import submit
 
 WITHIN_S = 20.0
 
@@ -27,17 +29,6 @@ def until(look):
         await wait_until(holds, f"{question} gives {expected}", within_s=within_s)
 
     return wait
-
-
-@pytest.fixture
-async def ref(redis, namespace):
-    pool = PoolRef(namespace, "agents")
-    yield pool
-    await Inspector(redis).purge(pool)
-
-
-async def submit(redis, ref, count):
-    await Producer(redis, ref).submit_many([JobRequest(kind="work", payload={"n": n}) for n in range(count)])
 
 
 async def test_a_pool_is_born_with_no_worker_and_the_scaling_loop_owns_its_size(
