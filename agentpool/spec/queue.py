@@ -104,8 +104,8 @@ class Retry(Part):
             holds=("!has(self.initialSeconds) || !has(self.maxSeconds) || self.initialSeconds <= self.maxSeconds"),
             message="initialSeconds must not exceed maxSeconds; lower the first or raise the second",
             explain=(
-                "'initialSeconds (' + string(self.initialSeconds) + ') must not exceed maxSeconds (' + "
-                "string(self.maxSeconds) + '); lower the first or raise the second'"
+                "'initialSeconds (%d) must not exceed maxSeconds (%d); lower the first or raise the second'"
+                ".format([self.initialSeconds, self.maxSeconds])"
             ),
             field=".initialSeconds",
         ),

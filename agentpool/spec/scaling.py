@@ -77,8 +77,8 @@ class Scaling(Part):
             holds="!has(self.minReplicas) || !has(self.maxReplicas) || self.minReplicas <= self.maxReplicas",
             message="minReplicas must not exceed maxReplicas; lower the first or raise the second",
             explain=(
-                "'minReplicas (' + string(self.minReplicas) + ') must not exceed maxReplicas (' + "
-                "string(self.maxReplicas) + '); lower the first or raise the second'"
+                "'minReplicas (%d) must not exceed maxReplicas (%d); lower the first or raise the second'"
+                ".format([self.minReplicas, self.maxReplicas])"
             ),
             field=".minReplicas",
         ),

@@ -81,8 +81,8 @@ class Adaptive(Part):
             holds="!has(self.max) || self.min <= self.max",
             message="min must not exceed max; lower adaptive.min or raise adaptive.max",
             explain=(
-                "'min (' + string(self.min) + ') must not exceed max (' + string(self.max) + "
-                "'); lower adaptive.min or raise adaptive.max'"
+                "'min (%d) must not exceed max (%d); lower adaptive.min or raise adaptive.max'"
+                ".format([self.min, self.max])"
             ),
             field=".min",
         ),
