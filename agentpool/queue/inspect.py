@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
-from agentpool.errors import InvalidJobError, QueueError, SettingError, UnknownJobError, UnknownPoolError
+from agentpool.errors import (
+    InvalidJobError,
+    QueueError,
+    RetiredPoolError,
+    SettingError,
+    UnknownJobError,
+    UnknownPoolError,
+)
 from agentpool.jobs import JobState, PoolRef
 from agentpool.queue import scripts
 from agentpool.queue.connection import longest_block_s
@@ -149,11 +156,13 @@ class Inspector:
     async def replay(self, pool: PoolRef, job_id: JobId) -> None:
         """Puts a dead letter back into the queue, with all its attempts.
 
-        Raises UnknownJobError, or InvalidJobError where the job is not dead.
+        Raises UnknownJobError, RetiredPoolError (nobody would run it), or InvalidJobError where the job is not dead.
         """
         reply = await scripts.REPLAY.run(self._redis, Keys(pool).conf, (job_id,))
         if reply[0] == "unknown":
             raise UnknownJobError(str(pool), job_id)
+        if reply[0] == "retired":
+            raise RetiredPoolError(str(pool))
         if reply[0] == "not_dead":
             raise InvalidJobError(
                 field="job",

@@ -72,6 +72,7 @@ _BODY: Responses = {
     413: _problem("The body, or a payload, is too large."),
     415: _problem("The body is of another type."),
 }
+_RETIRED = _problem("The pool was deleted; its jobs can be read, and none is taken into the queue.")
 
 
 def _read(schema: Schema, description: str) -> Responses:
@@ -93,6 +94,7 @@ CANCEL: Responses = {
     202: _json(schemas.OUTCOME, "Asked for."),
     409: _problem("The job's state forbids it."),
 }
+REPLAY: Responses = {**CANCEL, 410: _RETIRED}
 RESULT: Responses = {
     **_read(schemas.RESULT, "How the job ended."),
     202: _json(schemas.RESULT, "Not ended yet."),
@@ -103,7 +105,7 @@ SUBMIT: Responses = {
     200: _json(schemas.RESULT, "Ended while waiting.", headers=("Location",)),
     202: _json({"anyOf": [schemas.TAKEN, schemas.TAKEN_MANY]}, "Kept.", headers=("Location",)),
     409: _problem("The idempotency key or the job's id was used with another body."),
-    410: _problem("The pool was deleted; its jobs can be read, and no new ones are taken."),
+    410: _RETIRED,
 }
 STREAM: Responses = {
     **_COMMON,

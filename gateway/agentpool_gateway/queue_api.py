@@ -32,7 +32,7 @@ async def dead(entry: Reading, limit: Annotated[int, Query(ge=1, le=MOST)] = 100
     return JSONResponse({"jobs": [job_document(job, entry.pool) for job in jobs]})
 
 
-@router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.CANCEL)
+@router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.REPLAY)
 async def replay(entry: Managing, job_id: str) -> JSONResponse:
     """Puts a dead letter back into the queue, with all its attempts."""
     try:

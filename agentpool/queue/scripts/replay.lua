@@ -2,7 +2,7 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id
--- Returns {'ok'} | {'unknown'} | {'not_dead', state}
+-- Returns {'ok'} | {'unknown'} | {'not_dead', state} | {'retired'}
 -- Events queued (detail: replayed).
 
 --- include: pool
@@ -13,6 +13,7 @@ local id = ARGV[1]
 local job = load(id)
 if not job then return { 'unknown' } end
 if job.state ~= 'failed' then return { 'not_dead', job.state } end
+if redis.call('HGET', CONF, 'retired') == '1' then return { 'retired' } end
 redis.call('PERSIST', job.key)
 if job.idem then redis.call('PERSIST', PREFIX .. 'key:' .. job.idem) end
 redis.call('ZREM', DEAD, id)

@@ -76,8 +76,10 @@ async def test_a_failed_job_tells_its_error(http, consumer):
     assert [entry["type"] for entry in history] == ["queued", "started", "failed"]
 
 
-async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, pool: PoolRef):
-    """410 with the remedy; an agent that sends a message is told the same."""
+async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, pool: PoolRef, consumer):
+    """410 with the remedy; a replay and an agent that sends a message are told the same."""
+    dead = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    await consumer.serve_one(error="no good")
     kept = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     inspector = Inspector(redis)
     await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
@@ -85,6 +87,8 @@ async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, po
     assert (refused.status_code, refused.json()["type"]) == (410, "urn:agentpool:problem:retired-pool")
     assert "apply its AgentPool again" in refused.json()["remedy"]
     assert (await http.get(f"/jobs/{kept}")).json()["state"] == "queued"
+    assert (await http.post(f"/dead/{dead}/replay")).status_code == 410
+    assert (await http.get(f"/jobs/{dead}")).json()["state"] == "failed"
     sent = {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}]}}
     call = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": sent}
     assert (await http.post("/a2a", json=call)).json()["error"]["data"]["status"] == 410

@@ -459,6 +459,22 @@ async def test_a_replayed_job_may_be_put_off_for_as_long_as_before(redis, pool):
     assert (outcome, record.attempt) == (SettleOutcome.RETURNED, 0)
 
 
+async def test_a_retired_pool_replays_no_dead_letter_until_it_is_set_up_anew(redis, pool):
+    """Nobody would run it: it stays dead, where it can be seen, and is replayed once the pool is back."""
+    inspector = Inspector(redis)
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="x", max_attempts=1))
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(1)
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="boom")])
+    await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
+    with pytest.raises(RetiredPoolError, match="apply its AgentPool again"):
+        await inspector.replay(pool, receipt.job_id)
+    assert [job.job_id for job in await inspector.dead(pool)] == [receipt.job_id]
+    await inspector.configure(pool, PoolSettings())
+    await inspector.replay(pool, receipt.job_id)
+    assert (await inspector.job(pool, receipt.job_id)).state is JobState.QUEUED
+
+
 async def test_pools_are_found_by_their_settings(redis, pool):
     """Every pool with settings is listed once."""
     assert pool in await Inspector(redis).pools()
