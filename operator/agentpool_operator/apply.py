@@ -13,7 +13,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from agentpool_operator import manifests, paths
-from agentpool_operator.drift import differences, owns_replicas
+from agentpool_operator.drift import differences
 from agentpool_operator.refusals import InvalidObjectError, NotThereError
 from agentpool_operator.registry import Problem
 from agentpool_operator.views import deployment_view
@@ -54,21 +54,23 @@ class Applier:
         if not pool.owns_deployment:  # not there, or not ours, or gone unseen: a foreign one is in no watch
             self._pools.set_deployment(pool, await self._found(path))
         if pool.deployment is None:
-            live = await self._cluster.apply(path, _with_replicas(wanted, 0), manager=CHILDREN_MANAGER)
+            made = await self._cluster.apply(path, _with_replicas(wanted, 0), manager=CHILDREN_MANAGER)
+            found = deployment_view(made)
             log.info("made Deployment %s", pool.ref)
         elif not pool.owns_deployment:
             pool.child_problem = _not_ours(pool)
             return
         else:
-            live = pool.deployment.raw
+            found = pool.deployment
         pool.child_problem = None
-        if owns_replicas(live, CHILDREN_MANAGER):
-            live = await self._handed_over(path, wanted, live)
-        elif self._drifted(wanted, live):
-            live = await self._cluster.apply(path, _only_if_still(wanted, live), manager=CHILDREN_MANAGER)
+        if CHILDREN_MANAGER in found.appliers_of_replicas:
+            found = deployment_view(await self._handed_over(path, wanted, found.replicas))
+        elif self._drifted(wanted, found.raw):
+            changed = _only_if_still(wanted, found.resource_version)
+            found = deployment_view(await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER))
             log.info("set Deployment %s right", pool.ref)
-        self._accept(wanted, live)
-        self._pools.set_deployment(pool, deployment_view(live))
+        self._accept(wanted, found.raw)
+        self._pools.set_deployment(pool, found)
 
     async def _found(self, path: str) -> DeploymentView | None:
         """The Deployment as the server has it: one without our label is in no watch."""
@@ -77,13 +79,13 @@ class Applier:
         except NotThereError:
             return None
 
-    async def _handed_over(self, path: str, wanted: Json, live: Json) -> Json:
+    async def _handed_over(self, path: str, wanted: Json, replicas: int) -> Json:
         """Gives `replicas` to the scaling loop's manager, then applies without the field."""
         only = {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": wanted["metadata"]["name"], "namespace": wanted["metadata"]["namespace"]},
-            "spec": {"replicas": live["spec"]["replicas"]},
+            "spec": {"replicas": replicas},
         }
         await self._cluster.apply(path, only, manager=SCALING_MANAGER)
         return await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
@@ -130,9 +132,9 @@ def _with_replicas(deployment: Json, replicas: int) -> Json:
     return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
 
 
-def _only_if_still(wanted: Json, live: Json) -> Json:
+def _only_if_still(wanted: Json, version: str) -> Json:
     """The same, but refused (409) once the object has changed: a frozen operator's late write does nothing."""
-    return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": live["metadata"]["resourceVersion"]}}
+    return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
 
 
 def _refused(detail: str) -> Problem:

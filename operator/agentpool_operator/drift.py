@@ -1,4 +1,4 @@
-"""Whether a live object still is what it should be, and who owns its replicas. Pure.
+"""Whether a live object still is what it should be. Pure.
 
 What we want is a part of what is there: the API server adds defaults, and others may add fields of their
 own. Quantities count by their value, since the server rewrites them ("0.5" becomes "500m"). `apply` takes
@@ -40,16 +40,3 @@ def _list_differences(wanted: list[Any], live: Any, at: str) -> list[str]:
         return [d for i, pair in enumerate(zip(wanted, live, strict=True)) for d in differences(*pair, f"{at}[{i}]")]
     by_key = {item.get(key): item for item in live if isinstance(item, dict)}
     return [d for item in wanted for d in differences(item, by_key.get(item[key]), f"{at}[{item[key]}]")]
-
-
-def owns_replicas(live: Json, manager: str) -> bool:
-    """Whether a field manager owns spec.replicas by server-side apply.
-
-    It must not, once it leaves the field out: the field would go with its last owner and come back as 1.
-    """
-    return any(
-        entry.get("manager") == manager
-        and entry.get("operation") == "Apply"
-        and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
-        for entry in live.get("metadata", {}).get("managedFields") or []
-    )

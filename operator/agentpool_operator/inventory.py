@@ -7,6 +7,7 @@ hold theirs. `scaling.capacity` shares what is free; `feed` does the watching.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +41,8 @@ class Inventory:
     def __init__(self) -> None:
         self._nodes: dict[str, Json] = {}
         self._holdings: dict[str, Holding] = {}  # by pod uid
+        self._workers: defaultdict[PoolRef, dict[str, Holding]] = defaultdict(dict)  # those of pools, by pod uid
+        self._made: dict[str, Node] = {}  # nodes as they were last asked for, until something on them changes
         self._used: dict[str, dict[str, int]] = {}  # by node
         self._same: dict[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] = {}  # equal vectors, kept once
         self.version = 0  # grows with every change that may matter
@@ -49,25 +52,24 @@ class Inventory:
         name = node["metadata"]["name"]
         if gone:
             self._nodes.pop(name, None)
-            self.version += 1
+            self._changed(name)
             return
         kept = _kept(node)
         if self._nodes.get(name) != kept:
             self._nodes[name] = kept
-            self.version += 1
+            self._changed(name)
 
     def see_pod(self, pod: Json, *, gone: bool = False) -> None:
         """A pod on a node was seen, or seen to hold nothing any more."""
         uid = pod["metadata"]["uid"]
-        before = self._holdings.pop(uid, None)
+        before = self._holdings.get(uid)
         after = None if gone else self._holding(pod)
-        if after is not None:
-            self._holdings[uid] = after
         if before == after:
             return
-        self._account(before, -1)
-        self._account(after, +1)
-        self.version += 1
+        if before is not None:
+            self._drop(uid, before)
+        if after is not None:
+            self._add(uid, after)
 
     def replace_nodes(self, nodes: Iterable[Json]) -> None:
         """A full list: what is not in it is gone."""
@@ -87,15 +89,13 @@ class Inventory:
 
     def nodes(self) -> list[Node]:
         """All nodes with what is free on them."""
-        return [_node(name, kept, self._used.get(name, {})) for name, kept in self._nodes.items()]
+        for name in self._nodes.keys() - self._made.keys():
+            self._made[name] = _node(name, self._nodes[name], self._used.get(name, {}))
+        return list(self._made.values())
 
-    def holdings_of(self, pools: set[PoolRef]) -> dict[PoolRef, list[Holding]]:
-        """What the pods of these pools hold."""
-        found: dict[PoolRef, list[Holding]] = {pool: [] for pool in pools}
-        for holding in self._holdings.values():
-            if holding.pool in found:
-                found[holding.pool].append(holding)
-        return found
+    def holdings_of(self, pool: PoolRef) -> list[Holding]:
+        """What the pods of a pool hold."""
+        return list(self._workers[pool].values()) if pool in self._workers else []
 
     def _holding(self, pod: Json) -> Holding | None:
         node = (pod.get("spec") or {}).get("nodeName")
@@ -112,12 +112,29 @@ class Inventory:
             requests=self._same.setdefault(requests, requests),
         )
 
-    def _account(self, holding: Holding | None, sign: int) -> None:
-        if holding is None:
-            return
+    def _add(self, uid: str, holding: Holding) -> None:
+        self._holdings[uid] = holding
+        if holding.pool is not None:
+            self._workers[holding.pool][uid] = holding
+        self._account(holding, +1)
+
+    def _drop(self, uid: str, holding: Holding) -> None:
+        del self._holdings[uid]
+        if holding.pool is not None:
+            del self._workers[holding.pool][uid]
+            if not self._workers[holding.pool]:
+                del self._workers[holding.pool]
+        self._account(holding, -1)
+
+    def _account(self, holding: Holding, sign: int) -> None:
         used = self._used.setdefault(holding.node, {})
         for name, amount in holding.requests:
             used[name] = used.get(name, 0) + sign * amount
+        self._changed(holding.node)
+
+    def _changed(self, node: str) -> None:
+        self._made.pop(node, None)
+        self.version += 1
 
 
 def _kept(node: Json) -> Json:

@@ -1,6 +1,7 @@
 """Which pool may have how many workers on the nodes there are: joins registry, inventory and the pure sharing.
 
-Only pools that ask for devices take part. `scaling_loop` calls it before it decides.
+Only pools that ask for devices take part. Nothing is shared anew while nothing that matters has changed. `scaling_loop`
+calls it before it decides.
 """
 
 from __future__ import annotations
@@ -9,41 +10,64 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from agentpool_operator import manifests
+from agentpool_operator.observing import observation_of
 from agentpool_operator.resolve import policy_of, shape_of
 from agentpool_operator.scaling.capacity import Claim, share
 from agentpool_operator.scaling.decide import wanted_workers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from agentpool.jobs import PoolRef
-    from agentpool_operator.inventory import Holding, Inventory
+    from agentpool.spec import AgentPoolSpec
+    from agentpool_operator.inventory import Inventory
     from agentpool_operator.registry import Pool
-    from agentpool_operator.scaling.observation import Observation
+    from agentpool_operator.scaling.nodes import Shape
 
 
-def place(pools: Iterable[tuple[Pool, Observation]], inventory: Inventory, now: float) -> dict[PoolRef, int]:
-    """Workers that each of the pools may have, those it has included."""
-    contenders = [(pool, seen) for pool, seen in pools if pool.spec is not None and pool.spec.gpu is not None]
-    if not contenders:
-        return {}
-    holdings = inventory.holdings_of({pool.ref for pool, _ in contenders})
-    claims = [_claim(pool, seen, holdings[pool.ref], now) for pool, seen in contenders]
-    return share(inventory.nodes(), [claim for claim in claims if claim is not None])
+class Placement:
+    """The shares, as they were last given."""
 
+    def __init__(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        self._version = -1  # of the inventory, at the last sharing
+        self._claims: dict[PoolRef, Claim[PoolRef]] = {}
+        self._granted: dict[PoolRef, int] = {}
+        self._shapes: dict[PoolRef, tuple[AgentPoolSpec, Shape]] = {}
 
-def _claim(pool: Pool, seen: Observation, holdings: list[Holding], now: float) -> Claim[PoolRef] | None:
-    if pool.spec is None or pool.spec.gpu is None:
-        return None
-    body = manifests.deployment(pool.ref, pool.uid, pool.spec, default_image="")
-    busy_names = {worker.name for worker in seen.busy_workers}
-    own = [holding for holding in holdings if not holding.terminating]
-    return Claim(
-        pool=pool.ref,
-        shape=shape_of(body["spec"]["template"]),
-        wanted=wanted_workers(seen, policy_of(pool.spec), pool.memory, now),
-        current=seen.replicas,
-        priority=pool.spec.gpu.priority,
-        busy=Counter(h.node for h in own if h.name in busy_names),
-        idle=Counter(h.node for h in own if h.name not in busy_names),
-    )
+    def place(self, asking: Iterable[Pool], *, news: Container[PoolRef], now: float) -> dict[PoolRef, int]:
+        """Workers that each of the pools may have, those it has included; `news` are those that were just read."""
+        moved = self._inventory.version != self._version  # then what the pools hold may have changed, too
+        claims = {
+            pool.ref: self._claim(pool, pool.spec, now)
+            if moved or pool.ref in news or pool.ref not in self._claims
+            else self._claims[pool.ref]
+            for pool in asking
+            if pool.spec is not None and pool.spec.gpu is not None
+        }
+        if moved or claims != self._claims:
+            self._granted = share(self._inventory.nodes(), list(claims.values()))
+            self._version, self._claims = self._inventory.version, claims
+            self._shapes = {ref: known for ref, known in self._shapes.items() if ref in claims}
+        return self._granted
+
+    def _claim(self, pool: Pool, spec: AgentPoolSpec, now: float) -> Claim[PoolRef]:
+        seen = observation_of(pool)
+        busy_names = {worker.name for worker in seen.busy_workers}
+        own = [holding for holding in self._inventory.holdings_of(pool.ref) if not holding.terminating]
+        return Claim(
+            pool=pool.ref,
+            shape=self._shape(pool, spec),
+            wanted=wanted_workers(seen, policy_of(spec), pool.memory, now),
+            current=seen.replicas,
+            priority=spec.gpu.priority if spec.gpu is not None else 0,
+            busy=Counter(h.node for h in own if h.name in busy_names),
+            idle=Counter(h.node for h in own if h.name not in busy_names),
+        )
+
+    def _shape(self, pool: Pool, spec: AgentPoolSpec) -> Shape:
+        known = self._shapes.get(pool.ref)
+        if known is None or known[0] is not spec:
+            body = manifests.deployment(pool.ref, pool.uid, spec, default_image="")
+            known = self._shapes[pool.ref] = spec, shape_of(body["spec"]["template"])
+        return known[1]

@@ -27,7 +27,7 @@ from agentpool_operator.registry import Problem
 from agentpool_operator.scaling.observation import Backlog, Counters, RouteLoad, WorkerLoad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from agentpool_operator.links import Link, Links
     from agentpool_operator.purge import Purger
@@ -57,11 +57,11 @@ class Pressure:
         self._timeout_s = timeout_s
         self._urls: dict[str, str] = {}  # pool -> URL in use
 
-    async def read(self, pools: Iterable[Pool]) -> None:
+    async def read(self, pools: Sequence[Pool]) -> None:
         """Reads the queues of pools, each Redis once and all of them at the same time."""
         by_link: dict[str, list[Pool]] = defaultdict(list)
-        for pool in pools:
-            link = await self._link_of(pool)
+        links = await asyncio.gather(*(self._link_of(pool) for pool in pools))
+        for pool, link in zip(pools, links, strict=True):
             if link is not None:
                 by_link[link.url].append(pool)
         await asyncio.gather(*(self._read_link(self._links.open(url), some) for url, some in by_link.items()))
@@ -90,7 +90,7 @@ class Pressure:
                     pool.ref, [WorkerId(name) for name in workers], hold_ms=int(hold_s * MS_PER_S)
                 )
         except TimeoutError as error:
-            raise QueueUnreachableError(f"no answer within {self._timeout_s:g} s") from error
+            raise self._no_answer() from error
 
     async def _link_of(self, pool: Pool) -> Link | None:
         if pool.spec is None:
@@ -114,29 +114,38 @@ class Pressure:
         return link
 
     async def _read_link(self, link: Link, pools: list[Pool]) -> None:
+        await asyncio.gather(*(self._publish(link, pool) for pool in pools if not pool.published))
+        ready = [pool for pool in pools if pool.published]
+        if not ready:
+            return
         try:
-            await self._publish(link, [pool for pool in pools if not pool.published])
             async with asyncio.timeout(self._timeout_s):
-                found = await link.inspector.snapshots([pool.ref for pool in pools])
-            for pool in pools:
-                await self._took(link, pool, found[pool.ref])
+                found = await link.inspector.snapshots([pool.ref for pool in ready])
         except TimeoutError:
-            self._failed(
-                link,
-                pools,
-                QueueUnreachableError(f"no answer within {self._timeout_s:g} s; check the server and the network"),
-            )
+            self._failed(link, ready, self._no_answer())
         except QueueError as error:
-            self._failed(link, pools, error)
+            self._failed(link, ready, error)
+        else:
+            await asyncio.gather(*(self._took(link, pool, found[pool.ref]) for pool in ready))
 
-    async def _publish(self, link: Link, pools: list[Pool]) -> None:
-        for pool in pools:
-            if pool.spec is not None and self._leading():  # who was frozen must not publish what has changed since
-                settings = settings_of(pool.spec)
-                async with asyncio.timeout(self._timeout_s):  # for each: a thousand take longer, and none is at fault
-                    await link.inspector.configure(pool.ref, settings)
-                    await self._purger.note(link, pool.ref, pool.uid, delete=settings.delete_with_pool)
-                pool.published = settings.revision
+    async def _publish(self, link: Link, pool: Pool) -> None:
+        """Publishes the pool's settings and its note; where that fails the queue is unknown."""
+        if pool.spec is None or not self._leading():
+            return  # who was frozen must not publish what has changed since
+        settings = settings_of(pool.spec)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await link.inspector.configure(pool.ref, settings)
+                await self._purger.note(link, pool.ref, pool.uid, delete=settings.delete_with_pool)
+        except TimeoutError:
+            self._failed(link, [pool], self._no_answer())
+        except QueueError as error:
+            self._failed(link, [pool], error)
+        else:
+            pool.published = settings.revision
+
+    def _no_answer(self) -> QueueUnreachableError:
+        return QueueUnreachableError(f"no answer within {self._timeout_s:g} s; check the server and the network")
 
     async def _took(self, link: Link, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
         if isinstance(outcome, UnknownPoolError):
@@ -149,10 +158,7 @@ class Pressure:
         pool.backlog, pool.snapshot = backlog_of(outcome), outcome
         pool.queue_problem, pool.queue_read = None, True
         if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:
-            try:
-                await self._publish(link, [pool])
-            except QueueError as error:
-                self._failed(link, [pool], error)
+            await self._publish(link, pool)
 
     def _failed(self, link: Link, pools: list[Pool], error: QueueError) -> None:
         problem = _redis_problem(link.place, error)

@@ -8,6 +8,7 @@ starts a whole one. `commands` calls `run`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from kubernetes.aio import client as kube
 from agentpool.cancellation import end
 from agentpool_operator.apply import Applier
 from agentpool_operator.cluster import Cluster
+from agentpool_operator.collection import ShortPauses
 from agentpool_operator.connection import configuration
 from agentpool_operator.election import Election
 from agentpool_operator.events import Recorder
@@ -152,6 +154,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
 
 async def run(settings: OperatorSettings) -> None:
     """Runs until SIGTERM or SIGINT. Raises SettingError for what cannot be used, ClusterError at the first contact."""
+    gc.callbacks.append(ShortPauses())
     connection = await configuration(settings.kubeconfig)
     parts = assemble(settings, connection)
     health = Health(

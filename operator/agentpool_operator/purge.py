@@ -52,6 +52,7 @@ class Purger:
         self._links = links
         self._leading = leading
         self._lives = lives  # what is known to be there need not be looked up
+        self._asking = asyncio.Lock()
         self._cluster_id = ""  # the kube-system namespace's uid; empty = not known, then nothing is noted
         self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
         self._due = asyncio.Event()
@@ -181,11 +182,12 @@ class Purger:
         return bool(snapshot.live_workers)
 
     async def _cluster_uid(self) -> str:
-        if not self._cluster_id:
-            try:
-                namespace = await self._cluster.get("/api/v1/namespaces/kube-system")
-            except ClusterError as error:
-                log.info("what a deleted pool leaves is looked after once the cluster is known: %s", error)
-            else:
-                self._cluster_id = str(namespace["metadata"]["uid"])
-        return self._cluster_id
+        async with self._asking:  # many pools are noted at once: one request serves all
+            if not self._cluster_id:
+                try:
+                    namespace = await self._cluster.get("/api/v1/namespaces/kube-system")
+                except ClusterError as error:
+                    log.info("what a deleted pool leaves is looked after once the cluster is known: %s", error)
+                else:
+                    self._cluster_id = str(namespace["metadata"]["uid"])
+            return self._cluster_id

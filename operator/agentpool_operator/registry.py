@@ -15,7 +15,15 @@ from agentpool.errors import SpecError
 from agentpool.jobs import PoolRef
 from agentpool_operator.parsing import spec_of
 from agentpool_operator.scaling.memory import PoolMemory
-from agentpool_operator.views import POOL_LABEL, DeploymentView, PodView, deployment_view, is_later, pod_view
+from agentpool_operator.views import (
+    POOL_LABEL,
+    DeploymentView,
+    PodView,
+    deployment_view,
+    is_later,
+    pod_view,
+    without_owners,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,7 +49,7 @@ class Pool:
     """One pool as the operator knows it. Changed only by the event loop's thread."""
 
     ref: PoolRef
-    resource: Json  # the AgentPool as last seen
+    resource: Json  # the AgentPool as last seen, without managedFields
     spec: AgentPoolSpec | None  # None = it cannot be parsed, see `spec_problem`
     spec_problem: Problem | None = None
     deployment: DeploymentView | None = None
@@ -126,7 +134,7 @@ class Pools:
 
     def see_pool(self, resource: Json, *, gone: bool = False) -> None:
         """An AgentPool was seen, or seen to be gone."""
-        ref = _ref(resource)
+        ref, resource = _ref(resource), without_owners(resource)
         known = self._pools.get(ref)
         if gone:
             if known is not None and known.uid == resource["metadata"]["uid"]:

@@ -1,8 +1,9 @@
 """One loop that sizes all pools: read, decide, act.
 
-`run` waits for the next due pool or a sign of pressure; `run_once` makes one pass: one pipelined read for
-each Redis, shared capacity, a pure decision for each pool, then the writes. While this operator does not
-lead, the loop rests. A pool whose write fails keeps its memory, so that the next pass decides it again.
+`run` waits until `schedule` has a turn for some pools; `run_once` is that turn: one pipelined read of their Redis,
+shared capacity, a pure decision for each pool, then the writes. Turns of different places run side by side. While this
+operator does not lead, the loop rests. A pool whose write fails keeps its memory, so that the next turn decides it
+again.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from typing import TYPE_CHECKING
 
 from agentpool.errors import ClusterError, QueueError
 from agentpool_operator.observing import observation_of
-from agentpool_operator.placement import place
+from agentpool_operator.placement import Placement
 from agentpool_operator.resolve import policy_of
 from agentpool_operator.scaling.decide import carried_out, decide
 from agentpool_operator.scaling.decision import Mode
 from agentpool_operator.scaling.words import counted
+from agentpool_operator.schedule import Schedule
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -33,13 +35,12 @@ if TYPE_CHECKING:
     from agentpool_operator.scale import Scaler
     from agentpool_operator.scale_in import ScaleIn
     from agentpool_operator.scaling.decision import Decision
+    from agentpool_operator.schedule import Place, Turn
     from agentpool_operator.settings import ScalingLoopSettings
     from agentpool_operator.status import StatusWriter
     from agentpool_operator.views import DeploymentView
 
 RESTING_S = 0.2  # seconds between looks at who leads
-LEAVING_POLL_S = 2.0  # seconds between looks at workers that finish their jobs before they go
-LONGEST_WAIT_S = 1.0  # seconds: new pools become due without a wake-up
 log = logging.getLogger(__name__)
 
 
@@ -63,74 +64,53 @@ class ScalingLoop:
     ) -> None:
         self._pools = pools
         self._pressure = pressure
-        self._inventory = inventory
+        self._placement = Placement(inventory)
         self._feed = feed
         self._scaler = scaler
         self._scale_in = scale_in
         self._status = status
         self._recorder = recorder
         self._metrics = metrics
-        self._settings = settings
         self._leading = leading
-        self._pressed: set[PoolRef] = set()
-        self._wake = asyncio.Event()
+        self._schedule = Schedule(pools, self._place_of, gap_s=settings.wake_gap_s)
         self.last_pass_at = time.monotonic()  # seconds, monotonic: for the liveness probe
 
     def press(self, ref: PoolRef) -> None:
         """A submit to this pool found no free slot, or its spec has changed: look at it now."""
-        self._pressed.add(ref)
-        self._wake.set()
+        self._schedule.press(ref)
 
     async def run(self) -> None:
         """Sizes pools, for ever."""
-        while True:
-            self.last_pass_at = time.monotonic()
-            if not self._leading():
-                await asyncio.sleep(RESTING_S)
-                continue
-            due = self._due(time.monotonic())
-            if due:
-                await self.run_once(due)
-            await self._rest()
+        async with asyncio.TaskGroup() as under_way:
+            while True:
+                self.last_pass_at = time.monotonic()
+                if not self._leading():
+                    await asyncio.sleep(RESTING_S)
+                    continue
+                for turn in self._schedule.turns(time.monotonic()):
+                    under_way.create_task(self.run_once(turn))
+                await self._schedule.rest()
 
-    async def run_once(self, pools: Iterable[Pool]) -> None:
-        """One pass over these pools."""
-        chosen = [p for p in pools if p.spec is not None and not p.deleting]
+    async def run_once(self, turn: Turn) -> None:
+        """One turn of some pools."""
         with self._metrics.pass_seconds.time():
-            await self._pressure.read(chosen)
-            self._share(chosen)
-            await asyncio.gather(*(self._serve(pool) for pool in chosen))
+            await self._pressure.read(turn.pools)
+            self._schedule.answered(turn)
+            self._share(turn.pools)
+            await asyncio.gather(*(self._serve(pool) for pool in turn.pools))
 
-    def _due(self, now: float) -> list[Pool]:
-        pressed, self._pressed = self._pressed, set()
-        due = [pool for pool in self._pools if pool.due_at <= now or pool.ref in pressed]
-        for pool in due:
-            pool.due_at = now + _pause_s(pool)
-        return due
-
-    async def _rest(self) -> None:
-        """Waits until the next pool is due, or pressure is felt; a burst of signs wakes once."""
-        now = time.monotonic()
-        next_at = min((pool.due_at for pool in self._pools), default=now + LONGEST_WAIT_S)
-        try:
-            async with asyncio.timeout(min(max(0.0, next_at - now), LONGEST_WAIT_S)):
-                await self._wake.wait()
-        except TimeoutError:
-            return
-        self._wake.clear()
-        await asyncio.sleep(self._settings.wake_gap_s)
+    def _place_of(self, pool: Pool) -> Place:
+        """Who shares the nodes' room goes together, too: one sharing serves them all."""
+        return self._pressure.url_of(pool) or "", _asks_for_devices(pool)
 
     def _share(self, chosen: Iterable[Pool]) -> None:
         """Gives every pool that asks for devices its share of the nodes' room, where one of them is decided on."""
-        if not any(map(_asks_for_devices, chosen)):
+        news = {pool.ref for pool in chosen if _asks_for_devices(pool)}
+        if not news:
             return
         asking = list(filter(_asks_for_devices, self._pools))
         self._feed.start()
-        if not self._feed.ready:
-            for pool in asking:
-                pool.placeable = None
-            return
-        granted = place([(pool, observation_of(pool)) for pool in asking], self._inventory, time.monotonic())
+        granted = self._placement.place(asking, news=news, now=time.monotonic()) if self._feed.ready else {}
         for pool in asking:
             pool.placeable = granted.get(pool.ref)
 
@@ -146,6 +126,8 @@ class ScalingLoop:
         except Exception as error:
             log.exception("pool %s is tried again; please report this", pool.ref)
             self._metrics.failures.labels(type(error).__name__).inc()
+        finally:
+            self._schedule.served(pool)
 
     async def _size(self, pool: Pool) -> None:
         if pool.spec is None or pool.deployment is None or self._waits_for_capacity(pool):
@@ -206,10 +188,3 @@ def _reason_shown(pool: Pool) -> str:
     """The reason that the status tells, also one that an operator before this told."""
     before = (pool.resource.get("status") or {}).get("lastDecision") or {}
     return pool.decided_reason or str(before.get("reason", ""))
-
-
-def _pause_s(pool: Pool) -> float:
-    """Seconds to the pool's next look; sooner while workers are about to leave."""
-    if pool.spec is None:
-        return LONGEST_WAIT_S
-    return min(pool.spec.scaling.poll_seconds, LEAVING_POLL_S) if pool.leaving else pool.spec.scaling.poll_seconds

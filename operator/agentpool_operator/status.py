@@ -15,7 +15,7 @@ from agentpool_operator import paths
 from agentpool_operator.conditions import findings, merged
 from agentpool_operator.manifests import selector_of
 from agentpool_operator.refusals import ClashError, NotThereError
-from agentpool_operator.views import rfc3339
+from agentpool_operator.views import rfc3339, without_owners
 
 if TYPE_CHECKING:
     from agentpool.jobs import PoolRef
@@ -97,13 +97,13 @@ class StatusWriter:
         except NotThereError:
             return  # it has just been deleted
         self._written_at[pool.ref] = time.monotonic()
-        pool.resource = answer
+        pool.resource = without_owners(answer)
 
     async def _refresh(self, pool: Pool, path: str) -> None:
         """Takes the resource as it is now, unless the watch already knows a newer spec."""
         live = await self._cluster.get(path)
         if live["metadata"]["uid"] == pool.uid and live.get("spec") == pool.resource.get("spec"):
-            pool.resource = live
+            pool.resource = without_owners(live)
 
     def forget(self, ref: PoolRef) -> None:
         """Drops what is remembered of a pool that is gone."""

@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -37,6 +37,12 @@ def seconds_of(text: str | None) -> float | None:
 def rfc3339(seconds: float) -> str:
     """Seconds since the epoch as Kubernetes writes times."""
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def without_owners(thing: Json) -> Json:
+    """An object without `managedFields`: half of what it holds, and nobody asks of most objects who owns what."""
+    metadata = {name: value for name, value in thing["metadata"].items() if name != "managedFields"}
+    return {**thing, "metadata": metadata}
 
 
 def is_later(version: str, other: str) -> bool:
@@ -144,7 +150,8 @@ class DeploymentView:
     updated: int  # pods of the newest template
     ready: int
     failures: tuple[tuple[str, str], ...]  # reason and message of conditions that tell of failure
-    raw: Json
+    appliers_of_replicas: frozenset[str]  # field managers that own spec.replicas by server-side apply
+    raw: Json  # without managedFields
 
     @property
     def rolled_out(self) -> bool:
@@ -167,7 +174,8 @@ class DeploymentView:
             "generation": self.generation + 1,
             "resourceVersion": resource_version,
         }
-        return deployment_view({**self.raw, "metadata": metadata, "spec": {**self.raw["spec"], "replicas": replicas}})
+        resized = {**self.raw, "metadata": metadata, "spec": {**self.raw["spec"], "replicas": replicas}}
+        return replace(deployment_view(resized), appliers_of_replicas=self.appliers_of_replicas)
 
 
 def deployment_view(deployment: Json) -> DeploymentView:
@@ -191,5 +199,15 @@ def deployment_view(deployment: Json) -> DeploymentView:
         updated=int(status.get("updatedReplicas", 0)),
         ready=int(status.get("readyReplicas", 0)),
         failures=tuple(failures),
-        raw=deployment,
+        appliers_of_replicas=appliers_of_replicas(deployment),
+        raw=without_owners(deployment),
+    )
+
+
+def appliers_of_replicas(deployment: Json) -> frozenset[str]:
+    """Field managers that own spec.replicas by server-side apply."""
+    return frozenset(
+        entry.get("manager", "")
+        for entry in deployment["metadata"].get("managedFields") or []
+        if entry.get("operation") == "Apply" and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     )

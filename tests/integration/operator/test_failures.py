@@ -8,6 +8,8 @@ import signal
 import pytest
 
 from agentpool.cancellation import end
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector
 from agentpool_operator import paths
 from agentpool_operator.connection import configuration
 from agentpool_operator.refusals import NotThereError
@@ -59,6 +61,46 @@ async def test_a_frozen_leaders_late_write_does_nothing(
     assert faulty_api.writes[writes:] == []
     assert (await cluster.get(paths.deployments(namespace, "agents")))["metadata"]["generation"] == version
     assert await look.replicas() == 3
+
+
+async def test_a_write_that_hangs_holds_no_other_pool_up(start_operator, faulty_api, pool_of, look, redis, namespace):
+    """While the API server keeps the answer to one pool's new size back, another pool gets its own."""
+    process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    hangs, goes_on = PoolRef(namespace, "hangs"), PoolRef(namespace, "goes-on")
+    for pool in (hangs, goes_on):
+        await pool_of(pool.name)
+        await shows(lambda name=pool.name: look.condition("Ready", name), SERVING)
+    faulty_api.freeze_at = lambda method, path: method == "PATCH" and path.partition("?")[0].endswith("hangs/scale")
+    await submit(redis, hangs, 6)
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    await submit(redis, goes_on, 6)
+    await shows(lambda: look.replicas("goes-on"), 2)
+    assert await look.replicas("hangs") == 0
+    assert "hangs is tried again" not in process.written(), "its write was still on the way"
+    faulty_api.thaw.set()
+    await shows(lambda: look.replicas("hangs"), 2)
+    for pool in (hangs, goes_on):
+        await Inspector(redis).purge(pool)
+
+
+async def test_a_redis_that_hangs_holds_no_other_pool_up(
+    start_operator, pool_of, look, redis, ref, redis_server_factory
+):
+    """A Redis that takes connections and never answers is told of its pool only; another pool is raised at once."""
+    server = redis_server_factory()
+    process = start_operator()
+    await pool_of("hangs", redis={"url": server.tcp_url})
+    await pool_of(scaling={"pollSeconds": 60})
+    await shows(lambda: look.condition("Ready", "hangs"), SERVING)
+    await shows(lambda: look.condition("Ready"), SERVING)
+    server.freeze()
+    await shows(lambda: look.condition("QueueReachable", "hangs"), ("False", "RedisUnreachable"))
+    await submit(redis, ref, 6)
+    await shows(look.replicas, 2)
+    assert await look.condition("QueueReachable", "hangs") == ("False", "RedisUnreachable")
+    assert process.running()
+    server.thaw()
+    await shows(lambda: look.condition("QueueReachable", "hangs"), ("True", "Answering"))
 
 
 @pytest.mark.parametrize("status", [409, 429, 500, 503])

@@ -34,7 +34,8 @@ def view(name, *, ready, cost=0):
 def sized(replicas):
     return DeploymentView(
         uid="d", owner_uid="u", generation=1, resource_version="1", replicas=replicas, observed_generation=1,
-        total=replicas, updated=replicas, ready=replicas, failures=(), raw={},
+        total=replicas, updated=replicas, ready=replicas, failures=(),
+        appliers_of_replicas=frozenset(), raw={},
     )  # fmt: skip
 
 

@@ -11,8 +11,9 @@ from agentpool.errors import SpecError
 from agentpool.jobs import PoolRef
 from agentpool.spec import AgentPoolSpec
 from agentpool_operator import manifests
-from agentpool_operator.drift import differences, owns_replicas
+from agentpool_operator.drift import differences
 from agentpool_operator.parsing import spec_of
+from agentpool_operator.views import appliers_of_replicas
 
 POOL = PoolRef("research", "analysts")
 SPEC = {
@@ -148,9 +149,9 @@ def test_drift_is_what_contradicts_and_not_what_was_added(wanted, live, found):
 def test_replicas_are_handed_over_only_where_we_own_them_by_apply():
     """Ownership by apply is seen in the managed fields."""
     entry = {"manager": "agentpool", "operation": "Apply", "fieldsV1": {"f:spec": {"f:replicas": {}}}}
-    assert owns_replicas({"metadata": {"managedFields": [entry]}}, "agentpool")
-    assert not owns_replicas({"metadata": {"managedFields": [entry]}}, "agentpool-scaling")
-    assert not owns_replicas({"metadata": {"managedFields": [{**entry, "operation": "Update"}]}}, "agentpool")
+    assert appliers_of_replicas({"metadata": {"managedFields": [entry]}}) == {"agentpool"}
+    assert not appliers_of_replicas({"metadata": {"managedFields": [{**entry, "operation": "Update"}]}})
+    assert not appliers_of_replicas({"metadata": {}})
 
 
 @pytest.mark.parametrize(

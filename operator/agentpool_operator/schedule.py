@@ -1,0 +1,109 @@
+"""Whose queue is looked at next: pools that are due, those under pressure first.
+
+Pools of one Redis go together, so that one round trip reads them, but only so many at once: who is under pressure
+then waits for a short look at some others, not for one at a thousand. A Redis is asked again only when it has
+answered, and a pool is chosen again only when it has been served. So a server that hangs, or a write that takes long,
+holds up nobody but its own pools. `scaling_loop` does the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool.jobs import PoolRef
+    from agentpool_operator.registry import Pool, Pools
+
+Place = Hashable  # what pools have in common that are looked at together: equal for pools of one Redis
+AT_ONCE = 50  # pools that are read together: some 20 ms of work
+LEAVING_POLL_S = 2.0  # seconds between looks at workers that finish their jobs before they go
+LONGEST_WAIT_S = 1.0  # seconds: new pools become due without a wake-up
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Turn:
+    """Pools that are looked at together."""
+
+    place: Place
+    pools: tuple[Pool, ...]
+
+
+class Schedule:
+    """The order of looks."""
+
+    def __init__(self, pools: Pools, place_of: Callable[[Pool], Place], *, gap_s: float) -> None:
+        self._pools = pools
+        self._place_of = place_of
+        self._gap_s = gap_s  # seconds: a burst of signs of pressure is one look, not many
+        self._pressed: set[PoolRef] = set()
+        self._served: set[PoolRef] = set()  # in a turn, until they have been served
+        self._asked: set[Place] = set()  # places that have not answered yet
+        self._behind: set[Place] = set()  # of those, the ones that have more pools due
+        self._wake = asyncio.Event()
+
+    def press(self, ref: PoolRef) -> None:
+        """A submit to this pool found no free slot, or its spec has changed: its turn comes at once."""
+        pool = self._pools.get(ref)
+        if pool is None:
+            return
+        pool.due_at = min(pool.due_at, time.monotonic() + self._gap_s)
+        self._pressed.add(ref)
+        self._wake.set()
+
+    def turns(self, now: float) -> list[Turn]:
+        """Who is to be looked at now; `answered` and `served` must follow. `now` is seconds, monotonic."""
+        due: defaultdict[Place, list[Pool]] = defaultdict(list)
+        for pool in self._pools:
+            if pool.due_at <= now and self._may_be_chosen(pool):
+                due[self._place_of(pool)].append(pool)
+        self._behind = {place for place, some in due.items() if place in self._asked or len(some) > AT_ONCE}
+        return [self._turn(place, some, now) for place, some in due.items() if place not in self._asked]
+
+    def answered(self, turn: Turn) -> None:
+        """The Redis has answered, or failed to: it may be asked about others."""
+        self._asked.discard(turn.place)
+        if turn.place in self._behind:
+            self._wake.set()
+
+    def served(self, pool: Pool) -> None:
+        """The pool's turn is over."""
+        self._served.discard(pool.ref)
+        if pool.ref in self._pressed:
+            self._wake.set()
+
+    async def rest(self) -> None:
+        """Waits until the next pool is due, a place is free for those that are behind, or pressure is felt."""
+        now = time.monotonic()
+        coming = (pool.due_at for pool in self._pools if pool.due_at > now and self._may_be_chosen(pool))
+        try:
+            async with asyncio.timeout(min(min(coming, default=now + LONGEST_WAIT_S) - now, LONGEST_WAIT_S)):
+                await self._wake.wait()
+        except TimeoutError:
+            return
+        self._wake.clear()
+
+    def _may_be_chosen(self, pool: Pool) -> bool:
+        return pool.ref not in self._served and pool.spec is not None and not pool.deleting
+
+    def _turn(self, place: Place, due: list[Pool], now: float) -> Turn:
+        chosen = sorted(due, key=lambda pool: (pool.ref not in self._pressed, pool.due_at))[:AT_ONCE]
+        for pool in chosen:
+            pool.due_at = now + _pause_s(pool)
+            self._pressed.discard(pool.ref)
+            self._served.add(pool.ref)
+        self._asked.add(place)
+        return Turn(place=place, pools=tuple(chosen))
+
+
+def _pause_s(pool: Pool) -> float:
+    """Seconds to the pool's next look; sooner while workers are about to leave."""
+    if pool.spec is None:
+        return LONGEST_WAIT_S
+    return min(pool.spec.scaling.poll_seconds, LEAVING_POLL_S) if pool.leaving else pool.spec.scaling.poll_seconds

@@ -1,0 +1,43 @@
+"""Pauses of the garbage collector: what survived a long one is not gone through again."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+
+import pytest
+
+from agentpool_operator import collection
+from agentpool_operator.collection import LONG_S, ShortPauses
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    """How often the collector was told to set aside what it has."""
+    calls = []
+    monkeypatch.setattr(gc, "freeze", lambda: calls.append(True))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("generation", "took_s", "times"), [(2, 2 * LONG_S, 1), (2, LONG_S / 2, 0), (1, 2 * LONG_S, 0)]
+)
+def test_only_a_long_full_collection_sets_its_survivors_aside(monkeypatch, frozen, generation, took_s, times):
+    """Young collections and short full ones change nothing."""
+    clock = itertools.count(0.0, took_s)
+    monkeypatch.setattr(collection.time, "perf_counter", lambda: next(clock))
+    pauses = ShortPauses()
+    pauses("start", {"generation": generation})
+    pauses("stop", {"generation": generation})
+    assert len(frozen) == times
+
+
+def test_what_is_set_aside_is_not_gone_through_again():
+    """After a long pause the collector has fewer objects to go through; they are let go of as ever."""
+    kept = [[number] for number in range(1000)]
+    try:
+        gc.freeze()
+        tracked = {id(thing) for thing in gc.get_objects()}
+        assert not any(id(thing) in tracked for thing in kept)
+    finally:
+        gc.unfreeze()
