@@ -15,13 +15,16 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import psutil
 
-from tests.chaos.ground import LEASE_S, Ground
+from tests.chaos.clocks import Clock
+from tests.chaos.ground import LEASE_S, Ground, Machine
 from tests.fixtures.faults import WRITES
 from tests.fixtures.redis import wait_until
 
+CLOCK_STEPS_S = (1, 5, 60, 3600)
 CONFLICT = 409  # answered to writes only
 NOTICED_WITHIN_S = 20.0
 
@@ -46,7 +49,15 @@ class Faults:
             "worker stopped": self.stop_worker,
             "operator killed": self.kill_operator,
             "operator stopped": self.stop_operator,
+            "gateway killed": self.kill_gateway,
+            "gateway stopped": self.stop_gateway,
+            "API server stopped": self.stop_api,
+            "node lost": self.lose_node,
+            "node stopped": self.stop_node,
             "redis restarted": self.restart_redis,
+            "redis stopped": self.stop_redis,
+            "replica killed": self.kill_replica,
+            **{f"clock of {name} set": partial(self.set_clock, clock) for name, clock in self._ground.clocks.items()},
             "connections reset": self.reset_connections,
             "redis delayed 500 ms": self.delay_redis,
             "redis failed over": self.fail_over,
@@ -54,10 +65,8 @@ class Faults:
             "watches closed": self.close_watches,
             "API errors": self.refuse_requests,
             "API away": self.cut_api,
-            "gateway killed": self.kill_gateway,
             "rolling update": self.roll,
             "spec changed": self.change_spec,
-            "node lost": self.lose_node,
         }
 
     async def run(self, seconds: float) -> None:
@@ -101,16 +110,49 @@ class Faults:
         operator.start()
 
     async def stop_operator(self) -> None:
-        operator, seconds = self._random.choice(self._ground.operators), self._random.uniform(1.0, 5.0)
-        operator.send(signal.SIGSTOP)
-        await asyncio.sleep(seconds)
-        operator.send(signal.SIGCONT)
+        await self._stop(self._random.choice(self._ground.operators), self._random.uniform(1.0, 5.0))
+
+    async def stop_gateway(self) -> None:
+        await self._stop(self._ground.gateway, self._random.uniform(0.5, 3.0))
+
+    async def stop_api(self) -> None:
+        """At times long enough for its own nodes to seem lost, for it is what notes their heartbeats."""
+        await self._stop(self._ground.api, self._random.uniform(0.5, 6.0))
+
+    async def stop_node(self) -> None:
+        """The machine stands still with all that runs there; at times its pods have been replaced when it goes on."""
+        await self._stop(self._random.choice(self._ground.nodes), self._random.uniform(0.5, 8.0))
+
+    async def _stop(self, machine: Machine, seconds: float) -> None:
+        stopped = machine.family()
+        try:
+            for process in stopped:
+                _send(process, signal.SIGSTOP)
+            await asyncio.sleep(seconds)
+        finally:
+            for process in stopped:
+                _send(process, signal.SIGCONT)
 
     async def restart_redis(self) -> None:
         crash, seconds = self._random.random() < 0.7, self._random.uniform(0.0, 1.5)
         await asyncio.to_thread(self._ground.redis.kill if crash else self._ground.redis.stop)
         await asyncio.sleep(seconds)
         await asyncio.to_thread(self._ground.redis.start)
+
+    async def stop_redis(self) -> None:
+        redis, seconds = self._ground.redis, self._random.uniform(0.2, 2.0 * LEASE_S)
+        redis.freeze()
+        await asyncio.sleep(seconds)
+        redis.thaw()
+
+    async def kill_replica(self) -> None:
+        await asyncio.to_thread(self._ground.replica.kill)
+        await asyncio.to_thread(self._ground.replica.start)
+        await self._ground.follow()
+
+    async def set_clock(self, clock: Clock) -> None:
+        """Forward or back, by a little or by far more than any lease, wait or window of the system."""
+        clock.move(self._random.choice((-1, 1)) * self._random.choice(CLOCK_STEPS_S))
 
     async def fail_over(self) -> None:
         await self._ground.fail_over()
@@ -173,3 +215,8 @@ class Faults:
         node.kill()
         await asyncio.sleep(seconds)
         node.start()
+
+
+def _send(process: psutil.Process, number: signal.Signals) -> None:
+    with contextlib.suppress(psutil.Error):
+        process.send_signal(number)

@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -31,6 +32,7 @@ from agentpool_devcluster.kube.errors import KubeError
 from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
 from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS
 from agentpool_local.cluster import POOLS, Cluster
+from tests.chaos.clocks import Clock
 from tests.chaos.proxy import FaultProxy
 from tests.fixtures.faults import FaultyApi
 from tests.fixtures.redis import RedisServer, free_port, wait_until
@@ -48,13 +50,15 @@ PUT_TRIES = 10
 REDIS_OPTIONS = ("--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0")
 
 
-def manifest(redis_url: str, record: Path, changes: dict[str, object] | None = None) -> dict[str, object]:
-    """The AgentPool under test; `changes` are what a spec change may touch."""
+def manifest(
+    redis_url: str, environment: Mapping[str, str], changes: Mapping[str, object] | None = None
+) -> dict[str, object]:
+    """The AgentPool under test, its workers' environment, and what changes of the spec have touched."""
     varied: dict[str, object] = {"concurrency": 4, "maxReplicas": 3, "elastic": ELASTIC, "task": 60, **(changes or {})}
     container = {
         "name": "worker",
         "image": "chaos",
-        "env": [{"name": "CHAOS_RECORD", "value": str(record)}],
+        "env": [{"name": name, "value": value} for name, value in environment.items()],
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
     }
     return {
@@ -98,16 +102,18 @@ def manifest(redis_url: str, record: Path, changes: dict[str, object] | None = N
 class Machine:
     """A process with its log, started again at will."""
 
-    def __init__(self, log: Path, *arguments: str) -> None:
+    def __init__(self, log: Path, *arguments: str, clock: Clock | None = None) -> None:
         self._log = log
         self._arguments = arguments
+        self._environment = os.environ | (clock.environment if clock else {})
         self.process: psutil.Popen | None = None
 
     def start(self) -> None:
         with self._log.open("ab") as out:
             self.process = psutil.Popen(
-                [sys.executable, "-m", *self._arguments], stdout=out, stderr=out, cwd=ROOT, start_new_session=True
-            )
+                [sys.executable, "-m", *self._arguments], stdout=out, stderr=out, cwd=ROOT, start_new_session=True,
+                env=self._environment,
+            )  # fmt: skip
 
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
@@ -140,7 +146,9 @@ class Ground:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.record = directory / "runs"
-        self.redis, self.replica = (RedisServer(*REDIS_OPTIONS) for _ in range(2))
+        self.clocks = {name: Clock(directory / f"clock-{name}") for name in ("redis", "workers", "operators")}
+        by_clock = self.clocks["redis"].environment
+        self.redis, self.replica = (RedisServer(*REDIS_OPTIONS, environment=by_clock) for _ in range(2))
         self.redis_proxy, self.referee_proxy = (FaultProxy(lambda: self.redis.port) for _ in range(2))
         self.kubeconfig = directory / "kubeconfig"
         self.api_proxy = FaultyApi(self.kubeconfig, directory / "kubeconfig-through-proxy")
@@ -154,7 +162,10 @@ class Ground:
         ]  # fmt: skip
         operator = ("agentpool", "operator", "--kubeconfig", str(self.api_proxy.kubeconfig))
         serving = ("--health-host", "127.0.0.1", "--health-port", "0")
-        self.operators = [Machine(directory / f"operator-{n}.log", *operator, *serving) for n in range(2)]
+        self.operators = [
+            Machine(directory / f"operator-{n}.log", *operator, *serving, clock=self.clocks["operators"])
+            for n in range(2)
+        ]
         self._gateway_port = free_port()
         self.changes: dict[str, object] = {}
         self.seen: set[psutil.Process] = set()  # every process that ever was part of the run
@@ -171,8 +182,7 @@ class Ground:
         self.record.touch()
         self.redis.start()
         self.replica.start()
-        async with connected(self.replica) as replica:
-            await replica.execute_command("REPLICAOF", "127.0.0.1", self.redis.port)
+        await self.follow()
         await self.redis_proxy.start()
         await self.referee_proxy.start()
         self.api.start()
@@ -185,7 +195,8 @@ class Ground:
             await cluster.apply_crd(custom_resource_definition())
         await self.apply()
         arguments = ("--redis", self.redis_url, "--no-auth", "--port", str(self._gateway_port), "--rate", "0")
-        self.gateway = Machine(self.directory / "gateway.log", "agentpool", "gateway", *arguments)
+        log, clock = self.directory / "gateway.log", self.clocks["operators"]
+        self.gateway = Machine(log, "agentpool", "gateway", *arguments, clock=clock)
         for machine in (*self.operators, self.gateway):
             machine.start()
         self.direct = connect(f"redis://127.0.0.1:{self.referee_proxy.port}/0")
@@ -198,6 +209,11 @@ class Ground:
 
     async def _published(self) -> bool:
         return bool(await self.direct.exists(Keys(POOL).conf))
+
+    async def follow(self) -> None:
+        """Makes the replica one: a server that starts is nobody's."""
+        async with connected(self.replica) as replica:
+            await replica.execute_command("REPLICAOF", "127.0.0.1", self.redis.port)
 
     async def fail_over(self) -> None:
         """Hands Redis' lead over to the replica once it has every write, and everybody is sent there."""
@@ -215,10 +231,11 @@ class Ground:
     async def apply(self, **changes: object) -> None:
         """Writes the AgentPool with these changes beside the earlier ones."""
         self.changes |= changes
+        environment = {"CHAOS_RECORD": str(self.record), **self.clocks["workers"].environment}
         async with Cluster(self.kubeconfig) as cluster:
             for _ in range(PUT_TRIES):
                 with contextlib.suppress(ClusterError):  # the operator wrote in between
-                    await cluster.put(POOLS, POOL.namespace, manifest(self.redis_url, self.record, self.changes))
+                    await cluster.put(POOLS, POOL.namespace, manifest(self.redis_url, environment, self.changes))
                     return
         raise AssertionError(f"the AgentPool could not be written in {PUT_TRIES} tries")
 
@@ -282,6 +299,8 @@ class Ground:
         await self.referee_proxy.stop()
         self.replica.close()
         self.redis.close()
+        for clock in self.clocks.values():
+            clock.close()
 
     def survivors(self) -> list[str]:
         """Processes of the run that outlived it."""

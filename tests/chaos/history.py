@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import time
 from typing import Any
 
 from agentpool.errors import QueueError
 from agentpool.jobs import JobEvent, PoolRef
 from agentpool.queue import Inspector
+from tests.chaos.checker import TERMINAL
 
 PACE_S = 0.2
 BATCH = 2_000
@@ -22,6 +25,7 @@ class History:
         self._pool = pool
         self._last = "0"
         self.events: list[JobEvent] = []
+        self._ends_seen_at: list[float] = []  # seconds of the monotonic clock: the queue's own clock is set at will
 
     async def run(self) -> None:
         """Reads until cancelled."""
@@ -34,4 +38,10 @@ class History:
         """Reads what there is by now."""
         while found := await self._inspector.events(self._pool, after=self._last, limit=BATCH):
             self.events += found
+            if any(event.type in TERMINAL for event in found):
+                self._ends_seen_at.append(time.monotonic())
             self._last = found[-1].id
+
+    def longest_silence_s(self) -> float:
+        """The longest time in which no job was seen to end."""
+        return max((b - a for a, b in itertools.pairwise(self._ends_seen_at)), default=0.0)

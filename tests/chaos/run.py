@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import logging
 import tempfile
 from collections import Counter
@@ -106,7 +105,7 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         "reruns": checker.duplicates(runs),
         "longest_submit_s": ledger.longest_submit_s,
         "longest_submit_at": ledger.longest_submit_at,
-        "longest_silence_s": _longest_silence_s([e.at_ms for e in events if e.type in checker.TERMINAL]),
+        "longest_silence_s": history.longest_silence_s(),
         "findings": findings,
         "timeline": tuple(faults.log),
     }
@@ -161,7 +160,3 @@ async def _until_size(ground: Ground, most: int, description: str) -> list[str]:
     except AssertionError as error:
         return [f"{error}; replicas, pods, processes: {await ground.size()}; told: {await ground.told()}"]
     return []
-
-
-def _longest_silence_s(ended_at_ms: list[int]) -> float:
-    return max((b - a for a, b in itertools.pairwise(ended_at_ms)), default=0) / 1000

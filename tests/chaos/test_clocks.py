@@ -1,0 +1,75 @@
+"""A clock that is set moves the time of day of those who run by it, and nothing else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.clocks import Clock, ClockMissingError
+from tests.chaos.ground import connected
+from tests.fixtures.redis import wait_until
+
+TELL = "import time; print(time.time(), time.monotonic(), flush=True)"
+SLACK_S = 60.0  # far less than the clock is moved by, far more than a start takes
+
+
+@pytest.fixture
+def clock(tmp_path):
+    """A clock that nobody runs by."""
+    try:
+        made = Clock(tmp_path / "clock")
+    except ClockMissingError as error:
+        pytest.skip(str(error))
+    yield made
+    made.close()
+
+
+def told(clock):
+    """What a process by this clock says: seconds ahead of ours, for the time of day and for the monotonic clock."""
+    done = subprocess.run(
+        [sys.executable, "-c", TELL], env=os.environ | clock.environment, capture_output=True, text=True, check=True
+    )
+    day, monotonic = map(float, done.stdout.split())
+    return day - time.time(), monotonic - time.monotonic()
+
+
+def test_a_process_sees_its_clock_moved(clock):
+    """Forward and back; its monotonic clock stays the machine's."""
+    clock.move(+3600)
+    clock.move(-7200)
+    day, monotonic = told(clock)
+    assert abs(day + 3600) < SLACK_S
+    assert abs(monotonic) < SLACK_S
+
+
+async def test_redis_notices_that_its_clock_was_set(clock, redis_server_factory):
+    """The server that leases go by tells the new time while it runs, whichever way its clock went."""
+    server = redis_server_factory(environment=clock.environment)
+    async with connected(server) as client:
+        for move in (+3600, -1800):
+            clock.move(move)
+
+            async def moved() -> bool:
+                seconds, _ = await client.time()
+                return abs(seconds - time.time() - clock.offset_s) < SLACK_S
+
+            await wait_until(moved, f"the server's clock is {clock.offset_s} s ahead")
+
+
+def test_it_leaves_nothing_behind(clock, tmp_path):
+    """A killed process leaves nothing in the machine's shared memory, and neither does a closed clock."""
+    another = Clock(tmp_path / "another")
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"{TELL}; time.sleep(60)"], env=os.environ | another.environment, stdout=subprocess.PIPE
+    )
+    with process:
+        assert process.stdout.readline()
+        process.kill()
+    another.close()
+    shared = {path.name for path in Path("/dev/shm").iterdir()}
+    assert not {name for name in shared if another._shared.name in name or str(process.pid) in name}
