@@ -26,7 +26,7 @@ end
 local function books_of(place)
   local route = string.match(place, '^:(.+):%a+$') or ''
   return redis.call('HMGET', books_key, 'queued', 'q' .. place, 't' .. place, 'c' .. place, 'd' .. place, 'running',
-    'started', 'r:' .. route, 'clock_offset_ms', 'x:' .. worker), route
+    'started', 'r:' .. route, 'clock_offset_ms', 'x:' .. worker, 'clock_ahead_ms'), route
 end
 
 local place = ARGV[2]
@@ -43,7 +43,7 @@ local cursor, running = books[4], tonumber(books[8] or 0)
 local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
 local expiry = redis.call('ZSCORE', prefix .. 'workers', worker)
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + (books[11] or 0)
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
 if conf[5] and running >= tonumber(conf[5]) then return OTHER end
 

@@ -6,6 +6,7 @@
 -- Events recovered, queued, expired; failed or cancelled for jobs of lost workers; those of children.
 
 --- include: pool
+--- include: clock
 --- include: job
 --- include: announce
 --- include: sweep
@@ -16,6 +17,7 @@ local BATCH = 500 -- due or expired jobs in one script
 local LEASE_ENDS_SOON_MS = 2000 -- workers renew long before: such a lease is most likely a lost worker's
 
 write_though_memory_is_full()
+keep_time()
 
 local recovered = 0
 for _, worker in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10)) do

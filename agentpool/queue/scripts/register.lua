@@ -6,11 +6,13 @@
 -- Events none: workers are not jobs.
 
 --- include: pool
+--- include: clock
 --- include: job
 --- include: workers
 
 local conf = redis.call('HGETALL', CONF)
 if #conf == 0 then return { 'unknown_pool' } end
+keep_time()
 local worker, slots, host = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local lease_ms = number_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
 redis.call('ZADD', WORKERS, now + lease_ms, worker)

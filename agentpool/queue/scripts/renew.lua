@@ -6,10 +6,12 @@
 -- Events none.
 
 --- include: pool
+--- include: clock
 --- include: job
 --- include: workers
 
 write_though_memory_is_full()
+keep_time()
 local conf = redis.call('HMGET', CONF, 'revision', 'lease_ms')
 local worker, slots, running = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 if not redis.call('ZSCORE', WORKERS, worker) then return { 'lost', conf[1] or '' } end

@@ -2,7 +2,8 @@
 --
 -- KEYS[1] is the pool's `conf` hash; every other key is derived from it, carries the same hash tag, and so lives in
 -- the same slot. agentpool/queue/keys.py describes them; a test compares the names.
--- The clock is Redis's own: no caller's clock decides anything. `clock_offset_ms` in the books is set only by tests.
+-- The clock is Redis's own: no caller's clock decides anything. lib/clock.lua keeps `clock_ahead_ms` in the books;
+-- `clock_offset_ms` is set only by tests.
 
 local PREFIX = string.sub(KEYS[1], 1, -5)
 local CONF = KEYS[1]
@@ -30,8 +31,8 @@ local PRESSURE_EVERY_MS = 100 -- at most one signal in this time
 local CALL_ARGS_MAX = 1000 -- ids in one command
 
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-  + tonumber(redis.call('HGET', BOOKS, 'clock_offset_ms') or 0)
+local off = redis.call('HMGET', BOOKS, 'clock_offset_ms', 'clock_ahead_ms')
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(off[1] or 0) + tonumber(off[2] or 0)
 local now_text = string.format('%.0f', now) -- turning numbers into text is dear, and this one is written often
 
 -- Counters change by deltas, written once a script.

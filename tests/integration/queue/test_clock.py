@@ -1,0 +1,86 @@
+"""Redis's clock is set while the queue works: what lasts for a while lasts no longer, and who lives keeps its lease."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import JobRequest, WorkerId
+from agentpool.queue import Consumer, Producer, scripts
+from agentpool.queue.keys import Keys
+
+HOUR_MS = 3_600_000
+LEASE_MS = 10_000  # of the fixture's pool
+
+
+async def set_clock(redis, pool, by_ms):
+    """As if Redis's clock were set forward, or back where it is negative."""
+    await redis.hincrby(Keys(pool).books, "clock_offset_ms", by_ms)
+
+
+async def worker(redis, pool, name):
+    consumer = Consumer(redis, pool, WorkerId(name))
+    await consumer.register(slots=5, host="h")
+    return consumer
+
+
+async def test_a_lost_worker_is_missed_in_time_though_the_clock_was_set_back(redis, pool):
+    """Its lease was to last until a moment that is now an hour away, and it runs out a lease later all the same."""
+    await Producer(redis, pool).submit(JobRequest(kind="x"))
+    lost, other = await worker(redis, pool, "lost"), await worker(redis, pool, "other")
+    assert len(await lost.claim(1)) == 1
+    await set_clock(redis, pool, -HOUR_MS)
+    assert (await other.maintain()).recovered == 0
+    await set_clock(redis, pool, LEASE_MS + 1)
+    await other.renew(slots=5, running=0)
+    assert (await other.maintain()).recovered == 1
+
+
+@pytest.mark.parametrize("by_ms", [-HOUR_MS, -1_500, -10, 10])
+async def test_who_lives_keeps_its_lease_when_the_clock_is_set(redis, pool, by_ms):
+    """Whoever renews first or looks after the queue first: nobody who renews is taken for lost."""
+    first, second = await worker(redis, pool, "first"), await worker(redis, pool, "second")
+    await Producer(redis, pool).submit_many([JobRequest(kind="x")] * 2)
+    await first.claim(1)
+    await set_clock(redis, pool, by_ms)
+    assert (await first.renew(slots=5, running=1)).still_registered
+    assert (await second.maintain()).recovered == 0
+    assert (await second.renew(slots=5, running=0)).still_registered
+    assert len(await second.claim(1)) == 1
+    assert (await first.maintain()).recovered == 0
+
+
+async def test_a_delay_lasts_no_longer_when_the_clock_is_set_back(redis, pool):
+    """A job delayed by a second is due after a second, not after an hour and a second."""
+    await Producer(redis, pool).submit(JobRequest(kind="x", delay_ms=1_000))
+    consumer = await worker(redis, pool, "w")
+    await set_clock(redis, pool, -HOUR_MS)
+    assert (await consumer.maintain()).promoted == 0
+    await set_clock(redis, pool, 1_001)
+    assert (await consumer.maintain()).promoted == 1
+
+
+async def test_a_clock_that_is_put_right_again_costs_nobody_a_lease(redis, pool):
+    """Set back by mistake and then forward again: the pool's time stands still for a moment, and is Redis's again."""
+    lone = await worker(redis, pool, "lone")
+    await Producer(redis, pool).submit(JobRequest(kind="x"))
+    await set_clock(redis, pool, -HOUR_MS)
+    await lone.renew(slots=5, running=0)
+    assert int(await redis.hget(Keys(pool).books, "clock_ahead_ms")) > HOUR_MS - LEASE_MS
+    await set_clock(redis, pool, HOUR_MS)
+    assert (await lone.renew(slots=5, running=0)).still_registered
+    assert len(await lone.claim(1)) == 1
+    assert int(await redis.hget(Keys(pool).books, "clock_ahead_ms")) < LEASE_MS
+
+
+async def test_jobs_go_the_short_way_after_the_clock_was_set_back(redis, pool):
+    """Plain submits and claims need no help of the longer scripts, and go by the pool's time."""
+    keys, producer = Keys(pool), Producer(redis, pool)
+    consumer = await worker(redis, pool, "w")
+    await producer.submit(JobRequest(kind="x"))
+    await consumer.claim(1)
+    before = await redis.hincrby(keys.books, "clock_seen_ms", HOUR_MS)  # Redis's clock was an hour further
+    await consumer.renew(slots=5, running=1)
+    receipt = await producer.submit(JobRequest(kind="x"))
+    reply = await redis.execute_command("EVAL", scripts.CLAIM_PLAIN.source, 1, keys.conf, "w", "")
+    assert (reply[0], reply[5]) == ("ok", receipt.job_id)
+    assert int(reply[2]) >= before
