@@ -24,7 +24,7 @@ from tests.chaos.ground import LEASE_S, Ground, Machine
 from tests.fixtures.faults import WRITES
 from tests.fixtures.redis import wait_until
 
-CLOCK_STEPS_S = (1, 5, 60, 3600)
+CLOCK_STEPS_S = (1, 5, 60, 3600)  # seconds
 CONFLICT = 409  # answered to writes only
 NOTICED_WITHIN_S = 20.0
 

@@ -9,7 +9,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from agentpool.errors import QueueUnreachableError
 from agentpool.jobs import JobId, JobRequest, JobState, LeaseToken, WorkerId
-from agentpool.queue import Consumer, Inspector, Producer
+from agentpool.queue import Consumer, Inspector, Producer, scripts
 from agentpool.queue.outcomes import CancelJob
 
 ORDERS = [CancelJob(job_id=JobId(name), token=LeaseToken(1)) for name in ("a", "b")]
@@ -68,6 +68,7 @@ async def test_a_job_that_came_with_an_order_goes_back_where_the_wait_is_cancell
 ):
     """Nobody heard of the lease, so the queue has it back, and no attempt is counted."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
+    await redis.script_load(scripts.CLAIM_PLAIN.source)  # sent behind the wait by its digest alone
     break_reading(hang=True)
     waiting = asyncio.create_task(consumer.wait_and_claim(1_000, 1))
     inspector = Inspector(redis)
