@@ -7,15 +7,16 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # pyenv's shim of a version that is installed but not chosen refuses to run; PYENV_VERSION chooses it for this call.
 RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=$(PYTHON:python%=%) )$(PYTHON)
-# tests/chaos takes minutes and the whole machine: it has a target of its own
-TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz
+TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz tests/chaos
 DEMO_ARGS ?=
 BENCH_ARGS ?=
+CASES ?= 10000
+FUZZ ?= tests/fuzz tests/integration/gateway/test_openapi.py
 SECONDS ?= 120
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify kind bench soak chaos mutants clean
+.PHONY: help setup demo test lint types generate verify sbom fuzz kind bench soak chaos mutants clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +52,13 @@ generate: setup ## Write what is generated: the CRD, references, the chart's cop
 verify: setup ## Fail if what is generated is out of date
 	$(BIN)/python tools/generate.py --check
 
+sbom: setup ## Write build/sbom.json: a CycloneDX list of what is installed
+	@mkdir -p build
+	$(BIN)/python tools/sbom.py build/sbom.json
+
+fuzz: setup ## Send random pools, jobs, script arguments and HTTP requests; prints counts (CASES=10000 of each)
+	AGENTPOOL_FUZZ_CASES=$(CASES) AGENTPOOL_SCHEMA_CASES=$$(($(CASES) / 20)) $(BIN)/python -m pytest -s -q -n 0 $(FUZZ)
+
 kind: setup ## Install on a kind cluster and test there (needs docker, kind, kubectl, helm)
 	PYTHON=$(BIN)/python tools/kind.sh
 
@@ -63,7 +71,7 @@ soak: setup ## Load one worker steadily for 15 minutes; prints and draws (build/
 	@mkdir -p build
 	SOAK_PLOT=$(CURDIR)/build/soak.png $(BIN)/python -m bench soak $(BENCH_ARGS)
 
-chaos: setup ## Break a whole system for a while and judge what it did (SECONDS=120, SEED=any)
+chaos: setup ## Break a whole system for a while and judge what it did (SECONDS=120, SEED=any); needs libfaketime
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 mutants: setup ## Make the queue wrong in many ways, one at a time, and see that its tests notice each

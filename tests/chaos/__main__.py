@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from tests.chaos import report
+from tests.chaos.clocks import ClockMissingError
 from tests.chaos.run import run
 
 
@@ -29,7 +30,10 @@ def main(*, seconds: float, seed: int | None, json_file: Path | None, keep: Path
     click.echo(f"seed {chosen}, {seconds:g} s of faults")
     if keep is not None:
         keep.mkdir(parents=True, exist_ok=True)
-    outcome = asyncio.run(run(seconds, chosen, keep=keep))
+    try:
+        outcome = asyncio.run(run(seconds, chosen, keep=keep))
+    except ClockMissingError as error:
+        raise click.ClickException(str(error)) from error
     click.echo(report.table(outcome))
     if json_file is not None:
         json_file.write_text(json.dumps(dataclasses.asdict(outcome), indent=2) + "\n")

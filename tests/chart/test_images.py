@@ -84,7 +84,9 @@ def test_the_workflow_calls_what_there_is():
     """Its make targets exist, it tests every Python that the package names, and no action floats with a branch."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     commands = [step.get("run", "") for step in workflow_steps()]
-    called = {word for command in commands if command.startswith("make ") for word in command.split()[1:]}
+    called = {
+        word for command in commands if command.startswith("make ") for word in command.split()[1:] if "=" not in word
+    }
     assert called >= {"lint", "types", "verify", "test", "kind"}
     assert called <= targets
     versions = yaml.safe_load(WORKFLOW.read_text())["jobs"]["test"]["strategy"]["matrix"]["python"]

@@ -179,6 +179,12 @@ CATALOGUE = (
         new="redis.call('ZRANGEBYSCORE', TTL, '-inf', 0, 'LIMIT', 0, BATCH)",
     ),
     Mutant(
+        name="time-goes-back",
+        wrong="leases and delays last longer by as much as Redis's clock was set back",
+        old="by = seen - now",
+        new="by = 0",
+    ),
+    Mutant(
         name="never-due",
         wrong="a scheduled job waits for ever",
         old="promoted = promoted + promote(id)",
