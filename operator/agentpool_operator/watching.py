@@ -12,7 +12,7 @@ import contextlib
 import logging
 import threading
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import kopf
 
@@ -67,6 +67,7 @@ class Watching:
 
     async def _follow(self, pass_on: PassOn) -> None:
         """Runs kopf until it is told to stop; when its watches break, they begin anew with full lists."""
+        self._loop.set_exception_handler(_note)
         while not self._stop.is_set():
             try:
                 await kopf.operator(
@@ -81,3 +82,8 @@ class Watching:
             except Exception as error:  # noqa: BLE001 - an answer that kopf does not expect, such as 410 to a watch
                 log.warning("the watches broke and begin anew: %s", error)
                 await asyncio.sleep(AGAIN_S)
+
+
+def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One line for what kopf left unseen: of several watches that break at once it raises one failure only."""
+    log.info("the watches: %s: %s", context["message"], context.get("exception"))

@@ -137,10 +137,8 @@ def node_status(settings: NodeSettings, port: int) -> dict[str, Any]:
         "capacity": offered,
         "allocatable": offered,
         "conditions": conditions(ready=True),
-        "addresses": [
-            {"type": "InternalIP", "address": settings.address},
-            {"type": "Hostname", "address": settings.name},
-        ],
+        # No Hostname: a real API server would look it up to fetch logs, and the name stands in no DNS.
+        "addresses": [{"type": "InternalIP", "address": settings.address}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "nodeInfo": _node_info(),
     }
