@@ -48,6 +48,7 @@ class Report:
     ratios: Mapping[str, float]  # more is better
     required: Mapping[str, float]  # the least that each of these ratios has to reach
     notes: Sequence[str] = field(default_factory=tuple)  # how it was measured, what was left out and why
+    series: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)  # for pictures: seconds, value
 
     @property
     def holds(self) -> bool:
@@ -65,6 +66,7 @@ class Report:
             "required": dict(self.required),
             "holds": self.holds,
             "notes": list(self.notes),
+            **({"series": self.series} if self.series else {}),
         }
 
     def table(self) -> str:

@@ -10,9 +10,7 @@ chosen by, `sensitivity` halves and doubles every constant. The traces are read 
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 from bench.autoscale.held_out import held_out, sensitivity
 from bench.autoscale.measures import Measures, measured
@@ -20,8 +18,8 @@ from bench.autoscale.oracle import Oracle
 from bench.autoscale.ours import Ours
 from bench.autoscale.peers import Fixed, Keda, Knative, lag, lag_and_pending
 from bench.autoscale.simulator import Policy, Setup, Simulation
-from bench.autoscale.workload import TRACES, Workload, diurnal, spikes, step, trace
-from bench.report import CannotRunError, Figure, Report
+from bench.autoscale.workload import TRACES, Workload, diurnal, spikes, step, trace, traces_directory
+from bench.report import Figure, Report
 
 NAME = "autoscale"
 ROUNDS = 5
@@ -93,10 +91,7 @@ NOTES = (
 
 
 def _loads() -> dict[str, Workload]:
-    directory = Path(os.environ.get("AGENTPOOL_TRACES", "../shared/traces"))
-    missing = [file for file in TRACES.values() if not (directory / file).exists()]
-    if missing:
-        raise CannotRunError(f"{directory} has no {missing[0]}; name the traces' directory: --traces DIR")
+    directory = traces_directory()
     made = [*(trace(name, directory) for name in TRACES), step(), spikes(), diurnal()]
     return {load.name: load for load in made}
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from bench.autoscale.workload import Job, Workload
 
-QUIET_S = 900.0  # seconds of quiet after the last arrival, which count
+QUIET_S = 900.0  # seconds after the last arrival, which count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,6 +30,7 @@ class Setup:
     slots: int = 5  # jobs a worker runs at once
     max_workers: int = 20
     seed: int | None = None  # of the start-up times' variation; None = they do not vary
+    quiet_s: float = QUIET_S
     drain_s: float = 300.0  # seconds that a removed worker may finish its jobs in
 
 
@@ -96,7 +97,7 @@ class Simulation:
         self._policy = policy
         self._setup = setup
         self._jobs = workload.jobs
-        self._end = workload.span_s + QUIET_S
+        self._end = workload.span_s + setup.quiet_s
         self._state = State(now=0.0, setup=setup, waiting=deque(), workers=[])
         self._events: list[tuple[float, int, str, object]] = []
         self._order = 0

@@ -10,14 +10,17 @@ from __future__ import annotations
 import bisect
 import csv
 import math
+import os
 import random
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bench.report import CannotRunError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 TRACES = {"code": "AzureLLMInferenceTrace_code.csv", "conv": "AzureLLMInferenceTrace_conv.csv"}
 STEP_UP_S, STEP_DOWN_S = 1200.0, 2400.0  # seconds
@@ -47,6 +50,15 @@ class Workload:
         return self.jobs[-1].at if self.jobs else 0.0
 
 
+def traces_directory() -> Path:
+    """Where the traces lie. Raises CannotRunError when they do not."""
+    directory = Path(os.environ.get("AGENTPOOL_TRACES", "../shared/traces"))
+    missing = [file for file in TRACES.values() if not (directory / file).exists()]
+    if missing:
+        raise CannotRunError(f"{directory} has no {missing[0]}; name the traces' directory: --traces DIR")
+    return directory
+
+
 def trace(name: str, directory: Path) -> Workload:
     """A real trace. Raises FileNotFoundError where the directory does not hold it."""
     jobs: list[Job] = []
@@ -62,6 +74,20 @@ def trace(name: str, directory: Path) -> Workload:
             )
             jobs.append(Job((at - begin).total_seconds(), service_s))
     return Workload(name=name, jobs=tuple(sorted(jobs, key=lambda job: job.at)))
+
+
+def busiest(load: Workload, span_s: float) -> Workload:
+    """The part of this length in which most work arrives, from its first arrival on."""
+    until, work_s, best, best_s = 0, 0.0, (0, 0), -1.0
+    for first, job in enumerate(load.jobs):
+        while until < len(load.jobs) and load.jobs[until].at < job.at + span_s:
+            work_s += load.jobs[until].service_s
+            until += 1
+        if work_s > best_s:
+            best, best_s = (first, until), work_s
+        work_s -= job.service_s
+    chosen = load.jobs[slice(*best)]
+    return Workload(name=load.name, jobs=tuple(Job(job.at - chosen[0].at, job.service_s) for job in chosen))
 
 
 def step(seed: int = 1) -> Workload:

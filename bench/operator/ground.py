@@ -136,12 +136,24 @@ def _pod(number: int, nodes: int) -> Json:
     return {"metadata": {"name": f"q{number}"}, "spec": {"nodeName": f"n{number % nodes}", "containers": [container]}}
 
 
-async def started(log: Path, module: str, *arguments: str) -> asyncio.subprocess.Process:
-    """A Python module as a process whose output goes to a file."""
+async def api_server(log: Path, *flags: str) -> asyncio.subprocess.Process:
+    """The devcluster's API server, whose full garbage collections are put off: no real one stops for them."""
+    program = (
+        "import gc, runpy; gc.set_threshold(700, 10, 1_000_000); "
+        "runpy.run_module('agentpool_devcluster.api', run_name='__main__')"
+    )
+    return await _started(log, "-c", program, *flags)
+
+
+async def operator(log: Path, *flags: str) -> asyncio.subprocess.Process:
+    """The operator, as anybody starts it."""
+    return await _started(log, "-m", "agentpool", "operator", *flags)
+
+
+async def _started(log: Path, *arguments: str) -> asyncio.subprocess.Process:
+    """Python as a process whose output goes to a file."""
     with log.open("wb") as out:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", module, *arguments, stdout=out, stderr=out, cwd=log.parent
-        )
+        return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=out, stderr=out, cwd=log.parent)
 
 
 async def until(holds: Callable[[], bool], what: str) -> None:

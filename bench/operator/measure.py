@@ -20,12 +20,13 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from agentpool.jobs import JobRequest, PoolRef
+from agentpool.jobs import JobId, JobRequest, PoolRef
 from agentpool.queue import Producer, connect
 from agentpool.queue.connection import RedisClient
 from agentpool_local.redis_server import start_redis
-from bench.operator.ground import NAMESPACE, Api, ReadyPools, Sizes, furnish, name_of, started, until
+from bench.operator.ground import NAMESPACE, Api, ReadyPools, Sizes, api_server, furnish, name_of, operator, until
 
+PAUSE_S = 0.2  # seconds between two submits at most: they come at any moment of the operator's own round
 SETTLE_S = 6.0  # seconds without a write: longer than the status keeps figures back
 STOP_WITHIN_S = 20.0
 MIB = 2**20
@@ -39,7 +40,7 @@ class Plan:
     pools: int
     windows: int = 5  # at rest
     window_s: float = 6.0  # seconds
-    submits: int = 200
+    submits: int = 500  # of which five are beyond the p99
     restarts: int = 5
 
 
@@ -78,10 +79,12 @@ async def measured(plan: Plan, *, tell: Tell) -> Measured:
             await _first_start(stage, began)
             await _settled(stage)
             await _at_rest(stage, psutil.Process(process.pid))
-            chosen = random.Random(1).sample(range(1, plan.pools), min(plan.submits + plan.restarts, plan.pools - 1))
+            draw = random.Random(1)
+            chosen = draw.sample(range(1, plan.pools), min(plan.submits + plan.restarts, plan.pools - 1))
             submits, left = chosen[: -plan.restarts], chosen[-plan.restarts :]
             stage.tell(f"{plan.pools} pools: {len(submits)} submits to pools at rest")
             for number in submits:
+                await asyncio.sleep(draw.uniform(0, PAUSE_S))
                 stage.found.latencies_s.append(await _submitted(stage, name_of(number)))
         stage.tell(f"{plan.pools} pools: {len(left)} restarts")
         for number in left:
@@ -96,7 +99,7 @@ async def _stage(plan: Plan, tell: Tell) -> AsyncIterator[_Stage]:
         redis = await start_redis(directory, lambda _part, _line: None)
         client = connect(redis.url)
         flags = ["--kubeconfig", str(directory / "kubeconfig"), "--record", str(directory / "requests")]
-        server = await started(directory / "api.log", "agentpool_devcluster.api", *flags)
+        server = await api_server(directory / "api.log", *flags)
         sizes, ready = Sizes(), ReadyPools()
         try:
             await until(lambda: _written(directory / "kubeconfig"), "the API server has started")
@@ -126,7 +129,7 @@ async def _operator(stage: _Stage) -> AsyncIterator[tuple[asyncio.subprocess.Pro
     """The operator's process and when it was started; it is told to stop, so that its Lease is free."""
     flags = ["--kubeconfig", str(stage.directory / "kubeconfig"), "--health-host", "127.0.0.1", "--health-port", "0"]
     began = time.perf_counter()
-    process = await started(stage.directory / "operator.log", "agentpool", "operator", *flags)
+    process = await operator(stage.directory / "operator.log", *flags)
     try:
         yield process, began
     finally:
@@ -155,12 +158,15 @@ async def _restart(stage: _Stage, name: str) -> None:
 async def _submitted(stage: _Stage, name: str) -> float:
     """From just before a submit to a pool at rest until its Deployment's new size is seen."""
     begin = time.perf_counter()
-    await _submit(stage, name)
-    return await stage.sizes.reached(name, 1) - begin
+    job = await _submit(stage, name)
+    seen = await stage.sizes.reached(name, 1)
+    await Producer(stage.redis, PoolRef(NAMESPACE, name)).cancel(job)  # so that the others go on being at rest
+    return seen - begin
 
 
-async def _submit(stage: _Stage, name: str) -> None:
-    await Producer(stage.redis, PoolRef(NAMESPACE, name)).submit(JobRequest(kind="work", payload=None))
+async def _submit(stage: _Stage, name: str) -> JobId:
+    receipt = await Producer(stage.redis, PoolRef(NAMESPACE, name)).submit(JobRequest(kind="work", payload=None))
+    return receipt.job_id
 
 
 async def _settled(stage: _Stage) -> None:

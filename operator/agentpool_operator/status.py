@@ -77,9 +77,26 @@ class StatusWriter:
         self._cluster = cluster
         self._gap_s = gap_s
         self._written_at: dict[PoolRef, float] = {}  # seconds, monotonic
+        self._writing: set[PoolRef] = set()
+        self._again: set[PoolRef] = set()  # of those, the ones that have changed meanwhile
 
     async def write(self, pool: Pool) -> None:
-        """Patches the pool's status if a reader would care. A clash is left to the next pass."""
+        """Patches the pool's status if a reader would care. What changes while a patch is on its way follows it."""
+        if pool.ref in self._writing:  # two at once would say the same, and the later would be refused (409)
+            self._again.add(pool.ref)
+            return
+        self._writing.add(pool.ref)
+        try:
+            await self._write_once(pool)
+            while pool.ref in self._again:
+                self._again.discard(pool.ref)
+                await self._write_once(pool)
+        finally:
+            self._writing.discard(pool.ref)
+            self._again.discard(pool.ref)
+
+    async def _write_once(self, pool: Pool) -> None:
+        """A clash is left to the next pass."""
         wanted = status_of(pool, now=time.time())
         if not self._worth_writing(pool, wanted):
             return

@@ -1,0 +1,203 @@
+"""A workload on the real system: Redis, the devcluster, the operator and its workers, as processes on this machine.
+
+Jobs are submitted when the trace says. Meanwhile the pool's Deployment and pods are looked at, and afterwards each
+job's record. Times of jobs are Redis' own, so that nothing here has to keep time exactly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentpool.jobs import JobRequest, JobState, PoolRef
+from agentpool.queue import Inspector, Producer, connect
+from agentpool_devcluster.kube.resources import DEPLOYMENTS, PODS
+from agentpool_local.cluster import POOLS, Cluster
+from agentpool_local.errors import LocalError
+from agentpool_local.stack import NAMESPACE, SECRET, Stack, StackOptions
+from agentpool_local.workspace import Workspace
+from bench.autoscale.simulator import Outcome
+from bench.report import CannotRunError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from agentpool.jobs import Job as Record
+    from agentpool.jobs import JobId
+    from bench.autoscale.workload import Workload
+
+POOL = PoolRef(NAMESPACE, "replay")
+SLOTS, MAX_WORKERS = 5, 20
+IMAGE = "agentpool/bench-replay"
+NODE = "replay,cpu=64,memory=256Gi"
+READY_S = 60.0  # for the operator to take up the pool
+LOOK_S = 0.2  # between looks at the cluster
+END_S = 120.0  # for jobs that were late to end
+READS_AT_ONCE = 16  # job records
+MS_PER_S = 1000.0
+
+
+@dataclass(slots=True)
+class _Pod:
+    """A worker, as it was seen."""
+
+    first_s: float
+    last_s: float
+    ready_s: float | None = None
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What was seen of the cluster; seconds since the first arrival."""
+
+    pods: dict[str, _Pod] = field(default_factory=dict)
+    sizes: list[tuple[float, int]] = field(default_factory=lambda: [(0.0, 0)])
+
+    def see(self, now: float, replicas: int, pods: list[dict]) -> None:
+        """One look."""
+        if replicas != self.sizes[-1][1]:
+            self.sizes.append((now, replicas))
+        for pod in pods:
+            seen = self.pods.setdefault(pod["metadata"]["uid"], _Pod(first_s=now, last_s=now))
+            seen.last_s = now
+            conditions = (pod.get("status") or {}).get("conditions") or []
+            if seen.ready_s is None and any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+                seen.ready_s = now
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Happened:
+    """What came of the replay."""
+
+    waits_s: list[float]  # of each job, in order of arrival
+    worker_s: float
+    sizes: list[tuple[float, int]]  # when the size changed, and to what
+    startups_s: tuple[float, ...]  # of each worker, from creation to ready
+    ran_once: int  # jobs that succeeded at their first attempt
+
+    def as_outcome(self) -> Outcome:
+        """The same as the simulator says it."""
+        return Outcome(
+            waits_s=self.waits_s,
+            worker_hours=self.worker_s / 3600.0,
+            changes=len(self.sizes) - 1,
+            harmed=0,  # not looked for here: a job that was harmed did not run once to its end
+            killed=len(self.waits_s) - self.ran_once,
+            sizes=self.sizes,
+        )
+
+
+async def replayed(load: Workload, *, quiet_s: float, stretch_s: float) -> Happened:
+    """Lives through a workload. Raises CannotRunError where the system cannot be brought up here."""
+    async with _system() as (cluster, redis_url):
+        redis = connect(redis_url)
+        try:
+            await _applied(cluster, stretch_s)
+            watch, began = _Watch(), time.monotonic()
+            looking = asyncio.create_task(_look(cluster, watch, began))
+            jobs = await _submitted(Producer(redis, POOL), load, began)
+            await asyncio.sleep(max(0.0, began + load.span_s + quiet_s - time.monotonic()))
+            looking.cancel()
+            records = await _records(Inspector(redis), jobs)
+        finally:
+            await redis.aclose()
+    end_s = load.span_s + quiet_s
+    return Happened(
+        waits_s=[_wait_s(record) for record in records],
+        worker_s=sum(min(pod.last_s, end_s) - pod.first_s for pod in watch.pods.values()),
+        sizes=watch.sizes,
+        startups_s=tuple(pod.ready_s - pod.first_s for pod in watch.pods.values() if pod.ready_s is not None),
+        ran_once=sum(record.state is JobState.SUCCEEDED and record.attempt == 1 for record in records),
+    )
+
+
+@contextlib.asynccontextmanager
+async def _system() -> AsyncIterator[tuple[Cluster, str]]:
+    """Everything but the pool."""
+    options = StackOptions(nodes=(NODE,), images=(f"{IMAGE}={Path(__file__).parent}",))
+    with Workspace() as workspace:
+        stack = Stack(options, workspace, sink=lambda _name, _line: None, progress=_tell)
+        try:
+            await stack.start()
+            async with Cluster(stack.kubeconfig) as cluster:
+                yield cluster, stack.redis_url
+                await cluster.delete(POOLS, POOL.namespace, POOL.name)
+        except LocalError as error:
+            raise CannotRunError(str(error)) from error
+        finally:
+            await stack.stop()
+
+
+async def _applied(cluster: Cluster, stretch_s: float) -> None:
+    """The pool, with the defaults of its kind but for slots and workers."""
+    environment = [{"name": "REPLAY_STRETCH_SECONDS", "value": str(stretch_s)}]
+    resources = {"requests": {"cpu": "100m", "memory": "128Mi"}}
+    worker = {"name": "worker", "image": IMAGE, "env": environment, "resources": resources}
+    spec = {
+        "handler": {"python": {"app": "worker_app:app"}},
+        "worker": {"concurrency": SLOTS, "template": {"spec": {"containers": [worker]}}},
+        "queue": {"redis": {"urlFrom": {"secretKeyRef": {"name": SECRET, "key": "url"}}}},
+        "scaling": {"maxReplicas": MAX_WORKERS},
+    }
+    body = {
+        "apiVersion": "agentpool.dev/v1alpha1",
+        "kind": "AgentPool",
+        "metadata": {"name": POOL.name, "namespace": POOL.namespace},
+        "spec": spec,
+    }
+    await cluster.put(POOLS, POOL.namespace, body)
+    deadline = time.monotonic() + READY_S
+    while (state := await cluster.pool(POOL)) is None or not state.ready:
+        if time.monotonic() > deadline:
+            raise CannotRunError(f"the pool was not ready within {READY_S:g} s: {state and state.reason}")
+        await asyncio.sleep(LOOK_S)
+
+
+async def _look(cluster: Cluster, watch: _Watch, began: float) -> None:
+    while True:
+        deployment = await cluster.read(DEPLOYMENTS, POOL.namespace, POOL.name)
+        pods = await cluster.list(PODS, POOL.namespace, labels=f"agentpool.dev/pool={POOL.name}")
+        replicas = int((deployment or {}).get("spec", {}).get("replicas", 0))
+        watch.see(time.monotonic() - began, replicas, list(pods))
+        await asyncio.sleep(LOOK_S)
+
+
+async def _submitted(producer: Producer, load: Workload, began: float) -> list[JobId]:
+    """Each job when its time has come; their ids."""
+    _tell(f"{load.name}: {len(load.jobs)} jobs in {load.span_s:.0f} s")
+    ids: list[JobId] = []
+    for job in load.jobs:
+        await asyncio.sleep(max(0.0, began + job.at - time.monotonic()))
+        ids.append((await producer.submit(JobRequest(kind="request", payload=job.service_s))).job_id)
+    return ids
+
+
+async def _records(inspector: Inspector, jobs: list[JobId]) -> list[Record]:
+    """All records, once every job has ended."""
+    limit = asyncio.Semaphore(READS_AT_ONCE)
+    deadline = time.monotonic() + END_S
+    while (await inspector.snapshot(POOL)).finished_total < len(jobs):
+        if time.monotonic() > deadline:
+            raise CannotRunError(f"jobs had not ended {END_S:g} s after the replay")
+        await asyncio.sleep(LOOK_S)
+
+    async def read(job_id: JobId) -> Record:
+        async with limit:
+            return await inspector.job(POOL, job_id)
+
+    return await asyncio.gather(*(read(job_id) for job_id in jobs))
+
+
+def _wait_s(record: Record) -> float:
+    if record.claimed_at_ms is None:
+        raise RuntimeError(f"job {record.job_id} ended without having run")
+    return (record.claimed_at_ms - record.submitted_at_ms) / MS_PER_S
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,87 @@
+"""The writer of statuses: one patch at a time for each pool, and nothing that changed meanwhile is left untold."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agentpool.jobs import PoolRef
+from agentpool_operator.refusals import ClashError
+from agentpool_operator.registry import Pools, Problem
+from agentpool_operator.status import StatusWriter
+
+REF = PoolRef("ns", "p")
+
+
+class Api:
+    """Takes patches of the status once it is let go on, and refuses those of an older version."""
+
+    def __init__(self, resource):
+        self.resource = resource
+        self.go_on = asyncio.Event()
+        self.asked = self.taken = 0
+
+    async def merge(self, path, patch, *, manager):
+        del manager
+        self.asked += 1
+        await self.go_on.wait()
+        if patch["metadata"]["resourceVersion"] != self.resource["metadata"]["resourceVersion"]:
+            raise ClashError(request=path, status=409, message="changed")
+        self.taken += 1
+        metadata = {**self.resource["metadata"], "resourceVersion": str(self.taken + 1)}
+        status = {**self.resource.get("status", {}), **patch["status"]}
+        self.resource = {
+            **self.resource,
+            "metadata": metadata,
+            "status": {k: v for k, v in status.items() if v is not None},
+        }
+        return self.resource
+
+
+@pytest.fixture
+def pool():
+    pools = Pools()
+    metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
+    pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
+    return pools.get(REF)
+
+
+async def test_two_passes_that_see_the_same_send_one_patch(pool):
+    """The reconciler and the scaling loop come upon the same news at once: it is told once, without a clash."""
+    api = Api(pool.resource)
+    writer = StatusWriter(api, gap_s=60)
+    writes = [asyncio.create_task(writer.write(pool)) for _ in range(2)]
+    await asyncio.sleep(0)
+    api.go_on.set()
+    await asyncio.gather(*writes)
+    assert (api.asked, api.taken) == (1, 1)
+
+
+async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool):
+    """The second pass does not wait, and yet its news is not lost."""
+    api = Api(pool.resource)
+    writer = StatusWriter(api, gap_s=60)
+    first = asyncio.create_task(writer.write(pool))
+    await asyncio.sleep(0)
+    pool.queue_problem = Problem(reason="RedisUnreachable", message="gone")
+    await writer.write(pool)
+    api.go_on.set()
+    await first
+    conditions = {c["type"]: c["reason"] for c in pool.resource["status"]["conditions"]}
+    assert conditions["QueueReachable"] == "RedisUnreachable"
+    assert (api.asked, api.taken) == (2, 2)
+
+
+async def test_a_write_that_fails_leaves_the_next_one_free(pool):
+    """What broke one patch does not keep the pool's status from being told later."""
+    api = Api(pool.resource)
+    writer = StatusWriter(api, gap_s=60)
+    broken = asyncio.create_task(writer.write(pool))
+    await asyncio.sleep(0)
+    await writer.write(pool)
+    broken.cancel()
+    await asyncio.wait([broken])
+    api.go_on.set()
+    await writer.write(pool)
+    assert api.taken == 1
