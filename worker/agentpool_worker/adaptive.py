@@ -38,7 +38,7 @@ class Reason(StrEnum):
     GPU_IDLE = "gpu_idle"  # utilisation and memory leave room, and every slot is in use
     GPU_MEMORY = "gpu_memory"  # memory is nearly full
     OVERLOADED = "overloaded"  # the handler said so
-    RECOVERED = "recovered"  # no overload for a while, and every slot is in use
+    RECOVERED = "recovered"  # nothing overloaded, and every slot is in use: slots that were given up come back
     SETTINGS = "settings"  # the AgentPool changed
 
 
@@ -95,17 +95,22 @@ def _grow(seen: Observation, settings: PoolSettings) -> Change | None:
         return None
     if settings.adaptive_mode is AdaptiveMode.OVERLOAD:
         return Change(slots=seen.slots + 1, reason=Reason.RECOVERED, detail="all slots in use, nothing overloaded")
-    if not seen.gpus:  # absent is absent: without a reading there is no ground to grow on
+    if any(gpu.memory >= GROW_MEMORY_BELOW for gpu in seen.gpus):
         return None
-    if all(_has_room(gpu) for gpu in seen.gpus):
-        busiest = max(gpu.utilisation or 0.0 for gpu in seen.gpus)
-        detail = f"all slots in use, busiest GPU at {busiest:.0%}"
+    told = [gpu.utilisation for gpu in seen.gpus if gpu.utilisation is not None]
+    if not told or len(told) < len(seen.gpus):
+        return _win_back(seen, settings)
+    if max(told) < GROW_UTILISATION_BELOW:
+        detail = f"all slots in use, busiest GPU at {max(told):.0%}"
         return Change(slots=seen.slots + 1, reason=Reason.GPU_IDLE, detail=detail)
     return None
 
 
-def _has_room(gpu: GpuReading) -> bool:
-    return (gpu.utilisation or 0.0) < GROW_UTILISATION_BELOW and gpu.memory < GROW_MEMORY_BELOW
+def _win_back(seen: Observation, settings: PoolSettings) -> Change | None:
+    """Absent is absent: unread GPUs are no ground to grow on, and none to stay small for ever after a shrink."""
+    if seen.slots >= starting_slots(settings):
+        return None
+    return Change(slots=seen.slots + 1, reason=Reason.RECOVERED, detail="all slots in use, nothing overloaded")
 
 
 class AdaptiveSlots:

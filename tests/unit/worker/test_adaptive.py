@@ -42,14 +42,23 @@ def seen(slots: int = 5, used: int = 5, overloads: int = 0, gpus: Sequence[GpuRe
         (seen(slots=2, used=2, gpus=[gpu(memory=0.99)]), GPU, None, None),
         (seen(overloads=3, gpus=[gpu()]), GPU, 3, Reason.OVERLOADED),
         (seen(gpus=[]), GPU, None, None),
-        (seen(gpus=[gpu(utilisation=None)]), GPU, 6, Reason.GPU_IDLE),
+        (seen(slots=3, used=3, gpus=[]), GPU, 4, Reason.RECOVERED),
+        (seen(slots=3, used=2, gpus=[]), GPU, None, None),
+        (seen(gpus=[gpu(utilisation=None)]), GPU, None, None),
+        (seen(gpus=[gpu(utilisation=0.1), gpu(utilisation=None, index=1)]), GPU, None, None),
+        (seen(slots=3, used=3, gpus=[gpu(utilisation=None)]), GPU, 4, Reason.RECOVERED),
+        (seen(slots=3, used=3, gpus=[gpu(utilisation=None, memory=0.9)]), GPU, None, None),
+        (seen(gpus=[gpu(utilisation=None, memory=0.96)]), GPU, 3, Reason.GPU_MEMORY),
         (seen(), OVERLOAD, 6, Reason.RECOVERED),
         (seen(slots=8, used=2, overloads=1), OVERLOAD, 5, Reason.OVERLOADED),
         (seen(gpus=[gpu(memory=0.99)]), OVERLOAD, 6, Reason.RECOVERED),
     ],
 )
 def test_decision_follows_readings_and_signals(observation, settings, slots, reason):
-    """Idle GPUs and full slots grow by one; full memory or overload shrink by a share; bounds hold."""
+    """Idle GPUs and full slots grow by one; full memory or overload shrink by a share; bounds hold.
+
+    What is not reported is not zero: without it slots are won back up to the concurrency asked for, and no further.
+    """
     change = decide(observation, settings)
     assert (change.slots if change else None, change.reason if change else None) == (slots, reason)
 
