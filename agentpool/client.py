@@ -16,7 +16,7 @@ import asyncio
 import secrets
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from agentpool.errors import SettingError
@@ -25,6 +25,7 @@ from agentpool.jobs import JobId, JobState, PoolRef
 from agentpool.jobs import Receipt as QueueReceipt
 from agentpool.queue import Inspector, Producer, connect
 from agentpool.submission import NewJob, SubmitOptions, request_from, request_of
+from agentpool.tracing import current
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -97,7 +98,7 @@ class Client:
         IdempotencyConflictError: nothing is kept then. After QueueUnreachableError it is unknown whether the job was
         kept: submit it again with the same `idempotency_key` or `job_id`, which makes one job of both.
         """
-        return self._receipt(await self._producer.submit(request_of(kind, payload, **options)))
+        return self._receipt(await self._producer.submit(_traced(request_of(kind, payload, **options))))
 
     async def submit_many(self, jobs: Iterable[NewJob | JobRequest]) -> list[Receipt]:
         """Keeps many jobs, a few hundred a round trip; a receipt for each, in order.
@@ -107,7 +108,7 @@ class Client:
         Raises what `submit` raises, and DependencyCycleError; where a later slice of the jobs is refused, the error's
         `accepted` holds the receipts of those that were kept before.
         """
-        receipts = await self._producer.submit_many([request_from(job) for job in jobs])
+        receipts = await self._producer.submit_many([_traced(request_from(job)) for job in jobs])
         return [self._receipt(receipt) for receipt in receipts]
 
     async def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109
@@ -273,3 +274,10 @@ async def _closed(events: AsyncIterator[JobEvent]) -> None:
     close = getattr(events, "aclose", None)
     if close is not None:
         await close()
+
+
+def _traced(request: JobRequest) -> JobRequest:
+    """The request with the program's current span, unless it brings a trace of its own."""
+    if request.trace or not (trace := current()):
+        return request
+    return replace(request, trace=trace)

@@ -16,8 +16,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool.jobs import JobRequest, Priority
+from agentpool.tracing import child_of
 from agentpool_worker.signals import Yielded
-from agentpool_worker.tracing import child_of
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, MutableMapping, Sequence

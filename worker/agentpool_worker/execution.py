@@ -14,9 +14,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from agentpool.queue.outcomes import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded
+from agentpool.tracing import entered
 from agentpool_worker.context import Context
 from agentpool_worker.signals import Overloaded, Permanent, Retry, Yielded
-from agentpool_worker.tracing import entered
 
 if TYPE_CHECKING:
     from collections.abc import Callable

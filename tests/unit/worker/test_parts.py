@@ -14,6 +14,7 @@ from agentpool.errors import HandlerError, QueueUnreachableError, SettingError
 from agentpool.jobs import PoolRef
 from agentpool.queue.outcomes import Maintenance, Renewal, SettleOutcome
 from agentpool.queue.settings import PoolSettings
+from agentpool.tracing import child_of
 from agentpool_worker import App
 from agentpool_worker.handlers import selection
 from agentpool_worker.handlers.http import _retry_after
@@ -25,7 +26,6 @@ from agentpool_worker.metrics import WorkerMetrics
 from agentpool_worker.settings import settings_from
 from agentpool_worker.side_loop import SideLoop
 from agentpool_worker.slots import Slots
-from agentpool_worker.tracing import child_of
 from agentpool_worker.upkeep import Upkeep
 from agentpool_worker.watchdog import Watchdog
 from tests.fixtures.redis import wait_until

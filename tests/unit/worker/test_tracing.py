@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_worker import App, tracing
+from agentpool import tracing
+from agentpool_worker import App
 from tests.unit.worker.fakes import Bench, lease
 
 TRACE_ID, SPAN_ID = "a" * 32, "b" * 16

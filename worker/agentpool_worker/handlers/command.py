@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import HandlerError
 from agentpool.parent_death import tied
+from agentpool.tracing import child_of
 from agentpool_worker.handlers.job_files import job_files
 from agentpool_worker.signals import Overloaded, Permanent, Yielded
-from agentpool_worker.tracing import child_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,10 +23,10 @@ import aiohttp
 from yarl import URL
 
 from agentpool.errors import HandlerError
+from agentpool.tracing import child_of
 from agentpool_worker.handlers.context_server import ContextServer
 from agentpool_worker.handlers.stream import EventParser, LineSplitter, Part, PartName, parse_ndjson
 from agentpool_worker.signals import Overloaded, Permanent, Retry
-from agentpool_worker.tracing import child_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -1,8 +1,10 @@
 """W3C trace context from submit to handler to child job; OpenTelemetry's where the program has it.
 
-With the OpenTelemetry API installed, a handler runs with the submitter's span as its parent, so the spans it makes
-join the trace; without it the headers are passed on as they came. A job without a trace costs one truth test.
-Who takes over next: `agentpool_worker.execution` enters the trace, `ctx.submit` and the http handler pass it on.
+With the OpenTelemetry API installed, what a program submits carries its current span, and a handler runs with that
+span as its parent, so the spans it makes join the trace; without it headers are passed on as they came. A job without a
+trace costs one truth test.
+Who takes over next: `agentpool.client` asks for the current span, `agentpool_worker.execution` enters the trace,
+`ctx.submit` and the http handler pass it on.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import contextlib
 import importlib.util
 import re
 import secrets
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -39,15 +42,21 @@ def entered(trace: Mapping[str, str]) -> Iterator[None]:
         context.detach(token)
 
 
+def current() -> dict[str, str]:
+    """The headers of the span that the program is in; empty where it is in none, or does without OpenTelemetry."""
+    if "opentelemetry.trace" not in sys.modules:  # nobody here makes spans: its import would be wasted
+        return {}
+    from opentelemetry import propagate
+
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier if "traceparent" in carrier else {}
+
+
 def child_of(trace: Mapping[str, str]) -> dict[str, str]:
     """The headers to send on: the current span's where there is one, else the job's under a new span id."""
-    if _HAS_OPENTELEMETRY:
-        from opentelemetry import propagate
-
-        carrier: dict[str, str] = {}
-        propagate.inject(carrier)
-        if "traceparent" in carrier:
-            return carrier
+    if _HAS_OPENTELEMETRY and (headers := current()):
+        return headers
     headers = {name: value for name, value in trace.items() if name in ("traceparent", "tracestate", "baggage")}
     parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     if parent:

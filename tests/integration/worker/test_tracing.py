@@ -1,0 +1,49 @@
+"""A trace from the program that submits, through the queue, to the handler that runs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agentpool.client import Client, SyncClient
+from agentpool_worker import App, Worker
+from agentpool_worker.settings import settings_from
+from tests.fixtures.workers import until
+
+trace = pytest.importorskip("opentelemetry.trace", reason="the OpenTelemetry API is not installed")
+
+app = App()
+SPAN = trace.NonRecordingSpan(
+    trace.SpanContext(trace_id=0xABC, span_id=0xDEF, is_remote=False, trace_flags=trace.TraceFlags(1))
+)
+
+
+@app.handler("whose")
+async def whose(payload):
+    return trace.get_current_span().get_span_context().trace_id
+
+
+async def test_what_is_submitted_inside_a_span_runs_inside_it(redis_url, pool):
+    """Nothing is passed by hand; outside a span there is no trace, and a trace that is given wins."""
+    own = settings_from({}, redis_url=redis_url, pool=pool, http_port=0, http_host="127.0.0.1", publish_defaults=True)
+    worker = Worker(app, own)
+    running = asyncio.create_task(worker.run())
+    given = {"traceparent": f"00-{0x123:032x}-{0x456:016x}-01"}
+
+    def from_a_thread():
+        with trace.use_span(SPAN), SyncClient(redis_url, pool=pool) as client:
+            return client.submit("whose").result(timeout=30)
+
+    async with Client(redis_url, pool=pool) as client:
+        await until(lambda: worker.parts is not None, "the pool has settings")
+        outside = await client.submit("whose")
+        with trace.use_span(SPAN):
+            inside = [await client.submit("whose"), *await client.submit_many([{"kind": "whose"}])]
+            other = await client.submit("whose", trace=given)
+        assert await outside.result(timeout=30) == 0
+        assert [await receipt.result(timeout=30) for receipt in inside] == [0xABC] * 2
+        assert await other.result(timeout=30) == 0x123
+        assert await asyncio.to_thread(from_a_thread) == 0xABC
+    worker.leave()
+    await asyncio.wait_for(running, 20)
