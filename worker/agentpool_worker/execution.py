@@ -71,15 +71,18 @@ class Execution:
         ended(self, completion)
 
     def ask_to_yield(self, reason: ReturnReason) -> None:
-        """The next checkpoint hands the job back."""
-        self.yield_reason = reason
-        self.ctx.yielding = True
+        """The next checkpoint hands the job back, unless the attempt is ending for a reason of its own."""
+        if self.stop in (None, Stop.DRAIN):
+            self.yield_reason = reason
+            self.ctx.yielding = True
 
     def begin_stop(self, stop: Stop, now: float, grace_seconds: float) -> None:
         """Cancels the handler; what it does until the grace is over still counts."""
         self.stop = stop
         self.stop_at = now + grace_seconds
         self.ctx.cancelled = True
+        if stop is not Stop.DRAIN:  # what is saved now is for the next attempt: it does not undo how this one ends
+            self.ctx.yielding = False
         if self.task is not None:
             # Not at once: a task cancelled before its first step never enters `run`, and would never tell its end.
             self.task.get_loop().call_soon(self.task.cancel, stop.value)

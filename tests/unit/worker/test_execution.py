@@ -72,6 +72,15 @@ async def steps(payload, ctx):
         await asyncio.sleep(0.001)
 
 
+@app.handler("saves-in-its-grace")
+async def saves_in_its_grace(payload, ctx):
+    try:
+        await asyncio.sleep(30)
+    except asyncio.CancelledError:
+        await ctx.checkpoint("saved in its grace")
+        raise
+
+
 @pytest.mark.parametrize(
     ("what", "error", "retry", "after_ms"),
     [
@@ -152,6 +161,25 @@ async def test_job_that_runs_too_long_is_cancelled_and_may_be_retried():
     assert failed.retry
     assert "longer than 0.03 s" in failed.error
     assert bench.slots.used == 0
+
+
+@pytest.mark.parametrize("asked", ["before", "after"])
+async def test_a_checkpoint_in_the_grace_of_a_timeout_is_saved_and_the_attempt_still_fails(asked):
+    """A job that was asked to yield, and then ran out of time, has run out of time: its attempt counts."""
+    async with Bench(app, grace_seconds=10) as bench:
+        bench.submit(lease("saves-in-its-grace", timeout_ms=60_000))
+        await wait_until(lambda: bench.roster.running, "the job runs")
+        (execution,) = bench.roster.running
+        await asyncio.sleep(0)
+        if asked == "before":
+            execution.ask_to_yield(ReturnReason.PREEMPTED)
+        bench.roster.stop(execution, Stop.TIMEOUT)
+        if asked == "after":
+            execution.ask_to_yield(ReturnReason.PREEMPTED)
+        (failed,) = await bench.settled(1)
+    assert isinstance(failed, Failed)
+    assert failed.error.startswith("timeout: ")
+    assert bench.queue.saved == [("job-1", "saved in its grace")]
 
 
 async def test_short_timeout_rings_before_a_longer_one_that_came_first():
