@@ -133,6 +133,7 @@ class Parts:
             memory=open_memory(settings.memory_limit_bytes),
             running=self.roster.told,
             leave=lambda: self._in_jobs_loop(self.drain.leave_early),
+            hurry=lambda: self._in_jobs_loop(self.drain.hurry),
         )
         services = (self.heartbeat.run, upkeep.run, self.watchdog.run, memory.run, self.health.run, self._adapt)
         self.side = SideLoop((*services, self._hold_connection))

@@ -189,6 +189,9 @@ class ClaimLoop:
 
     def claimed(self, leases: list[Lease], limit: int, rings: int) -> None:
         """A claim was answered: starts the jobs, and works out whether there may be more. `rings`: when it was sent."""
+        if not self.claiming:  # the worker leaves, and the claim was on its way
+            self.roster.hand_back(leases)
+            return
         if leases:
             self.roster.start(leases)
         if len(leases) == limit:

@@ -7,6 +7,7 @@ Who takes over next: `agentpool_worker.runner`.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,7 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
 
         arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
         sys.exit(run_reloading(arguments, Path.cwd()))
+    signal.signal(signal.SIGTERM, _leave_before_serving)
     from agentpool import logs
     from agentpool_worker.runner import run_process
     from agentpool_worker.worker import Worker
@@ -51,6 +53,11 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
     settings = _settings(flags, by_hand=bool(app or command or url))
     logs.configure(form=settings.log_format, level=settings.log_level)
     run_process(Worker(_handlers(app, command, url, settings), settings))
+
+
+def _leave_before_serving(_number: int, _frame: object) -> None:
+    """Until the worker has its own: the first process of a container gets no SIGTERM that it has no handler for."""
+    sys.exit(0)
 
 
 def _settings(flags: dict[str, Any], *, by_hand: bool) -> WorkerSettings:

@@ -1,9 +1,10 @@
 """Leaving: stop claiming, let jobs finish, ask the rest to checkpoint, hand back what is left.
 
-Each step ends as soon as no job is left. A second request skips to the last step. Jobs that are handed back keep
-their place in the queue and their attempt, so a rolling update costs none of them anything but the work since their
-last checkpoint.
-Who takes over next: `agentpool_worker.worker` delivers the last completions and deregisters.
+Each step ends as soon as no job is left; what a claim on its way still brings is handed back and never begun. A second
+request skips to the last step, which gives cancelled handlers a moment to tidy up and no more. Jobs that are handed
+back keep their place in the queue and their attempt, so a rolling update costs none of them anything but the work since
+their last checkpoint.
+Who takes over next: `agentpool_worker.worker` awaits that claim, delivers the last completions and deregisters.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Drain:
         """Somebody asks to leave: the first time it stops claiming at once, the second it hands back now."""
         if self._asked:
             log.warning("asked to leave again: handing back %d jobs now", len(self._roster.running))
-            self.hurried.set()
+            self.hurry()
         self._asked = True
         self.leave_early()
 
@@ -52,6 +53,11 @@ class Drain:
             self._metrics.draining = True
             self.begun.set()
 
+    def hurry(self) -> None:
+        """There is no time to let jobs end: they are handed back now."""
+        self.leave_early()
+        self.hurried.set()
+
     async def run(self, drain_seconds: float) -> None:
         """Empties the roster."""
         log.info("leaving: no new jobs; %d running jobs have %g s to end", len(self._roster.running), drain_seconds)
@@ -59,7 +65,7 @@ class Drain:
             self._roster.ask_all_to_yield(ReturnReason.DRAIN)
             log.info("asking %d jobs to checkpoint", len(self._roster.running))
             await self._emptied_within(CHECKPOINT_SECONDS)
-        left = self._roster.stop_all(Stop.DRAIN, grace_seconds=0.0 if self.hurried.is_set() else HAND_BACK_SECONDS)
+        left = self._roster.stop_all(Stop.DRAIN, grace_seconds=HAND_BACK_SECONDS)
         if left:
             log.warning("handing back %d jobs", left)
         await self._roster.wait_empty()

@@ -2,7 +2,8 @@
 
 When a container reaches its memory limit, the kernel ends the worker at once, and each of its jobs loses an attempt.
 So the worker looks at its memory, and when little is left it says so and drains: jobs end or are handed back with
-their state, and the pod's container starts afresh. Where there is no limit nothing is watched.
+their state, and the pod's container starts afresh. A leak that goes on meanwhile hurries it: jobs are handed back at
+once. Where there is no limit nothing is watched.
 Who takes over next: `agentpool_worker.drain`.
 """
 
@@ -22,6 +23,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0  # between looks
 LEAVE_ABOVE = 0.9  # share of the limit
+HURRY_ABOVE = 0.97  # the same, for one that leaves already
 _LOOKS = 3  # in a row above it: a peak passes
 _CGROUP = Path("/sys/fs/cgroup")
 _UNLIMITED_BYTES = 2**60  # the first version of control groups writes a huge number for no limit
@@ -92,16 +94,25 @@ def open_memory(limit_bytes: int | None, *, root: Path = _CGROUP) -> MemoryReade
 
 
 class MemoryGuard:
-    """Looks at the memory once a second; `leave` is called once, in the side loop's thread, when little is left."""
+    """Looks at the memory once a second; `leave` and `hurry` are called once each, in the side loop's thread."""
 
-    def __init__(self, *, memory: MemoryReader | None, running: Callable[[], str], leave: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        *,
+        memory: MemoryReader | None,
+        running: Callable[[], str],
+        leave: Callable[[], None],
+        hurry: Callable[[], None],
+    ) -> None:
         self._memory = memory
         self._running = running
         self._leave = leave
+        self._hurry = hurry
         self._above = 0
+        self._leaving = False
 
     async def run(self) -> None:
-        """Looks until it is time to leave; runs in the side loop."""
+        """Looks until there is nothing more to do; runs in the side loop."""
         if self._memory is None:
             return
         while True:
@@ -110,18 +121,22 @@ class MemoryGuard:
                 return
 
     def look(self, memory: MemoryReader) -> bool:
-        """One look; whether it is time to leave."""
+        """One look; whether it was the last that matters."""
         try:
             used = memory.used_bytes()
         except (OSError, ValueError) as error:
             log.warning("memory could not be read: %s", error)
             return False
+        told = f"{used >> 20} MiB of {memory.limit_bytes >> 20} MiB of memory are in use"
+        if self._leaving:
+            if used <= memory.limit_bytes * HURRY_ABOVE:
+                return False
+            log.error("%s: handing back jobs now; running: %s", told, self._running())
+            self._hurry()
+            return True
         self._above = self._above + 1 if used > memory.limit_bytes * LEAVE_ABOVE else 0
-        if self._above < _LOOKS:
-            return False
-        log.error(
-            "%d MiB of %d MiB of memory are in use: leaving before the kernel ends every job here; running: %s",
-            used >> 20, memory.limit_bytes >> 20, self._running(),
-        )  # fmt: skip
-        self._leave()
-        return True
+        if self._above >= _LOOKS:
+            log.error("%s: leaving before the kernel ends every job here; running: %s", told, self._running())
+            self._leaving = True
+            self._leave()
+        return False

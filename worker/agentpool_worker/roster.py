@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from agentpool.queue.outcomes import Completion, Failed, ReturnReason
+from agentpool.queue.outcomes import Completion, Failed, Returned, ReturnReason
 from agentpool_worker.execution import Execution, Stop
 
 if TYPE_CHECKING:
@@ -78,6 +78,11 @@ class Roster:
             self._empty.clear()
             self._arm(earliest)
 
+    def hand_back(self, leases: Iterable[Lease]) -> None:
+        """Starts none of these jobs: they go back to their place, no attempt counted."""
+        for lease in leases:
+            self._flusher.add(Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN), lease)
+
     def find(self, job_id: JobId, token: LeaseToken) -> Execution | None:
         """The attempt under this lease, or None when it has ended."""
         for execution in self.running:
@@ -92,10 +97,17 @@ class Roster:
         self._arm(execution.stop_at)
 
     def stop_all(self, stop: Stop, *, grace_seconds: float | None = None) -> int:
-        """Asks every attempt to stop that has not been asked before; how many there were."""
+        """Asks every attempt to stop that has not been asked before; how many there were.
+
+        One that stops already, for a reason of its own, gets no longer than the grace given here.
+        """
         asked = [execution for execution in self.running if execution.stop in (None, Stop.DRAIN)]
+        hastened = self.running.difference(asked) if grace_seconds is not None else ()
         for execution in asked:
             self.stop(execution, stop, grace_seconds=grace_seconds)
+        for execution in hastened:
+            execution.stop_at = min(execution.stop_at, time.monotonic() + (grace_seconds or 0.0))
+            self._arm(execution.stop_at)
         return len(asked)
 
     def ask_all_to_yield(self, reason: ReturnReason) -> None:

@@ -9,6 +9,7 @@ Who takes over next: `agentpool_worker.assembly` builds the parts; `agentpool_wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _START_SECONDS = 10.0  # for Redis to answer, and for the operator to publish the pool, before the worker gives up
 _START_POLL_SECONDS = 0.25
+_TAKE_BACK_SECONDS = 1.0  # for a lease that was asked for and is not wanted any more
 DELIVER_SECONDS = 5.0  # for the last completions to reach Redis
 
 
@@ -55,33 +57,61 @@ class Worker:
         self._settings = settings or settings_from(os.environ, redis_url=redis, pool=pool)
         self._reader = gpu_reader
         self._asked_to_leave = 0  # times, before there was anything to leave
+        self._beginning: asyncio.Task[PoolSettings] | None = None  # while it prepares and registers
         self.parts: Parts | None = None  # None before registering; for metrics and tests
 
     def leave(self) -> None:
         """As SIGTERM does: drain. The second call hands running jobs back at once. Call it in the event loop."""
-        if self.parts is None:
-            self._asked_to_leave += 1
-        else:
+        if self.parts is not None:
             self.parts.drain.begin()
+            return
+        self._asked_to_leave += 1
+        if self._beginning is not None:
+            self._beginning.cancel()
 
     async def run(self) -> None:
-        """Works until `leave` was called and the last job is finished or handed back.
+        """Works until `leave` was called and the last job is finished or handed back; when cancelled, hands back now.
 
         Raises SettingError, HandlerError, UnknownPoolError or QueueUnreachableError when it cannot begin, and
         QueueError when what has ended could not be delivered.
         """
         redis = connect(self._settings.redis_url, client_name=CLIENT_NAME)
         try:
-            await self._handlers.start()
             try:
-                await self._live(redis)
+                pool = await self._begun(redis)
+                if pool is not None:
+                    await self._live(redis, pool)
             finally:
                 await self._handlers.stop()
         finally:
             await redis.aclose()
 
-    async def _live(self, redis: RedisClient) -> None:
-        pool = await self._register(redis)
+    async def _begun(self, redis: RedisClient) -> PoolSettings | None:
+        """The pool's settings, once handlers and lease are there; None when it was asked to leave before that."""
+        if not self._asked_to_leave:
+            beginning = self._beginning = asyncio.create_task(self._begin(redis))
+            try:
+                return await beginning
+            except asyncio.CancelledError:
+                current = asyncio.current_task()
+                if current is None or current.cancelling():  # not by `leave`
+                    raise
+            finally:
+                self._beginning = None
+        log.info("worker %s was asked to leave before it served", self._settings.worker)
+        return None
+
+    async def _begin(self, redis: RedisClient) -> PoolSettings:
+        await self._handlers.start()
+        consumer = Consumer(redis, self._settings.pool, self._settings.worker)
+        try:
+            return await self._register(redis, consumer)
+        except asyncio.CancelledError:
+            with contextlib.suppress(TimeoutError, QueueError):
+                await asyncio.wait_for(consumer.deregister(), _TAKE_BACK_SECONDS)
+            raise
+
+    async def _live(self, redis: RedisClient, pool: PoolSettings) -> None:
         reader = self._reader or open_reader()
         parts = self.parts = Parts(
             handlers=self._handlers, settings=self._settings, pool=pool, redis=redis, reader=reader
@@ -98,10 +128,10 @@ class Worker:
             if reader is not None:
                 reader.close()
 
-    async def _register(self, redis: RedisClient) -> PoolSettings:
+    async def _register(self, redis: RedisClient, consumer: Consumer) -> PoolSettings:
         """Takes out the lease; waits a while for Redis and for the pool's settings."""
         settings = self._settings
-        consumer = Consumer(redis, settings.pool, settings.worker)
+        waits_for = ""
         give_up_at = time.monotonic() + _START_SECONDS
         while True:
             try:
@@ -111,15 +141,20 @@ class Worker:
                 await consumer.deregister()
                 return await consumer.register(slots=settings.concurrency or 1, host=settings.host)
             except UnknownPoolError:
+                missing = f"pool {settings.pool} has no settings yet"
                 if settings.publish_defaults:
-                    log.info("pool %s has no settings yet: publishing defaults", settings.pool)
+                    log.info("%s: publishing defaults", missing)
                     await Inspector(redis).configure(settings.pool, PoolSettings())
                     continue
                 if time.monotonic() > give_up_at:
                     raise
-            except QueueUnreachableError:
+            except QueueUnreachableError as error:
+                missing = f"Redis does not answer: {error}"
                 if time.monotonic() > give_up_at:
                     raise
+            if missing != waits_for:
+                waits_for = missing
+                log.info("waiting up to %g s: %s", _START_SECONDS, missing)
             await asyncio.sleep(_START_POLL_SECONDS)
 
     async def _work(self, parts: Parts) -> None:
@@ -140,17 +175,21 @@ class Worker:
             await self._leave(parts, listening, broken=bool(broken))
             for service in broken:
                 service.result()
+        except asyncio.CancelledError:  # the program around it ends
+            parts.drain.hurry()
+            await self._leave(parts, listening, broken=False)
+            raise
         finally:
             await asyncio.gather(end(claiming), end(listening), end(begun))
 
     async def _leave(self, parts: Parts, listening: asyncio.Task[None], *, broken: bool) -> None:
         if broken:  # a part of the worker itself has failed: others should run its jobs, at once
-            parts.drain.begin()
-            parts.drain.begin()
+            parts.drain.hurry()
         await parts.drain.run(parts.drain_seconds)
         await end(listening)  # before the lease goes: the bell that deregistering rings is for others
         try:
             async with asyncio.timeout(DELIVER_SECONDS):
+                await parts.claims.landed()  # it may bring jobs, which are handed back
                 await parts.flusher.wait_empty()
                 await parts.side.ask(parts.heartbeat.retire)
                 await parts.consumer.deregister()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 
 import psutil
@@ -129,6 +130,23 @@ async def test_a_jobs_processes_end_with_it(tmp_path, monkeypatch, how: str):
         (completion,) = await bench.settled(1)
     assert isinstance(completion, {"cancelled": Cancelled, "timeout": Failed}.get(how, object))
     await wait_until(lambda: gone(int(path.read_text())), "the grandchild is gone")
+
+
+async def test_no_process_outlives_its_worker(tmp_path, monkeypatch):
+    """Where a job was given up before its processes had ended, they end with the worker, grandchildren too."""
+    monkeypatch.setattr("agentpool_worker.handlers.command.TERM_SECONDS", 600.0)
+    path = tmp_path / "pid"
+    handlers = CommandHandlers([sys.executable, "-c", FORKS.format(path=str(path), sleep=600)])
+    async with Bench(handlers, grace_seconds=0.05) as bench:
+        bench.submit(lease())
+        await wait_until(lambda: path.exists() and path.read_text(), "the process has a child")
+        (execution,) = bench.roster.running
+        bench.roster.stop(execution, Stop.DRAIN)
+        await bench.settled(1)
+        assert not gone(int(path.read_text()))
+        await handlers.stop()
+        await wait_until(lambda: gone(int(path.read_text())), "the grandchild is gone")
+        await asyncio.wait({execution.task}, timeout=10)
 
 
 def gone(pid: int) -> bool:

@@ -106,3 +106,20 @@ async def test_a_handler_that_dies_by_sigkill_costs_each_job_beside_it_one_attem
         record = await ended(job_id)
         assert (record.state, record.attempt) == (JobState.SUCCEEDED, 2)
         assert workers.runs()["end", job_id] == 1
+
+
+async def test_native_code_that_stops_every_thread_loses_the_lease_loudly(workers, submit, ended):
+    """Nothing can renew the lease then: others run the jobs, and the worker says who did it and is refused."""
+    stuck = workers.start()
+    beside = await submit("nap", 0.5)
+    await until(lambda: workers.runs()["start", beside], "a job runs beside it")
+    holding = await submit("hold-the-lock", 6)
+    await until(lambda: workers.runs()["start", holding], "the handler keeps the lock")
+    workers.start()
+    for job_id in (beside, holding):
+        record = await ended(job_id)
+        assert (record.state, record.attempt) == (JobState.SUCCEEDED, 2)
+    await until(lambda: stuck.metric("agentpool_worker_jobs_total") == 2, "its finishes were refused")
+    assert 'outcome="stale"} 1.0' in stuck.get("/metrics")[1]
+    assert stuck.metric("agentpool_worker_leases_lost_total") == 1
+    assert f"the handler of 'hold-the-lock' (job {holding}, attempt 1)" in stuck.log()

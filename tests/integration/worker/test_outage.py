@@ -15,6 +15,7 @@ import pytest
 from agentpool.errors import QueueError
 from agentpool.jobs import JobRequest, JobState
 from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from tests.fixtures.lines import Line
 from tests.fixtures.redis import wait_until
 from tests.fixtures.workers import PATIENCE_S
 
@@ -27,54 +28,6 @@ pytestmark = pytest.mark.timeout(120 + 4 * OUTAGE_S)
 async def until(predicate, description):
     """Waits, with the patience that an outage of this length needs."""
     await wait_until(predicate, description, within_s=PATIENCE_S + 2 * OUTAGE_S)
-
-
-class Line:
-    """A TCP line to Redis that can be cut, and mended."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._whole = True
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._copies: set[asyncio.Task[None]] = set()
-        self.url = ""
-
-    async def open(self) -> Line:
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", 0)
-        self.url = f"redis://127.0.0.1:{self._server.sockets[0].getsockname()[1]}/0"
-        return self
-
-    def cut(self) -> None:
-        self._whole = False
-        for writer in self._writers:
-            writer.transport.abort()
-
-    def mend(self) -> None:
-        self._whole = True
-
-    async def aclose(self) -> None:
-        self.cut()
-        self._server.close()
-        await asyncio.gather(*self._copies, return_exceptions=True)
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if not self._whole:
-            writer.transport.abort()
-            return
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", self._port)
-        self._writers |= {writer, far_writer}
-        for source, target in ((reader, far_writer), (far_reader, writer)):
-            copying = asyncio.create_task(_copy(source, target))
-            self._copies.add(copying)
-            copying.add_done_callback(self._copies.discard)
-
-
-async def _copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(OSError):
-        while data := await source.read(65536):
-            target.write(data)
-            await target.drain()
-    target.transport.abort()
 
 
 @pytest.fixture

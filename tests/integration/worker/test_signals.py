@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import signal
 import sys
@@ -12,6 +13,7 @@ import pytest
 from agentpool.errors import QueueError
 from agentpool.jobs import JobRequest, JobState
 from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from tests.fixtures.lines import Line
 from tests.fixtures.workers import until
 
 LEASE_MS = 600
@@ -132,6 +134,48 @@ async def test_second_sigterm_under_load_repeats_no_more_than_the_step_at_hand(w
         ].count("returned")
 
 
+async def test_second_sigterm_leaves_no_process_of_a_command_behind(workers, load, tmp_path):
+    """A command's children end with the worker, though they ignore SIGTERM."""
+    script = tmp_path / "agent.sh"
+    script.write_text("#!/bin/sh\ntrap '' TERM\nsleep 600 &\necho $! > child.new\nmv child.new child\nwait\n")
+    script.chmod(0o755)
+    await load("any", None, 1, max_attempts=1)
+    worker = workers.start("--handler-command", str(script), app=None)
+    child = tmp_path / "child"
+    await until(child.exists, "the job's process has a child")
+    worker.send(signal.SIGTERM)
+    await until(lambda: "leaving" in worker.log(), "the worker drains")
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    await until(lambda: not psutil.pid_exists(int(child.read_text())), "the grandchild is gone")
+
+
+async def test_a_claim_on_its_way_at_the_end_of_a_drain_costs_no_attempt(
+    start_workers, redis_server, redis, pool, stack
+):
+    """What the queue had leased before the worker knew of it goes back to its place, as if never taken."""
+    await Inspector(redis).configure(pool, PoolSettings(concurrency=1, lease_ms=60_000))
+    line = await stack.enter_async_context(contextlib.aclosing(await Line(redis_server.port).open()))
+    worker = (workers := start_workers(line.url, pool)).start()
+    producer = Producer(redis, pool)
+    first = (await producer.submit(JobRequest(kind="nap", payload=0.3))).job_id
+    await until(lambda: workers.runs()["start", first], "the first job runs")
+    line.hold_answers()
+    second = (await producer.submit(JobRequest(kind="nap", payload=600, max_attempts=1))).job_id
+
+    async def leased() -> bool:
+        return (await Inspector(redis).job(pool, second)).state is JobState.RUNNING
+
+    await until(leased, "the queue has given the second job to the worker, which does not know of it")
+    worker.send(signal.SIGTERM)
+    await until(lambda: "leaving" in worker.log(), "the worker drains")
+    line.let_answers_pass()
+    assert await asyncio.to_thread(worker.wait) == 0
+    record = await Inspector(redis).job(pool, second)
+    assert (record.state, record.attempt) == (JobState.QUEUED, 0)
+    assert not workers.runs()["start", second]
+
+
 async def test_hung_thread_does_not_hold_up_the_exit(workers, load, redis, pool):
     """A sync handler that never returns is handed back, and the process ends without it."""
     await load("hang-in-thread", None, 1)
@@ -171,6 +215,9 @@ async def test_stopped_longer_than_its_lease_a_worker_finds_its_finishes_refused
     assert 'outcome="stale"} 4.0' in stale.get("/metrics")[1]
     assert {record.worker for record in records} != {None}
     assert {record.attempt for record in records} == {2}
+    runs = workers.runs()
+    assert {runs["start", job] for job in jobs} == {2}
+    assert {runs["end", job] + runs["cancelled", job] for job in jobs} == {2}  # one of each job's was refused
     fresh.send(signal.SIGTERM)
     assert fresh.wait() == 0
     more = await load("nap", 0.0, 5)
@@ -178,9 +225,10 @@ async def test_stopped_longer_than_its_lease_a_worker_finds_its_finishes_refused
     assert stale.process.poll() is None
 
 
-async def test_blocked_event_loop_is_told_and_keeps_its_lease(workers, load, redis, pool):
+@pytest.mark.parametrize(("kind", "line"), [("block", "time.sleep(payload)"), ("spin", "in spin")])
+async def test_blocked_event_loop_is_told_and_keeps_its_lease(workers, load, redis, pool, kind, line):
     """A handler that blocks the loop for longer than a lease is named in the log; no job is run twice."""
-    (block,) = await load("block", 2.5, 1)
+    (block,) = await load(kind, 2.5, 1)
     worker = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.3")
     await until(lambda: workers.runs()["start", block], "the handler blocks")
     other = workers.start()
@@ -188,8 +236,9 @@ async def test_blocked_event_loop_is_told_and_keeps_its_lease(workers, load, red
     assert worker.get("/healthz")[0] == 200
     (record,) = await all_succeeded(redis, pool, [block])
     assert record.attempt == 1
-    assert f"the handler of 'block' (job {block}, attempt 1)" in worker.log()
-    assert "time.sleep(payload)" in worker.log()
+    assert f"the handler of {kind!r} (job {block}, attempt 1)" in worker.log()
+    assert line in worker.log()
+    assert workers.runs() == {("start", block): 1, ("end", block): 1}
 
 
 async def test_event_loop_blocked_for_too_long_gives_its_jobs_up_loudly(workers, load, redis, pool):

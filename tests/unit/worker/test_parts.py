@@ -300,11 +300,29 @@ def test_memory_is_watched_against_the_containers_limit(tmp_path):
     assert open_memory(10**12).used_bytes() > 10**6
 
 
-def test_a_peak_of_memory_passes_and_a_leak_makes_the_worker_leave():
+def test_a_peak_of_memory_passes_and_a_leak_makes_the_worker_leave(caplog):
     """Only three looks in a row above nine tenths of the limit are a reason to leave."""
     left = []
-    guard = MemoryGuard(memory=None, running=lambda: "3 leak", leave=lambda: left.append(True))
-    readings = iter([95, 95, 50, 95, 95, 95])
+    guard = MemoryGuard(
+        memory=None, running=lambda: "3 leak", leave=lambda: left.append("leave"), hurry=lambda: left.append("hurry")
+    )
+    readings = iter([95, 95, 50, 98, 95, 95])
     memory = types.SimpleNamespace(limit_bytes=100, used_bytes=lambda: next(readings))
-    assert [guard.look(memory) for _ in range(6)] == [False, False, False, False, False, True]
-    assert left == [True]
+    told = []
+    for _ in range(6):
+        guard.look(memory)
+        told.append(list(left))
+    assert told == [[], [], [], [], [], ["leave"]]
+    assert "running: 3 leak" in caplog.text
+
+
+def test_a_leak_that_goes_on_while_the_worker_leaves_hurries_it():
+    """The drain's time is worth nothing once the kernel is about to end every job: they are handed back, once."""
+    left = []
+    guard = MemoryGuard(
+        memory=None, running=lambda: "3 leak", leave=lambda: left.append("leave"), hurry=lambda: left.append("hurry")
+    )
+    readings = iter([95, 95, 95, 96, 98])
+    memory = types.SimpleNamespace(limit_bytes=100, used_bytes=lambda: next(readings))
+    assert [guard.look(memory) for _ in range(5)] == [False, False, False, False, True]
+    assert left == ["leave", "hurry"]

@@ -31,4 +31,4 @@ class HandlerSet(Protocol):
         """Prepares what jobs need (a connection pool, say); called once, in the worker's event loop."""
 
     async def stop(self) -> None:
-        """Releases it; no job runs any more."""
+        """Releases it, also where `start` failed or was cancelled; no job runs any more."""

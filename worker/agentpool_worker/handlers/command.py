@@ -56,6 +56,7 @@ class CommandHandlers:
     def __init__(self, argv: Sequence[str]) -> None:
         self._argv = tuple(argv)
         self._tie = tied(signal.SIGKILL)  # no two processes run the same job side by side
+        self._groups: set[int] = set()  # of processes that have not ended for good
 
     @property
     def kinds(self) -> None:
@@ -76,7 +77,9 @@ class CommandHandlers:
             )
 
     async def stop(self) -> None:
-        """Nothing to release: processes end with their jobs."""
+        """Ends what is left of jobs that were given up before their processes had ended."""
+        for group in self._groups:
+            _signal_group(group, signal.SIGKILL)
 
     async def run(self, payload: Any, ctx: Context) -> Any:
         """One job. Raises Permanent, Overloaded or CommandFailedError by the exit code."""
@@ -93,6 +96,7 @@ class CommandHandlers:
             preexec_fn=self._tie,
             start_new_session=True,  # its group is its own: what it starts can be found and killed with it
         )
+        self._groups.add(process.pid)
         readers = (
             asyncio.ensure_future(_read_limited(process.stdout)),
             asyncio.ensure_future(_read_tail(process.stderr, ctx)),
@@ -105,7 +109,9 @@ class CommandHandlers:
                 reader.cancel()
             await asyncio.gather(*readers, return_exceptions=True)
             raise
-        _signal_group(process.pid, signal.SIGKILL)  # grandchildren would keep the pipes open, and live on
+        finally:
+            _signal_group(process.pid, signal.SIGKILL)  # grandchildren would keep the pipes open, and live on
+            self._groups.discard(process.pid)
         stdout, stderr = await asyncio.gather(*readers)
         return _result(code, stdout, stderr)
 

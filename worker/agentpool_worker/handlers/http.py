@@ -78,9 +78,10 @@ class HttpHandlers:
         if self._contexts is not None:
             await self._contexts.start()
         give_up_at = time.monotonic() + _UP_SECONDS
+        if not await self._listens():
+            log.info("nothing listens yet at %s; waiting up to %g s for it", self._url, _UP_SECONDS)
         while not await self._listens():
             if time.monotonic() > give_up_at:
-                await self.stop()
                 raise HandlerError(
                     f"handler.http: nothing listens at {self._url} after {_UP_SECONDS:g} s; "
                     "check the container's port, and that it listens on all addresses or on localhost"
