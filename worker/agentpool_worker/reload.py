@@ -39,10 +39,10 @@ def changed_files(directory: Path, seen: dict[Path, float]) -> list[Path]:
 
 def run_reloading(arguments: Sequence[str], directory: Path) -> int:
     """Runs `agentpool ARGUMENTS` again and again; the exit code of the last run, once it ends by a signal."""
-    stopping: list[int] = []
+    told: list[subprocess.Popen[bytes]] = []  # the child that was there when we were asked to end, each time
 
-    def stop(number: int, _frame: object) -> None:
-        stopping.append(number)
+    def stop(_number: int, _frame: object) -> None:
+        told.append(child)
         child.send_signal(signal.SIGTERM)
 
     seen: dict[Path, float] = {}
@@ -50,14 +50,17 @@ def run_reloading(arguments: Sequence[str], directory: Path) -> int:
     child = _start(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    while not stopping:
+    while not told:
         time.sleep(_POLL_SECONDS)
         changed = changed_files(directory, seen)
-        if changed and not stopping:
+        if changed and not told:
             click.echo(f"{changed[0]} changed: restarting", err=True)
             child.send_signal(signal.SIGTERM)
             child.wait()
-            child = _start(arguments)
+            if not told:
+                child = _start(arguments)
+    if told[-1] is not child:  # it was started in the very moment in which we were asked
+        child.send_signal(signal.SIGTERM)
     return child.wait()
 
 

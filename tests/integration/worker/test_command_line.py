@@ -12,10 +12,10 @@ import sys
 import pytest
 
 from agentpool.jobs import JobRequest, JobState, PoolRef
-from agentpool.queue import Inspector, Producer
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
 from agentpool_worker import App, Worker
 from agentpool_worker.settings import settings_from
-from tests.fixtures.workers import until
+from tests.fixtures.workers import APP, until
 
 
 @pytest.mark.parametrize(
@@ -77,6 +77,52 @@ async def test_pods_environment_is_enough(workers, redis, pool):
     assert await Inspector(redis).workers(pool) == []
 
 
+@pytest.mark.parametrize("what", ["redis", "pool", "container", "import"])
+async def test_sigterm_before_the_worker_serves_ends_it_at_once(start_workers, redis_url, pool, tmp_path, what):
+    """Whatever it still waits for: a pod that is taken back while it starts does not use up its grace."""
+    if what == "redis":
+        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
+            nowhere = free.getsockname()[1]
+        worker = start_workers(f"redis://127.0.0.1:{nowhere}/0", pool).start()
+        sign = "Redis does not answer"
+    elif what == "pool":
+        handler = '{"python": {"app": "worker_app:app"}}'
+        worker = start_workers(redis_url, PoolRef("test", "not-yet")).start(app=None, AGENTPOOL_HANDLER=handler)
+        sign = "has no settings yet"
+    elif what == "container":
+        worker = start_workers(redis_url, pool).start("--handler-http", "http://127.0.0.1:1/", app=None)
+        sign = "nothing listens yet"
+    else:
+        (tmp_path / "slow.py").write_text("import sys, time\nprint('importing', flush=True)\ntime.sleep(600)\n")
+        worker = start_workers(redis_url, pool).start(app="slow:app", PYTHONPATH=str(tmp_path))
+        sign = "importing"
+    await until(lambda: sign in worker.log(), "the worker waits")
+    worker.send(signal.SIGTERM)
+    assert await asyncio.to_thread(worker.wait) == 0
+
+
+async def test_a_worker_told_to_leave_while_it_registers_leaves_no_lease(redis, redis_url, pool, monkeypatch):
+    """Its place among the pool's workers is given up, though the answer to its registering never came."""
+    register, asked = Consumer.register, asyncio.Event()
+
+    async def unanswered(consumer, **fields):
+        await register(consumer, **fields)
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(Consumer, "register", unanswered)
+    app = App()
+    app.handler("any")(lambda payload: None)
+    await Inspector(redis).configure(pool, PoolSettings(lease_ms=60_000))
+    worker = Worker(app, settings_from({}, redis_url=redis_url, pool=pool, http_port=0, http_host="127.0.0.1"))
+    running = asyncio.create_task(worker.run())
+    await asyncio.wait_for(asked.wait(), 20)
+    assert len(await Inspector(redis).workers(pool)) == 1
+    worker.leave()
+    await asyncio.wait_for(running, 20)
+    assert await Inspector(redis).workers(pool) == []
+
+
 async def test_reload_starts_the_changed_program(workers, redis, pool, tmp_path):
     """With --reload, a saved file is what runs next; the parent ends with its child."""
     program = tmp_path / "changing.py"
@@ -97,6 +143,44 @@ async def test_reload_starts_the_changed_program(workers, redis, pool, tmp_path)
     assert await says() == "a new one"
     parent.send(signal.SIGTERM)
     assert parent.wait() == 0
+
+
+async def test_reload_told_to_end_while_its_worker_drains_starts_no_other(workers, redis, pool, tmp_path):
+    """A signal that comes between the old worker and the new one ends both."""
+    program = tmp_path / "changing.py"
+    program.write_text(APP.read_text())
+    await Inspector(redis).configure(pool, PoolSettings(drain_ms=600_000))
+    parent = workers.start("--reload", app="changing:app", PYTHONPATH=str(tmp_path))
+    job = (await Producer(redis, pool).submit(JobRequest(kind="nap", payload=600))).job_id
+    await until(lambda: workers.runs()["start", job], "the job runs")
+    program.write_text(program.read_text() + "# changed\n")
+    await until(lambda: "leaving" in parent.log(), "the old worker drains")
+    parent.send(signal.SIGTERM)
+    assert await asyncio.to_thread(parent.wait) == 0
+    assert parent.log().count("serves pool") == 1
+    assert (await Inspector(redis).job(pool, job)).attempt == 0
+
+
+async def test_an_embedded_worker_that_is_cancelled_hands_its_jobs_back(redis, redis_url, pool):
+    """As when Ctrl-C ends the program around it: no lease is left to run out, and no attempt is lost."""
+    app, begun = App(), asyncio.Event()
+
+    @app.handler("hang")
+    async def hang(payload, ctx):
+        begun.set()
+        await asyncio.Event().wait()
+
+    settings = settings_from({}, redis_url=redis_url, pool=pool, http_port=0, http_host="127.0.0.1")
+    await Inspector(redis).configure(pool, PoolSettings(lease_ms=60_000, drain_ms=600_000))
+    running = asyncio.create_task(Worker(app, settings).run())
+    job = (await Producer(redis, pool).submit(JobRequest(kind="hang"))).job_id
+    await asyncio.wait_for(begun.wait(), 20)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(asyncio.shield(running), 20)
+    record = await Inspector(redis).job(pool, job)
+    assert (record.state, record.attempt) == (JobState.QUEUED, 0)
+    assert await Inspector(redis).workers(pool) == []
 
 
 async def test_worker_embeds_in_a_users_own_loop(redis, redis_url, pool):
