@@ -119,6 +119,8 @@ class ClaimLoop:
     def let_go(self, limit: int) -> None:
         """The listener's wait is over."""
         self._reserved -= limit
+        if self.maybe_work:  # a bell that rang meanwhile found no slot that was not kept
+            self._turn.set()
 
     async def landed(self) -> None:
         """Returns when no lane waits for an answer."""

@@ -154,3 +154,12 @@ async def test_orders_are_obeyed_while_work_is_waited_for():
         waits = len(blocking.limits)
         blocking.orders.put_nowait(Wake())
         await wait_until(lambda: len(blocking.limits) > waits, "it waits again, having asked")
+
+
+async def test_a_lost_lease_does_not_leave_an_idle_worker_deaf():
+    """A wait that is broken off keeps its slots for a moment; they are asked for as soon as it is over."""
+    async with listening(slots=4) as (bench, _):
+        bench.queue.ready.append(lease())
+        bench.claims.break_off()
+        bench.claims.bell()
+        await bench.settled(1)
