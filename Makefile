@@ -62,9 +62,9 @@ fuzz: setup ## Send random pools, jobs, script arguments and HTTP requests; prin
 kind: setup ## Install on a kind cluster and test there (needs docker, kind, kubectl, helm)
 	PYTHON=$(BIN)/python tools/kind.sh
 
-bench: setup ## Run all benchmarks (BENCH_ARGS="queue --json out.json" for one)
+bench: setup ## Run all benchmarks and write their tables (BENCH_ARGS="queue --json out.json" for one)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
-	$(BIN)/python -m bench $(BENCH_ARGS)
+	CASES_PICTURE=docs/images/cases.svg $(BIN)/python -m bench --write $(BENCH_ARGS)
 
 soak: setup ## Load one worker steadily for 15 minutes; prints and draws (build/soak.png) its memory and open files
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

@@ -1,6 +1,7 @@
-"""`python -m bench NAME [--json FILE]`: each bench is a module here with `NAME` and `async run() -> Report`.
+"""`python -m bench [NAME …] [--json FILE] [--write]`: runs benches, or all of them, one after another.
 
-It exits 0 when every required ratio holds, 1 when one falls short, 3 when the bench cannot run here.
+Each is a module here with `NAME` and `async run() -> Report`. It exits 0 when every required ratio holds, 1 when one
+falls short, 3 when a bench cannot run here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import os
 import sys
 from pathlib import Path
 
-from bench.report import CannotRunError
+from bench import pages
+from bench.report import CannotRunError, Report
 
 HOLDS, FALLS_SHORT, CANNOT_RUN = 0, 1, 3  # exit status
 
@@ -27,23 +29,41 @@ def names() -> list[str]:
 
 
 def main() -> int:
-    """Runs one bench."""
-    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("name", choices=names())
-    parser.add_argument("--json", dest="json_file", metavar="FILE", help="write the report there too")
-    parser.add_argument("--traces", metavar="DIR", help="where the arrival traces lie, for autoscale")
-    options = parser.parse_args()
+    """Runs benches, and tells the worst that came of them."""
+    options = _options()
     if options.traces:
         os.environ["AGENTPOOL_TRACES"] = options.traces
-    try:
-        report = asyncio.run(importlib.import_module(f"bench.{options.name}").run())
-    except CannotRunError as error:
-        print(f"cannot run: {error}", file=sys.stderr)
-        return CANNOT_RUN
-    print(report.table())
+    statuses, reports = [], []
+    for name in options.names or names():
+        try:
+            report = asyncio.run(importlib.import_module(f"bench.{name}").run())
+        except CannotRunError as error:
+            print(f"{name} cannot run: {error}", file=sys.stderr)
+            statuses.append(CANNOT_RUN)
+            continue
+        print(report.table(), flush=True)
+        statuses.append(HOLDS if report.holds else FALLS_SHORT)
+        reports.append(report)
+        if options.write:
+            pages.write(report)
     if options.json_file:
-        Path(options.json_file).write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
-    return HOLDS if report.holds else FALLS_SHORT
+        options.json_file.write_text(json.dumps(_document(reports), indent=2) + "\n", encoding="utf-8")
+    return max(statuses)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*names(), []], metavar="NAME", help=", ".join(names()))
+    parser.add_argument("--json", dest="json_file", metavar="FILE", type=Path, help="write the report there too")
+    parser.add_argument("--write", action="store_true", help="write the tables of README.md and docs/performance.md")
+    parser.add_argument("--traces", metavar="DIR", help="where the arrival traces lie, for autoscale")
+    return parser.parse_args()
+
+
+def _document(reports: list[Report]) -> object:
+    """The one report as an object; several, or none, as a list."""
+    documents = [report.as_json() for report in reports]
+    return documents[0] if len(documents) == 1 else documents
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Every case is a bench of its own (`sequential`, `hosts`, `barrier`, `fanout`, `races`), with a small model of the old
 behaviour; here they run one after another and their figures stand side by side. `CASES_PICTURE` names an SVG file to
-draw them into.
+draw them into; the README shows both.
 """
 
 from __future__ import annotations
@@ -50,7 +50,18 @@ async def run() -> Report:
             f"{name}: {ratio}": bar for name, report in reports.items() for ratio, bar in report.required.items()
         },
         notes=[f"{case.title}: {case.measure}" for case in cases],
+        digest=_digest(cases),
     )
+
+
+def _digest(cases: list[Case]) -> str:
+    """Before and after of each case, with the spread of its rounds."""
+    rows = [f"| {each.title} | {each.measure} | {_shown(each.before)} | {_shown(each.after)} |" for each in cases]
+    return "\n".join(["| what went wrong | measured | before | after |", "|---|---|---|---|", *rows])
+
+
+def _shown(figure: Figure) -> str:
+    return f"{figure.median:,.4g} {figure.unit} ({min(figure.runs):,.4g} to {max(figure.runs):,.4g})"
 
 
 def _draw(cases: list[Case]) -> None:

@@ -6,6 +6,7 @@ Figures are rounds with a unit; ratios compare them with something measured in t
 
 from __future__ import annotations
 
+import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
@@ -49,6 +50,8 @@ class Report:
     required: Mapping[str, float]  # the least that each of these ratios has to reach
     notes: Sequence[str] = field(default_factory=tuple)  # how it was measured, what was left out and why
     series: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)  # for pictures: seconds, value
+    digest: str = ""  # a table of the bench's own for documents; empty: all figures and ratios
+    when: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
     def holds(self) -> bool:
@@ -59,7 +62,7 @@ class Report:
         """The object that `--json` writes."""
         return {
             "name": self.name,
-            "when": datetime.now(UTC).isoformat(timespec="seconds"),
+            "when": self.when.isoformat(timespec="seconds"),
             "versions": _versions(),
             "figures": {name: figure.as_json() for name, figure in self.figures.items()},
             "ratios": dict(self.ratios),
@@ -82,6 +85,33 @@ class Report:
             lines.append(f"{name:56}{ratio:12.3f}{verdict}")
         lines += [f"{name:56}{'not measured':>12}" for name in self.required if name not in self.ratios]
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
+
+    def markdown(self) -> str:
+        """The report for documents: figures, ratios beside their bars, and what they were measured with."""
+        rows = [
+            f"| {name} | {each.median:,.4g} | {min(each.runs):,.4g} | {max(each.runs):,.4g} | {each.unit} |"
+            for name, each in self.figures.items()
+        ]
+        figures = ["| figure | median | lowest | highest | unit |", "|---|---|---|---|---|", *rows]
+        blocks = [self.digest or "\n".join(figures), self._bars(), " ".join(self._circumstances())]
+        return "\n\n".join(filter(None, blocks))
+
+    def _bars(self) -> str:
+        rows = [
+            f"| {name} | {self.ratios[name]:,.4g} | {least:g} | {'yes' if self.ratios[name] >= least else '**no**'} |"
+            if name in self.ratios
+            else f"| {name} | not measured | {least:g} | **no** |"
+            for name, least in self.required.items()
+        ]
+        return "\n".join(["| ratio | measured | at least | holds |", "|---|---|---|---|", *rows]) if rows else ""
+
+    def _circumstances(self) -> list[str]:
+        rounds = sorted({len(each.runs) for each in self.figures.values()})
+        with_ = ", ".join(f"{name} {version}" for name, version in _versions().items() if version != "absent")
+        return [
+            f"{self.when:%Y-%m-%d}, {' or '.join(map(str, rounds))} rounds, {os.cpu_count()} cores; {with_}.",
+            *(f"{note[0].upper()}{note[1:]}." for note in self.notes),
+        ]
 
 
 def _versions() -> dict[str, str]:

@@ -43,6 +43,7 @@ EFFORT = hypothesis.settings(
 )
 
 
+@pytest.mark.timeout(3600)
 async def test_no_answer_differs_from_the_description(gateway_factory, client, pool: PoolRef):
     """No 5xx, no undescribed status, no other content type, no other shape; what is wrong is refused."""
     gateway = await gateway_factory(max_wait_s=0.01)

@@ -1,0 +1,59 @@
+"""A report's table goes where a document shows it, and every bench has such a place."""
+
+from __future__ import annotations
+
+from bench import pages
+from bench.__main__ import names
+from bench.report import Figure, Report
+
+PAGE = """Before.
+<!-- table: python -m bench one -->
+stale
+<!-- end of table -->
+Between.
+<!-- table: python -m bench two -->
+other
+<!-- end of table -->
+After.
+"""
+
+
+def report(**fields):
+    shown = {"figures": {"speed": Figure(unit="jobs/s", runs=(9.0, 10.0, 12.0))}, "ratios": {"a / b": 0.9}}
+    return Report(name="one", **(shown | {"required": {"a / b": 1.0}} | fields))
+
+
+def test_only_the_bench_s_own_table_is_written(tmp_path):
+    """Text around it and other benches' tables stay; what was there is gone; a second time changes nothing."""
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    made = report()
+    assert pages.write(made, (page,)) == [page]
+    text = page.read_text()
+    assert "stale" not in text
+    assert "| speed | 10 | 9 | 12 | jobs/s |" in text
+    assert text.startswith("Before.\n<!-- table: python -m bench one -->\n| figure")
+    assert text.endswith(PAGE[PAGE.index("<!-- end of table -->\nBetween.") :])
+    assert pages.write(made, (page,)) == []
+
+
+def test_a_table_says_what_does_not_hold():
+    """A ratio below its bar, and one that was not measured, are marked; so is when and with what it was measured."""
+    made = report(required={"a / b": 1.0, "c / d": 2.0}, notes=["as it was"])
+    assert "| a / b | 0.9 | 1 | **no** |" in made.markdown()
+    assert "| c / d | not measured | 2 | **no** |" in made.markdown()
+    assert f"{made.when:%Y-%m-%d}, 3 rounds" in made.markdown()
+    assert "As it was." in made.markdown()
+
+
+def test_a_bench_may_have_a_table_of_its_own():
+    """It stands in place of the figures; the bars are shown all the same."""
+    text = report(digest="| mine |").markdown()
+    assert text.startswith("| mine |\n\n| ratio |")
+    assert "speed" not in text
+
+
+def test_every_bench_has_a_place():
+    """The documents have a table for each bench that there is, and for no other."""
+    shown = {name for page in pages.PAGES for _, name, _ in pages.TABLE.findall(page.read_text())}
+    assert shown == set(names())
