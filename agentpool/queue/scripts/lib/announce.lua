@@ -14,7 +14,7 @@ local function ask_to_yield(route, patience)
     local job = load(id)
     if not job or job.state ~= 'running' then
       redis.call('ZREM', YIELD, id)
-    elseif (not route or job.spec.route == route) and id_parts(job.entry) + patience[job.spec.priority] > now then
+    elseif (not route or job.spec.route == route) and id_parts(job.entry) + patience[job.spec.priority] > now - ahead then
       redis.call('ZREM', YIELD, id)
       local orders = PREFIX .. 'ctl:' .. job.worker
       redis.call('RPUSH', orders, 'yield ' .. job.token .. ' ' .. id)

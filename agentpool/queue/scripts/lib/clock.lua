@@ -1,26 +1,28 @@
 -- Keeps the pool's time from going back where Redis's clock does: somebody sets it, or a replica whose clock is behind
 -- takes over. Leases, delays and ttls are moments of that time: each would last longer by as much as it went back.
 --
--- The pool's time is ahead of the clock from then on. It gives that back when the clock leaps forward, for then it only
--- stands still.
+-- The pool's time is ahead of the clock from then on, and runs slower until they agree. It gives back little at a time:
+-- scripts that do not keep the time may have gone by the old one.
 
 local STEP_MS = 1000 -- going back by less changes nothing that matters
-local LEAP_MS = 60000 -- the clock was set forward, or no worker has been there for so long
+local GIVE_BACK_MAX_MS = 1000 -- at once
+local SLOWER = 0.25 -- of the time that passes is given back: a lease lasts a third longer meanwhile
 
 -- Before anything is written that is meant to last from now on.
 local function keep_time()
-  local v = redis.call('HMGET', BOOKS, 'clock_seen_ms', 'clock_ahead_ms')
-  local seen, ahead = number_or(v[1], now), number_or(v[2], 0)
+  local known = redis.call('HGET', BOOKS, 'clock_seen_ms')
+  local seen = number_or(known, now)
   local by = 0
   if now < seen - STEP_MS then
     by = seen - now
-  elseif now > seen + LEAP_MS then
-    by = -math.min(ahead, now - seen)
+  elseif ahead > 0 and now > seen then
+    by = -math.min(ahead, GIVE_BACK_MAX_MS, math.floor((now - seen) * SLOWER))
   end
   if by ~= 0 then
     redis.call('HINCRBY', BOOKS, 'clock_ahead_ms', string.format('%.0f', by))
+    ahead = ahead + by
     now = now + by
     now_text = string.format('%.0f', now)
   end
-  if now > seen or not v[1] then redis.call('HSET', BOOKS, 'clock_seen_ms', now_text) end
+  if now > seen or not known then redis.call('HSET', BOOKS, 'clock_seen_ms', now_text) end
 end

@@ -32,7 +32,8 @@ local CALL_ARGS_MAX = 1000 -- ids in one command
 
 local time = redis.call('TIME')
 local off = redis.call('HMGET', BOOKS, 'clock_offset_ms', 'clock_ahead_ms')
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(off[1] or 0) + tonumber(off[2] or 0)
+local ahead = tonumber(off[2] or 0) -- of the time that entry ids go by
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(off[1] or 0) + ahead
 local now_text = string.format('%.0f', now) -- turning numbers into text is dear, and this one is written often
 
 -- Counters change by deltas, written once a script.
