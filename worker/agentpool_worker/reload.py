@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentpool.parent_death import tied
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -65,8 +67,9 @@ def run_reloading(arguments: Sequence[str], directory: Path) -> int:
 
 
 def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C reaches the child once, through us, and not twice.
-    return subprocess.Popen([sys.executable, "-m", "agentpool", *arguments], start_new_session=True)
+    # A session of its own: Ctrl-C reaches the child once, through us, and not twice. It drains when we are killed.
+    command = [sys.executable, "-m", "agentpool", *arguments]
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=tied(signal.SIGTERM))  # noqa: PLW1509 - no threads
 
 
 def _sources(directory: Path) -> list[Path]:

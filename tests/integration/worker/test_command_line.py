@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 
+import psutil
 import pytest
 
 from agentpool.jobs import JobRequest, JobState, PoolRef
@@ -159,6 +160,17 @@ async def test_reload_told_to_end_while_its_worker_drains_starts_no_other(worker
     assert await asyncio.to_thread(parent.wait) == 0
     assert parent.log().count("serves pool") == 1
     assert (await Inspector(redis).job(pool, job)).attempt == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child of its killed parent")
+async def test_a_killed_reloader_leaves_no_worker_behind(workers):
+    """The worker drains as if it had been told to leave."""
+    parent = workers.start("--reload")
+    await until(lambda: "serves pool" in parent.log(), "the worker serves")
+    (child,) = psutil.Process(parent.process.pid).children()
+    parent.send(signal.SIGKILL)
+    await until(lambda: "has left" in parent.log(), "the worker has left")
+    await until(lambda: not child.is_running(), "its process has ended")
 
 
 async def test_an_embedded_worker_that_is_cancelled_hands_its_jobs_back(redis, redis_url, pool):
