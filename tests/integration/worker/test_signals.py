@@ -12,7 +12,7 @@ import pytest
 
 from agentpool.errors import QueueError
 from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from agentpool.queue import Inspector, PoolSettings, Producer, connect, scripts
 from tests.fixtures.lines import Line
 from tests.fixtures.workers import until
 
@@ -158,6 +158,8 @@ async def test_a_claim_on_its_way_at_the_end_of_a_drain_costs_no_attempt(
     line = await stack.enter_async_context(contextlib.aclosing(await Line(redis_server.port).open()))
     worker = (workers := start_workers(line.url, pool)).start()
     producer = Producer(redis, pool)
+    for script in (scripts.EXCHANGE, scripts.CLAIM_PLAIN):  # a server without them would ask, and is not heard
+        await redis.script_load(script.source)
     first = (await producer.submit(JobRequest(kind="nap", payload=0.3))).job_id
     await until(lambda: workers.runs()["start", first], "the first job runs")
     line.hold_answers()
