@@ -2,9 +2,8 @@
 
 The jobs' loop leaves a time mark ten times a second; the side loop looks at it. A process that was suspended as a
 whole (SIGSTOP, a frozen virtual machine) leaves old marks too, but then the side loop overslept as well: that is told
-apart. Native code that keeps Python's lock looks the same from inside; then the handler is named. When the loop stands
-still for too long, the lease is given up loudly, so that others may run the jobs, and liveness fails, so that the pod
-is replaced.
+apart. Native code that keeps Python's lock looks the same from inside. When the loop stands still for too long, the
+lease is given up loudly, so that others may run the jobs, and liveness fails, so that the pod is replaced.
 Who takes over next: `agentpool_worker.heartbeat` stops renewing when `given_up`, `agentpool_worker.health` reports it.
 """
 
@@ -64,7 +63,7 @@ class Watchdog:
             overslept = time.monotonic() - slept_from - LOOK_SECONDS
             slept_from = time.monotonic()
             if overslept > self._warn_seconds:
-                # Python's lock comes free where a handler's native code returns, so it is seen where it was.
+                # Where native code kept Python's lock, its handler is often still the one that runs; not always.
                 log.warning("the whole process stood still for %.1f s: %s", overslept, self._culprit())
                 self._marked_at = max(self._marked_at, slept_from - LOOK_SECONDS)
                 continue
