@@ -35,14 +35,15 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
     cancelled = False
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        while left := [task for task in tasks if not task.done()]:
-            for task in left:
-                task.cancel()
-            try:
-                await asyncio.wait(left, timeout=ASK_AGAIN_S)
-            except asyncio.CancelledError:  # `end` asks again, and so do we
-                cancelled = True
+    except asyncio.CancelledError:
+        cancelled = True
+    while left := [task for task in tasks if not task.done()]:
+        for task in left:
+            task.cancel()
+        try:
+            await asyncio.wait(left, timeout=ASK_AGAIN_S)
+        except asyncio.CancelledError:  # `end` asks again, and so do we
+            cancelled = True
     failures = [failure for task in tasks if not task.cancelled() and (failure := task.exception()) is not None]
     if cancelled:
         raise asyncio.CancelledError

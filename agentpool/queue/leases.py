@@ -30,7 +30,7 @@ def leases_of(reply: list[Any]) -> list[Lease]:
     """The leases in claim.lua's reply."""
     if reply[0] != "ok":
         return []
-    now, attempts, timeout = reply[2], int(reply[3]), int(reply[4])
+    clock, attempts, timeout = reply[2], int(reply[3]), int(reply[4])
     values = iter(reply)
     for _ in range(HEADER):
         next(values)
@@ -55,7 +55,7 @@ def leases_of(reply: list[Any]) -> list[Lease]:
                 max_attempts=max_attempts,
                 timeout_ms=timeout_ms,
                 enqueued_at_ms=int(entry[: entry.index("-")]),
-                claimed_at_ms=now,
+                claimed_at_ms=clock,
                 checkpoint=decode(checkpoint) if checkpoint else None,
                 parents=_parents(parents) if parents else _EMPTY,
                 trace=decode(trace) if trace else _EMPTY,

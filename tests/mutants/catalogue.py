@@ -192,7 +192,7 @@ CATALOGUE = (
     Mutant(
         name="pause-is-ignored",
         wrong="a paused pool hands out jobs",
-        old="if conf[2] == '1' then return { 'paused', revision, now } end",
+        old="if conf[2] == '1' then return { 'paused', revision, now - ahead } end",
     ),
     Mutant(
         name="tombstones-stay",

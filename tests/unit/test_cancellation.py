@@ -77,3 +77,23 @@ async def test_works_that_fail_together_leave_no_failure_unseen(unseen_failures)
         await together(broken("first"), broken("second"))
     gc.collect()
     assert unseen_failures == []
+
+
+async def test_works_that_fail_while_they_are_cancelled_leave_no_failure_unseen(unseen_failures):
+    """Who cancelled them hears of the cancellation; what they raised as they ended is looked at all the same."""
+
+    async def broken() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise ValueError("broken as it ended")
+
+    task = asyncio.create_task(together(broken(), broken()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    del task
+    gc.collect()
+    assert unseen_failures == []

@@ -2,7 +2,8 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 limit (free slots)
--- Returns {'ok', revision, now ms, max attempts, timeout ms, six values for each lease} | {'paused' | 'cordoned' | 'unregistered', revision, now ms}
+-- Returns {'ok', revision, clock ms, max attempts, timeout ms, six values for each lease}
+--        | {'paused' | 'cordoned' | 'unregistered', revision, clock ms}
 --        a lease: id, 'token attempt claimedMs worker', entry, spec, payload, '' or [checkpoint or '', trace or '',
 --        '' or [parent, result, ...]]
 -- Events started; expired for a job whose ttl ended meanwhile.

@@ -43,7 +43,8 @@ local cursor, running = books[4], tonumber(books[8] or 0)
 local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
 local expiry = redis.call('ZSCORE', prefix .. 'workers', worker)
 local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + (books[11] or 0)
+local clock = time[1] * 1000 + math.floor(time[2] / 1000)
+local now = clock + (books[11] or 0)
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
 if conf[5] and running >= tonumber(conf[5]) then return OTHER end
 
@@ -62,4 +63,4 @@ redis.call('HSET', books_key, 'c' .. place, entry, 'queued', 0, 'q' .. place, 0,
   'running', (books[6] or 0) + 1, 'started', (books[7] or 0) + 1)
 redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0,
   'started ' .. id .. ' ' .. string.match(v[2], '^[^|]*|[^|]*|[^|]*') .. ' 1 ' .. worker .. ' ')
-return { 'ok', conf[1], now, conf[3] or '5', conf[4] or '900000', id, lease, entry, v[2], v[3], '' }
+return { 'ok', conf[1], clock, conf[3] or '5', conf[4] or '900000', id, lease, entry, v[2], v[3], '' }

@@ -9,6 +9,7 @@
 -- Events queued, scheduled, blocked; cancelled for a child of a parent that has failed already.
 
 --- include: pool
+--- include: clock
 --- include: job
 --- include: announce
 
@@ -183,6 +184,7 @@ local function keep(request)
   return state
 end
 
+keep_time()
 local reply = { 'ok', depth }
 for i, job in ipairs(jobs) do
   if job.known then

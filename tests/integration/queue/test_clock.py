@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from agentpool.jobs import JobRequest, WorkerId
+from agentpool.jobs import JobRequest, Priority, WorkerId
 from agentpool.queue import Consumer, Inspector, Producer, scripts
 from agentpool.queue.keys import Keys
 from agentpool.queue.outcomes import Failed
@@ -103,7 +103,7 @@ async def test_jobs_go_the_short_way_after_the_clock_was_set_back(redis, pool):
     receipt = await producer.submit(JobRequest(kind="x"))
     reply = await redis.execute_command("EVAL", scripts.CLAIM_PLAIN.source, 1, keys.conf, "w", "")
     assert (reply[0], reply[5]) == ("ok", receipt.job_id)
-    assert int(reply[2]) >= before
+    assert int(reply[6].split()[2]) >= before  # as the lease has it
 
 
 async def test_nobody_seems_to_have_waited_while_the_clock_was_set(redis, pool):
@@ -113,3 +113,39 @@ async def test_nobody_seems_to_have_waited_while_the_clock_was_set(redis, pool):
     await consumer.renew(slots=5, running=0)
     await Producer(redis, pool).submit(JobRequest(kind="x"))
     assert (await Inspector(redis).snapshot(pool)).oldest_wait_ms < HOUR_MS // 2
+    (lease,) = await consumer.claim(1)
+    assert lease.claimed_at_ms - lease.enqueued_at_ms < HOUR_MS // 2
+
+
+async def test_a_delay_given_while_nobody_looks_is_kept(redis, pool):
+    """The clock went back while no worker was there: neither does a delay end at once, nor does a ttl."""
+    producer = Producer(redis, pool)
+    consumer = await worker(redis, pool, "w")
+    await consumer.deregister()
+    await set_clock(redis, pool, -HOUR_MS)
+    await producer.submit(JobRequest(kind="x", delay_ms=60_000))
+    await producer.submit(JobRequest(kind="x", ttl_ms=60_000))
+    consumer = await worker(redis, pool, "w")
+    done = await consumer.maintain()
+    assert (done.promoted, done.expired) == (0, 0)
+    for _ in range(2):
+        await set_clock(redis, pool, 40_000)  # the pool's time is slower until it is Redis's again
+        await consumer.renew(slots=5, running=0)
+    done = await consumer.maintain()
+    assert (done.promoted, done.expired) == (1, 1)
+
+
+async def test_a_critical_job_still_asks_for_room_after_the_clock_was_set_back(redis, pool):
+    """Who may be asked to yield is told by how long its entry has waited, by the clock that marked the entry."""
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=1, host="h")
+    await set_clock(redis, pool, HOUR_MS)
+    await consumer.renew(slots=1, running=0)
+    await set_clock(redis, pool, -HOUR_MS)
+    await consumer.renew(slots=1, running=0)
+    producer = Producer(redis, pool)
+    await producer.submit(JobRequest(kind="x", priority=Priority.INFO, preemptible=True))
+    (lease,) = await consumer.claim(1)
+    await producer.submit(JobRequest(kind="x", priority=Priority.CRITICAL))
+    history = (await Inspector(redis).job(pool, lease.job_id)).history
+    assert "yielding" in [entry.type for entry in history]

@@ -196,21 +196,21 @@ local function take_all(candidates, worker, limit, leases)
   return taken, best ~= nil and best.count > 0 and best.room.left > 0
 end
 
--- Returns {status, revision, now, max attempts, timeout ms, six values for each lease}; status: ok, paused, cordoned,
+-- Returns {status, revision, Redis's clock, max attempts, timeout ms, six values for each lease}; status: ok, paused, cordoned,
 -- unregistered.
 local function claim(worker, limit)
   local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'max_attempts', 'timeout_ms', 'patience_critical_ms',
     'patience_task_ms', 'patience_info_ms')
   local revision = conf[1] or ''
   local expiry = redis.call('ZSCORE', WORKERS, worker)
-  if not expiry or tonumber(expiry) <= now then return { 'unregistered', revision, now } end
-  if conf[2] == '1' then return { 'paused', revision, now } end
-  local reply = { 'ok', revision, now, conf[3] or '5', conf[4] or '900000' }
+  if not expiry or tonumber(expiry) <= now then return { 'unregistered', revision, now - ahead } end
+  if conf[2] == '1' then return { 'paused', revision, now - ahead } end
+  local reply = { 'ok', revision, now - ahead, conf[3] or '5', conf[4] or '900000' }
   local v = redis.call('HMGET', BOOKS, 'queued', 'x:' .. worker)
   local ready = number_or(v[1], 0) > 0
   if v[2] and tonumber(v[2]) > now then
     if ready then ring() end -- it may have taken the bell along
-    return { 'cordoned', revision, now }
+    return { 'cordoned', revision, now - ahead }
   end
   if ready and limit <= 0 then ring() end -- a full worker heard the bell: it passes it on to an idle one
   if limit <= 0 or not ready then return reply end
