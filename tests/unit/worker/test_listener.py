@@ -35,6 +35,7 @@ class BlockingQueue:
         self.orders: asyncio.Queue = asyncio.Queue()
         self.limits: list[int] = []  # of each wait
         self.fails = 0  # waits that are to fail
+        self.closing = 0  # turns of the event loop that a wait takes to end when it is broken off
 
     async def wait(self, timeout_ms, *, for_work=True):
         assert not for_work
@@ -45,7 +46,12 @@ class BlockingQueue:
         if self.fails:
             self.fails -= 1
             raise QueueUnreachableError("away")
-        await self.bell.get()
+        try:
+            await self.bell.get()
+        except asyncio.CancelledError:
+            for _ in range(self.closing):
+                await asyncio.sleep(0)
+            raise
         return [Wake()], self.queue._take(limit)
 
     async def claim(self, limit):
@@ -125,6 +131,15 @@ async def test_fewer_slots_are_waited_for_after_a_shrink():
         bench.slots.resize(2)
         bench.claims.slots_changed()
         await wait_until(lambda: blocking.limits == [4, 2], "the worker waits with fewer slots")
+
+
+async def test_a_worker_whose_cordon_is_lifted_claims_however_long_its_wait_takes_to_end():
+    """The slots that the wait kept come back after the turn that should have used them: another turn is due then."""
+    async with listening(slots=1) as (bench, blocking):
+        blocking.closing = 5
+        bench.queue.ready.append(lease())
+        blocking.orders.put_nowait(Wake())
+        await bench.settled(1)
 
 
 async def test_a_wait_that_failed_is_begun_again():
