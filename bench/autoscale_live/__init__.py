@@ -129,5 +129,10 @@ def _series(each: Compared) -> dict[str, Points]:
 def _waiting(load: Workload, waits_s: Iterable[float]) -> Points:
     """Jobs that wait, whenever that changes."""
     pairs = [(job.at, wait) for job, wait in zip(load.jobs, waits_s, strict=True)]
-    steps = sorted([(at, 1.0) for at, _ in pairs] + [(at + wait, -1.0) for at, wait in pairs])
+    steps = sorted([(at, 1.0) for at, _ in pairs] + [(at + wait, -1.0) for at, wait in pairs], key=_arrivals_first)
     return list(zip((at for at, _ in steps), accumulate(step for _, step in steps), strict=True))
+
+
+def _arrivals_first(step: tuple[float, float]) -> tuple[float, float]:
+    at, change = step
+    return at, -change

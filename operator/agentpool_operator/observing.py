@@ -27,9 +27,5 @@ def observation_of(pool: Pool) -> Observation:
         ),
         placeable=pool.placeable,
         max_pending=pool.spec.gpu.max_pending if pool.spec is not None and pool.spec.gpu is not None else 0,
-        startup_samples_s=tuple(
-            max(0.0, p.ready_at - p.created_at)
-            for p in live
-            if p.ready_at is not None and p.uid not in pool.starts_seen
-        ),
+        startup_samples_s=tuple(p.startup_s for p in live if p.startup_s is not None and p.uid not in pool.starts_seen),
     )

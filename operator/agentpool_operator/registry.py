@@ -102,6 +102,10 @@ class Pool:
             return 0
         return self.spec.gpu.per_worker * sum(1 for pod in self.pods.values() if pod.node and not pod.ended)
 
+    def note_starts(self) -> None:
+        """Takes down whose start has been learned from. A pod that is ready again, after a fault, has not started."""
+        self.starts_seen = {pod.uid for pod in self.pods.values() if pod.ready or pod.uid in self.starts_seen}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:

@@ -143,7 +143,7 @@ class ScalingLoop:
         decision = carried_out(decision, before=deployment.replicas, reached=reached)
         changed = decision.replicas != deployment.replicas
         pool.memory, pool.decision = decision.memory, decision
-        pool.starts_seen = {p.uid for p in pool.pods.values() if p.ready}
+        pool.note_starts()
         self._metrics.decided(pool, decision, before=deployment.replicas)
         if changed:
             self._tell(pool, deployment.replicas, decision)

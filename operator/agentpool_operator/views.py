@@ -58,18 +58,14 @@ class PodView:
     uid: str
     node: str  # empty = not scheduled
     created_at: float  # seconds since the epoch
-    ready_at: float | None  # seconds since the epoch; None = not ready
+    ready: bool  # whether it passes its readiness probe
+    startup_s: float | None  # seconds from its creation until it was ready; None = not ready
     terminating: bool
     ended: bool  # Succeeded or Failed
     trouble: str  # why it is not on its way, as one CamelCase word; empty = nothing known
     trouble_message: str
     deletion_cost: int
     resource_version: str = ""
-
-    @property
-    def ready(self) -> bool:
-        """Whether it passes its readiness probe."""
-        return self.ready_at is not None
 
     @property
     def alive(self) -> bool:
@@ -89,7 +85,8 @@ def pod_view(pod: Json) -> PodView:
         uid=metadata.get("uid", ""),
         node=(pod.get("spec") or {}).get("nodeName") or "",
         created_at=seconds_of(metadata.get("creationTimestamp")) or 0.0,
-        ready_at=(seconds_of(ready.get("lastTransitionTime")) or 0.0) if ready.get("status") == "True" else None,
+        ready=ready.get("status") == "True",
+        startup_s=_startup_s(metadata, status, conditions) if ready.get("status") == "True" else None,
         terminating=bool(metadata.get("deletionTimestamp")),
         ended=status.get("phase") in {"Succeeded", "Failed"},
         trouble=trouble,
@@ -97,6 +94,17 @@ def pod_view(pod: Json) -> PodView:
         deletion_cost=int(cost) if cost.lstrip("-").isdigit() else 0,
         resource_version=metadata.get("resourceVersion", ""),
     )
+
+
+def _startup_s(metadata: Json, status: Json, conditions: dict[str, Json]) -> float:
+    """Seconds until it had a node, by the control plane's clock, and from there by the node's: they may disagree."""
+    created = seconds_of(metadata.get("creationTimestamp")) or 0.0
+    ready = seconds_of(conditions["Ready"].get("lastTransitionTime")) or created
+    started = seconds_of(status.get("startTime"))
+    if started is None:
+        return max(0.0, ready - created)
+    scheduled = seconds_of(conditions.get("PodScheduled", {}).get("lastTransitionTime")) or created
+    return max(0.0, scheduled - created) + max(0.0, ready - started)
 
 
 def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import signal
 
 import pytest
@@ -20,6 +21,7 @@ from tests.fixtures.redis import wait_until
 from .conftest import submit
 
 WITHIN_S = 40.0
+AWAY_S = 60.0  # an outage
 SERVING = ("True", "Serving")
 
 
@@ -154,10 +156,23 @@ async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty
     await asyncio.wait_for(running, WITHIN_S)
 
 
-async def test_an_api_server_that_was_away_finds_the_operator_at_work(
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_refused_reads_are_made_good(start_operator, faulty_api, pool_of, look, redis, ref, status):
+    """Lists, looks and new watches that are refused, while the operator starts, are tried again."""
+    faulty_api.fail(status, times=6, methods={"GET"}, part="namespaces")
+    process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of()
+    await shows(lambda: look.condition("Ready"), SERVING)
+    await submit(redis, ref, 6)
+    await shows(look.replicas, 2)
+    assert faulty_api.served.count(status) == 6, process.written()
+
+
+@pytest.mark.timeout(240)
+async def test_an_api_server_that_was_away_for_a_minute_finds_the_operator_at_work(
     start_operator, faulty_api, pool_of, look, redis, ref
 ):
-    """The operator outlives an outage longer than its Lease, and serves what came meanwhile."""
+    """The operator outlives an outage much longer than its Lease, and serves what came meanwhile."""
     process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
     await shows(lambda: look.condition("Ready"), SERVING)
@@ -165,20 +180,34 @@ async def test_an_api_server_that_was_away_finds_the_operator_at_work(
     faulty_api.end_watches()
     await submit(redis, ref, 6)
     await wait_until(lambda: "no longer leading" in process.written(), "it stopped leading", within_s=WITHIN_S)
+    await asyncio.sleep(AWAY_S)
     faulty_api.away = False
     await shows(look.replicas, 2)
     assert process.running()
 
 
+def nth(number, method, part):
+    """What holds the so-manieth request of this kind back."""
+    left = itertools.count(number - 1, -1)
+    return lambda verb, path: verb == method and part in path.partition("?")[0] and next(left) == 0
+
+
 @pytest.mark.parametrize(
-    ("method", "part"),
-    [("PATCH", "/deployments/"), ("PATCH", "/poddisruptionbudgets/"), ("PATCH", "/status"), ("PATCH", "/scale")],
+    ("part", "number"),
+    [
+        ("/deployments/", 1),  # the Deployment is made
+        ("/deployments/", 2),  # its size is handed over to the scaling loop
+        ("/deployments/", 3),  # the size is given up by who made it
+        ("/poddisruptionbudgets/", 1),
+        ("/status", 1),
+        ("/scale", 1),
+    ],
 )
 async def test_an_operator_killed_in_the_middle_of_a_pass_is_made_good_by_the_next(
-    start_operator, faulty_api, pool_of, look, redis, ref, cluster, namespace, method, part
+    start_operator, faulty_api, pool_of, look, redis, ref, cluster, namespace, part, number
 ):
     """Killed with a write on its way, at each step of a pass: the next operator completes it."""
-    faulty_api.freeze_at = lambda verb, path: verb == method and part in path.partition("?")[0]
+    faulty_api.freeze_at = nth(number, "PATCH", part)
     first = start_operator("--no-leader-elect", "--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
     if part == "/scale":
@@ -197,6 +226,45 @@ async def test_an_operator_killed_in_the_middle_of_a_pass_is_made_good_by_the_ne
         e["manager"] for e in live["metadata"]["managedFields"] if "f:replicas" in e["fieldsV1"].get("f:spec", {})
     }
     assert owners == {"agentpool-scaling"}
+
+
+async def test_an_operator_killed_while_it_publishes_settings_is_made_good_by_the_next(
+    start_operator, pool_of, look, redis_server_factory
+):
+    """Its Redis stands still in the middle of the first pass, and the operator dies: the next one begins anew."""
+    server = redis_server_factory()
+    server.freeze()
+    first = start_operator("--no-leader-elect")
+    await pool_of(redis={"url": server.tcp_url})
+    await shows(lambda: look.condition("QueueReachable"), ("False", "RedisUnreachable"))
+    first.stop(signal.SIGKILL)
+    server.thaw()
+    start_operator("--no-leader-elect")
+    await shows(lambda: look.condition("Ready"), SERVING)
+
+
+async def test_an_operator_killed_while_it_purges_a_deleted_pool_is_made_good_by_the_next(
+    start_operator, faulty_api, pool_of, look, redis, ref, cluster, namespace
+):
+    """It asks whether the pool is gone and dies with the question on its way; the next one removes the keys."""
+    first = start_operator("--no-leader-elect", "--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of("other")
+    await pool_of(deletionPolicy="Delete")
+    await shows(lambda: look.condition("Ready"), SERVING)
+    await submit(redis, ref, 3)
+    faulty_api.freeze_at = nth(2, "GET", "/agentpools/agents")  # the first look has found it gone
+    await cluster.delete(paths.agentpools(namespace, "agents"))
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    first.stop(signal.SIGKILL)
+    faulty_api.thaw.set()
+    assert await redis.exists(f"ap:{{{ref}}}:conf")
+    start_operator("--no-leader-elect")
+
+    async def keys():
+        return await redis.keys(f"ap:{{{ref}}}:*")
+
+    await shows(keys, [])
+    await Inspector(redis).purge(PoolRef(namespace, "other"))
 
 
 async def test_nothing_hangs_on_delete_when_the_operator_is_gone_for_good(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 
+import aiohttp
 import pytest
 
 from agentpool.errors import RetiredPoolError
@@ -62,6 +64,50 @@ async def test_jobs_raise_an_empty_pool_at_once_and_finishing_them_lowers_it(
         return (await _figure(look, "lastDecision") or {}).get("reason", "")
 
     await wait_until(lambda: _contains(told, "12 jobs wait"), "the status tells why", within_s=5.0)
+
+
+async def test_a_change_of_size_is_told_as_a_sentence_in_an_event(
+    start_operator, pool_of, look, until, redis, ref, cluster, namespace
+):
+    """Who describes the pool reads what was changed, and why."""
+    start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    await submit(redis, ref, 12)
+
+    async def told():
+        found, _ = await cluster.list(paths.events(namespace))
+        return [(e["type"], e["reason"], e["message"]) for e in found if e["involvedObject"]["name"] == "agents"]
+
+    sentence = "Raised from 0 to 3 workers: 12 jobs wait, which takes 3 workers of 5 slots."
+    await until(told, [("Normal", "ScaledUp", sentence)])
+
+
+async def test_prometheus_reads_of_each_pool_and_no_more_of_one_that_is_gone(
+    start_operator, pool_of, look, until, redis, ref, cluster, namespace
+):
+    """The operator's page tells sizes and queues by pool; a deleted pool's series go with it."""
+    process = start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    await submit(redis, ref, 12)
+    await until(look.replicas, 3)
+    port = re.search(r"/metrics on port (\d+)", process.written())[1]
+    labels = f'{{namespace="{namespace}",pool="agents"}}'
+
+    async def page():
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            return (await answer.text()).splitlines()
+
+    lines = (f"agentpool_pool_desired_replicas{labels} 3.0", f"agentpool_pool_queued_jobs{labels} 12.0")
+    for line in (*lines, "agentpool_operator_leading 1.0"):
+        await wait_until(lambda told=line: _contains(page, told), f"{line} is told", within_s=WITHIN_S)
+    await cluster.delete(paths.agentpools(namespace, "agents"))
+
+    async def names_the_pool():
+        return any('pool="agents"' in line for line in await page())
+
+    await until(names_the_pool, False)
 
 
 async def test_a_pool_goes_back_to_zero_when_its_jobs_have_ended(start_operator, pool_of, look, until, redis, ref):
@@ -284,7 +330,7 @@ async def test_a_second_operator_takes_over_from_a_killed_one(start_operator, po
     async def taken_over():
         return await look.holder() not in {"", leader}
 
-    await wait_until(taken_over, f"the Lease changed hands\n{second.written()}", within_s=18.0)
+    await wait_until(taken_over, f"the Lease changed hands\n{second.written()}", within_s=15.0)
     await submit(redis, ref, 6)
     await until(look.replicas, 2)
 

@@ -26,8 +26,8 @@ WORKERS, SLOTS, ROUNDS = 5, 2, 60
 
 def view(name, *, ready, cost=0):
     return PodView(
-        name=name, uid=name, node="n", created_at=0.0, ready_at=1.0 if ready else None, terminating=False, ended=False,
-        trouble="", trouble_message="", deletion_cost=cost,
+        name=name, uid=name, node="n", created_at=0.0, ready=ready, startup_s=1.0 if ready else None, terminating=False,
+        ended=False, trouble="", trouble_message="", deletion_cost=cost,
     )  # fmt: skip
 
 

@@ -7,10 +7,11 @@ import sys
 
 import psutil
 import pytest
+import uvloop
 
 from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason
 from agentpool_worker.execution import Stop
-from agentpool_worker.handlers.command import CommandHandlers
+from agentpool_worker.handlers.command import CommandHandlers, _feed
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, lease
 
@@ -154,3 +155,17 @@ def gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+@pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_program_that_has_ended_before_it_is_fed_has_not_failed(loop_factory):
+    """Whoever reads no input may be done before the payload is on its way, whatever the event loop says of its pipe."""
+
+    async def fed_too_late():
+        process = await asyncio.create_subprocess_exec("true", stdin=asyncio.subprocess.PIPE)
+        await process.wait()
+        await wait_until(process.stdin.transport.is_closing, "the loop has noticed that the pipe is closed")
+        await _feed(process.stdin, b"1")
+
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(fed_too_late())

@@ -155,7 +155,8 @@ def _environment(ctx: Context) -> dict[str, str]:
 async def _feed(stdin: asyncio.StreamWriter | None, data: bytes) -> None:
     if stdin is None:
         return
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # a program need not read its input
+    # A program need not read its input. Of a pipe that it has closed already, uvloop says RuntimeError.
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
         stdin.write(data)
         await stdin.drain()
         stdin.close()

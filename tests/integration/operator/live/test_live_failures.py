@@ -1,0 +1,156 @@
+"""Operators that die or run by a wrong clock while real workers run jobs: each job runs once, from start to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+
+import pytest
+
+from agentpool.jobs import JobRequest, PoolRef
+from agentpool.queue import Inspector, Producer
+from agentpool_operator import paths
+from agentpool_operator.refusals import NotThereError
+from tests.chaos.clocks import Clock, ClockMissingError
+from tests.fixtures.redis import wait_until
+
+WITHIN_S = 60.0
+SERVING = ("True", "Serving")
+UNDISTURBED = {"queued", "started", "succeeded"}  # a job's events, where nobody took it from its worker
+SCALING = {
+    "pollSeconds": 1,
+    "idleSeconds": 0,
+    "maxReplicas": 4,
+    "targetWaitSeconds": 1,
+    "behavior": {"scaleDown": {"stabilizationWindowSeconds": 0}},
+}
+
+
+class Work:
+    """A pool whose jobs last until a file of their name is there."""
+
+    def __init__(self, redis, pool, directory):
+        self._inspector, self._producer = Inspector(redis), Producer(redis, pool)
+        self._pool, self._directory = pool, directory
+
+    def spec(self):
+        waits = 'read name; while [ ! -e "$0/$(echo $name | tr -dc a-z)" ]; do sleep 0.1; done; echo 1'
+        return {
+            "handler": {"command": {"argv": ["sh", "-c", waits, str(self._directory)]}},
+            "worker": {"concurrency": 1, "drainSeconds": 5},
+            "scaling": SCALING,
+        }
+
+    async def submit(self, *names):
+        await self._producer.submit_many([JobRequest(kind="k", payload=name) for name in names])
+
+    def may_end(self, name):
+        (self._directory / name).touch()
+
+    async def runs(self, jobs):
+        async def holds():
+            return (await self._inspector.snapshot(self._pool)).running == jobs
+
+        await wait_until(holds, f"{jobs} jobs run", within_s=WITHIN_S)
+
+    async def ended_undisturbed(self, jobs):
+        async def ended():
+            return (await self._inspector.snapshot(self._pool)).finished_total == jobs
+
+        await wait_until(ended, "every job has ended", within_s=WITHIN_S)
+        told = [event.type for event in await self._inspector.events(self._pool, limit=1_000)]
+        assert set(told) == UNDISTURBED
+        assert told.count("started") == told.count("succeeded") == jobs
+
+
+@pytest.fixture
+async def work(redis, namespace, cluster, tmp_path):
+    pool = PoolRef(namespace, "agents")
+    yield Work(redis, pool, tmp_path)
+    with contextlib.suppress(NotThereError):
+        await cluster.delete(paths.agentpools(namespace, "agents"))
+    await Inspector(redis).purge(pool)
+
+
+async def shows(question, expected):
+    async def holds():
+        return await question() == expected
+
+    await wait_until(holds, f"it shows {expected}", within_s=WITHIN_S)
+
+
+@pytest.mark.parametrize("part", ["/pods/", "/scale"])
+async def test_an_operator_killed_while_it_scales_in_harms_no_job(
+    start_operator, faulty_api, pool_of, look, work, part
+):
+    """Killed when it marks the idle worker's pod, or lowers the size: the next one takes the idle worker only."""
+    first = start_operator("--no-leader-elect", "--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of(**work.spec())
+    await shows(lambda: look.condition("Ready"), SERVING)
+    await work.submit("long", "short")
+    await work.runs(2)
+    faulty_api.freeze_at = lambda method, path: method == "PATCH" and part in path.partition("?")[0]
+    work.may_end("short")
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    first.stop(signal.SIGKILL)
+    faulty_api.thaw.set()
+    start_operator("--no-leader-elect")
+    await shows(look.replicas, 1)
+    await work.runs(1)
+    work.may_end("long")
+    await work.ended_undisturbed(2)
+    await shows(look.replicas, 0)
+
+
+@pytest.mark.parametrize("ahead_s", [3600, -3600])
+async def test_an_operator_whose_clock_is_wrong_sizes_its_pool_all_the_same(
+    start_operator, pool_of, look, work, tmp_path, ahead_s
+):
+    """An hour ahead of the workers, Redis and the API server, or behind: it raises, keeps who is busy, and lowers."""
+    try:
+        clock = Clock(tmp_path / "clock")
+    except ClockMissingError as error:
+        pytest.skip(str(error))
+    clock.move(ahead_s)
+    process = start_operator(environment=clock.environment)
+    try:
+        await pool_of(**work.spec())
+        await shows(lambda: look.condition("Ready"), SERVING)
+        await work.submit("long", "short", "other")
+        await work.runs(3)
+        work.may_end("short")
+        work.may_end("other")
+        await shows(look.replicas, 1)
+        await work.runs(1)
+        clock.move(-2 * ahead_s)
+        await work.submit("next")
+        await work.runs(2)
+        work.may_end("long")
+        work.may_end("next")
+        await work.ended_undisturbed(4)
+        await shows(look.replicas, 0)
+        assert process.running()
+    finally:
+        process.close()
+        clock.close()
+
+
+async def test_a_pool_with_workers_goes_when_the_operator_is_gone_for_good(
+    start_operator, pool_of, look, work, cluster, namespace
+):
+    """Its Deployment and its busy worker go with it, though nobody runs that could let them go."""
+    process = start_operator("--no-leader-elect")
+    await pool_of(**work.spec())
+    await shows(lambda: look.condition("Ready"), SERVING)
+    await work.submit("long")
+    await work.runs(1)
+    process.stop(signal.SIGKILL)
+    await cluster.delete(paths.agentpools(namespace, "agents"))
+    await shows(lambda: look.found(paths.agentpools(namespace, "agents")), None)
+    await shows(lambda: look.found(paths.deployments(namespace, "agents")), None)
+
+    async def pods():
+        return (await cluster.list(paths.pods(namespace), labelSelector="agentpool.dev/pool=agents"))[0]
+
+    await shows(pods, [])
