@@ -54,10 +54,13 @@ def hunt(mutant: Mutant) -> Verdict:
     return Verdict(mutant=mutant, caught_by=None)
 
 
-def table(verdicts: list[Verdict]) -> str:
-    """The verdicts as Markdown."""
-    rows = [f"| `{v.mutant.name}` | {v.mutant.wrong} | {v.caught_by or '**survived**'} |" for v in verdicts]
-    return "\n".join(["| mutant | what it does wrong | first caught by |", "|---|---|---|", *rows])
+def table(verdicts: list[Verdict], old: str) -> str:
+    """The verdicts as Markdown, in the catalogue's order; mutants that were not hunted now keep the rows they had."""
+    rows = {name: row for row, name in re.findall(r"^(\| `([\w-]+)` .*)$", old, re.MULTILINE)}
+    for v in verdicts:
+        rows[v.mutant.name] = f"| `{v.mutant.name}` | {v.mutant.wrong} | {v.caught_by or '**survived**'} |"
+    known = [rows[mutant.name] for mutant in CATALOGUE if mutant.name in rows]
+    return "\n".join(["| mutant | what it does wrong | first caught by |", "|---|---|---|", *known])
 
 
 @click.command()
@@ -73,8 +76,8 @@ def main(*, names: tuple[str, ...], write: bool) -> None:
     click.echo(f"{len(verdicts)} mutants, {len(verdicts) - survivors} caught, {survivors} survived")
     if write:
         head, _, rest = PAGE.read_text().partition(BEGIN)
-        tail = rest.partition(END)[2]
-        PAGE.write_text(f"{head}{BEGIN}\n{table(verdicts)}\n{END}{tail}")
+        old, _, tail = rest.partition(END)
+        PAGE.write_text(f"{head}{BEGIN}\n{table(verdicts, old)}\n{END}{tail}")
     sys.exit(1 if survivors else 0)
 
 
