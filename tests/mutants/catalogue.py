@@ -185,6 +185,12 @@ CATALOGUE = (
         new="by = 0",
     ),
     Mutant(
+        name="given-back-at-once",
+        wrong="the pool's time goes back when Redis's clock is put right again",
+        old="math.min(ahead, GIVE_BACK_MAX_MS, math.floor((now - seen) * SLOWER))",
+        new="math.min(ahead, now - seen)",
+    ),
+    Mutant(
         name="never-due",
         wrong="a scheduled job waits for ever",
         old="promoted = promoted + promote(id)",
