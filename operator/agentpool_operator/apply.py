@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from agentpool_operator import manifests, paths
 from agentpool_operator.drift import differences
-from agentpool_operator.refusals import InvalidObjectError, NotThereError
+from agentpool_operator.refusals import ForbiddenError, InvalidObjectError, NotThereError
 from agentpool_operator.registry import Problem
-from agentpool_operator.views import deployment_view
+from agentpool_operator.views import POOL_LABEL, deployment_view
 
 if TYPE_CHECKING:
+    from agentpool.jobs import PoolRef
     from agentpool.spec import AgentPoolSpec
     from agentpool_operator.cluster import Cluster
     from agentpool_operator.registry import Pool, Pools
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 CHILDREN_MANAGER = "agentpool"  # owns everything of the children but replicas
 SCALING_MANAGER = "agentpool-scaling"  # owns replicas
+BUDGET_RECHECK_S = 60.0  # seconds before a pass looks at the PodDisruptionBudget again: no watch tells of it
+FORBIDDEN = " is forbidden: "  # what admission says, whatever its status
 log = logging.getLogger(__name__)
 
 
@@ -37,7 +41,7 @@ class Applier:
         self._cluster = cluster
         self._pools = pools
         self._default_image = default_image
-        self._accepted: dict[str, tuple[str, int]] = {}  # Deployment uid -> digest and generation found in order
+        self._accepted: dict[str, Json] = {}  # Deployment uid -> how it was when it was found in order
 
     async def apply(self, pool: Pool, spec: AgentPoolSpec) -> None:
         """One pass over a pool's children; problems that only the user can solve end up in `child_problem`."""
@@ -45,7 +49,7 @@ class Applier:
             await self._deployment(pool, spec)
             if pool.child_problem is None:
                 await self._budget(pool)
-        except InvalidObjectError as error:
+        except (InvalidObjectError, ForbiddenError) as error:
             pool.child_problem = _refused(error.detail)
 
     async def _deployment(self, pool: Pool, spec: AgentPoolSpec) -> None:
@@ -57,7 +61,7 @@ class Applier:
             made = await self._cluster.apply(path, _with_replicas(wanted, 0), manager=CHILDREN_MANAGER)
             found = deployment_view(made)
             log.info("made Deployment %s", pool.ref)
-        elif not pool.owns_deployment:
+        elif not pool.owns_deployment and not _left_behind(pool.ref, pool.deployment):
             pool.child_problem = _not_ours(pool)
             return
         else:
@@ -96,36 +100,39 @@ class Applier:
         digest = wanted["metadata"]["annotations"][manifests.DIGEST]
         if found != digest:
             return True
-        if self._accepted.get(metadata["uid"]) == (digest, metadata.get("generation", 0)):
+        if self._accepted.get(metadata["uid"]) == _settled(wanted, live):
             return False  # the server writes something in its own way: applying again would not change it
-        paths_that_differ = differences(wanted, live)
+        paths_that_differ = _differences(wanted, live)
         if paths_that_differ:
             log.info("Deployment %s differs at %s", metadata["name"], ", ".join(paths_that_differ[:5]))
         return bool(paths_that_differ)
 
     def _accept(self, wanted: Json, live: Json) -> None:
-        metadata = live["metadata"]
-        digest = wanted["metadata"]["annotations"][manifests.DIGEST]
-        self._accepted[metadata["uid"]] = (digest, metadata.get("generation", 0))
+        self._accepted[live["metadata"]["uid"]] = _settled(wanted, live)
 
     async def _budget(self, pool: Pool) -> None:
-        if pool.budget_applied == pool.uid:
+        if time.monotonic() - pool.budget_seen_at < BUDGET_RECHECK_S:
             return
         path = paths.disruption_budgets(pool.ref.namespace, pool.ref.name)
         wanted = manifests.disruption_budget(pool.ref, pool.uid)
         try:
             live = await self._found_budget(path)
-            if live is None or differences(wanted, live):
+            if live is None or _differences(wanted, live):
                 await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
         except NotThereError:
             log.debug("this cluster serves no PodDisruptionBudgets")
-        pool.budget_applied = pool.uid
+        pool.budget_seen_at = time.monotonic()
 
     async def _found_budget(self, path: str) -> Json | None:
         try:
             return await self._cluster.get(path)
         except NotThereError:
             return None
+
+
+def _differences(wanted: Json, live: Json) -> list[str]:
+    """Where the live object differs; it may come from a list, whose items tell no kind."""
+    return differences({part: wanted[part] for part in ("metadata", "spec")}, live)
 
 
 def _with_replicas(deployment: Json, replicas: int) -> Json:
@@ -137,9 +144,33 @@ def _only_if_still(wanted: Json, version: str) -> Json:
     return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
 
 
+def _settled(wanted: Json, live: Json) -> Json:
+    """What tells whether a Deployment that was in order may be so no more; labels and owners move no generation."""
+    metadata = live["metadata"]
+    return {
+        "digest": wanted["metadata"]["annotations"][manifests.DIGEST],
+        **{name: metadata.get(name) for name in ("generation", "labels", "ownerReferences")},
+    }
+
+
+def _left_behind(pool: PoolRef, deployment: DeploymentView) -> bool:
+    """Whether it was made for this pool and now has no owner: `kubectl delete --cascade=orphan` leaves such."""
+    labels = deployment.raw["metadata"].get("labels") or {}
+    ours = manifests.labels_of(pool)
+    return not deployment.owner_uid and all(labels.get(key) == ours[key] for key in (POOL_LABEL, manifests.MANAGED_BY))
+
+
 def _refused(detail: str) -> Problem:
-    """What the API server has against the template, its fields named as the user wrote them."""
+    """What the API server has against the Deployment, its fields named as the user wrote them."""
     told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", " ".join(detail.split()))
+    if FORBIDDEN in told:
+        return Problem(
+            reason="DeploymentForbidden",
+            message=(
+                f"the API server forbids what the workers need: {told}; a quota, a policy or the operator's own "
+                "rights forbid it: change that, or what it forbids in the AgentPool"
+            ),
+        )
     return Problem(
         reason="TemplateRefused",
         message=f"the API server refuses the workers' Deployment: {told}; correct spec.worker.template",

@@ -79,6 +79,8 @@ def _ready(pool: Pool, queue: Finding, progressing: Finding) -> Finding:
 
 def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
     """Reason and message of what keeps the pool from serving; None = nothing does."""
+    if pool.deleting:
+        return "Deleting", _deleting_words(pool)
     problem = pool.spec_problem or pool.child_problem
     if problem is not None:
         return problem.reason, problem.message
@@ -86,10 +88,26 @@ def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
         return queue.reason, queue.message
     if not pool.owns_deployment:
         return "Creating", "the workers' Deployment is being made"
+    if any(pod.ready for pod in pool.live_pods):
+        return None
     stuck = stuck_pods(pool)
-    if stuck and not any(pod.ready for pod in pool.live_pods):
+    if stuck:
         return stuck[0].trouble, _stuck_words(stuck)
-    return None
+    return _failure(pool.deployment) if pool.deployment is not None else None
+
+
+def _deleting_words(pool: Pool) -> str:
+    holders = ", ".join(pool.resource["metadata"].get("finalizers") or [])
+    waits = f"; it goes when these finalizers have been removed: {holders}" if holders else ""
+    return f"the pool is being deleted and is scaled no more{waits}"
+
+
+def _failure(deployment: DeploymentView) -> tuple[str, str] | None:
+    """Reason and message of what keeps the Deployment from having its pods; None = nothing does."""
+    if not deployment.failures:
+        return None
+    reason, message = deployment.failures[0]
+    return reason or "DeploymentFailed", message
 
 
 def _ready_count(pool: Pool) -> int:
@@ -125,9 +143,9 @@ def _progress(pool: Pool) -> tuple[Status, str, str]:
     stuck = stuck_pods(pool)
     if stuck:
         return "False", stuck[0].trouble, _stuck_words(stuck)
-    if pool.deployment.failures:
-        reason, message = pool.deployment.failures[0]
-        return "False", reason or "DeploymentFailed", message
+    failure = _failure(pool.deployment)
+    if failure is not None:
+        return "False", *failure
     return _movement(pool, pool.deployment)
 
 
@@ -167,6 +185,8 @@ def _scaling_active(pool: Pool) -> Finding:
         return finding("False", "Blocked", "nothing is scaled until the problem that Ready tells is solved")
     if pool.queue_problem is not None:
         return finding("False", pool.queue_problem.reason, "the size is held because the queue cannot be read")
+    if pool.scale_problem is not None:
+        return finding("False", pool.scale_problem.reason, pool.scale_problem.message)
     if pool.decision is None:
         return finding("Unknown", "NotDecidedYet", "no decision has been made yet")
     return finding("True", "FollowingDemand", "the size follows the queue")

@@ -25,6 +25,7 @@ HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's ow
 START_WITHIN_S = 600  # seconds that a worker may take to import its handlers before it counts as hung
 GRACE_BEYOND_DRAIN_S = 15  # seconds: time to hand jobs back after the drain is over
 DIGEST = "agentpool.dev/manifest-digest"
+MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
 def selector_of(pool: PoolRef) -> str:
@@ -72,7 +73,7 @@ def labels_of(pool: PoolRef) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": "agentpool-worker",
         "app.kubernetes.io/instance": pool.name,
-        "app.kubernetes.io/managed-by": "agentpool",
+        MANAGED_BY: "agentpool",
         POOL_LABEL: pool.name,
     }
 

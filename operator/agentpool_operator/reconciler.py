@@ -99,8 +99,9 @@ class Reconciler:
 
     async def run_once(self, pool: Pool) -> None:
         """One pass over one pool."""
-        if pool.deleting:
-            return  # its children go with it; nothing is made anew
+        if pool.deleting:  # its children go with it; nothing is made anew
+            await self._status.write(pool)
+            return
         before = pool.child_problem
         if pool.spec is not None:
             await self._applier.apply(pool, pool.spec)

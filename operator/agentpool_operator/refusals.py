@@ -5,9 +5,9 @@ ClusterError
     ├── NotThereError           404
     ├── ClashError              409: somebody else changed it first
     ├── ExpiredError            410: the resourceVersion is too old, list again
-    ├── ForbiddenError          401, 403
-    ├── InvalidObjectError      400, 422, and 500 where an apply names a field that there is not
-    └── BusyError               429, 5xx: try again after `retry_after_s`
+    ├── ForbiddenError          403
+    ├── InvalidObjectError      400, 422, and 500 where an apply does not fit the kind
+    └── BusyError               401, 429, 5xx: try again after `retry_after_s`
 └── ClusterUnreachableError     no answer
 └── NotLeadingError             a write that was stopped because another operator may lead
 """
@@ -41,15 +41,15 @@ class ExpiredError(ClusterRefusalError):
 
 
 class ForbiddenError(ClusterRefusalError):
-    """401 or 403: the operator's account may not do this."""
+    """403: the operator's account, a quota or a policy does not allow this."""
 
 
 class InvalidObjectError(ClusterRefusalError):
-    """400 or 422: the object is not acceptable. Or an apply of an unknown field, which is answered with 500."""
+    """400 or 422: the object is not acceptable. Or an apply that does not fit its kind, which is answered with 500."""
 
 
 class BusyError(ClusterRefusalError):
-    """429 or 5xx: the API server cannot serve now."""
+    """429 or 5xx: the API server cannot serve now. Or 401: a token has run out, and the next one is read."""
 
 
 class ClusterUnreachableError(ClusterError):
@@ -62,7 +62,7 @@ class NotLeadingError(ClusterError):
 
 _BY_STATUS: dict[int, type[ClusterRefusalError]] = {
     400: InvalidObjectError,
-    401: ForbiddenError,
+    401: BusyError,
     403: ForbiddenError,
     404: NotThereError,
     409: ClashError,
@@ -71,12 +71,15 @@ _BY_STATUS: dict[int, type[ClusterRefusalError]] = {
     429: BusyError,
 }
 FIRST_SERVER_ERROR = 500  # HTTP status
-UNKNOWN_FIELD = "failed to create typed patch object"  # said with a 500 (kubernetes/kubernetes#139253)
+MISFITS = (  # said with a 500 (kubernetes/kubernetes#139253)
+    "failed to create typed patch object",  # an unknown field, a value of the wrong type, two items of one key
+    "failed to convert new object",  # a value that only its kind can read, such as a quantity
+)
 
 
 def refusal(*, request: str, status: int, message: str, retry_after_s: float | None) -> ClusterRefusalError:
     """The error for an HTTP status."""
     kind = _BY_STATUS.get(status, ClusterRefusalError)
     if status >= FIRST_SERVER_ERROR:
-        kind = InvalidObjectError if UNKNOWN_FIELD in message else BusyError
+        kind = InvalidObjectError if any(words in message for words in MISFITS) else BusyError
     return kind(request=request, status=status, message=message, retry_after_s=retry_after_s)

@@ -55,6 +55,7 @@ class Pool:
     deployment: DeploymentView | None = None
     pods: dict[str, PodView] = field(default_factory=dict)
     child_problem: Problem | None = None  # its Deployment cannot be made or kept
+    scale_problem: Problem | None = None  # its size cannot be set
     queue_problem: Problem | None = None  # its queue cannot be read or set up
     queue_read: bool = False  # the queue has been read at least once
     memory: PoolMemory = field(default_factory=PoolMemory)
@@ -64,7 +65,7 @@ class Pool:
     decided_at: float | None = None  # seconds since the epoch: when the size last changed
     decided_reason: str = ""  # why it last changed
     placeable: int | None = None  # workers that fit; None = no device is asked for
-    budget_applied: str = ""  # uid of the AgentPool whose PodDisruptionBudget has been seen to
+    budget_seen_at: float = float("-inf")  # seconds, monotonic: when its PodDisruptionBudget was in order
     published: str = ""  # revision of the settings that the queue holds
     leaving: int = 0  # workers that finish their jobs and are taken away then
     due_at: float = 0.0  # seconds, monotonic: when its queue is looked at next

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 from agentpool.errors import ClusterError, QueueError
 from agentpool_operator.observing import observation_of
 from agentpool_operator.placement import Placement
+from agentpool_operator.refusals import ForbiddenError, InvalidObjectError
+from agentpool_operator.registry import Problem
 from agentpool_operator.resolve import policy_of
 from agentpool_operator.scaling.decide import carried_out, decide
 from agentpool_operator.scaling.decision import Mode
@@ -135,7 +137,12 @@ class ScalingLoop:
         deployment = pool.deployment
         seen = observation_of(pool)
         decision = decide(seen, policy_of(pool.spec), pool.memory, time.monotonic())
-        reached = await self._carry_out(pool, deployment, decision)
+        try:
+            reached = await self._carry_out(pool, deployment, decision)
+        except (ForbiddenError, InvalidObjectError) as error:
+            self._tell_refused(pool, error.detail)
+            return
+        pool.scale_problem = None
         if reached is None:
             self._pools.mark(pool.ref)
             self.press(pool.ref)
@@ -163,6 +170,17 @@ class ScalingLoop:
         """Whether the nodes are still being listed; without the right to list them, the scheduler decides."""
         asks = pool.spec is not None and pool.spec.gpu is not None and pool.spec.replicas is None
         return asks and not self._feed.ready and not self._feed.problem
+
+    def _tell_refused(self, pool: Pool, detail: str) -> None:
+        """What waiting does not mend is told to the user, once; it is tried again at every look."""
+        problem = Problem(
+            reason="ScaleRefused",
+            message=f"the API server refuses to set the number of workers: {detail}; change what refuses it",
+        )
+        if pool.scale_problem != problem:
+            pool.scale_problem = problem
+            log.warning("pool %s: %s", pool.ref, problem.message)
+            self._recorder.record(pool, "Warning", problem.reason, problem.message)
 
     def _tell(self, pool: Pool, before: int, decision: Decision) -> None:
         pool.decided_at = time.time()

@@ -48,6 +48,11 @@ def pod(name="p-1", **waiting):
     }
 
 
+def ready_pod():
+    condition = {"type": "Ready", "status": "True", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+    return pod() | {"status": {"phase": "Running", "conditions": [condition]}}
+
+
 @pytest.fixture
 def pools():
     made = Pools()
@@ -103,6 +108,41 @@ def test_pods_that_cannot_start_are_told_by_their_waiting_reason(pools, pool, re
     assert (told["Ready"].status, told["Ready"].reason) == ("False", reason)
     assert told["Progressing"].reason == reason
     assert "no such image" in told["Ready"].message
+
+
+def refused(*, ready):
+    failed = deployment(2, ready=ready, total=ready)
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": "exceeded quota"}
+    failed["status"]["conditions"] = [failure]
+    return failed
+
+
+def test_a_pool_whose_pods_are_refused_is_ready_only_while_it_has_a_worker(pools, pool):
+    """A quota, a policy or a missing ServiceAccount that lets no pod be made keeps every job waiting: it says so."""
+    pools.see_deployment(refused(ready=0))
+    told = {finding.type.value: finding for finding in findings(pool)}
+    assert (told["Ready"].status, told["Ready"].reason) == ("False", "FailedCreate")
+    assert told["Ready"].message == told["Progressing"].message == "exceeded quota"
+    pools.see_pod(ready_pod())
+    pools.see_deployment(refused(ready=1))
+    assert said(pool)["Ready"] == ("True", "Serving")
+    assert said(pool)["Progressing"] == ("False", "FailedCreate")
+
+
+def test_a_pool_that_others_keep_from_going_says_who(pools, pool):
+    """While a finalizer holds a deleted pool, it is not Ready, and names the finalizer."""
+    going = resource()
+    going["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/hold"]}
+    pools.see_pool(going)
+    ready = findings(pool)[0]
+    assert (ready.status, ready.reason) == ("False", "Deleting")
+    assert "example.com/hold" in ready.message
+
+
+def test_a_size_that_cannot_be_set_is_told(pool):
+    """ScalingActive says who refuses it."""
+    pool.scale_problem = Problem(reason="ScaleRefused", message="a policy")
+    assert said(pool)["ScalingActive"] == ("False", "ScaleRefused")
 
 
 def test_a_crash_is_told_with_its_last_words(pools, pool):

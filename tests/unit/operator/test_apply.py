@@ -1,0 +1,129 @@
+"""What the operator writes for a pool's children, against an API server that only keeps what it is given."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import PoolRef
+from agentpool_operator import apply, paths
+from agentpool_operator.apply import Applier
+from agentpool_operator.refusals import NotThereError
+from agentpool_operator.registry import Pools
+from agentpool_operator.views import POOL_LABEL
+
+REF = PoolRef("ns", "p")
+DEPLOYMENT = paths.deployments("ns", "p")
+BUDGET = paths.disruption_budgets("ns", "p")
+
+
+class Server:
+    """Objects by path; an apply merges into what is there, one level deep in metadata and spec."""
+
+    def __init__(self):
+        self.objects = {}
+        self.applied = []
+
+    async def get(self, path):
+        if path not in self.objects:
+            raise NotThereError(request=path, status=404, message="not found")
+        return self.objects[path]
+
+    async def apply(self, path, body, *, manager):
+        self.applied.append(path)
+        live = self.objects.get(path, {"metadata": {"uid": path, "generation": 1}})
+        merged = {part: {**live.get(part, {}), **body.get(part, {})} for part in ("metadata", "spec")}
+        version = str(int(live["metadata"].get("resourceVersion", "0")) + 1)
+        self.objects[path] = {**merged, "metadata": {**merged["metadata"], "resourceVersion": version}}
+        return self.objects[path]
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def pools():
+    made = Pools()
+    metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
+    made.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
+    return made
+
+
+@pytest.fixture
+def one_pass(server, pools):
+    applier = Applier(server, pools, default_image="image")
+    pool = pools.get(REF)
+
+    async def run():
+        server.applied.clear()
+        await applier.apply(pool, pool.spec)
+        return server.applied
+
+    return run
+
+
+def changed(server, **metadata):
+    """Somebody changes the Deployment's metadata, which moves no generation."""
+    live = server.objects[DEPLOYMENT]
+    version = str(int(live["metadata"]["resourceVersion"]) + 1)
+    return {**live, "metadata": {**live["metadata"], "resourceVersion": version, **metadata}}
+
+
+async def test_a_second_pass_writes_nothing(one_pass):
+    """What is in order is left alone."""
+    assert await one_pass() == [DEPLOYMENT, BUDGET]
+    assert await one_pass() == []
+
+
+async def test_what_comes_from_a_list_is_in_order_though_it_tells_no_kind(one_pass, server, pools):
+    """A real API server leaves apiVersion and kind out of a list's items; a new leader begins with a list."""
+    await one_pass()
+    listed = changed(server)
+    server.objects[DEPLOYMENT] = {part: listed[part] for part in ("metadata", "spec")}
+    pools.see_deployment(server.objects[DEPLOYMENT])
+    anew = Applier(server, pools, default_image="image")
+    server.applied.clear()
+    await anew.apply(pools.get(REF), pools.get(REF).spec)
+    assert server.applied == []
+
+
+@pytest.mark.parametrize("value", [None, "other"])
+async def test_the_pools_label_comes_back(one_pass, server, pools, value):
+    """Without it the Deployment is in no watch, and the operator would go by what it last saw of it."""
+    await one_pass()
+    labels = {key: text for key, text in server.objects[DEPLOYMENT]["metadata"]["labels"].items() if key != POOL_LABEL}
+    server.objects[DEPLOYMENT] = changed(server, labels=labels if value is None else labels | {POOL_LABEL: value})
+    pools.see_deployment(server.objects[DEPLOYMENT], gone=value is None)
+    assert await one_pass() == [DEPLOYMENT]
+    assert server.objects[DEPLOYMENT]["metadata"]["labels"][POOL_LABEL] == "p"
+    assert await one_pass() == []
+
+
+async def test_an_orphan_of_the_pools_name_is_taken_back(one_pass, server, pools):
+    """`kubectl delete --cascade=orphan` leaves workers that go on; the pool applied again owns them again."""
+    await one_pass()
+    server.objects[DEPLOYMENT] = changed(server, ownerReferences=[])
+    pools.see_deployment(server.objects[DEPLOYMENT])
+    assert await one_pass() == [DEPLOYMENT]
+    assert pools.get(REF).owns_deployment
+    assert pools.get(REF).child_problem is None
+
+
+async def test_an_orphan_that_bears_no_mark_of_ours_is_left_alone(one_pass, server, pools):
+    """A Deployment of the same name is somebody else's, whatever one label says."""
+    await one_pass()
+    server.objects[DEPLOYMENT] = changed(server, ownerReferences=[], labels={POOL_LABEL: "p"})
+    pools.see_deployment(server.objects[DEPLOYMENT])
+    assert await one_pass() == []
+    assert pools.get(REF).child_problem.reason == "DeploymentNotOwned"
+
+
+async def test_a_deleted_budget_comes_back(one_pass, server, monkeypatch):
+    """No watch tells of it, so it is looked at again from time to time."""
+    await one_pass()
+    del server.objects[BUDGET]
+    assert await one_pass() == []
+    monkeypatch.setattr(apply, "BUDGET_RECHECK_S", 0.0)
+    assert await one_pass() == [BUDGET]
+    assert await one_pass() == []
