@@ -183,6 +183,60 @@ async def test_drift_is_repaired(start_operator, pool_of, look, until, cluster, 
     await until(image, "agentpool-worker")
 
 
+async def test_the_label_by_which_a_deployment_is_watched_is_restored(
+    start_operator, pool_of, look, until, cluster, namespace, ref
+):
+    """Stripped of its label the Deployment is in no watch; the operator puts it back, and follows demand on."""
+    start_operator()
+    await pool_of(replicas=1)
+    await until(look.replicas, 1)
+    path = paths.deployments(namespace, "agents")
+    live = await cluster.get(path)
+    del live["metadata"]["labels"]["agentpool.dev/pool"]
+    await cluster.replace(path, live)
+
+    async def label():
+        return (await cluster.get(path))["metadata"]["labels"].get("agentpool.dev/pool")
+
+    await until(label, "agents")
+    await pool_of(replicas=2)
+    await until(look.replicas, 2)
+
+
+async def test_an_orphaned_deployment_is_taken_back(start_operator, pool_of, look, until, cluster, namespace, ref):
+    """What `kubectl delete --cascade=orphan` leaves behind belongs to the pool again, with its size."""
+    start_operator()
+    await pool_of(replicas=2)
+    await until(look.replicas, 2)
+    path = paths.deployments(namespace, "agents")
+    live = await cluster.get(path)
+    del live["metadata"]["ownerReferences"]
+    await cluster.replace(path, live)
+
+    async def owner():
+        owners = (await cluster.get(path))["metadata"].get("ownerReferences") or []
+        return [o["kind"] for o in owners]
+
+    await until(owner, ["AgentPool"])
+    await until(lambda: look.condition("Ready"), ("True", "Starting"))
+    assert await look.replicas() == 2
+
+
+async def test_a_pool_that_others_hold_while_it_goes_says_so(
+    start_operator, pool_of, look, until, cluster, namespace, ref
+):
+    """A deleted pool with somebody's finalizer is not Ready and names it; without it the pool goes."""
+    start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    path = paths.agentpools(namespace, "agents")
+    await cluster.merge(path, {"metadata": {"finalizers": ["example.com/hold"]}}, manager="user")
+    await cluster.delete(path)
+    await until(lambda: look.condition("Ready"), ("False", "Deleting"))
+    await cluster.merge(path, {"metadata": {"finalizers": None}}, manager="user")
+    await until(look.status, {})
+
+
 async def test_a_deployment_of_somebody_else_is_refused(start_operator, pool_of, look, until, cluster, namespace, ref):
     """An existing Deployment is not adopted; once it is gone, the pool is served."""
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
@@ -209,6 +263,18 @@ async def test_a_typo_in_the_pod_template_is_told_and_its_correction_heals(start
     assert "spec.worker.template.spec.nodeSelectr" in ready["message"]
     assert await look.replicas() is None
     await pool_of(worker={"template": {"spec": {"nodeSelector": {"a": "b"}}}})
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+
+
+async def test_a_quantity_that_cannot_be_read_is_told_and_its_correction_heals(
+    start_operator, pool_of, look, until, ref
+):
+    """The API server's refusal is the user's to mend, whatever status it has, and not tried in vain."""
+    start_operator()
+    wrong = {"name": "worker", "resources": {"requests": {"cpu": "lots"}}}
+    await pool_of(worker={"template": {"spec": {"containers": [wrong]}}})
+    await until(lambda: look.condition("Ready"), ("False", "TemplateRefused"))
+    await pool_of(worker={"template": {"spec": {"containers": [wrong | {"resources": {"requests": {"cpu": "1"}}}]}}})
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
 
 
