@@ -86,28 +86,26 @@ def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
         return problem.reason, problem.message
     if queue.status != "True":
         return queue.reason, queue.message
-    if not pool.owns_deployment:
+    if pool.deployment is None or not pool.owns_deployment:
         return "Creating", "the workers' Deployment is being made"
-    if any(pod.ready for pod in pool.live_pods):
-        return None
+    return None if any(pod.ready for pod in pool.live_pods) else _why_no_worker(pool, pool.deployment)
+
+
+def _why_no_worker(pool: Pool, deployment: DeploymentView) -> tuple[str, str] | None:
+    """Reason and message of what keeps pods from starting, or from being made; None = nothing does."""
     stuck = stuck_pods(pool)
     if stuck:
         return stuck[0].trouble, _stuck_words(stuck)
-    return _failure(pool.deployment) if pool.deployment is not None else None
+    if deployment.failures:
+        reason, message = deployment.failures[0]
+        return reason or "DeploymentFailed", message
+    return None
 
 
 def _deleting_words(pool: Pool) -> str:
     holders = ", ".join(pool.resource["metadata"].get("finalizers") or [])
     waits = f"; it goes when these finalizers have been removed: {holders}" if holders else ""
     return f"the pool is being deleted and is scaled no more{waits}"
-
-
-def _failure(deployment: DeploymentView) -> tuple[str, str] | None:
-    """Reason and message of what keeps the Deployment from having its pods; None = nothing does."""
-    if not deployment.failures:
-        return None
-    reason, message = deployment.failures[0]
-    return reason or "DeploymentFailed", message
 
 
 def _ready_count(pool: Pool) -> int:
@@ -140,12 +138,9 @@ def _progress(pool: Pool) -> tuple[Status, str, str]:
         return "False", "Blocked", "nothing moves until the problem that Ready tells is solved"
     if pool.deployment is None or not pool.owns_deployment:
         return "True", "Creating", "the workers' Deployment is being made"
-    stuck = stuck_pods(pool)
-    if stuck:
-        return "False", stuck[0].trouble, _stuck_words(stuck)
-    failure = _failure(pool.deployment)
-    if failure is not None:
-        return "False", *failure
+    blocked = _why_no_worker(pool, pool.deployment)
+    if blocked is not None:
+        return "False", *blocked
     return _movement(pool, pool.deployment)
 
 
@@ -171,6 +166,15 @@ def _queue_reachable(pool: Pool) -> Finding:
     return Finding(type=ConditionType.QUEUE_REACHABLE, status=status, reason=reason, message=message)
 
 
+def _following(pool: Pool) -> Finding:
+    kind = ConditionType.SCALING_ACTIVE
+    if pool.scale_problem is not None:
+        return Finding(type=kind, status="False", reason=pool.scale_problem.reason, message=pool.scale_problem.message)
+    if pool.decision is None:
+        return Finding(type=kind, status="Unknown", reason="NotDecidedYet", message="no decision has been made yet")
+    return Finding(type=kind, status="True", reason="FollowingDemand", message="the size follows the queue")
+
+
 def _scaling_active(pool: Pool) -> Finding:
     def finding(status: Status, reason: str, message: str) -> Finding:
         return Finding(type=ConditionType.SCALING_ACTIVE, status=status, reason=reason, message=message)
@@ -185,11 +189,7 @@ def _scaling_active(pool: Pool) -> Finding:
         return finding("False", "Blocked", "nothing is scaled until the problem that Ready tells is solved")
     if pool.queue_problem is not None:
         return finding("False", pool.queue_problem.reason, "the size is held because the queue cannot be read")
-    if pool.scale_problem is not None:
-        return finding("False", pool.scale_problem.reason, pool.scale_problem.message)
-    if pool.decision is None:
-        return finding("Unknown", "NotDecidedYet", "no decision has been made yet")
-    return finding("True", "FollowingDemand", "the size follows the queue")
+    return _following(pool)
 
 
 def _scaling_limited(pool: Pool) -> Finding:
