@@ -55,12 +55,16 @@ class Purger:
         self._asking = asyncio.Lock()
         self._cluster_id = ""  # the kube-system namespace's uid; empty = not known, then nothing is noted
         self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
+        self._met: set[str] = set()  # URLs whose notes have been, or are about to be, looked at
         self._due = asyncio.Event()
         self._failures: dict[str, int] = {}  # URL -> passes in a row that failed
         self.waiting: set[str] = set()  # URLs on which a pool waits to be purged
 
     async def note(self, link: Link, pool: PoolRef, uid: str, *, delete: bool) -> None:
         """Writes a pool's note, where that changes anything. Raises QueueError."""
+        if link.url not in self._met:  # what was deleted while no operator ran is told by the notes that lie there
+            self._met.add(link.url)
+            self.pool_gone(link.url)
         cluster = await self._cluster_uid()
         wanted = f"{cluster} {uid}" if delete else f"{cluster} {uid} {RETAIN}"
         if not cluster or self._noted.get((link.url, pool)) == wanted:
@@ -72,7 +76,7 @@ class Purger:
         self._noted[link.url, pool] = wanted
 
     def pool_gone(self, url: str | None) -> None:
-        """A pool on this Redis was deleted: looks soon."""
+        """A pool on this Redis was deleted, or may have been: looks soon."""
         if url is not None:
             self.waiting.add(url)
             self._due.set()
