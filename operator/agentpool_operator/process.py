@@ -108,7 +108,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
     inventory = Inventory()
     feed = Feed(cluster, inventory)
     recorder = Recorder(cluster, identity=settings.election.identity)
-    status = StatusWriter(cluster, gap_s=settings.loop.status_gap_s)
+    status = StatusWriter(cluster, gap_s=settings.loop.status_gap_s, mark=pools.mark)
     applier = Applier(cluster, pools, default_image=settings.worker_image)
     reconciler = Reconciler(pools, applier, status, recorder, leading=leading, press=press)
     scaler = Scaler(cluster, pools)
@@ -154,7 +154,8 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
 
 async def run(settings: OperatorSettings) -> None:
     """Runs until SIGTERM or SIGINT. Raises SettingError for what cannot be used, ClusterError at the first contact."""
-    gc.callbacks.append(ShortPauses())
+    pauses = ShortPauses()
+    gc.callbacks.append(pauses)
     connection = await configuration(settings.kubeconfig)
     parts = assemble(settings, connection)
     health = Health(
@@ -172,6 +173,7 @@ async def run(settings: OperatorSettings) -> None:
         await parts.links.close()
         await health.stop()
         await parts.cluster.close()
+        gc.callbacks.remove(pauses)
 
 
 async def _serve(parts: Parts) -> None:

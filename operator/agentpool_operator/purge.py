@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,8 @@ NOTES = "ap:deletable"  # hash: pool -> cluster, uid and, where the queue is kep
 RETAIN = "retain"
 PASS_S = 5.0  # seconds between passes while something waits to be purged
 REST_S = 300.0  # seconds between passes otherwise
+LOOKUP_S = 1.0  # seconds: whoever notes a pool has a queue to read, which must not wait for a slow API server
+ASK_AGAIN_S = 5.0  # seconds before a look-up that failed is tried again
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +57,7 @@ class Purger:
         self._lives = lives  # what is known to be there need not be looked up
         self._asking = asyncio.Lock()
         self._cluster_id = ""  # the kube-system namespace's uid; empty = not known, then nothing is noted
+        self._ask_at = 0.0  # seconds, monotonic: not before
         self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
         self._met: set[str] = set()  # URLs whose notes have been, or are about to be, looked at
         self._due = asyncio.Event()
@@ -187,11 +191,14 @@ class Purger:
 
     async def _cluster_uid(self) -> str:
         async with self._asking:  # many pools are noted at once: one request serves all
-            if not self._cluster_id:
+            if not self._cluster_id and time.monotonic() >= self._ask_at:
                 try:
-                    namespace = await self._cluster.get("/api/v1/namespaces/kube-system")
-                except ClusterError as error:
-                    log.info("what a deleted pool leaves is looked after once the cluster is known: %s", error)
+                    async with asyncio.timeout(LOOKUP_S):
+                        namespace = await self._cluster.get("/api/v1/namespaces/kube-system")
+                except (ClusterError, TimeoutError) as error:
+                    self._ask_at = time.monotonic() + ASK_AGAIN_S
+                    why = str(error) or "the API server is slow"
+                    log.info("what a deleted pool leaves is looked after once the cluster is known: %s", why)
                 else:
                     self._cluster_id = str(namespace["metadata"]["uid"])
             return self._cluster_id

@@ -89,9 +89,10 @@ class ScalingLoop:
                 if not self._leading():
                     await asyncio.sleep(RESTING_S)
                     continue
-                for turn in self._schedule.turns(time.monotonic()):
+                now = time.monotonic()
+                for turn in self._schedule.turns(now):
                     under_way.create_task(self.run_once(turn))
-                await self._schedule.rest()
+                await self._schedule.rest(since=now)
 
     async def run_once(self, turn: Turn) -> None:
         """One turn of some pools."""

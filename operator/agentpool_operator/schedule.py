@@ -25,6 +25,7 @@ Place = Hashable  # what pools have in common that are looked at together: equal
 AT_ONCE = 50  # pools that are read together: some 20 ms of work
 LEAVING_POLL_S = 2.0  # seconds between looks at workers that finish their jobs before they go
 LONGEST_WAIT_S = 1.0  # seconds: new pools become due without a wake-up
+PRESSED_AHEAD_S = 2.0  # seconds: who has been due for longer goes before those under pressure, however many they are
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,15 +76,19 @@ class Schedule:
     def served(self, pool: Pool) -> None:
         """The pool's turn is over."""
         self._served.discard(pool.ref)
-        if pool.ref in self._pressed:
+        if pool.ref in self._pressed or pool.due_at <= time.monotonic():
             self._wake.set()
 
-    async def rest(self) -> None:
-        """Waits until the next pool is due, a place is free for those that are behind, or pressure is felt."""
+    async def rest(self, since: float) -> None:
+        """Waits until the next pool is due, a place is free for those that are behind, or pressure is felt.
+
+        `since` is the `now` of the turns that were given last: who became due after it has not been looked at.
+        """
         now = time.monotonic()
-        coming = (pool.due_at for pool in self._pools if pool.due_at > now and self._may_be_chosen(pool))
+        coming = (pool.due_at for pool in self._pools if pool.due_at > since and self._may_be_chosen(pool))
+        wait_s = min(coming, default=now + LONGEST_WAIT_S) - now
         try:
-            async with asyncio.timeout(min(min(coming, default=now + LONGEST_WAIT_S) - now, LONGEST_WAIT_S)):
+            async with asyncio.timeout(min(max(wait_s, 0.0), LONGEST_WAIT_S)):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -92,8 +97,11 @@ class Schedule:
     def _may_be_chosen(self, pool: Pool) -> bool:
         return pool.ref not in self._served and pool.spec is not None and not pool.deleting
 
+    def _rank(self, pool: Pool) -> float:
+        return pool.due_at - (PRESSED_AHEAD_S if pool.ref in self._pressed else 0.0)
+
     def _turn(self, place: Place, due: list[Pool], now: float) -> Turn:
-        chosen = sorted(due, key=lambda pool: (pool.ref not in self._pressed, pool.due_at))[:AT_ONCE]
+        chosen = sorted(due, key=self._rank)[:AT_ONCE]
         for pool in chosen:
             pool.due_at = now + _pause_s(pool)
             self._pressed.discard(pool.ref)

@@ -15,9 +15,11 @@ from agentpool_operator import paths
 from agentpool_operator.conditions import findings, merged
 from agentpool_operator.manifests import selector_of
 from agentpool_operator.refusals import ClashError, NotThereError
-from agentpool_operator.views import rfc3339, without_owners
+from agentpool_operator.views import is_later, rfc3339, without_owners
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from agentpool.jobs import PoolRef
     from agentpool_operator.cluster import Cluster
     from agentpool_operator.registry import Pool
@@ -73,9 +75,10 @@ def _last_decision(pool: Pool, old: Json) -> Json | None:
 class StatusWriter:
     """Patches the status of pools."""
 
-    def __init__(self, cluster: Cluster, *, gap_s: float) -> None:
+    def __init__(self, cluster: Cluster, *, gap_s: float, mark: Callable[[PoolRef], None]) -> None:
         self._cluster = cluster
         self._gap_s = gap_s
+        self._mark = mark  # asks for a pass over a pool
         self._written_at: dict[PoolRef, float] = {}  # seconds, monotonic
         self._writing: set[PoolRef] = set()
         self._again: set[PoolRef] = set()  # of those, the ones that have changed meanwhile
@@ -93,7 +96,9 @@ class StatusWriter:
                 await self._write_once(pool)
         finally:
             self._writing.discard(pool.ref)
-            self._again.discard(pool.ref)
+            if pool.ref in self._again:  # it failed, and whoever left his news to it does not know
+                self._again.discard(pool.ref)
+                self._mark(pool.ref)
 
     async def _write_once(self, pool: Pool) -> None:
         """A clash is left to the next pass."""
@@ -114,7 +119,8 @@ class StatusWriter:
         except NotThereError:
             return  # it has just been deleted
         self._written_at[pool.ref] = time.monotonic()
-        pool.resource = without_owners(answer)
+        if not is_later(_version(pool.resource), _version(answer)):  # else the watch was faster, with a newer spec
+            pool.resource = without_owners(answer)
 
     async def _refresh(self, pool: Pool, path: str) -> None:
         """Takes the resource as it is now, unless the watch already knows a newer spec."""
@@ -135,6 +141,10 @@ class StatusWriter:
         }
         ended = _idle(wanted) and not _idle(shown)
         return news or ended or time.monotonic() - self._written_at.get(pool.ref, float("-inf")) >= self._gap_s
+
+
+def _version(resource: Json) -> str:
+    return str(resource["metadata"].get("resourceVersion", ""))
 
 
 def _idle(status: Json) -> bool:

@@ -241,7 +241,7 @@ class Written:
 async def test_the_end_of_the_work_is_told_at_once_and_figures_alone_in_their_time(pools):
     """While work goes on its figures wait for the gap; nobody reads of waiting jobs when there are none any more."""
     pool, cluster = pools.get(PoolRef("ns", "p")), Written()
-    writer = StatusWriter(cluster, gap_s=3600)
+    writer = StatusWriter(cluster, gap_s=3600, mark=pools.mark)
     for queued in (9, 5, 3, 0, 0, 2):
         pool.backlog = Backlog(routes=(RouteLoad(name="all", limit=None, ready=queued, running=0),))
         await writer.write(pool)

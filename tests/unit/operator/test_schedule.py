@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 
+import agentpool_operator.schedule
 from agentpool.jobs import PoolRef
 from agentpool_operator.registry import Pools
-from agentpool_operator.schedule import AT_ONCE, Schedule
+from agentpool_operator.schedule import AT_ONCE, PRESSED_AHEAD_S, Schedule
 
 NOW = 1_000_000_000.0  # seconds, later than any clock of a test's machine
 
@@ -92,20 +94,43 @@ async def test_pressure_of_a_pool_that_is_not_known_is_not_kept():
     assert not schedule._pressed
 
 
-async def test_rest_ends_by_pressure_by_an_answer_and_by_the_end_of_a_turn(many):
+async def test_who_has_waited_longest_goes_before_any_number_under_pressure(many):
+    """Pools under steady pressure fill every turn of their Redis; the others have theirs all the same."""
+    schedule = Schedule(many, lambda _: "redis", gap_s=0.05)
+    patient = named(0)
+    for pool in many:
+        pool.due_at = NOW - (PRESSED_AHEAD_S + 1.0 if pool.ref == patient else 0.0)
+        if pool.ref != patient:
+            schedule._pressed.add(pool.ref)
+    assert chosen(schedule, NOW)[0] == patient
+
+
+async def test_who_became_due_since_the_last_turns_is_not_waited_past(many):
+    """Rest sees that somebody has not been looked at, though his time has come."""
+    schedule = Schedule(many, lambda _: "redis", gap_s=0.05)
+    now = time.monotonic()
+    for pool in many:
+        pool.due_at = NOW
+    next(iter(many)).due_at = now
+    async with asyncio.timeout(10):
+        await schedule.rest(since=now - 1.0)
+
+
+async def test_rest_ends_by_pressure_by_an_answer_and_by_the_end_of_a_turn(many, monkeypatch):
     """Whoever waits for one of these is woken by it; the clock alone would not have."""
+    monkeypatch.setattr(agentpool_operator.schedule, "LONGEST_WAIT_S", 600.0)
     schedule = Schedule(many, lambda _: "redis", gap_s=0.05)
     (turn,) = schedule.turns(NOW)
     for pool in many:
         pool.due_at = max(pool.due_at, NOW)
-    resting = asyncio.create_task(schedule.rest())
+    resting = asyncio.create_task(schedule.rest(NOW))
     await asyncio.sleep(0)
     assert not resting.done()
     schedule.answered(turn)  # more pools are due there
-    await asyncio.wait_for(resting, 0.5)
+    await asyncio.wait_for(resting, 10)
     schedule.press(turn.pools[0].ref)
-    await asyncio.wait_for(schedule.rest(), 0.5)
-    resting = asyncio.create_task(schedule.rest())
+    await asyncio.wait_for(schedule.rest(NOW), 10)
+    resting = asyncio.create_task(schedule.rest(NOW))
     await asyncio.sleep(0)
     schedule.served(turn.pools[0])  # it was pressed meanwhile
-    await asyncio.wait_for(resting, 0.5)
+    await asyncio.wait_for(resting, 10)

@@ -47,10 +47,16 @@ def pool():
     return pools.get(REF)
 
 
-async def test_two_passes_that_see_the_same_send_one_patch(pool):
+@pytest.fixture
+def marked():
+    """The pools over which a pass was asked for."""
+    return []
+
+
+async def test_two_passes_that_see_the_same_send_one_patch(pool, marked):
     """The reconciler and the scaling loop come upon the same news at once: it is told once, without a clash."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60)
+    writer = StatusWriter(api, gap_s=60, mark=marked.append)
     writes = [asyncio.create_task(writer.write(pool)) for _ in range(2)]
     await asyncio.sleep(0)
     api.go_on.set()
@@ -58,10 +64,10 @@ async def test_two_passes_that_see_the_same_send_one_patch(pool):
     assert (api.asked, api.taken) == (1, 1)
 
 
-async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool):
+async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool, marked):
     """The second pass does not wait, and yet its news is not lost."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60)
+    writer = StatusWriter(api, gap_s=60, mark=marked.append)
     first = asyncio.create_task(writer.write(pool))
     await asyncio.sleep(0)
     pool.queue_problem = Problem(reason="RedisUnreachable", message="gone")
@@ -73,15 +79,33 @@ async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool
     assert (api.asked, api.taken) == (2, 2)
 
 
-async def test_a_write_that_fails_leaves_the_next_one_free(pool):
+async def test_a_write_that_fails_leaves_the_next_one_free(pool, marked):
     """What broke one patch does not keep the pool's status from being told later."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60)
+    writer = StatusWriter(api, gap_s=60, mark=marked.append)
     broken = asyncio.create_task(writer.write(pool))
     await asyncio.sleep(0)
     await writer.write(pool)
     broken.cancel()
     await asyncio.wait([broken])
+    assert marked == [REF]  # who left his news to it does not know that it failed
     api.go_on.set()
     await writer.write(pool)
     assert api.taken == 1
+
+
+async def test_an_answer_that_comes_late_takes_no_newer_spec_back(pool, marked):
+    """The watch was faster: what it told stays, and the status is written to that version next."""
+    api = Api(pool.resource)
+    writer = StatusWriter(api, gap_s=60, mark=marked.append)
+    first = asyncio.create_task(writer.write(pool))
+    await asyncio.sleep(0)
+    newer = {
+        **pool.resource,
+        "metadata": {**pool.resource["metadata"], "resourceVersion": "9"},
+        "spec": {"paused": True},
+    }
+    pool.resource = newer
+    api.go_on.set()
+    await first
+    assert pool.resource == newer
