@@ -122,12 +122,19 @@ def test_a_rolling_update_under_load_loses_and_repeats_nothing(system, pool):
     jobs = pool.submit("steps", 100, 16)
     eventually(lambda: len(pool.runs()) > 60, "the load to be under way")
     pool.apply(concurrency=4, drainSeconds=0, env=[{"name": "REVISION", "value": "2"}])
+
+    def replaced_under_load():
+        if sum(not job.state.terminal for job in pool.records(jobs)) < 16:
+            jobs.extend(pool.submit("steps", 100, 16))
+        workers = set(pool.slots())
+        return not old & workers and len(workers) == 2
+
+    eventually(replaced_under_load, "two new workers", within_s=90)
     records = pool.ended(jobs)
-    eventually(lambda: not old & set(pool.slots()) and len(pool.slots()) == 2, "two new workers", within_s=60)
     assert {(record.state, record.attempt) for record in records} == {(JobState.SUCCEEDED, 1)}
     assert {entry.type for record in records for entry in record.history} >= {"returned"}
     steps = [count for (what, _), count in pool.runs().items() if what.startswith("step ")]
-    assert (len(steps), set(steps)) == (16 * 100, {1})
+    assert (len(steps), set(steps)) == (len(jobs) * 100, {1})
 
 
 def test_slots_follow_the_pool_without_a_restart(system, pool):
