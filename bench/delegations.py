@@ -44,6 +44,7 @@ class Outcome:
     tasks: int = 0
     tasks_ran: int = 0
     longest_task_wait_s: float = 0.0
+    yielded: int = 0  # times that a delegation gave its slot to a critical one, between two tool calls
 
 
 def delegations(*, seed: int) -> list[Delegation]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from bench.delegations import MOST_TRIES, RUN_SECONDS, SLOTS, TOTAL, TTL_MS, Outcome, delegations
 from bench.fanout_queued import queued
 from bench.fanout_refusing import FIRST_BACKOFF_S, refusing
+from bench.handlers import TOOL_CALL_SECONDS
 from bench.report import Figure, Report
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ async def run() -> Report:
         },
         notes=[
             f"{TOTAL} delegations of {RUN_SECONDS[0]:g} to {RUN_SECONDS[1]:g} s for {SLOTS} slots",
+            f"all but criticals are preemptible: between tool calls of {1000 * TOOL_CALL_SECONDS:g} ms they yield if asked",
             f"info expires after {TTL_MS / 1000:g} s",
             f"refusing: the caller gives up after {MOST_TRIES} tries, backoff from {FIRST_BACKOFF_S:g} s",
             "kept: each delegation has a job that succeeded, or is an info whose TTL had passed",
@@ -71,6 +73,7 @@ def _figures(name: str, outcomes: list[Outcome]) -> dict[str, Figure]:
 def _only_queued(outcomes: list[Outcome]) -> dict[str, Figure]:
     return {
         "queued: p99 wait of criticals": _figure("ms", outcomes, lambda one: one.critical_p99_s * 1000),
+        "queued: slots yielded to criticals": _figure("times", outcomes, lambda one: one.yielded),
         "queued: info expired": _figure("jobs", outcomes, lambda one: one.info_expired),
         "queued: longest wait of a task": _figure("s", outcomes, lambda one: one.longest_task_wait_s),
     }

@@ -52,7 +52,8 @@ async def _send(url: str, token: str, sent: Sequence[Delegation]) -> tuple[list[
     async with aiohttp.ClientSession(connector=connector, headers={"Authorization": f"Bearer {token}"}) as session:
 
         async def one(delegation: Delegation) -> tuple[str | None, float]:
-            document = {"kind": "work", "payload": delegation.seconds, "priority": delegation.priority}
+            document = {"kind": "delegation", "payload": delegation.seconds, "priority": delegation.priority}
+            document["preemptible"] = delegation.priority != "critical"
             if delegation.priority == "info":
                 document["ttl_ms"] = TTL_MS
             async with gate:
@@ -73,11 +74,11 @@ def _outcome(jobs: Sequence[Job], answers_s: Sequence[float], took_s: float, ref
     early = [job for job in expired if (job.finished_at_ms or 0) < job.submitted_at_ms + TTL_MS]
     lost = [job for job in jobs if job.state not in {JobState.SUCCEEDED, JobState.EXPIRED}]
     tasks = [job for job in jobs if job.priority.value == "task"]
-    starts = [sum(entry.type == "started" for entry in job.history) for job in jobs]
+    runs = [_times(job, "started") - _times(job, "returned") for job in jobs]
     return Outcome(
         dropped=refused + len(lost) + len(early),
-        run_twice=sum(count > 1 for count in starts),
-        ran=sum(starts),
+        run_twice=sum(count > 1 for count in runs),
+        ran=sum(runs),
         makespan_s=(max(job.finished_at_ms or 0 for job in jobs) - min(job.submitted_at_ms for job in jobs)) / 1000,
         answer_p99_s=p99(answers_s),
         answers_per_s=len(answers_s) / took_s,
@@ -87,11 +88,19 @@ def _outcome(jobs: Sequence[Job], answers_s: Sequence[float], took_s: float, ref
         tasks=len(tasks),
         tasks_ran=sum(job.state is JobState.SUCCEEDED for job in tasks),
         longest_task_wait_s=max(_wait_s(job) for job in tasks),
+        yielded=sum(_times(job, "returned") for job in jobs),
     )
 
 
+def _times(job: Job, event: str) -> int:
+    """How often it happened to the job."""
+    return sum(entry.type == event for entry in job.history)
+
+
 def _wait_s(job: Job) -> float:
-    return ((job.claimed_at_ms or job.finished_at_ms or 0) - job.submitted_at_ms) / 1000
+    """Until it was first claimed, or ended without that."""
+    started = next((entry.at_ms for entry in job.history if entry.type == "started"), job.finished_at_ms or 0)
+    return (started - job.submitted_at_ms) / 1000
 
 
 @asynccontextmanager

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 app = App()
 
+TOOL_CALL_SECONDS = 0.05  # of a delegation
+
 
 @app.handler("noop")
 async def noop(_payload: None, _ctx: Context) -> None:
@@ -23,6 +25,17 @@ async def noop(_payload: None, _ctx: Context) -> None:
 async def work(seconds: float, _ctx: Context) -> None:
     """Takes this long."""
     await asyncio.sleep(seconds)
+
+
+@app.handler("delegation")
+async def delegation(seconds: float, ctx: Context) -> None:
+    """An agent's work: one tool call after another; in between it saves how far it is, and yields when asked to."""
+    left = seconds if ctx.state is None else float(ctx.state)
+    while left > TOOL_CALL_SECONDS:
+        await asyncio.sleep(TOOL_CALL_SECONDS)
+        left -= TOOL_CALL_SECONDS
+        await ctx.checkpoint(left)
+    await asyncio.sleep(left)
 
 
 @app.handler("in-thread")
