@@ -1,7 +1,7 @@
 """A picture of the dashboard's panels for the documents: Prometheus' own answers, drawn with matplotlib.
 
 Not a picture of Grafana: the same queries over the same time, laid out in the same rows and widths. Who takes over
-next: `tests/chart/test_dashboard_live.py` runs a pool, has Prometheus scrape it, and draws what came of it.
+next: `tests/chart/draw_dashboard.py` runs a pool, has Prometheus scrape it, and draws what came of it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,75 @@
+"""Draws the picture in docs/operate.md: what the dashboard tells of two minutes of a pool's life.
+
+No test by its name, for it takes minutes and writes into the documents; pytest runs it where it is named:
+`.venv/bin/python -m pytest tests/chart/draw_dashboard.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+import pytest
+
+from tests.chart.rendering import ROOT
+from tests.chart.test_dashboard_live import ABSENT, install, submit
+from tests.fixtures.prometheus import Prometheus, targets
+from tests.fixtures.release_ground import Ground
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+from dashboard import PANELS
+from dashboard_picture import drawn
+
+FILE = ROOT / "docs/images/dashboard.png"
+# A morning in two minutes: waves of three kinds on three routes, of which some fail and some for good.
+STUDIO = """
+apiVersion: agentpool.dev/v1alpha1
+kind: AgentPool
+metadata: {name: studio, namespace: agents}
+spec:
+  handler:
+    command:
+      argv:
+      - sh
+      - -c
+      - |
+        case "$AGENTPOOL_KIND" in code) sleep 0.4;; text) sleep 0.2;; plan) sleep 1.5;; esac
+        case "$(cat)" in *7) exit 65;; *3) test "$AGENTPOOL_ATTEMPT" -gt 1;; esac
+  worker: {concurrency: 4, drainSeconds: 10}
+  routes:
+  - {name: code, kinds: [code], maxRunning: 5}
+  - {name: text, kinds: [text], maxRunning: 3}
+  - {name: plan, kinds: [plan]}
+  queue: {retry: {initialSeconds: 1}}
+  scaling: {maxReplicas: 6, pollSeconds: 1, idleSeconds: 10, behavior: {scaleDown: {stabilizationWindowSeconds: 5}}}
+  gpu: {perWorker: 1}
+"""
+WAVES = (
+    ("code", 60, "task"),
+    ("text", 60, "info"),
+    ("plan", 20, "critical"),
+    ("text", 80, "task"),
+    ("plan", 40, "task"),
+)
+WAVE_GAP_S = 15.0
+QUIET_S = 25.0  # for the workers to go, within the picture
+
+
+@pytest.mark.timeout(400)
+def test_the_picture_of_the_documents(helm_ground: Ground, prometheus: Prometheus):
+    """Two minutes of a pool's life, drawn; only the panels stay empty that need what is not here."""
+    install(helm_ground, STUDIO, "studio")
+    began = time.time()
+    waves, next_at = list(WAVES), time.monotonic()
+    while waves or time.monotonic() < next_at + QUIET_S:
+        if waves and time.monotonic() >= next_at:
+            kind, count, priority = waves.pop(0)
+            submit(helm_ground, "studio", kind, count, priority)
+            next_at = time.monotonic() + WAVE_GAP_S
+        prometheus.targets.write_text(json.dumps(targets(helm_ground)))
+        time.sleep(0.5)  # the pace of looking for new workers to scrape
+    variables = {"namespace": "agents", "pool": "studio", "__rate_interval": "5s"}
+    empty = drawn(prometheus.url, FILE, variables=variables, began=began, ended=time.time())
+    assert set(empty) == {view.title for view in PANELS if view.needs in ABSENT}
