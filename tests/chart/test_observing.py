@@ -85,7 +85,6 @@ def test_the_dashboard_works_with_any_datasource():
 
 def test_the_picture_has_every_panel_and_tells_which_are_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """It is drawn from a Prometheus' answers, with gaps and with numbers that are none."""
-    pytest.importorskip("matplotlib", reason="the extra bench brings it")
 
     def asked(_url: str, query: str, began: float, _ended: float) -> list[Any]:
         if "gpu" in query:
