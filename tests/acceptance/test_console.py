@@ -100,7 +100,7 @@ async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, pool: str, 
         await client.submit("research", topics[n], priority=("critical", "info")[n % 2])
     dead = await client.submit("publish", {"topic": "the book"}, priority="critical")
     await signed_in(page, studio, pool, height=1500)
-    await page.until("document.querySelectorAll('.cell.busy').length >= 4", "slots are filled")
+    await page.until("document.querySelectorAll('.cell.busy').length === 8", "all slots of both workers are filled")
     await page.until("document.querySelector('#limited').textContent.includes('maxReplicas')", "what caps it is told")
     assert int(await page.run("document.querySelector('[data-count=wanted_replicas]').textContent")) > 2
     await page.until("document.querySelector('[data-count=ready_replicas]').textContent === '2'", "both are ready")
@@ -110,6 +110,14 @@ async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, pool: str, 
     await page.write(dead.job_id)
     await page.until("document.querySelectorAll('#jobs tbody tr').length === 1", "the search finds one")
     await page.until(f"document.querySelector('[data-job={json.dumps(dead.job_id)}]')", "the dead letter is listed")
+    await first[0].result(timeout=60)
+    await page.run("document.querySelector('input[type=search]').select()")
+    await page.write(first[0].job_id)
+    await page.until("!document.querySelectorAll('#jobs tbody tr').length", "no list has a job that has succeeded")
+    await page.press("Enter")
+    await page.until(
+        f"document.querySelector('dialog[open]').textContent.includes({first[0].job_id!r})", "Enter opens it"
+    )
     assert not page.errors, page.errors
 
 

@@ -7,12 +7,14 @@ import { asked, draw, figure, make, show, span, state, table } from "./page.js";
 const PRIORITIES = ["critical", "task", "info"];
 const KEPT = 120; // readings in the chart: two minutes
 const RECENT = 12; // events shown
+const LISTED = 100; // jobs of each state, the gateway's own limit
 const STATES = ["all", "running", "queued", "scheduled", "blocked", "failed"];
 
 export function open(pool, root, signal, tell) {
   const parts = Object.fromEntries(
     ["figures", "scaling", "chart", "routes", "workers", "jobs", "events"].map((name) => [name, make("div", { id: name })]));
-  const search = make("input", { type: "search", placeholder: "Search by id, kind or worker", "aria-label": "Search jobs", input: () => list() });
+  const search = make("input", { type: "search", placeholder: "Search by id, kind or worker; Enter opens any id", "aria-label": "Search jobs; Enter opens the job of this id",
+    input: () => list(), keydown: (event) => { if (event.key === "Enter" && search.value.trim()) look(search.value.trim()); } });
   const chosen = make("select", { "aria-label": "State", change: () => read() }, STATES.map((name) => make("option", null, name)));
   root.replaceChildren(
     parts.figures, make("h2", null, "Workers, wanted and there"), parts.scaling,
@@ -23,6 +25,7 @@ export function open(pool, root, signal, tell) {
     make("h2", null, "Just now"), parts.events);
   const readings = [];
   let jobs = [];
+  let listed = null; // the state that they were asked for
   let events = [];
   let now = 0;
 
@@ -35,7 +38,14 @@ export function open(pool, root, signal, tell) {
     await workersWanted(queue);
     parts.chart.replaceChildren(chart(readings));
     parts.routes.replaceChildren(routes(queue));
-    parts.workers.replaceChildren(workers(queue));
+    parts.workers.replaceChildren(workers(queue, held()));
+  }
+
+  // How many jobs each worker runs, by the list of jobs where that has them all; null: it has not.
+  function held() {
+    const running = jobs.filter((job) => job.state === "running");
+    if (running.length >= LISTED || !["all", "running"].includes(listed)) return null;
+    return running.reduce((counts, job) => counts.set(job.worker, (counts.get(job.worker) ?? 0) + 1), new Map());
   }
 
   async function workersWanted(queue) {
@@ -56,28 +66,33 @@ export function open(pool, root, signal, tell) {
   }
 
   async function read() {
-    const query = chosen.value === "all" ? "" : `?state=${chosen.value}`;
-    jobs = (await call(`${at(pool)}/jobs${query}`)).jobs;
+    const wanted = chosen.value;
+    jobs = (await call(`${at(pool)}/jobs${wanted === "all" ? "" : `?state=${wanted}`}`)).jobs;
+    listed = wanted;
     list();
   }
 
+  const look = (id) => detail(pool, id, jobs).then(read);
+
   function list() {
-    const wanted = search.value.toLowerCase();
+    const wanted = search.value.trim().toLowerCase();
     const found = jobs.filter((job) => `${job.job_id} ${job.kind} ${job.worker ?? ""}`.toLowerCase().includes(wanted));
     const rows = found.map((job) => [
-      make("button", { class: "link mono", "data-job": job.job_id, click: () => detail(pool, job.job_id, jobs).then(read) }, job.job_id),
+      make("button", { class: "link mono", "data-job": job.job_id, click: () => look(job.job_id) }, job.job_id),
       job.kind, make("span", { class: job.priority }, job.priority), state(job.state),
       `${job.attempt}/${job.max_attempts}`, job.state === "running" ? job.worker : null, span(now - job.submitted_at_ms)]);
     const focused = document.activeElement?.dataset?.job; // the keyboard's place outlives the redrawing
-    parts.jobs.replaceChildren(table(["Job", "Kind", "Priority", "State", "Attempts", "Worker", "Age"], rows, "No such jobs wait, run or are dead."));
+    const cut = STATES.some((name) => jobs.filter((job) => job.state === name).length >= LISTED);
+    parts.jobs.replaceChildren(table(["Job", "Kind", "Priority", "State", "Attempts", "Worker", "Age"], rows, "No such jobs wait, run or are dead."),
+      cut ? make("p", { class: "soft" }, `At most ${LISTED} jobs of each state are listed and searched.`) : "");
     if (focused) parts.jobs.querySelector(`[data-job="${CSS.escape(focused)}"]`)?.focus();
   }
 
   async function loop() {
     while (!signal.aborted) {
       try {
-        await tick();
         await read();
+        await tick();
         tell("live", false);
       } catch (error) {
         tell(error.message, true);
@@ -140,8 +155,9 @@ function chart(readings) {
   });
   const keys = PRIORITIES.map((name) => make("span", { class: name }, `■ ${name}`));
   return make("div", { class: "wide chart" },
-    make("div", { class: "bar soft" }, keys, make("span", null, `at most ${highest} in the last ${span(KEPT * 1000)}`)),
-    draw("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `Backlog by priority; at most ${highest}` }, ...bars));
+    make("div", { class: "bar soft ends" }, make("span", null, `${highest} at the top`), make("span", { class: "keys" }, keys)),
+    draw("svg", { viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", role: "img", "aria-label": `Backlog by priority over two minutes; at most ${highest}` }, ...bars),
+    make("div", { class: "bar soft ends" }, make("span", null, "2 minutes ago"), make("span", null, "now")));
 }
 
 function routes(queue) {
@@ -150,10 +166,12 @@ function routes(queue) {
   return table(["Route", "Running", "Critical", "Task", "Info"], rows, "No routes.");
 }
 
-function workers(queue) {
-  const rows = queue.workers.map((worker) => [worker.name, `${worker.running}/${worker.slots}`,
+// A worker tells its own count only with its heartbeat; `held`, where it is known, is as of now.
+function workers(queue, held) {
+  const rows = queue.workers.map((worker) => [worker, held ? (held.get(worker.name) ?? 0) : worker.running]).map(([worker, running]) => [
+    worker.name, `${running}/${worker.slots}`,
     make("div", { class: "cells", "aria-hidden": "true" }, Array.from({ length: Math.min(worker.slots, 100) }, (_, slot) =>
-      make("span", { class: slot < worker.running ? "cell busy" : "cell" }))),
+      make("span", { class: slot < running ? "cell busy" : "cell" }))),
     worker.lease_expires_at_ms < queue.taken_at_ms ? make("span", { class: "error" }, "lost") : "live", worker.host]);
   return table(["Worker", "Slots", "", "Lease", "Host"], rows, "No workers. They come with the work, if the operator runs.");
 }
