@@ -14,8 +14,8 @@ import pytest
 
 from tests.chart.rendering import ROOT
 from tests.chart.test_dashboard_live import ABSENT, install, submit
-from tests.fixtures.prometheus import Prometheus, targets
 from tests.fixtures.release_ground import Ground
+from tests.fixtures.scraping import Prometheus, targets
 
 sys.path.insert(0, str(ROOT / "tools"))
 

@@ -13,8 +13,8 @@ import pytest
 
 from tests.chart.rendering import ROOT
 from tests.fixtures.local_system import eventually
-from tests.fixtures.prometheus import Prometheus, targets
 from tests.fixtures.release_ground import Ground
+from tests.fixtures.scraping import Prometheus, targets
 
 sys.path.insert(0, str(ROOT / "tools"))
 
