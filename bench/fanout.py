@@ -46,7 +46,7 @@ async def run() -> Report:
         },
         notes=[
             f"{TOTAL} delegations of {RUN_SECONDS[0]:g} to {RUN_SECONDS[1]:g} s for {SLOTS} slots",
-            f"all but criticals are preemptible: between tool calls of {1000 * TOOL_CALL_SECONDS:g} ms they yield if asked",
+            f"all but criticals are preemptible: they yield between tool calls of {1000 * TOOL_CALL_SECONDS:g} ms",
             f"info expires after {TTL_MS / 1000:g} s",
             f"refusing: the caller gives up after {MOST_TRIES} tries, backoff from {FIRST_BACKOFF_S:g} s",
             "kept: each delegation has a job that succeeded, or is an info whose TTL had passed",
