@@ -43,7 +43,7 @@ def ours(outer: subprocess.Popen[bytes]) -> list[psutil.Process]:
     found = []
     for one in psutil.Process(outer.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-            if "/opt/agentpool/bin/agentpool" in one.cmdline():
+            if one.name() == "agentpool":  # buildah's own have its arguments too
                 found.append(one)
     return found
 
