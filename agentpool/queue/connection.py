@@ -14,10 +14,11 @@ from urllib.parse import unquote, urlsplit
 
 from hiredis import pack_command
 from redis.asyncio import ConnectionPool, Redis, RedisCluster
-from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 from agentpool.errors import SettingError, UnsupportedServerError
@@ -49,8 +50,8 @@ class _Pool(ConnectionPool):
     others.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
+        super().__init__(connection_class=_telling(connection_class), **options)
         self._kept: list[Any] = []
 
     async def take(self) -> Any:
@@ -69,6 +70,23 @@ class _Pool(ConnectionPool):
             self._kept.append(connection)
         else:
             await self.release(connection)
+
+
+def _telling(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """That kind of connection, but one that was lost says so on every event loop when it is written to.
+
+    asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which nobody takes for an
+    outage.
+    """
+
+    class Telling(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
+        async def send_packed_command(self, *args: Any, **options: Any) -> None:
+            try:
+                await super().send_packed_command(*args, **options)
+            except RuntimeError as error:
+                raise LostConnectionError(f"Connection lost before it was written to: {error}") from error
+
+    return Telling
 
 
 _CAN_TELL = hasattr(AbstractConnection, "can_read")  # redis-py 8; before, only by trying to read
