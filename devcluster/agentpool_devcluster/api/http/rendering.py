@@ -44,5 +44,13 @@ def list_text(resource: Resource, listing: Listing, form: Form, include: Include
         items = b",".join(encode(metadata_only(stored.body, form.version)) for stored in listing.items)
     else:
         head = {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": meta}
-        items = b",".join(text_of(resource, stored) for stored in listing.items)
+        items = b",".join(_item_text(resource, stored) for stored in listing.items)
     return encode(head)[:-1] + b',"items":[' + items + b"]}"
+
+
+def _item_text(resource: Resource, stored: Stored) -> bytes:
+    """A list's item: of built-in kinds it does not tell the kind again, as a real server's does not."""
+    if resource.is_custom:
+        return text_of(resource, stored)
+    body = shown_as(resource, stored.body)
+    return encode({name: value for name, value in body.items() if name not in {"apiVersion", "kind"}})

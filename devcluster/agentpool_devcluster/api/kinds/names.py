@@ -55,7 +55,7 @@ def metadata_problems(resource: Resource, body: Json) -> Iterator[Cause]:
         )
     else:
         yield from _name_problems(resource, str(name))
-    yield from _label_problems(found.get("labels"))
+    yield from label_problems(found.get("labels"), "metadata.labels")
     yield from _annotation_problems(found.get("annotations"))
 
 
@@ -84,15 +84,16 @@ def _qualified_problems(field: str, key: str) -> Iterator[Cause]:
         yield _invalid(field, key, f"name part must be no more than {_MAX_LABEL} characters")
 
 
-def _label_problems(labels: object) -> Iterator[Cause]:
+def label_problems(labels: object, field: str) -> Iterator[Cause]:
+    """Yield what is wrong with labels."""
     for key, value in labels.items() if isinstance(labels, dict) else ():
-        yield from _qualified_problems("metadata.labels", key)
+        yield from _qualified_problems(field, key)
         if not isinstance(value, str):
-            yield _invalid("metadata.labels", value, f"the value of {key} must be a string")
+            yield _invalid(field, value, f"the value of {key} must be a string")
         elif len(value) > _MAX_LABEL:
-            yield _invalid("metadata.labels", value, f"must be no more than {_MAX_LABEL} characters")
+            yield _invalid(field, value, f"must be no more than {_MAX_LABEL} characters")
         elif value and not _QUALIFIED.match(value):
-            yield _invalid("metadata.labels", value, _VALUE_HELP)
+            yield _invalid(field, value, _VALUE_HELP)
 
 
 def _annotation_problems(annotations: object) -> Iterator[Cause]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from agentpool_devcluster.api.errors import Cause
+from agentpool_devcluster.api.kinds.names import label_problems
 from agentpool_devcluster.api.kinds.pods import default_pod_spec, pod_spec_problems
 from agentpool_devcluster.api.objects import Json
 from agentpool_devcluster.api.schema.validation import shown
@@ -92,7 +93,20 @@ def workload_problems(body: Json, old: Json | None) -> Iterator[Cause]:
     if not isinstance(template, dict):
         yield Cause(reason="FieldValueRequired", message="Required value", field="spec.template")
     else:
-        yield from pod_spec_problems(template.get("spec") or {}, "spec.template.spec")
+        yield from _template_problems(template)
+
+
+def _template_problems(template: Json) -> Iterator[Cause]:
+    pod = template.get("spec") or {}
+    yield from label_problems((template.get("metadata") or {}).get("labels"), "spec.template.labels")
+    yield from pod_spec_problems(pod, "spec.template.spec")
+    policy = pod.get("restartPolicy")
+    if policy != "Always":
+        yield Cause(
+            reason="FieldValueNotSupported",
+            message=f'Unsupported value: {shown(policy)}: supported values: "Always"',
+            field="spec.template.spec.restartPolicy",
+        )
 
 
 def _selector_problems(spec: Json, old: Any) -> Iterator[Cause]:

@@ -6,12 +6,13 @@ What comes out is what the store may keep, in the version it is stored in. `oper
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 
-from agentpool_devcluster.api.errors import Cause, bad_request, invalid
+from agentpool_devcluster.api.errors import Cause, StatusError, bad_request, invalid
 from agentpool_devcluster.api.kinds.names import metadata_problems
 from agentpool_devcluster.api.kinds.strategies import strategy_of
-from agentpool_devcluster.api.objects import Json, name_of
+from agentpool_devcluster.api.objects import Json, clone, name_of
 from agentpool_devcluster.api.operations.cluster import WriteOptions
 from agentpool_devcluster.api.registry import Resource
 from agentpool_devcluster.api.schema.defaulting import apply_defaults, normalise
@@ -64,6 +65,25 @@ def clean(resource: Resource, body: Json, options: WriteOptions) -> tuple[str, .
             f"strict decoding error: {', '.join(problems)}"
         )
     return tuple(problems)
+
+
+def clean_configuration(resource: Resource, config: Json, options: WriteOptions) -> tuple[str, ...]:
+    """Check what is applied against its kind; return warnings. Raises the 500 of a real server where it does not fit.
+
+    Whatever the request says of validation: who owns a field that does not exist could not be told
+    (kubernetes/kubernetes#139253).
+    """
+    schema = resource.schema()
+    whole = clone(config)
+    misfits = [f".{path}: field not declared in schema" for path in prune(whole, schema)]
+    apply_defaults(whole, schema)  # a null is no value of the wrong type
+    misfits += [f".{c.field}: {c.message}" for c in validate(whole, schema) if c.reason == _TYPE_PROBLEM]
+    if not misfits:
+        return clean(resource, config, options)
+    group_version = resource.api_version if "/" in resource.api_version else f"/{resource.api_version}"
+    subject = f"{config['metadata'].get('namespace', '')}/{name_of(config)}; {group_version}, Kind={resource.kind}"
+    told = misfits[0] if len(misfits) == 1 else "errors:\n" + "\n".join(f"  {misfit}" for misfit in misfits)
+    raise StatusError(HTTPStatus.INTERNAL_SERVER_ERROR, "", f"failed to create typed patch object ({subject}): {told}")
 
 
 def complete(resource: Resource, body: Json) -> None:

@@ -9,7 +9,7 @@ from agentpool_devcluster.api.apply.managers import apply_configuration, read_ma
 from agentpool_devcluster.api.errors import StatusError, bad_request, conflict, not_found, unsupported_media_type
 from agentpool_devcluster.api.objects import Json, clone, metadata
 from agentpool_devcluster.api.operations.cluster import Cluster, WriteOptions, Written
-from agentpool_devcluster.api.operations.intake import check_identity, clean
+from agentpool_devcluster.api.operations.intake import check_identity, clean_configuration
 from agentpool_devcluster.api.operations.versions import shown_as
 from agentpool_devcluster.api.operations.writes import create, finish
 from agentpool_devcluster.api.patch.json_patch import json_patch
@@ -69,7 +69,7 @@ def _apply(
     cluster: Cluster, resource: Resource, namespace: str, name: str, *, patch: Any, options: WriteOptions
 ) -> Written:
     config = _configuration(resource, patch, namespace, name)
-    warnings = clean(resource, config, options)
+    warnings = clean_configuration(resource, config, options)
     _own_part(resource, config, options.writer.subresource)
     old = cluster.store.get(resource.key(namespace, name))
     if old is None:

@@ -26,6 +26,7 @@ from agentpool_devcluster.api.objects import (
     new_uid,
     timestamp,
 )
+from agentpool_devcluster.api.operations.admission import admit
 from agentpool_devcluster.api.operations.cluster import Cluster, WriteOptions, Written
 from agentpool_devcluster.api.operations.intake import check, check_identity, clean, complete
 from agentpool_devcluster.api.operations.versions import shown_as, stored_from
@@ -62,6 +63,7 @@ def create(
     meta.update(uid=new_uid(), creationTimestamp=timestamp())
     if resource.has_generation:
         meta["generation"] = 1
+    admit(cluster, resource, namespace, body)
     complete(resource, body)
     _initial_status(resource, body)
     check(resource, body, None)

@@ -26,7 +26,12 @@ def _default_object(value: dict[str, Any], schema: Schema) -> None:
             value[name] = clone(child.default)
     for name in list(value):
         child_schema = schema.field(name)
-        if child_schema is not None:
+        if child_schema is None:
+            continue
+        typed = child_schema.type or child_schema.int_or_string
+        if value[name] is None and typed and not child_schema.nullable:
+            del value[name]
+        else:
             apply_defaults(value[name], child_schema)
 
 

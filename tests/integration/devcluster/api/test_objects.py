@@ -7,7 +7,11 @@ import pytest
 from tests.fixtures.devcluster import JSON_PATCH, STRATEGIC, ApiClient
 
 MAPS = "/api/v1/namespaces/default/configmaps"
+PODS = "/api/v1/namespaces/default/pods"
 DEPLOYMENTS = "/apis/apps/v1/namespaces/default/deployments"
+
+
+POD = {"containers": [{"name": "main", "image": "nginx:1.25"}]}
 
 
 def config_map(name: str = "one", **data: str) -> dict:
@@ -143,6 +147,11 @@ async def test_json_patch(api: ApiClient) -> None:
 @pytest.mark.parametrize(("change", "field"), [
     ({"selector": {"matchLabels": {"app": "other"}}}, "spec.template.metadata.labels"),
     ({"replicas": -1}, "spec.replicas"),
+    ({"template": {"metadata": {"labels": {"app": "web", "a b": ""}}, "spec": POD}}, "spec.template.labels"),
+    (
+        {"template": {"metadata": {"labels": {"app": "web"}}, "spec": POD | {"restartPolicy": "Never"}}},
+        "spec.template.spec.restartPolicy",
+    ),
 ])  # fmt: skip
 async def test_invalid_deployments_are_refused(api: ApiClient, change: dict, field: str) -> None:
     """A deployment that breaks a rule is 422 and names the field."""
@@ -169,6 +178,31 @@ async def test_wrong_types_are_refused(api: ApiClient) -> None:
     """A built-in object with a value of the wrong type is a 400 that names the place."""
     refused = await api.ask("POST", DEPLOYMENTS, deployment(replicas="three"))
     assert (refused.status, "spec.replicas" in refused.body["message"]) == (400, True)
+
+
+@pytest.mark.parametrize(("spec", "why"), [
+    ({"priorityClassName": "nope"}, "no PriorityClass with name nope was found"),
+    (
+        {"serviceAccountName": "nope"},
+        'error looking up service account default/nope: serviceaccount "nope" not found',
+    ),
+])  # fmt: skip
+async def test_pods_that_name_what_is_not_there_are_forbidden(api: ApiClient, spec: dict, why: str) -> None:
+    """Admission asks for a pod's service account and priority class; the class gives the pod its priority."""
+    refused = await api.ask("POST", PODS, {"metadata": {"name": "p"}, "spec": POD | spec})
+    assert (refused.status, refused.body["message"]) == (403, f'pods "p" is forbidden: {why}')
+    await api.create("/apis/scheduling.k8s.io/v1/priorityclasses", {"metadata": {"name": "nope"}, "value": 7})
+    await api.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "nope"}})
+    made = await api.create(PODS, {"metadata": {"name": "p"}, "spec": POD | spec})
+    assert made["spec"]["priority"] == (7 if "priorityClassName" in spec else 0)
+
+
+async def test_a_lists_items_of_a_built_in_kind_do_not_tell_it_again(api: ApiClient) -> None:
+    """As from a real server: the list says the kind, its items say the rest."""
+    await api.create(MAPS, config_map(a="1"))
+    listed = await api.get(MAPS)
+    assert (listed["kind"], listed["apiVersion"]) == ("ConfigMapList", "v1")
+    assert [item.keys() for item in listed["items"]] == [{"metadata", "data"}]
 
 
 async def test_lists_select_by_label_and_field(api: ApiClient) -> None:

@@ -1,0 +1,36 @@
+"""What must be there before a pod may be made: its service account, and the priority class that it names.
+
+A real API server's admission refuses the pod (403), so that a Deployment tells of it with `ReplicaFailure`.
+"""
+
+from __future__ import annotations
+
+from agentpool_devcluster.api.errors import forbidden
+from agentpool_devcluster.api.objects import Json
+from agentpool_devcluster.api.operations.cluster import Cluster
+from agentpool_devcluster.api.registry import Resource
+from agentpool_devcluster.api.store import Stored
+
+
+def admit(cluster: Cluster, resource: Resource, namespace: str, body: Json) -> None:
+    """Gives a new pod its class's priority, in place. Raises the 403 refusal of one that names what is not there."""
+    spec = body.get("spec")
+    if (resource.group, resource.plural) != ("", "pods") or not isinstance(spec, dict):
+        return
+    subject = resource.subject(str(body["metadata"].get("name", "")))
+    account = str(spec.get("serviceAccountName") or spec.get("serviceAccount") or "default")
+    if _found(cluster, "", "serviceaccounts", namespace, account) is None:
+        why = f'error looking up service account {namespace}/{account}: serviceaccount "{account}" not found'
+        raise forbidden(subject, why)
+    name = spec.get("priorityClassName")
+    if not name:
+        return
+    chosen = _found(cluster, "scheduling.k8s.io", "priorityclasses", "", str(name))
+    if chosen is None:
+        raise forbidden(subject, f"no PriorityClass with name {name} was found")
+    spec["priority"] = chosen.body.get("value", 0)
+
+
+def _found(cluster: Cluster, group: str, plural: str, namespace: str, name: str) -> Stored | None:
+    resource = cluster.registry.find(group, "v1", plural)
+    return None if resource is None else cluster.store.get(resource.key(namespace, name))
