@@ -13,6 +13,7 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
+from agentpool.spec import KIND
 from agentpool_operator import manifests, paths
 from agentpool_operator.drift import differences
 from agentpool_operator.refusals import ForbiddenError, InvalidObjectError, NotThereError
@@ -62,7 +63,7 @@ class Applier:
             found = deployment_view(made)
             log.info("made Deployment %s", pool.ref)
         elif not pool.owns_deployment and not _left_behind(pool.ref, pool.deployment):
-            pool.child_problem = _not_ours(pool)
+            pool.child_problem = _not_ours(pool.ref, pool.deployment)
             return
         else:
             found = pool.deployment
@@ -177,11 +178,17 @@ def _refused(detail: str) -> Problem:
     )
 
 
-def _not_ours(pool: Pool) -> Problem:
+def _not_ours(pool: PoolRef, deployment: DeploymentView) -> Problem:
+    owners = deployment.raw["metadata"].get("ownerReferences") or []
+    if any(owner.get("kind") == KIND and owner.get("name") == pool.name for owner in owners):
+        return Problem(
+            reason="DeploymentLeaving",
+            message="the Deployment of a deleted AgentPool of this name is still there; a new one follows it",
+        )
     return Problem(
         reason="DeploymentNotOwned",
         message=(
-            f"a Deployment named {pool.ref.name!r} exists and is not controlled by this AgentPool, so it is left "
+            f"a Deployment named {pool.name!r} exists and is not controlled by this AgentPool, so it is left "
             "alone; delete or rename it, or give the AgentPool another name"
         ),
     )

@@ -119,6 +119,16 @@ async def test_an_orphan_that_bears_no_mark_of_ours_is_left_alone(one_pass, serv
     assert pools.get(REF).child_problem.reason == "DeploymentNotOwned"
 
 
+async def test_the_deployment_of_a_pool_that_is_gone_is_waited_for(one_pass, server, pools):
+    """A pool made anew at once waits for the garbage collector; nobody is asked to delete or rename anything."""
+    await one_pass()
+    former = [{"kind": "AgentPool", "name": "p", "uid": "former", "controller": True}]
+    server.objects[DEPLOYMENT] = changed(server, ownerReferences=former)
+    pools.see_deployment(server.objects[DEPLOYMENT])
+    assert await one_pass() == []
+    assert pools.get(REF).child_problem.reason == "DeploymentLeaving"
+
+
 async def test_a_deleted_budget_comes_back(one_pass, server, monkeypatch):
     """No watch tells of it, so it is looked at again from time to time."""
     await one_pass()
