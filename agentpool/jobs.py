@@ -124,7 +124,7 @@ class Receipt:
     queue_depth: int  # jobs waiting in the pool (queued, scheduled, blocked), this one included
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(kw_only=True, slots=True)  # frozen, it would take four times as long to make, and every job waits for it
 class Lease:
     """One attempt at a job, held by one worker; everything that the handler needs."""
 

@@ -24,6 +24,7 @@ from redis.exceptions import RedisError, ResponseError
 from agentpool.errors import SettingError, UnsupportedServerError
 from agentpool.queue.address import SENTINEL_PORT, masked
 from agentpool.queue.faults import fault_of
+from agentpool.queue.wire import Wire
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +45,7 @@ _STRANGE = "its host, port, database or options cannot be read"
 
 
 class _Pool(ConnectionPool):
-    """A pool some of whose connections stay with `together` between calls.
+    """A pool some of whose connections stay with `together` between calls, as wires.
 
     Taking one out and back costs more than to write a command. To the pool they are in use: it closes them with the
     others.
@@ -52,24 +53,29 @@ class _Pool(ConnectionPool):
 
     def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
         super().__init__(connection_class=_telling(connection_class), **options)
-        self._kept: list[Any] = []
+        self._kept: list[Wire] = []
 
-    async def take(self) -> Any:
-        """A connection that is ready for a command."""
+    async def take(self) -> Wire:
+        """A wire that is ready for a command."""
         while self._kept:
-            connection = self._kept.pop()
-            if await _usable(connection):
-                return connection
-            await self.release(connection)  # it will connect again
+            wire = self._kept.pop()
+            if wire.usable:
+                return wire
+            await self._close(wire)
         pool: Any = self  # its method ships without types
-        return await pool.get_connection()
+        return Wire(await pool.get_connection())
 
-    async def put_back(self, connection: Any) -> None:
-        """The replies have been read, or the connection is closed."""
-        if _CAN_TELL and connection.is_connected and len(self._kept) < KEPT_CONNECTIONS:
-            self._kept.append(connection)
+    async def put_back(self, wire: Wire) -> None:
+        """The replies have been read, or the wire is closed."""
+        if wire.usable and len(self._kept) < KEPT_CONNECTIONS:
+            self._kept.append(wire)
         else:
-            await self.release(connection)
+            await self._close(wire)
+
+    async def _close(self, wire: Wire) -> None:
+        """The pool connects it again when it is needed, and then it is no wire."""
+        await wire.connection.disconnect(nowait=True)
+        await self.release(wire.connection)
 
 
 def _telling(kind: type[AbstractConnection]) -> type[AbstractConnection]:
@@ -87,19 +93,6 @@ def _telling(kind: type[AbstractConnection]) -> type[AbstractConnection]:
                 raise LostConnectionError(f"Connection lost before it was written to: {error}") from error
 
     return Telling
-
-
-_CAN_TELL = hasattr(AbstractConnection, "can_read")  # redis-py 8; before, only by trying to read
-
-
-async def _usable(connection: Any) -> bool:
-    """Whether nobody has closed the connection or sent something unasked for since it was put back."""
-    if not connection.is_connected or connection.should_reconnect():
-        return False
-    try:
-        return not await connection.can_read()
-    except (RedisError, OSError):
-        return False
 
 
 def connect(url: str, **options: Any) -> RedisClient:
@@ -204,25 +197,35 @@ async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
     """
     packed = b"".join([pack_command(tuple(command)) for command in commands])
     pool = redis.connection_pool
-    ours = isinstance(pool, _Pool)
-    connection = await (pool.take() if ours else pool.get_connection())
+    if not isinstance(pool, _Pool):
+        return await _through_stream(pool, packed, replies=len(commands))
+    wire = await pool.take()
+    try:
+        return await wire.ask(packed, replies=len(commands), within_s=wire.connection.socket_timeout)
+    finally:
+        await pool.put_back(wire)
+
+
+async def _through_stream(pool: Any, packed: bytes, *, replies: int) -> list[Any]:
+    """As a wire does it, for a pool that is not ours: Sentinel's, or a user's own."""
+    connection = await pool.get_connection()
     limit_s, connection.socket_timeout = connection.socket_timeout, None  # one limit for all of it
-    replies: list[Any] = []
+    found: list[Any] = []
     try:
         async with asyncio.timeout(limit_s):
             await connection.send_packed_command(packed)
-            for _ in commands:
+            for _ in range(replies):
                 try:
-                    replies.append(await connection.read_response())
+                    found.append(await connection.read_response())
                 except ResponseError as error:
-                    replies.append(error)
+                    found.append(error)
     except BaseException:
         await connection.disconnect(nowait=True)
         raise
     finally:
         connection.socket_timeout = limit_s
-        await (pool.put_back(connection) if ours else pool.release(connection))
-    return replies
+        await pool.release(connection)
+    return found
 
 
 async def check_server(redis: RedisClient) -> str:

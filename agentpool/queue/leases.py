@@ -6,6 +6,7 @@ Who takes over next: `consumer`, which sends and receives them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from agentpool.jobs import JobId, Lease, LeaseToken, Priority
@@ -34,13 +35,9 @@ def leases_of(reply: list[Any]) -> list[Lease]:
     values = iter(reply)
     for _ in range(HEADER):
         next(values)
-    specs: dict[str, tuple[Any, ...]] = {}
     found = []
     for job_id, held, entry, spec, payload, rare in zip(*[values] * VALUES_A_LEASE, strict=True):
-        form = specs.get(spec)
-        if form is None:
-            form = specs[spec] = _form(spec, attempts, timeout)
-        kind, route, priority, max_attempts, timeout_ms, preemptible = form
+        kind, route, priority, max_attempts, timeout_ms, preemptible = _form(spec, attempts, timeout)
         token, attempt, _ = held.split(" ", 2)
         checkpoint, trace, parents = rare or _NOTHING
         found.append(
@@ -65,6 +62,7 @@ def leases_of(reply: list[Any]) -> list[Lease]:
     return found
 
 
+@lru_cache(maxsize=1_000)  # a pool has few, and a job on its way to an idle worker waits for this
 def _form(spec: str, attempts: int, timeout: int) -> tuple[Any, ...]:
     """What all jobs of one spec share; the pool's settings stand in where it has none of its own."""
     kind, route, priority, own_attempts, own_timeout, flags = spec.split("|")

@@ -28,11 +28,11 @@ if not v[4] or v[5] or v[9] then return OTHER end
 local queued = tonumber(v[1] or 0)
 local depth = queued + redis.call('ZCARD', prefix .. 'due') + redis.call('SCARD', prefix .. 'blocked')
 local key = prefix .. 'job:' .. id
-if depth >= tonumber(conf[1]) or redis.call('HSETNX', key, 'state', 'queued') == 0 then return OTHER end
+if depth >= tonumber(conf[1]) or redis.call('HMGET', key, 'state')[1] then return OTHER end
 
 local label = kind .. '|' .. route .. '|' .. priority
 local entry = redis.call('XADD', prefix .. 's' .. place, '*', 'job', id)
-redis.call('HSET', key, 'spec', label .. '|' .. ARGV[4], 'payload', ARGV[5], 'entry', entry)
+redis.call('HSET', key, 'state', 'queued', 'spec', label .. '|' .. ARGV[4], 'payload', ARGV[5], 'entry', entry)
 redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0, 'queued ' .. id .. ' ' .. label .. ' 0  ')
 redis.call('HSET', books, 'queued', queued + 1, 'q' .. place, (v[2] or 0) + 1, 'submitted', (v[3] or 0) + 1)
 if conf[3] == '1' then return { 'ok', depth, 'queued' } end

@@ -42,7 +42,7 @@ async def test_a_connection_that_the_server_closed_is_not_used(client, redis):
     before = await call(client, "CLIENT", "ID")
     await redis.client_kill_filter(_id=before)
     (kept,) = client.connection_pool._kept
-    await wait_until(kept.can_read, "the client's socket is closed")
+    await wait_until(lambda: not kept.usable, "the client's socket is closed")
     assert await call(client, "CLIENT", "ID") != before
 
 

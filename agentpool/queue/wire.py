@@ -1,0 +1,97 @@
+"""A connection's socket without a stream in between: commands go out in one write, replies come back in one step.
+
+redis-py makes the connection (TLS, login, database, name) and closes it; a wire takes over what lies between. Reading
+through redis-py's stream and parser costs a job on its way to an idle worker more than the network does.
+Who takes over next: `agentpool.queue.connection` keeps wires at hand and gives them commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from hiredis import PushNotification, Reader
+from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError  # noqa: A004  # Redis's own
+
+_MORE_TO_COME = object()
+
+
+class Wire(asyncio.Protocol):
+    """One connection; one call at a time. `connection` is redis-py's, and connected."""
+
+    def __init__(self, connection: Any) -> None:
+        self.connection = connection
+        self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001  # it has no public name
+        self._stream = self._transport.get_protocol()  # redis-py's own end: it must hear when the connection closes
+        self._replies = Reader(
+            protocolError=InvalidResponse,
+            replyError=connection._parser.parse_error,  # noqa: SLF001  # it makes exceptions of error replies
+            notEnoughData=_MORE_TO_COME,
+            encoding="utf-8",
+        )
+        self._is_marked: Callable[[], bool] = getattr(connection, "should_reconnect", bool)  # from redis-py 7 on
+        self._answer: asyncio.Future[list[Any]] | None = None
+        self._found: list[Any] = []
+        self._wanted = 0
+        self._transport.set_protocol(self)
+
+    @property
+    def usable(self) -> bool:
+        """Whether nobody has closed the connection, or sent something unasked for."""
+        return not self._transport.is_closing() and not self._is_marked()
+
+    async def ask(self, commands: bytes, *, replies: int, within_s: float | None) -> list[Any]:
+        """That many replies; an error reply is an exception in its place.
+
+        Raises redis-py's ConnectionError or TimeoutError. After these, and when it is cancelled, the wire is closed.
+        """
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[list[Any]] = loop.create_future()
+        self._answer = answer
+        self._found, self._wanted = [], replies
+        timer = None if within_s is None else loop.call_later(within_s, self._late, within_s)
+        try:
+            self._transport.write(commands)
+            return await answer
+        except RuntimeError as error:  # of uvloop, where the connection is lost before it is written to
+            self._transport.abort()
+            raise ConnectionError(f"the connection was lost: {error}") from error
+        except BaseException:
+            self._transport.abort()
+            raise
+        finally:
+            self._answer = None
+            if timer is not None:
+                timer.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        """Takes the replies out; all there are wake the caller."""
+        replies, found = self._replies, self._found
+        try:
+            replies.feed(data)
+            while (reply := replies.gets()) is not _MORE_TO_COME:
+                if not isinstance(reply, PushNotification):
+                    found.append(reply)
+        except (InvalidResponse, UnicodeDecodeError) as error:
+            self._fail(error)
+            return
+        if self._answer is None or len(found) > self._wanted:
+            self._transport.abort()  # nobody has asked for it
+        elif len(found) == self._wanted and not self._answer.done():
+            self._answer.set_result(found)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends the call that waits, and tells redis-py."""
+        self._fail(exc)
+        self._stream.connection_lost(exc)
+
+    def _late(self, within_s: float) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(TimeoutError(f"no answer within {within_s:g} s"))
+
+    def _fail(self, cause: BaseException | None) -> None:
+        if self._answer is not None and not self._answer.done():
+            error = ConnectionError(f"the connection was lost{f': {cause}' if cause else ''}")
+            error.__cause__ = cause
+            self._answer.set_exception(error)
