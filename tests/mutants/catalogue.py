@@ -240,6 +240,29 @@ CATALOGUE = (
         old="if state == 'failed' then redis.call('ZADD', DEAD, now, job.id) end",
     ),
     Mutant(
+        name="idle-claim-leaks-a-route-slot",
+        wrong="the claim of an idle worker does not count in its route",
+        old="'r:' .. route, running + 1,",
+        new="'r:' .. route, running,",
+    ),
+    Mutant(
+        name="idle-claim-passes-the-limit",
+        wrong="an idle worker gets a job of a route that is full",
+        old="if conf[5] and running >= tonumber(conf[5]) then return OTHER end",
+    ),
+    Mutant(
+        name="idle-claim-of-the-dead",
+        wrong="an idle worker whose lease has run out gets a job",
+        old="or not expiry or tonumber(expiry) <= now then return OTHER end",
+        new="or not expiry then return OTHER end",
+    ),
+    Mutant(
+        name="plain-submit-twice",
+        wrong="a plain submit that is repeated after a lost answer makes its job twice",
+        old=" or redis.call('HMGET', key, 'state')[1] then return OTHER end",
+        new=" then return OTHER end",
+    ),
+    Mutant(
         name="own-name-is-ignored",
         wrong="a submit that is repeated makes a second job",
         method="agentpool.queue.producer:Producer.submit",

@@ -5,7 +5,7 @@
 -- ARGV   1 id, 2 kind, 3 priority, 4 maxAttempts|timeoutMs|flags, 5 payload (JSON)
 -- Returns {'ok', depth before, 'queued'} | {'other', '' or 'ttl'}: nothing was written, submit.lua must decide: the pool
 --        gives this priority a ttl, a first job of its route, a known id, a full, retired or unknown pool, a critical job
---        (which may preempt), a clock set by a test
+--        (which may preempt)
 -- Events queued.
 
 local PRESSURE_EVERY_MS = 100 -- as in lib/pool.lua, and EVENTS_MAX
@@ -24,7 +24,7 @@ local place = ':' .. route .. ':' .. priority
 local books = prefix .. 'books'
 local v = redis.call('HMGET', books, 'queued', 'q' .. place, 'submitted', 'c' .. place, 'clock_offset_ms', 'slots',
   'running', 'pressure_at', 'cordoned', 'clock_ahead_ms')
-if not v[4] or v[5] or v[9] then return OTHER end
+if not v[4] or v[9] then return OTHER end
 local queued = tonumber(v[1] or 0)
 local depth = queued + redis.call('ZCARD', prefix .. 'due') + redis.call('SCARD', prefix .. 'blocked')
 local key = prefix .. 'job:' .. id
@@ -40,7 +40,7 @@ if conf[3] == '1' then return { 'ok', depth, 'queued' } end
 if redis.call('LLEN', prefix .. 'bell') == 0 then redis.call('RPUSH', prefix .. 'bell', '1') end
 if queued + 1 > (v[6] or 0) - (v[7] or 0) then
   local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000) + (v[10] or 0)
+  local now = time[1] * 1000 + math.floor(time[2] / 1000) + (v[5] or 0) + (v[10] or 0)
   if now - (v[8] or 0) >= PRESSURE_EVERY_MS then
     redis.call('HSET', books, 'pressure_at', now)
     redis.pcall('PUBLISH', 'ap:pressure', string.match(prefix, '{(.*)}')) -- refused to some users: see announce

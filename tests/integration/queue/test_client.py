@@ -112,6 +112,55 @@ async def test_the_sync_client_does_the_same(redis_url, pool, worker):
     await asyncio.to_thread(program)
 
 
+async def test_everything_that_a_client_can_do(redis, pool, worker):
+    """Ids, keys, parents, delays and limits reach the queue; what waits and what is dead is listed, ended, replayed."""
+    async with Client(redis, pool=pool) as client:
+        parent = await client.submit("slow", job_id="parent", idempotency_key="once", preemptible=True, max_attempts=2)
+        again = await client.submit("slow", job_id="parent", idempotency_key="once", preemptible=True, max_attempts=2)
+        assert (again.job_id, again.duplicate) == (parent.job_id, True)
+        child = await client.submit(
+            "x", 1, after=[parent], on_parent_failure="run", timeout=5, trace={"traceparent": "t"}
+        )
+        later = await client.submit("x", 1, delay=60, ttl=120)
+        assert [job.job_id for job in await client.jobs("blocked")] == [child.job_id]
+        assert [job.job_id for job in await client.jobs(JobState.SCHEDULED)] == [later.job_id]
+        assert (await client.job(child.job_id)).after == (parent.job_id,)
+        assert await client.cancel(later.job_id, reason="enough") is CancelOutcome.CANCELLED
+        assert (await client.job(later.job_id)).reason == "enough"
+        dead = await client.submit("x", "text")
+        with pytest.raises(JobEndedError):
+            await dead.result(timeout=10)
+        await client.replay(dead.job_id)
+        with pytest.raises(JobEndedError):
+            await dead.result(timeout=10)
+        assert [entry.type for entry in (await client.job(dead.job_id)).history].count("failed") == 2
+        assert [job.job_id for job in await client.jobs("failed")] == [dead.job_id]
+        assert (await client.queue()).submitted_total == 4
+
+
+async def test_the_sync_client_lacks_nothing(redis_url, pool, worker):
+    """Every call of the async client, with the same names and options, from a program without an event loop."""
+    public = {name for name in vars(Client) if not name.startswith("_")}
+    assert public <= set(vars(SyncClient))
+
+    def program():
+        with SyncClient(redis_url, pool=str(pool)) as client:
+            assert str(client.pool) == str(pool)
+            first, second = client.submit_many([{"kind": "x", "payload": 1}, {"kind": "x", "payload": "text"}])
+            assert client.result(first.job_id, timeout=10) == 2
+            with pytest.raises(JobEndedError, match="not a number"):
+                second.result(timeout=10)
+            assert [job.job_id for job in client.jobs("failed")] == [second.job_id]
+            client.replay(second.job_id)
+            later = client.submit("x", delay=60, after=[first], idempotency_key="once")
+            assert client.submit("x", delay=60, after=[first], idempotency_key="once").job_id == later.job_id
+            assert client.queue().scheduled == 1
+            assert later.cancel() is CancelOutcome.CANCELLED
+            assert client.cancel(later.job_id) is CancelOutcome.FINISHED
+
+    await asyncio.to_thread(program)
+
+
 @pytest.mark.parametrize("url", ["http://host", "redis://host:port"])
 def test_a_sync_client_that_is_refused_leaves_no_thread(url):
     """What cannot be used takes the loop and its thread along."""

@@ -35,6 +35,7 @@ async def test_a_worker_whose_lease_has_run_out_gets_nothing(redis, pool):
     await consumer.register(slots=2, host="h")
     await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", 60_000)
     assert await consumer.claim(1) == []
+    assert (await consumer.wait_and_claim(1, 1))[1] == []
     await consumer.register(slots=2, host="h")
     assert len(await consumer.claim(1)) == 1
 

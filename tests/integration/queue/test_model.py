@@ -134,12 +134,33 @@ class QueueLife(RuleBasedStateMachine):
         assert again.duplicate
         assert again.job_id == made[0][1].id
 
-    @rule(name=st.sampled_from(WORKERS), limit=st.integers(1, 4))
-    def claim(self, name, limit):
+    @rule(
+        kind=st.sampled_from(["ka", "kb"]),
+        priority=st.sampled_from(["critical", "task", "task", "info"]),
+        max_attempts=st.integers(1, 3),
+        taker=st.sampled_from((None, *WORKERS)),
+    )
+    def submit_plain(self, kind, priority, max_attempts, taker):
+        """A job without extras, alone, and perhaps a worker that waits for one: what the short scripts are for."""
+        request = JobRequest(kind=kind, priority=Priority(priority), max_attempts=max_attempts)
+        receipt = self.do(self.producer.submit(request))
+        assert (receipt.state, receipt.duplicate) == ("queued", False)
+        assert receipt.queue_depth == len(self.model.of_state(*WAITING)) + 1
+        route = "a" if kind == "ka" else "default"
+        job = ModelJob(id=receipt.job_id, priority=priority, route=route, max_attempts=max_attempts)
+        self.model.submit(job, [], 0, None)
+        if taker is not None:
+            self.claim(taker, 2, waiting=True)
+
+    @rule(name=st.sampled_from(WORKERS), limit=st.integers(1, 4), waiting=st.booleans())
+    def claim(self, name, limit, waiting):
         # A claim ends what has expired at its head; upkeep first makes the two worlds see the same.
         self.maintain()
         expected = self.model.claim(name, limit)
-        leases = self.do(self.consumers[name].claim(limit))
+        if waiting:  # as an idle worker does, which the short script serves
+            _, leases = self.do(self.consumers[name].wait_and_claim(1, limit))
+        else:
+            leases = self.do(self.consumers[name].claim(limit))
         assert [lease.job_id for lease in leases] == [job.id for job in expected]
         for lease, job in zip(leases, expected, strict=True):
             assert (lease.token, lease.attempt) == (job.token, job.attempt)
@@ -320,7 +341,7 @@ class QueueLife(RuleBasedStateMachine):
             for name in WORKERS:
                 self.restart_worker(name)
             self.maintain()
-            self.claim("w1", 4)
+            self.claim("w1", 4, waiting=False)
             done = [(job.id, job.token) for job in self.model.of_state("running")]
             for job_id, token in done:
                 self.model.settle(self.model.jobs[job_id], token, "succeeded")
