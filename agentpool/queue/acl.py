@@ -14,7 +14,7 @@ from enum import StrEnum
 from agentpool.queue import scripts
 from agentpool.queue.keys import PRESSURE_CHANNEL
 
-_CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '(CREATE|DELCONSUMER)')?")
+_CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '(CREATE|DELCONSUMER|SETID)')?")
 _BY_NAME = re.compile(r"each_slice\(\w+, '([A-Z]+)'")  # commands that the scripts pass on by name
 CONNECTION = ("auth", "hello", "ping", "select", "info", "client|setinfo", "client|setname", "client|id")
 SINCE = {"client|setinfo": (7, 2)}  # commands that older servers do not know, and whose rules they refuse

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 MAX_CLAIM = 1_000  # jobs in one claim: a bound on how long the script holds the server
 CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case the word of its release is lost
 MAX_SETTLE = 500  # completions in one call, as above
+SHORTEST_BLOCK_MS = 10  # Redis 6.2 cuts fractions of a ms off, and takes the 0 that is left for "for ever"
 _SEEDS = 2**31 - 1
 log = logging.getLogger(__name__)
 
@@ -197,7 +198,8 @@ class Consumer:
         if for_work and self._cordoned:
             longest_s = min(longest_s, CORDON_POLL_S)
         bell = (self._keys.bell,) if for_work and not self._cordoned else ()
-        return ("BLPOP", self._keys.control(self.worker), *bell, min(max(timeout_ms, 1) / 1000, longest_s))
+        block_s = min(max(timeout_ms, SHORTEST_BLOCK_MS) / 1000, longest_s)
+        return ("BLPOP", self._keys.control(self.worker), *bell, block_s)
 
     async def _controls(self, rung: list[str] | None) -> list[Control]:
         """What a blocking read brought, and the orders behind it; these are left for the next where it fails."""

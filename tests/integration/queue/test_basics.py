@@ -371,6 +371,16 @@ async def test_a_lost_answer_strands_no_job(redis, pool):
     assert known.payload == 0
 
 
+async def test_the_shortest_wait_ends(redis, pool):
+    """Redis 6.2 would take less than a millisecond for ever."""
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=1, host="h")
+    async with asyncio.timeout(10):
+        await consumer.wait(0)  # the bell that new settings rang
+        assert await consumer.wait(0) == []
+        assert await consumer.wait_and_claim(1, 1) == ([], [])
+
+
 async def test_an_idle_worker_gets_its_job_with_the_bell(redis, pool):
     """A claim sent behind the blocking read is done the moment the bell rings: one round trip from submit to lease."""
     consumer = await worker_of(redis, pool)

@@ -120,6 +120,28 @@ async def test_scripts_come_back_after_a_restart(redis_server_factory):
     await redis.aclose()
 
 
+async def test_the_lag_is_known_again_after_a_restart(redis_server_factory):
+    """Redis 7.0 forgets what a group has read; upkeep tells it from the books, so that others see the backlog."""
+    server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
+    redis = connect(server.url)
+    await Inspector(redis).configure(POOL, PoolSettings())
+    await Producer(redis, POOL).submit_many([JobRequest(kind="x")] * 5)
+    consumer = Consumer(redis, POOL, WorkerId("w"))
+    await consumer.register(slots=5, host="h")
+    held = await consumer.claim(2)
+    server.restart()
+    await redis.connection_pool.disconnect()
+    await consumer.maintain()
+    for taken in (2, 3):
+        (group,) = await redis.xinfo_groups(f"ap:{{{POOL}}}:s:default:task")
+        assert (group["pending"], group.get("lag", 5 - taken)) == (taken, 5 - taken)  # Redis 6.2 knows no lag
+        held += await consumer.claim(1)
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token) for lease in held])
+    (group,) = await redis.xinfo_groups(f"ap:{{{POOL}}}:s:default:task")
+    assert (group["pending"], group.get("lag", 1)) == (0, 1)
+    await redis.aclose()
+
+
 async def test_versions_and_urls_are_checked(redis, monkeypatch):
     """An old server and a strange URL are refused by name; a password never shows."""
     assert await check_server(redis)

@@ -250,6 +250,7 @@ class QueueLife(RuleBasedStateMachine):
         else:
             self.server.restart()
         self.do(self.redis.connection_pool.disconnect())
+        self.maintain()  # Redis 7.0 has forgotten the groups' lag; upkeep tells it again
 
     def learn_entries(self):
         """Entry ids are the server's to give; the model takes them over, and they never change while a job waits."""

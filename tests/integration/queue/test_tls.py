@@ -32,7 +32,8 @@ def certificate(tmp_path):
 def speaks_tls(binary):
     """Whether a server was built with TLS: asked for it without a key, it ends at once and says what it lacks."""
     command = [binary, "--port", "0", "--tls-port", str(free_port()), "--tls-cert-file", "nowhere"]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False).stdout
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10, check=False)
+    said = done.stdout
     return "Bad directive" not in said and "TLS support" not in said
 
 
