@@ -57,7 +57,7 @@ local dead_ms = number_or(redis.call('HGET', CONF, 'retention_dead_ms'), 6048000
 redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - dead_ms)
 
 conclude()
-remember_what_was_read()
+tell_lag()
 local next_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
 local lease_ends = tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
 if lease_ends and lease_ends - now < LEASE_ENDS_SOON_MS then next_due = math.min(next_due or lease_ends, lease_ends) end

@@ -128,17 +128,17 @@ async def test_the_lag_is_known_again_after_a_restart(redis_server_factory):
     await Producer(redis, POOL).submit_many([JobRequest(kind="x")] * 5)
     consumer = Consumer(redis, POOL, WorkerId("w"))
     await consumer.register(slots=5, host="h")
-    held = await consumer.claim(2)
-    server.restart()
-    await redis.connection_pool.disconnect()
-    await consumer.maintain()
+    held = await consumer.claim(1)
     for taken in (2, 3):
+        held += await consumer.claim(1)
+        server.restart()
+        await redis.connection_pool.disconnect()
+        await consumer.maintain()
         (group,) = await redis.xinfo_groups(f"ap:{{{POOL}}}:s:default:task")
         assert (group["pending"], group.get("lag", 5 - taken)) == (taken, 5 - taken)  # Redis 6.2 knows no lag
-        held += await consumer.claim(1)
     await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token) for lease in held])
     (group,) = await redis.xinfo_groups(f"ap:{{{POOL}}}:s:default:task")
-    assert (group["pending"], group.get("lag", 1)) == (0, 1)
+    assert (group["pending"], group.get("lag", 2)) == (0, 2)
     await redis.aclose()
 
 

@@ -1,5 +1,5 @@
--- Keeps the groups' lag known to others. Redis 7.0 forgets in a restart from its append-only file how many entries a
--- group has read, and cannot tell the lag from then on; the books still know what was never delivered.
+-- Keeps the groups' lag true for others. Redis 7.0 forgets in a restart from its append-only file how many entries a
+-- group has read, and the lag is unknown from then on, or what it once was; the books know what was never delivered.
 
 local function told(flat)
   local fields = {}
@@ -7,15 +7,16 @@ local function told(flat)
   return fields
 end
 
-local function remember_what_was_read()
+local function tell_lag()
   local flat = redis.call('HGETALL', BOOKS)
   local books = told(flat)
   for i = 1, #flat, 2 do
     local place = string.match(flat[i], '^c(:.+)$')
     local stream = place and PREFIX .. 's' .. place
     local group = place and told(redis.call('XINFO', 'GROUPS', stream)[1])
-    if group and group['entries-read'] == false then -- nil: Redis 6.2, which knows neither this nor a lag
-      local undelivered = number_or(books['q' .. place], 0) + number_or(books['t' .. place], 0)
+    local undelivered = place and number_or(books['q' .. place], 0) + number_or(books['t' .. place], 0)
+    local known = group and group.lag ~= nil -- not by Redis 6.2; what is unknown is false
+    if known and (group.lag ~= undelivered or group['entries-read'] == false) then
       local read = told(redis.call('XINFO', 'STREAM', stream))['entries-added'] - undelivered
       redis.call('XGROUP', 'SETID', stream, GROUP, group['last-delivered-id'], 'ENTRIESREAD', read)
     end
