@@ -46,6 +46,8 @@ class Wire(asyncio.Protocol):
 
         Raises redis-py's ConnectionError or TimeoutError. After these, and when it is cancelled, the wire is closed.
         """
+        if self._transport.is_closing():  # who was told of its end before this call is not told again
+            raise ConnectionError("the connection was lost")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Any]] = loop.create_future()
         self._answer = answer

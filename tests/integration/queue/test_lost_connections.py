@@ -22,10 +22,10 @@ def test_a_submit_on_a_lost_connection_tells_of_an_outage(redis_url, pool_ref: P
         take = redis.connection_pool.take
 
         async def taken():
-            connection = await take()
-            connection._writer.transport.abort()
+            wire = await take()
+            wire._transport.abort()
             await asyncio.sleep(0.01)  # the loop closes it
-            return connection
+            return wire
 
         with monkeypatch.context() as patch:
             patch.setattr(redis.connection_pool, "take", taken)

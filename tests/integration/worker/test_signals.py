@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from dataclasses import replace
 
 import psutil
 import pytest
@@ -281,6 +282,7 @@ async def test_redis_stopped_and_started_loses_no_job(workers, start_workers, re
 
 async def test_rolling_replacement_under_load_repeats_nothing(workers, load, redis, pool):
     """All workers are replaced one after another: every step of every job is done exactly once."""
+    await Inspector(redis).configure(pool, replace(SETTINGS, lease_ms=30_000))  # no lease is to run out here
     jobs = await load("steps", 40, 24)
     old = [workers.start("--drain-seconds", "0"), workers.start("--drain-seconds", "0")]
     await until(lambda: len(workers.runs()) > 60, "the load is under way")
