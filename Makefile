@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(STAMP)
 
-demo: setup ## Run the main job: real agents on this checkout, workers rising and falling
+demo: setup ## Run the main job: real agents, workers rising and falling (DEMO_ARGS="--json out.json")
 	@$(BIN)/agentpool demo $(DEMO_ARGS)
 
 test: setup ## Run all tests (TESTS=tests/unit for some)

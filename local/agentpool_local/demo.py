@@ -132,6 +132,8 @@ class Demo:
                 record=workspace.directory("record"),
                 show=self._screen.show,
             )
+            if self._options.kubeconfig:
+                await _nobodys(cluster, pool)
             try:
                 await cluster.put_secret(NAMESPACE, SECRET, {"url": redis_url})
                 if key := model_key(os.environ):
@@ -173,6 +175,17 @@ async def unless(death: Coroutine[Any, Any, ChildDiedError], work: Coroutine[Any
         doing.cancel()
         dying.cancel()
         await asyncio.gather(doing, dying, return_exceptions=True)
+
+
+async def _nobodys(cluster: Cluster, pool: PoolRef) -> None:
+    """Make sure that the pool, which is replaced now and deleted at the end, is not somebody's. Raises SettingError."""
+    if await cluster.read(POOLS, pool.namespace, pool.name) is not None:
+        raise SettingError(
+            field="--kubeconfig",
+            value=str(pool),
+            problem="is a pool on that cluster already, and the demo would replace and delete it",
+            remedy=f"delete it first: kubectl --namespace {pool.namespace} delete agentpool {pool.name}",
+        )
 
 
 def check_writable(file: Path) -> None:

@@ -300,3 +300,19 @@ def test_a_demo_runs_beside_it_and_takes_its_pool_along(dev_system, tmp_path):
     assert (figures["submitted"], figures["succeeded"], figures["duplicates"]) == (8, 8, 0)
     if shutil.which("kubectl"):
         assert not dev_system.kubectl("get", "agentpools", "-o", "name").startswith("agentpool")
+
+
+@needs_kubectl
+def test_a_demo_leaves_somebodys_pool_alone(dev_system, pool, tmp_path):
+    """A pool of the demo's name that is there already is neither replaced nor deleted; the way out is told."""
+    uid = dev_system.kubectl("get", pool, "-o", "jsonpath={.metadata.uid}")
+    done = dev_system.agentpool(
+        "demo",
+        f"--kubeconfig={dev_system.kubeconfig}",
+        f"--redis-url={dev_system.redis_url}",
+        f"--report={tmp_path / 'report.md'}",
+    )
+    assert done.returncode != 0
+    assert "'default/repo-analyst': is a pool on that cluster already" in done.stderr
+    assert "delete agentpool repo-analyst" in done.stderr
+    assert dev_system.kubectl("get", pool, "-o", "jsonpath={.metadata.uid}") == uid
