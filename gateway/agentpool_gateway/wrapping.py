@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agentpool_gateway.metrics import Metrics
 
 log = logging.getLogger("agentpool_gateway.requests")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # HTTP takes any word for one
 FAILED = 500  # HTTP status of an answer that never began
 QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
@@ -52,14 +53,19 @@ class Wrapping:
             raise
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        template = _template(scope)
-        self._metrics.requests.labels(scope["method"], template, status).inc()
-        self._metrics.seconds.labels(scope["method"], template).observe(seconds)
+        template, method = _template(scope), _method(scope)
+        self._metrics.requests.labels(method, template, status).inc()
+        self._metrics.seconds.labels(method, template).observe(seconds)
         if template not in QUIET:
             caller = scope.get("caller", "-")
             log.info(
                 "%s %r %d %.1f ms, caller %r", scope["method"], scope["path"][:200], status, seconds * 1000, caller
             )
+
+
+def _method(scope: Scope) -> str:
+    """The request's method; one label for all that are none, so that no caller makes series without end."""
+    return scope["method"] if scope["method"] in METHODS else "other"
 
 
 def _template(scope: Scope) -> str:
