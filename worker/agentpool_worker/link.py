@@ -1,26 +1,32 @@
 """What a running job asks of the queue: save my state, tell my progress, submit a child.
 
-While Redis is away the job goes on as long as it can: progress that nobody could see is let go, and a checkpoint waits
-until the state is safe. Who takes over next: `agentpool.queue.consumer` and `agentpool.queue.producer`.
+While Redis is away the job goes on as long as it can: progress that nobody could see is let go, a checkpoint waits
+until the state is safe, and a child until it is kept.
+Who takes over next: `agentpool.queue.consumer` and `agentpool.queue.producer`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool.errors import QueueUnreachableError
+from agentpool.queue.requests import new_id
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from agentpool.jobs import JobRequest, Lease, Receipt
     from agentpool.queue.consumer import Consumer
     from agentpool.queue.producer import Producer
 
 log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 _FIRST_RETRY_SECONDS = 0.1
-_LONGEST_RETRY_SECONDS = 1.0  # a checkpoint returns within a second of its Redis
+_LONGEST_RETRY_SECONDS = 1.0  # who waits goes on within a second of his Redis
 
 
 class QueueLink:
@@ -32,14 +38,9 @@ class QueueLink:
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
         """Saves the job's state, however long Redis is away: the job's own timeout ends the wait. StaleLeaseError."""
-        pause = _FIRST_RETRY_SECONDS
-        while True:
-            try:
-                return await self._consumer.checkpoint(lease, state)
-            except QueueUnreachableError as error:
-                log.debug("job %s waits to save its state: %s", lease.job_id, error)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_RETRY_SECONDS)
+        return await _once_reached(
+            lambda: self._consumer.checkpoint(lease, state), f"job {lease.job_id} saves its state"
+        )
 
     async def progress(self, lease: Lease, value: Any) -> None:
         """Publishes the job's progress, unless Redis is away. Raises StaleLeaseError."""
@@ -49,5 +50,18 @@ class QueueLink:
             log.debug("progress of job %s is not published: %s", lease.job_id, error)
 
     async def submit(self, request: JobRequest) -> Receipt:
-        """Submits a job to the worker's own pool."""
-        return await self._producer.submit(request)
+        """Submits a job to the worker's own pool, however long Redis is away, and once: its key or id stays."""
+        named = request if request.job_id or request.idempotency_key else replace(request, job_id=new_id())
+        return await _once_reached(lambda: self._producer.submit(named), "a child is submitted")
+
+
+async def _once_reached(ask: Callable[[], Awaitable[_T]], what: str) -> _T:
+    """What the queue answers as soon as it can be reached; the job's own timeout ends the wait."""
+    pause = _FIRST_RETRY_SECONDS
+    while True:
+        try:
+            return await ask()
+        except QueueUnreachableError as error:
+            log.debug("%s once Redis can be reached: %s", what, error)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LONGEST_RETRY_SECONDS)

@@ -64,7 +64,7 @@ def test_decision_follows_readings_and_signals(observation, settings, slots, rea
 
 
 def test_recorded_readings_drive_the_slots_up_and_down():
-    """A recording, made by hand, of a GPU that fills up: slots rise while it is idle and fall when its memory runs out."""
+    """A recording, made by hand, of a GPU that fills up: slots rise while it is idle and fall as memory runs out."""
     recording = json.loads((Path(__file__).parent / "gpu_recording.json").read_text())
 
     class Recorded:

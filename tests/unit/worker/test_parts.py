@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentpool.errors import HandlerError, QueueUnreachableError, SettingError
-from agentpool.jobs import PoolRef
+from agentpool.jobs import JobRequest, PoolRef
 from agentpool.queue.outcomes import Maintenance, Renewal, SettleOutcome
 from agentpool.queue.settings import PoolSettings
 from agentpool.tracing import child_of
@@ -272,6 +272,10 @@ class Away:
 
     progress = checkpoint
 
+    async def submit(self, request):
+        await self.checkpoint(None, request)
+        return request.job_id
+
 
 async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
     """A job runs on while Redis is away: its state is saved once it can be, its progress only when it can be."""
@@ -281,6 +285,19 @@ async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
     await link.progress(lease(), "lost")
     await link.checkpoint(lease(), "kept")
     assert consumer.saved == ["kept"]
+
+
+async def test_a_child_waits_for_redis_and_is_submitted_once(monkeypatch):
+    """Each try names the same job, so that one whose answer was lost is not kept twice; a key does so, too."""
+    monkeypatch.setattr("agentpool_worker.link._FIRST_RETRY_SECONDS", 0.001)
+    producer = Away(away=3)
+    asked = []
+    link = QueueLink(
+        None, types.SimpleNamespace(submit=lambda request: asked.append(request) or producer.submit(request))
+    )
+    job_id = await link.submit(JobRequest(kind="x"))
+    assert [request.job_id for request in asked] == [job_id] * 4
+    assert await link.submit(JobRequest(kind="x", idempotency_key="k")) is None
 
 
 def test_memory_is_watched_against_the_containers_limit(tmp_path):
