@@ -8,16 +8,17 @@ carry `kind`, `priority`, `ttl_ms` and the other fields of a job.
 from __future__ import annotations
 
 import contextlib
+import math
 from typing import Any
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
 
 from agentpool.documents import Document, request_from
 from agentpool.errors import AgentPoolError, InvalidJobError, JobEndedError, ResultTimeoutError, UnknownJobError
 from agentpool.jobs import Job, JobId, JobState, Json
 from agentpool_gateway import openapi
 from agentpool_gateway.access.authority import Verb
+from agentpool_gateway.answers import JsonResponse
 from agentpool_gateway.bodies import json_body
 from agentpool_gateway.entry import Entry, Reading, Submitting
 from agentpool_gateway.problems import ProblemError, problem_of
@@ -50,10 +51,10 @@ class RpcError(Exception):
 
 
 @router.get("/agent-card.json", responses=openapi.READ_CARD)
-async def card(entry: Reading, request: Request) -> JSONResponse:
+async def card(entry: Reading, request: Request) -> JsonResponse:
     """What this agent is, for those who would send it messages."""
     url = str(request.url.replace(query="")).removesuffix("/agent-card.json")
-    return JSONResponse(
+    return JsonResponse(
         {
             "protocolVersion": VERSION,
             "name": str(entry.pool),
@@ -70,7 +71,7 @@ async def card(entry: Reading, request: Request) -> JSONResponse:
 
 
 @router.post("", responses=openapi.A2A, openapi_extra=openapi.A2A_BODY)
-async def rpc(entry: Submitting, request: Request) -> JSONResponse:
+async def rpc(entry: Submitting, request: Request) -> JsonResponse:
     """One JSON-RPC call."""
     call: Json = None
     try:
@@ -88,12 +89,14 @@ async def rpc(entry: Submitting, request: Request) -> JSONResponse:
             raise
         code = QUEUE_FULL if status.value == 429 else INTERNAL  # noqa: PLR2004  # Too Many Requests
         return _error(call, code, str(body["detail"]), body, headers)
-    return JSONResponse({"jsonrpc": "2.0", "id": call.get("id"), "result": result})
+    return JsonResponse({"jsonrpc": "2.0", "id": call.get("id"), "result": result})
 
 
 async def _answer(entry: Entry, call: Json) -> Document:
     if not isinstance(call, dict) or call.get("jsonrpc") != "2.0" or not isinstance(call.get("method"), str):
         raise RpcError(INVALID_REQUEST, 'not a JSON-RPC 2.0 request; send {"jsonrpc": "2.0", "id", "method", "params"}')
+    if not _is_id(call.get("id")):
+        raise RpcError(INVALID_REQUEST, "id: not a string, a number or null")
     params = call.get("params")
     if not isinstance(params, dict):
         raise RpcError(INVALID_PARAMS, "params: not an object")
@@ -114,7 +117,8 @@ async def _send(entry: Entry, params: dict[str, Any]) -> Document:
     message = params.get("message")
     if not isinstance(message, dict) or not isinstance(message.get("parts"), list) or not message.get("messageId"):
         raise RpcError(INVALID_PARAMS, "params.message: not a message with a messageId and parts")
-    metadata = {**(params.get("metadata") or {}), **(message.get("metadata") or {})}
+    metadata = {**_object(params, "metadata"), **_object(message, "metadata")}
+    configuration = _object(params, "configuration")
     request = request_from(
         {
             "kind": DEFAULT_KIND,
@@ -124,10 +128,22 @@ async def _send(entry: Entry, params: dict[str, Any]) -> Document:
         }
     )
     receipt = await entry.queue.producer.submit(request)
-    if (params.get("configuration") or {}).get("blocking"):
+    if configuration.get("blocking"):
         with contextlib.suppress(JobEndedError, ResultTimeoutError):
             await entry.queue.client.result(receipt.job_id, timeout=entry.gateway.settings.max_wait_s)
     return _task(await entry.queue.inspector.job(entry.pool, receipt.job_id))
+
+
+def _object(of: dict[str, Any], name: str) -> dict[str, Any]:
+    """An object that may be left out."""
+    found = of.get(name) or {}
+    if not isinstance(found, dict):
+        raise RpcError(INVALID_PARAMS, f"{name}: not an object")
+    return found
+
+
+def _is_id(value: Json) -> bool:
+    return value is None or isinstance(value, str) or (isinstance(value, (int, float)) and math.isfinite(value))
 
 
 async def _cancel(entry: Entry, params: dict[str, Any]) -> Document:
@@ -141,7 +157,7 @@ async def _cancel(entry: Entry, params: dict[str, Any]) -> Document:
 
 def _task_id(params: dict[str, Any]) -> JobId:
     job_id = params.get("id")
-    if not isinstance(job_id, str) or not job_id:
+    if not isinstance(job_id, str) or not job_id or not job_id.isascii():
         raise RpcError(INVALID_PARAMS, "params.id: not a task id")
     return JobId(job_id)
 
@@ -172,9 +188,9 @@ def _data(result: Json) -> Document:
 
 def _error(
     call: Json, code: int, message: str, data: Json = None, headers: dict[str, str] | None = None
-) -> JSONResponse:
+) -> JsonResponse:
     error: Document = {"code": code, "message": message}
     if data is not None:
         error["data"] = data
-    identity = call.get("id") if isinstance(call, dict) else None
-    return JSONResponse({"jsonrpc": "2.0", "id": identity, "error": error}, headers=headers)
+    identity = call.get("id") if isinstance(call, dict) and _is_id(call.get("id")) else None
+    return JsonResponse({"jsonrpc": "2.0", "id": identity, "error": error}, headers=headers)

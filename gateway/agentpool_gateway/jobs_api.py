@@ -7,12 +7,12 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse
 
 from agentpool.documents import Document, history_document, job_document, receipt_document, request_from
 from agentpool.errors import InvalidJobError
 from agentpool.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
 from agentpool_gateway import openapi
+from agentpool_gateway.answers import JsonResponse
 from agentpool_gateway.bodies import json_body
 from agentpool_gateway.entry import Entry, Managing, Reading, Submitting
 from agentpool_gateway.problems import ProblemError
@@ -24,7 +24,7 @@ LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKE
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
-async def submit(entry: Submitting, request: Request) -> JSONResponse:
+async def submit(entry: Submitting, request: Request) -> JsonResponse:
     """Keeps a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of one."""
     settings = entry.gateway.settings
     wait_s = wait_of(request, settings.max_wait_s)
@@ -38,13 +38,13 @@ async def submit(entry: Submitting, request: Request) -> JSONResponse:
     if wait_s > 0:
         job = await job_after(entry, receipt.job_id, wait_s)
         if job.state.terminal:
-            return JSONResponse(receipt_document(receipt) | _result(job), headers=headers)
+            return JsonResponse(receipt_document(receipt) | _result(job), headers=headers)
     position, _ = await entry.queue.position(wanted.kind, wanted.priority, receipt.state)
     document = receipt_document(receipt) | {"position": position}
-    return JSONResponse(document, status_code=HTTPStatus.ACCEPTED, headers=headers)
+    return JsonResponse(document, status_code=HTTPStatus.ACCEPTED, headers=headers)
 
 
-async def _submit_many(entry: Entry, request: Request, documents: list[Json]) -> JSONResponse:
+async def _submit_many(entry: Entry, request: Request, documents: list[Json]) -> JsonResponse:
     limit = entry.gateway.settings.max_jobs
     if len(documents) > limit:
         raise ProblemError(
@@ -62,46 +62,46 @@ async def _submit_many(entry: Entry, request: Request, documents: list[Json]) ->
         "accepted": len(receipts),
         "duplicates": sum(receipt.duplicate for receipt in receipts),
     }
-    return JSONResponse(body, status_code=HTTPStatus.ACCEPTED)
+    return JsonResponse(body, status_code=HTTPStatus.ACCEPTED)
 
 
 @router.get("", responses=openapi.READ_JOBS)
 async def list_jobs(
     entry: Reading, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
-) -> JSONResponse:
+) -> JsonResponse:
     """Jobs that wait, run or are dead; of each state at most `limit`."""
     found: list[Job] = []
     for wanted in [state] if state else LISTED:
         found += await entry.queue.inspector.jobs(entry.pool, wanted, limit=limit)
-    return JSONResponse({"jobs": [job_document(job, entry.pool) for job in found]})
+    return JsonResponse({"jobs": [job_document(job, entry.pool) for job in found]})
 
 
 @router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)
-async def read(entry: Reading, request: Request, job_id: str) -> JSONResponse:
+async def read(entry: Reading, request: Request, job_id: str) -> JsonResponse:
     """A job's whole record; with `wait`, once it has ended or the time is over."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
-    return JSONResponse(job_document(job, entry.pool))
+    return JsonResponse(job_document(job, entry.pool))
 
 
 @router.get("/{job_id}/result", responses=openapi.RESULT, openapi_extra=openapi.WAIT)
-async def result(entry: Reading, request: Request, job_id: str) -> JSONResponse:
+async def result(entry: Reading, request: Request, job_id: str) -> JsonResponse:
     """How a job ended: 200 once it has; 202 while it has not."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
     status = HTTPStatus.OK if job.state.terminal else HTTPStatus.ACCEPTED
-    return JSONResponse(_result(job), status_code=status)
+    return JsonResponse(_result(job), status_code=status)
 
 
 @router.get("/{job_id}/history", responses=openapi.READ_HISTORY)
-async def history(entry: Reading, job_id: str) -> JSONResponse:
+async def history(entry: Reading, job_id: str) -> JsonResponse:
     """What happened to a job, oldest first."""
     job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
-    return JSONResponse({"job_id": job.job_id, "history": history_document(job)})
+    return JsonResponse({"job_id": job.job_id, "history": history_document(job)})
 
 
 @router.delete("/{job_id}", responses=openapi.CANCEL)
 async def cancel(
     entry: Managing, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
-) -> JSONResponse:
+) -> JsonResponse:
     """Cancels a job: 200 where it was waiting, 202 where its worker was asked, 409 where it had ended."""
     outcome = (await entry.queue.producer.cancel(JobId(job_id), reason=reason)).value
     if outcome == "finished":
@@ -109,7 +109,7 @@ async def cancel(
             HTTPStatus.CONFLICT, "job-ended", f"job {job_id!r} had ended before", remedy="read its result"
         )
     status = HTTPStatus.OK if outcome == "cancelled" else HTTPStatus.ACCEPTED
-    return JSONResponse({"job_id": job_id, "outcome": outcome}, status_code=status)
+    return JsonResponse({"job_id": job_id, "outcome": outcome}, status_code=status)
 
 
 def _with_headers(wanted: JobRequest, request: Request) -> JobRequest:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 
 from fastapi import APIRouter, Request
-from fastapi.responses import JSONResponse
 
 from agentpool.jobs import PoolRef
 from agentpool_gateway import openapi
 from agentpool_gateway.access.authority import Caller, Verb
+from agentpool_gateway.answers import JsonResponse
 from agentpool_gateway.entry import Gateway, caller_of, gateway_of
 from agentpool_gateway.problems import ProblemError
 
@@ -17,13 +17,13 @@ router = APIRouter(tags=["pools"])
 
 
 @router.get("/v1/pools", responses=openapi.READ_POOLS)
-async def pools(request: Request) -> JSONResponse:
+async def pools(request: Request) -> JsonResponse:
     """The pools that the caller may read, as namespace/name."""
     gateway = gateway_of(request)
     caller = await caller_of(request)
     found = await gateway.queues.names()
     allowed = await asyncio.gather(*(_may_read(gateway, caller, pool) for pool in found))
-    return JSONResponse({"pools": [str(pool) for pool, may in zip(found, allowed, strict=True) if may]})
+    return JsonResponse({"pools": [str(pool) for pool, may in zip(found, allowed, strict=True) if may]})
 
 
 async def _may_read(gateway: Gateway, caller: Caller, pool: PoolRef) -> bool:

@@ -13,7 +13,6 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from agentpool.errors import (
@@ -30,6 +29,7 @@ from agentpool.errors import (
     UnknownJobError,
     UnknownPoolError,
 )
+from agentpool_gateway.answers import JsonResponse
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_UNREACHABLE_S = 1
@@ -108,7 +108,7 @@ def install(app: FastAPI) -> None:
     """Makes every error of the app a problem."""
 
     @app.exception_handler(AgentPoolError)
-    async def ours(request: Request, error: AgentPoolError) -> JSONResponse:
+    async def ours(request: Request, error: AgentPoolError) -> JsonResponse:
         status, body, headers = problem_of(error)
         accepted = getattr(error, "accepted", None)
         if accepted:
@@ -118,7 +118,7 @@ def install(app: FastAPI) -> None:
         return _response(request, status, body, headers)
 
     @app.exception_handler(RequestValidationError)
-    async def parameters(request: Request, error: RequestValidationError) -> JSONResponse:
+    async def parameters(request: Request, error: RequestValidationError) -> JsonResponse:
         first = error.errors()[0]
         status = HTTPStatus.UNPROCESSABLE_ENTITY
         body = _body(status, "bad-parameter", str(first["msg"]), remedy="correct the parameter; /docs lists them")
@@ -126,18 +126,18 @@ def install(app: FastAPI) -> None:
         return _response(request, status, body, {})
 
     @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> JSONResponse:
+    async def http(request: Request, error: HTTPException) -> JsonResponse:
         status = HTTPStatus(error.status_code)
         body = _body(status, status.phrase.lower().replace(" ", "-"), str(error.detail), remedy="see /docs")
         return _response(request, status, body, dict(error.headers or {}))
 
     @app.exception_handler(Exception)
-    async def others(request: Request, error: Exception) -> JSONResponse:
+    async def others(request: Request, error: Exception) -> JsonResponse:
         log.error("unexpected error at %s", request.scope.get("path_template", "?"), exc_info=error)
         status = HTTPStatus.INTERNAL_SERVER_ERROR
         return _response(request, status, _body(status, "internal", "the gateway failed", remedy="see its log"), {})
 
 
-def _response(request: Request, status: HTTPStatus, body: dict[str, Any], headers: dict[str, str]) -> JSONResponse:
+def _response(request: Request, status: HTTPStatus, body: dict[str, Any], headers: dict[str, str]) -> JsonResponse:
     body["instance"] = request.url.path
-    return JSONResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)
+    return JsonResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)

@@ -6,12 +6,12 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from fastapi.responses import JSONResponse
 
 from agentpool.documents import job_document, queue_document
 from agentpool.errors import InvalidJobError, UnknownJobError
 from agentpool.jobs import JobId
 from agentpool_gateway import openapi
+from agentpool_gateway.answers import JsonResponse
 from agentpool_gateway.entry import Managing, Reading
 from agentpool_gateway.problems import ProblemError
 
@@ -20,20 +20,20 @@ MOST = 1_000  # dead letters that one request replays or purges
 
 
 @router.get("/queue", responses=openapi.READ_QUEUE)
-async def queue(entry: Reading) -> JSONResponse:
+async def queue(entry: Reading) -> JsonResponse:
     """Depth by route and priority, running, oldest wait, estimated wait, workers."""
-    return JSONResponse(queue_document(await entry.queue.lookout.snapshot(), entry.pool))
+    return JsonResponse(queue_document(await entry.queue.lookout.snapshot(), entry.pool))
 
 
 @router.get("/dead", responses=openapi.READ_JOBS)
-async def dead(entry: Reading, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JSONResponse:
+async def dead(entry: Reading, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
     """Dead letters, oldest first."""
     jobs = await entry.queue.inspector.dead(entry.pool, limit=limit)
-    return JSONResponse({"jobs": [job_document(job, entry.pool) for job in jobs]})
+    return JsonResponse({"jobs": [job_document(job, entry.pool) for job in jobs]})
 
 
 @router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.REPLAY)
-async def replay(entry: Managing, job_id: str) -> JSONResponse:
+async def replay(entry: Managing, job_id: str) -> JsonResponse:
     """Puts a dead letter back into the queue, with all its attempts."""
     try:
         await entry.queue.inspector.replay(entry.pool, JobId(job_id))
@@ -41,19 +41,19 @@ async def replay(entry: Managing, job_id: str) -> JSONResponse:
         raise ProblemError(
             HTTPStatus.CONFLICT, "not-dead", f"job {job_id!r}: {error.problem}", remedy=error.remedy
         ) from error
-    return JSONResponse({"job_id": job_id, "outcome": "queued"}, status_code=HTTPStatus.ACCEPTED)
+    return JsonResponse({"job_id": job_id, "outcome": "queued"}, status_code=HTTPStatus.ACCEPTED)
 
 
 @router.delete("/dead/{job_id}", responses=openapi.DISCARDED)
-async def discard(entry: Managing, job_id: str) -> JSONResponse:
+async def discard(entry: Managing, job_id: str) -> JsonResponse:
     """Deletes a dead letter for good."""
     if not await entry.queue.inspector.discard(entry.pool, [JobId(job_id)]):
         raise UnknownJobError(str(entry.pool), job_id)
-    return JSONResponse({"job_id": job_id, "outcome": "deleted"})
+    return JsonResponse({"job_id": job_id, "outcome": "deleted"})
 
 
 @router.delete("/dead", responses=openapi.PURGED)
-async def purge(entry: Managing) -> JSONResponse:
+async def purge(entry: Managing) -> JsonResponse:
     """Deletes the oldest dead letters, at most a thousand; `left` says how many there still are."""
     gone = await entry.queue.inspector.discard(entry.pool, limit=MOST)
-    return JSONResponse({"deleted": gone, "left": (await entry.queue.lookout.snapshot()).dead})
+    return JsonResponse({"deleted": gone, "left": (await entry.queue.lookout.snapshot()).dead})

@@ -62,6 +62,8 @@ async def test_a_task_can_be_cancelled_once(call):
         ("message/send", {"message": message(priority="urgent")}, -32602),
         ("tasks/get", {"id": "stranger"}, -32001),
         ("tasks/get", {}, -32602),
+        ("message/send", {"message": message(), "metadata": "text"}, -32602),
+        ("message/send", {"message": message(), "configuration": [1]}, -32602),
     ],
 )
 async def test_errors_have_the_protocols_codes(call, method: str, params: dict, code: int):
@@ -69,6 +71,16 @@ async def test_errors_have_the_protocols_codes(call, method: str, params: dict, 
     error = (await call(method, **params))["error"]
     assert error["code"] == code
     assert error["message"]
+
+
+@pytest.mark.parametrize(
+    ("identity", "task", "code"), [("1e999", '"t"', -32600), ("[]", '"t"', -32600), ("1", '"\\ud800"', -32602)]
+)
+async def test_what_json_can_write_and_nobody_means_is_refused(http, identity: str, task: str, code: int):
+    """A number beyond all numbers, half a character: an answer comes all the same."""
+    body = f'{{"jsonrpc": "2.0", "id": {identity}, "method": "tasks/get", "params": {{"id": {task}}}}}'
+    answer = await http.post("/a2a", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (200, code)
 
 
 async def test_a_full_queue_says_when_to_come_again(call, redis, pool: PoolRef):
