@@ -1,7 +1,7 @@
 """Server-Sent Events: what happens in a pool, or to one job; resumable with Last-Event-ID.
 
 A comment goes out while nothing happens, so that proxies keep the stream open. A job's stream begins with the job as
-it is and ends with its end; asked to resume after that it answers 204, which tells a browser to stop.
+it is and ends with its end; who has seen that and asks to resume is answered 204, which tells a browser to stop.
 """
 
 from __future__ import annotations
@@ -43,9 +43,18 @@ async def job_events(entry: Reading, request: Request, job_id: str) -> Response:
     """One job's events until it has ended."""
     last = _last_id(request)
     job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
-    if job.state.terminal and last != START:
+    if job.state.terminal and last != START and not await _end_is_left(entry, JobId(job_id), last):
         return Response(status_code=HTTPStatus.NO_CONTENT)
     return _stream(entry, _job_stream(entry, JobId(job_id), last))
+
+
+async def _end_is_left(entry: Entry, job_id: JobId, last: str) -> bool:
+    """Whether the end of a job that has ended is told after this event, as far as events are kept."""
+    while events := await entry.queue.inspector.events(entry.pool, after=last):
+        if any(event.job_id == job_id and event.type in _ENDS for event in events):
+            return True
+        last = events[-1].id
+    return False
 
 
 def _last_id(request: Request) -> str:

@@ -57,12 +57,15 @@ async def test_a_jobs_stream_begins_with_the_job_and_ends_with_its_end(http, con
         assert (first["event"], json.loads(first["data"])["state"]) == ("job", "queued")
         await stream.comment()  # from here on the listener is in place
         await consumer.serve_one()
-        kinds = []
+        seen = []
         while message := await stream.message():
-            kinds.append(message["event"])
-        assert kinds == ["started", "succeeded"]
-    over = await http.get(f"/jobs/{job}/events", headers={"Last-Event-ID": "1-0"})
+            seen.append(message)
+        assert [message["event"] for message in seen] == ["started", "succeeded"]
+    over = await http.get(f"/jobs/{job}/events", headers={"Last-Event-ID": seen[-1]["id"]})
     assert over.status_code == 204
+    async with opened(http, f"/jobs/{job}/events", **{"Last-Event-ID": seen[0]["id"]}) as stream:
+        assert (await stream.message())["event"] == "succeeded"  # who lost his connection meanwhile still hears of it
+        assert not await stream.message()
 
 
 async def test_a_pools_stream_resumes_after_the_last_event_seen(http, consumer):
