@@ -98,7 +98,7 @@ def operator_registry() -> CollectorRegistry:
         settings_revision="",
     )
     metrics = Metrics()
-    metrics.registry.register(QueueMetrics([pool]))
+    metrics.registry.register(QueueMetrics([pool], leading=lambda: True))
     decision = SimpleNamespace(replicas=1, wanted=1, capped_by=SimpleNamespace(value="None"))
     metrics.decided(pool, cast("Any", decision), before=0)
     metrics.failures.labels("QueueError").inc(0)

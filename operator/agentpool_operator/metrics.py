@@ -1,7 +1,7 @@
 """What Prometheus may read of the operator.
 
-`agentpool_operator_…` tells of the operator, `agentpool_pool_…` of each pool as it last decided. Served by
-`health`.
+`agentpool_operator_…` tells of the operator, `agentpool_pool_…` of each pool as it last decided. What is not known has
+no series: neither the jobs of a queue that cannot be read, nor pools while another operator leads. Served by `health`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,9 @@ class Metrics:
             registry=self.registry,
         )
         self._capped_by: dict[tuple[str, str], str] = {}
+        self._of_queue = (self.queued, self.running, self.oldest)
+        decided = (self.desired, self.wanted, self.ready, self.placeable, self.reachable, self.capped)
+        self._of_pool = (*self._of_queue, *decided)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"agentpool_pool_{name}", text, POOL, registry=self.registry)
@@ -71,6 +74,9 @@ class Metrics:
             self.queued.labels(*names).set(pool.backlog.ready)
             self.running.labels(*names).set(pool.backlog.running)
             self.oldest.labels(*names).set(pool.backlog.oldest_wait_s or 0.0)
+        else:
+            for gauge in self._of_queue:
+                gauge.remove_by_labels(dict(zip(POOL, names, strict=True)))
         if pool.placeable is not None:
             self.placeable.labels(*names).set(pool.placeable)
         if decision.replicas != before:
@@ -87,9 +93,12 @@ class Metrics:
     def forget(self, pool: Pool) -> None:
         """Drops the series of a pool that is gone."""
         names = (pool.ref.namespace, pool.ref.name)
-        gauges = (self.desired, self.wanted, self.ready, self.queued, self.running, self.oldest)
-        for gauge in (*gauges, self.placeable, self.reachable):
-            gauge.remove_by_labels({"namespace": names[0], "pool": names[1]})
-        self.capped.remove_by_labels({"namespace": names[0], "pool": names[1]})
-        self.changes.remove_by_labels({"namespace": names[0], "pool": names[1]})
+        for metric in (*self._of_pool, self.changes):
+            metric.remove_by_labels(dict(zip(POOL, names, strict=True)))
         self._capped_by.pop(names, None)
+
+    def stand_down(self) -> None:
+        """Drops what was decided: while another operator leads, this one's figures would hide the true ones."""
+        for gauge in self._of_pool:
+            gauge.clear()
+        self._capped_by.clear()

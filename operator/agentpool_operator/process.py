@@ -86,13 +86,13 @@ class Parts:
 def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Parts:
     """All parts, connected but not running."""
     pools, metrics = Pools(), Metrics()
-    metrics.registry.register(QueueMetrics(pools))
     cluster = Cluster(kube.ApiClient(connection))
     election = Election(cluster, settings.election, on_lead=pools.mark_all)
 
     def leading() -> bool:
         return election.leading
 
+    metrics.registry.register(QueueMetrics(pools, leading=leading))
     cluster.may_write = leading
     pressed: list[Callable[[PoolRef], None]] = []
 
@@ -214,6 +214,8 @@ def _heed_signals(stop: asyncio.Event) -> None:
 def _refresh(parts: Parts) -> None:
     parts.metrics.leading.set(1 if parts.election.leading else 0)
     parts.metrics.pools.set(len(parts.pools))
+    if not parts.election.leading:
+        parts.metrics.stand_down()
 
 
 async def _tidy(parts: Parts) -> None:

@@ -1,8 +1,8 @@
 """What Prometheus may read of the pools' queues, as the scaling loop last read them.
 
-Made anew at each scrape from the registry, so a pool that is gone or cannot be read has no series: unknown
-is absent, never zero. Cardinality: for each pool at most its routes times three priorities, which its spec
-bounds. `health` serves it with `metrics`.
+Made anew at each scrape from the registry, so a pool that is gone or cannot be read has no series, nor has any while
+another operator leads: unknown is absent, never zero. Cardinality: for each pool at most its routes times three
+priorities, which its spec bounds. `health` serves it with `metrics`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client.metrics_core import Metric
 
@@ -26,12 +26,14 @@ MS = 1000.0  # milliseconds in a second
 class QueueMetrics:
     """A collector over the registry's pools."""
 
-    def __init__(self, pools: Iterable[Pool]) -> None:
+    def __init__(self, pools: Iterable[Pool], *, leading: Callable[[], bool]) -> None:
         self._pools = pools
+        self._leading = leading
 
     def collect(self) -> Iterator[Metric]:
         """The families, for the registry of metrics."""
-        read = [(pool, pool.snapshot) for pool in self._pools if pool.snapshot is not None]
+        pools = self._pools if self._leading() else ()
+        read = [(pool, pool.snapshot) for pool in pools if pool.snapshot is not None]
         yield from _routes(read)
         yield from _gauges(read)
         yield from _counters(read)
