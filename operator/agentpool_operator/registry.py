@@ -22,6 +22,7 @@ from agentpool_operator.views import (
     deployment_view,
     is_later,
     pod_view,
+    version_of,
     without_owners,
 )
 
@@ -213,7 +214,7 @@ class Pools:
 
         listed = {_ref(resource) for resource in resources.items}
         for pool in [p for p in self if here(p.ref) and p.ref not in listed]:
-            if not is_later(_version(pool.resource), resources.version):
+            if not is_later(version_of(pool.resource), resources.version):
                 self.see_pool(pool.resource, gone=True)
         children = {_ref(deployment) for deployment in deployments.items}
         for ref in [r for r in self._deployments if here(r) and r not in children]:
@@ -223,7 +224,7 @@ class Pools:
         self._forget_pods(here, pods)
         for resource in resources.items:
             known = self._pools.get(_ref(resource))
-            if known is None or not is_later(_version(known.resource), _version(resource)):
+            if known is None or not is_later(version_of(known.resource), version_of(resource)):
                 self.see_pool(resource)
         for deployment in deployments.items:
             self.see_deployment(deployment)
@@ -258,10 +259,6 @@ class Pools:
 
 def _ref(resource: Json) -> PoolRef:
     return PoolRef(resource["metadata"]["namespace"], resource["metadata"]["name"])
-
-
-def _version(resource: Json) -> str:
-    return str(resource["metadata"].get("resourceVersion", ""))
 
 
 def _parse(pool: Pool) -> None:

@@ -15,7 +15,7 @@ from agentpool_operator import paths
 from agentpool_operator.conditions import findings, merged
 from agentpool_operator.manifests import selector_of
 from agentpool_operator.refusals import ClashError, NotThereError
-from agentpool_operator.views import is_later, rfc3339, without_owners
+from agentpool_operator.views import is_later, rfc3339, version_of, without_owners
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,7 +119,7 @@ class StatusWriter:
         except NotThereError:
             return  # it has just been deleted
         self._written_at[pool.ref] = time.monotonic()
-        if not is_later(_version(pool.resource), _version(answer)):  # else the watch was faster, with a newer spec
+        if not is_later(version_of(pool.resource), version_of(answer)):  # else the watch was faster, with a newer spec
             pool.resource = without_owners(answer)
 
     async def _refresh(self, pool: Pool, path: str) -> None:
@@ -141,10 +141,6 @@ class StatusWriter:
         }
         ended = _idle(wanted) and not _idle(shown)
         return news or ended or time.monotonic() - self._written_at.get(pool.ref, float("-inf")) >= self._gap_s
-
-
-def _version(resource: Json) -> str:
-    return str(resource["metadata"].get("resourceVersion", ""))
 
 
 def _idle(status: Json) -> bool:

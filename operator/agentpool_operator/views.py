@@ -45,6 +45,11 @@ def without_owners(thing: Json) -> Json:
     return {**thing, "metadata": metadata}
 
 
+def version_of(thing: Json) -> str:
+    """An object's resourceVersion; empty where it has none."""
+    return str(thing["metadata"].get("resourceVersion", ""))
+
+
 def is_later(version: str, other: str) -> bool:
     """Whether a resourceVersion is later than another of the same collection; False where one is no number."""
     return version.isdigit() and other.isdigit() and int(version) > int(other)
