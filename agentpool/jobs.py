@@ -166,7 +166,7 @@ class HistoryEntry:
     """One line of a job's own history, kept as long as the job is."""
 
     at_ms: int  # Redis clock
-    type: str  # as JobEvent.type
+    type: str  # as JobEvent.type, or checkpointed
     attempt: int  # real attempts begun so far
     worker: WorkerId | None  # who held the job, where somebody did
 

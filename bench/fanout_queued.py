@@ -74,7 +74,7 @@ def _outcome(jobs: Sequence[Job], answers_s: Sequence[float], took_s: float, ref
     early = [job for job in expired if (job.finished_at_ms or 0) < job.submitted_at_ms + TTL_MS]
     lost = [job for job in jobs if job.state not in {JobState.SUCCEEDED, JobState.EXPIRED}]
     tasks = [job for job in jobs if job.priority.value == "task"]
-    runs = [_times(job, "started") - _times(job, "returned") for job in jobs]
+    runs = [_times(job, "started") - _times(job, "preempted") for job in jobs]
     return Outcome(
         dropped=refused + len(lost) + len(early),
         run_twice=sum(count > 1 for count in runs),
@@ -88,7 +88,7 @@ def _outcome(jobs: Sequence[Job], answers_s: Sequence[float], took_s: float, ref
         tasks=len(tasks),
         tasks_ran=sum(job.state is JobState.SUCCEEDED for job in tasks),
         longest_task_wait_s=max(_wait_s(job) for job in tasks),
-        yielded=sum(_times(job, "returned") for job in jobs),
+        yielded=sum(_times(job, "preempted") for job in jobs),
     )
 
 

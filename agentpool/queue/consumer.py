@@ -236,14 +236,14 @@ class Consumer:
         )
 
     async def deregister(self) -> None:
-        """Gives up the lease; what is still held becomes ready again, as after a loss. Safe to call twice."""
-        if self._answer_lost or self._broken_off:  # given and never begun: that is no loss
-            self._answer_lost = True
-            self._in_flight = 0
-            await self._hand_back_unknown()
-        self._held.clear()
-        while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker,)))[0] == "more":
+        """Gives up the lease; what is still held becomes ready again, as after a loss. Safe to call twice.
+
+        What was given with an answer that was lost never began: that is no loss.
+        """
+        begun = ("these", *self._held) if self._answer_lost or self._broken_off else ("all",)
+        while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker, *begun)))[0] == "more":
             pass
+        self._held.clear()
 
     async def _note(self, lease: Lease, field: str, value: Json) -> None:
         args = (lease.job_id, lease.token, field, encode(field, value))

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from agentpool.jobs import JobEvent, JobId, WorkerId
 
-READY = frozenset({"queued", "recovered", "returned"})  # events after which a job waits for a slot
-ENDS_RUN = frozenset({"succeeded", "failed", "retrying", "returned", "recovered", "cancelled"})
+READY = frozenset({"queued", "recovered", "returned", "preempted"})  # events after which a job waits for a slot
+ENDS_RUN = frozenset({"succeeded", "failed", "retrying", "returned", "preempted", "recovered", "cancelled"})
 
 
 class DispatchClock:

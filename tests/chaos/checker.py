@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agentpool.jobs import JobEvent, JobRequest
 
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
-GIVES_BACK = {"retrying", "returned", "recovered"}  # a lease ends, the job does not
+GIVES_BACK = {"retrying", "returned", "preempted", "recovered"}  # a lease ends, the job does not
 SILENT = {"progress", "yielding", "cancelling", "queued", "scheduled", "blocked"}
 
 Run = Mapping[str, Any]  # a line that a handler wrote

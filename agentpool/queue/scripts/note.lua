@@ -3,7 +3,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id, 2 token, 3 field (checkpoint or progress), 4 value (JSON)
 -- Returns {'ok'} | {'stale'}: the lease has passed on; nothing was written.
--- Events progress (its value, where short, as detail); none for a checkpoint.
+-- Events progress (its value, where short, as detail); none for a checkpoint, which only the job's own history tells.
 
 --- include: pool
 --- include: job
@@ -13,8 +13,10 @@ local DETAIL_MAX_BYTES = 1024
 local id, token, field, value = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local job = load(id)
 if not job or job.state ~= 'running' or job.token ~= token then return { 'stale' } end
-redis.call('HSET', job.key, field, value)
-if field == 'progress' then
+if field == 'checkpoint' then
+  save_state(job, value)
+else
+  redis.call('HSET', job.key, 'progress', value)
   tell('progress', job, #value <= DETAIL_MAX_BYTES and value or '')
   write_events()
 end

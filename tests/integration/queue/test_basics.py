@@ -321,6 +321,9 @@ async def test_a_critical_job_without_a_slot_asks_the_least_urgent_to_yield(redi
     back = Returned(job_id=low.job_id, token=LeaseToken(1), reason=ReturnReason.PREEMPTED, checkpoint=7)
     _, (urgent,) = await consumer.exchange([back], 1)
     assert urgent.priority is Priority.CRITICAL
+    history = [entry.type for entry in (await Inspector(redis).job(pool, low.job_id)).history]
+    assert history == ["queued", "started", "yielding", "checkpointed", "preempted"]
+    assert [event.type for event in await Inspector(redis).events(pool)][-2:] == ["preempted", "started"]
 
 
 async def test_pause_stops_claims_and_nothing_else(redis, pool):

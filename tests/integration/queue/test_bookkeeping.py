@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from agentpool.jobs import JobId, JobRequest, JobState, WorkerId
 from agentpool.queue import Consumer, Inspector, Producer, scripts
-from agentpool.queue.outcomes import Failed, Succeeded
+from agentpool.queue.outcomes import Failed, Returned, ReturnReason, Succeeded
 
 HOLD_MS = 60_000
-CANCELLED = 50
+MANY = 50
 
 
 def books(pool) -> str:
@@ -32,10 +32,10 @@ async def test_jobs_that_never_ran_do_not_shorten_the_time_that_jobs_take(redis,
     (lease,) = await consumer.claim(1)
     await shift_clock(redis, pool, 5_000)
     await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
-    for receipt in await producer.submit_many([JobRequest(kind="k")] * CANCELLED):
+    for receipt in await producer.submit_many([JobRequest(kind="k")] * MANY):
         await producer.cancel(receipt.job_id)
     snapshot = await Inspector(redis).snapshot(pool)
-    assert (snapshot.finished_total, snapshot.attempts_total) == (CANCELLED + 1, 1)
+    assert (snapshot.finished_total, snapshot.attempts_total) == (MANY + 1, 1)
     assert snapshot.run_ms_total >= 5_000
 
 
@@ -139,6 +139,23 @@ async def test_a_replay_remembers_when_the_job_died(redis, pool):
     failed, replayed = (await inspector.job(pool, receipt.job_id)).history[-2:]
     assert (failed.type, failed.at_ms) == ("failed", died_at)
     assert (replayed.type, replayed.at_ms >= died_at + 7_000) == ("queued", True)
+
+
+async def test_the_history_tells_the_last_of_the_states_saved_one_after_another(redis, pool):
+    """However often a handler saves its state, its run is one line more; the next run has a line of its own."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
+    consumer = await worker_of(redis, pool)
+    for _ in range(2):
+        (lease,) = await consumer.claim(1)
+        for step in range(MANY):
+            await consumer.checkpoint(lease, {"step": step})
+        await shift_clock(redis, pool, 5_000)
+        await consumer.checkpoint(lease, {"step": "last"})
+        await consumer.settle([Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN)])
+    history = (await Inspector(redis).job(pool, receipt.job_id)).history
+    assert [entry.type for entry in history] == ["queued", *["started", "checkpointed", "returned"] * 2]
+    assert history[2].at_ms >= history[1].at_ms + 5_000
+    assert history[2].worker == consumer.worker
 
 
 async def test_a_job_is_handed_back_however_many_are_held(redis, pool):

@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from agentpool.errors import QueueUnreachableError
 from agentpool.jobs import JobId, JobRequest, JobState, LeaseToken, WorkerId
 from agentpool.queue import Consumer, Inspector, Producer, scripts
-from agentpool.queue.outcomes import CancelJob
+from agentpool.queue.outcomes import CancelJob, Wake
 
 ORDERS = [CancelJob(job_id=JobId(name), token=LeaseToken(1)) for name in ("a", "b")]
 
@@ -81,6 +81,34 @@ async def test_a_job_that_came_with_an_order_goes_back_where_the_wait_is_cancell
     await consumer.deregister()
     job = await inspector.job(pool, receipt.job_id)
     assert (job.state, job.attempt) == (JobState.QUEUED, 0)
+
+
+async def test_a_claim_that_is_heard_while_the_worker_leaves_counts_no_attempt(redis, pool, monkeypatch):
+    """A wait was cancelled, and the server hears of the claim behind it between any two calls of the leaving worker."""
+    await Producer(redis, pool).submit(JobRequest(kind="k"))
+    leaving = Consumer(redis, pool, WorkerId("w1"))
+    await leaving.register(slots=5, host="here")
+    assert await leaving.wait(1_000) == [Wake()]
+    (begun,) = await leaving.claim(1)
+    waiting = asyncio.create_task(leaving.wait_and_claim(10_000, 1))
+    await asyncio.wait([waiting], timeout=0.05)
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    late = await Producer(redis, pool).submit(JobRequest(kind="k"))
+    run, claimed = scripts.Script.run, []
+
+    async def after_a_claim(script, *args):
+        claimed.append((await run(scripts.CLAIM, redis, f"ap:{{{pool}}}:conf", (leaving.worker, 1)))[5])
+        return await run(script, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scripts.Script, "run", after_a_claim)
+        await leaving.deregister()
+    assert set(claimed) == {late.job_id}
+    inspector = Inspector(redis)
+    jobs = [await inspector.job(pool, job_id) for job_id in (begun.job_id, late.job_id)]
+    assert [(job.state, job.attempt) for job in jobs] == [(JobState.QUEUED, 1), (JobState.QUEUED, 0)]
+    assert (await inspector.snapshot(pool)).workers == ()
 
 
 async def test_orders_are_told_though_the_claim_behind_them_fails(consumer, monkeypatch):

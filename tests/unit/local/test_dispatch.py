@@ -87,6 +87,21 @@ def test_a_lost_workers_slots_are_gone_when_its_jobs_come_back():
     assert delays(events, slots=1)[-1] == 0
 
 
+@pytest.mark.parametrize("change", ["returned", "preempted"])
+def test_a_job_that_came_back_waits_from_then_on(change):
+    """The slot that it gave up is taken by another first; the wait counts from when that one has ended."""
+    events = [
+        event("queued", "a", 0),
+        event("started", "a", 1, worker="w"),
+        event("queued", "b", 80),
+        event(change, "a", 100, worker="w"),
+        event("started", "b", 102, worker="w"),
+        event("succeeded", "b", 300, worker="w"),
+        event("started", "a", 301, worker="w", attempt=2),
+    ]
+    assert delays(events, slots=1)[1:] == [2, 1]
+
+
 def test_a_worker_that_left_has_no_slots_any_more():
     """The wait for the workers that remain does not count as the queue's delay."""
     clock = DispatchClock({}, 1)

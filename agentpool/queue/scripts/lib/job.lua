@@ -62,13 +62,14 @@ end
 
 -- Writes a change into the job's own history, after what was not written down so far. Of a history that is too long
 -- the middle goes: the first line, which tells the submit time, stays. `at`: ms of a change that was not written down
--- when it happened; nil: now.
+-- when it happened; nil: now. Of states saved one after another it tells the last, from which a later attempt goes on.
 local function note_change(job, change, at)
   local log = redis.call('HGET', job.key, 'log') or ''
   if log == '' and job.entry then log = 'queued ' .. string.match(job.entry, '^%d+') .. ' 0 \n' end
   if job.claimed and job.claimed > 0 and not string.find(log, 'started ' .. job.claimed .. ' ', 1, true) then
     log = log .. 'started ' .. job.claimed .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
   end
+  if change == 'checkpointed' then log = string.gsub(log, 'checkpointed [^\n]*\n$', '') end
   log = log .. change .. ' ' .. (at or now_text) .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
   if #log > LOG_MAX_BYTES then
     local first_end = string.find(log, '\n', 1, true)
@@ -76,6 +77,11 @@ local function note_change(job, change, at)
     log = string.sub(log, 1, first_end) .. string.sub(log, kept_from + 1)
   end
   redis.call('HSET', job.key, 'log', log)
+end
+
+local function save_state(job, state)
+  redis.call('HSET', job.key, 'checkpoint', state)
+  note_change(job, 'checkpointed')
 end
 
 -- Events of one script: number, 'change id kind|route|priority attempt worker detail', ...

@@ -36,13 +36,13 @@ local function retry_later(job, text, after)
 end
 
 -- Back to its old place; its attempt does not count, its token does.
-local function hand_back(job, why, checkpoint)
+local function hand_back(job, change, why, checkpoint)
   ready_again(job)
-  note_change(job, 'returned')
+  if checkpoint ~= '' then save_state(job, checkpoint) end
+  note_change(job, change)
   job.attempt = math.max(0, job.attempt - 1)
   redis.call('HSET', job.key, 'state', 'queued', 'lease', lease_text(job), 'reason', why)
-  if checkpoint ~= '' then redis.call('HSET', job.key, 'checkpoint', checkpoint) end
-  tell('returned', job, why)
+  tell(change, job, why)
   return 'returned'
 end
 
@@ -86,9 +86,10 @@ local function settle_one(id, token, verb, text, number)
     finish(job, 'cancelled', 'reason', job.cancel or text, job.cancel or text)
     return 'cancelled'
   end
-  if verb == 'drain' or verb == 'preempted' then return hand_back(job, verb, text) end
+  if verb == 'drain' then return hand_back(job, 'returned', verb, text) end
+  if verb == 'preempted' then return hand_back(job, 'preempted', verb, text) end
   if verb == 'overloaded' then
-    if text ~= '' then redis.call('HSET', job.key, 'checkpoint', text) end
+    if text ~= '' then save_state(job, text) end
     local after, said = string.match(number, '^(%d*) ?(.*)$')
     local times, overdue = count_put_off(job, said)
     if not overdue then return defer(job, after, times) end
