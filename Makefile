@@ -66,10 +66,10 @@ bench: setup ## Run all benchmarks and write their tables (BENCH_ARGS="queue --j
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	CASES_PICTURE=docs/images/cases.svg $(BIN)/python -m bench --write $(BENCH_ARGS)
 
-soak: setup ## Load one worker steadily for 15 minutes; prints and draws (build/soak.png) its memory and open files
+soak: setup ## Load one worker steadily for 15 minutes; writes its table, draws (build/soak.png) memory and open files
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	@mkdir -p build
-	SOAK_PLOT=$(CURDIR)/build/soak.png $(BIN)/python -m bench soak $(BENCH_ARGS)
+	SOAK_PLOT=$(CURDIR)/build/soak.png $(BIN)/python -m bench soak --write $(BENCH_ARGS)
 
 chaos: setup ## Break a whole system for a while and judge what it did (SECONDS=120, SEED=any); needs libfaketime
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))

@@ -55,7 +55,7 @@ def current() -> dict[str, str]:
 
 def child_of(trace: Mapping[str, str]) -> dict[str, str]:
     """The headers to send on: the current span's where there is one, else the job's under a new span id."""
-    if _HAS_OPENTELEMETRY and (headers := current()):
+    if headers := current():
         return headers
     headers = {name: value for name, value in trace.items() if name in ("traceparent", "tracestate", "baggage")}
     parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))

@@ -155,7 +155,6 @@ class ClaimLoop:
         try:
             await self.run_once()
         except QueueError as error:
-            self._metrics.reconnects += 1
             if not self._unreached:
                 log.warning("the queue cannot be asked; finished jobs are kept until it can: %s", error)
             self._unreached = True
@@ -168,6 +167,7 @@ class ClaimLoop:
                 self._landed.set()
         if self._unreached:
             self._unreached = False
+            self._metrics.reconnects += 1
             log.info("the queue answers again")
         return True
 

@@ -2,8 +2,8 @@
 
 What happens for every job is counted in plain integers and lists, which costs a fraction of a microsecond; they
 become metric families only when somebody scrapes. Writers live in the jobs' event loop, the scrape in another
-thread: it may see one figure a moment older than another, never a broken one. Histograms are classic ones: native
-ones travel as protobuf only, which the Prometheus client for Python does not speak.
+thread: it may see one figure a moment older than another, never a broken one. Histograms are classic ones: Prometheus
+scrapes native ones as protobuf, which its client for Python does not write.
 Who takes over next: `agentpool_worker.health` serves `exposition` at /metrics.
 """
 
@@ -74,7 +74,7 @@ class WorkerMetrics:
         self.renewals = 0
         self.renewal_failures = 0
         self.leases_lost = 0  # times the worker's lease ran out under running jobs
-        self.reconnects = 0  # calls that did not reach Redis
+        self.reconnects = 0  # outages that are over, however many calls each failed
         self.loop_blocks = 0  # times the event loop stood still for longer than the warning limit
         self.recovered = 0  # jobs that this worker's upkeep took back from lost workers
         self.draining = False
@@ -153,7 +153,7 @@ class WorkerMetrics:
             ("lease_renewals", "Heartbeats that Redis confirmed.", self.renewals),
             ("lease_renewal_failures", "Heartbeats that did not reach Redis.", self.renewal_failures),
             ("leases_lost", "Times the worker's lease ran out under it.", self.leases_lost),
-            ("redis_reconnects", "Calls that did not reach Redis and were tried again.", self.reconnects),
+            ("redis_reconnects", "Times Redis answered again after it could not be reached.", self.reconnects),
             ("event_loop_blocks", "Times a handler held up the event loop.", self.loop_blocks),
             ("recovered_jobs", "Jobs taken back from lost workers.", self.recovered),
         ):

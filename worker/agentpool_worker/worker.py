@@ -54,7 +54,10 @@ class Worker:
         gpu_reader: GpuReader | None = None,
     ) -> None:
         self._handlers = handlers
-        self._settings = settings or settings_from(os.environ, redis_url=redis, pool=pool)
+        by_hand = pool is not None  # maybe beside no operator that would publish its settings
+        self._settings = settings or settings_from(
+            os.environ, redis_url=redis, pool=pool, publish_defaults=by_hand or None
+        )
         self._reader = gpu_reader
         self._asked_to_leave = 0  # times, before there was anything to leave
         self._beginning: asyncio.Task[PoolSettings] | None = None  # while it prepares and registers
@@ -73,7 +76,7 @@ class Worker:
         """Works until `leave` was called and the last job is finished or handed back; when cancelled, hands back now.
 
         Raises SettingError, HandlerError, UnknownPoolError or QueueUnreachableError when it cannot begin, and
-        QueueError when what has ended could not be delivered.
+        QueueError when what has ended could not be delivered; cancelled, it raises CancelledError and logs the rest.
         """
         redis = connect(self._settings.redis_url, client_name=CLIENT_NAME)
         try:
@@ -93,13 +96,17 @@ class Worker:
             try:
                 return await beginning
             except asyncio.CancelledError:
-                current = asyncio.current_task()
-                if current is None or current.cancelling():  # not by `leave`
+                if not self._ended_by_leave():
                     raise
             finally:
                 self._beginning = None
         log.info("worker %s was asked to leave before it served", self._settings.worker)
         return None
+
+    def _ended_by_leave(self) -> bool:
+        """Whether nobody else has cancelled: neither the program around it nor something within."""
+        current = asyncio.current_task()
+        return self._asked_to_leave > 0 and current is not None and not current.cancelling()
 
     async def _begin(self, redis: RedisClient) -> PoolSettings:
         await self._handlers.start()
@@ -172,18 +179,18 @@ class Worker:
             waited: list[asyncio.Future[Any]] = [*services, begun]
             await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
             broken = [service for service in services if service.done()]
-            await self._leave(parts, listening, broken=bool(broken))
+            await self._leave(parts, listening, at_once=bool(broken))
             for service in broken:
                 service.result()
         except asyncio.CancelledError:  # the program around it ends
-            parts.drain.hurry()
-            await self._leave(parts, listening, broken=False)
+            await self._leave(parts, listening, at_once=True)
             raise
         finally:
             await asyncio.gather(end(claiming), end(listening), end(begun))
 
-    async def _leave(self, parts: Parts, listening: asyncio.Task[None], *, broken: bool) -> None:
-        if broken:  # a part of the worker itself has failed: others should run its jobs, at once
+    async def _leave(self, parts: Parts, listening: asyncio.Task[None], *, at_once: bool) -> None:
+        """Drains and gives the lease up. `at_once`: something else ends the worker, and is what its caller hears of."""
+        if at_once:
             parts.drain.hurry()
         await parts.drain.run(parts.drain_seconds)
         await end(listening)  # before the lease goes: the bell that deregistering rings is for others
@@ -196,7 +203,7 @@ class Worker:
         except (TimeoutError, QueueError) as error:
             left = parts.flusher.undelivered
             log.error("%d finished jobs could not be delivered: %s", left, error)  # noqa: TRY400 - one line is enough
-            if left and not broken:
+            if left and not at_once:
                 raise QueueUnreachableError(
                     f"{left} finished jobs could not be delivered before leaving; they will run again elsewhere"
                 ) from error

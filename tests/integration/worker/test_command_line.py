@@ -5,18 +5,26 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import os
+import re
 import signal
 import socket
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
+from agentpool.client import Client
+from agentpool.errors import UnknownPoolError
 from agentpool.jobs import JobRequest, JobState, PoolRef
 from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
 from agentpool_worker import App, Worker
 from agentpool_worker.settings import settings_from
+from tests.fixtures.lines import Line
 from tests.fixtures.workers import APP, until
+
+PAGE = Path(__file__).parents[3] / "docs" / "handlers-python.md"
 
 
 @pytest.mark.parametrize(
@@ -193,6 +201,70 @@ async def test_an_embedded_worker_that_is_cancelled_hands_its_jobs_back(redis, r
     record = await Inspector(redis).job(pool, job)
     assert (record.state, record.attempt) == (JobState.QUEUED, 0)
     assert await Inspector(redis).workers(pool) == []
+
+
+async def test_a_cancelled_worker_says_so_though_redis_is_away(redis_server, redis, pool, monkeypatch):
+    """The program around it hears of its own cancellation, not of what could not be delivered: the log tells that."""
+    monkeypatch.setattr("agentpool_worker.worker.DELIVER_SECONDS", 0.2)
+    app, begun = App(), asyncio.Event()
+
+    @app.handler("hang")
+    async def hang(payload, ctx):
+        begun.set()
+        await asyncio.Event().wait()
+
+    await Inspector(redis).configure(pool, PoolSettings(lease_ms=60_000))
+    async with contextlib.aclosing(await Line(redis_server.port).open()) as line:
+        settings = settings_from({}, redis_url=line.url, pool=pool, http_port=0, http_host="127.0.0.1")
+        running = asyncio.create_task(Worker(app, settings).run())
+        await Producer(redis, pool).submit(JobRequest(kind="hang"))
+        await asyncio.wait_for(begun.wait(), 20)
+        line.cut()
+        running.cancel()
+        await asyncio.wait({running}, timeout=20)
+        assert running.cancelled()
+
+
+async def test_a_start_that_cancels_itself_is_not_taken_for_an_order_to_leave(redis_url, pool, monkeypatch):
+    """Only `leave` ends a worker in silence before it serves."""
+    app = App()
+
+    async def start():
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(app, "start", start)
+    settings = settings_from({}, redis_url=redis_url, pool=pool, http_port=0, http_host="127.0.0.1")
+    running = asyncio.create_task(Worker(app, settings).run())
+    await asyncio.wait({running}, timeout=20)
+    assert running.cancelled()
+
+
+async def test_the_pages_own_program_serves_a_pool_that_nobody_configured(redis, redis_url, tmp_path):
+    """A worker inside a program, as docs/handlers-python.md has it: it publishes the defaults and runs the jobs."""
+    pool = PoolRef("test", "embedded")
+    agents, *_, program = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    program = program.replace("redis://localhost:6379/0", redis_url).replace("default/my-pool", str(pool))
+    (tmp_path / "my_agents.py").write_text(agents)
+    (tmp_path / "program.py").write_text(program)
+    environ = {**os.environ, "AGENTPOOL_HTTP_PORT": "0", "AGENTPOOL_HTTP_HOST": "127.0.0.1"}
+    running = await asyncio.create_subprocess_exec(sys.executable, "program.py", cwd=tmp_path, env=environ)
+
+    async def published() -> bool:
+        assert running.returncode is None
+        with contextlib.suppress(UnknownPoolError):
+            return bool(await Inspector(redis).workers(pool))
+        return False
+
+    try:
+        await until(published, "the worker has published the pool's settings")
+        async with Client(redis_url, pool=pool) as client:
+            greeting = await (await client.submit("greet", {"name": "Ada"})).result(timeout=30)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            running.kill()
+        await running.wait()
+        await Inspector(redis).purge(pool)
+    assert greeting == {"greeting": "Hello Ada"}
 
 
 async def test_worker_embeds_in_a_users_own_loop(redis, redis_url, pool):

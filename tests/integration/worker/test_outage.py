@@ -74,6 +74,7 @@ async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_facto
     assert {record.attempt for record in records} == {1}
     assert set(workers.runs().values()) == {1}
     for worker in started:
+        assert worker.metric("agentpool_worker_redis_reconnects_total") == 1
         worker.send(signal.SIGTERM)
         assert worker.wait() == 0
         assert worker.log().count("the queue cannot be asked; finished jobs are kept") == 1

@@ -91,9 +91,13 @@ def test_a_users_template_is_kept_and_completed():
 
 
 def test_a_slow_start_is_no_reason_to_restart():
-    """A worker has ten minutes to start, looked at every second; a user's own liveness probe goes without."""
+    """A worker has ten minutes to start, looked at every second; a user's own liveness probe goes without.
+
+    The first look comes after a second: at once it would find nobody, and warn of each start.
+    """
     probe = worker_of(made())["startupProbe"]
     assert (probe["periodSeconds"] * probe["failureThreshold"], probe["periodSeconds"]) == (600, 1)
+    assert probe["initialDelaySeconds"] == 1
     own = {"name": "worker", "livenessProbe": {"exec": {"command": ["true"]}}}
     assert "startupProbe" not in worker_of(made(worker={"template": {"spec": {"containers": [own]}}}))
 

@@ -50,6 +50,7 @@ class FakeQueue:
         self.settled: list[Completion] = []
         self.calls: list[tuple[str, int, int]] = []  # name, completions, limit
         self.away = False
+        self.unreached = 0  # calls while it was away
         self.refuse: Callable[[Completion], Exception | None] = lambda _completion: None
         self.outcome: SettleOutcome | None = None
         self.saved: list[tuple[str, Any]] = []
@@ -85,6 +86,7 @@ class FakeQueue:
 
     def _called(self, name: str, completions: int, limit: int) -> None:
         if self.away:
+            self.unreached += 1
             raise QueueUnreachableError("away")
         self.calls.append((name, completions, limit))
 

@@ -1,8 +1,8 @@
 """Forwards each job to a container in the same pod, in any language: the payload is POSTed, the answer is the result.
 
 Headers carry what a Python handler finds in its context; for what is too large, an address to get it from. The status
-decides: 2xx done; 429 and 503 overloaded, with Retry-After; other 4xx failed for good; everything else failed and may
-be retried. An answer may be streamed as NDJSON or server-sent events to tell progress and save state on the way. When
+decides: 2xx done; 429 and 503 overloaded, with Retry-After; other 5xx failed and may be retried; everything else failed
+for good. An answer may be streamed as NDJSON or server-sent events to tell progress and save state on the way. When
 the job is to stop, the request is dropped: the container sees its connection close.
 Who takes over next: `agentpool_worker.execution` turns the exceptions raised here into completions.
 """
@@ -42,7 +42,6 @@ _REFUSED_RETRY_SECONDS = 2.0  # a container that restarts is back after about th
 _ERROR_BODY_CHARS = 2000  # of an error's answer, kept for the message
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OVERLOADED = (429, 503)
-_TRANSIENT = (408, 425)  # 4xx in number only: the next attempt may do
 
 
 class HttpFailedError(Exception):
@@ -77,9 +76,10 @@ class HttpHandlers:
         )
         if self._contexts is not None:
             await self._contexts.start()
+        if await self._listens():
+            return
+        log.info("nothing listens yet at %s; waiting up to %g s for it", self._url, _UP_SECONDS)
         give_up_at = time.monotonic() + _UP_SECONDS
-        if not await self._listens():
-            log.info("nothing listens yet at %s; waiting up to %g s for it", self._url, _UP_SECONDS)
         while not await self._listens():
             if time.monotonic() > give_up_at:
                 raise HandlerError(
@@ -191,7 +191,7 @@ def _error(status: int, body: str, headers: Any) -> Exception:
     told = f"the container answered {status}" + (f": {body.strip()}" if body.strip() else "")
     if status in _OVERLOADED:
         return Overloaded(told, after_seconds=_retry_after(headers.get("Retry-After")))
-    if status // 100 == 5 or status in _TRANSIENT:  # noqa: PLR2004 - 5xx
+    if status // 100 == 5:  # noqa: PLR2004 - 5xx
         return HttpFailedError(told)
     return Permanent(told)
 

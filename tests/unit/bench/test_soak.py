@@ -1,0 +1,75 @@
+"""The soak ends with its load or its worker, and its bars tell a leak and an idle worker."""
+
+from __future__ import annotations
+
+import os
+import types
+
+import psutil
+import pytest
+
+from agentpool.errors import QueueUnreachableError
+from bench import soak
+
+
+class Place:
+    """A stage whose worker is this process; it may lose its Redis or its worker."""
+
+    def __init__(self, *, lost: bool = False, pid: int | None = None) -> None:
+        self.pids = [os.getpid() if pid is None else pid]
+        self._lost = lost
+        self.producer = types.SimpleNamespace(submit_many=self._submit_many)
+        self.submitted = 0
+
+    async def left(self) -> int:
+        if self._lost:
+            raise QueueUnreachableError("away")
+        return 0
+
+    async def finished(self) -> int:
+        return self.submitted
+
+    async def _submit_many(self, requests) -> None:
+        self.submitted += len(requests)
+
+
+async def test_what_ends_the_load_or_the_worker_ends_the_run():
+    """No figures come of a run whose load died on the way, or whose worker did."""
+    with pytest.raises(QueueUnreachableError):
+        await soak.under_load(Place(lost=True), seconds=60)
+    with pytest.raises(psutil.NoSuchProcess):
+        await soak.under_load(Place(pid=2**22 + 1), seconds=0.1)
+
+
+async def test_a_loaded_worker_is_looked_at_until_the_end():
+    """Each sample tells memory, files and jobs."""
+    samples = await soak.under_load(place := Place(), seconds=0.5)
+    assert len(samples) == soak.SAMPLES
+    assert samples[-1].done == place.submitted > 0
+    assert samples[0].memory_mib > 1
+
+
+@pytest.mark.parametrize(
+    ("grows_mib", "opens", "ends", "short"),
+    [
+        (0.0, 0, 250, None),
+        (3.0, 0, 250, "memory"),
+        (0.0, 2, 250, "open files"),
+        (0.0, 0, 0, "jobs a second"),
+    ],
+)
+def test_a_leak_of_a_few_bytes_a_job_and_an_idle_worker_fall_short(grows_mib, opens, ends, short):
+    """Three MiB in the whole run, two files, or jobs that stop half-way: each fails its own bar."""
+    samples = [
+        soak.Sample(
+            at_s=float(second),
+            memory_mib=63 + grows_mib * second / 900,
+            files=20 + opens * second // 900,
+            done=250 * min(second, 450) + ends * max(0, second - 450),
+        )
+        for second in range(0, 901, 10)
+    ]
+    report = soak.report(samples, seconds=900)
+    assert report.holds == (short is None)
+    fell = [name for name, least in report.required.items() if report.ratios[name] < least]
+    assert [name.startswith(short) for name in fell] == ([True] if short else [])
