@@ -38,7 +38,7 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard"),
     Role.WORKER: (
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
-        "exchange", "note", "maintain",
+        "exchange", "note", "maintain", "lag",
     ),
     Role.OPERATOR: (*_READS, "configure", "cordon"),
 }  # fmt: skip

@@ -54,6 +54,7 @@ class _Pool(ConnectionPool):
     def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
         super().__init__(connection_class=_telling(connection_class), **options)
         self._kept: list[Wire] = []
+        self.wires_made = 0
 
     async def take(self) -> Wire:
         """A wire that is ready for a command."""
@@ -62,6 +63,7 @@ class _Pool(ConnectionPool):
             if wire.usable:
                 return wire
             await self._close(wire)
+        self.wires_made += 1
         pool: Any = self  # its method ships without types
         return Wire(await pool.get_connection())
 
@@ -176,6 +178,14 @@ def longest_block_s(redis: RedisClient) -> float:
     pool = getattr(redis, "connection_pool", None)
     timeout = pool.connection_kwargs.get("socket_timeout") if pool is not None else SOCKET_TIMEOUT_S
     return LONGEST_BLOCK_S if timeout is None else min(LONGEST_BLOCK_S, timeout * BLOCK_SHARE)
+
+
+def connections_made(redis: RedisClient) -> int | None:
+    """How often `call` and `together` have connected; while it stays the same, the server has not been restarted.
+
+    None where nobody counts: Sentinel's pool, a cluster's, a user's own.
+    """
+    return getattr(getattr(redis, "connection_pool", None), "wires_made", None)
 
 
 async def call(redis: RedisClient, *command: Any) -> Any:

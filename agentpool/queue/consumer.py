@@ -26,7 +26,7 @@ from agentpool.errors import (
 from agentpool.jobs import JobId, LeaseToken
 from agentpool.queue import scripts
 from agentpool.queue.bodies import encode
-from agentpool.queue.connection import longest_block_s, together
+from agentpool.queue.connection import connections_made, longest_block_s, together
 from agentpool.queue.faults import fault_of
 from agentpool.queue.keys import RESERVED, Keys
 from agentpool.queue.leases import arguments, leases_of
@@ -68,6 +68,7 @@ class Consumer:
         self._answer_lost = False
         self._forgotten = False  # the queue may say that we hold jobs of an earlier lease
         self._broken_off = False  # a wait was cancelled; the server may have heard of it late
+        self._lag_told_at: int | None = None  # connections made until then
         self._in_flight = 0  # calls whose answer may bring jobs
         self._reconciling = asyncio.Lock()
         self._longest_block_s = longest_block_s(redis)
@@ -228,6 +229,7 @@ class Consumer:
     async def maintain(self) -> Maintenance:
         """One round of upkeep: lost workers, due jobs, ended ttls. Safe from any number of workers at once."""
         recovered, promoted, expired, next_due = await scripts.MAINTAIN.run(self._redis, self._conf)
+        await self._tell_lag()
         return Maintenance(
             recovered=recovered,
             promoted=promoted,
@@ -244,6 +246,13 @@ class Consumer:
         while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker, *begun)))[0] == "more":
             pass
         self._held.clear()
+
+    async def _tell_lag(self) -> None:
+        """Where the server is not known to be the one that was told last: it may have been restarted since."""
+        made = connections_made(self._redis)
+        if made is None or made != self._lag_told_at:
+            await scripts.LAG.run(self._redis, self._conf)
+            self._lag_told_at = made
 
     async def _note(self, lease: Lease, field: str, value: Json) -> None:
         args = (lease.job_id, lease.token, field, encode(field, value))

@@ -71,6 +71,7 @@ SETTLE = load("settle")
 EXCHANGE = load("exchange")
 NOTE = load("note")
 MAINTAIN = load("maintain")
+LAG = load("lag")
 CONFIGURE = load("configure")
 CORDON = load("cordon")
 SNAPSHOT = load("snapshot")
@@ -79,5 +80,5 @@ REPLAY = load("replay")
 DISCARD = load("discard")
 ALL = (
     SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, CLAIM, CLAIM_PLAIN, SETTLE, EXCHANGE,
-    NOTE, MAINTAIN, CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD,
+    NOTE, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD,
 )  # fmt: skip

@@ -1,5 +1,4 @@
--- maintain: upkeep that any worker may do: lost workers, due jobs, jobs that have expired, dead letters past keeping,
--- a lag that the server has forgotten.
+-- maintain: upkeep that any worker may do: lost workers, due jobs, jobs that have expired, dead letters past keeping.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   none
@@ -13,7 +12,6 @@
 --- include: sweep
 --- include: waiting
 --- include: workers
---- include: lag
 
 local BATCH = 500 -- due or expired jobs in one script
 local LEASE_ENDS_SOON_MS = 2000 -- workers renew long before: such a lease is most likely a lost worker's
@@ -57,7 +55,6 @@ local dead_ms = number_or(redis.call('HGET', CONF, 'retention_dead_ms'), 6048000
 redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - dead_ms)
 
 conclude()
-tell_lag()
 local next_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
 local lease_ends = tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
 if lease_ends and lease_ends - now < LEASE_ENDS_SOON_MS then next_due = math.min(next_due or lease_ends, lease_ends) end

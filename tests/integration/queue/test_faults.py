@@ -142,6 +142,30 @@ async def test_the_lag_is_known_again_after_a_restart(redis_server_factory):
     await redis.aclose()
 
 
+async def test_upkeep_looks_at_every_stream_once_for_each_start_of_the_server(redis_server_factory):
+    """A pool may have many routes and many workers, so the groups' lag is told after a restart, not in each round."""
+    server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
+    redis = connect(server.url)
+    await Inspector(redis).configure(POOL, PoolSettings())
+    await Producer(redis, POOL).submit(JobRequest(kind="x"))
+    consumer = Consumer(redis, POOL, WorkerId("w"))
+    await consumer.register(slots=5, host="h")
+
+    async def looks() -> int:
+        commands = await redis.info("commandstats")
+        return sum(of["calls"] for name, of in commands.items() if name.startswith("cmdstat_xinfo"))
+
+    for _ in range(2):
+        await consumer.maintain()
+        looked = await looks()
+        for _ in range(3):
+            await consumer.maintain()
+        assert 0 < looked == await looks()
+        server.restart()
+        await redis.connection_pool.disconnect()
+    await redis.aclose()
+
+
 async def test_versions_and_urls_are_checked(redis, monkeypatch):
     """An old server and a strange URL are refused by name; a password never shows."""
     assert await check_server(redis)
