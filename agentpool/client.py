@@ -94,9 +94,10 @@ class Client:
     async def submit(self, kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> Receipt:
         """Keeps one job; returns as soon as the queue has it.
 
-        Raises InvalidJobError, UnknownPoolError, RetiredPoolError, QueueFullError (with `retry_after_ms`), or
-        IdempotencyConflictError: nothing is kept then. After QueueUnreachableError it is unknown whether the job was
-        kept: submit it again with the same `idempotency_key` or `job_id`, which makes one job of both.
+        Raises InvalidJobError (UnknownKindError, with `known`, among them), UnknownPoolError, RetiredPoolError,
+        QueueFullError (with `retry_after_ms`), or IdempotencyConflictError: nothing is kept then. After
+        QueueUnreachableError it is unknown whether the job was kept: submit it again with the same `idempotency_key` or
+        `job_id`, which makes one job of both.
         """
         return self._receipt(await self._producer.submit(_traced(request_of(kind, payload, **options))))
 

@@ -19,6 +19,7 @@
         ├── UnknownJobError
         ├── InvalidJobError         a field of the submitted job is wrong
         │   ├── PayloadTooLargeError
+        │   ├── UnknownKindError        the pool takes listed kinds only, and not this one
         │   ├── UnknownParentError
         │   └── DependencyCycleError
         ├── QueueFullError          maxDepth reached: try again later
@@ -201,6 +202,22 @@ class PayloadTooLargeError(InvalidJobError):
             value=f"{size} bytes",
             problem=f"larger than the limit of {limit} bytes",
             remedy="store the data elsewhere and send a reference to it",
+        )
+
+
+class UnknownKindError(InvalidJobError):
+    """The pool takes the kinds that its routes list and no others (`known`, in alphabetical order)."""
+
+    def __init__(self, *, pool: str, kind: str, known: Sequence[str]) -> None:
+        self.pool = pool
+        self.known = tuple(known)
+        longest = 10  # kinds in a message
+        shown = ", ".join(self.known[:longest]) + (", …" if len(self.known) > longest else "")
+        super().__init__(
+            field="kind",
+            value=kind,
+            problem=f"not listed by a route of pool {pool!r}, which takes no other kinds (unlistedKinds: Refuse)",
+            remedy=f"use one of {shown}, or add the kind to a route of the AgentPool",
         )
 
 

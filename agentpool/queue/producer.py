@@ -20,6 +20,7 @@ from agentpool.errors import (
     QueueUnreachableError,
     RetiredPoolError,
     UnknownJobError,
+    UnknownKindError,
     UnknownParentError,
     UnknownPoolError,
 )
@@ -54,10 +55,10 @@ class Producer:
     async def submit(self, request: JobRequest) -> Receipt:
         """Keeps one job.
 
-        Raises InvalidJobError (a field cannot be used), UnknownParentError, UnknownPoolError, RetiredPoolError,
-        QueueFullError or IdempotencyConflictError, or another QueueError where Redis cannot be written: nothing is
-        kept then. Only after QueueUnreachableError it is unknown, for the answer may be what was lost: repeat it with
-        the same key or id.
+        Raises InvalidJobError (a field cannot be used), UnknownKindError, UnknownParentError, UnknownPoolError,
+        RetiredPoolError, QueueFullError or IdempotencyConflictError, or another QueueError where Redis cannot be
+        written: nothing is kept then. Only after QueueUnreachableError it is unknown, for the answer may be what was
+        lost: repeat it with the same key or id.
         """
         job_id = request.job_id or job_requests.new_id()
         args = job_requests.arguments(request, job_id)
@@ -136,6 +137,8 @@ class Producer:
             case ["conflict", index, job_id]:
                 request = asked[index]
                 error = IdempotencyConflictError(key=request.idempotency_key or str(request.job_id), job_id=job_id)
+            case ["unknown_kind", index, kinds]:
+                error = UnknownKindError(pool=str(self.pool), kind=asked[index].kind, known=kinds)
             case ["unknown_parent", index, parent]:
                 error = UnknownParentError(
                     field=f"after[{parent}]",

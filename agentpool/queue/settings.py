@@ -29,7 +29,7 @@ class Route:
     """A share of the pool: the kinds of job that take it, and how many of them may run at once."""
 
     name: str
-    kinds: tuple[str, ...] = ()  # job kinds that take this route; unlisted kinds take `default`
+    kinds: tuple[str, ...] = ()  # job kinds that take this route; unlisted kinds take `default`, or are refused
     max_running: int | None = None  # jobs at once over all workers; None = no limit
 
 
@@ -38,6 +38,7 @@ class PoolSettings:
     """Everything that scripts and workers need to know of a pool. Times are milliseconds."""
 
     routes: tuple[Route, ...] = ()  # `default` is added where it is not listed
+    refuse_unlisted_kinds: bool = False  # a job whose kind no route lists is refused, and does not take `default`
     max_depth: int = 100_000  # waiting jobs (scheduled, blocked, queued) before submits are refused
     patience_critical_ms: int = 0  # added to a job's enqueue time when heads are compared
     patience_task_ms: int = 60_000

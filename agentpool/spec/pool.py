@@ -44,6 +44,14 @@ class AgentPoolSpec(Part):
             message="a kind may be listed by one route only; remove it from the others",
             field=".routes",
         ),
+        Rule(
+            holds=(
+                "!has(self.queue) || !has(self.queue.unlistedKinds) || self.queue.unlistedKinds != 'Refuse' || "
+                "has(self.routes) && self.routes.exists(r, has(r.kinds) && size(r.kinds) > 0)"
+            ),
+            message="unlistedKinds Refuse takes no job while no route lists a kind; list kinds, or set it to Accept",
+            field=".queue.unlistedKinds",
+        ),
     )
 
     workload: Workload = Field(

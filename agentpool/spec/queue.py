@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints
@@ -21,7 +22,7 @@ RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0
 class RouteSpec(Part):
     """A share of the pool: the kinds of job that take it, and how many of them may run at once."""
 
-    name: RouteName = Field(description="The route's name; `default` takes every kind that no route lists.")
+    name: RouteName = Field(description="The route's name; `default` takes the kinds that no route lists.")
     kinds: list[Kind] = Field(
         default_factory=list,
         max_length=MAX_KINDS,
@@ -132,11 +133,22 @@ class Retention(Part):
     dead: int = Field(default=604_800, ge=1, le=YEAR_SECONDS, description="Dead letters, in seconds.")
 
 
+class UnlistedKinds(StrEnum):
+    """What becomes of a job whose kind no route lists."""
+
+    ACCEPT = "Accept"  # it takes the route `default`
+    REFUSE = "Refuse"  # its submitter is told which kinds the pool takes
+
+
 class Queue(Part):
     """Where jobs wait, for how long, and what becomes of those that fail."""
 
     redis: Redis = Field(
         default=DEFAULT_REDIS, description="The Redis (6.2 or later) or Valkey server that holds the queue."
+    )
+    unlisted_kinds: UnlistedKinds = Field(
+        default=UnlistedKinds.ACCEPT,
+        description="Whether a job whose kind no route lists takes route `default` (Accept) or is refused (Refuse).",
     )
     max_depth: int = Field(
         default=100_000,

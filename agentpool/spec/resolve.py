@@ -9,6 +9,7 @@ from __future__ import annotations
 from agentpool.queue.settings import PoolSettings, Route
 from agentpool.spec.pool import AgentPoolSpec, DeletionPolicy
 from agentpool.spec.presets import CONCURRENCY, Profile
+from agentpool.spec.queue import UnlistedKinds
 
 MS_PER_SECOND = 1000
 
@@ -25,6 +26,7 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
     ceiling = worker.adaptive.max or max(concurrency, CONCURRENCY[spec.workload][Profile.HIGH_THROUGHPUT])
     return PoolSettings(
         routes=tuple(Route(name=r.name, kinds=tuple(r.kinds), max_running=r.max_running) for r in spec.routes),
+        refuse_unlisted_kinds=queue.unlisted_kinds is UnlistedKinds.REFUSE,
         max_depth=queue.max_depth,
         patience_critical_ms=queue.patience_seconds.critical * MS_PER_SECOND,
         patience_task_ms=queue.patience_seconds.task * MS_PER_SECOND,

@@ -27,6 +27,7 @@ from agentpool.errors import (
     RetiredPoolError,
     SettingError,
     UnknownJobError,
+    UnknownKindError,
     UnknownPoolError,
 )
 from agentpool_gateway.answers import JsonResponse
@@ -59,6 +60,7 @@ _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (RetiredPoolError, HTTPStatus.GONE, "retired-pool"),
     (UnknownJobError, HTTPStatus.NOT_FOUND, "unknown-job"),
     (PayloadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large"),
+    (UnknownKindError, HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-kind"),
     (InvalidJobError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-job"),
     (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS, "queue-full"),
     (IdempotencyConflictError, HTTPStatus.CONFLICT, "idempotency-conflict"),

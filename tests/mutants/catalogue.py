@@ -64,6 +64,17 @@ CATALOGUE = (
         old="job.attempt = math.max(0, job.attempt - 1)",
     ),
     Mutant(
+        name="leaving-costs-an-attempt",
+        wrong="a job that a leaving worker was given and never heard of has lost an attempt",
+        old="if ARGV[2] == 'these' then hand_back_unknown(worker, 3) end",
+    ),
+    Mutant(
+        name="a-line-for-each-state",
+        wrong="a handler that saves its state often pushes all else out of the job's history",
+        old="if change == 'checkpointed' then log = ",
+        new="if false then log = ",
+    ),
+    Mutant(
         name="put-off-for-ever",
         wrong="a job whose handler is always overloaded is put off without end",
         old="if now - tonumber(since) < longest then",
@@ -210,6 +221,12 @@ CATALOGUE = (
         name="conflicts-pass",
         wrong="one idempotency key serves two different jobs",
         old="if known and digest and digest ~= extras.digest then return { 'conflict', index, known } end",
+    ),
+    Mutant(
+        name="unlisted-kinds-pass",
+        wrong="a pool that refuses unlisted kinds takes a plain job of one",
+        old=" or (not conf[4] and conf[6] == '1') then",
+        new=" then",
     ),
     Mutant(
         name="depth-by-one",

@@ -5,7 +5,7 @@
 --        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, key, digest, named)
 -- Returns {'ok', depth before, state or '=id state' of each}
 --        | {'unknown_pool'} | {'retired'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
---        | {'unknown_parent', index, parent index} (indexes from 0)
+--        | {'unknown_parent', index, parent index} | {'unknown_kind', index, kinds that are taken} (indexes from 0)
 -- Events queued, scheduled, blocked; cancelled for a child of a parent that has failed already.
 
 --- include: pool
@@ -19,18 +19,26 @@ local RETRY_AFTER_MAX_MS = 60000
 local RETRY_AFTER_UNKNOWN_MS = 1000
 
 local conf = redis.call('HMGET', CONF, 'revision', 'max_depth', 'ttl_critical_ms', 'ttl_task_ms', 'ttl_info_ms',
-  'retired')
+  'retired', 'refuse_unlisted_kinds')
 if not conf[1] then return { 'unknown_pool' } end
+local listed_only = conf[7] == '1'
 local ttl_of = { critical = conf[3], task = conf[4], info = conf[5] }
 
 local route_of_kind = {}
 local function route_of(kind)
   local route = route_of_kind[kind]
   if not route then
-    route = redis.call('HGET', CONF, 'route:' .. kind) or 'default'
+    route = redis.call('HGET', CONF, 'route:' .. kind) or (listed_only and '' or 'default')
     route_of_kind[kind] = route
   end
   return route
+end
+
+local function kinds_that_are_taken()
+  local kinds = {}
+  for _, field in ipairs(redis.call('HKEYS', CONF)) do kinds[#kinds + 1] = string.match(field, '^route:(.+)$') end
+  table.sort(kinds)
+  return kinds
 end
 
 -- An earlier job of the same key or the same id: id, digest; nil: none. A made-up id is known only when its submitter
@@ -82,6 +90,9 @@ for i = 1, #ARGV, JOB_ARGS do
     end
   end
   if not job.known then
+    if listed_only and route_of(string.match(job.text, '^[^|]*')) == '' then
+      return { 'unknown_kind', index, kinds_that_are_taken() }
+    end
     fresh = fresh + 1
     here[job.id] = true
   end

@@ -4,8 +4,8 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 id, 2 kind, 3 priority, 4 maxAttempts|timeoutMs|flags, 5 payload (JSON)
 -- Returns {'ok', depth before, 'queued'} | {'other', '' or 'ttl'}: nothing was written, submit.lua must decide: the pool
---        gives this priority a ttl, a first job of its route, a known id, a full, retired or unknown pool, a critical job
---        (which may preempt)
+--        gives this priority a ttl, a first job of its route, a known id, a full, retired or unknown pool, a kind
+--        that it refuses, a critical job (which may preempt)
 -- Events queued.
 
 local PRESSURE_EVERY_MS = 100 -- as in lib/pool.lua, and EVENTS_MAX
@@ -15,9 +15,9 @@ local OTHER = { 'other', '' }
 local id, kind, priority = ARGV[1], ARGV[2], ARGV[3]
 local prefix = string.sub(KEYS[1], 1, -5)
 local conf = redis.call('HMGET', KEYS[1], 'max_depth', 'ttl_' .. priority .. '_ms', 'paused', 'route:' .. kind,
-  'retired')
+  'retired', 'refuse_unlisted_kinds')
 if conf[2] and conf[2] ~= '' then return { 'other', 'ttl' } end
-if priority == 'critical' or not conf[1] or conf[5] == '1' then return OTHER end
+if priority == 'critical' or not conf[1] or conf[5] == '1' or (not conf[4] and conf[6] == '1') then return OTHER end
 
 local route = conf[4] or 'default'
 local place = ':' .. route .. ':' .. priority

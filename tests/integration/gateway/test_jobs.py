@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings
+from agentpool.queue import Inspector, PoolSettings, Route
 from agentpool.queue.outcomes import Succeeded
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -92,6 +92,22 @@ async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, po
     sent = {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}]}}
     call = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": sent}
     assert (await http.post("/a2a", json=call)).json()["error"]["data"]["status"] == 410
+
+
+async def test_a_kind_that_the_pool_does_not_take_is_told_with_those_that_it_takes(http, redis, pool: PoolRef):
+    """422 with field and remedy, for one job and for many; an agent that sends a message is told the same."""
+    settings = PoolSettings(routes=(Route(name="doors", kinds=("greet",)),), refuse_unlisted_kinds=True)
+    await Inspector(redis).configure(pool, settings)
+    for body in ({"kind": "gret"}, [{"kind": "greet"}, {"kind": "gret"}]):
+        refused = await http.post("/jobs", json=body)
+        assert (refused.status_code, refused.json()["type"]) == (422, "urn:agentpool:problem:unknown-kind")
+        assert refused.json()["field"] == "kind"
+        assert "use one of greet, or add" in refused.json()["remedy"]
+    assert (await http.get("/queue")).json()["depth"] == 0
+    sent = {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}]}}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": sent}
+    assert "use one of greet" in (await http.post("/a2a", json=call)).json()["error"]["message"]
+    assert (await http.post("/jobs", json={"kind": "greet"})).status_code == 202
 
 
 async def test_many_jobs_go_in_one_request(http):

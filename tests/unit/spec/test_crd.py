@@ -98,6 +98,12 @@ def test_scale_and_status_are_subresources():
             {"routes": [{"name": "a", "kinds": ["x"]}, {"name": "b", "kinds": ["x"]}]},
             {"routes": [{"name": "a", "kinds": ["x"]}, {"name": "b"}]},
         ),
+        (
+            ".spec",
+            {"queue": {"unlistedKinds": "Refuse"}, "routes": [{"name": "a", "maxRunning": 1}]},
+            {"queue": {"unlistedKinds": "Refuse"}, "routes": [{"name": "a", "kinds": ["x"]}, {"name": "b"}]},
+        ),
+        (".spec", {"queue": {"unlistedKinds": "Refuse"}}, {"queue": {"unlistedKinds": "Accept"}}),
         ("", {"metadata": {"name": "a" * 64}}, {"metadata": {"name": "a" * 63}}),
     ],
 )

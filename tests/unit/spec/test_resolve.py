@@ -49,6 +49,13 @@ def test_a_spec_of_one_handler_has_every_setting():
     assert settings.routes == (Route(name="default"),)
 
 
+def test_kinds_that_no_route_lists_are_taken_unless_the_spec_refuses_them():
+    """A pool is open by default."""
+    routes = [{"name": "code", "kinds": ["review"]}]
+    assert not settings_of(spec(routes=routes)).refuse_unlisted_kinds
+    assert settings_of(spec(routes=routes, queue={"unlistedKinds": "Refuse"})).refuse_unlisted_kinds
+
+
 def test_an_unset_adaptive_ceiling_is_the_high_throughput_preset():
     """Growing stops at the workload's own HighThroughput figure, unless the user says otherwise."""
     assert settings_of(spec(worker={"adaptive": {"mode": "GPU"}})).adaptive_max == 20

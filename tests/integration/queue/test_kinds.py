@@ -1,0 +1,79 @@
+"""A pool that takes the kinds of its routes only: who submits another is told, and nothing is kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agentpool.client import Client
+from agentpool.errors import UnknownKindError
+from agentpool.jobs import JobRequest, JobState, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
+
+OPEN = PoolSettings(
+    routes=(Route(name="text", kinds=("summarize", "translate")), Route(name="code", kinds=("review",)))
+)
+CLOSED = replace(OPEN, refuse_unlisted_kinds=True)
+
+
+@pytest.fixture
+async def producer(redis, pool):
+    """To a closed pool that no worker has ever served."""
+    await Inspector(redis).configure(pool, CLOSED)
+    return Producer(redis, pool)
+
+
+async def test_an_unlisted_kind_is_refused_with_the_kinds_that_are_taken(redis, pool, producer):
+    """The error names field, value and remedy, however the job was submitted; nothing of the call is kept."""
+    submits = (
+        lambda client: client.submit("sumarize", {"path": "README.md"}),
+        lambda client: client.submit("sumarize", priority="critical", idempotency_key="once"),
+        lambda client: client.submit_many([{"kind": "review"}, {"kind": "sumarize"}]),
+    )
+    before = await redis.keys(f"ap:{{{pool}}}:*")
+    async with Client(redis, pool=pool) as client:
+        for submit in submits:
+            with pytest.raises(UnknownKindError) as caught:
+                await submit(client)
+            error = caught.value
+            assert (error.field, error.value) == ("kind", "sumarize")
+            assert error.known == ("review", "summarize", "translate")
+            assert (
+                error.remedy == "use one of review, summarize, translate, or add the kind to a route of the AgentPool"
+            )
+    snapshot = await Inspector(redis).snapshot(pool)
+    assert (snapshot.submitted_total, snapshot.queued) == (0, 0)
+    assert await redis.keys(f"ap:{{{pool}}}:*") == before
+
+
+async def test_a_listed_kind_is_taken_though_no_worker_was_ever_there(redis, pool, producer):
+    """The routes say what a pool takes, not the workers that happen to run."""
+    for kind in ("summarize", "review", "review"):  # the first of a route is kept by another script than those after it
+        assert (await producer.submit(JobRequest(kind=kind))).state is JobState.QUEUED
+
+
+async def test_what_was_taken_before_the_pool_closed_is_run_and_known(redis, pool):
+    """An unlisted job that waits keeps its place, and who repeats its submit gets its receipt."""
+    await Inspector(redis).configure(pool, OPEN)
+    producer = Producer(redis, pool)
+    request = JobRequest(kind="poem", idempotency_key="once")
+    first = await producer.submit(request)
+    await Inspector(redis).configure(pool, CLOSED)
+    again = await producer.submit(request)
+    assert (again.job_id, again.duplicate) == (first.job_id, True)
+    with pytest.raises(UnknownKindError):
+        await producer.submit(JobRequest(kind="poem"))
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=1, host="h")
+    (lease,) = await consumer.claim(1)
+    assert (lease.job_id, lease.route) == (first.job_id, "default")
+
+
+async def test_a_message_about_many_kinds_stays_a_line():
+    """A pool may list hundreds: the message shows some, the error has all."""
+    kinds = [f"k{n:02}" for n in range(30)]
+    error = UnknownKindError(pool="ns/p", kind="x", known=kinds)
+    assert "k09, …, or add" in str(error)
+    assert "k10" not in str(error)
+    assert error.known == tuple(kinds)
