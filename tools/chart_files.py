@@ -63,12 +63,11 @@ def documented_values(text: str) -> Iterator[Value]:
             dotted = ".".join(k for _, k in path)
             if below and dotted.startswith(f"{below}."):
                 continue
-            below = ""
+            default = _at(values, dotted)
+            below = dotted if comment and default else ""
             if comment:
-                default = _at(values, dotted)
-                below = dotted if default else ""
                 yield Value(path=dotted, default=json.dumps(default), text=" ".join(comment))
-            elif not isinstance(_at(values, dotted), dict):
+            elif not (default and isinstance(default, dict)):  # a map with members stands for them
                 raise ValueError(f"values.yaml: {dotted} has no comment above it; say what it does")
             comment = []
 

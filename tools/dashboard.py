@@ -81,8 +81,9 @@ PANELS: tuple[View, ...] = (
     View(row=POOL, title="Waiting for something else", text="Jobs that wait for their time, or for other jobs.",
          queries=((_by_pool("agentpool_pool_scheduled_jobs"), "scheduled {{pool}}"),
                   (_by_pool("agentpool_pool_blocked_jobs"), "blocked {{pool}}"))),
-    View(row=POOL, title="Oldest wait", text="The longest wait of a ready job.", unit="s",
-         queries=((_by_pool("agentpool_pool_oldest_wait_seconds"), "{{pool}}"),)),
+    View(row=POOL, title="Oldest wait", text="The longest wait of a ready job, and what the pool aims at.", unit="s",
+         queries=((_by_pool("agentpool_pool_oldest_wait_seconds"), "{{pool}}"),
+                  (_by_pool("agentpool_pool_target_wait_seconds"), "target {{pool}}"))),
     View(row=POOL, title="Dispatch latency", text="From ready to claimed, first attempts. Milliseconds while a slot is "
          "free.", unit="s",
          queries=((_quantile(0.5), "p50"), (_quantile(0.95), "p95"), (_quantile(0.99), "p99"))),
@@ -135,7 +136,11 @@ PANELS: tuple[View, ...] = (
          needs="a pass that failed",
          queries=(("sum by (error) (rate(agentpool_operator_failures_total[$__rate_interval]))", "{{error}}"),)),
 )  # fmt: skip
-SCALED = f"changes(max by (namespace, pool) (agentpool_pool_desired_replicas{{{OF_POOL}}})[1m:]) > 0"
+# Grafana asks for annotations a minute apart. Looked at every 15 s, as the monitors scrape: without a step of its own a
+# subquery takes Prometheus' evaluation interval, a minute by default, and then it sees no change at all.
+SCALED = f"changes({_by_pool('agentpool_pool_desired_replicas')}[1m:15s]) > 0"
+NAMESPACES = "label_values(agentpool_pool_desired_replicas, namespace)"
+POOLS = 'label_values(agentpool_pool_desired_replicas{namespace=~"$namespace"}, pool)'
 
 
 def dashboard_json() -> str:
@@ -148,10 +153,8 @@ def dashboard_json() -> str:
         .refresh("10s")
         .time("now-1h", "now")
         .with_variable(DatasourceVariable("datasource").label("Datasource").type("prometheus"))
-        .with_variable(_variable("namespace", "label_values(agentpool_pool_desired_replicas, namespace)"))
-        .with_variable(
-            _variable("pool", 'label_values(agentpool_pool_desired_replicas{namespace=~"$namespace"}, pool)')
-        )
+        .with_variable(_variable("namespace", NAMESPACES))
+        .with_variable(_variable("pool", POOLS))
         .annotation(
             AnnotationQuery()
             .name("Scaling decisions")

@@ -15,8 +15,6 @@ from typing import Any, cast
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics_core import Metric
 
-from agentpool.spec.queue import MAX_ROUTES
-
 UNITS = {
     "_seconds": "seconds",
     "_bytes": "bytes",
@@ -32,9 +30,10 @@ Every metric, generated from the code by `make generate`. Counters end in `_tota
 `x_sum` and `x_count`. Gauges of a pool are the operator's; only the one that leads emits them, so `max by
 (namespace, pool)` is right with any number of operators. Unknown is absent, never zero.
 
-Cardinality: a series for each pool, times routes (at most {routes}) and priorities (3) where those are labels. `kind`
-is bounded to 50 values a worker, the rest counts as `other`. Workers come and go, so their series carry `pod` and
-`pool` from the PodMonitor; no metric has a job's id.
+Cardinality is bounded: a metric has at most one series for each combination of its labels' values, and a histogram one
+for each bucket and two more of each. The [table of labels](#labels) says how many values each may have. Nothing that a
+caller makes up becomes a value without end: neither ids of jobs, nor paths, nor names of callers, nor kinds. Workers
+come and go, so their series carry `pod` and `pool` from the PodMonitor.
 """
 
 
@@ -51,13 +50,51 @@ class Row:
 
 
 def reference() -> str:
-    """The whole page."""
-    head = HEAD.format(routes=MAX_ROUTES)
-    lines = [head, "| metric | type | labels | unit | meaning | emitted by |", "|---|---|---|---|---|---|"]
+    """The whole page. Raises KeyError for a label whose values nobody has bounded."""
+    found = rows()
+    lines = [HEAD, "| metric | type | labels | unit | meaning | emitted by |", "|---|---|---|---|---|---|"]
     lines += [
-        f"| `{r.name}` | {r.sort} | {', '.join(r.labels) or '–'} | {r.unit} | {r.text} | {r.emitter} |" for r in rows()
+        f"| `{r.name}` | {r.sort} | {', '.join(r.labels) or '–'} | {r.unit} | {r.text} | {r.emitter} |" for r in found
     ]
+    bounds = label_bounds()
+    lines += ["", "## Labels", "", "| label | emitted by | values, at most | which |", "|---|---|---|---|"]
+    for emitter, label in dict.fromkeys((row.emitter, label) for row in found for label in row.labels):
+        most, which = bounds[emitter, label]
+        lines.append(f"| `{label}` | {emitter} | {most} | {which} |")
     return "\n".join(lines) + "\n"
+
+
+def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
+    """For each emitter's label, how many values it may have, as the code bounds them, and which."""
+    from agentpool.jobs import Priority
+    from agentpool.queue.outcomes import SettleOutcome
+    from agentpool.spec.queue import MAX_ROUTES
+    from agentpool_gateway.wrapping import METHODS
+    from agentpool_operator.scaling.decision import Cap
+    from agentpool_worker.adaptive import Reason
+    from agentpool_worker.kinds import BoundedKinds
+
+    bounded = BoundedKinds(others="other")
+    kinds = len({bounded.name(str(number)) for number in range(10_000)})
+    return {
+        ("operator", "error"): ("the code's classes", "the class of the error, never its message"),
+        ("operator", "namespace"): ("one a pool", "of each AgentPool that is served"),
+        ("operator", "pool"): ("one a pool", "of each AgentPool that is served"),
+        ("operator", "by"): (str(len(Cap)), "what caps a pool; one at a time for each pool"),
+        ("operator", "route"): (f"{MAX_ROUTES + 1} a pool", "`spec.routes`, and `default`"),
+        ("operator", "priority"): (str(len(Priority)), "critical, task, info"),
+        ("operator", "direction"): ("2", "up, down"),
+        ("worker", "kind"): (f"{kinds} a worker", "the first kinds that come; the rest counts as `other`"),
+        ("worker", "outcome"): (str(len(SettleOutcome)), ", ".join(SettleOutcome)),
+        ("worker", "reason"): (str(len(Reason)), ", ".join(Reason)),
+        ("worker", "gpu"): ("one a GPU", "the indices of the GPUs that the worker sees"),
+        ("gateway", "namespace"): ("one a pool", "of each AgentPool that took a job through this gateway"),
+        ("gateway", "pool"): ("one a pool", "of each AgentPool that took a job through this gateway"),
+        ("gateway", "duplicate"): ("2", "true, false"),
+        ("gateway", "method"): (str(len(METHODS) + 1), "HTTP's; anything else counts as `other`"),
+        ("gateway", "route"): ("the API's routes", "as they are declared, with `{names}`; all else counts as `none`"),
+        ("gateway", "status"): ("the API's codes", "HTTP codes that the API answers with"),
+    }
 
 
 def rows() -> list[Row]:

@@ -46,6 +46,9 @@ class Metrics:
         self.queued = self._gauge("queued_jobs", "Jobs that wait for a slot.")
         self.running = self._gauge("running_jobs", "Jobs that run.")
         self.oldest = self._gauge("oldest_wait_seconds", "Wait of the oldest ready job.")
+        self.target = self._gauge(
+            "target_wait_seconds", "Wait that the pool's size aims at; a paused pool aims at none."
+        )
         self.placeable = self._gauge("placeable_workers", "Workers that fit on the nodes.")
         self.reachable = self._gauge("queue_reachable", "1 while the queue can be read.")
         self.capped = Gauge(
@@ -55,9 +58,9 @@ class Metrics:
             registry=self.registry,
         )
         self._capped_by: dict[tuple[str, str], str] = {}
-        self._of_queue = (self.queued, self.running, self.oldest)
-        decided = (self.desired, self.wanted, self.ready, self.placeable, self.reachable, self.capped)
-        self._of_pool = (*self._of_queue, *decided)
+        of_queue = (self.queued, self.running, self.oldest, self.target, self.reachable)
+        of_workers = (self.desired, self.wanted, self.ready, self.placeable, self.capped)
+        self._of_pool = (*of_queue, *of_workers)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"agentpool_pool_{name}", text, POOL, registry=self.registry)
@@ -66,19 +69,19 @@ class Metrics:
         """Takes a decision down; `before` is the size that it found."""
         self.decisions.inc()
         names = (pool.ref.namespace, pool.ref.name)
-        self.desired.labels(*names).set(decision.replicas)
-        self.wanted.labels(*names).set(decision.wanted)
-        self.ready.labels(*names).set(pool.deployment.ready if pool.deployment else 0)
-        self.reachable.labels(*names).set(0 if pool.backlog is None else 1)
-        if pool.backlog is not None:
-            self.queued.labels(*names).set(pool.backlog.ready)
-            self.running.labels(*names).set(pool.backlog.running)
-            self.oldest.labels(*names).set(pool.backlog.oldest_wait_s or 0.0)
-        else:
-            for gauge in self._of_queue:
-                gauge.remove_by_labels(dict(zip(POOL, names, strict=True)))
-        if pool.placeable is not None:
-            self.placeable.labels(*names).set(pool.placeable)
+        backlog = pool.backlog
+        for gauge, value in (
+            (self.desired, decision.replicas),
+            (self.wanted, decision.wanted),
+            (self.ready, pool.deployment.ready if pool.deployment else 0),
+            (self.placeable, pool.placeable),
+            (self.target, _target_wait_s(pool)),
+            (self.reachable, 0 if backlog is None else 1),
+            (self.queued, None if backlog is None else backlog.ready),
+            (self.running, None if backlog is None else backlog.running),
+            (self.oldest, None if backlog is None else backlog.oldest_wait_s or 0.0),
+        ):
+            _show(gauge, names, value)
         if decision.replicas != before:
             self.changes.labels(*names, "up" if decision.replicas > before else "down").inc()
         self._cap(names, decision.capped_by.value)
@@ -102,3 +105,15 @@ class Metrics:
         for gauge in self._of_pool:
             gauge.clear()
         self._capped_by.clear()
+
+
+def _target_wait_s(pool: Pool) -> float | None:
+    return None if pool.spec is None or pool.spec.paused else pool.spec.scaling.target_wait_seconds
+
+
+def _show(gauge: Gauge, names: tuple[str, str], value: float | None) -> None:
+    """None is not known: an old value would go on for ever, and an alert with it."""
+    if value is None:
+        gauge.remove_by_labels(dict(zip(POOL, names, strict=True)))
+    else:
+        gauge.labels(*names).set(value)

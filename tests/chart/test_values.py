@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,11 @@ import helm_python
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, chart, manifests
+from tests.chart.rendering import CHART, ROOT, chart, manifests
+
+sys.path.insert(0, str(ROOT / "tools"))
+
+from chart_files import documented_values
 
 REFUSALS = [
     ({"operator": {"replica": 3}}, "/operator", "replica"),
@@ -78,3 +83,10 @@ def test_schema_and_values_know_the_same_names():
     named = {key for key in _keys(values) if not any(part in key for part in inside)}
     described = {key for key in _described(schema, schema) if not any(part in key for part in inside)}
     assert described - free == named
+
+
+@pytest.mark.parametrize("value", ["1", "{}", "[]", '""'])
+def test_a_value_without_its_sentence_is_refused(value: str):
+    """Also an empty map, which is a value of its own; one with members needs no sentence, for they have theirs."""
+    with pytest.raises(ValueError, match=r"outer\.bare has no comment"):
+        list(documented_values(f"outer:\n  # Said.\n  said: 1\n  bare: {value}\n"))

@@ -47,6 +47,19 @@ def test_a_queue_that_cannot_be_read_has_no_figures(pool):
     assert metrics.registry.get_sample_value("agentpool_pool_queue_reachable", {"namespace": "ns", "pool": "p"}) == 0
 
 
+def test_a_pool_tells_its_target_while_it_pursues_one_and_its_room_while_it_asks(pool):
+    """A paused pool lets its jobs wait on purpose; where no devices are asked for, the room for them is not known."""
+    metrics = Metrics()
+    names = {"namespace": "ns", "pool": "p"}
+    pool.placeable = 2
+    metrics.decided(pool, DECISION, before=1)
+    assert metrics.registry.get_sample_value("agentpool_pool_target_wait_seconds", names) == 5
+    assert metrics.registry.get_sample_value("agentpool_pool_placeable_workers", names) == 2
+    pool.spec, pool.placeable = pool.spec.model_copy(update={"paused": True}), None
+    metrics.decided(pool, DECISION, before=1)
+    assert not shown(metrics) & {"agentpool_pool_target_wait_seconds", "agentpool_pool_placeable_workers"}
+
+
 def test_who_stands_down_shows_no_pool_and_shows_it_again_when_he_leads_again(pool):
     """Beside the true figures of the one that leads, old ones would win in a maximum."""
     metrics = Metrics()

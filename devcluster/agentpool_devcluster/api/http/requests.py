@@ -77,6 +77,14 @@ class ApiRequest:
             raise bad_request(f"dryRun takes the value All, got {found!r}")
         return "All" in found
 
+    def would_create(self) -> bool:
+        """Tell whether a server-side apply would make its object: that takes the right to create, too."""
+        if self.verb != "patch" or self.target.subresource:
+            return False
+        if media_type_of(self.http.headers.get("Content-Type", "")) != PatchType.APPLY.value:
+            return False
+        return self.cluster.store.get(self.resource.key(self.namespace, self.target.name)) is None
+
     async def body(self) -> Any:
         """Return the decoded body, None if it is empty."""
         text, content_type = await self.http.read(), self.http.headers.get("Content-Type", "")

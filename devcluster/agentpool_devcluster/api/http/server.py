@@ -143,12 +143,11 @@ class ApiServer:
             self._authorize(user, Attempt(verb=http.method.lower(), path=path))
             return self._pages.answer(http, path, target)
         verb = verb_of(http.method, target, http.query)
-        if self._recorder is not None:
-            agent = http.headers.get("User-Agent", "")
-            self._recorder.record(agent=agent, user=user.name, verb=verb, target=target)
-        self._authorize(user, _attempt(verb, target))
+        self._permit(http, user, verb, target)
         resource = find_resource(self.cluster, target, verb)
         request = ApiRequest(http=http, cluster=self.cluster, user=user, target=target, verb=verb, resource=resource)
+        if request.would_create():
+            self._permit(http, user, "create", target)
         if verb == "watch":
             return await self._watch(request)
         if target.subresource == "log":
@@ -169,6 +168,13 @@ class ApiServer:
             return user
         self._authorize(user, Attempt(verb="impersonate", resource="users", name=name))
         return as_user(name, http.headers.getall("Impersonate-Group", []))
+
+    def _permit(self, http: web.Request, user: User, verb: str, target: Target) -> None:
+        """Writes down that the user wants it, and refuses what no rule allows."""
+        if self._recorder is not None:
+            agent = http.headers.get("User-Agent", "")
+            self._recorder.record(agent=agent, user=user.name, verb=verb, target=target)
+        self._authorize(user, _attempt(verb, target))
 
     def _authorize(self, user: User, attempt: Attempt) -> None:
         if decide(self.cluster.store, user, attempt).allowed:

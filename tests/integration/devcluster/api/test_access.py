@@ -65,6 +65,18 @@ async def test_service_accounts_may_do_what_roles_allow(api: ApiClient) -> None:
     assert (await bob.ask("GET", f"{PODS}/x/log")).status == 403
 
 
+async def test_who_may_not_create_makes_nothing_by_applying(api: ApiClient) -> None:
+    """A server-side apply of what is not there asks for the right to create as well, and only then."""
+    bob = await as_bob(api)
+    containers = [{"name": "c", "image": "i"}]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}
+    await let_bob(api, "patch")
+    refused = await bob.apply(f"{PODS}/p", pod, "bob")
+    assert (refused.status, "cannot create resource" in refused.body["message"]) == (403, True)
+    assert (await api.apply(f"{PODS}/p", pod, "admin")).status == 201
+    assert (await bob.apply(f"{PODS}/p", pod, "admin")).status == 200
+
+
 async def test_access_reviews(api: ApiClient) -> None:
     """A subject access review answers for someone else, a self review for the asker."""
     bob = await as_bob(api)
