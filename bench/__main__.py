@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from bench import pages
-from bench.report import CannotRunError, Report
+from bench.report import QUICK, CannotRunError, Report
 
 HOLDS, FALLS_SHORT, CANNOT_RUN = 0, 1, 3  # exit status
 
@@ -53,11 +53,21 @@ def main() -> int:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("names", nargs="*", choices=[*names(), []], metavar="NAME", help=", ".join(names()))
+    parser.add_argument("names", nargs="*", type=_known, metavar="NAME", help=", ".join(names()))
     parser.add_argument("--json", dest="json_file", metavar="FILE", type=Path, help="write the report there too")
     parser.add_argument("--write", action="store_true", help="write the tables of README.md and docs/performance.md")
     parser.add_argument("--traces", metavar="DIR", help="where the arrival traces lie, for autoscale")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.write and os.environ.get(QUICK):
+        parser.error(f"--write is for whole runs, and {QUICK} is set; unset it, or leave --write out")
+    return options
+
+
+def _known(name: str) -> str:
+    """The name of a bench, or an argument's error."""
+    if name not in names():
+        raise argparse.ArgumentTypeError(f"there is no bench {name}; there are {', '.join(names())}")
+    return name
 
 
 def _document(reports: list[Report]) -> object:

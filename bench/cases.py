@@ -8,27 +8,17 @@ draw them into; the README shows both.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bench import barrier, cases_picture, fanout, hosts, races, sequential
+from bench.cases_picture import Case
 from bench.report import Report
 
 if TYPE_CHECKING:
     from bench.report import Figure
 
 NAME = "cases"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Case:
-    """One failure, before and after; less is better."""
-
-    title: str
-    measure: str  # what the figures say
-    before: Figure
-    after: Figure
 
 
 async def run() -> Report:

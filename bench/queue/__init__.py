@@ -2,31 +2,28 @@
 
 The raw loop is XREADGROUP COUNT 100, a task for each entry, then XACK and XDEL of the hundred in one pipeline; it keeps
 no job state. Contenders take turns, each round in processes of their own and on a fresh server, so that a noisy machine
-is noisy for all of them; all run on uvloop, as our worker does where it is installed. Peers run fewer jobs in a round
-(rates are what is compared).
+is noisy for all of them; all run on uvloop, as our worker does where it is installed, and all run as many jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bench.peers import PEERS, versions
 from bench.queue import capacity, recovery
 from bench.queue.contender import redis_server, run_contender, run_peer
-from bench.report import Figure, Report
+from bench.report import QUICK, Figure, Report
 
 NAME = "queue"
 ROUNDS = 5
 JOBS = 20_000
-PEER_JOBS = 2_000
 MIXED_JOBS = 200
-RECOVERY_ROUNDS = 3  # of 12 to 14 s each
 MEMORY_JOBS = 100_000  # many beside what is capped or fixed
 DEEPEST, DEEPEST_QUICK = 1_000_000, 100_000  # queued jobs before a claim
-QUICK = "AGENTPOOL_BENCH_QUICK"  # set: one round of each
 FLAT = 1 / 1.2  # cheapest / dearest claim
 RAW, OURS = "raw loop", "agentpool"
 MODULES = {RAW: "bench.queue.raw", OURS: "bench.queue.ours"}
@@ -56,8 +53,8 @@ def _run() -> Report:
         for name in (*MODULES, *PEERS):
             for figure, value in _round(name).items():
                 rounds[f"{name}: {figure}"].append(value)
-    for figure, value in _ours_alone(quick=quick):
-        rounds[f"{OURS}: {figure}"].append(value)
+        for figure, value in _ours_alone(DEEPEST_QUICK if quick else DEEPEST):
+            rounds[f"{OURS}: {figure}"].append(value)
     figures = {name: Figure(unit=name.rpartition(" ")[2], runs=tuple(values)) for name, values in rounds.items()}
     return Report(
         name=NAME,
@@ -65,7 +62,7 @@ def _run() -> Report:
         ratios=_ratios({name: figure.median for name, figure in figures.items()}) | ratios_alone(rounds),
         required=LEAST,
         notes=[
-            f"drain: {JOBS} no-op jobs ({PEER_JOBS} for peers), 100 slots; {ROUNDS} rounds in turn",
+            f"drain: {JOBS} no-op jobs, 100 slots; {ROUNDS} rounds in turn",
             f"recovery: {recovery.JOBS} jobs of {recovery.RUN_S:g} s, killed at {recovery.KILL_AFTER_S:g} s; the worst",
             f"memory: {MEMORY_JOBS} jobs of 200 bytes; claims: {capacity.CLAIM} a call, the server's own time",
             f"mixed: {MIXED_JOBS} jobs of 10 ms, each tenth 1 s, 10 slots; a peer's includes its worker's start",
@@ -77,34 +74,33 @@ def _run() -> Report:
 
 def _round(name: str) -> Mapping[str, float]:
     found: dict[str, float] = {}
-    for measure, jobs, peer_jobs in (("throughput", JOBS, PEER_JOBS), ("mixed", MIXED_JOBS, MIXED_JOBS)):
+    for measure, jobs in (("throughput", JOBS), ("mixed", MIXED_JOBS)):
         with redis_server() as url:
             if name in MODULES:
                 found |= run_contender(MODULES[name], measure, redis_url=url, jobs=jobs, loop="uvloop")
             else:
-                found |= run_peer(name, measure, redis_url=url, jobs=peer_jobs)
+                found |= run_peer(name, measure, redis_url=url, jobs=jobs)
     return found
 
 
-def _ours_alone(*, quick: bool) -> Iterator[tuple[str, float]]:
+def _ours_alone(deepest: int) -> Iterator[tuple[str, float]]:
     """What no peer takes part in: a worker's loss, memory, and the depth of the queue."""
-    alone = [("recovery", "recovery", recovery.JOBS)] * (1 if quick else RECOVERY_ROUNDS)
-    alone += [("capacity", "memory", MEMORY_JOBS), ("capacity", "claims", DEEPEST_QUICK if quick else DEEPEST)]
-    for module, measure, jobs in alone:
+    alone = [("recovery", "recovery", recovery.JOBS), ("capacity", "memory", MEMORY_JOBS)]
+    for module, measure, jobs in [*alone, ("capacity", "claims", deepest)]:
         with redis_server() as url:
             found = run_contender(f"bench.queue.{module}", measure, redis_url=url, jobs=jobs, loop="uvloop")
             yield from found.items()
 
 
 def ratios_alone(rounds: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Of the worst round for a loss, of the only one for sizes."""
-    claims = [max(runs) for name, runs in rounds.items() if name.startswith(f"{OURS}: claim of ")]
+    """Of the worst round for a loss, of the median for sizes."""
+    claims = [statistics.median(runs) for name, runs in rounds.items() if name.startswith(f"{OURS}: claim of ")]
     recovered, once = rounds[f"{OURS}: recovery after kill -9 s"], rounds[f"{OURS}: ended exactly once jobs"]
     bare, queued = rounds[f"{OURS}: bare stream entry bytes"], rounds[f"{OURS}: queued job bytes"]
     return {
         "recovery: lease + run + 2 s / measured": recovery.ALLOWED_S / max(recovered),
         "recovery: ended exactly once / jobs": min(once) / recovery.JOBS,
-        "memory: bare stream entry / queued job": bare[0] / queued[0],
+        "memory: bare stream entry / queued job": statistics.median(bare) / statistics.median(queued),
         "claim cost: cheapest depth / dearest": min(claims) / max(claims),
     }
 

@@ -166,13 +166,13 @@ class Faults:
 
     async def reset_connections(self) -> None:
         for _ in range(self._random.randint(1, 4)):
-            self._ground.redis_proxy.reset()
+            self._ground.redis_line.reset()
             await asyncio.sleep(self._random.uniform(0.0, 0.2))
 
     async def delay_redis(self) -> None:
-        self._ground.redis_proxy.delay_s = 0.5
+        self._ground.redis_line.delay_s = 0.5
         await asyncio.sleep(self._random.uniform(1.0, 3.0))
-        self._ground.redis_proxy.delay_s = 0.0
+        self._ground.redis_line.delay_s = 0.0
 
     async def close_watches(self) -> None:
         self._ground.api_proxy.end_watches()

@@ -1,6 +1,6 @@
 """Everything that a chaos run breaks: a Redis with a replica, a cluster of two nodes, two operators, a gateway, a pool.
 
-Clients reach Redis through a `FaultProxy` and operators the API server through a `FaultyApi`; the referee (events,
+Clients reach Redis through a `Line` and operators the API server through a `FaultyApi`; the referee (events,
 checks) has a way of its own, which leads to whichever Redis is the primary.
 Who takes over next: `load` submits, `faults` breaks, `checker` judges.
 """
@@ -33,8 +33,8 @@ from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
 from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS
 from agentpool_local.cluster import POOLS, Cluster
 from tests.chaos.clocks import Clock
-from tests.chaos.proxy import FaultProxy
 from tests.fixtures.faults import FaultyApi
+from tests.fixtures.lines import Line
 from tests.fixtures.redis import RedisServer, free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -149,7 +149,7 @@ class Ground:
         self.clocks = {name: Clock(directory / f"clock-{name}") for name in ("redis", "workers", "operators")}
         by_clock = self.clocks["redis"].environment
         self.redis, self.replica = (RedisServer(*REDIS_OPTIONS, environment=by_clock) for _ in range(2))
-        self.redis_proxy, self.referee_proxy = (FaultProxy(lambda: self.redis.port) for _ in range(2))
+        self.redis_line, self.referee_line = (Line(lambda: self.redis.port) for _ in range(2))
         self.kubeconfig = directory / "kubeconfig"
         self.api_proxy = FaultyApi(self.kubeconfig, directory / "kubeconfig-through-proxy")
         self.api = Machine(directory / "api.log", "tests.chaos.machines", "api", str(self.kubeconfig))
@@ -172,7 +172,7 @@ class Ground:
 
     @property
     def redis_url(self) -> str:
-        return f"redis://127.0.0.1:{self.redis_proxy.port}/0"
+        return self.redis_line.url
 
     @property
     def gateway_url(self) -> str:
@@ -183,8 +183,8 @@ class Ground:
         self.redis.start()
         self.replica.start()
         await self.follow()
-        await self.redis_proxy.start()
-        await self.referee_proxy.start()
+        await self.redis_line.open()
+        await self.referee_line.open()
         self.api.start()
         await wait_until(lambda: self.kubeconfig.exists() and self.kubeconfig.stat().st_size, "the API server is up",
                          within_s=START_WITHIN_S)  # fmt: skip
@@ -199,7 +199,7 @@ class Ground:
         self.gateway = Machine(log, "agentpool", "gateway", *arguments, clock=clock)
         for machine in (*self.operators, self.gateway):
             machine.start()
-        self.direct = connect(f"redis://127.0.0.1:{self.referee_proxy.port}/0")
+        self.direct = connect(self.referee_line.url)
         self.client = connect(self.redis_url, socket_timeout=CLIENT_TIMEOUT_S)
 
         async def served() -> bool:
@@ -225,8 +225,8 @@ class Ground:
                     await old.execute_command("FAILOVER", "TIMEOUT", 2000)
                 await asyncio.sleep(0.05)
         self.redis, self.replica = self.replica, self.redis
-        self.redis_proxy.reset()
-        self.referee_proxy.reset()
+        self.redis_line.reset()
+        self.referee_line.reset()
 
     async def apply(self, **changes: object) -> None:
         """Writes the AgentPool with these changes beside the earlier ones."""
@@ -295,8 +295,8 @@ class Ground:
             with contextlib.suppress(KubeError, psutil.Error):
                 await machine.stop()
         await self.api_proxy.stop()
-        await self.redis_proxy.stop()
-        await self.referee_proxy.stop()
+        await self.redis_line.aclose()
+        await self.referee_line.aclose()
         self.replica.close()
         self.redis.close()
         for clock in self.clocks.values():

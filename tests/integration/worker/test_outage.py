@@ -83,7 +83,7 @@ async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_facto
 async def test_a_worker_cut_off_alone_finds_its_finishes_refused(start_workers, redis_server, redis, pool, stack):
     """Others take its jobs when its lease is over; its late reports are refused, counted, and harm nothing."""
     await Inspector(redis).configure(pool, SETTINGS)
-    line = await stack.enter_async_context(contextlib.aclosing(await Line(redis_server.port).open()))
+    line = await stack.enter_async_context(contextlib.aclosing(await Line(lambda: redis_server.port).open()))
     receipts = await Producer(redis, pool).submit_many([JobRequest(kind="nap", payload=OUTAGE_S / 2)] * 6)
     jobs = [receipt.job_id for receipt in receipts]
     workers = start_workers(line.url, pool)

@@ -156,7 +156,7 @@ async def test_a_claim_on_its_way_at_the_end_of_a_drain_costs_no_attempt(
 ):
     """What the queue had leased before the worker knew of it goes back to its place, as if never taken."""
     await Inspector(redis).configure(pool, PoolSettings(concurrency=1, lease_ms=60_000))
-    line = await stack.enter_async_context(contextlib.aclosing(await Line(redis_server.port).open()))
+    line = await stack.enter_async_context(contextlib.aclosing(await Line(lambda: redis_server.port).open()))
     worker = (workers := start_workers(line.url, pool)).start()
     producer = Producer(redis, pool)
     for script in (scripts.EXCHANGE, scripts.CLAIM_PLAIN):  # a server without them would ask, and is not heard
