@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from datetime import UTC, datetime
 
 import psutil
 import pytest
@@ -13,7 +14,7 @@ from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason
 from agentpool_worker.execution import Stop
 from agentpool_worker.handlers.command import CommandHandlers, _feed
 from tests.fixtures.redis import wait_until
-from tests.unit.worker.fakes import Bench, lease
+from tests.unit.worker.fakes import Bench, is_deadline, lease
 
 
 async def run(source: str, payload=None, **fields):
@@ -34,6 +35,26 @@ async def test_payload_goes_in_and_the_result_comes_out():
     )
     completion, _ = await run(source, {"n": 1}, trace={"traceparent": "00-x"}, parents={"job-0": 5})
     assert completion.result == [{"n": 1}, "job-1", "script", "00-x", {"job-0": 5}]
+
+
+async def test_the_environment_tells_when_the_attempt_times_out():
+    """As a moment in UTC, and as the seconds that were left when the process began."""
+    names = ("AGENTPOOL_DEADLINE", "AGENTPOOL_REMAINING_SECONDS")
+    since = datetime.now(UTC)
+    source = f"import json, os; print(json.dumps([os.environ[name] for name in {names}]))"
+    completion, _ = await run(source, timeout_ms=3_600_000)
+    deadline, remaining = completion.result
+    assert is_deadline(deadline, since=since, timeout_ms=3_600_000)
+    assert 3_000 < float(remaining) <= 3_600
+
+
+async def test_the_error_keeps_the_end_of_a_long_standard_error():
+    """4 KiB of it to the last byte, and nothing of what came before; what the worker itself did is left out."""
+    source = "import sys; print(*range(100_000), file=sys.stderr); sys.exit(3)"
+    completion, _ = await run(source)
+    headline, told = completion.error.split("\n", 1)
+    assert headline == "CommandFailedError: the command exited with 3; its standard error ends:"
+    assert told == (" ".join(map(str, range(100_000))) + "\n")[-4096:].strip()
 
 
 async def test_saved_state_progress_and_checkpoints_reach_a_shell():

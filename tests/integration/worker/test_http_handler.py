@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
@@ -12,7 +13,7 @@ from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, 
 from agentpool_worker.execution import Stop
 from agentpool_worker.handlers.http import HttpHandlers
 from tests.fixtures.redis import wait_until
-from tests.unit.worker.fakes import Bench, lease
+from tests.unit.worker.fakes import Bench, is_deadline, lease
 
 
 @pytest.fixture
@@ -60,12 +61,15 @@ async def test_payload_and_headers_reach_the_container(run):
         headers = {name: value for name, value in request.headers.items() if name.startswith("Agentpool")}
         return web.json_response({"payload": await request.json(), **headers, "trace": request.headers["traceparent"]})
 
-    completion, _ = await run(handler, trace={"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}, attempt=2)
+    since = datetime.now(UTC)
+    trace = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    completion, _ = await run(handler, trace=trace, attempt=2, timeout_ms=3_600_000)
     result = completion.result
     assert result["payload"] == {"n": 1}
     assert (result["Agentpool-Job-Id"], result["Agentpool-Kind"], result["Agentpool-Attempt"]) == ("job-1", "any", "2")
     assert result["trace"].startswith(f"00-{'a' * 32}-")
-    assert float(result["Agentpool-Timeout-Seconds"]) > 50
+    assert is_deadline(result["Agentpool-Deadline"], since=since, timeout_ms=3_600_000)
+    assert 3_000 < float(result["Agentpool-Timeout-Seconds"]) <= 3_600
 
 
 async def test_container_gets_state_and_parents_from_an_address(run):

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
+from opentelemetry import trace
 
 from agentpool.client import Client, SyncClient
 from agentpool_worker import App, Worker
 from agentpool_worker.settings import settings_from
 from tests.fixtures.workers import until
-
-trace = pytest.importorskip("opentelemetry.trace", reason="the OpenTelemetry API is not installed")
 
 app = App()
 SPAN = trace.NonRecordingSpan(

@@ -54,17 +54,17 @@ async def test_a_loaded_worker_is_looked_at_until_the_end():
     [
         (0.0, 0, 250, None),
         (3.0, 0, 250, "memory"),
-        (0.0, 2, 250, "open files"),
+        (0.0, 4, 250, "open files"),
         (0.0, 0, 0, "jobs a second"),
     ],
 )
 def test_a_leak_of_a_few_bytes_a_job_and_an_idle_worker_fall_short(grows_mib, opens, ends, short):
-    """Three MiB in the whole run, two files, or jobs that stop half-way: each fails its own bar."""
+    """Three MiB in the whole run, four files, or jobs that stop half-way: each fails its own bar."""
     samples = [
         soak.Sample(
             at_s=float(second),
             memory_mib=63 + grows_mib * second / 900,
-            files=20 + opens * second // 900,
+            files=28 + opens * second // 900,
             done=250 * min(second, 450) + ends * max(0, second - 450),
         )
         for second in range(0, 901, 10)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
 from agentpool.errors import QueueUnreachableError
@@ -40,6 +41,13 @@ def lease(kind: str = "work", payload: Any = None, *, number: int = 1, **fields:
         **fields,
     }
     return Lease(**values)
+
+
+def is_deadline(told: str, *, since: datetime, timeout_ms: int) -> bool:
+    """Whether an attempt that began after `since`, and by now, times out at what was told, a moment in UTC."""
+    begun = datetime.fromisoformat(told) - timedelta(milliseconds=timeout_ms)
+    slack = timedelta(milliseconds=50)  # between the clocks that tell the date and the time gone by
+    return begun.utcoffset() == timedelta(0) and since - slack <= begun <= datetime.now(UTC) + slack
 
 
 class FakeQueue:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
+from datetime import UTC, datetime
 
 import pytest
 
 from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker import App, Overloaded, Permanent, Retry
+from agentpool_worker.context import Context
 from agentpool_worker.execution import Stop
 from tests.fixtures.redis import wait_until
-from tests.unit.worker.fakes import Bench, lease
+from tests.unit.worker.fakes import Bench, is_deadline, lease
 
 app = App()
 
@@ -19,6 +22,11 @@ app = App()
 @app.handler("ok")
 async def ok(payload, ctx):
     return "fine"
+
+
+@app.handler("until")
+async def until(payload, ctx):
+    return ctx.deadline.isoformat(), ctx.remaining_seconds
 
 
 class Wordless(Retry):
@@ -113,6 +121,19 @@ async def test_a_wait_that_is_no_number_fails_the_attempt_and_keeps_the_slot(pay
     assert failed.error.startswith("ValueError: after_seconds: ")
     assert "a number of seconds" in failed.error
     assert isinstance(succeeded, Succeeded)
+
+
+async def test_a_handler_knows_when_its_attempt_times_out():
+    """The deadline is the attempt's begin and its timeout, in UTC; what remains counts down to 0 and no further."""
+    since = datetime.now(UTC)
+    async with Bench(app) as bench:
+        bench.submit(lease("until", timeout_ms=3_600_000))
+        (completion,) = await bench.settled(1)
+        late = Context(lease(), bench.queue, stop_at=time.monotonic() - 5)
+    deadline, remaining = completion.result
+    assert is_deadline(deadline, since=since, timeout_ms=3_600_000)
+    assert 3_000 < remaining <= 3_600
+    assert late.remaining_seconds == 0.0
 
 
 async def test_an_overloaded_handler_puts_its_job_off_without_an_attempt():

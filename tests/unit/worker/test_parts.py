@@ -55,6 +55,12 @@ def test_exposition_is_valid_and_its_labels_are_bounded():
     jobs = families["agentpool_worker_jobs"].samples
     assert len(jobs) == 51
     assert sum(sample.value for sample in jobs) == 200
+    runs = {
+        sample.labels["kind"]: sample.value
+        for sample in families["agentpool_worker_job_run_seconds"].samples
+        if sample.name.endswith("_count")
+    }
+    assert (len(runs), runs["kind-0"], runs["other"]) == (51, 1, 150)
     assert "agentpool_worker_gpu_memory_bytes" not in families
     dispatch = {
         sample.labels.get("le"): sample.value

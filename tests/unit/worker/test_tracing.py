@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from opentelemetry import trace
 
 from agentpool import tracing
 from agentpool_worker import App
@@ -16,8 +17,6 @@ app = App()
 
 def current() -> tuple[str, bool]:
     """The current span's trace, and whether it came from elsewhere."""
-    from opentelemetry import trace
-
     span = trace.get_current_span().get_span_context()
     return f"{span.trace_id:032x}", span.is_remote
 
@@ -43,7 +42,6 @@ async def headers(payload, ctx):
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_a_handler_runs_inside_the_submitters_trace(kind):
     """Spans that a handler makes, in the event loop or in a thread, belong to the trace, and so do its children."""
-    pytest.importorskip("opentelemetry.propagate", reason="the OpenTelemetry API is not installed")
     async with Bench(app) as bench:
         bench.submit(lease(kind, trace=TRACE))
         (completion,) = await bench.settled(1)
@@ -54,7 +52,6 @@ async def test_a_handler_runs_inside_the_submitters_trace(kind):
 
 async def test_a_job_without_a_trace_runs_in_none():
     """One job's trace does not leak into the next."""
-    pytest.importorskip("opentelemetry.propagate", reason="the OpenTelemetry API is not installed")
     async with Bench(app) as bench:
         bench.submit(lease("async", trace=TRACE), lease("async", number=2))
         first, second = await bench.settled(2)

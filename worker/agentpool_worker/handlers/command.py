@@ -26,7 +26,7 @@ from agentpool.errors import HandlerError
 from agentpool.parent_death import tied
 from agentpool.tracing import child_of
 from agentpool_worker.handlers.job_files import job_files
-from agentpool_worker.signals import Overloaded, Permanent, Yielded
+from agentpool_worker.signals import Overloaded, Permanent, Retry, Yielded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ _EX_DATAERR = 65
 _EX_TEMPFAIL = 75
 
 
-class CommandFailedError(Exception):
+class CommandFailedError(Retry):
     """The process ended with an error; the message holds the tail of its standard error."""
 
 

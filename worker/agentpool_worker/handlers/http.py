@@ -44,7 +44,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OVERLOADED = (429, 503)
 
 
-class HttpFailedError(Exception):
+class HttpFailedError(Retry):
     """The container answered with an error, or not as agreed; another attempt may succeed."""
 
 
