@@ -214,7 +214,7 @@ async def test_a_cancelled_worker_says_so_though_redis_is_away(redis_server, red
         await asyncio.Event().wait()
 
     await Inspector(redis).configure(pool, PoolSettings(lease_ms=60_000))
-    async with contextlib.aclosing(await Line(redis_server.port).open()) as line:
+    async with contextlib.aclosing(await Line(lambda: redis_server.port).open()) as line:
         settings = settings_from({}, redis_url=line.url, pool=pool, http_port=0, http_host="127.0.0.1")
         running = asyncio.create_task(Worker(app, settings).run())
         await Producer(redis, pool).submit(JobRequest(kind="hang"))
