@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from bench import pages
+from bench import cases, pages
 from bench.report import QUICK, CannotRunError, Report
 
 HOLDS, FALLS_SHORT, CANNOT_RUN = 0, 1, 3  # exit status
@@ -34,7 +34,7 @@ def main() -> int:
     if options.traces:
         os.environ["AGENTPOOL_TRACES"] = options.traces
     statuses, reports = [], []
-    for name in options.names or names():
+    for name in options.names or _wholes():
         try:
             report = asyncio.run(importlib.import_module(f"bench.{name}").run())
         except CannotRunError as error:
@@ -61,6 +61,11 @@ def _options() -> argparse.Namespace:
     if options.write and os.environ.get(QUICK):
         parser.error(f"--write is for whole runs, and {QUICK} is set; unset it, or leave --write out")
     return options
+
+
+def _wholes() -> list[str]:
+    """All benches but those that `cases` runs."""
+    return [name for name in names() if name not in {part.NAME for part in cases.PARTS}]
 
 
 def _known(name: str) -> str:

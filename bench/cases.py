@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from bench.report import Figure
 
 NAME = "cases"
+PARTS = (sequential, hosts, barrier, fanout, races)
 
 
 async def run() -> Report:
     """All five, one after another."""
-    reports = {part.NAME: await part.run() for part in (sequential, hosts, barrier, fanout, races)}
+    reports = {part.NAME: await part.run() for part in PARTS}
     cases = _cases(reports)
     _draw(cases)
     figures = {}
@@ -41,6 +42,7 @@ async def run() -> Report:
         },
         notes=[f"{case.title}: {case.measure}" for case in cases],
         digest=_digest(cases),
+        parts=tuple(reports.values()),
     )
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from bench.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,17 +21,18 @@ TABLE = re.compile(r"(<!-- table: python -m bench (\w+) -->\n).*?(<!-- end of ta
 
 
 def write(report: Report, pages: tuple[Path, ...] = PAGES) -> list[Path]:
-    """Puts the report's table wherever it is shown; the pages that changed."""
+    """Puts the report's table, and its parts', wherever they are shown; the pages that changed."""
+    reports = {each.name: each for each in (report, *report.parts)}
     changed = []
     for page in pages:
         old = page.read_text(encoding="utf-8")
-        new = TABLE.sub(lambda found: _filled(found, report), old)
+        new = TABLE.sub(lambda found: _filled(found, reports), old)
         if new != old:
             page.write_text(new, encoding="utf-8")
             changed.append(page)
     return changed
 
 
-def _filled(found: re.Match[str], report: Report) -> str:
+def _filled(found: re.Match[str], reports: Mapping[str, Report]) -> str:
     opening, name, closing = found.groups()
-    return f"{opening}{report.markdown()}\n{closing}" if name == report.name else found[0]
+    return f"{opening}{reports[name].markdown()}\n{closing}" if name in reports else found[0]

@@ -52,6 +52,7 @@ class Report:
     notes: Sequence[str] = field(default_factory=tuple)  # how it was measured, what was left out and why
     series: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)  # for pictures: seconds, value
     digest: str = ""  # a table of the bench's own for documents; empty: all figures and ratios
+    parts: Sequence[Report] = ()  # of benches that this one ran, for their tables in documents
     when: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property

@@ -19,8 +19,12 @@ After.
 
 
 def report(**fields):
-    shown = {"figures": {"speed": Figure(unit="jobs/s", runs=(9.0, 10.0, 12.0))}, "ratios": {"a / b": 0.9}}
-    return Report(name="one", **(shown | {"required": {"a / b": 1.0}} | fields))
+    shown = {
+        "name": "one",
+        "figures": {"speed": Figure(unit="jobs/s", runs=(9.0, 10.0, 12.0))},
+        "ratios": {"a / b": 0.9},
+    }
+    return Report(**(shown | {"required": {"a / b": 1.0}} | fields))
 
 
 def test_only_the_bench_s_own_table_is_written(tmp_path):
@@ -35,6 +39,14 @@ def test_only_the_bench_s_own_table_is_written(tmp_path):
     assert text.startswith("Before.\n<!-- table: python -m bench one -->\n| figure")
     assert text.endswith(PAGE[PAGE.index("<!-- end of table -->\nBetween.") :])
     assert pages.write(made, (page,)) == []
+
+
+def test_the_tables_of_what_a_bench_ran_are_written_with_its_own(tmp_path):
+    """One run of the five cases fills their six tables."""
+    page = tmp_path / "page.md"
+    page.write_text(PAGE)
+    pages.write(report(parts=(report(name="two"),)), (page,))
+    assert page.read_text().count("| speed | 10 | 9 | 12 | jobs/s |") == 2
 
 
 def test_a_table_says_what_does_not_hold():
