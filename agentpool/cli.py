@@ -2,7 +2,7 @@
 
 Rooms register click commands in the entry-point group `agentpool.commands`; a command is imported only when it is
 run or its help is shown, so `agentpool --help` stays fast and a missing extra is told only to who needs it.
-Errors that AgentPool raises on purpose end as one line on standard error.
+Errors that AgentPool or click raise on purpose end as one line on standard error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -29,34 +29,55 @@ class Rooms(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The subcommand of that name; None when no room brings it."""
+        del ctx
         found = next((entry for entry in entry_points(group=GROUP) if entry.name == cmd_name), None)
         if found is None:
             return None
-        return _loaded(found, ctx)
+        return _loaded(found)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs a subcommand. One that lacks a module, which it may notice only now, says how to install it."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            name, module = ctx.invoked_subcommand, error.name or "a module"
+            raise click.ClickException(
+                f"'agentpool {name}' needs {module}, which is not installed; "
+                f"install it with: pip install '{_distribution(str(name))}'"
+            ) from error
 
 
-def _loaded(entry: EntryPoint, ctx: click.Context) -> click.Command:
+def _loaded(entry: EntryPoint) -> click.Command:
     try:
         command = entry.load()
     except ModuleNotFoundError as error:
-        return _unavailable(entry.name, error.name or "a module", ctx)
+        return _unavailable(entry.name, error)
     if not isinstance(command, click.Command):
         raise TypeError(f"entry point {entry.name} = {entry.value} is not a click command")
     return command
 
 
-def _unavailable(name: str, module: str, ctx: click.Context) -> click.Command:
-    """A stand-in for a command whose extra is not installed: it says which, when it is run."""
-    del ctx
-    extra = {"dev": "local", "demo": "local"}.get(name, name)
+def _unavailable(name: str, error: ModuleNotFoundError) -> click.Command:
+    """A stand-in for a command that lacks a module: whatever it is asked for, it says that."""
 
     def refuse() -> NoReturn:
-        raise click.ClickException(
-            f"'agentpool {name}' needs {module}, which is not installed; "
-            f"install it with: pip install 'agentpool[{extra}]'"
-        )
+        raise error
 
-    return click.Command(name, callback=refuse, short_help=f"(needs the extra agentpool[{extra}])")
+    return click.Command(
+        name,
+        callback=refuse,
+        short_help=f"(needs {_distribution(name)})",
+        add_help_option=False,
+        context_settings={"ignore_unknown_options": True, "allow_extra_args": True},
+    )
+
+
+def _distribution(name: str) -> str:
+    """What to install for a subcommand: the package with the room's extra; the ground floor needs none."""
+    entry = next(entry for entry in entry_points(group=GROUP) if entry.name == name)
+    room = entry.value.partition(".")[0]
+    extra = room.removeprefix("agentpool_")
+    return "agentpool" if extra == room else f"agentpool[{extra}]"
 
 
 @click.group(cls=Rooms, context_settings={"help_option_names": ["-h", "--help"]})
@@ -70,8 +91,11 @@ def main() -> None:
     as_plugin = Path(sys.argv[0]).name == "kubectl-agentpool"
     try:
         code = root.main(standalone_mode=False, prog_name="kubectl agentpool" if as_plugin else None)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        click.echo(f"error: {_one_line(error)}", err=True)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
@@ -79,3 +103,11 @@ def main() -> None:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: click.ClickException) -> str:
+    """Click's message as ours are; for wrong usage with the command whose help has the right one."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        message += f"; see '{error.ctx.command_path} --help'"
+    return message

@@ -11,7 +11,10 @@ EPILOG = """\b
 Examples:
   source <(agentpool completion bash)
   agentpool completion zsh > "${fpath[1]}/_agentpool"
-  agentpool completion fish > ~/.config/fish/completions/agentpool.fish"""
+  agentpool completion fish > ~/.config/fish/completions/agentpool.fish
+
+\b
+Exit codes: 0 printed, 2 wrong usage."""
 
 
 @click.command(epilog=EPILOG)

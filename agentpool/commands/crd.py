@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import click
 
+EPILOG = """\b
+Examples:
+  agentpool crd | kubectl apply --server-side -f -
 
-@click.command(epilog="Example: agentpool crd | kubectl apply --server-side -f -")
+\b
+Exit codes: 0 printed, 2 wrong usage."""
+
+
+@click.command(epilog=EPILOG)
 def crd() -> None:
     """Print the AgentPool CustomResourceDefinition as YAML."""
     from agentpool.spec.crd import custom_resource_definition, to_yaml

@@ -37,7 +37,7 @@ SIGNS = {"ok": "✓", "note": "·", "warning": "!", "failure": "✗"}
 @redis_option
 @output_option
 def doctor(*, pool: str | None, namespace: str | None, redis: str | None, output: Format) -> int:
-    """Check Redis, a pool and the cluster; each finding says its remedy."""
+    """Check Redis, a pool and the cluster, and say each remedy."""
     named = PoolRef.parse(pool, default_namespace=namespace or default_namespace()) if pool else None
     findings = run(_examine(named, redis_from(redis), kubeconfig.path()))
     documents = [{"check": f.check, "level": f.level.value, "found": f.found, "remedy": f.remedy} for f in findings]

@@ -27,7 +27,7 @@ Examples:
 @click.option("--workers", is_flag=True, help="Each worker too, with its slots.")
 @output_option
 def queue(*, target: Target, workers: bool, output: Format) -> None:
-    """Show a pool's queue: what waits, what runs, and who works on it."""
+    """Show what waits in a pool, what runs, and who works on it."""
     snapshot = run(_read(target))
     parts = [headline(snapshot), routes_table(snapshot)]
     if workers:

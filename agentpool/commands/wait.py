@@ -30,7 +30,10 @@ Exit codes: 0 all succeeded, 1 could not be asked, 2 wrong usage, {UNSUCCESSFUL_
 @click.option("--timeout", type=duration, help="Give up after this long, such as 10m. Default: never.")
 @output_option
 def wait(*, jobs: tuple[str, ...], target: Target, timeout: int | None, output: Format) -> int:
-    """Wait until jobs have ended, and print the result of one or the fate of many."""
+    """Wait until jobs have ended.
+
+    Prints the result of one, or the fate of many.
+    """
     return run(_wait(target, list(dict.fromkeys(map(JobId, jobs))), timeout, output))
 
 

@@ -10,8 +10,16 @@ from pathlib import Path
 
 import click
 
+EPILOG = """\b
+Examples:
+  agentpool operator --kubeconfig ~/.kube/config --no-leader-elect
+  agentpool operator --namespace research --namespace production
 
-@click.command(context_settings={"auto_envvar_prefix": "AGENTPOOL_OPERATOR"})
+\b
+Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
+
+
+@click.command(epilog=EPILOG, context_settings={"auto_envvar_prefix": "AGENTPOOL_OPERATOR"})
 @click.option(
     "--namespace",
     "namespaces",
@@ -70,7 +78,7 @@ def operator(
     log_format: str,
     log_level: str,
 ) -> None:
-    """Run the operator: watches AgentPools and gives each just enough workers."""
+    """Watch AgentPools, and give each just enough workers."""
     import asyncio
 
     from agentpool import logs

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from agentpool_worker.settings import WorkerSettings
 
 
-@click.command()
+EPILOG = """\b
+Examples:
+  agentpool worker my_agents:app --redis redis://localhost:6379/0 --pool default/my-pool
+  agentpool worker --handler-command ./agent.sh --concurrency 4
+  agentpool worker my_agents:app --reload
+
+\b
+Exit codes: 0 drained after SIGTERM or Ctrl-C, 1 failed, 2 wrong usage."""
+
+
+@click.command(epilog=EPILOG)
 @click.argument("app", required=False)
 @click.option("--redis", "redis_url", metavar="URL", help="Where the queue is [AGENTPOOL_REDIS_URL].")
 @click.option("--pool", metavar="[NAMESPACE/]NAME", help="Whose jobs to run [AGENTPOOL_POOL].")

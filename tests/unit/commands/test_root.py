@@ -1,0 +1,82 @@
+"""The root of the command line: what a missing module looks like, and wrong usage."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint
+from typing import NoReturn
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from agentpool import cli
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Runs the console script: its exit code, and what it wrote to standard error."""
+
+    def run(*args: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["agentpool", *args])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        return ended.value.code, capsys.readouterr().err
+
+    return run
+
+
+@click.command()
+def late() -> NoReturn:
+    """Imports what it needs when it runs."""
+    raise ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
+
+
+@pytest.mark.parametrize("options", [(), ("--port", "0"), ("--help",)])
+@pytest.mark.parametrize(
+    ("value", "needs", "install"),
+    [
+        ("agentpool_gateway.absent:gateway", "agentpool_gateway.absent", "agentpool[gateway]"),
+        ("agentpool_local.absent:dev", "agentpool_local.absent", "agentpool[local]"),
+        ("agentpool.commands.absent:get", "agentpool.commands.absent", "agentpool"),
+    ],
+)
+def test_a_missing_module_is_told_whatever_was_asked_for(told, monkeypatch, options, value: str, needs: str, install):
+    """A broken environment is no wrong usage: the flags of a command that cannot be loaded are not looked at."""
+    monkeypatch.setattr(cli, "entry_points", lambda group: [EntryPoint("broken", value, group)])
+    code, text = told("broken", *options)
+    assert (code, text) == (
+        1,
+        f"error: 'agentpool broken' needs {needs}, which is not installed; install it with: pip install '{install}'\n",
+    )
+    assert f"(needs {install})" in CliRunner().invoke(cli.root, ["--help"]).output
+
+
+def test_a_module_that_is_missed_only_at_work_is_told_alike(told, monkeypatch):
+    """Commands import late what is heavy; without it they end with the remedy and no traceback."""
+    entry = EntryPoint("late", f"{__name__}:late", cli.GROUP)
+    monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
+    monkeypatch.setattr(EntryPoint, "load", lambda _self: late)
+    code, text = told("late")
+    assert (code, text.count("\n")) == (1, 1)
+    assert text.startswith("error: 'agentpool late' needs uvicorn, which is not installed; ")
+
+
+@pytest.mark.parametrize(
+    ("args", "text"),
+    [
+        (("nonsense",), "error: No such command 'nonsense'; see 'agentpool --help'\n"),
+        (("cancel",), "error: Missing argument 'JOB...'; see 'agentpool cancel --help'\n"),
+        (("get", "--nonsense"), "error: No such option '--nonsense'; see 'agentpool get --help'\n"),
+    ],
+)
+def test_wrong_usage_is_one_line_that_names_the_help(told, args: tuple[str, ...], text: str):
+    """As all errors are; the exit code says that it is wrong usage."""
+    assert told(*args) == (2, text)
+
+
+def test_the_list_of_commands_is_whole_on_a_narrow_terminal():
+    """Each says what it does in the 80 columns of the oldest terminals."""
+    shown = CliRunner().invoke(cli.root, ["--help"], terminal_width=80).output.partition("Commands:")[2]
+    assert "submit" in shown
+    assert "..." not in shown
