@@ -46,6 +46,17 @@ def requests_of(path: str, template: JobRequest | None) -> Iterator[JobRequest]:
         raise _unreadable(path, error) from error
 
 
+def count_of(path: str) -> int | None:
+    """How many requests the file holds; None where only reading it would tell: standard input, or a pipe."""
+    if not Path(path).is_file():
+        return None
+    try:
+        with Path(path).open("rb") as file:
+            return sum(1 for line in file if line.strip())
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
 def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[JobRequest]:
     for number, line in enumerate(file, start=1):
         if not line.strip():

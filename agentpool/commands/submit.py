@@ -17,7 +17,7 @@ import click
 from agentpool.commands.connection import opened, run
 from agentpool.commands.durations import duration
 from agentpool.commands.output import Format, emit, output_option, table, values
-from agentpool.commands.payloads import payload_of, requests_of
+from agentpool.commands.payloads import count_of, payload_of, requests_of
 from agentpool.commands.progress import shown_progress
 from agentpool.commands.sending import send_slice
 from agentpool.commands.target import Target, pool_options
@@ -100,7 +100,7 @@ def submit(
     answer = Answer(
         many=file is not None, wait=wait or wait_timeout is not None, timeout_ms=wait_timeout, output=output
     )
-    return run(_submit(target, requests, answer))
+    return run(_submit(target, requests, None if file is None else count_of(file), answer))
 
 
 def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
@@ -110,13 +110,13 @@ def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
     return JobRequest(kind=kind, after=after, priority=priority, on_parent_failure=on_parent_failure, **fields)
 
 
-async def _submit(target: Target, requests: Iterator[JobRequest], answer: Answer) -> int:
+async def _submit(target: Target, requests: Iterator[JobRequest], total: int | None, answer: Answer) -> int:
     from agentpool.queue.producer import Producer
 
     async with opened(target) as redis:
         producer = Producer(redis, target.pool)
         if answer.many:
-            receipts = await _send_file(producer, requests)
+            receipts = await _send_file(producer, requests, total)
         else:
             receipts = [await producer.submit(next(requests))]
         if answer.wait:
@@ -126,10 +126,10 @@ async def _submit(target: Target, requests: Iterator[JobRequest], answer: Answer
     return 0
 
 
-async def _send_file(producer: Producer, requests: Iterator[JobRequest]) -> list[Receipt]:
+async def _send_file(producer: Producer, requests: Iterator[JobRequest], total: int | None) -> list[Receipt]:
     """Sends all, slice by slice; waits where the queue is full, since whoever streams a file can wait."""
     receipts: list[Receipt] = []
-    with shown_progress("submitting", None) as progress:
+    with shown_progress("submitting", total) as progress:
         while batch := list(islice(requests, JOBS_A_SLICE)):
             async for kept in send_slice(producer, batch):
                 receipts += kept
