@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +34,16 @@ def _image(_context: click.Context, _option: click.Parameter, values: Sequence[s
     return images
 
 
-@click.command()
+EPILOG = """\b
+Examples:
+  agentpool devcluster
+  agentpool devcluster --node gpu-1,cpu=8,nvidia.com/gpu=2 --image my/agents=./my-agents
+
+\b
+Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
+
+
+@click.command(epilog=EPILOG)
 @click.option(
     "--kubeconfig", type=_FILE, default=Path("devcluster.kubeconfig"), show_default=True, help="File to write."
 )
@@ -47,14 +57,18 @@ def _image(_context: click.Context, _option: click.Parameter, values: Sequence[s
     help="Run containers of this image in that directory. May be repeated.",
 )  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the API server listens on.")
-@click.option("--port", default=0, show_default=True, help="Port of the API server; 0: any free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default=True,
+    help="Port of the API server; 0: any free one.",
+)  # fmt: skip
 @click.option("--record", type=_FILE, help="File that gets one line for each API request.")
 def devcluster(
     *, kubeconfig: Path, nodes: Sequence[str], images: dict[str, Path], host: str, port: int, record: Path | None
 ) -> None:
-    """Run a small Kubernetes cluster on this machine: no Docker, pods are processes.
+    """Run a small Kubernetes on this machine: pods are processes.
 
-    Prints the path of a kubeconfig when the cluster is ready. Ctrl-C stops it and leaves nothing behind.
+    Needs no Docker. Prints the path of a kubeconfig when the cluster is ready. Ctrl-C stops it and leaves nothing
+    behind.
     """
     from agentpool_devcluster.cluster import ClusterSettings
     from agentpool_devcluster.kube.errors import KubeError
@@ -65,8 +79,19 @@ def devcluster(
     )
     try:
         asyncio.run(_run(settings))
-    except (OSError, KubeError, NodeError) as error:
+    except (KubeError, NodeError) as error:
         raise click.ClickException(str(error)) from error
+    except OSError as error:
+        raise _told(error, f"{host}:{port}") from error
+
+
+def _told(error: OSError, address: str) -> click.ClickException:
+    """What the system refused: a file, which it names, or else the address."""
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+    if error.filename is not None:
+        return click.ClickException(f"{error.filename}: {reason}")
+    remedy = "choose another address or port, or 0 for any free port"
+    return click.BadParameter(f"{address}: {reason}; {remedy}", param_hint="'--port'")
 
 
 async def _run(settings: ClusterSettings) -> None:

@@ -20,11 +20,14 @@ WRITTEN = click.Path(dir_okay=False, path_type=Path)
     epilog="""\b
 Examples:
   agentpool dev
-  agentpool dev --redis-url redis://127.0.0.1:6379/0
+  agentpool dev --redis redis://127.0.0.1:6379/0
   agentpool dev --node big,cpu=16,memory=64Gi,nvidia.com/gpu=8 --image my/agents=./my-agents
+
+\b
+Exit codes: 0 stopped, 1 a part failed, 2 wrong usage.
 """
 )
-@click.option("--redis-url", metavar="URL", help="Use this Redis instead of starting one.")
+@click.option("--redis", "redis_url", metavar="URL", help="Use this Redis instead of starting one.")
 @click.option("--redis-port", default=0, show_default="any free one", help="Port of the Redis that is started.")
 @click.option("--api-port", default=0, show_default="any free one", help="Port of the Kubernetes API.")
 @click.option("--gateway-port", default=0, show_default="any free one", help="Port of the HTTP API and the console.")
@@ -70,7 +73,10 @@ Examples:
   agentpool demo
   agentpool demo --input ~/notes --report notes.md
   agentpool demo --json figures.json
-  agentpool demo --kubeconfig "$KUBECONFIG" --redis-url "$REDIS_URL"   (beside agentpool dev)
+  agentpool demo --kubeconfig "$KUBECONFIG" --redis "$REDIS_URL"   (beside agentpool dev)
+
+\b
+Exit codes: 0 every job succeeded, once; 1 not so; 2 wrong usage; 130 interrupted.
 """
 )
 @click.option(
@@ -83,7 +89,7 @@ Examples:
 @click.option("--report", type=WRITTEN, default="report.md", show_default=True, help="Where the agents' findings go.")
 @click.option("--json", "json_file", type=WRITTEN, metavar="FILE", help="Write the measured figures here.")
 @click.option("--kubeconfig", type=FILE, metavar="FILE", help="Run on this cluster, where an operator runs already.")
-@click.option("--redis-url", metavar="URL", help="Use this Redis instead of starting one.")
+@click.option("--redis", "redis_url", metavar="URL", help="Use this Redis instead of starting one.")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
 def demo(  # noqa: PLR0917 - click passes every flag by name
     directory: Path | None,
@@ -93,10 +99,10 @@ def demo(  # noqa: PLR0917 - click passes every flag by name
     redis_url: str | None,
     keep: bool,  # noqa: FBT001
 ) -> int:
-    """Run real agents on real files: workers rise, finish every job, and go.
+    """Run real agents on real files, with workers that come and go.
 
     One job for each file: source is measured, prose summarised, all else reasoned about, on three routes with limits
-    of their own. Exit code 0: every job succeeded, once.
+    of their own.
     """
     from agentpool_local.bundled import checkout
     from agentpool_local.demo import DemoOptions, run_demo

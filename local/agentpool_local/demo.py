@@ -110,7 +110,7 @@ class Demo:
         kubeconfig, redis_url = self._options.kubeconfig, self._options.redis_url
         if kubeconfig is None or redis_url is None:
             raise SettingError(
-                field="--redis-url",
+                field="--redis",
                 value=None,
                 problem="is needed with --kubeconfig",
                 remedy="name the Redis that the cluster's pods and this machine both reach",

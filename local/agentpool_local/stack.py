@@ -38,9 +38,11 @@ OPERATOR_STOP_SECONDS = 10.0
 GATEWAY_START_SECONDS = 30.0
 GATEWAY_STOP_SECONDS = 15.0  # requests in flight may end
 REDIS_STOP_SECONDS = 5.0
+TELL_AFTER_SECONDS = 1.0  # of stopping one part: who waits longer wants to know for what
 SECRET = "agentpool-redis"  # noqa: S105 - a Secret's name
 NAMESPACE = "default"
-OPERATOR = "operator"
+DEVCLUSTER, OPERATOR, GATEWAY = "devcluster", "operator", "gateway"  # the children's names
+STOPPING = {DEVCLUSTER: "the workers to finish their jobs or hand them back", GATEWAY: "open requests to end"}
 NODES = ("node-a,cpu=8,memory=32Gi,nvidia.com/gpu=2", "node-b,cpu=8,memory=32Gi,nvidia.com/gpu=2")
 EXAMPLE_IMAGE = "agentpool/repo-analyst"
 
@@ -150,7 +152,13 @@ class Stack:
     async def _stop_all(self) -> None:
         while self._children:
             child, seconds = self._children[-1]
-            await child.stop(seconds=seconds)
+            what = STOPPING.get(child.name, f"{child.name} to stop")
+            told = f"waiting for {what}, at most {seconds:g} s; Ctrl-C again kills whatever still runs"
+            slow = asyncio.get_running_loop().call_later(TELL_AFTER_SECONDS, self._progress, told)
+            try:
+                await child.stop(seconds=seconds)
+            finally:
+                slow.cancel()
             self._children.pop()
 
     def _check_options(self) -> None:
@@ -175,7 +183,7 @@ class Stack:
         images = [f"{EXAMPLE_IMAGE}={bundled(EXAMPLE)}", *self._options.images]
         options = {"--image": images, "--node": self._options.nodes}
         child = await self._spawn(
-            "devcluster",
+            DEVCLUSTER,
             f"--kubeconfig={self.kubeconfig}",
             f"--port={self._options.api_port}",
             *(f"{option}={value}" for option, values in options.items() for value in values),
@@ -207,7 +215,7 @@ class Stack:
         tokens.write_text(json.dumps({"tokens": [{"name": "dev", "token": self.token}]}), encoding="utf-8")
         self.gateway_url = f"http://{LOOPBACK}:{port}"
         return await self._spawn(
-            "gateway",
+            GATEWAY,
             f"--redis={self.redis_url}",
             f"--kubeconfig={self.kubeconfig}",
             f"--tokens={tokens}",

@@ -157,13 +157,13 @@ def test_an_interrupted_demo_leaves_nothing_behind(program, long_input, outputs)
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--redis-url=redis://127.0.0.1:1/0"], "no Redis answers at redis://127.0.0.1:1/0"),
-        (["--redis-url=http://127.0.0.1"], "write redis://"),
+        (["--redis=redis://127.0.0.1:1/0"], "no Redis answers at redis://127.0.0.1:1/0"),
+        (["--redis=http://127.0.0.1"], "write redis://"),
         (["--input=/no/such/directory"], "--input: '/no/such/directory': is not a directory"),
         (["--report=/proc/report.md"], "--report: '/proc/report.md': cannot be written"),
         (["--json=/no/such/figures.json"], "--json: '/no/such/figures.json': cannot be written"),
-        (["--kubeconfig=/no/such/kubeconfig", "--redis-url=redis://127.0.0.1:1/0"], "127.0.0.1:1"),
-        (["--kubeconfig=/no/such/kubeconfig"], "--redis-url: is needed with --kubeconfig"),
+        (["--kubeconfig=/no/such/kubeconfig", "--redis=redis://127.0.0.1:1/0"], "127.0.0.1:1"),
+        (["--kubeconfig=/no/such/kubeconfig"], "--redis: is needed with --kubeconfig"),
     ],
 )
 def test_bad_input_is_one_clear_line(program, small_input, outputs, arguments, told):

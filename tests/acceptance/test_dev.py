@@ -14,11 +14,12 @@ import psutil
 import pytest
 import yaml
 
-from tests.fixtures.local_system import eventually
+from tests.fixtures.local_system import DevSystem, eventually
 
 pytestmark = pytest.mark.timeout(180)
 needs_kubectl = pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 
+APPS = Path(__file__).parents[1] / "fixtures" / "apps"
 EXAMPLE = Path(__file__).parents[2] / "examples" / "repo-analyst"
 POOL = yaml.safe_load((EXAMPLE / "agentpool.yaml").read_text())
 
@@ -171,6 +172,27 @@ def test_a_signal_ends_everything_and_leaves_nothing(own_dev_system, number):
     assert own_dev_system.left_behind() == []
 
 
+@needs_kubectl
+def test_ctrl_c_says_what_it_waits_for():
+    """A worker may take its drainSeconds to end a job; who waits for that is told so, and how not to wait."""
+    pool = {
+        "handler": {"python": {"app": "studio:app"}},
+        "worker": {"drainSeconds": 3, "template": {"spec": {"containers": [{"name": "worker", "image": "studio"}]}}},
+        "queue": POOL["spec"]["queue"],
+    }
+    document = {**POOL, "metadata": {"name": "studio"}, "spec": pool}
+    with contextlib.closing(DevSystem(f"--image=studio={APPS}")) as system:
+        system.kubectl("apply", "-f", "-", document=json.dumps(document))
+        system.kubectl("wait", "--for=condition=QueueReachable", "agentpool/studio", "--timeout=60s")
+        system.agentpool("submit", "research", '{"seconds": 600}', "--pool=studio")
+        running = ("get", "--state=running", "--pool=studio", "-o", "name")
+        eventually(lambda: system.agentpool(*running).stdout, "the job runs")
+        system.process.send_signal(signal.SIGINT)
+        assert system.ended() == 0
+        waiting = "waiting for the workers to finish their jobs or hand them back, at most 30 s; Ctrl-C again kills"
+        assert waiting in system.output
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux signals a child when its parent is killed")
 def test_even_killed_outright_it_leaves_no_process(own_dev_system):
     """`kill -9` of `agentpool dev` ends what it started; its files go with the next start."""
@@ -246,7 +268,7 @@ def test_a_port_in_use_is_refused_by_name(program, taken_port, flag):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--redis-url=redis://127.0.0.1:1/0"], "no Redis answers at redis://127.0.0.1:1/0"),
+        (["--redis=redis://127.0.0.1:1/0"], "no Redis answers at redis://127.0.0.1:1/0"),
         (["--node=big,nvidia.com/gpu=lots"], "error: --node: 'big,nvidia.com/gpu=lots': nvidia.com/gpu: 'lots' is not"),
         (["--image=nothing"], "error: --image: 'nothing': is not NAME=DIR"),
     ],
@@ -290,7 +312,7 @@ def test_a_demo_runs_beside_it_and_takes_its_pool_along(dev_system, tmp_path):
     done = dev_system.agentpool(
         "demo",
         f"--kubeconfig={dev_system.kubeconfig}",
-        f"--redis-url={dev_system.redis_url}",
+        f"--redis={dev_system.redis_url}",
         f"--input={tmp_path / 'input'}",
         f"--report={tmp_path / 'report.md'}",
         f"--json={tmp_path / 'figures.json'}",
@@ -309,7 +331,7 @@ def test_a_demo_leaves_somebodys_pool_alone(dev_system, pool, tmp_path):
     done = dev_system.agentpool(
         "demo",
         f"--kubeconfig={dev_system.kubeconfig}",
-        f"--redis-url={dev_system.redis_url}",
+        f"--redis={dev_system.redis_url}",
         f"--report={tmp_path / 'report.md'}",
     )
     assert done.returncode != 0

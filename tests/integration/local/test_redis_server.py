@@ -24,7 +24,7 @@ async def test_a_server_starts_on_a_free_port_and_stops(tmp_path):
         assert (tmp_path / "appendonlydir").is_dir()
     finally:
         await server.child.stop(seconds=5)
-    with pytest.raises(QueueUnreachableError, match="--redis-url: no Redis answers at redis://127"):
+    with pytest.raises(QueueUnreachableError, match="--redis: no Redis answers at redis://127"):
         await check_redis(server.url)
 
 
