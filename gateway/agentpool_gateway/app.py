@@ -5,6 +5,7 @@ Who takes over next: `commands` serves it with uvicorn.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -34,6 +35,7 @@ from agentpool_gateway.queues import Queues
 from agentpool_gateway.settings import GatewaySettings
 from agentpool_gateway.wrapping import Wrapping
 
+log = logging.getLogger(__name__)
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
 
 
@@ -52,6 +54,8 @@ def build(
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        if (fault := await health.fault(gateway.queues)) is not None:
+            log.warning("%s; until then /readyz says no, and requests are answered 503", fault)
         yield
         await gateway.close()
 

@@ -19,6 +19,8 @@ from agentpool_gateway.settings import GatewaySettings
 JSON_TYPE = "application/json"
 NDJSON_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
+PATIENCE = 2  # times the limit that a sender may send before the connection is closed on him
+
 
 async def json_body(request: Request, settings: GatewaySettings, *, lines: bool = False) -> tuple[Json, bool]:
     """The body, and whether it is a list of jobs. With `lines`, NDJSON is taken as well."""
@@ -40,17 +42,24 @@ async def json_body(request: Request, settings: GatewaySettings, *, lines: bool 
 
 
 async def _bytes(request: Request, settings: GatewaySettings) -> bytes:
+    """The body; what is too large is read on for a while, and dropped.
+
+    Most senders look for an answer when they have sent everything: on a connection that is closed before that they
+    never see it.
+    """
     limit = settings.max_body_bytes
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and len(announced) < 20 and int(announced) > limit:  # noqa: PLR2004  # digits of 2^64
+    if announced.isdigit() and len(announced) < 20 and int(announced) > PATIENCE * limit:  # noqa: PLR2004  # digits of 2^64
         raise _too_large(limit)
-    data = bytearray()
+    data, size = bytearray(), 0
     try:
         async with asyncio.timeout(settings.body_timeout_s):
             async for chunk in request.stream():
-                data += chunk
-                if len(data) > limit:
-                    raise _too_large(limit)
+                size += len(chunk)
+                if size <= limit:
+                    data += chunk
+                elif size > PATIENCE * limit:
+                    break
     except TimeoutError as error:
         raise ProblemError(
             HTTPStatus.REQUEST_TIMEOUT,
@@ -61,6 +70,8 @@ async def _bytes(request: Request, settings: GatewaySettings) -> bytes:
         ) from error
     except ClientDisconnect as error:
         raise ProblemError(HTTPStatus.BAD_REQUEST, "cut-off", "the sender went away", remedy="send it again") from error
+    if size > limit:
+        raise _too_large(limit)
     return bytes(data)
 
 

@@ -7,9 +7,12 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
+from agentpool.queue.address import masked
+from agentpool.queue.faults import fault_of
 from agentpool_gateway.entry import gateway_of
+from agentpool_gateway.queues import Queues
 
 router = APIRouter(tags=["health"])
 PING_S = 2.0  # a Redis that takes longer is not ready
@@ -25,15 +28,24 @@ async def healthz() -> str:
 @router.get("/readyz", response_class=PlainTextResponse)
 async def readyz(request: Request) -> PlainTextResponse:
     """Redis answers, where the gateway has one of its own."""
-    queues = gateway_of(request).queues
-    url = queues.locations.fixed
-    try:
-        if url is not None:
-            async with asyncio.timeout(PING_S):
-                await queues.redis(url).ping()
-    except (RedisError, OSError, TimeoutError):
+    if await fault(gateway_of(request).queues) is not None:
         return PlainTextResponse("Redis does not answer\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)
     return PlainTextResponse("ok\n")
+
+
+async def fault(queues: Queues) -> str | None:
+    """Why the gateway's own Redis cannot be asked, for its log; None: it can, or each pool has its own."""
+    url = queues.locations.fixed
+    if url is None:
+        return None
+    try:
+        async with asyncio.timeout(PING_S):
+            await queues.redis(url).ping()
+    except TimeoutError:
+        return f"{masked(url)}: Redis did not answer within {PING_S:g} s"
+    except (RedisError, RedisClusterException, OSError) as error:
+        return f"{masked(url)}: {fault_of(error, doing='connect')}"
+    return None
 
 
 @router.get("/metrics", response_class=PlainTextResponse)

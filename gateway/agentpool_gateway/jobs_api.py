@@ -45,6 +45,7 @@ async def submit(entry: Submitting, request: Request) -> JsonResponse:
 
 
 async def _submit_many(entry: Entry, request: Request, documents: list[Json]) -> JsonResponse:
+    _check_no_key(request)
     limit = entry.gateway.settings.max_jobs
     if len(documents) > limit:
         raise ProblemError(
@@ -123,6 +124,17 @@ def _with_headers(wanted: JobRequest, request: Request) -> JobRequest:
             remedy="send the key once",
         )
     return replace(wanted, idempotency_key=wanted.idempotency_key or key, trace=dict(wanted.trace) or _trace(request))
+
+
+def _check_no_key(request: Request) -> None:
+    """One key for many jobs would make all but the first of them duplicates, or conflicts."""
+    if key := request.headers.get("idempotency-key"):
+        raise InvalidJobError(
+            field="Idempotency-Key",
+            value=key,
+            problem="is the key of one job, and the body is a list",
+            remedy="give each job its own idempotency_key in the body",
+        )
 
 
 def _trace(request: Request) -> dict[str, str]:

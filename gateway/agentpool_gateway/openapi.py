@@ -33,8 +33,8 @@ def _body(schema: Schema, *more: tuple[str, Schema]) -> dict[str, Any]:
 
 
 def _parameter(place: str, name: str, **schema: Any) -> dict[str, Any]:
-    example = {"example": schema.pop("example")} if "example" in schema else {}
-    return {"name": name, "in": place, "required": False, "schema": {"type": "string", **schema}, **example}
+    beside = {key: schema.pop(key) for key in ("description", "example") if key in schema}
+    return {"name": name, "in": place, "required": False, "schema": {"type": "string", **schema}, **beside}
 
 
 WAIT = {
@@ -50,7 +50,12 @@ SUBMIT_BODY: dict[str, Any] = {
         ("application/x-ndjson", {"type": "string", "description": "A job a line."}),
     ),
     "parameters": [
-        _parameter("header", "Idempotency-Key", pattern="^[!-~][ -~]{0,254}$"),
+        _parameter(
+            "header",
+            "Idempotency-Key",
+            pattern="^[!-~][ -~]{0,254}$",
+            description="Of one job; in a list each has its own idempotency_key.",
+        ),
         _parameter("header", "traceparent"),
         *WAIT["parameters"],
     ],

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import click
 import uvicorn
+from fastapi import FastAPI
 
 from agentpool import kubeconfig, logs
 from agentpool.cluster import Cluster, connected
@@ -60,19 +61,24 @@ def serve(options: GatewayOptions) -> None:
 async def _serve(options: GatewayOptions, listener: socket.socket) -> None:
     settings = options.settings()
     async with _parts(options, settings) as (locations, authority, cluster):
-        config = uvicorn.Config(
-            build(settings, locations, authority, cluster),
-            http=protocol(settings.header_timeout_s),
-            lifespan="on",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=IDLE_S,
-            timeout_graceful_shutdown=STOP_S,
-        )
+        config = configured(build(settings, locations, authority, cluster), settings)
         host, port = listener.getsockname()[:2]
         click.echo(f"gateway at http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
         await OrderlyServer(config).serve(sockets=[listener])
+
+
+def configured(app: FastAPI, settings: GatewaySettings, *, stop_s: int = STOP_S) -> uvicorn.Config:
+    """How uvicorn serves the app: with time limits, and without a log of its own, which would hold queries."""
+    return uvicorn.Config(
+        app,
+        http=protocol(settings.header_timeout_s),
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=IDLE_S,
+        timeout_graceful_shutdown=stop_s,
+    )
 
 
 @contextlib.asynccontextmanager

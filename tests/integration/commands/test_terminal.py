@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,7 +14,8 @@ from click.testing import CliRunner, Result
 from agentpool.cli import root
 from agentpool.errors import AgentPoolError
 from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings
+from agentpool.queue import Inspector, PoolSettings, acl, connect
+from agentpool.queue.connection import check_server
 
 
 @pytest.fixture
@@ -155,6 +158,33 @@ async def test_the_doctor_finds_a_real_redis_fit(agentpool, consumer):
     assert levels["permissions"] == levels["pool"] == levels["workers"] == "ok"
     assert levels["durability"] == "warning"
     assert result.return_value == 0
+
+
+async def test_the_doctor_tells_a_clock_that_is_off(agentpool, monkeypatch: pytest.MonkeyPatch):
+    """By how much, and what to do; a little is no reason to worry."""
+    now = time.time
+    for ahead_s, level in ((0.0, "ok"), (5.0, "warning"), (-5.0, "warning")):
+        monkeypatch.setattr("agentpool.commands.checkup.redis.time", SimpleNamespace(time=lambda: now() + ahead_s))  # noqa: B023
+        found = json.loads((await agentpool("doctor", "-o", "json")).output)
+        (clock,) = (finding for finding in found if finding["check"] == "clock")
+        assert clock["level"] == level, clock
+        assert (clock["remedy"] is None) is (level == "ok")
+
+
+async def test_the_doctor_tells_what_a_redis_user_may_not(agentpool, redis_server_factory):
+    """A worker's rules are enough; without one command of the scripts the finding is a failure."""
+    server = redis_server_factory()
+    async with connect(server.url) as admin:
+        major, minor, *_ = (await check_server(admin)).split(".")
+        rules = acl.rules(acl.Role.WORKER, version=(int(major), int(minor)))
+        for user, more in (("whole", []), ("lacking", ["-xreadgroup"])):
+            await admin.execute_command("ACL", "SETUSER", user, "on", ">open-sesame", *rules, *more)
+    for user, code in (("whole", 0), ("lacking", 1)):
+        url = server.tcp_url.replace("redis://", f"redis://{user}:open-sesame@")
+        result = await agentpool("doctor", "--redis", url, "--pool", "")
+        line = next(line for line in result.output.splitlines() if " permissions: " in line)
+        assert (line[0], result.return_value) == ("✗" if code else "✓", code), result.output
+        assert "open-sesame" not in result.output
 
 
 async def test_the_doctor_names_a_kubeconfig_that_is_not_there(agentpool):

@@ -37,6 +37,18 @@ async def test_a_message_to_a_busy_pool_becomes_a_submitted_task(call):
     assert (await call("tasks/get", id=task["id"]))["result"] == task
 
 
+async def test_a_fan_out_to_a_pool_whose_slots_are_all_taken_is_queued(call, http, consumer):
+    """Sixty messages at once, a tenth of them twice: each is a task of its own, and none is refused."""
+    await http.post("/jobs", json=[{"kind": "greet"}] * 10)
+    assert len(await consumer.claim(10)) == 10
+    numbers = [*range(60), *range(6)]
+    answers = await asyncio.gather(*(call("message/send", message=message(f"m{number}")) for number in numbers))
+    assert {answer["result"]["status"]["state"] for answer in answers} == {"submitted"}
+    assert len({answer["result"]["id"] for answer in answers}) == 60
+    queue = (await http.get("/queue")).json()
+    assert (queue["running"], queue["queued"]) == (10, 60)
+
+
 async def test_a_blocking_message_returns_the_result(call, consumer):
     """The worker gets the whole message; its result is the task's artifact."""
     sending = asyncio.create_task(call("message/send", message=message(kind="chat"), configuration={"blocking": True}))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,22 +26,64 @@ def refused(*args: str) -> tuple[int, str]:
     return done.returncode, done.stderr
 
 
-def test_it_tells_its_address_serves_and_stops_in_order(redis_url: str):
-    """Port 0 takes any; SIGTERM ends it with exit code 0."""
-    process = subprocess.Popen(
-        [*COMMAND, "--redis", redis_url, "--no-auth", "--port", "0"], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    )
+@contextlib.contextmanager
+def running(*args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A gateway that has told its address, and the address."""
+    process = subprocess.Popen([*COMMAND, *args], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     try:
         assert process.stderr is not None
         found = re.search(r"gateway at (http://\S+)", process.stderr.readline())
         assert found
-        with urllib.request.urlopen(f"{found[1]}/readyz", timeout=20) as answer:
-            assert answer.read() == b"ok\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        yield process, found[1]
     finally:
         process.kill()
         process.communicate()
+
+
+def test_it_tells_its_address_serves_and_stops_in_order(redis_url: str):
+    """Port 0 takes any; SIGTERM ends it with exit code 0."""
+    with running("--redis", redis_url, "--no-auth", "--port", "0") as (process, url):
+        with urllib.request.urlopen(f"{url}/readyz", timeout=20) as answer:
+            assert answer.read() == b"ok\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+
+
+def test_a_redis_that_is_not_there_is_told_at_once_and_by_readyz():
+    """It serves all the same, for Redis may come later; the one line says where it was looked for."""
+    with running("--redis", "redis://lead:open-sesame@127.0.0.1:1/0", "--no-auth", "--port", "0") as (process, url):
+        assert process.stderr is not None
+        line = next(line for line in process.stderr if "WARNING" in line)
+        assert "redis://lead:***@127.0.0.1:1/0: Redis did not answer" in line
+        with pytest.raises(urllib.error.HTTPError) as refused_:
+            urllib.request.urlopen(f"{url}/readyz", timeout=20)
+        assert (refused_.value.code, refused_.value.read()) == (503, b"Redis does not answer\n")
+        refused_.value.close()
+
+
+def test_its_log_has_callers_and_paths_and_never_a_token_or_a_query(redis_url: str, tmp_path: Path):
+    """Neither a good token nor a wrong one, at any level, whoever of its parts would write it."""
+    good, wrong = "a-good-token-of-32-characters-01", "a-wrong-token-of-32-characters-1"
+    tokens = tmp_path / "tokens.yaml"
+    tokens.write_text(f"tokens: [{{name: lead, token: {good}}}]")
+    with running("--redis", redis_url, "--tokens", str(tokens), "--port", "0", "--log-level", "debug") as (
+        process,
+        url,
+    ):
+        for token, status in ((good, 404), (wrong, 401)):
+            asked = urllib.request.Request(
+                f"{url}/v1/namespaces/test/pools/nobody/queue?key=in-the-query",
+                headers={"Authorization": f"Bearer {token}"},
+            )
+            with pytest.raises(urllib.error.HTTPError) as answer:
+                urllib.request.urlopen(asked, timeout=20)
+            assert answer.value.code == status
+            answer.value.close()
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=20)
+    assert "'/v1/namespaces/test/pools/nobody/queue' 404" in log
+    assert "caller 'lead'" in log
+    assert not [secret for secret in (good, wrong, "in-the-query") if secret in log], log
 
 
 def test_it_serves_nobody_by_default(redis_url: str):

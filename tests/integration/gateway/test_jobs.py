@@ -11,6 +11,7 @@ import pytest
 from agentpool.jobs import PoolRef
 from agentpool.queue import Inspector, PoolSettings, Route
 from agentpool.queue.outcomes import Succeeded
+from tests.fixtures.redis import wait_until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -64,6 +65,19 @@ async def test_a_wait_that_is_too_short_ends_with_the_receipt(http):
     assert answer.status_code == 202
     result = await http.get(f"/jobs/{answer.json()['job_id']}/result", params={"wait": "20ms"})
     assert (result.status_code, result.json()["state"]) == (202, "queued")
+
+
+@pytest.mark.parametrize("what", ["", "/result"])
+@pytest.mark.parametrize("way", [{"params": {"wait": "20s"}}, {"headers": {"Prefer": "wait=20"}}])
+async def test_a_reader_can_wait_for_the_end(http, redis, pool: PoolRef, consumer, way, what: str):
+    """The answer comes when the job has ended, not before, and is 200."""
+    job = (await http.post("/jobs", json={"kind": "greet", "payload": 5})).json()["job_id"]
+    reading = asyncio.create_task(http.get(f"/jobs/{job}{what}", **way))
+    await wait_until(lambda: redis.hget(f"ap:{{{pool}}}:job:{job}", "watch"), "somebody waits for the job's end")
+    assert not reading.done()
+    await consumer.serve_one()
+    answer = await reading
+    assert (answer.status_code, answer.json()["state"], answer.json()["result"]) == (200, "succeeded", {"echo": 5})
 
 
 async def test_a_failed_job_tells_its_error(http, consumer):
@@ -130,6 +144,15 @@ async def test_a_wrong_job_of_many_is_named_and_none_is_kept(http):
     assert (await http.get("/queue")).json()["depth"] == 0
 
 
+async def test_one_key_for_many_jobs_is_refused(http):
+    """Of a list each job has its own; ignoring the header would let a repeat run everything twice."""
+    headers = {"Idempotency-Key": "order 7"}
+    answer = await http.post("/jobs", json=[{"kind": "greet"}, {"kind": "greet"}], headers=headers)
+    assert (answer.status_code, answer.json()["field"]) == (422, "Idempotency-Key")
+    assert answer.json()["remedy"] == "give each job its own idempotency_key in the body"
+    assert (await http.get("/queue")).json()["depth"] == 0
+
+
 async def test_only_a_full_queue_is_a_429(http, redis, pool: PoolRef):
     """The depth, the limit, and when to come again, as Retry-After and in milliseconds."""
     await Inspector(redis).configure(pool, PoolSettings(max_depth=1))
@@ -159,6 +182,49 @@ async def test_the_queue_is_told_by_route_and_priority(http, consumer):
     queue = (await http.get("/queue")).json()
     assert queue["routes"][0]["queued"] == {"critical": 1, "task": 0, "info": 1}
     assert (queue["depth"], queue["estimated_wait_ms"], queue["workers"][0]["slots"]) == (2, 0, 10)
+
+
+async def test_the_queue_tells_what_runs_what_waits_longest_and_how_long_a_new_job_would(
+    http, redis, pool: PoolRef, consumer
+):
+    """Each route by itself; the oldest by the queue's clock; the estimate from what runs have taken so far."""
+    routes = (Route(name="code", kinds=("code",), max_running=2), Route(name="text", kinds=("text",)))
+    await Inspector(redis).configure(pool, PoolSettings(routes=routes))
+    ids = [job["job_id"] for job in (await http.post("/jobs", json=[{"kind": "code"}] * 3)).json()["jobs"]]
+    await http.post("/jobs", json=[{"kind": "text", "priority": "info"}] * 20)
+    first = await consumer.take_one()
+    await wait_until(lambda: _passed(redis, first.claimed_at_ms + 30), "the first job has run for 30 ms")
+    await consumer.settle([Succeeded(job_id=first.job_id, token=first.token)])
+    assert {lease.kind for lease in await consumer.claim(3)} == {"code", "text"}
+    queue = (await http.get("/queue")).json()
+    told = {
+        route["name"]: (route["limit"], route["running"], sum(route["queued"].values())) for route in queue["routes"]
+    }
+    assert (told["code"], told["text"]) == ((2, 2, 0), (None, 1, 19))
+    assert (queue["queued"], queue["running"]) == (19, 3)
+    waiting = (await http.get("/jobs", params={"state": "queued"})).json()["jobs"]
+    oldest_ms = queue["taken_at_ms"] - min(job["enqueued_at_ms"] for job in waiting)
+    assert queue["oldest_wait_ms"] == oldest_ms > 0
+    ended = (await http.get(f"/jobs/{ids[0]}")).json()
+    ran_ms = ended["finished_at_ms"] - ended["claimed_at_ms"]
+    assert queue["estimated_wait_ms"] == (19 + 1) * ran_ms / 10  # slots
+
+
+async def _passed(redis, at_ms: int) -> bool:
+    seconds, micros = await redis.time()
+    return seconds * 1000 + micros / 1000 >= at_ms
+
+
+async def test_one_dead_letter_is_deleted_and_the_others_stay(http, consumer):
+    """Which is told; a job that is not dead is no dead letter."""
+    ids = [job["job_id"] for job in (await http.post("/jobs", json=[{"kind": "greet"}] * 3)).json()["jobs"]]
+    for _ in ids[:2]:
+        await consumer.serve_one(error="no good")
+    assert (await http.delete(f"/dead/{ids[0]}")).json() == {"job_id": ids[0], "outcome": "deleted"}
+    assert [letter["job_id"] for letter in (await http.get("/dead")).json()["jobs"]] == [ids[1]]
+    assert (await http.get(f"/jobs/{ids[0]}")).status_code == 404
+    assert (await http.delete(f"/dead/{ids[2]}")).status_code == 404
+    assert (await http.get(f"/jobs/{ids[2]}")).json()["state"] == "queued"
 
 
 async def test_dead_letters_can_be_replayed_and_purged(http, consumer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 import pytest
@@ -109,8 +110,30 @@ async def test_a_payload_above_the_queues_limit_is_a_413(http):
     assert (answer.status_code, answer.json()["field"]) == (413, "payload")
 
 
-async def test_a_body_without_end_is_cut_off_at_the_limit(gateway_factory, pool: PoolRef):
-    """Chunked bodies announce no length; they are counted."""
+async def test_a_body_without_end_is_cut_off(gateway_factory, pool: PoolRef):
+    """Whoever sends on and on is left: the gateway reads twice the limit, and no more."""
+    served = await gateway_factory(max_body_bytes=10_000)
+    host, port = served.url.removeprefix("http://").split(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(
+        f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\n"
+        "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    )
+
+    async def send_for_ever() -> None:
+        while True:
+            writer.write(b"3e8\r\n" + b"x" * 1_000 + b"\r\n")
+            await writer.drain()
+
+    with pytest.raises(ConnectionError):
+        await asyncio.wait_for(send_for_ever(), 10)
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
+
+
+async def test_a_body_that_is_too_large_is_refused_by_its_real_size(gateway_factory, pool: PoolRef):
+    """Chunked bodies announce no length; they are counted, and the sender gets to read the answer."""
     served = await gateway_factory(max_body_bytes=10_000)
 
     async def chunks():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hmac
 import os
 from pathlib import Path
 from typing import Any
@@ -91,6 +93,27 @@ async def test_a_tokens_file_is_taken_up_when_it_changes(tmp_path: Path):
     file.write_text("{")
     os.utime(file, ns=(2, 2))
     assert (await tokens.caller(TOKEN + "2")).name == "new"
+
+
+@pytest.mark.parametrize("token", [TOKEN, TOKEN + "3", "stranger" * 9])
+async def test_every_token_is_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str):
+    """Whichever of them it is: digests of one length, all of them, by the function that takes the same time for all."""
+    compared: list[tuple[int, int]] = []
+    same = hmac.compare_digest
+
+    def watched(known: bytes, sent: bytes) -> bool:
+        compared.append((len(known), len(sent)))
+        return same(known, sent)
+
+    monkeypatch.setattr(hmac, "compare_digest", watched)
+    file = tmp_path / "tokens.yaml"
+    file.write_text(yaml.safe_dump({"tokens": [{"name": f"t{n}", "token": TOKEN + n} for n in ("", "2", "3")]}))
+    with contextlib.suppress(ProblemError):
+        await StaticTokens(file).caller(token)
+    assert compared == [(32, 32)] * 3
+    monkeypatch.setattr(hmac, "compare_digest", lambda _known, _sent: False)
+    with pytest.raises(ProblemError):  # nothing else lets anybody in
+        await StaticTokens(file).caller(token)
 
 
 @pytest.mark.parametrize(
