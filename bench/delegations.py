@@ -32,17 +32,18 @@ class Delegation:
 class Outcome:
     """One round, whole."""
 
-    dropped: int  # delegations that nobody ran, and that had not outlived their TTL
-    run_twice: int  # jobs whose handler ran more than once
+    dropped: int  # delegations that were refused, or that nobody ran and that had not outlived their TTL
+    run_twice: int  # keys whose handler ran more than once
     ran: int  # runs of handlers
     makespan_s: float  # from the first submit to the last end
     answer_p99_s: float  # until the caller had its 202, or its refusal
     answers_per_s: float
     critical_p99_s: float = 0.0  # from submit to claim
+    infos: int = 0
     info_expired: int = 0
-    info_expired_early: int = 0  # before their TTL had passed
+    info_mistimed: int = 0  # expired before their TTL had passed, or begun after it
     tasks: int = 0
-    tasks_ran: int = 0
+    tasks_in_turn: int = 0  # that succeeded, and that nothing overtook which has to wait behind them
     longest_task_wait_s: float = 0.0
     yielded: int = 0  # times that a delegation gave its slot to a critical one, between two tool calls
 

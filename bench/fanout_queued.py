@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from agentpool.jobs import JobId, JobState
+from agentpool.jobs import JobId
 from agentpool.queue import PoolSettings
 from agentpool_local.child import Child
 from agentpool_local.redis_server import free_port
-from bench.delegations import CONNECTIONS, SLOTS, TTL_MS, Delegation, Outcome, p99
+from bench.delegations import CONNECTIONS, SLOTS, TTL_MS, Delegation, Outcome
+from bench.fanout_verdict import Answer, judged
 from bench.stage import POOL, stage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from agentpool.jobs import Job
     from bench.stage import Stage
 
 ACCEPTED = 202  # HTTP status
@@ -40,67 +40,32 @@ async def queued(sent: Sequence[Delegation]) -> Outcome:
         answers, took_s = await _send(url, token, sent)
         while await place.left() > 0:  # noqa: ASYNC110 - nothing here could be awaited
             await asyncio.sleep(0.05)
-        ids = {JobId(job_id) for job_id, _ in answers if job_id}
-        jobs = [await place.record(job_id) for job_id in sorted(ids)]
-    refused = sum(job_id is None for job_id, _ in answers)
-    return _outcome(jobs, [answer_s for _, answer_s in answers], took_s, refused)
+        ids = {answer.job_id for answer in answers if answer.job_id}
+        jobs = {job_id: await place.record(job_id) for job_id in sorted(ids)}
+    return judged(answers, jobs, took_s)
 
 
-async def _send(url: str, token: str, sent: Sequence[Delegation]) -> tuple[list[tuple[str | None, float]], float]:
-    """All at once; for each the job's id (None: refused) and the time until the answer; and the time of all."""
+async def _send(url: str, token: str, sent: Sequence[Delegation]) -> tuple[list[Answer], float]:
+    """All at once, as far as the lead has connections; each one's answer, and the time until the last."""
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     async with aiohttp.ClientSession(connector=connector, headers={"Authorization": f"Bearer {token}"}) as session:
 
-        async def one(delegation: Delegation) -> tuple[str | None, float]:
+        async def one(delegation: Delegation) -> Answer:
             document = {"kind": "delegation", "payload": delegation.seconds, "priority": delegation.priority}
             document["preemptible"] = delegation.priority != "critical"
             if delegation.priority == "info":
                 document["ttl_ms"] = TTL_MS
             async with gate:
-                begun = time.perf_counter()
+                begun, sent_ms = time.perf_counter(), int(time.time() * 1000)
                 async with session.post(url, json=document, headers={"Idempotency-Key": delegation.key}) as answer:
                     body = await answer.json()
-                    kept = body["job_id"] if answer.status == ACCEPTED else None
-            return kept, time.perf_counter() - begun
+                    kept = JobId(body["job_id"]) if answer.status == ACCEPTED else None
+            return Answer(key=delegation.key, job_id=kept, sent_ms=sent_ms, took_s=time.perf_counter() - begun)
 
         gate = asyncio.Semaphore(CONNECTIONS)  # so that a time is the gateway's, not the wait for a connection
         begun = time.perf_counter()
         answers = await asyncio.gather(*(one(delegation) for delegation in sent))
         return answers, time.perf_counter() - begun
-
-
-def _outcome(jobs: Sequence[Job], answers_s: Sequence[float], took_s: float, refused: int) -> Outcome:
-    expired = [job for job in jobs if job.state is JobState.EXPIRED]
-    early = [job for job in expired if (job.finished_at_ms or 0) < job.submitted_at_ms + TTL_MS]
-    lost = [job for job in jobs if job.state not in {JobState.SUCCEEDED, JobState.EXPIRED}]
-    tasks = [job for job in jobs if job.priority.value == "task"]
-    runs = [_times(job, "started") - _times(job, "preempted") for job in jobs]
-    return Outcome(
-        dropped=refused + len(lost) + len(early),
-        run_twice=sum(count > 1 for count in runs),
-        ran=sum(runs),
-        makespan_s=(max(job.finished_at_ms or 0 for job in jobs) - min(job.submitted_at_ms for job in jobs)) / 1000,
-        answer_p99_s=p99(answers_s),
-        answers_per_s=len(answers_s) / took_s,
-        critical_p99_s=p99([_wait_s(job) for job in jobs if job.priority.value == "critical"]),
-        info_expired=len(expired),
-        info_expired_early=len(early),
-        tasks=len(tasks),
-        tasks_ran=sum(job.state is JobState.SUCCEEDED for job in tasks),
-        longest_task_wait_s=max(_wait_s(job) for job in tasks),
-        yielded=sum(_times(job, "preempted") for job in jobs),
-    )
-
-
-def _times(job: Job, event: str) -> int:
-    """How often it happened to the job."""
-    return sum(entry.type == event for entry in job.history)
-
-
-def _wait_s(job: Job) -> float:
-    """Until it was first claimed, or ended without that."""
-    started = next((entry.at_ms for entry in job.history if entry.type == "started"), job.finished_at_ms or 0)
-    return (started - job.submitted_at_ms) / 1000
 
 
 @asynccontextmanager

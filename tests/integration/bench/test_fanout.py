@@ -22,6 +22,7 @@ async def test_queued_nothing_is_dropped_and_nothing_runs_twice():
     sent = delegations(seed=1)[:60]
     outcome = await queued([*sent, *sent[:10]])
     assert (outcome.dropped, outcome.run_twice, outcome.ran) == (0, 0, len({one.key for one in sent}))
+    assert (outcome.tasks_in_turn, outcome.info_mistimed) == (outcome.tasks, 0)
 
 
 async def test_refused_some_are_dropped():
