@@ -17,6 +17,7 @@ import pytest
 from agentpool.client import Client
 from tests.fixtures.browser import Page, find_browser, photograph
 from tests.fixtures.local_system import DevSystem
+from tests.fixtures.redis import wait_until
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -35,6 +36,8 @@ SPEC = {
     "scaling": {"maxReplicas": 2},
     "queue": {"redis": {"urlFrom": {"secretKeyRef": {"name": "agentpool-redis", "key": "url"}}}},
 }
+NARROW = SPEC | {"worker": {**SPEC["worker"], "concurrency": 1}, "scaling": {"maxReplicas": 1}}  # one job at a time
+STEPS = "[...document.querySelectorAll('dialog .timeline b')].map(b => b.textContent)"
 BUTTON = "[...document.querySelectorAll('dialog button')].find(b => b.textContent === {!r})"
 _numbers = itertools.count(1)
 
@@ -48,10 +51,11 @@ def studio() -> Iterator[DevSystem]:
 
 
 @pytest.fixture
-def pool(studio: DevSystem) -> Iterator[str]:
-    """A pool of the test's own, as namespace/name."""
+def pool(studio: DevSystem, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A pool of the test's own, as namespace/name; a parameter is a spec of its own."""
     name = f"studio-{next(_numbers)}"
-    document = {"apiVersion": "agentpool.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": name}, "spec": SPEC}
+    spec = getattr(request, "param", SPEC)
+    document = {"apiVersion": "agentpool.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": name}, "spec": spec}
     studio.kubectl("apply", "-f", "-", document=json.dumps(document))
     studio.kubectl("wait", "--for=condition=QueueReachable", f"agentpool/{name}", "--timeout=60s")
     yield f"default/{name}"
@@ -118,6 +122,71 @@ async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, pool: str, 
     await page.until(
         f"document.querySelector('dialog[open]').textContent.includes({first[0].job_id!r})", "Enter opens it"
     )
+    assert not page.errors, page.errors
+
+
+async def opened(page: Page, job_id: str) -> None:
+    """Opens a job as a person does who knows its id."""
+    await page.until("document.querySelector('input[type=search]')", "the search is there")
+    await page.run("document.querySelector('input[type=search]').select()")
+    await page.write(job_id)
+    await page.press("Enter")
+    await page.until(f"document.querySelector('dialog[open] .title').textContent.includes({job_id!r})", "it is shown")
+
+
+async def answered(page: Page, act: str, doing: str) -> None:
+    """Presses one of an opened job's buttons, and says yes to the question."""
+    await page.run(f"document.querySelector('dialog #{act}').click()")
+    await page.until(BUTTON.format(doing), "it asks first")
+    await page.run(f"{BUTTON.format(doing)}.click()")
+
+
+@pytest.mark.parametrize("pool", [NARROW], indirect=True)
+async def test_a_timeline_tells_all_that_a_job_went_through(page: Page, studio: DevSystem, pool: str, client: Client):
+    """It saved its state, made way for a critical job, went on, failed, was tried again, and succeeded."""
+    job = await client.submit("revise", {"topic": "the preface", "seconds": 5}, priority="info", preemptible=True)
+
+    async def saved() -> bool:
+        return bool((await client.job(job.job_id)).checkpoint)
+
+    await wait_until(saved, "it has saved its state", within_s=60)
+    await client.submit("draft", {"seconds": 1}, priority="critical")
+    await job.result(timeout=60)
+    await signed_in(page, studio, pool)
+    await opened(page, job.job_id)
+    first, again = ["started", "checkpointed", "preempted"], ["started", "checkpointed", "retrying"]
+    assert await page.run(STEPS) == ["queued", *first, *again, "started", "succeeded"]
+    await photograph(page, "console-timeline")
+    assert not page.errors, page.errors
+
+
+@pytest.mark.parametrize("pool", [NARROW], indirect=True)
+async def test_a_job_at_work_is_cancelled_and_a_dead_one_replayed(
+    page: Page, studio: DevSystem, pool: str, client: Client
+):
+    """The worker lets the one go, and fails the other once more; both timelines tell it."""
+    running = await client.submit("research", {"seconds": 600})
+    dead = await client.submit("publish", {"topic": "the book"})
+
+    async def is_in(job_id: str, state: str, *, attempts: int) -> bool:
+        found = await client.job(job_id)
+        begun = sum(entry.type == "started" for entry in found.history)
+        return (found.state.value, begun) == (state, attempts)
+
+    await wait_until(lambda: is_in(running.job_id, "running", attempts=1), "it is at work", within_s=60)
+    await signed_in(page, studio, pool)
+    await opened(page, running.job_id)
+    await answered(page, "cancel", "Cancel the job")
+    await wait_until(lambda: is_in(running.job_id, "cancelled", attempts=1), "its worker has let it go")
+    await wait_until(lambda: is_in(dead.job_id, "failed", attempts=1), "the other has failed")
+    await opened(page, running.job_id)
+    assert (await page.run(STEPS))[-1] == "cancelled"
+    await page.press("Escape")
+    await opened(page, dead.job_id)
+    await answered(page, "replay", "Replay")
+    await wait_until(lambda: is_in(dead.job_id, "failed", attempts=2), "it has failed again")
+    await opened(page, dead.job_id)
+    assert (await page.run(STEPS)).count("failed") == 2
     assert not page.errors, page.errors
 
 

@@ -164,6 +164,26 @@ async def asked(page: Page, job_id: str, act: str) -> None:
     await page.until(BUTTON.format("Keep it as it is"), "it asks first")
 
 
+async def test_the_chart_has_a_bar_for_each_priority(console: Served, page: Page, client: Client, pool: PoolRef):
+    """One upon the other, each as high as its share of the highest backlog."""
+    await client.submit_many(
+        [
+            {"kind": "research", "priority": name}
+            for name, n in (("critical", 3), ("task", 5), ("info", 2))
+            for _ in range(n)
+        ]
+    )
+    await signed_in(page, console, str(pool))
+    await page.until("document.querySelectorAll('#chart rect').length >= 3", "the backlog is drawn")
+    bars = await page.run(
+        "[...document.querySelectorAll('#chart rect')].slice(-3)"
+        ".map(r => [r.getAttribute('class'), r.y.baseVal.value, r.height.baseVal.value])"
+    )
+    assert [name for name, _, _ in bars] == ["critical", "task", "info"]
+    assert [high for _, _, high in bars] == pytest.approx([30, 50, 20])
+    assert [top for _, top, _ in bars] == pytest.approx([70, 20, 0])
+
+
 async def test_the_search_finds_jobs_by_kind_and_by_id(console: Served, page: Page, client: Client, pool: PoolRef):
     """What is typed is looked for at once, in all that is listed."""
     jobs = [await client.submit(kind) for kind in ("research", "research", "publish")]
