@@ -116,8 +116,8 @@ export function open(pool, root, signal, tell) {
 function figures(queue) {
   const slots = queue.workers.reduce((sum, worker) => sum + worker.slots, 0);
   return make("div", { class: "figures" },
-    figure("queued", queue.queued), figure(`running of ${slots} slots`, queue.running), figure("workers", queue.workers.length),
-    figure("oldest wait", span(queue.oldest_wait_ms)), figure("wait for a new task", span(queue.estimated_wait_ms)),
+    figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running), figure("workers", queue.workers.length),
+    figure("oldest wait", span(queue.oldest_wait_ms)), figure("new task waits", span(queue.estimated_wait_ms)),
     figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("dead letters", queue.dead),
     queue.paused ? figure("takes no new work", "paused") : null);
 }
@@ -169,9 +169,9 @@ function routes(queue) {
 // A worker tells its own count only with its heartbeat; `held`, where it is known, is as of now.
 function workers(queue, held) {
   const rows = queue.workers.map((worker) => [worker, held ? (held.get(worker.name) ?? 0) : worker.running]).map(([worker, running]) => [
-    worker.name, `${running}/${worker.slots}`,
-    make("div", { class: "cells", "aria-hidden": "true" }, Array.from({ length: Math.min(worker.slots, 100) }, (_, slot) =>
-      make("span", { class: slot < running ? "cell busy" : "cell" }))),
+    worker.name,
+    make("div", { class: "slots" }, make("span", null, `${running}/${worker.slots}`), make("div", { class: "cells", "aria-hidden": "true" },
+      Array.from({ length: Math.min(worker.slots, 100) }, (_, slot) => make("span", { class: slot < running ? "cell busy" : "cell" })))),
     worker.lease_expires_at_ms < queue.taken_at_ms ? make("span", { class: "error" }, "lost") : "live", worker.host]);
-  return table(["Worker", "Slots", "", "Lease", "Host"], rows, "No workers. They come with the work, if the operator runs.");
+  return table(["Worker", "Slots", "Lease", "Host"], rows, "No workers. They come with the work, if the operator runs.");
 }
