@@ -33,7 +33,7 @@ def _body(schema: Schema, *more: tuple[str, Schema]) -> dict[str, Any]:
 
 
 def _parameter(place: str, name: str, **schema: Any) -> dict[str, Any]:
-    beside = {key: schema.pop(key) for key in ("description", "example") if key in schema}
+    beside: dict[str, Any] = {key: schema.pop(key) for key in ("description", "example") if key in schema}
     return {"name": name, "in": place, "required": False, "schema": {"type": "string", **schema}, **beside}
 
 
