@@ -86,8 +86,10 @@ def devcluster(
 
 
 def _told(error: OSError, address: str) -> click.ClickException:
-    """What the system refused: a file, which it names, or else the address."""
-    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+    """What the system refused: what the error's own words say, a file that it names, or else the address."""
+    if error.errno is None:
+        return click.ClickException(str(error))
+    reason = os.strerror(error.errno) if error.errno > 0 else error.strerror
     if error.filename is not None:
         return click.ClickException(f"{error.filename}: {reason}")
     remedy = "choose another address or port, or 0 for any free port"

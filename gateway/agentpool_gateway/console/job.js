@@ -39,7 +39,7 @@ async function shown(pool, job, history, nodes, known) {
     make("p", { class: "soft" }, facts(job)),
     part("What happened", timeline(history, job)),
     part("Depends on, and what waits for it", drawn),
-    part("Error", text(job.error)), part("Why", text(job.reason)), part("Result", text(job.result)),
+    part(job.state === "failed" ? "Error" : "Error of an earlier attempt", text(job.error)), part("Why", job.state === "succeeded" ? null : text(job.reason)), part("Result", text(job.result)),
     part("Progress", ENDED.includes(job.state) ? null : text(job.progress)), part("Saved state", text(job.checkpoint)), part("Payload", text(job.payload)),
     make("div", { class: "bar actions" }, actions)].filter(Boolean));
 }
