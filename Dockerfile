@@ -2,6 +2,7 @@
 # The images of AgentPool: `docker buildx bake` builds all three targets, operator, worker and gateway.
 # Each result holds an interpreter and one virtual environment, nothing that builds, and runs as a plain user.
 
+# A tag may come to mean another image; where that matters, give it with its digest: NAME@sha256:….
 ARG PYTHON_IMAGE=docker.io/library/python:3.13.5-slim-bookworm
 
 # What all builds share: the source, and an empty environment.
@@ -34,11 +35,13 @@ RUN python3 -m pip --python /opt/agentpool/bin/python3 install --constraint cons
 
 # What all results share: the user, and where the command is. 65532 is the chart's runAsUser.
 FROM ${PYTHON_IMAGE} AS runtime
+ARG PYTHON_IMAGE
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="AgentPool" \
       org.opencontainers.image.description="Queue, slots and just enough workers for AI agents on Kubernetes." \
       org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 RUN groupadd --gid 65532 agentpool \

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# A real cluster on this machine: kind, images, and docs/install.md's own commands against it.
+# A real cluster on this machine: kind, images, and the chart's tests against it, docs/install.md's commands among them.
 #
 #   tools/kind.sh          make the cluster if it is not there, test, install with the trial Redis; it stays for a look
+#                          (what a run before left in it, and every AgentPool, goes first)
 #   tools/kind.sh down     delete the cluster
 #
 # Needs docker, kind, kubectl, helm, and the virtual environment (PYTHON, default .venv/bin/python).
@@ -9,7 +10,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CLUSTER=${CLUSTER:-agentpool}
-TAG=0.1.0 # the chart's appVersion, so that the page's commands need no values of their own
+TAG=$(sed -n 's/^appVersion: *//p' charts/agentpool/Chart.yaml) # so that the page's commands need no values of their own
 PYTHON=${PYTHON:-.venv/bin/python}
 REDIS=$CLUSTER-redis # a container beside the cluster, reachable from here and from pods
 export KUBECONFIG=${KUBECONFIG_FILE:-${TMPDIR:-/tmp}/kind-$CLUSTER.kubeconfig}
@@ -18,6 +19,13 @@ need() {
   for tool in "$@"; do
     command -v "$tool" >/dev/null || { echo "make kind needs $tool, which is not on PATH" >&2; exit 1; }
   done
+}
+
+fresh() {
+  helm uninstall agentpool --namespace agentpool --ignore-not-found --wait
+  helm uninstall agentpool --namespace agents --ignore-not-found --wait
+  kubectl delete customresourcedefinition agentpools.agentpool.dev --ignore-not-found
+  kubectl delete namespace agentpool agents research --ignore-not-found
 }
 
 if [ "${1:-up}" = down ]; then
@@ -42,10 +50,16 @@ docker inspect "$REDIS" >/dev/null 2>&1 ||
   docker run --detach --name "$REDIS" --network kind docker.io/valkey/valkey:9.1.2-alpine >/dev/null
 address=$(docker inspect --format '{{(index .NetworkSettings.Networks "kind").IPAddress}}' "$REDIS")
 
-AGENTPOOL_TEST_REDIS_URL="redis://$address:6379/0" \
-  "$PYTHON" -m pytest tests/chart/test_install_page.py --kubeconfig "$KUBECONFIG"
+export AGENTPOOL_TEST_REDIS_URL="redis://$address:6379/0"
+
+# Each begins on a cluster that knows nothing of AgentPool: the namespaces' names are those of the page.
+for tests in test_install_page test_release; do
+  fresh
+  "$PYTHON" -m pytest "tests/chart/$tests.py" --kubeconfig "$KUBECONFIG"
+done
 
 # Once more with the trial Redis, which the page's commands leave out.
-helm upgrade --install agentpool charts/agentpool --namespace agentpool --create-namespace --wait --timeout 5m
+fresh
+helm install agentpool charts/agentpool --namespace agentpool --create-namespace --wait --timeout 5m
 helm test agentpool --namespace agentpool --logs --timeout 5m
 echo "export KUBECONFIG=$KUBECONFIG"

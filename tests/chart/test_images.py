@@ -69,6 +69,22 @@ def test_an_image_starts_its_part_as_the_charts_user(part: str):
         assert f"EXPOSE {values[part]['port']}\n" in instructions
 
 
+def test_all_images_stand_on_one_slim_python_that_is_pinned_and_named():
+    """Build and result take the same official image by its full version, and the result's labels say which it was.
+
+    By version, not by digest: no registry could be asked for the digest where this was written.
+    """
+    (image,) = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", DOCKERFILE.read_text(), re.MULTILINE)
+    assert re.fullmatch(r"docker\.io/library/python:3\.\d+\.\d+-slim-[a-z]+", image)
+    bases = {base for base, _ in stages().values()} - stages().keys()
+    assert bases == {"${PYTHON_IMAGE}"}
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="(.+?)"', stages()["runtime"][1]))
+    assert labels.keys() == {"title", "description", "licenses", "base.name", "version", "revision"}
+    assert (labels["base.name"], labels["version"]) == ("${PYTHON_IMAGE}", "${VERSION}")
+    declared = re.findall(r"^ARG (\w+)", stages()["runtime"][1], re.MULTILINE)
+    assert set(declared) == {"PYTHON_IMAGE", "VERSION", "REVISION"}
+
+
 def test_bake_builds_every_image_under_the_name_and_version_that_the_chart_asks_for():
     """Repository and tag are those of the chart's defaults."""
     bake = (ROOT / "docker-bake.hcl").read_text()
