@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 SIZE_INCHES = (15.0, 21.0)
 DOTS_PER_INCH = 80
-NUMBER_HEIGHT, PANEL_HEIGHT = 0.45, 1.0  # relative to each other
+NUMBER_HEIGHT, PANEL_HEIGHT = 0.3, 1.0  # relative to each other
+HEADROOM = 1.5  # of an axis, relative to its highest point
 STEP_SECONDS = 1
 MARGINS = {"left": 0.04, "right": 0.98, "top": 0.98, "bottom": 0.02, "hspace": 0.4, "wspace": 1.2}
 INK, PALE, DECISION = "#2b2b33", "#8a8a94", "#3f6fd8"
@@ -122,7 +123,8 @@ def _words(axes: Any, text: str, *, size: int, colour: str) -> None:
 def _curves(axes: Any, view: View, lines: Lines) -> None:
     for name, points in sorted(lines.items()):
         axes.plot(*zip(*points, strict=True), label=name, linewidth=1.3, drawstyle="steps-post")
-    axes.set_ylim(bottom=0)
+    highest = max(value for points in lines.values() for _, value in points)
+    axes.set_ylim(0, HEADROOM * highest or 1)  # the legend stands above the lines
     axes.set_ylabel(UNITS.get(view.unit, ""), fontsize=7, color=PALE)
     axes.legend(fontsize=7, frameon=False, loc="upper right", labelcolor=INK)
 

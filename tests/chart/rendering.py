@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,21 @@ def check_against_kubernetes(manifest: Manifest) -> None:
     del group
     model = getattr(kubernetes_models, f"{version[0].upper()}{version[1:]}{manifest['kind']}")
     model.model_validate(manifest)
+
+
+def check_against_the_prometheus_operator(manifest: Manifest) -> None:
+    """Raises pydantic's ValidationError for what the Prometheus operator's CustomResourceDefinitions refuse or prune.
+
+    The types are generated from its published definitions; the import takes seconds, so only who needs it pays.
+    """
+    models = importlib.import_module("cloudcoil.models.prometheus_operator.v1")
+    getattr(models, manifest["kind"]).model_validate(manifest, extra="forbid")
+
+
+def selects(selector: Manifest, labels: dict[str, str]) -> bool:
+    """Whether a label selector of our charts matches: equality, and `In`."""
+    among = selector.get("matchExpressions", [])
+    assert {one["operator"] for one in among} <= {"In"}
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(one["key"]) in one["values"] for one in among
+    )

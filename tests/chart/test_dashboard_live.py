@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
-from tests.chart.rendering import ROOT
+from tests.chart.rendering import CHART, ROOT
+from tests.chart.test_install_page import allowed, asked, unlawful
 from tests.fixtures.local_system import eventually
 from tests.fixtures.release_ground import Ground
 from tests.fixtures.scraping import Prometheus, targets
 
-sys.path.insert(0, str(ROOT / "tools"))
-
-from dashboard import PANELS
-
-# What no machine has by nature: these panels stay empty here.
-ABSENT = {"workers with a GPU", "a pass that failed"}
-POOL = """
+# Wants more workers than the node has GPUs, lets some jobs fail for good, and reads a GPU that is not there.
+POOL = f"""
 apiVersion: agentpool.dev/v1alpha1
 kind: AgentPool
-metadata: {name: crunch, namespace: agents}
+metadata: {{name: crunch, namespace: agents}}
 spec:
-  handler: {command: {argv: [sh, -c, "sleep 0.05; cat"]}}
-  worker: {concurrency: 2}
-  routes: [{name: code, kinds: [code], maxRunning: 3}]
-  scaling: {maxReplicas: 2, idleSeconds: 600}
-  gpu: {perWorker: 1}
+  handler: {{command: {{argv: [sh, -c, 'sleep 0.4; test "$AGENTPOOL_KIND" != doomed || exit 65']}}}}
+  worker:
+    concurrency: 2
+    template:
+      spec:
+        containers: [{{name: worker, env: [{{name: PYTHONPATH, value: {ROOT}/tests/fixtures/nvml}}]}}]
+  routes: [{{name: code, kinds: [code], maxRunning: 9}}]
+  scaling: {{maxReplicas: 5, idleSeconds: 600}}
+  gpu: {{perWorker: 1}}
 """
+BINDING = "clusterrolebinding/agents-agentpool-operator"
+DOOMED = 3
+# What the panels must not only show, but show rightly: each of these has series.
+TELLING = {
+    "what caps the pool": 'max_over_time(agentpool_pool_capped{pool="crunch",by="GPUCapacity"}[5m]) == 1',
+    "two workers fit": 'agentpool_pool_placeable_workers{pool="crunch"} == 2',
+    "two GPUs are held": 'max_over_time(agentpool_pool_gpus_held{pool="crunch"}[5m]) == 2',
+    "a GPU is read": 'agentpool_worker_gpu_utilisation_ratio{pool="crunch"} == 0.25',
+    "dead letters": f'agentpool_pool_dead_jobs{{pool="crunch"}} == {DOOMED}',
+    "the target": 'agentpool_pool_target_wait_seconds{pool="crunch"} == 5',
+    "a pass that failed": 'agentpool_operator_failures_total{error="ForbiddenError"} > 0',
+}
 
 
 def install(ground: Ground, pool: str, name: str) -> None:
@@ -56,34 +65,53 @@ def submit(ground: Ground, pool: str, kind: str, count: int, priority: str = "ta
     ground.shell(f'seq {count} > "$HOME/payloads"; agentpool submit {kind} --file "$HOME/payloads" {to}')
 
 
-@pytest.mark.timeout(300)
-def test_every_panel_has_data(helm_ground: Ground, prometheus: Prometheus):
-    """With a pool at work, each query of each panel returns series, but for those that need what is not here."""
+@pytest.mark.timeout(400)
+def test_every_query_of_the_dashboard_has_data(helm_ground: Ground, prometheus: Prometheus):
+    """Each query of each panel, the annotation's and the variables', with a pool at work and an operator in trouble."""
     install(helm_ground, POOL, "crunch")
-    submit(helm_ground, "crunch", "code", 400)
+    submit(helm_ground, "crunch", "doomed", DOOMED)
+    submit(helm_ground, "crunch", "code", 150)
 
-    def workers_run() -> bool:
+    def seen(query: str) -> bool:
         prometheus.targets.write_text(json.dumps(targets(helm_ground)))
-        return bool(prometheus.ask("agentpool_worker_jobs_total > 20"))
+        return bool(prometheus.ask(query))
 
-    eventually(workers_run, "Prometheus has seen workers end jobs", within_s=60)
-    empty = panels_without_data(prometheus.ask)
-    deadline = time.monotonic() + 30
-    while empty and time.monotonic() < deadline:
-        time.sleep(0.5)  # the pace of looking: rates need a few scrapes
-        empty = panels_without_data(prometheus.ask)
-    assert empty == []
+    eventually(lambda: seen("agentpool_worker_jobs_total > 20"), "Prometheus has seen workers end jobs", within_s=60)
+    helm_ground.shell(f"kubectl delete {BINDING}")
+    submit(helm_ground, "crunch", "code", 50)  # news for the status, which may not be written
+    eventually(lambda: seen(TELLING["a pass that failed"]), "a pass has failed", within_s=60)
+    helm_ground.shell("helm upgrade agentpool charts/agentpool --namespace agents --reuse-values --wait")
+    helm_ground.shell(f"kubectl get {BINDING}")
+    submit(helm_ground, "crunch", "code", 50)
+    helm_ground.shell("kubectl --namespace agents scale agentpool/crunch --replicas 1")  # a decision to be marked
+    missing = without_data(prometheus)
+    deadline = time.monotonic() + 60
+    while missing and time.monotonic() < deadline:
+        time.sleep(0.5)  # the pace of looking: rates need a few scrapes, a decision is marked within 15 s
+        missing = without_data(prometheus)
+    assert missing == []
+    assert unlawful(asked(helm_ground), allowed({})) == set()
 
 
-def panels_without_data(ask: Callable[[str], list[Any]]) -> list[str]:
-    """The queries that return nothing, with their panels' titles."""
-    return [
-        f"{view.title}: {query}"
-        for view in PANELS
-        if view.needs not in ABSENT
-        for query, _ in view.queries
-        if not ask(as_grafana_asks(query))
-    ]
+def without_data(prometheus: Prometheus) -> list[str]:
+    """The queries that return nothing, with what they are for."""
+    shipped = json.loads((CHART / "files/dashboard.json").read_text())
+    panels = [(f"panel {panel['title']}", panel.get("targets", [])) for panel in shipped["panels"]]
+    queries = [(name, target["expr"]) for name, targets_ in panels for target in targets_]
+    # An annotation is a point at which the query has a series: anywhere within the run, a quarter of a minute apart.
+    queries += [(each["name"], f"max_over_time(({each['expr']})[5m:15s])") for each in shipped["annotations"]["list"]]
+    missing = [f"{name}: {query}" for name, query in queries if not prometheus.ask(as_grafana_asks(query))]
+    missing += [name for name, query in TELLING.items() if not prometheus.ask(query)]
+    offered = {v["name"]: v["query"] for v in shipped["templating"]["list"] if v["type"] == "query"}
+    wanted = {"namespace": "agents", "pool": "crunch"}
+    return missing + [name for name, value in wanted.items() if value not in offers(prometheus, offered[name])]
+
+
+def offers(prometheus: Prometheus, query: str) -> list[str]:
+    """What a variable offers: `label_values(SERIES, LABEL)`, as Grafana asks it."""
+    found = re.fullmatch(r"label_values\((.+), (\w+)\)", query)
+    assert found is not None, query
+    return prometheus.values(found[2], as_grafana_asks(found[1]))
 
 
 def as_grafana_asks(query: str) -> str:

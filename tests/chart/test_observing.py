@@ -17,13 +17,13 @@ from prometheus_client import generate_latest
 from agentpool.jobs import PoolRef
 from agentpool.spec import AgentPoolSpec
 from agentpool_operator.manifests import deployment
-from tests.chart.rendering import CHART, ROOT, manifests, only
+from tests.chart.rendering import CHART, ROOT, manifests, only, selects
 
 sys.path.insert(0, str(ROOT / "tools"))
 
 import dashboard_picture
 import metrics_reference
-from dashboard import PANELS
+from dashboard import NAMESPACES, PANELS, POOLS, SCALED
 
 ALERTS = CHART / "files/alerts.yaml"
 HISTOGRAM = ("_bucket", "_sum", "_count")
@@ -68,8 +68,9 @@ def test_every_metric_says_what_it_counts():
 
 
 def test_the_dashboard_asks_only_for_what_is_emitted():
-    """Each query of each panel uses metrics of the code."""
-    assert unknown([query for view in PANELS for query, _ in view.queries]) == set()
+    """Each query of each panel, of the annotation and of the variables uses metrics of the code."""
+    asked = [query for view in PANELS for query, _ in view.queries]
+    assert unknown([*asked, SCALED, NAMESPACES, POOLS]) == set()
 
 
 def test_the_dashboard_works_with_any_datasource():
@@ -125,15 +126,6 @@ def test_the_pod_monitor_finds_workers_and_only_where_they_are_served():
     assert label.removeprefix("__meta_kubernetes_pod_label_") in {
         re.sub(r"\W", "_", name) for name in made["metadata"]["labels"]
     }
-
-
-def selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
-    """Whether a label selector of our charts matches: equality, and `In`."""
-    among = selector.get("matchExpressions", [])
-    assert {one["operator"] for one in among} <= {"In"}
-    return selector["matchLabels"].items() <= labels.items() and all(
-        labels.get(one["key"]) in one["values"] for one in among
-    )
 
 
 def test_alerts_ask_only_for_what_is_emitted():

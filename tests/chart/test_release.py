@@ -80,9 +80,10 @@ def _written(file: Path, values: dict[str, Any]) -> Path:
 
 @pytest.mark.timeout(200)
 def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
-    """Over HTTP, a ServiceAccount with the role `edit` gets a job's result; one without a role is refused.
+    """Over HTTP, a ServiceAccount with the role `edit` gets a job's result and pauses the pool; a stranger is refused.
 
-    The release serves one namespace, so neither operator nor gateway may look at pools anywhere else.
+    The gateway itself may do what that takes, and nothing else. The release serves one namespace, so neither operator
+    nor gateway may look at pools anywhere else.
     """
     if helm_ground.record is None:
         pytest.skip("a real cluster's pods cannot be reached from here")
@@ -111,8 +112,16 @@ def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
         done
         curl --silent --header "Authorization: Bearer $(kubectl --namespace agents create token editor)" \\
           "http://127.0.0.1:{port}/v1/pools"
+        for paused in true false; do
+          curl --silent --fail --request PUT --header 'Content-Type: application/json' \\
+            --header "Authorization: Bearer $(kubectl --namespace agents create token editor)" \\
+            --data "{{\\"paused\\": $paused}}" "http://127.0.0.1:{port}/v1/namespaces/agents/pools/echo/paused"
+          kubectl --namespace agents get agentpool/echo --output 'jsonpath={{" spec.paused="}}{{.spec.paused}}'
+        done
         """
     )
+    assert "spec.paused=true" in outcome
+    assert "spec.paused=false" in outcome
     assert '{"pools":["agents/echo"]}' in outcome.replace(" ", "")
     assert '"over":"http"' in outcome.replace(" ", "")
     assert "\n403 0\n" in outcome
@@ -120,4 +129,4 @@ def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
     calls = asked(helm_ground, "system:serviceaccount:agents:agentpool-gateway")
     assert unlawful(calls, rights) == set()
     used = {(group, resource, verb) for group, resource, verb, _ in calls}
-    assert set().union(*rights.values()) - used == {("agentpool.dev", "agentpools", "patch")}  # nobody has paused
+    assert set().union(*rights.values()) - used == set()

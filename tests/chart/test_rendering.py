@@ -15,13 +15,16 @@ from tests.chart.rendering import (
     NAMESPACE,
     RELEASE,
     check_against_kubernetes,
+    check_against_the_prometheus_operator,
     manifests,
     only,
     pod_of,
+    selects,
     sources,
 )
 
 PROMETHEUS_KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
+COMPONENT = "app.kubernetes.io/component"
 ways = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
 
 
@@ -39,7 +42,9 @@ def test_every_manifest_is_what_kubernetes_expects(values: dict[str, Any]):
     for manifest in manifests(values):
         if manifest["kind"] == "AgentPool":
             AgentPoolSpec.model_validate(manifest["spec"])
-        elif manifest["kind"] not in PROMETHEUS_KINDS:
+        elif manifest["kind"] in PROMETHEUS_KINDS:
+            check_against_the_prometheus_operator(manifest)
+        else:
             check_against_kubernetes(manifest)
 
 
@@ -60,18 +65,45 @@ def test_objects_say_where_they_belong(values: dict[str, Any]):
 
 @ways
 def test_selectors_find_their_pods(values: dict[str, Any]):
-    """Each Deployment, Service, budget and policy of a component selects that component's pods and no others."""
+    """Each Service, budget and policy of a component selects that component's pods and no others."""
     found = manifests(values)
     pods = [template for m in found if m["kind"] in {"Deployment", "StatefulSet"} and (template := pod_of(m))]
-    selecting = {"Service": ("selector",), "PodDisruptionBudget": ("selector", "matchLabels")}
     for manifest in found:
-        if manifest["kind"] not in selecting:
-            continue
-        selector = manifest["spec"]
-        for step in selecting[manifest["kind"]]:
-            selector = selector[step]
-        matched = [p for p in pods if p["metadata"]["labels"].items() >= selector.items()]
-        assert len(matched) == 1, manifest["metadata"]["name"]
+        spec, component = manifest.get("spec", {}), manifest["metadata"].get("labels", {}).get(COMPONENT)
+        match manifest["kind"]:
+            case "Service":
+                selector = {"matchLabels": spec["selector"]}
+            case "PodDisruptionBudget":
+                selector = spec["selector"]
+            case "NetworkPolicy" if component != "workers":
+                selector = spec["podSelector"]
+            case _:
+                continue
+        matched = [p["metadata"]["labels"][COMPONENT] for p in pods if selects(selector, p["metadata"]["labels"])]
+        assert matched == [component], manifest["metadata"]["name"]
+
+
+@pytest.mark.parametrize("part", ["operator", "gateway"])
+def test_a_component_outlives_the_loss_of_a_node_and_its_upgrade(part: str):
+    """By default two pods, on two nodes if there are two; an eviction takes one of them, a rollout none."""
+    found = manifests({"gateway": {"enabled": True}})
+    spec = only(found, "Deployment", f"{RELEASE}-{part}")["spec"]
+    assert spec["replicas"] == 2
+    assert spec["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    spread = {"maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "ScheduleAnyway"}
+    pod = spec["template"]["spec"]
+    assert pod["topologySpreadConstraints"] == [spread | {"labelSelector": spec["selector"]}]
+    budget = only(found, "PodDisruptionBudget", f"{RELEASE}-{part}")["spec"]
+    assert budget == {"maxUnavailable": 1, "selector": spec["selector"]}
+
+
+def test_a_spread_of_your_own_keeps_its_selector():
+    """Only where it names no pods it gets the component's."""
+    mine = {"topologyKey": "zone", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}
+    mine["labelSelector"] = {"matchLabels": {"a": "b"}}
+    found = manifests({"operator": {"topologySpreadConstraints": [mine]}})
+    pod = only(found, "Deployment", f"{RELEASE}-operator")["spec"]["template"]["spec"]
+    assert pod["topologySpreadConstraints"] == [mine]
 
 
 @ways
@@ -165,6 +197,7 @@ def test_the_definition_is_upgraded_and_kept():
         ({"operator": {"logLevel": "debug"}}, True),
         ({"worker": {"image": {"tag": "9"}}}, True),
         ({"redis": {"extraConfig": "maxmemory 1gb"}}, False),
+        ({"crds": {"enabled": False}}, True),
         ({"metrics": {"dashboard": {"enabled": True}}}, False),
     ],
 )
@@ -210,8 +243,8 @@ def test_the_flags_exist(values: dict[str, Any]):
             assert {argument.split("=")[0] for argument in container["args"]} <= known
 
 
-def test_workers_reach_only_what_is_allowed():
-    """With the workers' policy, egress is DNS, Redis and the user's own rules, in each served namespace."""
+def test_workers_are_walled_in_wherever_they_are_served():
+    """Each served namespace has the workers' policy; its ways out are DNS, Redis and the user's own rules."""
     policies = [
         m
         for m in manifests(MATRIX["walled"])
@@ -221,7 +254,6 @@ def test_workers_reach_only_what_is_allowed():
     for policy in policies:
         ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
         assert ports == {53, "redis", 6379, 443}
-        assert policy["spec"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "agentpool-worker"}
 
 
 @ways

@@ -2,7 +2,7 @@
 {{- define "agentpool.valkeyConf" -}}
 include /etc/valkey/auth/auth.conf
 dir /data
-# The queue's keys must never be evicted, and at most a second of writes may be lost.
+# The queue's keys must never be evicted, and what was written a second or two before a crash may be lost.
 maxmemory-policy noeviction
 appendonly yes
 appendfsync everysec

@@ -1,0 +1,102 @@
+"""The trial Redis, as the chart configures it: a real server on the rendered files."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.exceptions import AuthenticationError
+
+from agentpool.jobs import JobRequest, JobState, PoolRef
+from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from tests.chart.rendering import manifests, only
+from tests.fixtures.redis import RedisServer
+
+VALUES = {"redis": {"extraConfig": "maxmemory 64mb"}}
+POOL = PoolRef("agents", "echo")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """The server, and what the chart says of it."""
+
+    server: RedisServer
+    container: dict[str, Any]
+    password: str
+
+    def url(self, password: str) -> str:
+        """Where it is, by the chart's URL but for the address."""
+        return f"redis://:{password}@127.0.0.1:{self.server.port}/0"
+
+
+@pytest.fixture
+def trial(tmp_path: Path, redis_server_factory: Callable[..., RedisServer]) -> Trial:
+    """The files of ConfigMap and Secret laid where the StatefulSet mounts them, below a folder; the server on them."""
+    found = manifests(VALUES)
+    pod = only(found, "StatefulSet", "agentpool-redis")["spec"]["template"]["spec"]
+    secret = only(found, "Secret", "agentpool-redis")["stringData"]
+    (container,) = pod["containers"]
+    given = {"config": only(found, "ConfigMap", "agentpool-redis")["data"]}
+    given["auth"] = {item["path"]: secret[item["key"]] for v in pod["volumes"] if "secret" in v
+                     for item in v["secret"]["items"]}  # fmt: skip
+    for mount in container["volumeMounts"]:
+        for name, text in given.get(mount["name"], {}).items():
+            path = tmp_path / mount["mountPath"].lstrip("/")
+            file = path if mount.get("subPath") == name else path / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(re.sub(r"(?<= )/", f"{tmp_path}/", text))  # paths, at the beginning of a word
+    program, file = container["command"]
+    assert program == "valkey-server"
+    (data,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == "data"]
+    assert f"dir {tmp_path}{data}\n" in (tmp_path / file.lstrip("/")).read_text()
+    (tmp_path / data.lstrip("/")).mkdir()
+    server = redis_server_factory(f"{tmp_path}{file}")
+    return Trial(server=server, container=container, password=secret["password"])
+
+
+async def test_it_keeps_accepted_jobs_over_a_crash_and_lets_nobody_in_without_its_password(trial: Trial):
+    """It appends to a file, evicts nothing, takes the added lines, and what is on the disk is there after kill -9."""
+    stranger = connect(trial.url("guessed"))
+    with pytest.raises(AuthenticationError):
+        await stranger.ping()
+    await stranger.aclose()
+    redis = connect(trial.url(trial.password))
+    settings = await redis.config_get("append*", "maxmemory*")
+    assert settings.items() >= {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction",
+                                "maxmemory": str(64 << 20)}.items()  # fmt: skip
+    await Inspector(redis).configure(POOL, PoolSettings())
+    receipt = await Producer(redis, POOL).submit(JobRequest(kind="greet", payload={"hello": "world"}))
+    async with redis.pipeline(transaction=False) as after:  # WAITAOF waits for what its own connection wrote
+        after.set("marker", 1)
+        after.execute_command("WAITAOF", 1, 0, 10_000)  # milliseconds; with everysec it takes about a second
+        assert (await after.execute())[-1][0] == 1
+    await redis.aclose()
+    trial.server.kill()
+    trial.server.start()
+    redis = connect(trial.url(trial.password))
+    job = await Inspector(redis).job(POOL, receipt.job_id)
+    assert (job.state, job.payload) == (JobState.QUEUED, {"hello": "world"})
+    await redis.aclose()
+
+
+def test_it_is_ready_when_it_answers_whom_the_pod_knows(trial: Trial, tmp_path: Path):
+    """The readiness probe succeeds with the password that the pod's environment has, and fails with another."""
+    client = shutil.which("redis-cli")
+    if client is None:
+        pytest.skip("redis-cli is not on PATH; Debian's package redis-tools has it")
+    shim = tmp_path / "valkey-cli"
+    shim.write_text(f'#!/bin/sh\nexec {client} -p {trial.server.port} "$@"\n')
+    shim.chmod(0o755)
+    (variable,) = trial.container["env"]
+    assert variable["valueFrom"]["secretKeyRef"] == {"name": "agentpool-redis", "key": "password"}
+    probe = trial.container["readinessProbe"]["exec"]["command"]
+    for password, ready in ((trial.password, True), ("guessed", False)):
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", variable["name"]: password}
+        ended = subprocess.run(probe, env=environment, capture_output=True, check=False)
+        assert (ended.returncode == 0) is ready, ended.stderr
