@@ -99,7 +99,7 @@ async def test_a_worker_cut_off_alone_finds_its_finishes_refused(start_workers, 
     line.mend()
     await until(lambda: alone.metric("agentpool_worker_jobs_total") == 6, "its finishes were refused")
     assert 'outcome="stale"} 6.0' in alone.get("/metrics")[1]
-    assert alone.metric("agentpool_worker_leases_lost_total") == 1
+    await until(lambda: alone.metric("agentpool_worker_leases_lost_total") == 1, "its heartbeat has heard it")
     assert "6 finished jobs were refused" in alone.log()
     assert await succeeded(redis, pool, jobs) == records
     more = await Producer(redis, pool).submit_many([JobRequest(kind="nap", payload=0.0)] * 20)
