@@ -40,13 +40,21 @@ def running(*args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.communicate()
 
 
+def stopped(process: subprocess.Popen[str]) -> str:
+    """Stops a gateway in order; all that it logged since it told its address, what was read ahead included."""
+    process.send_signal(signal.SIGTERM)
+    assert process.stderr is not None
+    log = process.stderr.read()
+    assert process.wait(20) == 0
+    return log
+
+
 def test_it_tells_its_address_serves_and_stops_in_order(redis_url: str):
     """Port 0 takes any; SIGTERM ends it with exit code 0."""
     with running("--redis", redis_url, "--no-auth", "--port", "0") as (process, url):
         with urllib.request.urlopen(f"{url}/readyz", timeout=20) as answer:
             assert answer.read() == b"ok\n"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
+        stopped(process)
 
 
 def test_a_redis_that_is_not_there_is_told_at_once_and_by_readyz():
@@ -56,8 +64,7 @@ def test_a_redis_that_is_not_there_is_told_at_once_and_by_readyz():
             urllib.request.urlopen(f"{url}/readyz", timeout=20)
         assert (refused_.value.code, refused_.value.read()) == (503, b"Redis does not answer\n")
         refused_.value.close()
-        process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=20)
+        log = stopped(process)
     (told,) = (line for line in log.splitlines() if " WARNING " in line)
     assert "redis://lead:***@127.0.0.1:1/0: Redis did not answer" in told
     assert "open-sesame" not in log
@@ -81,8 +88,7 @@ def test_its_log_has_callers_and_paths_and_never_a_token_or_a_query(redis_url: s
                 urllib.request.urlopen(asked, timeout=20)
             assert answer.value.code == status
             answer.value.close()
-        process.send_signal(signal.SIGTERM)
-        _, log = process.communicate(timeout=20)
+        log = stopped(process)
     assert "'/v1/namespaces/test/pools/nobody/queue' 404" in log
     assert "caller 'lead'" in log
     assert not [secret for secret in (good, wrong, "in-the-query") if secret in log], log
