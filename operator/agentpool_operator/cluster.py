@@ -50,9 +50,9 @@ class Cluster:
         """Closes the connections."""
         await self._api.close()
 
-    async def get(self, path: str) -> Json:
-        """One object."""
-        return await self._read(path)
+    async def get(self, path: str, **query: str) -> Json:
+        """One object, or one page of a collection."""
+        return await self._read(path, query=query)
 
     async def create(self, path: str, body: Json, *, gated: bool = True) -> Json:
         """Creates an object in the collection at `path`. Raises ClashError when it exists."""

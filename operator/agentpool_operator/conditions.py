@@ -117,7 +117,7 @@ def stuck_pods(pool: Pool) -> list[PodView]:
     found = [pod for pod in pool.live_pods if pod.trouble and not pod.ready]
     unplaced = sorted((p for p in found if p.trouble == "FailedScheduling"), key=lambda p: p.created_at)
     others = sorted((p for p in found if p.trouble != "FailedScheduling"), key=lambda p: p.created_at)
-    may_wait = pool.spec.gpu.max_pending if pool.spec is not None and pool.spec.gpu is not None else 0
+    may_wait = pool.gpu.max_pending if pool.gpu is not None else 0
     return others + unplaced[may_wait:]
 
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 from agentpool_operator.scaling.observation import Observation, PodState
@@ -14,9 +13,8 @@ if TYPE_CHECKING:
     from agentpool_operator.registry import Pool
 
 
-def observation_of(pool: Pool) -> Observation:
-    """What is known of the pool now."""
-    now = time.time()
+def observation_of(pool: Pool, *, now: float) -> Observation:
+    """What is known of the pool; `now` is seconds since the epoch."""
     live = pool.live_pods
     return Observation(
         replicas=pool.deployment.replicas if pool.deployment is not None else 0,
@@ -26,6 +24,6 @@ def observation_of(pool: Pool) -> Observation:
             for p in live
         ),
         placeable=pool.placeable,
-        max_pending=pool.spec.gpu.max_pending if pool.spec is not None and pool.spec.gpu is not None else 0,
+        max_pending=pool.gpu.max_pending if pool.gpu is not None else 0,
         startup_samples_s=tuple(p.startup_s for p in live if p.startup_s is not None and p.uid not in pool.starts_seen),
     )

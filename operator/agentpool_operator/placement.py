@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
     from agentpool.jobs import PoolRef
     from agentpool.spec import AgentPoolSpec
+    from agentpool.spec.scaling import Gpu
     from agentpool_operator.inventory import Inventory
     from agentpool_operator.registry import Pool
     from agentpool_operator.scaling.nodes import Shape
+
+
+def takes_part(pool: Pool) -> bool:
+    """Whether the pool asks for devices, and has a Deployment of its own whose pods would hold them."""
+    return pool.gpu is not None and pool.owns_deployment
 
 
 class Placement:
@@ -35,15 +41,18 @@ class Placement:
         self._granted: dict[PoolRef, int] = {}
         self._shapes: dict[PoolRef, tuple[AgentPoolSpec, Shape]] = {}
 
-    def place(self, asking: Iterable[Pool], *, news: Container[PoolRef], now: float) -> dict[PoolRef, int]:
-        """Workers that each of the pools may have, those it has included; `news` are those that were just read."""
+    def place(self, asking: Iterable[Pool], *, news: Container[PoolRef], now: float, at: float) -> dict[PoolRef, int]:
+        """Workers that each of the pools may have, those it has included; `news` are those that were just read.
+
+        `now` is seconds of the monotonic clock, `at` the same moment in seconds since the epoch.
+        """
         moved = self._inventory.version != self._version  # then what the pools hold may have changed, too
         claims = {
-            pool.ref: self._claim(pool, pool.spec, now)
+            pool.ref: self._claim(pool, pool.spec, pool.gpu, now, at)
             if moved or pool.ref in news or pool.ref not in self._claims
             else self._claims[pool.ref]
             for pool in asking
-            if pool.spec is not None and pool.spec.gpu is not None
+            if pool.spec is not None and pool.gpu is not None
         }
         if moved or claims != self._claims:
             self._granted = share(self._inventory.nodes(), list(claims.values()))
@@ -51,8 +60,8 @@ class Placement:
             self._shapes = {ref: known for ref, known in self._shapes.items() if ref in claims}
         return self._granted
 
-    def _claim(self, pool: Pool, spec: AgentPoolSpec, now: float) -> Claim[PoolRef]:
-        seen = observation_of(pool)
+    def _claim(self, pool: Pool, spec: AgentPoolSpec, gpu: Gpu, now: float, at: float) -> Claim[PoolRef]:
+        seen = observation_of(pool, now=at)
         busy_names = {worker.name for worker in seen.busy_workers}
         own = [holding for holding in self._inventory.holdings_of(pool.ref) if not holding.terminating]
         return Claim(
@@ -60,7 +69,7 @@ class Placement:
             shape=self._shape(pool, spec),
             wanted=wanted_workers(seen, policy_of(spec), pool.memory, now),
             current=seen.replicas,
-            priority=spec.gpu.priority if spec.gpu is not None else 0,
+            priority=gpu.priority,
             busy=Counter(h.node for h in own if h.name in busy_names),
             idle=Counter(h.node for h in own if h.name not in busy_names),
         )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kubernetes.aio import client as kube
 
 from agentpool.cancellation import end
+from agentpool_operator import paths
 from agentpool_operator.apply import Applier
 from agentpool_operator.cluster import Cluster
 from agentpool_operator.collection import ShortPauses
@@ -28,6 +29,7 @@ from agentpool_operator.health import Health
 from agentpool_operator.inventory import Inventory
 from agentpool_operator.links import Links
 from agentpool_operator.metrics import Metrics
+from agentpool_operator.outage import Outage
 from agentpool_operator.pressure import Pressure
 from agentpool_operator.purge import Purger
 from agentpool_operator.queue_metrics import QueueMetrics
@@ -68,6 +70,7 @@ class Parts:
     loop: ScalingLoop
     resync: Resync
     watching: Watching
+    outage: Outage
 
     def services(self) -> list[Coroutine[Any, Any, None]]:
         """Everything that runs for ever, the watches aside: they end last."""
@@ -79,6 +82,7 @@ class Parts:
             self.purger.run(),
             self.resync.run(),
             self.feed.run(),
+            self.outage.run(),
             _tidy(self),
         ]
 
@@ -134,6 +138,11 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         reconciler.forget(pool.ref)
 
     pools.on_gone = gone
+
+    async def ask() -> None:
+        """A question that the API server cannot answer without its storage."""
+        await cluster.get(paths.agentpools(next(iter(settings.namespaces), None)), limit="1")
+
     resync = Resync(cluster, pools, namespaces=settings.namespaces, every_s=settings.loop.resync_s)
     return Parts(
         cluster=cluster,
@@ -149,6 +158,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         loop=loop,
         resync=resync,
         watching=Watching(pools, connection, namespaces=settings.namespaces),
+        outage=Outage(ask),
     )
 
 
@@ -164,6 +174,9 @@ async def run(settings: OperatorSettings) -> None:
         ready=parts.watching.ready.is_set,
         refresh=lambda: _refresh(parts),
     )
+    handlers = logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(parts.outage)
     try:
         await parts.cluster.get("/version")
         port = await health.start(settings.health_host, settings.health_port)
@@ -174,6 +187,8 @@ async def run(settings: OperatorSettings) -> None:
         await health.stop()
         await parts.cluster.close()
         gc.callbacks.remove(pauses)
+        for handler in handlers:
+            handler.removeFilter(parts.outage)
 
 
 async def _serve(parts: Parts) -> None:

@@ -58,7 +58,9 @@ class Purger:
         self._asking = asyncio.Lock()
         self._cluster_id = ""  # the kube-system namespace's uid; empty = not known, then nothing is noted
         self._ask_at = 0.0  # seconds, monotonic: not before
+        self._unknown_because = ""  # why it was not known when that was told last
         self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
+        self._owed: dict[tuple[str, PoolRef], str] = {}  # notes that wait for the cluster's uid, which goes before them
         self._met: set[str] = set()  # URLs whose notes have been, or are about to be, looked at
         self._due = asyncio.Event()
         self._failures: dict[str, int] = {}  # URL -> passes in a row that failed
@@ -69,15 +71,26 @@ class Purger:
         if link.url not in self._met:  # what was deleted while no operator ran is told by the notes that lie there
             self._met.add(link.url)
             self.pool_gone(link.url)
+        self._owed[link.url, pool] = uid if delete else f"{uid} {RETAIN}"
+        if not await self._pay(link, pool):
+            self.pool_gone(link.url)  # a pass pays it
+
+    async def _pay(self, link: Link, pool: PoolRef) -> bool:
+        """Writes the note that is owed to a pool; False while the cluster is not known. Raises QueueError."""
         cluster = await self._cluster_uid()
-        wanted = f"{cluster} {uid}" if delete else f"{cluster} {uid} {RETAIN}"
-        if not cluster or self._noted.get((link.url, pool)) == wanted:
-            return
-        try:
-            await link.redis.execute_command("HSET", NOTES, str(pool), wanted)
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing="note") from error
-        self._noted[link.url, pool] = wanted
+        owed = self._owed.get((link.url, pool))
+        if not cluster or owed is None:
+            return owed is None
+        note = f"{cluster} {owed}"
+        if self._noted.get((link.url, pool)) != note:
+            try:
+                await link.redis.execute_command("HSET", NOTES, str(pool), note)
+            except (RedisError, OSError) as error:
+                raise fault_of(error, doing="note") from error
+        self._noted[link.url, pool] = note
+        if self._owed.get((link.url, pool)) == owed:
+            del self._owed[link.url, pool]
+        return True
 
     def pool_gone(self, url: str | None) -> None:
         """A pool on this Redis was deleted, or may have been: looks soon."""
@@ -121,12 +134,13 @@ class Purger:
                 log.info("deleted pools on %s can be purged again", link.place)
 
     async def run_once(self, link: Link) -> bool:
-        """One pass over one Redis; whether something waits for its workers to go."""
+        """One pass over one Redis; whether something waits for its workers to go, or for the cluster to be known."""
+        owing = [pool for url, pool in self._owed if url == link.url]
+        waits = not all([await self._pay(link, pool) for pool in owing])
         try:
             notes = await link.redis.execute_command("HGETALL", NOTES)
         except (RedisError, OSError) as error:
             raise fault_of(error, doing="read notes") from error
-        waits = False
         cluster = await self._cluster_uid()
         for name, note in dict(notes or {}).items():
             if cluster and str(note).partition(" ")[0] == cluster:
@@ -198,7 +212,9 @@ class Purger:
                 except (ClusterError, TimeoutError) as error:
                     self._ask_at = time.monotonic() + ASK_AGAIN_S
                     why = str(error) or "the API server is slow"
-                    log.info("what a deleted pool leaves is looked after once the cluster is known: %s", why)
+                    if why != self._unknown_because:
+                        self._unknown_because = why
+                        log.info("what deleted pools leave is looked after once the cluster's uid is read: %s", why)
                 else:
                     self._cluster_id = str(namespace["metadata"]["uid"])
             return self._cluster_id

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from agentpool.queue.snapshots import QueueSnapshot
     from agentpool.spec import AgentPoolSpec
+    from agentpool.spec.scaling import Gpu
     from agentpool_operator.scaling.decision import Decision
     from agentpool_operator.scaling.observation import Backlog
 
@@ -69,6 +70,7 @@ class Pool:
     budget_seen_at: float = float("-inf")  # seconds, monotonic: when its PodDisruptionBudget was in order
     published: str = ""  # revision of the settings that the queue holds
     leaving: int = 0  # workers that finish their jobs and are taken away then
+    poll_s: float = 1.0  # seconds between looks at its queue, as its spec says
     due_at: float = 0.0  # seconds, monotonic: when its queue is looked at next
     starts_seen: set[str] = field(default_factory=set)  # uids of pods whose start has been learned from
 
@@ -98,11 +100,15 @@ class Pool:
         return [pod for pod in self.pods.values() if pod.alive]
 
     @property
+    def gpu(self) -> Gpu | None:
+        """What its workers ask of devices; None = nothing, or the spec cannot be read."""
+        return self.spec.gpu if self.spec is not None else None
+
+    @property
     def devices_held(self) -> int:
         """Devices that its pods hold, those that end included until they have ended; 0 where it asks for none."""
-        if self.spec is None or self.spec.gpu is None:
-            return 0
-        return self.spec.gpu.per_worker * sum(1 for pod in self.pods.values() if pod.node and not pod.ended)
+        holders = sum(1 for pod in self.pods.values() if pod.node and not pod.ended)
+        return holders * self.gpu.per_worker if self.gpu is not None else 0
 
     def note_starts(self) -> None:
         """Takes down whose start has been learned from. A pod that is ready again, after a fault, has not started."""
@@ -264,7 +270,9 @@ def _ref(resource: Json) -> PoolRef:
 def _parse(pool: Pool) -> None:
     try:
         pool.spec = spec_of(pool.resource)
-        pool.spec_problem = None
+        pool.spec_problem, pool.poll_s = None, pool.spec.scaling.poll_seconds
+        if pool.gpu is None:
+            pool.placeable = None  # what the nodes had room for when it asked for devices is no limit any more
     except SpecError as error:
         pool.spec = None
         pool.spec_problem = Problem(reason="InvalidSpec", message=str(error))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agentpool.errors import ClusterError, QueueError
 from agentpool_operator.observing import observation_of
-from agentpool_operator.placement import Placement
+from agentpool_operator.placement import Placement, takes_part
 from agentpool_operator.refusals import ForbiddenError, InvalidObjectError
 from agentpool_operator.registry import Problem
 from agentpool_operator.resolve import policy_of
@@ -104,16 +104,18 @@ class ScalingLoop:
 
     def _place_of(self, pool: Pool) -> Place:
         """Who shares the nodes' room goes together, too: one sharing serves them all."""
-        return self._pressure.url_of(pool) or "", _asks_for_devices(pool)
+        return self._pressure.url_of(pool) or "", takes_part(pool)
 
     def _share(self, chosen: Iterable[Pool]) -> None:
         """Gives every pool that asks for devices its share of the nodes' room, where one of them is decided on."""
-        news = {pool.ref for pool in chosen if _asks_for_devices(pool)}
+        news = {pool.ref for pool in chosen if takes_part(pool)}
         if not news:
             return
-        asking = list(filter(_asks_for_devices, self._pools))
         self._feed.start()
-        granted = self._placement.place(asking, news=news, now=time.monotonic()) if self._feed.ready else {}
+        if not self._feed.ready:
+            return
+        asking = [pool for pool in self._pools if takes_part(pool)]
+        granted = self._placement.place(asking, news=news, now=time.monotonic(), at=time.time())
         for pool in asking:
             pool.placeable = granted.get(pool.ref)
 
@@ -136,7 +138,7 @@ class ScalingLoop:
         if pool.spec is None or pool.deployment is None or self._waits_for_capacity(pool):
             return
         deployment = pool.deployment
-        seen = observation_of(pool)
+        seen = observation_of(pool, now=time.time())
         decision = decide(seen, policy_of(pool.spec), pool.memory, time.monotonic())
         try:
             reached = await self._carry_out(pool, deployment, decision)
@@ -169,8 +171,8 @@ class ScalingLoop:
 
     def _waits_for_capacity(self, pool: Pool) -> bool:
         """Whether the nodes are still being listed; without the right to list them, the scheduler decides."""
-        asks = pool.spec is not None and pool.spec.gpu is not None and pool.spec.replicas is None
-        return asks and not self._feed.ready and not self._feed.problem
+        sized_by_hand = pool.spec is not None and pool.spec.replicas is not None
+        return takes_part(pool) and not sized_by_hand and not self._feed.ready and not self._feed.problem
 
     def _tell_refused(self, pool: Pool, detail: str) -> None:
         """What waiting does not mend is told to the user, once; it is tried again at every look."""
@@ -191,10 +193,6 @@ class ScalingLoop:
         sentence = f"{verb} from {before} to {counted(decision.replicas, 'worker')}: {decision.reason}."
         log.info("%s: %s", pool.ref, sentence)
         self._recorder.record(pool, "Normal", kind, sentence)
-
-
-def _asks_for_devices(pool: Pool) -> bool:
-    return pool.spec is not None and pool.spec.gpu is not None and pool.owns_deployment
 
 
 def _idles(pool: Pool, decision: Decision) -> bool:

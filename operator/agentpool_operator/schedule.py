@@ -112,6 +112,4 @@ class Schedule:
 
 def _pause_s(pool: Pool) -> float:
     """Seconds to the pool's next look; sooner while workers are about to leave."""
-    if pool.spec is None:
-        return LONGEST_WAIT_S
-    return min(pool.spec.scaling.poll_seconds, LEAVING_POLL_S) if pool.leaving else pool.spec.scaling.poll_seconds
+    return min(pool.poll_s, LEAVING_POLL_S) if pool.leaving else pool.poll_s

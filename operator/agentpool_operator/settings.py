@@ -35,7 +35,7 @@ class ScalingLoopSettings:
 
     read_timeout_s: float = 3.0  # seconds for one read of a Redis; longer means unknown
     wake_gap_s: float = 0.05  # seconds between two wake-ups by pressure: a burst is one look, not many
-    status_gap_s: float = 5.0  # seconds between two status patches that change figures only
+    status_gap_s: float = 5.0  # seconds between two patches of a status that change figures only; more with many pools
     resync_s: float = 300.0  # seconds between full lists, in case a watch lost a deletion
     secret_recheck_s: float = 15.0  # seconds before a Secret in use is read again
     secret_retry_s: float = 2.0  # seconds before a Secret that is missing or refused is read again

@@ -2,8 +2,8 @@
 
 A change of anything but the queue's figures is patched at once, and so is the end of the work: who looks when the
 last job has ended should not read of jobs that wait. The figures alone (they move all the time under load) at most
-once in `status_gap_s`. At rest nothing is written. `conditions` says what is true, this
-module when to say it.
+once in `status_gap_s`, and the more pools there are, the less often, so that all of them together write no more than
+`FIGURES_PER_S`. At rest nothing is written. `conditions` says what is true, this module when to say it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 MANAGER = "agentpool-status"
 FIGURES = ("queued", "running", "oldestWaitSeconds", "wantedReplicas")  # what moves under load without news
+FIGURES_PER_S = 20  # patches of all pools together, where only figures move: a few per cent of what etcd takes
 MAX_INT32 = 2_147_483_647
 
 
@@ -61,7 +62,7 @@ def _figures(pool: Pool, old: Json) -> Json:
 
 
 def _gpus(pool: Pool) -> Json | None:
-    if pool.spec is None or pool.spec.gpu is None:
+    if pool.gpu is None:
         return None
     return {"placeable": pool.placeable or 0, "held": pool.devices_held}
 
@@ -75,11 +76,19 @@ def _last_decision(pool: Pool, old: Json) -> Json | None:
 class StatusWriter:
     """Patches the status of pools."""
 
-    def __init__(self, cluster: Cluster, *, gap_s: float, mark: Callable[[PoolRef], None]) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        gap_s: float,
+        mark: Callable[[PoolRef], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._cluster = cluster
         self._gap_s = gap_s
+        self._clock = clock
         self._mark = mark  # asks for a pass over a pool
-        self._written_at: dict[PoolRef, float] = {}  # seconds, monotonic
+        self._written_at: dict[PoolRef, float] = {}  # seconds of the clock
         self._writing: set[PoolRef] = set()
         self._again: set[PoolRef] = set()  # of those, the ones that have changed meanwhile
 
@@ -118,7 +127,7 @@ class StatusWriter:
             return
         except NotThereError:
             return  # it has just been deleted
-        self._written_at[pool.ref] = time.monotonic()
+        self._written_at[pool.ref] = self._clock()
         if not is_later(version_of(pool.resource), version_of(answer)):  # else the watch was faster, with a newer spec
             pool.resource = without_owners(answer)
 
@@ -140,7 +149,8 @@ class StatusWriter:
             k: v for k, v in shown.items() if k not in FIGURES
         }
         ended = _idle(wanted) and not _idle(shown)
-        return news or ended or time.monotonic() - self._written_at.get(pool.ref, float("-inf")) >= self._gap_s
+        since_s = self._clock() - self._written_at.get(pool.ref, float("-inf"))
+        return news or ended or since_s >= max(self._gap_s, len(self._written_at) / FIGURES_PER_S)
 
 
 def _idle(status: Json) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import re
 import signal
 
 import pytest
@@ -172,16 +173,24 @@ async def test_refused_reads_are_made_good(start_operator, faulty_api, pool_of, 
 async def test_an_api_server_that_was_away_for_a_minute_finds_the_operator_at_work(
     start_operator, faulty_api, pool_of, look, redis, ref
 ):
-    """The operator outlives an outage much longer than its Lease, and serves what came meanwhile."""
+    """It outlives an outage longer than its Lease, serves what came meanwhile, and tells of it in a few lines."""
     process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
-    await pool_of()
+    await pool_of(gpu={"policy": "Provision", "maxPending": 2})
     await shows(lambda: look.condition("Ready"), SERVING)
+    before = len(process.written().splitlines())
     faulty_api.away = True
     faulty_api.end_watches()
     await submit(redis, ref, 6)
     await wait_until(lambda: "no longer leading" in process.written(), "it stopped leading", within_s=WITHIN_S)
     await asyncio.sleep(AWAY_S)
+    told = [line.partition(": ")[2] for line in process.written().splitlines()[before:]]
     faulty_api.away = False
+    await wait_until(lambda: "answers again, after" in process.written(), "the end is told", within_s=WITHIN_S)
+    assert [re.sub(r"(?<=:) .*|\d+", "…", line) for line in told] == [
+        "the API server is away; pools keep their size until it answers:…",
+        "no longer leading",
+        "the API server has been away for … s:…",
+    ]
     await shows(look.replicas, 2)
     assert process.running()
 

@@ -10,8 +10,9 @@ import pytest
 from agentpool.errors import RetiredPoolError
 from agentpool.jobs import JobRequest
 from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool_operator import purge
 from agentpool_operator.purge import NOTES, Purger
-from agentpool_operator.refusals import NotThereError
+from agentpool_operator.refusals import ClusterUnreachableError, NotThereError
 
 NOTE = "cluster an-old-uid"
 
@@ -22,8 +23,11 @@ class Api:
     def __init__(self) -> None:
         self.lookups = 0
         self.remade: float = float("inf")
+        self.away = False
 
     async def get(self, path):
+        if self.away:
+            raise ClusterUnreachableError("no answer")
         if path.endswith("kube-system"):
             return {"metadata": {"uid": "cluster"}}
         self.lookups += 1
@@ -65,6 +69,23 @@ async def test_a_retained_queue_is_retired_and_comes_back_with_its_pool(deleted,
     assert await inspector.configure(pool, PoolSettings())
     await producer.submit(JobRequest(kind="greet"))
     assert (await inspector.snapshot(pool)).queued == 2
+
+
+async def test_a_note_that_could_not_be_written_is_written_once_the_cluster_is_known(deleted, redis, pool, monkeypatch):
+    """The API server was away when the pool was set up: a pass makes it good, and the link stays open till then."""
+    monkeypatch.setattr(purge, "ASK_AGAIN_S", 0.0)
+    await redis.hdel(NOTES, str(pool))
+    api = Api()
+    api.away = True
+    purger = Purger(api, None, leading=lambda: True, lives=lambda ref: ref == pool)
+    await purger.note(deleted, pool, "an-old-uid", delete=True)
+    await purger._guarded(deleted)
+    assert not await redis.hexists(NOTES, str(pool))
+    assert purger.waiting == {deleted.url}
+    api.away = False
+    await purger._guarded(deleted)
+    assert await is_there(redis, pool) == (True, True)
+    assert purger.waiting == set()
 
 
 async def test_a_pool_that_is_known_to_live_is_not_looked_up(deleted, redis, pool):

@@ -64,17 +64,17 @@ def waiting(pools: Pools, name: str, jobs: int) -> None:
 def test_nothing_is_shared_anew_while_nothing_has_changed(pools, inventory, shared):
     """A second look at the same pools and nodes costs no sharing, and gives the same."""
     placing = Placement(inventory)
-    first = placing.place(pools, news={PoolRef("ns", "a")}, now=0.0)
-    assert placing.place(pools, news={PoolRef("ns", "a")}, now=1.0) == first == dict.fromkeys(first, GPUS)
+    first = placing.place(pools, news={PoolRef("ns", "a")}, now=0.0, at=0.0)
+    assert placing.place(pools, news={PoolRef("ns", "a")}, now=1.0, at=1.0) == first == dict.fromkeys(first, GPUS)
     assert len(shared) == 1
 
 
 def test_what_one_pool_wants_leaves_less_for_the_other(pools, inventory, shared):
     """News of a pool's backlog are shared at once; a pool that was not read keeps its claim."""
     placing = Placement(inventory)
-    placing.place(pools, news=(), now=0.0)
+    placing.place(pools, news=(), now=0.0, at=0.0)
     waiting(pools, "a", GPUS)
-    granted = placing.place(pools, news={PoolRef("ns", "a")}, now=1.0)
+    granted = placing.place(pools, news={PoolRef("ns", "a")}, now=1.0, at=1.0)
     assert granted == {PoolRef("ns", "a"): GPUS, PoolRef("ns", "b"): 0}
     assert len(shared) == 2
 
@@ -84,19 +84,19 @@ def test_a_pod_that_comes_or_goes_is_shared_at_once(pools, inventory):
     placing = Placement(inventory)
     one = PoolRef("ns", "a")
     inventory.see_pod(pod_on("n"))
-    assert placing.place(pools, news=(), now=0.0)[one] == GPUS - 1
+    assert placing.place(pools, news=(), now=0.0, at=0.0)[one] == GPUS - 1
     inventory.see_pod(pod_on("n"), gone=True)
-    assert placing.place(pools, news=(), now=1.0)[one] == GPUS
+    assert placing.place(pools, news=(), now=1.0, at=1.0)[one] == GPUS
     inventory.see_node(node("m"))
-    assert placing.place(pools, news=(), now=2.0)[one] == 2 * GPUS
+    assert placing.place(pools, news=(), now=2.0, at=2.0)[one] == 2 * GPUS
     inventory.see_node(node("n"), gone=True)
-    assert placing.place(pools, news=(), now=3.0)[one] == GPUS
+    assert placing.place(pools, news=(), now=3.0, at=3.0)[one] == GPUS
 
 
 def test_a_pools_own_idle_pods_count_as_its_room(pools, inventory):
     """The pod holds a device, and yet the pool may have as many workers as the node has devices."""
     inventory.see_pod(pod_on("n", "mine", {"agentpool.dev/pool": "a"}))
-    granted = Placement(inventory).place(pools, news=(), now=0.0)
+    granted = Placement(inventory).place(pools, news=(), now=0.0, at=0.0)
     assert granted == {PoolRef("ns", "a"): GPUS, PoolRef("ns", "b"): GPUS}
     assert [holding.name for holding in inventory.holdings_of(PoolRef("ns", "a"))] == ["mine"]
     assert inventory.holdings_of(PoolRef("ns", "b")) == []

@@ -92,3 +92,17 @@ def test_a_watch_that_was_faster_than_the_answer_to_our_write_is_kept(pools):
     told = pool.deployment
     pools.set_deployment(pool, answer)
     assert pool.deployment is told
+
+
+def test_a_pool_that_asks_for_devices_no_more_is_limited_by_none():
+    """What the nodes had room for goes with `gpu`: it would cap the pool for ever."""
+    pools = Pools()
+    metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
+    spec = {"handler": {"command": {"argv": ["true"]}}}
+    pools.see_pool({"metadata": metadata, "spec": {**spec, "gpu": {}}})
+    pool = pools.get(PoolRef("ns", "p"))
+    pool.placeable = 2
+    pools.see_pool({"metadata": metadata, "spec": {**spec, "gpu": {"priority": 1}}})
+    assert pool.placeable == 2
+    pools.see_pool({"metadata": metadata, "spec": spec})
+    assert pool.placeable is None

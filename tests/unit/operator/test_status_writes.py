@@ -9,7 +9,8 @@ import pytest
 from agentpool.jobs import PoolRef
 from agentpool_operator.refusals import ClashError
 from agentpool_operator.registry import Pools, Problem
-from agentpool_operator.status import StatusWriter
+from agentpool_operator.scaling.observation import Backlog, RouteLoad
+from agentpool_operator.status import FIGURES_PER_S, StatusWriter
 
 REF = PoolRef("ns", "p")
 
@@ -109,3 +110,43 @@ async def test_an_answer_that_comes_late_takes_no_newer_spec_back(pool, marked):
     api.go_on.set()
     await first
     assert pool.resource == newer
+
+
+class Counting:
+    """Takes every patch and counts them."""
+
+    def __init__(self):
+        self.patches = 0
+
+    async def merge(self, path, patch, *, manager):
+        del path, manager
+        self.patches += 1
+        return {"metadata": {"uid": "u", "resourceVersion": "1"}, "status": patch["status"]}
+
+
+@pytest.mark.parametrize(("count", "most_per_s"), [(1, 1 / 5), (1_000, FIGURES_PER_S)])
+async def test_figures_that_merely_move_are_written_so_often_however_many_pools_move_them(count, most_per_s):
+    """One busy pool is told every five seconds, a thousand less often; news of any of them at once."""
+    pools, clock, api = Pools(), [0.0], Counting()
+    for n in range(count):
+        metadata = {"name": f"p{n}", "namespace": "ns", "uid": f"u{n}", "resourceVersion": "1"}
+        pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
+    writer = StatusWriter(api, gap_s=5.0, mark=pools.mark, clock=lambda: clock[0])
+
+    async def look(ready):
+        for pool in pools:
+            pool.backlog = Backlog(routes=(RouteLoad(name="all", limit=None, ready=ready, running=0),))
+            await writer.write(pool)
+
+    await look(1)
+    first = api.patches
+    assert first == count
+    for second in range(2, 202, 2):
+        clock[0] = float(second)
+        await look(second)
+    assert 0.8 * most_per_s <= (api.patches - first) / 200 <= most_per_s
+    told = api.patches
+    pool = next(iter(pools))
+    pool.queue_problem = Problem(reason="RedisUnreachable", message="gone")
+    await writer.write(pool)
+    assert api.patches == told + 1

@@ -1,0 +1,92 @@
+"""Tells an outage of the API server in few lines: one when it begins, one a minute, one when it is over.
+
+Everything that talks to the API server fails then, again and again, and each part logs it. `Outage` is a filter on the
+log: it drops what is only the outage's echo (at level debug it lets it through), and takes it as the reason to ask the
+API server itself, until it answers. `process` puts it in front of the log's handlers and runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from typing import TYPE_CHECKING
+
+from agentpool.errors import ClusterError
+from agentpool_operator.refusals import BusyError, ClusterUnreachableError, NotLeadingError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+ASK_S = 1.0  # seconds between questions while it is away
+TELL_S = 60.0  # seconds between lines that it is still away, or that single requests fail
+KOPF_FAILED = re.compile(r"Request attempt #\S+ failed; (?!.*-> API(Forbidden|TooManyRequests)Error)")
+log = logging.getLogger(__name__)
+
+
+class Outage(logging.Filter):
+    """The filter, and who asks. Used by the event loop's thread and by that of the watches."""
+
+    def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self._ask = ask  # raises ClusterUnreachableError or BusyError while the API server is away
+        self._loop = asyncio.get_running_loop()
+        self._suspected = asyncio.Event()
+        self._echo = ""  # what was dropped last
+        self._told_at = float("-inf")  # seconds, monotonic: when single failures were told last
+        self.away = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is told: not if it only repeats that the API server is away."""
+        if not self._is_echo(record):
+            return True
+        self._echo = record.getMessage()
+        self._loop.call_soon_threadsafe(self._suspected.set)
+        return logging.getLogger().isEnabledFor(logging.DEBUG)
+
+    def _is_echo(self, record: logging.LogRecord) -> bool:
+        if record.name == __name__:
+            return False
+        if record.name.startswith("kopf"):
+            return KOPF_FAILED.match(record.getMessage()) is not None
+        causes = record.args if isinstance(record.args, tuple) else ()
+        if any(isinstance(cause, ClusterUnreachableError) for cause in causes):
+            return True
+        return self.away and any(isinstance(cause, BusyError | NotLeadingError) for cause in causes)
+
+    async def run(self) -> None:
+        """Asks whenever it is suspected that the API server is away, for ever."""
+        while True:
+            await self._suspected.wait()
+            self._suspected.clear()
+            why = await self._why_away()
+            if why:
+                await self._last(why)
+            elif time.monotonic() - self._told_at >= TELL_S:
+                self._told_at = time.monotonic()
+                log.info("a request failed, though the API server answers; it is sent again: %s", self._echo)
+
+    async def _last(self, why: str) -> None:
+        """Tells the outage from its first line to its last."""
+        began = told_at = time.monotonic()
+        self.away = True
+        log.warning("the API server is away; pools keep their size until it answers: %s", why)
+        while why := await self._why_away():
+            if time.monotonic() - told_at >= TELL_S:
+                told_at += TELL_S
+                log.warning("the API server has been away for %d s: %s", time.monotonic() - began, why)
+            await asyncio.sleep(ASK_S)
+        self.away = False
+        self._told_at = time.monotonic()  # what still fails had been sent before
+        log.warning("the API server answers again, after %d s", self._told_at - began)
+
+    async def _why_away(self) -> str:
+        """Why it does not serve; empty = it does, be it by a refusal."""
+        try:
+            await self._ask()
+        except (ClusterUnreachableError, BusyError) as error:
+            return str(error)
+        except ClusterError:
+            pass
+        return ""
