@@ -42,6 +42,11 @@ class AgentPoolSpec(Part):
                 "self.routes.exists_one(o, has(o.kinds) && k in o.kinds)))"
             ),
             message="a kind may be listed by one route only; remove it from the others",
+            explain=(
+                "'a kind may be listed by one route only, and more list %s; remove it from the others'"
+                ".format([self.routes.map(r, has(r.kinds) ? r.kinds.filter(k, !self.routes.exists_one(o, "
+                "has(o.kinds) && k in o.kinds)) : []).filter(found, found.size() > 0)[0][0]])"
+            ),
             field=".routes",
         ),
         Rule(

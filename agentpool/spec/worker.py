@@ -61,6 +61,12 @@ class Handler(Part):
         Rule(
             holds="[has(self.python), has(self.http), has(self.command)].filter(x, x).size() == 1",
             message="handler must hold exactly one of python, http, command; remove the others or add one",
+            explain=(
+                "'handler must hold exactly one of python, http, command, and holds%s%s%s%s; "
+                "remove the others or add one'.format([has(self.python) ? ' python' : '', "
+                "has(self.http) ? ' http' : '', has(self.command) ? ' command' : '', "
+                "has(self.python) || has(self.http) || has(self.command) ? '' : ' none'])"
+            ),
         ),
     )
 

@@ -146,13 +146,31 @@ def _progress(pool: Pool) -> tuple[Status, str, str]:
 
 def _movement(pool: Pool, deployment: DeploymentView) -> tuple[Status, str, str]:
     leaving = sum(1 for pod in pool.pods.values() if pod.terminating)
+    if deployment.paused:
+        return "False", "RolloutPaused", _paused_words(pool.ref.name)
     if deployment.total > deployment.replicas or (deployment.replicas == 0 and leaving):
         return "True", "Draining", "workers that are no longer needed finish their jobs and leave"
     if deployment.updated < min(deployment.replicas, deployment.total):
         return "True", "RollingOut", "workers are being replaced to follow a changed template"
     if deployment.ready < deployment.replicas:
         return "True", "Starting", f"{counted(deployment.replicas - deployment.ready, 'worker')} on the way"
+    if deployment.changed_by_others:
+        return "False", "ChangedByOthers", _foreign_words(deployment.changed_by_others)
     return "False", "Settled", "as many workers as asked for"
+
+
+def _paused_words(name: str) -> str:
+    return (
+        "somebody has paused the Deployment's rollout, so a changed template does not reach the workers; "
+        f"`kubectl rollout resume deployment/{name}` lets it go on"
+    )
+
+
+def _foreign_words(changes: str) -> str:
+    return (
+        f"as many workers as asked for; their Deployment holds what this AgentPool does not say: {changes}; "
+        "put it into spec.worker.template, or take it out of the Deployment"
+    )
 
 
 def _queue_reachable(pool: Pool) -> Finding:

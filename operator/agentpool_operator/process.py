@@ -22,6 +22,7 @@ from agentpool_operator.apply import Applier
 from agentpool_operator.cluster import Cluster
 from agentpool_operator.collection import ShortPauses
 from agentpool_operator.connection import configuration
+from agentpool_operator.delays import Delays
 from agentpool_operator.election import Election
 from agentpool_operator.events import Recorder
 from agentpool_operator.feed import Feed
@@ -71,6 +72,7 @@ class Parts:
     resync: Resync
     watching: Watching
     outage: Outage
+    delays: Delays
 
     def services(self) -> list[Coroutine[Any, Any, None]]:
         """Everything that runs for ever, the watches aside: they end last."""
@@ -83,6 +85,7 @@ class Parts:
             self.resync.run(),
             self.feed.run(),
             self.outage.run(),
+            self.delays.run(),
             _tidy(self),
         ]
 
@@ -159,6 +162,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         resync=resync,
         watching=Watching(pools, connection, namespaces=settings.namespaces),
         outage=Outage(ask),
+        delays=Delays(cluster, pools, leading=leading),
     )
 
 

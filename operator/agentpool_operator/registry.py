@@ -8,7 +8,7 @@ restart the lists fill it again.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import SpecError
@@ -208,8 +208,19 @@ class Pools:
         if gone:
             pods.pop(pod["metadata"]["name"], None)
         else:
-            pods[pod["metadata"]["name"]] = pod_view(pod)
+            known, seen = pods.get(pod["metadata"]["name"]), pod_view(pod)
+            if known is not None and known.trouble and known.resource_version == seen.resource_version != "":
+                return  # listed again as it was; what is known of it may come from its events, too
+            pods[seen.name] = seen
         if ref in self._pools:
+            self.mark(ref)
+
+    def see_delay(self, ref: PoolRef, pod: PodView, reason: str, message: str) -> None:
+        """Its node has told why a pod does not come up; void once the pod has changed."""
+        pods = self._orphans.get(ref, {})
+        told = replace(pod, trouble=reason, trouble_message=message)
+        if pods.get(pod.name) == pod != told:
+            pods[pod.name] = told
             self.mark(ref)
 
     def see_all(self, namespace: str | None, *, resources: Listing, deployments: Listing, pods: Listing) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from agentpool_operator.ownership import appliers_of_replicas, changes_of_others
+
 Json = dict[str, Any]
 POOL_LABEL = "agentpool.dev/pool"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -27,6 +29,8 @@ FAILING_REASONS = frozenset(
         "RunContainerError",
     }
 )  # waiting reasons that do not pass by waiting
+
+CREATING = frozenset({"ContainerCreating", "PodInitializing"})  # waiting reasons of a pod that is being set up
 
 
 def seconds_of(text: str | None) -> float | None:
@@ -70,6 +74,7 @@ class PodView:
     trouble: str  # why it is not on its way, as one CamelCase word; empty = nothing known
     trouble_message: str
     deletion_cost: int
+    setting_up: bool = False  # its node has it, and has not got its volumes and its network ready
     resource_version: str = ""
 
     @property
@@ -94,11 +99,22 @@ def pod_view(pod: Json) -> PodView:
         startup_s=_startup_s(metadata, status, conditions) if ready.get("status") == "True" else None,
         terminating=bool(metadata.get("deletionTimestamp")),
         ended=status.get("phase") in {"Succeeded", "Failed"},
+        setting_up=_is_setting_up(pod, status, conditions),
         trouble=trouble,
         trouble_message=message,
         deletion_cost=int(cost) if cost.lstrip("-").isdigit() else 0,
         resource_version=metadata.get("resourceVersion", ""),
     )
+
+
+def _is_setting_up(pod: Json, status: Json, conditions: dict[str, Json]) -> bool:
+    """By the condition that nodes report since Kubernetes 1.29; where there is none, by no container having begun."""
+    if not (pod.get("spec") or {}).get("nodeName") or status.get("phase") != "Pending":
+        return False
+    if "PodReadyToStartContainers" in conditions:
+        return conditions["PodReadyToStartContainers"].get("status") != "True"
+    containers = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
+    return all(((c.get("state") or {}).get("waiting") or {}).get("reason") in CREATING for c in containers)
 
 
 def _startup_s(metadata: Json, status: Json, conditions: dict[str, Json]) -> float:
@@ -164,6 +180,8 @@ class DeploymentView:
     ready: int
     failures: tuple[tuple[str, str], ...]  # reason and message of conditions that tell of failure
     appliers_of_replicas: frozenset[str]  # field managers that own spec.replicas by server-side apply
+    changed_by_others: str  # fields that others have set beside ours, and who; empty = none
+    paused: bool  # `kubectl rollout pause`: a changed template does not reach the pods
     raw: Json  # without managedFields
 
     @property
@@ -188,7 +206,11 @@ class DeploymentView:
             "resourceVersion": resource_version,
         }
         resized = {**self.raw, "metadata": metadata, "spec": {**self.raw["spec"], "replicas": replicas}}
-        return replace(deployment_view(resized), appliers_of_replicas=self.appliers_of_replicas)
+        return replace(
+            deployment_view(resized),
+            appliers_of_replicas=self.appliers_of_replicas,
+            changed_by_others=self.changed_by_others,
+        )
 
 
 def deployment_view(deployment: Json) -> DeploymentView:
@@ -213,14 +235,7 @@ def deployment_view(deployment: Json) -> DeploymentView:
         ready=int(status.get("readyReplicas", 0)),
         failures=tuple(failures),
         appliers_of_replicas=appliers_of_replicas(deployment),
+        changed_by_others=changes_of_others(deployment),
+        paused=bool(spec.get("paused")),
         raw=without_owners(deployment),
-    )
-
-
-def appliers_of_replicas(deployment: Json) -> frozenset[str]:
-    """Field managers that own spec.replicas by server-side apply."""
-    return frozenset(
-        entry.get("manager", "")
-        for entry in deployment["metadata"].get("managedFields") or []
-        if entry.get("operation") == "Apply" and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     )

@@ -19,8 +19,8 @@ OPERATOR = "system:serviceaccount:agents:agentpool-operator"
 # Granted, and used only when somebody else writes the same object in the same moment: it is read again. On a cluster no
 # test can bring that about at will; tests/integration/operator/test_failures.py does, with a server that refuses (409).
 CLASHES = {("apps", "deployments/scale", "get"), ("agentpool.dev", "agentpools", "get")}
-# Busy workers for two GPUs, more jobs than they can take, and a size that is set by hand.
-BUSY = """
+# Busy workers for two GPUs, more jobs than they can take, a size that is set by hand; and one that never comes up.
+POOLS = """
 apiVersion: agentpool.dev/v1alpha1
 kind: AgentPool
 metadata: {name: busy, namespace: agents}
@@ -29,6 +29,14 @@ spec:
   worker: {concurrency: 2, drainSeconds: 5}
   gpu: {perWorker: 1}
   scaling: {maxReplicas: 5}
+---
+apiVersion: agentpool.dev/v1alpha1
+kind: AgentPool
+metadata: {name: keyless, namespace: agents}
+spec:
+  handler: {command: {argv: [sleep, "1"]}}
+  worker: {template: {spec: {volumes: [{name: keys, secret: {secretName: missing}}]}}}
+  scaling: {minReplicas: 1}
 """
 
 
@@ -90,7 +98,7 @@ def test_the_operator_asks_for_what_it_may_and_for_nothing_else(helm_ground: Gro
         helm install agentpool charts/agentpool --namespace agents --wait \
           --set redis.existingSecret=agentpool-redis{settings}
         helm test agentpool --namespace agents
-        kubectl apply --filename - <<'EOF'{BUSY}EOF
+        kubectl apply --filename - <<'EOF'{POOLS}EOF
         kubectl --namespace agents wait --for=condition=QueueReachable agentpool/busy --timeout 60s
         seq 90 > "$HOME/payloads"
         agentpool submit nap --file "$HOME/payloads" --pool agents/busy --redis "$REDIS_URL"

@@ -20,7 +20,7 @@ OPERATOR = {
     ("policy", "poddisruptionbudgets"): "get create patch",  # apply
     ("", "pods"): "list watch patch",  # handlers; scale writes deletion costs
     ("", "secrets"): "get",  # secrets: Redis URLs, one at a time
-    ("", "events"): "get create patch",  # events
+    ("", "events"): "get list create patch",  # events; delays lists those of a pod that does not come up
 }
 CAPACITY = {("", "nodes"): "list watch", ("", "pods"): "list watch"}  # feed
 DISCOVERY = {

@@ -25,6 +25,7 @@ from agentpool_devcluster.node.container_state import (
 from agentpool_devcluster.node.deadline import Deadline
 from agentpool_devcluster.node.errors import ContainerConfigError, StartError, VolumeError
 from agentpool_devcluster.node.hooks import run_hook
+from agentpool_devcluster.node.images import directory_of, unmapped_words
 from agentpool_devcluster.node.launching import prepare
 from agentpool_devcluster.node.log_file import LogQuery, log_path, read_log
 from agentpool_devcluster.node.memory import watch_memory
@@ -240,12 +241,20 @@ class ContainerRunner:
         self._changed()
 
     def _last_words(self, code: int) -> str:
-        """The end of the log, as the message of a failed run, where the container asks for that."""
+        """The end of the log, as the message of a failed run, where the container asks for that.
+
+        What failed without its image's files says so in the last line, which is what people are shown.
+        """
+        image = str(self._spec.get("image") or "")
+        unmapped = directory_of(image, self._surroundings.tools.settings.images) is None
+        if code != 0 and unmapped:
+            self._warn("ImageNotMapped", unmapped_words(image))
         if code == 0 or self._spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
             return ""
         path = log_path(self._surroundings.logs, self.name, self.record.restarts)
         text = read_log(path, LogQuery(tail_lines=LOG_TAIL_LINES))
-        return text[-LOG_TAIL_BYTES:].decode(errors="replace")
+        words = text[-LOG_TAIL_BYTES:].decode(errors="replace")
+        return f"{words.rstrip()} ({unmapped_words(image)})" if unmapped else words
 
     def _event(self, reason: str, message: str) -> None:
         self._event_of("Normal", reason, message)

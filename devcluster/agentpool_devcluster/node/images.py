@@ -27,6 +27,11 @@ def directory_of(image: str, images: Mapping[str, Path]) -> Path | None:
     return None
 
 
+def unmapped_words(image: str) -> str:
+    """What to say where an image's absence may be why a container fails."""
+    return f'image "{image}" is not mapped on this node, so its files are missing; map it with --image {image}=DIR'
+
+
 def entrypoint_of(directory: Path) -> str | None:
     """The image's default command; None where it has none."""
     path = directory / ENTRYPOINT

@@ -12,8 +12,8 @@ from agentpool.jobs import PoolRef
 from agentpool.spec import AgentPoolSpec
 from agentpool_operator import manifests
 from agentpool_operator.drift import differences
+from agentpool_operator.ownership import appliers_of_replicas, changes_of_others
 from agentpool_operator.parsing import spec_of
-from agentpool_operator.views import appliers_of_replicas
 
 POOL = PoolRef("research", "analysts")
 SPEC = {
@@ -156,6 +156,23 @@ def test_replicas_are_handed_over_only_where_we_own_them_by_apply():
     assert appliers_of_replicas({"metadata": {"managedFields": [entry]}}) == {"agentpool"}
     assert not appliers_of_replicas({"metadata": {"managedFields": [{**entry, "operation": "Update"}]}})
     assert not appliers_of_replicas({"metadata": {}})
+
+
+def test_what_others_have_set_in_the_deployment_is_named():
+    """Not the size, a pause or a restart, which are theirs to set; not what we or a controller wrote."""
+    env = {'k:{"name":"worker"}': {"f:env": {'k:{"name":"X"}': {".": {}, "f:name": {}, "f:value": {}}}}}
+    pod = {
+        "f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}},
+        "f:spec": {"f:containers": env},
+    }
+    spec = {"f:replicas": {}, "f:paused": {}, "f:minReadySeconds": {}, "f:template": pod}
+    theirs = {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": {"f:spec": spec}}
+    ours = {**theirs, "manager": "agentpool"}
+    scaled = {**theirs, "subresource": "scale"}
+    assert changes_of_others({"metadata": {"managedFields": [ours, scaled]}}) == ""
+    assert changes_of_others({"metadata": {"managedFields": [ours, theirs]}}) == (
+        "minReadySeconds (kubectl-edit), template.spec.containers[worker].env[X] (kubectl-edit)"
+    )
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,20 @@ def test_a_wrong_app_is_told_with_its_value_and_an_example():
 
 
 @pytest.mark.parametrize(
+    ("path", "found", "told"),
+    [
+        (".spec.handler", {"http": {}, "command": {}}, "holds http command;"),
+        (".spec.handler", {}, "holds none;"),
+        (".spec", {"routes": [{}, {"kinds": ["y", "x"]}, {"kinds": ["x"]}]}, "more list x;"),
+    ],
+)
+def test_what_excludes_another_is_told_by_its_name(path: str, found: dict[str, Any], told: str):
+    """Who gave two handlers, or listed a kind twice, reads which."""
+    (rule,) = dict(ALL)[path]["x-kubernetes-validations"]
+    assert told in evaluate(rule["messageExpression"], {"self": found})
+
+
+@pytest.mark.parametrize(
     ("path", "schema"), [(p, s) for p, s in ALL if s.get("default") == {}], ids=lambda v: str(v)[:40]
 )
 def test_an_empty_default_passes_its_own_rules(path: str, schema: dict[str, Any]):

@@ -20,7 +20,7 @@
   verbs: [list, watch, patch]
 - apiGroups: [""]
   resources: [events]
-  verbs: [get, create, patch]
+  verbs: [get, list, create, patch]
 - apiGroups: [""]
   resources: [secrets]
   {{- with .Values.rbac.secretNames }}

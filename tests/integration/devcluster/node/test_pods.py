@@ -273,3 +273,19 @@ async def test_nothing_is_left_when_the_cluster_stops(kube, cluster):
     await cluster.stop()
     assert not is_alive(pid)
     assert not left_of(directory, cluster.kubeconfig)
+
+
+@pytest.mark.parametrize("image", ["nowhere", "app"])
+async def test_what_fails_without_its_image_is_told_how_to_map_it(kube, image):
+    """The program that is not there is the usual cause; where the image is mapped, its own words stand alone."""
+    container = {"image": image, "terminationMessagePolicy": "FallbackToLogsOnError"}
+    await kube.run("lost", "sh", "-c", "echo no module >&2; exit 1", restartPolicy="Never", container=container)
+    await kube.until_phase("lost", "Failed")
+    message = (await state_of(kube, "lost"))["state"]["terminated"]["message"]
+    if image == "app":
+        assert message == "no module\n"
+        assert "ImageNotMapped" not in dict(await kube.events("lost"))
+    else:
+        assert message.startswith("no module (image")
+        assert "--image nowhere=DIR" in message
+        assert "--image nowhere=DIR" in await kube.until_event("lost", "ImageNotMapped")

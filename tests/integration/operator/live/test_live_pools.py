@@ -142,3 +142,22 @@ async def test_only_watched_namespaces_are_served(start_operator, pool_named, lo
     far = await cluster.get(paths.agentpools(other, "far"))
     assert "conditions" not in (far.get("status") or {})
     await cluster.delete(paths.agentpools(other, "far"))
+
+
+async def test_a_secret_that_a_volume_misses_is_told_and_heals(
+    start_operator, pool_named, look, cluster, namespace, redis
+):
+    """Its pods get stuck while they are being made, of which no status tells why: the node's event does."""
+    start_operator()
+    volumes = {
+        "volumes": [{"name": "keys", "secret": {"secretName": "late"}}],
+        "containers": [{"name": "worker", "volumeMounts": [{"name": "keys", "mountPath": "/keys"}]}],
+    }
+    pool = await pool_named("keyless", worker={**ONE_SLOT, "template": {"spec": volumes}})
+    await submit(redis, pool, 1)
+    await shows(lambda: look.condition("Ready", "keyless"), ("False", "FailedMount"))
+    (ready,) = [c for c in (await look.status("keyless"))["conditions"] if c["type"] == "Ready"]
+    assert 'secret "late" not found' in ready["message"]
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "late"}, "stringData": {"key": "k"}}
+    await cluster.create(f"/api/v1/namespaces/{namespace}/secrets", secret)
+    await shows(lambda: look.condition("Ready", "keyless"), ("True", "Serving"))
