@@ -114,6 +114,6 @@ def _target_wait_s(pool: Pool) -> float | None:
 def _show(gauge: Gauge, names: tuple[str, str], value: float | None) -> None:
     """None is not known: an old value would go on for ever, and an alert with it."""
     if value is None:
-        gauge.remove_by_labels(dict(zip(POOL, names, strict=True)))
+        gauge.remove(*names)  # not by labels, which goes through the series of all pools
     else:
         gauge.labels(*names).set(value)
