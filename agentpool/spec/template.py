@@ -32,6 +32,7 @@ class _Container(BaseModel):
 
 class _Pod(BaseModel):
     containers: list[_Container] = []
+    initContainers: list[_Container] = []  # noqa: N815 - as Kubernetes writes it
 
 
 class _Metadata(BaseModel):

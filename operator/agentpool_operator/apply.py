@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool.spec import KIND
 from agentpool_operator import manifests, paths
 from agentpool_operator.drift import differences
-from agentpool_operator.refusals import ForbiddenError, InvalidObjectError, NotThereError
+from agentpool_operator.refusals import UNASKED, ForbiddenError, InvalidObjectError, NotThereError
 from agentpool_operator.registry import Problem
 from agentpool_operator.views import POOL_LABEL, deployment_view
 
@@ -164,6 +164,11 @@ def _left_behind(pool: PoolRef, deployment: DeploymentView) -> bool:
 def _refused(detail: str) -> Problem:
     """What the API server has against the Deployment, its fields named as the user wrote them."""
     told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", " ".join(detail.split()))
+    if UNASKED in told:
+        return Problem(
+            reason="WebhookFailed",
+            message=f"the API server cannot ask an admission webhook about the workers' Deployment: {told}; mend it",
+        )
     if FORBIDDEN in told:
         return Problem(
             reason="DeploymentForbidden",

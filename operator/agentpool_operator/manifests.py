@@ -118,6 +118,8 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> Jso
     for beside in containers:
         if beside is not worker:
             beside.setdefault("lifecycle", {}).setdefault("preStop", _until_drained())
+    for container in (*containers, *pod.get("initContainers", ())):
+        container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # so that a crash tells its cause
     pod["terminationGracePeriodSeconds"] = spec.worker.drain_seconds + GRACE_BEYOND_DRAIN_S
     return template
 
@@ -126,7 +128,6 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
     """Makes a container the pool's worker; what the user set himself stays."""
     worker.setdefault("image", default_image)
     worker.setdefault("command", ["agentpool", "worker"])
-    worker.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # so that a crash tells its cause
     own = _environment(pool, spec)
     named = {variable["name"] for variable in own}
     worker["env"] = [*own, *(v for v in worker.get("env", []) if v["name"] not in named)]

@@ -155,7 +155,8 @@ def _last_end(container: Json) -> str:
         return ""
     cause = f" ({ended['reason']})" if ended.get("reason") not in {None, "", "Error", "Completed"} else ""
     words = _last_line(ended.get("message") or "")
-    return f"the container ended with exit code {ended['exitCode']}{cause}" + (f": {words}" if words else "")
+    name = container.get("name") or "worker"
+    return f"container {name} ended with exit code {ended['exitCode']}{cause}" + (f": {words}" if words else "")
 
 
 def _last_line(text: str) -> str:

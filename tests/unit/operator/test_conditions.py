@@ -156,7 +156,8 @@ def test_a_crash_is_told_with_its_last_words(pools, pool):
         return next(f.message for f in findings(pool) if f.type.value == "Ready")
 
     traceback = "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'studio'\x1b\n\n"
-    assert "exit code 1: ModuleNotFoundError: No module named 'studio'; see" in told(exitCode=1, message=traceback)
+    crash = told(exitCode=1, message=traceback)
+    assert "container worker ended with exit code 1: ModuleNotFoundError: No module named 'studio'; see" in crash
     assert "exit code 137 (OOMKilled); see" in told(exitCode=137, reason="OOMKilled")
     long = told(exitCode=1, reason="Error", message="x" * 5000)
     assert "x" * 299 + "…" in long

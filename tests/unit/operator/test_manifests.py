@@ -53,6 +53,14 @@ def test_a_worker_that_fails_leaves_the_end_of_its_log():
     assert worker_of(made(worker={"template": own}))["terminationMessagePolicy"] == "File"
 
 
+def test_containers_beside_the_worker_leave_the_end_of_their_logs_too():
+    """One that fails keeps the worker from starting, and the pool's condition repeats its last line."""
+    template = {"spec": {"initContainers": [{"name": "prepare"}], "containers": [{"name": "beside"}]}}
+    pod = made(worker={"template": template})["spec"]["template"]["spec"]
+    policies = {c["name"]: c["terminationMessagePolicy"] for c in (*pod["initContainers"], *pod["containers"])}
+    assert policies == dict.fromkeys(("prepare", "beside", "worker"), "FallbackToLogsOnError")
+
+
 def test_replicas_are_left_to_the_scaling_loop():
     """The manifest names no replicas."""
     assert "replicas" not in made()["spec"]

@@ -19,18 +19,26 @@ STRICT = (
     'Deployment in version "v1" cannot be handled as a Deployment: '
     'strict decoding error: unknown field "spec.template.spec.nodeSelectr"'
 )  # as it answers other writes, with a 400
+UNASKED = 'Internal error occurred: failed calling webhook "w.example.com": failed to call webhook: no such service'
 
 
 @pytest.mark.parametrize(
     ("status", "message", "kind"),
     [(500, "etcd is away", BusyError), (500, TYPED, InvalidObjectError),
-     (500, QUANTITY, InvalidObjectError), (400, STRICT, InvalidObjectError),
+     (500, QUANTITY, InvalidObjectError), (500, UNASKED, ForbiddenError), (400, STRICT, InvalidObjectError),
      (409, "changed", ClashError), (429, "later", BusyError), (401, "Unauthorized", BusyError),
      (403, "forbidden", ForbiddenError)],
 )  # fmt: skip
 def test_what_does_not_fit_the_kind_is_the_users_mistake_whatever_the_status(status, message, kind):
     """Only what passes by itself is worth another attempt."""
     assert type(refusal(request="PATCH /x", status=status, message=message, retry_after_s=None)) is kind
+
+
+def test_a_webhook_that_cannot_be_asked_is_told_by_its_name():
+    """It does not pass by itself, and it is not the template's fault."""
+    problem = _refused(UNASKED)
+    assert problem.reason == "WebhookFailed"
+    assert "w.example.com" in problem.message
 
 
 @pytest.mark.parametrize("detail", [TYPED, STRICT])

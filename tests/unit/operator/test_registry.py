@@ -106,3 +106,19 @@ def test_a_pool_that_asks_for_devices_no_more_is_limited_by_none():
     assert pool.placeable == 2
     pools.see_pool({"metadata": metadata, "spec": spec})
     assert pool.placeable is None
+
+
+def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served():
+    """The CRD is upgraded before the operator, and stays when it is rolled back: its defaults come with every pool."""
+    pools = Pools()
+    metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
+    routes = [{"name": "r", "kinds": ["k"], "later": {"a": 1}}]
+    spec = {"handler": {"command": {"argv": ["true"]}}, "routes": routes, "queue": {"maxDepth": 7, "later": "Accept"}}
+    pools.see_pool({"metadata": metadata, "spec": spec})
+    pool = pools.get(PoolRef("ns", "p"))
+    assert pool.spec_problem is None
+    assert pool.spec.queue.max_depth == 7
+    assert pool.spec.routes[0].kinds == ["k"]
+    assert pool.resource["spec"] == spec
+    pools.see_pool({"metadata": metadata, "spec": {**spec, "scaling": {"maxReplicas": "many", "later": 1}}})
+    assert "spec.scaling.maxReplicas" in pools.get(PoolRef("ns", "p")).spec_problem.message
