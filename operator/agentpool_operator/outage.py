@@ -60,16 +60,17 @@ class Outage(logging.Filter):
         while True:
             await self._suspected.wait()
             self._suspected.clear()
+            began = time.monotonic()
             why = await self._why_away()
             if why:
-                await self._last(why)
+                await self._last(why, began)
             elif time.monotonic() - self._told_at >= TELL_S:
                 self._told_at = time.monotonic()
                 log.info("a request failed, though the API server answers; it is sent again: %s", self._echo)
 
-    async def _last(self, why: str) -> None:
-        """Tells the outage from its first line to its last."""
-        began = told_at = time.monotonic()
+    async def _last(self, why: str, began: float) -> None:
+        """Tells the outage from its first line to its last; it was suspected when it `began`."""
+        told_at = began
         self.away = True
         log.warning("the API server is away; pools keep their size until it answers: %s", why)
         while why := await self._why_away():
