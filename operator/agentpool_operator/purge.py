@@ -93,10 +93,10 @@ class Purger:
         return True
 
     def pool_gone(self, url: str | None) -> None:
-        """A pool on this Redis was deleted, or may have been: looks soon."""
+        """A pool on this Redis was deleted, or may have been; None = it is not known on which. Looks soon."""
         if url is not None:
             self.waiting.add(url)
-            self._due.set()
+        self._due.set()
 
     async def run(self) -> None:
         """Passes over all known Redis servers, for ever."""
