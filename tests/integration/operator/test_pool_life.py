@@ -77,7 +77,7 @@ async def test_a_change_of_size_is_told_as_a_sentence_in_an_event(
 
     async def told():
         found, _ = await cluster.list(paths.events(namespace))
-        return [(e["type"], e["reason"], e["message"]) for e in found if e["involvedObject"]["name"] == "agents"]
+        return [(e["type"], e["reason"], e["message"]) for e in found if e["involvedObject"]["kind"] == "AgentPool"]
 
     sentence = "Raised from 0 to 3 workers: 12 jobs wait, which takes 3 workers of 5 slots."
     await until(told, [("Normal", "ScaledUp", sentence)])
