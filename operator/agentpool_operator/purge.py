@@ -72,8 +72,7 @@ class Purger:
             self._met.add(link.url)
             self.pool_gone(link.url)
         self._owed[link.url, pool] = uid if delete else f"{uid} {RETAIN}"
-        if not await self._pay(link, pool):
-            self.pool_gone(link.url)  # a pass pays it
+        await self._pay(link, pool)  # else a pass does, of which this Redis has one until all is paid
 
     async def _pay(self, link: Link, pool: PoolRef) -> bool:
         """Writes the note that is owed to a pool; False while the cluster is not known. Raises QueueError."""

@@ -122,3 +122,26 @@ def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served():
     assert pool.resource["spec"] == spec
     pools.see_pool({"metadata": metadata, "spec": {**spec, "scaling": {"maxReplicas": "many", "later": 1}}})
     assert "spec.scaling.maxReplicas" in pools.get(PoolRef("ns", "p")).spec_problem.message
+
+
+def test_what_a_node_told_of_a_pod_lasts_until_the_pod_changes():
+    """Lists come again and again; only a later version of the pod knows better than its events."""
+    pools, ref = Pools(), PoolRef("ns", "p")
+    metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
+    pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
+    labels = {"agentpool.dev/pool": "p"}
+
+    def pod(version):
+        named = {"name": "w", "namespace": "ns", "uid": "w", "labels": labels, "resourceVersion": version}
+        return {"metadata": named, "spec": {"nodeName": "n"}, "status": {"phase": "Pending"}}
+
+    pools.see_pod(pod("5"))
+    known = pools.get(ref).pods["w"]
+    assert known.setting_up
+    pools.see_delay(ref, known, "FailedMount", "no Secret")
+    pools.see_pod(pod("5"))
+    assert pools.get(ref).pods["w"].trouble == "FailedMount"
+    pools.see_pod(pod("6"))
+    assert pools.get(ref).pods["w"].trouble == ""
+    pools.see_delay(ref, known, "FailedMount", "no Secret")
+    assert pools.get(ref).pods["w"].trouble == ""
