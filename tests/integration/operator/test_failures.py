@@ -286,32 +286,6 @@ async def test_an_operator_killed_while_it_purges_a_deleted_pool_is_made_good_by
     await Inspector(redis).purge(PoolRef(namespace, "other"))
 
 
-async def test_a_pool_that_an_operator_met_on_its_way_out_is_purged_when_it_goes(
-    start_operator, pool_of, look, redis, ref, cluster, namespace
-):
-    """Deleted while no operator ran, and held by a finalizer: the next one never reads its queue, but removes it."""
-    first = start_operator("--no-leader-elect")
-    await pool_of("other")
-    await pool_of(deletionPolicy="Delete")
-    await shows(lambda: look.condition("Ready"), SERVING)
-    await shows(lambda: look.condition("Ready", "other"), SERVING)
-    first.stop()
-    path = paths.agentpools(namespace, "agents")
-    await cluster.merge(path, {"metadata": {"finalizers": ["example.com/hold"]}}, manager="user")
-    await cluster.delete(path)
-    second = start_operator("--no-leader-elect")
-    await shows(lambda: look.condition("Ready"), ("False", "Deleting"))
-    await wait_until(lambda: redis.exists(f"ap:{{{ref}}}:conf"), "its queue is still there", within_s=WITHIN_S)
-    await cluster.merge(path, {"metadata": {"finalizers": None}}, manager="user")
-
-    async def keys():
-        return await redis.keys(f"ap:{{{ref}}}:*")
-
-    await shows(keys, [])
-    assert second.running()
-    await Inspector(redis).purge(PoolRef(namespace, "other"))
-
-
 async def test_nothing_hangs_on_delete_when_the_operator_is_gone_for_good(
     start_operator, pool_of, look, ref, cluster, namespace
 ):

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from types import SimpleNamespace
 
 import pytest
 
+from agentpool.cancellation import end
 from agentpool.errors import RetiredPoolError
 from agentpool.jobs import JobRequest
 from agentpool.queue import Inspector, PoolSettings, Producer
 from agentpool_operator import purge
 from agentpool_operator.purge import NOTES, Purger
 from agentpool_operator.refusals import ClusterUnreachableError, NotThereError
+from tests.fixtures.redis import wait_until
 
 NOTE = "cluster an-old-uid"
 
@@ -93,6 +96,22 @@ async def test_a_pool_that_is_known_to_live_is_not_looked_up(deleted, redis, poo
     api = Api()
     await Purger(api, None, leading=lambda: True, lives=lambda ref: ref == pool).run_once(deleted)
     assert (api.lookups, await is_there(redis, pool)) == (0, (True, True))
+
+
+async def test_a_pool_whose_redis_is_not_known_is_purged_when_it_goes(deleted, redis, pool):
+    """An operator that met it on its way out, held by a finalizer, never read its queue: it looks at every Redis."""
+    seen = []
+    links = SimpleNamespace(all=lambda: [deleted])
+    purger = Purger(Api(), links, leading=lambda: True, lives=lambda ref: not seen.append(ref) and len(seen) == 1)
+    running = asyncio.create_task(purger.run())
+    await wait_until(lambda: seen, "a first pass finds it alive")
+    purger.pool_gone(None)
+
+    async def gone():
+        return await is_there(redis, pool) == (False, False)
+
+    await wait_until(gone, "its keys and its note are removed")
+    await end(running)
 
 
 async def test_a_pool_that_is_made_anew_during_a_purge_keeps_its_queue(deleted, redis, pool):
