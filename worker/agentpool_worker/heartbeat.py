@@ -2,7 +2,9 @@
 
 It lives in the side loop with a connection of its own, so no handler can starve it. A renewal is due after a third
 of the lease, so two may fail in a row before the lease is in danger; while Redis is away it tries more often. When
-Redis says that the lease had run out, the jobs belong to others: they are stopped, and the worker registers anew.
+Redis says that the lease had run out, the jobs belong to others: they are stopped, and the worker registers anew. A
+Redis that is away comes back; one that refuses the user for longer than the lease has another password than this
+process was given, so the process ends, and its successor is given the one of that day.
 Who takes over next: `agentpool_worker.worker` stops the jobs of a lost lease and applies changed settings.
 """
 
@@ -13,7 +15,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from agentpool.errors import QueueError
+from agentpool.errors import QueueAccessError, QueueError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +100,7 @@ class Heartbeat:
         return max(0.0, self._steady_since + self.lease_seconds - time.monotonic())
 
     async def run(self) -> None:
-        """Renews for ever; runs in the side loop."""
+        """Renews for ever; runs in the side loop. Raises QueueAccessError once the user is refused past the lease."""
         while True:
             renewed = await self.run_once()
             await asyncio.sleep(self.lease_seconds / (RENEWALS_PER_LEASE if renewed else _RETRY_PER_LEASE))
@@ -130,6 +132,8 @@ class Heartbeat:
                 self._apply(await self._queue.settings())
         except QueueError as error:
             self._failed(error)
+            if isinstance(error, QueueAccessError) and self.silent_seconds > self.lease_seconds:
+                raise
             return False
         self._confirmed()
         return True

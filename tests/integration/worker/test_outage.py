@@ -104,3 +104,26 @@ async def test_a_worker_cut_off_alone_finds_its_finishes_refused(start_workers, 
     assert await succeeded(redis, pool, jobs) == records
     more = await Producer(redis, pool).submit_many([JobRequest(kind="nap", payload=0.0)] * 20)
     await succeeded(redis, pool, [receipt.job_id for receipt in more])
+
+
+async def test_a_worker_whose_password_is_no_longer_right_ends_for_a_successor_with_the_new_one(
+    start_workers, redis_server, redis, pool
+):
+    """A container that ends is restarted with the Secret as it is by then; one that stays would be refused for ever."""
+    await Inspector(redis).configure(pool, replace(SETTINGS, lease_ms=500))
+    rules = ("on", "~ap:*", "&ap:*", "+@all", "-@dangerous")
+    url = redis_server.tcp_url.replace("redis://", "redis://{user}:{password}@")
+    user = f"worker-{pool.name}"
+    try:
+        await redis.execute_command("ACL", "SETUSER", user, *rules, ">old")
+        old = start_workers(url.format(user=user, password="old"), pool).start()
+        await until(old.ready, "the worker serves")
+        await redis.execute_command("ACL", "SETUSER", user, "resetpass", ">new")
+        await redis.execute_command("CLIENT", "KILL", "USER", user)
+        assert old.wait() == 1
+        assert old.log().splitlines()[-1].startswith("error: Redis refused the user")
+        receipt = await Producer(redis, pool).submit(JobRequest(kind="nap", payload=0.0))
+        start_workers(url.format(user=user, password="new"), pool).start()
+        await succeeded(redis, pool, [receipt.job_id])
+    finally:
+        await redis.execute_command("ACL", "DELUSER", user)
