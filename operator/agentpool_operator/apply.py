@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from agentpool.spec import KIND
 from agentpool_operator import manifests, paths
 from agentpool_operator.drift import differences
-from agentpool_operator.refusals import UNASKED, ForbiddenError, InvalidObjectError, NotThereError
+from agentpool_operator.ownership import CHILDREN_MANAGER, SCALING_MANAGER
+from agentpool_operator.refusals import ForbiddenError, InvalidObjectError, NotThereError, WebhookError
 from agentpool_operator.registry import Problem
 from agentpool_operator.views import POOL_LABEL, deployment_view
 
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from agentpool_operator.views import DeploymentView
 
 Json = dict[str, Any]
-CHILDREN_MANAGER = "agentpool"  # owns everything of the children but replicas
-SCALING_MANAGER = "agentpool-scaling"  # owns replicas
 BUDGET_RECHECK_S = 60.0  # seconds before a pass looks at the PodDisruptionBudget again: no watch tells of it
 FORBIDDEN = " is forbidden: "  # what admission says, whatever its status
 log = logging.getLogger(__name__)
@@ -46,14 +45,20 @@ class Applier:
 
     async def apply(self, pool: Pool, spec: AgentPoolSpec) -> None:
         """One pass over a pool's children; problems that only the user can solve end up in `child_problem`."""
+        child = "Deployment"
         try:
-            await self._deployment(pool, spec)
-            if pool.child_problem is None:
+            problem = await self._deployment(pool, spec)
+            if problem is None:
+                child = "PodDisruptionBudget"
                 await self._budget(pool)
+        except WebhookError as error:
+            problem = _unasked(child, error.detail)
         except (InvalidObjectError, ForbiddenError) as error:
-            pool.child_problem = _refused(error.detail)
+            problem = _refused(child, error.detail)
+        pool.child_problem = problem
 
-    async def _deployment(self, pool: Pool, spec: AgentPoolSpec) -> None:
+    async def _deployment(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
+        """The problem, where the Deployment of that name is not this pool's."""
         wanted = manifests.deployment(pool.ref, pool.uid, spec, default_image=self._default_image)
         path = paths.deployments(pool.ref.namespace, pool.ref.name)
         if not pool.owns_deployment:  # not there, or not ours, or gone unseen: a foreign one is in no watch
@@ -63,11 +68,9 @@ class Applier:
             found = deployment_view(made)
             log.info("made Deployment %s", pool.ref)
         elif not pool.owns_deployment and not _left_behind(pool.ref, pool.deployment):
-            pool.child_problem = _not_ours(pool.ref, pool.deployment)
-            return
+            return _not_ours(pool.ref, pool.deployment)
         else:
             found = pool.deployment
-        pool.child_problem = None
         if CHILDREN_MANAGER in found.appliers_of_replicas:
             found = deployment_view(await self._handed_over(path, wanted, found.replicas))
         elif self._drifted(wanted, found.raw):
@@ -76,6 +79,7 @@ class Applier:
             log.info("set Deployment %s right", pool.ref)
         self._accept(wanted, found.raw)
         self._pools.set_deployment(pool, found)
+        return None
 
     async def _found(self, path: str) -> DeploymentView | None:
         """The Deployment as the server has it: one without our label is in no watch."""
@@ -161,14 +165,21 @@ def _left_behind(pool: PoolRef, deployment: DeploymentView) -> bool:
     return not deployment.owner_uid and all(labels.get(key) == ours[key] for key in (POOL_LABEL, manifests.MANAGED_BY))
 
 
-def _refused(detail: str) -> Problem:
-    """What the API server has against the Deployment, its fields named as the user wrote them."""
+def _unasked(child: str, detail: str) -> Problem:
+    """A webhook restarts now and then: the workers that are there are scaled on."""
+    return Problem(
+        reason="WebhookFailed",
+        message=(
+            f"the API server cannot ask an admission webhook about the workers' {child}: {detail}; repair the "
+            "webhook, or its failurePolicy"
+        ),
+        stops_scaling=False,
+    )
+
+
+def _refused(child: str, detail: str) -> Problem:
+    """What the API server has against a child, its fields named as the user wrote them."""
     told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", " ".join(detail.split()))
-    if UNASKED in told:
-        return Problem(
-            reason="WebhookFailed",
-            message=f"the API server cannot ask an admission webhook about the workers' Deployment: {told}; mend it",
-        )
     if FORBIDDEN in told:
         return Problem(
             reason="DeploymentForbidden",
@@ -179,7 +190,7 @@ def _refused(detail: str) -> Problem:
         )
     return Problem(
         reason="TemplateRefused",
-        message=f"the API server refuses the workers' Deployment: {told}; correct spec.worker.template",
+        message=f"the API server refuses the workers' {child}: {told}; correct spec.worker.template",
     )
 
 

@@ -81,14 +81,18 @@ def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
     """Reason and message of what keeps the pool from serving; None = nothing does."""
     if pool.deleting:
         return "Deleting", _deleting_words(pool)
-    problem = pool.spec_problem or pool.child_problem
-    if problem is not None:
-        return problem.reason, problem.message
+    if pool.blocked is not None:
+        return pool.blocked.reason, pool.blocked.message
     if queue.status != "True":
         return queue.reason, queue.message
     if pool.deployment is None or not pool.owns_deployment:
-        return "Creating", "the workers' Deployment is being made"
+        return _held_back(pool) or ("Creating", "the workers' Deployment is being made")
     return None if any(pod.ready for pod in pool.live_pods) else _why_no_worker(pool, pool.deployment)
+
+
+def _held_back(pool: Pool) -> tuple[str, str] | None:
+    """Reason and message of what keeps its children as they are, though it is scaled; None = nothing does."""
+    return None if pool.child_problem is None else (pool.child_problem.reason, pool.child_problem.message)
 
 
 def _why_no_worker(pool: Pool, deployment: DeploymentView) -> tuple[str, str] | None:
@@ -134,8 +138,11 @@ def _progressing(pool: Pool) -> Finding:
 
 
 def _progress(pool: Pool) -> tuple[Status, str, str]:
-    if pool.spec_problem or pool.child_problem:
+    if pool.blocked is not None:
         return "False", "Blocked", "nothing moves until the problem that Ready tells is solved"
+    held_back = _held_back(pool)
+    if held_back is not None:
+        return "False", *held_back
     if pool.deployment is None or not pool.owns_deployment:
         return "True", "Creating", "the workers' Deployment is being made"
     blocked = _why_no_worker(pool, pool.deployment)
@@ -203,7 +210,7 @@ def _scaling_active(pool: Pool) -> Finding:
         )
     if pool.spec is not None and pool.spec.paused:
         return finding("False", "Paused", "spec.paused stops new claims; running jobs finish")
-    if pool.spec_problem or pool.child_problem:
+    if pool.blocked is not None:
         return finding("False", "Blocked", "nothing is scaled until the problem that Ready tells is solved")
     if pool.queue_problem is not None:
         return finding("False", pool.queue_problem.reason, "the size is held because the queue cannot be read")

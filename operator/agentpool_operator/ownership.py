@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 Json = dict[str, Any]
-OURS = frozenset({"agentpool", "agentpool-scaling"})
+CHILDREN_MANAGER = "agentpool"  # owns everything of the children but replicas
+SCALING_MANAGER = "agentpool-scaling"  # owns replicas
+OURS = frozenset({CHILDREN_MANAGER, SCALING_MANAGER})
 SHOWN = 3  # fields of others that are named
 
 

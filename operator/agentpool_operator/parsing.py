@@ -2,36 +2,41 @@
 
 What CEL and the schema refuse never arrives here; an object stored under an older schema may. A field that only a newer
 schema has arrives too, with its default, in every pool: the resource definition is upgraded before the operator, and
-stays when the operator is rolled back. What this operator does not know it leaves alone. `registry` calls this.
+stays when the operator is rolled back. What this operator does not know it leaves alone. `registry` calls this, and
+tells what is left alone. Pure.
 """
 
 from __future__ import annotations
 
 import copy
-import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from agentpool.errors import SpecError
 from agentpool.spec import AgentPoolSpec
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 Json = dict[str, Any]
 UNKNOWN = "extra_forbidden"  # pydantic's word for a field that the model lacks
-_told: set[str] = set()  # fields that were told to be unknown
-log = logging.getLogger(__name__)
 
 
-def spec_of(resource: Json) -> AgentPoolSpec:
-    """The typed spec. Raises SpecError naming the first field that cannot be served."""
+def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
+    """The typed spec, and the fields that are left alone, such as `spec.routes.later`.
+
+    Raises SpecError naming the first field that cannot be served.
+    """
     given = resource.get("spec") or {}
     try:
-        return AgentPoolSpec.model_validate(given)
+        return AgentPoolSpec.model_validate(given), frozenset()
     except ValidationError as error:
         problems = error.errors(include_url=False)
         unknown = [found["loc"] for found in problems if found["type"] == UNKNOWN]
         if unknown:
-            return spec_of({**resource, "spec": _without(given, unknown)})
+            spec, more = spec_of({**resource, "spec": _without(given, unknown)})
+            return spec, more | {_path(step for step in place if isinstance(step, str)) for place in unknown}
         first = problems[0]
         path = _path(first["loc"])
         raise SpecError(
@@ -43,19 +48,15 @@ def spec_of(resource: Json) -> AgentPoolSpec:
 
 
 def _without(given: Json, unknown: list[tuple[int | str, ...]]) -> Json:
-    """The spec without these fields, each told once."""
+    """The spec without these fields."""
     kept = copy.deepcopy(given)
     for place in unknown:
         part: Any = kept
         for step in place[:-1]:
             part = part[step]
         del part[place[-1]]
-        path = _path(place)
-        if path not in _told:
-            _told.add(path)
-            log.warning("%s is not known to this operator and is left alone; the CRD is newer than the operator", path)
     return kept
 
 
-def _path(place: tuple[int | str, ...]) -> str:
+def _path(place: Iterable[int | str]) -> str:
     return ".".join(str(step) for step in ("spec", *place))

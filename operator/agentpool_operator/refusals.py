@@ -5,7 +5,8 @@ ClusterError
     ├── NotThereError           404
     ├── ClashError              409: somebody else changed it first
     ├── ExpiredError            410: the resourceVersion is too old, list again
-    ├── ForbiddenError          403, and 500 where an admission webhook cannot be asked
+    ├── ForbiddenError          403
+    ├── WebhookError            500 where an admission webhook cannot be asked
     ├── InvalidObjectError      400, 422, and 500 where an apply does not fit the kind
     └── BusyError               401, 429, 5xx: try again after `retry_after_s`
 └── ClusterUnreachableError     no answer
@@ -41,7 +42,11 @@ class ExpiredError(ClusterRefusalError):
 
 
 class ForbiddenError(ClusterRefusalError):
-    """403: the operator's account, a quota or a policy does not allow this. Or 500: who is to allow it is not there."""
+    """403: the operator's account, a quota or a policy does not allow this."""
+
+
+class WebhookError(ClusterRefusalError):
+    """500: an admission webhook that is to allow this cannot be asked; others may be allowed meanwhile."""
 
 
 class InvalidObjectError(ClusterRefusalError):
@@ -75,13 +80,15 @@ MISFITS = (  # said with a 500 (kubernetes/kubernetes#139253)
     "failed to create typed patch object",  # an unknown field, a value of the wrong type, two items of one key
     "failed to convert new object",  # a value that only its kind can read, such as a quantity
 )
-UNASKED = "failed calling webhook"  # said with a 500, too: for ever, unless somebody mends the webhook
+UNASKED = "failed calling webhook"  # said with a 500, too, until the webhook is there again
 
 
 def refusal(*, request: str, status: int, message: str, retry_after_s: float | None) -> ClusterRefusalError:
     """The error for an HTTP status."""
-    kind = _BY_STATUS.get(status, ClusterRefusalError)
-    if status >= FIRST_SERVER_ERROR:
+    if status < FIRST_SERVER_ERROR:
+        kind = _BY_STATUS.get(status, ClusterRefusalError)
+    elif UNASKED in message:
+        kind = WebhookError
+    else:
         kind = InvalidObjectError if any(words in message for words in MISFITS) else BusyError
-        kind = ForbiddenError if UNASKED in message else kind
     return kind(request=request, status=status, message=message, retry_after_s=retry_after_s)

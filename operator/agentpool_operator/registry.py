@@ -8,6 +8,7 @@ restart the lists fill it again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Backlog
 
 Json = dict[str, Any]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +46,7 @@ class Problem:
 
     reason: str  # one CamelCase word
     message: str  # a sentence with the remedy
+    stops_scaling: bool = True
 
 
 @dataclass(slots=True)
@@ -56,7 +59,8 @@ class Pool:
     spec_problem: Problem | None = None
     deployment: DeploymentView | None = None
     pods: dict[str, PodView] = field(default_factory=dict)
-    child_problem: Problem | None = None  # its Deployment cannot be made or kept
+    unknown_fields: frozenset[str] = frozenset()  # of the spec, that this operator was told and leaves alone
+    child_problem: Problem | None = None  # its children cannot be made or kept
     scale_problem: Problem | None = None  # its size cannot be set
     queue_problem: Problem | None = None  # its queue cannot be read or set up
     queue_read: bool = False  # the queue has been read at least once
@@ -88,6 +92,12 @@ class Pool:
     def deleting(self) -> bool:
         """Whether the AgentPool is on its way out."""
         return bool(self.resource["metadata"].get("deletionTimestamp"))
+
+    @property
+    def blocked(self) -> Problem | None:
+        """What keeps it from being served and scaled; None = nothing does."""
+        stopped = self.child_problem is not None and self.child_problem.stops_scaling
+        return self.spec_problem or (self.child_problem if stopped else None)
 
     @property
     def owns_deployment(self) -> bool:
@@ -278,9 +288,19 @@ def _ref(resource: Json) -> PoolRef:
     return PoolRef(resource["metadata"]["namespace"], resource["metadata"]["name"])
 
 
+def _tell_unknown(pool: Pool, fields: frozenset[str]) -> None:
+    """Once for each pool and field."""
+    news = fields - pool.unknown_fields
+    pool.unknown_fields |= news
+    if news:
+        text = "pool %s: this operator is older than the CRD and leaves %s alone; upgrade the operator"
+        log.warning(text, pool.ref, ", ".join(sorted(news)))
+
+
 def _parse(pool: Pool) -> None:
     try:
-        pool.spec = spec_of(pool.resource)
+        pool.spec, unknown = spec_of(pool.resource)
+        _tell_unknown(pool, unknown)
         pool.spec_problem, pool.poll_s = None, pool.spec.scaling.poll_seconds
         if pool.gpu is None:
             pool.placeable = None  # what the nodes had room for when it asked for devices is no limit any more

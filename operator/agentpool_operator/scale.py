@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from agentpool_operator import paths
-from agentpool_operator.apply import SCALING_MANAGER
+from agentpool_operator.ownership import SCALING_MANAGER
 from agentpool_operator.refusals import ClashError, NotThereError
 from agentpool_operator.views import DELETION_COST, GOING_COST
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from agentpool.errors import ClusterError, QueueError
 from agentpool_operator.observing import observation_of
 from agentpool_operator.placement import Placement, takes_part
-from agentpool_operator.refusals import ForbiddenError, InvalidObjectError
+from agentpool_operator.refusals import ForbiddenError, InvalidObjectError, WebhookError
 from agentpool_operator.registry import Problem
 from agentpool_operator.resolve import policy_of
 from agentpool_operator.scaling.decide import carried_out, decide
@@ -122,7 +122,7 @@ class ScalingLoop:
     async def _serve(self, pool: Pool) -> None:
         """Decides for one pool and acts on it; another pool's trouble never comes in here."""
         try:
-            if pool.spec is not None and pool.owns_deployment and pool.child_problem is None:
+            if pool.spec is not None and pool.owns_deployment and pool.blocked is None:
                 await self._size(pool)
             await self._status.write(pool)
         except (ClusterError, QueueError) as error:
@@ -142,7 +142,7 @@ class ScalingLoop:
         decision = decide(seen, policy_of(pool.spec), pool.memory, time.monotonic())
         try:
             reached = await self._carry_out(pool, deployment, decision)
-        except (ForbiddenError, InvalidObjectError) as error:
+        except (ForbiddenError, InvalidObjectError, WebhookError) as error:
             self._tell_refused(pool, error.detail)
             return
         pool.scale_problem = None

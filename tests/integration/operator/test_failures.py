@@ -119,14 +119,22 @@ async def test_refused_writes_are_made_good(start_operator, faulty_api, pool_of,
     assert faulty_api.served.count(status) >= 5, process.written()
 
 
-async def test_a_webhook_that_cannot_be_asked_is_told_and_heals(start_operator, faulty_api, pool_of, look, ref):
-    """The API server answers 500, as when it is overloaded, but no waiting mends it: the pool says whom to look at."""
+async def test_a_webhook_that_cannot_be_asked_is_told_and_heals(start_operator, faulty_api, pool_of, look, redis, ref):
+    """The API server answers 500, as when it is overloaded: the pool says whom to look at, and is scaled meanwhile."""
     words = 'Internal error occurred: failed calling webhook "w.example.com": no such service'
     faulty_api.fail(500, times=2, part="/deployments/", message=words)
     start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
     await shows(lambda: look.condition("Ready"), ("False", "WebhookFailed"))
     await shows(lambda: look.condition("Ready"), SERVING)
+    faulty_api.fail(500, times=1000, part="fieldManager=agentpool&", message=words)
+    await pool_of(worker={"template": {"metadata": {"labels": {"team": "a"}}}})
+    await shows(lambda: look.condition("Progressing"), ("False", "WebhookFailed"))
+    await submit(redis, ref, 6)
+    await shows(look.replicas, 2)
+    assert await look.condition("Progressing") == ("False", "WebhookFailed")
+    faulty_api.faults.clear()
+    await shows(lambda: look.condition("Progressing"), ("True", "Starting"))
 
 
 async def test_expired_and_broken_watches_are_taken_up_again(

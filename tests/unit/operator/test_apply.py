@@ -7,7 +7,7 @@ import pytest
 from agentpool.jobs import PoolRef
 from agentpool_operator import apply, paths
 from agentpool_operator.apply import Applier
-from agentpool_operator.refusals import NotThereError
+from agentpool_operator.refusals import NotThereError, WebhookError
 from agentpool_operator.registry import Pools
 from agentpool_operator.views import POOL_LABEL
 
@@ -22,6 +22,7 @@ class Server:
     def __init__(self):
         self.objects = {}
         self.applied = []
+        self.unasked = ""  # the path of whose applies a webhook cannot be asked
 
     async def get(self, path):
         if path not in self.objects:
@@ -29,6 +30,8 @@ class Server:
         return self.objects[path]
 
     async def apply(self, path, body, *, manager):
+        if path == self.unasked:
+            raise WebhookError(request=path, status=500, message='failed calling webhook "w.example.com"')
         self.applied.append(path)
         live = self.objects.get(path, {"metadata": {"uid": path, "generation": 1}})
         merged = {part: {**live.get(part, {}), **body.get(part, {})} for part in ("metadata", "spec")}
@@ -137,3 +140,20 @@ async def test_a_deleted_budget_comes_back(one_pass, server, monkeypatch):
     monkeypatch.setattr(apply, "BUDGET_RECHECK_S", 0.0)
     assert await one_pass() == [BUDGET]
     assert await one_pass() == []
+
+
+@pytest.mark.parametrize(("path", "child"), [(DEPLOYMENT, "Deployment"), (BUDGET, "PodDisruptionBudget")])
+async def test_a_webhook_that_cannot_be_asked_is_told_by_its_name_and_what_it_was_to_allow(
+    one_pass, server, pools, path, child
+):
+    """It is not the template's fault, and what runs is scaled on; once the webhook is there again, all is well."""
+    server.unasked = path
+    await one_pass()
+    problem = pools.get(REF).child_problem
+    assert problem.reason == "WebhookFailed"
+    assert f"the workers' {child}: " in problem.message
+    assert "w.example.com" in problem.message
+    assert pools.get(REF).blocked is None
+    server.unasked = ""
+    await one_pass()
+    assert pools.get(REF).child_problem is None

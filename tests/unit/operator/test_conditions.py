@@ -35,7 +35,7 @@ def deployment(replicas=1, *, ready=1, total=1, updated=1, owner="u"):
 
 
 def pod(name="p-1", **waiting):
-    status = {"containerStatuses": [{"state": {"waiting": waiting}}]} if waiting else {}
+    status = {"containerStatuses": [{"name": "worker", "state": {"waiting": waiting}}]} if waiting else {}
     return {
         "metadata": {
             "name": name,
@@ -170,6 +170,15 @@ def test_a_foreign_deployment_blocks(pool):
     told = said(pool)
     assert told["Ready"] == ("False", "DeploymentNotOwned")
     assert told["ScalingActive"] == ("False", "Blocked")
+
+
+def test_a_webhook_that_cannot_be_asked_stops_neither_service_nor_scaling(pools, pool):
+    """It restarts now and then; only what should change of the workers waits for it, and is told."""
+    served = said(pool)
+    pool.child_problem = Problem(reason="WebhookFailed", message="repair it", stops_scaling=False)
+    assert said(pool) == served | {"Progressing": ("False", "WebhookFailed")}
+    pools.see_deployment(deployment(), gone=True)
+    assert said(pool)["Ready"] == ("False", "WebhookFailed")
 
 
 def test_manual_replicas_and_pause_stop_scaling(pools, pool):

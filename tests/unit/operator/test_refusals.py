@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from agentpool_operator.apply import _refused
-from agentpool_operator.refusals import BusyError, ClashError, ForbiddenError, InvalidObjectError, refusal
+from agentpool_operator.refusals import (
+    BusyError,
+    ClashError,
+    ForbiddenError,
+    InvalidObjectError,
+    WebhookError,
+    refusal,
+)
 
 TYPED = (
     "failed to create typed patch object (ns/p; apps/v1, Kind=Deployment): "
@@ -25,7 +32,7 @@ UNASKED = 'Internal error occurred: failed calling webhook "w.example.com": fail
 @pytest.mark.parametrize(
     ("status", "message", "kind"),
     [(500, "etcd is away", BusyError), (500, TYPED, InvalidObjectError),
-     (500, QUANTITY, InvalidObjectError), (500, UNASKED, ForbiddenError), (400, STRICT, InvalidObjectError),
+     (500, QUANTITY, InvalidObjectError), (500, UNASKED, WebhookError), (400, STRICT, InvalidObjectError),
      (409, "changed", ClashError), (429, "later", BusyError), (401, "Unauthorized", BusyError),
      (403, "forbidden", ForbiddenError)],
 )  # fmt: skip
@@ -34,17 +41,10 @@ def test_what_does_not_fit_the_kind_is_the_users_mistake_whatever_the_status(sta
     assert type(refusal(request="PATCH /x", status=status, message=message, retry_after_s=None)) is kind
 
 
-def test_a_webhook_that_cannot_be_asked_is_told_by_its_name():
-    """It does not pass by itself, and it is not the template's fault."""
-    problem = _refused(UNASKED)
-    assert problem.reason == "WebhookFailed"
-    assert "w.example.com" in problem.message
-
-
 @pytest.mark.parametrize("detail", [TYPED, STRICT])
 def test_a_refused_template_names_the_field_as_the_user_wrote_it(detail):
     """The Deployment's path is translated back to the AgentPool's."""
-    problem = _refused(detail)
+    problem = _refused("Deployment", detail)
     assert problem.reason == "TemplateRefused"
     assert "spec.worker.template.spec.nodeSelectr" in problem.message
     assert " .spec" not in problem.message
@@ -60,6 +60,6 @@ def test_a_refused_template_names_the_field_as_the_user_wrote_it(detail):
 )
 def test_what_others_forbid_is_not_blamed_on_the_template(detail):
     """A quota, a policy or missing rights: the words of who forbids it reach the user."""
-    problem = _refused(detail)
+    problem = _refused("Deployment", detail)
     assert problem.reason == "DeploymentForbidden"
     assert detail in problem.message

@@ -108,11 +108,11 @@ def test_a_pool_that_asks_for_devices_no_more_is_limited_by_none():
     assert pool.placeable is None
 
 
-def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served():
+def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served(caplog):
     """The CRD is upgraded before the operator, and stays when it is rolled back: its defaults come with every pool."""
     pools = Pools()
     metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
-    routes = [{"name": "r", "kinds": ["k"], "later": {"a": 1}}]
+    routes = [{"name": name, "kinds": [name], "later": {"a": 1}} for name in "kl"]
     spec = {"handler": {"command": {"argv": ["true"]}}, "routes": routes, "queue": {"maxDepth": 7, "later": "Accept"}}
     pools.see_pool({"metadata": metadata, "spec": spec})
     pool = pools.get(PoolRef("ns", "p"))
@@ -120,6 +120,11 @@ def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served():
     assert pool.spec.queue.max_depth == 7
     assert pool.spec.routes[0].kinds == ["k"]
     assert pool.resource["spec"] == spec
+    (told,) = caplog.messages
+    assert told.startswith("pool ns/p: ")
+    assert " leaves spec.queue.later, spec.routes.later alone; upgrade the operator" in told
+    pools.see_pool({"metadata": metadata, "spec": {**spec, "replicas": 1}})
+    assert len(caplog.messages) == 1
     pools.see_pool({"metadata": metadata, "spec": {**spec, "scaling": {"maxReplicas": "many", "later": 1}}})
     assert "spec.scaling.maxReplicas" in pools.get(PoolRef("ns", "p")).spec_problem.message
 
