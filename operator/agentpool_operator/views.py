@@ -75,6 +75,7 @@ class PodView:
     trouble_message: str
     deletion_cost: int
     setting_up: bool = False  # its node has it, and has not got its volumes and its network ready
+    scheduled_at: float = 0.0  # seconds since the epoch: when it got its node
     resource_version: str = ""
 
     @property
@@ -100,6 +101,7 @@ def pod_view(pod: Json) -> PodView:
         terminating=bool(metadata.get("deletionTimestamp")),
         ended=status.get("phase") in {"Succeeded", "Failed"},
         setting_up=_is_setting_up(pod, status, conditions),
+        scheduled_at=_scheduled_at(metadata, conditions),
         trouble=trouble,
         trouble_message=message,
         deletion_cost=int(cost) if cost.lstrip("-").isdigit() else 0,
@@ -117,6 +119,12 @@ def _is_setting_up(pod: Json, status: Json, conditions: dict[str, Json]) -> bool
     return all(((c.get("state") or {}).get("waiting") or {}).get("reason") in CREATING for c in containers)
 
 
+def _scheduled_at(metadata: Json, conditions: dict[str, Json]) -> float:
+    """By the control plane's clock; its creation where no condition tells it."""
+    told = conditions.get("PodScheduled", {}).get("lastTransitionTime") or metadata.get("creationTimestamp")
+    return seconds_of(told) or 0.0
+
+
 def _startup_s(metadata: Json, status: Json, conditions: dict[str, Json]) -> float:
     """Seconds until it had a node, by the control plane's clock, and from there by the node's: they may disagree."""
     created = seconds_of(metadata.get("creationTimestamp")) or 0.0
@@ -124,8 +132,7 @@ def _startup_s(metadata: Json, status: Json, conditions: dict[str, Json]) -> flo
     started = seconds_of(status.get("startTime"))
     if started is None:
         return max(0.0, ready - created)
-    scheduled = seconds_of(conditions.get("PodScheduled", {}).get("lastTransitionTime")) or created
-    return max(0.0, scheduled - created) + max(0.0, ready - started)
+    return max(0.0, _scheduled_at(metadata, conditions) - created) + max(0.0, ready - started)
 
 
 def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:
@@ -155,8 +162,8 @@ def _last_end(container: Json) -> str:
         return ""
     cause = f" ({ended['reason']})" if ended.get("reason") not in {None, "", "Error", "Completed"} else ""
     words = _last_line(ended.get("message") or "")
-    name = container.get("name") or "worker"
-    return f"container {name} ended with exit code {ended['exitCode']}{cause}" + (f": {words}" if words else "")
+    end = f"container {container['name']} ended with exit code {ended['exitCode']}{cause}"
+    return f"{end}: {words}" if words else end
 
 
 def _last_line(text: str) -> str:
