@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ASK_S = 1.0  # seconds between questions while it is away
 TELL_S = 60.0  # seconds between lines that it is still away, or that single requests fail
 KOPF_FAILED = re.compile(r"Request attempt #\S+ failed; (?!.*-> API(Forbidden|TooManyRequests)Error)")
+NOTHING = (logging.NOTSET, "")
 log = logging.getLogger(__name__)
 
 
@@ -33,7 +34,7 @@ class Outage(logging.Filter):
         self._ask = ask  # raises ClusterUnreachableError or BusyError while the API server is away
         self._loop = asyncio.get_running_loop()
         self._suspected = asyncio.Event()
-        self._echo = ""  # what was dropped last
+        self._echo = NOTHING  # level and text of the gravest that was dropped since the last line
         self._told_at = float("-inf")  # seconds, monotonic: when single failures were told last
         self.away = False
 
@@ -41,7 +42,7 @@ class Outage(logging.Filter):
         """Whether the record is told: not if it only repeats that the API server is away."""
         if not self._is_echo(record):
             return True
-        self._echo = record.getMessage()
+        self._echo = max(self._echo, (record.levelno, record.getMessage()), key=lambda echo: echo[0])
         self._loop.call_soon_threadsafe(self._suspected.set)
         return logging.getLogger().isEnabledFor(logging.DEBUG)
 
@@ -66,7 +67,8 @@ class Outage(logging.Filter):
                 await self._last(why, began)
             elif time.monotonic() - self._told_at >= TELL_S:
                 self._told_at = time.monotonic()
-                log.info("a request failed, though the API server answers; it is sent again: %s", self._echo)
+                (level, text), self._echo = self._echo, NOTHING
+                log.log(level, "a request failed, though the API server answers; it is sent again: %s", text)
 
     async def _last(self, why: str, began: float) -> None:
         """Tells the outage from its first line to its last; it was suspected when it `began`."""
@@ -79,7 +81,7 @@ class Outage(logging.Filter):
                 log.warning("the API server has been away for %d s: %s", time.monotonic() - began, why)
             await asyncio.sleep(ASK_S)
         self.away = False
-        self._told_at = time.monotonic()  # what still fails had been sent before
+        self._told_at, self._echo = time.monotonic(), NOTHING  # what still fails had been sent before
         log.warning("the API server answers again, after %d s", self._told_at - began)
 
     async def _why_away(self) -> str:

@@ -98,9 +98,11 @@ async def test_what_is_no_outage_is_told_as_it_comes(server, echoes, caplog):
 
 
 async def test_single_requests_that_fail_are_told_once_a_minute(server, echoes, caplog):
-    """The API server answers, but not always: one line says so, with what failed."""
+    """The API server answers, but not always: one line says so, with the gravest of what failed and as loudly."""
     for asked in range(1, 4):
+        logging.getLogger("agentpool_operator.scaling_loop").warning("pool %s is tried again: %s", "ns/p", AWAY)
         logging.getLogger("agentpool_operator.feed").info("nodes are listed again: %s", AWAY)
         await wait_until(lambda asked=asked: server.asked == asked, "it was asked")
     (line,) = caplog.records
-    assert line.message.endswith(f"it is sent again: nodes are listed again: {AWAY}")
+    assert line.levelno == logging.WARNING
+    assert line.message.endswith(f"it is sent again: pool ns/p is tried again: {AWAY}")
