@@ -58,9 +58,18 @@ class Metrics:
             registry=self.registry,
         )
         self._capped_by: dict[tuple[str, str], str] = {}
-        of_queue = (self.queued, self.running, self.oldest, self.target, self.reachable)
-        of_workers = (self.desired, self.wanted, self.ready, self.placeable, self.capped)
-        self._of_pool = (*of_queue, *of_workers)
+        self._of_pool = (
+            self.queued,
+            self.running,
+            self.oldest,
+            self.target,
+            self.reachable,
+            self.desired,
+            self.wanted,
+            self.ready,
+            self.placeable,
+            self.capped,
+        )
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"agentpool_pool_{name}", text, POOL, registry=self.registry)

@@ -19,10 +19,7 @@ def observation_of(pool: Pool, *, now: float) -> Observation:
     return Observation(
         replicas=pool.deployment.replicas if pool.deployment is not None else 0,
         backlog=pool.backlog,
-        pods=tuple(
-            PodState(name=p.name, ready=p.ready, age_s=max(0.0, now - p.created_at), failing=bool(p.trouble))
-            for p in live
-        ),
+        pods=tuple(PodState(name=p.name, ready=p.ready, age_s=max(0.0, now - p.created_at)) for p in live),
         placeable=pool.placeable,
         max_pending=pool.gpu.max_pending if pool.gpu is not None else 0,
         startup_samples_s=tuple(p.startup_s for p in live if p.startup_s is not None and p.uid not in pool.starts_seen),

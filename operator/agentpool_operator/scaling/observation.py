@@ -35,7 +35,6 @@ class PodState:
     name: str
     ready: bool = False  # passes its readiness probe
     age_s: float = 0.0  # seconds since it was created
-    failing: bool = False  # crashes or cannot start, so it is not on its way
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

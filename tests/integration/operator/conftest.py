@@ -1,4 +1,4 @@
-"""The pool of a test, and work for it."""
+"""The pool of a test, work for it, and how to wait for what becomes of it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import pytest
 
 from agentpool.jobs import JobRequest, PoolRef
 from agentpool.queue import Inspector, Producer
+from tests.fixtures.redis import wait_until
+
+WITHIN_S = 20.0
 
 
 @pytest.fixture
@@ -19,3 +22,14 @@ async def ref(redis, namespace):
 async def submit(redis, ref, count):
     """So many jobs of one kind."""
     await Producer(redis, ref).submit_many([JobRequest(kind="work", payload={"n": n}) for n in range(count)])
+
+
+@pytest.fixture
+def until(look):
+    async def wait(question, expected, *, within_s=WITHIN_S):
+        async def holds():
+            return await question() == expected
+
+        await wait_until(holds, f"{question} gives {expected}", within_s=within_s)
+
+    return wait

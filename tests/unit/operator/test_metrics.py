@@ -70,14 +70,3 @@ def test_who_stands_down_shows_no_pool_and_shows_it_again_when_he_leads_again(po
     assert shown(metrics) == set()
     metrics.decided(pool, DECISION, before=1)
     assert shown(metrics) == before
-
-
-def test_a_pool_that_asks_for_devices_no_more_shows_no_room_on_the_nodes(pool):
-    """What fitted once is not what fits now."""
-    metrics = Metrics()
-    pool.placeable = 2
-    metrics.decided(pool, DECISION, before=1)
-    assert "agentpool_pool_placeable_workers" in shown(metrics)
-    pool.placeable = None
-    metrics.decided(pool, DECISION, before=1)
-    assert "agentpool_pool_placeable_workers" not in shown(metrics)
