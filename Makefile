@@ -72,7 +72,8 @@ soak: setup ## Load one worker steadily for 15 minutes; writes its table, draws 
 	SOAK_PLOT=$(CURDIR)/build/soak.png $(BIN)/python -m bench soak --write $(BENCH_ARGS)
 
 chaos: setup ## Break a whole system for a while and judge what it did (SECONDS=120, SEED=any); needs libfaketime
-	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+	@mkdir -p build
+	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --json build/chaos.json
 
 mutants: setup ## Make the queue wrong in many ways, one at a time, and see that its tests notice each
 	$(BIN)/python -m tests.mutants --write

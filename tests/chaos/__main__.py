@@ -7,6 +7,7 @@ import dataclasses
 import json
 import logging
 import random
+import signal
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def main(*, seconds: float, seed: int | None, json_file: Path | None, keep: Path
     """Break a whole AgentPool system for a while, and judge what it did."""
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("chaos").setLevel(logging.INFO)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
     chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {chosen}, {seconds:g} s of faults")
     if keep is not None:

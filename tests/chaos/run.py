@@ -37,8 +37,8 @@ class Outcome:
 
     seed: int
     seconds: float  # of faults
-    faults: Counter[str]
-    jobs: Counter[str]  # terminal states
+    faults: dict[str, int]  # by kind
+    jobs: dict[str, int]  # by terminal state
     acknowledged: int
     submits: int  # calls, repeated ones included
     refused: int  # of them lost with their connection
@@ -95,8 +95,8 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
     return {
         "seed": seed,
         "seconds": seconds,
-        "faults": faults.injected,
-        "jobs": Counter(event.type for event in events if event.type in checker.TERMINAL),
+        "faults": dict(faults.injected),
+        "jobs": dict(Counter(event.type for event in events if event.type in checker.TERMINAL)),
         "acknowledged": len(ledger.acknowledged),
         "submits": ledger.attempts,
         "refused": ledger.refusals,
