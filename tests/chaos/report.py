@@ -24,7 +24,7 @@ def table(outcome: Outcome) -> str:
         ("jobs run to the end again, one result kept", outcome.reruns),
         ("jobs lost", losses),
         ("jobs ended or run twice under one claim", doubles),
-        ("longest submit, until acknowledged", f"{outcome.longest_submit_s:.1f} s"),
+        (f"longest submit, begun at {outcome.longest_submit_at:.0f} s", f"{outcome.longest_submit_s:.1f} s"),
         ("longest time without a job ending", f"{outcome.longest_silence_s:.1f} s"),
         ("findings", len(outcome.findings)),
     ]
