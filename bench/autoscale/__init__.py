@@ -10,7 +10,7 @@ chosen by, `sensitivity` halves and doubles every constant. The traces are read 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from bench.autoscale.held_out import held_out, sensitivity
 from bench.autoscale.measures import Measures, measured
@@ -69,7 +69,8 @@ async def run() -> Report:
     figures |= unseen
     ratios |= {f"median over {name}": figure.median for name, figure in unseen.items()}
     figures |= sensitivity([loads[name] for name in TRACES])
-    return Report(name=NAME, figures=figures, ratios=ratios, required=required, notes=NOTES)
+    shown = digest(figures, list(loads))
+    return Report(name=NAME, figures=figures, ratios=ratios, required=required, notes=NOTES, digest=shown)
 
 
 READINGS: tuple[tuple[str, str, Callable[[Measures], float]], ...] = (
@@ -86,8 +87,23 @@ NOTES = (
     "service time of a trace's request: 0.2 s + ContextTokens/8000 + GeneratedTokens/40",
     "5 slots a worker, at most 20 workers, 15 min of quiet at the end count; target wait 5 s; all start from zero",
     "fixed counts are ready from the beginning; frontier: the best p99 of the counts that cost no more",
+    f"the table: workers take {STARTUPS_S[0]:g} s to start; medians; the JSON has other start-up times and the spread",
     "peers drain as gently as AgentPool does, which is better than they do without preStop hooks",
 )
+
+
+def digest(figures: Mapping[str, Figure], loads: Sequence[str]) -> str:
+    """The medians at the start-up time that the requirements name: all figures would fill a book."""
+    columns = [label for label, _, _ in READINGS if label not in {"p50 wait", "jobs killed"}]
+    units = {label: f", {unit}" if unit else "" for label, unit, _ in READINGS}
+    lines = [
+        f"| load | policy | {' | '.join(label + units[label] for label in columns)} |",
+        "|---" * (2 + len(columns)) + "|",
+    ]
+    for load, policy in itertools.product(loads, POLICIES):
+        medians = [figures[f"{load}, {policy}, {STARTUPS_S[0]:g} s: {label}"].median for label in columns]
+        lines.append(f"| {load} | {policy} | {' | '.join(f'{median:,.3g}' for median in medians)} |")
+    return "\n".join(lines)
 
 
 def _loads() -> dict[str, Workload]:
