@@ -1,7 +1,8 @@
 """The `agentpool` command: assembled from what each room brings.
 
 Rooms register click commands in the entry-point group `agentpool.commands`; a command is imported only when it is
-run or its help is shown, so `agentpool --help` stays fast and a missing extra is told only to who needs it.
+run or its help is shown, so `agentpool --help` stays fast and a missing extra is told only to who needs it. A module
+that is missing by a bug is no missing extra: its error goes through.
 Errors that AgentPool or click raise on purpose end as one line on standard error.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,13 +38,15 @@ class Rooms(click.Group):
         return _loaded(found)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a subcommand. One that lacks a module, which it may notice only now, says how to install it."""
+        """Runs a subcommand. One that lacks a package, which it may notice only now, says how to install it."""
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            name, module = ctx.invoked_subcommand, error.name or "a module"
+            if not _is_not_installed(error):
+                raise
+            name = ctx.invoked_subcommand
             raise click.ClickException(
-                f"'agentpool {name}' needs {module}, which is not installed; "
+                f"'agentpool {name}' needs {error.name}, which is not installed; "
                 f"install it with: pip install '{_distribution(str(name))}'"
             ) from error
 
@@ -51,14 +55,23 @@ def _loaded(entry: EntryPoint) -> click.Command:
     try:
         command = entry.load()
     except ModuleNotFoundError as error:
+        if not _is_not_installed(error):
+            raise
         return _unavailable(entry.name, error)
     if not isinstance(command, click.Command):
         raise TypeError(f"entry point {entry.name} = {entry.value} is not a click command")
     return command
 
 
+def _is_not_installed(error: ModuleNotFoundError) -> bool:
+    """Whether another's package is absent as a whole, which installing it would mend."""
+    package = (error.name or "").partition(".")[0]
+    ours = package.partition("_")[0] == "agentpool"
+    return bool(package) and not ours and find_spec(package) is None
+
+
 def _unavailable(name: str, error: ModuleNotFoundError) -> click.Command:
-    """A stand-in for a command that lacks a module: whatever it is asked for, it says that."""
+    """A stand-in for a command that lacks a package: whatever it is asked for, it says that."""
 
     def refuse() -> NoReturn:
         raise error

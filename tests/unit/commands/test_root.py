@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from importlib.metadata import EntryPoint
-from typing import NoReturn
 
 import click
 import pytest
@@ -27,39 +27,50 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 
 @click.command()
-def late() -> NoReturn:
+def late() -> None:
     """Imports what it needs when it runs."""
-    raise ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
+    import no_such_package.parts  # noqa: F401
 
 
 @pytest.mark.parametrize("options", [(), ("--port", "0"), ("--help",)])
 @pytest.mark.parametrize(
-    ("value", "needs", "install"),
+    ("room", "install"),
     [
-        ("agentpool_gateway.absent:gateway", "agentpool_gateway.absent", "agentpool[gateway]"),
-        ("agentpool_local.absent:dev", "agentpool_local.absent", "agentpool[local]"),
-        ("agentpool.commands.absent:get", "agentpool.commands.absent", "agentpool"),
+        ("agentpool_gateway.commands", "agentpool[gateway]"),
+        ("agentpool_local.commands", "agentpool[local]"),
+        ("agentpool.commands.get", "agentpool"),
     ],
 )
-def test_a_missing_module_is_told_whatever_was_asked_for(told, monkeypatch, options, value: str, needs: str, install):
+def test_a_missing_package_is_told_whatever_was_asked_for(told, monkeypatch, options, room: str, install: str):
     """A broken environment is no wrong usage: the flags of a command that cannot be loaded are not looked at."""
-    monkeypatch.setattr(cli, "entry_points", lambda group: [EntryPoint("broken", value, group)])
+    monkeypatch.setattr(cli, "entry_points", lambda group: [EntryPoint("broken", f"{room}:it", group)])
+    monkeypatch.setattr(EntryPoint, "load", lambda _self: importlib.import_module("no_such_package"))
     code, text = told("broken", *options)
-    assert (code, text) == (
-        1,
-        f"error: 'agentpool broken' needs {needs}, which is not installed; install it with: pip install '{install}'\n",
-    )
+    remedy = f"install it with: pip install '{install}'"
+    assert (code, text) == (1, f"error: 'agentpool broken' needs no_such_package, which is not installed; {remedy}\n")
     assert f"(needs {install})" in CliRunner().invoke(cli.root, ["--help"]).output
 
 
-def test_a_module_that_is_missed_only_at_work_is_told_alike(told, monkeypatch):
+def test_a_package_that_is_missed_only_at_work_is_told_alike(told, monkeypatch):
     """Commands import late what is heavy; without it they end with the remedy and no traceback."""
     entry = EntryPoint("late", f"{__name__}:late", cli.GROUP)
     monkeypatch.setattr(cli, "entry_points", lambda group: [entry])
     monkeypatch.setattr(EntryPoint, "load", lambda _self: late)
     code, text = told("late")
     assert (code, text.count("\n")) == (1, 1)
-    assert text.startswith("error: 'agentpool late' needs uvicorn, which is not installed; ")
+    assert text.startswith("error: 'agentpool late' needs no_such_package, which is not installed; ")
+
+
+@pytest.mark.parametrize("module", ["agentpool.absent", "agentpool_gateway.absent", "agentpool_absent", "click.absent"])
+def test_a_module_that_is_missing_by_a_bug_is_not_said_to_need_installing(monkeypatch, module: str):
+    """Ours, or a part of a package that is there: nothing that pip brings would mend it, and the traceback helps."""
+    imported = click.Command("broken", callback=lambda: importlib.import_module(module))
+    monkeypatch.setattr(cli, "entry_points", lambda group: [EntryPoint("broken", f"{module}:it", group)])
+    with pytest.raises(ModuleNotFoundError, match=module):
+        cli.root.main(["broken"], standalone_mode=False)
+    monkeypatch.setattr(EntryPoint, "load", lambda _self: imported)
+    with pytest.raises(ModuleNotFoundError, match=module):
+        cli.root.main(["broken"], standalone_mode=False)
 
 
 @pytest.mark.parametrize(
