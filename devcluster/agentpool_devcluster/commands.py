@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +69,7 @@ def devcluster(
     Needs no Docker. Prints the path of a kubeconfig when the cluster is ready. Ctrl-C stops it and leaves nothing
     behind.
     """
+    from agentpool_devcluster.api.http.server import ListenError
     from agentpool_devcluster.cluster import ClusterSettings
     from agentpool_devcluster.kube.errors import KubeError
     from agentpool_devcluster.node.errors import NodeError
@@ -81,19 +81,12 @@ def devcluster(
         asyncio.run(_run(settings))
     except (KubeError, NodeError) as error:
         raise click.ClickException(str(error)) from error
+    except ListenError as error:
+        remedy = "choose another address or port, or 0 for any free port"
+        raise click.BadParameter(f"{error}; {remedy}", param_hint="'--port'") from error
     except OSError as error:
-        raise _told(error, f"{host}:{port}") from error
-
-
-def _told(error: OSError, address: str) -> click.ClickException:
-    """What the system refused: what the error's own words say, a file that it names, or else the address."""
-    if error.errno is None:
-        return click.ClickException(str(error))
-    reason = os.strerror(error.errno) if error.errno > 0 else error.strerror
-    if error.filename is not None:
-        return click.ClickException(f"{error.filename}: {reason}")
-    remedy = "choose another address or port, or 0 for any free port"
-    return click.BadParameter(f"{address}: {reason}; {remedy}", param_hint="'--port'")
+        words = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+        raise click.ClickException(words) from error
 
 
 async def _run(settings: ClusterSettings) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,15 @@ class ServerSettings:
     history: int = HISTORY_CHANGES  # changes kept for watches, per resource
 
 
+class ListenError(OSError):
+    """The address cannot be listened on: taken, forbidden, or not one of this machine."""
+
+    def __init__(self, address: str, cause: OSError) -> None:
+        number = cause.errno or 0
+        reason = os.strerror(number) if number > 0 else cause.strerror or cause  # a resolver's numbers are below 0
+        super().__init__(f"{address}: {reason}")
+
+
 class ApiServer:
     """An API server that is started, used over HTTP, and stopped."""
 
@@ -88,7 +98,7 @@ class ApiServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen. Raises OSError if the port is taken."""
+        """Listen. Raises ListenError where it may not."""
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(
@@ -96,7 +106,10 @@ class ApiServer:
         )
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._settings.host, self._settings.port)
-        await site.start()
+        try:
+            await site.start()
+        except OSError as error:
+            raise ListenError(f"{self._settings.host}:{self._settings.port}", error) from error
         self.port = int(self._runner.addresses[0][1])
         self._session = aiohttp.ClientSession()
         self._tasks.append(asyncio.create_task(self._garbage.run(), name="garbage-collector"))
