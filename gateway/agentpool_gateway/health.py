@@ -27,14 +27,14 @@ async def healthz() -> str:
 
 @router.get("/readyz", response_class=PlainTextResponse)
 async def readyz(request: Request) -> PlainTextResponse:
-    """Redis answers, where the gateway has one of its own."""
+    """Redis can be used, where the gateway has one of its own."""
     if await fault(gateway_of(request).queues) is not None:
-        return PlainTextResponse("Redis does not answer\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+        return PlainTextResponse("Redis cannot be used\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)
     return PlainTextResponse("ok\n")
 
 
 async def fault(queues: Queues) -> str | None:
-    """Why the gateway's own Redis cannot be asked, for its log; None: it can, or each pool has its own."""
+    """Why the gateway's own Redis cannot be used, for its log; None: it can, or each pool has its own."""
     url = queues.locations.fixed
     if url is None:
         return None

@@ -62,7 +62,7 @@ def test_a_redis_that_is_not_there_is_told_at_once_and_by_readyz():
     with running("--redis", "redis://lead:open-sesame@127.0.0.1:1/0", "--no-auth", "--port", "0") as (process, url):
         with pytest.raises(urllib.error.HTTPError) as refused_:
             urllib.request.urlopen(f"{url}/readyz", timeout=20)
-        assert (refused_.value.code, refused_.value.read()) == (503, b"Redis does not answer\n")
+        assert (refused_.value.code, refused_.value.read()) == (503, b"Redis cannot be used\n")
         refused_.value.close()
         log = stopped(process)
     (told,) = (line for line in log.splitlines() if " WARNING " in line)
