@@ -72,7 +72,7 @@ def test_an_image_starts_its_part_as_the_charts_user(part: str):
 def test_all_images_stand_on_one_slim_python_that_is_pinned_and_named():
     """Build and result take the same official image by its full version, and the result's labels say which it was.
 
-    By version, not by digest: no registry could be asked for the digest where this was written.
+    By version, not by digest: who needs that builds with PYTHON_IMAGE=NAME@sha256:….
     """
     (image,) = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", DOCKERFILE.read_text(), re.MULTILINE)
     assert re.fullmatch(r"docker\.io/library/python:3\.\d+\.\d+-slim-[a-z]+", image)
