@@ -14,14 +14,14 @@ Progress: TypeAlias = Callable[[int], None]  # told how many more are done
 
 
 @contextmanager
-def shown_progress(title: str, total: int | None) -> Iterator[Progress]:
-    """A bar for `total` things (None: unknown), for as long as the block runs."""
-    bar = _bar(total) if sys.stderr.isatty() else None
+def shown_progress(title: str, count: Callable[[], int | None]) -> Iterator[Progress]:
+    """A bar for as long as the block runs; only for it `count` is asked: how many things (None: unknown)."""
+    bar = _bar(title, count) if sys.stderr.isatty() else None
     if bar is None:
         yield _unseen
         return
     with bar:
-        task = bar.add_task(title, total=total)
+        (task,) = bar.task_ids
         yield lambda more: bar.update(task, advance=more)
 
 
@@ -29,14 +29,17 @@ def _unseen(more: int) -> None:
     del more
 
 
-def _bar(total: int | None) -> Any:
-    """Rich's Progress; None where rich is not installed."""
+def _bar(title: str, count: Callable[[], int | None]) -> Any:
+    """Rich's Progress with its one task; None where rich is not installed."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
     except ModuleNotFoundError:
         return None
+    total = count()
     columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()]
     if total is not None:
         columns.append(TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    bar.add_task(title, total=total)
+    return bar

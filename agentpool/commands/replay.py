@@ -135,7 +135,7 @@ async def _replay(target: Target, rows: Iterator[Arrival], total: int, template:
     begun = time.monotonic()
     async with opened(target) as redis:
         producer = Producer(redis, target.pool)
-        with shown_progress(f"replaying at {speed:g}×", total) as progress:
+        with shown_progress(f"replaying at {speed:g}×", lambda: total) as progress:
             async for batch in _due(rows, begun, speed):
                 requests = [_request(template, one, speed) for one in batch]
                 async for kept in send_slice(producer, requests, full=sent.wait):

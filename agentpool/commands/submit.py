@@ -100,7 +100,7 @@ def submit(
     answer = Answer(
         many=file is not None, wait=wait or wait_timeout is not None, timeout_ms=wait_timeout, output=output
     )
-    return run(_submit(target, requests, None if file is None else count_of(file), answer))
+    return run(_submit(target, requests, file, answer))
 
 
 def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
@@ -110,13 +110,13 @@ def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
     return JobRequest(kind=kind, after=after, priority=priority, on_parent_failure=on_parent_failure, **fields)
 
 
-async def _submit(target: Target, requests: Iterator[JobRequest], total: int | None, answer: Answer) -> int:
+async def _submit(target: Target, requests: Iterator[JobRequest], file: str | None, answer: Answer) -> int:
     from agentpool.queue.producer import Producer
 
     async with opened(target) as redis:
         producer = Producer(redis, target.pool)
-        if answer.many:
-            receipts = await _send_file(producer, requests, total)
+        if file is not None:
+            receipts = await _send_file(producer, requests, file)
         else:
             receipts = [await producer.submit(next(requests))]
         if answer.wait:
@@ -126,10 +126,10 @@ async def _submit(target: Target, requests: Iterator[JobRequest], total: int | N
     return 0
 
 
-async def _send_file(producer: Producer, requests: Iterator[JobRequest], total: int | None) -> list[Receipt]:
-    """Sends all, slice by slice; waits where the queue is full, since whoever streams a file can wait."""
+async def _send_file(producer: Producer, requests: Iterator[JobRequest], file: str) -> list[Receipt]:
+    """Sends all of the file, slice by slice; waits where the queue is full, since whoever streams a file can wait."""
     receipts: list[Receipt] = []
-    with shown_progress("submitting", total) as progress:
+    with shown_progress("submitting", lambda: count_of(file)) as progress:
         while batch := list(islice(requests, JOBS_A_SLICE)):
             async for kept in send_slice(producer, batch):
                 receipts += kept
