@@ -1,8 +1,8 @@
 -- deregister: a worker gives up its lease; what it still holds becomes ready again at once, as after a loss.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 all | these: what it holds was begun by it, all of that or these jobs; of these, then the ids. What
---        was not begun is handed back, and no attempt counts
+-- ARGV   1 worker, 2 `all`: every held job was begun; `these`: only the jobs whose ids follow were, the others are
+--        handed back and cost no attempt
 -- Returns {'ok', jobs taken back}; {'more', n}: call again, there was more than fits in one script.
 -- Events recovered, returned; failed or cancelled where attempts are used up or cancel was asked for.
 
