@@ -87,7 +87,7 @@ async def _examine_redis(pool: PoolRef | None, redis_url: str | None) -> list[Fi
             await reach(redis)
         except QueueError as error:
             return [failure("redis", "cannot be asked", str(error))]
-        findings = [finding async for finding in redis_checkup.examine(redis)]
+        findings = [finding async for finding in redis_checkup.examine(redis, pool)]
         if pool is not None:
             findings += [finding async for finding in pool_checkup.examine(redis, pool)]
     finally:

@@ -5,6 +5,7 @@ The judgements are pure functions of what INFO says; only the probe writes, to a
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping
@@ -25,6 +26,7 @@ from agentpool.jobs import PoolRef
 
 SKEW_WARNING_MS = 1_000  # ages that people see are off by as much; the queue itself reads the Redis clock only
 FULL_SHARE = 0.8  # of a limit, from which on it is told
+NOBODYS = PoolRef("agentpool-doctor", "probe")  # whose keys the probe uses where no pool is named
 Info = Mapping[str, Any]
 
 # One of each kind of command that the queue's scripts use, on a key that goes again.
@@ -46,8 +48,8 @@ return redis.call('TIME')
 """
 
 
-async def examine(redis: RedisClient) -> AsyncIterator[Finding]:
-    """All findings about a Redis; the first failure to answer is the last finding."""
+async def examine(redis: RedisClient, pool: PoolRef | None) -> AsyncIterator[Finding]:
+    """All findings about a Redis, for that pool if one is named; the first failure to answer is the last finding."""
     try:
         version = await check_server(redis)
     except UnsupportedServerError as error:
@@ -61,7 +63,7 @@ async def examine(redis: RedisClient) -> AsyncIterator[Finding]:
     for finding in (role(info), durability(info), eviction(info), memory(info), clients(info)):
         if finding is not None:
             yield finding
-    yield await permissions(redis)
+    yield await permissions(redis, pool)
     yield await clock(redis)
 
 
@@ -121,14 +123,18 @@ def clients(info: Info) -> Finding | None:
     return fine("connections", found)
 
 
-async def permissions(redis: RedisClient) -> Finding:
-    """Whether this user may do what the queue's scripts do."""
-    key = f"{Keys(PoolRef('agentpool-doctor', 'probe')).prefix}{uuid.uuid4().hex}"
+async def permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
+    """Whether this user may do what submits and workers do: on the pool's keys, for it may be a user for these only."""
+    key = f"{Keys(pool or NOBODYS).prefix}probe:{uuid.uuid4().hex}"
     try:
         await redis.eval(PROBE, 1, key)
-        await redis.execute_command("PUBLISH", PRESSURE_CHANNEL, "agentpool-doctor/probe")
+        await redis.execute_command("PUBLISH", PRESSURE_CHANNEL, str(NOBODYS))
     except (RedisError, OSError) as error:
-        return failure("permissions", "the queue's scripts may not run", str(fault_of(error, doing="probe")))
+        with contextlib.suppress(RedisError, OSError):
+            await redis.delete(key)  # the script ended halfway
+        found = "this user may not do what submitters and workers do (operators and readers need not)"
+        named = "" if pool else "; if it is a user for one namespace or pool, name the pool with --pool"
+        return failure("permissions", found, f"{fault_of(error, doing='probe')}{named}")
     return fine("permissions", "scripts, streams and pub/sub may be used")
 
 

@@ -172,19 +172,27 @@ async def test_the_doctor_tells_a_clock_that_is_off(agentpool, monkeypatch: pyte
 
 
 async def test_the_doctor_tells_what_a_redis_user_may_not(agentpool, redis_server_factory):
-    """A worker's rules are enough; without one command of the scripts the finding is a failure."""
+    """The rules of who submits or works are enough, on the pools they are for; the probe leaves nothing behind."""
     server = redis_server_factory()
     async with connect(server.url) as admin:
         major, minor, *_ = (await check_server(admin)).split(".")
-        rules = acl.rules(acl.Role.WORKER, version=(int(major), int(minor)))
-        for user, more in (("whole", []), ("lacking", ["-xreadgroup"])):
-            await admin.execute_command("ACL", "SETUSER", user, "on", ">open-sesame", *rules, *more)
-    for user, code in (("whole", 0), ("lacking", 1)):
-        url = server.tcp_url.replace("redis://", f"redis://{user}:open-sesame@")
-        result = await agentpool("doctor", "--redis", url, "--pool", "")
-        line = next(line for line in result.output.splitlines() if " permissions: " in line)
-        assert (line[0], result.return_value) == ("✗" if code else "✓", code), result.output
-        assert "open-sesame" not in result.output
+        version = int(major), int(minor)
+        worker = acl.rules(acl.Role.WORKER, version=version)
+        submitter = acl.rules(acl.Role.SUBMITTER, pools="research/*", version=version)
+        for user, rules, pool, sign in (
+            ("worker", worker, "", "✓"),
+            ("lacking", [*worker, "-xreadgroup"], "", "✗"),
+            ("submitter", submitter, "research/analysts", "✓"),
+            ("submitter", submitter, "other/analysts", "✗"),
+        ):
+            await admin.execute_command("ACL", "SETUSER", user, "reset", "on", ">open-sesame", *rules)
+            url = server.tcp_url.replace("redis://", f"redis://{user}:open-sesame@")
+            result = await agentpool("doctor", "--redis", url, "--pool", pool)
+            (line,) = (line for line in result.output.splitlines() if " permissions: " in line)
+            assert line[0] == sign, result.output
+            assert pool or result.return_value == (0 if sign == "✓" else 1)
+            assert "open-sesame" not in result.output
+        assert await admin.keys("*") == []
 
 
 async def test_the_doctor_names_a_kubeconfig_that_is_not_there(agentpool):
