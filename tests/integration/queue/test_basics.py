@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
-
 import pytest
 
 from agentpool.errors import (
@@ -12,7 +9,6 @@ from agentpool.errors import (
     InvalidJobError,
     PayloadTooLargeError,
     QueueFullError,
-    RetiredPoolError,
     UnknownJobError,
     UnknownParentError,
     UnknownPoolError,
@@ -29,7 +25,6 @@ from agentpool.queue.outcomes import (
     ReturnReason,
     SettleOutcome,
     Succeeded,
-    Wake,
     YieldJob,
 )
 
@@ -297,18 +292,6 @@ async def test_bad_jobs_are_refused_and_leave_nothing(redis, pool):
     assert (await Inspector(redis).snapshot(pool)).submitted_total == 0
 
 
-async def test_one_bell_wakes_one_worker_and_a_full_claim_rings_again(redis, pool):
-    """A submit rings once; a worker that fills its slots and leaves work behind rings for the next."""
-    await Producer(redis, pool).submit_many([JobRequest(kind="x")] * 3)
-    consumer = await worker_of(redis, pool)
-    assert await consumer.wait(1000) == [Wake()]
-    assert await consumer.wait(10) == []
-    await consumer.claim(1)
-    assert await consumer.wait(1000) == [Wake()]
-    await consumer.claim(10)
-    assert await consumer.wait(10) == []
-
-
 async def test_a_critical_job_without_a_slot_asks_the_least_urgent_to_yield(redis, pool):
     """Of the running preemptible jobs the lowest priority is asked, once, and goes back with its state."""
     producer = Producer(redis, pool)
@@ -359,53 +342,6 @@ async def test_a_snapshot_tells_the_whole_queue(redis, pool):
     (worker,) = snapshot.workers
     assert (worker.name, worker.slots, worker.running, worker.host) == ("w1", 4, 1, "here")
     assert (snapshot.submitted_total, snapshot.started_total, snapshot.finished_total) == (3, 1, 0)
-
-
-async def test_a_lost_answer_strands_no_job(redis, pool):
-    """What was leased in an answer that never came is handed back by the next claim, without counting."""
-    await Producer(redis, pool).submit_many([JobRequest(kind="x", payload=n) for n in range(2)])
-    consumer = await worker_of(redis, pool)
-    (known,) = await consumer.claim(1)
-    stranger = Consumer(redis, pool, WorkerId("w1"))  # the same worker's claim, whose answer we drop
-    await stranger.claim(1)
-    consumer._answer_lost = True
-    (again,) = await consumer.claim(5)
-    assert (again.payload, again.attempt, again.token) == (1, 1, 2)
-    assert known.payload == 0
-
-
-async def test_the_shortest_wait_ends(redis, pool):
-    """Redis 6.2 would take less than a millisecond for ever."""
-    consumer = Consumer(redis, pool, WorkerId("w"))
-    await consumer.register(slots=1, host="h")
-    async with asyncio.timeout(10):
-        await consumer.wait(0)  # the bell that new settings rang
-        assert await consumer.wait(0) == []
-        assert await consumer.wait_and_claim(1, 1) == ([], [])
-
-
-async def test_an_idle_worker_gets_its_job_with_the_bell(redis, pool):
-    """A claim sent behind the blocking read is done the moment the bell rings: one round trip from submit to lease."""
-    consumer = await worker_of(redis, pool)
-    waiting = asyncio.create_task(consumer.wait_and_claim(10_000, 5))
-    receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
-    controls, leases = await waiting
-    assert controls == [Wake()]
-    assert [lease.job_id for lease in leases] == [receipt.job_id]
-    assert await consumer.wait_and_claim(10, 5) == ([], [])
-
-
-async def test_a_cancelled_wait_gives_back_what_it_was_given(redis, pool):
-    """A worker that stops waiting leaves no job behind, and counts no attempt."""
-    consumer = await worker_of(redis, pool)
-    waiting = asyncio.create_task(consumer.wait_and_claim(10_000, 5))
-    await asyncio.sleep(0)
-    receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
-    waiting.cancel()
-    await asyncio.gather(waiting, return_exceptions=True)
-    await consumer.deregister()
-    job = await Inspector(redis).job(pool, receipt.job_id)
-    assert (job.state, job.attempt) == (JobState.QUEUED, 0)
 
 
 async def test_an_overloaded_worker_defers_a_job_without_an_attempt(redis, pool):
@@ -470,43 +406,3 @@ async def test_a_replayed_job_may_be_put_off_for_as_long_as_before(redis, pool):
     await Inspector(redis).replay(pool, outcomes[-1][1].job_id)
     outcome, record = await put_off(redis, pool, consumer)
     assert (outcome, record.attempt) == (SettleOutcome.RETURNED, 0)
-
-
-async def test_a_retired_pool_replays_no_dead_letter_until_it_is_set_up_anew(redis, pool):
-    """Nobody would run it: it stays dead, where it can be seen, and is replayed once the pool is back."""
-    inspector = Inspector(redis)
-    receipt = await Producer(redis, pool).submit(JobRequest(kind="x", max_attempts=1))
-    consumer = await worker_of(redis, pool)
-    (lease,) = await consumer.claim(1)
-    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="boom")])
-    await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
-    with pytest.raises(RetiredPoolError, match="apply its AgentPool again"):
-        await inspector.replay(pool, receipt.job_id)
-    assert [job.job_id for job in await inspector.dead(pool)] == [receipt.job_id]
-    await inspector.configure(pool, PoolSettings())
-    await inspector.replay(pool, receipt.job_id)
-    assert (await inspector.job(pool, receipt.job_id)).state is JobState.QUEUED
-
-
-async def test_pools_are_found_by_their_settings(redis, pool):
-    """Every pool with settings is listed once."""
-    assert pool in await Inspector(redis).pools()
-    await Inspector(redis).purge(pool)
-    assert pool not in await Inspector(redis).pools()
-
-
-async def test_a_retired_pool_takes_no_new_jobs_until_it_is_set_up_anew(redis, pool):
-    """What it keeps can still be read and asked for again; a job that nobody would run is refused with the remedy."""
-    inspector, producer = Inspector(redis), Producer(redis, pool)
-    keyed = JobRequest(kind="greet", payload=1, idempotency_key="once")
-    kept = await producer.submit(keyed)
-    await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
-    for request in (JobRequest(kind="greet"), JobRequest(kind="greet", priority=Priority.CRITICAL)):
-        with pytest.raises(RetiredPoolError, match=r"was deleted .* apply its AgentPool again"):
-            await producer.submit(request)
-    with pytest.raises(RetiredPoolError):
-        await producer.submit_many([JobRequest(kind="greet")])
-    assert (await producer.submit(keyed)).duplicate
-    assert (await inspector.job(pool, kept.job_id)).payload == 1
-    await inspector.configure(pool, PoolSettings())
-    assert not (await producer.submit(JobRequest(kind="greet"))).duplicate
