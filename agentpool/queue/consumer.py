@@ -226,9 +226,13 @@ class Consumer:
         """Reports progress. Raises StaleLeaseError where the lease has passed on."""
         await self._note(lease, "progress", value)
 
-    async def maintain(self) -> Maintenance:
-        """One round of upkeep: lost workers, due jobs, ended ttls. Safe from any number of workers at once."""
-        recovered, promoted, expired, next_due = await scripts.MAINTAIN.run(self._redis, self._conf)
+    async def maintain(self, *, take_back: bool = True) -> Maintenance:
+        """One round of upkeep: lost workers, due jobs, ended ttls. Safe from any number of workers at once.
+
+        `take_back=False` leaves lost workers alone: after an outage the living have not renewed their leases yet.
+        """
+        args = () if take_back else ("waiting",)
+        recovered, promoted, expired, next_due = await scripts.MAINTAIN.run(self._redis, self._conf, args)
         await self._tell_lag()
         return Maintenance(
             recovered=recovered,

@@ -1,8 +1,8 @@
 """The queue's upkeep, which any worker may do: due retries, expired waits, jobs of lost workers.
 
 Every worker does it, at random moments around once a second, so no worker is special and none is needed. It runs in
-the side loop: a blocked handler must not hold up the retries of the whole pool. After an outage it waits until the
-other workers have had time to renew their leases, so that the living are not taken for lost.
+the side loop: a blocked handler must not hold up the retries of the whole pool. After an outage it takes nobody's jobs
+back until the other workers have had time to renew their leases, so that the living are not taken for lost.
 Who takes over next: scripts of the queue; promoted and recovered jobs ring the bell.
 """
 
@@ -31,8 +31,8 @@ _RETRY_SECONDS = 1.0  # after Redis was not reached
 class UpkeepQueue(Protocol):
     """The part of `agentpool.queue.consumer.Consumer` that is used here."""
 
-    async def maintain(self) -> Maintenance:
-        """One round."""
+    async def maintain(self, *, take_back: bool) -> Maintenance:
+        """One round; `take_back`: lost workers' jobs too."""
 
 
 class Upkeep:
@@ -62,11 +62,12 @@ class Upkeep:
     async def run_once(self) -> float:
         """One round; how many seconds to wait for the next."""
         pause = self._period_seconds * random.uniform(0.7, 1.3)  # noqa: S311 - spreads workers, hides nothing
-        if not self._heartbeat.steady:
-            # A worker that stands in for a lost one has waited a lease by now: not a round more.
-            return min(pause, max(_SHORTEST_SECONDS, self._heartbeat.steady_in_seconds))
+        steady = self._heartbeat.steady
+        if not steady:
+            # A worker that stands in for a lost one has waited a lease by then: not a round more.
+            pause = min(pause, max(_SHORTEST_SECONDS, self._heartbeat.steady_in_seconds))
         try:
-            done = await self._queue.maintain()
+            done = await self._queue.maintain(take_back=steady)
         except QueueError as error:
             log.debug("no upkeep: %s", error)
             return _RETRY_SECONDS

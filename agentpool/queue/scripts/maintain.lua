@@ -1,7 +1,7 @@
 -- maintain: upkeep that any worker may do: lost workers, due jobs, jobs that have expired, dead letters past keeping.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   none
+-- ARGV   1 'waiting': nothing is taken back from lost workers, for who asks cannot tell them from the living yet; or none
 -- Returns {recovered, promoted, expired, ms until a job is due or a silent worker's lease ends | -1: neither in sight}
 -- Events recovered, queued, expired; failed or cancelled for jobs of lost workers; those of children.
 
@@ -19,8 +19,9 @@ local LEASE_ENDS_SOON_MS = 2000 -- workers renew long before: such a lease is mo
 write_though_memory_is_full()
 keep_time()
 
+local takes_back = ARGV[1] ~= 'waiting'
 local recovered = 0
-for _, worker in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10)) do
+for _, worker in ipairs(takes_back and redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10) or {}) do
   if recovered < RECOVER_MAX then recovered = recovered + take_all_back(worker, 'worker ' .. worker .. ' was lost') end
 end
 
@@ -56,6 +57,6 @@ redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - dead_ms)
 
 conclude()
 local next_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
-local lease_ends = tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
+local lease_ends = takes_back and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
 if lease_ends and lease_ends - now < LEASE_ENDS_SOON_MS then next_due = math.min(next_due or lease_ends, lease_ends) end
 return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1 }

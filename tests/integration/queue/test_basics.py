@@ -109,6 +109,19 @@ async def test_upkeep_is_due_again_when_a_silent_workers_lease_ends(redis, pool)
     assert 0 < (await consumer.maintain()).next_due_ms <= 1_900
 
 
+async def test_what_is_due_waits_for_no_lease(redis, pool):
+    """Who cannot tell lost workers from living ones yet takes nothing back, and lets due jobs begin all the same."""
+    producer = Producer(redis, pool)
+    await producer.submit(JobRequest(kind="x"))
+    await (await worker_of(redis, pool, "lost")).claim(1)
+    await producer.submit(JobRequest(kind="x", delay_ms=5_000))
+    await shift_clock(redis, pool, 10_001)
+    fresh = await worker_of(redis, pool, "fresh")
+    done = await fresh.maintain(take_back=False)
+    assert (done.recovered, done.promoted, done.next_due_ms) == (0, 1, None)
+    assert (await fresh.maintain()).recovered == 1
+
+
 async def test_a_failed_job_is_retried_and_then_dead(redis, pool):
     """A failure comes back after its backoff in its old place, until it is dead; then it can be replayed."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x", max_attempts=2))

@@ -64,6 +64,14 @@ async def test_jobs_of_every_shape_end_as_they_should(workers, submit, ended):
     assert done["sum"].result == 9
 
 
+async def test_a_worker_that_has_just_started_begins_what_becomes_due(redis, pool, workers, submit, ended):
+    """A start from zero is no reason to be late: only taking jobs back from others has to wait for a lease."""
+    await Inspector(redis).configure(pool, PoolSettings(lease_ms=3_600_000, retry_initial_ms=20))
+    late = await submit("nap", 0.0, delay_ms=1_000)
+    workers.start()
+    assert (await ended(late)).state is JobState.SUCCEEDED
+
+
 async def test_handlers_that_misbehave_harm_only_their_own_jobs(workers, submit, ended):
     """sys.exit, even in a task of the handler's own, unencodable results and hangs end one job each."""
     worker = workers.start("--concurrency", "10")

@@ -175,7 +175,7 @@ class FakeLeases:
         self.registered = True
         self.away = False
         self.pool = PoolSettings(lease_ms=100)
-        self.maintained = 0
+        self.took_back: list[bool] = []  # of each round of upkeep
 
     async def register(self, *, slots, host):
         self.registered = True
@@ -189,13 +189,13 @@ class FakeLeases:
             raise QueueUnreachableError("away")
         return Renewal(settings_revision=self.pool.revision, still_registered=self.registered)
 
-    async def maintain(self):
-        self.maintained += 1
-        return Maintenance(recovered=1, promoted=0, expired=0, next_due_ms=50)
+    async def maintain(self, *, take_back):
+        self.took_back.append(take_back)
+        return Maintenance(recovered=int(take_back), promoted=0, expired=0, next_due_ms=50)
 
 
 async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_after_an_outage():
-    """A renewal that comes too late registers anew; upkeep pauses until others could renew too."""
+    """A renewal that comes too late registers anew; upkeep takes nothing back until others could renew too."""
     async with Bench(App()) as bench:
         queue, told = FakeLeases(), []
         watchdog = Watchdog(roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0)
@@ -221,10 +221,10 @@ async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_aft
         queue.away = False
         assert await heartbeat.run_once()
         assert await upkeep.run_once() <= heartbeat.lease_seconds
-        assert queue.maintained == 0
+        assert (queue.took_back, found) == ([False, False], [])
         await wait_until(lambda: heartbeat.steady, "a lease's time has passed")
         assert await upkeep.run_once() == pytest.approx(0.05)
-        assert (queue.maintained, found) == (1, [1])
+        assert (queue.took_back, found) == ([False, False, True], [1])
         watchdog.given_up = True
         assert not await heartbeat.run_once()
         watchdog.close()
