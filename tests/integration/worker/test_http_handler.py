@@ -263,7 +263,7 @@ async def test_yield_takes_effect_at_a_streamed_checkpoint(serve):
 
 
 async def test_container_that_is_gone_is_tried_again_later(serve):
-    """A refused connection is a retry after a pause, as containers restart."""
+    """A refused connection puts the job off, as containers restart, and uses up none of its attempts."""
 
     async def handler(request):
         return web.Response()
@@ -274,5 +274,5 @@ async def test_container_that_is_gone_is_tried_again_later(serve):
     async with Bench(handlers) as bench:
         bench.submit(lease())
         (completion,) = await bench.settled(1)
-    assert (completion.retry, completion.retry_after_ms) == (True, 2000)
+    assert (type(completion), completion.reason, completion.after_ms) == (Returned, ReturnReason.OVERLOADED, 2000)
     await handlers.stop()

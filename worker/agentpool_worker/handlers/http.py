@@ -96,7 +96,7 @@ class HttpHandlers:
             await self._contexts.stop()
 
     async def run(self, payload: Any, ctx: Context) -> Any:
-        """One job. Raises Permanent, Overloaded, Retry or HttpFailedError by the answer."""
+        """One job. Raises Permanent, Overloaded or HttpFailedError by the answer."""
         if self._session is None:
             raise HandlerError("handler.http: it was not started")
         with contextlib.ExitStack() as stack:
@@ -112,7 +112,8 @@ class HttpHandlers:
             async with session.post(self._url, json=payload, headers=headers, allow_redirects=False) as response:
                 return await _answer(response, ctx)
         except aiohttp.ClientConnectorError as error:
-            raise Retry(f"{self._url}: {error}", after_seconds=_REFUSED_RETRY_SECONDS) from error
+            # Nothing was begun there, so no attempt counts: a container that restarts would use up all that a job has.
+            raise Overloaded(f"{self._url}: {error}", after_seconds=_REFUSED_RETRY_SECONDS) from error
         except aiohttp.ClientError as error:
             raise HttpFailedError(f"{self._url}: {type(error).__name__}: {error}") from error
 
