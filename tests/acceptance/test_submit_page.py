@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -38,14 +34,9 @@ PROMISED = (
 
 def test_every_command_on_the_page_works(tmp_path: Path):
     """In the page's order, in one shell; what it promises to print is printed, and nothing of it is left."""
-    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    (tmp_path / "page.sh").write_text("set -euo pipefail\nset -v\n" + "\n".join(blocks))
     system = DevSystem(f"--image=greeter={tmp_path}")
     try:
-        done = subprocess.run(
-            ["bash", "page.sh"], cwd=tmp_path, env=environment(system, tmp_path), capture_output=True, text=True,
-            timeout=180, check=False,
-        )  # fmt: skip
+        done = system.page(PAGE, tmp_path)
         workers = system.children("agentpool", "worker") if done.returncode == 0 else []
         system.process.send_signal(signal.SIGINT)
         ended = system.ended()
@@ -58,16 +49,3 @@ def test_every_command_on_the_page_works(tmp_path: Path):
     assert not workers, "the pool's workers outlive it"
     assert (ended, left) == (0, []), system.output
     assert [path.name for path in tmp_path.iterdir() if path.suffix in {".py", ".yaml", ".ndjson", ".csv"}] == []
-
-
-def environment(system: DevSystem, home: Path) -> dict[str, str]:
-    """What the reader pasted, and our commands on PATH."""
-    return {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AGENTPOOL_")},
-        "HOME": str(home),
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "KUBECONFIG": system.kubeconfig,
-        "REDIS_URL": system.redis_url,
-        "GATEWAY_URL": system.gateway_url,
-        "TOKEN": system.token,
-    }
