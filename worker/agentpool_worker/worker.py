@@ -24,7 +24,7 @@ from agentpool.queue.settings import PoolSettings
 from agentpool_worker.assembly import CLIENT_NAME, Parts
 from agentpool_worker.forks import ForkGuard
 from agentpool_worker.gpu import open_reader
-from agentpool_worker.settings import settings_from
+from agentpool_worker.settings import settings_from, variable_of
 
 if TYPE_CHECKING:
     from agentpool.jobs import PoolRef
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 _START_SECONDS = 10.0  # for Redis to answer, and for the operator to publish the pool, before the worker gives up
 _START_POLL_SECONDS = 0.25
 _TAKE_BACK_SECONDS = 1.0  # for a lease that was asked for and is not wanted any more
+_BY_HAND = {variable_of("http_host"): "127.0.0.1", variable_of("http_port"): "0"}  # many may run on one machine
 DELIVER_SECONDS = 5.0  # for the last completions to reach Redis
 
 
@@ -55,8 +56,9 @@ class Worker:
     ) -> None:
         self._handlers = handlers
         by_hand = pool is not None  # maybe beside no operator that would publish its settings
+        environ = _BY_HAND | os.environ if by_hand else os.environ
         self._settings = settings or settings_from(
-            os.environ, redis_url=redis, pool=pool, publish_defaults=by_hand or None
+            environ, redis_url=redis, pool=pool, publish_defaults=by_hand or None
         )
         self._reader = gpu_reader
         self._asked_to_leave = 0  # times, before there was anything to leave
@@ -150,7 +152,7 @@ class Worker:
             except UnknownPoolError:
                 missing = f"pool {settings.pool} has no settings yet"
                 if settings.publish_defaults:
-                    log.info("%s: publishing defaults", missing)
+                    log.warning("%s, and no operator that would publish them is waited for: taking defaults", missing)
                     await Inspector(redis).configure(settings.pool, PoolSettings())
                     continue
                 if time.monotonic() > give_up_at:

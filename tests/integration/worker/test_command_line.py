@@ -240,31 +240,44 @@ async def test_a_start_that_cancels_itself_is_not_taken_for_an_order_to_leave(re
 
 
 async def test_the_pages_own_program_serves_a_pool_that_nobody_configured(redis, redis_url, tmp_path):
-    """A worker inside a program, as docs/handlers-python.md has it: it publishes the defaults and runs the jobs."""
+    """Workers inside programs, as docs/handlers-python.md has it: two on one machine take defaults, and say so once."""
     pool = PoolRef("test", "embedded")
     agents, *_, program = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     program = program.replace("redis://localhost:6379/0", redis_url).replace("default/my-pool", str(pool))
     (tmp_path / "my_agents.py").write_text(agents)
     (tmp_path / "program.py").write_text(program)
-    environ = {**os.environ, "AGENTPOOL_HTTP_PORT": "0", "AGENTPOOL_HTTP_HOST": "127.0.0.1"}
-    running = await asyncio.create_subprocess_exec(sys.executable, "program.py", cwd=tmp_path, env=environ)
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("AGENTPOOL_")}
+    told = tmp_path / "told"
 
-    async def published() -> bool:
-        assert running.returncode is None
-        with contextlib.suppress(UnknownPoolError):
-            return bool(await Inspector(redis).workers(pool))
-        return False
+    async def serve(count: int) -> asyncio.subprocess.Process:
+        with told.open("ab") as errors:
+            running = await asyncio.create_subprocess_exec(
+                sys.executable, "program.py", cwd=tmp_path, env=plain, stderr=errors
+            )
 
+        async def serves() -> bool:
+            assert running.returncode is None, told.read_text()
+            with contextlib.suppress(UnknownPoolError):
+                return len(await Inspector(redis).workers(pool)) == count
+            return False
+
+        await until(serves, f"{count} workers serve")
+        return running
+
+    started: list[asyncio.subprocess.Process] = []
     try:
-        await until(published, "the worker has published the pool's settings")
+        started.append(await serve(1))
+        started.append(await serve(2))
         async with Client(redis_url, pool=pool) as client:
             greeting = await (await client.submit("greet", {"name": "Ada"})).result(timeout=30)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            running.kill()
-        await running.wait()
+        for running in started:
+            with contextlib.suppress(ProcessLookupError):
+                running.kill()
+            await running.wait()
         await Inspector(redis).purge(pool)
     assert greeting == {"greeting": "Hello Ada"}
+    assert told.read_text().count("taking defaults") == 1
 
 
 async def test_worker_embeds_in_a_users_own_loop(redis, redis_url, pool):
