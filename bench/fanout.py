@@ -8,6 +8,7 @@ whose caller gives up after its retries, with the same delegations of the same l
 from __future__ import annotations
 
 import os
+import statistics
 from typing import TYPE_CHECKING
 
 from bench.delegations import CONNECTIONS, MOST_TRIES, RUN_SECONDS, SLOTS, TOTAL, TTL_MS, Outcome, delegations
@@ -54,7 +55,7 @@ async def run() -> Report:
             "kept: a job of the delegation's key succeeded, or is an info whose TTL had passed",
             "in its turn: no later task and no info was begun while the task waited; ageing takes longer than a round",
             "refusing knows no duplicates, so those that get in run twice",
-            "all ratios are the worst round's",
+            "the wait of criticals: the median of the rounds, as all times; the other ratios: the worst round's",
         ],
     )
 
@@ -83,12 +84,12 @@ def _only_queued(outcomes: list[Outcome]) -> dict[str, Figure]:
 
 
 def _ratios(ours: list[Outcome], busy: list[Outcome]) -> dict[str, float]:
-    """Each by its worst round; none where a round had nothing to judge."""
+    """What must never happen by its worst round, a time by its median; none where a round had nothing to judge."""
     ratios = {
         "delegations kept / sent": min(1 - one.dropped / TOTAL for one in ours),
         "refusing: delegations kept / sent": min(1 - one.dropped / TOTAL for one in busy),
         "keys run once / keys run": min(1 - one.run_twice / one.ran for one in ours),
-        "1 % of the makespan / criticals' p99 wait": min(
+        "1 % of the makespan / criticals' p99 wait": statistics.median(
             CRITICAL_SHARE * one.makespan_s / max(one.critical_p99_s, FLOOR_S) for one in ours
         ),
         "tasks that ran in their turn / tasks": min(one.tasks_in_turn / one.tasks for one in ours),
