@@ -78,6 +78,7 @@ class Stack:
         self._children: list[tuple[Child, float]] = []  # with the seconds that each may take to stop
         self.redis_url = ""
         self.kubeconfig = workspace.path / "kubeconfig"
+        self._gateway_port = options.gateway_port  # chosen once: who was told its URL finds it there again
         self.gateway_url = ""  # empty: none was asked for
         self._health_url = ""  # the operator's
         self.token = secrets.token_urlsafe(24)  # good for everything at the gateway
@@ -114,16 +115,17 @@ class Stack:
     async def died(self) -> ChildDiedError:
         """Wait until a child ends by itself, and return which and how.
 
-        An operator that somebody killed is started anew, as its Deployment would: on a cluster, too, all else goes on
-        without it. One that ended by itself has something to say, and would end again.
+        An operator or gateway that somebody killed is started anew, as its Deployment would: on a cluster, too, all
+        else goes on without it. One that ended by itself has something to say, and would end again.
         """
+        anew = {OPERATOR: self._start_operator, GATEWAY: self._start_gateway}
         while True:
             child, death = await self._first_death()
-            if child.name != OPERATOR or death.code >= 0:
+            if child.name not in anew or death.code >= 0:
                 return death
             self._progress(f"{death.how}; starting it again")
             self._children = [(other, seconds) for other, seconds in self._children if other is not child]
-            await self._start_operator()
+            await anew[child.name]()
 
     async def _first_death(self) -> tuple[Child, ChildDiedError]:
         waiting = {asyncio.create_task(child.died()): child for child, _ in self._children}
@@ -209,18 +211,18 @@ class Stack:
         )
 
     async def _start_gateway(self) -> Child:
-        port = self._options.gateway_port or free_port()
         tokens = self._workspace.path / "tokens.json"  # YAML takes JSON
         tokens.touch(mode=0o600)
         tokens.write_text(json.dumps({"tokens": [{"name": "dev", "token": self.token}]}), encoding="utf-8")
-        self.gateway_url = f"http://{LOOPBACK}:{port}"
+        self._gateway_port = self._gateway_port or free_port()
+        self.gateway_url = f"http://{LOOPBACK}:{self._gateway_port}"
         return await self._spawn(
             GATEWAY,
             f"--redis={self.redis_url}",
             f"--kubeconfig={self.kubeconfig}",
             f"--tokens={tokens}",
             f"--host={LOOPBACK}",
-            f"--port={port}",
+            f"--port={self._gateway_port}",
             "--log-level=warning",
             stop_seconds=GATEWAY_STOP_SECONDS,
         )

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import sys
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -237,16 +238,24 @@ def test_a_part_that_dies_is_named_and_ends_the_rest(own_dev_system):
     assert own_dev_system.left_behind() == []
 
 
-def test_a_killed_operator_is_started_again(own_dev_system):
-    """As on a cluster, everything else goes on without the operator, and another one takes its place."""
-    killed = own_dev_system.child("agentpool", "operator")
-    killed.kill()
-    own_dev_system.until("operator was killed by signal 9; starting it again")
-    eventually(
-        lambda: any(each.pid != killed.pid for each in own_dev_system.children("agentpool", "operator")),
-        "another operator",
-    )
+def test_a_killed_operator_and_gateway_are_started_again(own_dev_system):
+    """As on a cluster, everything else goes on without them, and others take their places, at the same address."""
+    for part in ("operator", "gateway"):
+        killed = own_dev_system.child("agentpool", part)
+        killed.kill()
+        own_dev_system.until(f"{part} was killed by signal 9; starting it again")
+        eventually(
+            lambda: any(each.pid != killed.pid for each in own_dev_system.children("agentpool", part)),  # noqa: B023
+            f"another {part}",
+        )
+    eventually(lambda: answers(f"{own_dev_system.gateway_url}/readyz"), "the gateway answers again")
     assert own_dev_system.process.poll() is None
+
+
+def answers(url):
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5) as response:
+        return response.status == 200
+    return False
 
 
 @pytest.fixture
