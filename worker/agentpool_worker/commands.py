@@ -31,7 +31,7 @@ Exit codes: 0 drained after SIGTERM or Ctrl-C, 1 failed, 2 wrong usage."""
 
 @click.command(epilog=EPILOG)
 @click.argument("app", required=False)
-@click.option("--redis", "redis_url", metavar="URL", help="Where the queue is [AGENTPOOL_REDIS_URL].")
+@click.option("--redis", "redis_url", metavar="URL", help="Where the queue is [AGENTPOOL_REDIS_URL, else REDIS_URL].")
 @click.option("--pool", metavar="[NAMESPACE/]NAME", help="Whose jobs to run [AGENTPOOL_POOL].")
 @click.option("--worker", "worker_id", metavar="NAME", help="This worker's unique name [AGENTPOOL_WORKER].")
 @click.option("--concurrency", type=int, help="Jobs at once, whatever the pool says.")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "AGENTPOOL_"
+GENERAL_REDIS_VARIABLE = "REDIS_URL"  # after our own, as for all commands
 _HIGHEST_PORT = 65535
 
 
@@ -65,7 +66,7 @@ def settings_from(environ: Mapping[str, str], **flags: Any) -> WorkerSettings:
         if given is not None:
             values[field.name] = given
     values["pool"] = _pool(values.get("pool"), environ)
-    if "redis_url" not in values:
+    if not values.setdefault("redis_url", environ.get(GENERAL_REDIS_VARIABLE)):
         raise _missing("redis_url", "--redis", "redis://localhost:6379/0")
     values.setdefault("host", socket.gethostname())
     values.setdefault("worker", WorkerId(f"{values['host']}-{os.getpid()}-{secrets.token_hex(3)}"))

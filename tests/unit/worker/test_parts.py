@@ -111,6 +111,13 @@ def test_settings_come_from_flags_then_environment():
     assert (settings.worker, settings.http_port, settings.concurrency) == ("pod-1", 9000, None)
 
 
+def test_a_worker_takes_the_redis_url_that_all_commands_take():
+    """Its own variable first, then the general one."""
+    environ = {"AGENTPOOL_POOL": "p", "REDIS_URL": "redis://general"}
+    assert settings_from(environ).redis_url == "redis://general"
+    assert settings_from({**environ, "AGENTPOOL_REDIS_URL": "redis://ours"}).redis_url == "redis://ours"
+
+
 @pytest.mark.parametrize(
     ("environ", "told"),
     [
