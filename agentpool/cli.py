@@ -103,7 +103,7 @@ def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     as_plugin = Path(sys.argv[0]).name == "kubectl-agentpool"
     try:
-        code = root.main(standalone_mode=False, prog_name="kubectl agentpool" if as_plugin else None)
+        code = root.main(standalone_mode=False, prog_name="kubectl agentpool" if as_plugin else "agentpool")
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(error.exit_code)
