@@ -64,6 +64,7 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "worker": job.worker,
         "result": job.result,
         "error": job.error,
+        "error_attempt": job.error_attempt,
         "reason": job.reason,
         "progress": job.progress,
         "checkpoint": job.checkpoint,

@@ -77,10 +77,12 @@ class ClusterError(AgentPoolError):
 class QueueError(AgentPoolError):
     """The queue refused a request, or could not be asked.
 
-    `accepted` holds the receipts of what was kept before, where a call with many jobs was refused midway.
+    Of a call with many jobs that was refused, `accepted` holds the receipts of what was kept before, and `index` is the
+    place of the job that was refused (None: it is about no single one).
     """
 
     accepted: Sequence[object] = ()
+    index: int | None = None
 
 
 class QueueUnreachableError(QueueError):

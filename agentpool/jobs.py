@@ -200,3 +200,13 @@ class Job:
     idempotency_key: str | None
     cancel_requested: bool
     history: tuple[HistoryEntry, ...]
+
+    @property
+    def error_attempt(self) -> int | None:
+        """The attempt that `error` is of, also once a later one has succeeded; None: no error, or too long ago."""
+        if self.error is None:
+            return None
+        return next((entry.attempt for entry in reversed(self.history) if entry.type in _FAILURES), None)
+
+
+_FAILURES = frozenset({"retrying", "recovered", "failed"})  # changes that leave an error

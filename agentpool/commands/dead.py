@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import EXIT_CODES, Format, emit, output_option, table
+from agentpool.commands.output import EXIT_CODES, Format, counted, emit, first_line, output_option, table
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import job_document
 from agentpool.durations import shown
@@ -36,7 +38,7 @@ def list_(*, target: Target, limit: int, output: Format) -> None:
     """List dead letters, oldest first."""
     jobs, now_ms = run(_read(target, limit))
     rows = [
-        (j.job_id, j.kind, j.priority, j.attempt, shown(now_ms - (j.finished_at_ms or now_ms)), _first_line(j.error))
+        (j.job_id, j.kind, j.priority, j.attempt, shown(now_ms - (j.finished_at_ms or now_ms)), first_line(j.error))
         for j in jobs
     ]
     text = table(("job", "kind", "priority", "attempts", "died", "error"), rows) if rows else "no dead letters"
@@ -63,9 +65,11 @@ def purge(*, jobs: tuple[str, ...], target: Target, everything: bool, yes: bool)
     """Delete dead letters. They cannot be brought back."""
     _check_choice(jobs, everything=everything)
     if not yes:
-        what = "all dead letters" if everything else f"{len(jobs)} dead letters"
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is no terminal to ask at; pass --yes to delete without being asked")
+        what = "all dead letters" if everything else counted(len(jobs), "dead letter")
         click.confirm(f"delete {what} of pool {target.pool}?", abort=True, err=True)
-    click.echo(f"{run(_purge(target, [JobId(job) for job in jobs]))} dead letters deleted")
+    click.echo(f"{counted(run(_purge(target, [JobId(job) for job in jobs])), 'dead letter')} deleted")
 
 
 def _check_choice(jobs: tuple[str, ...], *, everything: bool) -> None:
@@ -99,8 +103,3 @@ async def _purge(target: Target, ids: list[JobId]) -> int:
 
     async with opened(target) as redis:
         return await Inspector(redis).discard(target.pool, ids, limit=MOST)
-
-
-def _first_line(error: str | None) -> str | None:
-    """A traceback is for `agentpool get JOB -o json`."""
-    return error.strip().partition("\n")[0] if error else None

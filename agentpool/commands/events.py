@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import EXIT_CODES
+from agentpool.commands.output import EXIT_CODES, first_line
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import event_document
 from agentpool.jobs import JobEvent, JobId
@@ -40,23 +40,26 @@ async def _print(target: Target, *, follow: bool, job: JobId | None, after: str,
     async with opened(target) as redis:
         inspector = Inspector(redis)
         await inspector.snapshot(target.pool)  # an unknown pool is an error, not silence
-        last = after
+        last, met = after, job is None
         while found := await inspector.events(target.pool, after=last):
             last = found[-1].id
             for event in found:
-                _show(event, job, as_lines=as_lines)
+                if job in {None, event.job_id}:
+                    met = True
+                    _show(event, as_lines=as_lines)
+        if job is not None and not met:
+            await inspector.job(target.pool, job)  # so is an unknown job; the events of one may outlive it
         if follow:
             async for event in inspector.follow(target.pool, after=last):
-                _show(event, job, as_lines=as_lines)
+                if job in {None, event.job_id}:
+                    _show(event, as_lines=as_lines)
 
 
-def _show(event: JobEvent, job: JobId | None, *, as_lines: bool) -> None:
-    if job is not None and event.job_id != job:
-        return
+def _show(event: JobEvent, *, as_lines: bool) -> None:
     if as_lines:
         click.echo(json.dumps(event_document(event), ensure_ascii=False))
         return
     at = datetime.fromtimestamp(event.at_ms / 1000, tz=UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
     place = f"{event.kind} {event.priority}" + (f" on {event.worker}" if event.worker else "")
-    detail = f"  {' '.join(event.detail.split())}" if event.detail else ""
+    detail = f"  {first_line(event.detail)}" if event.detail else ""
     click.echo(f"{at}  {event.type:<10}  {event.job_id}  {place}{detail}")

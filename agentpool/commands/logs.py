@@ -32,6 +32,7 @@ Examples:
 \b
 Exit codes: 0 told all there is, 1 could not be asked, 2 wrong usage, 5 some of the log is gone."""
 GONE_EXIT = 5
+COLLECTOR = "a log collector would have kept it under job_id"
 FOLLOW_S = 1.0  # between two looks
 CONTAINER = "worker"
 _FIELDS = frozenset({"time", "level", "logger", "message", "job_id", "kind", "attempt", "traceback"})
@@ -78,7 +79,8 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
             await asyncio.sleep(FOLLOW_S)
             job = await inspector.job(target.pool, job_id)
     if job.error:
-        click.echo(f"attempt {job.attempt} failed: {job.error}")
+        attempt = "an earlier attempt" if job.error_attempt is None else f"attempt {job.error_attempt}"
+        click.echo(f"{attempt} failed: {job.error}")
     for worker, why in missing.items():
         click.echo(f"no log of {worker}: {why}", err=True)
     if not workers_of(job):
@@ -98,11 +100,19 @@ async def _tell(
         try:
             found = lines_of(await cluster.text(path), job.job_id)
         except ClusterError as error:
-            missing[worker] = f"{error}; a log collector would have kept it under job_id"
+            missing[worker] = _why_unread(error)
             continue
         for line in found[told.get(worker, 0) :]:
             click.echo(line)
         told[worker] = len(found)
+
+
+def _why_unread(error: ClusterError) -> str:
+    from agentpool.cluster import NOT_FOUND, RefusedError
+
+    if isinstance(error, RefusedError) and error.status == NOT_FOUND:
+        return f"there is no such pod; where it ran by hand, look at its own output; of a pod that is gone, {COLLECTOR}"
+    return f"{error}; {COLLECTOR}"
 
 
 def workers_of(job: Job) -> Sequence[str]:

@@ -79,6 +79,16 @@ def as_json(document: object) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False)
 
 
+def first_line(error: str | None) -> str | None:
+    """Of an error, for where it has one line; a traceback is for `agentpool get JOB -o json`."""
+    return error.strip().partition("\n")[0] if error else None
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of them: `1 job`, `2 jobs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def _cell(value: object) -> str:
     """One cell on one line."""
     return "-" if value is None or value == "" else " ".join(str(value).split())

@@ -30,8 +30,8 @@ def payload_of(text: str | None) -> Json:
     return _parsed("PAYLOAD", text)
 
 
-def requests_of(path: str, template: JobRequest | None) -> Iterator[JobRequest]:
-    """The requests of an NDJSON file (`-`: standard input), blank lines left out.
+def requests_of(path: str, template: JobRequest | None) -> Iterator[tuple[str, JobRequest]]:
+    """The requests of an NDJSON file (`-`: standard input), each with its place, blank lines left out.
 
     Without a template each line is a job, as the HTTP API takes it; with one each line is a payload for it.
     Raises SettingError naming the line and the field.
@@ -57,19 +57,20 @@ def count_of(path: str) -> int | None:
         raise _unreadable(path, error) from error
 
 
-def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[JobRequest]:
+def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[tuple[str, JobRequest]]:
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
-        document = _parsed(f"{name}:{number}", line)
+        place = f"{name}:{number}"
+        document = _parsed(place, line)
         if template is not None:
-            yield replace(template, payload=document)
+            yield place, replace(template, payload=document)
             continue
         try:
-            yield request_from(document)
+            yield place, request_from(document)
         except InvalidJobError as error:
             raise SettingError(
-                field=f"{name}:{number}: {error.field}", value=error.value, problem=error.problem, remedy=error.remedy
+                field=f"{place}: {error.field}", value=error.value, problem=error.problem, remedy=error.remedy
             ) from error
 
 

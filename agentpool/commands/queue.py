@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import EXIT_CODES, Format, emit, output_option, table
+from agentpool.commands.output import EXIT_CODES, Format, counted, emit, output_option, table
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import estimated_wait_ms, queue_document
 from agentpool.durations import shown
@@ -50,7 +50,6 @@ async def _read(target: Target) -> QueueSnapshot:
 def headline(snapshot: QueueSnapshot) -> str:
     """The figures of the whole pool, in two lines."""
     slots = sum(worker.slots for worker in snapshot.workers)
-    estimate = estimated_wait_ms(snapshot)
     waits = [
         f"{snapshot.queued} queued",
         f"{snapshot.scheduled} scheduled",
@@ -60,10 +59,18 @@ def headline(snapshot: QueueSnapshot) -> str:
     ]
     works = [
         f"{snapshot.running} running",
-        f"{slots} slots in {len(snapshot.workers)} workers",
-        "a new task's wait is unknown" if estimate is None else f"a new task would wait {shown(estimate)}",
+        f"{counted(slots, 'slot')} in {counted(len(snapshot.workers), 'worker')}",
+        _prospect(snapshot),
     ]
-    return ", ".join(waits) + "\n" + ", ".join(works) + (", PAUSED" if snapshot.paused else "")
+    return ", ".join(waits) + "\n" + ", ".join(works)
+
+
+def _prospect(snapshot: QueueSnapshot) -> str:
+    """What a new task has to expect."""
+    if snapshot.paused:
+        return "PAUSED"
+    estimate = estimated_wait_ms(snapshot)
+    return "a new task's wait is unknown" if estimate is None else f"a new task would wait {shown(estimate)}"
 
 
 def routes_table(snapshot: QueueSnapshot) -> str:

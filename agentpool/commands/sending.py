@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
 
-from agentpool.errors import QueueFullError
+from agentpool.errors import InvalidJobError, QueueFullError
 from agentpool.jobs import JobRequest, Receipt
 
 if TYPE_CHECKING:
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 async def send_slice(
     producer: Producer, batch: Sequence[JobRequest], *, full: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Sequence[Receipt]]:
-    """The receipts, as they come; `full` is called whenever the queue took no more and was waited for."""
+    """The receipts, as they come; `full` is called whenever the queue took no more and was waited for.
+
+    Raises what the producer raises; of an InvalidJobError, `index` is the job's place in the batch.
+    """
     named = any(request.after for request in batch)
     rest = _named(batch) if named else list(batch)
     while rest:
@@ -34,6 +37,10 @@ async def send_slice(
                 yield cast("Sequence[Receipt]", error.accepted)
                 rest = rest[len(error.accepted) :]
             await asyncio.sleep(error.retry_after_ms / 1000)
+        except InvalidJobError as error:
+            if error.index is not None:
+                error.index += len(batch) - len(rest)
+            raise
         else:
             return
 

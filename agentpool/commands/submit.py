@@ -23,6 +23,7 @@ from agentpool.commands.sending import send_slice
 from agentpool.commands.target import Target, pool_options
 from agentpool.commands.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
 from agentpool.documents import receipt_document
+from agentpool.errors import InvalidJobError
 from agentpool.jobs import JobId, JobRequest, OnParentFailure, Priority, Receipt
 
 if TYPE_CHECKING:
@@ -92,15 +93,15 @@ def submit(
     if file is not None:
         if payload is not None or fields["idempotency_key"] or fields["job_id"]:
             raise click.UsageError("--file brings many jobs; put payload, idempotency_key and job_id into its lines")
-        requests = requests_of(file, template)
+        jobs = requests_of(file, template)
     elif template is None:
         raise click.UsageError("name the KIND of the job, or pass --file with a job a line")
     else:
-        requests = iter([replace(template, payload=payload_of(payload))])
+        jobs = iter([("KIND", replace(template, payload=payload_of(payload)))])
     answer = Answer(
         many=file is not None, wait=wait or wait_timeout is not None, timeout_ms=wait_timeout, output=output
     )
-    return run(_submit(target, requests, file, answer))
+    return run(_submit(target, jobs, file, answer))
 
 
 def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
@@ -110,15 +111,16 @@ def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
     return JobRequest(kind=kind, after=after, priority=priority, on_parent_failure=on_parent_failure, **fields)
 
 
-async def _submit(target: Target, requests: Iterator[JobRequest], file: str | None, answer: Answer) -> int:
+async def _submit(target: Target, jobs: Iterator[tuple[str, JobRequest]], file: str | None, answer: Answer) -> int:
     from agentpool.queue.producer import Producer
 
     async with opened(target) as redis:
         producer = Producer(redis, target.pool)
         if file is not None:
-            receipts = await _send_file(producer, requests, file)
+            receipts = await _send_file(producer, jobs, file)
         else:
-            receipts = [await producer.submit(next(requests))]
+            _place, request = next(jobs)
+            receipts = [await producer.submit(request)]
         if answer.wait:
             ids = [receipt.job_id for receipt in receipts]
             return await wait_and_show(redis, target.pool, ids, answer.timeout_ms, answer.output)
@@ -126,15 +128,25 @@ async def _submit(target: Target, requests: Iterator[JobRequest], file: str | No
     return 0
 
 
-async def _send_file(producer: Producer, requests: Iterator[JobRequest], file: str) -> list[Receipt]:
+async def _send_file(producer: Producer, jobs: Iterator[tuple[str, JobRequest]], file: str) -> list[Receipt]:
     """Sends all of the file, slice by slice; waits where the queue is full, since whoever streams a file can wait."""
     receipts: list[Receipt] = []
     with shown_progress("submitting", lambda: count_of(file)) as progress:
-        while batch := list(islice(requests, JOBS_A_SLICE)):
-            async for kept in send_slice(producer, batch):
-                receipts += kept
-                progress(len(kept))
+        while batch := list(islice(jobs, JOBS_A_SLICE)):
+            try:
+                async for kept in send_slice(producer, [request for _place, request in batch]):
+                    receipts += kept
+                    progress(len(kept))
+            except InvalidJobError as error:
+                place = file if error.index is None else batch[error.index][0]
+                raise _refused(place, error, kept=len(receipts) + len(error.accepted)) from error
     return receipts
+
+
+def _refused(place: str, error: InvalidJobError, *, kept: int) -> InvalidJobError:
+    """As an error of the file itself: it names the line, and what became of the others."""
+    remedy = f"{error.remedy}; {f'submitted before it: {kept}' if kept else 'nothing was submitted'}"
+    return InvalidJobError(field=f"{place}: {error.field}", value=error.value, problem=error.problem, remedy=remedy)
 
 
 def _show(receipts: Sequence[Receipt], answer: Answer) -> None:

@@ -16,7 +16,7 @@ import click
 
 from agentpool.cancellation import end
 from agentpool.commands.connection import reach
-from agentpool.commands.output import Format, as_json, emit, table
+from agentpool.commands.output import Format, as_json, emit, first_line, table
 from agentpool.documents import job_document
 from agentpool.errors import JobEndedError, QueueUnreachableError
 from agentpool.jobs import Job, JobId, JobState, PoolRef
@@ -95,7 +95,7 @@ async def _guard(redis: RedisClient) -> None:
 def _show(jobs: Sequence[Job], pool: PoolRef, output: Format) -> None:
     documents = [job_document(job, pool) for job in jobs]
     if len(jobs) > 1 or output is not Format.TABLE:
-        rows = [(job.job_id, job.kind, job.state, job.attempt, job.error or job.reason) for job in jobs]
+        rows = [(job.job_id, job.kind, job.state, job.attempt, first_line(_why(job))) for job in jobs]
         text = table(("job", "kind", "state", "attempts", "why"), rows)
         emit(output, documents if len(jobs) > 1 else documents[0], names=[job.job_id for job in jobs], text=text)
         return
@@ -103,5 +103,11 @@ def _show(jobs: Sequence[Job], pool: PoolRef, output: Format) -> None:
     if job.state is JobState.SUCCEEDED:
         click.echo(as_json(job.result))
     else:
-        why = job.error or job.reason or "no reason was given"
-        click.echo(f"error: job {job.job_id!r} ended as {job.state}: {why}", err=True)
+        click.echo(f"error: job {job.job_id!r} ended as {job.state}: {_why(job) or 'no reason was given'}", err=True)
+
+
+def _why(job: Job) -> str | None:
+    """Why it ended without a result. Of what an earlier attempt failed, or was handed back for, is no answer."""
+    if job.state is JobState.SUCCEEDED:
+        return None
+    return job.error if job.state is JobState.FAILED else job.reason

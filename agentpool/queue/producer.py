@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import (
     IdempotencyConflictError,
+    InvalidJobError,
     QueueError,
     QueueFullError,
     QueueReadOnlyError,
@@ -64,24 +65,24 @@ class Producer:
         args = job_requests.arguments(request, job_id)
         reply = await self._send_plain(args) or await self._send(scripts.SUBMIT, args)
         if reply[0] != "ok":
-            raise self._refusal(reply, [request], [])
+            raise self._refusal(reply, {0: request}, [])
         return _receipts(reply, [job_id])[0]
 
     async def submit_many(self, requests: Sequence[JobRequest]) -> list[Receipt]:
         """Keeps many jobs; a receipt for each, in order. Jobs may wait for others of the same call by `job_id`.
 
         All are checked before the first is sent. They are kept in slices of `JOBS_A_CALL`, each whole or not at all:
-        where a later slice is refused, the error's `accepted` holds the receipts of those that were kept before.
-        Raises what `submit` raises, and DependencyCycleError.
+        where a later slice is refused, the error's `accepted` holds the receipts of those that were kept before. Its
+        `index` is the place of the job that was refused. Raises what `submit` raises, and DependencyCycleError.
         """
         order = job_requests.parents_first(requests)
         ids = [request.job_id or job_requests.new_id() for request in requests]
-        prepared = [job_requests.arguments(requests[index], ids[index]) for index in order]
+        prepared = [_prepared(requests, index, ids[index]) for index in order]
         receipts: list[Receipt] = []
         for start, end in _slices(prepared):
             reply = await self._send(scripts.SUBMIT, [text for job in prepared[start:end] for text in job])
             if reply[0] != "ok":
-                raise self._refusal(reply, [requests[index] for index in order[start:end]], receipts)
+                raise self._refusal(reply, {index: requests[index] for index in order[start:end]}, receipts)
             receipts += _receipts(reply, [ids[index] for index in order[start:end]])
         in_order: list[Any] = [None] * len(requests)
         for index, receipt in zip(order, receipts, strict=True):
@@ -124,9 +125,13 @@ class Producer:
                 await asyncio.sleep(BACKOFF_FIRST_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
         raise AssertionError("unreachable")
 
-    def _refusal(self, reply: list[Any], asked: Sequence[JobRequest], accepted: list[Receipt]) -> QueueError:
-        """The error that a refusing reply means."""
+    def _refusal(self, reply: list[Any], asked: Mapping[int, JobRequest], accepted: list[Receipt]) -> QueueError:
+        """The error that a refusing reply means; what was asked comes by its place in the call, in the order sent."""
         error: QueueError
+        index: int | None = None
+        request = next(iter(asked.values()))
+        if reply[0] in {"conflict", "unknown_kind", "unknown_parent"}:
+            index, request = list(asked.items())[reply[1]]
         match reply:
             case ["unknown_pool"]:
                 error = UnknownPoolError(str(self.pool))
@@ -134,22 +139,30 @@ class Producer:
                 error = RetiredPoolError(str(self.pool))
             case ["full", depth, limit, retry_after]:
                 error = QueueFullError(pool=str(self.pool), depth=depth, limit=limit, retry_after_ms=retry_after)
-            case ["conflict", index, job_id]:
-                request = asked[index]
+            case ["conflict", _, job_id]:
                 error = IdempotencyConflictError(key=request.idempotency_key or str(request.job_id), job_id=job_id)
-            case ["unknown_kind", index, kinds]:
-                error = UnknownKindError(pool=str(self.pool), kind=asked[index].kind, known=kinds)
-            case ["unknown_parent", index, parent]:
+            case ["unknown_kind", _, kinds]:
+                error = UnknownKindError(pool=str(self.pool), kind=request.kind, known=kinds)
+            case ["unknown_parent", _, parent]:
                 error = UnknownParentError(
                     field=f"after[{parent}]",
-                    value=list(dict.fromkeys(asked[index].after))[parent],
+                    value=list(dict.fromkeys(request.after))[parent],
                     problem="no job of that id is in the pool",
                     remedy="submit the parent first, or in the same call with its job_id",
                 )
             case _:
                 raise AssertionError(f"submit.lua returned {reply!r}")
-        error.accepted = accepted
+        error.accepted, error.index = accepted, index
         return error
+
+
+def _prepared(requests: Sequence[JobRequest], index: int, job_id: JobId) -> list[str]:
+    """The script's arguments for one of many. The error says which one was refused."""
+    try:
+        return job_requests.arguments(requests[index], job_id)
+    except InvalidJobError as error:
+        error.index = index
+        raise
 
 
 def _receipts(reply: list[Any], ids: Sequence[JobId]) -> list[Receipt]:

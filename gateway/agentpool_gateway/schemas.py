@@ -95,6 +95,7 @@ JOB = record(
     worker=nullable(TEXT),
     result=ANYTHING,
     error=nullable(TEXT),
+    error_attempt=nullable(COUNT),
     reason=nullable(TEXT),
     progress=ANYTHING,
     checkpoint=ANYTHING,

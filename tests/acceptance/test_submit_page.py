@@ -24,7 +24,7 @@ PROMISED = (
     "attempt 1: greeting you",
     "ValueError: the model was not found",
     "queued again",
-    "1 dead letters deleted",
+    "1 dead letter deleted",
     "2 jobs submitted in",
     "✓ permissions",
     "✓ crd",

@@ -5,17 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from agentpool.cli import root
-from agentpool.errors import AgentPoolError
+from agentpool.errors import AgentPoolError, UnknownJobError
 from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings, acl, connect
+from agentpool.queue import Inspector, PoolSettings, Route, acl, connect
 from agentpool.queue.connection import check_server
+from agentpool.queue.outcomes import Failed
+
+CLOSED = PoolSettings(routes=(Route(name="r", kinds=("known",)),), refuse_unlisted_kinds=True)
 
 
 @pytest.fixture
@@ -23,8 +28,8 @@ def agentpool(redis_url: str, pool: PoolRef):
     """Runs a command as a user would, in a thread of its own, against the test's pool."""
     environment = {"REDIS_URL": redis_url, "AGENTPOOL_POOL": str(pool), "AGENTPOOL_REDIS_URL": None, "KUBECONFIG": "/-"}
 
-    async def run(*args: str, stdin: str | None = None) -> Result:
-        runner = CliRunner(env=environment)
+    async def run(*args: str, stdin: str | None = None, **more: str) -> Result:
+        runner = CliRunner(env=environment | more)
         return await asyncio.to_thread(runner.invoke, root, args, input=stdin, standalone_mode=False)
 
     return run
@@ -90,6 +95,37 @@ async def test_a_wrong_line_is_named(agentpool):
     assert json.loads((await agentpool("get", "-o", "json")).output) == []
 
 
+async def test_a_line_that_the_queue_refuses_is_named(agentpool, redis, pool: PoolRef):
+    """The blank lines count, and what became of the other lines is said; the exit code is that of a refusal."""
+    await Inspector(redis).configure(pool, CLOSED)
+    for line, problem in (
+        ('{"kind": "other"}', "kind: 'other': not listed by a route"),
+        ('{"kind": "a b"}', "kind: 'a b': not a name that the queue takes"),
+        ('{"kind": "known", "after": ["nobody"]}', "after[0]: 'nobody': no job of that id"),
+    ):
+        result = await agentpool("submit", "--file", "-", stdin=f'{{"kind": "known"}}\n\n{line}\n')
+        assert isinstance(result.exception, AgentPoolError)
+        assert str(result.exception).startswith(f"standard input:3: {problem}")
+        assert str(result.exception).endswith("; nothing was submitted")
+        assert result.exception.exit_code == 1
+    assert json.loads((await agentpool("get", "-o", "json")).output) == []
+
+
+async def test_a_refused_line_is_named_though_the_queue_was_full_in_between(
+    agentpool, consumer, redis, pool: PoolRef, monkeypatch: pytest.MonkeyPatch
+):
+    """What was kept before the wait is counted, and does not shift the line."""
+    monkeypatch.setattr("agentpool.queue.producer.JOBS_A_CALL", 1)
+    await Inspector(redis).configure(pool, replace(CLOSED, max_depth=1))
+    lines = '{"kind": "known"}\n{"kind": "known"}\n{"kind": "other"}\n'
+    waiting = asyncio.create_task(agentpool("submit", "--file", "-", stdin=lines))
+    for _ in range(2):
+        await consumer.serve_one()
+    told = str((await waiting).exception)
+    assert told.startswith("standard input:3: kind: 'other'")
+    assert told.endswith("; submitted before it: 2")
+
+
 async def test_dead_letters_are_listed_replayed_and_purged(agentpool, consumer):
     """The round that an operator makes after a bad deploy."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
@@ -100,8 +136,14 @@ async def test_dead_letters_are_listed_replayed_and_purged(agentpool, consumer):
     assert "queued again" in (await agentpool("dead", "replay", job)).output
     await consumer.serve_one(error="again")
     assert (await agentpool("dead", "list", "-o", "name")).output.split() == [job]
-    assert "1 dead letters deleted" in (await agentpool("dead", "purge", "--all", "--yes")).output
+    unasked = await agentpool("dead", "purge", "--all", stdin="")
+    assert isinstance(unasked.exception, click.UsageError)
+    assert "pass --yes" in unasked.exception.message
+    assert "1 dead letter deleted" in (await agentpool("dead", "purge", "--all", "--yes")).output
     assert "no dead letters" in (await agentpool("dead", "list")).output
+    told = (await agentpool("events", "--job", job)).output  # which outlive the job
+    assert "  first line\n" in told
+    assert "second line" not in told
 
 
 async def test_cancel_says_what_became_of_the_job(agentpool, consumer):
@@ -112,7 +154,7 @@ async def test_cancel_says_what_became_of_the_job(agentpool, consumer):
     assert (await agentpool("wait", job)).return_value == 3
 
 
-async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer):
+async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer, redis, pool: PoolRef):
     """Figures agree between the table and the document."""
     for priority in ("critical", "task", "task", "info"):
         await agentpool("submit", "greet", "--priority", priority)
@@ -122,6 +164,10 @@ async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer):
     shown = (await agentpool("queue", "--workers")).output
     assert "4 queued" in shown
     assert "w1" in shown
+    assert "a new task would wait 0ms" in shown
+    await Inspector(redis).configure(pool, PoolSettings(paused=True))
+    shown = (await agentpool("queue")).output
+    assert "10 slots in 1 worker, PAUSED\n" in shown
 
 
 async def test_what_runs_in_the_pool_is_what_its_workers_hold(agentpool, consumer):
@@ -130,13 +176,13 @@ async def test_what_runs_in_the_pool_is_what_its_workers_hold(agentpool, consume
         await agentpool("submit", "greet")
     assert len(await consumer.claim(3)) == 3
     shown = (await agentpool("queue", "--workers")).output
-    assert "3 running, 10 slots in 1 workers" in shown
+    assert "3 running, 10 slots in 1 worker," in shown
     assert "3/10" in shown
     document = json.loads((await agentpool("queue", "-o", "json")).output)
     assert [worker["running"] for worker in document["workers"]] == [document["running"]] == [3]
 
 
-async def test_events_and_history_tell_the_story(agentpool, consumer):
+async def test_events_and_history_tell_the_story(agentpool, consumer, pool: PoolRef):
     """The pool's events as JSON lines, and the job's own history."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     await consumer.serve_one()
@@ -144,6 +190,36 @@ async def test_events_and_history_tell_the_story(agentpool, consumer):
     assert [line["type"] for line in lines] == ["queued", "started", "succeeded"]
     history = json.loads((await agentpool("get", job, "--history", "-o", "json")).output)
     assert [entry["type"] for entry in history] == ["queued", "started", "succeeded"]
+    unknown = await agentpool("events", "--job", "nosuch")
+    assert isinstance(unknown.exception, UnknownJobError)
+    assert f"job 'nosuch' is not in pool '{pool}'" in str(unknown.exception)
+
+
+async def test_an_error_is_told_with_the_attempt_that_it_is_of(agentpool, consumer):
+    """What succeeded in the end has no why; its record and its log name the attempt that failed or was lost."""
+    job, other = [(await agentpool("submit", "greet", "-o", "name")).output.strip() for _ in range(2)]
+    lease = await consumer.take_one()
+    await consumer.serve_one(error="first line\nsecond line")
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="no good", retry_after_ms=0)])
+    await consumer.maintain()
+    assert await record(agentpool, job) == ("queued", 1, "no good", 1)
+    assert "attempt 1 failed: no good" in (await agentpool("logs", job)).stdout
+    await consumer.take_one()
+    await consumer.deregister()
+    await consumer.register(slots=10, host="here")
+    await consumer.serve_one()
+    state, attempts, error, failed = await record(agentpool, job)
+    assert (state, attempts, failed) == ("succeeded", 3, 2)
+    assert f"attempt 2 failed: {error}" in (await agentpool("logs", job)).stdout
+    _, first, second = (await agentpool("wait", job, other)).output.splitlines()
+    assert first.split() == [job, "greet", "succeeded", "3", "-"]
+    assert second.endswith("failed      1          first line")
+
+
+async def record(agentpool, job: str) -> tuple[str, int, str, int]:
+    """State, attempts, the error and whose it is."""
+    found = json.loads((await agentpool("get", job, "-o", "json")).output)
+    return found["state"], found["attempt"], found["error"], found["error_attempt"]
 
 
 async def test_top_prints_plainly_when_piped(agentpool, consumer):
@@ -256,4 +332,14 @@ async def test_logs_say_what_they_cannot_know(agentpool, consumer):
     result = await agentpool("logs", job)
     assert "attempt 1 failed: no good" in result.stdout
     assert "no log of w1: no kubeconfig" in result.stderr
+    assert result.return_value == 5
+
+
+async def test_logs_of_a_worker_that_is_no_pod_say_so(agentpool, consumer, server_kubeconfig: Path):
+    """The API server's own words would be no help."""
+    job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    await consumer.serve_one()
+    result = await agentpool("logs", job, KUBECONFIG=str(server_kubeconfig))
+    assert "no log of w1: there is no such pod; where it ran by hand, look at its own output" in result.stderr
+    assert "/api/v1" not in result.stderr
     assert result.return_value == 5
