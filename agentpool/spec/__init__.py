@@ -11,12 +11,13 @@ from agentpool.spec.pool import (
 )
 from agentpool.spec.presets import Profile, Workload
 from agentpool.spec.resolve import concurrency_of, settings_of
-from agentpool.spec.status import AgentPoolStatus, Condition, ConditionType
+from agentpool.spec.status import ON_ITS_WAY, AgentPoolStatus, Condition, ConditionType
 
 __all__ = [
     "API_VERSION",
     "GROUP",
     "KIND",
+    "ON_ITS_WAY",
     "PLURAL",
     "VERSION",
     "AgentPoolSpec",

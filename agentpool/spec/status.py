@@ -20,6 +20,10 @@ class ConditionType(StrEnum):
     SCALING_LIMITED = "ScalingLimited"  # more workers are wanted than allowed or possible
 
 
+# Reasons of a pool that is not Ready and needs nobody: it is being set up, or taken away.
+ON_ITS_WAY = frozenset({"Creating", "Deleting", "NotReadYet", "SettingsMissing"})
+
+
 class Condition(Part):
     """One condition, as Kubernetes defines it."""
 

@@ -58,6 +58,8 @@ def crd_finding(found: Object, ours: Object) -> Finding:
 
 async def agentpools(cluster: Cluster) -> list[Finding]:
     """AgentPools that are not Ready, with their own reason."""
+    from agentpool.spec import ON_ITS_WAY
+
     pools = await cluster.agentpools()
     findings = [fine("agentpools", str(len(pools)))]
     for pool in pools:
@@ -66,8 +68,9 @@ async def agentpools(cluster: Cluster) -> list[Finding]:
         if ready is None:
             findings.append(warning(f"agentpool {name}", "no status yet", "start the operator: helm or agentpool dev"))
         elif ready["status"] != "True":
+            told = warning if ready["reason"] in ON_ITS_WAY else failure
             reason = f"{ready['reason']}: {ready['message']}"
-            findings.append(warning(f"agentpool {name}", reason, f"kubectl describe ap -n {name.replace('/', ' ')}"))
+            findings.append(told(f"agentpool {name}", reason, f"kubectl describe ap -n {name.replace('/', ' ')}"))
     return findings
 
 

@@ -53,3 +53,26 @@ def test_gpus_are_listed_by_node():
     ]
     assert cluster.gpu_finding(nodes).found == "a: 2 nvidia.com/gpu; b: 1 amd.com/gpu (cordoned)"
     assert cluster.gpu_finding([]).level is Level.NOTE
+
+
+async def test_a_pool_that_is_not_ready_is_a_failure_unless_it_is_on_its_way():
+    """With the words of its condition; a pool that is being set up is worth a look, no more."""
+
+    class Api:
+        async def agentpools(self):
+            told = (("True", "Serving"), ("False", "CrashLoopBackOff"), ("False", "Creating"))
+            return [
+                {
+                    "metadata": {"namespace": "ns", "name": reason.lower()},
+                    "status": {"conditions": [{"type": "Ready", "status": s, "reason": reason, "message": "because"}]},
+                }
+                for s, reason in told
+            ]
+
+    _, ill, on_its_way = await cluster.agentpools(Api())
+    assert (ill.check, ill.level, ill.found) == (
+        "agentpool ns/crashloopbackoff",
+        Level.FAILURE,
+        "CrashLoopBackOff: because",
+    )
+    assert (on_its_way.level, on_its_way.found) == (Level.WARNING, "Creating: because")
