@@ -254,7 +254,11 @@ class ContainerRunner:
         path = log_path(self._surroundings.logs, self.name, self.record.restarts)
         text = read_log(path, LogQuery(tail_lines=LOG_TAIL_LINES))
         words = text[-LOG_TAIL_BYTES:].decode(errors="replace")
-        return f"{words.rstrip()} ({unmapped_words(image)})" if unmapped else words
+        if not unmapped:
+            return words
+        before, newline, last = words.rstrip().rpartition("\n")
+        told = f"; its last words: {last}" if last else ""
+        return f"{before}{newline}{unmapped_words(image)}{told}"
 
     def _event(self, reason: str, message: str) -> None:
         self._event_of("Normal", reason, message)

@@ -286,6 +286,6 @@ async def test_what_fails_without_its_image_is_told_how_to_map_it(kube, image):
         assert message == "no module\n"
         assert "ImageNotMapped" not in dict(await kube.events("lost"))
     else:
-        assert message.startswith("no module (image")
-        assert "--image nowhere=DIR" in message
+        assert message.startswith('image "nowhere" is not mapped')
+        assert message.endswith("map it with --image nowhere=DIR; its last words: no module")
         assert "--image nowhere=DIR" in await kube.until_event("lost", "ImageNotMapped")
