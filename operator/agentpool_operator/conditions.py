@@ -12,18 +12,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from agentpool.spec import ConditionType
-from agentpool_operator.scaling.decision import LIMITS, Mode
+from agentpool.spec import ON_ITS_WAY, ConditionType
+from agentpool_operator.scaling.decision import LIMITS, Cap, Mode
 from agentpool_operator.scaling.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from agentpool_operator.events import EventType
     from agentpool_operator.registry import Pool
     from agentpool_operator.views import DeploymentView, PodView
 
 Json = dict[str, Any]
 Status = Literal["True", "False", "Unknown"]
+SAME_CAUSE = {"ErrImagePull": "ImagePullBackOff"}  # a kubelet turns from one to the other and back as it tries again
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,6 +59,24 @@ def merged(old: Sequence[Json], new: Sequence[Finding], *, generation: int, now:
         }
         for finding in new
     ]
+
+
+def ready_news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:
+    """The event that a change of `Ready` is worth: its type, reason and message; None = nobody need hear of it."""
+    before = next((condition for condition in old if condition["type"] == ConditionType.READY.value), {})
+    after = next(condition for condition in new if condition["type"] == ConditionType.READY.value)
+    was_ill = before.get("status") == "False" and before["reason"] not in ON_ITS_WAY
+    is_ill = after["status"] == "False" and after["reason"] not in ON_ITS_WAY
+    if is_ill and not (was_ill and _cause(before) == _cause(after)):
+        return "Warning", after["reason"], after["message"]
+    if was_ill and after["status"] == "True":
+        return "Normal", after["reason"], after["message"]
+    return None
+
+
+def _cause(condition: Json) -> str:
+    reason = str(condition["reason"])
+    return SAME_CAUSE.get(reason, reason)
 
 
 def _since(before: Json | None, finding: Finding, now: str) -> str:
@@ -103,7 +123,15 @@ def _why_no_worker(pool: Pool, deployment: DeploymentView) -> tuple[str, str] | 
     if deployment.failures:
         reason, message = deployment.failures[0]
         return reason or "DeploymentFailed", message
+    if _waits_for_a_node_in_vain(pool):
+        return "NoNodeFits", f"{pool.misfit}; change what the pool asks for, or add a node that has it"
     return None
+
+
+def _waits_for_a_node_in_vain(pool: Pool) -> bool:
+    """Whether jobs want workers that no node could hold, and no pod may wait for a new node."""
+    asked_for = pool.decision is not None and pool.decision.capped_by is Cap.GPU_CAPACITY
+    return asked_for and bool(pool.misfit) and pool.gpu is not None and pool.gpu.max_pending == 0
 
 
 def _deleting_words(pool: Pool) -> str:
@@ -128,8 +156,8 @@ def stuck_pods(pool: Pool) -> list[PodView]:
 def _stuck_words(stuck: Sequence[PodView]) -> str:
     first = stuck[0]
     more = f" (and {counted(len(stuck) - 1, 'other pod')})" if len(stuck) > 1 else ""
-    detail = f": {first.trouble_message}" if first.trouble_message else ""
-    return f"pod {first.name} cannot start{more}: {first.trouble}{detail}; see `kubectl describe pod {first.name}`"
+    detail = first.trouble_message or first.trouble  # the condition's reason is the trouble: once is enough
+    return f"pod {first.name} cannot start{more}: {detail}; see `kubectl describe pod {first.name}`"
 
 
 def _progressing(pool: Pool) -> Finding:
@@ -240,6 +268,6 @@ def _cap_words(pool: Pool) -> str:
         "RouteLimit": "jobs wait for a place in a route that is at its maxRunning",
         "ScaleUpPolicy": "spec.scaling.behavior.scaleUp slows the rise",
         "ScaleDownPolicy": "spec.scaling.behavior.scaleDown slows the fall",
-        "GPUCapacity": f"the nodes have room for {pool.placeable} workers of this pool",
+        "GPUCapacity": pool.misfit or f"the nodes have room for {counted(pool.placeable or 0, 'worker')} of this pool",
     }
     return words.get(decision.capped_by.value, decision.reason)

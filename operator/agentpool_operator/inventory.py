@@ -159,5 +159,6 @@ def _node(name: str, kept: Json, used: dict[str, int]) -> Node:
         schedulable=kept["schedulable"],
         labels=kept["labels"],
         taints=kept["taints"],
+        allocatable=kept["allocatable"],
         free={r: amount - used.get(r, 0) for r, amount in kept["allocatable"].items()},
     )

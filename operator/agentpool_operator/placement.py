@@ -14,6 +14,7 @@ from agentpool_operator.observing import observation_of
 from agentpool_operator.resolve import policy_of, shape_of
 from agentpool_operator.scaling.capacity import Claim, share
 from agentpool_operator.scaling.decide import wanted_workers
+from agentpool_operator.scaling.nodes import misfit
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
@@ -39,6 +40,7 @@ class Placement:
         self._version = -1  # of the inventory, at the last sharing
         self._claims: dict[PoolRef, Claim[PoolRef]] = {}
         self._granted: dict[PoolRef, int] = {}
+        self._misfits: dict[PoolRef, str] = {}
         self._shapes: dict[PoolRef, tuple[AgentPoolSpec, Shape]] = {}
 
     def place(self, asking: Iterable[Pool], *, news: Container[PoolRef], now: float, at: float) -> dict[PoolRef, int]:
@@ -55,10 +57,16 @@ class Placement:
             if pool.spec is not None and pool.gpu is not None
         }
         if moved or claims != self._claims:
-            self._granted = share(self._inventory.nodes(), list(claims.values()))
+            nodes = self._inventory.nodes()
+            self._granted = share(nodes, list(claims.values()))
+            self._misfits = {ref: misfit(nodes, c.shape) for ref, c in claims.items() if not self._granted[ref]}
             self._version, self._claims = self._inventory.version, claims
             self._shapes = {ref: known for ref, known in self._shapes.items() if ref in claims}
         return self._granted
+
+    def misfit_of(self, pool: PoolRef) -> str:
+        """Why no node could hold even one of its workers, were it empty; empty = one could."""
+        return self._misfits.get(pool, "")
 
     def _claim(self, pool: Pool, spec: AgentPoolSpec, gpu: Gpu, now: float, at: float) -> Claim[PoolRef]:
         seen = observation_of(pool, now=at)

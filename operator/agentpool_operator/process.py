@@ -115,7 +115,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
     inventory = Inventory()
     feed = Feed(cluster, inventory)
     recorder = Recorder(cluster, identity=settings.election.identity)
-    status = StatusWriter(cluster, gap_s=settings.loop.status_gap_s, mark=pools.mark)
+    status = StatusWriter(cluster, gap_s=settings.loop.status_gap_s, mark=pools.mark, record=recorder.record)
     applier = Applier(cluster, pools, default_image=settings.worker_image)
     reconciler = Reconciler(pools, applier, status, recorder, leading=leading, press=press)
     scaler = Scaler(cluster, pools)

@@ -71,6 +71,7 @@ class Pool:
     decided_at: float | None = None  # seconds since the epoch: when the size last changed
     decided_reason: str = ""  # why it last changed
     placeable: int | None = None  # workers that fit; None = no device is asked for
+    misfit: str = ""  # why no node could hold one worker, were it empty; empty = one could, or nobody has looked
     budget_seen_at: float = float("-inf")  # seconds, monotonic: when its PodDisruptionBudget was in order
     published: str = ""  # revision of the settings that the queue holds
     leaving: int = 0  # workers that finish their jobs and are taken away then
@@ -303,7 +304,7 @@ def _parse(pool: Pool) -> None:
         _tell_unknown(pool, unknown)
         pool.spec_problem, pool.poll_s = None, pool.spec.scaling.poll_seconds
         if pool.gpu is None:
-            pool.placeable = None  # what the nodes had room for when it asked for devices is no limit any more
+            pool.placeable, pool.misfit = None, ""  # the nodes' room when it asked for devices is no limit any more
     except SpecError as error:
         pool.spec = None
         pool.spec_problem = Problem(reason="InvalidSpec", message=str(error))

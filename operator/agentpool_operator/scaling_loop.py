@@ -117,7 +117,7 @@ class ScalingLoop:
         asking = [pool for pool in self._pools if takes_part(pool)]
         granted = self._placement.place(asking, news=news, now=time.monotonic(), at=time.time())
         for pool in asking:
-            pool.placeable = granted.get(pool.ref)
+            pool.placeable, pool.misfit = granted.get(pool.ref), self._placement.misfit_of(pool.ref)
 
     async def _serve(self, pool: Pool) -> None:
         """Decides for one pool and acts on it; another pool's trouble never comes in here."""

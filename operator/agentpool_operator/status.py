@@ -12,7 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from agentpool_operator import paths
-from agentpool_operator.conditions import findings, merged
+from agentpool_operator.conditions import findings, merged, ready_news
 from agentpool_operator.manifests import selector_of
 from agentpool_operator.refusals import ClashError, NotThereError
 from agentpool_operator.views import is_later, rfc3339, version_of, without_owners
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from agentpool.jobs import PoolRef
     from agentpool_operator.cluster import Cluster
+    from agentpool_operator.events import EventType
     from agentpool_operator.registry import Pool
 
 Json = dict[str, Any]
@@ -74,7 +75,7 @@ def _last_decision(pool: Pool, old: Json) -> Json | None:
 
 
 class StatusWriter:
-    """Patches the status of pools."""
+    """Patches the status of pools, and tells by an event when one stops being Ready, or is again."""
 
     def __init__(
         self,
@@ -82,12 +83,14 @@ class StatusWriter:
         *,
         gap_s: float,
         mark: Callable[[PoolRef], None],
+        record: Callable[[Pool, EventType, str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._gap_s = gap_s
         self._clock = clock
         self._mark = mark  # asks for a pass over a pool
+        self._record = record  # tells an event: its type, reason and message
         self._written_at: dict[PoolRef, float] = {}  # seconds of the clock
         self._writing: set[PoolRef] = set()
         self._again: set[PoolRef] = set()  # of those, the ones that have changed meanwhile
@@ -114,7 +117,8 @@ class StatusWriter:
         wanted = status_of(pool, now=time.time())
         if not self._worth_writing(pool, wanted):
             return
-        gone = {key: None for key in pool.resource.get("status") or {} if key not in wanted}
+        shown = pool.resource.get("status") or {}
+        gone = {key: None for key in shown if key not in wanted}
         patch = {
             "metadata": {"resourceVersion": pool.resource["metadata"].get("resourceVersion")},
             "status": {**gone, **wanted},
@@ -128,6 +132,9 @@ class StatusWriter:
         except NotThereError:
             return  # it has just been deleted
         self._written_at[pool.ref] = self._clock()
+        news = ready_news(shown.get("conditions") or [], wanted["conditions"])
+        if news is not None:
+            self._record(pool, *news)
         if not is_later(version_of(pool.resource), version_of(answer)):  # else the watch was faster, with a newer spec
             pool.resource = without_owners(answer)
 

@@ -144,9 +144,21 @@ def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in FAILING_REASONS:
             return waiting["reason"], _why(waiting, _last_end(container))
+        if _is_between_crashes(container, conditions):
+            return "CrashLoopBackOff", _last_end(container)
     if status.get("phase") == "Failed":
         return status.get("reason") or "PodFailed", status.get("message", "")
     return "", ""
+
+
+def _is_between_crashes(container: Json, conditions: dict[str, Json]) -> bool:
+    """Whether it has begun again after a failure and not been ready since: it runs for a moment between two pauses."""
+    last = (container.get("lastState") or {}).get("terminated") or {}
+    if not container.get("restartCount") or not last.get("exitCode") or container.get("ready"):
+        return False
+    began = seconds_of(((container.get("state") or {}).get("running") or {}).get("startedAt"))
+    unready_since = seconds_of(conditions.get("Ready", {}).get("lastTransitionTime"))
+    return began is None or unready_since is None or unready_since <= began
 
 
 def _why(waiting: Json, end: str) -> str:

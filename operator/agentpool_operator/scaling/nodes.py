@@ -8,11 +8,12 @@ devices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 Resources = Mapping[str, int]  # resource name -> millicores (cpu), bytes (memory, storage), pods, or devices
 BLOCKING_EFFECTS = frozenset({"NoSchedule", "NoExecute"})
+PASSING_TAINTS = "node.kubernetes.io/"  # keys of taints that go by themselves: cordoned, not ready, under pressure
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,15 +90,19 @@ class Shape:
 
     def allowed_on(self, node: Node) -> bool:
         """Whether the scheduler would let a new pod of this shape run on the node, room aside."""
-        if not node.schedulable:
-            return False
+        return node.schedulable and self._suits(node, node.taints)
+
+    def meant_for(self, node: Node) -> bool:
+        """Whether a pod of this shape may run on the node once it is in order, room aside."""
+        return self._suits(node, [taint for taint in node.taints if not taint.key.startswith(PASSING_TAINTS)])
+
+    def _suits(self, node: Node, taints: Iterable[Taint]) -> bool:
         if any(node.labels.get(key) != value for key, value in self.node_selector.items()):
             return False
         if self.affinity and not any(all(r.holds(node) for r in term) for term in self.affinity):
             return False
         return all(
-            taint.effect not in BLOCKING_EFFECTS or any(t.covers(taint) for t in self.tolerations)
-            for taint in node.taints
+            taint.effect not in BLOCKING_EFFECTS or any(t.covers(taint) for t in self.tolerations) for taint in taints
         )
 
 
@@ -110,9 +115,30 @@ class Node:
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
     free: Resources = field(default_factory=dict)  # allocatable minus what pods on the node request
+    allocatable: Resources = field(default_factory=dict)  # what it has for pods, were it empty
 
 
 def fits(free: Resources, requests: Resources) -> int:
     """How many times the requests fit into what is free; 0 where a resource is not offered at all."""
     counts = [max(0, free.get(name, 0)) // amount for name, amount in requests.items() if amount > 0]
     return min(counts, default=0)
+
+
+def misfit(nodes: Sequence[Node], shape: Shape) -> str:
+    """Why no node could hold one worker, were it empty and in order, as a clause; empty = one could."""
+    if any(shape.meant_for(node) and fits(node.allocatable, shape.requests) for node in nodes):
+        return ""
+    meant = [node for node in nodes if shape.meant_for(node)]
+    if not meant:
+        return "a worker's nodeSelector, affinity and tolerations let it run on none of the nodes"
+    for name, amount in sorted(shape.requests.items(), key=lambda request: "/" not in request[0]):  # devices first
+        most = max(node.allocatable.get(name, 0) for node in meant)
+        if most < amount:
+            return _shortage(name, amount, most)
+    return f"no node that a worker may run on has enough of {', '.join(sorted(shape.requests))} at once"
+
+
+def _shortage(name: str, amount: int, most: int) -> str:
+    if "/" not in name:  # counted in millicores or bytes, which nobody wants to read
+        return f"a worker asks for more {name} than any node that it may run on has"
+    return f"a worker asks for {amount} {name}; the largest node that it may run on has {most}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentpool.jobs import PoolRef
-from agentpool_operator.conditions import findings, merged
+from agentpool_operator.conditions import findings, merged, ready_news
 from agentpool_operator.registry import Pools, Problem
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
@@ -164,6 +164,45 @@ def test_a_crash_is_told_with_its_last_words(pools, pool):
     assert "x" * 300 not in long
 
 
+def test_a_crash_loop_is_told_alike_while_it_pauses_and_while_it_runs(pools, pool):
+    """It runs for a moment between two pauses; only once it has been ready, the failure before counts no more."""
+    pools.see_deployment(deployment(ready=0))
+    crashed = pod(reason="CrashLoopBackOff")
+    (container,) = crashed["status"]["containerStatuses"]
+    container |= {"restartCount": 2, "lastState": {"terminated": {"exitCode": 1, "message": "no such app"}}}
+
+    def told(unready_since="2026-01-01T00:00:00Z", **state):
+        container["state"] = state or container["state"]
+        crashed["status"]["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": unready_since}]
+        pools.see_pod(crashed)
+        return findings(pool)[0]
+
+    runs = {"startedAt": "2026-01-01T00:05:00Z"}
+    words = "pod p-1 cannot start: container worker ended with exit code 1: no such app; see `kubectl describe pod p-1`"
+    assert (told().status, told().reason, told().message) == ("False", "CrashLoopBackOff", words)
+    assert told() == told(running=runs) == told(terminated={"exitCode": 1})
+    assert told(running=runs, unready_since="2026-01-01T00:06:00Z").reason == "Starting"
+    container["restartCount"] = 0
+    assert told(running=runs).reason == "Starting"
+
+
+def test_a_worker_that_fits_on_no_node_keeps_its_pool_from_being_ready(pools, pool):
+    """From when jobs want it; not where a pod may wait for a new node, nor while a worker is there."""
+    pools.see_pool(resource(gpu={"perWorker": 8}))
+    pool.placeable, pool.misfit = 0, "a worker asks for 8 GPUs; the largest node has 2"
+    assert said(pool)["Ready"] == ("True", "Serving")
+    pool.decision = decision(Cap.GPU_CAPACITY)
+    told = {finding.type.value: finding for finding in findings(pool)}
+    assert (told["Ready"].status, told["Ready"].reason) == ("False", "NoNodeFits")
+    assert told["Ready"].message.startswith(pool.misfit)
+    assert told["ScalingLimited"].message == pool.misfit
+    pools.see_pod(ready_pod())
+    assert said(pool)["Ready"] == ("True", "Serving")
+    pools.see_pod(ready_pod(), gone=True)
+    pools.see_pool(resource(gpu={"perWorker": 8, "policy": "Provision", "maxPending": 1}))
+    assert said(pool)["Ready"] == ("True", "Serving")
+
+
 def test_a_foreign_deployment_blocks(pool):
     """A child problem blocks progress and scaling."""
     pool.child_problem = Problem(reason="DeploymentNotOwned", message="rename it")
@@ -251,8 +290,35 @@ class Written:
 async def test_the_end_of_the_work_is_told_at_once_and_figures_alone_in_their_time(pools):
     """While work goes on its figures wait for the gap; nobody reads of waiting jobs when there are none any more."""
     pool, cluster = pools.get(PoolRef("ns", "p")), Written()
-    writer = StatusWriter(cluster, gap_s=3600, mark=pools.mark)
+    writer = StatusWriter(cluster, gap_s=3600, mark=pools.mark, record=lambda *_: None)
     for queued in (9, 5, 3, 0, 0, 2):
         pool.backlog = Backlog(routes=(RouteLoad(name="all", limit=None, ready=queued, running=0),))
         await writer.write(pool)
     assert cluster.queued == [9, 0]
+
+
+async def test_each_reason_that_keeps_a_pool_from_serving_is_one_event_and_so_is_its_end(pools):
+    """Not each of its sentences; and nobody is warned of what passes by itself."""
+    pool, told = pools.get(PoolRef("ns", "p")), []
+    writer = StatusWriter(Written(), gap_s=3600, mark=pools.mark, record=lambda _pool, *event: told.append(event))
+    away, still_away = (Problem(reason="RedisUnreachable", message=words) for words in ("away", "still away"))
+    refused = Problem(reason="RedisAuthFailed", message="wrong password")
+    soon = Problem(reason="SettingsMissing", message="being written")
+    for problem in (None, away, still_away, refused, None, soon, None):
+        pool.queue_problem = problem
+        await writer.write(pool)
+    assert told == [
+        ("Warning", "RedisUnreachable", "away"),
+        ("Warning", "RedisAuthFailed", "wrong password"),
+        ("Normal", "Serving", "jobs are taken; 1 worker ready"),
+    ]
+
+
+def test_an_image_that_cannot_be_pulled_is_one_event_however_often_the_node_tries():
+    """The reason turns to and fro; the cause is one."""
+    tries, rests = (
+        {"type": "Ready", "status": "False", "reason": reason, "message": "no such image"}
+        for reason in ("ErrImagePull", "ImagePullBackOff")
+    )
+    assert ready_news([], [tries]) == ("Warning", "ErrImagePull", "no such image")
+    assert ready_news([tries], [rests]) is ready_news([rests], [tries]) is None

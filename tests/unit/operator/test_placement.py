@@ -12,6 +12,7 @@ from agentpool_operator.registry import Pools
 from agentpool_operator.scaling.observation import Backlog, RouteLoad
 
 GPUS = 4
+CORDON = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}
 
 
 def node(name: str):
@@ -100,3 +101,30 @@ def test_a_pools_own_idle_pods_count_as_its_room(pools, inventory):
     assert granted == {PoolRef("ns", "a"): GPUS, PoolRef("ns", "b"): GPUS}
     assert [holding.name for holding in inventory.holdings_of(PoolRef("ns", "a"))] == ["mine"]
     assert inventory.holdings_of(PoolRef("ns", "b")) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "why"),
+    [
+        ({"gpu": {"perWorker": GPUS}}, ""),
+        (
+            {"gpu": {"perWorker": 8}},
+            "a worker asks for 8 nvidia.com/gpu; the largest node that it may run on has 4",
+        ),
+        (
+            {"gpu": {"perWorker": 1}, "worker": {"template": {"spec": {"nodeSelector": {"no": "where"}}}}},
+            "a worker's nodeSelector, affinity and tolerations let it run on none of the nodes",
+        ),
+    ],
+)
+def test_why_no_node_could_ever_hold_a_worker_is_told(pools, inventory, spec, why):
+    """A node that is full or cordoned now could; one that is too small, or of another kind, could not."""
+    handler = {"handler": {"command": {"argv": ["true"]}}}
+    pools.see_pool({"metadata": {"name": "a", "namespace": "ns", "uid": "a"}, "spec": {**handler, **spec}})
+    cordoned = node("n") | {"spec": {"unschedulable": True, "taints": [CORDON]}}
+    for seen in (node("n"), cordoned):
+        inventory.see_node(seen)
+        inventory.see_pod(pod_on("n"))
+        placing = Placement(inventory)
+        placing.place(pools, news=(), now=0.0, at=0.0)
+        assert placing.misfit_of(PoolRef("ns", "a")) == why

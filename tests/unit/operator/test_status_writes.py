@@ -57,7 +57,7 @@ def marked():
 async def test_two_passes_that_see_the_same_send_one_patch(pool, marked):
     """The reconciler and the scaling loop come upon the same news at once: it is told once, without a clash."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60, mark=marked.append)
+    writer = StatusWriter(api, gap_s=60, mark=marked.append, record=lambda *_: None)
     writes = [asyncio.create_task(writer.write(pool)) for _ in range(2)]
     await asyncio.sleep(0)
     api.go_on.set()
@@ -68,7 +68,7 @@ async def test_two_passes_that_see_the_same_send_one_patch(pool, marked):
 async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool, marked):
     """The second pass does not wait, and yet its news is not lost."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60, mark=marked.append)
+    writer = StatusWriter(api, gap_s=60, mark=marked.append, record=lambda *_: None)
     first = asyncio.create_task(writer.write(pool))
     await asyncio.sleep(0)
     pool.queue_problem = Problem(reason="RedisUnreachable", message="gone")
@@ -83,7 +83,7 @@ async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool
 async def test_a_write_that_fails_leaves_the_next_one_free(pool, marked):
     """What broke one patch does not keep the pool's status from being told later."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60, mark=marked.append)
+    writer = StatusWriter(api, gap_s=60, mark=marked.append, record=lambda *_: None)
     broken = asyncio.create_task(writer.write(pool))
     await asyncio.sleep(0)
     await writer.write(pool)
@@ -98,7 +98,7 @@ async def test_a_write_that_fails_leaves_the_next_one_free(pool, marked):
 async def test_an_answer_that_comes_late_takes_no_newer_spec_back(pool, marked):
     """The watch was faster: what it told stays, and the status is written to that version next."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60, mark=marked.append)
+    writer = StatusWriter(api, gap_s=60, mark=marked.append, record=lambda *_: None)
     first = asyncio.create_task(writer.write(pool))
     await asyncio.sleep(0)
     newer = {
@@ -131,7 +131,7 @@ async def test_figures_that_merely_move_are_written_so_often_however_many_pools_
     for n in range(count):
         metadata = {"name": f"p{n}", "namespace": "ns", "uid": f"u{n}", "resourceVersion": "1"}
         pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
-    writer = StatusWriter(api, gap_s=5.0, mark=pools.mark, clock=lambda: clock[0])
+    writer = StatusWriter(api, gap_s=5.0, mark=pools.mark, record=lambda *_: None, clock=lambda: clock[0])
 
     async def look(ready):
         for pool in pools:

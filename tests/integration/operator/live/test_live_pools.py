@@ -107,8 +107,8 @@ async def test_a_paused_pool_lets_its_job_finish_and_then_its_worker_goes(
     await shows(figures, (0, 0, False))
 
 
-async def test_pods_that_crash_or_find_no_node_are_told(start_operator, pool_named, look):
-    """A worker that ends at once, and one that no node can take: both pools say so in their conditions."""
+async def test_pods_that_crash_or_find_no_node_are_told(start_operator, pool_named, look, cluster, namespace):
+    """A worker that ends at once, and one that no node can take: both pools say so, by condition and by event."""
     start_operator()
     crash = {"containers": [{"name": "worker", "image": "any", "command": ["sh", "-c", "echo no such app; exit 3"]}]}
     await pool_named("crash", scaling={**QUICK, "minReplicas": 1}, worker={"template": {"spec": crash}})
@@ -119,10 +119,19 @@ async def test_pods_that_crash_or_find_no_node_are_told(start_operator, pool_nam
     async def crash_is_told():
         conditions = (await look.status("crash")).get("conditions") or []
         told = {(c["type"], c["reason"]): c["message"] for c in conditions}
-        return "exit code 3: no such app" in told.get(("Ready", "CrashLoopBackOff"), "")
+        return "its last words: no such app" in told.get(("Ready", "CrashLoopBackOff"), "")
+
+    async def warned():
+        events, _ = await cluster.list(paths.events(namespace))
+        return {(e["involvedObject"]["name"], e["reason"]) for e in events if e["type"] == "Warning"}
 
     await wait_until(crash_is_told, "the crash is told with its last words", within_s=WITHIN_S)
     await shows(lambda: look.condition("Ready", "lost"), ("False", "FailedScheduling"))
+
+    async def both_are_told():
+        return {("crash", "CrashLoopBackOff"), ("lost", "FailedScheduling")} <= await warned()
+
+    await wait_until(both_are_told, "an event tells of each pool", within_s=WITHIN_S)
 
 
 async def test_only_watched_namespaces_are_served(start_operator, pool_named, look, cluster, namespace):
