@@ -141,9 +141,10 @@ async def test_dead_letters_are_listed_replayed_and_purged(agentpool, consumer):
     assert "pass --yes" in unasked.exception.message
     assert "1 dead letter deleted" in (await agentpool("dead", "purge", "--all", "--yes")).output
     assert "no dead letters" in (await agentpool("dead", "list")).output
-    told = (await agentpool("events", "--job", job)).output  # which outlive the job
-    assert "  first line\n" in told
-    assert "second line" not in told
+    events = await agentpool("events", "--job", job)  # which outlive the job
+    assert "  first line\n" in events.output
+    assert "second line" not in events.output
+    assert events.exception is None
 
 
 async def test_cancel_says_what_became_of_the_job(agentpool, consumer):
