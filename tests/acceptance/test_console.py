@@ -37,6 +37,7 @@ SPEC = {
     "queue": {"redis": {"urlFrom": {"secretKeyRef": {"name": "agentpool-redis", "key": "url"}}}},
 }
 NARROW = SPEC | {"worker": {**SPEC["worker"], "concurrency": 1}, "scaling": {"maxReplicas": 1}}  # one job at a time
+BROKEN = SPEC | {"handler": {"python": {"app": "no_such_module:app"}}, "scaling": {"minReplicas": 1, "maxReplicas": 1}}
 STEPS = "[...document.querySelectorAll('dialog .timeline b')].map(b => b.textContent)"
 BUTTON = "[...document.querySelectorAll('dialog button')].find(b => b.textContent === {!r})"
 _numbers = itertools.count(1)
@@ -92,6 +93,20 @@ async def test_a_stranger_signs_in_with_a_token_by_keyboard_alone(page: Page, st
     assert all(url.startswith(studio.gateway_url) for url in page.requests), page.requests
     assert studio.token not in "".join(page.requests)
     assert not [error for error in page.errors if "401" not in error]
+
+
+@pytest.mark.parametrize("pool", [BROKEN], indirect=True)
+async def test_a_pool_whose_workers_cannot_start_says_so_in_the_list_and_on_its_page(
+    page: Page, studio: DevSystem, pool: str
+):
+    """Its reason stands beside it; a card like those of pools in good order would hide it."""
+    await signed_in(page, studio)
+    card = f"[...document.querySelectorAll('.card')].find(card => card.querySelector('b').textContent === {pool!r})"
+    await page.until(f"{card}?.textContent.includes('not ready: CrashLoopBackOff')", "the list tells the reason")
+    await page.until(f"{card}.querySelector('.warning').textContent.includes('no_such_module')", "and the cause")
+    await page.run(f"location.hash = {f'#/{pool}'!r}")
+    told = "[...document.querySelectorAll('#scaling .warning')].some(p => p.textContent.startsWith('Not ready (Crash'))"
+    await page.until(told, "the pool's page tells it too")
 
 
 async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, pool: str, client: Client):

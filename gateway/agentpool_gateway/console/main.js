@@ -1,7 +1,7 @@
 // The console's frame: signing in, the list of pools, and which page the address names.
 
 import { at, call, token } from "./api.js";
-import { figure, make, span, view } from "./page.js";
+import { figure, make, span, unready, view } from "./page.js";
 import { open } from "./pool.js";
 
 let leaving = new AbortController();
@@ -40,12 +40,14 @@ async function card(name) {
     const [queue, scaling] = await Promise.all([call(`${at(name)}/queue`), call(`${at(name)}/scaling`).catch(() => ({}))]);
     const slots = queue.workers.reduce((sum, worker) => sum + worker.slots, 0);
     const workers = scaling.declared ? `workers: ${scaling.ready_replicas ?? 0} ready, ${scaling.wanted_replicas ?? 0} wanted` : `workers: ${queue.workers.length}`;
-    const marks = [queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.dead ? `${queue.dead} dead letters` : null].filter(Boolean);
+    const trouble = unready(scaling);
+    const marks = [trouble ? `not ready: ${trouble.reason}` : null, queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.dead ? `${queue.dead} dead letters` : null].filter(Boolean);
     return make("a", { class: "card", href: link }, make("b", null, name),
       make("div", { class: "pair" }, figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running)),
       make("meter", { min: 0, max: Math.max(1, slots), value: queue.running, "aria-label": `${queue.running} of ${slots} slots busy` }),
       make("div", { class: "soft" }, `${workers}; oldest wait ${span(queue.oldest_wait_ms)}`),
-      make("div", { class: "marks" }, marks.map((mark) => make("span", { class: "mark" }, mark))));
+      make("div", { class: "marks" }, marks.map((mark) => make("span", { class: "mark" }, mark))),
+      trouble ? make("div", { class: "warning" }, trouble.message) : null);
   } catch (error) {
     return make("a", { class: "card", href: link }, make("b", null, name), make("div", { class: "error" }, error.message));
   }

@@ -34,6 +34,9 @@ export function span(ms) {
   return `${Math.max(0, Math.round(ms))} ms`;
 }
 
+// The Ready condition of a pool that is not ready, whose reason and message say why; undefined for others.
+export const unready = (scaling) => scaling.conditions?.find((each) => each.type === "Ready" && each.status === "False");
+
 export function state(name) {
   return make("span", { class: `state ${name}` }, name);
 }

@@ -2,7 +2,7 @@
 
 import { at, call, follow } from "./api.js";
 import { detail } from "./job.js";
-import { asked, draw, figure, make, show, span, state, table } from "./page.js";
+import { asked, draw, figure, make, show, span, state, table, unready } from "./page.js";
 
 const PRIORITIES = ["critical", "task", "info"];
 const KEPT = 120; // readings in the chart: two minutes
@@ -130,10 +130,12 @@ function wanted(scaling, paused, button) {
   }
   const count = (name) => scaling[name] ?? "–";
   const bounds = scaling.manual_replicas !== null ? `set by hand to ${scaling.manual_replicas}` : `between ${count("min_replicas")} and ${count("max_replicas")}`;
+  const trouble = unready(scaling);
   const gpus = scaling.gpus ? `, GPUs held ${scaling.gpus.held}, room for ${scaling.gpus.placeable} workers` : "";
   return make("div", { class: "card scaling" },
     make("div", { class: "steps" }, ...[["wanted", "wanted_replicas"], ["asked for", "desired_replicas"], ["there", "replicas"], ["ready", "ready_replicas"]].map(
       ([label, name]) => make("div", null, make("b", { "data-count": name }, String(count(name))), make("span", { class: "soft" }, label)))),
+    trouble ? make("p", { class: "warning" }, `Not ready (${trouble.reason}): ${trouble.message}`) : null,
     make("p", null, `Bounds: ${bounds}${gpus}.`),
     scaling.limited ? make("p", { class: "warning", id: "limited" }, `Capped (${scaling.limited.reason}): ${scaling.limited.message}`) : make("p", { class: "soft" }, "Nothing caps it."),
     scaling.decision ? make("p", { class: "soft" }, `Last decision, ${new Date(scaling.decision.at).toLocaleTimeString()}: ${scaling.decision.reason}`) : null,
