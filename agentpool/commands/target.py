@@ -16,10 +16,9 @@ from typing import Any
 import click
 
 from agentpool import kubeconfig
+from agentpool.environment import redis_url
 from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef
-
-REDIS_VARIABLES = ("AGENTPOOL_REDIS_URL", "REDIS_URL")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,4 +92,4 @@ def default_namespace() -> str:
 
 def redis_from(flag: str | None) -> str | None:
     """The Redis URL of the flag or the environment; None where neither says one."""
-    return flag or next((os.environ[name] for name in REDIS_VARIABLES if os.environ.get(name)), None)
+    return flag or redis_url(os.environ)

@@ -13,6 +13,7 @@ import socket
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from agentpool.environment import redis_url
 from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef, WorkerId
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "AGENTPOOL_"
-GENERAL_REDIS_VARIABLE = "REDIS_URL"  # after our own, as for all commands
 _HIGHEST_PORT = 65535
 
 
@@ -66,7 +66,7 @@ def settings_from(environ: Mapping[str, str], **flags: Any) -> WorkerSettings:
         if given is not None:
             values[field.name] = given
     values["pool"] = _pool(values.get("pool"), environ)
-    if not values.setdefault("redis_url", environ.get(GENERAL_REDIS_VARIABLE)):
+    if not values.setdefault("redis_url", redis_url(environ)):
         raise _missing("redis_url", "--redis", "redis://localhost:6379/0")
     values.setdefault("host", socket.gethostname())
     values.setdefault("worker", WorkerId(f"{values['host']}-{os.getpid()}-{secrets.token_hex(3)}"))
