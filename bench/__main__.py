@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from bench import cases, pages
-from bench.report import QUICK, CannotRunError, Report
+from bench.report import QUICK, CannotRunError, Report, quick
 
 HOLDS, FALLS_SHORT, CANNOT_RUN = 0, 1, 3  # exit status
 
@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--write", action="store_true", help="write the tables of README.md and docs/performance.md")
     parser.add_argument("--traces", metavar="DIR", help="where the arrival traces lie, for autoscale")
     options = parser.parse_args()
-    if options.write and os.environ.get(QUICK):
+    if options.write and quick():
         parser.error(f"--write is for whole runs, and {QUICK} is set; unset it, or leave --write out")
     return options
 

@@ -7,7 +7,6 @@ whose caller gives up after its retries, with the same delegations of the same l
 
 from __future__ import annotations
 
-import os
 import statistics
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from bench.delegations import CONNECTIONS, MOST_TRIES, RUN_SECONDS, SLOTS, TOTAL
 from bench.fanout_queued import queued
 from bench.fanout_refusing import FIRST_BACKOFF_S, refusing
 from bench.handlers import TOOL_CALL_SECONDS
-from bench.report import QUICK, Figure, Report
+from bench.report import Figure, Report, quick
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +29,7 @@ async def run() -> Report:
     """Both versions, in turns."""
     ours: list[Outcome] = []
     busy: list[Outcome] = []
-    for number in range(1 if os.environ.get(QUICK) else ROUNDS):
+    for number in range(1 if quick() else ROUNDS):
         sent = delegations(seed=number)
         ours.append(await queued(sent))
         busy.append(await refusing(sent))

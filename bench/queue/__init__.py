@@ -8,7 +8,6 @@ is noisy for all of them; all run on uvloop, as our worker does where it is inst
 from __future__ import annotations
 
 import asyncio
-import os
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from bench.peers import PEERS, versions
 from bench.queue import capacity, recovery
 from bench.queue.contender import redis_server, run_contender, run_peer
-from bench.report import QUICK, Figure, Report
+from bench.report import Figure, Report, quick
 
 NAME = "queue"
 ROUNDS = 5
@@ -47,13 +46,12 @@ async def run() -> Report:
 
 def _run() -> Report:
     peers = versions()
-    quick = bool(os.environ.get(QUICK))
     rounds: dict[str, list[float]] = defaultdict(list)
-    for _ in range(1 if quick else ROUNDS):
+    for _ in range(1 if quick() else ROUNDS):
         for name in (*MODULES, *PEERS):
             for figure, value in _round(name).items():
                 rounds[f"{name}: {figure}"].append(value)
-        for figure, value in _ours_alone(DEEPEST_QUICK if quick else DEEPEST):
+        for figure, value in _ours_alone(DEEPEST_QUICK if quick() else DEEPEST):
             rounds[f"{OURS}: {figure}"].append(value)
     figures = {name: Figure(unit=name.rpartition(" ")[2], runs=tuple(values)) for name, values in rounds.items()}
     return Report(
