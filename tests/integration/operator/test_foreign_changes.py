@@ -2,39 +2,45 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agentpool_operator import paths
 
 
-async def test_drift_is_repaired(start_operator, pool_of, look, until, cluster, namespace, ref):
+@pytest.fixture
+def deployment(namespace):
+    """The path of the workers' Deployment."""
+    return paths.deployments(namespace, "agents")
+
+
+async def test_drift_is_repaired(start_operator, pool_of, look, until, cluster, deployment, ref):
     """A changed image is set right again."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
-    path = paths.deployments(namespace, "agents")
-    live = await cluster.get(path)
+    live = await cluster.get(deployment)
     live["spec"]["template"]["spec"]["containers"][0]["image"] = "evil"
-    await cluster.replace(path, live)
+    await cluster.replace(deployment, live)
 
     async def image():
-        return (await cluster.get(path))["spec"]["template"]["spec"]["containers"][0]["image"]
+        return (await cluster.get(deployment))["spec"]["template"]["spec"]["containers"][0]["image"]
 
     await until(image, "agentpool-worker")
 
 
 async def test_what_others_put_into_the_deployment_is_told_with_who_did_it(
-    start_operator, pool_of, look, until, cluster, namespace, ref
+    start_operator, pool_of, look, until, cluster, deployment, ref
 ):
     """An apply takes away only what is its own: an added variable stays, as `kubectl set env` meant it, and is told."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Progressing"), ("False", "Settled"))
-    path = paths.deployments(namespace, "agents")
-    variables = (await cluster.get(path))["spec"]["template"]["spec"]["containers"][0]["env"]
+    variables = (await cluster.get(deployment))["spec"]["template"]["spec"]["containers"][0]["env"]
 
     async def set_variables(*more):
         change = {"name": "worker", "image": "agentpool-worker", "env": [*variables, *more]}
         patch = {"spec": {"template": {"spec": {"containers": [change]}}}}
-        await cluster.merge(path, patch, manager="kubectl-set")
+        await cluster.merge(deployment, patch, manager="kubectl-set")
 
     await set_variables({"name": "EXTRA", "value": "1"})
     await until(lambda: look.condition("Progressing"), ("False", "ChangedByOthers"))
@@ -45,74 +51,70 @@ async def test_what_others_put_into_the_deployment_is_told_with_who_did_it(
 
 
 async def test_a_variable_of_ours_that_somebody_sets_is_set_right(
-    start_operator, pool_of, look, until, cluster, namespace, ref
+    start_operator, pool_of, look, until, cluster, deployment, ref
 ):
     """Which pool a worker serves is not for `kubectl set env` to say."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
-    path = paths.deployments(namespace, "agents")
 
     async def pool_named():
-        variables = (await cluster.get(path))["spec"]["template"]["spec"]["containers"][0]["env"]
+        variables = (await cluster.get(deployment))["spec"]["template"]["spec"]["containers"][0]["env"]
         return next(v["value"] for v in variables if v["name"] == "AGENTPOOL_POOL")
 
-    live = await cluster.get(path)
+    live = await cluster.get(deployment)
     next(v for v in live["spec"]["template"]["spec"]["containers"][0]["env"] if v["name"] == "AGENTPOOL_POOL")[
         "value"
     ] = "another"
-    await cluster.replace(path, live)
+    await cluster.replace(deployment, live)
     await until(pool_named, "agents")
 
 
 async def test_a_rollout_that_somebody_has_paused_is_told(
-    start_operator, pool_of, look, until, cluster, namespace, ref
+    start_operator, pool_of, look, until, cluster, deployment, ref
 ):
     """It is his to let go on; scaling goes on meanwhile."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Progressing"), ("False", "Settled"))
-    path = paths.deployments(namespace, "agents")
-    await cluster.merge(path, {"spec": {"paused": True}}, manager="kubectl-rollout")
+    await cluster.merge(deployment, {"spec": {"paused": True}}, manager="kubectl-rollout")
     await until(lambda: look.condition("Progressing"), ("False", "RolloutPaused"))
     await pool_of(replicas=2)
     await until(look.replicas, 2)
-    await cluster.merge(path, {"spec": {"paused": None}}, manager="kubectl-rollout")
+    await cluster.merge(deployment, {"spec": {"paused": None}}, manager="kubectl-rollout")
     await until(lambda: look.condition("Progressing"), ("True", "Starting"))
 
 
 async def test_the_label_by_which_a_deployment_is_watched_is_restored(
-    start_operator, pool_of, look, until, cluster, namespace, ref
+    start_operator, pool_of, look, until, cluster, deployment, ref
 ):
     """Stripped of its label the Deployment is in no watch; the operator puts it back, and follows demand on."""
     start_operator()
     await pool_of(replicas=1)
     await until(look.replicas, 1)
-    path = paths.deployments(namespace, "agents")
-    live = await cluster.get(path)
+    live = await cluster.get(deployment)
     del live["metadata"]["labels"]["agentpool.dev/pool"]
-    await cluster.replace(path, live)
+    await cluster.replace(deployment, live)
 
     async def label():
-        return (await cluster.get(path))["metadata"]["labels"].get("agentpool.dev/pool")
+        return (await cluster.get(deployment))["metadata"]["labels"].get("agentpool.dev/pool")
 
     await until(label, "agents")
     await pool_of(replicas=2)
     await until(look.replicas, 2)
 
 
-async def test_an_orphaned_deployment_is_taken_back(start_operator, pool_of, look, until, cluster, namespace, ref):
+async def test_an_orphaned_deployment_is_taken_back(start_operator, pool_of, look, until, cluster, deployment, ref):
     """What `kubectl delete --cascade=orphan` leaves behind belongs to the pool again, with its size."""
     start_operator()
     await pool_of(replicas=2)
     await until(look.replicas, 2)
-    path = paths.deployments(namespace, "agents")
-    live = await cluster.get(path)
+    live = await cluster.get(deployment)
     del live["metadata"]["ownerReferences"]
-    await cluster.replace(path, live)
+    await cluster.replace(deployment, live)
 
     async def owner():
-        owners = (await cluster.get(path))["metadata"].get("ownerReferences") or []
+        owners = (await cluster.get(deployment))["metadata"].get("ownerReferences") or []
         return [o["kind"] for o in owners]
 
     await until(owner, ["AgentPool"])
