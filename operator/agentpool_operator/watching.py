@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import kopf
 
+from agentpool.cancellation import end
 from agentpool_operator.handlers import quiet_kopf, watch_settings, watches
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from kubernetes.aio import client as kube
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 STOP_WITHIN_S = 1.5  # seconds for kopf to close its watches
 AGAIN_S = 1.0  # seconds before broken watches begin anew
+INSIST_S = 1.0  # seconds between the calls for kopf's tasks to end
 log = logging.getLogger(__name__)
 
 
@@ -70,18 +72,41 @@ class Watching:
         self._loop.set_exception_handler(_note)
         while not self._stop.is_set():
             try:
-                await kopf.operator(
-                    registry=watches(self._pools, self._connection, pass_on),
-                    settings=watch_settings(),
-                    standalone=True,
-                    clusterwide=not self._namespaces,
-                    namespaces=self._namespaces,
-                    stop_flag=self._stop,
-                    ready_flag=self.ready,
-                )
+                await self._once(pass_on)
             except Exception as error:  # noqa: BLE001 - an answer that kopf does not expect, such as 410 to a watch
                 log.warning("the watches broke and begin anew: %s", error)
                 await asyncio.sleep(AGAIN_S)
+
+    async def _once(self, pass_on: PassOn) -> None:
+        """Runs kopf until its first task ends, and sees to it that the others do. Raises what the first one raised."""
+        others = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
+            registry=watches(self._pools, self._connection, pass_on),
+            settings=watch_settings(),
+            standalone=True,
+            clusterwide=not self._namespaces,
+            namespaces=self._namespaces,
+            stop_flag=self._stop,
+            ready_flag=self.ready,
+        )
+        insisting = asyncio.create_task(_insist(tasks, others))
+        try:
+            await kopf.run_tasks(tasks, ignored=[*others, insisting])
+        finally:
+            await end(insisting)
+
+
+async def _insist(tasks: Collection[asyncio.Task[Any]], others: Collection[asyncio.Task[Any]]) -> None:
+    """Cancels all of kopf's tasks again and again once one has ended.
+
+    kopf cancels each task once and waits for it without end. A watch that was retrying on a closed session has been
+    seen to lose that (see `agentpool.cancellation`), and then nothing began anew: the operator saw nothing any more.
+    """
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    while True:
+        await asyncio.sleep(INSIST_S)
+        for task in asyncio.all_tasks().difference(others, [asyncio.current_task()]):
+            task.cancel()
 
 
 def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:

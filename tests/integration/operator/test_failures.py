@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 import signal
 
+import kopf
 import pytest
 
 from agentpool.cancellation import end
 from agentpool.jobs import PoolRef
 from agentpool.queue import Inspector
-from agentpool_operator import paths
+from agentpool_operator import handlers, paths
+from agentpool_operator import watching as watching_module
 from agentpool_operator.connection import configuration
 from agentpool_operator.refusals import NotThereError
 from agentpool_operator.registry import Pools
@@ -171,6 +174,42 @@ async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty
     await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
     assert not work.done()
     await end(work)
+    await watching.close()
+    await asyncio.wait_for(running, WITHIN_S)
+
+
+async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
+    faulty_api, cluster, pool_of, ref, monkeypatch
+):
+    """Kopf cancels a task once and waits for its end: one that missed it left the operator blind for good."""
+
+    async def forgets() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+
+    forgetful: list[asyncio.Task[None]] = []
+
+    def with_a_forgetful_task(*args):
+        registry = handlers.watches(*args)
+
+        @kopf.on.startup(registry=registry)
+        async def start(**_):
+            forgetful.append(asyncio.create_task(forgets()))
+
+        return registry
+
+    monkeypatch.setattr(watching_module, "watches", with_a_forgetful_task)
+    pools = Pools()
+    watching = Watching(pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
+    running = asyncio.create_task(watching.run())
+    await wait_until(watching.ready.is_set, "the watches run", within_s=WITHIN_S)
+    faulty_api.fail(410, times=1, methods={"GET"}, part="agentpools?watch=", reason="Expired")
+    faulty_api.end_watches()
+    await wait_until(lambda: len(forgetful) > 1, "the watches began anew", within_s=WITHIN_S)
+    await pool_of()
+    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
+    assert forgetful[0].cancelled()
     await watching.close()
     await asyncio.wait_for(running, WITHIN_S)
 
