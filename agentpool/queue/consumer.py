@@ -13,7 +13,6 @@ import random
 from collections.abc import Awaitable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
 from agentpool.errors import (
@@ -26,7 +25,7 @@ from agentpool.errors import (
 from agentpool.jobs import JobId, LeaseToken
 from agentpool.queue import scripts
 from agentpool.queue.bodies import encode
-from agentpool.queue.connection import connections_made, longest_block_s, together
+from agentpool.queue.connection import connections_made, is_cluster, longest_block_s, together
 from agentpool.queue.faults import fault_of
 from agentpool.queue.keys import RESERVED, Keys
 from agentpool.queue.leases import arguments, leases_of
@@ -164,7 +163,7 @@ class Consumer:
         passes it claims all the same: a safety poll. If it is cancelled, what it may have been given is handed back by
         the next call, or by `deregister`.
         """
-        if isinstance(self._redis, RedisCluster):  # it finds the connection by the key, command by command
+        if is_cluster(self._redis):  # it finds the connection by the key, command by command
             controls = await self.wait(timeout_ms)
             return controls, await _beside(controls, self.claim(limit))
         await self._hand_back_unknown()

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import RedisCluster
 from redis.exceptions import NoScriptError, RedisError
 
 from agentpool.errors import (
@@ -25,7 +24,7 @@ from agentpool.errors import (
 )
 from agentpool.jobs import JobState, PoolRef
 from agentpool.queue import scripts
-from agentpool.queue.connection import longest_block_s
+from agentpool.queue.connection import is_cluster, longest_block_s
 from agentpool.queue.faults import fault_of
 from agentpool.queue.keys import PRESSURE_CHANNEL, Keys
 from agentpool.queue.readings import snapshot_of
@@ -240,7 +239,7 @@ class Inspector:
 
     async def _snapshot_replies(self, confs: Sequence[str]) -> list[Any]:
         script = scripts.SNAPSHOT
-        if isinstance(self._redis, RedisCluster):  # its pipelines take no scripts; pools live on several nodes anyway
+        if is_cluster(self._redis):  # its pipelines take no scripts; pools live on several nodes anyway
             calls = (script.run(self._redis, conf) for conf in confs)
             return list(await asyncio.gather(*calls, return_exceptions=True))
         try:

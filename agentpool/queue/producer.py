@@ -41,6 +41,7 @@ TRIES = 4  # of a submit whose connection was lost
 BACKOFF_FIRST_S = 0.05  # doubles each time, with jitter
 UNKNOWN_REMEDY = "whether the job was kept is unknown: submit it again with the same idempotency key or job id"
 
+_TTL = -2  # submit_plain.lua's answer where the pool gives the priority a ttl
 _STATES = {state.value: state for state in JobState}
 
 
@@ -63,7 +64,10 @@ class Producer:
         """
         job_id = request.job_id or job_requests.new_id()
         args = job_requests.arguments(request, job_id)
-        reply = await self._send_plain(args) or await self._send(scripts.SUBMIT, args)
+        depth = await self._send_plain(args)
+        if depth is not None:
+            return Receipt(job_id=job_id, state=JobState.QUEUED, duplicate=False, queue_depth=depth + 1)
+        reply = await self._send(scripts.SUBMIT, args)
         if reply[0] != "ok":
             raise self._refusal(reply, {0: request}, [])
         return _receipts(reply, [job_id])[0]
@@ -99,18 +103,16 @@ class Producer:
             raise UnknownJobError(str(self.pool), job_id)
         return CancelOutcome(outcome)
 
-    async def _send_plain(self, args: Sequence[str]) -> Any:
-        """The short script's reply; None where the job needs the whole one."""
+    async def _send_plain(self, args: Sequence[str]) -> int | None:
+        """The depth before the job, which the short script has kept; None where it needs the whole one."""
         job_id, spec, payload, extras = args
         kind, priority, rest = spec.split("|", 2)
         if extras or priority in self._not_plain:
             return None
-        reply = await self._send(scripts.SUBMIT_PLAIN, (job_id, kind, priority, rest, payload))
-        if reply[0] == "ok":
-            return reply
-        if reply[1] == "ttl":
+        depth: int = await self._send(scripts.SUBMIT_PLAIN, (job_id, kind, priority, rest, payload))
+        if depth == _TTL:
             self._not_plain.add(priority)
-        return None
+        return None if depth < 0 else depth
 
     async def _send(self, script: scripts.Script, args: Sequence[str]) -> Any:
         """A submit script's reply, tried again while the connection is lost."""

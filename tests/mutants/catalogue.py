@@ -276,8 +276,14 @@ CATALOGUE = (
     Mutant(
         name="plain-submit-twice",
         wrong="a plain submit that is repeated after a lost answer makes its job twice",
-        old=" or redis.call('HMGET', key, 'state')[1] then return OTHER end",
-        new=" then return OTHER end",
+        old="  if redis.call('HMGET', key, 'state')[1] then return OTHER end\n",
+        new="",
+    ),
+    Mutant(
+        name="plain-submit-sees-only-the-queued",
+        wrong="a plain submit does not count scheduled and blocked jobs against maxDepth",
+        old="  depth = depth + redis.call('ZCARD', prefix .. 'due') + redis.call('SCARD', prefix .. 'blocked')\n",
+        new="",
     ),
     Mutant(
         name="own-name-is-ignored",

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from agentpool.errors import QueueFullError
 from agentpool.jobs import JobId, JobRequest, JobState, Priority, WorkerId
 from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route, scripts
 from agentpool.queue.keys import Keys
@@ -66,24 +67,38 @@ async def test_a_short_submit_leaves_the_rest_to_the_whole_one(redis, pool):
     """A full pool, a ttl of the pool's, a critical job and a job asked for twice are decided by the whole script."""
     producer = Producer(redis, pool)
     await producer.submit(JobRequest(kind="x"))
-    for settings, priority in (
-        (PoolSettings(max_depth=1), Priority.TASK),
-        (PoolSettings(ttl_info_ms=1_000), Priority.INFO),
-        (PoolSettings(), Priority.CRITICAL),
+    other, has_ttl = -1, -2
+    for settings, priority, answer in (
+        (PoolSettings(max_depth=1), Priority.TASK, other),
+        (PoolSettings(ttl_info_ms=1_000), Priority.INFO, has_ttl),
+        (PoolSettings(), Priority.CRITICAL, other),
     ):
         await Inspector(redis).configure(pool, settings)
         before = await contents(redis, pool)
         reply = await scripts.SUBMIT_PLAIN.run(redis, Keys(pool).conf, ("id", "x", priority.value, "||", "null"))
-        assert reply[0] == "other"
+        assert reply == answer
         assert await contents(redis, pool) == before
     plain = ("again", "x", "task", "||", "null")
-    assert (await scripts.SUBMIT_PLAIN.run(redis, Keys(pool).conf, plain))[0] == "ok"
-    assert (await scripts.SUBMIT_PLAIN.run(redis, Keys(pool).conf, plain))[0] == "other"
+    assert await scripts.SUBMIT_PLAIN.run(redis, Keys(pool).conf, plain) == 1
+    assert await scripts.SUBMIT_PLAIN.run(redis, Keys(pool).conf, plain) == other
     await Inspector(redis).configure(pool, PoolSettings(ttl_info_ms=1_000))
     for _ in range(2):
         receipt = await producer.submit(JobRequest(kind="x", priority=Priority.INFO))
         assert receipt.state is JobState.QUEUED
         assert await redis.hexists(Keys(pool).job(receipt.job_id), "expires")
+
+
+async def test_a_short_submit_counts_what_waits_elsewhere(redis, pool):
+    """A scheduled job and a blocked one are part of the depth, in the receipt and against maxDepth."""
+    producer = Producer(redis, pool)
+    parent = await producer.submit(JobRequest(kind="x"))
+    await producer.submit(JobRequest(kind="x", delay_ms=60_000))
+    await producer.submit(JobRequest(kind="x", after=(parent.job_id,)))
+    await Inspector(redis).configure(pool, PoolSettings(max_depth=4))
+    plain = ("id", "x", "task", "||", "null")
+    assert await scripts.SUBMIT_PLAIN.run(redis, Keys(pool).conf, plain) == 3
+    with pytest.raises(QueueFullError):
+        await producer.submit(JobRequest(kind="x"))
 
 
 @pytest.mark.parametrize(
