@@ -17,7 +17,7 @@ from agentpool.spec import KIND
 from agentpool_operator import manifests, paths
 from agentpool_operator.drift import differences
 from agentpool_operator.ownership import CHILDREN_MANAGER, SCALING_MANAGER
-from agentpool_operator.refusals import ForbiddenError, InvalidObjectError, NotThereError, WebhookError
+from agentpool_operator.refusals import ClashError, ForbiddenError, InvalidObjectError, NotThereError, WebhookError
 from agentpool_operator.registry import Problem
 from agentpool_operator.views import POOL_LABEL, deployment_view
 
@@ -75,7 +75,11 @@ class Applier:
             found = deployment_view(await self._handed_over(path, wanted, found.replicas))
         elif self._drifted(wanted, found.raw):
             changed = _only_if_still(wanted, found.resource_version)
-            found = deployment_view(await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER))
+            try:
+                found = deployment_view(await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER))
+            except ClashError:  # it has changed; where it bears no label of ours no watch tells how
+                self._pools.set_deployment(pool, await self._found(path))
+                raise
             log.info("set Deployment %s right", pool.ref)
         self._accept(wanted, found.raw)
         self._pools.set_deployment(pool, found)

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from agentpool_operator import paths
+
+from .conftest import WITHIN_S
+
+WITHOUT_LABEL = {"metadata": {"labels": {"agentpool.dev/pool": None}}}
 
 
 @pytest.fixture
 def deployment(namespace):
     """The path of the workers' Deployment."""
     return paths.deployments(namespace, "agents")
+
+
+async def label_of(cluster, deployment):
+    """The label by which the operator watches."""
+    return (await cluster.get(deployment))["metadata"]["labels"].get("agentpool.dev/pool")
 
 
 async def test_drift_is_repaired(start_operator, pool_of, look, until, cluster, deployment, ref):
@@ -92,16 +103,26 @@ async def test_the_label_by_which_a_deployment_is_watched_is_restored(
     start_operator()
     await pool_of(replicas=1)
     await until(look.replicas, 1)
-    live = await cluster.get(deployment)
-    del live["metadata"]["labels"]["agentpool.dev/pool"]
-    await cluster.replace(deployment, live)
-
-    async def label():
-        return (await cluster.get(deployment))["metadata"]["labels"].get("agentpool.dev/pool")
-
-    await until(label, "agents")
+    await cluster.merge(deployment, WITHOUT_LABEL, manager="user")
+    await until(lambda: label_of(cluster, deployment), "agents")
     await pool_of(replicas=2)
     await until(look.replicas, 2)
+
+
+async def test_the_label_is_restored_though_the_deployment_changes_meanwhile(
+    start_operator, faulty_api, pool_of, look, until, cluster, deployment, ref
+):
+    """Between the operator's look and its write the Deployment's own controller writes its status, as it does."""
+    start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of(replicas=1)
+    await until(look.replicas, 1)
+    await until(lambda: look.condition("Ready"), ("True", "Starting"))
+    faulty_api.freeze_at = lambda method, path: method == "PATCH" and "deployments/agents?" in path
+    await cluster.merge(deployment, WITHOUT_LABEL, manager="user")
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    await cluster.merge(deployment, {"metadata": {"annotations": {"at": "once"}}}, manager="user")
+    faulty_api.thaw.set()
+    await until(lambda: label_of(cluster, deployment), "agents")
 
 
 async def test_an_orphaned_deployment_is_taken_back(start_operator, pool_of, look, until, cluster, deployment, ref):
@@ -109,9 +130,7 @@ async def test_an_orphaned_deployment_is_taken_back(start_operator, pool_of, loo
     start_operator()
     await pool_of(replicas=2)
     await until(look.replicas, 2)
-    live = await cluster.get(deployment)
-    del live["metadata"]["ownerReferences"]
-    await cluster.replace(deployment, live)
+    await cluster.merge(deployment, {"metadata": {"ownerReferences": None}}, manager="user")
 
     async def owner():
         owners = (await cluster.get(deployment))["metadata"].get("ownerReferences") or []

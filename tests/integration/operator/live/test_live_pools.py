@@ -66,7 +66,8 @@ async def test_pools_share_gpus_by_priority_and_never_ask_for_more_than_there_ar
     gpus = sum(int(node["status"]["allocatable"].get("nvidia.com/gpu", 0)) for node in nodes)
     start_operator()
     low = await pool_named("low", gpu={"perWorker": 1, "priority": 0})
-    high = await pool_named("high", gpu={"perWorker": 1, "priority": 10})
+    more = {**QUICK, "maxReplicas": gpus + 2}
+    high = await pool_named("high", gpu={"perWorker": 1, "priority": 10}, scaling=more)
     await shows(lambda: look.condition("Ready", "low"), ("True", "Serving"))
     await submit(redis, high, gpus + 2)
     await shows(lambda: look.replicas("high"), gpus)
