@@ -44,9 +44,9 @@ def hunt(mutant: Mutant) -> Verdict:
             check=False,
             timeout=LIMIT_S,
         )
-        if done.returncode == TESTS_FAILED:
-            found = re.search(r"^(?:FAILED|ERROR) (\S+?)::(\w+)", done.stdout, re.MULTILINE)
-            return Verdict(mutant=mutant, caught_by=f"{Path(found[1]).name}: {found[2]}" if found else "the suite")
+        found = re.search(r"^(?:FAILED|ERROR) (\S+?)::(\w+)", done.stdout, re.MULTILINE)
+        if done.returncode == TESTS_FAILED and found:
+            return Verdict(mutant=mutant, caught_by=f"{Path(found[1]).name}: {found[2]}")
         if done.returncode and "Timeout" in done.stdout + done.stderr:
             return Verdict(mutant=mutant, caught_by="a test that never ended")
         if done.returncode:
