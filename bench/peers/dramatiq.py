@@ -33,8 +33,12 @@ class Peer:
         """It connects with its first message."""
 
     async def submit(self, kind: str, number: int) -> None:
-        """One message; it blocks."""
+        """One message; it blocks, and the event loop with it."""
         self._actors[kind].send(number)
+
+    async def submit_awaited(self, kind: str, number: int) -> None:
+        """One message, while the event loop goes on."""
+        await asyncio.to_thread(self._actors[kind].send, number)
 
     async def submit_many(self, kind: str, numbers: Sequence[int]) -> None:
         """It has no bulk call."""
