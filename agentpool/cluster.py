@@ -15,6 +15,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from agentpool.errors import ClusterError, SettingError, UnknownPoolError
 from agentpool.jobs import PoolRef
 from agentpool.spec import GROUP, PLURAL, VERSION
@@ -154,6 +156,8 @@ async def configuration(kubeconfig: Path | None) -> Any:
             problem="the package kubernetes is not installed",
             remedy="pip install kubernetes",
         ) from error
+    if kubeconfig is not None and not _is_there(kubeconfig):
+        raise SettingError(field="kubeconfig", value=shown, problem="there is no such file", remedy=remedy)
     settings = client.Configuration()
     loader: Any = config  # only partly typed
     try:
@@ -163,8 +167,11 @@ async def configuration(kubeconfig: Path | None) -> Any:
             await loader.load_kube_config(
                 config_file=str(kubeconfig), client_configuration=settings, persist_config=False
             )
-    except (config.ConfigException, OSError, ValueError) as error:
-        raise SettingError(
-            field="kubeconfig", value=shown, problem=f"cannot be used: {error}", remedy=remedy
-        ) from error
+    except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
+        problem = f"cannot be used: {' '.join(str(error).split())}"
+        raise SettingError(field="kubeconfig", value=shown, problem=problem, remedy=remedy) from error
     return settings
+
+
+def _is_there(kubeconfig: Path) -> bool:
+    return kubeconfig.is_file()  # the loader itself takes a missing file for an empty one

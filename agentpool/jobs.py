@@ -206,7 +206,8 @@ class Job:
         """The attempt that `error` is of, also once a later one has succeeded; None: no error, or too long ago."""
         if self.error is None:
             return None
-        return next((entry.attempt for entry in reversed(self.history) if entry.type in _FAILURES), None)
+        return next((entry.attempt for entry in reversed(self.history) if entry.type in FAILURES), None)
 
 
-_FAILURES = frozenset({"retrying", "recovered", "failed"})  # changes that leave an error
+FAILURES = frozenset({"retrying", "recovered", "failed"})  # changes of a job's history that leave an error
+REASONED = frozenset({"cancelled", "expired", "returned", "preempted"})  # likewise, a reason

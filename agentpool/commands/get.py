@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import EXIT_CODES, Format, emit, output_option, table
+from agentpool.commands.holdup import holdup
+from agentpool.commands.output import EXIT_CODES, Format, emit, first_line, output_option, table
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import history_document, job_document
 from agentpool.durations import shown
-from agentpool.jobs import Job, JobId, JobState
+from agentpool.jobs import FAILURES, REASONED, Job, JobId, JobState
 
 if TYPE_CHECKING:
     from agentpool.queue.inspect import Inspector
+    from agentpool.queue.snapshots import QueueSnapshot
 
 LISTED = ("running", "queued", "scheduled", "blocked", "failed")
 EPILOG = (
@@ -45,23 +47,25 @@ def get(
     if history and len(jobs) != 1:
         raise click.UsageError("--history is of one JOB; name it")
     wanted = [JobState(state) for state in states or LISTED]
-    found, now_ms = run(_read(target, [JobId(job) for job in jobs], wanted, limit))
+    found, queue = run(_read(target, [JobId(job) for job in jobs], wanted, limit))
     if history:
         _show_history(found[0], output)
     else:
-        _show(found, target, now_ms, output, one=len(jobs) == 1)
+        _show(found, target, queue, output, one=len(jobs) == 1)
 
 
-async def _read(target: Target, ids: list[JobId], states: list[JobState], limit: int) -> tuple[list[Job], int]:
-    """The jobs, and the time of the Redis clock."""
+async def _read(
+    target: Target, ids: list[JobId], states: list[JobState], limit: int
+) -> tuple[list[Job], QueueSnapshot]:
+    """The jobs, and the queue that they are in."""
     from agentpool.queue.inspect import Inspector
 
     async with opened(target) as redis:
         inspector = Inspector(redis)
-        now_ms = (await inspector.snapshot(target.pool)).taken_at_ms
+        queue = await inspector.snapshot(target.pool)
         if ids:
-            return [await inspector.job(target.pool, job_id) for job_id in ids], now_ms
-        return await _listed(inspector, target, states, limit), now_ms
+            return [await inspector.job(target.pool, job_id) for job_id in ids], queue
+        return await _listed(inspector, target, states, limit), queue
 
 
 async def _listed(inspector: Inspector, target: Target, states: list[JobState], limit: int) -> list[Job]:
@@ -71,9 +75,13 @@ async def _listed(inspector: Inspector, target: Target, states: list[JobState], 
     return found
 
 
-def _show(jobs: Sequence[Job], target: Target, now_ms: int, output: Format, *, one: bool) -> None:
+def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: Format, *, one: bool) -> None:
     documents = [job_document(job, target.pool) for job in jobs]
-    text = jobs_table(jobs, now_ms) if jobs else f"no jobs wait, run or are dead in pool {target.pool}"
+    text = jobs_table(jobs, queue.taken_at_ms) if jobs else f"no jobs wait, run or are dead in pool {target.pool}"
+    if one:
+        documents[0]["history"] = history_document(jobs[0])
+        why = holdup(jobs[0], queue)
+        text += f"\n\nnot begun: {why}" if why else ""
     emit(output, documents[0] if one else documents, names=[job.job_id for job in jobs], text=text)
 
 
@@ -94,9 +102,22 @@ def jobs_table(jobs: Sequence[Job], now_ms: int) -> str:
     return table(("job", "kind", "priority", "state", "attempts", "worker", "age"), rows)
 
 
+def _reasons(job: Job) -> dict[int, str | None]:
+    """By place in the history: a record keeps the latest error and the latest reason, and no earlier ones."""
+    found: dict[int, str | None] = {}
+    for types, why in ((FAILURES, first_line(job.error)), (REASONED, job.reason)):
+        places = [number for number, entry in enumerate(job.history) if entry.type in types]
+        found.update(dict.fromkeys(places[-1:], why))
+    return found
+
+
 def _show_history(job: Job, output: Format) -> None:
     entries = history_document(job)
     start_ms = job.submitted_at_ms
-    rows = [(shown(e["at_ms"] - start_ms), e["type"], e["attempt"], e["worker"]) for e in entries]
-    text = table(("after", "event", "attempts", "worker"), rows)
+    why = _reasons(job)
+    rows = [
+        (shown(e["at_ms"] - start_ms), e["type"], e["attempt"], e["worker"], why.get(number))
+        for number, e in enumerate(entries)
+    ]
+    text = table(("after", "event", "attempts", "worker", "why"), rows)
     emit(output, entries, names=[entry["type"] for entry in entries], text=text)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,9 +17,10 @@ import click
 
 from agentpool.cancellation import end
 from agentpool.commands.connection import reach
+from agentpool.commands.holdup import holdup
 from agentpool.commands.output import Format, as_json, emit, first_line, table
 from agentpool.documents import job_document
-from agentpool.errors import JobEndedError, QueueUnreachableError
+from agentpool.errors import JobEndedError, QueueError, QueueUnreachableError
 from agentpool.jobs import Job, JobId, JobState, PoolRef
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ UNSUCCESSFUL_EXIT = 3  # a job ended without a result
 TIMEOUT_EXIT = 4  # a job has not ended yet
 LOOK_S = 1.0  # between two looks whether Redis still answers
 PATIENCE_S = 30.0  # without an answer: a restart takes less
+LONG_S = 5.0  # not begun after this: whoever looks on is told why
 T = TypeVar("T")
 
 
@@ -43,7 +46,7 @@ async def wait_and_show(
         try:
             async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
                 for job_id in ids:
-                    job = await _while_redis_answers(redis, _ended(client, job_id))
+                    job = await _while_redis_answers(redis, _ended(client, job_id), _told(client, job_id))
                     jobs.append(job)  # how many there are tells which one was waited for
         except TimeoutError:
             click.echo(f"error: job {ids[len(jobs)]!r} has not ended in time; wait longer, or cancel it", err=True)
@@ -59,17 +62,29 @@ async def _ended(client: Client, job_id: JobId) -> Job:
     return await client.job(job_id)
 
 
-async def _while_redis_answers(redis: RedisClient, work: Coroutine[Any, Any, T]) -> T:
-    """What the work comes to. Raises QueueUnreachableError once Redis has been silent for `PATIENCE_S`."""
-    task, guard = asyncio.create_task(work), asyncio.create_task(_guard(redis))
+async def _told(client: Client, job_id: JobId) -> None:
+    """Tells on a terminal, once, what keeps the job from beginning."""
+    if not sys.stderr.isatty():
+        return
+    await asyncio.sleep(LONG_S)
+    with contextlib.suppress(QueueError):  # the wait itself tells it
+        if why := holdup(await client.job(job_id), await client.queue()):
+            click.echo(f"job {job_id} has not begun: {why}", err=True)
+
+
+async def _while_redis_answers(
+    redis: RedisClient, work: Coroutine[Any, Any, T], beside: Coroutine[Any, Any, None]
+) -> T:
+    """What the work comes to; `beside` runs meanwhile. Raises QueueUnreachableError after `PATIENCE_S` of silence."""
+    task, guard, aside = asyncio.create_task(work), asyncio.create_task(_guard(redis)), asyncio.create_task(beside)
     try:
         await asyncio.wait({task, guard}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             guard.result()  # raises
         return await task
     finally:
-        await end(guard)
-        await end(task)
+        for each in (aside, guard, task):
+            await end(each)
 
 
 async def _guard(redis: RedisClient) -> None:

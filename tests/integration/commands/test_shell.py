@@ -17,7 +17,8 @@ import click
 import pytest
 
 from agentpool.cli import root
-from agentpool.jobs import PoolRef
+from agentpool.jobs import JobRequest, PoolRef
+from agentpool.queue import Producer
 from tests.fixtures.redis import wait_until
 
 BIN = Path(sys.executable).parent
@@ -129,3 +130,13 @@ def test_a_port_that_is_taken_is_told_by_the_devcluster_with_its_remedy(tmp_path
     )
     assert done.stderr == f"{told}, or 0 for any free port; see 'agentpool devcluster --help'\n"
     assert done.returncode == 2
+
+
+async def test_a_wait_tells_on_a_terminal_why_the_job_has_not_begun(redis_url: str, pool: PoolRef, redis):
+    """After a while, once; a script that waits reads nothing but the result."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="greet"))
+    command = ["wait", receipt.job_id, "--timeout", "8s", "--pool", str(pool), "--redis", redis_url]
+    with contextlib.closing(Terminal(*command)) as terminal:
+        assert await terminal.ended() == 4
+        told = f"job {receipt.job_id} has not begun: no worker takes jobs".encode()
+        assert terminal.drawn.count(told) == 1, terminal.drawn

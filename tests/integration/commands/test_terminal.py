@@ -196,6 +196,29 @@ async def test_events_and_history_tell_the_story(agentpool, consumer, pool: Pool
     assert f"job 'nosuch' is not in pool '{pool}'" in str(unknown.exception)
 
 
+async def test_one_jobs_record_has_its_history_and_the_history_its_reasons(agentpool, consumer):
+    """An error stands at the change that left it, a reason at the one that it is of; nothing is said of the others."""
+    job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    lease = await consumer.take_one()
+    error = "no good\nat all"
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error=error, retry_after_ms=60_000)])
+    await agentpool("cancel", job)
+    rows = [line.split() for line in (await agentpool("get", job, "--history")).output.splitlines()[1:]]
+    assert [row[1] for row in rows] == ["queued", "started", "retrying", "cancelled"]
+    assert [" ".join(row[4:]) for row in rows] == ["-", "-", "no good", "requested"]
+    document = json.loads((await agentpool("get", job, "-o", "json")).output)
+    assert [entry["type"] for entry in document["history"]] == [row[1] for row in rows]
+
+
+async def test_get_tells_why_a_job_has_not_begun(agentpool, redis, pool: PoolRef):
+    """Below the job's own row; once it is more than one job, there is no room for it."""
+    job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    assert "\n\nnot begun: no worker takes jobs" in (await agentpool("get", job)).output
+    await Inspector(redis).configure(pool, PoolSettings(paused=True))
+    assert "not begun: its pool is paused" in (await agentpool("get", job)).output
+    assert "not begun" not in (await agentpool("get", job, job)).output
+
+
 async def test_an_error_is_told_with_the_attempt_that_it_is_of(agentpool, consumer):
     """What succeeded in the end has no why; its record and its log name the attempt that failed or was lost."""
     job, other = [(await agentpool("submit", "greet", "-o", "name")).output.strip() for _ in range(2)]

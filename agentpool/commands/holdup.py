@@ -1,0 +1,51 @@
+"""Why a job has not begun, in one sentence, from its record and its pool's queue. Pure.
+
+Only what Redis knows: who asks may have no cluster at hand. Who takes over next: `get` shows it under the job, `wait`
+tells it once on a terminal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentpool.commands.output import counted
+from agentpool.durations import shown
+from agentpool.jobs import JobState
+
+if TYPE_CHECKING:
+    from agentpool.jobs import Job
+    from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot
+
+
+def holdup(job: Job, queue: QueueSnapshot) -> str | None:
+    """What keeps it from beginning; None where it has begun or ended."""
+    match job.state:
+        case JobState.SCHEDULED:
+            after = f" after attempt {job.attempt} failed" if job.error_attempt else ""
+            return f"it is due in {shown((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
+        case JobState.BLOCKED:
+            return f"it waits for {', '.join(job.after)}"
+        case JobState.QUEUED:
+            return _in_the_queue(job, queue)
+        case _:
+            return None
+
+
+def _in_the_queue(job: Job, queue: QueueSnapshot) -> str:
+    if queue.paused:
+        return "its pool is paused: set spec.paused of the AgentPool to false"
+    route = next((each for each in queue.routes if each.name == job.route), None)
+    if route is not None and route.limit is not None and route.running >= route.limit:
+        return f"route {route.name!r} runs {counted(route.running, 'job')}, as many as it may ({_before(job, route)})"
+    free = [worker for worker in queue.live_workers if worker.name not in queue.cordoned]
+    if not free:
+        return "no worker takes jobs: `kubectl describe agentpool` tells why, and `agentpool doctor` where to look"
+    slots = sum(worker.slots for worker in free)
+    if sum(worker.running for worker in free) >= slots:
+        return f"all {counted(slots, 'slot')} of {counted(len(free), 'worker')} are taken ({_before(job, route)})"
+    return "it is about to begin"
+
+
+def _before(job: Job, route: RouteSnapshot | None) -> str:
+    waiting = 0 if route is None else route.queued.get(job.priority, 0)
+    return f"{counted(waiting, 'job')} of its route and priority {'waits' if waiting == 1 else 'wait'}"
