@@ -152,9 +152,12 @@ def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:
 
 
 def _is_between_crashes(container: Json, conditions: dict[str, Json]) -> bool:
-    """Whether it has begun again after a failure and not been ready since: it runs for a moment between two pauses."""
+    """Whether it has begun again and not been ready since: it runs for a moment between two pauses.
+
+    With exit code 0, too: a worker runs until it is told to end.
+    """
     last = (container.get("lastState") or {}).get("terminated") or {}
-    if not container.get("restartCount") or not last.get("exitCode") or container.get("ready"):
+    if not container.get("restartCount") or "exitCode" not in last or container.get("ready"):
         return False
     began = seconds_of(((container.get("state") or {}).get("running") or {}).get("startedAt"))
     unready_since = seconds_of(conditions.get("Ready", {}).get("lastTransitionTime"))

@@ -164,12 +164,13 @@ def test_a_crash_is_told_with_its_last_words(pools, pool):
     assert "x" * 300 not in long
 
 
-def test_a_crash_loop_is_told_alike_while_it_pauses_and_while_it_runs(pools, pool):
-    """It runs for a moment between two pauses; only once it has been ready, the failure before counts no more."""
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_crash_loop_is_told_alike_while_it_pauses_and_while_it_runs(pools, pool, code):
+    """It runs for a moment between two pauses; only once it has been ready, the end before counts no more."""
     pools.see_deployment(deployment(ready=0))
     crashed = pod(reason="CrashLoopBackOff")
     (container,) = crashed["status"]["containerStatuses"]
-    container |= {"restartCount": 2, "lastState": {"terminated": {"exitCode": 1, "message": "no such app"}}}
+    container |= {"restartCount": 2, "lastState": {"terminated": {"exitCode": code, "message": "no such app"}}}
 
     def told(unready_since="2026-01-01T00:00:00Z", **state):
         container["state"] = state or container["state"]
@@ -178,9 +179,10 @@ def test_a_crash_loop_is_told_alike_while_it_pauses_and_while_it_runs(pools, poo
         return findings(pool)[0]
 
     runs = {"startedAt": "2026-01-01T00:05:00Z"}
-    words = "pod p-1 cannot start: container worker ended with exit code 1: no such app; see `kubectl describe pod p-1`"
+    end = f"container worker ended with exit code {code}: no such app"
+    words = f"pod p-1 cannot start: {end}; see `kubectl describe pod p-1`"
     assert (told().status, told().reason, told().message) == ("False", "CrashLoopBackOff", words)
-    assert told() == told(running=runs) == told(terminated={"exitCode": 1})
+    assert told() == told(running=runs) == told(terminated={"exitCode": code})
     assert told(running=runs, unready_since="2026-01-01T00:06:00Z").reason == "Starting"
     container["restartCount"] = 0
     assert told(running=runs).reason == "Starting"
