@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentpool.queue.outcomes import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from agentpool_worker.context import JobLink
     from agentpool_worker.handlers import RunJob
 
+_OURS = Path(__file__).parent
 _TRACEBACK_FRAMES = 20  # the innermost are kept: they name the line that failed
 _HEAD_CHARS = 2_000  # of an error's own words, which some fill with a whole web page
 _TRACE_CHARS = 6_000  # of the end of its traceback; with the above, less than a record keeps
@@ -159,7 +161,9 @@ class Execution:
 
 def _told(error: BaseException) -> str:
     """The error, and then where it came from, without the worker's own frames above the handler's."""
-    frames = error.__traceback__.tb_next if error.__traceback__ else None
+    frames = error.__traceback__
+    while frames and frames.tb_next and Path(frames.tb_frame.f_code.co_filename).is_relative_to(_OURS):
+        frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames, limit=-_TRACEBACK_FRAMES)
     told = traceback.format_exception_only(type(error), error)  # a syntax error's place, the error, its notes
     head = next((line for line in told if not line.startswith(" ")), told[0])

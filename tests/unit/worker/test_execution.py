@@ -146,12 +146,13 @@ async def test_an_overloaded_handler_puts_its_job_off_without_an_attempt():
     assert bench.overloads == 1
 
 
-async def test_error_text_shows_the_handlers_lines_and_not_the_workers():
-    """A failure's text is the error first, then where in the handler it came from."""
+@pytest.mark.parametrize(("kind", "handler"), [("raise", raise_it), ("exit-in-thread", exit_in_thread)])
+async def test_error_text_shows_the_handlers_lines_and_not_the_workers(kind, handler):
+    """A failure's text is the error first, then where in the handler it came from; of one in a thread as well."""
     async with Bench(app) as bench:
-        bench.submit(lease("raise", "value"))
+        bench.submit(lease(kind, "value"))
         (failed,) = await bench.settled(1)
-    assert "in raise_it" in failed.error
+    assert f"in {handler.__name__}" in failed.error
     assert "agentpool_worker" not in failed.error
 
 
