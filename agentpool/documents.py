@@ -104,6 +104,7 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
         "pool": str(pool),
         "taken_at_ms": snapshot.taken_at_ms,
         "paused": snapshot.paused,
+        "retired": snapshot.retired,
         "depth": snapshot.queued + snapshot.scheduled + snapshot.blocked,
         "queued": snapshot.queued,
         "running": snapshot.running,

@@ -32,6 +32,8 @@ def holdup(job: Job, queue: QueueSnapshot) -> str | None:
 
 
 def _in_the_queue(job: Job, queue: QueueSnapshot) -> str:
+    if queue.retired:
+        return "its AgentPool was deleted: apply it again, or cancel the job"
     if queue.paused:
         return "its pool is paused: set spec.paused of the AgentPool to false"
     route = next((each for each in queue.routes if each.name == job.route), None)

@@ -67,6 +67,8 @@ def headline(snapshot: QueueSnapshot) -> str:
 
 def _prospect(snapshot: QueueSnapshot) -> str:
     """What a new task has to expect."""
+    if snapshot.retired:
+        return "DELETED: it takes no new jobs"
     if snapshot.paused:
         return "PAUSED"
     estimate = estimated_wait_ms(snapshot)

@@ -12,7 +12,7 @@ from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapsh
 
 def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     """The snapshot in snapshot.lua's reply, whose first item is "ok"."""
-    _, now, revision, paused, routes, scheduled, blocked, dead, oldest, flat_books, flat_workers = reply
+    _, now, revision, paused, retired, routes, scheduled, blocked, dead, oldest, flat_books, flat_workers = reply
     books = dict(zip(flat_books[::2], flat_books[1::2], strict=True))
     return QueueSnapshot(
         taken_at_ms=now,
@@ -28,6 +28,7 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
         run_ms_total=int(books.get("run_ms", 0)),
         attempts_total=int(books.get("attempts", 0)),
         paused=bool(paused),
+        retired=bool(retired),
         settings_revision=revision,
         cordoned=frozenset(
             WorkerId(field[2:]) for field, till in books.items() if field.startswith("x:") and float(till) > now

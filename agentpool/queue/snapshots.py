@@ -56,6 +56,7 @@ class QueueSnapshot:
     paused: bool
     settings_revision: str
     cordoned: frozenset[WorkerId] = frozenset()  # workers that take no more jobs, registered or not
+    retired: bool = False  # the AgentPool was deleted: nothing new is taken, what is kept can be read
     attempts_total: int = 0  # attempts ended, in whatever way: what `run_ms_total` is the time of
 
     @property

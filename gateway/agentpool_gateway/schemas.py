@@ -112,6 +112,7 @@ QUEUE = record(
     pool=TEXT,
     taken_at_ms=COUNT,
     paused=FLAG,
+    retired=FLAG | {"description": "The AgentPool was deleted: its queue takes no new jobs."},
     depth=COUNT,
     queued=COUNT,
     running=COUNT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -114,6 +115,19 @@ async def test_a_job_shows_its_timeline_and_its_graph(
     await page.press("Escape")
     await page.until("!document.querySelector('dialog').open", "Escape closes the dialog")
     assert not page.errors, page.errors
+
+
+async def test_a_deleted_pool_says_so(console: Served, page: Page, client: Client, redis, pool: PoolRef):
+    """In the list and on its own page, where nothing offers to pause it; its jobs can still be read."""
+    job = await client.submit("research", {})
+    inspector = Inspector(redis)
+    await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
+    await signed_in(page, console)
+    await page.until("document.querySelector('.mark')?.textContent === 'deleted'", "the list marks it")
+    await page.run(f"location.hash = {f'#/{pool}'!r}")
+    await page.until("document.querySelector('.scaling')?.textContent.startsWith('Deleted')", "its page says so")
+    await page.until(listed(job.job_id), "the job is listed")
+    assert not await page.run("document.querySelector('#pause') !== null")
 
 
 async def test_a_running_job_is_cancelled_after_a_question(

@@ -12,6 +12,7 @@ from agentpool.errors import SettingError
     ("text", "problem"), [(None, "there is no such file"), ("a: [b", "cannot be used: while parsing a flow sequence")]
 )
 async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, caplog, text, problem):
+    """One line with the file and the remedy; the library, which takes a missing file for an empty one, says nothing."""
     file = tmp_path / "config"
     if text is not None:
         file.write_text(text)

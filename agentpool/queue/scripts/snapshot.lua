@@ -2,13 +2,14 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 'held': count what each worker holds now, in place of what it reported last; or none
--- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, routes (JSON), scheduled, blocked, dead,
---        oldest ready job's enqueue ms by the pool's time or -1, [books field, value, ...], [worker, expiry ms, info, ...]}
+-- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, retired 0/1, routes (JSON), scheduled, blocked,
+--        dead, oldest ready job's enqueue ms by the pool's time or -1, [books field, value, ...],
+--        [worker, expiry ms, info, ...]}
 -- Events none.
 
 --- include: pool
 
-local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'routes')
+local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'routes', 'retired')
 if not conf[1] then return { 'unknown_pool' } end
 local books = redis.call('HGETALL', BOOKS)
 local cursors = {}
@@ -53,6 +54,7 @@ for i = 1, #leases, 2 do
   workers[#workers + 1] = info
 end
 return {
-  'ok', now, conf[1], conf[2] == '1' and 1 or 0, conf[3] or '[]', redis.call('ZCARD', DUE),
-  redis.call('SCARD', BLOCKED), redis.call('ZCARD', DEAD), oldest < 0 and -1 or oldest + ahead, books, workers,
+  'ok', now, conf[1], conf[2] == '1' and 1 or 0, conf[4] == '1' and 1 or 0, conf[3] or '[]',
+  redis.call('ZCARD', DUE), redis.call('SCARD', BLOCKED), redis.call('ZCARD', DEAD),
+  oldest < 0 and -1 or oldest + ahead, books, workers,
 }

@@ -53,7 +53,7 @@ export function open(pool, root, signal, tell) {
     const paused = scaling.declared ? scaling.paused : queue.paused;
     const focused = document.activeElement?.id === "pause";
     const button = make("button", { id: "pause", class: paused ? "primary" : "", click: () => pause(!paused) }, paused ? "Resume" : "Pause");
-    parts.scaling.replaceChildren(wanted(scaling, paused, button));
+    parts.scaling.replaceChildren(queue.retired ? gone() : wanted(scaling, paused, button));
     if (focused) button.focus();
   }
 
@@ -120,6 +120,10 @@ function figures(queue) {
     figure("oldest wait", span(queue.oldest_wait_ms)), figure("new task waits", span(queue.estimated_wait_ms)),
     figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("dead letters", queue.dead),
     queue.paused ? figure("takes no new work", "paused") : null);
+}
+
+function gone() {
+  return make("div", { class: "card scaling" }, make("p", { class: "warning" }, "Deleted: no AgentPool declares this pool any more. Its queue takes no new jobs; what it holds can be read until its retention ends."));
 }
 
 // How many workers the work wants, how many are asked for, there and ready; what caps them, and why.

@@ -34,6 +34,7 @@ RETRIED = {
 @pytest.mark.parametrize(
     ("job", "queue", "says"),
     [
+        ({}, {"retired": True, "paused": True}, "its AgentPool was deleted"),
         ({}, {"paused": True}, "its pool is paused"),
         ({}, {"workers": ()}, "no worker takes jobs"),
         ({}, {"cordoned": frozenset({"w"})}, "no worker takes jobs"),
@@ -47,9 +48,11 @@ RETRIED = {
     ],
 )
 def test_what_keeps_a_job_from_beginning_is_told(job, queue, says):
+    """The first of the causes that hold, from what keeps all jobs to what keeps this one."""
     assert holdup(replace(JOB, **job), replace(QUEUE, **queue)).startswith(says)
 
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED])
 def test_nothing_is_told_of_a_job_that_has_begun_or_ended(state):
+    """Whatever state its pool is in."""
     assert holdup(replace(JOB, state=state), QUEUE) is None
