@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 from hypothesis import HealthCheck, settings
@@ -13,3 +14,8 @@ pytest_plugins = sorted(f"tests.fixtures.{path.stem}" for path in _FIXTURES.glob
 # No property is about how fast the machine is: a busy one would fail them all by the clock.
 settings.register_profile("no-clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no-clock")
+
+# A shell starts what runs in the background with SIGINT ignored, and it stays so for all that is started from there:
+# the tests of Ctrl-C would wait for ever.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
