@@ -6,14 +6,13 @@ gateway without a cluster, has no scaling to tell of; its queue is paused direct
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from agentpool.cluster import Cluster, Object
 from agentpool.documents import Document
 from agentpool.errors import UnknownPoolError
 from agentpool.jobs import PoolRef
-from agentpool.spec import GROUP, PLURAL, VERSION
+from agentpool.pausing import set_paused
 
 if TYPE_CHECKING:
     from agentpool.queue import Inspector
@@ -40,11 +39,7 @@ class Declarations:
 
     async def pause(self, pool: PoolRef, inspector: Inspector, *, paused: bool) -> None:
         """Stops new claims, or lets them go on; running jobs end in peace. Raises ClusterError or QueueError."""
-        if self._cluster is not None and await self._find(pool) is not None:
-            path = f"/apis/{GROUP}/{VERSION}/namespaces/{pool.namespace}/{PLURAL}/{pool.name}?fieldManager={MANAGER}"
-            await self._cluster.merge(path, {"spec": {"paused": paused}})
-            return
-        await inspector.configure(pool, replace(await inspector.settings(pool), paused=paused))
+        await set_paused(pool, paused=paused, cluster=self._cluster, inspector=inspector, manager=MANAGER)
 
     async def _find(self, pool: PoolRef) -> Object | None:
         if self._cluster is None:

@@ -19,7 +19,7 @@ from tests.fixtures.serving import ServingConsumer
 
 COMMANDS = [
     "get", "get abc", "wait abc", "submit greet", "submit greet --wait", "cancel abc", "queue", "top --once",
-    "dead list", "dead replay abc", "events", "logs abc",
+    "dead list", "dead replay abc", "events", "logs abc", "pause", "resume",
 ]  # fmt: skip
 
 

@@ -1,0 +1,53 @@
+"""`agentpool pause` and `agentpool resume`: a pool takes jobs in and starts none, until it goes on."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import click
+
+from agentpool.commands.connection import opened, run
+from agentpool.commands.output import EXIT_CODES
+from agentpool.commands.target import Target, pool_options
+
+MANAGER = "agentpool-cli"  # field manager of what the command line changes
+EPILOG = (
+    """\b
+Examples:
+  agentpool pause --pool research/analysts
+  agentpool resume --pool research/analysts
+
+It sets spec.paused of the AgentPool, found through the kubeconfig; a pool that
+none declares is paused at its queue. What runs ends in peace."""
+    + EXIT_CODES
+)
+
+
+@click.command(epilog=EPILOG)
+@pool_options
+def pause(*, target: Target) -> None:
+    """Let a pool start no more jobs; it goes on taking them."""
+    run(_set(target, paused=True))
+
+
+@click.command(epilog=EPILOG)
+@pool_options
+def resume(*, target: Target) -> None:
+    """Let a paused pool go on."""
+    run(_set(target, paused=False))
+
+
+async def _set(target: Target, *, paused: bool) -> None:
+    from agentpool import kubeconfig
+    from agentpool.cluster import connected
+    from agentpool.pausing import set_paused
+    from agentpool.queue.inspect import Inspector
+
+    async with AsyncExitStack() as stack:
+        found = kubeconfig.path()
+        cluster = await stack.enter_async_context(connected(found)) if found else None
+        inspector = Inspector(await stack.enter_async_context(opened(target)))
+        pool = target.pool
+        declared = await set_paused(pool, paused=paused, cluster=cluster, inspector=inspector, manager=MANAGER)
+    where = "its AgentPool" if declared else "its queue; no AgentPool declares it"
+    click.echo(f"pool {pool} {'is paused' if paused else 'goes on'}, as it now stands in {where}")

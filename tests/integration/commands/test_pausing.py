@@ -1,0 +1,50 @@
+"""`agentpool pause` and `resume`, with an AgentPool and without one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agentpool.cli import root
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector, PoolSettings
+from agentpool_operator import paths
+
+
+@pytest.fixture
+def agentpool():
+    """Runs a command in this process, in a thread, for it brings an event loop of its own."""
+
+    async def run(*args: str) -> Result:
+        return await asyncio.to_thread(CliRunner().invoke, root, args, standalone_mode=False)
+
+    return run
+
+
+async def test_a_declared_pool_is_paused_in_its_agentpool(
+    agentpool, pool_of, cluster, namespace, redis, api_kubeconfig, redis_server, monkeypatch
+):
+    """There it lasts: the operator publishes what stands there. The Redis is found through it, too."""
+    monkeypatch.setenv("KUBECONFIG", str(api_kubeconfig))
+    pool = PoolRef(namespace, "agents")
+    await pool_of()
+    await Inspector(redis).configure(pool, PoolSettings())
+    for command, words, paused in (("pause", "is paused", True), ("resume", "goes on", False)):
+        result = await agentpool(command, "--pool", str(pool))
+        assert result.output == f"pool {pool} {words}, as it now stands in its AgentPool\n", result.exception
+        assert (await cluster.get(paths.agentpools(namespace, "agents")))["spec"]["paused"] is paused
+        assert not (await Inspector(redis).settings(pool)).paused
+    await Inspector(redis).purge(pool)
+
+
+async def test_a_pool_that_nothing_declares_is_paused_at_its_queue(
+    agentpool, pool: PoolRef, redis, redis_url, monkeypatch, tmp_path
+):
+    """A worker run by hand, on a laptop without a cluster."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nosuch"))
+    for command, words, paused in (("pause", "is paused", True), ("resume", "goes on", False)):
+        result = await agentpool(command, "--pool", str(pool), "--redis", redis_url)
+        assert result.output.startswith(f"pool {pool} {words}, as it now stands in its queue"), result.exception
+        assert (await Inspector(redis).settings(pool)).paused is paused
