@@ -123,7 +123,8 @@ async def test_a_deleted_pool_says_so(console: Served, page: Page, client: Clien
     inspector = Inspector(redis)
     await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
     await signed_in(page, console)
-    await page.until("document.querySelector('.mark')?.textContent === 'deleted'", "the list marks it")
+    card = f"document.querySelector('.card[href={json.dumps(f'#/{pool}')}]')"  # other tests' pools have cards, too
+    await page.until(f"{card}.querySelector('.mark')?.textContent === 'deleted'", "the list marks it")
     await page.run(f"location.hash = {f'#/{pool}'!r}")
     await page.until("document.querySelector('.scaling')?.textContent.startsWith('Deleted')", "its page says so")
     await page.until(listed(job.job_id), "the job is listed")

@@ -129,7 +129,7 @@ async def test_a_webhook_that_cannot_be_asked_is_told_and_heals(start_operator, 
     start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
     await shows(lambda: look.condition("Ready"), ("False", "WebhookFailed"))
-    await shows(lambda: look.condition("Ready"), SERVING)
+    await shows(lambda: look.condition("Progressing"), ("False", "Settled"))  # the pass that made it is over
     faulty_api.fail(500, times=1000, part="fieldManager=agentpool&", message=words)
     await pool_of(worker={"template": {"metadata": {"labels": {"team": "a"}}}})
     await shows(lambda: look.condition("Progressing"), ("False", "WebhookFailed"))
