@@ -85,6 +85,11 @@ async def signed_in(page: Page, console: Served, where: str = "", **options) -> 
         await page.run(f"location.hash = {f'#/{where}'!r}")
 
 
+def card_of(pool: PoolRef) -> str:
+    """The pool's card in the list; other tests' pools have theirs."""
+    return f"document.querySelector('.card[href={json.dumps(f'#/{pool}')}]')"
+
+
 def listed(job_id: str) -> str:
     """The button of a job in the table."""
     return f"document.querySelector('[data-job={json.dumps(job_id)}]')"
@@ -123,12 +128,37 @@ async def test_a_deleted_pool_says_so(console: Served, page: Page, client: Clien
     inspector = Inspector(redis)
     await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
     await signed_in(page, console)
-    card = f"document.querySelector('.card[href={json.dumps(f'#/{pool}')}]')"  # other tests' pools have cards, too
-    await page.until(f"{card}.querySelector('.mark')?.textContent === 'deleted'", "the list marks it")
+    await page.until(f"{card_of(pool)}.querySelector('.mark')?.textContent === 'deleted'", "the list marks it")
     await page.run(f"location.hash = {f'#/{pool}'!r}")
     await page.until("document.querySelector('.scaling')?.textContent.startsWith('Deleted')", "its page says so")
     await page.until(listed(job.job_id), "the job is listed")
     assert not await page.run("document.querySelector('#pause') !== null")
+
+
+async def test_only_cards_in_sight_are_asked_about(console: Served, page: Page, redis, pool: PoolRef):
+    """Hundreds of pools cost no more than a screenful; who scrolls, or looks for a name, sees the others live, too."""
+    others = [PoolRef(pool.namespace, f"{pool.name}-{number:03}") for number in range(200)]
+    for other in others:
+        await Inspector(redis).configure(other, PoolSettings())
+    await signed_in(page, console)
+    await page.until(f"{card_of(pool)}.querySelector('meter')", "the first are filled")
+    last = others[-1]
+    assert not await page.run(f"!!{card_of(last)}.querySelector('meter')")
+    asked = {url for url in page.requests if url.endswith("/queue")}
+    assert len(asked) < 100, sorted(asked)
+    await page.run(f"{card_of(last)}.focus()")
+    await page.until(f"{card_of(last)}.querySelector('meter')", "what is scrolled to is filled")
+    looks = f"/{last.name}/queue"
+    await wait_until(lambda: sum(url.endswith(looks) for url in page.requests) > 1, "it is kept up to date")
+    assert await page.run(f"document.activeElement === {card_of(last)}")  # the keyboard's place outlives it
+    await page.run("document.querySelector('input[type=search]').focus()")
+    await page.write(others[50].name)
+    await page.until(f"{card_of(others[50])}.querySelector('meter')", "what is looked for is filled")
+    assert await page.run("[...document.querySelectorAll('.card')].filter(card => card.checkVisibility()).length") == 1
+    await page.write("?")
+    await page.until("document.body.innerText.includes('No pool of that name.')", "what is not there is told")
+    for other in others:
+        await Inspector(redis).purge(other)
 
 
 async def test_a_running_job_is_cancelled_after_a_question(

@@ -1,8 +1,9 @@
-// The console's frame: signing in, the list of pools, and which page the address names.
+// The console's frame: signing in, and which page the address names.
 
-import { at, call, token } from "./api.js";
-import { figure, make, span, unready, view } from "./page.js";
+import { token } from "./api.js";
+import { make, view } from "./page.js";
 import { open } from "./pool.js";
+import { pools } from "./pools.js";
 
 let leaving = new AbortController();
 
@@ -34,41 +35,6 @@ function signIn(problem) {
   tell("", false);
 }
 
-async function card(name) {
-  const link = `#/${name}`;
-  try {
-    const [queue, scaling] = await Promise.all([call(`${at(name)}/queue`), call(`${at(name)}/scaling`).catch(() => ({}))]);
-    const slots = queue.workers.reduce((sum, worker) => sum + worker.slots, 0);
-    const workers = scaling.declared ? `workers: ${scaling.ready_replicas ?? 0} ready, ${scaling.wanted_replicas ?? 0} wanted` : `workers: ${queue.workers.length}`;
-    const trouble = unready(scaling);
-    const marks = [queue.retired ? "deleted" : null, trouble ? `not ready: ${trouble.reason}` : null, queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.dead ? `${queue.dead} dead letters` : null].filter(Boolean);
-    return make("a", { class: "card", href: link }, make("b", null, name),
-      make("div", { class: "pair" }, figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running)),
-      make("meter", { min: 0, max: Math.max(1, slots), value: queue.running, "aria-label": `${queue.running} of ${slots} slots busy` }),
-      make("div", { class: "soft" }, `${workers}; oldest wait ${span(queue.oldest_wait_ms)}`),
-      make("div", { class: "marks" }, marks.map((mark) => make("span", { class: "mark" }, mark))),
-      trouble ? make("div", { class: "warning" }, trouble.message) : null);
-  } catch (error) {
-    return make("a", { class: "card", href: link }, make("b", null, name), make("div", { class: "error" }, error.message));
-  }
-}
-
-async function pools(signal) {
-  while (!signal.aborted) {
-    try {
-      const { pools: names } = await call("/v1/pools");
-      const cards = await Promise.all(names.map(card));
-      if (signal.aborted) return;
-      view().replaceChildren(names.length ? make("div", { class: "grid" }, cards) : make("p", { class: "soft" }, "No pools yet: apply an AgentPool."));
-      tell("live", false);
-    } catch (error) {
-      if (error.status === 401) return signIn(error.message);
-      tell(error.message, true);
-    }
-    await new Promise((resolve) => setTimeout(resolve, 2000));
-  }
-}
-
 function route() {
   leaving.abort();
   leaving = new AbortController();
@@ -77,7 +43,7 @@ function route() {
   document.getElementById("crumbs").textContent = name || "All pools";
   view().replaceChildren();
   if (/^[^/]+\/[^/]+$/.test(name)) open(name, view(), leaving.signal, tell);
-  else pools(leaving.signal);
+  else pools(view(), leaving.signal, tell);
 }
 
 document.getElementById("sign-out").addEventListener("click", () => { token.clear(); signIn(""); });

@@ -1,0 +1,72 @@
+// All pools at a glance, live: a card each, and a search by name.
+
+import { at, call } from "./api.js";
+import { figure, make, span, unready } from "./page.js";
+
+// What a pool's card shows.
+async function glance(name) {
+  try {
+    const [queue, scaling] = await Promise.all([call(`${at(name)}/queue`), call(`${at(name)}/scaling`).catch(() => ({}))]);
+    const slots = queue.workers.reduce((sum, worker) => sum + worker.slots, 0);
+    const workers = scaling.declared ? `workers: ${scaling.ready_replicas ?? 0} ready, ${scaling.wanted_replicas ?? 0} wanted` : `workers: ${queue.workers.length}`;
+    const trouble = unready(scaling);
+    const marks = [queue.retired ? "deleted" : null, trouble ? `not ready: ${trouble.reason}` : null, queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.dead ? `${queue.dead} dead letters` : null].filter(Boolean);
+    return [
+      make("div", { class: "pair" }, figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running)),
+      make("meter", { min: 0, max: Math.max(1, slots), value: queue.running, "aria-label": `${queue.running} of ${slots} slots busy` }),
+      make("div", { class: "soft" }, `${workers}; oldest wait ${span(queue.oldest_wait_ms)}`),
+      make("div", { class: "marks" }, marks.map((mark) => make("span", { class: "mark" }, mark))),
+      ...(trouble ? [make("div", { class: "warning" }, trouble.message)] : [])];
+  } catch (error) {
+    return [make("div", { class: "error" }, error.message)];
+  }
+}
+
+// Only cards in sight are asked about: a thousand pools cost the gateway no more than a screenful.
+export async function pools(root, signal, tell) {
+  const cards = new Map(); // by the pool's name; a card stays the same element, so that the keyboard keeps its place
+  const seen = new Set();
+  const fill = async (card) => card.replaceChildren(card.firstChild, ...(await glance(card.dataset.pool)));
+  const eye = new IntersectionObserver((changes) => changes.forEach(({ target, isIntersecting }) => {
+    if (isIntersecting && !seen.has(target)) fill(target);
+    seen[isIntersecting ? "add" : "delete"](target);
+  }), { rootMargin: "100px" });
+  signal.addEventListener("abort", () => eye.disconnect());
+  const search = make("input", { type: "search", placeholder: "Find a pool", "aria-label": "Find a pool", input: () => sift() });
+  const grid = make("div", { class: "grid" });
+  const nothing = make("p", { class: "soft" });
+
+  function sift() {
+    const wanted = search.value.trim().toLowerCase();
+    for (const [name, card] of cards) card.hidden = !name.toLowerCase().includes(wanted);
+    const found = [...cards.values()].some((card) => !card.hidden);
+    nothing.textContent = found ? "" : cards.size ? "No pool of that name." : "No pools yet: apply an AgentPool.";
+  }
+
+  function list(names) {
+    for (const [name, card] of cards) if (!names.includes(name)) { eye.unobserve(card); seen.delete(card); card.remove(); cards.delete(name); }
+    names.forEach((name, place) => {
+      if (cards.has(name)) return;
+      const card = make("a", { class: "card", href: `#/${name}`, "data-pool": name }, make("b", null, name));
+      cards.set(name, card);
+      grid.insertBefore(card, grid.children[place] ?? null);
+      eye.observe(card);
+    });
+    sift();
+  }
+
+  while (!signal.aborted) {
+    try {
+      const { pools: names } = await call("/v1/pools");
+      if (signal.aborted) return;
+      if (!grid.isConnected) root.replaceChildren(make("div", { class: "bar" }, search), nothing, grid);
+      list(names);
+      await Promise.all([...seen].map(fill));
+      tell("live", false);
+    } catch (error) {
+      tell(error.message, true);
+      if (error.status === 401) return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 2000));
+  }
+}
