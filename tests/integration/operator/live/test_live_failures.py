@@ -105,15 +105,18 @@ async def test_an_operator_killed_while_it_scales_in_harms_no_job(
 
 @pytest.mark.parametrize("ahead_s", [3600, -3600])
 async def test_an_operator_whose_clock_is_wrong_sizes_its_pool_all_the_same(
-    start_operator, pool_of, look, work, tmp_path, ahead_s
+    start_operator, faulty_api, pool_of, look, work, tmp_path, ahead_s
 ):
-    """An hour ahead of the workers, Redis and the API server, or behind: it raises, keeps who is busy, and lowers."""
+    """An hour ahead of the workers, Redis and the API server, or behind: it raises, keeps who is busy, and lowers.
+
+    It speaks plain HTTP: by a clock an hour behind, the certificate of a young cluster would not be valid yet.
+    """
     try:
         clock = Clock(tmp_path / "clock")
     except ClockMissingError as error:
         pytest.skip(str(error))
     clock.move(ahead_s)
-    process = start_operator(environment=clock.environment)
+    process = start_operator("--kubeconfig", str(faulty_api.kubeconfig), environment=clock.environment)
     try:
         await pool_of(**work.spec())
         await shows(lambda: look.condition("Ready"), SERVING)
