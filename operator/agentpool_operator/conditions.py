@@ -141,7 +141,9 @@ def _deleting_words(pool: Pool) -> str:
 
 
 def _ready_count(pool: Pool) -> int:
-    return pool.deployment.ready if pool.deployment is not None else 0
+    """By the pods, where the Deployment's own count has not come up to them yet."""
+    counted_up = pool.deployment.ready if pool.deployment is not None else 0
+    return max(counted_up, sum(pod.ready for pod in pool.live_pods))
 
 
 def stuck_pods(pool: Pool) -> list[PodView]:

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     PassOn = Callable[[Callable[[], None]], object]  # calls this in the event loop that owns the registry
 
+AGENTPOOLS = (GROUP, VERSION, PLURAL)
+DEPLOYMENTS = ("apps", "v1", "deployments")
+PODS = ("", "v1", "pods")
+WATCHED = (AGENTPOOLS, DEPLOYMENTS, PODS)
 CONNECT_TIMEOUT_S = 10.0  # seconds
 REQUEST_TIMEOUT_S = 30.0  # seconds
 EXIT_S = 0.2  # seconds for the handlers to end: they only take notes
@@ -51,15 +55,15 @@ def watches(pools: Pools, connection: kube.Configuration, pass_on: PassOn) -> ko
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
         return await kopf_connection(connection)
 
-    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    @kopf.on.event(*AGENTPOOLS, registry=registry)
     async def see_pool(event: Any, **_: Any) -> None:
         pass_on(partial(pools.see_pool, dict(event["object"]), gone=event["type"] == "DELETED"))
 
-    @kopf.on.event("apps", "v1", "deployments", registry=registry)
+    @kopf.on.event(*DEPLOYMENTS, registry=registry)
     async def see_deployment(event: Any, **_: Any) -> None:
         pass_on(partial(pools.see_deployment, dict(event["object"]), gone=event["type"] == "DELETED"))
 
-    @kopf.on.event("", "v1", "pods", registry=registry)
+    @kopf.on.event(*PODS, registry=registry)
     async def see_pod(event: Any, **_: Any) -> None:
         pass_on(partial(pools.see_pod, dict(event["object"]), gone=event["type"] == "DELETED"))
 
@@ -71,14 +75,15 @@ def watch_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
+    settings.scanning.disabled = True  # `watching` looks itself
     settings.networking.connect_timeout = CONNECT_TIMEOUT_S
     settings.networking.request_timeout = REQUEST_TIMEOUT_S
     settings.queueing.exit_timeout = EXIT_S
     settings.networking.error_backoffs = Backoffs()
     settings.watching.connect_timeout = CONNECT_TIMEOUT_S
     settings.watching.server_timeout = WATCH_S
-    settings.watching.label_selectors["apps", "v1", "deployments"] = POOL_LABEL
-    settings.watching.label_selectors["", "v1", "pods"] = POOL_LABEL
+    settings.watching.label_selectors[DEPLOYMENTS] = POOL_LABEL
+    settings.watching.label_selectors[PODS] = POOL_LABEL
     settings.persistence.finalizer = f"{GROUP}/never-set"
     settings.persistence.progress_storage = kopf.StatusProgressStorage(field="status.neverSet")
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
@@ -89,5 +94,5 @@ def quiet_kopf() -> None:
     """Lowers kopf's voice: it tells every event that it handles, and its warnings are enough."""
     for name in ("kopf", "kopf.objects", "kopf.activities"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("kopf._core.reactor.running", "kopf._core.reactor.orchestration"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # how its tasks end reaches us as an exception, told once
+    for name in ("running", "orchestration", "observation"):  # what they tell reaches us as an exception, told once
+        logging.getLogger(f"kopf._core.reactor.{name}").setLevel(logging.CRITICAL)

@@ -2,7 +2,10 @@
 
 A kopf operator takes the event loop that it runs in for its own: when it ends, it cancels every task that was
 begun after it, ours as well. So it gets a loop of its own, and what its handlers see is passed on to ours.
-`handlers` says what is watched, `registry` keeps what is seen.
+
+kopf looks once, when it begins, for which kinds are served. Its own way to follow that looks when a definition changes,
+and an API server serves the new kind a moment later: the operator saw nothing any more. So it begins anew until all are
+served, and a definition that goes breaks its watches. `handlers` says what is watched, `registry` keeps what is seen.
 """
 
 from __future__ import annotations
@@ -15,9 +18,10 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import kopf
+from kopf._cogs.structs.references import Insights  # what kopf found: `spawn_tasks` takes it, and it has no public name
 
 from agentpool.cancellation import end
-from agentpool_operator.handlers import quiet_kopf, watch_settings, watches
+from agentpool_operator.handlers import WATCHED, quiet_kopf, watch_settings, watches
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -28,9 +32,13 @@ if TYPE_CHECKING:
     from agentpool_operator.registry import Pools
 
 STOP_WITHIN_S = 1.5  # seconds for kopf to close its watches
-AGAIN_S = 1.0  # seconds before broken watches begin anew
+AGAIN_S = 1.0  # seconds before broken watches begin anew, or it is looked again for a kind that is not served
 INSIST_S = 1.0  # seconds between the calls for kopf's tasks to end
 log = logging.getLogger(__name__)
+
+
+class NotServedError(Exception):
+    """The API server does not serve a kind that is to be watched."""
 
 
 class Watching:
@@ -43,7 +51,8 @@ class Watching:
         self._loop = asyncio.new_event_loop()  # kopf's, run by the thread
         self._stop = asyncio.Event()  # used in that loop only
         self._ended: Future[None] = Future()
-        self.ready = threading.Event()  # set once the watches run
+        self._told = ""  # what is not served, once it has been told
+        self.ready = threading.Event()  # set while all that is to be watched is served
 
     async def run(self) -> None:
         """Watches for ever; `close` ends it. Raises what ends the thread, which nothing should."""
@@ -73,6 +82,9 @@ class Watching:
         while not self._stop.is_set():
             try:
                 await self._once(pass_on)
+            except NotServedError as error:
+                self._tell_missing(str(error))
+                await asyncio.sleep(AGAIN_S)
             except Exception as error:  # noqa: BLE001 - an answer that kopf does not expect, such as 410 to a watch
                 log.warning("the watches broke and begin anew: %s", error)
                 await asyncio.sleep(AGAIN_S)
@@ -80,20 +92,45 @@ class Watching:
     async def _once(self, pass_on: PassOn) -> None:
         """Runs kopf until its first task ends, and sees to it that the others do. Raises what the first one raised."""
         others = asyncio.all_tasks()
-        tasks = await kopf.spawn_tasks(
+        insights = Insights()
+        spawned = await kopf.spawn_tasks(
             registry=watches(self._pools, self._connection, pass_on),
             settings=watch_settings(),
             standalone=True,
             clusterwide=not self._namespaces,
             namespaces=self._namespaces,
             stop_flag=self._stop,
-            ready_flag=self.ready,
+            insights=insights,
         )
+        tasks = [*spawned, asyncio.create_task(self._check(insights))]
         insisting = asyncio.create_task(_insist(tasks, others))
         try:
             await kopf.run_tasks(tasks, ignored=[*others, insisting])
         finally:
             await end(insisting)
+
+    async def _check(self, insights: Insights) -> None:
+        """Lasts for ever, as kopf wants of its tasks. Raises NotServedError where a kind is not there to be watched."""
+        await insights.ready_resources.wait()
+        found = {(kind.group, kind.version, kind.plural) for kind in insights.watched_resources}
+        missing = [kind for kind in WATCHED if kind not in found]
+        if missing:
+            raise NotServedError(", ".join(f"{plural} of {group}/{version}" for group, version, plural in missing))
+        if self._told:
+            log.info("the API server serves %s now", self._told)
+        self._told = ""
+        self.ready.set()
+        await asyncio.Event().wait()
+
+    def _tell_missing(self, missing: str) -> None:
+        self.ready.clear()
+        if self._told != missing:
+            self._told = missing
+            log.error(
+                "the API server does not serve %s, so no pool is served; install the CustomResourceDefinition "
+                "(crds/agentpools.yaml, or the chart's crds.enabled)",
+                missing,
+            )
 
 
 async def _insist(tasks: Collection[asyncio.Task[Any]], others: Collection[asyncio.Task[Any]]) -> None:

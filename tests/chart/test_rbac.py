@@ -23,11 +23,7 @@ OPERATOR = {
     ("", "events"): "get list create patch",  # events; delays lists those of a pod that does not come up
 }
 CAPACITY = {("", "nodes"): "list watch", ("", "pods"): "list watch"}  # feed
-DISCOVERY = {
-    ("apiextensions.k8s.io", "customresourcedefinitions"): "list watch",  # kopf, of all kinds
-    ("", "namespaces"): "get",  # purge: the uid of kube-system tells one cluster from another
-}
-NAMESPACES = {("", "namespaces"): "list watch"}  # kopf, when it is told namespaces
+IDENTITY = {("", "namespaces"): "get"}  # purge: the uid of kube-system tells one cluster from another
 ELECTION = {("coordination.k8s.io", "leases"): "create get update"}  # election
 GATEWAY = {
     ("agentpool.dev", "agentpools"): "get list patch",
@@ -76,14 +72,14 @@ def roles_of(found: list[dict[str, Any]], account: str, namespace: str | None) -
 def test_an_operator_for_all_namespaces_has_one_cluster_role():
     """Cluster-wide it may do what serving pools needs, and in its own namespace hold its Lease; nothing else."""
     found = manifests()
-    assert granted(roles_of(found, "agentpool-operator", None)) == table(OPERATOR, CAPACITY, DISCOVERY)
+    assert granted(roles_of(found, "agentpool-operator", None)) == table(OPERATOR, CAPACITY, IDENTITY)
     assert granted(roles_of(found, "agentpool-operator", NAMESPACE)) == table(ELECTION)
 
 
 def test_an_operator_for_some_namespaces_has_roles_only_there():
     """With watchNamespaces it may read nodes and pods everywhere, and do its work in the named namespaces only."""
     found = manifests(MATRIX["two-namespaces"])
-    assert granted(roles_of(found, "agentpool-operator", None)) == table(CAPACITY, DISCOVERY, NAMESPACES)
+    assert granted(roles_of(found, "agentpool-operator", None)) == table(CAPACITY, IDENTITY)
     assert granted(roles_of(found, "agentpool-operator", "research")) == table(OPERATOR)
     assert granted(roles_of(found, "agentpool-operator", NAMESPACE)) == table(OPERATOR, ELECTION)
 
@@ -91,7 +87,7 @@ def test_an_operator_for_some_namespaces_has_roles_only_there():
 def test_without_capacity_only_discovery_is_cluster_wide():
     """Then the operator sees which kinds and namespaces there are, and reads only the Secrets that were named."""
     found = manifests(MATRIX["elsewhere-only"])
-    assert granted(roles_of(found, "agentpool-operator", None)) == table(DISCOVERY, NAMESPACES)
+    assert granted(roles_of(found, "agentpool-operator", None)) == table(IDENTITY)
     (role,) = roles_of(found, "agentpool-operator", "research")
     (secrets,) = [rule for rule in role["rules"] if rule["resources"] == ["secrets"]]
     assert secrets["resourceNames"] == ["agentpool-redis"]

@@ -46,7 +46,7 @@ class GarbageCollector:
                 uid = next(iter(self._lost))
                 del self._lost[uid]
                 for key in self._cluster.store.dependents(uid):
-                    self._collect(key)
+                    self._collect(key, uid)
             else:
                 key = next(iter(self._dirty))
                 del self._dirty[key]
@@ -107,13 +107,16 @@ class GarbageCollector:
         found = self._cluster.store.get(key)
         return found is not None and uid_of(found.body) == owner.get("uid")
 
-    def _collect(self, key: ObjectKey) -> None:
-        """Delete a dependent whose owners are all gone, or take the lost ones off its list."""
+    def _collect(self, key: ObjectKey, lost: str) -> None:
+        """Delete a dependent whose owners are all gone, or take the lost ones off its list.
+
+        The one of this uid is gone for sure, also where its kind is not served any more.
+        """
         stored = self._cluster.store.get(key)
         if stored is None:
             return
         owners = owners_of(stored.body)
-        left = [owner for owner in owners if self._exists(key.namespace, owner)]
+        left = [owner for owner in owners if owner.get("uid") != lost and self._exists(key.namespace, owner)]
         if len(left) == len(owners):
             return
         if left:

@@ -100,6 +100,7 @@ class Registry:
     def __init__(self) -> None:
         self._resources: dict[tuple[str, str, str], Resource] = {}
         self.revision = 0  # grows with every change, for caches
+        self.on_removal: list[Callable[[], None]] = []  # called when resources are served no more
 
     def add(self, resource: Resource) -> None:
         """Serve a resource, replacing an older definition of it."""
@@ -111,10 +112,16 @@ class Registry:
         for key in [key for key in self._resources if (key[0], key[2]) == (group, plural)]:
             del self._resources[key]
         self.revision += 1
+        for listener in self.on_removal:
+            listener()
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
         """Return the resource, or None if it is not served."""
         return self._resources.get((group, version, plural))
+
+    def serves(self, resource: Resource) -> bool:
+        """Tell whether exactly this resource, as it was defined, is still served."""
+        return self.find(resource.group, resource.version, resource.plural) is resource
 
     def find_kind(self, api_version: str, kind: str) -> Resource | None:
         """Return the resource of an object's apiVersion and kind, or None."""

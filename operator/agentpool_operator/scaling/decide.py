@@ -212,7 +212,8 @@ def _placed(step: _Step, observation: Observation, *, at_work: int) -> _Step:
         idle = counted(most - at_work, "idle worker")
         return _Step(replicas=most, cap=Cap.NONE, note=f"the nodes have room left for {idle}")
     waiting = f" and {observation.max_pending} may wait" if observation.max_pending else ""
-    note = f"{counted(observation.placeable, 'worker')} fit on the nodes{waiting}"
+    fits = "fits" if observation.placeable == 1 else "fit"
+    note = f"{counted(observation.placeable, 'worker')} {fits} on the nodes{waiting}"
     return _Step(replicas=most, cap=Cap.GPU_CAPACITY, note=note)
 
 

@@ -129,6 +129,14 @@ def test_a_pool_whose_pods_are_refused_is_ready_only_while_it_has_a_worker(pools
     assert said(pool)["Progressing"] == ("False", "FailedCreate")
 
 
+def test_a_ready_pod_counts_before_its_deployment_has_counted_it(pools, pool):
+    """The Deployment's controller is a moment behind the pods: the pool must not say that none is ready."""
+    pools.see_deployment(deployment(ready=0))
+    pools.see_pod(ready_pod())
+    ready = next(finding for finding in findings(pool) if finding.type.value == "Ready")
+    assert ready.message == "jobs are taken; 1 worker ready"
+
+
 def test_a_pool_that_others_keep_from_going_says_who(pools, pool):
     """While a finalizer holds a deleted pool, it is not Ready, and names the finalizer."""
     going = resource()

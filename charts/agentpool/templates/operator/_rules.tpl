@@ -37,18 +37,10 @@
   verbs: [list, watch]
 {{- end -}}
 
-{{/* How kopf, which keeps the watches, notices kinds and namespaces that come and go; and which cluster this is. */}}
-{{- define "agentpool.operator.discoveryRules" -}}
-- apiGroups: [apiextensions.k8s.io]
-  resources: [customresourcedefinitions]
-  verbs: [list, watch]
+{{/* Which cluster this is. */}}
+{{- define "agentpool.operator.identityRules" -}}
 - apiGroups: [""]
   resources: [namespaces]
   resourceNames: [kube-system]
   verbs: [get]
-{{- if .Values.watchNamespaces }}
-- apiGroups: [""]
-  resources: [namespaces]
-  verbs: [list, watch]
-{{- end }}
 {{- end -}}

@@ -75,6 +75,7 @@ class ApiServer:
         self._recorder = Recorder(self._settings.record) if self._settings.record else None
         self._stopping = asyncio.Event()
         self._streams: set[WatchStream] = set()
+        self.cluster.registry.on_removal.append(self._wake_streams)
         self._tasks: list[asyncio.Task[None]] = []
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -117,8 +118,7 @@ class ApiServer:
     async def stop(self) -> None:
         """End all streams and stop listening."""
         self._stopping.set()
-        for stream in tuple(self._streams):
-            stream.wake()
+        self._wake_streams()
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -202,10 +202,13 @@ class ApiServer:
             f'"{attempt.group}" {where}',
         )
 
+    def _wake_streams(self) -> None:
+        for stream in tuple(self._streams):
+            stream.wake()
+
     async def _watch(self, request: ApiRequest) -> web.StreamResponse:
         options = watch_options(request)
-        store = self.cluster.store
-        stream = WatchStream(store, store.collection(request.resource.collection), options)
+        stream = WatchStream(self.cluster.store, self.cluster.registry, options)
         response = web.StreamResponse(headers={"Content-Type": options.form.media_type})
         response.enable_chunked_encoding()
         await response.prepare(request.http)

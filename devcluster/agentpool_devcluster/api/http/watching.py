@@ -1,7 +1,8 @@
 """Watch streams: the changes of a collection, filtered and framed, as they happen.
 
 A stream listens to its collection and keeps what it has not yet written. Whatever gathered while the last
-write was under way goes out in one write. An object's JSON text is made once for all streams.
+write was under way goes out in one write. An object's JSON text is made once for all streams. With the definition of
+its resource a stream ends, also where another takes its place, as on a real API server.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from agentpool_devcluster.api.errors import StatusError, expired
 from agentpool_devcluster.api.http.negotiation import Form
 from agentpool_devcluster.api.http.rendering import object_text
 from agentpool_devcluster.api.objects import namespace_of
-from agentpool_devcluster.api.registry import Resource
+from agentpool_devcluster.api.registry import Registry, Resource
 from agentpool_devcluster.api.selectors import Selector
-from agentpool_devcluster.api.store import Change, Collection, Store, Stored, encode
+from agentpool_devcluster.api.store import Change, Store, Stored, encode
 from agentpool_devcluster.api.tables.printing import IncludeObject
 
 BOOKMARK_SECONDS = 60.0  # how often an idle stream tells how far it has come
@@ -44,9 +45,10 @@ class WatchOptions:
 class WatchStream:
     """One client's view of one collection's changes."""
 
-    def __init__(self, store: Store, collection: Collection, options: WatchOptions) -> None:
+    def __init__(self, store: Store, registry: Registry, options: WatchOptions) -> None:
         self._store = store
-        self._collection = collection
+        self._registry = registry
+        self._collection = store.collection(options.resource.collection)
         self._options = options
         self._pending: deque[bytes] = deque()
         self._wake = asyncio.Event()
@@ -60,7 +62,7 @@ class WatchStream:
         self._collection.listeners.append(self._on_change)
         try:
             self._start()
-            while not stopping.is_set() and not self._overrun:
+            while not stopping.is_set() and not self._overrun and self._registry.serves(self._options.resource):
                 await self._flush(response)
                 now = loop.time()
                 if now >= end:

@@ -10,6 +10,7 @@ from tests.fixtures.devcluster import APPLY, STRATEGIC, ApiClient
 
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 CRANES = "/apis/example.org/v1/namespaces/default/cranes"
+MAPS = "/api/v1/namespaces/default/configmaps"
 TABLE = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
 
 
@@ -220,11 +221,32 @@ async def test_rules_that_do_not_compile_are_refused(api: ApiClient) -> None:
 
 
 async def test_deleting_a_definition_deletes_its_objects(cranes: ApiClient) -> None:
-    """A definition goes after its objects, and its resource with it."""
-    await cranes.create(CRANES, crane())
+    """A definition goes after its objects, its resource with it, and what the objects owned goes, too."""
+    owner = await cranes.create(CRANES, crane())
+    owned = {"apiVersion": "example.org/v1", "kind": "Crane", "name": "one", "uid": owner["metadata"]["uid"]}
+    await cranes.create(MAPS, {"metadata": {"name": "load", "ownerReferences": [owned]}})
     await cranes.delete(f"{DEFINITIONS}/cranes.example.org")
+    await cranes.until(f"{MAPS}/load", lambda found: found.status == 404, "what it owned is gone")
     await cranes.until(CRANES, lambda found: found.status == 404, "the resource is gone")
     assert (await cranes.ask("GET", f"{DEFINITIONS}/cranes.example.org")).status == 404
+
+
+@pytest.mark.parametrize("change", ["deleted", "changed"])
+async def test_watches_end_with_the_definition(cranes: ApiClient, change: str) -> None:
+    """Who watches a kind sees its objects go, if they do, and then the stream's end."""
+    await cranes.create(CRANES, crane())
+    path = f"{DEFINITIONS}/cranes.example.org"
+
+    async def once_it_runs(event: Any) -> None:
+        if event["type"] == "DELETED":
+            return
+        if change == "deleted":
+            await cranes.delete(path)
+        else:
+            await cranes.patch(path, {"spec": {"names": {"shortNames": ["crn"]}}})
+
+    events = await cranes.events(CRANES, 10, seen=once_it_runs)
+    assert [event["type"] for event in events] == {"deleted": ["ADDED", "DELETED"], "changed": ["ADDED"]}[change]
 
 
 async def test_versions_show_the_same_object(api: ApiClient) -> None:

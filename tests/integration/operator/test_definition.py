@@ -1,0 +1,56 @@
+"""AgentPool's own definition that comes late, goes and comes back while the operator runs."""
+
+from __future__ import annotations
+
+import re
+
+import aiohttp
+
+from agentpool.spec import GROUP, VERSION
+from agentpool.spec.crd import custom_resource_definition
+from tests.fixtures.redis import wait_until
+
+from .conftest import submit
+
+SERVING = ("True", "Serving")
+MISSING = f"does not serve agentpools of {GROUP}/{VERSION}"
+
+
+async def readiness(process) -> int | None:
+    """What the operator's probe is answered; None before it listens."""
+    port = re.search(r"/metrics on port (\d+)", process.written())
+    if port is None:
+        return None
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port[1]}/readyz") as answer:
+        return answer.status
+
+
+async def test_a_kind_that_is_served_late_is_watched_from_then_on(start_operator, faulty_api, pool_of, look, until):
+    """An API server tells of a new definition before it serves the kind: who looked too early saw nothing any more."""
+    late = (lambda _method, path: path == f"/apis/{GROUP}/{VERSION}", 404, {"reason": "NotFound"})
+    faulty_api.faults.extend([late] * 2)
+    process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of()
+    await until(lambda: look.condition("Ready"), SERVING)
+    assert not faulty_api.faults
+    assert process.written().count(MISSING) == 1, process.written()
+
+
+async def test_pools_are_served_again_once_their_definition_is_back(
+    start_operator, pool_of, look, until, cluster, redis, ref
+):
+    """A definition that goes takes its pools along; the operator says so, is not ready, and serves the next ones."""
+    process = start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), SERVING)
+    definition = custom_resource_definition()
+    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition['metadata']['name']}"
+    await cluster.delete(path)
+    await wait_until(lambda: MISSING in process.written(), "it says so")
+    assert await readiness(process) == 503
+    await cluster.apply(path, definition, manager="test")
+    await until(lambda: readiness(process), 200)
+    await pool_of()
+    await until(lambda: look.condition("Ready"), SERVING)
+    await submit(redis, ref, 6)
+    await until(look.replicas, 2)
