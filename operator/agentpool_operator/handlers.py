@@ -76,6 +76,7 @@ def watch_settings() -> kopf.OperatorSettings:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True  # `watching` looks itself
+    settings.process.ultimate_exiting_timeout = None  # else it kills the process ten minutes after watches have broken
     settings.networking.connect_timeout = CONNECT_TIMEOUT_S
     settings.networking.request_timeout = REQUEST_TIMEOUT_S
     settings.queueing.exit_timeout = EXIT_S

@@ -62,8 +62,10 @@ export async function pools(root, signal, tell) {
       if (!grid.isConnected) root.replaceChildren(make("div", { class: "bar" }, search), nothing, grid);
       list(names);
       await Promise.all([...seen].map(fill));
+      if (signal.aborted) return;
       tell("live", false);
     } catch (error) {
+      if (signal.aborted) return;
       tell(error.message, true);
       if (error.status === 401) return;
     }

@@ -178,6 +178,11 @@ async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty
     await asyncio.wait_for(running, WITHIN_S)
 
 
+def test_kopf_kills_nobody():
+    """It would kill the whole process ten minutes after watches have broken, though they have begun anew."""
+    assert handlers.watch_settings().process.ultimate_exiting_timeout is None
+
+
 async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
     faulty_api, cluster, pool_of, ref, monkeypatch
 ):
