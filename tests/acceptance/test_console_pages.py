@@ -135,14 +135,23 @@ async def test_a_deleted_pool_says_so(console: Served, page: Page, client: Clien
     assert not await page.run("document.querySelector('#pause') !== null")
 
 
-async def test_only_cards_in_sight_are_asked_about(console: Served, page: Page, redis, pool: PoolRef):
-    """Hundreds of pools cost no more than a screenful; who scrolls, or looks for a name, sees the others live, too."""
+@pytest.fixture
+async def crowd(pool: PoolRef, redis) -> AsyncIterator[list[PoolRef]]:
+    """Two hundred pools beside the test's own, whose names come after it."""
+    inspector = Inspector(redis)
     others = [PoolRef(pool.namespace, f"{pool.name}-{number:03}") for number in range(200)]
     for other in others:
-        await Inspector(redis).configure(other, PoolSettings())
+        await inspector.configure(other, PoolSettings())
+    yield others
+    for other in others:
+        await inspector.purge(other)
+
+
+async def test_only_cards_in_sight_are_asked_about(console: Served, page: Page, pool: PoolRef, crowd: list[PoolRef]):
+    """Hundreds of pools cost no more than a screenful; who scrolls, or looks for a name, sees the others live, too."""
     await signed_in(page, console)
     await page.until(f"{card_of(pool)}.querySelector('meter')", "the first are filled")
-    last = others[-1]
+    last = crowd[-1]
     assert not await page.run(f"!!{card_of(last)}.querySelector('meter')")
     asked = {url for url in page.requests if url.endswith("/queue")}
     assert len(asked) < 100, sorted(asked)
@@ -152,13 +161,11 @@ async def test_only_cards_in_sight_are_asked_about(console: Served, page: Page, 
     await wait_until(lambda: sum(url.endswith(looks) for url in page.requests) > 1, "it is kept up to date")
     assert await page.run(f"document.activeElement === {card_of(last)}")  # the keyboard's place outlives it
     await page.run("document.querySelector('input[type=search]').focus()")
-    await page.write(others[50].name)
-    await page.until(f"{card_of(others[50])}.querySelector('meter')", "what is looked for is filled")
+    await page.write(crowd[50].name)
+    await page.until(f"{card_of(crowd[50])}.querySelector('meter')", "what is looked for is filled")
     assert await page.run("[...document.querySelectorAll('.card')].filter(card => card.checkVisibility()).length") == 1
     await page.write("?")
     await page.until("document.body.innerText.includes('No pool of that name.')", "what is not there is told")
-    for other in others:
-        await Inspector(redis).purge(other)
 
 
 async def test_a_running_job_is_cancelled_after_a_question(

@@ -84,8 +84,8 @@ def test_an_operator_for_some_namespaces_has_roles_only_there():
     assert granted(roles_of(found, "agentpool-operator", NAMESPACE)) == table(OPERATOR, ELECTION)
 
 
-def test_without_capacity_only_discovery_is_cluster_wide():
-    """Then the operator sees which kinds and namespaces there are, and reads only the Secrets that were named."""
+def test_without_capacity_only_the_clusters_identity_is_cluster_wide():
+    """Then the operator sees which cluster this is, and reads only the Secrets that were named."""
     found = manifests(MATRIX["elsewhere-only"])
     assert granted(roles_of(found, "agentpool-operator", None)) == table(IDENTITY)
     (role,) = roles_of(found, "agentpool-operator", "research")

@@ -32,6 +32,23 @@ export const at = (pool) => {
   return `/v1/namespaces/${namespace}/pools/${name}`;
 };
 
+// Looks again and again until `signal` aborts or the token is refused, and tells how the last look went. Who has left
+// hears no more: what `tell` shows belongs to the next page by then.
+export async function poll(signal, tell, pauseMs, look) {
+  while (!signal.aborted) {
+    try {
+      await look();
+      if (signal.aborted) return;
+      tell("live", false);
+    } catch (error) {
+      if (signal.aborted) return;
+      tell(error.message, true);
+      if (error.status === 401) return;
+    }
+    await new Promise((resolve) => setTimeout(resolve, pauseMs));
+  }
+}
+
 // Follows a pool's events until `signal` aborts; resumes by the last id after a break.
 export async function follow(pool, signal, told) {
   let last = "";

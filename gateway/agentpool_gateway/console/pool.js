@@ -1,6 +1,6 @@
 // One pool, live: figures, backlog over time, routes, workers' slots, jobs with search, and what just happened.
 
-import { at, call, follow } from "./api.js";
+import { at, call, follow, poll } from "./api.js";
 import { detail } from "./job.js";
 import { asked, draw, figure, make, show, span, state, table, unready } from "./page.js";
 
@@ -88,20 +88,6 @@ export function open(pool, root, signal, tell) {
     if (focused) parts.jobs.querySelector(`[data-job="${CSS.escape(focused)}"]`)?.focus();
   }
 
-  async function loop() {
-    while (!signal.aborted) {
-      try {
-        await read();
-        await tick();
-        tell("live", false);
-      } catch (error) {
-        tell(error.message, true);
-        if (error.status === 401) return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-    }
-  }
-
   follow(pool, signal, (event) => {
     if (event.type === "progress") return; // the job's dialog has it; here it would drown the rest
     events = [event, ...events].slice(0, RECENT);
@@ -110,7 +96,10 @@ export function open(pool, root, signal, tell) {
     parts.events.replaceChildren(table(["At", "Event", "Job", "Kind", "Worker", "Detail"], rows, ""));
   });
   parts.events.replaceChildren(make("p", { class: "soft" }, "What happens from now on shows here."));
-  loop();
+  poll(signal, tell, 1000, async () => {
+    await read();
+    await tick();
+  });
 }
 
 function figures(queue) {

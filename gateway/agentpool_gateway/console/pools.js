@@ -1,6 +1,6 @@
 // All pools at a glance, live: a card each, and a search by name.
 
-import { at, call } from "./api.js";
+import { at, call, poll } from "./api.js";
 import { figure, make, span, unready } from "./page.js";
 
 // What a pool's card shows.
@@ -11,25 +11,28 @@ async function glance(name) {
     const workers = scaling.declared ? `workers: ${scaling.ready_replicas ?? 0} ready, ${scaling.wanted_replicas ?? 0} wanted` : `workers: ${queue.workers.length}`;
     const trouble = unready(scaling);
     const marks = [queue.retired ? "deleted" : null, trouble ? `not ready: ${trouble.reason}` : null, queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.dead ? `${queue.dead} dead letters` : null].filter(Boolean);
-    return [
+    return make("div", null,
       make("div", { class: "pair" }, figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running)),
       make("meter", { min: 0, max: Math.max(1, slots), value: queue.running, "aria-label": `${queue.running} of ${slots} slots busy` }),
       make("div", { class: "soft" }, `${workers}; oldest wait ${span(queue.oldest_wait_ms)}`),
       make("div", { class: "marks" }, marks.map((mark) => make("span", { class: "mark" }, mark))),
-      ...(trouble ? [make("div", { class: "warning" }, trouble.message)] : [])];
+      trouble ? make("div", { class: "warning" }, trouble.message) : null);
   } catch (error) {
-    return [make("div", { class: "error" }, error.message)];
+    return make("div", { class: "error" }, error.message);
   }
 }
 
 // Only cards in sight are asked about: a thousand pools cost the gateway no more than a screenful.
-export async function pools(root, signal, tell) {
+export function pools(root, signal, tell) {
   const cards = new Map(); // by the pool's name; a card stays the same element, so that the keyboard keeps its place
   const seen = new Set();
-  const fill = async (card) => card.replaceChildren(card.firstChild, ...(await glance(card.dataset.pool)));
+  const fill = async (card) => card.replaceChildren(card.firstChild, await glance(card.dataset.pool));
   const eye = new IntersectionObserver((changes) => changes.forEach(({ target, isIntersecting }) => {
-    if (isIntersecting && !seen.has(target)) fill(target);
-    seen[isIntersecting ? "add" : "delete"](target);
+    if (!isIntersecting) seen.delete(target);
+    else if (!seen.has(target)) {
+      seen.add(target);
+      fill(target);
+    }
   }), { rootMargin: "100px" });
   signal.addEventListener("abort", () => eye.disconnect());
   const search = make("input", { type: "search", placeholder: "Find a pool", "aria-label": "Find a pool", input: () => sift() });
@@ -44,7 +47,14 @@ export async function pools(root, signal, tell) {
   }
 
   function list(names) {
-    for (const [name, card] of cards) if (!names.includes(name)) { eye.unobserve(card); seen.delete(card); card.remove(); cards.delete(name); }
+    const known = new Set(names);
+    for (const [name, card] of cards) {
+      if (known.has(name)) continue;
+      eye.unobserve(card);
+      seen.delete(card);
+      card.remove();
+      cards.delete(name);
+    }
     names.forEach((name, place) => {
       if (cards.has(name)) return;
       const card = make("a", { class: "card", href: `#/${name}`, "data-pool": name }, make("b", null, name));
@@ -55,20 +65,11 @@ export async function pools(root, signal, tell) {
     sift();
   }
 
-  while (!signal.aborted) {
-    try {
-      const { pools: names } = await call("/v1/pools");
-      if (signal.aborted) return;
-      if (!grid.isConnected) root.replaceChildren(make("div", { class: "bar" }, search), nothing, grid);
-      list(names);
-      await Promise.all([...seen].map(fill));
-      if (signal.aborted) return;
-      tell("live", false);
-    } catch (error) {
-      if (signal.aborted) return;
-      tell(error.message, true);
-      if (error.status === 401) return;
-    }
-    await new Promise((resolve) => setTimeout(resolve, 2000));
-  }
+  poll(signal, tell, 2000, async () => {
+    const { pools: names } = await call("/v1/pools");
+    if (signal.aborted) return;
+    if (!grid.isConnected) root.replaceChildren(make("div", { class: "bar" }, search), nothing, grid);
+    list(names);
+    await Promise.all([...seen].map(fill));
+  });
 }

@@ -16,7 +16,7 @@ from agentpool_operator.scaling import behavior
 from agentpool_operator.scaling.assessment import assessed
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remembered
-from agentpool_operator.scaling.words import counted, demand_words
+from agentpool_operator.scaling.words import counted, demand_words, doing
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.demand import Demand
@@ -148,13 +148,9 @@ def _bounded(need: Demand, policy: ScalingPolicy) -> _Step:
             note=f"minReplicas keeps {policy.min_replicas}",
         )
     if need.held_back:
-        note = f"{counted(need.held_back, 'job')} {_agree(need.held_back)} for a place in a full route"
+        note = f"{doing(need.held_back, 'job', 'wait')} for a place in a full route"
         return _Step(replicas=need.workers, cap=Cap.ROUTE_LIMIT, note=note)
     return _Step(replicas=need.workers, cap=Cap.NONE)
-
-
-def _agree(count: int) -> str:
-    return "waits" if count == 1 else "wait"
 
 
 def _kept_while_idle(
@@ -212,8 +208,7 @@ def _placed(step: _Step, observation: Observation, *, at_work: int) -> _Step:
         idle = counted(most - at_work, "idle worker")
         return _Step(replicas=most, cap=Cap.NONE, note=f"the nodes have room left for {idle}")
     waiting = f" and {observation.max_pending} may wait" if observation.max_pending else ""
-    fits = "fits" if observation.placeable == 1 else "fit"
-    note = f"{counted(observation.placeable, 'worker')} {fits} on the nodes{waiting}"
+    note = f"{doing(observation.placeable, 'worker', 'fit')} on the nodes{waiting}"
     return _Step(replicas=most, cap=Cap.GPU_CAPACITY, note=note)
 
 

@@ -20,13 +20,17 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def doing(count: int, noun: str, verb: str) -> str:
+    """`1 job waits`, `2 jobs wait`, `no jobs wait`."""
+    return f"{counted(count, noun)} {verb}{'s' if count == 1 else ''}"
+
+
 def demand_words(need: Demand, concurrency: int) -> str:
     """What waits and runs, and what that takes."""
     if need.ready == 0 and need.running == 0:
         found = "no job waits or runs"
         return found if need.warm == 0 else f"{found}; {_warm_words(need)}"
-    waits = f"{counted(need.ready, 'job')} {'waits' if need.ready == 1 else 'wait'}"
-    runs = f"{counted(need.running, 'job')} {'runs' if need.running == 1 else 'run'}"
+    waits, runs = doing(need.ready, "job", "wait"), doing(need.running, "job", "run")
     found = " and ".join(words for words, count in ((waits, need.ready), (runs, need.running)) if count)
     takes = f"{found}, which takes {counted(need.reacting, 'worker')} of {counted(concurrency, 'slot')}"
     return takes if need.warm == 0 else f"{takes}; {_warm_words(need)}"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import aiohttp
 
+from agentpool.commands.checkup.cluster import CRD_PATH
 from agentpool.spec import GROUP, VERSION
 from agentpool.spec.crd import custom_resource_definition
 from tests.fixtures.redis import wait_until
@@ -18,10 +17,10 @@ MISSING = f"does not serve agentpools of {GROUP}/{VERSION}"
 
 async def readiness(process) -> int | None:
     """What the operator's probe is answered; None before it listens."""
-    port = re.search(r"/metrics on port (\d+)", process.written())
+    port = process.port()
     if port is None:
         return None
-    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port[1]}/readyz") as answer:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}/readyz") as answer:
         return answer.status
 
 
@@ -43,12 +42,10 @@ async def test_pools_are_served_again_once_their_definition_is_back(
     process = start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), SERVING)
-    definition = custom_resource_definition()
-    path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition['metadata']['name']}"
-    await cluster.delete(path)
+    await cluster.delete(CRD_PATH)
     await wait_until(lambda: MISSING in process.written(), "it says so")
     assert await readiness(process) == 503
-    await cluster.apply(path, definition, manager="test")
+    await cluster.apply(CRD_PATH, custom_resource_definition(), manager="test")
     await until(lambda: readiness(process), 200)
     await pool_of()
     await until(lambda: look.condition("Ready"), SERVING)

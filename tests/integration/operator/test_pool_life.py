@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 
@@ -79,7 +78,7 @@ async def test_prometheus_reads_of_each_pool_and_no_more_of_one_that_is_gone(
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
     await submit(redis, ref, 12)
     await until(look.replicas, 3)
-    port = re.search(r"/metrics on port (\d+)", process.written())[1]
+    port = process.port()
     labels = f'{{namespace="{namespace}",pool="agents"}}'
 
     async def page():
