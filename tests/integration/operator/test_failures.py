@@ -158,12 +158,18 @@ async def test_expired_and_broken_watches_are_taken_up_again(
     assert process.running()
 
 
+async def begun(watching, faulty_api):
+    """Waits until all watches run: one that was just being opened would outlive `end_watches`."""
+    await wait_until(watching.ready.is_set, "all that is to be watched is served", within_s=WITHIN_S)
+    await wait_until(lambda: faulty_api.open_watches() == len(handlers.WATCHED), "all watches run", within_s=WITHIN_S)
+
+
 async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty_api, cluster, pool_of, ref):
     """Kopf cancels all tasks of its event loop when it ends; the operator's passes must not be among them."""
     pools = Pools()
     watching = Watching(pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
     running = asyncio.create_task(watching.run())
-    await wait_until(watching.ready.is_set, "the watches run", within_s=WITHIN_S)
+    await begun(watching, faulty_api)
     work = asyncio.create_task(asyncio.Event().wait())  # begun later than kopf, as every pass is
     faulty_api.fail(410, times=4, methods={"GET"}, part="watch=", reason="Expired")
     faulty_api.end_watches()
@@ -208,7 +214,7 @@ async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
     pools = Pools()
     watching = Watching(pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
     running = asyncio.create_task(watching.run())
-    await wait_until(watching.ready.is_set, "the watches run", within_s=WITHIN_S)
+    await begun(watching, faulty_api)
     faulty_api.fail(410, times=1, methods={"GET"}, part="agentpools?watch=", reason="Expired")
     faulty_api.end_watches()
     await wait_until(lambda: len(forgetful) > 1, "the watches began anew", within_s=WITHIN_S)
