@@ -1,0 +1,56 @@
+"""How the end of one worker process reaches the next."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentpool_worker.previous_exit import MOST_LINE_CHARS, MOST_LINES, VARIABLE, PreviousExit
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+def test_an_end_reaches_the_next_worker_unchanged():
+    """The next worker reads exactly what the supervisor wrote."""
+    end = PreviousExit(signal="SIGKILL", cause="out of memory", log=("one", "two"))
+    assert PreviousExit.from_environment(end.to_environment()) == end
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '"x"', "[" * 100_000, "\udcff"])
+def test_text_that_is_no_end_counts_as_none(text):
+    """A variable that somebody else has set does not stop the worker."""
+    assert PreviousExit.from_environment({VARIABLE: text}) is None
+
+
+def test_no_variable_means_no_previous_worker():
+    """The first worker of a container has no previous exit."""
+    assert PreviousExit.from_environment({}) is None
+
+
+@given(
+    st.dictionaries(st.sampled_from(["exit_code", "signal", "cause", "log", "more"]), json_values)
+    | st.dictionaries(st.text(), json_values)
+)
+def test_any_object_is_read_without_an_error(document):
+    """Each field has its type or is absent, whatever the object holds."""
+    end = PreviousExit.from_environment({VARIABLE: json.dumps(document)})
+    assert end is not None
+    assert end.exit_code is None or type(end.exit_code) is int
+    assert all(isinstance(line, str) for line in end.log)
+    "".join((end.signal or "", end.cause or "", *end.log)).encode()
+
+
+def test_a_long_log_is_shortened():
+    """The newest lines stay, each up to its limit."""
+    lines = [f"{number}" * 600 for number in range(30)]
+    end = PreviousExit.from_environment({VARIABLE: json.dumps({"log": lines})})
+    assert end is not None
+    assert len(end.log) == MOST_LINES
+    assert end.log[-1].startswith("29")
+    assert {len(line) for line in end.log} == {MOST_LINE_CHARS}

@@ -1,0 +1,69 @@
+"""How the worker process before this one ended, as the supervisor saw it.
+
+The supervisor writes it into the environment of each worker that it starts in place of an ended one. The text is
+treated as untrusted: one that cannot be read counts as none.
+Who takes over next: the worker reports it to the queue when it registers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+VARIABLE = "AGENTPOOL_PREVIOUS_EXIT"
+MOST_LINES = 20  # of the log
+MOST_LINE_CHARS = 500  # of one line; with the above, well below the 128 KiB that one variable may hold
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PreviousExit:
+    """The end of one worker process. Exactly one of `exit_code` and `signal` is set where the end is known."""
+
+    exit_code: int | None = None  # None: ended by a signal
+    signal: str | None = None  # its name, such as SIGSEGV; None: the process ended by itself
+    cause: str | None = None  # the reason in words where the supervisor knows one, such as "out of memory"
+    log: tuple[str, ...] = ()  # the last lines of standard error, oldest first
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self | None:
+        """Return the previous end that the environment names; None where there was none or it cannot be read."""
+        text = (os.environ if environ is None else environ).get(VARIABLE)
+        if not text:
+            return None
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        return cls._from_document(document) if isinstance(document, dict) else None
+
+    def to_environment(self) -> dict[str, str]:
+        """Return the variable that carries this end to the next worker."""
+        return {VARIABLE: json.dumps(asdict(self))}
+
+    @classmethod
+    def _from_document(cls, document: dict[str, Any]) -> Self:
+        code = document.get("exit_code")
+        lines = document.get("log")
+        return cls(
+            exit_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
+            signal=_text(document.get("signal")),
+            cause=_text(document.get("cause")),
+            log=tuple(shortened(line) for line in lines[-MOST_LINES:] if isinstance(line, str))
+            if isinstance(lines, list)
+            else (),
+        )
+
+
+def shortened(line: str) -> str:
+    """Return the line as it may be stored: encodable as UTF-8, without a NUL, and not too long."""
+    plain = line.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    return plain if len(plain) <= MOST_LINE_CHARS else f"{plain[: MOST_LINE_CHARS - 1]}…"
+
+
+def _text(value: object) -> str | None:
+    return shortened(value) if isinstance(value, str) and value else None
