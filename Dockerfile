@@ -2,8 +2,8 @@
 # The images of AgentPool: `docker buildx bake` builds all three targets, operator, worker and gateway.
 # Each result holds an interpreter and one virtual environment, nothing that builds, and runs as a plain user.
 
-# A tag may come to mean another image; where that matters, give it with its digest: NAME@sha256:….
-ARG PYTHON_IMAGE=docker.io/library/python:3.13.5-slim-bookworm
+# A tag may move to another image; the digest does not. CONTRIBUTING.md says how it is renewed.
+ARG PYTHON_IMAGE=docker.io/library/python:3.13.11-slim-bookworm@sha256:20080e807bfc404f8450b185cf0fc95d553462673598549613735f70a5b4d5d0
 
 # What all builds share: the source, and an empty environment.
 FROM ${PYTHON_IMAGE} AS source

@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # pyenv's shim of a version that is installed but not chosen refuses to run; PYENV_VERSION chooses it for this call.
 RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=$(PYTHON:python%=%) )$(PYTHON)
+# Empty: the newest versions that pyproject.toml allows (make test CONSTRAINTS= VENV=.venv-newest).
+CONSTRAINTS ?= constraints.txt
+PINS = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz tests/chaos
 DEMO_ARGS ?=
 BENCH_ARGS ?=
@@ -29,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "setting up $(VENV) (about a minute)"
 	@$(RUN_PYTHON) -m venv $(VENV) \
 	  || { echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable '.[dev]'
 	@touch $(STAMP)
 
 demo: setup ## Run the main job: real agents, workers rising and falling (DEMO_ARGS="--json out.json")
@@ -63,11 +66,11 @@ kind: setup ## Install on a kind cluster and test there (needs docker, kind, kub
 	PYTHON=$(BIN)/python tools/kind.sh
 
 bench: setup ## Run all benchmarks and write their tables (BENCH_ARGS="queue --json out.json" for one)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable '.[bench]'
 	CASES_PICTURE=docs/images/cases.svg $(BIN)/python -m bench --write $(BENCH_ARGS)
 
 soak: setup ## Load one worker steadily for 15 minutes; writes its table, draws (build/soak.png) memory and open files
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable '.[bench]'
 	@mkdir -p build
 	SOAK_PLOT=$(CURDIR)/build/soak.png $(BIN)/python -m bench soak --write $(BENCH_ARGS)
 

