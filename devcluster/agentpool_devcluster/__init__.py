@@ -1,1 +1,1 @@
-"""Kubernetes in one process, for a laptop or CI without Docker. It imports nothing of the other rooms."""
+"""A small Kubernetes for a laptop or CI without Docker. Imports no AgentPool package."""

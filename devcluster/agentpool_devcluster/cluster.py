@@ -1,7 +1,7 @@
-"""A whole cluster in one process: API server, controllers and nodes, joined by a kubeconfig.
+"""A whole cluster: API server, controllers and nodes, connected through a kubeconfig.
 
-The parts know nothing of each other: controllers and nodes find the server through the kubeconfig like any client.
-Start it, use it, stop it; after the stop no process, port or file is left.
+The parts are independent: controllers and nodes find the server through the kubeconfig like any client. After a stop no
+process, port or file is left.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ DEFAULT_NODE = "node-1"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClusterSettings:
-    """One devcluster."""
+    """Settings of a devcluster."""
 
     kubeconfig: Path  # written at start, removed at stop
     host: str = "127.0.0.1"  # address the API server listens on
-    port: int = 0  # its port; 0 is any free one
+    port: int = 0  # 0 chooses a free port
     nodes: Sequence[str] = (DEFAULT_NODE,)  # as the command line describes them
     images: Mapping[str, Path] = field(default_factory=dict)  # directory by image name
     record: Path | None = None  # file that gets a line for each API request; None for no record
@@ -48,7 +48,7 @@ class ClusterSettings:
 
 
 class Cluster:
-    """One devcluster; an async context manager."""
+    """A devcluster; an async context manager."""
 
     def __init__(self, settings: ClusterSettings) -> None:
         self._settings = settings
@@ -57,7 +57,7 @@ class Cluster:
 
     @property
     def kubeconfig(self) -> Path:
-        """What leads clients to this cluster."""
+        """Return the path of the kubeconfig for clients of this cluster."""
         return self._settings.kubeconfig
 
     async def start(self) -> None:
@@ -91,7 +91,7 @@ class Cluster:
         await asyncio.gather(*(agent.start() for agent in agents))
 
     async def wait(self, stop: asyncio.Event) -> None:
-        """Until `stop` is set, or a control loop fails, whose error is raised."""
+        """Wait until `stop` is set, or until a control loop fails, and raise its error."""
         if self._controllers is None:
             return
         told = asyncio.create_task(stop.wait())

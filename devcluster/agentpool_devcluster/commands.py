@@ -1,6 +1,6 @@
-"""The command `agentpool devcluster`: a Kubernetes cluster in one process, until it is interrupted.
+"""The command `agentpool devcluster`: a small Kubernetes cluster that runs until interrupted.
 
-Reads the command line only; `cluster` puts server, controllers and nodes together.
+Reads the command line only; `cluster` builds server, controllers and nodes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Serve what CustomResourceDefinitions define, from the moment they are stored until they are gone.
+"""Serve custom resources while their CustomResourceDefinition is stored.
 
-Listens to the store: a definition is accepted and its resources registered in the same turn in which it is
-written, so that a client that reads it back finds it Established.
+Listens to the store: a definition is accepted and its resources are registered in the transaction that writes the
+definition, so a client that reads the definition back finds it Established.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class DefinitionService:
 
 
 def _accepted(body: Json) -> Json:
-    """Return the definition with its names accepted, its conditions set and its cleanup finalizer in place."""
+    """Return the definition with accepted names, conditions and cleanup finalizer."""
     new: Json = clone(body)
     status = new.setdefault("status", {})
     status["acceptedNames"] = clone(dig(body, "spec", "names"))

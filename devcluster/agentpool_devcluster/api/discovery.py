@@ -1,4 +1,4 @@
-"""Discovery: which groups, versions and resources there are, in the old form and the aggregated one."""
+"""Discovery of groups, versions and resources, in the old and the aggregated form."""
 
 from __future__ import annotations
 

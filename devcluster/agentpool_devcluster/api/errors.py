@@ -1,7 +1,7 @@
 """Every refusal of the API server, as an exception that renders itself as a Kubernetes Status object.
 
-The functions below build the refusals that clients tell apart by reason and HTTP code; nothing else in
-this package writes a Status for a failure. The HTTP layer turns the exception into a response.
+The functions below build the refusals that clients distinguish by reason and HTTP code; nothing else in this package
+writes a Status for a failure. The HTTP layer turns the exception into a response.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cause:
-    """One reason among several: which field, and what is wrong with it."""
+    """A cause of a refusal: a field and its problem."""
 
     reason: str  # machine-readable, CamelCase, for example FieldValueInvalid
     message: str  # for people
     field: str = ""  # path such as spec.scaling.maxReplicas; empty when no field is to blame
 
     def as_json(self) -> dict[str, str]:
-        """Return the cause as it stands in Status.details.causes."""
+        """Return the cause in the form of Status.details.causes."""
         found = {"reason": self.reason, "message": self.message}
         return {**found, "field": self.field} if self.field else found
 
@@ -36,7 +36,7 @@ class Subject:
 
 
 class StatusError(Exception):
-    """A request that is refused, with everything a Kubernetes client needs to tell why."""
+    """A refused request, with all data of a Kubernetes Status."""
 
     def __init__(
         self,
@@ -145,7 +145,7 @@ def method_not_allowed(subject: Subject, verb: str) -> StatusError:
 
 
 def unsupported_media_type(message: str) -> StatusError:
-    """Build the 415 for a body whose content type is not read."""
+    """Build the 415 for an unsupported content type of a body."""
     return StatusError(415, "UnsupportedMediaType", message)
 
 

@@ -1,7 +1,7 @@
-"""Garbage collection: what becomes of dependents, of terminating namespaces and definitions.
+"""Garbage collection of dependents, terminating namespaces and definitions.
 
-Listens to the store and works through what it was told, one turn of the event loop later, until nothing is
-left to do: every step is an ordinary write, so finalizers and grace periods are honoured.
+Listens to the store and processes changes on the next turn of the event loop, until nothing is left to do: every step
+is an ordinary write, so finalizers and grace periods are honoured.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from agentpool_devcluster.api.operations.deletion import FOREGROUND, ORPHAN, Del
 from agentpool_devcluster.api.store import Change, CollectionKey, ObjectKey, Stored
 
 _log = logging.getLogger(__name__)
-_GRACE_S = 2.0  # how long an owner may be unknown before its dependent is collected
+_GRACE_S = 2.0  # time for a missing owner to appear before its dependent is collected
 
 
 class GarbageCollector:
-    """Deletes what nobody owns any more."""
+    """Deletes objects without an owner."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -69,7 +69,7 @@ class GarbageCollector:
         self._wake.set()
 
     def _revisit_containers(self, key: ObjectKey) -> None:
-        """An object is gone: its namespace or definition may have waited for it."""
+        """Check the namespace or definition that may have waited for the removed object."""
         if key.namespace:
             self._dirty[ObjectKey(NAMESPACES, "", key.namespace)] = None
         self._dirty[ObjectKey(DEFINITIONS, "", f"{key.collection.plural}.{key.collection.group}")] = None
@@ -80,11 +80,11 @@ class GarbageCollector:
             self._dirty[found] = None
 
     def _expect_owner(self, key: ObjectKey) -> None:
-        """A dependent of an owner that does not exist is collected, after a moment in which it may appear."""
+        """Collect a dependent of a missing owner, after a moment in which the owner may appear."""
         stored = self._cluster.store.get(key)
         if stored is None or all(self._exists(key.namespace, owner) for owner in owners_of(stored.body)):
             return
-        with contextlib.suppress(RuntimeError):  # no loop: a test drives run_once itself
+        with contextlib.suppress(RuntimeError):  # no loop: a test calls run_once
             asyncio.get_running_loop().call_later(_GRACE_S, self._revisit, key)
 
     def _revisit(self, key: ObjectKey) -> None:
@@ -103,14 +103,14 @@ class GarbageCollector:
     def _exists(self, namespace: str, owner: Json) -> bool:
         key = self._owner_key(namespace, owner)
         if key is None:
-            return True  # a kind that is not served here: no one can tell that its object is gone
+            return True  # not served here: the owner's absence cannot be determined
         found = self._cluster.store.get(key)
         return found is not None and uid_of(found.body) == owner.get("uid")
 
     def _collect(self, key: ObjectKey, lost: str) -> None:
-        """Delete a dependent whose owners are all gone, or take the lost ones off its list.
+        """Delete a dependent whose owners are all gone, or remove the lost owners from its list.
 
-        The one of this uid is gone for sure, also where its kind is not served any more.
+        A lost uid is gone for certain, even if its kind is no longer served.
         """
         stored = self._cluster.store.get(key)
         if stored is None:
@@ -125,7 +125,7 @@ class GarbageCollector:
             self._delete(key, DeleteOptions(propagation="Background", uid=uid_of(stored.body)))
 
     def _settle(self, key: ObjectKey) -> None:
-        """Bring the deletion of one object forward."""
+        """Advance the deletion of an object."""
         stored = self._cluster.store.get(key)
         if stored is None or not is_terminating(stored.body):
             return

@@ -27,7 +27,7 @@ def kubeconfig(url: str, token: str) -> Json:
 
 
 def write_kubeconfig(path: Path, url: str, token: str) -> None:
-    """Write the kubeconfig to a file that only its owner can read. Raises OSError, which names the file and why."""
+    """Write the kubeconfig to a file with owner-only permissions. Raises OSError, which names file and cause."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

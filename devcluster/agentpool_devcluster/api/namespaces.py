@@ -1,4 +1,4 @@
-"""The namespaces every cluster has, and what a new namespace comes with."""
+"""The default namespaces, and the default objects of a new namespace."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _CLASSES = (("system-node-critical", 2_000_001_000), ("system-cluster-critical",
 
 
 class NamespaceService:
-    """Gives every new namespace its default service account."""
+    """Creates the default service account of every new namespace."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         cluster.store.listen(self._on_change)
 
     def prepare(self) -> None:
-        """Create what a fresh cluster has."""
+        """Create the objects of a fresh cluster."""
         for name in INITIAL:
             self._create("", "v1", "namespaces", "", {"metadata": {"name": name}})
         for name, value in _CLASSES:

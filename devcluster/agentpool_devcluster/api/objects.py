@@ -1,6 +1,6 @@
 """Kubernetes objects as plain JSON values: copying, metadata, time stamps, names, durations.
 
-Objects in the store are shared and never changed in place: who wants to change one takes a `clone`.
+Objects in the store are shared and never changed in place: take a `clone` for changes.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def owners_of(body: Json) -> list[Json]:
 
 
 def is_terminating(body: Json) -> bool:
-    """Tell whether deletion of the object has begun."""
+    """Return whether deletion of the object has begun."""
     return bool(metadata(body).get("deletionTimestamp"))
 
 
@@ -83,12 +83,12 @@ def new_uid() -> str:
 
 
 def timestamp(when: datetime | None = None) -> str:
-    """Return the moment (now by default) as Kubernetes writes it: UTC, whole seconds."""
+    """Return the moment (now by default) in Kubernetes form: UTC, whole seconds."""
     return (when or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def parse_timestamp(text: Any) -> datetime | None:
-    """Read a Kubernetes time stamp; None if it is absent or malformed."""
+    """Read a Kubernetes time stamp; None if absent or malformed."""
     if not isinstance(text, str):
         return None
     try:

@@ -9,7 +9,7 @@ from agentpool_devcluster.kube.quantity import BINARY, DECIMAL, parse_quantity
 
 
 def canonical(value: Any) -> Any:
-    """Return the quantity as Kubernetes writes it: 0.5 -> 500m, 1024Mi -> 1Gi; other values as they are."""
+    """Return the quantity in canonical form: 0.5 -> 500m, 1024Mi -> 1Gi; leave all remaining values unchanged."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     text = str(value)

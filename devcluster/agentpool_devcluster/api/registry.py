@@ -1,6 +1,6 @@
-"""Which resources are served: their names, versions, schemas, subresources and columns.
+"""The served resources: names, versions, schemas, subresources and columns.
 
-Built-in resources are entered once at the start (`builtins`); custom ones come and go with their
+Built-in resources are entered at the start (`builtins`); custom resources come and go with their
 CustomResourceDefinition (`crds`). Discovery, OpenAPI and routing all read this registry.
 """
 
@@ -19,7 +19,7 @@ ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "up
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScalePaths:
-    """Where a resource keeps what its scale subresource shows; paths start with a dot."""
+    """Paths of the fields that the scale subresource shows; paths start with a dot."""
 
     spec: str = ".spec.replicas"  # wanted replicas
     status: str = ".status.replicas"  # actual replicas
@@ -28,19 +28,19 @@ class ScalePaths:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Column:
-    """One printer column of a custom resource, as its definition gives it."""
+    """A printer column of a custom resource."""
 
     name: str  # heading
     json_path: str  # where the value stands, starting with a dot
     type: str = "string"  # string, integer, number, boolean, date
     format: str = ""  # OpenAPI format
-    description: str = ""  # for clients that show it
+    description: str = ""  # for clients that show descriptions
     priority: int = 0  # above 0: only with -o wide
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resource:
-    """One version of one resource, as discovery shows it."""
+    """A version of a resource, as in discovery."""
 
     group: str  # API group, empty for core
     version: str  # API version, such as v1alpha1
@@ -50,7 +50,7 @@ class Resource:
     namespaced: bool = True  # False: cluster-scoped
     short_names: tuple[str, ...] = ()  # abbreviations kubectl accepts
     categories: tuple[str, ...] = ()  # groups of resources, such as all
-    verbs: tuple[str, ...] = ALL_VERBS  # what may be done
+    verbs: tuple[str, ...] = ALL_VERBS  # supported verbs
     subresources: frozenset[str] = frozenset()  # status, scale, log, binding…
     schema: Callable[[], Schema] = field(default=lambda: Schema(type="object", preserve_unknown=True))
     storage: CollectionKey | None = None  # collection that holds the objects; None: named like the resource
@@ -58,7 +58,7 @@ class Resource:
     is_custom: bool = False  # defined by a CustomResourceDefinition
     has_generation: bool = False  # metadata.generation counts changes of the spec
     scale: ScalePaths | None = None  # None: no scale subresource
-    columns: tuple[Column, ...] | None = None  # printer columns of a custom resource; None: built-in ones
+    columns: tuple[Column, ...] | None = None  # printer columns of a custom resource; None: built-in columns
     selectable_fields: tuple[str, ...] = ()  # extra fields for field selectors, such as spec.color
     deprecation: str = ""  # warning sent with every answer; empty: none
 
@@ -78,19 +78,19 @@ class Resource:
         return self.storage or CollectionKey(self.group, self.plural)
 
     def key(self, namespace: str, name: str) -> ObjectKey:
-        """Return the key of one object."""
+        """Return the key of an object."""
         return ObjectKey(self.collection, namespace if self.namespaced else "", name)
 
     def subject(self, name: str = "", uid: str = "") -> Subject:
-        """Return what a refusal about one object names: group and plural."""
+        """Return the subject of a refusal about an object: group and plural."""
         return Subject(group=self.group, kind=self.plural, name=name, uid=uid)
 
     def invalid_subject(self, name: str = "") -> Subject:
-        """Return what a refusal of an invalid object names: group and Kind."""
+        """Return the subject of a refusal of an invalid object: group and Kind."""
         return Subject(group=self.group, kind=self.kind, name=name)
 
     def has_status(self) -> bool:
-        """Tell whether spec and status are written separately."""
+        """Return whether spec and status are written separately."""
         return "status" in self.subresources
 
 
@@ -103,7 +103,7 @@ class Registry:
         self.on_removal: list[Callable[[], None]] = []  # called when resources are served no more
 
     def add(self, resource: Resource) -> None:
-        """Serve a resource, replacing an older definition of it."""
+        """Serve a resource; replace an older definition."""
         self._resources[resource.group, resource.version, resource.plural] = resource
         self.revision += 1
 
@@ -116,11 +116,11 @@ class Registry:
             listener()
 
     def find(self, group: str, version: str, plural: str) -> Resource | None:
-        """Return the resource, or None if it is not served."""
+        """Return the resource; None if not served."""
         return self._resources.get((group, version, plural))
 
     def serves(self, resource: Resource) -> bool:
-        """Tell whether exactly this resource, as it was defined, is still served."""
+        """Return whether exactly this definition of the resource is still served."""
         return self.find(resource.group, resource.version, resource.plural) is resource
 
     def find_kind(self, api_version: str, kind: str) -> Resource | None:
@@ -145,11 +145,11 @@ class Registry:
         return None
 
     def all(self) -> Iterator[Resource]:
-        """Yield every resource in the order it was added."""
+        """Yield every resource in order of addition."""
         yield from tuple(self._resources.values())
 
     def groups(self) -> Mapping[str, tuple[str, ...]]:
-        """Return the API groups with their versions, the preferred one first."""
+        """Return the API groups with their versions, the preferred version first."""
         found: dict[str, list[str]] = {}
         for resource in self._resources.values():
             versions = found.setdefault(resource.group, [])
@@ -158,7 +158,7 @@ class Registry:
         return {group: tuple(sorted(versions, key=version_rank)) for group, versions in found.items()}
 
     def in_version(self, group: str, version: str) -> list[Resource]:
-        """Return the resources of one API version."""
+        """Return the resources of an API version."""
         return [found for found in self._resources.values() if (found.group, found.version) == (group, version)]
 
 

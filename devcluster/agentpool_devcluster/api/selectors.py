@@ -1,6 +1,6 @@
-"""Label and field selectors: parsed once from their text, then asked of objects.
+"""Label and field selectors: parsed once from their text, then applied to objects.
 
-Which fields may be selected depends on the resource, as on a real API server; others are refused by name.
+The selectable fields depend on the resource, as on a Kubernetes server; unknown fields are refused by name.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Selector:
     """A parsed pair of label and field selectors."""
 
     tests: tuple[Callable[[Json], bool], ...] = ()  # all must hold
-    name: str | None = None  # metadata.name if the field selector fixes it
-    namespace: str | None = None  # metadata.namespace if the field selector fixes it
+    name: str | None = None  # metadata.name if fixed by the field selector
+    namespace: str | None = None  # metadata.namespace if fixed by the field selector
 
     @property
     def selects_all(self) -> bool:
@@ -60,7 +60,7 @@ class Selector:
         return not self.tests
 
     def matches(self, body: Json) -> bool:
-        """Tell whether an object is selected."""
+        """Return whether the selector matches an object."""
         return all(test(body) for test in self.tests)
 
 
@@ -68,7 +68,7 @@ EVERYTHING = Selector()
 
 
 def parse(resource: Resource, labels: str, fields: str) -> Selector:
-    """Parse the labelSelector and fieldSelector parameters. Raises a 400 refusal for what is malformed."""
+    """Parse the labelSelector and fieldSelector parameters. Raises a 400 refusal for malformed selectors."""
     if not labels and not fields:
         return EVERYTHING
     exact: dict[str, str] = {}
@@ -173,7 +173,7 @@ def _text_at(body: Json, steps: tuple[str, ...]) -> str:
 
 
 def selector_matches(selector: Json | None, labels: Mapping[str, str]) -> bool:
-    """Tell whether a LabelSelector object selects these labels; None selects nothing."""
+    """Return whether a LabelSelector object selects these labels; None selects nothing."""
     if selector is None:
         return False
     wanted = selector.get("matchLabels") or {}
@@ -195,7 +195,7 @@ def _expression_holds(expression: Json, labels: Mapping[str, str]) -> bool:
 
 
 def selector_text(selector: Json | None) -> str:
-    """Return a LabelSelector object as text, as scale subresources show it."""
+    """Return a LabelSelector object as text, as in scale subresources."""
     if not selector:
         return ""
     parts = [f"{key}={value}" for key, value in sorted((selector.get("matchLabels") or {}).items())]

@@ -1,8 +1,8 @@
-"""The in-memory store: the objects of every resource, their history, and who is told of changes.
+"""The in-memory store: the objects of every resource, their history, and the listeners.
 
-Every write gets the next resourceVersion. Each collection keeps its last changes, so that a watch can start
-in the past and a chunked list can be continued from one consistent state; what is older is gone (410).
-Objects are immutable once stored and are serialised at most once. Watch streams take over from `Listener`.
+Every write gets the next resourceVersion. Each collection keeps its last changes, so that a watch can start in the past
+and a chunked list can continue from a consistent state; older changes are gone (410). Objects are immutable once stored
+and are serialised at most once. Watch streams take over from `Listener`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ ChangeKind = Literal["ADDED", "MODIFIED", "DELETED"]
 
 
 class CollectionKey(NamedTuple):
-    """Names one collection: versions of an API group share it."""
+    """Key of a collection; versions of an API group share a collection."""
 
     group: str
     plural: str
 
 
 class ObjectKey(NamedTuple):
-    """Names one object in the store."""
+    """Key of an object in the store."""
 
     collection: CollectionKey
     namespace: str  # empty for cluster-scoped objects
@@ -36,7 +36,7 @@ class ObjectKey(NamedTuple):
 
 
 class Stored:
-    """One version of one object, with its JSON text made once when first asked for."""
+    """A version of an object, with its JSON text made on first access."""
 
     __slots__ = ("_text", "body", "version")
 
@@ -55,11 +55,11 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One write: what became of one object."""
+    """A write and its result."""
 
     kind: ChangeKind
     version: int  # resourceVersion of the write
-    stored: Stored  # the object after the write; for a deletion, as it last was
+    stored: Stored  # the object after the write; for a deletion, its last version
     previous: Stored | None  # the object before the write; None for a creation
 
 
@@ -72,7 +72,7 @@ def encode(value: object) -> bytes:
 
 
 class Collection:
-    """The objects of one resource, by namespace and name, and their recent changes."""
+    """The objects of a resource, by namespace and name, and their recent changes."""
 
     def __init__(self, key: CollectionKey, version: int, history: int) -> None:
         self.key = key
@@ -127,7 +127,7 @@ class Collection:
         return found
 
     def record(self, change: Change) -> None:
-        """Apply a change to the collection and tell its listeners."""
+        """Apply a change to the collection and notify its listeners."""
         body = change.stored.body
         space = self._namespaces.setdefault(namespace_of(body), {})
         if change.kind == "DELETED":
@@ -144,20 +144,20 @@ class Collection:
 
 
 class Store:
-    """All collections and the one counter of resourceVersions."""
+    """All collections and the counter of resourceVersions."""
 
     def __init__(self, *, history: int = HISTORY_CHANGES) -> None:
-        # Starting from the clock makes versions of an earlier run old rather than from the future,
-        # so a client that outlives a restart is told 410 Gone and lists again.
+        # Starting from the clock makes versions of an earlier run old rather than from the future, so a client that
+        # outlives a restart gets 410 Gone and lists again.
         self.version = time.time_ns() // 1_000_000
         self._first_version = self.version
         self._history = history
         self._collections: dict[CollectionKey, Collection] = {}
-        self._dependents: dict[str, set[ObjectKey]] = {}  # owner uid -> objects naming it
+        self._dependents: dict[str, set[ObjectKey]] = {}  # owner uid -> dependents
         self._listeners: list[Listener] = []
 
     def collection(self, key: CollectionKey) -> Collection:
-        """Return the collection, empty if nothing was ever written to it."""
+        """Return the collection; empty if never written to."""
         found = self._collections.get(key)
         if found is None:
             found = self._collections[key] = Collection(key, self._first_version, self._history)
@@ -180,7 +180,7 @@ class Store:
         return sorted(self._dependents.get(uid, ()))
 
     def put(self, key: ObjectKey, body: Json) -> Stored:
-        """Store a new version of the object (the body's resourceVersion is set here) and announce it."""
+        """Store a new version of the object (sets the body's resourceVersion) and notify listeners."""
         previous = self.get(key)
         self.version += 1
         body["metadata"]["resourceVersion"] = str(self.version)
@@ -190,7 +190,7 @@ class Store:
         return stored
 
     def remove(self, key: ObjectKey) -> Stored | None:
-        """Remove the object and announce it; None if there was none."""
+        """Remove the object and notify listeners; None if the object does not exist."""
         previous = self.get(key)
         if previous is None:
             return None

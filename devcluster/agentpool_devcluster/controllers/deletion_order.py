@@ -1,8 +1,8 @@
-"""Which pods of a ReplicaSet go first when there are too many. Pure.
+"""Order in which surplus pods of a ReplicaSet are deleted. Pure.
 
-The order is the real controller's: unassigned, pending, not ready, cheap by `pod-deletion-cost`, crowded on one node,
-recently ready, often restarted, recently created. Readiness is compared by powers of two of its age, so that pods of
-about one age are chosen among evenly, by their uid.
+The order is that of the Kubernetes controller: unassigned, pending, not ready, low `pod-deletion-cost`, crowded on a
+node, recently ready, often restarted, recently created. Ages of readiness are compared by powers of two; pods of about
+the same age are ordered by uid.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ _PHASE_RANK: Mapping[str, int] = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
 def deletion_order(pods: Sequence[KubeObject], related: Sequence[KubeObject], now: datetime) -> list[KubeObject]:
-    """The pods, those to delete first in front.
+    """Return the pods in order of deletion.
 
-    `related` are all active pods of the same Deployment: where many share a node, those there go first.
+    `related` are all active pods of the same Deployment: pods on a node with many related pods go earlier.
     """
     crowd = Counter(node_of(pod) for pod in related if node_of(pod))
     return sorted(pods, key=lambda pod: _rank(pod, crowd, now))
 
 
 def deletion_cost(pod: Mapping[str, Any]) -> int:
-    """The pod's deletion cost; 0 where it has none, or one that is no 32-bit integer (the API would refuse it)."""
+    """Return the pod's deletion cost; 0 if unset or not a 32-bit integer (the API would refuse it)."""
     text = annotations_of(pod).get(DELETION_COST, "0")
     try:
         cost = int(text)
@@ -59,7 +59,7 @@ def _rank(pod: KubeObject, crowd: Mapping[str, int], now: datetime) -> tuple[Any
 
 
 def _magnitude(seconds: float) -> int:
-    """The power of two that an age lies in; 0 for what has just begun."""
+    """Return the power of two of an age; 0 for ages below one second."""
     return int(max(seconds, 0)).bit_length()
 
 

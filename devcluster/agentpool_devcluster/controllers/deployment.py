@@ -1,4 +1,4 @@
-"""Rolls Deployments out through ReplicaSets, one step per pass.
+"""Roll out Deployments through ReplicaSets, one step per pass.
 
 The decisions are in `rollout` (sizes), `revisions` (history) and `deployment_status`; this module reads, writes and
 waits. The ReplicaSet controller takes over with the sizes.
@@ -73,7 +73,7 @@ class DeploymentController:
         await self._queue.run(self.reconcile, workers=WORKERS)
 
     async def reconcile(self, key: ObjectKey) -> None:
-        """Take one Deployment one step further and report where it stands."""
+        """Advance one Deployment by one step and update its status."""
         deployment = self._deployments.get(key)
         if deployment is None:
             return
@@ -88,7 +88,7 @@ class DeploymentController:
     async def _step(
         self, deployment: KubeObject, current: KubeObject | None, owned: Sequence[KubeObject]
     ) -> KubeObject | None:
-        """One step; returns the current revision's ReplicaSet, which may have come to be just now."""
+        """Take one step; return the ReplicaSet of the current revision, which the step may have created."""
         spec = deployment["spec"]
         wanted, strategy = rollout.wanted_replicas(spec), rollout.strategy_of(spec)
         pods = self._pods.in_namespace(namespace_of(deployment))
@@ -110,7 +110,7 @@ class DeploymentController:
     async def _begin(
         self, deployment: KubeObject, owned: Sequence[KubeObject], old: Sequence[rollout.Revision]
     ) -> KubeObject | None:
-        """Make the ReplicaSet of a new template; None where the name was taken and another must be tried."""
+        """Create the ReplicaSet of a new template; return None if the name is taken and the next name must be tried."""
         spec = deployment["spec"]
         wanted, strategy = rollout.wanted_replicas(spec), rollout.strategy_of(spec)
         size = rollout.first_size(wanted, strategy, rollout.Revision(name="", wanted=0, available=0), old)
@@ -131,7 +131,7 @@ class DeploymentController:
         return created
 
     async def _name_taken(self, deployment: KubeObject, manifest: KubeObject) -> None:
-        """Another ReplicaSet bears the name: the cache was behind, or two templates share a hash."""
+        """Handle a name that belongs to a different ReplicaSet: a stale cache, or two templates with the same hash."""
         namespace = namespace_of(deployment)
         try:
             holder = await self._client.get(REPLICA_SETS, namespace, name_of(manifest))
@@ -146,7 +146,7 @@ class DeploymentController:
         await self._client.patch(DEPLOYMENTS, namespace, name_of(deployment), patch, subresource="status")
 
     async def _number(self, deployment: KubeObject, current: KubeObject, owned: Sequence[KubeObject]) -> None:
-        """Let the current ReplicaSet carry the highest revision number, and the Deployment the same."""
+        """Give the current ReplicaSet the highest revision number, and the Deployment the same number."""
         number = revisions.next_revision(owned, current)
         annotations = {**revisions.copied_annotations(deployment), revisions.REVISION: str(number)}
         has = annotations_of(current)
@@ -168,7 +168,7 @@ class DeploymentController:
         *,
         everyone: bool = False,
     ) -> None:
-        """Write the planned sizes; with `everyone`, also note the Deployment's size on ReplicaSets that keep theirs."""
+        """Write the planned sizes; with `everyone`, also record the Deployment's size on unchanged ReplicaSets."""
         spec = deployment["spec"]
         wanted = rollout.wanted_replicas(spec)
         noted = revisions.size_annotations(wanted, wanted + rollout.strategy_of(spec).max_surge)
@@ -225,7 +225,7 @@ class DeploymentController:
                     self._queue.add(key_of(deployment))
 
     def _pod_changed(self, change: Change) -> None:
-        """A pod that went may let a Recreate rollout go on; other changes come through the ReplicaSet's status."""
+        """Continue a Recreate rollout when a pod is gone; the ReplicaSet's status covers all remaining changes."""
         if change.new is not None and (change.new.get("status") or {}).get("phase") not in {"Succeeded", "Failed"}:
             return
         owner = owner_key(change.current, "ReplicaSet")

@@ -1,4 +1,4 @@
-"""What a Deployment says of itself: counts and the conditions Available and Progressing. Pure."""
+"""Status of a Deployment: counts and the conditions Available and Progressing. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def status_of(
     old: Sequence[KubeObject],
     now: datetime,
 ) -> dict[str, Any]:
-    """The status the Deployment should have."""
+    """Return the status that the Deployment should have."""
     every = [*old, *([current] if current else [])]
     total = {field: sum(_count(one, field) for one in every) for field in _COUNTS}
     wanted = wanted_replicas(deployment["spec"])
@@ -47,14 +47,14 @@ def status_of(
 
 
 def is_complete(deployment: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Whether the rollout is over: all wanted pods are of the current revision and available, no other is left."""
+    """Whether the rollout is complete: all desired pods have the current revision and are available; none is old."""
     wanted = wanted_replicas(deployment["spec"])
     counts = (status.get("updatedReplicas"), status.get("replicas"), status.get("availableReplicas"))
     return all(count == wanted for count in counts)
 
 
 def seconds_to_deadline(deployment: KubeObject, status: Mapping[str, Any], now: datetime) -> float | None:
-    """Seconds until the rollout counts as stuck; None where it is complete, paused or already called stuck."""
+    """Return the seconds until the rollout counts as stuck; None if complete, paused or already reported as stuck."""
     progressing = condition_of({"status": status}, "Progressing")
     if progressing is None or deployment["spec"].get("paused") or is_complete(deployment, status):
         return None
@@ -103,7 +103,7 @@ def _progressing(
     previous: Mapping[str, Any] | None,
     now: datetime,
 ) -> dict[str, Any] | None:
-    """The Progressing condition that should hold now; None where it stays as it is."""
+    """Return the Progressing condition that should hold now; None for no change."""
     subject = f'ReplicaSet "{name_of(current)}"' if current else f'Deployment "{name_of(deployment)}"'
     paused = deployment["spec"].get("paused")
     if paused or (previous or {}).get("reason") == "DeploymentPaused":
@@ -125,7 +125,7 @@ def _progressing(
 
 
 def _has_progressed(deployment: KubeObject, status: Mapping[str, Any]) -> bool:
-    """Whether more pods are new, or fewer old, or more ready, than the stored status says."""
+    """Whether there are more new pods, fewer old pods, or more ready pods than in the stored status."""
     before = deployment.get("status") or {}
 
     def old(counts: Mapping[str, Any]) -> int:

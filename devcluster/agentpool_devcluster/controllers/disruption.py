@@ -1,6 +1,6 @@
-"""Keeps the status of PodDisruptionBudgets, by which evictions are allowed or refused.
+"""Maintain the status of PodDisruptionBudgets, which allows or refuses evictions.
 
-`budget_status` is pure; the controller watches budgets, pods and the sizes of what controls the pods.
+`budget_status` is pure; the controller watches budgets, pods and the sizes of the pods' controllers.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class DisruptionController:
         await self._queue.run(self.reconcile, workers=1)
 
     async def reconcile(self, key: ObjectKey) -> None:
-        """Bring one budget's status up to date."""
+        """Update the status of one budget."""
         budget = self._budgets.get(key)
         if budget is None:
             return
@@ -69,7 +69,7 @@ class DisruptionController:
             )
 
     def _expected(self, pods: Sequence[KubeObject]) -> int:
-        """How many pods there should be: the sizes of the pods' controllers, one for each pod without."""
+        """Return the expected number of pods: the sizes of their controllers, plus the pods without a controller."""
         owners = {str(owner["uid"]) for pod in pods if (owner := controller_of(pod))}
         sizes = {
             uid_of(one): wanted_replicas(one["spec"])
@@ -86,7 +86,7 @@ class DisruptionController:
 
 
 def budget_status(budget: Mapping[str, Any], pods: Sequence[KubeObject], expected: int) -> dict[str, Any]:
-    """The status of a budget over these pods, of which there should be `expected`."""
+    """Return the status of a budget over these pods, of which `expected` should exist."""
     spec = budget["spec"]
     counted = [pod for pod in pods if not is_finished(pod)]
     if spec.get("maxUnavailable") is not None:

@@ -1,7 +1,8 @@
-"""What a controller has asked for and not yet seen, so that a stale cache never makes it ask twice.
+"""Requested but not yet observed creations and deletions, so a stale cache never causes a second request.
 
-A controller that created three pods and reads a cache without them would create three more. Instead it notes three
-creations, acts again only when all have been seen, and forgets the note after a while in case an event was lost.
+A controller that created three pods and reads a cache without them would create three more. Instead the controller
+records three expected creations, acts again when all have been observed, and drops the record after a timeout in case
+an event was lost.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ PATIENCE_SECONDS = 300.0
 @dataclass(slots=True)
 class _Expected:
     since: float  # clock seconds
-    creations: int = 0  # still to be seen
-    deletions: set[Uid] = field(default_factory=set)  # still to be seen
+    creations: int = 0  # not yet observed
+    deletions: set[Uid] = field(default_factory=set)  # not yet observed
 
 
 class Expectations:
@@ -32,7 +33,7 @@ class Expectations:
         self._expected: dict[ObjectKey, _Expected] = {}
 
     def met(self, owner: ObjectKey) -> bool:
-        """Whether all that was asked for has been seen, or the wait for it is over."""
+        """Whether all expected changes were observed, or the timeout is over."""
         expected = self._expected.get(owner)
         if expected is None:
             return True
@@ -40,27 +41,27 @@ class Expectations:
         return done or self._clock() - expected.since > PATIENCE_SECONDS
 
     def expect_creations(self, owner: ObjectKey, count: int) -> None:
-        """`count` objects are about to be created."""
+        """Expect the creation of `count` objects."""
         self._entry(owner).creations += count
 
     def expect_deletions(self, owner: ObjectKey, uids: Iterable[Uid]) -> None:
-        """These objects are about to be deleted."""
+        """Expect the deletion of these objects."""
         self._entry(owner).deletions.update(uids)
 
     def creation_seen(self, owner: ObjectKey) -> None:
-        """A creation arrived in the cache, or will never come because it failed."""
+        """Record a creation that was observed in the cache, or that failed."""
         expected = self._expected.get(owner)
         if expected is not None:
             expected.creations = max(expected.creations - 1, 0)
 
     def deletion_seen(self, owner: ObjectKey, uid: Uid) -> None:
-        """A deletion arrived in the cache, or will never come because it failed."""
+        """Record a deletion that was observed in the cache, or that failed."""
         expected = self._expected.get(owner)
         if expected is not None:
             expected.deletions.discard(uid)
 
     def forget(self, owner: ObjectKey) -> None:
-        """The owner is gone."""
+        """Forget a removed owner."""
         self._expected.pop(owner, None)
 
     def _entry(self, owner: ObjectKey) -> _Expected:

@@ -1,4 +1,4 @@
-"""What a node's silence or its own report means for its taints and its pods. Pure."""
+"""Taints of a node and eviction of its pods, derived from its lease and its own report. Pure."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _OURS = frozenset({NOT_READY, UNREACHABLE, UNSCHEDULABLE})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Patience:
-    """How long lost nodes are waited for."""
+    """Time limits for lost nodes."""
 
     grace_seconds: float = 40.0  # without a renewed lease until the node counts as lost
-    eviction_seconds: float = 300.0  # on a lost node, for pods that state no toleration of their own
+    eviction_seconds: float = 300.0  # on a lost node, for pods without a toleration of their own
 
 
 def wanted_taints(node: Mapping[str, Any], now: str) -> list[dict[str, Any]]:
-    """The taints the node should carry: its own, and ours as its readiness and cordon say."""
+    """Return the taints that the node should carry: user taints, plus taints for readiness and cordon."""
     present: Sequence[Mapping[str, Any]] = node["spec"].get("taints") or ()
     taints = [dict(taint) for taint in present if taint["key"] not in _OURS]
     keys = [UNSCHEDULABLE] if node["spec"].get("unschedulable") else []
@@ -44,12 +44,12 @@ def wanted_taints(node: Mapping[str, Any], now: str) -> list[dict[str, Any]]:
 
 
 def is_lost(node: Mapping[str, Any]) -> bool:
-    """Whether the node has fallen silent, so that nobody there confirms a pod's end."""
+    """Whether the node is silent, so that no agent confirms the end of a pod."""
     return (condition_of(node, "Ready") or {}).get("status") == "Unknown"
 
 
 def evict_in(pod: Mapping[str, Any], node: Mapping[str, Any], patience: Patience, now: datetime) -> float | None:
-    """Seconds until the node's NoExecute taints drive the pod away: 0 or less is now; None is never."""
+    """Return the seconds until the node's NoExecute taints evict the pod: 0 or less for now; None for never."""
     waits: list[float] = []
     for taint in node["spec"].get("taints") or ():
         if taint["effect"] != "NoExecute":
@@ -63,7 +63,7 @@ def evict_in(pod: Mapping[str, Any], node: Mapping[str, Any], patience: Patience
 
 
 def _states_toleration(pod: Mapping[str, Any]) -> bool:
-    """Whether admission or the user gave the pod tolerations for lost nodes; where neither did, ours apply."""
+    """Whether admission or the user gave the pod tolerations for lost nodes; otherwise the defaults apply."""
     return any(one.get("key") in {NOT_READY, UNREACHABLE} for one in pod["spec"].get("tolerations") or ())
 
 

@@ -1,8 +1,8 @@
-"""Looks after lost nodes: marks them, taints them, drives their pods away, buries pods that nobody else will.
+"""Mark and taint lost nodes, evict their pods, and remove pods that no node reports on.
 
-A node lives while its lease is renewed. Time is measured here, from when a renewal was seen, so clocks need not agree.
-Unlike in a large cluster, pods of a lost node are removed by force once their own grace is over: a node of this kind
-that falls silent has taken its processes with it, and replicas must not wait for somebody to look.
+A node lives while its lease is renewed. Time is measured here, from the observation of a renewal, so clocks need not
+agree. Unlike in a large cluster, pods of a lost node are removed by force after their grace period: a silent node of
+this kind has lost its processes too, and replicas must not wait for a person.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _log = logging.getLogger(__name__)
 
 LEASE_NAMESPACE = "kube-node-lease"
 TICK_SECONDS = 1.0
-ORPHAN_SECONDS = 5.0  # a pod's node must be missing for so long before the pod is buried
+ORPHAN_SECONDS = 5.0  # absence of a pod's node before the pod is removed
 
 
 class NodeLifecycle:
-    """One pass per tick over all nodes and the pods on them."""
+    """Checks all nodes and their pods, one pass per tick."""
 
     def __init__(
         self,
@@ -59,11 +59,11 @@ class NodeLifecycle:
         self._leases = leases
         self._pods = pods
         self._patience = patience or Patience()
-        self._heard: dict[str, tuple[str, float]] = {}  # by node: the last renewal, and when we saw it (loop time)
-        self._orphaned: dict[ObjectKey, float] = {}  # pods of missing nodes: since when (loop time)
+        self._heard: dict[str, tuple[str, float]] = {}  # by node: last renewal, and time of its observation (loop time)
+        self._orphaned: dict[ObjectKey, float] = {}  # pods of missing nodes: since (loop time)
 
     async def run(self) -> None:
-        """Look after nodes until cancelled."""
+        """Check nodes until cancelled."""
         for informer in (self._nodes, self._leases, self._pods):
             await informer.synced()
         while True:
@@ -74,7 +74,7 @@ class NodeLifecycle:
             await asyncio.sleep(TICK_SECONDS)
 
     async def run_once(self) -> None:
-        """One pass."""
+        """Run one pass."""
         now = datetime.now(UTC)
         for node in list(self._nodes.all()):
             await self._look_after(node)
@@ -125,7 +125,7 @@ class NodeLifecycle:
         if is_lost(node) and is_ready(pod):
             await self._unready(pod)
         if is_terminating(pod):
-            overdue = age_seconds(pod["metadata"]["deletionTimestamp"], now) > 0  # it lies a grace period ahead
+            overdue = age_seconds(pod["metadata"]["deletionTimestamp"], now) > 0  # includes the grace period
             if is_lost(node) and overdue:
                 await self._delete(pod, force=True)
             return

@@ -1,7 +1,7 @@
-"""What a StatefulSet should do next about its numbered pods. Pure.
+"""Next step of a StatefulSet for its numbered pods. Pure.
 
-One pod at a time and in order, unless the pod management policy is Parallel: creation upwards, each once the one below
-is ready; deletion and update downwards, each once the others are.
+A single pod at a time and in order, unless the pod management policy is Parallel: creation upwards, each pod after the
+pod below is ready; deletion and update downwards, each pod after the rest is ready.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Step:
 
 
 def ordinal_of(stateful_set: KubeObject, pod: KubeObject) -> int | None:
-    """The pod's number; None where its name is not of this set."""
+    """Return the pod's number; None if the name does not belong to this set."""
     prefix, _, number = name_of(pod).rpartition("-")
     return int(number) if prefix == name_of(stateful_set) and number.isdecimal() else None
 
 
 def next_step(stateful_set: KubeObject, pods: Sequence[KubeObject], revision: str) -> Step:
-    """What to do now about the set's pods; `revision` names its present template."""
+    """Return the next action for the set's pods; `revision` names the present template."""
     spec = stateful_set["spec"]
     by_ordinal = {number: pod for pod in pods if (number := ordinal_of(stateful_set, pod)) is not None}
     first = int((spec.get("ordinals") or {}).get("start") or 0)
@@ -60,7 +60,7 @@ def next_step(stateful_set: KubeObject, pods: Sequence[KubeObject], revision: st
 
 
 def _update(stateful_set: KubeObject, by_ordinal: Mapping[int, KubeObject], revision: str) -> Step:
-    """The highest pod of an old revision goes, once all others are ready."""
+    """Replace the highest pod of an old revision once the rest is ready."""
     for number in sorted(by_ordinal, reverse=True):
         pod = by_ordinal[number]
         if is_terminating(pod):

@@ -1,4 +1,4 @@
-"""Which objects belong to a controller: adopts orphans its selector means, releases what it no longer means."""
+"""Objects of a controller: adopt orphans that the selector matches, release objects that it no longer matches."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def owner_key(obj: Mapping[str, Any], kind: str) -> ObjectKey | None:
-    """The key of the object's controller, where that is of the given kind."""
+    """Return the key of the object's controller if the controller is of the given kind."""
     reference = controller_of(obj)
     if reference is None or reference.get("kind") != kind:
         return None
@@ -82,4 +82,4 @@ async def _write_owners(
     try:
         return await client.patch(resource, namespace_of(obj), name_of(obj), {"metadata": metadata})
     except (NotFoundError, InvalidError):
-        return None  # it went, or another of its name came: the next pass sees which
+        return None  # gone or replaced: the next pass decides

@@ -1,7 +1,7 @@
-"""Where a pod can run: which nodes fit, which is best, and why the others do not. Pure.
+"""Placement of a pod: nodes that fit, the best of them, and the reasons against the rest. Pure.
 
-Filters run per node in the scheduler's order, and the first that fails names the node's reason, in the real
-scheduler's words. Among those that fit, the one left with the most free room wins.
+Filters run per node in the scheduler's order; the first failing filter gives the node's reason, in the words of the
+Kubernetes scheduler. Among the nodes that fit, the node with the most free room wins.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ ZERO = Decimal(0)
 
 @dataclass(kw_only=True, slots=True)
 class NodeRoom:
-    """One node and what is taken of it."""
+    """A node and its used resources."""
 
     node: KubeObject
-    allocatable: Amounts  # what the node offers
-    taken: Amounts = field(default_factory=dict)  # what bound pods asked for
+    allocatable: Amounts  # offered by the node
+    taken: Amounts = field(default_factory=dict)  # requested by bound pods
     pods: int = 0  # bound pods
     host_ports: set[tuple[int, str]] = field(default_factory=set)  # (port, protocol) taken on the host
 
@@ -42,10 +42,10 @@ class NodeRoom:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Placement:
-    """The outcome for one pod."""
+    """The outcome for a pod."""
 
-    node: str | None  # where it goes; None where no node fits
-    message: str = ""  # why not, in the scheduler's words
+    node: str | None  # None if no node fits
+    message: str = ""  # reason against, in the scheduler's words
 
 
 def rooms_of(nodes: Sequence[KubeObject], pods: Sequence[tuple[str, KubeObject]]) -> list[NodeRoom]:
@@ -61,7 +61,7 @@ def rooms_of(nodes: Sequence[KubeObject], pods: Sequence[tuple[str, KubeObject]]
 
 
 def unsupported(pod: KubeObject) -> str | None:
-    """What the pod demands of its placement that this scheduler cannot honour; None where there is nothing."""
+    """Return the placement demand of the pod that this scheduler does not support; None if all are supported."""
     affinity = pod["spec"].get("affinity") or {}
     for kind in ("podAffinity", "podAntiAffinity"):
         if (affinity.get(kind) or {}).get("requiredDuringSchedulingIgnoredDuringExecution"):
@@ -73,7 +73,7 @@ def unsupported(pod: KubeObject) -> str | None:
 
 
 def place(pod: KubeObject, rooms: Sequence[NodeRoom]) -> Placement:
-    """The best node for the pod, or why there is none."""
+    """Return the best node for the pod, or the reason that none fits."""
     demand = unsupported(pod)
     if demand is not None:
         return Placement(node=None, message=f"{demand} is not supported by this scheduler; remove it, or prefer it")
@@ -96,7 +96,7 @@ def place(pod: KubeObject, rooms: Sequence[NodeRoom]) -> Placement:
 
 
 def _refusals(pod: KubeObject, requests: Amounts, room: NodeRoom) -> list[str]:
-    """Why the pod cannot go to this node; empty where it can."""
+    """Return the reasons against this node; empty if the pod fits."""
     node = room.node
     if node["spec"].get("unschedulable") and not _tolerates_cordon(pod):
         return ["node(s) were unschedulable"]
@@ -134,7 +134,7 @@ def _tolerates_cordon(pod: KubeObject) -> bool:
 
 
 def host_ports(pod: Mapping[str, Any]) -> set[tuple[int, str]]:
-    """The ports a pod takes on its host, each with its protocol."""
+    """Return the host ports of a pod, each with its protocol."""
     containers: Sequence[Mapping[str, Any]] = pod["spec"].get("containers") or ()
     ports = [port for container in containers for port in container.get("ports") or ()]
     return {(int(port["hostPort"]), port.get("protocol") or "TCP") for port in ports if port.get("hostPort")}

@@ -1,4 +1,4 @@
-"""What a controller reads from a pod: whether it counts, is ready, is available. Pure."""
+"""State of a pod as a controller reads it: counted, ready, available. Pure."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ FINISHED_PHASES = frozenset({"Succeeded", "Failed"})
 
 
 def phase_of(pod: Mapping[str, Any]) -> str:
-    """The pod's phase; a pod nobody has reported on yet is Pending."""
+    """Return the pod's phase; a pod without any report is Pending."""
     return str((pod.get("status") or {}).get("phase") or "Pending")
 
 
 def node_of(pod: Mapping[str, Any]) -> str:
-    """The node the pod is bound to; empty where it waits for one."""
+    """Return the node that the pod is bound to; empty for an unbound pod."""
     return str(pod["spec"].get("nodeName") or "")
 
 
 def is_finished(pod: Mapping[str, Any]) -> bool:
-    """Whether the pod ran to its end and will not run again."""
+    """Whether the pod has ended and will not run again."""
     return phase_of(pod) in FINISHED_PHASES
 
 
 def is_active(pod: Mapping[str, Any]) -> bool:
-    """Whether the pod counts as a replica: neither finished nor asked to go."""
+    """Whether the pod counts as a replica: neither finished nor terminating."""
     return not is_finished(pod) and not is_terminating(pod)
 
 
@@ -39,13 +39,13 @@ def is_ready(pod: Mapping[str, Any]) -> bool:
 
 
 def ready_since(pod: Mapping[str, Any]) -> str | None:
-    """When the pod became ready; None where it is not."""
+    """Return the time at which the pod became ready; None if not ready."""
     condition = condition_of(pod, "Ready")
     return condition.get("lastTransitionTime") if condition and condition.get("status") == "True" else None
 
 
 def available_in(pod: Mapping[str, Any], min_ready_seconds: int, now: datetime) -> float | None:
-    """Seconds until the pod counts as available: 0 or less where it does; None where it is not ready."""
+    """Return the seconds until the pod counts as available: 0 or less if available; None if not ready."""
     if not is_ready(pod):
         return None
     return min_ready_seconds - age_seconds(ready_since(pod), now) if min_ready_seconds else 0.0

@@ -1,4 +1,4 @@
-"""From a pod template to a pod, and from a template to the hash that names its revision. Pure."""
+"""Build a pod from a template, and the hash that names a template's revision. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HASH_LENGTH = 10  # characters
 
 
 def pod_from_template(template: Mapping[str, Any], owner: KubeObject, resource: Resource) -> KubeObject:
-    """The pod that `owner` creates from its template; its name is made unique by the server."""
+    """Return the pod that `owner` creates from its template; the server makes the name unique."""
     metadata = template.get("metadata") or {}
     return {
         "apiVersion": "v1",
@@ -39,7 +39,7 @@ def pod_from_template(template: Mapping[str, Any], owner: KubeObject, resource: 
 
 
 def without_hash(template: Mapping[str, Any]) -> KubeObject:
-    """The template without the label that a Deployment adds to tell its revisions apart."""
+    """Return the template without the label that a Deployment adds to distinguish its revisions."""
     bare = copy_of(template)
     labels = (bare.get("metadata") or {}).get("labels")
     if labels:
@@ -53,7 +53,7 @@ def same_template(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
 
 
 def template_hash(template: Mapping[str, Any], collisions: int) -> str:
-    """A short name for the template's content; `collisions` counts how often it clashed and had to differ."""
+    """Return a short name for the template's content; `collisions` counts earlier clashes."""
     text = f"{_canonical(without_hash(template))}/{collisions or ''}"
     number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
     letters = []

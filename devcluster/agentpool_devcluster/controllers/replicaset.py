@@ -1,7 +1,7 @@
-"""Keeps as many pods alive as a ReplicaSet wants: creates, adopts, releases, deletes.
+"""Keep as many pods as a ReplicaSet specifies: create, adopt, release, delete.
 
-Level-triggered: every pass counts what is there. Expectations keep it from acting on a cache that has not caught up.
-The scheduler and the nodes take over with the pods.
+Level-triggered: every pass counts the existing pods. Expectations prevent actions on a stale cache. The scheduler and
+the nodes take over with the pods.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class ReplicaSetController:
         await self._queue.run(self.reconcile, workers=WORKERS)
 
     async def reconcile(self, key: ObjectKey) -> None:
-        """Bring one ReplicaSet's pods and status to what its spec says."""
+        """Bring the pods and the status of one ReplicaSet in line with its spec."""
         replica_set = self._replica_sets.get(key)
         if replica_set is None:
             self._expectations.forget(key)
@@ -215,7 +215,7 @@ def _fully_labelled(replica_set: KubeObject, pod: KubeObject) -> bool:
 
 
 def _conditions(replica_set: KubeObject, failure: KubeError | None) -> list[dict[str, Any]]:
-    """The status conditions: ReplicaFailure appears with a failed pass and goes with the next good one."""
+    """Return the status conditions: a failed pass adds ReplicaFailure, the next successful pass removes it."""
     before = (replica_set.get("status") or {}).get("conditions") or []
     if failure is None:
         return [condition for condition in before if condition.get("type") != "ReplicaFailure"]

@@ -1,4 +1,4 @@
-"""The ReplicaSets of a Deployment as its history: which is current, how the next is made, which are forgotten. Pure."""
+"""The ReplicaSets of a Deployment as its history: current, next, and expired revisions. Pure."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CEILING = "deployment.kubernetes.io/max-replicas"
 
 DEFAULT_HISTORY = 10  # old revisions kept
 
-# Annotations that describe the Deployment itself and mean nothing on a ReplicaSet.
+# Annotations that describe the Deployment and mean nothing on a ReplicaSet.
 _NOT_COPIED = frozenset({"kubectl.kubernetes.io/last-applied-configuration", REVISION, DESIRED, CEILING})
 
 
@@ -39,32 +39,32 @@ def by_age(replica_sets: Sequence[KubeObject]) -> list[KubeObject]:
 
 
 def current_of(deployment: KubeObject, replica_sets: Sequence[KubeObject]) -> KubeObject | None:
-    """The oldest ReplicaSet that makes the pods the Deployment asks for; None where it is still to be made."""
+    """Return the oldest ReplicaSet that makes the pods of the Deployment; None if not created yet."""
     template = deployment["spec"].get("template") or {}
     matching = [one for one in by_age(replica_sets) if same_template(one["spec"].get("template") or {}, template)]
     return matching[0] if matching else None
 
 
 def revision_number(obj: Mapping[str, Any]) -> int:
-    """The revision an object says it is; 0 where it does not say."""
+    """Return the revision number of an object; 0 if not set."""
     text = annotations_of(obj).get(REVISION, "")
     return int(text) if text.isdecimal() else 0
 
 
 def next_revision(replica_sets: Sequence[KubeObject], current: KubeObject | None) -> int:
-    """The number the current revision must carry: one more than any other's."""
+    """Return the number of the current revision: the highest number plus one."""
     others = [one for one in replica_sets if current is None or uid_of(one) != uid_of(current)]
     highest = max((revision_number(one) for one in others), default=0)
     return max(highest + 1, revision_number(current) if current else 0)
 
 
 def copied_annotations(deployment: KubeObject) -> dict[str, str]:
-    """The Deployment's annotations that its ReplicaSets carry too."""
+    """Return the Deployment's annotations that its ReplicaSets carry too."""
     return {name: value for name, value in annotations_of(deployment).items() if name not in _NOT_COPIED}
 
 
 def size_annotations(wanted: int, ceiling: int) -> dict[str, str]:
-    """What a ReplicaSet notes of the Deployment's size, so that a later change can be spread in proportion."""
+    """Return the annotations that record the Deployment's size on a ReplicaSet, for a later proportional change."""
     return {DESIRED: str(wanted), CEILING: str(ceiling)}
 
 
@@ -105,7 +105,7 @@ def is_size_changed(deployment: KubeObject, replica_sets: Sequence[KubeObject]) 
 
 
 def view(replica_set: KubeObject, pods: Sequence[KubeObject]) -> Revision:
-    """A ReplicaSet as the rollout arithmetic sees it; `pods` are the namespace's."""
+    """Return a ReplicaSet as the rollout arithmetic reads it; `pods` are the namespace's."""
     ceiling = annotations_of(replica_set).get(CEILING, "0")
     uid = uid_of(replica_set)
     living = [pod for pod in pods if (controller_of(pod) or {}).get("uid") == uid and not is_finished(pod)]

@@ -1,7 +1,7 @@
-"""How many replicas each revision of a Deployment should have next. Pure.
+"""Next number of replicas for each revision of a Deployment. Pure.
 
-One step at a time, from what is: `plan` is called again whenever something changed, and an empty plan means there is
-nothing to do now. The arithmetic is the real controller's, so surge and availability hold at every moment.
+One step at a time: `plan` is called again after every change, and an empty plan means no action. The arithmetic is that
+of the Kubernetes controller, so surge and availability hold at every moment.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ Plan = Mapping[str, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Revision:
-    """One ReplicaSet of the Deployment."""
+    """A ReplicaSet of the Deployment."""
 
     name: str  # the ReplicaSet's name
     wanted: int  # spec.replicas
     available: int  # status.availableReplicas
-    pods: int = 0  # pods that exist and have not finished, terminating ones included
+    pods: int = 0  # existing pods that have not finished, including terminating pods
     ceiling: int = 0  # the most replicas the Deployment allowed when this revision was last scaled; 0 unknown
 
 
@@ -32,7 +32,7 @@ class Revision:
 class Strategy:
     """How old gives way to new."""
 
-    recreate: bool  # old pods must all be gone before the first new one
+    recreate: bool  # all old pods must be gone before the first new pod
     max_surge: int  # pods above the wanted number
     max_unavailable: int  # pods that may be missing from the wanted number
 
@@ -52,7 +52,7 @@ def strategy_of(spec: Mapping[str, Any]) -> Strategy:
 
 
 def wanted_replicas(spec: Mapping[str, Any]) -> int:
-    """`spec.replicas`, 1 where it is not set."""
+    """Return `spec.replicas`, 1 if not set."""
     replicas = spec.get("replicas")
     return 1 if replicas is None else int(replicas)
 
@@ -68,7 +68,7 @@ def plan(wanted: int, strategy: Strategy, new: Revision, old: Sequence[Revision]
 
 
 def first_size(wanted: int, strategy: Strategy, new: Revision, old: Sequence[Revision]) -> int:
-    """How large the new revision may be now, beside the old ones."""
+    """Return the size that the new revision may have now, beside the old revisions."""
     if strategy.recreate:
         return wanted if not any(revision.wanted or revision.pods for revision in old) else 0
     if new.wanted >= wanted:
@@ -87,7 +87,7 @@ def _plan_recreate(wanted: int, new: Revision, old: Sequence[Revision]) -> Plan:
 
 
 def _shrink_old(wanted: int, strategy: Strategy, new: Revision, old: Sequence[Revision]) -> Plan:
-    """Take old pods away: first those that serve nobody, then as many as the new ones can stand in for."""
+    """Shrink old revisions: first pods that are not ready, then as many as new pods can replace."""
     sizes = {revision.name: revision.wanted for revision in old}
     least = wanted - strategy.max_unavailable
     spare = sum(sizes.values()) + new.wanted - least - max(new.wanted - new.available, 0)
@@ -108,10 +108,10 @@ def _shrink_old(wanted: int, strategy: Strategy, new: Revision, old: Sequence[Re
 
 
 def plan_scaling(wanted: int, strategy: Strategy, newest: Revision | None, revisions: Sequence[Revision]) -> Plan:
-    """Spread a change of `spec.replicas` over the revisions, without moving the rollout on.
+    """Spread a change of `spec.replicas` over the revisions, without advancing the rollout.
 
-    A single live revision takes all. In the middle of a rolling update each grows or shrinks in proportion to its
-    size, the largest taking what rounding leaves. `newest` is the current revision, None where it does not exist yet.
+    A single live revision takes all. During a rolling update each revision changes in proportion to its size, and the
+    largest takes the rounding remainder. `newest` is the current revision, None if not created yet.
     """
     live = [revision for revision in revisions if revision.wanted > 0]
     sole = live[0] if len(live) == 1 else (newest if not live else None)

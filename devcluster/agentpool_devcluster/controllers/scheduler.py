@@ -1,7 +1,7 @@
-"""Binds pods to nodes.
+"""Bind pods to nodes.
 
-Every pass looks at all waiting pods, highest priority and oldest first, against what is free now; `placement` decides.
-A pass runs whenever pods or nodes changed in a way that matters. The node the pod is bound to takes over.
+Every pass considers all waiting pods, highest priority and oldest first, with the room that is free now; `placement`
+decides. A pass runs after each relevant change of pods or nodes. The node of the pod takes over.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 SCHEDULER_NAME = "default-scheduler"
 RETRY_SECONDS = 1.0  # after a pass that failed
-REPEAT_SECONDS = 60.0  # how often an unchanged reason is told again
+REPEAT_SECONDS = 60.0  # interval between reports of an unchanged reason
 
 
 class Scheduler:
@@ -50,7 +50,7 @@ class Scheduler:
         self._nodes = nodes
         self._wake = asyncio.Event()
         self._assumed: dict[Uid, str] = {}  # bound by us, not yet seen as bound in the cache
-        self._told: dict[Uid, tuple[str, float]] = {}  # the last reason told, and when (loop time)
+        self._told: dict[Uid, tuple[str, float]] = {}  # last reported reason, and its time (loop time)
         pods.subscribe(self._pod_changed)
         nodes.subscribe(self._node_changed)
 
@@ -70,7 +70,7 @@ class Scheduler:
                 await asyncio.sleep(RETRY_SECONDS)
 
     async def run_once(self) -> None:
-        """One pass over all waiting pods."""
+        """Run one pass over all waiting pods."""
         waiting = waiting_pods(self._pods.all(), self._assumed)
         if not waiting:
             return
@@ -87,7 +87,7 @@ class Scheduler:
                 raise outcome
 
     def _holding(self) -> list[tuple[str, KubeObject]]:
-        """The pods that hold resources, each with its node: terminating ones until they are gone."""
+        """Return the pods that hold resources, each with its node, including terminating pods."""
         holding: list[tuple[str, KubeObject]] = []
         for pod in self._pods.all():
             node = node_of(pod) or self._assumed.get(uid_of(pod), "")
@@ -116,7 +116,7 @@ class Scheduler:
         try:
             await self._client.create(PODS, namespace, binding, name=name, subresource="binding")
         except ApiError as error:
-            # Gone, or bound by somebody else: the cache will say which, and the pod waits no longer or again.
+            # Gone, or bound elsewhere: the cache will show, and the pod stops or resumes waiting.
             _log.debug("binding %s/%s to %s: %s", namespace, name, node, error)
             self._assumed.pop(uid_of(pod), None)
         except KubeError:
@@ -190,7 +190,7 @@ def _is_waiting(pod: KubeObject) -> bool:
 
 
 def _relevant(node: KubeObject) -> tuple[Any, ...]:
-    """What of a node decides placement; heartbeats change nothing here."""
+    """Return the fields of a node that matter for placement; heartbeats do not."""
     spec = node["spec"]
     allocatable = (node.get("status") or {}).get("allocatable")
     return (spec.get("unschedulable"), spec.get("taints"), labels_of(node), allocatable)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class StatefulSetController:
-    """Reconciles StatefulSets into pods. Names are fixed, so a stale cache can never make it create too many."""
+    """Reconcile StatefulSets into pods. Fixed names prevent duplicates despite a stale cache."""
 
     def __init__(self, client: KubeClient, events: EventRecorder, *, stateful_sets: Informer, pods: Informer) -> None:
         self._client = client
@@ -53,7 +53,7 @@ class StatefulSetController:
         await self._queue.run(self.reconcile, workers=2)
 
     async def reconcile(self, key: ObjectKey) -> None:
-        """Take one set one step further and report where it stands."""
+        """Advance one set by one step and update its status."""
         stateful_set = self._stateful_sets.get(key)
         if stateful_set is None:
             return
@@ -89,7 +89,7 @@ class StatefulSetController:
         try:
             await self._client.create(PODS, namespace_of(stateful_set), pod)
         except AlreadyExistsError:
-            return  # the cache is behind, or somebody else's pod bears the name
+            return  # a stale cache, or a foreign pod of that name
         message = f"create Pod {name} in StatefulSet {name_of(stateful_set)} successful"
         self._events.normal(STATEFUL_SETS, stateful_set, "SuccessfulCreate", message)
 

@@ -1,4 +1,4 @@
-"""All control loops together, on shared caches: what `kube-controller-manager` and `kube-scheduler` are elsewhere."""
+"""All control loops on shared caches: the counterpart of `kube-controller-manager` and `kube-scheduler`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class ControllerSuite:
-    """The controllers of one cluster. `run` runs them until cancelled; the first that fails ends all."""
+    """The controllers of one cluster. `run` runs them until cancelled; the first failure ends all."""
 
     def __init__(self, client: KubeClient, *, patience: Patience | None = None) -> None:
         self._client = client

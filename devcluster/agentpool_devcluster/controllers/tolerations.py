@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 def untolerated_taint(
     pod: Mapping[str, Any], node: Mapping[str, Any], *, effects: Sequence[str]
 ) -> Mapping[str, Any] | None:
-    """The first of the node's taints with one of these effects that the pod does not bear; None where it bears all."""
+    """Return the first of the node's taints, with one of these effects, that the pod does not tolerate; or None."""
     tolerations: Sequence[Mapping[str, Any]] = pod["spec"].get("tolerations") or ()
     taints: Sequence[Mapping[str, Any]] = node["spec"].get("taints") or ()
     for taint in taints:
@@ -21,7 +21,7 @@ def untolerated_taint(
 
 
 def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    """Whether one toleration covers one taint: an empty effect means all effects, an empty key with Exists all keys."""
+    """Whether a toleration covers a taint: an empty effect means all effects, an empty key with Exists all keys."""
     if toleration.get("effect") and toleration["effect"] != taint["effect"]:
         return False
     if toleration.get("key") and toleration["key"] != taint["key"]:

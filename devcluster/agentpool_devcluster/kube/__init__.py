@@ -1,1 +1,1 @@
-"""How the controllers and the node speak to a Kubernetes API server: over HTTP, from a kubeconfig, only so."""
+"""Access to a Kubernetes API server for the controllers and the node: HTTP only, configured by a kubeconfig."""

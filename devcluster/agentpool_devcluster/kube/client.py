@@ -1,6 +1,6 @@
 """A small typed client of the Kubernetes API: one method per verb, one HTTP session.
 
-Answers are plain JSON; refusals are the exceptions of `kube.errors`. It neither caches nor retries: informers
+Answers are plain JSON; refusals are the exceptions of `kube.errors`. The client neither caches nor retries: informers
 cache, work queues retry.
 """
 
@@ -29,10 +29,10 @@ FIRST_REFUSAL_STATUS = 400  # HTTP statuses from here on carry a Status object
 
 
 class Patch(StrEnum):
-    """How the server is to read a patch; the value is its content type."""
+    """Patch format; the value is the content type."""
 
     MERGE = "application/merge-patch+json"  # RFC 7386: lists are replaced
-    STRATEGIC = "application/strategic-merge-patch+json"  # built-in kinds only: lists merge by their key
+    STRATEGIC = "application/strategic-merge-patch+json"  # built-in kinds only: lists merge by key
     JSON = "application/json-patch+json"  # RFC 6902: a list of operations
 
 
@@ -63,11 +63,11 @@ class KubeClient:
 
     @property
     def server(self) -> str:
-        """The server's base URL."""
+        """Return the server's base URL."""
         return self._access.server
 
     async def get(self, resource: Resource, namespace: str | None, name: str) -> KubeObject:
-        """One object."""
+        """Return one object."""
         return await self._request("GET", resource.path(namespace, name))
 
     async def list(
@@ -78,7 +78,7 @@ class KubeClient:
         labels: str = "",
         fields: str = "",
     ) -> KubeObject:
-        """The whole collection (its `items` and `metadata.resourceVersion`), narrowed by selectors if given."""
+        """Return the collection (`items` and `metadata.resourceVersion`), narrowed by the selectors if given."""
         return await self._request("GET", resource.path(namespace), query=_selection(labels, fields))
 
     async def create(
@@ -96,7 +96,7 @@ class KubeClient:
     async def replace(
         self, resource: Resource, obj: Mapping[str, Any], *, subresource: str | None = None
     ) -> KubeObject:
-        """Write the object in full; a resourceVersion in it makes the write conditional."""
+        """Replace the object; a resourceVersion in the body makes the write conditional."""
         metadata = obj["metadata"]
         path = resource.path(metadata.get("namespace"), metadata["name"], subresource)
         return await self._request("PUT", path, body=obj)
@@ -126,7 +126,7 @@ class KubeClient:
     ) -> None:
         """Ask for an object's deletion.
 
-        `uid` guards against a namesake; `grace_seconds` None means the object's own.
+        `uid` guards against a later object of the same name; `grace_seconds` None uses the object's own grace period.
         """
         options: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions"}
         if uid is not None:
@@ -156,7 +156,7 @@ class KubeClient:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(timeout_seconds),
         }
-        # A watch is silent for long; a little over its own end only guards against a peer that vanished.
+        # A watch may be silent for a long time; a timeout slightly longer than the watch detects a vanished peer.
         patience = aiohttp.ClientTimeout(
             total=None, sock_connect=CONNECT_TIMEOUT_SECONDS, sock_read=timeout_seconds + 15
         )
@@ -199,7 +199,7 @@ class KubeClient:
                 status = response.status
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise UnreachableError(self._access.server, error) from error
-        except RuntimeError as error:  # aiohttp's word for a closed session
+        except RuntimeError as error:  # raised by aiohttp for a closed session
             raise KubeError(f"the client of {self._access.server} is closed") from error
         if status >= FIRST_REFUSAL_STATUS:
             raise api_error(status, answer)
@@ -207,7 +207,7 @@ class KubeClient:
 
 
 async def _json(response: aiohttp.ClientResponse) -> KubeObject:
-    """The body as an object; text that is no JSON becomes the message of a Status."""
+    """Return the body as an object; text that is not JSON becomes the message of a Status."""
     text = await response.text()
     try:
         answer = json.loads(text) if text else {}

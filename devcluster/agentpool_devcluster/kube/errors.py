@@ -1,4 +1,4 @@
-"""What a Kubernetes API server can answer besides yes, as exceptions.
+"""Exceptions for the failures of a Kubernetes API server.
 
     KubeError
     ├── KubeconfigError       the kubeconfig cannot be used
@@ -6,7 +6,7 @@
     └── ApiError              the server refused (`code`, `reason`, `message` of its Status)
         ├── NotFoundError         404
         ├── AlreadyExistsError    409 AlreadyExists
-        ├── ConflictError         409 Conflict: somebody wrote in between, read again
+        ├── ConflictError         409 Conflict: written since the last read, read again
         ├── ExpiredError          410: the resourceVersion is too old, list again
         └── InvalidError          422
 
@@ -26,7 +26,7 @@ class KubeError(Exception):
 
 
 class KubeconfigError(KubeError):
-    """A kubeconfig that cannot be read or lacks what is needed."""
+    """A kubeconfig that cannot be read or lacks required fields."""
 
     def __init__(self, path: str, problem: str) -> None:
         self.path = path
@@ -68,7 +68,7 @@ class ExpiredError(ApiError):
 
 
 class InvalidError(ApiError):
-    """The object breaks its schema."""
+    """The object violates its schema."""
 
 
 _BY_CODE: Mapping[int, type[ApiError]] = {

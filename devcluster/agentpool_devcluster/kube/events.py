@@ -1,7 +1,7 @@
 """Events about objects, as `kubectl describe` shows them.
 
-Recording never blocks and never fails the caller: one background task writes. A repeated event (same object,
-reason and message) raises the count of the first instead of adding another.
+Recording never blocks and never fails the caller: a background task writes. A repeated event (same object, reason and
+message) raises the count of the first event.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _About = tuple[tuple[str, str], ...]
 
 
 def _about(resource: Resource, obj: Mapping[str, Any], field: str) -> _About:
-    """The event's `involvedObject`, as items, without what is empty."""
+    """Return the event's `involvedObject` as items, without empty fields."""
     about = {
         "apiVersion": resource.api_version,
         "kind": resource.kind,
@@ -58,7 +58,7 @@ class _Record:
 
 
 class EventRecorder:
-    """Writes events of one component. `run` must be running for them to reach the server."""
+    """Writes events of one component. `run` must be running for events to reach the server."""
 
     def __init__(self, client: KubeClient, *, component: str, host: str = "") -> None:
         self._client = client
@@ -68,13 +68,13 @@ class EventRecorder:
         self._seen: OrderedDict[tuple[object, ...], tuple[str, int]] = OrderedDict()
 
     def normal(self, resource: Resource, obj: Mapping[str, Any], reason: str, message: str, *, field: str = "") -> None:
-        """Something happened as it should; `field` is the part of the object it happened to."""
+        """Record a normal event; `field` names the affected part of the object."""
         self._record("Normal", _about(resource, obj, field), reason, message)
 
     def warning(
         self, resource: Resource, obj: Mapping[str, Any], reason: str, message: str, *, field: str = ""
     ) -> None:
-        """Something happened that a user may want to know of."""
+        """Record a warning."""
         self._record("Warning", _about(resource, obj, field), reason, message)
 
     def _record(self, kind: str, about: _About, reason: str, message: str) -> None:
@@ -85,7 +85,7 @@ class EventRecorder:
             _log.debug("event dropped, the backlog is full: %s %s", reason, message)
 
     async def run(self) -> None:
-        """Write what is recorded, until cancelled."""
+        """Write recorded events until cancelled."""
         while True:
             record = await self._backlog.get()
             try:
@@ -94,7 +94,7 @@ class EventRecorder:
                 _log.debug("event not written: %s %s: %s", record.reason, record.message, error)
 
     async def flush(self) -> None:
-        """Write what is still waiting, once, without retrying."""
+        """Write the pending events once, without retries."""
         while not self._backlog.empty():
             try:
                 await self._write(self._backlog.get_nowait())
@@ -110,7 +110,7 @@ class EventRecorder:
             try:
                 await self._client.patch(EVENTS, namespace, name, {"count": count + 1, "lastTimestamp": record.at})
             except NotFoundError:
-                pass  # it has expired: begin a new one below
+                pass  # expired: begin a new event below
             else:
                 self._remember(record, name, count + 1)
                 return

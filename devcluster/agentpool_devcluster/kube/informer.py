@@ -1,8 +1,8 @@
 """A local copy of one collection, kept fresh by list and watch.
 
-It lists, then watches from there; a broken watch resumes where it was, an expired one lists again and reports
-the difference. Readers get the cached objects themselves and must not change them. Subscribers are called for
-every change, in order, on the event loop; what they do with it is the work queues' business.
+The informer lists, then watches from that version; a broken watch resumes from the last version, an expired watch lists
+again and reports the difference. Readers get the cached objects themselves and must not change them. Subscribers are
+called for every change, in order, on the event loop, and pass keys on to work queues.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-WATCH_SECONDS = 300  # each watch is asked to end after about this long, so that none grows stale unseen
+WATCH_SECONDS = 300  # each watch ends after about this long, to bound staleness
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """What happened to one object."""
+    """A change of one object."""
 
-    old: KubeObject | None  # as it was; None when it is new
-    new: KubeObject | None  # as it is; None when it is gone
+    old: KubeObject | None  # before the change; None for a new object
+    new: KubeObject | None  # after the change; None for a removed object
 
     @property
     def current(self) -> KubeObject:
-        """The newest form there is: the present one, or the last one before it went."""
+        """Return the newest state: the present state, or the last state before removal."""
         form = self.new if self.new is not None else self.old
         if form is None:
             raise ValueError("a change of nothing into nothing")
@@ -70,15 +70,15 @@ class Informer:
         self._version = ""
 
     def subscribe(self, subscriber: Subscriber) -> None:
-        """Call `subscriber` for every change from now on."""
+        """Call `subscriber` for every later change."""
         self._subscribers.append(subscriber)
 
     async def synced(self) -> None:
-        """Wait until the first list is in."""
+        """Wait for the first list."""
         await self._synced.wait()
 
     def get(self, key: ObjectKey) -> KubeObject | None:
-        """The cached object; None where the collection has none of that name."""
+        """Return the cached object; None if the collection has no such object."""
         return self._objects.get(key)
 
     def all(self) -> Iterable[KubeObject]:
@@ -90,7 +90,7 @@ class Informer:
         return [obj for key, obj in self._objects.items() if key.namespace == namespace]
 
     async def run(self) -> None:
-        """Keep the copy fresh, for ever."""
+        """Keep the copy fresh until cancelled."""
         delay = FIRST_RETRY_SECONDS
         while True:
             try:
@@ -143,7 +143,7 @@ class Informer:
             return
         self._objects[key] = obj
         if old is not None and old["metadata"].get("uid") != obj["metadata"].get("uid"):
-            self._report(Change(old=old, new=None))  # a namesake took its place while nobody watched
+            self._report(Change(old=old, new=None))  # replaced by an object of the same name during a gap
             old = None
         self._report(Change(old=old, new=obj))
 

@@ -1,8 +1,8 @@
-"""A kubeconfig, read: which server, how to trust it, who we are. The client takes over with what is returned.
+"""Read a kubeconfig: server, trust and identity. The client takes over next.
 
-Understood: the current context's server, `certificate-authority(-data)`, `insecure-skip-tls-verify`,
-`tls-server-name`, `token`, `tokenFile`, `client-certificate(-data)` with its key, `username`/`password`.
-Not understood, and refused by name: `exec` and `auth-provider` plugins.
+Supported: the current context's server, `certificate-authority(-data)`, `insecure-skip-tls-verify`, `tls-server-name`,
+`token`, `tokenFile`, `client-certificate(-data)` with its key, `username`/`password`. Refused by name: `exec` and
+`auth-provider` plugins.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ class Access:
     """How to reach an API server."""
 
     server: str  # base URL, without a trailing slash
-    headers: Mapping[str, str]  # Authorization, where a token or password is given
+    headers: Mapping[str, str]  # Authorization, if the kubeconfig has a token or password
     tls: ssl.SSLContext | None  # None for plain HTTP
-    tls_server_name: str | None = None  # the name the server's certificate is for, where not the URL's
+    tls_server_name: str | None = None  # name in the server's certificate, if it differs from the URL
 
 
 def read_kubeconfig(path: Path) -> Access:
-    """The access that the current context of the kubeconfig at `path` gives. Raises KubeconfigError."""
+    """Return the access that the current context of the kubeconfig at `path` defines. Raises KubeconfigError."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
@@ -90,7 +90,7 @@ def _tls(folder: Path, cluster: Mapping[str, Any], user: Mapping[str, Any]) -> s
     certificate = _material(folder, user, "client-certificate")
     key = _material(folder, user, "client-key")
     if certificate and key:
-        # The ssl module loads certificates from files only; this one is gone before the function returns.
+        # The ssl module loads certificates from files only; the temporary file is removed before the function returns.
         with tempfile.NamedTemporaryFile() as chain:
             chain.write(certificate + b"\n" + key)
             chain.flush()
@@ -99,7 +99,7 @@ def _tls(folder: Path, cluster: Mapping[str, Any], user: Mapping[str, Any]) -> s
 
 
 def _material(folder: Path, section: Mapping[str, Any], field: str) -> bytes | None:
-    """The bytes given inline as `FIELD-data` or as a file's name in `FIELD`; None where neither is."""
+    """Return the bytes given inline as `FIELD-data` or in the file named by `FIELD`; None if neither is set."""
     if section.get(f"{field}-data"):
         return base64.b64decode(str(section[f"{field}-data"]), validate=True)
     if section.get(field):

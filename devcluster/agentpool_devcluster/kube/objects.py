@@ -1,6 +1,6 @@
 """The shape of a Kubernetes object: metadata, owners, conditions, times.
 
-Objects stay the JSON the server sent; these functions are the only places that know where in it a thing lies.
+Objects stay the JSON that the server sent; only these functions know the location of a field.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Uid = NewType("Uid", str)
 
 @dataclass(frozen=True, slots=True, order=True)
 class ObjectKey:
-    """Which object, within one resource type."""
+    """Key of an object within one resource type."""
 
     namespace: str  # empty for cluster-scoped objects
     name: str
@@ -47,7 +47,7 @@ def namespace_of(obj: Mapping[str, Any]) -> str:
 
 
 def uid_of(obj: Mapping[str, Any]) -> Uid:
-    """The object's uid, which no other object ever has."""
+    """Return the object's uid, which is never reused."""
     return Uid(str(obj["metadata"].get("uid") or ""))
 
 
@@ -62,7 +62,7 @@ def annotations_of(obj: Mapping[str, Any]) -> dict[str, str]:
 
 
 def is_terminating(obj: Mapping[str, Any]) -> bool:
-    """Whether somebody asked for the object's deletion."""
+    """Whether deletion of the object has been requested."""
     return bool(obj["metadata"].get("deletionTimestamp"))
 
 
@@ -91,7 +91,7 @@ def controller_reference(owner: Mapping[str, Any], resource: Resource) -> dict[s
 
 
 def condition_of(obj: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
-    """The status condition of that type; None where it is not set."""
+    """Return the status condition of that type; None if not set."""
     conditions: list[dict[str, Any]] = (obj.get("status") or {}).get("conditions") or []
     return next((condition for condition in conditions if condition.get("type") == kind), None)
 
@@ -105,9 +105,9 @@ def condition_holds(obj: Mapping[str, Any], kind: str) -> bool:
 def with_condition(
     conditions: Iterable[Mapping[str, Any]], wanted: Mapping[str, Any], now: str
 ) -> list[dict[str, Any]]:
-    """The conditions with `wanted` in place of the one of its type.
+    """Return the conditions with `wanted` in place of the condition of the same type.
 
-    Its transition time moves only with its status.
+    The transition time changes only with the status.
     """
     kept: list[dict[str, Any]] = []
     placed = False
@@ -125,26 +125,26 @@ def with_condition(
 
 
 def now_text(now: datetime | None = None) -> str:
-    """A time as objects carry it, to the second; the present without an argument."""
+    """Return a time in the format of objects, to the second; the present without an argument."""
     return (now or datetime.now(UTC)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def now_micro_text() -> str:
-    """The present as leases carry it, to the microsecond."""
+    """Return the present in the format of leases, to the microsecond."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def time_of(text: str | None) -> datetime | None:
-    """The time that an object carries as text; None where it carries none."""
+    """Return the time that a text of an object denotes; None for no text."""
     return datetime.fromisoformat(text) if text else None
 
 
 def age_seconds(text: str | None, now: datetime) -> float:
-    """Seconds from a time in an object until `now`; 0 where the object carries none."""
+    """Return the seconds from a time in an object until `now`; 0 for no time."""
     since = time_of(text)
     return (now - since).total_seconds() if since else 0.0
 
 
 def copy_of(obj: Mapping[str, Any]) -> KubeObject:
-    """A copy that may be changed: what informers hand out may not."""
+    """Return a copy that may be changed; objects from informers may not."""
     return copy.deepcopy(dict(obj))

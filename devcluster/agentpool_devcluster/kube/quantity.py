@@ -1,6 +1,6 @@
-"""Kubernetes quantities ("500m", "2Gi", "1e3") as exact numbers, and what a pod asks for. Pure.
+"""Kubernetes quantities ("500m", "2Gi", "1e3") as exact numbers, and the requests of a pod. Pure.
 
-One reader for the API server, the scheduler and the nodes.
+The API server, the scheduler and the nodes share this reader.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FORM = re.compile(r"([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d{1,3})|([numkMGTPE
 
 @lru_cache(maxsize=4096)
 def parse_quantity(text: str | float) -> Decimal:
-    """The number a quantity stands for. Raises ValueError naming the text where it is none."""
+    """Return the number that a quantity denotes. Raises ValueError naming the text if it is not a quantity."""
     found = _FORM.fullmatch(str(text))
     if found is None:
         raise ValueError(f"{text!r} is not a quantity; write a number, with a suffix such as m, k, Mi or Gi")
@@ -57,10 +57,10 @@ def amounts_of(quantities: Mapping[str, Any] | None) -> Amounts:
 
 
 def pod_requests(pod: Mapping[str, Any]) -> Amounts:
-    """What a pod asks of its node.
+    """Return the resources that a pod requests from its node.
 
-    As Kubernetes counts: the sum over containers and sidecars, or the largest moment of the init sequence (an
-    init container beside the sidecars started before it), whichever is more, plus the pod's overhead.
+    As Kubernetes counts: the sum over containers and sidecars, or the largest moment of the init sequence (an init
+    container beside the sidecars started earlier), whichever is larger, plus the pod's overhead.
     """
     spec = pod["spec"]
     running: Amounts = {}
@@ -80,7 +80,7 @@ def pod_requests(pod: Mapping[str, Any]) -> Amounts:
 
 
 def sum_of_requests(pods: Iterable[Mapping[str, Any]]) -> Amounts:
-    """What several pods ask for together, a `pods` count included."""
+    """Return the combined requests of several pods, including a `pods` count."""
     total: Amounts = {}
     for pod in pods:
         total = _sum(_sum(total, pod_requests(pod)), {"pods": Decimal(1)})
@@ -89,7 +89,7 @@ def sum_of_requests(pods: Iterable[Mapping[str, Any]]) -> Amounts:
 
 def _container_requests(container: Mapping[str, Any]) -> Amounts:
     resources = container.get("resources") or {}
-    # A limit without a request is a request too: the API server defaults it so.
+    # A limit without a request is also a request: the API server defaults the request to the limit.
     return amounts_of(resources.get("limits")) | amounts_of(resources.get("requests"))
 
 

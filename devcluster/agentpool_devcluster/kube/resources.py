@@ -1,4 +1,4 @@
-"""The kinds of object the controllers and the node deal with, and where the API server keeps them."""
+"""The object types that the controllers and the node use, and their API paths."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Resource:
-    """One resource type of the API."""
+    """A resource type of the API."""
 
     group: str  # API group; empty for the core group
     version: str  # version within the group
-    plural: str  # its name in paths
-    kind: str  # its name in objects
-    namespaced: bool = True  # whether its objects live in a namespace
+    plural: str  # name in paths
+    kind: str  # name in objects
+    namespaced: bool = True  # whether objects live in a namespace
 
     @property
     def api_version(self) -> str:
-        """What objects of this type carry as `apiVersion`."""
+        """Return the `apiVersion` of objects of this type."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
-        """The URL path of the collection, of one object, or of its subresource."""
+        """Return the URL path of the collection, of an object, or of its subresource."""
         parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
         if namespace and self.namespaced:
             parts += ["namespaces", namespace]

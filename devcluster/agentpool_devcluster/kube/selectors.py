@@ -1,4 +1,4 @@
-"""Label selectors and node selectors: which objects a selector means. Pure."""
+"""Label selectors and node selectors. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def label_selector_matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
-    """Whether a `matchLabels`/`matchExpressions` selector means an object with these labels.
+    """Whether a `matchLabels`/`matchExpressions` selector matches these labels.
 
-    An empty selector means everything; no selector (None) means nothing.
+    An empty selector matches everything; no selector (None) matches nothing.
     """
     if selector is None:
         return False
@@ -22,14 +22,14 @@ def label_selector_matches(selector: Mapping[str, Any] | None, labels: Mapping[s
 
 
 def is_empty(selector: Mapping[str, Any] | None) -> bool:
-    """Whether the selector names no requirement at all."""
+    """Whether the selector has no requirements."""
     return not selector or not (selector.get("matchLabels") or selector.get("matchExpressions"))
 
 
 def node_selector_matches(terms: Sequence[Mapping[str, Any]], labels: Mapping[str, str], name: str) -> bool:
-    """Whether one of the `nodeSelectorTerms` means a node with these labels and this name.
+    """Whether any of the `nodeSelectorTerms` matches a node with these labels and this name.
 
-    Terms are alternatives; within a term all requirements must hold; an empty term means no node.
+    Terms are alternatives; within a term all requirements must hold; an empty term matches no node.
     """
     return any(_term_matches(term, labels, name) for term in terms)
 

@@ -1,4 +1,4 @@
-"""Background tasks: how they are ended, and how the first failure among them ends all."""
+"""Cancellation of background tasks; the first failure ends all."""
 
 from __future__ import annotations
 

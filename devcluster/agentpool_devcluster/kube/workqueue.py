@@ -1,7 +1,7 @@
-"""Keys waiting for work: each at most once, never two at a time, failures again after a growing delay.
+"""A queue of keys: each key waits at most once, is never processed twice at a time, and is retried with growing delay.
 
-`run` takes keys and calls a reconcile function until cancelled. A key added while it is being worked on is
-worked on once more afterwards, so no change is lost.
+`run` takes keys and calls a reconcile function until cancelled. A key added during its processing is processed again
+afterwards, so no change is lost.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class WorkQueue(Generic[K]):
         self._wake = asyncio.Event()
 
     def add(self, key: K) -> None:
-        """Have the key worked on soon."""
+        """Process the key soon."""
         if key in self._active:
             self._again.add(key)
         else:
@@ -44,7 +44,7 @@ class WorkQueue(Generic[K]):
             self._wake.set()
 
     def add_after(self, key: K, seconds: float) -> None:
-        """Have the key worked on after a delay; of several delays for one key the earliest counts."""
+        """Process the key after a delay; of several delays for a key the earliest counts."""
         loop = asyncio.get_running_loop()
         due = loop.time() + max(seconds, 0)
         timer = self._timers.get(key)
@@ -55,7 +55,7 @@ class WorkQueue(Generic[K]):
         self._timers[key] = loop.call_at(due, self._ripen, key)
 
     async def run(self, reconcile: Callable[[K], Awaitable[None]], *, workers: int) -> None:
-        """Work with `workers` tasks until cancelled."""
+        """Process keys with `workers` tasks until cancelled."""
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(workers):
@@ -71,7 +71,7 @@ class WorkQueue(Generic[K]):
                 await reconcile(key)
                 self._failures.pop(key, None)
             except ConflictError as error:
-                self._retry(key, error, logging.DEBUG)  # ordinary: the cache was a moment behind
+                self._retry(key, error, logging.DEBUG)  # ordinary: the cache was behind for a moment
             except KubeError as error:
                 self._retry(key, error, logging.WARNING)
             except Exception as error:  # noqa: BLE001 - one bad object must not stop the controller for all others

@@ -1,4 +1,4 @@
-"""Run one node of any Kubernetes cluster: `python -m agentpool_devcluster.node --kubeconfig FILE --node NAME`."""
+"""Run a node of any Kubernetes cluster: `python -m agentpool_devcluster.node --kubeconfig FILE --node NAME`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
 @click.option("--image", "images", multiple=True, metavar="NAME=DIR", help="Run this image in that directory.")
 @click.option("--tls-certificate", type=_FILE, help="PEM file with certificate and key, to serve logs over TLS.")
 def main(kubeconfig: Path, text: str, images: tuple[str, ...], tls_certificate: Path | None) -> None:
-    """Run a node until interrupted; its containers are processes of this machine."""
+    """Run a node until interrupted; containers are processes of this machine."""
     mapped = {name: Path(directory).resolve() for name, _, directory in (image.partition("=") for image in images)}
     try:
         with tempfile.TemporaryDirectory(prefix="agentpool-node-", ignore_cleanup_errors=True) as folder:

@@ -1,8 +1,8 @@
-"""A distinct loopback address for every pod, so that fixed ports never collide.
+"""A distinct loopback address for every pod, so fixed ports never collide.
 
-All of 127/8 leads to this host on Linux. A node claims a /24 of it by holding a datagram socket on the block's last
-address, which the system frees when the node dies, however it dies. Where the system routes 127.0.0.1 only (macOS),
-all pods share that address and a pod's fixed ports can collide.
+All of 127/8 leads to this host on Linux. A node claims a /24 by holding a datagram socket on the block's last address;
+the system frees the socket when the node dies. If the system routes 127.0.0.1 only (macOS), all pods share that address
+and fixed ports can collide.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TRIES = 64
 
 
 class AddressBlock:
-    """The addresses of one node's pods."""
+    """The addresses of a node's pods."""
 
     def __init__(self, prefix: str | None, claim: socket.socket | None) -> None:
         self._prefix = prefix
@@ -30,7 +30,7 @@ class AddressBlock:
 
     @classmethod
     def claim(cls) -> AddressBlock:
-        """A block that no other node on this host holds."""
+        """Claim a block that no node on this host holds."""
         if not _is_routed("127.64.0.1"):
             return cls(None, None)
         for _ in range(TRIES):
@@ -46,11 +46,11 @@ class AddressBlock:
 
     @property
     def cidr(self) -> str | None:
-        """The block, as `Node.spec.podCIDR` carries it; None where all pods share one address."""
+        """Return the block for `Node.spec.podCIDR`; None if all pods share an address."""
         return f"{self._prefix}.0/24" if self._prefix else None
 
     def take(self) -> str:
-        """An address for a pod, not used again before all others were."""
+        """Return an address for a pod, reused only after all addresses of the block."""
         if self._prefix is None:
             return SHARED_ADDRESS
         for _ in range(FIRST_HOST, LAST_HOST + 1):
@@ -61,7 +61,7 @@ class AddressBlock:
         raise NodeSetupError(f"all addresses of {self.cidr} are taken")
 
     def give_back(self, address: str) -> None:
-        """The pod has ended; its address may serve another."""
+        """Release the address of an ended pod."""
         self._used.discard(int(address.rpartition(".")[2]))
 
     def close(self) -> None:

@@ -1,6 +1,6 @@
-"""The node agent: registers the node, runs the pods bound to it, and leaves nothing behind when it stops.
+"""The node agent: registers the node, runs the pods bound to the node, and leaves nothing behind when stopped.
 
-It watches the pods of its own node and gives each, by uid, to a runner of its own.
+The agent watches the pods of its node and gives each pod, by uid, a runner.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FAREWELL_SECONDS = 2.0  # for the last words to an API server that may be gone a
 
 @dataclass(slots=True)
 class _Parts:
-    """What a running agent holds, taken down in reverse."""
+    """Parts of a running agent, stopped in reverse order."""
 
     tools: NodeTools
     addresses: AddressBlock
@@ -51,7 +51,7 @@ class _Parts:
 
 
 class NodeAgent:
-    """One node: `start`, then `stop`. Several may live in one process."""
+    """A node: `start`, then `stop`. Several nodes may live in a process."""
 
     def __init__(self, client: KubeClient, settings: NodeSettings) -> None:
         self._client = client
@@ -70,7 +70,7 @@ class NodeAgent:
         return self._settings.name
 
     async def start(self) -> None:
-        """Register, and begin to run what is bound here. Raises KubeError or NodeError."""
+        """Register the node and start running bound pods. Raises KubeError or NodeError."""
         settings = self._settings
         settings.state_dir.mkdir(parents=True, exist_ok=True)
         tools = NodeTools(
@@ -113,7 +113,7 @@ class NodeAgent:
         await self._take_down(parts)
 
     async def _await_pods(self) -> None:
-        """Until all pods have ended; one that cannot report its end to the server is not waited for much longer."""
+        """Wait until all pods have ended, with a limit for pods that cannot report their end to the server."""
         if self._pod_tasks:
             patience = self._settings.shutdown_seconds + FAREWELL_SECONDS
             _, late = await asyncio.wait(self._pod_tasks.values(), timeout=patience)
@@ -170,14 +170,14 @@ class NodeAgent:
                 del self._by_key[key_of(runner.pod)]
 
     def _take_back(self, uid: Uid, addresses: AddressBlock) -> None:
-        """The pod runs no more: its devices and its address may serve another."""
+        """Release the devices and the address of an ended pod."""
         self._devices.release(uid)
         address = self._lent.pop(uid, None)
         if address is not None:
             addresses.give_back(address)
 
     async def _admit(self, surroundings: Surroundings) -> None:
-        """Lend the pod the devices it asks for. Raises AdmissionError."""
+        """Assign the requested devices to the pod. Raises AdmissionError."""
         surroundings.devices = self._devices.allocate(surroundings.pod, await self._offered())
 
     async def _offered(self) -> Amounts:
@@ -194,13 +194,13 @@ class NodeAgent:
 
 
 def _is_over(pod: Mapping[str, Any]) -> bool:
-    """Whether the pod ended before this agent saw it: only its deletion, if asked for, is left to confirm."""
+    """Whether the pod had ended before this agent saw it: only a requested deletion is left to confirm."""
     ended = (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
     return ended and not pod["metadata"].get("deletionTimestamp")
 
 
 async def _briefly(farewell: Awaitable[None]) -> None:
-    """Await a last word, but not for long, and not if nobody listens."""
+    """Await a last request, with a short limit, ignoring failures."""
     try:
         async with asyncio.timeout(FAREWELL_SECONDS):
             await farewell

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class CrashBackoff:
-    """The waits of one container: none, then the first, then double each time."""
+    """Restart delays of a container: none, then the first, then doubled each time."""
 
     settings: RestartBackoff
     failures: int = 0  # ends since the last long run
@@ -27,7 +27,7 @@ class CrashBackoff:
 
 
 def wait_text(seconds: float) -> str:
-    """A wait as the kubelet writes it: `10s`, `1m20s`, `5m0s`."""
+    """Return a delay in the kubelet's form: `10s`, `1m20s`, `5m0s`."""
     whole = round(seconds)
     minutes, rest = divmod(whole, 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"

@@ -1,7 +1,8 @@
-"""Runs one container of a pod, again and again as its restart policy says, until told to stop.
+"""Run a container of a pod, repeatedly according to its restart policy, until stopped.
 
-One run: settle environment and mounts, start the process, hooks and probes, wait for its end. Between runs the crash
-backoff. Every change of the record is reported through `changed`; the pod's runner makes a status of it.
+A run: prepare environment and mounts, start the process, hooks and probes, wait for the end. The crash backoff
+separates runs. Every change of the record is reported through `changed`; the pod's runner turns the record into a
+status.
 """
 
 from __future__ import annotations
@@ -40,12 +41,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-LOG_TAIL_LINES = 80  # of a failed run, as its message where the container asks for that
+LOG_TAIL_LINES = 80  # of a failed run, used as message if the container requests that
 LOG_TAIL_BYTES = 2048
 
 
 class ContainerRunner:
-    """One container. `run` returns when it will not start again; `stop` makes it so."""
+    """A container. `run` returns when the container will not start again; `stop` causes that."""
 
     def __init__(
         self,
@@ -64,8 +65,8 @@ class ContainerRunner:
         self._backoff = CrashBackoff(settings=surroundings.tools.settings.backoff)
         self._stop = asyncio.Event()
         self._deadline = Deadline()
-        self.run_ended = asyncio.Event()  # of the present run, for followers of its log
-        self.first_start = asyncio.Event()  # set once the container has started and its startup probe agrees
+        self.run_ended = asyncio.Event()  # of the present run, for followers of the log
+        self.first_start = asyncio.Event()  # set once the container has started and its startup probe has passed
 
     @property
     def name(self) -> str:
@@ -73,8 +74,8 @@ class ContainerRunner:
         return self.record.name
 
     async def run(self) -> None:
-        """Run it until it will not start again."""
-        if isinstance(self.record.state, Terminated):  # the node itself was restarted
+        """Run the container until it will not start again."""
+        if isinstance(self.record.state, Terminated):  # the node was restarted
             if not self._again(self.record.state):
                 return
             self._set_aside(self.record.state)
@@ -95,12 +96,12 @@ class ContainerRunner:
                 self.record.restarts += 1
 
     def stop(self, deadline: Deadline) -> None:
-        """End the present run by `deadline`, and begin no other."""
+        """End the present run by `deadline`, and start no further run."""
         self._deadline = deadline
         self._stop.set()
 
     async def _run_once(self) -> Terminated | None:
-        """One run; None where it could not even be prepared and should be tried again."""
+        """Run once; return None if preparation failed and should be retried."""
         try:
             launch = await prepare(self._spec, self._surroundings)
         except (ContainerConfigError, VolumeError) as error:
@@ -127,7 +128,7 @@ class ContainerRunner:
         return await self._attend(process, launch, started_at)
 
     async def _attend(self, process: LocalProcess, launch: Launch, started_at: str) -> Terminated:
-        """Be with a run from its start to its end."""
+        """Accompany a run from start to end."""
         self.run_ended.clear()
         self.record.state = Running(started_at=started_at)
         self.record.container_id = f"process://{process.pid}-{self.record.restarts}"
@@ -165,7 +166,7 @@ class ContainerRunner:
         prober: Prober,
         launch: Launch,
     ) -> None:
-        """Until it ends by itself, or has to: told to stop, or found dead by a probe."""
+        """Wait until the run ends by itself, is stopped, or fails a probe."""
         told = asyncio.create_task(self._stop.wait())
         found_dead = asyncio.create_task(probes.failed.wait())
         try:
@@ -206,7 +207,7 @@ class ContainerRunner:
         return self._restart_policy == "Always" or (self._restart_policy == "OnFailure" and end.exit_code != 0)
 
     def _set_aside(self, end: Terminated) -> None:
-        """The run that ended becomes the last one."""
+        """Store the ended run as the last run."""
         self.record.last = end
 
     async def _hold_back(self, seconds: float) -> None:
@@ -241,9 +242,9 @@ class ContainerRunner:
         self._changed()
 
     def _last_words(self, code: int) -> str:
-        """The end of the log, as the message of a failed run, where the container asks for that.
+        """Return the end of the log as the message of a failed run, if the container requests that.
 
-        What failed without its image's files says so in the last line, which is what people are shown.
+        A failure without the image's files is named in the last line, which tools display.
         """
         image = str(self._spec.get("image") or "")
         unmapped = directory_of(image, self._surroundings.tools.settings.images) is None

@@ -1,4 +1,4 @@
-"""The state of one container, as its status will show it. Pure."""
+"""State of a container, as in its status. Pure."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import signal
 from dataclasses import dataclass, field
 from typing import Any
 
-EXIT_START_FAILED = 128  # as the kubelet reports a container whose program could not be started
-EXIT_LOST = 137  # of a container whose process went while nobody watched
+EXIT_START_FAILED = 128  # the kubelet's exit code for a program that could not be started
+EXIT_LOST = 137  # of a container whose process ended unobserved
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiting:
-    """Not running, and it may still come to that."""
+    """Not running, but may still start."""
 
     reason: str  # CamelCase
     message: str = ""
@@ -32,7 +32,7 @@ class Terminated:
     exit_code: int  # 128 + N after signal N
     reason: str  # Completed, Error, OOMKilled, StartError, ContainerStatusUnknown
     message: str = ""
-    started_at: str | None = None  # RFC 3339; None where it never started
+    started_at: str | None = None  # RFC 3339; None if never started
     finished_at: str | None = None  # RFC 3339
 
 
@@ -41,12 +41,12 @@ State = Waiting | Running | Terminated
 
 @dataclass(kw_only=True, slots=True)
 class ContainerRecord:
-    """What is known of one container across its runs."""
+    """Record of a container across its runs."""
 
     name: str
     image: str
     state: State = field(default_factory=lambda: Waiting(reason="ContainerCreating"))
-    last: Terminated | None = None  # the run before this one
+    last: Terminated | None = None  # the previous run
     restarts: int = 0  # runs after the first
     ready: bool = False  # running, started, and the readiness probe agrees
     started: bool = False  # running, and the startup probe agrees
@@ -80,7 +80,7 @@ def ended(exit_code: int, *, started_at: str, finished_at: str, message: str = "
 
 
 def record_from_status(container: dict[str, Any], status: dict[str, Any] | None, now: str) -> ContainerRecord:
-    """The record to go on from after the node itself was restarted: what ran then is lost."""
+    """Return the record to continue with after a restart of the node; the running process is lost."""
     record = ContainerRecord(name=container["name"], image=container.get("image") or "")
     if status is None:
         return record

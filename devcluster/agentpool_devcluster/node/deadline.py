@@ -1,4 +1,4 @@
-"""The moment until which a pod may take its time to end: it can come nearer, never recede."""
+"""The latest moment for the end of a pod: the deadline can move closer, never away."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 
 
 class Deadline:
-    """No deadline at first; each `shorten` may set an earlier one. Times are the event loop's."""
+    """No deadline at first; each `shorten` may set an earlier deadline. Times are the event loop's."""
 
     def __init__(self) -> None:
         self._at: float | None = None
@@ -21,7 +21,7 @@ class Deadline:
             self._moved = asyncio.Event()
 
     def left(self) -> float | None:
-        """Seconds left, 0 when it has passed; None where there is no deadline."""
+        """Return the seconds left, 0 after the deadline; None without a deadline."""
         return None if self._at is None else max(self._at - asyncio.get_running_loop().time(), 0)
 
     async def _moved_once(self) -> int:
@@ -29,7 +29,7 @@ class Deadline:
         return 0
 
     async def wait_for(self, task: asyncio.Future[int]) -> bool:
-        """Wait until the task is done (True) or the deadline has passed (False), wherever it moves meanwhile."""
+        """Wait until the task is done (True) or the deadline, which may move meanwhile, has passed (False)."""
         while not task.done():
             moved = asyncio.ensure_future(self._moved_once())
             try:

@@ -1,6 +1,6 @@
-"""Which of the node's devices each pod holds: extended resources by index. Pure.
+"""Devices of the node held by each pod: extended resources by index. Pure.
 
-GPUs on paper: the node counts them and tells containers which are theirs, whether or not the host has any.
+GPUs are simulated: the node counts devices and assigns them to containers, whether or not the host has GPUs.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Holding = Mapping[str, Mapping[str, tuple[int, ...]]]
 
 
 class DeviceTable:
-    """The devices in use on one node."""
+    """The devices in use on a node."""
 
     def __init__(self) -> None:
         self._held: dict[Uid, Holding] = {}
 
     def allocate(self, pod: Mapping[str, Any], allocatable: Amounts) -> Holding:
-        """Give the pod its devices. Raises AdmissionError where too few are free."""
+        """Assign devices to the pod. Raises AdmissionError if too few are free."""
         used = self._used()
         holding: dict[str, dict[str, tuple[int, ...]]] = {}
         for container in pod["spec"].get("containers") or ():
@@ -45,7 +45,7 @@ class DeviceTable:
         return holding
 
     def release(self, uid: Uid) -> None:
-        """The pod has ended and gives its devices back."""
+        """Release the devices of an ended pod."""
         self._held.pop(uid, None)
 
     def _used(self) -> dict[str, set[int]]:
@@ -58,7 +58,7 @@ class DeviceTable:
 
 
 def device_environment(holding: Mapping[str, tuple[int, ...]]) -> dict[str, str]:
-    """The variables that tell a container which GPUs are its own."""
+    """Return the variables that name a container's GPUs."""
     indices = sorted(
         {index for resource, mine in holding.items() if resource.startswith(NVIDIA_PREFIX) for index in mine}
     )

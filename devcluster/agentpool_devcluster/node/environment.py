@@ -1,4 +1,4 @@
-"""A container's environment, from its spec and the config maps and secrets that the spec refers to. Pure.
+"""A container's environment, from its spec and the referenced config maps and secrets. Pure.
 
 The caller asks `references`, fetches those objects, and passes them to `environment`.
 """
@@ -19,7 +19,7 @@ from agentpool_devcluster.node.errors import ContainerConfigError
 from agentpool_devcluster.node.expansion import expand
 from agentpool_devcluster.node.fields import PodPlace, pod_field, resource_field
 
-# What a process needs of this host to run at all; the rest of our own environment is none of a container's business.
+# Variables of this host that a process needs to run; a container gets no further variables of the node.
 _PASSED_ON = ("HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "VIRTUAL_ENV", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _NAME = re.compile(r"^[-._a-zA-Z][-._a-zA-Z0-9]*$")
@@ -56,7 +56,7 @@ _ALL_FIELDS = {"configMapRef": "ConfigMap", "secretRef": "Secret"}
 
 
 def base_environment(pod: Mapping[str, Any], image_dir: Path | None) -> dict[str, str]:
-    """What every container has: a PATH led by this interpreter's programs, and its image first on PYTHONPATH."""
+    """Return the variables of every container: PATH with this interpreter's programs first, and PYTHONPATH."""
     values = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     values["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", _DEFAULT_PATH)])
     values["HOSTNAME"] = str(pod["spec"].get("hostname") or name_of(pod))
@@ -72,7 +72,7 @@ def environment(
     sources: Sources,
     base: Mapping[str, str],
 ) -> dict[str, str]:
-    """The variables of one container. Raises ContainerConfigError where a required reference is missing."""
+    """Return the variables of a container. Raises ContainerConfigError if a required reference is missing."""
     values: dict[str, str] = {}
     for source in container.get("envFrom") or ():
         values.update(_all_of(source, sources))
@@ -91,7 +91,7 @@ def environment(
 
 
 def command_of(container: Mapping[str, Any], values: Mapping[str, str]) -> list[str]:
-    """The container's command and arguments with references expanded; empty where it names neither."""
+    """Return the container's command and arguments with references expanded; empty if not set."""
     words: Sequence[str] = [*(container.get("command") or ()), *(container.get("args") or ())]
     return [expand(str(word), values) for word in words]
 

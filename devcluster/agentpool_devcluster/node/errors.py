@@ -1,4 +1,4 @@
-"""Why a pod or a container cannot start, with the reason word that its status will show."""
+"""Reasons that keep a pod or a container from starting, with the reason word of the status."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class NodeError(Exception):
 
 
 class ContainerConfigError(NodeError):
-    """The container's environment or command cannot be made; tried again later, for what is missing may appear."""
+    """Environment or command of the container cannot be built; retried later, because missing objects may appear."""
 
     def __init__(self, reason: str, message: str) -> None:
         self.reason = reason

@@ -12,7 +12,7 @@ _REFERENCE = re.compile(r"\$(?:\$|\(([^)]*)\))")
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
-    """The text with every known `$(NAME)` replaced; unknown ones stay, and `$$` stands for one `$`."""
+    """Return the text with every known `$(NAME)` replaced; unknown names stay, and `$$` becomes `$`."""
 
     def replaced(match: re.Match[str]) -> str:
         name = match.group(1)

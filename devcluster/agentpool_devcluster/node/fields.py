@@ -1,4 +1,4 @@
-"""What `fieldRef` and `resourceFieldRef` point at in a pod. Pure."""
+"""Values of `fieldRef` and `resourceFieldRef`. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SUBSCRIPT = re.compile(r"^metadata\.(labels|annotations)\['([^']+)'\]$")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PodPlace:
-    """Where a pod runs, known before its status says so."""
+    """Place of a pod, known before its status contains it."""
 
     pod_ip: str
     host_ip: str
@@ -55,7 +55,7 @@ def pod_field(path: str, pod: Mapping[str, Any], place: PodPlace) -> str:
 def resource_field(
     reference: Mapping[str, Any], container: Mapping[str, Any], pod: Mapping[str, Any], place: PodPlace
 ) -> str:
-    """The value of a `resourceFieldRef`, in units of its divisor, rounded up."""
+    """Return the value of a `resourceFieldRef`, in units of the divisor, rounded up."""
     name = reference.get("containerName")
     holder = container if not name else _container_named(pod, str(name))
     section, _, resource = str(reference["resource"]).partition(".")

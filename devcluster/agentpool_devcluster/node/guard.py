@@ -1,8 +1,8 @@
-"""The node's shadow: a tiny program that ends what the node leaves behind when it is killed.
+"""A tiny program that ends the processes of a killed node.
 
-It reads `+PGID` and `-PGID` lines on its standard input. When that ends, for whatever reason, it kills every process
-group still noted and removes the node's state directory. Run as a script, on the standard library alone, so that it
-starts in milliseconds. The node side is `guardian`.
+The guard reads `+PGID` and `-PGID` lines on standard input. At the end of input, for whatever reason, the guard kills
+every remaining process group and removes the node's state directory. Run as a script, on the standard library alone,
+for a start within milliseconds. The node side is `guardian`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 
 
 def main() -> None:
-    """Watch over the groups named on standard input, until it ends."""
+    """Track the groups named on standard input, until end of input."""
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     groups: set[int] = set()
@@ -31,7 +31,7 @@ def main() -> None:
         except OSError:
             continue
     shutil.rmtree(sys.argv[1], ignore_errors=True)
-    with contextlib.suppress(OSError):  # the cluster's own directory, once the last of its nodes is gone
+    with contextlib.suppress(OSError):  # the cluster's directory, after its last node
         os.rmdir(os.path.dirname(sys.argv[1]))  # noqa: PTH106, PTH120 - spares the start of this program pathlib
 
 

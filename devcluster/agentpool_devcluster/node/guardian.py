@@ -1,4 +1,4 @@
-"""Starts and informs the `guard` process, which outlives a killed node just long enough to end its processes."""
+"""Start and inform the `guard` process, which outlives a killed node just long enough to end its processes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class Guardian:
-    """The node's end of the pipe to its guard."""
+    """The node's end of the pipe to the guard."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
 
     @classmethod
     def start(cls, state_dir: Path) -> Guardian:
-        """Start a guard over `state_dir`, which it removes at the end."""
+        """Start a guard for `state_dir`, which the guard removes at the end."""
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", guard.__file__, str(state_dir)],
             stdin=subprocess.PIPE,
@@ -33,11 +33,11 @@ class Guardian:
         return cls(process)
 
     def watch(self, group: int) -> None:
-        """A process group began: end it should the node vanish."""
+        """Register a process group for the case that the node vanishes."""
         self._tell(f"+{group}\n")
 
     def release(self, group: int) -> None:
-        """The group is gone; its number may come to mean another."""
+        """Forget an ended group, whose number may be reused."""
         self._tell(f"-{group}\n")
 
     async def stop(self) -> None:

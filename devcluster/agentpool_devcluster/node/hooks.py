@@ -1,4 +1,4 @@
-"""Lifecycle hooks of a container: exec, httpGet, tcpSocket and sleep, after its start or before its end."""
+"""Lifecycle hooks of a container: exec, httpGet, tcpSocket and sleep, after the start or before the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a container's spec to what can be started: image, environment, command, directory, mounts."""
+"""Prepare the launch of a container: image, environment, command, directory, mounts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 async def prepare(container: Mapping[str, Any], surroundings: Surroundings) -> Launch:
-    """What to start. Raises ContainerConfigError or VolumeError where it cannot be made (yet)."""
+    """Return the launch. Raises ContainerConfigError or VolumeError if it cannot be prepared (yet)."""
     image = str(container.get("image") or "")
     image_dir = directory_of(image, surroundings.tools.settings.images)
     words = _words(container, image, image_dir)
@@ -37,7 +37,7 @@ async def prepare(container: Mapping[str, Any], surroundings: Surroundings) -> L
 
 
 def _words(container: Mapping[str, Any], image: str, image_dir: Path | None) -> Mapping[str, Any]:
-    """The container's command and arguments, the image's default command standing in where it names none."""
+    """Return the container's command and arguments, or the image's default command."""
     if container.get("command"):
         return container
     default = entrypoint_of(image_dir) if image_dir is not None else None

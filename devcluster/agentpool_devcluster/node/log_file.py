@@ -1,8 +1,7 @@
-"""A container's log: what its process writes, line by line, with stream and time, as a file on the node.
+"""A container's log: process output line by line, with stream and time, as a file on the node.
 
-One file per run of the container, in the form of the container runtime interface:
-`2026-01-31T12:00:00.123456Z stdout F the line`. When a file grows too long its older half is set aside, and the one
-before that dropped.
+A file per run of the container, in the form of the container runtime interface: `2026-01-31T12:00:00.123456Z stdout F
+the line`. A file that grows too long is rotated, and the older half is dropped.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ FOLLOW_SECONDS = 0.05  # between looks at a followed file
 
 
 def log_path(folder: Path, container: str, run: int) -> Path:
-    """The log of one run of a container, counted from 0."""
+    """Return the log path of a run of a container, counted from 0."""
     return folder / f"{container}.{run}.log"
 
 
 class LogWriter:
-    """Writes one run's log."""
+    """Writes the log of a run."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,7 +35,7 @@ class LogWriter:
         self._size = path.stat().st_size
 
     async def copy(self, source: asyncio.StreamReader, stream: str) -> None:
-        """Write what arrives on `source` until it ends; `stream` is stdout or stderr."""
+        """Write data from `source` until its end; `stream` is stdout or stderr."""
         while True:
             try:
                 line = await source.readuntil(b"\n")
@@ -50,7 +49,7 @@ class LogWriter:
             self.write(line[:-1], stream)
 
     def write(self, line: bytes, stream: str, *, whole: bool = True) -> None:
-        """Write one line, or with `whole` false a first part of one."""
+        """Write a line, or with `whole` false a first part of a line."""
         at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         entry = f"{at} {stream} {'F' if whole else 'P'} ".encode() + line + b"\n"
         if self._size > LARGEST_FILE_BYTES:
@@ -75,7 +74,7 @@ class LogQuery:
 
     tail_lines: int | None = None  # the last so many; None is all
     since: datetime | None = None  # not older than this; None is all
-    timestamps: bool = False  # each line led by its time
+    timestamps: bool = False  # prefix each line with its time
     limit_bytes: int | None = None  # at most so much; None is no limit
 
     @classmethod

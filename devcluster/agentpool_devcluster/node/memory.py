@@ -1,7 +1,7 @@
-"""Ends a container that takes more memory than its limit, as the kernel would in a real container.
+"""End a container that exceeds its memory limit, as the kernel does for a real container.
 
-There is no control group here: the resident memory of the container's process group is added up now and then, so a
-short peak can go unseen. Where the system has no /proc (macOS), limits are not enforced.
+Without a control group, the resident memory of the container's process group is summed periodically, so a short peak
+can be missed. Without /proc (macOS), limits are not enforced.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _GROUP_FIELD = 2  # of /proc/PID/stat, after the command in parentheses: state, 
 
 
 async def watch_memory(process: LocalProcess, container: Mapping[str, Any]) -> bool:
-    """Kill the process group when it passes the limit, and return True; False at once where there is no limit."""
+    """Kill the process group when it exceeds the limit, and return True; return False at once without a limit."""
     limit = amounts_of((container.get("resources") or {}).get("limits")).get("memory")
     if limit is None or not (_PROC / "self" / "statm").exists():
         return False
     while True:
         await asyncio.sleep(LOOK_SECONDS)
-        # The main process is read alone first: most containers are one process, far below their limit.
+        # The main process is read alone first: most containers are a single process, far below the limit.
         if _resident_bytes(process.pid) * 4 > limit and group_bytes(process.pid) > limit:
             process.kill_group()
             return True

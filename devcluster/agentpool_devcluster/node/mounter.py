@@ -1,11 +1,11 @@
-"""Runs a program with volumes where its container expects them: a tiny launcher for Linux.
+"""Run a program with volumes at the container's mount paths: a tiny launcher for Linux.
 
-It moves itself into a mount namespace of its own, binds each volume's directory to its mount path, and becomes the
-program. Nobody else on the host sees the mounts, and they vanish with the last process. A mount path that does not
-exist is made in a stand-in for its nearest existing parent: a tmpfs into which all of that parent's entries are bound,
-so the host's directories are never touched. Sources and the working directory are opened first, so that a volume
-mounted at /tmp may hide the place where they lie; what stands in for the container's image is shown again where a
-volume hides it. Run as a script, on the standard library alone; the node side is `mounts`.
+The launcher enters a new mount namespace, binds each volume's directory to its mount path, and executes the program.
+The mounts are invisible to the rest of the host, and vanish with the last process. A missing mount path is created in a
+stand-in for its nearest existing parent: a tmpfs into which all entries of that parent are bound, so the host's
+directories are never touched. Sources and the working directory are opened first, so that a volume mounted at /tmp may
+hide their location; the directories of the container's image are mounted again where a volume hides them. Run as a
+script, on the standard library alone; the node side is `mounts`.
 
 Arguments: a JSON list of [source, target, read-only], a JSON list of the image's directories, a staging directory, the
 working directory, then the command.
@@ -62,9 +62,9 @@ def bind(source: Path, target: Path, *, read_only: bool) -> None:
 
 
 def place_for(source: Path, target: Path, staging: Path, ours: set[Path]) -> None:
-    """Make the mount point `target`, a directory or a file as `source` is, where it does not exist.
+    """Create the missing mount point `target`, a directory or a file like `source`.
 
-    `ours` holds the directories that are the container's own, in which entries may be made.
+    `ours` holds the container's own directories, in which entries may be created.
     """
     if target.exists():
         return
@@ -85,12 +85,12 @@ def place_for(source: Path, target: Path, staging: Path, ours: set[Path]) -> Non
 
 
 def stand_in(directory: Path, staging: Path) -> None:
-    """Put a tmpfs in the directory's place that shows all it held and takes new entries."""
+    """Replace the directory by a tmpfs that shows all entries and accepts new entries."""
     copy = staging / "stage"
     copy.mkdir(exist_ok=True)
     mount("tmpfs", str(copy), "tmpfs", 0)
     for entry in sorted(directory.iterdir()):
-        with contextlib.suppress(FileNotFoundError):  # it went since the directory was read: the host lives on
+        with contextlib.suppress(FileNotFoundError):  # removed since the directory was read
             show(entry, copy / entry.name)
     if directory == Path("/"):
         os.chroot(copy)
@@ -100,7 +100,7 @@ def stand_in(directory: Path, staging: Path) -> None:
 
 
 def show(entry: Path, twin: Path) -> None:
-    """Put what an entry of a directory is in another's place."""
+    """Show the content of an entry at a second place."""
     if entry.is_symlink():
         twin.symlink_to(entry.readlink())
     elif entry.is_dir():
@@ -112,12 +112,12 @@ def show(entry: Path, twin: Path) -> None:
 
 
 def held(path: str) -> Path:
-    """A path to the same file or directory that holds even when a mount hides its name."""
+    """Return a path to the same file or directory that stays valid when a mount hides its name."""
     return Path(f"/proc/self/fd/{os.open(path, os.O_PATH)}")
 
 
 def mount_all(wanted: list[tuple[str, str, bool]], image: list[str], staging: Path) -> None:
-    """Mount each source at its target, outer targets first; then what they hide of the image."""
+    """Mount each source at its target, outer targets first; then remount hidden directories of the image."""
     sources = [held(source) for source, _, _ in wanted]
     kept = [(Path(directory), held(directory)) for directory in image]
     ours: set[Path] = set()
@@ -143,7 +143,7 @@ def main() -> None:
         sys.stderr.write(f"the volume cannot be mounted: {error}\n")
         raise SystemExit(EXIT_CANNOT_MOUNT) from error
     try:
-        # What a volume brings has the name now; what it hides is still held.
+        # The volume's content has the name now; the hidden content stays reachable through the held path.
         os.chdir(directory if start is None or Path(directory).is_dir() else start)
         os.execvp(command[0], command)  # noqa: S606 - the container's own program takes this process over
     except OSError as error:

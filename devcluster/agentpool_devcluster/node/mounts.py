@@ -1,4 +1,4 @@
-"""Which directory a container sees at which path, and the command that shows it so."""
+"""Directories of a container by mount path, and the command that mounts them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mount:
-    """One volume, or part of it, in one container."""
+    """A volume, or part of a volume, in a container."""
 
-    source: Path  # what is shown: a directory or a file of the node
-    target: PurePosixPath  # where the container sees it
+    source: Path  # directory or file of the node
+    target: PurePosixPath  # path in the container
     read_only: bool
 
 
@@ -61,13 +61,13 @@ def mounting_command(mounts: Sequence[Mount], staging: Path, directory: str, com
 
 
 def _image(directory: str) -> list[str]:
-    """What every image here holds: its own directory and those that this interpreter runs from, outer paths first."""
+    """Return the directories of every image: its own, and those of this interpreter, outer paths first."""
     places = {directory, sys.prefix, sys.base_prefix, *sys.path}
     return sorted((place for place in places if place and Path(place).is_dir()), key=len)
 
 
 def _part_of(source: Path, part: str) -> Path:
-    """The file or directory `part` of a volume, made as a directory where it does not exist."""
+    """Return the file or directory `part` of a volume; create a missing directory."""
     relative = PurePosixPath(part)
     if relative.is_absolute() or ".." in relative.parts:
         raise ContainerConfigError("CreateContainerConfigError", f"subPath {part!r} leads out of its volume")

@@ -1,4 +1,4 @@
-"""All containers of one pod: init containers one after another, sidecars beside them, then the main ones together."""
+"""All containers of a pod: init containers in sequence with sidecars, then the main containers together."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class PodContainers:
-    """Runs a pod's containers. Records are there from the start, so that a status can always be made."""
+    """Runs a pod's containers. Records exist from the start, so a status can always be built."""
 
     def __init__(self, pod: KubeObject, *, changed: Callable[[], None]) -> None:
         spec = pod["spec"]
@@ -88,7 +88,7 @@ class PodContainers:
         return self._stopping is None
 
     def _leave_out(self, failed: ContainerRecord) -> None:
-        """An init container failed for good: what would have come after it never will."""
+        """Mark the containers after a failed init container as never started."""
         later = self.init[self.init.index(failed) + 1 :]
         for record in [*later, *self.main]:
             record.state = Waiting(reason="PodInitializing")

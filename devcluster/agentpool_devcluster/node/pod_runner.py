@@ -1,7 +1,7 @@
-"""One pod on this node, from binding to its confirmed end.
+"""A pod on this node, from binding to its confirmed end.
 
-Its own task works through the pod's life; a second one writes the status whenever it changed. The agent passes new
-forms of the pod in with `update`; deletion, wherever in its life the pod is, leads to the same orderly end.
+A task works through the pod's life; a second task writes the status after every change. The agent passes new versions
+of the pod to `update`; a deletion at any time leads to the same orderly end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from agentpool_devcluster.node.volumes import fill_volumes
 _log = logging.getLogger(__name__)
 
 DEFAULT_GRACE_SECONDS = 30
-VANISHED_GRACE_SECONDS = 2.0  # for a pod whose object was removed without waiting for us
+VANISHED_GRACE_SECONDS = 2.0  # for a pod whose object was removed without waiting for this node
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 5.0
 
@@ -38,7 +38,7 @@ Admission = Callable[[Surroundings], Awaitable[None]]
 
 
 class PodRunner:
-    """Runs one pod. `run` returns when nothing of it is left on the node."""
+    """Runs a pod. `run` returns when nothing of the pod is left on the node."""
 
     def __init__(self, surroundings: Surroundings, *, admit: Admission, finished: Callable[[], None]) -> None:
         self._surroundings = surroundings
@@ -63,7 +63,7 @@ class PodRunner:
 
     @property
     def surroundings(self) -> Surroundings:
-        """What the pod's containers share."""
+        """Return the shared resources of the pod's containers."""
         return self._surroundings
 
     def update(self, pod: KubeObject) -> None:
@@ -79,14 +79,14 @@ class PodRunner:
         self.end_within(VANISHED_GRACE_SECONDS)
 
     def shut_down(self, grace_seconds: float) -> None:
-        """The node stops: end the pod and report it as failed, so that it is replaced elsewhere."""
+        """End the pod because the node stops, and report the pod as failed, so a controller replaces it."""
         if not self._stop.is_set() and not self.containers.finished:
             self._failure = ("Terminated", "Pod was terminated in response to imminent node shutdown.")
         own = self.pod["spec"].get("terminationGracePeriodSeconds")
         self.end_within(min(grace_seconds, DEFAULT_GRACE_SECONDS if own is None else float(own)))
 
     def end_within(self, seconds: float) -> None:
-        """End the pod; it has at most so long."""
+        """End the pod within this time."""
         self._deadline.shorten(seconds)
         self._stop.set()
         self.containers.stop(self._deadline)
@@ -118,7 +118,7 @@ class PodRunner:
             self._dirty.set()
 
     async def _get_ready(self) -> bool:
-        """Check and furnish the pod; False where it has to wait for its deletion instead."""
+        """Check and prepare the pod; return False if the pod can only wait for its deletion."""
         able = not has_mounts(self.pod) or await asyncio.to_thread(mounts_supported)
         refused = refusals(self.pod, mounts_supported=able)
         events = self._surroundings.tools.events
@@ -191,7 +191,7 @@ class PodRunner:
                 await self._report()
                 delay = FIRST_RETRY_SECONDS
             except (NotFoundError, ConflictError):
-                continue  # gone, or another of its name: the agent will say so
+                continue  # gone or replaced: the agent will report
             except KubeError as error:
                 _log.debug("status of %s not written: %s", name_of(self.pod), error)
                 self._dirty.set()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PodFacts:
-    """What the node knows of one pod."""
+    """Facts about a pod on the node."""
 
     init: Sequence[ContainerRecord]  # init containers and sidecars, in order
     main: Sequence[ContainerRecord]
@@ -50,7 +50,7 @@ def status_of(pod: Mapping[str, Any], facts: PodFacts, now: str) -> dict[str, An
 
 
 def phase_of(facts: PodFacts) -> str:
-    """Pending until a main container ran; then Running; and at the end how it ended."""
+    """Return the phase: Pending until a main container ran, then Running, and at the end the outcome."""
     if facts.failure is not None:
         return "Failed"
     if facts.finished:
@@ -118,7 +118,7 @@ def _conditions(pod: Mapping[str, Any], facts: PodFacts, phase: str, now: str) -
 
 
 def _condition(pod: Mapping[str, Any], kind: str, values: Mapping[str, str], now: str) -> dict[str, Any]:
-    """One condition in full: in a patch that merges, only a null takes an old reason away."""
+    """Return a condition in full: a merge patch removes an old reason only through null."""
     before = condition_of(pod, kind) or {}
     since = before.get("lastTransitionTime") if before.get("status") == values["status"] else None
     return {"type": kind, "reason": None, "message": None, **values, "lastTransitionTime": since or now}

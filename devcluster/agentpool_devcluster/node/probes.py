@@ -1,6 +1,6 @@
-"""Asks a container how it is: httpGet, tcpSocket and exec probes, and their thresholds.
+"""Probes of a container: httpGet, tcpSocket and exec, and their thresholds.
 
-`check` asks once; `Thresholds` turns answers into a verdict (pure); `watch` asks for as long as the container runs.
+`check` probes once; `Thresholds` turns results into a verdict (pure); `watch` probes while the container runs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from agentpool_devcluster.node.process import Launch, run_command
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-FIRST_LOOK_SECONDS = 0.05  # between looks at a container that was never ready, growing up to its period
+FIRST_LOOK_SECONDS = 0.05  # between probes of a container that was never ready, growing up to the period
 _OK_FROM, _OK_BELOW = 200, 400  # HTTP statuses that count as success
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProbeSpec:
-    """One probe, with Kubernetes' defaults."""
+    """A probe, with Kubernetes' defaults."""
 
     handler: Mapping[str, Any]  # httpGet, tcpSocket or exec
     initial_delay_seconds: float = 0
@@ -31,11 +31,11 @@ class ProbeSpec:
     timeout_seconds: float = 1
     success_threshold: int = 1  # successes in a row
     failure_threshold: int = 3  # failures in a row
-    grace_seconds: float | None = None  # for the end it causes; None is the pod's own
+    grace_seconds: float | None = None  # for an end caused by this probe; None uses the pod's own
 
     @classmethod
     def of(cls, container: Mapping[str, Any], field: str) -> ProbeSpec | None:
-        """The container's probe of that field; None where it has none."""
+        """Return the container's probe of that field, or None."""
         probe = container.get(field)
         if not probe:
             return None
@@ -60,7 +60,7 @@ class Thresholds:
     _row: int = 0
 
     def count(self, *, success: bool) -> bool | None:
-        """The verdict after one more answer."""
+        """Return the verdict after a further result."""
         self._row = self._row + 1 if success == self._answer else 1
         self._answer = success
         needed = self.spec.success_threshold if success else self.spec.failure_threshold
@@ -70,14 +70,14 @@ class Thresholds:
 
 
 class Prober:
-    """Asks the containers of one pod."""
+    """Probes the containers of a pod."""
 
     def __init__(self, session: aiohttp.ClientSession, pod_ip: str) -> None:
         self._session = session
         self._pod_ip = pod_ip
 
     async def check(self, spec: ProbeSpec, container: Mapping[str, Any], launch: Launch) -> str | None:
-        """Ask once: None for success, else what was wrong."""
+        """Probe once: return None for success, else the problem."""
         try:
             async with asyncio.timeout(spec.timeout_seconds):
                 return await self.ask(spec.handler, container, launch, spec.timeout_seconds)
@@ -87,7 +87,7 @@ class Prober:
     async def ask(
         self, handler: Mapping[str, Any], container: Mapping[str, Any], launch: Launch, timeout_seconds: float
     ) -> str | None:
-        """Carry out one handler, of a probe or a hook: None for success, else what was wrong."""
+        """Run the handler of a probe or a hook: return None for success, else the problem."""
         if "httpGet" in handler:
             return await self._http(handler["httpGet"], container)
         if "tcpSocket" in handler:
@@ -130,7 +130,7 @@ async def _exec(action: Mapping[str, Any], launch: Launch, timeout_seconds: floa
 
 
 def port_number(port: Any, container: Mapping[str, Any]) -> int:
-    """A port given as a number or by the name the container declares it under. Raises ValueError."""
+    """Return the port given as a number or by its declared name. Raises ValueError."""
     for declared in container.get("ports") or ():
         if declared.get("name") == port:
             return int(declared["containerPort"])
@@ -144,9 +144,9 @@ async def watch(
     impatient: bool,
     on_answer: Callable[[str | None, bool | None], bool],
 ) -> None:
-    """Ask for as long as `on_answer` returns True; it gets each problem (None is success) and the verdict so far.
+    """Probe while `on_answer` returns True; the callback gets each problem (None for success) and the verdict so far.
 
-    `impatient` asks more often until the first success, which changes nothing but how soon that is noticed.
+    `impatient` probes more often until the first success, so success is noticed earlier.
     """
     thresholds = Thresholds(spec=spec)
     await asyncio.sleep(spec.initial_delay_seconds)

@@ -1,4 +1,4 @@
-"""The three probes of one running container and what they make of its record: started, ready, or to be restarted."""
+"""The three probes of a running container, and their effect: started, ready, or to be restarted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ContainerProbes:
-    """Probes of one run. `failed` is set when the container has to be ended."""
+    """Probes of a run. `failed` is set when the container must be ended."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class ContainerProbes:
         self._on_event = on_event
 
     async def run(self, prober: Prober, launch: Launch) -> None:
-        """Probe until cancelled: first whether it has started, then whether it is ready and alive."""
+        """Probe until cancelled: startup first, then readiness and liveness."""
         startup = ProbeSpec.of(self._container, "startupProbe")
         if startup is not None:
             await self._until_started(startup, prober, launch)

@@ -1,4 +1,4 @@
-"""One local process with everything it starts: a process group of its own, noted with the guardian, output to a log."""
+"""A local process with all its descendants: its own process group, registered with the guardian, output to a log."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
     from agentpool_devcluster.node.guardian import Guardian
 
-OUTPUT_DRAIN_SECONDS = 2.0  # for what the process left in its pipes when it ended
+OUTPUT_DRAIN_SECONDS = 2.0  # for output left in the pipes at the end
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Launch:
-    """What to run, and in which surroundings."""
+    """A command with its environment and directory."""
 
     command: Sequence[str]  # program and arguments
     environment: Mapping[str, str]
-    directory: str  # working directory, as the process sees it
+    directory: str  # working directory inside the mount namespace
     mounts: Sequence[Mount] = ()
     staging: Path = Path("/")  # an empty directory the mounter may use
 
@@ -50,7 +50,7 @@ class Launch:
 
 
 class LocalProcess:
-    """A running process. `start` makes one."""
+    """A running process, created by `start`."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class LocalProcess:
 
     @classmethod
     async def start(cls, launch: Launch, guardian: Guardian, log_path: Path) -> LocalProcess:
-        """Start it. Raises StartError."""
+        """Start the process. Raises StartError."""
         command = launch.resolved()
         directory = "/" if launch.mounts else launch.directory
         outputs, ends = {}, {}
@@ -95,11 +95,11 @@ class LocalProcess:
 
     @property
     def pid(self) -> int:
-        """The process id, which is also its group's."""
+        """Return the process id, which is also the group id."""
         return self._process.pid
 
     async def wait(self) -> int:
-        """Wait for its end; the exit code, 128 + N where signal N ended it."""
+        """Wait for the end; return the exit code, 128 + N after signal N."""
         code = await self._process.wait()
         return 128 - code if code < 0 else code
 
@@ -109,12 +109,12 @@ class LocalProcess:
             self._process.terminate()
 
     def kill_group(self) -> None:
-        """End the process and all of its group."""
+        """Kill the whole process group."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     async def clear_up(self) -> None:
-        """After its end: end what it left running, keep the rest of its output, forget it."""
+        """Clean up after the end: kill leftovers, keep the rest of the output, unregister the group."""
         self.kill_group()
         _, late = await asyncio.wait(self._copies, timeout=OUTPUT_DRAIN_SECONDS)
         for copy in late:  # something that left the group holds the pipe
@@ -125,9 +125,9 @@ class LocalProcess:
 
 
 async def _pipe() -> tuple[asyncio.StreamReader, int]:
-    """A pipe of our own: its reader, and the end to hand to a process.
+    """Return a pipe: its reader, and the end for a process.
 
-    With asyncio's pipes, waiting for a process would also wait for all its children that hold them.
+    With asyncio's pipes, waiting for a process would also wait for all children that hold the pipes.
     """
     source, end = os.pipe()
     reader = asyncio.StreamReader(limit=LARGEST_LINE_BYTES)
@@ -138,9 +138,9 @@ async def _pipe() -> tuple[asyncio.StreamReader, int]:
 
 
 async def run_command(launch: Launch, command: Sequence[str], timeout_seconds: float | None) -> tuple[int, str]:
-    """Run a probe's or hook's command in a container's surroundings; its exit code and the start of its output.
+    """Run the command of a probe or hook in a container's environment; return exit code and start of the output.
 
-    Raises StartError, and TimeoutError after `timeout_seconds` (None waits for ever); it is ended either way.
+    Raises StartError, and TimeoutError after `timeout_seconds` (None waits for ever); the command is ended either way.
     """
     words = launch.resolved(command)
     try:

@@ -1,4 +1,4 @@
-"""The node's own objects: its Node and its Lease, made at start and kept alive while the agent runs."""
+"""The Node and Lease of this node, created at start and kept alive while the agent runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 class Registration:
-    """Keeps one node known to the API server."""
+    """Keeps a node registered with the API server."""
 
     def __init__(self, client: KubeClient, settings: NodeSettings, *, port: int, pod_cidr: str | None) -> None:
         self._client = client
@@ -37,7 +37,7 @@ class Registration:
         self._pod_cidr = pod_cidr
 
     async def register(self) -> None:
-        """Make the Node, or bring one of that name up to what this node is. Raises KubeError."""
+        """Create the Node, or update an existing Node of that name. Raises KubeError."""
         manifest = node_manifest(self._settings, self._pod_cidr)
         name = self._settings.name
         try:
@@ -49,7 +49,7 @@ class Registration:
         await self._renew()
 
     async def run(self) -> None:
-        """Renew until cancelled; a Node that somebody deleted is made again."""
+        """Renew until cancelled; a deleted Node is created again."""
         while True:
             await asyncio.sleep(self._settings.heartbeat_seconds)
             try:
@@ -63,7 +63,7 @@ class Registration:
                 _log.warning("node %s: not renewed: %s", self._settings.name, error)
 
     async def allocatable(self) -> Amounts:
-        """What the Node says it offers, which users may have changed. Raises KubeError."""
+        """Return the resources that the Node offers, which users may have changed. Raises KubeError."""
         node = await self._client.get(NODES, None, self._settings.name)
         return amounts_of((node.get("status") or {}).get("allocatable"))
 
@@ -103,7 +103,7 @@ class Registration:
         }
         try:
             await self._client.create(LEASES, LEASE_NAMESPACE, lease)
-        except NotFoundError:  # no such namespace: a bare API server without its controllers
+        except NotFoundError:  # no such namespace: a bare API server without controllers
             namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": LEASE_NAMESPACE}}
             await self._client.create(NAMESPACES, None, namespace)
             await self._client.create(LEASES, LEASE_NAMESPACE, lease)
@@ -137,7 +137,7 @@ def node_status(settings: NodeSettings, port: int) -> dict[str, Any]:
         "capacity": offered,
         "allocatable": offered,
         "conditions": conditions(ready=True),
-        # No Hostname: a real API server would look it up to fetch logs, and the name stands in no DNS.
+        # No Hostname: an API server would resolve that name to fetch logs, and no DNS has the name.
         "addresses": [{"type": "InternalIP", "address": settings.address}],
         "daemonEndpoints": {"kubeletEndpoint": {"Port": port}},
         "nodeInfo": _node_info(),
@@ -145,7 +145,7 @@ def node_status(settings: NodeSettings, port: int) -> dict[str, Any]:
 
 
 def default_resources() -> dict[str, str]:
-    """What this host has, where the settings say nothing else."""
+    """Return this host's resources, the default for the settings."""
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError):

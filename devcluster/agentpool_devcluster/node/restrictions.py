@@ -1,8 +1,8 @@
-"""What a pod asks for that a process on this host cannot honour. Pure.
+"""Fields of a pod that a process on this host cannot honour. Pure.
 
-Each is refused by the name of its field, before anything starts: a pod never runs as something less than it asked for.
-Confinement is the exception: fields that only take rights away (`securityContext` and the like) cannot be enforced
-here, would stop most charts from running at all, and are told of in one warning instead.
+Each field is refused by name, before anything starts: a pod never runs with less than requested. Confinement is the
+exception: fields that only remove rights (`securityContext` and similar) cannot be enforced here, would stop most
+charts from running, and lead to a single warning instead.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _PRIVILEGES = ("privileged", "procMount", "windowsOptions")
 
 
 def refusals(pod: Mapping[str, Any], *, mounts_supported: bool) -> list[str]:
-    """Why the pod cannot run here: one line for each field that cannot be honoured."""
+    """Return the reasons against running the pod: a line for each field that cannot be honoured."""
     spec = pod["spec"]
     return [
         *_volume_refusals(spec),

@@ -1,4 +1,4 @@
-"""The node's own HTTP endpoint, as a kubelet has one: the API server fetches logs here.
+"""The node's HTTP endpoint, like a kubelet's: the API server fetches logs here.
 
 `/containerLogs/{namespace}/{pod}/{container}` with follow, tailLines, sinceSeconds, sinceTime, timestamps, limitBytes
 and previous; `/healthz`. Commands in containers and port forwarding are refused by name.
@@ -25,7 +25,7 @@ Finder = Callable[[ObjectKey], PodRunner | None]
 
 
 class NodeServer:
-    """Serves one node's endpoint."""
+    """Serves a node's endpoint."""
 
     def __init__(self, find: Finder) -> None:
         self._find = find
@@ -38,10 +38,10 @@ class NodeServer:
         self.port = 0
 
     async def start(self, address: str, certificate: Path | None = None) -> int:
-        """Listen on a free port of `address`; returns it.
+        """Listen on a free port of `address`; return the port.
 
-        `certificate` is a PEM file with a key: a real API server speaks nothing but TLS to its nodes; None is plain
-        HTTP. Raises OSError.
+        `certificate` is a PEM file with a key, because a Kubernetes API server requires TLS; None is plain HTTP. Raises
+        OSError.
         """
         context = None
         if certificate is not None:
@@ -104,7 +104,7 @@ class NodeServer:
 
 
 def _chosen_log(runner: PodRunner, name: str, restarts: int, *, previous: bool) -> Path | None:
-    """The log of the present run or the one before it; None where there is none."""
+    """Return the log of the present or the previous run, or None."""
     run = restarts - 1 if previous else restarts
     path = log_path(runner.surroundings.logs, name, run)
     return path if run >= 0 and path.exists() else None

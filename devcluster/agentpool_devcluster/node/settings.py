@@ -1,4 +1,4 @@
-"""A node's settings: what it offers and how patient it is."""
+"""A node's settings: resources and time limits."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RestartBackoff:
-    """How long a container that keeps ending waits before it starts again."""
+    """Delays before restarts of a container that keeps ending."""
 
     initial_seconds: float = 10.0  # before the second restart; the first is immediate
     longest_seconds: float = 300.0  # the wait doubles up to this
@@ -30,18 +30,18 @@ class Taint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeSettings:
-    """One node."""
+    """Settings of a node."""
 
     name: str  # the Node object's name
     state_dir: Path  # scratch of all pods, logs; made at start, gone at stop
     resources: Mapping[str, str] = field(default_factory=dict)  # quantities offered; cpu, memory, pods have defaults
-    labels: Mapping[str, str] = field(default_factory=dict)  # beside the well-known ones
+    labels: Mapping[str, str] = field(default_factory=dict)  # in addition to the well-known labels
     taints: Sequence[Taint] = ()
     images: Mapping[str, Path] = field(default_factory=dict)  # directory by image name
-    lease_seconds: int = 40  # how long one renewal of the node's lease counts
+    lease_seconds: int = 40  # validity of a renewal of the node's lease
     heartbeat_seconds: float = 10.0  # between renewals
     backoff: RestartBackoff = field(default_factory=RestartBackoff)
-    shutdown_seconds: float = 10.0  # grace of pods when the node itself stops, where theirs is longer
+    shutdown_seconds: float = 10.0  # limit for the grace period of pods when the node stops
     config_retry_seconds: float = 1.0  # between tries for a missing config map, secret or volume
     address: str = "127.0.0.1"  # where the node's own HTTP endpoint listens
-    tls_certificate: Path | None = None  # of that endpoint, PEM with its key; None for plain HTTP
+    tls_certificate: Path | None = None  # of that endpoint, PEM with key; None for plain HTTP

@@ -1,4 +1,4 @@
-"""A node as the command line describes it: `NAME[,cpu=4,nvidia.com/gpu=2,label:k=v,taint:k=v:Effect]`. Pure."""
+"""A node in the form of the command line: `NAME[,cpu=4,nvidia.com/gpu=2,label:k=v,taint:k=v:Effect]`. Pure."""
 
 from __future__ import annotations
 

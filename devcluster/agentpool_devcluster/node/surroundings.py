@@ -1,4 +1,4 @@
-"""What the containers of one pod share, and what the node lends them: addresses, folders, volumes, devices, sources."""
+"""Shared resources of a pod's containers: addresses, folders, volumes, devices, sources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeTools:
-    """What a node has one of, for all its pods."""
+    """Shared tools of a node for all its pods."""
 
     settings: NodeSettings
     client: KubeClient
@@ -37,12 +37,12 @@ class NodeTools:
 
 @dataclass(kw_only=True, slots=True)
 class Surroundings:
-    """One pod's."""
+    """Surroundings of a pod."""
 
     tools: NodeTools
     pod: KubeObject  # as last seen
     place: PodPlace
-    folder: Path  # the pod's own, removed with it
+    folder: Path  # the pod's own, removed with the pod
     volumes: Mapping[str, Path] = field(default_factory=dict)  # directory by volume name
     devices: Mapping[str, Mapping[str, tuple[int, ...]]] = field(default_factory=dict)  # by container and resource
 
@@ -52,11 +52,11 @@ class Surroundings:
         return self.folder / "logs"
 
     def scratch(self, container: str) -> Path:
-        """The working directory of a container whose image brings none."""
+        """Return the working directory of a container without a mapped image."""
         return self.folder / "scratch" / container
 
     def make_folders(self) -> None:
-        """Make what every pod needs."""
+        """Create the directories of every pod."""
         for directory in (self.logs, self.folder / "staging", self.folder / "volumes"):
             directory.mkdir(parents=True, exist_ok=True)
 

@@ -1,7 +1,7 @@
 """A pod's volumes as directories of the node: emptyDir, configMap, secret, downwardAPI, projected, hostPath.
 
-They are filled once, before the first container starts; later changes of a config map do not reach a running pod.
-`restrictions` has refused every other kind before this is reached.
+Volumes are filled once, before the first container starts; later changes of a config map do not reach a running pod.
+`restrictions` refuses all unsupported kinds earlier.
 """
 
 from __future__ import annotations

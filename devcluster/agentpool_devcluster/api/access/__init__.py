@@ -1,1 +1,1 @@
-"""Who asks (tokens) and what they may do (RBAC, access reviews)."""
+"""Authentication (tokens) and authorization (RBAC, access reviews)."""

@@ -1,4 +1,4 @@
-"""The review resources: who is behind this token, may this user do that? Nothing of them is stored."""
+"""The review resources: TokenReview and the access reviews. None of them is stored."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DEFAULT_TOKEN_S = 3600
 
 
 def is_review(resource: Resource) -> bool:
-    """Tell whether a resource is answered rather than stored."""
+    """Return whether a resource is answered rather than stored."""
     return resource.group in _GROUPS
 
 

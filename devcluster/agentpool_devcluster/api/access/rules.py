@@ -11,12 +11,12 @@ from agentpool_devcluster.api.store import CollectionKey, ObjectKey, Store
 
 _GROUP = "rbac.authorization.k8s.io"
 _ANYTHING = "*"
-_READABLE = ("/healthz", "/livez", "/readyz", "/version", "/api", "/apis", "/openapi")  # to all who are known
+_READABLE = ("/healthz", "/livez", "/readyz", "/version", "/api", "/apis", "/openapi")  # to every authenticated user
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """What someone wants to do."""
+    """A requested action."""
 
     verb: str  # get, list, create…
     group: str = ""  # API group
@@ -24,11 +24,11 @@ class Attempt:
     subresource: str = ""  # empty: the object itself
     namespace: str = ""  # empty: cluster-wide
     name: str = ""  # empty: any
-    path: str = ""  # set for what is no resource, such as /metrics
+    path: str = ""  # set for non-resource paths, such as /metrics
 
     @property
     def full_resource(self) -> str:
-        """The resource as rules name it, such as pods/log."""
+        """Return the resource in the form of rules, such as pods/log."""
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
@@ -41,7 +41,7 @@ class Verdict:
 
 
 def decide(store: Store, user: User, attempt: Attempt) -> Verdict:
-    """Return whether the user may do it."""
+    """Return whether the user may perform the action."""
     if user.is_master:
         return Verdict(allowed=True, reason="the user is in the group system:masters")
     if attempt.path and attempt.path.startswith(_READABLE):
@@ -93,7 +93,7 @@ def _rules(store: Store, binding: Json, namespace: str) -> list[Json]:
 
 
 def covers(rule: Json, attempt: Attempt) -> bool:
-    """Tell whether one rule allows an attempt."""
+    """Return whether a rule allows the action."""
     if not _has(rule.get("verbs"), attempt.verb):
         return False
     if attempt.path:

@@ -1,7 +1,7 @@
-"""Bearer tokens and the users behind them.
+"""Bearer tokens and their users.
 
-The administrator's token is in the kubeconfig. Tokens of service accounts are random and known to this
-process only; they end with it.
+The administrator's token is in the kubeconfig. Tokens of service accounts are random, known to this process only, and
+end with the process.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _SERVICE_ACCOUNT_PARTS = 4  # system:serviceaccount:NAMESPACE:NAME
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class User:
-    """Who makes a request."""
+    """The user of a request."""
 
-    name: str  # as role bindings name it
+    name: str  # as in role bindings
     groups: tuple[str, ...] = ()  # groups the user is in
     uid: str = ""  # of a service account
 
@@ -46,14 +46,14 @@ class Tokens:
         self._issued = {self.admin_token: _Issued(user=admin, expires_at=None)}
 
     def user_of(self, token: str) -> User | None:
-        """Return the user of a token; None if it is unknown or has expired."""
+        """Return the user of a token; None if unknown or expired."""
         found = self._issued.get(token)
         if found is None or (found.expires_at is not None and found.expires_at < time.monotonic()):
             return None
         return found.user
 
     def issue(self, user: User, *, lifetime_s: float | None = _DEFAULT_LIFETIME_S) -> str:
-        """Return a new token for a user; lifetime None: it never expires."""
+        """Return a new token for a user; lifetime None never expires."""
         token = secrets.token_urlsafe(32)
         expires_at = None if lifetime_s is None else time.monotonic() + lifetime_s
         self._issued[token] = _Issued(user=user, expires_at=expires_at)
@@ -61,7 +61,7 @@ class Tokens:
 
 
 def as_user(name: str, groups: Sequence[str]) -> User:
-    """Return the user of a name; service accounts are in their groups without being told."""
+    """Return the user of a name; service accounts get their groups automatically."""
     parts = name.split(":")
     if parts[:2] == ["system", "serviceaccount"] and len(parts) == _SERVICE_ACCOUNT_PARTS:
         own = service_account(parts[2], parts[3])

@@ -11,10 +11,10 @@ from agentpool_devcluster.api.schema.node import ANYTHING, Schema
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What a write does to the places of an object."""
+    """Fields of an object that a write changes."""
 
     added: FieldSet  # places that were not there
-    modified: FieldSet  # places whose value is another
+    modified: FieldSet  # fields with a changed value
     removed: FieldSet  # places that are gone
 
     @property
@@ -36,7 +36,7 @@ class _Walk:
 
 
 def compare(old: Any, new: Any, schema: Schema) -> Difference:
-    """Return what changes from old to new."""
+    """Return the changes from old to new."""
     walk = _Walk()
     _compare(old, new, schema, (), walk)
     return Difference(
@@ -88,7 +88,7 @@ def _compare_elements(old: list[Any], new: list[Any], schema: Schema, path: Path
 
 
 def _every(value: Any, schema: Schema, path: Path, found: set[Path]) -> None:
-    """Collect a place and everything below it."""
+    """Collect a field and everything below it."""
     found.add(path)
     if is_atomic(value, schema):
         return

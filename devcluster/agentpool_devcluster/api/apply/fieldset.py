@@ -17,7 +17,7 @@ Path: TypeAlias = tuple[str, ...]
 FieldSet: TypeAlias = frozenset[Path]
 
 EMPTY: FieldSet = frozenset()
-# Places that nobody owns: they identify the object or are the server's own.
+# Fields without an owner: identity and server-set fields.
 UNOWNED: FieldSet = frozenset({
     ("f:apiVersion",), ("f:kind",), ("f:metadata",),
     *(("f:metadata", f"f:{name}") for name in (
@@ -59,7 +59,7 @@ def steps(items: list[Any], schema: Schema) -> list[tuple[str, Any]]:
 
 
 def is_atomic(value: Any, schema: Schema) -> bool:
-    """Tell whether a value is owned as a whole."""
+    """Return whether a value is owned as a whole."""
     if isinstance(value, dict):
         return schema.map_type == "atomic"
     if isinstance(value, list):
@@ -126,12 +126,12 @@ def _decode(node: Any, path: Path, found: set[Path]) -> None:
 
 
 def with_parents(fields: Iterable[Path]) -> set[Path]:
-    """Return the set together with every place on the way to its members."""
+    """Return the set with all ancestors of its members."""
     return {path[:length] for path in fields for length in range(1, len(path) + 1)}
 
 
 def describe(path: Path) -> str:
-    """Return a place as conflicts name it: .spec.containers[name="a"].image."""
+    """Return a path in the form of conflict messages: .spec.containers[name="a"].image."""
     text = ""
     for step in path:
         kind, _, rest = step.partition(":")

@@ -1,8 +1,8 @@
-"""Who owns what: managedFields read, updated by writes, and written back.
+"""Field ownership: read managedFields, update them on writes, and write them back.
 
-Two ways of writing change ownership. An *update* (create, replace, any patch) owns what it changed and takes
-it from everyone else. An *apply* owns what its configuration says, shares what it leaves as it was, and is
-refused with a conflict where it would change what another manager owns, unless it is forced.
+Two ways of writing change ownership. An *update* (create, replace, any patch) owns the fields that it changed and takes
+them from all managers. An *apply* owns the fields of its configuration, shares unchanged fields, and is refused with a
+conflict if it would change a field of a different manager, unless forced.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ Operation = Literal["Apply", "Update"]
 
 
 class ManagerKey(NamedTuple):
-    """What tells two entries of managedFields apart."""
+    """Identity of an entry of managedFields."""
 
     name: str  # field manager
-    operation: Operation  # Apply entries of any apiVersion are one
+    operation: Operation  # apply entries of all apiVersions share an entry
     api_version: str  # empty for Apply
     subresource: str  # empty for the main resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ownership:
-    """One entry of managedFields."""
+    """An entry of managedFields."""
 
     fields: FieldSet  # places that are owned
     api_version: str  # version in which the places are named
@@ -53,7 +53,7 @@ Managers = dict[ManagerKey, Ownership]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Writer:
-    """Who writes, and through which door."""
+    """Manager, operation and subresource of a write."""
 
     name: str  # field manager
     api_version: str  # apiVersion of the request
@@ -145,10 +145,10 @@ def _without(managers: Managers, places: FieldSet, *, keep: ManagerKey) -> Manag
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """What an apply leads to."""
+    """Result of an apply."""
 
     body: Json  # the object, without managedFields brought up to date
-    managers: Managers  # its owners
+    managers: Managers  # owners of the result
 
 
 def apply_configuration(
@@ -156,7 +156,7 @@ def apply_configuration(
 ) -> Applied:
     """Apply a configuration to a live object.
 
-    Raises a 409 refusal that names the other managers and fields if values would change that others own.
+    Raises a 409 refusal that names the managers and fields of all conflicts.
     """
     key = writer.key("Apply")
     before = managers.get(key)
@@ -175,7 +175,7 @@ def apply_configuration(
 
 
 def _abandoned(before: FieldSet, wanted: FieldSet, others: Managers) -> set[Path]:
-    """Return the places that this manager no longer applies and nobody else owns."""
+    """Return the fields that this manager no longer applies and that have no remaining owner."""
     held = with_parents(wanted)
     for owned in others.values():
         held |= with_parents(owned.fields)

@@ -1,4 +1,4 @@
-"""Merge an applied configuration into the live object, and take out what is no longer applied."""
+"""Merge an applied configuration into the live object, and remove fields that are no longer applied."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def merge(live: Any, config: Any, schema: Schema) -> Any:
 
 
 def _merge_elements(live: list[Any], config: list[Any], schema: Schema) -> list[Any]:
-    """Elements of the configuration come in its order; the others stay where they were."""
+    """Merge list elements: the configuration's elements in its order, the rest unmoved."""
     wanted = dict(_unique(config, schema))
     known = dict(steps(live, schema))
     merged = [
@@ -51,7 +51,7 @@ def _unique(config: list[Any], schema: Schema) -> list[tuple[str, Any]]:
 
 
 def remove(value: Any, schema: Schema, doomed: Collection[Path]) -> Any:
-    """Return the object without the places in `doomed`; containers that become empty by it go as well."""
+    """Return the object without the fields in `doomed`; containers that become empty are removed too."""
     found = _remove(value, schema, (), set(doomed), _ancestors(doomed))
     return {} if found is _GONE else found
 

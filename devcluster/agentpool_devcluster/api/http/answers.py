@@ -16,7 +16,7 @@ from agentpool_devcluster.api.store import encode
 
 
 def answer(value: Any, *, code: int = 200, form: Form = PLAIN, warnings: Sequence[str] = ()) -> web.Response:
-    """Write an object, or the JSON text of one."""
+    """Write an object, or its JSON text."""
     if form.media_type == "application/yaml":
         found = json.loads(value) if isinstance(value, bytes) else value
         body = yaml.safe_dump(found, sort_keys=False).encode()

@@ -15,20 +15,20 @@ from agentpool_devcluster.api.registry import Registry
 
 _V3 = "/openapi/v3/"
 _PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
-# kubectl asks for protobuf only about kinds that version 3 does not know. A document without definitions (field 1,
-# `swagger`, is "2.0") lets it go on to say that there is no such kind; a refusal would be all that the user sees.
+# kubectl asks for protobuf only about kinds that version 3 does not contain. A document without definitions (field 1,
+# `swagger`, is "2.0") makes kubectl report an unknown kind; a refusal would hide that message.
 _NO_DEFINITIONS = b"\x0a\x032.0"
 
 
 class DocumentPages:
-    """Answers requests for what the server says about itself."""
+    """Answers requests for documents about the server."""
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._documents = Documents(registry)
 
     def answer(self, http: web.Request, path: str, target: Target | None) -> web.Response:
-        """Answer a request whose path is no resource. Raises the 404 refusal for unknown paths."""
+        """Answer a request for a non-resource path. Raises the 404 refusal for unknown paths."""
         if http.method not in ("GET", "HEAD"):
             raise no_such_path()
         path = path.rstrip("/")

@@ -60,7 +60,7 @@ def _node_address(node: Json, name: str) -> str:
 
 
 async def stream_log(session: aiohttp.ClientSession, request: web.Request, url: str, node: str) -> web.StreamResponse:
-    """Pass a container's log on to the client as the node sends it."""
+    """Forward a container's log from the node to the client."""
     params = {key: value for key, value in request.query.items() if key in _PASSED_ON}
     timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_SECONDS)
     try:

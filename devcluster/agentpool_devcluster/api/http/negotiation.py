@@ -1,6 +1,6 @@
 """Choose the form of an answer from the Accept header: objects, tables or bare metadata, JSON or YAML.
 
-Protobuf is never spoken: clients that also accept JSON get JSON, others are refused.
+Protobuf answers are not supported: clients that also accept JSON get JSON, the rest is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Form:
     """How an answer is to be written."""
 
     media_type: str = "application/json"  # application/json or application/yaml
-    shape: Shape = ""  # what objects are turned into; empty: nothing
+    shape: Shape = ""  # form of objects; empty: unchanged
     version: str = ""  # version of the shape
     parameters: dict[str, str] = field(default_factory=dict, compare=False)  # of the chosen media type
 

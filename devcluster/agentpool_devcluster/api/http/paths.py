@@ -1,7 +1,7 @@
-"""Understand a request's path and method: which resource, object and subresource, and which verb.
+"""Parse a request's path and method into resource, object, subresource and verb.
 
-kubectl sends a kubeconfig's bearer token over TLS only. For plain HTTP on the loopback the token may therefore
-stand at the start of the path: the server's address in the kubeconfig ends in it.
+kubectl sends a kubeconfig's bearer token over TLS only. For plain HTTP on the loopback the path may therefore start
+with the token: the server's address in the kubeconfig ends with the token.
 """
 
 from __future__ import annotations
@@ -13,26 +13,26 @@ _READ = {True: "get", False: "list"}
 _VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch"}
 _TOKEN_PREFIX = "/token/"  # noqa: S105 - the word, not a secret
 _GROUP_STEPS = {"api": 2, "apis": 3}  # parts of a path up to and with the version
-_OWN_STEPS = 2  # parts of the path of a Namespace object itself
+_OWN_STEPS = 2  # parts of the path of a Namespace object
 _INNER_STEPS = 3  # parts of the shortest path within a namespace
 _TRUE = ("1", "true", "True", "t", "T", "TRUE")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What a path of the resource API points at."""
+    """Target of a path of the resource API."""
 
     group: str  # API group, empty for core
     version: str  # API version
-    plural: str = ""  # resource; empty: the API version itself
+    plural: str = ""  # resource; empty: the API version
     namespace: str | None = None  # None: cluster-scoped, or all namespaces
     name: str = ""  # object; empty: the collection
-    subresource: str = ""  # status, scale, log…; empty: the object itself
-    rest: str = ""  # what follows the subresource, for proxies
+    subresource: str = ""  # status, scale, log…; empty: the object
+    rest: str = ""  # path after the subresource, for proxies
 
 
 def token_prefix(token: str) -> str:
-    """Return the start of all paths of a client that carries its token there."""
+    """Return the path prefix of a client that carries its token in the path."""
     return f"{_TOKEN_PREFIX}{token}"
 
 
@@ -45,7 +45,7 @@ def split_token(path: str) -> tuple[str, str]:
 
 
 def parse_target(path: str) -> Target | None:
-    """Return what a path points at; None if it is no path of the resource API."""
+    """Return the target of a path; None if the path does not belong to the resource API."""
     parts = path.strip("/").split("/")
     if len(parts) < _GROUP_STEPS.get(parts[0], len(parts) + 1):
         return None
@@ -58,7 +58,7 @@ def _resource(group: str, version: str, parts: list[str]) -> Target:
     namespace: str | None = None
     is_namespace = not group and parts[:1] == ["namespaces"]
     if is_namespace and (len(parts) <= _OWN_STEPS or parts[2] in ("status", "finalize")):
-        pass  # the Namespace object itself
+        pass  # the Namespace object
     elif parts[:1] == ["namespaces"] and len(parts) >= _INNER_STEPS:
         namespace, parts = parts[1], parts[2:]
     padded = [*parts, "", "", ""]

@@ -1,4 +1,4 @@
-"""An optional record of every request, one JSON object a line: the evidence for least-privilege rules."""
+"""An optional record of every request, one JSON object a line: evidence for least-privilege rules."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from agentpool_devcluster.api.http.paths import Target
 
 
 class Recorder:
-    """Writes one line for each request to the resource API."""
+    """Writes a line for each request to the resource API."""
 
     def __init__(self, path: Path) -> None:
         self._file: IO[str] = path.open("a", encoding="utf-8", buffering=1)
 
     def record(self, *, agent: str, user: str, verb: str, target: Target) -> None:
-        """Write down one request."""
+        """Record one request."""
         line = {
             "userAgent": agent,
             "user": user,

@@ -1,4 +1,4 @@
-"""Turn stored objects into what was asked for: JSON text, tables, or metadata alone."""
+"""Render stored objects in the requested form: JSON text, tables, or metadata alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from agentpool_devcluster.api.tables.printing import IncludeObject, table_of
 
 
 def object_text(resource: Resource, stored: Stored, form: Form, include: IncludeObject) -> bytes:
-    """Return the JSON text of one object in the wanted form."""
+    """Return the JSON text of an object in the requested form."""
     if form.shape == "Table":
         return encode(table_of(resource, [shown_as(resource, stored.body)], include, stored.version))
     if form.shape == "PartialObjectMetadata":
@@ -49,7 +49,7 @@ def list_text(resource: Resource, listing: Listing, form: Form, include: Include
 
 
 def _item_text(resource: Resource, stored: Stored) -> bytes:
-    """A list's item: of built-in kinds it does not tell the kind again, as a real server's does not."""
+    """Return the text of a list item; items of built-in kinds omit the kind, as on a Kubernetes server."""
     if resource.is_custom:
         return text_of(resource, stored)
     body = shown_as(resource, stored.body)

@@ -1,4 +1,4 @@
-"""One request to the resource API, taken apart: target, user, query, body, and how to write."""
+"""A request to the resource API: target, user, query, body, and write options."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from agentpool_devcluster.api.wire.protobuf import MEDIA_TYPE, decode_protobuf
 
 _VALIDATIONS = ("Strict", "Warn", "Ignore")
 _INCLUDES = ("None", "Metadata", "Object")
-# Subresources that a real API server has: refused by name, so that nobody looks for the fault elsewhere.
+# Subresources of a Kubernetes server that the devcluster lacks: refused by name, so the user knows the cause.
 _NOT_HERE = ("exec", "attach", "portforward", "proxy", "ephemeralcontainers", "resize", "approval")
 _MAX_MANAGER = 128  # characters of a field manager's name
 
@@ -39,11 +39,11 @@ _MAX_MANAGER = 128  # characters of a field manager's name
 class ApiRequest:
     """A request to the resource API."""
 
-    http: web.Request  # as it came
-    cluster: Cluster  # what it is about
-    user: User  # who makes it
-    target: Target  # what its path points at
-    verb: str  # what it wants to do
+    http: web.Request  # the aiohttp request
+    cluster: Cluster  # the served cluster
+    user: User  # the authenticated user
+    target: Target  # the target of the path
+    verb: str  # the RBAC verb
     resource: Resource  # the resource of the path
 
     @property
@@ -52,7 +52,7 @@ class ApiRequest:
         return self.target.namespace or ""
 
     def query(self, name: str) -> str:
-        """Return a query parameter, empty if it is not given."""
+        """Return a query parameter; empty if absent."""
         return self.http.query.get(name, "")
 
     def form(self, *shapes: Shape) -> Form:
@@ -64,21 +64,21 @@ class ApiRequest:
         return parse_selector(self.resource, self.query("labelSelector"), self.query("fieldSelector"))
 
     def include(self) -> IncludeObject:
-        """Return what table rows carry of their objects."""
+        """Return the part of an object that table rows include."""
         found = self.query("includeObject") or "Metadata"
         if found not in _INCLUDES:
             raise bad_request(f"includeObject must be one of {', '.join(_INCLUDES)}, got {found!r}")
         return cast("IncludeObject", found)
 
     def dry_run(self) -> bool:
-        """Tell whether nothing is to be stored."""
+        """Return whether nothing is to be stored."""
         found = self.http.query.getall("dryRun", [])
         if any(value not in ("", "All") for value in found):
             raise bad_request(f"dryRun takes the value All, got {found!r}")
         return "All" in found
 
     def would_create(self) -> bool:
-        """Tell whether a server-side apply would make its object: that takes the right to create, too."""
+        """Return whether a server-side apply would create its object, which requires the create verb too."""
         if self.verb != "patch" or self.target.subresource:
             return False
         if media_type_of(self.http.headers.get("Content-Type", "")) != PatchType.APPLY.value:
@@ -86,7 +86,7 @@ class ApiRequest:
         return self.cluster.store.get(self.resource.key(self.namespace, self.target.name)) is None
 
     async def body(self) -> Any:
-        """Return the decoded body, None if it is empty."""
+        """Return the decoded body; None if empty."""
         text, content_type = await self.http.read(), self.http.headers.get("Content-Type", "")
         if text and media_type_of(content_type) == MEDIA_TYPE:
             return decode_protobuf(text, self._builtin_schema)
@@ -97,7 +97,7 @@ class ApiRequest:
         return None if found is None or found.is_custom else found.schema()
 
     async def options(self, *, subresource: str = "") -> WriteOptions:
-        """Return how the request wants its write done."""
+        """Return the options of the requested write."""
         validation = self.query("fieldValidation") or "Warn"
         if validation not in _VALIDATIONS:
             raise bad_request(f"fieldValidation must be one of {', '.join(_VALIDATIONS)}, got {validation!r}")
@@ -120,7 +120,7 @@ class ApiRequest:
         return named or agent.partition("/")[0][:_MAX_MANAGER]
 
     def patch_type(self) -> PatchType:
-        """Return the format of a patch. Raises a 415 refusal if it is none."""
+        """Return the format of a patch. Raises a 415 refusal for unknown formats."""
         media_type = media_type_of(self.http.headers.get("Content-Type", ""))
         try:
             kind = PatchType(media_type)

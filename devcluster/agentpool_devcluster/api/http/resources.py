@@ -29,7 +29,7 @@ from agentpool_devcluster.api.selectors import parse as parse_selector
 
 _CREATED = 201
 _OK = 200
-_WATCH_SECONDS = (1800.0, 3600.0)  # a watch that names no timeout ends by itself within these bounds
+_WATCH_SECONDS = (1800.0, 3600.0)  # duration of a watch without a timeout
 Handler = Callable[[ApiRequest], Awaitable[web.Response]]
 
 
@@ -72,7 +72,7 @@ async def list_collection(request: ApiRequest) -> web.Response:
 
 
 def watch_options(request: ApiRequest) -> WatchOptions:
-    """Return what a watch request wants to see."""
+    """Return the options of a watch request."""
     timeout = request.query("timeoutSeconds")
     if timeout and not timeout.isdigit():
         raise bad_request(f"timeoutSeconds must be a number of seconds, got {timeout!r}")
@@ -111,7 +111,7 @@ async def create_object(request: ApiRequest) -> web.Response:
 
 
 async def update_object(request: ApiRequest) -> web.Response:
-    """Answer a replacement of an object or of its status."""
+    """Replace an object or its status."""
     body = await request.body()
     options = await request.options(subresource=_door(request))
     name = request.target.name
@@ -121,7 +121,7 @@ async def update_object(request: ApiRequest) -> web.Response:
 
 
 async def patch(request: ApiRequest) -> web.Response:
-    """Answer a patch of an object or of its status."""
+    """Patch an object or its status."""
     kind, patch_body = request.patch_type(), await request.body()
     options = await request.options(subresource=_door(request))
     written = patch_object(
@@ -206,7 +206,7 @@ async def eviction(request: ApiRequest) -> web.Response:
 
 
 def handler_for(request: ApiRequest, tokens: Tokens) -> Handler:
-    """Return what answers a request. Raises 405 or 501 refusals for what is not served."""
+    """Return the handler of a request. Raises 405 or 501 refusals for unsupported requests."""
     resource, sub = request.resource, request.target.subresource
     if is_review(resource):
         return lambda asked: _review(asked, tokens)

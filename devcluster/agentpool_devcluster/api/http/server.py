@@ -1,6 +1,6 @@
-"""The HTTP server: authentication, authorisation, routing, and the life of the streams.
+"""The HTTP server: authentication, authorization, routing, and the life of the streams.
 
-`ApiServer` owns the cluster's state and the services that listen to it; everything else is reached from here.
+`ApiServer` owns the cluster's state and the services that listen to the state.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ class ServerSettings:
     """How the API server runs."""
 
     host: str = "127.0.0.1"  # address to listen on
-    port: int = 0  # 0: any free one
-    token: str | None = None  # the administrator's token; None: a random one
+    port: int = 0  # 0 chooses a free port
+    token: str | None = None  # the administrator's token; None: random
     record: Path | None = None  # file that gets a line for each request; None: no record
     history: int = HISTORY_CHANGES  # changes kept for watches, per resource
 
 
 class ListenError(OSError):
-    """The address cannot be listened on: taken, forbidden, or not one of this machine."""
+    """An address that cannot be listened on: taken, forbidden, or not of this machine."""
 
     def __init__(self, address: str, cause: OSError) -> None:
         number = cause.errno or 0
@@ -99,7 +99,7 @@ class ApiServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen. Raises ListenError where it may not."""
+        """Listen. Raises ListenError if the address cannot be used."""
         app = web.Application(client_max_size=MAX_BODY_BYTES)
         app.router.add_route("*", "/{path:.*}", self._answer)
         self._runner = web.AppRunner(
@@ -175,7 +175,7 @@ class ApiServer:
         return self._impersonated(http, user)
 
     def _impersonated(self, http: web.Request, user: User) -> User:
-        """Return the user that the caller wants to be taken for, if it may."""
+        """Return the user that the caller impersonates, if permitted."""
         name = http.headers.get("Impersonate-User")
         if name is None:
             return user
@@ -183,7 +183,7 @@ class ApiServer:
         return as_user(name, http.headers.getall("Impersonate-Group", []))
 
     def _permit(self, http: web.Request, user: User, verb: str, target: Target) -> None:
-        """Writes down that the user wants it, and refuses what no rule allows."""
+        """Record the request, and refuse it unless a rule allows it."""
         if self._recorder is not None:
             agent = http.headers.get("User-Agent", "")
             self._recorder.record(agent=agent, user=user.name, verb=verb, target=target)

@@ -1,8 +1,8 @@
-"""Watch streams: the changes of a collection, filtered and framed, as they happen.
+"""Watch streams: the changes of a collection, filtered and framed.
 
-A stream listens to its collection and keeps what it has not yet written. Whatever gathered while the last
-write was under way goes out in one write. An object's JSON text is made once for all streams. With the definition of
-its resource a stream ends, also where another takes its place, as on a real API server.
+A stream listens to its collection and buffers unwritten changes. All buffered changes go out in one write. The JSON
+text of an object is made once for all streams. A stream ends with the definition of its resource, even if a new
+definition takes its place, as on a Kubernetes server.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from agentpool_devcluster.api.selectors import Selector
 from agentpool_devcluster.api.store import Change, Store, Stored, encode
 from agentpool_devcluster.api.tables.printing import IncludeObject
 
-BOOKMARK_SECONDS = 60.0  # how often an idle stream tells how far it has come
-_MAX_PENDING = 100_000  # frames a slow client may be behind before it is cut off
+BOOKMARK_SECONDS = 60.0  # interval of bookmarks on an idle stream
+_MAX_PENDING = 100_000  # buffered frames before a slow client is disconnected
 _INITIAL_END = "k8s.io/initial-events-end"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WatchOptions:
-    """What a client wants to see of a collection."""
+    """Options of a watch."""
 
     resource: Resource  # version in which objects are shown
     namespace: str | None  # None: all
     selector: Selector  # which objects
-    version: int  # resourceVersion to start after; 0: start with what there is
+    version: int  # resourceVersion to start after; 0: start with the present objects
     bookmarks: bool  # send bookmarks
     initial_events: bool | None  # sendInitialEvents; None: not given
     timeout_s: float  # seconds after which the stream ends
     form: Form  # how objects are written
-    include: IncludeObject  # tables: what each row carries of its object
+    include: IncludeObject  # tables: part of the object in each row
 
 
 class WatchStream:

@@ -1,1 +1,1 @@
-"""What the API server itself knows of single built-in kinds: defaults, rules, and their subresources."""
+"""Built-in kinds of the API server: defaults, rules, and subresources."""

@@ -37,7 +37,7 @@ def default_definition(body: Json) -> None:
 
 
 def definition_problems(body: Json, old: Json | None) -> Iterator[Cause]:
-    """Yield what is wrong with a definition."""
+    """Yield the problems of a definition."""
     spec = body.get("spec") or {}
     names = spec.get("names") or {}
     expected = f"{names.get('plural')}.{spec.get('group')}"
@@ -109,7 +109,7 @@ def _structural_problems(raw: Any, path: str) -> Iterator[Cause]:
 
 
 def resources_of(body: Json) -> list[Resource]:
-    """Return the resources that a definition defines, one for each served version."""
+    """Return the resources of a definition, one for each served version."""
     spec = body["spec"]
     versions = spec["versions"]
     storage = next(version["name"] for version in versions if version.get("storage"))

@@ -35,8 +35,8 @@ _VALUE_HELP = (
     "and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for "
     "validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
 )
-_LABEL_NAMED = frozenset({("", "namespaces"), ("", "services")})  # resources whose names are DNS labels
-_FREELY_NAMED = frozenset({"rbac.authorization.k8s.io"})  # groups whose names are path segments
+_LABEL_NAMED = frozenset({("", "namespaces"), ("", "services")})  # resources with DNS labels as names
+_FREELY_NAMED = frozenset({"rbac.authorization.k8s.io"})  # groups with path segments as names
 
 
 def _invalid(field: str, value: object, why: str) -> Cause:
@@ -44,7 +44,7 @@ def _invalid(field: str, value: object, why: str) -> Cause:
 
 
 def metadata_problems(resource: Resource, body: Json) -> Iterator[Cause]:
-    """Yield what is wrong with an object's metadata."""
+    """Yield the problems of an object's metadata."""
     found = metadata(body)
     name = found.get("name")
     if not name:
@@ -85,7 +85,7 @@ def _qualified_problems(field: str, key: str) -> Iterator[Cause]:
 
 
 def label_problems(labels: object, field: str) -> Iterator[Cause]:
-    """Yield what is wrong with labels."""
+    """Yield the problems of labels."""
     for key, value in labels.items() if isinstance(labels, dict) else ():
         yield from _qualified_problems(field, key)
         if not isinstance(value, str):

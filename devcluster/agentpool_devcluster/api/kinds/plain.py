@@ -33,7 +33,7 @@ def default_service(body: Json) -> None:
 
 
 def keep_service_address(new: Json, old: Json) -> None:
-    """Carry a Service's address over an update that leaves it out."""
+    """Keep a Service's address in an update that omits the address."""
     for field in ("clusterIP", "clusterIPs"):
         if not new.get("spec", {}).get(field) and field in old.get("spec", {}):
             new.setdefault("spec", {})[field] = old["spec"][field]
@@ -50,7 +50,7 @@ def default_secret(body: Json) -> None:
 
 
 def default_namespace(body: Json) -> None:
-    """Give a Namespace its label and its finalizer, in place."""
+    """Set the label and the finalizer of a Namespace, in place."""
     body["metadata"].setdefault("labels", {})["kubernetes.io/metadata.name"] = body["metadata"].get("name", "")
     spec = body.setdefault("spec", {})
     spec.setdefault("finalizers", ["kubernetes"])
@@ -89,7 +89,7 @@ def immutable_data_problems(body: Json, old: Json | None) -> Iterator[Cause]:
 
 
 def secret_problems(body: Json, old: Json | None) -> Iterator[Cause]:
-    """Yield what is wrong with a Secret."""
+    """Yield the problems of a Secret."""
     for key, value in (body.get("data") or {}).items():
         try:
             base64.b64decode(str(value), validate=True)
@@ -108,7 +108,7 @@ def secret_problems(body: Json, old: Json | None) -> Iterator[Cause]:
 
 
 def service_problems(body: Json, old: Json | None) -> Iterator[Cause]:
-    """Yield what is wrong with a Service."""
+    """Yield the problems of a Service."""
     spec = body.get("spec") or {}
     if not spec.get("ports") and spec.get("clusterIP") != "None" and spec.get("type") != "ExternalName":
         yield Cause(reason="FieldValueRequired", message="Required value", field="spec.ports")
@@ -122,6 +122,6 @@ def service_problems(body: Json, old: Json | None) -> Iterator[Cause]:
 
 
 def binding_problems(body: Json, old: Json | None) -> Iterator[Cause]:
-    """Yield a refusal if a role binding would be pointed at another role."""
+    """Yield a refusal if a role binding would change its role."""
     if old is not None and old.get("roleRef") != body.get("roleRef"):
         yield Cause(reason="FieldValueInvalid", message="Invalid value: cannot change roleRef", field="roleRef")

@@ -1,4 +1,4 @@
-"""Pods and pod templates: the defaults the API server fills in, and the rules it holds them to."""
+"""Pods and pod templates: defaults and rules."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _default_volume(volume: Json) -> None:
 
 
 def default_pod(body: Json) -> None:
-    """Fill in what a pod gets beyond a template: service account, tolerations, priority, in place."""
+    """Fill in the fields of a pod that a template lacks: service account, tolerations, priority, in place."""
     spec = body.setdefault("spec", {})
     default_pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
@@ -121,7 +121,7 @@ def quality_of_service(spec: Json) -> str:
 
 
 def pod_spec_problems(spec: Json, path: str) -> Iterator[Cause]:
-    """Yield what is wrong with a pod's or a template's spec."""
+    """Yield the problems of a pod's or a template's spec."""
     containers = _objects(spec.get("containers"))
     if not containers:
         yield Cause(reason="FieldValueRequired", message="Required value", field=f"{path}.containers")

@@ -1,6 +1,6 @@
-"""What is special about single built-in kinds, in one table: defaults, initial status, rules.
+"""Peculiarities of built-in kinds, in one table: defaults, initial status, rules.
 
-`operations` asks this table and knows no kind by name itself. Kinds that are not listed need nothing.
+`operations` reads this table and names no kind itself. Kinds that are not listed follow the common rules.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def _empty_status(_body: Json) -> Json | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Strategy:
-    """How one kind departs from the common rules."""
+    """Exceptions of a kind from the common rules."""
 
     default: Callable[[Json], None] = _nothing  # fills in defaults, in place, on every write
     carry: Callable[[Json, Json], None] = _keep_nothing  # copies server-chosen values from old to new
-    problems: Problems = _no_problems  # what is wrong, given the old object if there is one
+    problems: Problems = _no_problems  # problems of the new object, given the old object if present
     initial_status: Callable[[Json], Json | None] = _empty_status  # status of a new object; None: none
     keeps_status_on_create: bool = False  # the creator brings the status along
     status_writes_metadata: bool = False  # labels and annotations may change through the status
-    stored_only: str = ""  # what no controller of the devcluster does for this kind; empty: nothing missing
+    stored_only: str = ""  # missing controller work for this kind; empty: complete
 
 
 def _pod_problems(body: Json, old: Json | None) -> Iterator[Cause]:

@@ -1,4 +1,4 @@
-"""Deployments, ReplicaSets and the other owners of pod templates: defaults and rules."""
+"""Deployments, ReplicaSets and similar owners of pod templates: defaults and rules."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def default_job(body: Json) -> None:
 
 
 def workload_problems(body: Json, old: Json | None) -> Iterator[Cause]:
-    """Yield what is wrong with an owner of pods that finds them by spec.selector."""
+    """Yield the problems of an owner of pods that finds them by spec.selector."""
     spec = body.get("spec") or {}
     replicas = spec.get("replicas")
     if isinstance(replicas, int) and replicas < 0:

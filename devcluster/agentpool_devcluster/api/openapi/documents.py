@@ -19,7 +19,7 @@ _STRATEGIC = "application/strategic-merge-patch+json"
 
 
 def group_path(group: str, version: str) -> str:
-    """Return the path of an API version as OpenAPI names it."""
+    """Return the path of an API version in OpenAPI form."""
     return f"apis/{group}/{version}" if group else f"api/{version}"
 
 
@@ -43,7 +43,7 @@ class Documents:
         return encode({"paths": paths})
 
     def version_3(self, path: str) -> bytes | None:
-        """Return the document of one API version, such as apis/apps/v1; None if there is none."""
+        """Return the document of an API version, such as apis/apps/v1; None if unknown."""
         self._refresh()
         if path not in self._made:
             found = [

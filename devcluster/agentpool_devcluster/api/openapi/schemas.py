@@ -10,15 +10,15 @@ from agentpool_devcluster.api.schema.node import ABSENT, Schema
 
 
 class Components:
-    """The components of one document, collected while schemas are written."""
+    """The components of a document, collected while schemas are written."""
 
     def __init__(self, prefix: str) -> None:
         self.found: dict[str, Json] = {}
         self._prefix = prefix  # of references, such as #/components/schemas/
-        self._wraps_references = prefix.startswith("#/components")  # OpenAPI v3 ignores what stands beside $ref
+        self._wraps_references = prefix.startswith("#/components")  # OpenAPI v3 ignores keys beside $ref
 
     def reference(self, schema: Schema, kinds: list[Mapping[str, str]] | None = None) -> Json:
-        """Return a reference to a shared component, writing the component if it is new."""
+        """Return a reference to a shared component; write a new component first."""
         schema = schema.base or schema
         name = schema.reference
         if name not in self.found:
@@ -29,7 +29,7 @@ class Components:
         return {"$ref": self._prefix + name}
 
     def add(self, name: str, schema: Schema, kind: Mapping[str, str]) -> Json:
-        """Write a component for a resource's own type under a name; return a reference to it."""
+        """Write a component for a resource's own type under a name; return its reference."""
         self.found[name] = {**self._body(schema), "x-kubernetes-group-version-kind": [dict(kind)]}
         return {"$ref": self._prefix + name}
 

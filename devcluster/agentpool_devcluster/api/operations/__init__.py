@@ -1,5 +1,4 @@
-"""What requests do to the store: read, create, update, patch, delete, and the subresources.
+"""Operations on the store: read, create, update, patch, delete, and the subresources.
 
-Everything here is synchronous: one call is one transaction. The HTTP layer calls it and turns the outcome
-into a response.
+Everything here is synchronous: a call is a transaction. The HTTP layer calls it and turns the result into a response.
 """

@@ -1,6 +1,6 @@
-"""What must be there before a pod may be made: its service account, and the priority class that it names.
+"""Admission of a pod: its service account and its priority class must exist.
 
-A real API server's admission refuses the pod (403), so that a Deployment tells of it with `ReplicaFailure`.
+The API server refuses the pod (403), and the Deployment reports `ReplicaFailure`, as on a Kubernetes server.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from agentpool_devcluster.api.store import Stored
 
 
 def admit(cluster: Cluster, resource: Resource, namespace: str, body: Json) -> None:
-    """Gives a new pod its class's priority, in place. Raises the 403 refusal of one that names what is not there."""
+    """Set the priority of a new pod, in place. Raises the 403 refusal for names that do not exist."""
     spec = body.get("spec")
     if (resource.group, resource.plural) != ("", "pods") or not isinstance(spec, dict):
         return

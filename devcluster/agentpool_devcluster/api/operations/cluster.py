@@ -47,10 +47,10 @@ class Cluster:
 class WriteOptions:
     """How a write is to be done, from the query of the request."""
 
-    writer: Writer  # who owns what is written
-    dry_run: bool = False  # do everything but store it
-    validation: FieldValidation = "Warn"  # what becomes of unknown fields
-    force: bool = False  # apply: take over fields of other managers
+    writer: Writer  # owner of the written fields
+    dry_run: bool = False  # do everything except store
+    validation: FieldValidation = "Warn"  # treatment of unknown fields
+    force: bool = False  # apply: take over conflicting fields
     duplicates: tuple[str, ...] = ()  # fields that the body gives twice
 
 
@@ -58,7 +58,7 @@ class WriteOptions:
 class Written:
     """The outcome of a write."""
 
-    stored: Stored  # the object as it now is
-    created: bool = False  # it did not exist before
+    stored: Stored  # the present object
+    created: bool = False  # the object is new
     deleted: bool = False  # the write let a pending deletion finish
     warnings: tuple[str, ...] = ()  # for the client's Warning headers

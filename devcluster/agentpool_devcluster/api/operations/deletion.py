@@ -1,7 +1,7 @@
-"""Delete: preconditions, grace periods, finalizers, and what is to become of dependents.
+"""Delete: preconditions, grace periods, finalizers, and the treatment of dependents.
 
-An object with finalizers or a grace period is marked; whoever owns the finalizer, the node for pods, or the
-garbage collector finishes it. Everything else goes at once.
+An object with finalizers or a grace period is marked; the owner of the finalizer, the node for pods, or the garbage
+collector finishes the deletion. All remaining objects go at once.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ class DeleteOptions:
 class Deleted:
     """The outcome of a deletion."""
 
-    stored: Stored  # the object as it last was, or as it now is
+    stored: Stored  # the last or present version of the object
     gone: bool  # False: deletion has begun and waits for finalizers or the grace period
 
 
 def read_options(body: Any, query: dict[str, str], *, dry_run: bool) -> DeleteOptions:
-    """Read DeleteOptions from a request's body and query. Raises a 400 refusal for what is malformed."""
+    """Read DeleteOptions from a request's body and query. Raises a 400 refusal for malformed options."""
     given: Json = body if isinstance(body, dict) else {}
     grace = given.get("gracePeriodSeconds", query.get("gracePeriodSeconds"))
     propagation = given.get("propagationPolicy", query.get("propagationPolicy")) or None
@@ -100,7 +100,7 @@ def _check_preconditions(resource: Resource, body: Json, options: DeleteOptions)
 
 
 def _grace(resource: Resource, body: Json, options: DeleteOptions) -> int:
-    """Return the seconds an object is left to end by itself; only pods on a node have any."""
+    """Return the grace period of an object in seconds; only pods on a node have a grace period."""
     if (resource.group, resource.plural) != ("", "pods"):
         return 0
     if not dig(body, "spec", "nodeName") or dig(body, "status", "phase") in _FINISHED:

@@ -1,6 +1,6 @@
-"""Take in an object from a request: identity, unknown fields, defaults, validation.
+"""Admit an object from a request: identity, unknown fields, defaults, validation.
 
-What comes out is what the store may keep, in the version it is stored in. `operations.writes` takes over.
+The result may be stored, in the storage version. `operations.writes` takes over.
 """
 
 from __future__ import annotations
@@ -68,10 +68,10 @@ def clean(resource: Resource, body: Json, options: WriteOptions) -> tuple[str, .
 
 
 def clean_configuration(resource: Resource, config: Json, options: WriteOptions) -> tuple[str, ...]:
-    """Check what is applied against its kind; return warnings. Raises the 500 of a real server where it does not fit.
+    """Check an applied configuration against its kind; return warnings. Raises a 500 for a mismatch.
 
-    Whatever the request says of validation: who owns a field that does not exist could not be told
-    (kubernetes/kubernetes#139253).
+    Kubernetes answers the same. Independent of the requested validation: the owner of an unknown field cannot be
+    recorded (kubernetes/kubernetes#139253).
     """
     schema = resource.schema()
     whole = clone(config)

@@ -1,4 +1,4 @@
-"""Patch an object: work out the new version from the old one, then store it like any update."""
+"""Patch an object: compute the new version from the old version, then store it like any update."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class PatchType(Enum):
     JSON = "application/json-patch+json"  # a list of operations
     MERGE = "application/merge-patch+json"  # a partial object
     STRATEGIC = "application/strategic-merge-patch+json"  # a partial object; lists merge by key
-    APPLY = "application/apply-patch+yaml"  # a configuration that is owned by its applier
+    APPLY = "application/apply-patch+yaml"  # a configuration with ownership
 
 
 def patched(resource: Resource, body: Json, patch: Any, kind: PatchType) -> Json:
-    """Return an object with a patch in one of the three formats without ownership."""
+    """Return an object patched in one of the three formats without ownership."""
     if kind is PatchType.JSON:
         found = json_patch(body, patch)
     elif kind is PatchType.MERGE:
@@ -56,7 +56,7 @@ def patch_object(
     kind: PatchType,
     options: WriteOptions,
 ) -> Written:
-    """Patch an object; an apply creates it if it does not exist."""
+    """Patch an object; an apply creates a missing object."""
     if kind is PatchType.APPLY:
         return _apply(cluster, resource, namespace, name, patch=patch, options=options)
     old = cluster.read(resource, namespace, name)
@@ -112,7 +112,7 @@ def _configuration(resource: Resource, patch: Any, namespace: str, name: str) ->
 
 
 def _own_part(resource: Resource, config: Json, subresource: str) -> None:
-    """Leave in a configuration only what its door may write."""
+    """Keep only the part of a configuration that its subresource may write."""
     if subresource == "status":
         for field in config.keys() - {"apiVersion", "kind", "metadata", "status"}:
             del config[field]
@@ -128,7 +128,7 @@ def _blank(resource: Resource, namespace: str, name: str) -> Json:
 
 
 def _expect_version(body: Json, config: Json) -> None:
-    """An apply is bound to a resourceVersion only if its configuration names one."""
+    """Bind an apply to a resourceVersion only if its configuration has a resourceVersion."""
     wanted = metadata(config).get("resourceVersion")
     if wanted:
         body["metadata"]["resourceVersion"] = wanted

@@ -19,7 +19,7 @@ _BUDGETS = CollectionKey("policy", "poddisruptionbudgets")
 def bind(
     cluster: Cluster, resource: Resource, namespace: str, name: str, *, body: Any, options: WriteOptions
 ) -> Written:
-    """Assign a pod to a node. Raises a 409 refusal if it is assigned, or deleted, already."""
+    """Assign a pod to a node. Raises a 409 refusal if already assigned or deleted."""
     node = dig(body, "target", "name")
     if not node or dig(body, "target", "kind") not in (None, "", "Node"):
         raise bad_request("target.name must name a Node")
@@ -52,7 +52,7 @@ def _mark_scheduled(cluster: Cluster, resource: Resource, written: Written) -> W
 
 
 def evict(cluster: Cluster, resource: Resource, namespace: str, name: str, options: DeleteOptions) -> Deleted:
-    """Delete a pod unless a disruption budget forbids it. Raises a 429 refusal that names the budget."""
+    """Delete a pod unless a disruption budget forbids the deletion. Raises a 429 refusal that names the budget."""
     pod = cluster.read(resource, namespace, name)
     for _, budget, stored in cluster.store.collection(_BUDGETS).items(namespace):
         if not selector_matches(dig(stored.body, "spec", "selector"), labels_of(pod.body)):

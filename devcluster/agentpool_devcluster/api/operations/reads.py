@@ -19,7 +19,7 @@ class ListOptions:
     """Which part of which state of a collection is wanted."""
 
     selector: Selector  # which objects
-    limit: int = 0  # objects in one answer; 0: all
+    limit: int = 0  # objects in an answer; 0: all
     token: str = ""  # where an earlier answer stopped; empty: from the start
     version: str = ""  # resourceVersion asked for; empty: the newest
     match: str = ""  # Exact, NotOlderThan; empty: not older

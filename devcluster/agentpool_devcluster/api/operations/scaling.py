@@ -60,7 +60,7 @@ def write_scale(
     options: WriteOptions,
     kind: PatchType | None = None,
 ) -> Written:
-    """Set an object's replicas from a whole Scale (kind None) or a patch of it."""
+    """Set an object's replicas from a whole Scale (kind None) or a patch."""
     old = cluster.read(resource, namespace, name)
     before = clone(shown_as(resource, old.body))
     current = scale_of(resource, before)

@@ -1,7 +1,7 @@
-"""Objects in the version a client asked for, and in the version they are stored in.
+"""Conversion between the requested version and the storage version.
 
-Custom versions differ in apiVersion only (conversion strategy None). Events are the one built-in resource
-with two forms: they are stored as core/v1 and shown to events.k8s.io/v1 clients under other field names.
+Custom versions differ in apiVersion only (conversion strategy None). Events are the only built-in resource with two
+forms: stored as core/v1 and shown to events.k8s.io/v1 clients with renamed fields.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CORE_FIELDS = {new: old for old, new in _EVENT_FIELDS.items()}
 
 
 def shown_as(resource: Resource, body: Json) -> Json:
-    """Return a stored object in the resource's version; the stored one is left alone."""
+    """Return a stored object in the resource's version; the stored object is not changed."""
     if body.get("apiVersion") == resource.api_version:
         return body
     renamed = _renamed(body, _EVENT_FIELDS) if resource.group == "events.k8s.io" else dict(body)
@@ -31,7 +31,7 @@ def shown_as(resource: Resource, body: Json) -> Json:
 
 
 def stored_from(resource: Resource, body: Json) -> Json:
-    """Return an object of the resource's version in the version it is stored in."""
+    """Return an object of the resource's version in the storage version."""
     if body.get("apiVersion") == resource.stored_as:
         return body
     renamed = _renamed(body, _CORE_FIELDS) if resource.group == "events.k8s.io" else dict(body)

@@ -1,7 +1,7 @@
-"""Create and update: the common path of everything that stores an object.
+"""Create and update: the common path of every write.
 
-Patches (`operations.patches`) and subresources end here as well, so that ownership, generation, immutable
-metadata and the end of a pending deletion are decided in one place.
+Patches (`operations.patches`) and subresources end here as well, so that ownership, generation, immutable metadata and
+the end of a pending deletion are decided in one place.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def create(
     options: WriteOptions,
     managers: Managers | None = None,
 ) -> Written:
-    """Create an object. `managers` are the owners an apply worked out; None: the creator owns it all."""
+    """Create an object. `managers` are the owners computed by an apply; None: the creator owns all fields."""
     cluster.check_namespace(resource, namespace)
     body = check_identity(resource, body, namespace)
     meta = body["metadata"]
@@ -82,7 +82,7 @@ def create(
 
 
 def _without_status(resource: Resource, body: Json) -> Json:
-    """The status belongs to whoever writes it first, not to the object's creator."""
+    """Remove the status, which belongs to its first writer and not to the object's creator."""
     if not resource.has_status() or strategy_of(resource).keeps_status_on_create:
         return body
     return {key: value for key, value in body.items() if key != "status"}
@@ -101,7 +101,7 @@ def _initial_status(resource: Resource, body: Json) -> None:
 def update(
     cluster: Cluster, resource: Resource, namespace: str, name: str, *, body: Any, options: WriteOptions
 ) -> Written:
-    """Replace an object, or its status if the writer comes through that subresource."""
+    """Replace an object, or its status if written through that subresource."""
     old = cluster.read(resource, namespace, name)
     body = check_identity(resource, body, namespace, name)
     return finish(cluster, resource, old, body, options=options)
@@ -118,8 +118,8 @@ def finish(
 ) -> Written:
     """Store a new version of an object, unless nothing changes.
 
-    `managers` are the owners an apply worked out; None: this is an update, and takes what it changes.
-    Raises a 409 refusal if the body names a resourceVersion or uid that is not the object's.
+    `managers` are the owners computed by an apply; None: an update, which takes the fields that it changes. Raises a
+    409 refusal if the body names a resourceVersion or uid that is not the object's.
     """
     before = shown_as(resource, old.body)
     _check_preconditions(resource, before, body)
@@ -151,7 +151,7 @@ def _check_preconditions(resource: Resource, before: Json, body: Json) -> None:
 
 
 def _separate(resource: Resource, before: Json, body: Json, subresource: str) -> Json:
-    """Keep apart what the main resource and its status subresource may write."""
+    """Separate the parts that the main resource and its status subresource may write."""
     if subresource == "status":
         new: Json = clone({key: value for key, value in before.items() if key != "status"})
         if "status" in body:
@@ -222,6 +222,6 @@ def _commit(
 
 
 def _may_go(body: Json, before: Json) -> bool:
-    """Tell whether an object whose last finalizer is gone may go: a pod still has its grace period."""
+    """Return whether an object whose last finalizer is gone may be removed: a pod still has its grace period."""
     had_finalizers = bool(metadata(before).get("finalizers"))
     return had_finalizers and not metadata(body).get("deletionGracePeriodSeconds")

@@ -11,7 +11,7 @@ _MAX_OPERATIONS = 10_000  # as on a real API server
 
 
 def json_patch(target: Any, patch: Any) -> Any:
-    """Return the target with all operations applied. Raises a 400 or 422 refusal if one cannot be."""
+    """Return the target with all operations applied. Raises a 400 or 422 refusal if an operation fails."""
     if not isinstance(patch, list):
         raise bad_request("a JSON patch is a list of operations")
     if len(patch) > _MAX_OPERATIONS:

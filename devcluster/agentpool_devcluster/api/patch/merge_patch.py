@@ -8,7 +8,7 @@ from agentpool_devcluster.api.objects import clone
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
-    """Return the target with the patch merged in; the target itself is left alone."""
+    """Return the target with the patch merged in; the target is not changed."""
     if not isinstance(patch, dict):
         return clone(patch)
     merged = dict(target) if isinstance(target, dict) else {}

@@ -126,7 +126,7 @@ def _reorder(merged: Json, field: str, order: Any, schema: Schema) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """Copy a value without the directives in it."""
+    """Copy a value without its directives."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items() if not name.startswith("$") and item is not None}
     if isinstance(value, list):

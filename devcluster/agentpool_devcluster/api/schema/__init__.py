@@ -1,1 +1,1 @@
-"""Schemas of built-in and custom types, and what is done with them: prune, default, validate."""
+"""Schemas of built-in and custom types: pruning, defaulting, validation."""

@@ -1,7 +1,7 @@
 """Schemas of the built-in types, read from the models of the official Kubernetes client.
 
-The models name every field of every built-in type, its type and its description; how lists and maps are
-merged comes from `schema.merging`. A model is imported only when one of its fields is looked at.
+The models name every field of every built-in type, its type and its description; the merge rules of lists and maps come
+from `schema.merging`. A model is imported on the first access to its fields.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ _STRUCTURE = frozenset({
 
 
 def custom(root: Mapping[str, Any] | None) -> Schema:
-    """Compile the schema of a custom type; without one, everything is kept and nothing is checked."""
+    """Compile the schema of a custom type; without a schema, everything is kept and nothing is checked."""
     node = compile_node(root) if root else Schema(type="object", preserve_unknown=True)
     node.properties = {**node.properties, **_every_object()}
     return node
@@ -32,7 +32,7 @@ def _every_object() -> dict[str, Schema]:
 
 
 def compile_node(raw: Mapping[str, Any]) -> Schema:
-    """Compile one node of a CustomResourceDefinition's schema."""
+    """Compile a node of a CustomResourceDefinition's schema."""
     properties = {name: compile_node(child) for name, child in (raw.get("properties") or {}).items()}
     embedded = bool(raw.get("x-kubernetes-embedded-resource"))
     if embedded:

@@ -1,4 +1,4 @@
-"""Fill in what an object leaves out, and bring built-in values into their one canonical form."""
+"""Fill in defaults, and bring built-in values into canonical form."""
 
 from __future__ import annotations
 

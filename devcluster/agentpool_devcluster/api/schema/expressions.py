@@ -1,8 +1,7 @@
-"""CEL expressions: compiled once, evaluated over JSON values as the API server sees them.
+"""CEL expressions: compiled once, evaluated over JSON values as the API server does.
 
-The language itself comes from the `cel` library; the functions that Kubernetes adds to it are added here.
-What neither has (optional syntax, the url and ip libraries…) does not compile, and the definition that
-uses it is refused by name.
+The `cel` library provides the language; the functions that Kubernetes adds are defined here. Unsupported features
+(optional syntax, the url and ip libraries…) do not compile, and a definition that uses them is refused by name.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def evaluate(text: str, variables: Mapping[str, Any]) -> Any:
 
 
 def to_cel(value: Any, schema: Schema) -> Any:
-    """Return a JSON value as CEL sees it: numbers as doubles, awkward field names escaped."""
+    """Return a JSON value in CEL form: numbers as doubles, awkward field names escaped."""
     if isinstance(value, dict):
         return {
             _escaped(name) if name in schema.properties else name: to_cel(item, schema.field(name) or ANYTHING)

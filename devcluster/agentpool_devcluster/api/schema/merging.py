@@ -1,8 +1,8 @@
-"""How the lists and maps of built-in types are merged: the facts that the client's models do not carry.
+"""Merge rules of the lists and maps of built-in types, which the client's models lack.
 
-Published in the Kubernetes OpenAPI document as x-kubernetes-list-type, -list-map-keys, -map-type,
--patch-strategy and -patch-merge-key. What is not listed is atomic for lists and granular for maps.
-`schema.builtin` consults these tables while it builds a type.
+Published in the Kubernetes OpenAPI document as x-kubernetes-list-type, -list-map-keys, -map-type, -patch-strategy and
+-patch-merge-key. Unlisted lists are atomic, unlisted maps granular. `schema.builtin` reads these tables while building
+a type.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agentpool_devcluster.api.schema.node import ListType
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListMerge:
-    """How one list is merged."""
+    """Merge rule of a list."""
 
     list_type: ListType = "map"  # for server-side apply
     keys: tuple[str, ...] = ()  # fields that identify an element
@@ -24,7 +24,7 @@ class ListMerge:
 
     @property
     def patch_key(self) -> str:
-        """The key that strategic merge patch uses: the first one."""
+        """Return the key of strategic merge patches: the first key."""
         return self.keys[0] if self.keys else ""
 
 
@@ -38,7 +38,7 @@ _SET = ListMerge(list_type="set", strategy=())
 _PORTS = _by("containerPort", "protocol", protocol="TCP")
 _RETAINED_BY_NAME = ListMerge(keys=("name",), strategy=("merge", "retainKeys"))
 
-# Type without its version prefix, then field.
+# Type without version prefix, then field.
 LISTS: Mapping[tuple[str, str], ListMerge] = {
     ("ObjectMeta", "finalizers"): ListMerge(list_type="set"),
     ("ObjectMeta", "ownerReferences"): _by("uid"),

@@ -1,8 +1,8 @@
-"""One node of a schema, the same for built-in and custom types.
+"""A node of a schema, the same for built-in and custom types.
 
-Pruning, defaulting, validation, server-side apply, strategic merge and the OpenAPI documents all walk these
-nodes. They are built from a CustomResourceDefinition by `schema.custom` and from the models of the official
-client by `schema.builtin`, lazily in the latter case, because built-in types are many and refer to themselves.
+Pruning, defaulting, validation, server-side apply, strategic merge and the OpenAPI documents all walk these nodes.
+`schema.custom` builds them from a CustomResourceDefinition, `schema.builtin` from the models of the official client,
+lazily, because built-in types are many and recursive.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ABSENT = _Absent()
 
 @dataclass(slots=True, kw_only=True)
 class Schema:
-    """What may stand at one place of an object, and how lists and maps there are merged."""
+    """Allowed content of a field of an object, with the merge rules of its lists and maps."""
 
     type: str = ""  # object, array, string, integer, number, boolean; empty: anything
     description: str = ""  # for `kubectl explain`
@@ -36,7 +36,7 @@ class Schema:
     items: Schema | None = None  # schema of a list's elements
     required: tuple[str, ...] = ()  # names of fields that must be present
     default: Any = ABSENT  # value for an absent field
-    nullable: bool = False  # null is a value of its own
+    nullable: bool = False  # null is a distinct value
     preserve_unknown: bool = False  # fields not named here are kept
     embedded: bool = False  # a whole Kubernetes object with apiVersion, kind, metadata
     int_or_string: bool = False  # 1 and "25%" are both fine
@@ -45,19 +45,19 @@ class Schema:
     list_keys: tuple[str, ...] = ()  # fields that identify an element of a map-like list
     map_type: MapType = "granular"  # atomic: owned as a whole
     patch_strategy: tuple[str, ...] = ()  # strategic merge patch: merge, replace, retainKeys
-    patch_key: str = ""  # strategic merge patch: the one key of list elements
+    patch_key: str = ""  # strategic merge patch: key of list elements
     keywords: Mapping[str, Any] = field(default_factory=dict)  # further JSON-schema keywords, as written
     rules: tuple[Mapping[str, Any], ...] = ()  # x-kubernetes-validations, as written
     reference: str = ""  # name of the component in OpenAPI documents; empty: written in place
-    base: Schema | None = None  # the shared type that this field is a use of; None: a type of its own
+    base: Schema | None = None  # the shared type behind this field; None: a type of its own
     has_rules_below: bool = False  # some node of this subtree has rules: worth descending for them
 
     def field(self, name: str) -> Schema | None:
-        """Return the schema of one field of an object or map; None if it is not known."""
+        """Return the schema of a field of an object or map; None if unknown."""
         return self.properties.get(name, self.additional)
 
     def keeps(self, name: str) -> bool:
-        """Tell whether a field of this name survives pruning."""
+        """Return whether a field of this name survives pruning."""
         return self.preserve_unknown or not self.type or self.field(name) is not None
 
 
@@ -65,7 +65,7 @@ ANYTHING = Schema(preserve_unknown=True)  # free-form data: nothing is pruned, n
 
 
 class LazyFields(Mapping[str, Schema]):
-    """Fields of a type that are worked out when first looked at, so that types may refer to themselves."""
+    """Fields of a type, computed on first access, so types may be recursive."""
 
     __slots__ = ("_fields", "_load")
 

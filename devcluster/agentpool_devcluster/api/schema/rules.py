@@ -1,6 +1,6 @@
-"""The CEL rules of custom types (x-kubernetes-validations), with the error texts of a real API server.
+"""The CEL rules of custom types (x-kubernetes-validations), with the error texts of the Kubernetes API server.
 
-A rule that mentions oldSelf holds for updates only, where the old value can be told: fields of objects,
+A rule that mentions oldSelf holds for updates only, and only if the old value can be identified: fields of objects,
 values of maps, elements of map-like lists.
 """
 

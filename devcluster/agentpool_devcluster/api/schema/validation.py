@@ -1,4 +1,4 @@
-"""Check an object against its schema, with the error texts of a real API server.
+"""Check an object against its schema, with the error texts of the Kubernetes API server.
 
 Structural keywords are checked here; `schema.rules` takes over with the CEL rules of custom types.
 """
@@ -22,7 +22,7 @@ _CHECKS: dict[str, type | tuple[type, ...]] = {
 
 
 def shown(value: Any) -> str:
-    """Return a value as error texts show it."""
+    """Return a value in the form of error texts."""
     return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 

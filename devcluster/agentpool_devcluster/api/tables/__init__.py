@@ -1,1 +1,1 @@
-"""Server-side printing: what kubectl shows in columns."""
+"""Server-side printing: the columns of kubectl."""

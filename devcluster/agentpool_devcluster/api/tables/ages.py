@@ -24,7 +24,7 @@ def duration_text(since: datetime, now: datetime | None = None) -> str:
     return "0s" if seconds <= 0 else short(seconds)
 
 
-# Below so many seconds: the unit, and the finer unit that is still shown beside it.
+# Upper bound in seconds: the unit, and the finer unit shown beside it.
 _SCALES = (
     (2 * _MINUTE, (1, "s"), None),
     (10 * _MINUTE, (_MINUTE, "m"), (1, "s")),
@@ -38,7 +38,7 @@ _LARGEST = ((_YEAR, "y"), (_DAY, "d"))
 
 
 def short(seconds: int) -> str:
-    """Return a number of seconds in short form: the finer unit is dropped where it no longer matters."""
+    """Return a number of seconds in short form; a finer unit is dropped for long times."""
     unit, finer = next((scale[1:] for scale in _SCALES if seconds < scale[0]), _LARGEST)
     text = f"{seconds // unit[0]}{unit[1]}"
     rest = seconds % unit[0] // finer[0] if finer else 0

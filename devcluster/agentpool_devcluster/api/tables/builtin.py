@@ -16,7 +16,7 @@ _NONE = "<none>"
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One column: its heading and how it is read from an object."""
+    """A column: heading and reader."""
 
     name: str
     value: Callable[[Json], Any]

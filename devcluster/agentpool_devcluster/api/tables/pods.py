@@ -1,4 +1,4 @@
-"""What kubectl shows of a pod: one word for its state, ready containers, restarts."""
+"""A pod in the columns of kubectl: state, ready containers, restarts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def pod_ready(body: Json) -> str:
 
 
 def pod_restarts(body: Json) -> str:
-    """Return the restarts of all containers, and when the last one was."""
+    """Return the restarts of all containers, and the time of the last restart."""
     statuses = _statuses(body)
     restarts = sum(int(item.get("restartCount") or 0) for item in statuses)
     ends = [parse_timestamp(dig(item, "lastState", "terminated", "finishedAt")) for item in statuses]

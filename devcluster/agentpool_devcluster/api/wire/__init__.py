@@ -1,1 +1,1 @@
-"""Kubernetes protobuf, as far as clients insist on sending it: request bodies of built-in types."""
+"""Kubernetes protobuf for the clients that require it: request bodies of built-in types."""

@@ -1,7 +1,7 @@
 """Decode protobuf request bodies: kubectl's typed commands send nothing else.
 
-Only the field numbers are particular to protobuf (`numbers.txt`); names and types come from the schemas that
-also validate. Answers are always JSON, which the same clients accept. What is not in the table is refused.
+Only the field numbers are particular to protobuf (`numbers.txt`); names and types come from the schemas that also
+validate. Answers are always JSON, which the same clients accept. Fields outside the table are refused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OTHER_KINDS: Mapping[tuple[str, str], str] = {  # kinds that are sent but are n
     ("autoscaling/v1", "Scale"): "V1Scale",
     ("v1", "Binding"): "V1Binding",
 }
-# Fields that Go writes although nobody set them; their zero means absent.
+# Fields that Go writes even if unset; their zero means absent.
 _ZERO_MEANS_ABSENT = frozenset({
     "minReadySeconds", "hostPort", "nodePort", "targetPort", "hostNetwork", "hostPID", "hostIPC", "stdin",
     "stdinOnce", "tty", "generation", "observedGeneration", "paused", "readOnly", "initialDelaySeconds",
@@ -60,7 +60,7 @@ def decode_protobuf(text: bytes, find: FindSchema) -> Json:
 
 @cache
 def _table() -> dict[str, dict[int, tuple[str, str]]]:
-    """Return, for each type and field number, the field's name, or the type that stands in its place."""
+    """Return, for each type and field number, the field's name or the type that replaces the field."""
     found: dict[str, dict[int, tuple[str, str]]] = {}
     text = resources.files(__package__ or "").joinpath("numbers.txt").read_text(encoding="utf-8")
     for line in text.splitlines():
