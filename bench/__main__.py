@@ -1,7 +1,7 @@
-"""`python -m bench [NAME …] [--json FILE] [--write]`: runs benches, or all of them, one after another.
+"""`python -m bench [NAME …] [--json FILE] [--write]`: run the named benchmarks, or all, in sequence.
 
-Each is a module here with `NAME` and `async run() -> Report`. It exits 0 when every required ratio holds, 1 when one
-falls short, 3 when a bench cannot run here.
+Each benchmark is a module here with `NAME` and `async run() -> Report`. Exit code 0: every required ratio holds; 1: a
+ratio falls short; 3: a benchmark cannot run here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def names() -> list[str]:
 
 
 def main() -> int:
-    """Runs benches, and tells the worst that came of them."""
+    """Run benchmarks; return the worst exit code."""
     options = _options()
     if options.traces:
         os.environ["AGENTPOOL_TRACES"] = options.traces
@@ -76,7 +76,7 @@ def _known(name: str) -> str:
 
 
 def _document(reports: list[Report]) -> object:
-    """The one report as an object; several, or none, as a list."""
+    """Return a single report as an object, several or none as a list."""
     documents = [report.as_json() for report in reports]
     return documents[0] if len(documents) == 1 else documents
 

@@ -1,9 +1,9 @@
 """A barrier between supersteps, or each job as soon as its own parents have ended.
 
-Chains of unequal jobs: in every step each chain has a short job but one, which has a long one, a different chain each
-time. With the barrier, a step begins when all of the one before has ended, so every step lasts as long as its slowest
-job; with dependencies, a chain waits only for itself. The event loop alone, with nothing between the jobs, is the
-lower bound that the same jobs are measured against.
+Chains of unequal jobs: in every step each chain has a short job, except a single chain with a long job, a different
+chain each time. With the barrier, a step begins after the end of the whole previous step, so every step lasts as long
+as its slowest job; with dependencies, a chain waits only for itself. The lower bound is the event loop alone, with the
+same jobs and nothing between them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHAINS = 6  # also the number of steps: each chain has its long job once
 SHORT_S, LONG_S = 0.1, 1.0
 ROUNDS = 5
 LEAST_GAIN = 2.0  # times faster than the barrier
-WITHIN = 1.02  # of what the event loop alone needs
+WITHIN = 1.02  # relative to the event loop alone
 
 
 async def run() -> Report:

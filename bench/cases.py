@@ -1,8 +1,8 @@
-"""The five failures that AgentPool exists to end, each before and after, in one table and one picture.
+"""The five failures that AgentPool exists to end, each before and after, in a table and a picture.
 
-Every case is a bench of its own (`sequential`, `hosts`, `barrier`, `fanout`, `races`), with a small model of the old
-behaviour; here they run one after another and their figures stand side by side. `CASES_PICTURE` names an SVG file to
-draw them into; the README shows both.
+Every case is a benchmark (`sequential`, `hosts`, `barrier`, `fanout`, `races`), with a small model of the old
+behaviour; here they run in sequence and their figures stand side by side. `CASES_PICTURE` names an SVG file for the
+picture; the README shows both.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PARTS = (sequential, hosts, barrier, fanout, races)
 
 
 async def run() -> Report:
-    """All five, one after another."""
+    """Run all five in sequence."""
     reports = {part.NAME: await part.run() for part in PARTS}
     cases = _cases(reports)
     _draw(cases)
@@ -47,7 +47,7 @@ async def run() -> Report:
 
 
 def _digest(cases: list[Case]) -> str:
-    """Before and after of each case, with the spread of its rounds."""
+    """Return before and after of each case, with the spread of its rounds."""
     rows = [f"| {each.title} | {each.measure} | {_shown(each.before)} | {_shown(each.after)} |" for each in cases]
     return "\n".join(["| what went wrong | measured | before | after |", "|---|---|---|---|", *rows])
 

@@ -17,10 +17,10 @@ BEFORE, AFTER, INK, PAPER = "#c2553f", "#2f7d5b", "#222222", "#ffffff"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Case:
-    """One failure, before and after; less is better."""
+    """A failure, before and after; less is better."""
 
     title: str
-    measure: str  # what the figures say
+    measure: str  # meaning of the figures
     before: Figure
     after: Figure
 

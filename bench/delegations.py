@@ -1,4 +1,4 @@
-"""What a lead sends in the fan-out case, and what became of it."""
+"""Messages of a lead in the fan-out case, and their results."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ if TYPE_CHECKING:
 TOTAL = 2_000  # sent at once
 SLOTS = 20
 RUN_SECONDS = (0.1, 0.5)  # shortest and longest delegation; equal lengths would march in step
-TTL_MS = 10_000  # of info: shorter than the makespan of some 25 s, so that some expires
+TTL_MS = 10_000  # of info: shorter than the makespan of some 25 s, so some jobs expire
 DUPLICATES, CRITICALS, INFOS = TOTAL // 10, TOTAL // 20, TOTAL // 5
-MOST_TRIES = 5  # of the caller whom the refusing version turns away
+MOST_TRIES = 5  # of a caller that the refusing version turns away
 CONNECTIONS = 200  # of the lead, kept alive
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delegation:
-    """One message of the lead."""
+    """A message of the lead."""
 
-    key: str  # idempotency key; a duplicate has its original's
+    key: str  # idempotency key; a duplicate has its original's key
     priority: str
-    seconds: float  # it runs so long
+    seconds: float  # run time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """One round, whole."""
+    """Result of a whole round."""
 
-    dropped: int  # delegations that were refused, or that nobody ran and that had not outlived their TTL
+    dropped: int  # delegations refused, or never run although their TTL had not passed
     run_twice: int  # keys whose handler ran more than once
     ran: int  # runs of handlers
     makespan_s: float  # from the first submit to the last end
@@ -41,15 +41,15 @@ class Outcome:
     critical_p99_s: float = 0.0  # from submit to claim
     infos: int = 0
     info_expired: int = 0
-    info_mistimed: int = 0  # expired before their TTL had passed, or begun after it
+    info_mistimed: int = 0  # expired before the end of the TTL, or started after it
     tasks: int = 0
     tasks_in_turn: int = 0  # that succeeded, and that nothing overtook which has to wait behind them
     longest_task_wait_s: float = 0.0
-    yielded: int = 0  # times that a delegation gave its slot to a critical one, between two tool calls
+    yielded: int = 0  # times that a delegation yielded its slot to a critical delegation, between two tool calls
 
 
 def delegations(*, seed: int) -> list[Delegation]:
-    """The same mix in another order for each seed."""
+    """Return the same mix in a different order for each seed."""
     order = random.Random(seed)
     priorities = ["critical"] * CRITICALS + ["info"] * INFOS
     priorities += ["task"] * (TOTAL - DUPLICATES - len(priorities))
@@ -63,5 +63,5 @@ def delegations(*, seed: int) -> list[Delegation]:
 
 
 def p99(values: Sequence[float]) -> float:
-    """The value that one in a hundred exceeds."""
+    """Return the 99th percentile."""
     return statistics.quantiles(values, n=100)[98]

@@ -1,8 +1,8 @@
 """A lead's fan-out to a busy pool: queue-on-busy beside refuse-on-busy, both over real HTTP.
 
-A lead sends 2,000 delegations at once to a pool that can run 20: a tenth of them are sent twice with the same key, a
-twentieth is critical, a fifth is info with a TTL. Beside it, the version that answers 503 while its slots are busy and
-whose caller gives up after its retries, with the same delegations of the same length.
+A lead sends 2,000 delegations at once to a pool that can run 20: a tenth is sent twice with the same key, a twentieth
+is critical, a fifth is info with a TTL. The refusing version answers 503 while its slots are busy, and its caller gives
+up after some retries; the delegations are the same.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NAME = "fanout"
 ROUNDS = 5
 CRITICAL_SHARE = 0.01  # of the makespan: the bar for the criticals' p99 wait
-FLOOR_S = 0.001  # what the queue's clock can tell
+FLOOR_S = 0.001  # resolution of the queue's clock
 
 
 async def run() -> Report:
@@ -83,7 +83,7 @@ def _only_queued(outcomes: list[Outcome]) -> dict[str, Figure]:
 
 
 def _ratios(ours: list[Outcome], busy: list[Outcome]) -> dict[str, float]:
-    """What must never happen by its worst round, a time by its median; none where a round had nothing to judge."""
+    """Return ratios: never-events by the worst round, times by the median; none if a round has no sample."""
     ratios = {
         "delegations kept / sent": min(1 - one.dropped / TOTAL for one in ours),
         "refusing: delegations kept / sent": min(1 - one.dropped / TOTAL for one in busy),

@@ -31,7 +31,7 @@ WORKERS = 2
 
 
 async def queued(sent: Sequence[Delegation]) -> Outcome:
-    """One round."""
+    """Run a round."""
     async with (
         stage(PoolSettings(concurrency=SLOTS // WORKERS)) as place,
         place.workers(WORKERS),
@@ -46,7 +46,7 @@ async def queued(sent: Sequence[Delegation]) -> Outcome:
 
 
 async def _send(url: str, token: str, sent: Sequence[Delegation]) -> tuple[list[Answer], float]:
-    """All at once, as far as the lead has connections; each one's answer, and the time until the last."""
+    """Send all at once, within the lead's connections; return the answers, and the time until the last."""
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
     async with aiohttp.ClientSession(connector=connector, headers={"Authorization": f"Bearer {token}"}) as session:
 
@@ -62,7 +62,7 @@ async def _send(url: str, token: str, sent: Sequence[Delegation]) -> tuple[list[
                     kept = JobId(body["job_id"]) if answer.status == ACCEPTED else None
             return Answer(key=delegation.key, job_id=kept, sent_ms=sent_ms, took_s=time.perf_counter() - begun)
 
-        gate = asyncio.Semaphore(CONNECTIONS)  # so that a time is the gateway's, not the wait for a connection
+        gate = asyncio.Semaphore(CONNECTIONS)  # keeps the wait for a connection out of the gateway's time
         begun = time.perf_counter()
         answers = await asyncio.gather(*(one(delegation) for delegation in sent))
         return answers, time.perf_counter() - begun
@@ -70,7 +70,7 @@ async def _send(url: str, token: str, sent: Sequence[Delegation]) -> tuple[list[
 
 @asynccontextmanager
 async def _gateway(place: Stage) -> AsyncIterator[tuple[str, str]]:
-    """A gateway as a process of its own: where jobs are posted, and the token."""
+    """Run a gateway in a separate process; yield the URL for jobs, and the token."""
     token, port = secrets.token_urlsafe(24), free_port()
     tokens = _tokens_file(place.directory, token)
     argv = [sys.executable, "-m", "agentpool", "gateway", "--redis", place.url, "--tokens", str(tokens)]

@@ -1,7 +1,7 @@
-"""The fan-out as it was: a server that answers 503 while its slots are busy, and a caller that gives up in the end.
+"""The fan-out as it was: a server that answers 503 while its slots are busy, and a caller that finally gives up.
 
-The server is aiohttp on a port of its own, as light as can be, so that what it drops is due to refusing, not to
-slowness. It knows no keys, so a duplicate that gets in runs again.
+The server is aiohttp on its own port, as light as possible, so that drops are due to refusals and not to slowness. The
+server knows no keys, so an accepted duplicate runs again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FIRST_BACKOFF_S = statistics.mean(RUN_SECONDS)  # doubles with each try, with ji
 
 
 class Refusing:
-    """Runs what finds a free slot, and refuses the rest."""
+    """Runs jobs that find a free slot, and refuses the rest."""
 
     def __init__(self) -> None:
         self.runs: Counter[str] = Counter()
@@ -55,7 +55,7 @@ class Refusing:
 
 
 async def refusing(sent: Sequence[Delegation]) -> Outcome:
-    """One round."""
+    """Run a round."""
     server = Refusing()
     order = random.Random(len(sent))
     async with _served(server) as url, _session() as session:

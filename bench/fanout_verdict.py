@@ -1,7 +1,7 @@
-"""What became of a lead's delegations, read off what it was told and off the records of the jobs.
+"""Results of a lead's delegations, from the answers and from the records of the jobs.
 
-A delegation is known by its key, not by the job that an answer names: two jobs of one key would be the same work twice.
-Expiry is judged by the lead's own clock and the TTL that it sent, order by the queue's, which wrote the histories.
+A delegation is identified by its key, not by the job id of an answer: two jobs of a key would be duplicate work. Expiry
+is judged by the lead's clock and the TTL that it sent, order by the queue's clock, which wrote the histories.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What the lead was told about one message."""
+    """Answer to a message of the lead."""
 
     key: str
     job_id: JobId | None  # None: refused
@@ -64,20 +64,20 @@ def _of(jobs: Mapping[JobId, Job], priority: str) -> list[Job]:
 
 
 def _served(job: Job, sent_ms: int) -> bool:
-    """Whether it ran to its end, or was an info that had outlived its TTL."""
+    """Whether the job ran to its end, or was an info whose TTL had passed."""
     return job.state is JobState.SUCCEEDED or (
         job.state is JobState.EXPIRED and (job.finished_at_ms or 0) >= sent_ms + TTL_MS
     )
 
 
 def _late(info: Job) -> bool:
-    """Whether it was begun though its TTL had passed."""
+    """Whether the job started although its TTL had passed."""
     begun = _begun_ms(info)
     return begun is not None and begun > info.submitted_at_ms + TTL_MS
 
 
 def _overtaken(task: Job, tasks: Sequence[Job], infos: Sequence[Job]) -> bool:
-    """Whether something that has to wait behind it was begun while it waited: a later task, or any info."""
+    """Whether a job that must wait behind this task started first: a later task, or any info."""
     until = _begun_ms(task) or task.finished_at_ms or 0
     since = task.submitted_at_ms
     return any(other.submitted_at_ms > since and (_begun_ms(other) or until) < until for other in tasks) or any(
@@ -86,22 +86,22 @@ def _overtaken(task: Job, tasks: Sequence[Job], infos: Sequence[Job]) -> bool:
 
 
 def _runs(job: Job) -> int:
-    """How often its handler was begun and not asked to make way."""
+    """Return the number of handler starts without a preemption."""
     return _times(job, "started") - _times(job, "preempted")
 
 
 def _times(job: Job, event: str) -> int:
-    """How often it happened to the job."""
+    """Return the number of these events of the job."""
     return sum(entry.type == event for entry in job.history)
 
 
 def _begun_ms(job: Job) -> int | None:
-    """When it was first claimed; None: never."""
+    """Return the time of the first claim; None if never claimed."""
     return next((entry.at_ms for entry in job.history if entry.type == "started"), None)
 
 
 def _wait_ms(job: Job) -> int:
-    """Until it was first claimed, or ended without that."""
+    """Return the wait until the first claim, or until the end without a claim."""
     return (_begun_ms(job) or job.finished_at_ms or 0) - job.submitted_at_ms
 
 

@@ -29,7 +29,7 @@ async def work(seconds: float, _ctx: Context) -> None:
 
 @app.handler("delegation")
 async def delegation(seconds: float, ctx: Context) -> None:
-    """An agent's work: one tool call after another; in between it saves how far it is, and yields when asked to."""
+    """Model an agent: tool calls in sequence, with a checkpoint after each, yielding on request."""
     left = seconds if ctx.state is None else float(ctx.state)
     while left > TOOL_CALL_SECONDS:
         await asyncio.sleep(TOOL_CALL_SECONDS)
@@ -46,7 +46,7 @@ def in_thread(seconds: float, _ctx: BlockingContext) -> None:
 
 @app.handler("fails-once")
 async def fails_once(_payload: float, ctx: Context) -> int:
-    """Succeeds at its second attempt."""
+    """Succeed at the second attempt."""
     if ctx.attempt == 1:
         raise RuntimeError("the first attempt fails, for the sake of the measurement")
     return ctx.attempt
@@ -54,7 +54,7 @@ async def fails_once(_payload: float, ctx: Context) -> int:
 
 @app.handler("saves-state")
 async def saves_state(seconds: float, ctx: Context) -> None:
-    """Takes this long twice, and saves its state in between."""
+    """Sleep this long twice, with a checkpoint in between."""
     await asyncio.sleep(seconds)
     await ctx.checkpoint({"half": "done"})
     await asyncio.sleep(seconds)

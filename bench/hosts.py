@@ -1,7 +1,7 @@
-"""One slot per agent type, or limits per route across all workers: thirty mixed tasks on three hosts.
+"""A slot per agent type, or limits per route across all workers: thirty mixed tasks on three hosts.
 
-Ten code tasks of 30 s, ten text tasks of 20 s, ten reasoning tasks of 40 s, at a hundredth of their length. One at a
-time they take 900 s; with one slot per type 400 s; with limits of 2, 3 and 2 they cannot take less than 200 s.
+Ten code tasks of 30 s, ten text tasks of 20 s, ten reasoning tasks of 40 s, at a hundredth of their length. In sequence
+they take 900 s; with a slot per type 400 s; with limits of 2, 3 and 2 they cannot take less than 200 s.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bench.stage import Stage
 
 NAME = "hosts"
-SCALE = 100  # a second of the case takes a hundredth of one here
+SCALE = 100  # time is scaled down by this factor
 SECONDS = {"code": 30, "text": 20, "reasoning": 40}
 LIMITS = {"code": 2, "text": 3, "reasoning": 2}
 TASKS = 10  # of each kind
@@ -29,7 +29,7 @@ WITHIN = 1.03  # of the bound
 
 
 async def run() -> Report:
-    """The case in its three versions."""
+    """Run the case in its three versions."""
     sequential = await _makespans(1, dict.fromkeys(LIMITS), "--concurrency", "1")
     one_slot = await _makespans(HOSTS, dict.fromkeys(LIMITS, 1))
     limits = await _makespans(HOSTS, LIMITS)

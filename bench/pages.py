@@ -1,7 +1,7 @@
-"""Writes a report's table into the documents that show it, between marks that name the command.
+"""Write a report's table into the documents that show the table, between marks that name the command.
 
-A document says `<!-- table: python -m bench NAME -->`, and `<!-- end of table -->` where the table ends: nothing
-between them is written by hand. Who takes over next: `python -m bench --write` calls it after each bench.
+A document contains `<!-- table: python -m bench NAME -->`, and `<!-- end of table -->` after the table: the text
+between is generated. `python -m bench --write` calls this after each benchmark.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TABLE = re.compile(r"(<!-- table: python -m bench (\w+) -->\n).*?(<!-- end of ta
 
 
 def write(report: Report, pages: tuple[Path, ...] = PAGES) -> list[Path]:
-    """Puts the report's table, and its parts', wherever they are shown; the pages that changed."""
+    """Write the tables of the report and its parts into their documents; return the changed pages."""
     reports = {each.name: each for each in (report, *report.parts)}
     changed = []
     for page in pages:

@@ -1,8 +1,8 @@
-"""Two workers on one queue: a status that is read and then written, or a claim that is one step.
+"""Two workers on a queue: a status that is read and then written, or an atomic claim.
 
-Before: each worker looks for a job whose status is `queued`, then writes `running`, as two calls; whoever looks in
-between runs it too. One worker is stopped in the middle, as a daemon thread is at exit: what it had stays `running`
-for ever. After: the queue's claim, and a worker that is stopped the same way; its jobs come back when its lease ends.
+Before: each worker looks for a job whose status is `queued`, then writes `running`, as two calls; a worker that looks
+in between runs the job too. A worker is stopped in the middle, like a daemon thread at exit: its jobs stay `running`
+for ever. After: the queue's claim, and a worker stopped the same way; its jobs come back when its lease ends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 NAME = "races"
 JOBS = 300
 BATCH = 5  # jobs that a worker has at once
-STOP_AFTER = 60  # jobs: then one worker is stopped with a batch in its hands
+STOP_AFTER = 60  # jobs: then a worker is stopped with an unfinished batch
 ROUNDS = 5
 LEASE_MS = 2_000
 
@@ -71,7 +71,7 @@ async def _read_then_write(redis: RedisClient) -> tuple[int, int]:
             for job in mine:
                 await redis.hset(key, job, "running")
             if stop_after is not None and sum(runs.values()) >= stop_after:
-                return  # as a daemon thread at exit: nobody is told
+                return  # as a daemon thread at exit: without notice
             for job in mine:
                 runs[job] += 1
                 await redis.hset(key, job, "succeeded")
@@ -96,7 +96,7 @@ async def _claimed(place: Stage) -> tuple[int, int]:
             await consumer.renew(slots=BATCH, running=0)
             leases = await consumer.claim(BATCH)
             if stop_after is not None and sum(runs.values()) >= stop_after:
-                return  # it is gone, with its leases
+                return  # gone, with its leases
             runs.update(lease.job_id for lease in leases)
             await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token) for lease in leases])
             if not leases:

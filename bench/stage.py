@@ -1,6 +1,6 @@
-"""A place to measure on: a Redis of our own, a pool, and real worker processes.
+"""An environment for measurements: a dedicated Redis, a pool, and real worker processes.
 
-Who takes over next: the benchmarks, one module each.
+The benchmarks take over next, one module each.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ POLL_SECONDS = 0.02
 
 
 class Stage:
-    """One Redis, one pool."""
+    """A Redis with a pool."""
 
     def __init__(self, directory: Path, url: str, redis: RedisClient, settings: PoolSettings) -> None:
         self.directory = directory
@@ -101,7 +101,7 @@ class Stage:
 
 @contextlib.asynccontextmanager
 async def stage(settings: PoolSettings) -> AsyncIterator[Stage]:
-    """A stage of its own for each benchmark. Raises CannotRunError without a Redis server."""
+    """Create an environment for a benchmark. Raises CannotRunError without a Redis server."""
     with tempfile.TemporaryDirectory(prefix="agentpool-bench-") as name:
         directory = Path(name)
         try:

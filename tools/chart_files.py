@@ -1,8 +1,8 @@
 """The chart's generated files: its copy of the CustomResourceDefinition, and the table of values in its README.
 
-The CustomResourceDefinition is a template, so that an upgrade upgrades it and an uninstall may keep it, which Helm
-does not do for its folder `crds`. The table comes from the comments in `values.yaml`, which is its only source.
-Who takes over next: `generate.py` writes or compares what these functions return.
+The CustomResourceDefinition is a template, so that an upgrade upgrades it and an uninstall may keep it, unlike Helm's
+folder `crds`. The table comes from the comments in `values.yaml`, its only source. `generate.py` writes or compares the
+results of these functions.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _CRD_METADATA = """\
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Value:
-    """One documented value of the chart."""
+    """A documented value of the chart."""
 
     path: str  # dotted
     default: str  # as JSON
-    text: str  # its comment
+    text: str  # the comment
 
 
 def crd_template(banner: str, crd: dict[str, Any], dump: Callable[[dict[str, Any]], str]) -> str:
-    """The CustomResourceDefinition as a template; the release's labels take the place of its own."""
+    """Return the CustomResourceDefinition as a template with the release's labels."""
     bare = {**crd, "metadata": {"name": crd["metadata"]["name"]}}
     text = dump(bare).replace("{{", '{{ "{{" }}')
     name = f"  name: {crd['metadata']['name']}\n"
@@ -46,11 +46,11 @@ def crd_template(banner: str, crd: dict[str, Any], dump: Callable[[dict[str, Any
 
 
 def documented_values(text: str) -> Iterator[Value]:
-    """The values of a values.yaml, each with the comment above it. Raises ValueError for one without."""
+    """Yield the values of a values.yaml with their comments. Raises ValueError for a value without a comment."""
     values = yaml.safe_load(text)
     path: list[tuple[int, str]] = []  # indentation and key of the enclosing maps
     comment: list[str] = []
-    below = ""  # the value whose own lines follow: they are part of its default
+    below = ""  # the value whose own lines follow: part of its default
     for line in text.splitlines():
         bare = line.strip()
         if bare.startswith("# "):
@@ -73,7 +73,7 @@ def documented_values(text: str) -> Iterator[Value]:
 
 
 def with_values_table(readme: str, text: str) -> str:
-    """The README with the table of values in its place. Raises ValueError where the markers are missing."""
+    """Return the README with the table of values. Raises ValueError if the markers are missing."""
     if TABLE_BEGIN not in readme or TABLE_END not in readme:
         raise ValueError(f"the chart's README needs the lines {TABLE_BEGIN!r} and {TABLE_END!r}")
     head, _, rest = readme.partition(TABLE_BEGIN)

@@ -1,7 +1,7 @@
-"""The Grafana dashboard, written with Grafana's own foundation SDK: a fleet overview, then one pool in detail.
+"""The Grafana dashboard, written with Grafana's foundation SDK: a fleet overview, then a pool in detail.
 
 Works with any Prometheus datasource, and with variables for namespace and pool. `PANELS` is the only list of queries:
-the tests run each against a real Prometheus. Who takes over next: `generate.py` writes the JSON into the chart.
+the tests run each against a real Prometheus. `generate.py` writes the JSON into the chart.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ WIDTH = 24  # columns of a Grafana row
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """One panel: what it shows, and the queries that it asks."""
+    """A panel: its text and its queries."""
 
     row: str
     title: str
-    text: str  # what the panel tells, and what to look for
+    text: str  # meaning of the panel, and hints for reading
     queries: tuple[tuple[str, str], ...]  # PromQL and legend
     unit: str = "short"
     sort: str = "lines"  # lines, number or table
     width: int = 8  # columns
-    needs: str = ""  # what must exist for the queries to have data; empty = any pool at work
+    needs: str = ""  # requirement for data; empty = any busy pool
 
 
 def _quantile(share: float) -> str:
@@ -136,15 +136,15 @@ PANELS: tuple[View, ...] = (
          needs="a pass that failed",
          queries=(("sum by (error) (rate(agentpool_operator_failures_total[$__rate_interval]))", "{{error}}"),)),
 )  # fmt: skip
-# Grafana asks for annotations a minute apart. Looked at every 15 s, as the monitors scrape: without a step of its own a
-# subquery takes Prometheus' evaluation interval, a minute by default, and then it sees no change at all.
+# Grafana asks for annotations a minute apart. The step is 15 s, the scrape interval of the monitors: without its own
+# step a subquery takes Prometheus' evaluation interval, a minute by default, and then misses changes.
 SCALED = f"changes({_by_pool('agentpool_pool_desired_replicas')}[1m:15s]) > 0"
 NAMESPACES = "label_values(agentpool_pool_desired_replicas, namespace)"
 POOLS = 'label_values(agentpool_pool_desired_replicas{namespace=~"$namespace"}, pool)'
 
 
 def dashboard_json() -> str:
-    """The dashboard as Grafana and its sidecar read it."""
+    """Return the dashboard in the format of Grafana and its sidecar."""
     builder = (
         Dashboard("AgentPool")
         .uid("agentpool")

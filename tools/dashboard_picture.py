@@ -1,7 +1,7 @@
-"""A picture of the dashboard's panels for the documents: Prometheus' own answers, drawn with matplotlib.
+"""A picture of the dashboard's panels for the documents: Prometheus' answers, drawn with matplotlib.
 
-Not a picture of Grafana: the same queries over the same time, laid out in the same rows and widths. Who takes over
-next: `tests/chart/draw_dashboard.py` runs a pool, has Prometheus scrape it, and draws what came of it.
+Not a screenshot of Grafana: the same queries over the same time, in the same rows and widths.
+`tests/chart/draw_dashboard.py` runs a pool, has Prometheus scrape it, and draws the result.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SIZE_INCHES = (15.0, 21.0)
 DOTS_PER_INCH = 80
-NUMBER_HEIGHT, PANEL_HEIGHT = 0.3, 1.0  # relative to each other
+NUMBER_HEIGHT, PANEL_HEIGHT = 0.3, 1.0  # relative heights
 HEADROOM = 1.5  # of an axis, relative to its highest point
 STEP_SECONDS = 1
 MARGINS = {"left": 0.04, "right": 0.98, "top": 0.98, "bottom": 0.02, "hspace": 0.4, "wspace": 1.2}
@@ -33,9 +33,9 @@ Lines = dict[str, list[Point]]  # by legend
 
 
 def drawn(url: str, file: Path, *, variables: dict[str, str], began: float, ended: float) -> list[str]:
-    """Draw what a Prometheus knows of the time between two moments, in seconds since the epoch.
+    """Draw the data of a Prometheus between two moments, in seconds since the epoch.
 
-    `variables` stand in for Grafana's. Returns the titles of the panels that have no data.
+    `variables` replace Grafana's. Returns the titles of the panels without data.
     """
     from matplotlib.figure import Figure
 
@@ -85,7 +85,7 @@ def _asked(url: str, query: str, began: float, ended: float) -> list[Any]:
 
 
 def _lines(found: list[Any], legend: str, began: float) -> Lines:
-    """The series under their legends, as Grafana fills them in; what is no number is left out."""
+    """Return the series under their legends, as Grafana fills them in; values that are not numbers are left out."""
     lines: Lines = {}
     for series in found:
         labels = series["metric"]
@@ -130,7 +130,7 @@ def _curves(axes: Any, view: View, lines: Lines) -> None:
 
 
 def _spans(axes: Any, _view: View, lines: Lines) -> None:
-    """When each value held: a bar for every second in which it did, under the value's name."""
+    """Draw value intervals: a bar for every second of a value, under the value's name."""
     for height, (name, points) in enumerate(sorted(lines.items())):
         axes.broken_barh([(moment, STEP_SECONDS) for moment, _ in points], (height, 0.45))
         axes.text(0, height + 0.55, name, fontsize=7, color=INK)

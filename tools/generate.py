@@ -1,6 +1,6 @@
-"""Writes what is generated, or checks that it is up to date: `python tools/generate.py [--check]`.
+"""Write the generated files, or check that they are up to date: `python tools/generate.py [--check]`.
 
-One source of truth, the types in `agentpool.spec`, gives the CustomResourceDefinition, the chart's copy of it and
+A single source of truth, the types in `agentpool.spec`, gives the CustomResourceDefinition, the chart's copy of it and
 the field reference; the chart's values give the table in its README (`chart_files`), the registries of operator and
 worker the table of metrics (`metrics_reference`), and `dashboard` the Grafana dashboard. `make generate` writes them;
 `make verify` fails and names each file that differs.
@@ -25,7 +25,7 @@ BANNER = "# Generated from agentpool/spec by `make generate`; change the types t
 
 
 def generated() -> dict[Path, str]:
-    """Every generated file and what it must hold."""
+    """Return every generated file with its content."""
     crd = custom_resource_definition()
     return {
         ROOT / "crds/agentpools.yaml": BANNER + to_yaml(crd),
@@ -38,7 +38,7 @@ def generated() -> dict[Path, str]:
 
 
 def field_reference(crd: dict[str, Any]) -> str:
-    """The reference of all fields, as one Markdown table for spec and one for status."""
+    """Return the reference of all fields, as a Markdown table for spec and a table for status."""
     version = crd["spec"]["versions"][0]
     root = version["schema"]["openAPIV3Schema"]["properties"]
     lines = [

@@ -1,8 +1,8 @@
-"""The table of all metrics, from the code that emits them: the own registries of operator, worker and gateway.
+"""The table of all metrics, from the code that emits them: the registries of operator, worker and gateway.
 
-Each registry is filled with one sample of everything, so that families which exist only with a pool, a job or a GPU
-are in the table too. Who takes over next: `generate.py` writes the table; the tests lint the same exposition with
-promtool, and check that the dashboard and the alerts use no other names.
+Each registry is filled with a sample of everything, so that families which exist only with a pool, a job or a GPU are
+in the table too. `generate.py` writes the table; the tests lint the same exposition with promtool, and check that the
+dashboard and the alerts use no other names.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ come and go, so their series carry `pod` and `pool` from the PodMonitor.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """One metric."""
+    """A metric."""
 
-    name: str  # as queries write it
+    name: str  # as in queries
     sort: str  # counter, gauge or histogram
     labels: tuple[str, ...]
     unit: str
@@ -50,7 +50,7 @@ class Row:
 
 
 def reference() -> str:
-    """The whole page. Raises KeyError for a label whose values nobody has bounded."""
+    """Return the whole page. Raises KeyError for a label without a bound."""
     found = rows()
     lines = [HEAD, "| metric | type | labels | unit | meaning | emitted by |", "|---|---|---|---|---|---|"]
     lines += [
@@ -65,7 +65,7 @@ def reference() -> str:
 
 
 def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
-    """For each emitter's label, how many values it may have, as the code bounds them, and which."""
+    """Return the number of values and the values of each emitter's labels, as bounded by the code."""
     from agentpool.jobs import Priority
     from agentpool.queue.outcomes import SettleOutcome
     from agentpool.spec.queue import MAX_ROUTES
@@ -107,7 +107,7 @@ def rows() -> list[Row]:
 
 
 def operator_registry() -> CollectorRegistry:
-    """The operator's registry with one pool in it."""
+    """Return the operator's registry with a pool in it."""
     from agentpool.jobs import PoolRef, Priority
     from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot
     from agentpool.spec import AgentPoolSpec
@@ -143,7 +143,7 @@ def operator_registry() -> CollectorRegistry:
 
 
 def worker_registry() -> CollectorRegistry:
-    """The worker's registry with one job and one GPU in it."""
+    """Return the worker's registry with a job and a GPU in it."""
     from agentpool.queue.outcomes import SettleOutcome
     from agentpool_worker.gpu import GpuReading
     from agentpool_worker.metrics import WorkerMetrics
@@ -158,7 +158,7 @@ def worker_registry() -> CollectorRegistry:
 
 
 def gateway_registry() -> CollectorRegistry:
-    """The gateway's registry with one request and one job in it."""
+    """Return the gateway's registry with a request and a job in it."""
     from agentpool_gateway.metrics import Metrics
 
     metrics = Metrics()

@@ -1,6 +1,6 @@
-"""Writes a CycloneDX bill of materials of what is installed here: `python tools/sbom.py FILE`.
+"""Write a CycloneDX bill of materials of the installed packages: `python tools/sbom.py FILE`.
 
-Every distribution that `agentpool` needs, extras included, as far as it is installed in this environment.
+Contains every distribution that `agentpool` needs, extras included, if installed in this environment.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def _plain(name: str) -> str:
 
 
 def needed() -> list[metadata.Distribution]:
-    """The distributions that the root needs, itself first; what is not installed is left out."""
+    """Return the root's required distributions, root first; packages that are not installed are left out."""
     found: dict[str, metadata.Distribution] = {}
     waiting = [ROOT]
     while waiting:
@@ -36,7 +36,7 @@ def needed() -> list[metadata.Distribution]:
 
 
 def component(distribution: metadata.Distribution) -> dict[str, Any]:
-    """One entry of the bill."""
+    """Return an entry of the bill."""
     name, version = _plain(distribution.metadata["Name"]), distribution.version
     licence = distribution.metadata.get("License-Expression") or distribution.metadata.get("License") or ""
     entry: dict[str, Any] = {

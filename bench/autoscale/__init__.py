@@ -1,10 +1,9 @@
-"""Autoscaling by simulation: the operator's own decision against what a user would pick instead.
+"""Autoscaling by simulation: the operator's decision against the autoscalers that users could choose instead.
 
-`workload` makes the jobs, `simulator` runs them under a policy (`ours`, `peers`, `oracle`), `measures` sums
-up. The operator's `decide()` runs here unchanged: only its observations are simulated. Start-up times vary
-by a tenth from worker to worker, with another seed each round. `held_out` judges on loads that nothing was
-chosen by, `sensitivity` halves and doubles every constant. The traces are read from `AGENTPOOL_TRACES` (or
-`--traces DIR`), by default `../shared/traces`.
+`workload` makes the jobs, `simulator` runs them under a policy (`ours`, `peers`, `oracle`), `measures` summarises. The
+operator's `decide()` runs unchanged: only its observations are simulated. Start-up times vary by a tenth between
+workers, with a new seed each round. `held_out` uses loads that no constant was tuned on, `sensitivity` halves and
+doubles every constant. The traces are read from `AGENTPOOL_TRACES` (or `--traces DIR`), by default `../shared/traces`.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from bench.report import Figure, Report
 
 NAME = "autoscale"
 ROUNDS = 5
-STARTUPS_S = (30.0, 2.0, 120.0)  # the first is the one that the requirements name
+STARTUPS_S = (30.0, 2.0, 120.0)  # the requirements use the first
 SLOTS = 5
 TARGETS = (2.5, 3.5, 5.0)  # jobs a worker
 WINDOWS_S = (60.0, 120.0, 300.0, 600.0)  # seconds: scale-down window and cool-down
@@ -134,7 +133,7 @@ def _frontier(load: Workload) -> list[Measures]:
 
 
 def _tuned(load: Workload, hours: float) -> tuple[str, float]:
-    """KEDA on lag and pending at other targets and windows: the best p99 among those that cost no more."""
+    """Tune KEDA on lag and pending over targets and windows: return the best p99 at no higher cost."""
     best = ("", float("inf"))
     for target, window_s in itertools.product(TARGETS, WINDOWS_S):
         name = f"{target:g} jobs a worker, {window_s:g} s"

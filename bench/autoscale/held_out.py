@@ -1,7 +1,7 @@
-"""What nothing was chosen by: synthetic loads of other seeds; and every constant halved and doubled.
+"""Loads that no constant was tuned on: synthetic loads with new seeds; and every constant halved and doubled.
 
-A rule fitted to two traces would fall behind here. Each load is compared with KEDA on lag and pending: more
-than 1 is better.
+A rule fitted to two traces would fall behind here. Each load is compared with KEDA on lag and pending: above 1 is
+better.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CONSTANTS: tuple[tuple[ModuleType, str], ...] = (
 
 
 def held_out() -> dict[str, Figure]:
-    """For each kind of load one ratio a seed, of p99 waits and of worker-hours."""
+    """Return for each kind of load a ratio per seed, of p99 waits and of worker-hours."""
     figures = {}
     for make in (bursts, on_off, day):
         pairs = [(_run(load, Ours()), _run(load, _keda())) for load in map(make, SEEDS)]

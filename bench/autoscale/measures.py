@@ -1,4 +1,4 @@
-"""What a run is judged by."""
+"""Measures of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TARGET_WAIT_S = 5.0  # seconds: the spec's default
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measures:
-    """One run in figures."""
+    """Figures of a run."""
 
     p50_s: float
     p90_s: float

@@ -1,4 +1,4 @@
-"""An autoscaler that knows the future: it starts every worker just in time and stops it when the gap is worth it."""
+"""An autoscaler that knows the future: starts every worker just in time, stops it when the gap is long enough."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Oracle:
         self._sizes = [max(busy[at : at + ahead_s], default=0) for at in range(len(busy))]
 
     def size(self, state: State) -> int:
-        """What the next seconds will need, and never fewer than run now."""
+        """Return the workers that the next seconds need, and never fewer than run now."""
         at = int(state.now)
         coming = self._sizes[at] if at < len(self._sizes) else 0
         return math.ceil(max(coming, state.running + len(state.waiting)) / state.setup.slots)

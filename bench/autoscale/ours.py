@@ -1,7 +1,6 @@
 """The operator's decision in the simulator: the same `decide()`, fed with simulated observations.
 
-Its start-up time is learned from the simulated pods; nothing else is told to it than a live operator would
-see.
+The start-up time is learned from the simulated pods; the decision gets only the inputs of a live operator.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Ours:
-    """AgentPool with its defaults."""
+    """AgentPool with default settings."""
 
     name: str = "AgentPool"
     period_s: float = 2.0  # pollSeconds

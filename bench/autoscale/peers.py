@@ -1,4 +1,4 @@
-"""What a user would pick instead: KEDA with HPA v2, Knative's KPA, a fixed count.
+"""Alternatives for a user: KEDA with HPA v2, Knative's KPA, a fixed count.
 
 Written from the published algorithms, with their defaults: the HPA's
 (https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/), KEDA's redis-streams scaler
@@ -56,7 +56,7 @@ class Keda:
     _downs: deque[tuple[float, int]] = field(default_factory=deque)
 
     def size(self, state: State) -> int:
-        """KEDA decides about zero at its polls, the HPA about the rest at each sync."""
+        """Decide: KEDA between zero and non-zero at its polls, the HPA about the rest at each sync."""
         current = len(state.workers)
         value = self.metric(state)
         if state.now - self._polled_at >= KEDA_POLL_S:
@@ -98,7 +98,7 @@ class Knative:
     """Knative's pod autoscaler on concurrency, with its defaults: stable 60 s, panic 6 s at 200 per cent."""
 
     name: str
-    target: float  # concurrency a worker: its slots times the default utilisation of 70 per cent
+    target: float  # concurrency of a worker: slots times the default utilisation of 70 per cent
     period_s: float = 2.0
     woken: bool = False
     keep: None = None
@@ -108,7 +108,7 @@ class Knative:
     _busy_at: float = -math.inf
 
     def size(self, state: State) -> int:
-        """The larger of both windows in panic, the stable one otherwise; zero after the window and the grace."""
+        """Return the larger of both windows in panic, otherwise the stable window; zero after window and grace."""
         now, current = state.now, len(state.workers)
         value = len(state.waiting) + state.running
         self._samples.append((now, value))
@@ -137,7 +137,7 @@ class Knative:
 
 @dataclass(slots=True)
 class Fixed:
-    """A count that never changes; its workers are ready from the beginning."""
+    """A constant count; all workers are ready from the beginning."""
 
     count: int
     period_s: float = 1e9
@@ -146,7 +146,7 @@ class Fixed:
 
     @property
     def name(self) -> str:
-        """What the table calls it."""
+        """Return the name in the table."""
         return f"fixed {self.count}"
 
     def size(self, state: State) -> int:

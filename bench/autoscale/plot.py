@@ -1,6 +1,6 @@
 """`python -m bench.autoscale.plot REPORT.json FILE.png`: waits against worker-hours, every policy beside the frontier.
 
-Reads what `python -m bench autoscale --json REPORT.json` wrote. Needs matplotlib (the `bench` extra).
+Reads the report written by `python -m bench autoscale --json REPORT.json`. Needs matplotlib (the `bench` extra).
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""A discrete-event simulation of one pool: jobs, slots, workers that take time to start, and a policy that sizes it.
+"""A discrete-event simulation of a pool: jobs, slots, workers with a start-up time, and a sizing policy.
 
-One queue in order of arrival. Free slots are taken in turn, as workers that wait on the bell are served, so
-work spreads over all workers: the worst case for scaling in. A worker costs from its creation, while it
-starts too, until it is gone; one that is removed while it runs jobs drains first, and what outlasts the
-drain counts as killed.
+A single queue in order of arrival. Free slots are used in turn, like workers that wait on the bell, so work spreads
+over all workers: the worst case for scale-in. A worker costs from its creation, start-up included, until its end; a
+worker removed with running jobs drains first, and jobs that outlast the drain count as killed.
 """
 
 from __future__ import annotations
@@ -24,37 +23,37 @@ QUIET_S = 900.0  # seconds after the last arrival, which count
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setup:
-    """What is the same for every policy."""
+    """Settings common to all policies."""
 
     startup_s: float  # seconds from a worker's creation to its first claim
     slots: int = 5  # jobs a worker runs at once
     max_workers: int = 20
     seed: int | None = None  # of the start-up times' variation; None = they do not vary
     quiet_s: float = QUIET_S
-    drain_s: float = 300.0  # seconds that a removed worker may finish its jobs in
+    drain_s: float = 300.0  # seconds for a removed worker to finish its jobs
 
 
 @dataclass(slots=True, eq=False)
 class Worker:
-    """One worker."""
+    """A worker."""
 
     number: int
     born: float
     ready_at: float
     running: int = 0
-    cordoned: bool = False  # takes no more jobs: it is about to leave
+    cordoned: bool = False  # claims no more jobs before its removal
     draining: bool = False
     removed_at: float = 0.0
 
 
 @dataclass(slots=True)
 class State:
-    """What a policy may look at."""
+    """Inputs of a policy."""
 
     now: float
     setup: Setup
     waiting: deque[Job]
-    workers: list[Worker]  # without draining ones
+    workers: list[Worker]  # without draining workers
     submitted: int = 0
     started: int = 0
     finished: int = 0
@@ -68,11 +67,11 @@ class State:
 
 
 class Policy(Protocol):
-    """Who sizes the pool."""
+    """A sizing policy."""
 
     period_s: float  # seconds between looks
-    woken: bool  # whether a job that finds no free slot wakes it early
-    keep: int | None  # workers that go on taking jobs, after a look; None = it does not say
+    woken: bool  # whether a job without a free slot triggers an early decision
+    keep: int | None  # workers that continue to claim; None = not specified
 
     def size(self, state: State) -> int:
         """Workers that there should be now."""
@@ -80,18 +79,18 @@ class Policy(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outcome:
-    """What a run came to."""
+    """Result of a run."""
 
     waits_s: list[float]  # of each job, in order of arrival
     worker_hours: float
     changes: int  # times the size was changed
-    harmed: int  # jobs that ran on a worker when it was removed
+    harmed: int  # jobs running on a worker at its removal
     killed: int  # of them, those that outlasted the drain
-    sizes: list[tuple[float, int]]  # when the size changed, and to what
+    sizes: list[tuple[float, int]]  # time of each change, and the new size
 
 
 class Simulation:
-    """One run."""
+    """A simulation run."""
 
     def __init__(self, workload: Workload, policy: Policy, setup: Setup) -> None:
         self._policy = policy
@@ -185,7 +184,7 @@ class Simulation:
 
     def _look(self, planned: float) -> None:
         if planned != self._look_at:
-            return  # an earlier look took its place
+            return  # superseded by an earlier decision
         state = self._state
         wanted = max(0, min(self._policy.size(state), self._setup.max_workers))
         state.startups_s.clear()
@@ -199,7 +198,7 @@ class Simulation:
         self._push(self._look_at, "look", self._look_at)
 
     def _cordon(self, count: int) -> None:
-        """So many workers take no more jobs, those that run least; the others do."""
+        """Cordon `count` workers, those with the least work; release the rest."""
         leaving = set(self._leaving(self._state.workers, max(0, count)))
         for worker in self._state.workers:
             if worker.cordoned and worker not in leaving and worker.ready_at <= self._state.now:
@@ -220,7 +219,7 @@ class Simulation:
             self._remove(self._leaving(state.workers, surplus))
 
     def _leaving(self, workers: Iterable[Worker], count: int) -> list[Worker]:
-        """Which workers go, as a ReplicaSet chooses: starting ones first, then by what they run."""
+        """Choose workers to remove as a ReplicaSet does: starting workers first, then by running jobs."""
         return sorted(workers, key=lambda w: (w.ready_at <= self._state.now, w.running, -w.number))[:count]
 
     def _startup_s(self) -> float:

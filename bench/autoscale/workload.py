@@ -1,8 +1,7 @@
-"""The jobs that arrive: two real traces, a step, a spike train, a diurnal day.
+"""Arriving jobs: two real traces, a step, a spike train, a diurnal day.
 
-A trace's service time follows the model of the traces' README: `0.2 s + ContextTokens / 8000 +
-GeneratedTokens / 40`. Synthetic loads draw from a seeded generator, so that a run can be repeated.
-`simulator` takes over next.
+A trace's service time follows the model of the traces' README: `0.2 s + ContextTokens / 8000 + GeneratedTokens / 40`.
+Synthetic loads draw from a seeded generator, for repeatable runs. `simulator` takes over next.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ GENERATED_TOKENS_PER_S = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job."""
+    """A job."""
 
     at: float  # seconds since the beginning
-    service_s: float  # seconds that it runs
+    service_s: float  # run time in seconds
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +59,7 @@ def traces_directory() -> Path:
 
 
 def trace(name: str, directory: Path) -> Workload:
-    """A real trace. Raises FileNotFoundError where the directory does not hold it."""
+    """Return a real trace. Raises FileNotFoundError if the directory does not contain the trace."""
     jobs: list[Job] = []
     begin: datetime | None = None
     with (directory / TRACES[name]).open(newline="") as lines:
@@ -77,7 +76,7 @@ def trace(name: str, directory: Path) -> Workload:
 
 
 def busiest(load: Workload, span_s: float) -> Workload:
-    """The part of this length in which most work arrives, from its first arrival on."""
+    """Return the part of this length with the most work, from its first arrival."""
     until, work_s, best, best_s = 0, 0.0, (0, 0), -1.0
     for first, job in enumerate(load.jobs):
         while until < len(load.jobs) and load.jobs[until].at < job.at + span_s:
@@ -148,7 +147,7 @@ def on_off(seed: int) -> Workload:
 
 
 def day(seed: int) -> Workload:
-    """A day in three hours with another height, length of jobs and noise: the rate jitters from minute to minute."""
+    """Return a day in three hours with random height, job length and noise: the rate jitters from minute to minute."""
     draw = random.Random(seed)
     mean_s, busy = draw.uniform(1, 8), draw.uniform(15, 70)
     jitter = [draw.uniform(0.6, 1.4) for _ in range(181)]

@@ -1,11 +1,11 @@
-"""The autoscaler live: a slice of a real trace on the devcluster, with the prediction of the simulator beside it.
+"""The autoscaler live: a slice of a real trace on the devcluster, beside the prediction of the simulator.
 
-The real operator and real workers, as processes on this machine; a job sleeps for as long as the trace's request
-would run. Of each trace the busiest minutes are replayed at their own pace, on a pool that starts from nothing. Each
-worker's start is stretched by some seconds, as the pull of an image would. Then the simulator of `bench.autoscale` runs
-the same slice with the start-up time that the workers showed. `replay` does the live part, `plot` draws.
+The real operator and real workers run as processes on this machine; a job sleeps for the service time of the trace's
+request. The busiest minutes of each trace are replayed at their own pace, on a pool that starts from zero. Each
+worker's start is extended by some seconds, like an image pull. Then the simulator of `bench.autoscale` runs the same
+slice with the observed start-up time. `replay` runs the live part, `plot` draws.
 
-`AGENTPOOL_LIVE_SECONDS` sets the length of a slice. The traces are read as `autoscale` reads them.
+`AGENTPOOL_LIVE_SECONDS` sets the length of a slice. The traces are read as in `autoscale`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 NAME = "autoscale_live"
 SLICE_S = float(os.environ.get("AGENTPOOL_LIVE_SECONDS", "240"))
 QUIET_S = 60.0  # seconds after the last arrival, which count
-STRETCH_S = 10.0  # seconds that a worker's start takes beyond what a process needs
+STRETCH_S = 10.0  # seconds added to the start of each worker
 ROUNDS = 5  # of the prediction: start-up times vary
 SAME_HOURS = 0.8  # the smaller of predicted and measured worker-seconds over the larger
 Points = list[tuple[float, float]]
@@ -46,7 +46,7 @@ NOTES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compared:
-    """One slice, foreseen and lived through."""
+    """A slice, predicted and measured."""
 
     load: Workload
     happened: Happened
@@ -54,7 +54,7 @@ class Compared:
 
 
 async def run() -> Report:
-    """Both traces, one after the other."""
+    """Run both traces in sequence."""
     directory = traces_directory()
     found = [await _compared(busiest(trace(name, directory), SLICE_S)) for name in TRACES]
     ratios: dict[str, float] = {}

@@ -1,6 +1,6 @@
 """`python -m bench.autoscale_live.plot REPORT.json FILE.png`: workers and waiting jobs, predicted and measured.
 
-Reads what `python -m bench autoscale_live --json REPORT.json` wrote. Needs matplotlib (the `bench` extra).
+Reads the report written by `python -m bench autoscale_live --json REPORT.json`. Needs matplotlib (the `bench` extra).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A workload on the real system: Redis, the devcluster, the operator and its workers, as processes on this machine.
 
-Jobs are submitted when the trace says. Meanwhile the pool's Deployment and pods are looked at, and afterwards each
-job's record. Times of jobs are Redis' own, so that nothing here has to keep time exactly.
+Jobs are submitted at the times of the trace. Meanwhile the pool's Deployment and pods are observed, and afterwards each
+job's record is read. Times of jobs come from Redis, so no clock here needs precision.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MS_PER_S = 1000.0
 
 @dataclass(slots=True)
 class _Pod:
-    """A worker, as it was seen."""
+    """An observed worker."""
 
     first_s: float
     last_s: float
@@ -53,13 +53,13 @@ class _Pod:
 
 @dataclass(slots=True)
 class _Watch:
-    """What was seen of the cluster; seconds since the first arrival."""
+    """Observations of the cluster; seconds since the first arrival."""
 
     pods: dict[str, _Pod] = field(default_factory=dict)
     sizes: list[tuple[float, int]] = field(default_factory=lambda: [(0.0, 0)])
 
     def see(self, now: float, replicas: int, pods: list[dict]) -> None:
-        """One look."""
+        """Record an observation."""
         if replicas != self.sizes[-1][1]:
             self.sizes.append((now, replicas))
         for pod in pods:
@@ -72,21 +72,21 @@ class _Watch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Happened:
-    """What came of the replay."""
+    """Result of the replay."""
 
     waits_s: list[float]  # of each job, in order of arrival
     worker_s: float
-    sizes: list[tuple[float, int]]  # when the size changed, and to what
+    sizes: list[tuple[float, int]]  # time of each change, and the new size
     startups_s: tuple[float, ...]  # of each worker, from creation to ready
     ran_once: int  # jobs that succeeded at their first attempt
 
     def as_outcome(self) -> Outcome:
-        """The same as the simulator says it."""
+        """Return the result in the form of the simulator."""
         return Outcome(
             waits_s=self.waits_s,
             worker_hours=self.worker_s / 3600.0,
             changes=len(self.sizes) - 1,
-            harmed=0,  # not looked for here: a job that was harmed did not run once to its end
+            harmed=0,  # not observed here: an interrupted job did not run once to its end
             killed=len(self.waits_s) - self.ran_once,
             sizes=self.sizes,
         )
@@ -134,7 +134,7 @@ async def _system() -> AsyncIterator[tuple[Cluster, str]]:
 
 
 async def _applied(cluster: Cluster, stretch_s: float) -> None:
-    """The pool, with the defaults of its kind but for slots and workers."""
+    """Apply the pool, with the defaults of its kind except slots and workers."""
     environment = [{"name": "REPLAY_STRETCH_SECONDS", "value": str(stretch_s)}]
     resources = {"requests": {"cpu": "100m", "memory": "128Mi"}}
     worker = {"name": "worker", "image": IMAGE, "env": environment, "resources": resources}
@@ -168,7 +168,7 @@ async def _look(cluster: Cluster, watch: _Watch, began: float) -> None:
 
 
 async def _submitted(producer: Producer, load: Workload, began: float) -> list[JobId]:
-    """Each job when its time has come; their ids."""
+    """Submit each job at its time; return the ids."""
     _tell(f"{load.name}: {len(load.jobs)} jobs in {load.span_s:.0f} s")
     ids: list[JobId] = []
     for job in load.jobs:

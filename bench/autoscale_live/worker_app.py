@@ -1,6 +1,6 @@
-"""What the workers of the replay run: a request that takes as long as the trace says, and no processor time.
+"""Handlers of the replay: a request that takes the time of the trace, and no processor time.
 
-The module takes its time to be imported, as a model takes to be loaded or an image to be pulled.
+The import of the module takes some time, like loading a model or pulling an image.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The way of a job to an idle worker: from just before its submit to the handler's first line.
+"""Dispatch latency of a job to an idle worker: from just before its submit to the handler's first line.
 
-Beside a blocking read (XADD here, XREADGROUP BLOCK there) and beside the peers.
-The submitter is a process of its own; both read the machine's one monotonic clock.
+Compared with a blocking read (XADD here, XREADGROUP BLOCK there) and with the peers. The submitter is a separate
+process; both read the machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def _run() -> Report:
 
 
 def _delays_ms(name: str) -> list[float]:
-    """One round: a worker process, and in a second process the submits."""
+    """Run a round: a worker process, and the submits in a second process."""
     with (
         redis_server() as url,
         subprocess.Popen(_command(name, "work", url), stdout=subprocess.PIPE, text=True) as worker,

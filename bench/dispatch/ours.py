@@ -1,4 +1,4 @@
-"""Our figures: the worker as users run it, and the client's submit."""
+"""AgentPool's figures: the worker as users run it, and the client's submit."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ done = asyncio.Event()
 
 @app.handler("stamp")
 async def stamp(payload: list[int]) -> None:
-    """Notes how long the job was on its way."""
+    """Record the dispatch latency of the job."""
     delays.append((time.monotonic_ns() - payload[0]) / 1e6)
     if len(delays) == payload[1]:
         done.set()
@@ -48,7 +48,7 @@ async def work(url: str, _jobs: int) -> None:
 
 
 async def submit(url: str, jobs: int) -> None:
-    """Submits one job after the other, once a worker listens."""
+    """Submit jobs in sequence, once a worker listens."""
     redis = connect(url)
     async with Client(redis, pool=POOL) as client:
         while not await _listening(client):  # noqa: ASYNC110  # another process's state

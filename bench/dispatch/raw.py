@@ -16,7 +16,7 @@ STREAM, GROUP = "raw", "g"
 
 
 async def work(url: str, jobs: int) -> None:
-    """Reads one entry after the other, blocking; prints the delays."""
+    """Read entries in sequence, blocking; print the delays."""
     client = redis.asyncio.Redis.from_url(url, socket_timeout=30, decode_responses=True)
     with contextlib.suppress(redis.ResponseError):
         await client.xgroup_create(STREAM, GROUP, "0", mkstream=True)
@@ -31,7 +31,7 @@ async def work(url: str, jobs: int) -> None:
 
 
 async def submit(url: str, jobs: int) -> None:
-    """Adds one entry after the other, once somebody listens."""
+    """Add entries in sequence, once a reader listens."""
     client = redis.asyncio.Redis.from_url(url, socket_timeout=30, decode_responses=True)
     while not (await client.info("clients"))["blocked_clients"]:  # noqa: ASYNC110  # another process's state
         await asyncio.sleep(APART_S)

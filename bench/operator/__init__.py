@@ -1,8 +1,8 @@
-"""The operator with a thousand pools: how soon it starts, how fast it reacts, what it costs, what it writes at rest.
+"""The operator with a thousand pools: start time, reaction time, cost, and writes at rest.
 
-The real operator process, on the devcluster's API server without controllers (what a Deployment would do is not
-measured) and a real Redis; nodes and pods are objects only. Three sizes, so that the slope shows. `ground` makes
-the cluster, `measure` measures. `AGENTPOOL_BENCH_POOLS` names another greatest size.
+The real operator process, on the devcluster's API server without controllers (their work is not measured) and a real
+Redis; nodes and pods are objects only. Three sizes show the slope. `ground` builds the cluster, `measure` measures.
+`AGENTPOOL_BENCH_POOLS` sets the greatest size.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from bench.report import Figure, Report
 NAME = "operator"
 POOLS = int(os.environ.get("AGENTPOOL_BENCH_POOLS", "1000"))
 SIZES = (POOLS // 4, POOLS // 2, POOLS)
-FEW_SUBMITS = 100  # at the sizes whose p99 nothing is asked of
-P99_LIMIT_S = 1.0  # from a submit to the replicas patch, one pool among all
+FEW_SUBMITS = 100  # at sizes without a p99 requirement
+P99_LIMIT_S = 1.0  # from a submit to the replicas patch, for a pool among all
 NOT_DEARER = 0.8  # a pool's cost at the smallest size, in costs at the largest; below 1 for the noise of the machine
 P99 = f"{P99_LIMIT_S:g} s / p99 from submit to replicas patch"
 SILENT = "windows without a write at rest / windows"
@@ -86,7 +86,7 @@ def _rest(m: Measured) -> float:
 
 
 def _slopes(found: Sequence[Measured]) -> list[str]:
-    """What one more pool costs, from each size to the next: the same everywhere where the cost grows linearly."""
+    """Return the cost of a further pool between sizes: constant if the cost grows linearly."""
     lines = []
     for less, more in pairwise(found):
         extra = more.pools - less.pools

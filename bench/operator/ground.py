@@ -1,6 +1,6 @@
-"""The ground of a run: an API server, pools, nodes and pods as objects, and what watches them from outside.
+"""The environment of a run: an API server, pools, nodes and pods as objects, and their watches.
 
-`measure` starts the operator on it.
+`measure` starts the operator in this environment.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Api:
         await asyncio.gather(*(one(body) for body in bodies))
 
     async def follow(self, path: str, see: Callable[[Json], None]) -> None:
-        """Hands on what a watch says, for ever; none that begins before the objects do misses one."""
+        """Pass on watch events for ever; a watch started before the objects misses none."""
         no_limit = aiohttp.ClientTimeout(total=None)
         parameters = {"watch": "true"}
         async with self._session.get(
@@ -57,7 +57,7 @@ class Api:
 
 
 class Sizes:
-    """What the watch of Deployments says: each one's size, and when it was first seen."""
+    """Sizes of Deployments from a watch, with the time of the first observation."""
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[int, float]] = {}
@@ -69,13 +69,13 @@ class Sizes:
             self._seen[name] = (replicas, time.perf_counter())
 
     async def reached(self, name: str, replicas: int) -> float:
-        """Waits for a size; when it was seen."""
+        """Wait for a size; return its time."""
         await until(lambda: self._seen.get(name, (None, 0.0))[0] == replicas, f"{name} has {replicas} replicas")
         return self._seen[name][1]
 
 
 class ReadyPools:
-    """What the watch of AgentPools says: those that are ready."""
+    """Ready AgentPools from a watch."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -106,7 +106,7 @@ def name_of(number: int) -> str:
 
 
 def _pool(number: int, url: str) -> Json:
-    """Every tenth pool asks for a GPU, so that the inventory of nodes is kept, too; the first is never empty."""
+    """Return a pool; every tenth asks for a GPU, so the inventory of nodes is kept too; the first is never empty."""
     spec: Json = {
         "handler": {"command": {"argv": ["cat"]}},
         "queue": {"redis": {"url": url}},
@@ -137,7 +137,7 @@ def _pod(number: int, nodes: int) -> Json:
 
 
 async def api_server(log: Path, *flags: str) -> asyncio.subprocess.Process:
-    """The devcluster's API server, whose full garbage collections are put off: no real one stops for them."""
+    """Start the devcluster's API server with full garbage collections deferred, since a Go server has no such pauses."""
     program = (
         "import gc, runpy; gc.set_threshold(700, 10, 1_000_000); "
         "runpy.run_module('agentpool_devcluster.api', run_name='__main__')"
@@ -146,18 +146,18 @@ async def api_server(log: Path, *flags: str) -> asyncio.subprocess.Process:
 
 
 async def operator(log: Path, *flags: str) -> asyncio.subprocess.Process:
-    """The operator, as anybody starts it."""
+    """Start the operator as a user would."""
     return await _started(log, "-m", "agentpool", "operator", *flags)
 
 
 async def _started(log: Path, *arguments: str) -> asyncio.subprocess.Process:
-    """Python as a process whose output goes to a file."""
+    """Start Python as a process whose output goes to a file."""
     with log.open("wb") as out:
         return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=out, stderr=out, cwd=log.parent)
 
 
 async def until(holds: Callable[[], bool], what: str) -> None:
-    """Waits until something holds. Raises TimeoutError saying what did not."""
+    """Wait until a condition holds. Raises TimeoutError naming the condition."""
     deadline = time.monotonic() + LIMIT_S
     while not holds():
         if time.monotonic() > deadline:

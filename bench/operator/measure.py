@@ -1,7 +1,7 @@
-"""One run: the operator as a process on the ground of `ground`, from its first start to its last restart.
+"""A run: the operator as a process in the environment of `ground`, from its first start to its last restart.
 
-Times are taken outside the operator, where a user would see them: from the start of its process or from a submit
-until a watch of Deployments shows the new size.
+Times are measured outside the operator: from the start of its process or from a submit until a watch of Deployments
+shows the new size.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """What is measured, and how often."""
+    """Number and kind of measurements."""
 
     pools: int
     windows: int = 5  # at rest
@@ -46,11 +46,11 @@ class Plan:
 
 @dataclass(kw_only=True, slots=True)
 class Measured:
-    """What a run showed; a list has a value for each window, submit or restart."""
+    """Result of a run; a list has a value for each window, submit or restart."""
 
     pools: int
     first_decision_s: float = 0.0  # from the first start of the process to a pool's replicas
-    all_ready_s: float = 0.0  # from there until every pool says Ready, its Deployment made
+    all_ready_s: float = 0.0  # from there until every pool is Ready and has its Deployment
     restarts_s: list[float] = field(default_factory=list)  # from a start to the replicas of a job that came before
     latencies_s: list[float] = field(default_factory=list)  # from a submit to the Deployment's new size
     cpu_per_1000_s: list[float] = field(default_factory=list)  # for 1,000 decisions, at rest
@@ -61,7 +61,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Stage:
-    """What all steps of a run need."""
+    """Shared state of the steps of a run."""
 
     directory: Path
     redis: RedisClient
@@ -73,7 +73,7 @@ class _Stage:
 
 
 async def measured(plan: Plan, *, tell: Tell) -> Measured:
-    """Sets the ground, runs the operator on it, and tells how far it is."""
+    """Build the environment, run the operator, and report progress."""
     async with _stage(plan, tell) as stage:
         async with _operator(stage) as (process, began):
             await _first_start(stage, began)
@@ -126,7 +126,7 @@ async def _stage(plan: Plan, tell: Tell) -> AsyncIterator[_Stage]:
 
 @contextlib.asynccontextmanager
 async def _operator(stage: _Stage) -> AsyncIterator[tuple[asyncio.subprocess.Process, float]]:
-    """The operator's process and when it was started; it is told to stop, so that its Lease is free."""
+    """Yield the operator's process and its start time; stop it gently, so that its Lease is free."""
     flags = ["--kubeconfig", str(stage.directory / "kubeconfig"), "--health-host", "127.0.0.1", "--health-port", "0"]
     began = time.perf_counter()
     process = await operator(stage.directory / "operator.log", *flags)
@@ -149,18 +149,18 @@ async def _first_start(stage: _Stage, began: float) -> None:
 
 
 async def _restart(stage: _Stage, name: str) -> None:
-    """A job comes while no operator runs; the next one raises its pool."""
+    """Submit a job while no operator runs; the next operator scales its pool."""
     await _submit(stage, name)
     async with _operator(stage) as (_, began):
         stage.found.restarts_s.append(await stage.sizes.reached(name, 1) - began)
 
 
 async def _submitted(stage: _Stage, name: str) -> float:
-    """From just before a submit to a pool at rest until its Deployment's new size is seen."""
+    """Return the time from just before a submit to an idle pool until its Deployment shows the new size."""
     begin = time.perf_counter()
     job = await _submit(stage, name)
     seen = await stage.sizes.reached(name, 1)
-    await Producer(stage.redis, PoolRef(NAMESPACE, name)).cancel(job)  # so that the others go on being at rest
+    await Producer(stage.redis, PoolRef(NAMESPACE, name)).cancel(job)  # keeps the pool idle for the next measurement
     return seen - begin
 
 

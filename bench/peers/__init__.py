@@ -1,7 +1,7 @@
-"""What a user would pick instead: other Redis queues for Python, each driven through one small interface.
+"""Alternatives for a user: other Redis queues for Python, each driven through a small interface.
 
 `PEERS` names the modules here; each has a class `Peer` made with a server's URL and the jobs to run. The packages come
-with the `bench` extra. Who takes over next: `bench.peers.measure` runs one of them in a process of its own.
+with the `bench` extra. `bench.peers.measure` runs a peer in a separate process.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from bench.report import CannotRunError
 
-PEERS = {  # module: the packages that it needs
+PEERS = {  # module: required packages
     "taskiq": ("taskiq", "taskiq-redis"),
     "streaq": ("streaq",),
     "arq": ("arq",),
@@ -25,7 +25,7 @@ SHORT_S, LONG_S, LONG_EACH = 0.01, 1.0, 10  # of the mixed measure, as for agent
 
 
 class Jobs:
-    """The handlers of all peers, and what they have seen."""
+    """The handlers of all peers, and their observations."""
 
     def __init__(self, expected: int) -> None:
         self.expected = expected
@@ -33,7 +33,7 @@ class Jobs:
         self.delays_ms: list[float] = []
 
     def ended(self, sent_ns: int | None = None) -> None:
-        """A job ended; `sent_ns`: when it was about to be submitted, by the machine's monotonic clock."""
+        """Record the end of a job; `sent_ns`: time just before its submit, by the machine's monotonic clock."""
         if sent_ns is not None:
             self.delays_ms.append((time.monotonic_ns() - sent_ns) / 1e6)
         self.done += 1
@@ -54,23 +54,23 @@ class Jobs:
 
 
 class Peer(Protocol):
-    """One queue. Kinds of job: noop, sleep, stamp."""
+    """A queue. Kinds of job: noop, sleep, stamp."""
 
     async def open(self) -> None:
         """Connects."""
 
     async def submit(self, kind: str, number: int) -> None:
-        """One job, as its documentation says."""
+        """Submit a job in the documented way."""
 
     async def submit_many(self, kind: str, numbers: Sequence[int]) -> None:
-        """Many jobs, in the quickest way that its documentation shows."""
+        """Submit many jobs in the fastest documented way."""
 
     async def work(self, slots: int) -> None:
-        """Works until it is cancelled."""
+        """Work until cancelled."""
 
 
 def versions() -> dict[str, str]:
-    """The peers' versions. Raises CannotRunError naming what is absent."""
+    """Return the peers' versions. Raises CannotRunError naming absent packages."""
     found, absent = {}, []
     for package in (package for packages in PEERS.values() for package in packages):
         try:
@@ -83,6 +83,6 @@ def versions() -> dict[str, str]:
 
 
 async def in_turns(calls: Sequence[Any], at_once: int = 100) -> None:
-    """Awaits what the callables give, so many at once: for peers without a bulk call of their own."""
+    """Await the callables' results, `at_once` at a time: for peers without a bulk call."""
     for first in range(0, len(calls), at_once):
         await asyncio.gather(*(call() for call in calls[first : first + at_once]))

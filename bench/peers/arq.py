@@ -1,4 +1,4 @@
-"""arq: a sorted set that is polled, every 10 ms here (by default 500 ms, which is its latency); no results kept."""
+"""arq: a polled sorted set, every 10 ms here (by default 500 ms, which is its latency); no results kept."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ class Peer:
         self._pool = await create_pool(self._settings)
 
     async def submit(self, kind: str, number: int) -> None:
-        """One job."""
+        """Submit a job."""
         await self._pool.enqueue_job(kind, number)
 
     async def submit_many(self, kind: str, numbers: Sequence[int]) -> None:
-        """It has no bulk call: a hundred at once."""
+        """Submit a hundred at once: arq has no bulk call."""
         await in_turns([lambda number=number: self._pool.enqueue_job(kind, number) for number in numbers])
 
     async def work(self, slots: int) -> None:
-        """Works until it is cancelled."""
+        """Work until cancelled."""
         worker = Worker(
             self._functions,
             redis_pool=self._pool,

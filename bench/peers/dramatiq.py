@@ -1,4 +1,4 @@
-"""dramatiq: Lua over lists, threads; at most 8 of them, its default, but for jobs that wait."""
+"""dramatiq: Lua over lists, threads; at most 8, the default, except for jobs that wait."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ class Peer:
         self._actors = {"noop": noop, "sleep": sleep, "stamp": stamp}
 
     async def open(self) -> None:
-        """It connects with its first message."""
+        """Do nothing: the broker connects with its first message."""
 
     async def submit(self, kind: str, number: int) -> None:
-        """One message; it blocks, and the event loop with it."""
+        """Send a message; this call blocks the event loop."""
         self._actors[kind].send(number)
 
     async def submit_awaited(self, kind: str, number: int) -> None:
-        """One message, while the event loop goes on."""
+        """Send a message without blocking the event loop."""
         await asyncio.to_thread(self._actors[kind].send, number)
 
     async def submit_many(self, kind: str, numbers: Sequence[int]) -> None:
-        """It has no bulk call."""
+        """Send messages in sequence: dramatiq has no bulk call."""
         for number in numbers:
             self._actors[kind].send(number)
 
     async def work(self, slots: int) -> None:
-        """Works until it is cancelled."""
+        """Work until cancelled."""
         worker = dramatiq.Worker(self._broker, worker_threads=min(slots, 10) if slots <= 10 else THREADS)  # noqa: PLR2004
         worker.start()
         try:

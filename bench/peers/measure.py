@@ -1,4 +1,4 @@
-"""One peer's measures, in a process of its own: `python -m bench.peers.measure PEER MEASURE --redis URL --jobs N`.
+"""A peer's measures, in a separate process: `python -m bench.peers.measure PEER MEASURE --redis URL --jobs N`.
 
 throughput and mixed print their figures; work and submit are the two processes of the dispatch measure, of which work
 prints each job's delay. The last line is JSON.
@@ -27,14 +27,14 @@ READY = "bench:worker-listens"
 
 
 async def opened(name: str, url: str, jobs: Jobs) -> Peer:
-    """The peer, connected; the process's end disconnects it."""
+    """Return the connected peer; the end of the process disconnects it."""
     peer: Peer = importlib.import_module(f"bench.peers.{name}").Peer(url, jobs)
     await peer.open()
     return peer
 
 
 async def worked(peer: Peer, jobs: Jobs, slots: int) -> float:
-    """Works until all jobs are done; how long it took, in seconds."""
+    """Work until all jobs are done; return the time in seconds."""
     began = time.perf_counter()
     life = asyncio.create_task(peer.work(slots))
     while jobs.done < jobs.expected and not life.done():  # noqa: ASYNC110  # threads count, too
@@ -65,7 +65,7 @@ async def throughput(name: str, url: str, count: int) -> dict[str, float]:
 
 
 async def mixed(name: str, url: str, count: int) -> dict[str, float]:
-    """Jobs of 10 ms, each tenth of 1 s, in 10 slots: the time until all are done, its start included."""
+    """Run jobs of 10 ms, each tenth of 1 s, in 10 slots; return the time until all are done, start included."""
     jobs = Jobs(count)
     peer = await opened(name, url, jobs)
     await peer.submit_many("sleep", range(count))
@@ -85,7 +85,7 @@ async def work(name: str, url: str, count: int) -> list[float]:
 
 
 async def submit(name: str, url: str, count: int) -> list[float]:
-    """Submits one job after the other, once a worker listens."""
+    """Submit jobs in sequence, once a worker listens."""
     async with redis.asyncio.Redis.from_url(url) as client:
         while not await client.get(READY):  # noqa: ASYNC110  # another process's state
             await asyncio.sleep(APART_S)
@@ -100,7 +100,7 @@ MEASURES: dict[str, Any] = {"throughput": throughput, "mixed": mixed, "work": wo
 
 
 async def run(measure: Any, peer: str, url: str, jobs: int) -> None:
-    """Prints what was measured and ends at once: how a peer's worker leaves is not measured here."""
+    """Print the measurement and exit at once: the shutdown of a peer's worker is not measured."""
     print(json.dumps(await measure(peer, url, jobs)), flush=True)
     os._exit(0)
 

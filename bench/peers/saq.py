@@ -34,7 +34,7 @@ class Peer:
         await self._queue.connect()
 
     async def submit(self, kind: str, number: int) -> None:
-        """One job."""
+        """Submit a job."""
         await self._queue.enqueue(kind, number=number)
 
     async def submit_many(self, kind: str, numbers: Sequence[int]) -> None:
@@ -42,7 +42,7 @@ class Peer:
         await in_turns([lambda number=number: self._queue.enqueue(kind, number=number) for number in numbers])
 
     async def work(self, slots: int) -> None:
-        """Works until it is cancelled."""
+        """Work until cancelled."""
         worker: Any = Worker(self._queue, functions=self._functions, concurrency=slots)
         try:
             await worker.start()

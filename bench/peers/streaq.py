@@ -13,11 +13,11 @@ from bench.peers import Jobs
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BULK = 500  # tasks in one pipeline
+BULK = 500  # tasks in a pipeline
 
 
 class Peer:
-    """A worker, which is also the way to submit, and its tasks."""
+    """A worker, which also submits, and its tasks."""
 
     def __init__(self, url: str, jobs: Jobs) -> None:
         logging.getLogger("streaq").setLevel(logging.ERROR)
@@ -49,16 +49,16 @@ class Peer:
         await self._exits.enter_async_context(self._worker)
 
     async def submit(self, kind: str, number: int) -> None:
-        """One task."""
+        """Submit a task."""
         await self._tasks[kind].enqueue(number)
 
     async def submit_many(self, kind: str, numbers: Sequence[int]) -> None:
-        """Its bulk call."""
+        """Submit with streaq's bulk call."""
         task = self._tasks[kind]
         for first in range(0, len(numbers), BULK):
             await self._worker.enqueue_many([task.enqueue(number) for number in numbers[first : first + BULK]])
 
     async def work(self, slots: int) -> None:
-        """Works until it is cancelled."""
+        """Work until cancelled."""
         worker, _ = self._made(slots)
         await worker.run_async()

@@ -39,14 +39,14 @@ class Peer:
         await self._broker.startup()
 
     async def submit(self, kind: str, number: int) -> None:
-        """One task."""
+        """Submit a task."""
         await self._tasks[kind].kiq(number)
 
     async def submit_many(self, kind: str, numbers: Sequence[int]) -> None:
-        """It has no bulk call: a hundred at once."""
+        """Submit a hundred at once: taskiq has no bulk call."""
         task = self._tasks[kind]
         await in_turns([lambda number=number: task.kiq(number) for number in numbers])
 
     async def work(self, slots: int) -> None:
-        """Receives until it is cancelled."""
+        """Receive until cancelled."""
         await run_receiver_task(self._broker, max_async_tasks=slots, max_prefetch=slots, validate_params=False)

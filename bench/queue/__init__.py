@@ -1,8 +1,8 @@
-"""The queue's speed: one worker process of 100 slots, every feature on, beside the tightest loop and the peers.
+"""The queue's speed: a worker process of 100 slots, every feature on, beside the tightest loop and the peers.
 
-The raw loop is XREADGROUP COUNT 100, a task for each entry, then XACK and XDEL of the hundred in one pipeline; it keeps
-no job state. Contenders take turns, each round in processes of their own and on a fresh server, so that a noisy machine
-is noisy for all of them; all run on uvloop, as our worker does where it is installed, and all run as many jobs.
+The raw loop is XREADGROUP COUNT 100, a task for each entry, then XACK and XDEL of the hundred in a pipeline; the loop
+keeps no job state. Contenders take turns, each round in fresh processes and on a fresh server, so that noise of the
+machine affects all of them; all run on uvloop, as our worker does if installed, and all run the same number of jobs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAME = "queue"
 ROUNDS = 5
 JOBS = 20_000
 MIXED_JOBS = 200
-MEMORY_JOBS = 100_000  # many beside what is capped or fixed
+MEMORY_JOBS = 100_000  # many, compared with capped or fixed memory
 DEEPEST, DEEPEST_QUICK = 1_000_000, 100_000  # queued jobs before a claim
 FLAT = 1 / 1.2  # cheapest / dearest claim
 RAW, OURS = "raw loop", "agentpool"
@@ -84,7 +84,7 @@ def _round(name: str) -> Mapping[str, float]:
 
 
 def _ours_alone(deepest: int) -> Iterator[tuple[str, float]]:
-    """What no peer takes part in: a worker's loss, memory, and the depth of the queue."""
+    """Yield the measures without peers: a worker's loss, memory, and the depth of the queue."""
     alone = [("recovery", "recovery", recovery.JOBS), ("capacity", "memory", MEMORY_JOBS)]
     for module, measure, jobs in [*alone, ("capacity", "claims", deepest)]:
         with redis_server() as url:

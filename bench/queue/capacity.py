@@ -1,7 +1,7 @@
-"""What a queued job costs in memory, beside a bare stream's entry, and what a claim costs as the queue grows.
+"""Memory of a queued job, beside a bare stream entry, and the cost of a claim as the queue grows.
 
-A claim's cost is the server's own time for its script, so that it is not the network's. The pools of all depths live
-on one server and take turns: a noisy moment is noisy for all of them.
+A claim's cost is the server's own time for the script, which excludes the network. The pools of all depths live on a
+server and take turns: noise affects all of them.
 """
 
 from __future__ import annotations

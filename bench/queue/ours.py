@@ -1,4 +1,4 @@
-"""Our figures: the worker as users run it (leases, fencing, events, counters, metrics), and the client's submit."""
+"""AgentPool's figures: the worker (leases, fencing, events, counters, metrics), and the client's submit."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def sleep(payload: int) -> None:
 
 
 class Bench:
-    """A pool with a worker that is registered and idle, and may not claim before it is told to."""
+    """A pool with a registered idle worker that must not claim before the start signal."""
 
     def __init__(self, url: str, *, slots: int, jobs: int) -> None:
         self.redis = connect(url)

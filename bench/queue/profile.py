@@ -1,8 +1,8 @@
-"""Where the time of a job goes: `python -m bench.queue.profile` prints a table for each of our measures.
+"""Profile of a job: `python -m bench.queue.profile` prints a table for each of our measures.
 
-This process's share is what Python's profiler finds, by who wrote the code; calls into C count for their caller. What
-it does not see is the event loop, and waiting for the server. The profiler itself makes Python dearer, so shares are
-what to read. The server's share is its own account: scripts, and the commands within them.
+This process's share comes from Python's profiler, by author of the code; calls into C count for their caller. The
+profiler does not include the event loop, and waiting for the server. The profiler makes Python slower, so read shares,
+not times. The server's share comes from its own statistics: scripts, and the commands within them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agentpool.queue.connection import RedisClient
 
 JOBS = 20_000
-WRITERS = {  # part of a file's path -> whose code it is; the first that fits
+WRITERS = {  # part of a file's path -> author of the code; the first match counts
     "agentpool_worker": "worker",
     "agentpool/": "client and queue",
     "/redis/": "redis-py",
@@ -35,7 +35,7 @@ WRITERS = {  # part of a file's path -> whose code it is; the first that fits
 
 
 def by_writer(profile: cProfile.Profile) -> Mapping[str, float]:
-    """Own seconds of the profiled calls, by whose code they are."""
+    """Return the own seconds of the profiled calls, by author."""
     found: Counter[str] = Counter()
     stats: Any = pstats.Stats(profile)  # its fields ship without types
     for (file, _line, _name), (_calls, _primitive, own_s, *_) in stats.stats.items():

@@ -1,7 +1,7 @@
-"""What a killed worker costs at default settings: `kill -9` with 10 jobs of 2 s in flight, another worker at once.
+"""Recovery of a killed worker at default settings: `kill -9` with 10 jobs of 2 s in flight, a second worker at once.
 
-The workers are processes as users start them. Seconds count from the kill until the queue has all jobs as ended; the
-events tell whether a job ended twice.
+The workers are processes as users start them. Seconds count from the kill until all jobs have ended; the events show
+duplicate ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from bench.report import CannotRunError
 JOBS = 10
 RUN_S = 2.0  # of each job
 KILL_AFTER_S = 0.5  # of their run
-GRACE_S = 2.0  # what the bar allows beside the lease and the run
+GRACE_S = 2.0  # allowance of the bar beside lease and run time
 ALLOWED_S = PoolSettings().lease_ms / 1000 + RUN_S + GRACE_S
 WITHIN_S = 120.0
 POLL_S = 0.01
@@ -42,7 +42,7 @@ async def sleep(_payload: object) -> None:
 
 @contextlib.contextmanager
 def worker(url: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A worker process, as a user starts it."""
+    """Start a worker process, as a user would."""
     command = [sys.executable, "-m", "agentpool", "worker", "bench.queue.recovery:app", "--http-port", "0"]
     where = ["--redis", url, "--pool", str(POOL), "--worker", name, "--log-level", "error"]
     with subprocess.Popen([*command, *where]) as process:
@@ -62,7 +62,7 @@ async def _until(inspector: Inspector, holds: Callable[[QueueSnapshot], bool], w
 
 
 async def recovery(url: str, jobs: int) -> Figures:
-    """One kill: the time to recover, and how many jobs ended exactly once."""
+    """Kill a worker; return the recovery time, and the number of jobs that ended exactly once."""
     redis = connect(url)
     inspector = Inspector(redis)
     await inspector.configure(POOL, PoolSettings())

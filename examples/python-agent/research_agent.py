@@ -1,10 +1,10 @@
-"""An agent in Python: it plans, calls tools, saves its state after each step, and delegates to child jobs.
+"""An agent in Python: plans, calls tools, stores a checkpoint after each step, and delegates to child jobs.
 
 Run it beside any Redis:
 
     agentpool worker research_agent:app --redis redis://localhost:6379/0 --pool default/research
 
-The planner is deterministic, so that the example needs no model. Put a call of your own in its place.
+The planner is deterministic, so the example needs no model. Replace it by a call of your own.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ STOP_WORDS = frozenset(("and", "are", "for", "from", "that", "the", "this", "was
 
 @app.handler("research")
 async def research(payload: dict[str, Any], ctx: Context) -> dict[str, Any]:
-    """Answers which words matter in a directory's texts: one child job a file, then one that joins them.
+    """Find the important words in a directory's texts: a child job per file, then a job that joins their results.
 
-    A job that is interrupted (drain, preemption, crash) continues after the last step that it saved.
+    An interrupted job (drain, preemption, crash) continues after its last checkpoint.
     """
     state = ctx.state or {"plan": plan(Path(payload["directory"])), "children": []}
     for number, path in enumerate(state["plan"]):
@@ -64,9 +64,9 @@ async def join(_payload: None, ctx: Context) -> list[list[Any]]:
 
 @app.handler("call-model")
 async def call_model(payload: dict[str, Any], ctx: Context) -> str:
-    """What a rate-limited model looks like: the job waits, and an adaptive worker runs fewer at once."""
+    """Model a rate-limited model server: the job waits, and an adaptive worker runs fewer jobs at once."""
     if payload.get("busy") and ctx.state is None:
-        await ctx.checkpoint("was busy")  # being put off counts no attempt, so the state tells the calls apart
+        await ctx.checkpoint("was busy")  # deferring counts no attempt, so the state distinguishes the calls
         raise Overloaded(after_seconds=0.1)
     await asyncio.sleep(0)
     return f"answer to {payload['prompt']!r} within {ctx.remaining_seconds:.0f} s"

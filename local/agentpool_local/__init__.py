@@ -1,1 +1,1 @@
-"""The whole system on one machine: `agentpool dev` and `agentpool demo`."""
+"""The whole system on a single machine: `agentpool dev` and `agentpool demo`."""

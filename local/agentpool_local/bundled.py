@@ -1,6 +1,6 @@
-"""Finds the files that come with AgentPool and are not Python: the CRD and the example.
+"""Find the bundled files that are not Python: the CRD and the example.
 
-In a checkout they lie where the repository has them; an installed wheel puts them under `share/agentpool` of its
+In a checkout they are at their place in the repository; an installed wheel has them under `share/agentpool` of its
 environment.
 """
 
@@ -36,5 +36,5 @@ def manifest(name: str) -> dict[str, Any]:
 
 
 def checkout() -> Path | None:
-    """Return the checkout that this runs from; None when it runs from an installed wheel."""
+    """Return the checkout of this code; None for an installed wheel."""
     return CHECKOUT if (CHECKOUT / "pyproject.toml").exists() else None

@@ -1,7 +1,7 @@
-"""One supervised process: started, listened to, waited for, stopped.
+"""A supervised process: started, observed, awaited, stopped.
 
-Its output goes line by line to a sink, and the last lines are kept for the moment it dies. Stopping asks first
-(SIGTERM to the process, which stops its own children) and then kills the whole group. `stack` decides the order.
+Its output goes line by line to a sink, and the last lines are kept for an error message. Stopping sends SIGTERM to the
+process, which stops its own children, and then kills the whole group. `stack` decides the order.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 TAIL_LINES = 12
 LONGEST_LINE_BYTES = 1024 * 1024
 READY_POLL_SECONDS = 0.03
-LAST_WORDS_SECONDS = 2.0  # how long output may still come after the process itself has ended
+LAST_WORDS_SECONDS = 2.0  # time for output after the end of the process
 
 
 class Child:
-    """A process of ours, from its start to its end."""
+    """A child process, from its start to its end."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, sink: Callable[[str, str], None]) -> None:
         self.name = name
@@ -46,7 +46,7 @@ class Child:
         sink: Callable[[str, str], None],
         environment: Mapping[str, str] | None = None,
     ) -> Child:
-        """Start a program. Raises MissingPartError when it cannot be started."""
+        """Start a program. Raises MissingPartError if the program cannot be started."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
@@ -57,7 +57,7 @@ class Child:
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
                 limit=LONGEST_LINE_BYTES,
-                preexec_fn=tied(signal.SIGTERM),  # one system call, prepared beforehand
+                preexec_fn=tied(signal.SIGTERM),  # a single system call, prepared beforehand
             )
         except OSError as error:
             raise MissingPartError(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error
@@ -65,16 +65,16 @@ class Child:
 
     @property
     def pid(self) -> int:
-        """The process's id, which is also its group's."""
+        """Return the process id, which is also the group id."""
         return self._process.pid
 
     @property
     def tail(self) -> tuple[str, ...]:
-        """The last lines it wrote."""
+        """Return the last lines of output."""
         return tuple(self._tail)
 
     async def until_ready(self, ready: Callable[[], Awaitable[bool]], *, seconds: float, missing: str) -> None:
-        """Wait until `ready` says so. Raises ChildDiedError or NotReadyError (which tells what is `missing`)."""
+        """Wait until `ready` returns True. Raises ChildDiedError or NotReadyError (which names the `missing` part)."""
         deadline = asyncio.get_running_loop().time() + seconds
         while not await ready():
             if self._process.returncode is not None:
@@ -84,12 +84,12 @@ class Child:
             await asyncio.sleep(READY_POLL_SECONDS)
 
     async def died(self) -> ChildDiedError:
-        """Wait for the end of the process, and return it as an error."""
+        """Wait for the end of the process, and return an error for it."""
         await self._process.wait()
         return await self._death()
 
     async def stop(self, *, seconds: float) -> None:
-        """Ask the process to end, and kill its group if it has not after that long. Safe to call twice."""
+        """Ask the process to end, and kill its group after this time. Safe to call twice."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)
@@ -100,7 +100,7 @@ class Child:
         await self._last_words()
 
     def kill(self) -> None:
-        """Kill the whole group, with what the process itself may have left in it."""
+        """Kill the whole group, including leftovers of the process."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
@@ -117,7 +117,7 @@ class Child:
         while output is not None:
             try:
                 line = await output.readline()
-            except ValueError:  # longer than the limit: what came of it has been dropped
+            except ValueError:  # longer than the limit: the partial line was dropped
                 continue
             if not line:
                 return

@@ -1,7 +1,7 @@
-"""What `dev` and `demo` ask of a Kubernetes API server, in their own words: apply, read, delete.
+"""Kubernetes requests of `dev` and `demo`: apply, read, delete.
 
-Speaks HTTP from a kubeconfig, so neither needs kubectl. What the server refuses, or a server that does not answer, is
-raised as ClusterError with the cause chained.
+Uses HTTP with a kubeconfig, so neither needs kubectl. A refusal, or a server that does not answer, is raised as
+ClusterError with the cause chained.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ OURS = {"app.kubernetes.io/managed-by": "agentpool"}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolState:
-    """A pool's workers, as the cluster tells at one moment."""
+    """Workers of a pool at a moment."""
 
     ready: bool  # the condition Ready
-    reason: str  # the message of the condition Ready; empty before there is one
+    reason: str  # message of the condition Ready; empty if not set yet
     wanted: int  # workers that the work alone would want
     cap: int | None  # workers that there may be at most, spec.scaling.maxReplicas; None: the spec does not say
     desired: int  # workers that the operator asked for
@@ -55,7 +55,7 @@ class PoolState:
 
 
 class Cluster:
-    """One API server. Use it as an async context manager."""
+    """An API server. Use it as an async context manager."""
 
     def __init__(self, kubeconfig: Path) -> None:
         with _refusals():
@@ -79,7 +79,7 @@ class Cluster:
             await asyncio.sleep(POLL_SECONDS)
 
     async def put(self, resource: Resource, namespace: str | None, body: Mapping[str, Any]) -> bool:
-        """Create an object, or replace the one there is; returns whether it is new."""
+        """Create an object, or replace an existing object; return whether it is new."""
         with _refusals():
             try:
                 await self._client.create(resource, namespace, body)
@@ -94,7 +94,7 @@ class Cluster:
         return True
 
     async def put_secret(self, namespace: str, name: str, values: Mapping[str, str]) -> bool:
-        """Keep values in a Secret; returns whether it is new."""
+        """Store values in a Secret; return whether it is new."""
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -118,7 +118,7 @@ class Cluster:
             return (await self._client.list(resource, namespace, labels=labels))["items"] or ()
 
     async def delete(self, resource: Resource, namespace: str | None, name: str) -> None:
-        """Ask for an object's deletion; one that is gone already is fine."""
+        """Delete an object; a missing object is fine."""
         with _refusals():
             try:
                 await self._client.delete(resource, namespace, name)

@@ -1,6 +1,6 @@
 """The commands `agentpool dev` and `agentpool demo`: flags in, exit code out.
 
-Only click and the standard library are imported here, so that `--help` is quick; `dev` and `demo` do the work.
+Only click and the standard library are imported here, for a fast `--help`; `dev` and `demo` do the work.
 """
 
 from __future__ import annotations

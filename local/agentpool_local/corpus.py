@@ -1,8 +1,8 @@
-"""What the demo's agents work on: every file that people wrote under a directory, each with its kind and priority.
+"""Input of the demo's agents: every hand-written file under a directory, each with its kind and priority.
 
-The kind follows from the file's suffix: source is measured, prose summarised, all else (settings, manifests, data)
-reasoned about. The priority follows from where it lies, so that all three are seen: what stands at the top first,
-tests last. Who takes over next: `demo` submits one job for each.
+The kind follows from the file's suffix: source is measured, prose summarised, everything else (settings, manifests,
+data) reasoned about. The priority follows from the location, so that all three occur: top-level files first, tests
+last. `demo` submits a job for each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agentpool.errors import SettingError
 from agentpool.jobs import Priority
 
 LARGEST_FILE_BYTES = 256 * 1024
-SNIFFED_BYTES = 4096  # a NUL byte in this much of a file says that it is binary, as git has it
+SNIFFED_BYTES = 4096  # read to detect binary files: a NUL byte means binary, as in git
 
 # Directories that tools made, and the report that an earlier demo may have left.
 SKIPPED_DIRECTORIES = frozenset({"node_modules", "__pycache__", "build", "dist", "target", "venv", "site-packages"})
@@ -46,7 +46,7 @@ TESTS = frozenset({"test", "tests", "testing"})
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Document:
-    """One file, and how it is to be worked on."""
+    """A file with its kind and priority."""
 
     path: str  # relative to the input directory, with forward slashes
     kind: str  # of job: code, text or reasoning
@@ -54,10 +54,10 @@ class Document:
 
 
 def find_documents(root: Path, *, leave_out: frozenset[Path] = frozenset()) -> tuple[Document, ...]:
-    """Find the files under a directory, in a fixed order. Raises SettingError when there are none.
+    """Find the files under a directory, in a fixed order. Raises SettingError if there are none.
 
-    Hidden directories, what tools made, links, binary, empty and very large files are skipped, and so are the files
-    in `leave_out` (absolute).
+    Hidden directories, generated files, links, binary, empty and very large files are skipped, and so are the files in
+    `leave_out` (absolute).
     """
     if not root.is_dir():
         raise SettingError(

@@ -1,7 +1,7 @@
-"""`agentpool demo`: real agents on real files, from no worker to several and back to none.
+"""`agentpool demo`: real agents on real files, from zero workers to several and back to zero.
 
-Checks what it was given, brings the system up (or takes the one it is pointed at), has `demo_run` do the run, writes
-what the agents found and what was measured, and leaves nothing running unless asked to.
+Checks its options, starts the system (or uses a given cluster), runs `demo_run`, writes the findings and the
+measurements, and leaves nothing running unless asked to.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ KILLED = 128  # plus a signal's number: the exit code of a program that the sign
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoOptions:
-    """What the demo works on, and where it writes."""
+    """Input and output of the demo."""
 
     input: Path  # directory, absolute
     report: Path  # file, absolute
@@ -55,7 +55,7 @@ class DemoOptions:
 
 
 async def run_demo(options: DemoOptions, screen: Screen) -> int:
-    """Run the demo and return its exit code. Raises an AgentPoolError for whatever keeps it from its end."""
+    """Run the demo and return its exit code. Raises an AgentPoolError for every failure."""
     began = time.monotonic()
     for file in filter(None, (options.report, options.json_file)):
         check_writable(file)
@@ -78,7 +78,7 @@ async def run_demo(options: DemoOptions, screen: Screen) -> int:
 
 
 class Demo:
-    """The demo's order of events, on a system of its own or on one that is there."""
+    """The demo's sequence, on its own system or on an existing cluster."""
 
     def __init__(self, options: DemoOptions, screen: Screen, documents: Sequence[Document], began: float) -> None:
         self._options = options
@@ -87,7 +87,7 @@ class Demo:
         self._began = began  # time.monotonic()
 
     def stack(self, workspace: Workspace) -> Stack:
-        """A system of its own, not started yet."""
+        """Return a system of its own, not started yet."""
         return Stack(
             StackOptions(redis_url=self._options.redis_url),
             workspace,
@@ -96,7 +96,7 @@ class Demo:
         )
 
     async def on_stack(self, stack: Stack, workspace: Workspace) -> DemoFigures:
-        """Bring the system up and run on it."""
+        """Start the system and run on it."""
         await stack.start()
         figures = await unless(stack.died(), self._run(stack.kubeconfig, stack.redis_url, workspace))
         if self._options.keep:
@@ -106,7 +106,7 @@ class Demo:
         return figures
 
     async def on_cluster(self, workspace: Workspace) -> DemoFigures:
-        """Run on the cluster that the user named; what the demo made there is deleted again."""
+        """Run on the user's cluster; objects of the demo are deleted again."""
         kubeconfig, redis_url = self._options.kubeconfig, self._options.redis_url
         if kubeconfig is None or redis_url is None:
             raise SettingError(
@@ -178,7 +178,7 @@ async def unless(death: Coroutine[Any, Any, ChildDiedError], work: Coroutine[Any
 
 
 async def _nobodys(cluster: Cluster, pool: PoolRef) -> None:
-    """Make sure that the pool, which is replaced now and deleted at the end, is not somebody's. Raises SettingError."""
+    """Check that the pool, which is replaced now and deleted at the end, belongs to the demo. Raises SettingError."""
     if await cluster.read(POOLS, pool.namespace, pool.name) is not None:
         raise SettingError(
             field="--kubeconfig",
@@ -210,7 +210,7 @@ def _write(file: Path, text: str) -> None:
 
 
 def _unheard(_name: str, _line: str) -> None:
-    """What the parts say is kept by them for the case that they die; the demo's screen has no room for it."""
+    """Ignore a line: the parts keep their last lines for errors, and the demo's screen has no room for them."""
 
 
 def _nothing() -> None:

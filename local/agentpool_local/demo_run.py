@@ -1,7 +1,7 @@
-"""One run of the demo on a system that is up: apply the pool, submit, follow to the end, collect.
+"""A run of the demo on a running system: apply the pool, submit, follow to the end, collect.
 
-Follows two sources at once: the pool's event stream, from which `tally` counts, and looks at the queue and the
-cluster, which the screen shows. `demo` brings the system up before and writes the report after.
+Follows two sources at once: the pool's event stream, counted by `tally`, and snapshots of the queue and the cluster for
+the screen. `demo` starts the system before and writes the report after.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class DemoRun:
         self._show = show
         self._documents: dict[JobId, Document] = {}
         self._began = time.monotonic()
-        self._event = "0"  # the last one that was read
+        self._event = "0"  # the last event read
         self._peak = 0
         self._devices = 0
         self._tally = Tally(DispatchClock({}, 1), self._record)
@@ -82,7 +82,7 @@ class DemoRun:
         self._devices = await self._cluster.devices()
 
     async def submit(self, root: Path, documents: Sequence[Document]) -> None:
-        """Submit one job for each file. Raises QueueError."""
+        """Submit a job for each file. Raises QueueError."""
         where = {"root": str(root), "record": str(self._record_directory)}
         self._began = time.monotonic()
         receipts = await self._producer.submit_many(
@@ -134,7 +134,7 @@ class DemoRun:
         }
 
     def figures(self, *, final_replicas: int, seconds: float) -> DemoFigures:
-        """What was measured."""
+        """Return the measurements."""
         delays = self._tally.delays_ms()
         return DemoFigures(
             submitted=self._tally.expected,

@@ -1,8 +1,8 @@
 """`agentpool dev`: the whole system on this machine until Ctrl-C.
 
-Starts the stack, prints what to type next, and passes on what the parts say, each line under its part's name; Redis'
-own log only where asked for, because what it says is for those who run a Redis for good. Ends
-with the first part that dies and cannot be started anew, naming it, or with a signal, which is the ordinary end.
+Starts the stack, prints the next steps, and passes on the output of the parts, each line under its part's name; the log
+of Redis only on request, because it concerns permanent servers. Ends with the first part that dies and cannot be
+restarted, naming the part, or with a signal, the ordinary end.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 async def run_dev(options: StackOptions, *, verbose: bool = False, say: Callable[[str], None]) -> None:
-    """Run until a signal comes. Raises what the stack raises, and ChildDiedError when a part dies.
+    """Run until a signal comes. Raises the errors of the stack, and ChildDiedError when a part dies.
 
-    With `verbose` every line of every part is shown as it comes.
+    With `verbose` every line of every part is shown at once.
     """
     labels = Labels(sys.stderr, unheard=() if verbose else (REDIS,))
     if verbose:
@@ -53,7 +53,7 @@ async def run_dev(options: StackOptions, *, verbose: bool = False, say: Callable
 
 
 def next_steps(stack: Stack, *, seconds: float) -> str:
-    """What to type next; it names kubectl only where there is one."""
+    """Return the next steps for the user; kubectl commands only if kubectl is installed."""
     example = bundled(EXAMPLE)
     payload = json.dumps({"root": str(example), "path": "README.md"})
     lines = [

@@ -1,9 +1,9 @@
-"""How long jobs waited although they could have run: the queue's own delay, without the wait for a busy slot.
+"""Dispatch delay of jobs: time that a job waited although it could have run, excluding the wait for a busy slot.
 
-Read off the pool's event stream. A job could run from the moment at which three things held: it was ready, its route
-was below its limit, and some worker had a free slot. `claims` tells that moment and the claim's. A
-worker counts from its first claim on, for the stream does not tell when it came; a lost one until its jobs are taken
-back, one that left until `retire`. `tally` feeds the events in order.
+Computed from the pool's event stream. A job can run as soon as three conditions hold: the job is ready, its route is
+below its limit, and some worker has a free slot. `claims` returns that moment and the time of the claim. A worker
+counts from its first claim, because the stream does not contain its start; a lost worker until its jobs are recovered,
+a leaving worker until `retire`. `tally` feeds the events in order.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""What can go wrong while the whole system runs on one machine.
+"""Errors of the whole system on a single machine.
 
     AgentPoolError
     └── LocalError
         ├── ChildDiedError      a part of the system ended by itself
         ├── NotReadyError       a part did not become ready in time
-        └── MissingPartError    a file or program that the installation should have brought is absent
+        └── MissingPartError    a file or program of the installation is absent
 
 `commands` lets them escape: the root of the command line prints them and exits non-zero.
 """
@@ -24,7 +24,7 @@ class LocalError(AgentPoolError):
 
 
 class ChildDiedError(LocalError):
-    """The part `name` ended with `code` (negative: the signal that killed it); `tail` is what it said last."""
+    """The part `name` ended with `code` (negative: the killing signal); `tail` are its last lines."""
 
     def __init__(self, name: str, code: int, tail: Sequence[str]) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class ChildDiedError(LocalError):
 
 
 class NotReadyError(LocalError):
-    """The part `name` was not ready after `seconds`; `tail` is what it said last."""
+    """The part `name` was not ready after `seconds`; `tail` are its last lines."""
 
     def __init__(self, name: str, seconds: float, missing: str, tail: Sequence[str] = ()) -> None:
         self.name = name

@@ -1,7 +1,7 @@
-"""Reads the record that the example's agents keep of their runs: who began what, and when.
+"""Read the record that the example's agents keep of their runs: job, attempt, time.
 
-It is independent of the queue, so it can be held against what the queue says. Files grow while the workers run; each
-`read` takes only what is new. Who takes over next: `tally`.
+The record is independent of the queue, so the two can be compared. Files grow while the workers run; each `read` takes
+only new lines. `tally` takes over next.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 class Attempt(NamedTuple):
-    """One attempt at one job."""
+    """An attempt at a job."""
 
     job: JobId
-    number: int  # 1-based; one that was handed back counts again
+    number: int  # 1-based; a requeued attempt counts again
 
 
 class ExecutionRecord:
@@ -33,7 +33,7 @@ class ExecutionRecord:
         self.began_at_ms: dict[Attempt, float] = {}  # the worker's clock; of the latest run of the attempt
 
     def read(self) -> None:
-        """Take what has been written since the last time; a line that is not finished yet is left for the next."""
+        """Read the lines written since the last call; an unfinished line is left for the next call."""
         for file in self._directory.glob("*.jsonl"):
             seen = self._read_bytes.get(file, 0)
             with file.open("rb") as stream:

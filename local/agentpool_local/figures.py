@@ -1,4 +1,4 @@
-"""What a demo measured, and what its screen shows while it runs. Plain values; `demo` fills them."""
+"""Measurements of a demo, and the content of its screen. Plain values; `demo` fills them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class View:
-    """One look at the running demo."""
+    """A snapshot of the running demo."""
 
     seconds: float  # since the jobs were submitted
     queue: QueueSnapshot
@@ -32,11 +32,11 @@ class View:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DemoFigures:
-    """What `--json` writes: every figure is measured."""
+    """Content of `--json`: every figure is measured."""
 
     submitted: int  # jobs
     succeeded: int  # jobs that ended with a result
-    failed: int  # jobs that ended without one
+    failed: int  # jobs that ended without a result
     duplicates: int  # handler runs that no claim explains, and successes beyond a job's first
     peak_replicas: int  # most workers that were ready at once
     final_replicas: int  # workers that existed when the demo ended

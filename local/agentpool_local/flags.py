@@ -1,7 +1,6 @@
-"""What `--node` and `--image` of `agentpool dev` may say, checked before anything is started.
+"""Checks of `--node` and `--image` of `agentpool dev` before anything starts.
 
-The devcluster reads them itself, with the same reader; it would refuse them just as well, but only as a part that died
-while the system came up.
+The devcluster checks them with the same reader, but its refusal would appear only as a part that died during the start.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ def check_node(text: str) -> None:
 
 
 def check_image(text: str) -> None:
-    """Make sure that an image has a name and its directory is there. Raises SettingError."""
+    """Check that an image has a name and an existing directory. Raises SettingError."""
     name, equals, directory = text.partition("=")
     if not name or not equals or not directory:
         raise SettingError(field="--image", value=text, problem="is not NAME=DIR", remedy="write my/agents=./my-agents")

@@ -1,6 +1,6 @@
-"""Turns Ctrl-C, SIGTERM and SIGHUP into an orderly end of the main task.
+"""Turn Ctrl-C, SIGTERM and SIGHUP into an orderly end of the main task.
 
-The first signal cancels the task, whose `finally` blocks then stop everything in order; a second one calls `hurry`.
+The first signal cancels the task, whose `finally` blocks then stop everything in order; a second signal calls `hurry`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupts:
-    """Signals, while the context is open. `received` names the first one; None: none came."""
+    """Signal handlers while the context is open. `received` names the first signal; None: none came."""
 
     def __init__(self, *, hurry: Callable[[], None]) -> None:
         self._hurry = hurry

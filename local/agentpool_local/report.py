@@ -1,6 +1,6 @@
-"""Writes what the agents found as one Markdown file, and the summary that the demo ends with.
+"""Write the agents' findings as a Markdown file, and the final summary of the demo.
 
-The findings are the jobs' results as the queue kept them; nothing is worked out again here.
+The findings are the jobs' results as stored by the queue; nothing is recomputed here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Shows a running demo: one live screen on a terminal, plain lines elsewhere.
+"""Show a running demo: a live screen on a terminal, plain lines elsewhere.
 
-Both take the same `View`s. The live screen redraws in place; the plain one writes a line when something has changed,
-at most once a second, so that a log stays short.
+Both take the same `View`s. The live screen redraws in place; the plain screen writes a line after a change, at most
+once a second, so a log stays short.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class Screen(Protocol):
     """Where a demo is shown."""
 
     def say(self, text: str) -> None:
-        """Tell what happens next."""
+        """Announce the next step."""
 
     def show(self, view: View) -> None:
         """Show the latest look."""
 
     def close(self) -> None:
-        """Leave what was shown as it is; safe to call twice."""
+        """Leave the last output in place; safe to call twice."""
 
 
 def open_screen(stream: TextIO) -> Screen:
@@ -56,11 +56,11 @@ class PlainScreen:
         self._shown_at = float("-inf")
 
     def say(self, text: str) -> None:
-        """Write the text as it is."""
+        """Write the text unchanged."""
         print(text, file=self._stream, flush=True)
 
     def show(self, view: View) -> None:
-        """Write a line where it differs from the last one, and time has passed."""
+        """Write a line if it differs from the last line, and time has passed."""
         line = plain_line(view)
         if line == self._last or time.monotonic() - self._shown_at < LINE_GAP_SECONDS:
             return
@@ -72,7 +72,7 @@ class PlainScreen:
 
 
 class LiveScreen:
-    """One screen that is redrawn in place."""
+    """A screen that is redrawn in place."""
 
     def __init__(self, stream: TextIO) -> None:
         self._live = Live(console=Console(file=stream), refresh_per_second=REDRAWS_PER_SECOND)
@@ -93,7 +93,7 @@ class LiveScreen:
 
 
 def plain_line(view: View) -> str:
-    """One look in one line."""
+    """Render a snapshot as a line."""
     routes = ", ".join(f"{route.name} {route.running}+{route.backlog}" for route in view.queue.routes if _busy(route))
     parts = [
         f"jobs {view.ended}/{view.submitted}",
@@ -107,7 +107,7 @@ def plain_line(view: View) -> str:
 
 
 def picture(view: View) -> RenderableType:
-    """One look as a screen."""
+    """Render a snapshot as a screen."""
     done = Table.grid(padding=(0, 1))
     done.add_row(
         ProgressBar(total=max(view.submitted, 1), completed=view.ended, width=BAR_WIDTH),

@@ -1,8 +1,8 @@
-"""The whole system on one machine: Redis, the devcluster, the operator, the gateway, as children of this process.
+"""The whole system on a single machine: Redis, the devcluster, the operator, the gateway, as children of this process.
 
-Started in that order, each once the one before it is ready; stopped in the opposite order, so that the workers can
-still hand their jobs back. Everything listens on free ports of the loopback and keeps its files in one workspace.
-`dev` and `demo` decide what happens in between.
+Started in that order, each once the previous part is ready; stopped in reverse order, so that the workers can still
+requeue their jobs. Everything listens on free ports of the loopback and keeps its files in a workspace. `dev` and
+`demo` decide the steps in between.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ if TYPE_CHECKING:
 
 CLUSTER_START_SECONDS = 30.0
 OPERATOR_START_SECONDS = 30.0
-CLUSTER_STOP_SECONDS = 30.0  # it stops the pods, and they may drain
+CLUSTER_STOP_SECONDS = 30.0  # includes the drain of pods
 OPERATOR_STOP_SECONDS = 10.0
 GATEWAY_START_SECONDS = 30.0
 GATEWAY_STOP_SECONDS = 15.0  # requests in flight may end
 REDIS_STOP_SECONDS = 5.0
-TELL_AFTER_SECONDS = 1.0  # of stopping one part: who waits longer wants to know for what
+TELL_AFTER_SECONDS = 1.0  # of stopping a part, before a message names the part
 SECRET = "agentpool-redis"  # noqa: S105 - a Secret's name
 NAMESPACE = "default"
 DEVCLUSTER, OPERATOR, GATEWAY = "devcluster", "operator", "gateway"  # the children's names
@@ -49,13 +49,13 @@ EXAMPLE_IMAGE = "agentpool/repo-analyst"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StackOptions:
-    """What is to be started, and how."""
+    """Parts to start, and their options."""
 
     redis_url: str | None = None  # None: start a server
-    redis_port: int = 0  # of the server that is started; 0: any free one
-    api_port: int = 0  # of the API server; 0: any free one
+    redis_port: int = 0  # of the started server; 0 chooses a free port
+    api_port: int = 0  # of the API server; 0 chooses a free port
     gateway: bool = False  # the HTTP API and the console too
-    gateway_port: int = 0  # 0: any free one
+    gateway_port: int = 0  # 0 chooses a free port
     nodes: Sequence[str] = NODES  # as `agentpool devcluster --node` takes them
     images: Sequence[str] = field(default=())  # NAME=DIR, as `agentpool devcluster --image` takes them
 
@@ -78,13 +78,13 @@ class Stack:
         self._children: list[tuple[Child, float]] = []  # with the seconds that each may take to stop
         self.redis_url = ""
         self.kubeconfig = workspace.path / "kubeconfig"
-        self._gateway_port = options.gateway_port  # chosen once: who was told its URL finds it there again
+        self._gateway_port = options.gateway_port  # chosen once: a restarted gateway keeps its URL
         self.gateway_url = ""  # empty: none was asked for
         self._health_url = ""  # the operator's
         self.token = secrets.token_urlsafe(24)  # good for everything at the gateway
 
     async def start(self) -> None:
-        """Start everything. Raises a LocalError or SettingError; what was started by then still wants `stop`."""
+        """Start everything. Raises a LocalError or SettingError; parts started by then still need `stop`."""
         self._check_options()
         began = time.monotonic()
 
@@ -113,10 +113,10 @@ class Stack:
             tell("gateway", f" at {self.gateway_url}")
 
     async def died(self) -> ChildDiedError:
-        """Wait until a child ends by itself, and return which and how.
+        """Wait until a child ends by itself; return an error that names it.
 
-        An operator or gateway that somebody killed is started anew, as its Deployment would: on a cluster, too, all
-        else goes on without it. One that ended by itself has something to say, and would end again.
+        An operator or gateway that was killed is restarted, as its Deployment would do: the rest continues meanwhile. A
+        part that ended by itself reports its error, and would end again.
         """
         anew = {OPERATOR: self._start_operator, GATEWAY: self._start_gateway}
         while True:
@@ -139,7 +139,7 @@ class Stack:
             await asyncio.gather(*waiting, return_exceptions=True)
 
     async def stop(self) -> None:
-        """Stop what was started, last first, to the end: being cancelled meanwhile does not leave half of it."""
+        """Stop the started parts, last first, to the end, even if cancelled meanwhile."""
         stopping = asyncio.create_task(self._stop_all())
         while not stopping.done():
             with contextlib.suppress(asyncio.CancelledError):
@@ -147,7 +147,7 @@ class Stack:
         stopping.result()
 
     def kill(self) -> None:
-        """Give up waiting: what still runs is killed."""
+        """Give up waiting: kill the remaining parts."""
         for child, _ in self._children:
             child.kill()
 
@@ -164,7 +164,7 @@ class Stack:
             self._children.pop()
 
     def _check_options(self) -> None:
-        """Refuse what cannot work before anything runs. Raises SettingError, which names the flag."""
+        """Refuse unusable options before anything runs. Raises SettingError, which names the flag."""
         for flag, port in (("--api-port", self._options.api_port), ("--gateway-port", self._options.gateway_port)):
             check_port(flag, port)
         for image in self._options.images:

@@ -1,7 +1,7 @@
-"""Counts what became of the demo's jobs, from the pool's event stream and from the agents' own execution record.
+"""Count the outcomes of the demo's jobs, from the pool's event stream and from the agents' execution record.
 
-The two sources are independent: the queue writes the one, the handlers the other. A run that the queue did not hand
-out, or a job that succeeded more than once, is a duplicate. Who takes over next: `demo_run` shows and reports.
+The two sources are independent: the queue writes the stream, the handlers write the record. A run that the queue did
+not hand out, or a job that succeeded more than once, is a duplicate. `demo_run` shows and reports.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ENDINGS = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
 class Tally:
-    """The jobs of one demo, as the events and the record tell."""
+    """The jobs of a demo, according to the events and the record."""
 
     def __init__(self, dispatch: DispatchClock, record: ExecutionRecord) -> None:
         self._dispatch = dispatch
@@ -37,7 +37,7 @@ class Tally:
         self._jobs = frozenset(jobs)
 
     def feed(self, events: Iterable[JobEvent]) -> None:
-        """Take the next events of the stream, and what the record has gained."""
+        """Read the next events of the stream, and new lines of the record."""
         for event in events:
             self._dispatch.feed(event)
             if event.type == "started":
@@ -48,7 +48,7 @@ class Tally:
         self._record.read()
 
     def retire(self, registered: Collection[WorkerId]) -> None:
-        """Tell which workers there still are."""
+        """Name the registered workers."""
         self._dispatch.retire(registered)
 
     @property
@@ -63,7 +63,7 @@ class Tally:
 
     @property
     def failed(self) -> int:
-        """Jobs that ended without one, in whatever way."""
+        """Return the number of jobs that ended without a result."""
         return sum(self._ended.get(job, "succeeded") != "succeeded" for job in self._jobs)
 
     @property
@@ -73,7 +73,7 @@ class Tally:
 
     @property
     def duplicates(self) -> int:
-        """Runs that no claim explains, and the successes of a job beyond its first."""
+        """Return the number of runs without a claim, plus successes of a job beyond the first."""
         unexplained = self._record.runs - self._claims
         return unexplained.total() + sum(max(0, self._successes[job] - 1) for job in self._jobs)
 

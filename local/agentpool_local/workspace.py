@@ -1,7 +1,7 @@
-"""The one temporary directory in which everything that is started here keeps its files.
+"""The temporary directory for all files of the started parts.
 
-Removed at the end. A run that was killed outright cannot remove its own, so each directory holds a lock for as long
-as its owner lives, and the next run sweeps away those whose lock is free.
+Removed at the end. A killed run cannot remove its directory, so each directory holds a lock while its owner lives, and
+the next run removes directories whose lock is free.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LOCK = "owner.lock"
 
 
 class Workspace:
-    """A temporary directory that goes with its owner. Use it as a context manager."""
+    """A temporary directory that is removed with its owner. Use it as a context manager."""
 
     def __init__(self) -> None:
         parent = Path(tempfile.gettempdir())
@@ -49,13 +49,13 @@ class Workspace:
         self.remove()
 
     def directory(self, name: str) -> Path:
-        """Make a directory of that name inside, or return the one there is."""
+        """Return the subdirectory of that name; create it if missing."""
         path = self.path / name
         path.mkdir(exist_ok=True)
         return path
 
     def remove(self) -> None:
-        """Remove the directory with all it holds; doing it twice changes nothing."""
+        """Remove the directory with its content; a second call changes nothing."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -63,16 +63,16 @@ class Workspace:
 
 
 def sweep(parent: Path) -> list[Path]:
-    """Remove what earlier runs of this user left behind when they were killed; returns what was removed."""
+    """Remove the directories of killed runs of this user; return the removed paths."""
     swept = []
     for path in parent.glob(f"{PREFIX}*"):
         try:
             lock = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC)
-        except OSError:  # somebody else's, or not locked yet
+        except OSError:  # owned by a different user, or not locked yet
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # its owner lives
+        except OSError:  # the owner lives
             continue
         else:
             shutil.rmtree(path, ignore_errors=True)

@@ -1,7 +1,7 @@
-"""An agent program that reads a directory: code is measured, prose summarised, everything else reasoned about.
+"""An agent program that reads a directory: measures code, summarises prose, and reasons about all remaining files.
 
-`app` is what AgentPool's workers import (`handler: {python: {app: "repo_analyst:app"}}`); `handlers` wires each kind
-of job to the module that does the work.
+`app` is the object that AgentPool's workers import (`handler: {python: {app: "repo_analyst:app"}}`); `handlers`
+connects each kind of job to the module that does the work.
 """
 
 from repo_analyst.handlers import app

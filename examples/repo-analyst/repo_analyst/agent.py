@@ -1,8 +1,8 @@
-"""A several-step agent: ask the planner, use the tool it names, remember, until it answers.
+"""A several-step agent: ask the planner, use the chosen tool, remember the observation, until the planner answers.
 
-The whole memory is one plain `AgentState`, handed to `save` after every step. A worker that dies or is
-asked to yield loses at most the step it was in: the next worker goes on from the last saved state. Which
-step comes next is the planner's business: `local_planner` without a model, `chat_planner` with one.
+The whole memory is a plain `AgentState`, passed to `save` after every step. A worker that dies or is asked to yield
+loses at most the current step: the next worker continues from the last saved state. The planner chooses the next step:
+`local_planner` without a model, `chat_planner` with a model.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from repo_analyst.workspace import Workspace
 
-MOST_STEPS = 8  # tool uses before the planner must answer with what it has
+MOST_STEPS = 8  # tool uses before the planner must answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,24 +27,24 @@ class ToolCall:
 
     tool: str  # a name out of `tools.TOOLS`
     arguments: Mapping[str, Any]  # as the tool takes them
-    why: str  # one line for the record
+    why: str  # a line for the record
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
     """The planner is done."""
 
-    text: str  # what is told to whoever asked
+    text: str  # the answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Step:
-    """One tool use and what came of it."""
+    """A tool use and its observation."""
 
     tool: str
     arguments: dict[str, Any]
     why: str
-    observation: str  # what the tool answered
+    observation: str  # the tool's answer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,7 +79,7 @@ async def answer(
     planner: Planner,
     save: Callable[[dict[str, Any]], Awaitable[object]],
 ) -> dict[str, Any]:
-    """Work from `state` to the answer, saving after each step. What `save` raises ends the run."""
+    """Work from `state` to the answer, saving after each step. An error of `save` ends the run."""
     while True:
         spent = len(state.steps) >= MOST_STEPS
         step = await planner.next(state, must_answer=spent)

@@ -1,8 +1,8 @@
-"""A planner that asks a language model, over the chat-completions API that most model servers speak.
+"""A planner that asks a language model, over the chat-completions API of most model servers.
 
-Set OPENAI_BASE_URL (and OPENAI_API_KEY, OPENAI_MODEL where the server wants them). The model sees the
-question, the tools and every observation so far, and replies with one JSON object: a tool call or the
-answer. A reply that is neither is taken as the answer, so that a talkative model still ends.
+Set OPENAI_BASE_URL (and OPENAI_API_KEY, OPENAI_MODEL if the server needs them). The model gets the question, the tools
+and every observation so far, and replies with a JSON object: a tool call or the answer. Any other reply is taken as the
+answer, so a talkative model still ends.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ BUSY = (429, 503)  # the server asks for fewer requests at a time
 
 
 class ModelBusyError(Exception):
-    """The model server refused because it has too much to do; the job should run again later."""
+    """The model server is overloaded; the job should run again later."""
 
 
 class ModelError(Exception):
-    """The model server cannot be used as configured; the message says what it answered."""
+    """The model server cannot be used as configured; the message contains its answer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ class ChatPlanner:
     async def next(self, state: AgentState, *, must_answer: bool) -> ToolCall | Answer:
         """Ask the model.
 
-        Raises ModelBusyError when it wants to be asked later, ModelError when it cannot be.
+        Raises ModelBusyError if the server is overloaded, ModelError if it cannot be used.
         """
         return decode(await asyncio.to_thread(self._ask, messages(state, must_answer=must_answer)))
 
@@ -96,7 +96,7 @@ def messages(state: AgentState, *, must_answer: bool) -> list[dict[str, str]]:
 
 
 def decode(reply: str) -> ToolCall | Answer:
-    """Read the model's reply; fences around the JSON are forgiven, anything else is the answer itself."""
+    """Read the model's reply; fences around the JSON are ignored, any other text is the answer."""
     text = reply.strip().removeprefix("```json").removeprefix("```").removesuffix("```").strip()
     try:
         said: Any = json.loads(text)

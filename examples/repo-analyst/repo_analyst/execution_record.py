@@ -1,7 +1,7 @@
-"""An independent record of every run of a handler: one line in a directory of the submitter's choice.
+"""An independent record of every run of a handler: a line in a directory of the submitter's choice.
 
-The queue promises that a job's result counts once; this record lets somebody check the promise without
-asking the queue. Each worker process appends to its own file, one short line per event, so lines never mix.
+The queue promises that a job's result counts once; this record verifies the promise without asking the queue. Each
+worker process appends to its own file, a short line per event, so lines never mix.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def recorded(directory: str | None, *, job: str, attempt: int) -> Iterator[None]:
-    """Record that a run began and that it ended. Without a directory that this machine has, nothing is."""
+    """Record the start and the end of a run. Does nothing without a directory on this machine."""
     if directory is None or not Path(directory).is_dir():
         yield
         return

@@ -1,8 +1,8 @@
 """The three kinds of job, each a few lines between the queue and the module that does the work.
 
 `code` and `text` are sync functions, because parsing and ranking keep a core busy: the worker runs them in threads.
-`reasoning` is async: it waits for a model or for files, and saves its state after every step, where it may also be
-asked to step aside. Payload of all three: `{"root": directory, "path": file in it, "record": directory or null}`.
+`reasoning` is async: it waits for a model or for files, and stores a checkpoint after every step, where it may also be
+asked to yield. Payload of all three: `{"root": directory, "path": file in it, "record": directory or null}`.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ async def reasoning(payload: dict[str, Any], ctx: Context) -> dict[str, Any]:
 
 @contextmanager
 def opened(payload: dict[str, Any], ctx: Context | BlockingContext) -> Iterator[Workspace]:
-    """Open the job's directory, record the run, and tell the queue which failures are worth another attempt."""
+    """Open the job's directory, record the run, and classify failures as retryable or final."""
     with recorded(payload.get("record"), job=ctx.job_id, attempt=ctx.attempt):
         try:
             yield Workspace.at(payload["root"])

@@ -1,7 +1,7 @@
-"""A planner without a model: the same questions that a careful reader asks, in the same order.
+"""A planner without a model: fixed questions in a fixed order.
 
-What is around the file, what stands in it, how large is it, who mentions it. The answer is put together
-from what the tools said, so it differs with the input and with nothing else.
+The questions: the files around, the content, the size, the mentions in other files. The answer is composed from the
+tools' answers, and depends on the input only.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _COMMENT = re.compile(r"^\s*(?:#|//|--|;|/?\*|<!--)+\s?(?P<text>[^!].*?)\s*(?:--
 _KEY = re.compile(r"^(?:\[+(?P<table>[\w.:\"-]+)\]+|(?P<key>[\w./-]+)\s*:(?:\s|=|$)|(?P<name>[A-Z_a-z][\w.-]*)\s*=)")
 MENTIONS_SHOWN = 4
 KEYS_SHOWN = 8
-SHORTEST_STEM = 3  # characters; shorter ones are found everywhere
+SHORTEST_STEM = 3  # characters; shorter stems occur everywhere
 
 
 class LocalPlanner:
-    """Plans by rule; holds nothing between calls, so any worker continues where another stopped."""
+    """Plans by rule; keeps no state between calls, so any worker can continue."""
 
     async def next(self, state: AgentState, *, must_answer: bool) -> ToolCall | Answer:
         """Return the first step of the plan that is not done yet, then the answer."""
@@ -30,7 +30,7 @@ class LocalPlanner:
         return plan[len(state.steps)]
 
     def plan(self, state: AgentState) -> list[ToolCall]:
-        """Every step to the answer; a name that nobody mentions is searched for once more by its stem."""
+        """Return every step to the answer; a name without mentions is searched again by its stem."""
         path = PurePosixPath(state.path)
         steps = [
             ToolCall(tool="list_directory", arguments={"path": str(path.parent)}, why="see what is around it"),
@@ -60,7 +60,7 @@ class LocalPlanner:
 
 
 def mentions(observation: str) -> tuple[int, list[str]]:
-    """Read grep's answer: how many lines it found, and the files they are in, each once."""
+    """Parse grep's answer: the number of lines, and the distinct files."""
     *hits, total = observation.splitlines() or ["0 lines"]
     count = int(total.split()[0]) if total.split()[0].isdigit() else 0
     return count, list(dict.fromkeys(hit.partition(":")[0] for hit in hits))

@@ -1,9 +1,8 @@
-"""Summarises prose by choosing its most central sentences.
+"""Summarise prose by choosing its most central sentences.
 
-Markdown is reduced to its sentences; sentences that share words support each other, and a power iteration
-over that graph ranks them (TextRank: Mihalcea and Tarau, 2004, "TextRank: Bringing Order into Texts"). The
-best few are given back in the order in which the author wrote them, with the document's headings and most
-frequent words.
+Markdown is reduced to its sentences; sentences that share words support each other, and a power iteration over that
+graph ranks them (TextRank: Mihalcea and Tarau, 2004, "TextRank: Bringing Order into Texts"). The best few are returned
+in their original order, with the document's headings and most frequent words.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ def summarise(text: str) -> dict[str, Any]:
 
 
 def split_sentences(text: str) -> list[str]:
-    """Split Markdown into its sentences, without headings, tables, rules and bullets."""
+    """Split Markdown into sentences, without headings, tables, rules and bullets."""
     paragraphs = re.split(r"\n\s*\n|\n(?=\s*(?:[-*+]|\d+[.)])\s)", _NOISE.sub("\n\n", _FENCE.sub("\n\n", text)))
     found = []
     for paragraph in paragraphs:
@@ -84,9 +83,9 @@ def _best(words: list[list[str]]) -> list[int]:
 
 
 def rank(sentences: list[list[str]]) -> list[float]:
-    """Weigh sentences by how much the others support them.
+    """Weigh sentences by the support of the rest.
 
-    A sentence that shares no word keeps the least weight.
+    A sentence without shared words keeps the least weight.
     """
     links = _links([frozenset(words) for words in sentences])
     strength = [sum(row.values()) for row in links]
@@ -104,7 +103,7 @@ def rank(sentences: list[list[str]]) -> list[float]:
 
 
 def _links(sentences: list[frozenset[str]]) -> list[dict[int, float]]:
-    """Link sentences by their shared words, over the logarithm of their lengths so that size alone does not win."""
+    """Link sentences by shared words, over the logarithm of their lengths, so that length alone is no advantage."""
     links: list[dict[int, float]] = [{} for _ in sentences]
     for left, words in enumerate(sentences):
         for right in range(left + 1, len(sentences)):

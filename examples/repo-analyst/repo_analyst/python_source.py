@@ -1,8 +1,8 @@
-"""Measures Python source from its syntax tree.
+"""Measure Python source from its syntax tree.
 
-Parses the text once with `ast`, walks every function for its length and its cyclomatic complexity, and
-reads the comments with `tokenize`. Text that does not parse is reported as such, never guessed at; `source`
-then falls back to what can be counted line by line.
+Parses the text once with `ast`, walks every function for its length and its cyclomatic complexity, and reads the
+comments with `tokenize`. Text that does not parse is reported as such, never guessed at; `source` then falls back to
+line counts.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ MARKER = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b[:\s]*(.*)")
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
-# One more independent path each, after McCabe (1976): a condition, a loop, a handler, a match arm, a
-# conditional expression.
+# Nodes that add an independent path, after McCabe (1976): a condition, a loop, a handler, a match arm, a conditional
+# expression.
 BRANCHES = (
     ast.If,
     ast.For,
@@ -37,35 +37,35 @@ BRANCHES = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Function:
-    """One function or method, as it stands in its file."""
+    """A function or method in its file."""
 
     name: str  # dotted: class and enclosing functions first
-    line: int  # where its `def` stands, counted from 1
+    line: int  # line of its `def`, counted from 1
     lines: int  # from its `def` to its last statement
     complexity: int  # independent paths, at least 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Marker:
-    """A note that somebody left in a comment for later."""
+    """A reminder in a comment."""
 
     line: int  # counted from 1
-    text: str  # the word and what follows it
+    text: str  # the word and the text after it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PythonMeasures:
-    """What the syntax tree says about one module."""
+    """Measures of a module from its syntax tree."""
 
     functions: tuple[Function, ...]  # in the order of the file
-    classes: int  # class definitions, nested ones too
+    classes: int  # class definitions, including nested classes
     imports: tuple[str, ...]  # top-level module names, sorted, each once
     markers: tuple[Marker, ...]  # in the order of the file
     documented: int  # functions and classes that have a docstring
 
 
 def measure_python(text: str) -> PythonMeasures:
-    """Measure a module's source. Raises SyntaxError when it does not parse."""
+    """Measure a module's source. Raises SyntaxError if the source does not parse."""
     tree = ast.parse(text)
     definitions = [node for node in ast.walk(tree) if isinstance(node, FunctionNode | ast.ClassDef)]
     return PythonMeasures(
@@ -93,7 +93,7 @@ def _functions(node: ast.AST, *, prefix: str) -> Iterator[Function]:
 
 
 def complexity(function: FunctionNode) -> int:
-    """Count the independent paths through a function, without those of functions defined inside it."""
+    """Count the independent paths through a function, without nested functions."""
     paths, pending = 1, list(ast.iter_child_nodes(function))
     while pending:
         node = pending.pop()

@@ -1,8 +1,7 @@
-"""Measures one source file, whatever its language.
+"""Measure a source file in any language.
 
-Python goes through its syntax tree (`python_source`); every other language is read line by line with what
-its family of comments and function headers looks like. The result is plain JSON, ready to be a job's
-result.
+Python goes through its syntax tree (`python_source`); every other language is read line by line with patterns of its
+comments and function headers. The result is plain JSON, suitable as a job's result.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from typing import Any
 from repo_analyst.python_source import MARKER, measure_python
 
 COMPLEX_FROM = 10  # independent paths: the usual bound above which a function is hard to test
-LONG_FROM = 50  # lines of one function
+LONG_FROM = 50  # lines of a function
 LISTED = 5  # functions or markers named in a finding
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Language:
-    """How to read a language without a parser for it."""
+    """Reading rules for a language without a parser."""
 
-    name: str  # as people write it
-    comment: tuple[str, ...]  # what starts a comment line
-    function: re.Pattern[str] | None  # what a line that opens a function looks like; None: the language has none
+    name: str  # usual name
+    comment: tuple[str, ...]  # prefixes of comment lines
+    function: re.Pattern[str] | None  # pattern of a line that opens a function; None: the language has none
 
 
 _BRACES = re.compile(r"^\s*[\w\s*&<>:,\[\]]+\([^;]*\)\s*(?:const\s*)?\{\s*$")

@@ -1,8 +1,7 @@
-"""What the reasoning agent may do: four read-only tools upon a workspace.
+"""Tools of the reasoning agent: four read-only tools on a workspace.
 
-A tool takes plain JSON arguments and returns a short text, because that is what a language model reads; the
-local planner reads the same text. A tool that cannot do what was asked answers with the reason instead of
-failing the job, so that the planner can choose another step.
+A tool takes plain JSON arguments and returns a short text for a language model; the local planner reads the same text.
+A failing tool answers with the reason instead of failing the job, so the planner can choose a different step.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ ENTRIES_SHOWN = 60
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tool:
-    """One thing that the agent may do."""
+    """A tool of the agent."""
 
-    name: str  # as the planner calls it
-    describes: str  # one line for the planner: what it does and its arguments
-    run: Callable[[Workspace, Mapping[str, Any]], str]  # blocks while it reads
+    name: str  # name in calls of the planner
+    describes: str  # a line for the planner: purpose and arguments
+    run: Callable[[Workspace, Mapping[str, Any]], str]  # blocks while reading
 
 
 def read_file(workspace: Workspace, arguments: Mapping[str, Any]) -> str:
@@ -40,7 +39,7 @@ def read_file(workspace: Workspace, arguments: Mapping[str, Any]) -> str:
 
 
 def list_directory(workspace: Workspace, arguments: Mapping[str, Any]) -> str:
-    """Return the names in a directory, one a line."""
+    """Return the names in a directory, one per line."""
     names = workspace.entries(str(arguments["path"]))
     return "\n".join(names[:ENTRIES_SHOWN] + [f"… {len(names)} in all"] * (len(names) > ENTRIES_SHOWN))
 
@@ -87,7 +86,7 @@ TOOLS = {
 
 
 def use(workspace: Workspace, name: str, arguments: Mapping[str, Any]) -> str:
-    """Run a tool; what went wrong is told to the planner as the tool's answer."""
+    """Run a tool; errors become the tool's answer."""
     tool = TOOLS.get(name)
     if tool is None:
         return f"error: there is no tool {name!r}; there are {', '.join(TOOLS)}"

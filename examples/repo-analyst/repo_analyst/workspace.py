@@ -1,8 +1,7 @@
-"""The directory that an agent may look at, and nothing outside it.
+"""The directory that an agent may read, and nothing outside.
 
-Every path a tool is given goes through `Workspace.resolve`, so that neither `..` nor a link leads out.
-Files that are not text, or larger than the limit, are refused by name. `tools` builds what an agent may do
-upon this.
+Every path of a tool goes through `Workspace.resolve`, so neither `..` nor a link leads out. Files that are not text, or
+larger than the limit, are refused by name. `tools` builds the agent's tools on this.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 LARGEST_FILE_BYTES = 512 * 1024
-SNIFFED_BYTES = 4096  # read to tell text from binary: a NUL byte says binary, as git does
+SNIFFED_BYTES = 4096  # read to detect binary files: a NUL byte means binary, as in git
 
-# Directories that hold what tools made, not what people wrote.
+# Directories of generated files.
 SKIPPED_DIRECTORIES = frozenset({"node_modules", "__pycache__", "build", "dist", "target", "venv", "site-packages"})
 
 
@@ -28,27 +27,27 @@ class WorkspaceError(Exception):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Workspace:
-    """A read-only view of one directory."""
+    """A read-only view of a directory."""
 
     root: Path  # absolute, without links
 
     @classmethod
     def at(cls, root: str) -> Workspace:
-        """Open a directory. Raises WorkspaceError when this machine does not have it."""
+        """Open a directory. Raises WorkspaceError if the directory does not exist here."""
         path = Path(root).resolve()
         if not path.is_dir():
             raise WorkspaceError(f"the input directory {root} is not on this machine: mount it into the worker's pod")
         return cls(root=path)
 
     def resolve(self, path: str) -> Path:
-        """Give a path's place on disk. Raises WorkspaceError when it leads out of the workspace."""
+        """Return a path's location on disk. Raises WorkspaceError if the path leads out of the workspace."""
         place = (self.root / path).resolve()
         if not place.is_relative_to(self.root):
             raise WorkspaceError(f"{path} lies outside the input directory")
         return place
 
     def read(self, path: str) -> str:
-        """Read a text file. Raises WorkspaceError when it is missing, binary, unreadable or too large."""
+        """Read a text file. Raises WorkspaceError if missing, binary, unreadable or too large."""
         place = self.resolve(path)
         try:
             if place.stat().st_size > LARGEST_FILE_BYTES:
@@ -63,7 +62,7 @@ class Workspace:
     def entries(self, path: str) -> list[str]:
         """List a directory, sorted, directories with a trailing slash.
 
-        Raises WorkspaceError when it is none.
+        Raises WorkspaceError if the path is not a directory.
         """
         place = self.resolve(path)
         try:

@@ -1,8 +1,8 @@
-"""What a pool wants, from what waits, what is coming, and what has been learned.
+"""Desired size of a pool, from the backlog, the expected arrivals, and the learned figures.
 
-Until a start-up and a service time are known, the plain `demand` of the moment. Then the larger of
-`reaction`, which looks one start-up time ahead and is kept as long as a worker needs to start, and `warmth`,
-which looks back. `decide` takes over next.
+Until a start-up and a service time are known, the plain `demand` of the moment. Then the larger of `reaction`, which
+looks ahead by a start-up time and is kept as long as a worker needs to start, and `warmth`, which looks back. `decide`
+takes over next.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def assessed(
 
 
 def _at_least(observation: Observation, policy: ScalingPolicy) -> float:
-    """Seconds that a start-up takes at least, before one has been seen whole: so long pods have been starting."""
+    """Return a lower bound of the start-up time in seconds, before any complete start-up: the age of starting pods."""
     starting = [pod.age_s for pod in observation.pods or () if not pod.ready]
     return max([policy.target_wait_s, *starting])
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.memory import Change, Recommendation
     from agentpool_operator.scaling.policy import RatePolicy, ScalingRules
 
-ROUNDING = 1e-9  # pods: floating point must not turn a tenth of ten into more than one
+ROUNDING = 1e-9  # pods: a floating-point tenth of ten must not exceed one pod
 
 
 def stabilized(

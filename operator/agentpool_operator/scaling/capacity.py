@@ -1,10 +1,9 @@
-"""How many workers of each pool the cluster's nodes can take, when several pools want the same room.
+"""Workers of each pool that the cluster's nodes can take, when several pools want the same room.
 
-`share` gives out places in this order: pods under running work keep theirs; then what each pool wants,
-higher priority first and equals in turn, the pool that has least going next (max-min fairness); then workers
-that are kept warm without work, in the same order. A pool's own idle pods count as room, for itself first:
-so a lower priority gives its idle workers up, never its busy ones. Last, `placeable` adds what would still
-fit. `decide` caps by it.
+`share` assigns places in this order: pods under running work keep theirs; then the desired workers of each pool, higher
+priority first and equals in turn, the pool with the fewest workers next (max-min fairness); then workers that are kept
+warm without work, in the same order. A pool's own idle pods count as room, for itself first: so a lower priority gives
+its idle workers up, never its busy workers. Last, `placeable` adds workers that would still fit. `decide` caps by it.
 """
 
 from __future__ import annotations
@@ -21,20 +20,20 @@ Name = TypeVar("Name", bound=Hashable)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Claim(Generic[Name]):
-    """One pool's part in the sharing."""
+    """A pool's part in the sharing."""
 
     pool: Name
     shape: Shape
-    wanted: int  # workers that it should have
-    current: int  # workers that it has, or has asked for: kept where nobody needs the room
+    wanted: int  # desired workers
+    current: int  # existing or requested workers: kept while no pool needs the room
     priority: int = 0  # higher goes first
     busy: Mapping[str, int]  # node -> pods under running work
-    idle: Mapping[str, int]  # node -> other pods of the pool that hold a place there
+    idle: Mapping[str, int]  # node -> idle pods of the pool there
 
 
 @dataclass(slots=True)
 class _Account(Generic[Name]):
-    """A claim while it is being served."""
+    """A claim during the sharing."""
 
     claim: Claim[Name]
     idle: dict[str, int]  # own idle pods not yet taken up again, by node
@@ -42,7 +41,7 @@ class _Account(Generic[Name]):
 
 
 def share(nodes: Iterable[Node], claims: Sequence[Claim[Name]]) -> dict[Name, int]:
-    """Workers that each pool may have at most, those it has included."""
+    """Return the maximum number of workers of each pool, existing workers included."""
     room = Room(nodes)
     accounts = [_opened(claim, room) for claim in claims]
     priorities = sorted({claim.priority for claim in claims}, reverse=True)
@@ -61,14 +60,14 @@ def _current(claim: Claim[Name]) -> int:
 
 
 def _opened(claim: Claim[Name], room: Room) -> _Account[Name]:
-    """The claim with its busy pods granted and its idle pods' room given back to the nodes."""
+    """Grant the busy pods of a claim, and return the room of its idle pods to the nodes."""
     for place, count in claim.idle.items():
         room.give_back(place, claim.shape, count)
     return _Account(claim=claim, idle=dict(claim.idle), granted=sum(claim.busy.values()))
 
 
 def _serve(accounts: Iterable[_Account[Name]], room: Room, most: Callable[[Claim[Name]], int]) -> None:
-    """Gives places in turn until every claim has its most or finds no room."""
+    """Assign places in turn until every claim has its maximum or finds no room."""
     hungry = [account for account in accounts if account.granted < most(account.claim)]
     while hungry:
         account = min(hungry, key=lambda a: a.granted)

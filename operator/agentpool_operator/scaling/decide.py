@@ -1,10 +1,10 @@
-"""The decision: how many workers a pool should have now. Pure.
+"""The decision: the number of workers that a pool should have now. Pure.
 
-`decide` picks the mode (hold, manual, paused, automatic). The automatic size passes through, in this order:
-bounds, idle period, stabilisation, rate policies, capacity; that is how many workers go on taking jobs
-(`Decision.keep`). Last comes the promise that no busy worker is taken away: the others finish first, and only
-then the size follows (`Decision.replicas`). Each step that changes the size names itself in
-`Decision.capped_by`. The scaling loop takes over next.
+`decide` picks the mode (hold, manual, paused, automatic). The automatic size passes through, in this order: bounds,
+idle period, stabilization, rate policies, capacity; the result is the number of workers that continue to claim
+(`Decision.keep`). The last step never removes a busy worker: the rest finishes its jobs first, and only then the size
+follows (`Decision.replicas`). Each step that changes the size names itself in `Decision.capped_by`. The scaling loop
+takes over next.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Step:
-    """A size on its way through the steps."""
+    """A size between the steps."""
 
     replicas: int
     cap: Cap
-    note: str = ""  # what the last step that changed the size has to say
+    note: str = ""  # text of the last step that changed the size
 
 
 def decide(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> Decision:
@@ -60,7 +60,7 @@ def decide(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, 
 
 
 def wanted_workers(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> int:
-    """Workers that the pool would take if capacity were no limit: its claim when capacity is shared."""
+    """Return the workers that the pool would use without a capacity limit: its claim when capacity is shared."""
     if policy.manual_replicas is not None:
         return policy.manual_replicas
     if observation.backlog is None or policy.paused:
@@ -70,7 +70,7 @@ def wanted_workers(observation: Observation, policy: ScalingPolicy, memory: Pool
 
 
 def carried_out(decision: Decision, *, before: int, reached: int) -> Decision:
-    """The decision as it came out: fewer workers, or more, turned out to be idle than were seen to be."""
+    """Return the executed decision: the number of idle workers may differ from the observation."""
     if reached == decision.replicas:
         return decision
     memory = decision.memory
@@ -125,7 +125,7 @@ def _automatic(
 
 
 def _effective(policy: ScalingPolicy, memory: PoolMemory) -> ScalingPolicy:
-    """Without a window of the user's own, what has been learned decides how long workers are kept."""
+    """Replace an unset scale-down window by the learned hold time."""
     if not policy.learns_hold or memory.learned.startup_s is None or memory.learned.service_s is None:
         return policy
     if not memory.covers(memory.learned.at or 0.0, policy.behavior.down.stabilization_s):
@@ -198,7 +198,7 @@ def _rated(step: _Step, current: int, policy: ScalingPolicy, memory: PoolMemory,
 
 
 def _placed(step: _Step, observation: Observation, *, at_work: int) -> _Step:
-    """No more than fit on nodes, plus those that may wait for new ones. Only `at_work` workers can lack capacity."""
+    """Limit to workers that fit on nodes, plus those that may wait for nodes. Only `at_work` workers need room."""
     if observation.placeable is None:
         return step
     most = observation.placeable + observation.max_pending
@@ -213,7 +213,7 @@ def _placed(step: _Step, observation: Observation, *, at_work: int) -> _Step:
 
 
 def _unharmed(step: _Step, observation: Observation) -> _Step:
-    """Never fewer than the busy pods, and nothing lower while a busy pod might be the one removed."""
+    """Keep at least the busy pods, and do not scale in while a busy pod might be removed."""
     busy = len(observation.busy_workers)
     least = observation.replicas if observation.shaky_busy_pods else min(busy, observation.replicas)
     if step.replicas >= least:
@@ -243,7 +243,7 @@ def _settled(
     wanted: int | None = None,
     cap: Cap = Cap.NONE,
 ) -> Decision:
-    """The decision with its change written into the memory."""
+    """Return the decision, with its change recorded in the memory."""
     longest_period_s = 3600.0  # the longest period that a policy may have is 1800 s
     changes = tuple(change for change in memory.changes if change.at > now - longest_period_s)
     if replicas != observation.replicas:

@@ -1,6 +1,6 @@
-"""What a decision says: the size, the uncapped want, what capped it, and why in words.
+"""Result of a decision: the size, the uncapped demand, the cap, and a reason in words.
 
-Written by `decide`; the scaling loop acts on it and `agentpool_operator.status` tells it.
+Written by `decide`; the scaling loop executes it and `agentpool_operator.status` reports it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Mode(StrEnum):
-    """Who or what sets the size."""
+    """Source of the size."""
 
     AUTOMATIC = "Automatic"  # the backlog does
     MANUAL = "Manual"  # spec.replicas does
@@ -23,18 +23,18 @@ class Mode(StrEnum):
 
 
 class Cap(StrEnum):
-    """What kept the size from the want."""
+    """Limit that separates the size from the demand."""
 
     NONE = "None"  # nothing did
     MIN_REPLICAS = "MinReplicas"  # spec.scaling.minReplicas asks for more
     MAX_REPLICAS = "MaxReplicas"  # spec.scaling.maxReplicas allows no more
     GPU_CAPACITY = "GPUCapacity"  # no more fit on the cluster's nodes
-    ROUTE_LIMIT = "RouteLimit"  # more workers would find no job that its route lets run
+    ROUTE_LIMIT = "RouteLimit"  # more workers would find no job that its route allows to run
     SCALE_UP_POLICY = "ScaleUpPolicy"  # behavior.scaleUp slows the rise
     SCALE_DOWN_POLICY = "ScaleDownPolicy"  # behavior.scaleDown slows the fall
     STABILIZATION = "StabilizationWindow"  # a recent moment needed more
     IDLE_PERIOD = "IdlePeriod"  # the last worker stays for idleSeconds
-    RUNNING_WORK = "RunningWork"  # workers that take no more jobs finish what they run
+    RUNNING_WORK = "RunningWork"  # cordoned workers finish their running jobs
     YOUNG_MEMORY = "YoungMemory"  # the operator has just started and does not lower yet
 
 
@@ -47,17 +47,17 @@ LIMITS = frozenset(
         Cap.SCALE_UP_POLICY,
         Cap.SCALE_DOWN_POLICY,
     }
-)  # caps that a user set or can lift: the ScalingLimited condition; the others pass by themselves
+)  # caps that a user set or can lift: the ScalingLimited condition; the rest is temporary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """The outcome of one decision."""
+    """The outcome of a decision."""
 
     mode: Mode
     replicas: int  # workers that the Deployment should have
-    keep: int  # of them, those that go on taking jobs; the others leave as soon as they are idle
+    keep: int  # replicas that continue to claim; the rest is removed when idle
     wanted: int  # workers that the backlog alone asks for
     capped_by: Cap
-    reason: str  # one sentence for people
-    memory: PoolMemory  # what the next decision should be given
+    reason: str  # a sentence for people
+    memory: PoolMemory  # input of the next decision

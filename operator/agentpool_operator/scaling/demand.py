@@ -1,9 +1,8 @@
-"""From a backlog to the slots and workers that it needs.
+"""Slots and workers that a backlog needs.
 
-In-flight work always counts in full. Waiting work counts a slot for each job while nothing is known of how
-long jobs run, and `backlog x service time / target wait` slots once it is: what it takes to start the last
-of them in time (Little's law). Either way a route never gets more than its limit, and never more slots than
-jobs. `decide` takes over next.
+In-flight work always counts in full. Waiting work counts a slot per job while the service time is unknown, and `backlog
+x service time / target wait` slots afterwards: enough to start the last job in time (Little's law). In both cases a
+route never gets more than its limit, and never more slots than jobs. `decide` takes over next.
 """
 
 from __future__ import annotations
@@ -19,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Demand:
-    """What the backlog asks for."""
+    """Demand of the backlog."""
 
     running: int  # jobs in flight
     ready: int  # jobs that wait
     slots: int  # slots that running and waiting jobs should have together
     reacting: int  # workers that bring so many slots
     workers: int  # workers in all: those, or more that are kept warm
-    warm: int = 0  # of these workers, those that are only worth keeping for what is likely to come back
-    warm_is_sure: bool = True  # whether enough bursts have come back to know how long that is worth it
-    held_back: int  # waiting jobs that no slot could take, because their route is at its limit
+    warm: int = 0  # of these workers, those kept warm for an expected burst
+    warm_is_sure: bool = True  # whether enough bursts were observed for a reliable hold time
+    held_back: int  # waiting jobs without a slot, because their route is at its limit
 
 
 def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> Demand:
@@ -47,7 +46,7 @@ def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> 
 
 
 def _startable(route: RouteLoad) -> int:
-    """Waiting jobs of a route that its limit would let run now."""
+    """Return the waiting jobs of a route that its limit allows to run now."""
     if route.limit is None:
         return route.ready
     return min(route.ready, max(0, route.limit - route.running))

@@ -1,8 +1,8 @@
-"""Figures learned from what the operator sees: how long jobs run, how long a worker takes to start, how many arrive.
+"""Learned figures: run time of jobs, start-up time of workers, arrival rate.
 
-The service time is the time that slots were busy divided by the jobs that ended meanwhile, old times
-counting less and less: unlike the mean of ended jobs it is right at the beginning too, when only short jobs
-have ended. `reaction`, `warmth` and `demand` read the figures.
+The service time is the busy time of slots divided by the jobs that ended meanwhile, with exponential decay: unlike the
+mean of ended jobs it is right at the beginning too, when only short jobs have ended. `reaction`, `warmth` and `demand`
+read the figures.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from agentpool_operator.scaling.memory import Arrival, Learned
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Backlog, Counters, Observation
 
-HALF_LIFE_S = 600.0  # seconds after which what was seen counts half: longer than bursts, shorter than a day's swing
+HALF_LIFE_S = 600.0  # half-life of observations in seconds: longer than bursts, shorter than a day's swing
 STARTS_REMEMBERED = 5  # pod starts that the average reaches back over; starts are rare and alike
 SHORTEST_LOOK_S = 5.0  # seconds of arrivals that are kept at least
 
 
 def learned(before: Learned, observation: Observation, backlog: Backlog, now: float) -> Learned:
-    """What is known after one more observation."""
+    """Return the figures after a further observation."""
     counters = backlog.counters
     known = before.counters if before.counters is not None and not _restarted(before.counters, counters) else None
     past_s = 0.0 if before.at is None else max(0.0, now - before.at)
     fading = 0.5 ** (past_s / HALF_LIFE_S)
-    if known is None:  # the first look, or a purged queue: what the queue has counted is all there is
+    if known is None:  # the first observation, or a purged queue: only the queue's totals are known
         busy_s, ended = counters.run_s, float(counters.finished)
     else:
         busy_s = (before.busy_s + backlog.running * past_s) * fading

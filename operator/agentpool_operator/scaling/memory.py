@@ -1,8 +1,8 @@
-"""What is remembered of a pool between two decisions, and only that.
+"""State of a pool between two decisions.
 
-A `PoolMemory` goes into every decision and a new one comes out; it starts empty with the operator, so it
-knows how far back it reaches (`since`): a young memory never scales down. `behavior` reads the history,
-`demand` the learned figures.
+A `PoolMemory` goes into every decision and a new memory comes out; it starts empty with the operator, so it knows how
+far back it reaches (`since`): a young memory never scales down. `behavior` reads the history, `demand` the learned
+figures.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ class Arrival:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Learned:
-    """Figures estimated from what the queue and the pods did."""
+    """Figures estimated from the queue and the pods."""
 
     at: float | None = None  # seconds: the last look; None = none yet
-    busy_s: float = 0.0  # seconds that slots were busy, old ones counting less
+    busy_s: float = 0.0  # busy seconds of slots, with decay
     ended: float = 0.0  # jobs that ended meanwhile, likewise
     startup_s: float | None = None  # seconds from a pod's creation to ready; None = none seen yet
     counters: Counters | None = None  # the queue's counters at the last look
@@ -59,13 +59,13 @@ class Learned:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolMemory:
-    """One pool's history, oldest first."""
+    """A pool's history, oldest first."""
 
     since: float | None = None  # seconds: when the memory begins; None = no decision yet
     recommendations: tuple[Recommendation, ...] = ()
     changes: tuple[Change, ...] = ()
     last_busy_at: float | None = None  # seconds: when work was last seen; None = not since the memory began
-    last_replicas: int | None = None  # workers: what the last decision asked for
+    last_replicas: int | None = None  # workers requested by the last decision
     learned: Learned = Learned()
     warmth: Warmth = field(default_factory=Warmth)  # which workers are worth keeping
     reactions: tuple[Recommendation, ...] = ()  # sizes that the backlog asked for within the last start-up time
@@ -78,10 +78,10 @@ class PoolMemory:
 def remembered(
     recommendations: tuple[Recommendation, ...], new: Recommendation, *, horizon_s: float, exact: bool
 ) -> tuple[Recommendation, ...]:
-    """The history with one more entry, pruned to the horizon.
+    """Return the history with a further entry, pruned to the horizon.
 
-    Unless `exact`, entries that can never again be the window's maximum are dropped, so that the history of a
-    steady pool stays a handful of entries however long the window is.
+    Unless `exact`, entries that can never again be the window's maximum are dropped, so that the history of a steady
+    pool stays a handful of entries however long the window is.
     """
     kept = [past for past in recommendations if past.at > new.at - horizon_s]
     while not exact and kept and kept[-1].replicas <= new.replicas:

@@ -1,9 +1,8 @@
-"""Nodes, and whether a worker's pod may run on one: resources, selectors, affinity, taints.
+"""Nodes, and whether a worker's pod may run on a node: resources, selectors, affinity, taints.
 
-These are the scheduler's filters as far as a pod template can state them by itself: requests against what is
-free, `nodeSelector`, required node affinity, taints against tolerations. `agentpool_operator.inventory`
-fills the nodes in, `capacity` places workers on them. Quantities are whole: millicores, bytes, pods,
-devices.
+These are the scheduler's filters that a pod template determines: requests against free resources, `nodeSelector`,
+required node affinity, taints against tolerations. `agentpool_operator.inventory` fills the nodes in, `capacity` places
+workers on them. Quantities are whole: millicores, bytes, pods, devices.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Toleration:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Requirement:
-    """One expression over a node's labels or, where `on_field` is set, its name."""
+    """An expression over a node's labels or, if `on_field` is set, its name."""
 
     key: str
     operator: str  # In, NotIn, Exists, DoesNotExist, Gt, Lt
@@ -81,11 +80,11 @@ def _compares(found: str | None, values: tuple[str, ...], *, greater: bool) -> b
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shape:
-    """What one worker's pod needs of a node."""
+    """Node requirements of a worker's pod."""
 
     requests: Resources  # `pods` included
     node_selector: Mapping[str, str] = field(default_factory=dict)
-    affinity: tuple[tuple[Requirement, ...], ...] = ()  # one term must hold whole; empty = no affinity
+    affinity: tuple[tuple[Requirement, ...], ...] = ()  # alternatives; each term must hold whole; empty = no affinity
     tolerations: tuple[Toleration, ...] = ()
 
     def allowed_on(self, node: Node) -> bool:
@@ -93,7 +92,7 @@ class Shape:
         return node.schedulable and self._suits(node, node.taints)
 
     def meant_for(self, node: Node) -> bool:
-        """Whether a pod of this shape may run on the node once it is in order, room aside."""
+        """Whether a pod of this shape may run on the healthy node, room aside."""
         return self._suits(node, [taint for taint in node.taints if not taint.key.startswith(PASSING_TAINTS)])
 
     def _suits(self, node: Node, taints: Iterable[Taint]) -> bool:
@@ -108,24 +107,24 @@ class Shape:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
-    """One node as a place for workers."""
+    """A node as a place for workers."""
 
     name: str
     schedulable: bool = True  # ready, and not cordoned
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: tuple[Taint, ...] = ()
-    free: Resources = field(default_factory=dict)  # allocatable minus what pods on the node request
-    allocatable: Resources = field(default_factory=dict)  # what it has for pods, were it empty
+    free: Resources = field(default_factory=dict)  # allocatable minus requests of pods on the node
+    allocatable: Resources = field(default_factory=dict)  # resources for pods on the empty node
 
 
 def fits(free: Resources, requests: Resources) -> int:
-    """How many times the requests fit into what is free; 0 where a resource is not offered at all."""
+    """Return how many times the requests fit into the free resources; 0 if a resource is not offered at all."""
     counts = [max(0, free.get(name, 0)) // amount for name, amount in requests.items() if amount > 0]
     return min(counts, default=0)
 
 
 def misfit(nodes: Sequence[Node], shape: Shape) -> str:
-    """Why no node could hold one worker, were it empty and in order, as a clause; empty = one could."""
+    """Return why no node could hold a worker, even if empty and healthy, as a clause; empty = a node could."""
     if any(shape.meant_for(node) and fits(node.allocatable, shape.requests) for node in nodes):
         return ""
     meant = [node for node in nodes if shape.meant_for(node)]
@@ -139,6 +138,6 @@ def misfit(nodes: Sequence[Node], shape: Shape) -> str:
 
 
 def _shortage(name: str, amount: int, most: int) -> str:
-    if "/" not in name:  # counted in millicores or bytes, which nobody wants to read
+    if "/" not in name:  # counted in millicores or bytes, too detailed for a message
         return f"a worker asks for more {name} than any node that it may run on has"
     return f"a worker asks for {amount} {name}; the largest node that it may run on has {most}"

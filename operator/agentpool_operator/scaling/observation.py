@@ -1,7 +1,7 @@
-"""What a decision may look at: one pool's queue, workers and pods at one moment.
+"""Inputs of a decision: a pool's queue, workers and pods at a moment.
 
-Built by the scaling loop (or a simulator), read by `demand` and `decide`. Times are seconds of one clock,
-which need not be the wall's; ages and durations are seconds.
+Built by the scaling loop (or a simulator), read by `demand` and `decide`. Times are seconds of a single clock, which
+need not be the wall clock; ages and durations are seconds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RouteLoad:
-    """One route's share of the queue."""
+    """A route's share of the queue."""
 
     name: str
     limit: int | None = None  # jobs at once over all workers; None = no limit
@@ -21,25 +21,25 @@ class RouteLoad:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerLoad:
-    """One live worker, as it reports to the queue."""
+    """A live worker, as reported to the queue."""
 
-    name: str  # its pod's name, or what a worker run by hand calls itself
-    slots: int  # jobs it takes at once
-    running: int  # jobs it holds
+    name: str  # pod name, or the name of a worker run by hand
+    slots: int  # jobs at once
+    running: int  # running jobs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PodState:
-    """One of the pool's pods, terminating ones left out."""
+    """A pod of the pool, except terminating pods."""
 
     name: str
-    ready: bool = False  # passes its readiness probe
-    age_s: float = 0.0  # seconds since it was created
+    ready: bool = False  # passes the readiness probe
+    age_s: float = 0.0  # seconds since creation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Counters:
-    """What the queue has counted since it was made; only differences mean anything."""
+    """Totals of the queue since its creation; only differences are meaningful."""
 
     submitted: int = 0  # jobs
     started: int = 0  # attempts
@@ -49,7 +49,7 @@ class Counters:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backlog:
-    """A pool's queue at one moment."""
+    """A pool's queue at a moment."""
 
     routes: tuple[RouteLoad, ...] = ()
     workers: tuple[WorkerLoad, ...] = ()
@@ -63,18 +63,18 @@ class Backlog:
 
     @property
     def running(self) -> int:
-        """Jobs in flight: what the routes count or the workers report, whichever is more."""
+        """Return the jobs in flight: the larger of the routes' and the workers' counts."""
         return max(sum(r.running for r in self.routes), sum(w.running for w in self.workers))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """Everything one decision sees."""
+    """All inputs of a decision."""
 
     replicas: int  # the Deployment's current spec.replicas
     backlog: Backlog | None  # None = the queue could not be read: unknown, never zero
     pods: tuple[PodState, ...] | None = None  # None = not known: then every worker counts as a pod
-    placeable: int | None = None  # workers that fit the cluster now, own ones included; None = no limit
+    placeable: int | None = None  # workers that fit the cluster now, including existing workers; None = no limit
     max_pending: int = 0  # pods that may wait for new nodes beyond `placeable`
     startup_samples_s: tuple[float, ...] = ()  # seconds from creation to ready, of pods that became ready since
 
@@ -88,6 +88,6 @@ class Observation:
 
     @property
     def shaky_busy_pods(self) -> int:
-        """Busy pods that are not ready: a ReplicaSet would remove them before idle ready ones."""
+        """Return the busy pods that are not ready: a ReplicaSet would remove them before idle ready pods."""
         unready = {pod.name for pod in self.pods or () if not pod.ready}
         return sum(1 for worker in self.busy_workers if worker.name in unready)

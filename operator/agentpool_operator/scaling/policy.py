@@ -1,7 +1,7 @@
-"""What the user asked of a pool's size, resolved to plain figures.
+"""The user's scaling settings, resolved to plain figures.
 
-`agentpool_operator.resolve` builds it from the AgentPool's spec; `decide` obeys it. The behaviour types
-carry the names and meanings of the HorizontalPodAutoscaler, version 2.
+`agentpool_operator.resolve` builds the policy from the AgentPool's spec; `decide` obeys it. The behavior types carry
+the names and meanings of the HorizontalPodAutoscaler, version 2.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class RatePolicy:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalingRules:
-    """One direction's rules; without policies a direction is unbounded."""
+    """Rules of a direction; without policies a direction is unbounded."""
 
     stabilization_s: float = 0.0  # seconds over which the most cautious recommendation wins
     select: SelectPolicy = SelectPolicy.MAX
@@ -40,7 +40,7 @@ class Behavior:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalingPolicy:
-    """The bounds and aims of one pool."""
+    """Bounds and targets of a pool."""
 
     concurrency: int  # slots a worker
     min_replicas: int = 0  # workers
@@ -50,4 +50,4 @@ class ScalingPolicy:
     target_wait_s: float = 5.0  # seconds that a job should wait at most
     idle_s: float = 60.0  # seconds of emptiness before the last worker goes
     behavior: Behavior = Behavior()
-    learns_hold: bool = False  # no scale-down window was asked for: what is learned takes its place once it is known
+    learns_hold: bool = False  # no scale-down window is set: the learned hold time replaces it once known

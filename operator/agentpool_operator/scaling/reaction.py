@@ -1,9 +1,9 @@
-"""What the present backlog asks for, when workers take time to start.
+"""Demand of the present backlog, given the start-up time of workers.
 
-A new worker helps only what is still waiting when it is ready. So the rule looks that far ahead: what waits
-now and arrives until then, less what the workers there are get done meanwhile. If the rest would be started
-by them within the target wait, nobody is added. Otherwise as many slots are asked for as start the rest in
-time, beside the steady load. `warmth` looks back instead; `decide` takes the larger of both.
+A new worker helps only jobs that still wait when the worker is ready. So the rule looks that far ahead: the backlog
+plus the arrivals until then, less the jobs that existing workers finish meanwhile. If existing workers start the rest
+within the target wait, no worker is added. Otherwise the demand is as many slots as start the rest in time, beside the
+steady load. `warmth` looks back instead; `decide` takes the larger of both.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outlook:
-    """What the look ahead starts from."""
+    """Inputs of the look ahead."""
 
     running: int  # jobs
     startable: int  # jobs that wait and that their route lets run
-    slots_now: int  # of all workers, starting ones too
+    slots_now: int  # of all workers, including starting workers
     steady_rate: float  # jobs a second, over the last start-up time
     present_rate: float  # jobs a second, the busier of the last start-up time and the last target wait
     service_s: float  # seconds

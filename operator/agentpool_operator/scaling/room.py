@@ -1,7 +1,7 @@
-"""What is free on the nodes while workers are placed there one by one.
+"""Free room on the nodes during a placement.
 
-How often a shape still fits is counted once for each node, then kept: a worker that takes a place changes the counts
-of that node only. So a placement costs little however many nodes there are. `capacity` decides who takes the places.
+The number of times that a shape fits is counted once for each node, then kept: a placed worker changes the counts of
+that node only. So a placement is cheap for any number of nodes. `capacity` decides the order.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class _Counts:
-    """Where one shape fits."""
+    """Nodes on which a shape fits."""
 
     shape: Shape
     by_node: dict[str, int]  # workers that still fit, on the nodes that the shape may run on
     total: int  # over all of them
-    fullest: list[tuple[int, str]]  # a heap of counts and nodes; an entry whose count is not the node's is outdated
+    fullest: list[tuple[int, str]]  # a heap of counts and nodes; an entry with a stale count is outdated
 
 
 class Room:
@@ -52,7 +52,7 @@ class Room:
         return None
 
     def fits_on(self, place: str, shape: Shape) -> bool:
-        """Whether there is room for one more, whatever the node admits: the worker is there already."""
+        """Whether there is room for a further worker, regardless of admission: the worker exists already."""
         return fits(self._free.get(place, {}), shape.requests) > 0
 
     def total(self, shape: Shape) -> int:
@@ -60,7 +60,7 @@ class Room:
         return self._counts_of(shape).total
 
     def take(self, place: str, shape: Shape) -> None:
-        """One worker takes its place."""
+        """Place a worker."""
         self._take(place, shape, 1)
         for counts in self._counts:
             if place not in counts.by_node:

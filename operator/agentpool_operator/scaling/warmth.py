@@ -1,19 +1,18 @@
-"""How many workers are worth keeping warm, learned from how often bursts come back.
+"""Number of workers worth keeping warm, learned from the gaps between bursts.
 
-For every number of workers a shadow queue says which of the jobs that arrive would start late if just so
-many were kept (a fluid model: what arrives, what leaves at the observed service time). A worker is *needed*
-when with one fewer a whole job would be late. Whether it stays until it is needed again is the ski-rental
-problem: keeping it costs its idle seconds, letting it go costs its next start-up and the waiting of the jobs
-that it would have served meanwhile. The gaps seen so far give the hold that would have cost least
-(https://en.wikipedia.org/wiki/Ski_rental_problem). Before a few have been seen, a worker stays for its
-break-even time, which never costs more than twice the best, and the HPA's default window on top. `reaction`
-answers what waits now; `assessment` takes the larger.
+For every number of workers a shadow queue computes which of the arriving jobs would start late with just that many
+workers (a fluid model: arrivals, and departures at the observed service time). A worker is *needed* when with a worker
+fewer a whole job would be late. Whether to keep it until its next use is the ski-rental problem: keeping it costs its
+idle seconds, removing it costs its next start-up and the waiting of the jobs that it would have served meanwhile. The
+hold time minimises that cost over the observed gaps (https://en.wikipedia.org/wiki/Ski_rental_problem). Before enough
+gaps were observed, a worker stays for its break-even time, which never costs more than twice the best, and the HPA's
+default window on top. `reaction` handles the present backlog; `assessment` takes the larger.
 
-Where the constants come from: `PRICE` 1 prefers neither side, a job that stands still for a second costs what
-a slot does that stands still. `MARGIN` halves the target wait, for the mean service time of a burst may be
-twice that of the hour. `LATE_JOBS` is one job, the least there is. `UNSURE_HOLD_S` is
-`--horizontal-pod-autoscaler-downscale-stabilization`. `SURE_AFTER` is the fewest gaps of which a single odd
-one is outvoted. `python -m bench autoscale` prints the results at half and at double of each.
+Sources of the constants: `PRICE` 1 prefers neither side, a second of a waiting job costs as much as a second of an idle
+slot. `MARGIN` halves the target wait, because the mean service time of a burst may be twice that of the hour.
+`LATE_JOBS` is a single job, the minimum. `UNSURE_HOLD_S` is `--horizontal-pod-autoscaler-downscale-stabilization`.
+`SURE_AFTER` is the smallest number of gaps that outvotes a single outlier. `python -m bench autoscale` prints the
+results at half and at double of each.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-PRICE = 1.0  # idle slot-seconds that are worth one second of a job's waiting
+PRICE = 1.0  # idle slot-seconds that are worth a second of a job's waiting
 MARGIN = 0.5  # of the target wait that the mean may use up
-LATE_JOBS = 1.0  # jobs: less than a whole one late is nothing that a worker is needed for
+LATE_JOBS = 1.0  # jobs: a worker is not needed for less than a whole late job
 UNSURE_HOLD_S = 300.0  # seconds beyond break-even, while too little is known: the HPA's default window
 SURE_AFTER = 3  # gaps
 SAMPLES = 20  # gaps and bursts that are remembered for each level
@@ -32,18 +31,18 @@ LEVELS = 64  # workers beyond which nothing is kept warm: the shadow of each cos
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Level:
-    """What is known of the k-th worker."""
+    """Figures of the k-th worker."""
 
     in_system: float = 0.0  # jobs in the shadow queue that k workers serve
-    needed_at: float | None = None  # seconds: when it was last needed; None = never
-    burst_at: float = 0.0  # seconds: when the burst began that needed it last
-    avoided: tuple[float, ...] = ()  # jobs of each burst that would have waited for its start-up
-    gaps: tuple[float, ...] = ()  # seconds between the bursts that needed it
+    needed_at: float | None = None  # seconds: last time of need; None = never
+    burst_at: float = 0.0  # seconds: start of the burst that last needed the worker
+    avoided: tuple[float, ...] = ()  # jobs of each burst that would have waited for the start-up
+    gaps: tuple[float, ...] = ()  # seconds between the bursts that needed the worker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Warmth:
-    """The shadows, level by level; the first is that of one worker."""
+    """The shadow queues by number of workers, from the first worker."""
 
     at: float | None = None  # seconds: the last look
     levels: tuple[Level, ...] = ()
@@ -51,7 +50,7 @@ class Warmth:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Load:
-    """What a look brings in."""
+    """Input of an observation."""
 
     now: float  # seconds
     arrived: int  # jobs since the last look
@@ -63,7 +62,7 @@ class Load:
 
 
 def watched(before: Warmth, load: Load) -> Warmth:
-    """The shadows after one more look."""
+    """Return the shadow queues after a further observation."""
     past_s = 0.0 if before.at is None else load.now - before.at
     most = min(load.most, LEVELS)
     levels: list[Level] = []
@@ -75,7 +74,7 @@ def watched(before: Warmth, load: Load) -> Warmth:
             level = _needed(level, late_below - late, load)
         levels.append(replace(level, in_system=_drained(level.in_system + load.arrived, number, past_s, load)))
         if number >= len(before.levels) and late < LATE_JOBS:
-            break  # whoever comes after has never been needed and is not now
+            break  # workers beyond this have never been needed
         late_below = late
     return Warmth(at=load.now, levels=tuple(levels))
 
@@ -90,12 +89,12 @@ def kept_warm(warmth: Warmth, load: Load) -> int:
 
 
 def is_sure(warmth: Warmth, number: int) -> bool:
-    """Whether so many bursts have needed this worker again that the gaps between them say how long to keep it."""
+    """Whether enough bursts have needed this worker again for a reliable hold time."""
     return len(warmth.levels[number - 1].gaps) >= SURE_AFTER
 
 
 def hold_s(level: Level, load: Load) -> float:
-    """Seconds that the worker is kept after it was last needed."""
+    """Return the seconds for which the worker is kept after its last use."""
     restart_s = load.startup_s
     if load.startup_s > load.target_s and level.avoided:
         mean = sum(level.avoided) / len(level.avoided)
@@ -106,7 +105,7 @@ def hold_s(level: Level, load: Load) -> float:
 
 
 def _cheapest(gaps: tuple[float, ...], restart_s: float) -> float:
-    """The hold that would have cost least over the gaps; the break-even point is one more, assumed gap."""
+    """Return the hold of least cost over the gaps; the break-even point counts as a further, assumed gap."""
     ordered = sorted((*gaps, restart_s))
     best, best_cost = 0.0, len(ordered) * restart_s
     idle = 0.0
@@ -133,7 +132,7 @@ def _late(level: Level, workers: int, load: Load) -> float:
 
 
 def _needed(level: Level, avoided: float, load: Load) -> Level:
-    """Takes down that the worker is needed; only what arrives while it would still be starting would wait for it."""
+    """Record that the worker is needed; only arrivals during its start-up would wait for it."""
     gap_s = None if level.needed_at is None else load.now - level.needed_at
     if gap_s is None or gap_s > max(load.startup_s, load.target_s):
         gaps = level.gaps if gap_s is None else (*level.gaps, gap_s)[-SAMPLES:]

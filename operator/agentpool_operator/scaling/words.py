@@ -1,4 +1,4 @@
-"""Decisions in words: short clauses that make one sentence of a reason.
+"""Reasons of decisions in words: short clauses that form a sentence.
 
 Used by `decide` for `Decision.reason`, and by the events that repeat it.
 """
@@ -26,7 +26,7 @@ def doing(count: int, noun: str, verb: str) -> str:
 
 
 def demand_words(need: Demand, concurrency: int) -> str:
-    """What waits and runs, and what that takes."""
+    """Describe the waiting and running jobs, and the workers that they need."""
     if need.ready == 0 and need.running == 0:
         found = "no job waits or runs"
         return found if need.warm == 0 else f"{found}; {_warm_words(need)}"
