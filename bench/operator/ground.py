@@ -137,7 +137,7 @@ def _pod(number: int, nodes: int) -> Json:
 
 
 async def api_server(log: Path, *flags: str) -> asyncio.subprocess.Process:
-    """Start the devcluster's API server with full garbage collections deferred, since a Go server has no such pauses."""
+    """Start the devcluster's API server without full garbage collections; a Go server has no such pauses."""
     program = (
         "import gc, runpy; gc.set_threshold(700, 10, 1_000_000); "
         "runpy.run_module('agentpool_devcluster.api', run_name='__main__')"
