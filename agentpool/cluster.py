@@ -14,12 +14,13 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import yaml
 
+from agentpool import api_paths
 from agentpool.errors import ClusterError, SettingError, UnknownPoolError
 from agentpool.jobs import PoolRef
-from agentpool.spec import GROUP, PLURAL, VERSION
 from agentpool.spec.queue import DEFAULT_SECRET
 
 TIMEOUT_S = 10.0  # for one request
@@ -49,14 +50,13 @@ class Cluster:
 
     async def agentpools(self, namespace: str | None = None) -> list[Object]:
         """The AgentPools of a namespace; None: of all."""
-        place = f"/namespaces/{namespace}" if namespace else ""
-        found = await self.get(f"/apis/{GROUP}/{VERSION}{place}/{PLURAL}")
+        found = await self.get(api_paths.agentpools(namespace))
         return list(found.get("items", []))
 
     async def agentpool(self, pool: PoolRef) -> Object:
         """One AgentPool. Raises UnknownPoolError where there is none."""
         try:
-            return await self.get(f"/apis/{GROUP}/{VERSION}/namespaces/{pool.namespace}/{PLURAL}/{pool.name}")
+            return await self.get(api_paths.agentpools(pool.namespace, pool.name))
         except RefusedError as error:
             if error.status == NOT_FOUND:
                 raise UnknownPoolError(str(pool)) from error
@@ -73,7 +73,7 @@ class Cluster:
 
     async def secret_value(self, namespace: str, name: str, key: str) -> str:
         """One value of a Secret. Raises SettingError where the key is missing."""
-        secret = await self.get(f"/api/v1/namespaces/{namespace}/secrets/{name}")
+        secret = await self.get(api_paths.secret(namespace, name))
         try:
             return base64.b64decode(secret["data"][key], validate=True).decode()
         except (KeyError, TypeError, binascii.Error, UnicodeDecodeError) as error:
@@ -92,29 +92,51 @@ class Cluster:
         """Creates an object, such as a review; returns it as the server answered."""
         return await self.request("POST", path, body)
 
-    async def merge(self, path: str, body: Object) -> Object:
-        """Changes the fields of an object that `body` has (JSON merge patch)."""
-        return await self.request("PATCH", path, body, kind="application/merge-patch+json")
+    async def merge(self, path: str, body: Object, *, manager: str) -> Object:
+        """Change the fields of an object that `body` has (JSON merge patch), as the field manager `manager`."""
+        query = {"fieldManager": manager}
+        return await self.request("PATCH", path, body, kind="application/merge-patch+json", query=query)
 
-    async def text(self, path: str) -> str:
-        """What is no JSON, such as a pod's log."""
-        return (await self._bytes("GET", path, None, "application/json", accept="*/*")).decode(errors="replace")
+    async def text(self, path: str, **query: str) -> str:
+        """Return an answer that is no JSON, such as a pod's log."""
+        found = await self._bytes("GET", path, None, "application/json", accept="*/*", query=query)
+        return found.decode(errors="replace")
 
     async def request(
-        self, method: str, path: str, body: Object | None = None, *, kind: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        *,
+        kind: str = "application/json",
+        query: Mapping[str, str] | None = None,
     ) -> Object:
         """One JSON request. Raises RefusedError with the API's own words."""
-        found: Object = json.loads(await self._bytes(method, path, body, kind, accept="application/json"))
+        found: Object = json.loads(await self._bytes(method, path, body, kind, accept="application/json", query=query))
         return found
 
-    async def _bytes(self, method: str, path: str, body: Object | None, kind: str, *, accept: str) -> bytes:
+    async def _bytes(
+        self,
+        method: str,
+        path: str,
+        body: Object | None,
+        kind: str,
+        *,
+        accept: str,
+        query: Mapping[str, str] | None = None,
+    ) -> bytes:
         import aiohttp
 
         headers = {"Accept": accept, "Content-Type": kind}
+        url = f"{self.api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             await self.api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
             response = await self.api.call_api(
-                method, self.api.configuration.host + path, headers, body, _request_timeout=TIMEOUT_S
+                method,
+                url,
+                headers,
+                body,
+                _request_timeout=TIMEOUT_S,
             )
             text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

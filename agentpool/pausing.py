@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from agentpool import api_paths
 from agentpool.errors import UnknownPoolError
-from agentpool.spec import GROUP, PLURAL, VERSION
 
 if TYPE_CHECKING:
     from agentpool.cluster import Cluster
@@ -31,8 +31,8 @@ async def set_paused(
         except UnknownPoolError:
             pass
         else:
-            path = f"/apis/{GROUP}/{VERSION}/namespaces/{pool.namespace}/{PLURAL}/{pool.name}?fieldManager={manager}"
-            await cluster.merge(path, {"spec": {"paused": paused}})
+            path = api_paths.agentpools(pool.namespace, pool.name)
+            await cluster.merge(path, {"spec": {"paused": paused}}, manager=manager)
             return True
     await inspector.configure(pool, replace(await inspector.settings(pool), paused=paused))
     return False

@@ -18,7 +18,7 @@ import click
 from agentpool import kubeconfig
 from agentpool.commands.connection import opened, run
 from agentpool.commands.target import Target, pool_options
-from agentpool.errors import ClusterError
+from agentpool.errors import ClusterError, SettingError
 from agentpool.jobs import Job, JobId, PoolRef
 
 if TYPE_CHECKING:
@@ -96,15 +96,24 @@ async def _tell(
         if cluster is None:
             missing[worker] = "no kubeconfig leads to its pod; where it runs by hand, its terminal has the log"
             continue
-        path = f"/api/v1/namespaces/{pool.namespace}/pods/{worker}/log?container={CONTAINER}"
         try:
-            found = lines_of(await cluster.text(path), job.job_id)
+            found = lines_of(await _log_of(cluster, pool, worker), job.job_id)
+        except SettingError:
+            missing[worker] = "no pod can have this name; where it ran by hand, look at its own output"
+            continue
         except ClusterError as error:
             missing[worker] = _why_unread(error)
             continue
         for line in found[told.get(worker, 0) :]:
             click.echo(line)
         told[worker] = len(found)
+
+
+async def _log_of(cluster: Cluster, pool: PoolRef, worker: str) -> str:
+    """Return the log of a worker's pod. Raises SettingError where the worker's name cannot be a pod's."""
+    from agentpool import api_paths
+
+    return await cluster.text(api_paths.pods(pool.namespace, worker, "log"), container=CONTAINER)
 
 
 def _why_unread(error: ClusterError) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints
 
 from agentpool.jobs import KIND_PATTERN, LONGEST_KIND
-from agentpool.spec.base import MAX_INT32, Part, Rule
+from agentpool.spec.base import MAX_INT32, SUBDOMAIN_PATTERN, Part, Rule
 
 YEAR_SECONDS = 31_536_000
 DAY_SECONDS = 86_400
@@ -17,6 +17,10 @@ MAX_KINDS = 32
 
 Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=LONGEST_KIND)]
 RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+
+
+ObjectName = Annotated[str, StringConstraints(pattern=SUBDOMAIN_PATTERN, max_length=253)]
+DataKey = Annotated[str, StringConstraints(pattern=r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=253)]
 
 
 class RouteSpec(Part):
@@ -40,8 +44,8 @@ class RouteSpec(Part):
 class SecretKeyRef(Part):
     """A key of a Secret in the pool's namespace."""
 
-    name: str = Field(min_length=1, max_length=253, description="Name of the Secret.")
-    key: str = Field(default="url", min_length=1, max_length=253, description="Key in the Secret's data.")
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: DataKey = Field(default="url", description="Key in the Secret's data.")
 
 
 class UrlSource(Part):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -13,6 +14,13 @@ from agentpool.spec.template import pod_template
 MAX_CONCURRENCY = 10_000  # slots in one worker
 DAY_SECONDS = 86_400
 APP_PATTERN = "[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*"  # module:attribute, for CEL and Python alike
+
+
+def _app(text: str) -> str:
+    """Check again what the rule below checks: a resource may be older than the rule."""
+    if not re.fullmatch(APP_PATTERN, text):
+        raise ValueError("must be module:attribute, such as my_agents:app")
+    return text
 
 
 class PythonHandler(Part):
@@ -30,7 +38,7 @@ class PythonHandler(Part):
         ),
     )
 
-    app: Annotated[str, StringConstraints(max_length=253)] = Field(
+    app: Annotated[str, StringConstraints(max_length=253), AfterValidator(_app)] = Field(
         description="Where the App is, as `module:attribute`, importable in the worker's image."
     )
 

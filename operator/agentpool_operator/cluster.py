@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from agentpool_operator import paths
 from agentpool_operator.refusals import ClusterUnreachableError, ExpiredError, NotLeadingError, refusal
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ WATCH_SILENCE_S = 310.0  # seconds without a byte after which a watch counts as 
 FIRST_ERROR = 400  # HTTP status
 PAGE = 500  # objects a page of a list
 AT_ONCE = 32  # requests: when a thousand are sent at once, all of them time out, and are sent again
-LEASES = "/apis/coordination.k8s.io/"  # the Lease waits behind nothing: who cannot renew it stops leading
 
 
 def _always() -> bool:
@@ -135,7 +135,8 @@ class Cluster:
             return await self._answer("GET", path, query=query)
 
     def _turn(self, path: str) -> contextlib.AbstractAsyncContextManager[None]:
-        return contextlib.nullcontext() if path.startswith(LEASES) else self._turns
+        """A Lease waits behind nothing: an operator that cannot renew it stops leading."""
+        return contextlib.nullcontext() if paths.is_of_lease(path) else self._turns
 
     async def _answer(
         self,

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from agentpool.errors import SpecError
 from agentpool.spec import AgentPoolSpec
+from agentpool.spec.pool import MAX_NAME_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +46,20 @@ def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
             problem=first["msg"],
             remedy=f"see `kubectl explain ap.{path}` and apply it again",
         ) from error
+
+
+def check_name(name: str) -> None:
+    """Check again what the schema's rule checks: the name becomes a label's value and the Deployment's name.
+
+    Raises SpecError.
+    """
+    if len(name) > MAX_NAME_LENGTH or "." in name:
+        raise SpecError(
+            field="metadata.name",
+            value=name,
+            problem=f"not a DNS label of at most {MAX_NAME_LENGTH} characters",
+            remedy="make the AgentPool again under a shorter name without dots",
+        )
 
 
 def _without(given: Json, unknown: list[tuple[int | str, ...]]) -> Json:

@@ -1,53 +1,52 @@
-"""Where objects are on the Kubernetes API.
+"""Paths of the objects that only the operator reads or writes; `agentpool.api_paths` builds and checks all of them.
 
 One function for each kind; without a name, the collection; without a namespace, all namespaces.
 """
 
 from __future__ import annotations
 
-from agentpool.spec import GROUP, PLURAL, VERSION
+from agentpool.api_paths import CORE, agentpools, group, nodes, pods, resource, secret
+
+__all__ = [
+    "agentpools",
+    "deployments",
+    "disruption_budgets",
+    "events",
+    "is_of_lease",
+    "leases",
+    "namespaces",
+    "nodes",
+    "pods",
+    "secret",
+]
+LEASES = "coordination.k8s.io/v1"
 
 
-def _path(root: str, namespace: str | None, plural: str, name: str | None) -> str:
-    middle = f"/namespaces/{namespace}" if namespace else ""
-    return f"{root}{middle}/{plural}" + (f"/{name}" if name else "")
-
-
-def agentpools(namespace: str | None = None, name: str | None = None) -> str:
-    """AgentPools."""
-    return _path(f"/apis/{GROUP}/{VERSION}", namespace, PLURAL, name)
-
-
-def deployments(namespace: str | None = None, name: str | None = None) -> str:
-    """Deployments."""
-    return _path("/apis/apps/v1", namespace, "deployments", name)
+def deployments(namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+    """Return the path of Deployments."""
+    return resource("apps/v1", "deployments", namespace=namespace, name=name, subresource=subresource)
 
 
 def disruption_budgets(namespace: str, name: str) -> str:
-    """PodDisruptionBudgets."""
-    return _path("/apis/policy/v1", namespace, "poddisruptionbudgets", name)
+    """Return the path of a PodDisruptionBudget."""
+    return resource("policy/v1", "poddisruptionbudgets", namespace=namespace, name=name)
 
 
-def pods(namespace: str | None = None, name: str | None = None) -> str:
-    """Pods."""
-    return _path("/api/v1", namespace, "pods", name)
-
-
-def nodes(name: str | None = None) -> str:
-    """Nodes."""
-    return _path("/api/v1", None, "nodes", name)
-
-
-def secrets(namespace: str, name: str) -> str:
-    """Secrets, one at a time: the operator never lists them."""
-    return _path("/api/v1", namespace, "secrets", name)
+def namespaces(name: str | None = None) -> str:
+    """Return the path of Namespaces."""
+    return resource(CORE, "namespaces", name=name)
 
 
 def events(namespace: str, name: str | None = None) -> str:
-    """Events."""
-    return _path("/api/v1", namespace, "events", name)
+    """Return the path of Events."""
+    return resource(CORE, "events", namespace=namespace, name=name)
 
 
 def leases(namespace: str, name: str | None = None) -> str:
-    """Leases."""
-    return _path("/apis/coordination.k8s.io/v1", namespace, "leases", name)
+    """Return the path of Leases."""
+    return resource(LEASES, "leases", namespace=namespace, name=name)
+
+
+def is_of_lease(path: str) -> bool:
+    """Whether it is the path of a Lease."""
+    return path.startswith(f"{group(LEASES)}/")

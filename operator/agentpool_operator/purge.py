@@ -207,7 +207,7 @@ class Purger:
             if not self._cluster_id and time.monotonic() >= self._ask_at:
                 try:
                     async with asyncio.timeout(LOOKUP_S):
-                        namespace = await self._cluster.get("/api/v1/namespaces/kube-system")
+                        namespace = await self._cluster.get(paths.namespaces("kube-system"))
                 except (ClusterError, TimeoutError) as error:
                     self._ask_at = time.monotonic() + ASK_AGAIN_S
                     why = str(error) or "the API server is slow"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import SpecError
 from agentpool.jobs import PoolRef
-from agentpool_operator.parsing import spec_of
+from agentpool_operator.parsing import check_name, spec_of
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.views import (
     POOL_LABEL,
@@ -300,6 +300,7 @@ def _tell_unknown(pool: Pool, fields: frozenset[str]) -> None:
 
 def _parse(pool: Pool) -> None:
     try:
+        check_name(pool.ref.name)
         pool.spec, unknown = spec_of(pool.resource)
         _tell_unknown(pool, unknown)
         pool.spec_problem, pool.poll_s = None, pool.spec.scaling.poll_seconds

@@ -37,7 +37,7 @@ class Scaler:
 
     async def scale(self, pool: Pool, deployment: DeploymentView, replicas: int) -> bool:
         """Sets the size; False when somebody else has changed it meanwhile, so that it must be decided again."""
-        path = paths.deployments(pool.ref.namespace, pool.ref.name) + "/scale"
+        path = paths.deployments(pool.ref.namespace, pool.ref.name, "scale")
         version = deployment.resource_version
         for _ in range(ATTEMPTS):
             patch = {"metadata": {"resourceVersion": version}, "spec": {"replicas": replicas}}

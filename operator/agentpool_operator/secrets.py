@@ -81,7 +81,7 @@ class Secrets:
     async def _fetched(self, name: SecretName) -> _Read:
         soon = time.monotonic() + self._settings.secret_retry_s
         try:
-            secret = await self._cluster.get(paths.secrets(*name))
+            secret = await self._cluster.get(paths.secret(*name))
         except NotThereError:
             message = f"Secret {name[1]!r} does not exist in namespace {name[0]!r}; create it"
             return _Read(values={}, problem=Problem(reason="SecretNotFound", message=message), until=soon)

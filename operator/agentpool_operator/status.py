@@ -123,11 +123,11 @@ class StatusWriter:
             "metadata": {"resourceVersion": pool.resource["metadata"].get("resourceVersion")},
             "status": {**gone, **wanted},
         }
-        path = paths.agentpools(pool.ref.namespace, pool.ref.name)
+        path = paths.agentpools(pool.ref.namespace, pool.ref.name, "status")
         try:
-            answer = await self._cluster.merge(f"{path}/status", patch, manager=MANAGER)
+            answer = await self._cluster.merge(path, patch, manager=MANAGER)
         except ClashError:
-            await self._refresh(pool, path)
+            await self._refresh(pool)
             return
         except NotThereError:
             return  # it has just been deleted
@@ -138,9 +138,9 @@ class StatusWriter:
         if not is_later(version_of(pool.resource), version_of(answer)):  # else the watch was faster, with a newer spec
             pool.resource = without_owners(answer)
 
-    async def _refresh(self, pool: Pool, path: str) -> None:
+    async def _refresh(self, pool: Pool) -> None:
         """Takes the resource as it is now, unless the watch already knows a newer spec."""
-        live = await self._cluster.get(path)
+        live = await self._cluster.get(paths.agentpools(pool.ref.namespace, pool.ref.name))
         if live["metadata"]["uid"] == pool.uid and live.get("spec") == pool.resource.get("spec"):
             pool.resource = without_owners(live)
 

@@ -62,6 +62,23 @@ def test_a_room_is_typed(room: str):
     assert (ROOT / room / "py.typed").exists()
 
 
+def test_paths_of_the_kubernetes_api_are_built_in_one_place():
+    """Only `api_paths` writes such a path (the devcluster serves them): elsewhere names would go in unchecked."""
+    served = ROOT / "devcluster/agentpool_devcluster/api"
+    for path in modules():
+        if path == ROOT / "agentpool/api_paths.py" or path.is_relative_to(served):
+            continue
+        tree = ast.parse(path.read_text())
+        texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        found = [
+            f"{path.relative_to(ROOT)}:{node.lineno}"
+            for node in texts
+            if id(node) not in docstrings and re.search(r"^/?apis?/|/apis?/|^/apis?$", node.value)
+        ]
+        assert not found, f"{found}: use agentpool.api_paths"
+
+
 def test_every_command_loads_and_explains_itself():
     """Each entry point of `agentpool` is a click command with a help text."""
     from importlib.metadata import entry_points

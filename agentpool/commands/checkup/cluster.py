@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from agentpool import api_paths
 from agentpool.cluster import NOT_FOUND, Cluster, Object, RefusedError, connected
 from agentpool.commands.checkup.findings import Finding, failure, fine, note, warning
 from agentpool.errors import AgentPoolError, ClusterError
 
-CRD_PATH = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/agentpools.agentpool.dev"
+CRD_PATH = api_paths.definition("agentpools.agentpool.dev")
 UPDATE_CRD = "agentpool crd | kubectl apply --server-side -f -"
 
 
@@ -76,7 +77,7 @@ async def agentpools(cluster: Cluster) -> list[Finding]:
 
 async def gpus(cluster: Cluster) -> list[Finding]:
     """The GPUs of the nodes."""
-    nodes = await cluster.get("/api/v1/nodes")
+    nodes = await cluster.get(api_paths.nodes())
     return [gpu_finding(nodes.get("items", []))]
 
 

@@ -2,6 +2,7 @@
 
     KubeError
     ├── KubeconfigError       the kubeconfig cannot be used
+    ├── NameRefusedError      a name that no object can have
     ├── UnreachableError      no answer: the request may or may not have been served
     └── ApiError              the server refused (`code`, `reason`, `message` of its Status)
         ├── NotFoundError         404
@@ -31,6 +32,14 @@ class KubeconfigError(KubeError):
     def __init__(self, path: str, problem: str) -> None:
         self.path = path
         super().__init__(f"kubeconfig {path!r}: {problem}; check --kubeconfig or the KUBECONFIG variable")
+
+
+class NameRefusedError(KubeError):
+    """A name that would lead elsewhere in a path, such as `..`; nothing was sent."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(f"no object of Kubernetes can be named {name!r}; use the object's own name")
 
 
 class UnreachableError(KubeError):

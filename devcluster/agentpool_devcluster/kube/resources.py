@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import quote
+
+from agentpool_devcluster.kube.errors import NameRefusedError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,11 +26,19 @@ class Resource:
     def path(self, namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
         """Return the URL path of the collection, of an object, or of its subresource."""
         parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
-        if namespace and self.namespaced:
+        if namespace is not None and self.namespaced:
             parts += ["namespaces", namespace]
         parts.append(self.plural)
-        parts += [part for part in (name, subresource) if part]
-        return "/" + "/".join(parts)
+        parts += [part for part in (name, subresource) if part is not None]
+        return "/" + "/".join(_segment(part) for part in parts)
+
+
+def _segment(text: str) -> str:
+    """Return the text as one segment of a path. Raises NameRefusedError for text that would lead elsewhere."""
+    unsafe = text in {"", ".", ".."} or any(c in "/\\" or not c.isprintable() for c in text)
+    if unsafe:
+        raise NameRefusedError(text)
+    return quote(text, safe="")
 
 
 PODS = Resource(group="", version="v1", plural="pods", kind="Pod")

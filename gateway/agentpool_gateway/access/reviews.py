@@ -12,6 +12,7 @@ import time
 from collections import OrderedDict
 from typing import Any
 
+from agentpool import api_paths
 from agentpool.cluster import Cluster
 from agentpool.jobs import PoolRef
 from agentpool.spec import GROUP, PLURAL
@@ -68,7 +69,7 @@ class KubernetesReviews:
         if self._audiences:
             spec["audiences"] = list(self._audiences)
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
-        answer = await self._cluster.post("/apis/authentication.k8s.io/v1/tokenreviews", body)
+        answer = await self._cluster.post(api_paths.resource("authentication.k8s.io/v1", "tokenreviews"), body)
         return dict(answer.get("status") or {})
 
     async def _review_access(self, user: dict[str, Any], verb: Verb, pool: PoolRef) -> bool:
@@ -91,7 +92,7 @@ class KubernetesReviews:
                 },
             },
         }
-        answer = await self._cluster.post("/apis/authorization.k8s.io/v1/subjectaccessreviews", body)
+        answer = await self._cluster.post(api_paths.resource("authorization.k8s.io/v1", "subjectaccessreviews"), body)
         return bool((answer.get("status") or {}).get("allowed"))
 
     def _kept(self, question: tuple[str, ...]) -> Any:

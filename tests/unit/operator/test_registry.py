@@ -150,3 +150,15 @@ def test_what_a_node_told_of_a_pod_lasts_until_the_pod_changes():
     assert pools.get(ref).pods["w"].trouble == ""
     pools.see_delay(ref, known, "FailedMount", "no Secret")
     assert pools.get(ref).pods["w"].trouble == ""
+
+
+@pytest.mark.parametrize("name", ["a.b", "a" * 64])
+def test_a_name_that_is_older_than_the_schema_s_rule_is_told(name):
+    """The name would be a label's value and a Deployment's name: the pool says what is wrong and is not served."""
+    pools = Pools()
+    metadata = {"name": name, "namespace": "ns", "uid": "u"}
+    pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
+    pool = pools.get(PoolRef("ns", name))
+    assert pool.spec is None
+    assert pool.spec_problem.reason == "InvalidSpec"
+    assert "metadata.name" in pool.spec_problem.message

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from agentpool.spec.crd import custom_resource_definition, to_yaml
+from agentpool.spec.queue import SecretKeyRef
 from agentpool_devcluster.api.schema.expressions import evaluate
 
 VERSION = custom_resource_definition()["spec"]["versions"][0]
@@ -163,3 +166,49 @@ def test_an_empty_default_passes_its_own_rules(path: str, schema: dict[str, Any]
     """The API server checks `default: {}` as it stands, before the defaults below it apply."""
     for rule in schema.get("x-kubernetes-validations", []):
         assert evaluate(rule["rule"], {"self": {}}), path
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        ("name", "../../victim/secrets/api-key"),
+        ("name", ".."),
+        ("name", ""),
+        ("name", "a/b"),
+        ("name", "a%2fb"),
+        ("name", "A"),
+        ("name", "a..b"),
+        ("name", "a\n"),
+        ("key", "../url"),
+        ("key", ".."),
+        ("key", "."),
+        ("key", ""),
+        ("key", "a b"),
+    ],
+)
+def test_a_secret_cannot_be_named_by_a_path(field: str, text: str):
+    """The schema refuses what is no name, and so does the code that reads a resource older than the schema."""
+    reference = dict(ALL)[".spec.queue.redis.urlFrom.secretKeyRef"]["properties"]
+    assert not re.match(reference[field]["pattern"].replace("$", r"\Z"), text)
+    with pytest.raises(ValidationError):
+        SecretKeyRef(**{"name": "redis", field: text})
+
+
+@pytest.mark.parametrize(("name", "key"), [("redis", "url"), ("a.b-c.d0", "REDIS_URL"), ("r", ".url-1"), ("r", "a..b")])
+def test_a_name_that_kubernetes_takes_is_taken(name: str, key: str):
+    """Every name that a Secret and a key of it can have."""
+    assert SecretKeyRef(name=name, key=key).key == key
+
+
+def test_every_name_in_the_spec_has_a_pattern_or_a_rule():
+    """A text that refers to something is never free: what is free is listed here, with what keeps it harmless."""
+    free = {
+        ".spec.handler.python.app",  # a rule with a better message, and a check in code
+        ".spec.handler.command.argv[]",  # arguments of a program; no shell
+    }
+    texts = {
+        path
+        for path, schema in ALL
+        if path.startswith(".spec") and schema["type"] == "string" and not {"pattern", "enum"} & set(schema)
+    }
+    assert texts <= free, texts - free
