@@ -7,21 +7,23 @@ carry `kind`, `priority`, `ttl_ms` and the other fields of a job.
 
 from __future__ import annotations
 
-import contextlib
 import math
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Request
 
 from agentpool.documents import Document, request_from
-from agentpool.errors import AgentPoolError, InvalidJobError, JobEndedError, ResultTimeoutError, UnknownJobError
+from agentpool.errors import AgentPoolError, InvalidJobError, UnknownJobError
 from agentpool.jobs import Job, JobId, JobState, Json
 from agentpool_gateway import openapi
-from agentpool_gateway.access.authority import Verb
+from agentpool_gateway.access.authority import Verb, forbidden
+from agentpool_gateway.access.table import A2A_METHODS
 from agentpool_gateway.answers import JsonResponse
 from agentpool_gateway.bodies import json_body
-from agentpool_gateway.entry import Entry, Reading, Submitting
+from agentpool_gateway.entry import Admitted, Entry, Visit, Visiting
 from agentpool_gateway.problems import ProblemError, problem_of
+from agentpool_gateway.waiting import job_after
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/a2a", tags=["a2a"])
 VERSION = "0.3.0"
@@ -51,7 +53,7 @@ class RpcError(Exception):
 
 
 @router.get("/agent-card.json", responses=openapi.READ_CARD)
-async def card(entry: Reading, request: Request) -> JsonResponse:
+async def card(entry: Admitted, request: Request) -> JsonResponse:
     """What this agent is, for those who would send it messages."""
     url = str(request.url.replace(query="")).removesuffix("/agent-card.json")
     return JsonResponse(
@@ -71,12 +73,12 @@ async def card(entry: Reading, request: Request) -> JsonResponse:
 
 
 @router.post("", responses=openapi.A2A, openapi_extra=openapi.A2A_BODY)
-async def rpc(entry: Submitting, request: Request) -> JsonResponse:
-    """One JSON-RPC call."""
+async def rpc(visit: Visiting, request: Request) -> JsonResponse:
+    """One JSON-RPC call; the verb that it needs is its method's."""
     call: Json = None
     try:
-        call, _ = await json_body(request, entry.gateway.settings)
-        result = await _answer(entry, call)
+        call, _ = await json_body(request, visit.gateway.settings)
+        result = await _answer(visit, call)
     except RpcError as error:
         return _error(call, error.code, str(error), error.data)
     except UnknownJobError as error:
@@ -92,25 +94,30 @@ async def rpc(entry: Submitting, request: Request) -> JsonResponse:
     return JsonResponse({"jsonrpc": "2.0", "id": call.get("id"), "result": result})
 
 
-async def _answer(entry: Entry, call: Json) -> Document:
-    if not isinstance(call, dict) or call.get("jsonrpc") != "2.0" or not isinstance(call.get("method"), str):
+async def _answer(visit: Visit, call: Json) -> Document:
+    method = call.get("method") if isinstance(call, dict) else None
+    verb = A2A_METHODS.get(method) if isinstance(method, str) else None
+    if verb is None:
+        await _check_any(visit)
+    entry = None if verb is None else await visit.enter(verb)
+    if not isinstance(call, dict) or call.get("jsonrpc") != "2.0" or not isinstance(method, str):
         raise RpcError(INVALID_REQUEST, 'not a JSON-RPC 2.0 request; send {"jsonrpc": "2.0", "id", "method", "params"}')
     if not _is_id(call.get("id")):
         raise RpcError(INVALID_REQUEST, "id: not a string, a number or null")
     params = call.get("params")
     if not isinstance(params, dict):
         raise RpcError(INVALID_PARAMS, "params: not an object")
-    match call["method"]:
-        case "message/send":
-            return await _send(entry, params)
-        case "tasks/get":
-            return _task(await entry.queue.inspector.job(entry.pool, _task_id(params)))
-        case "tasks/cancel":
-            return await _cancel(entry, params)
-        case other:
-            raise RpcError(
-                METHOD_NOT_FOUND, f"{other[:100]!r}: no such method; use message/send, tasks/get, tasks/cancel"
-            )
+    if entry is None:
+        raise RpcError(METHOD_NOT_FOUND, f"{method[:100]!r}: no such method; use {', '.join(A2A_METHODS)}")
+    return await METHODS[method](entry, params)
+
+
+async def _check_any(visit: Visit) -> None:
+    """A call that names no method is answered to those only who could make another. Raises ProblemError (403)."""
+    for verb in sorted(set(A2A_METHODS.values())):
+        if await visit.may(verb):
+            return
+    raise forbidden(visit.caller, Verb.SUBMIT, visit.pool)
 
 
 async def _send(entry: Entry, params: dict[str, Any]) -> Document:
@@ -128,10 +135,31 @@ async def _send(entry: Entry, params: dict[str, Any]) -> Document:
         }
     )
     receipt = await entry.queue.producer.submit(request)
+    if not await entry.may_read():
+        return _bare_task(receipt.job_id, receipt.state)
     if configuration.get("blocking"):
-        with contextlib.suppress(JobEndedError, ResultTimeoutError):
-            await entry.queue.client.result(receipt.job_id, timeout=entry.gateway.settings.max_wait_s)
+        await job_after(entry, receipt.job_id, entry.gateway.settings.max_wait_s)
     return _task(await entry.queue.inspector.job(entry.pool, receipt.job_id))
+
+
+async def _get(entry: Entry, params: dict[str, Any]) -> Document:
+    return _task(await entry.queue.inspector.job(entry.pool, _task_id(params)))
+
+
+async def _cancel(entry: Entry, params: dict[str, Any]) -> Document:
+    job_id = _task_id(params)
+    outcome = await entry.queue.producer.cancel(job_id)
+    if outcome.value == "finished":
+        raise RpcError(TASK_NOT_CANCELABLE, f"task {job_id!r} had ended before")
+    job = await entry.queue.inspector.job(entry.pool, job_id)
+    return _task(job) if await entry.may_read() else _bare_task(job_id, job.state)
+
+
+METHODS: Mapping[str, Callable[[Entry, dict[str, Any]], Awaitable[Document]]] = {
+    "message/send": _send,
+    "tasks/get": _get,
+    "tasks/cancel": _cancel,
+}
 
 
 def _object(of: dict[str, Any], name: str) -> dict[str, Any]:
@@ -146,20 +174,16 @@ def _is_id(value: Json) -> bool:
     return value is None or isinstance(value, str) or (isinstance(value, (int, float)) and math.isfinite(value))
 
 
-async def _cancel(entry: Entry, params: dict[str, Any]) -> Document:
-    await entry.gateway.authority.check(entry.caller, Verb.MANAGE, entry.pool)
-    job_id = _task_id(params)
-    outcome = await entry.queue.producer.cancel(job_id)
-    if outcome.value == "finished":
-        raise RpcError(TASK_NOT_CANCELABLE, f"task {job_id!r} had ended before")
-    return _task(await entry.queue.inspector.job(entry.pool, job_id))
-
-
 def _task_id(params: dict[str, Any]) -> JobId:
     job_id = params.get("id")
     if not isinstance(job_id, str) or not job_id or not job_id.isascii():
         raise RpcError(INVALID_PARAMS, "params.id: not a task id")
     return JobId(job_id)
+
+
+def _bare_task(job_id: JobId, state: JobState) -> Document:
+    """A task for callers without `read`: its id and its state."""
+    return {"kind": "task", "id": job_id, "contextId": job_id, "status": {"state": _STATES[state]}}
 
 
 def _task(job: Job) -> Document:

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 
-from fastapi import FastAPI
+from fastapi import Depends, FastAPI
 
 from agentpool.cluster import Cluster
 from agentpool_gateway import (
@@ -25,10 +25,11 @@ from agentpool_gateway import (
     queue_api,
     scaling_api,
 )
+from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Authority
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.declarations import Declarations
-from agentpool_gateway.entry import Gateway
+from agentpool_gateway.entry import Gateway, guard
 from agentpool_gateway.locations import Locations
 from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.queues import Queues
@@ -37,6 +38,7 @@ from agentpool_gateway.wrapping import Wrapping
 
 log = logging.getLogger(__name__)
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
+ROOMS = (jobs_api, queue_api, scaling_api, events_api, a2a, pools_api, health)
 
 
 def build(
@@ -64,14 +66,16 @@ def build(
         version=version("agentpool"),
         description=DESCRIPTION,
         lifespan=lifespan,
+        dependencies=[Depends(guard)],  # of every route, whatever its handler asks for
         docs_url=None,  # FastAPI's own pages bring scripts from other hosts; `pages` has ours
         redoc_url=None,
     )
     app.state.gateway = gateway
     problems.install(app)
-    for room in (jobs_api, queue_api, scaling_api, events_api, a2a, pools_api, health):
+    for room in ROOMS:
         app.include_router(room.router)
     pages.install(app)
+    table.verify([*app.routes, *(route for room in ROOMS for route in room.router.routes)])
     openapi.described(app)
     app.add_middleware(Wrapping, metrics=gateway.metrics)
     return app

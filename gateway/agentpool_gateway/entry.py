@@ -1,21 +1,26 @@
-"""How every request comes in: the token, the rate, the pool's name, the permission, and only then the queue.
+"""How every request comes in: the need of its route, the token, the rate, the pool's name, the permission, the queue.
 
-A handler asks for `Entry`, made for the verb that it needs. Nothing about a pool is looked up for who may not see it.
+`guard` runs before every handler and reads the need in `access.table`; a route that has no row there is refused. A
+handler asks for `Admitted`, and for `Visiting` where the body decides which verb is needed. Nothing about a pool is
+looked up for who may not see it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from typing import Annotated, TypeAlias, cast
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated, Any, TypeAlias, cast
 
 from fastapi import Depends, Request
 
 from agentpool.jobs import PoolRef
+from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Authority, Caller, Verb
 from agentpool_gateway.access.rate import RateLimit
+from agentpool_gateway.access.table import Rule
 from agentpool_gateway.declarations import Declarations
 from agentpool_gateway.metrics import Metrics
+from agentpool_gateway.problems import ProblemError
 from agentpool_gateway.queues import PoolQueue, Queues
 from agentpool_gateway.settings import GatewaySettings
 
@@ -40,17 +45,51 @@ class Gateway:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """One admitted request."""
+class Visit:
+    """An authenticated caller at the door of a pool."""
 
     gateway: Gateway
     caller: Caller
+    pool: PoolRef
+    token: str | None = field(repr=False)  # kept as long as the request, to check it again
+
+    async def enter(self, verb: Verb) -> Entry:
+        """The pool's queue, for a caller who holds the verb. Raises ProblemError (403) or UnknownPoolError."""
+        await self.gateway.authority.check(self.caller, verb, self.pool)
+        return Entry(visit=self, verb=verb, queue=await self.gateway.queues.of(self.pool))
+
+    async def may(self, verb: Verb) -> bool:
+        """Whether the caller holds the verb."""
+        try:
+            await self.gateway.authority.check(self.caller, verb, self.pool)
+        except ProblemError as refusal:
+            if refusal.status is not HTTPStatus.FORBIDDEN:
+                raise
+            return False
+        return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """One admitted request."""
+
+    visit: Visit
+    verb: Verb  # that it was admitted for
     queue: PoolQueue
+
+    @property
+    def gateway(self) -> Gateway:
+        """The gateway that serves it."""
+        return self.visit.gateway
 
     @property
     def pool(self) -> PoolRef:
         """The pool that it is about."""
-        return self.queue.pool
+        return self.visit.pool
+
+    async def may_read(self) -> bool:
+        """Whether the caller may see jobs and results; without it a submitter gets receipts only."""
+        return self.verb is Verb.READ or await self.visit.may(Verb.READ)
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -58,28 +97,60 @@ def gateway_of(request: Request) -> Gateway:
     return cast("Gateway", request.app.state.gateway)
 
 
-async def caller_of(request: Request) -> Caller:
-    """Who calls. Raises ProblemError: 401, or 429 above the caller's rate."""
-    gateway = gateway_of(request)
-    scheme, _, token = request.headers.get("authorization", "").partition(" ")
-    caller = await gateway.authority.caller(token.strip() if scheme.lower() == SCHEME else None)
+async def guard(request: Request) -> None:
+    """Admits a request as the table says, before its handler runs. Raises ProblemError: 401, 403 or 429."""
+    route: Any = request.scope.get("route")
+    need = table.need_of(request.method, getattr(route, "path", ""))
+    if need is None:
+        raise _unlisted(request)
+    if need is Rule.PUBLIC:
+        return
+    caller, token = await _caller_of(request)
     request.scope["caller"] = caller.name
+    if need is Rule.KNOWN:
+        request.state.caller = caller
+        return
+    names = request.path_params
+    visit = Visit(
+        gateway=gateway_of(request), caller=caller, token=token, pool=PoolRef(names["namespace"], names["pool"])
+    )
+    request.state.visit = visit
+    if isinstance(need, Verb):
+        request.state.entry = await visit.enter(need)
+
+
+async def _caller_of(request: Request) -> tuple[Caller, str | None]:
+    gateway = gateway_of(request)
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    token = text.strip() if scheme.lower() == SCHEME else None
+    caller = await gateway.authority.caller(token)
     gateway.rate.check(caller)
-    return caller
+    return caller, token
 
 
-def _admission(verb: Verb) -> Callable[..., Awaitable[Entry]]:
-    async def admit(request: Request, namespace: str, pool: str) -> Entry:
-        caller = await caller_of(request)
-        named = PoolRef(namespace, pool)
-        gateway = gateway_of(request)
-        await gateway.authority.check(caller, verb, named)
-        return Entry(gateway=gateway, caller=caller, queue=await gateway.queues.of(named))
-
-    return admit
+def _unlisted(request: Request) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.FORBIDDEN,
+        "unlisted-route",
+        f"{request.method} {request.url.path[:200]!r} has no row in the gateway's table of permissions",
+        remedy="report it to whoever maintains the gateway",
+    )
 
 
-Reading: TypeAlias = Annotated[Entry, Depends(_admission(Verb.READ))]
-Submitting: TypeAlias = Annotated[Entry, Depends(_admission(Verb.SUBMIT))]
-Managing: TypeAlias = Annotated[Entry, Depends(_admission(Verb.MANAGE))]
-Configuring: TypeAlias = Annotated[Entry, Depends(_admission(Verb.CONFIGURE))]
+async def _visit(request: Request, namespace: str, pool: str) -> Visit:
+    del namespace, pool  # parameters of the path, named for the API's description; `guard` has read them
+    return cast("Visit", request.state.visit)
+
+
+async def _entry(request: Request, namespace: str, pool: str) -> Entry:
+    del namespace, pool
+    return cast("Entry", request.state.entry)
+
+
+async def _known(request: Request) -> Caller:
+    return cast("Caller", request.state.caller)
+
+
+Admitted: TypeAlias = Annotated[Entry, Depends(_entry)]
+Visiting: TypeAlias = Annotated[Visit, Depends(_visit)]
+Known: TypeAlias = Annotated[Caller, Depends(_known)]

@@ -20,7 +20,7 @@ from agentpool.cancellation import end
 from agentpool.documents import Document, event_document, job_document
 from agentpool.jobs import JobEvent, JobId, JobState
 from agentpool_gateway import openapi
-from agentpool_gateway.entry import Entry, Reading
+from agentpool_gateway.entry import Admitted, Entry
 from agentpool_gateway.hub import START
 from agentpool_gateway.problems import ProblemError
 
@@ -31,7 +31,7 @@ _ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
 
 
 @router.get("/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME)
-async def pool_events(entry: Reading, request: Request) -> Response:
+async def pool_events(entry: Admitted, request: Request) -> Response:
     """All events of the pool, from now on or after Last-Event-ID."""
     return _stream(entry, _pool_stream(entry, _last_id(request)))
 
@@ -39,7 +39,7 @@ async def pool_events(entry: Reading, request: Request) -> Response:
 @router.get(
     "/jobs/{job_id}/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME
 )
-async def job_events(entry: Reading, request: Request, job_id: str) -> Response:
+async def job_events(entry: Admitted, request: Request, job_id: str) -> Response:
     """One job's events until it has ended."""
     last = _last_id(request)
     job = await entry.queue.inspector.job(entry.pool, JobId(job_id))

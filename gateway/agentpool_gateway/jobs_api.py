@@ -14,7 +14,7 @@ from agentpool.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
 from agentpool_gateway import openapi
 from agentpool_gateway.answers import JsonResponse
 from agentpool_gateway.bodies import json_body
-from agentpool_gateway.entry import Entry, Managing, Reading, Submitting
+from agentpool_gateway.entry import Admitted, Entry
 from agentpool_gateway.problems import ProblemError
 from agentpool_gateway.waiting import job_after, wait_of
 
@@ -24,10 +24,15 @@ LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKE
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
-async def submit(entry: Submitting, request: Request) -> JsonResponse:
-    """Keeps a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of one."""
+async def submit(entry: Admitted, request: Request) -> JsonResponse:
+    """Keeps a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of one.
+
+    Without the verb `read` the receipt comes at once, whatever wait was asked for.
+    """
     settings = entry.gateway.settings
     wait_s = wait_of(request, settings.max_wait_s)
+    if wait_s > 0 and not await entry.may_read():
+        wait_s = 0.0  # a result is what `read` is for; whoever may only submit gets the receipt at once
     body, many = await json_body(request, settings, lines=True)
     if many:
         return await _submit_many(entry, request, body)
@@ -68,7 +73,7 @@ async def _submit_many(entry: Entry, request: Request, documents: list[Json]) ->
 
 @router.get("", responses=openapi.READ_JOBS)
 async def list_jobs(
-    entry: Reading, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+    entry: Admitted, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
 ) -> JsonResponse:
     """Jobs that wait, run or are dead; of each state at most `limit`."""
     found: list[Job] = []
@@ -78,14 +83,14 @@ async def list_jobs(
 
 
 @router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)
-async def read(entry: Reading, request: Request, job_id: str) -> JsonResponse:
+async def read(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
     """A job's whole record; with `wait`, once it has ended or the time is over."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
     return JsonResponse(job_document(job, entry.pool))
 
 
 @router.get("/{job_id}/result", responses=openapi.RESULT, openapi_extra=openapi.WAIT)
-async def result(entry: Reading, request: Request, job_id: str) -> JsonResponse:
+async def result(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
     """How a job ended: 200 once it has; 202 while it has not."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
     status = HTTPStatus.OK if job.state.terminal else HTTPStatus.ACCEPTED
@@ -93,7 +98,7 @@ async def result(entry: Reading, request: Request, job_id: str) -> JsonResponse:
 
 
 @router.get("/{job_id}/history", responses=openapi.READ_HISTORY)
-async def history(entry: Reading, job_id: str) -> JsonResponse:
+async def history(entry: Admitted, job_id: str) -> JsonResponse:
     """What happened to a job, oldest first."""
     job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
     return JsonResponse({"job_id": job.job_id, "history": history_document(job)})
@@ -101,7 +106,7 @@ async def history(entry: Reading, job_id: str) -> JsonResponse:
 
 @router.delete("/{job_id}", responses=openapi.CANCEL)
 async def cancel(
-    entry: Managing, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
+    entry: Admitted, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
 ) -> JsonResponse:
     """Cancels a job: 200 where it was waiting, 202 where its worker was asked, 409 where it had ended."""
     outcome = (await entry.queue.producer.cancel(JobId(job_id), reason=reason)).value

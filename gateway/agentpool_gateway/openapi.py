@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from agentpool_gateway import schemas
+from agentpool_gateway.access import table
 from agentpool_gateway.schemas import Schema
 
 Responses = dict[int | str, dict[str, Any]]
@@ -121,7 +122,7 @@ A2A: Responses = {**_BODY, **_read(schemas.A2A_ANSWER, "A JSON-RPC 2.0 response.
 
 
 def described(app: FastAPI) -> None:
-    """Says in the description which routes want a token, for FastAPI does not see who checks it."""
+    """Says in the description which routes want a token, and for which verb."""
     plain = app.openapi
 
     def with_scheme() -> dict[str, Any]:
@@ -129,9 +130,11 @@ def described(app: FastAPI) -> None:
             found = plain()
             found.setdefault("components", {})["securitySchemes"] = SECURITY
             for path, operations in found["paths"].items():
-                if path.startswith("/v1/"):
-                    for operation in operations.values():
+                for method, operation in operations.items():
+                    need = table.need_of(method.upper(), path)
+                    if need is not table.Rule.PUBLIC:
                         operation["security"] = [{"bearer": []}]
+                        operation["x-agentpool-verb"] = str(need)
         return app.openapi_schema or {}
 
     app.openapi = with_scheme  # type: ignore[method-assign]  # FastAPI's own way to extend it

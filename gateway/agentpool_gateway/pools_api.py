@@ -10,17 +10,16 @@ from agentpool.jobs import PoolRef
 from agentpool_gateway import openapi
 from agentpool_gateway.access.authority import Caller, Verb
 from agentpool_gateway.answers import JsonResponse
-from agentpool_gateway.entry import Gateway, caller_of, gateway_of
+from agentpool_gateway.entry import Gateway, Known, gateway_of
 from agentpool_gateway.problems import ProblemError
 
 router = APIRouter(tags=["pools"])
 
 
 @router.get("/v1/pools", responses=openapi.READ_POOLS)
-async def pools(request: Request) -> JsonResponse:
+async def pools(request: Request, caller: Known) -> JsonResponse:
     """The pools that the caller may read, as namespace/name."""
     gateway = gateway_of(request)
-    caller = await caller_of(request)
     found = await gateway.queues.names()
     allowed = await asyncio.gather(*(_may_read(gateway, caller, pool) for pool in found))
     return JsonResponse({"pools": [str(pool) for pool, may in zip(found, allowed, strict=True) if may]})

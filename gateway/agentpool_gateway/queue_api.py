@@ -12,7 +12,7 @@ from agentpool.errors import InvalidJobError, UnknownJobError
 from agentpool.jobs import JobId
 from agentpool_gateway import openapi
 from agentpool_gateway.answers import JsonResponse
-from agentpool_gateway.entry import Managing, Reading
+from agentpool_gateway.entry import Admitted
 from agentpool_gateway.problems import ProblemError
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["queue"])
@@ -20,20 +20,20 @@ MOST = 1_000  # dead letters that one request replays or purges
 
 
 @router.get("/queue", responses=openapi.READ_QUEUE)
-async def queue(entry: Reading) -> JsonResponse:
+async def queue(entry: Admitted) -> JsonResponse:
     """Depth by route and priority, running, oldest wait, estimated wait, workers."""
     return JsonResponse(queue_document(await entry.queue.lookout.snapshot(), entry.pool))
 
 
 @router.get("/dead", responses=openapi.READ_JOBS)
-async def dead(entry: Reading, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
+async def dead(entry: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
     """Dead letters, oldest first."""
     jobs = await entry.queue.inspector.dead(entry.pool, limit=limit)
     return JsonResponse({"jobs": [job_document(job, entry.pool) for job in jobs]})
 
 
 @router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.REPLAY)
-async def replay(entry: Managing, job_id: str) -> JsonResponse:
+async def replay(entry: Admitted, job_id: str) -> JsonResponse:
     """Puts a dead letter back into the queue, with all its attempts."""
     try:
         await entry.queue.inspector.replay(entry.pool, JobId(job_id))
@@ -45,7 +45,7 @@ async def replay(entry: Managing, job_id: str) -> JsonResponse:
 
 
 @router.delete("/dead/{job_id}", responses=openapi.DISCARDED)
-async def discard(entry: Managing, job_id: str) -> JsonResponse:
+async def discard(entry: Admitted, job_id: str) -> JsonResponse:
     """Deletes a dead letter for good."""
     if not await entry.queue.inspector.discard(entry.pool, [JobId(job_id)]):
         raise UnknownJobError(str(entry.pool), job_id)
@@ -53,7 +53,7 @@ async def discard(entry: Managing, job_id: str) -> JsonResponse:
 
 
 @router.delete("/dead", responses=openapi.PURGED)
-async def purge(entry: Managing) -> JsonResponse:
+async def purge(entry: Admitted) -> JsonResponse:
     """Deletes the oldest dead letters, at most a thousand; `left` says how many there still are."""
     gone = await entry.queue.inspector.discard(entry.pool, limit=MOST)
     return JsonResponse({"deleted": gone, "left": (await entry.queue.lookout.snapshot()).dead})

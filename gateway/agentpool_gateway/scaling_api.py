@@ -8,19 +8,19 @@ from fastapi.responses import JSONResponse
 from agentpool.errors import InvalidJobError
 from agentpool_gateway import openapi
 from agentpool_gateway.bodies import json_body
-from agentpool_gateway.entry import Configuring, Reading
+from agentpool_gateway.entry import Admitted
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["scaling"])
 
 
 @router.get("/scaling", responses=openapi.SCALING)
-async def scaling(entry: Reading) -> JSONResponse:
+async def scaling(entry: Admitted) -> JSONResponse:
     """Workers wanted, asked for, there and ready, what limits them, and the last decision in words."""
     return JSONResponse(await entry.gateway.declarations.scaling(entry.pool))
 
 
 @router.put("/paused", responses=openapi.PAUSED, openapi_extra=openapi.PAUSED_BODY)
-async def pause(entry: Configuring, request: Request) -> JSONResponse:
+async def pause(entry: Admitted, request: Request) -> JSONResponse:
     """Pauses the pool, or lets it go on. Paused, it takes jobs in and starts none; what runs ends in peace."""
     body, _ = await json_body(request, entry.gateway.settings)
     paused = body.get("paused") if isinstance(body, dict) else None

@@ -95,26 +95,37 @@ def grants_of(document: Any, name: str) -> tuple[Grant, ...]:
     grants = tuple(_grant(f"{name}: tokens[{place}]", entry) for place, entry in enumerate(entries))
     if len({grant.name for grant in grants}) < len(grants):
         raise _refused(name, None, "names two tokens alike")
+    if len({grant.digest for grant in grants}) < len(grants):
+        raise _refused(name, None, "gives one token two entries")
     return grants
 
 
 def _grant(field: str, entry: Any) -> Grant:
     if not isinstance(entry, dict) or not entry.keys() <= _FIELDS or not isinstance(entry.get("name"), str):
         raise _refused(field, None, f"is not an object with a name and some of {', '.join(sorted(_FIELDS))}")
-    unknown = set(entry.get("verbs") or ()) - {verb.value for verb in Verb}
-    if unknown:
-        raise _refused(field, sorted(unknown), f"verbs are {', '.join(Verb)}")
+    verbs = _names(field, entry, "verbs")
+    if verbs is not None and not (verbs and verbs <= {verb.value for verb in Verb}):
+        raise _refused(field, sorted(verbs), f"verbs are some of {', '.join(Verb)}")
     expires = entry.get("expires")
     if expires is not None and not isinstance(expires, datetime):
         raise _refused(field, str(expires), "expires is not a time such as 2027-01-01T00:00:00Z")
-    namespaces = entry.get("namespaces")
     return Grant(
         name=entry["name"],
         digest=_digest(field, entry),
-        namespaces=None if namespaces is None else frozenset(namespaces),
-        verbs=frozenset(map(Verb, entry.get("verbs") or Verb)),
+        namespaces=_names(field, entry, "namespaces"),
+        verbs=frozenset(Verb if verbs is None else map(Verb, verbs)),
         expires=expires.replace(tzinfo=expires.tzinfo or UTC) if expires else None,
     )
+
+
+def _names(field: str, entry: dict[str, Any], key: str) -> frozenset[str] | None:
+    """A list of names; None where the entry has no such list, which means all."""
+    if key not in entry:
+        return None
+    found = entry[key]
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise _refused(field, None, f"{key} is not a list of names")
+    return frozenset(found)
 
 
 def _digest(field: str, entry: dict[str, Any]) -> bytes:

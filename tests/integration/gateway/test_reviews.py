@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import shutil
 from pathlib import Path
 
@@ -13,60 +12,12 @@ import yaml
 from agentpool.cluster import connected
 from agentpool.errors import ClusterError, UnknownPoolError
 from agentpool.jobs import PoolRef
-from agentpool.spec.crd import custom_resource_definition
-from agentpool_gateway.access.reviews import KubernetesReviews
-from agentpool_gateway.app import build
 from agentpool_gateway.locations import AsDeclared, OneRedis
 from agentpool_gateway.queues import Queues
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.devcluster import ApiClient
-from tests.fixtures.gateways import Served, serving
-
-RBAC = "/apis/rbac.authorization.k8s.io/v1"
-POOLS = "/apis/agentpool.dev/v1alpha1/namespaces/test/agentpools"
-SPEC = {"handler": {"python": {"app": "a:app"}}}
-
-
-@pytest.fixture
-async def cluster(api: ApiClient, redis_url: str, pool: PoolRef) -> None:
-    """The pool, declared in the namespace `test`, with its Redis in a Secret."""
-    crds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
-    await api.create(crds, custom_resource_definition())
-    await api.until(f"{crds}/agentpools.agentpool.dev", _established, "the CRD is established")
-    for namespace in ("test", "other"):
-        await api.create("/api/v1/namespaces", {"metadata": {"name": namespace}})
-    url = base64.b64encode(redis_url.encode()).decode()
-    await api.create("/api/v1/namespaces/test/secrets", {"metadata": {"name": "agentpool-redis"}, "data": {"url": url}})
-    document = {"apiVersion": "agentpool.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": pool.name}}
-    await api.create(POOLS, document | {"spec": SPEC})
-
-
-def _established(answer) -> bool:
-    conditions = (answer.body.get("status") or {}).get("conditions") or ()
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
-
-
-async def account(api: ApiClient, name: str, *rules: tuple[str, str]) -> str:
-    """A ServiceAccount of the namespace `test` that may do this there; its token."""
-    accounts = "/api/v1/namespaces/test/serviceaccounts"
-    await api.create(accounts, {"metadata": {"name": name}})
-    granted = [{"apiGroups": ["agentpool.dev"], "resources": [resource], "verbs": [verb]} for verb, resource in rules]
-    await api.create(f"{RBAC}/namespaces/test/roles", {"metadata": {"name": name}, "rules": granted})
-    subject = {"kind": "ServiceAccount", "name": name, "namespace": "test"}
-    binding = {"metadata": {"name": name}, "roleRef": {"kind": "Role", "name": name}, "subjects": [subject]}
-    await api.create(f"{RBAC}/namespaces/test/rolebindings", binding)
-    return (await api.create(f"{accounts}/{name}/token", {"spec": {}}))["status"]["token"]
-
-
-@pytest.fixture
-async def reviewed(cluster, server_kubeconfig: Path):
-    """A gateway that asks the API server about everybody."""
-    async with connected(server_kubeconfig) as connection:
-        settings = GatewaySettings(review_cache_s=0, location_cache_s=0)
-        authority = KubernetesReviews(connection, cache_s=0)
-        app = build(settings, AsDeclared(connection, cache_s=0), authority, connection)
-        async with serving(app, settings) as served:
-            yield served
+from tests.fixtures.gateways import Served
+from tests.fixtures.reviews import POOLS, account
 
 
 async def test_rbac_decides_who_may_submit_read_manage_and_pause(reviewed: Served, api: ApiClient, pool: PoolRef):
@@ -118,7 +69,7 @@ def _as_account(kubeconfig: Path, token: str, file: Path) -> Path:
 
 
 async def test_a_gateway_of_some_namespaces_needs_no_right_in_others(
-    cluster, api: ApiClient, server_kubeconfig: Path, tmp_path: Path, pool: PoolRef
+    declared_pool, api: ApiClient, server_kubeconfig: Path, tmp_path: Path, pool: PoolRef
 ):
     """With rights in its namespaces only it lists their pools; other namespaces do not exist for it."""
     rights = (("get", "agentpools"), ("list", "agentpools"))
@@ -161,7 +112,9 @@ async def test_scaling_is_told_as_the_agentpool_says(reviewed: Served, api: ApiC
     assert told["limited"] == {"reason": "MaxReplicas", "message": "more wanted"}
 
 
-async def test_the_command_line_finds_redis_through_the_kubeconfig(cluster, server_kubeconfig: Path, pool: PoolRef):
+async def test_the_command_line_finds_redis_through_the_kubeconfig(
+    declared_pool, server_kubeconfig: Path, pool: PoolRef
+):
     """No flag but the pool: the AgentPool's Secret says where the queue is; the doctor looks at the cluster too."""
     environment = {"KUBECONFIG": str(server_kubeconfig), "PATH": str(Path(shutil.which("python3") or "/").parent)}
     submitted = await ran(environment, "submit", "greet", "-n", "test", "-p", pool.name, "-o", "name")

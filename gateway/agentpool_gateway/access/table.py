@@ -1,0 +1,85 @@
+"""The one table of everything that can be called at the gateway, and the verb that each call needs.
+
+The check in `agentpool_gateway.entry` reads this table and nothing else: a route or a method that is missing here is
+refused, and `verify` refuses to build an app whose routes differ from it. A new front door (another protocol, another
+tool) gets a mapping of its own beside `A2A_METHODS`, and the rule `BY_METHOD` for its route. Who takes over next:
+`entry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from agentpool_gateway.access.authority import Verb
+
+
+class Rule(StrEnum):
+    """The need of a call that no single verb describes."""
+
+    PUBLIC = "public"  # no token: probes, static files, the API's description; no pool is named in them
+    KNOWN = "known"  # any valid token; the answer is limited to what its holder may read
+    BY_METHOD = "by-method"  # the body names a method, whose verb a mapping of its own holds
+
+
+Need: TypeAlias = Verb | Rule
+
+_POOL = "/v1/namespaces/{namespace}/pools/{pool}"
+ROUTES: Mapping[tuple[str, str], Need] = {
+    ("POST", f"{_POOL}/jobs"): Verb.SUBMIT,
+    ("GET", f"{_POOL}/jobs"): Verb.READ,
+    ("GET", f"{_POOL}/jobs/{{job_id}}"): Verb.READ,
+    ("GET", f"{_POOL}/jobs/{{job_id}}/result"): Verb.READ,
+    ("GET", f"{_POOL}/jobs/{{job_id}}/history"): Verb.READ,
+    ("GET", f"{_POOL}/jobs/{{job_id}}/events"): Verb.READ,
+    ("DELETE", f"{_POOL}/jobs/{{job_id}}"): Verb.MANAGE,
+    ("GET", f"{_POOL}/events"): Verb.READ,
+    ("GET", f"{_POOL}/queue"): Verb.READ,
+    ("GET", f"{_POOL}/dead"): Verb.READ,
+    ("POST", f"{_POOL}/dead/{{job_id}}/replay"): Verb.MANAGE,
+    ("DELETE", f"{_POOL}/dead/{{job_id}}"): Verb.MANAGE,
+    ("DELETE", f"{_POOL}/dead"): Verb.MANAGE,
+    ("GET", f"{_POOL}/scaling"): Verb.READ,
+    ("PUT", f"{_POOL}/paused"): Verb.CONFIGURE,
+    ("GET", f"{_POOL}/a2a/agent-card.json"): Verb.READ,
+    ("POST", f"{_POOL}/a2a"): Rule.BY_METHOD,
+    ("GET", "/v1/pools"): Rule.KNOWN,
+    ("GET", "/healthz"): Rule.PUBLIC,
+    ("GET", "/readyz"): Rule.PUBLIC,
+    ("GET", "/metrics"): Rule.PUBLIC,
+    ("GET", "/openapi.json"): Rule.PUBLIC,
+    ("GET", "/"): Rule.PUBLIC,
+    ("GET", "/console"): Rule.PUBLIC,
+    ("GET", "/docs"): Rule.PUBLIC,
+    ("MOUNT", "/console"): Rule.PUBLIC,
+    ("MOUNT", "/docs"): Rule.PUBLIC,
+}
+A2A_METHODS: Mapping[str, Verb] = {
+    "message/send": Verb.SUBMIT,  # without `read` the answer is the receipt alone
+    "tasks/get": Verb.READ,
+    "tasks/cancel": Verb.MANAGE,  # without `read` the answer is the state alone
+}
+STREAMS = frozenset(route for route in ROUTES if route[1].endswith("/events"))  # answers that outlast their check
+
+
+def need_of(method: str, template: str) -> Need | None:
+    """The need of a route as it was declared; None: it is not in the table, and is refused."""
+    return ROUTES.get((method, template))
+
+
+def declared(routes: Iterable[Any]) -> set[tuple[str, str]]:
+    """Method and template of every route of a list; mounted files count as one route of the method MOUNT."""
+    found: set[tuple[str, str]] = set()
+    for route in routes:
+        if hasattr(route, "path"):  # what has none leads to a router, whose routes are in the list themselves
+            methods = getattr(route, "methods", None) or {"MOUNT"}
+            found |= {(method, route.path) for method in methods - {"HEAD"}}
+    return found
+
+
+def verify(routes: Iterable[Any]) -> None:
+    """Raises LookupError naming the routes that are missing in the table, and the rows that no route has."""
+    differ = declared(routes) ^ set(ROUTES)
+    if differ:
+        raise LookupError(f"routes and access/table.py differ: {sorted(differ)}; add or remove the row")

@@ -1,0 +1,238 @@
+"""The table of permissions, walked row by row with every wrong token, for static tokens and for Kubernetes' reviews."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from fastapi import APIRouter
+
+from agentpool.jobs import PoolRef
+from agentpool_gateway import a2a, health
+from agentpool_gateway.access import table
+from agentpool_gateway.access.authority import Everybody, Verb
+from agentpool_gateway.access.static_tokens import StaticTokens
+from agentpool_gateway.app import build
+from agentpool_gateway.locations import OneRedis
+from agentpool_gateway.settings import GatewaySettings
+from tests.fixtures.gateways import Served, serving
+from tests.fixtures.reviews import account
+
+CONSOLE = Path(a2a.__file__).parent / "console"
+RBAC = {
+    Verb.READ: ("get", "agentpools"),
+    Verb.SUBMIT: ("create", "agentpools/jobs"),
+    Verb.MANAGE: ("delete", "agentpools/jobs"),
+    Verb.CONFIGURE: ("patch", "agentpools"),
+}
+SEND = {"message": {"messageId": "m", "parts": [{"kind": "text", "text": "hello"}]}}
+NOBODY = {"none": None, "empty": "", "garbage": "x" * 40, "control": "a\tb" * 12}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doors:
+    """A gateway in one authentication mode, and its tokens."""
+
+    served: Served
+    of_verb: dict[Verb, str]  # in the pool's namespace, one verb each
+    elsewhere: str  # every verb, in another namespace
+    expired: str | None  # every verb, no longer valid; None: this mode has none to show
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """One row of the table, ready to be sent."""
+
+    method: str
+    template: str
+    need: table.Need
+    rpc: str = ""  # JSON-RPC method; empty: none
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.template} {self.rpc}".strip()
+
+    async def send(self, client: httpx.AsyncClient, pool: PoolRef) -> tuple[int, str]:
+        """Status and body; a stream is left after its headers."""
+        path = self.template.format(namespace=pool.namespace, pool=pool.name, job_id="stranger")
+        body = None
+        if self.method in {"POST", "PUT"} and "/dead/" not in self.template:
+            body = {"paused": False} if self.template.endswith("paused") else {"kind": "greet"}
+        if self.rpc:
+            params = SEND if self.rpc == "message/send" else {"id": "stranger"}
+            body = {"jsonrpc": "2.0", "id": 1, "method": self.rpc, "params": params}
+        async with client.stream(self.method, path, json=body) as answer:
+            if answer.headers.get("content-type", "").startswith("text/event-stream"):
+                return answer.status_code, ""
+            return answer.status_code, (await answer.aread()).decode()
+
+
+def calls() -> list[Call]:
+    """Every row; one for each JSON-RPC method."""
+    found = []
+    for (method, template), need in table.ROUTES.items():
+        if need is table.Rule.BY_METHOD:
+            found += [
+                Call(method=method, template=template, need=verb, rpc=rpc) for rpc, verb in table.A2A_METHODS.items()
+            ]
+        elif method != "MOUNT":
+            found.append(Call(method=method, template=template, need=need))
+    return found
+
+
+OF_A_POOL = [call for call in calls() if isinstance(call.need, Verb)]
+
+
+@pytest.fixture
+async def by_tokens(redis_url: str, tmp_path: Path) -> AsyncIterator[Doors]:
+    """Static tokens: one verb each, one of another namespace, one that has expired."""
+    of_verb = {verb: f"only-{verb}-token-of-enough-characters" for verb in Verb}
+    elsewhere, expired = "elsewhere-token-of-enough-characters", "expired-token-of-enough-characters"
+    grants = [
+        {"name": verb.value, "token": token, "namespaces": ["test"], "verbs": [verb.value]}
+        for verb, token in of_verb.items()
+    ]
+    grants.append({"name": "elsewhere", "token": elsewhere, "namespaces": ["other"]})
+    grants.append({"name": "expired", "token": expired, "expires": "2020-01-01T00:00:00Z"})
+    file = tmp_path / "tokens.yaml"
+    file.write_text(yaml.safe_dump({"tokens": grants}).replace("'2020-01-01T00:00:00Z'", "2020-01-01T00:00:00Z"))
+    settings = GatewaySettings()
+    async with serving(build(settings, OneRedis(redis_url), StaticTokens(file)), settings) as served:
+        yield Doors(served=served, of_verb=of_verb, elsewhere=elsewhere, expired=expired)
+
+
+@pytest.fixture
+async def by_reviews(reviewed: Served, api) -> Doors:
+    """ServiceAccounts of a real API server: one right each, and one of another namespace."""
+    of_verb = {verb: await account(api, verb.value, rule) for verb, rule in RBAC.items()}
+    elsewhere = await account(api, "elsewhere", *RBAC.values(), namespace="other")
+    return Doors(served=reviewed, of_verb=of_verb, elsewhere=elsewhere, expired=None)
+
+
+@pytest.fixture(params=["tokens", "kubernetes"])
+def doors(request: pytest.FixtureRequest) -> Doors:
+    """Each authentication mode in turn."""
+    return request.getfixturevalue("by_tokens" if request.param == "tokens" else "by_reviews")
+
+
+async def answers(doors: Doors, token: str | None, pool: PoolRef, wanted: list[Call]) -> dict[str, tuple[int, str]]:
+    """Each call's status and body under a token."""
+    async with doors.served.client(token) as client:
+        return {str(call): await call.send(client, pool) for call in wanted}
+
+
+async def test_nobody_without_a_valid_token_passes_any_row(doors: Doors, pool: PoolRef):
+    """No token, an empty one, garbage, an expired one: 401 at every call that is not public, and no echo of it."""
+    wanted = [call for call in calls() if call.need is not table.Rule.PUBLIC]
+    for token in [*NOBODY.values(), *([doors.expired] if doors.expired else [])]:
+        for call, (status, body) in (await answers(doors, token, pool, wanted)).items():
+            assert status == 401, (call, token)
+            assert not token or token not in body
+            assert pool.name not in body.replace(f"/pools/{pool.name}", "")
+
+
+async def test_a_token_of_another_verb_passes_no_row(doors: Doors, pool: PoolRef):
+    """Each verb opens its own rows and no other, by every door."""
+    for verb, token in doors.of_verb.items():
+        told = await answers(doors, token, pool, OF_A_POOL)
+        passed = {call for call, (status, _) in told.items() if status not in {401, 403}}
+        assert passed == {str(call) for call in OF_A_POOL if call.need is verb}
+
+
+async def test_a_token_of_another_namespace_passes_no_row(doors: Doors, pool: PoolRef):
+    """403 whether the pool exists or not; the list of pools is empty."""
+    for named in (pool, PoolRef(pool.namespace, "no-such-pool")):
+        told = await answers(doors, doors.elsewhere, named, OF_A_POOL)
+        assert {status for status, _ in told.values()} == {403}
+    async with doors.served.client(doors.elsewhere) as client:
+        assert (await client.get("/v1/pools")).json() == {"pools": []}
+
+
+@pytest.mark.parametrize("body", ['{"jsonrpc": "2.0", "method": "tasks/list", "params": {}}', "[]", "{}", "1", "{"])
+async def test_an_unlisted_method_tells_a_stranger_nothing(doors: Doors, pool: PoolRef, body: str):
+    """What names no method of the table is refused like a method without permission: it shows nothing of the pool."""
+    headers = {"Content-Type": "application/json"}
+    async with doors.served.client(doors.elsewhere) as client:
+        for name in (pool.name, "no-such-pool"):
+            answer = await client.post(f"/v1/namespaces/test/pools/{name}/a2a", content=body, headers=headers)
+            assert answer.status_code == (400 if body == "{" else 403)
+
+
+async def test_a_submitter_sees_the_receipt_and_no_result(doors: Doors, pool: PoolRef, consumer):
+    """By every way of submitting again, and by every way of waiting: id, state and depth, never payload or result."""
+    at = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+    rpc = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {**SEND, "configuration": {"blocking": True}}}
+    async with doors.served.client(doors.of_verb[Verb.SUBMIT]) as client:
+        first = (await client.post(f"{at}/jobs", json={"kind": "greet", "idempotency_key": "k"})).json()
+        task = (await client.post(f"{at}/a2a", json=rpc)).json()["result"]
+        assert set(task) == {"kind", "id", "contextId", "status"}
+        for _ in range(2):
+            await consumer.serve_one(result="for readers only")
+        again = [
+            await client.post(f"{at}/jobs?wait=30s", json={"kind": "greet", "idempotency_key": "k"}),
+            await client.post(
+                f"{at}/jobs", json={"kind": "greet", "idempotency_key": "k"}, headers={"Prefer": "wait=30"}
+            ),
+            await client.post(f"{at}/a2a", json=rpc),
+        ]
+    assert [answer.status_code for answer in again] == [202, 202, 200]
+    assert first["job_id"] == again[0].json()["job_id"]
+    assert again[2].json()["result"] == {**task, "status": {"state": "completed"}}
+    assert not [answer.text for answer in again if "for readers only" in answer.text]
+
+
+async def test_a_route_that_is_not_in_the_table_is_refused(redis_url: str, monkeypatch: pytest.MonkeyPatch):
+    """The app is not built; a route that is added later is refused to everybody, the open gateway included."""
+    router = APIRouter()
+
+    @router.get("/v1/leak")
+    async def leak() -> str:
+        return "leaked"
+
+    settings = GatewaySettings()
+    app = build(settings, OneRedis(redis_url), Everybody())
+    app.include_router(router)
+    app.add_api_route("/v1/leak/too", leak)
+    async with serving(app, settings) as served, served.client(None) as client:
+        for path in ("/v1/leak", "/v1/leak/too"):
+            answer = await client.get(path)
+            assert (answer.status_code, answer.json()["type"]) == (403, "urn:agentpool:problem:unlisted-route")
+    monkeypatch.setattr(health, "router", router)
+    with pytest.raises(LookupError, match="/v1/leak"):
+        build(settings, OneRedis(redis_url), Everybody())
+
+
+async def test_a_method_that_is_not_in_the_table_is_refused(http, monkeypatch: pytest.MonkeyPatch):
+    """A handler alone opens nothing; every handler has its row and every row its handler."""
+    assert set(a2a.METHODS) == set(table.A2A_METHODS)
+
+    async def leak(_entry, _params):
+        return {"leaked": True}
+
+    monkeypatch.setattr(a2a, "METHODS", {**a2a.METHODS, "tasks/list": leak})
+    call = {"jsonrpc": "2.0", "id": 1, "method": "tasks/list", "params": {}}
+    assert (await http.post("/a2a", json=call)).json()["error"]["code"] == -32601
+
+
+def test_every_call_of_the_console_is_in_the_table():
+    """The console has no door of its own: each path that its scripts call belongs to a row."""
+    templates = {template for _, template in table.ROUTES}
+    pool = "/v1/namespaces/{namespace}/pools/{pool}"
+    called = set()
+    for script in CONSOLE.glob("*.js"):
+        for path in re.findall(r"`\$\{at\(\w+\)\}((?:/\w+|/\$\{encodeURIComponent\(\w+\)\})+)", script.read_text()):
+            called.add(pool + re.sub(r"\$\{[^}]*\}", "{job_id}", path).rstrip("/"))
+        called |= set(re.findall(r'"(/v1/[^"?]*)"', script.read_text()))
+    assert len(called) > 4
+    assert called <= templates
+
+
+def test_every_stream_is_a_row():
+    """The streams, whose check is repeated, are those that answer with server-sent events."""
+    from agentpool_gateway import events_api
+
+    assert table.declared(events_api.router.routes) == table.STREAMS
