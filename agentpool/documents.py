@@ -71,6 +71,8 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "after": list(job.after),
         "idempotency_key": job.idempotency_key,
         "cancel_requested": job.cancel_requested,
+        "losses": job.losses,
+        "quarantined": job.quarantined,
     }
 
 
@@ -111,6 +113,7 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
         "scheduled": snapshot.scheduled,
         "blocked": snapshot.blocked,
         "dead": snapshot.dead,
+        "quarantined": snapshot.quarantined,
         "oldest_wait_ms": snapshot.oldest_wait_ms,
         "estimated_wait_ms": estimated_wait_ms(snapshot),
         "routes": [_route_document(route) for route in snapshot.routes],

@@ -200,6 +200,8 @@ class Job:
     idempotency_key: str | None
     cancel_requested: bool
     history: tuple[HistoryEntry, ...]
+    losses: int = 0  # workers that were lost, or ran out of memory, while they ran it
+    quarantined: bool = False  # it runs alone, or waits to, because of its losses
 
     @property
     def error_attempt(self) -> int | None:
@@ -209,5 +211,5 @@ class Job:
         return next((entry.attempt for entry in reversed(self.history) if entry.type in FAILURES), None)
 
 
-FAILURES = frozenset({"retrying", "recovered", "failed"})  # changes of a job's history that leave an error
+FAILURES = frozenset({"retrying", "recovered", "quarantined", "failed"})  # changes of a history that leave an error
 REASONED = frozenset({"cancelled", "expired", "returned", "preempted"})  # likewise, a reason

@@ -25,6 +25,8 @@ def holdup(job: Job, queue: QueueSnapshot) -> str | None:
             return f"it is due in {shown((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
         case JobState.BLOCKED:
             return f"it waits for {', '.join(job.after)}"
+        case JobState.QUEUED if job.quarantined and not queue.paused:
+            return _in_quarantine(job, queue)
         case JobState.QUEUED:
             return _in_the_queue(job, queue)
         case _:
@@ -46,6 +48,11 @@ def _in_the_queue(job: Job, queue: QueueSnapshot) -> str:
     if sum(worker.running for worker in free) >= slots:
         return f"all {counted(slots, 'slot')} of {counted(len(free), 'worker')} are taken ({_before(job, route)})"
     return "it is about to begin"
+
+
+def _in_quarantine(job: Job, queue: QueueSnapshot) -> str:
+    worker = f"worker {queue.reserved!r}" if queue.reserved else "no worker yet"
+    return f"it is to run alone, for {counted(job.losses, 'worker')} ended while they ran it; reserved: {worker}"
 
 
 def _before(job: Job, route: RouteSnapshot | None) -> str:

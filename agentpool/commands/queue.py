@@ -57,6 +57,8 @@ def headline(snapshot: QueueSnapshot) -> str:
         f"{snapshot.dead} dead",
         f"oldest waits {shown(snapshot.oldest_wait_ms)}",
     ]
+    if snapshot.quarantined:
+        waits.insert(1, f"{snapshot.quarantined} in quarantine")
     works = [
         f"{snapshot.running} running",
         f"{counted(slots, 'slot')} in {counted(len(snapshot.workers), 'worker')}",

@@ -28,7 +28,7 @@ from agentpool.queue.bodies import encode
 from agentpool.queue.connection import connections_made, is_cluster, longest_block_s, together
 from agentpool.queue.faults import fault_of
 from agentpool.queue.keys import RESERVED, Keys
-from agentpool.queue.leases import arguments, leases_of
+from agentpool.queue.leases import MAX_ERROR_CHARS, arguments, leases_of
 from agentpool.queue.outcomes import CancelJob, Maintenance, Renewal, SettleOutcome, Wake, YieldJob
 from agentpool.queue.settings import PoolSettings
 
@@ -249,6 +249,20 @@ class Consumer:
         while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker, *begun)))[0] == "more":
             pass
         self._held.clear()
+
+    async def report_crash(self, how: str, culprits: Sequence[JobId] = ()) -> int:
+        """Report that a process of this worker's name ended under its jobs; return how many were taken back.
+
+        `how` is evidence in words. Each held job counts a loss, or only the culprits where they are known: the others
+        are handed back. After its second loss a job runs alone; lost again, it is a dead letter with this evidence.
+        """
+        taken: int = 0
+        args = (self.worker, "crashed", how[-MAX_ERROR_CHARS:], *culprits)
+        while True:
+            status, count = await scripts.DEREGISTER.run(self._redis, self._conf, args)
+            taken += int(count)
+            if status != "more":
+                return taken
 
     async def _tell_lag(self) -> None:
         """Where the server is not known to be the one that was told last: it may have been restarted since."""

@@ -18,6 +18,7 @@ slot; `scripts/lib/pool.lua` holds the same names, and a test compares the two.
 | dead | zset by ms | the pool's, entries until retention ends | dead letters |
 | blocked | set | the pool's | jobs that wait for others |
 | yield | zset by rank | the pool's | running jobs that may be asked to yield |
+| suspects | zset by entry | the pool's | jobs in quarantine: they wait to run alone |
 | workers | zset by ms | the pool's | leases: worker -> expiry |
 | worker-info | hash | the pool's | worker -> slots, running, host |
 | ctl:WORKER | list | 1 h after the last push | cancel and yield orders |
@@ -40,6 +41,7 @@ GROUP = "pool"  # the one consumer group of each stream
 READY = "~ready"  # reserved consumer: came back, is ready again, keeps its place
 PARKED = "~parked"  # reserved consumer: waits for the backoff before its retry
 SWEEPER = "~sweeper"  # reserved consumer: reads tombstones away
+SUSPECT = "~suspect"  # reserved consumer: in quarantine, waits to run alone
 RESERVED = "~"  # a worker's name never begins with it
 PRESSURE_CHANNEL = "ap:pressure"
 
@@ -57,6 +59,7 @@ class Keys:
         self.dead = f"{prefix}dead"
         self.blocked = f"{prefix}blocked"
         self.yields = f"{prefix}yield"
+        self.suspects = f"{prefix}suspects"
         self.workers = f"{prefix}workers"
         self.worker_info = f"{prefix}worker-info"
         self.bell = f"{prefix}bell"

@@ -27,6 +27,8 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
         finished_total=int(books.get("finished", 0)),
         run_ms_total=int(books.get("run_ms", 0)),
         attempts_total=int(books.get("attempts", 0)),
+        quarantined=int(books.get("suspects", 0)),
+        reserved=WorkerId(books["alone"]) if "alone" in books else None,
         paused=bool(paused),
         retired=bool(retired),
         settings_revision=revision,
@@ -42,15 +44,14 @@ def _routes(settings: list[dict[str, Any]], books: dict[str, str]) -> tuple[Rout
     limits.setdefault(DEFAULT_ROUTE, None)
     for field, count in books.items():
         sort, _, place = field.partition(":")
-        if sort in {"q", "y", "r"} and count != "0":
+        if sort in {"q", "y", "u", "r"} and count != "0":
             limits.setdefault(place if sort == "r" else place.rpartition(":")[0], None)
     return tuple(
         RouteSnapshot(
             name=name,
             limit=limit,
             queued={
-                priority: int(books.get(f"q:{name}:{priority}", 0)) + int(books.get(f"y:{name}:{priority}", 0))
-                for priority in Priority
+                priority: sum(int(books.get(f"{sort}:{name}:{priority}", 0)) for sort in "qyu") for priority in Priority
             },
             running=int(books.get(f"r:{name}", 0)),
         )

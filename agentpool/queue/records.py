@@ -12,6 +12,8 @@ from typing import Any
 from agentpool.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Priority, WorkerId
 from agentpool.queue.bodies import decode
 
+SUSPECT_LOSSES = 2  # as in scripts/lib/job.lua: a job with so many runs alone next time
+
 
 def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout_ms: int) -> Job:
     """The whole record; the pool's settings stand in where the job has none of its own."""
@@ -45,8 +47,16 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         after=tuple(JobId(parent) for parent in fields.get("after", "").split()),
         idempotency_key=fields.get("idem"),
         cancel_requested="cancel" in fields,
+        losses=int(fields.get("losses") or 0),
+        quarantined=_quarantined(state, fields),
         history=history,
     )
+
+
+def _quarantined(state: JobState, fields: Mapping[str, str]) -> bool:
+    if state is JobState.RUNNING:
+        return "alone" in fields
+    return state is JobState.QUEUED and int(fields.get("losses") or 0) >= SUSPECT_LOSSES
 
 
 def history_of(fields: Mapping[str, str]) -> tuple[HistoryEntry, ...]:

@@ -57,6 +57,8 @@ class QueueSnapshot:
     settings_revision: str
     cordoned: frozenset[WorkerId] = frozenset()  # workers that take no more jobs, registered or not
     retired: bool = False  # the AgentPool was deleted: nothing new is taken, what is kept can be read
+    quarantined: int = 0  # of the ready jobs, those that wait to run alone
+    reserved: WorkerId | None = None  # the worker that runs them, one after another, and nothing else
     attempts_total: int = 0  # attempts ended, in whatever way: what `run_ms_total` is the time of
 
     @property

@@ -55,8 +55,8 @@ CATALOGUE = (
     Mutant(
         name="lost-worker-is-free",
         wrong="the attempt of a lost worker does not count",
-        old="elseif job.attempt >= max_attempts_of(job) then",
-        new="elseif false then",
+        old="job.attempt = math.min(job.attempt, max_attempts_of(job) - 1)",
+        new="job.attempt = job.attempt - 1",
     ),
     Mutant(
         name="drain-costs-an-attempt",
@@ -83,8 +83,8 @@ CATALOGUE = (
     Mutant(
         name="replay-of-the-put-off",
         wrong="a replayed job has no time left to be put off in",
-        old="'kids', 'due', 'ended', 'putoff')",
-        new="'kids', 'due', 'ended')",
+        old="'kids', 'due', 'ended', 'putoff', ",
+        new="'kids', 'due', 'ended', ",
     ),
     Mutant(
         name="dead-may-claim",
@@ -156,8 +156,8 @@ CATALOGUE = (
         name="place-is-lost",
         wrong="a job that came back goes to the end of the line",
         old=(
-            "  redis.call('XCLAIM', job.spec.stream, GROUP, READY, 0, job.entry, 'JUSTID')\n"
-            "  bump('y' .. job.spec.place, 1)"
+            "    redis.call('XCLAIM', job.spec.stream, GROUP, READY, 0, job.entry, 'JUSTID')\n"
+            "    bump('y' .. job.spec.place, 1)"
         ),
         new=(
             "  drop_entry(job.spec.stream, job.entry)\n"

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from agentpool.commands.checkup.findings import Finding, failure, fine, note, warning
+from agentpool.commands.output import counted
 from agentpool.durations import shown
 from agentpool.errors import QueueError
 from agentpool.queue.inspect import Inspector
@@ -26,7 +27,7 @@ async def examine(redis: RedisClient, pool: PoolRef) -> AsyncIterator[Finding]:
         yield failure("pool", str(pool), str(error))
         return
     yield fine("pool", f"{pool}: {snapshot.queued} queued, {snapshot.running} running")
-    for finding in (paused(snapshot), workers(snapshot), waiting(snapshot), dead(snapshot)):
+    for finding in (paused(snapshot), workers(snapshot), waiting(snapshot), quarantine(snapshot), dead(snapshot)):
         if finding is not None:
             yield finding
 
@@ -61,6 +62,17 @@ def waiting(snapshot: QueueSnapshot) -> Finding | None:
         return None
     return warning(
         "oldest wait", shown(snapshot.oldest_wait_ms), "raise scaling.maxReplicas, worker.concurrency or route limits"
+    )
+
+
+def quarantine(snapshot: QueueSnapshot) -> Finding | None:
+    """Jobs that may end their workers."""
+    if not snapshot.quarantined:
+        return None
+    return warning(
+        "quarantine",
+        f"{counted(snapshot.quarantined, 'job')} to run alone: workers ended twice while they ran",
+        "see `agentpool get JOB` for how the workers ended; a job that ends its worker again becomes a dead letter",
     )
 
 

@@ -3,7 +3,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 limit (free slots)
 -- Returns {'ok', revision, clock ms, max attempts, timeout ms, six values for each lease}
---        | {'paused' | 'cordoned' | 'unregistered', revision, clock ms}
+--        | {'paused' | 'cordoned' | 'unregistered', revision, clock ms}; cordoned: also where it is reserved for a suspect
 --        a lease: id, 'token attempt claimedMs worker', entry, spec, payload, '' or [checkpoint or '', trace or '',
 --        '' or [parent, result, ...]]
 -- Events started; expired for a job whose ttl ended meanwhile.
@@ -12,6 +12,7 @@
 --- include: job
 --- include: announce
 --- include: sweep
+--- include: quarantine
 --- include: claim
 
 write_though_memory_is_full()

@@ -4,7 +4,8 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 where to look first: ':route:priority' of the worker's last job, or ''
 -- Returns as claim.lua | {'other'}: nothing was written, claim.lua must decide: several ready jobs, one that came back,
---        tombstones, a route's limit reached, flags, a pause, a cordon, a lost lease
+--        tombstones, a route's limit reached, flags, a pause, a cordon, a worker that is reserved for a
+--        suspect, a lost lease
 -- Events started.
 
 local EVENTS_MAX = 10000 -- as in lib/pool.lua
@@ -26,7 +27,7 @@ end
 local function books_of(place)
   local route = string.match(place, '^:(.+):%a+$') or ''
   return redis.call('HMGET', books_key, 'queued', 'q' .. place, 't' .. place, 'c' .. place, 'd' .. place, 'running',
-    'started', 'r:' .. route, 'clock_offset_ms', 'x:' .. worker, 'clock_ahead_ms'), route
+    'started', 'r:' .. route, 'clock_offset_ms', 'x:' .. worker, 'clock_ahead_ms', 'alone'), route
 end
 
 local place = ARGV[2]
@@ -37,7 +38,7 @@ if books[2] ~= '1' then
   if not place then return OTHER end
   books, route = books_of(place)
 end
-if books[2] ~= '1' or (books[3] or '0') ~= '0' or books[5] or books[10] then return OTHER end
+if books[2] ~= '1' or (books[3] or '0') ~= '0' or books[5] or books[10] or books[12] then return OTHER end
 
 local cursor, running = books[4], tonumber(books[8] or 0)
 local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)

@@ -10,6 +10,7 @@
 --- include: announce
 --- include: settle
 --- include: sweep
+--- include: quarantine
 --- include: claim
 
 write_though_memory_is_full()

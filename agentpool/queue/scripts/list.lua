@@ -65,8 +65,8 @@ elseif state == 'blocked' then
   ids = redis.call('SRANDMEMBER', BLOCKED, limit)
 elseif state == 'queued' then
   from_streams(function(stream, cursor)
-    for _, item in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', limit, READY)) do
-      of_entry(stream, item[1])
+    for _, holder in ipairs({ READY, SUSPECT }) do
+      for _, item in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', limit, holder)) do of_entry(stream, item[1]) end
     end
     never_delivered(stream, cursor)
   end)

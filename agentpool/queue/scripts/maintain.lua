@@ -3,7 +3,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 'waiting': nothing is taken back from lost workers, for who asks cannot tell them from the living yet; or none
 -- Returns {recovered, promoted, expired, ms until a job is due or a silent worker's lease ends | -1: neither in sight}
--- Events recovered, queued, expired; failed or cancelled for jobs of lost workers; those of children.
+-- Events recovered, quarantined, queued, expired; failed or cancelled for jobs of lost workers; those of children.
 
 --- include: pool
 --- include: clock
@@ -19,10 +19,14 @@ local LEASE_ENDS_SOON_MS = 2000 -- workers renew long before: such a lease is mo
 write_though_memory_is_full()
 keep_time()
 
+local function lost_words(worker)
+  return 'worker ' .. worker .. ' was lost: its lease ran out, and nobody knows how it ended'
+end
+
 local takes_back = ARGV[1] ~= 'waiting'
 local recovered = 0
 for _, worker in ipairs(takes_back and redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10) or {}) do
-  if recovered < RECOVER_MAX then recovered = recovered + take_all_back(worker, 'worker ' .. worker .. ' was lost') end
+  if recovered < RECOVER_MAX then recovered = recovered + take_all_back(worker, lost_words(worker), { explained = false }) end
 end
 
 local function promote(id)

@@ -3,7 +3,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 seed (for the backoff's jitter), then five for each completion: see lib/settle.lua
 -- Returns an outcome for each: applied, retrying, dead, returned, cancelled, stale
--- Events succeeded, retrying, failed, returned, preempted, cancelled; for children queued, scheduled, cancelled.
+-- Events succeeded, retrying, failed, returned, preempted, recovered, quarantined, cancelled; for children queued, scheduled, cancelled.
 
 --- include: pool
 --- include: job

@@ -24,13 +24,13 @@ local function older(item)
   if ms and (oldest < 0 or ms < oldest) then oldest = ms end
 end
 for i = 1, #books, 2 do
-  local sort, place = string.match(books[i], '^([qy]):(.+)$')
+  local sort, place = string.match(books[i], '^([qyu]):(.+)$')
   if sort and tonumber(books[i + 1]) > 0 then
     local stream = PREFIX .. 's:' .. place
     if sort == 'q' then
       older(redis.call('XRANGE', stream, '(' .. cursors[place], '+', 'COUNT', 1)[1])
     else
-      older(redis.call('XPENDING', stream, GROUP, '-', '+', 1, READY)[1])
+      older(redis.call('XPENDING', stream, GROUP, '-', '+', 1, sort == 'y' and READY or SUSPECT)[1])
     end
   end
 end

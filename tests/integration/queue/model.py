@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 PATIENCE_MS = {"critical": 0, "task": 2, "info": 5}
 RANK = {"critical": 0, "task": 1, "info": 2}
 LEASE_MS = 60_000
+SUSPECT_LOSSES, UNEXPLAINED_MAX = 2, 4
 WAITING = {"queued", "scheduled", "blocked"}
 REPEATED = {
     ("succeeded", "succeeded"): "applied",
@@ -23,6 +24,9 @@ REPEATED = {
     ("failed", "scheduled"): "retrying",
     ("drain", "queued"): "returned",
     ("preempted", "queued"): "returned",
+    ("exhausted", "queued"): "returned",
+    ("exhausted", "failed"): "dead",
+    ("exhausted", "cancelled"): "cancelled",
 }
 
 
@@ -42,11 +46,17 @@ class ModelJob:
     kids: list[str] = field(default_factory=list)
     worker: str | None = None
     cancel: bool = False
+    losses: int = 0
+    alone: bool = False
     entry: tuple[int, int] | None = None  # told by the server: when it became ready
     parked: bool = False  # scheduled with an entry: waits for its retry
 
     def place(self) -> str:
         return f":{self.route}:{self.priority}"
+
+    @property
+    def suspect(self) -> bool:
+        return self.state == "queued" and self.losses >= SUSPECT_LOSSES
 
 
 class Model:
@@ -58,6 +68,7 @@ class Model:
         self.workers: dict[str, int] = {}  # name -> lease's end
         self.limits: dict[str, int | None] = {"a": 2, "default": None}
         self.paused = False
+        self.reserved: str | None = None  # the worker that takes suspects, one after another
         self.submitted = 0
         self.started = 0
         self.ending: list[tuple[ModelJob, str]] = []
@@ -88,7 +99,7 @@ class Model:
 
     def end(self, job: ModelJob, state: str) -> None:
         job.state = state
-        job.worker = None
+        job.worker, job.alone = None, False
         self.ended[state] += 1
         self.ending.append((job, state))
 
@@ -114,8 +125,11 @@ class Model:
     def claim(self, worker: str, limit: int) -> list[ModelJob]:
         if self.paused or self.workers.get(worker, -1) <= self.now:
             return []
+        turn = self.turn_of(worker)
+        if turn is not None:
+            return [self.start(job, worker) for job in turn]
         taken: list[ModelJob] = []
-        for job in sorted(self.of_state("queued"), key=self.score):
+        for job in sorted((job for job in self.of_state("queued") if not job.suspect), key=self.score):
             if len(taken) == limit:
                 break
             if job.state != "queued" or not self.room(job.route):
@@ -123,12 +137,35 @@ class Model:
             if job.expires is not None and job.expires <= self.now:
                 # Its children come after whatever is being taken now, for they become ready only at the end.
                 continue
-            job.state, job.worker, job.expires = "running", worker, None
-            job.token += 1
-            job.attempt += 1
-            self.started += 1
-            taken.append(job)
+            taken.append(self.start(job, worker))
         return taken
+
+    def start(self, job: ModelJob, worker: str) -> ModelJob:
+        job.alone = job.suspect
+        job.state, job.worker, job.expires = "running", worker, None
+        job.token += 1
+        job.attempt += 1
+        self.started += 1
+        return job
+
+    def turn_of(self, worker: str) -> list[ModelJob] | None:
+        """What quarantine gives this worker: a suspect, or nothing while it is reserved; None: it claims as ever."""
+        if not self.of_state("queued"):
+            return None
+        suspects = [job for job in self.jobs.values() if job.suspect]
+        alone = any(job.alone for job in self.of_state("running"))
+        self.reserved = self.reserved if suspects or alone else None
+        busy = any(job.worker == worker for job in self.of_state("running"))
+        if busy and self.reserved == worker:
+            return []
+        if not suspects or alone or (busy and self.reserved is not None):
+            return None
+        able = [job for job in suspects if self.room(job.route)]
+        if not able:
+            self.reserved = None if self.reserved == worker else self.reserved
+            return None
+        self.reserved = worker
+        return [] if busy else [min(able, key=lambda job: (job.entry, job.id))]
 
     def room(self, route: str) -> bool:
         limit = self.limits[route]
@@ -145,13 +182,18 @@ class Model:
         if verb == "cancelled" or job.cancel:
             self.end(job, "cancelled")
             return "cancelled"
-        job.worker = None
+        if verb == "exhausted":
+            job.attempt -= job.losses == 0
+            self.suffer(job, explained=True)
+            return "returned" if job.state == "queued" else "dead"
+        was_alone, job.alone, job.worker = job.alone, False, None
         if verb in {"drain", "preempted"}:
             job.attempt -= 1
             job.state = "queued"
             return "returned"
         if verb == "failed" and job.attempt < job.max_attempts:
             job.state, job.due, job.parked = "scheduled", self.now + 10_000, True
+            job.losses = 0 if was_alone else job.losses
             return "retrying"
         self.end(job, "failed")
         return "dead"
@@ -166,21 +208,36 @@ class Model:
         self.conclude()
         return "cancelled"
 
-    def lose(self, worker: str) -> int:
+    def suffer(self, job: ModelJob, *, explained: bool) -> None:
+        """The worker was lost under the job: the last attempt stays, unless it ran alone."""
+        job.losses += 1
+        if job.alone and (explained or job.losses >= UNEXPLAINED_MAX):
+            self.end(job, "failed")
+            return
+        job.state, job.worker, job.alone = "queued", None, False
+        job.attempt = min(job.attempt, job.max_attempts - 1)
+
+    def lose(self, worker: str, *, crashed: bool = False, explained: bool = False, culprit: str | None = None) -> int:
         held = [job for job in self.of_state("running") if job.worker == worker]
+        self.reserved = None if self.reserved == worker else self.reserved
         for job in held:
             if job.cancel:
                 self.end(job, "cancelled")
+            elif crashed and culprit in {None, job.id}:
+                self.suffer(job, explained=explained)
+            elif crashed:
+                job.state, job.worker, job.alone = "queued", None, False
+                job.attempt -= 1
             elif job.attempt >= job.max_attempts:
                 self.end(job, "failed")
             else:
-                job.state, job.worker = "queued", None
-        del self.workers[worker]
+                job.state, job.worker, job.alone = "queued", None, False
+        self.workers.pop(worker, None)
         return len(held)
 
     def maintain(self) -> tuple[int, int, int]:
         lost = [name for name, until in self.workers.items() if until <= self.now]
-        recovered = sum(self.lose(name) for name in lost)
+        recovered = sum(self.lose(name, crashed=True) for name in lost)
         expired = 0
         for job in sorted(self.of_state(*WAITING), key=lambda job: (job.expires or 0, job.id)):
             if job.state in WAITING and job.expires is not None and job.expires <= self.now:
@@ -195,4 +252,4 @@ class Model:
         return recovered, promoted, expired
 
     def replay(self, job: ModelJob) -> None:
-        job.state, job.attempt, job.cancel = "queued", 0, False
+        job.state, job.attempt, job.cancel, job.losses = "queued", 0, False, 0

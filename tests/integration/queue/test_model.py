@@ -34,7 +34,7 @@ STEPS = int(os.environ.get("AGENTPOOL_MODEL_STEPS", "30"))
 SHRINK = os.environ.get("AGENTPOOL_MODEL_SHRINK", "") == "1"  # takes minutes; worth it once something was found
 SMALL_JUMP_MS, LARGE_JUMP_MS = 20_000, 200_000
 DELAY_MS, TTL_MS = 10_000, 100_000
-VERBS = ("succeeded", "failed", "dead", "cancelled", "drain", "preempted")
+VERBS = ("succeeded", "failed", "dead", "cancelled", "drain", "preempted", "exhausted")
 WORKERS = ("w1", "w2", "w3")
 
 picks = st.integers(0, 10_000)
@@ -179,7 +179,7 @@ class QueueLife(RuleBasedStateMachine):
                 return Succeeded(**ids, result=job_id)
             case "cancelled":
                 return Cancelled(**ids)
-            case "drain" | "preempted":
+            case "drain" | "preempted" | "exhausted":
                 return Returned(**ids, reason=ReturnReason(verb), checkpoint={"of": job_id})
             case _:
                 return Failed(**ids, error="no", retry=verb == "failed")
@@ -231,6 +231,17 @@ class QueueLife(RuleBasedStateMachine):
             self.model.lose(name)
             self.model.conclude()
         self.do(self.consumers[name].deregister())
+        self.register(name)
+
+    @rule(name=st.sampled_from(WORKERS), number=picks, known=st.booleans())
+    def crash_worker(self, name, number, known):
+        """A worker's process ends under its jobs and comes back at once; at times it is known which job did it."""
+        held = [job.id for job in self.model.of_state("running") if job.worker == name]
+        culprit = self.pick(held, number) if known and held else None
+        taken = self.model.lose(name, crashed=True, explained=True, culprit=culprit)
+        self.model.conclude()
+        culprits = [] if culprit is None else [JobId(culprit)]
+        assert self.do(self.consumers[name].report_crash("killed by SIGSEGV", culprits)) == taken
         self.register(name)
 
     @rule(paused=st.booleans(), limit=st.sampled_from([1, 2, 3]))
@@ -297,6 +308,8 @@ class QueueLife(RuleBasedStateMachine):
         for state, count in model.ended.items():
             assert number(state) == count
         assert number("queued") == len(model.of_state("queued"))
+        assert number("suspects") == sum(job.suspect for job in model.jobs.values())
+        assert await self.redis.zcard(f"{self.prefix}suspects") == number("suspects")
         assert number("running") == len(model.of_state("running"))
         assert await self.redis.zcard(f"{self.prefix}due") == len(model.of_state("scheduled"))
         assert await self.redis.scard(f"{self.prefix}blocked") == len(model.of_state("blocked"))
@@ -312,13 +325,14 @@ class QueueLife(RuleBasedStateMachine):
         number = lambda sort: int(books.get(f"{sort}{place}", 0))  # noqa: E731  # as above
         here = [job for job in self.model.jobs.values() if job.place() == place]
         queued = sum(job.state == "queued" for job in here)
-        assert number("q") + number("y") == queued
+        assert number("q") + number("y") + number("u") == queued
+        assert number("u") == sum(job.suspect for job in here)
         if f"c{place}" not in books:
             return
         stream = f"{self.prefix}s{place}"
         (group,) = await self.redis.xinfo_groups(stream)
         held = sum(job.state == "running" or (job.state == "scheduled" and job.parked) for job in here)
-        assert group["pending"] == held + number("y")
+        assert group["pending"] == held + number("y") + number("u")
         lag = group.get("lag", number("q") + number("t"))  # Redis 6.2 does not tell
         assert lag == number("q") + number("t")
         kept_last = f"d{place}" in books  # acknowledged, but an older one is still there: see lib/pool.lua

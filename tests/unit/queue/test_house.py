@@ -38,7 +38,7 @@ def test_scripts_and_keys_module_use_the_same_names():
     pool = Keys(PoolRef("ns", "name"))
     lua = dict(re.findall(r"local ([A-Z_]+) = PREFIX \.\. '([^']+)'", PARTS["pool"]))
     named = {"BOOKS": pool.books, "DUE": pool.due, "TTL": pool.ttl, "DEAD": pool.dead, "BLOCKED": pool.blocked}
-    named |= {"YIELD": pool.yields, "WORKERS": pool.workers, "WORKER_INFO": pool.worker_info}
+    named |= {"YIELD": pool.yields, "SUSPECTS": pool.suspects, "WORKERS": pool.workers, "WORKER_INFO": pool.worker_info}
     named |= {"BELL": pool.bell, "EVENTS": pool.events}
     assert {name: f"{pool.prefix}{key}" for name, key in lua.items()} == named
     text = "".join([*SOURCES.values(), *PARTS.values()])
@@ -52,7 +52,7 @@ def test_scripts_and_keys_module_use_the_same_names():
         assert key == f"{pool.prefix}{prefix}x"
         assert f"PREFIX .. '{prefix}'" in text
     assert pool.stream("r", Priority.INFO) == f"{pool.prefix}s:r:info"
-    for constant in ("GROUP", "READY", "PARKED", "SWEEPER", "PRESSURE_CHANNEL"):
+    for constant in ("GROUP", "READY", "PARKED", "SWEEPER", "SUSPECT", "PRESSURE_CHANNEL"):
         assert f"local {constant} = '{getattr(keys, constant)}'" in PARTS["pool"]
 
 

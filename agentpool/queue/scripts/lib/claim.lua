@@ -206,7 +206,7 @@ local function claim(worker, limit)
   if not expiry or tonumber(expiry) <= now then return { 'unregistered', revision, now - ahead } end
   if conf[2] == '1' then return { 'paused', revision, now - ahead } end
   local reply = { 'ok', revision, now - ahead, conf[3] or '5', conf[4] or '900000' }
-  local v = redis.call('HMGET', BOOKS, 'queued', 'x:' .. worker)
+  local v = redis.call('HMGET', BOOKS, 'queued', 'x:' .. worker, 'suspects', 'alone', 'alone_job')
   local ready = number_or(v[1], 0) > 0
   if v[2] and tonumber(v[2]) > now then
     if ready then ring() end -- it may have taken the bell along
@@ -214,6 +214,14 @@ local function claim(worker, limit)
   end
   if ready and limit <= 0 then ring() end -- a full worker heard the bell: it passes it on to an idle one
   if limit <= 0 or not ready then return reply end
+  if v[4] or number_or(v[3], 0) > 0 then
+    local turn, job = turn_of(worker, number_or(v[3], 0), v[4], v[5])
+    if turn == 'reserved' then
+      ring()
+      return { 'cordoned', revision, now - ahead }
+    end
+    if turn == 'alone' then return start_alone(job, worker, reply, start) end
+  end
   local flat = redis.call('HGETALL', BOOKS)
   local books = {}
   for i = 1, #flat, 2 do books[flat[i]] = flat[i + 1] end

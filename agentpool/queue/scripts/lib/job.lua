@@ -7,11 +7,16 @@
 --           lease and ended say it, and agentpool/queue/records.py puts it together
 --   only where needed: due expires waits after in:PARENT checkpoint progress result error reason trace digest
 --   putoff  attempt sinceMs times: of the latest attempt that was put off by an overloaded handler
---   mark    1 where any of these is: cancel kids watch idem
+--   losses  how many workers were lost, or ran out of memory, while they ran the job
+--   alone   1 while it runs in quarantine: its worker holds nothing else
+--   mark    1 where any of these is: cancel kids watch idem losses alone
 -- Flags  p preemptible · u runs though a parent failed · a has parents · t has a ttl · x has a trace
 
 local SPEC = '^(([^|]*)|([^|]*)|([^|]*))|([^|]*)|([^|]*)|([^|]*)$'
 local LEASE = '^(%d+) (%d+) (%d+) (.*)$'
+local SUSPECT_LOSSES = 2 -- a job with so many runs alone next time
+local UNEXPLAINED_MAX = 4 -- losses after which a job is poison though no loss was explained
+local SEQUENCES_A_MS = 4096 -- entries of one millisecond that keep their order among suspects
 local EVENTS_AN_ENTRY = 50 -- events of one script share entries of the event stream
 
 local function read_lease(text)
@@ -46,11 +51,12 @@ local function load(id)
   local token, attempt, claimed, worker = read_lease(v[4])
   local job = {
     id = id, key = key, state = v[1], spec = read_spec(v[2]), entry = v[3],
-    token = token, attempt = attempt, claimed = claimed, worker = worker,
+    token = token, attempt = attempt, claimed = claimed, worker = worker, losses = 0,
   }
   if v[5] then
-    local marks = redis.call('HMGET', key, 'cancel', 'kids', 'watch', 'idem')
+    local marks = redis.call('HMGET', key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone')
     job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
+    job.losses, job.alone = tonumber(marks[5] or 0), marks[6]
   end
   return job
 end
@@ -131,12 +137,21 @@ local function append_entry(job)
   return job.entry
 end
 
--- The job's old entry competes again, at its old place.
+-- The job's old entry competes again, at its old place. That of a suspect waits in quarantine for a worker of its own.
 local function ready_again(job)
-  redis.call('XCLAIM', job.spec.stream, GROUP, READY, 0, job.entry, 'JUSTID')
-  bump('y' .. job.spec.place, 1)
   bump('queued', 1)
-  note_ready(job)
+  if job.losses >= SUSPECT_LOSSES then
+    redis.call('XCLAIM', job.spec.stream, GROUP, SUSPECT, 0, job.entry, 'JUSTID')
+    local ms, seq = id_parts(job.entry)
+    redis.call('ZADD', SUSPECTS, string.format('%.0f', ms * SEQUENCES_A_MS + math.min(seq, SEQUENCES_A_MS - 1)), job.id)
+    bump('u' .. job.spec.place, 1)
+    bump('suspects', 1)
+    ready_count = ready_count + 1
+  else
+    redis.call('XCLAIM', job.spec.stream, GROUP, READY, 0, job.entry, 'JUSTID')
+    bump('y' .. job.spec.place, 1)
+    note_ready(job)
+  end
 end
 
 -- Jobs that ended in this script and have children: {id, state, result}.
@@ -173,10 +188,50 @@ local function release_slot(job)
   bump('run_ms', math.max(0, now - job.claimed))
   bump('attempts', 1)
   if has_flag(job, 'p') then redis.call('ZREM', YIELD, job.id) end
+  if job.alone then
+    redis.call('HDEL', BOOKS, 'alone_job')
+    redis.call('HDEL', job.key, 'alone')
+  end
 end
 
 local function max_attempts_of(job)
   return number_or(job.spec.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
+end
+
+-- Back to its old place; its attempt does not count, its token does.
+local function hand_back(job, change, why, checkpoint)
+  ready_again(job)
+  if checkpoint ~= '' then save_state(job, checkpoint) end
+  note_change(job, change)
+  job.attempt = math.max(0, job.attempt - 1)
+  redis.call('HSET', job.key, 'state', 'queued', 'lease', lease_text(job), 'reason', why)
+  tell(change, job, why)
+  return 'returned'
+end
+
+local function condemn(job, error)
+  drop_entry(job.spec.stream, job.entry)
+  redis.call('HSET', job.key, 'reason', 'poison')
+  finish(job, 'failed', 'error', 'poison: the job was running alone when its worker ended: ' .. error, 'poison: ' .. error)
+  return 'dead'
+end
+
+-- A worker was lost under the job, which may be the cause. The attempt counts, but the last one is never lost to what
+-- another job may have done. `explained`: the error says how the worker ended; without that, it may have been the node.
+local function lose(job, error, explained)
+  job.losses = redis.call('HINCRBY', job.key, 'losses', 1)
+  redis.call('HSET', job.key, 'mark', '1')
+  if job.alone and (explained or job.losses >= UNEXPLAINED_MAX) then return condemn(job, error) end
+  ready_again(job)
+  note_change(job, 'recovered')
+  tell('recovered', job, error)
+  if job.losses >= SUSPECT_LOSSES then
+    note_change(job, 'quarantined')
+    tell('quarantined', job, error)
+  end
+  job.attempt = math.min(job.attempt, max_attempts_of(job) - 1)
+  redis.call('HSET', job.key, 'state', 'queued', 'error', error, 'lease', lease_text(job))
+  return 'returned'
 end
 
 -- A job whose parents have ended becomes ready, or waits for its time.

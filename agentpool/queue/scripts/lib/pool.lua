@@ -13,6 +13,7 @@ local TTL = PREFIX .. 'ttl'
 local DEAD = PREFIX .. 'dead'
 local BLOCKED = PREFIX .. 'blocked'
 local YIELD = PREFIX .. 'yield'
+local SUSPECTS = PREFIX .. 'suspects'
 local WORKERS = PREFIX .. 'workers'
 local WORKER_INFO = PREFIX .. 'worker-info'
 local BELL = PREFIX .. 'bell'
@@ -22,6 +23,7 @@ local GROUP = 'pool'
 local READY = '~ready'
 local PARKED = '~parked'
 local SWEEPER = '~sweeper'
+local SUSPECT = '~suspect'
 local PRESSURE_CHANNEL = 'ap:pressure'
 
 local EVENTS_MAX = 10000 -- events kept, about
@@ -99,6 +101,16 @@ end
 
 local function stream_of(route, priority)
   return PREFIX .. 's:' .. route .. ':' .. priority
+end
+
+-- Every stream that the pool has.
+local function streams()
+  local found = {}
+  for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
+    local route, priority = string.match(field, '^c:(.+):(%a+)$')
+    if route then found[#found + 1] = stream_of(route, priority) end
+  end
+  return found
 end
 
 local function number_or(text, default)

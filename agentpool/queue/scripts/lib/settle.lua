@@ -4,6 +4,7 @@
 --   dead        text: error
 --   cancelled   text: reason
 --   drain, preempted   text: checkpoint (JSON), '' = keep what was saved before
+--   exhausted   text: as above   number: a space, how the worker's memory ran out under the job
 --   overloaded  text: as above   number: least wait in ms ('' = the pool's backoff), a space, what the handler said
 -- Outcomes: applied, retrying, dead, returned, cancelled, stale (nothing was changed).
 
@@ -15,6 +16,7 @@ local REPEATED = {
   ['failed cancelled'] = 'cancelled', ['dead cancelled'] = 'cancelled', ['cancelled cancelled'] = 'cancelled',
   ['drain cancelled'] = 'cancelled', ['preempted cancelled'] = 'cancelled', ['failed scheduled'] = 'retrying',
   ['drain queued'] = 'returned', ['preempted queued'] = 'returned',
+  ['exhausted queued'] = 'returned', ['exhausted cancelled'] = 'cancelled', ['exhausted failed'] = 'dead',
   ['overloaded scheduled'] = 'returned', ['overloaded cancelled'] = 'cancelled', ['overloaded failed'] = 'dead',
 }
 
@@ -26,6 +28,7 @@ local function backoff_ms(attempt)
 end
 
 local function retry_later(job, text, after)
+  if job.alone then redis.call('HDEL', job.key, 'losses') end -- it ran alone, and the worker lives
   local due = now + (number_or(after, nil) or backoff_ms(job.attempt))
   redis.call('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')
   redis.call('ZADD', DUE, due, job.id)
@@ -33,17 +36,6 @@ local function retry_later(job, text, after)
   note_change(job, 'retrying')
   tell('retrying', job, text)
   return 'retrying'
-end
-
--- Back to its old place; its attempt does not count, its token does.
-local function hand_back(job, change, why, checkpoint)
-  ready_again(job)
-  if checkpoint ~= '' then save_state(job, checkpoint) end
-  note_change(job, change)
-  job.attempt = math.max(0, job.attempt - 1)
-  redis.call('HSET', job.key, 'state', 'queued', 'lease', lease_text(job), 'reason', why)
-  tell(change, job, why)
-  return 'returned'
 end
 
 -- An attempt may be put off for as long as it may run; then putting it off once more counts as its failure.
@@ -71,6 +63,13 @@ local function defer(job, after, times)
   return 'returned'
 end
 
+-- The worker leaves because of its memory, with the job unfinished: a loss. The first costs no attempt.
+local function run_out(job, checkpoint, said)
+  if checkpoint ~= '' then save_state(job, checkpoint) end
+  if job.losses == 0 then job.attempt = job.attempt - 1 end
+  return lose(job, said, true)
+end
+
 local function settle_one(id, token, verb, text, number)
   local job = load(id)
   if not job or job.token ~= tonumber(token) then return 'stale' end
@@ -88,6 +87,7 @@ local function settle_one(id, token, verb, text, number)
   end
   if verb == 'drain' then return hand_back(job, 'returned', verb, text) end
   if verb == 'preempted' then return hand_back(job, 'preempted', verb, text) end
+  if verb == 'exhausted' then return run_out(job, text, string.match(number, '^%d* (.*)$') or '') end
   if verb == 'overloaded' then
     if text ~= '' then save_state(job, text) end
     local after, said = string.match(number, '^(%d*) ?(.*)$')

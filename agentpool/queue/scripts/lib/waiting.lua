@@ -3,6 +3,12 @@
 local function leave_queue(job)
   local place = job.spec.place
   bump('queued', -1)
+  if redis.call('ZREM', SUSPECTS, job.id) == 1 then
+    bump('u' .. place, -1)
+    bump('suspects', -1)
+    drop_entry(job.spec.stream, job.entry)
+    return false
+  end
   if id_after(job.entry, redis.call('HGET', BOOKS, 'c' .. place)) then
     bump('q' .. place, -1)
     bump('t' .. place, 1)

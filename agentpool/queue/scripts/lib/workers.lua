@@ -8,12 +8,17 @@ local function write_info(worker, slots, running, since, host)
   redis.call('HSET', WORKER_INFO, worker, slots .. ' ' .. running .. ' ' .. since .. ' ' .. host)
 end
 
--- The attempt of a lost worker counts.
-local function take_back(job, error)
+-- Takes a running job from its worker; the attempt counts. `crash`: the worker ended under its jobs, and one of them may
+-- be the cause: {explained, culprits}, where culprits (id -> true) are known and nil stands for all; nil: nobody crashed.
+local function take_back(job, error, crash)
   release_slot(job)
   if job.cancel then
     drop_entry(job.spec.stream, job.entry)
     finish(job, 'cancelled', 'reason', job.cancel, job.cancel)
+  elseif crash and crash.culprits and not crash.culprits[job.id] then
+    hand_back(job, 'returned', error, '')
+  elseif crash then
+    lose(job, error, crash.explained)
   elseif job.attempt >= max_attempts_of(job) then
     drop_entry(job.spec.stream, job.entry)
     finish(job, 'failed', 'error', error, error)
@@ -26,13 +31,13 @@ local function take_back(job, error)
 end
 
 -- Takes back up to `budget` jobs of one worker from one stream; returns how many were held.
-local function take_back_stream(worker, stream, budget, error)
+local function take_back_stream(worker, stream, budget, error, crash)
   local held = redis.call('XPENDING', stream, GROUP, '-', '+', budget, worker)
   for _, item in ipairs(held) do
     local entry = redis.call('XRANGE', stream, item[1], item[1])[1]
     local job = entry and load(entry[2][2])
     if job and job.state == 'running' and job.entry == item[1] then
-      take_back(job, error)
+      take_back(job, error, crash)
     else
       drop_entry(stream, item[1])
     end
@@ -40,30 +45,22 @@ local function take_back_stream(worker, stream, budget, error)
   return #held
 end
 
-local function streams()
-  local found = {}
-  for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
-    local route, priority = string.match(field, '^c:(.+):(%a+)$')
-    if route then found[#found + 1] = stream_of(route, priority) end
-  end
-  return found
-end
-
 local function forget(worker)
   bump('slots', -slots_of(worker))
   redis.call('ZREM', WORKERS, worker)
   redis.call('HDEL', WORKER_INFO, worker)
   redis.call('HDEL', BOOKS, 'x:' .. worker)
+  if redis.call('HGET', BOOKS, 'alone') == worker then redis.call('HDEL', BOOKS, 'alone', 'alone_job') end
   redis.call('DEL', PREFIX .. 'ctl:' .. worker)
 end
 
 -- Returns how many jobs were taken back; the worker is forgotten once it holds none.
-local function take_all_back(worker, error)
+local function take_all_back(worker, error, crash)
   local taken = 0
   local all = streams()
   for _, stream in ipairs(all) do
     if taken < RECOVER_MAX then
-      taken = taken + take_back_stream(worker, stream, RECOVER_MAX - taken, error)
+      taken = taken + take_back_stream(worker, stream, RECOVER_MAX - taken, error, crash)
     end
   end
   write_acks()

@@ -1,0 +1,269 @@
+"""Quarantine: a job that was running when two workers were lost runs alone, so that it is known who ends workers."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import JobId, JobRequest, JobState, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool.queue.outcomes import CancelOutcome, Failed, Returned, ReturnReason, Succeeded
+
+LEASE_MS = 60_000
+
+
+class Crew:
+    """Workers of one pool, and what they hold."""
+
+    def __init__(self, redis, pool) -> None:
+        self._redis, self._pool = redis, pool
+        self.producer = Producer(redis, pool)
+        self.inspector = Inspector(redis)
+
+    async def worker(self, name="w1", slots=10) -> Consumer:
+        consumer = Consumer(self._redis, self._pool, WorkerId(name))
+        await consumer.register(slots=slots, host="here")
+        return consumer
+
+    async def submit(self, count=1, **fields) -> list[JobId]:
+        fields.setdefault("kind", "k")
+        receipts = await self.producer.submit_many([JobRequest(**fields)] * count)
+        return [receipt.job_id for receipt in receipts]
+
+    async def crash(self, worker: Consumer, how="killed by SIGSEGV", culprits=()) -> Consumer:
+        """A second later the worker's process ends and is started again under its name."""
+        await self._redis.hincrby(f"ap:{{{self._pool}}}:books", "clock_offset_ms", 1_000)
+        again = Consumer(self._redis, self._pool, worker.worker)
+        await again.report_crash(how, culprits)
+        await again.register(slots=10, host="here")
+        return again
+
+    async def lose(self, worker: Consumer) -> None:
+        """The worker falls silent until another one notices."""
+        await self._redis.hincrby(f"ap:{{{self._pool}}}:books", "clock_offset_ms", 2 * LEASE_MS)
+        watcher = await self.worker(f"watcher-of-{worker.worker}")
+        await watcher.maintain()
+        await watcher.deregister()
+
+    async def suspects(self, count=1, worker="w1", **fields) -> tuple[list[JobId], Consumer]:
+        """Jobs that two crashes have put into quarantine."""
+        ids = await self.submit(count, **fields)
+        consumer = await self.worker(worker)
+        for _ in range(2):
+            assert len(await consumer.claim(count)) == count
+            consumer = await self.crash(consumer)
+        return ids, consumer
+
+    async def job(self, job_id):
+        return await self.inspector.job(self._pool, job_id)
+
+    async def snapshot(self):
+        return await self.inspector.snapshot(self._pool)
+
+
+@pytest.fixture
+async def crew(redis, pool):
+    await Inspector(redis).configure(pool, PoolSettings(lease_ms=LEASE_MS))
+    return Crew(redis, pool)
+
+
+def done(lease) -> Succeeded:
+    return Succeeded(job_id=lease.job_id, token=lease.token)
+
+
+async def test_the_first_loss_costs_an_attempt_and_no_more(crew):
+    """All jobs of a crashed worker run again at once, at their places, with the evidence as their error."""
+    ids = await crew.submit(3)
+    worker = await crew.worker()
+    await worker.claim(3)
+    worker = await crew.crash(worker, "killed by SIGKILL")
+    assert [lease.job_id for lease in await worker.claim(3)] == ids
+    job = await crew.job(ids[0])
+    assert (job.attempt, job.losses, job.quarantined) == (2, 1, False)
+    assert job.error == "killed by SIGKILL"
+
+
+async def test_after_the_second_loss_jobs_run_one_at_a_time(crew):
+    """Each suspect runs alone, the oldest first, and innocent ones end as if nothing had happened."""
+    ids, worker = await crew.suspects(3)
+    assert (await crew.snapshot()).quarantined == 3
+    for job_id in ids:
+        assert (await crew.job(job_id)).quarantined
+        (lease,) = await worker.claim(10)
+        assert lease.job_id == job_id
+        assert (await crew.job(job_id)).quarantined
+        assert await worker.claim(10) == []
+        await worker.settle([done(lease)])
+        assert (await crew.job(job_id)).state is JobState.SUCCEEDED
+    (plain,) = await crew.submit()
+    assert [lease.job_id for lease in await worker.claim(10)] == [plain]
+    snapshot = await crew.snapshot()
+    assert (snapshot.quarantined, snapshot.reserved) == (0, None)
+
+
+async def test_a_job_that_ends_its_worker_while_it_runs_alone_is_poison(crew):
+    """The culprit is a dead letter with reason and evidence; those that were lost with it are not."""
+    ids, worker = await crew.suspects(2)
+    await worker.claim(10)
+    worker = await crew.crash(worker, "killed by SIGSEGV; its last words:\nFatal Python error")
+    culprit, innocent = [await crew.job(job_id) for job_id in ids]
+    assert (culprit.state, culprit.reason) == (JobState.FAILED, "poison")
+    assert "alone" in culprit.error
+    assert "SIGSEGV" in culprit.error
+    assert "Fatal Python error" in culprit.error
+    assert innocent.state is JobState.QUEUED
+    (lease,) = await worker.claim(10)
+    await worker.settle([done(lease)])
+    assert (await crew.job(ids[1])).state is JobState.SUCCEEDED
+    assert [entry.type for entry in culprit.history] == [
+        "queued", "started", "recovered", "started", "recovered", "quarantined", "started", "failed",
+    ]  # fmt: skip
+
+
+async def test_no_loss_uses_up_the_last_attempt(crew):
+    """A job with a single attempt outlives two crashes of others, and still has its attempt when it runs alone."""
+    (job_id,), worker = await crew.suspects(max_attempts=1)
+    (lease,) = await worker.claim(10)
+    assert (lease.job_id, lease.attempt, lease.max_attempts) == (job_id, 1, 1)
+    await worker.settle([done(lease)])
+    assert (await crew.job(job_id)).state is JobState.SUCCEEDED
+
+
+async def test_a_busy_worker_drains_before_it_gets_a_suspect(crew):
+    """A pool with one worker: it is given nothing more until what it holds has ended, then one suspect alone."""
+    (suspect,), worker = await crew.suspects()
+    helper = await crew.worker("w2")
+    await crew.submit(2)
+    (alone,) = await worker.claim(10)
+    assert alone.job_id == suspect
+    others = await helper.claim(10)
+    assert len(others) == 2
+    await worker.settle([Returned(job_id=alone.job_id, token=alone.token, reason=ReturnReason.DRAIN)])
+    await worker.deregister()
+    (later,) = await crew.submit()
+    assert await helper.claim(10) == []
+    assert (await crew.snapshot()).reserved == "w2"
+    outcomes, leases = await helper.exchange([done(others[0])], 9)
+    assert (outcomes, leases) == (["applied"], [])
+    _, leases = await helper.exchange([done(others[1])], 10)
+    assert [lease.job_id for lease in leases] == [suspect]
+    assert (await helper.exchange([done(leases[0])], 10))[1][0].job_id == later
+
+
+async def test_an_idle_worker_goes_before_a_reserved_one_that_is_busy(crew):
+    """The suspect waits no longer than for the first worker without jobs, and the busy one claims again."""
+    (suspect,), worker = await crew.suspects()
+    (first,) = await worker.claim(10)
+    busy = await crew.worker("busy")
+    await crew.submit(2)
+    (held,) = await busy.claim(1)
+    await worker.settle([Returned(job_id=first.job_id, token=first.token, reason=ReturnReason.DRAIN)])
+    await worker.deregister()
+    assert await busy.claim(9) == []
+    idle = await crew.worker("idle")
+    (lease,) = await idle.claim(10)
+    assert lease.job_id == suspect
+    assert len(await busy.claim(9)) == 1
+    assert held.job_id != suspect
+
+
+async def test_a_suspect_that_fails_by_itself_is_cleared(crew):
+    """Its worker lives, so the job is retried among others, with its attempts as ever."""
+    (job_id,), worker = await crew.suspects()
+    (lease,) = await worker.claim(10)
+    await worker.settle([Failed(job_id=job_id, token=lease.token, error="no", retry_after_ms=0)])
+    await worker.maintain()
+    job = await crew.job(job_id)
+    assert (job.state, job.losses, job.quarantined) == (JobState.QUEUED, 0, False)
+
+
+async def test_a_loss_that_nobody_can_explain_is_no_verdict(crew):
+    """A suspect whose worker just fell silent runs alone once more: the node may have gone. The fourth loss is one."""
+    (job_id,), worker = await crew.suspects()
+    await worker.claim(10)
+    await crew.lose(worker)
+    job = await crew.job(job_id)
+    assert (job.state, job.losses) == (JobState.QUEUED, 3)
+    again = await crew.worker("w2")
+    assert len(await again.claim(10)) == 1
+    await crew.lose(again)
+    job = await crew.job(job_id)
+    assert (job.state, job.reason) == (JobState.FAILED, "poison")
+    assert "w2" in job.error
+
+
+async def test_a_known_culprit_spares_its_neighbours(crew):
+    """Where it is known which job held the worker up, the others are handed back and lose nothing."""
+    culprit, neighbour = await crew.submit(2)
+    worker = await crew.worker()
+    await worker.claim(2)
+    await crew.crash(worker, "blocked the event loop", [culprit])
+    assert ((await crew.job(culprit)).losses, (await crew.job(culprit)).attempt) == (1, 1)
+    assert ((await crew.job(neighbour)).losses, (await crew.job(neighbour)).attempt) == (0, 0)
+
+
+async def test_a_worker_without_memory_hands_back_jobs_with_a_loss(crew):
+    """The first time costs no attempt; the second puts them into quarantine; alone, the job that did it is poison."""
+    ids = await crew.submit(2)
+    worker = await crew.worker()
+    for attempts in (0, 1):
+        leases = await worker.claim(2)
+        said = "the worker used 240 of 256 MiB"
+        await worker.settle(
+            [
+                Returned(
+                    job_id=one.job_id, token=one.token, reason=ReturnReason.EXHAUSTED, checkpoint={"n": 1}, said=said
+                )
+                for one in leases
+            ]
+        )
+        assert [(await crew.job(job_id)).attempt for job_id in ids] == [attempts, attempts]
+    (lease,) = await worker.claim(2)
+    assert lease.checkpoint == {"n": 1}
+    end = Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.EXHAUSTED, said="the worker used it up")
+    assert await worker.settle([end]) == ["dead"]
+    job = await crew.job(ids[0])
+    assert (job.state, job.reason) == (JobState.FAILED, "poison")
+    assert "the worker used it up" in job.error
+    assert (await crew.job(ids[1])).state is JobState.QUEUED
+
+
+async def test_suspects_are_listed_cancelled_and_replayed(crew, pool):
+    """Quarantine takes nothing away from people: what waits there is a job as any other."""
+    (first, second), worker = await crew.suspects(2)
+    listed = await crew.inspector.jobs(pool, JobState.QUEUED)
+    assert [job.job_id for job in listed] == [first, second]
+    assert (await crew.snapshot()).queued == 2
+    assert await crew.producer.cancel(second) is CancelOutcome.CANCELLED
+    await worker.claim(10)
+    worker = await crew.crash(worker)
+    await crew.inspector.replay(pool, first)
+    job = await crew.job(first)
+    assert (job.losses, job.quarantined, job.reason, job.attempt) == (0, False, None, 0)
+    assert [lease.job_id for lease in await worker.claim(10)] == [first]
+
+
+async def test_a_full_route_keeps_a_suspect_waiting_and_no_worker(crew, redis, pool):
+    """A suspect whose route has no room reserves nobody."""
+    settings = PoolSettings(lease_ms=LEASE_MS, routes=(Route(name="r", kinds=("slow",), max_running=1),))
+    await crew.inspector.configure(pool, settings)
+    _, worker = await crew.suspects(kind="slow")
+    other = await crew.worker("w2")
+    await crew.submit(kind="slow")
+    await redis.hset(f"ap:{{{pool}}}:books", "r:r", 1)  # somebody runs one
+    (plain,) = await crew.submit()
+    assert [lease.job_id for lease in await worker.claim(10)] == [plain]
+    assert (await crew.snapshot()).reserved is None
+    await redis.hset(f"ap:{{{pool}}}:books", "r:r", 0)
+    assert len(await other.claim(10)) == 1
+
+
+async def test_a_reserved_worker_that_leaves_is_reserved_no_more(crew):
+    """Its successor is whoever claims next; the wait for work is refused to a reserved worker, too."""
+    (suspect,), worker = await crew.suspects()
+    (lease,) = await worker.claim(10)
+    await crew.submit()
+    assert (await worker.wait_and_claim(1, 5))[1] == []
+    await worker.settle([Returned(job_id=suspect, token=lease.token, reason=ReturnReason.DRAIN)])
+    await worker.deregister()
+    successor = await crew.worker("w2")
+    assert [one.job_id for one in await successor.claim(10)] == [suspect]
