@@ -14,7 +14,6 @@ COPY agentpool agentpool
 COPY operator operator
 COPY worker worker
 COPY gateway gateway
-COPY devcluster devcluster
 COPY local local
 COPY crds crds
 COPY examples examples

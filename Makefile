@@ -26,13 +26,13 @@ help: ## Show this help
 
 setup: $(STAMP) ## Make the virtual environment and install everything into it
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml devcluster/pyproject.toml constraints.txt
 	@$(RUN_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 	  || { echo "$(PYTHON) is not a Python 3.11 or later; name one: make setup PYTHON=python3.13" >&2; exit 1; }
 	@echo "setting up $(VENV) (about a minute)"
 	@$(RUN_PYTHON) -m venv $(VENV) \
 	  || { echo "venv is missing: apt-get install python3-venv" >&2; exit 1; }
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable devcluster --editable '.[dev]'
 	@touch $(STAMP)
 
 demo: setup ## Run the main job: real agents, workers rising and falling (DEMO_ARGS="--json out.json")
@@ -66,11 +66,11 @@ kind: setup ## Install on a kind cluster and test there (needs docker, kind, kub
 	PYTHON=$(BIN)/python tools/kind.sh
 
 bench: setup ## Run all benchmarks and write their tables (BENCH_ARGS="queue --json out.json" for one)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable devcluster --editable '.[bench]'
 	CASES_PICTURE=docs/images/cases.svg $(BIN)/python -m bench --write $(BENCH_ARGS)
 
 soak: setup ## Load one worker steadily for 15 minutes; writes its table, draws (build/soak.png) memory and open files
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable devcluster --editable '.[bench]'
 	@mkdir -p build
 	SOAK_PLOT=$(CURDIR)/build/soak.png $(BIN)/python -m bench soak --write $(BENCH_ARGS)
 

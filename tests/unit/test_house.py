@@ -6,6 +6,7 @@ import ast
 import importlib
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import click
@@ -77,6 +78,18 @@ def test_paths_of_the_kubernetes_api_are_built_in_one_place():
             if id(node) not in docstrings and re.search(r"^/?apis?/|/apis?/|^/apis?$", node.value)
         ]
         assert not found, f"{found}: use agentpool.api_paths"
+
+
+def test_the_devcluster_is_a_distribution_of_its_own():
+    """The wheel of `agentpool` holds no part of the devcluster, whose own wheel holds all of it and its command."""
+    first, second = (tomllib.loads((ROOT / f"{part}pyproject.toml").read_text()) for part in ("", "devcluster/"))
+    assert not any("devcluster" in path for path in first["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
+    assert second["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["agentpool_devcluster"]
+    assert "devcluster" in second["project"]["entry-points"]["agentpool.commands"]
+    assert "devcluster" not in first["project"]["entry-points"]["agentpool.commands"]
+    assert any(
+        need.startswith(second["project"]["name"]) for need in first["project"]["optional-dependencies"]["local"]
+    )
 
 
 def test_every_command_loads_and_explains_itself():
