@@ -12,7 +12,7 @@ import re
 from enum import StrEnum
 
 from agentpool.queue import scripts
-from agentpool.queue.keys import PRESSURE_CHANNEL
+from agentpool.queue.keys import NAMESPACES, PRESSURE_CHANNEL
 
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '(CREATE|DELCONSUMER|SETID)')?")
 _BY_NAME = re.compile(r"each_slice\(\w+, '([A-Z]+)'")  # commands that the scripts pass on by name
@@ -40,21 +40,21 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
         "exchange", "note", "maintain", "lag",
     ),
-    Role.OPERATOR: (*_READS, "configure", "cordon"),
+    Role.OPERATOR: (*_READS, "configure", "cordon", "purge"),
 }  # fmt: skip
 # What the reading scripts may use of the parts that they share with those that write.
 _READ_ONLY = frozenset(
     {
-        "hget", "hmget", "hgetall", "hkeys", "llen", "scan", "scard", "srandmember", "time", "xpending", "xrange",
-        "xread", "xrevrange", "zcard", "zrange",
+        "exists", "hget", "hmget", "hgetall", "hkeys", "llen", "scard", "smembers", "srandmember", "time", "xpending",
+        "xrange", "xread", "xrevrange", "zcard", "zrange",
     }
 )  # fmt: skip
-_READING = ("hgetall", "xrange", "xrevrange", "xread", "scan")
+_READING = ("exists", "hgetall", "smembers", "xrange", "xrevrange", "xread")
 _DIRECT: dict[Role, tuple[str, ...]] = {
     Role.READER: _READING,
     Role.SUBMITTER: (*_READING, "blpop", "lpop"),
     Role.WORKER: ("hgetall", "blpop", "lrange", "ltrim"),
-    Role.OPERATOR: (*_READING, "subscribe", "unsubscribe", "unlink", "hset", "hdel"),
+    Role.OPERATOR: (*_READING, "subscribe", "unsubscribe", "hset", "hdel", "sadd", "srem"),
 }
 
 
@@ -72,11 +72,13 @@ def commands(role: Role) -> list[str]:
 def rules(role: Role, *, pools: str = "*", version: tuple[int, int] = NEWEST) -> list[str]:
     """The role's rules for `ACL SETUSER`, without name and password.
 
-    `pools` is a pattern of `namespace/name`: `research/*` for a namespace, `research/analysts` for one pool. `version`
-    is the server's `redis_version`, as in (7, 0): rules for commands that it does not know are left out, for it would
-    refuse the user.
+    `pools` is a pattern of `namespace/name`: `research/*` for a namespace, `research/analysts` for one pool. Only a
+    user of all namespaces may list the namespaces. `version` is the server's `redis_version`, as in (7, 0): rules for
+    commands that it does not know are left out, for it would refuse the user.
     """
     keys = [f"~ap:{{{pools}}}:*"]
+    if pools.partition("/")[0] == "*":
+        keys.append(f"~{NAMESPACES}")
     channels = []
     if role is Role.OPERATOR:
         keys.append(f"~{DELETABLE}")

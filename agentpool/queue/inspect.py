@@ -7,16 +7,18 @@ pipeline. What cannot be read is an error, never a zero. Who takes over next: th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, RedisError
 
 from agentpool.errors import (
     InvalidJobError,
+    QueueAccessError,
     QueueError,
+    QueueMemoryError,
     RetiredPoolError,
     SettingError,
     UnknownJobError,
@@ -26,7 +28,7 @@ from agentpool.jobs import JobState, PoolRef
 from agentpool.queue import scripts
 from agentpool.queue.connection import is_cluster, longest_block_s
 from agentpool.queue.faults import fault_of
-from agentpool.queue.keys import PRESSURE_CHANNEL, Keys
+from agentpool.queue.keys import NAMESPACES, PRESSURE_CHANNEL, Keys, index_of
 from agentpool.queue.readings import snapshot_of
 from agentpool.queue.records import events_of, job_of
 from agentpool.queue.settings import PoolSettings
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
     from agentpool.queue.connection import RedisClient
     from agentpool.queue.snapshots import QueueSnapshot, WorkerSnapshot
 
-KEYS_A_SLICE = 500  # deleted in one command
+JOBS_A_SLICE = 500  # deleted in one script
 log = logging.getLogger(__name__)
 LISTABLE = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
 
@@ -68,20 +70,33 @@ class Inspector:
             raise UnknownPoolError(str(pool))
         return snapshot_of(reply)
 
-    async def pools(self) -> list[PoolRef]:
-        """The pools that have settings in this Redis, by name. Looks through all keys: for people, not for loops."""
-        try:
-            async with aclosing(self._redis.scan_iter(match="ap:{*}:conf", count=1_000)) as scan:
-                names = [key async for key in scan]
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing="pools") from error
-        found = {_pool_named(name[len("ap:{") : -len("}:conf")]) for name in names}
-        return sorted((pool for pool in found if pool is not None), key=str)
+    async def pools(self, namespaces: Collection[str] = ()) -> list[PoolRef]:
+        """The pools that have settings in this Redis, by name; of these namespaces, or of all where none is named.
+
+        Read off the index, never by a look through all keys. Raises QueueAccessError where the user may not read the
+        index: a user of one namespace must name it.
+        """
+        of = sorted(namespaces) or sorted(await self._ask("SMEMBERS", NAMESPACES))
+        members = await asyncio.gather(*(self._ask("SMEMBERS", index_of(namespace)) for namespace in of))
+        named = [f"{namespace}/{name}" for namespace, names in zip(of, members, strict=True) for name in names]
+        found = sorted({pool for pool in map(_pool_named, named) if pool is not None}, key=str)
+        there = await asyncio.gather(*(self._ask("EXISTS", Keys(pool).conf) for pool in found))
+        return [pool for pool, exists in zip(found, there, strict=True) if exists]
 
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
         """Publishes settings; whether they changed. Wakes a worker where they did. Doing it twice changes nothing."""
         args = [text for pair in settings.to_mapping().items() for text in pair]
-        return bool((await scripts.CONFIGURE.run(self._redis, Keys(pool).conf, args))[0] == "changed")
+        reply, *_ = await asyncio.gather(
+            scripts.CONFIGURE.run(self._redis, Keys(pool).conf, args),
+            self._index("SADD", index_of(pool.namespace), pool.name),
+            self._index("SADD", NAMESPACES, pool.namespace),
+        )
+        return bool(reply[0] == "changed")
+
+    async def _index(self, command: str, key: str, member: str) -> None:
+        """Changes the index of pools, where the user may and memory is left: without it a pool is only not listed."""
+        with contextlib.suppress(QueueAccessError, QueueMemoryError):
+            await self._ask(command, key, member)
 
     async def cordon(self, pool: PoolRef, workers: Sequence[WorkerId], *, hold_ms: int) -> list[int]:
         """Makes these the workers that claim nothing more; the jobs that each of them holds (at most 100 are counted).
@@ -209,26 +224,18 @@ class Inspector:
                     yield event
 
     async def purge(self, pool: PoolRef, *, permitted: Callable[[], Awaitable[bool]] | None = None) -> int:
-        """Deletes all keys of the pool, in slices; returns how many. It scans the whole Redis: not for hot paths.
+        """Deletes the pool's keys in bounded slices; returns how many. Records of ended jobs may go by their lifetime.
 
-        `permitted` is asked right before each slice, since scanning takes its time; once it says no, the rest stays.
+        `permitted` is asked right before each slice; once it says no, the rest stays.
         """
-        prefix = Keys(pool).prefix
         gone = 0
-        found: list[str] = []
-        try:
-            async with aclosing(self._redis.scan_iter(match=f"{prefix}*", count=1_000)) as scan:
-                async for key in scan:
-                    found.append(key)
-                    if len(found) >= KEYS_A_SLICE:
-                        if permitted is not None and not await permitted():
-                            return gone
-                        gone += await self._redis.unlink(*found)
-                        found.clear()
-            if found and (permitted is None or await permitted()):
-                gone += await self._redis.unlink(*found)
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing="purge") from error
+        first = more = True
+        while more and (permitted is None or await permitted()):
+            if first:
+                await self._index("SREM", index_of(pool.namespace), pool.name)
+                first = False
+            deleted, more = await scripts.PURGE.run(self._redis, Keys(pool).conf, (JOBS_A_SLICE,))
+            gone += int(deleted)
         return gone
 
     async def _ask(self, *command: Any) -> Any:

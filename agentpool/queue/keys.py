@@ -1,9 +1,10 @@
 """Every key that a pool owns in Redis: name, type, lifetime, owner.
 
 All begin with `ap:{namespace/name}:`. The braces are a hash tag, so that a pool lives in one slot of a Cluster and
-pools spread over shards. Whatever a user supplies (job id, idempotency key, worker name) stands behind its own
-prefix, so it can never meet a key of ours. Scripts get `conf` as KEYS[1] and derive the rest, which are all in its
-slot; `scripts/lib/pool.lua` holds the same names, and a test compares the two.
+pools spread over shards. Names of routes, jobs, workers and clients are identifiers of a fixed form, and each stands
+behind a prefix of its own, so that it never meets a key of ours. Other text of a user is never part of a key's name: an
+idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and derive the rest, which are all in its slot;
+`scripts/lib/pool.lua` holds the same names, and a test compares the two.
 
 | key | type | lifetime | owner |
 |---|---|---|---|
@@ -12,7 +13,7 @@ slot; `scripts/lib/pool.lua` holds the same names, and a test compares the two.
 | s:ROUTE:PRIORITY | stream | the pool's | jobs in order; one consumer group, `pool` |
 | job:ID | hash | until retention ends | one job |
 | kids:ID | set | until the parent ends | jobs that wait for the parent |
-| key:TEXT | string | as its job | idempotency key -> job id |
+| key:SHA256 | string | as its job | digest of an idempotency key -> job id |
 | due | zset by ms | the pool's | scheduled jobs, retries included |
 | ttl | zset by ms | the pool's | waiting jobs that expire |
 | dead | zset by ms | the pool's, entries until retention ends | dead letters |
@@ -26,12 +27,20 @@ slot; `scripts/lib/pool.lua` holds the same names, and a test compares the two.
 | inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
 | events | stream | the pool's, capped | what happened, in order |
 
-Beside them, one per Redis: `ap:pressure`, the pub/sub channel on which a submit that finds no free slot names its
-pool. Who takes over next: `agentpool.queue.scripts`.
+A namespace has keys of its own, `ap:{namespace/}:`, which the pattern of its ACL users covers: no pool's name is empty.
+
+| key | type | lifetime | owner |
+|---|---|---|---|
+| pools | set | while the namespace has pools | names of the pools with settings, written with them |
+
+Beside them, one per Redis: `ap:namespaces`, the set of namespaces that have pools, for users of all namespaces only;
+and `ap:pressure`, the pub/sub channel on which a submit that finds no free slot names its pool. Who takes over next:
+`agentpool.queue.scripts`.
 """
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,6 +53,17 @@ SWEEPER = "~sweeper"  # reserved consumer: reads tombstones away
 SUSPECT = "~suspect"  # reserved consumer: in quarantine, waits to run alone
 RESERVED = "~"  # a worker's name never begins with it
 PRESSURE_CHANNEL = "ap:pressure"
+NAMESPACES = "ap:namespaces"
+
+
+def digest_of(idempotency_key: str) -> str:
+    """The name under which an idempotency key is remembered: key names are seen by more users than values are."""
+    return hashlib.sha256(idempotency_key.encode()).hexdigest()
+
+
+def index_of(namespace: str) -> str:
+    """The set of a namespace's pools."""
+    return f"ap:{{{namespace}/}}:pools"
 
 
 class Keys:
@@ -79,7 +99,7 @@ class Keys:
 
     def idempotency(self, key: str) -> str:
         """The string that remembers which job an idempotency key made."""
-        return f"{self.prefix}key:{key}"
+        return f"{self.prefix}key:{digest_of(key)}"
 
     def control(self, worker: WorkerId) -> str:
         """The list of orders to one worker."""

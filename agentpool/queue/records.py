@@ -45,7 +45,7 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         progress=_body(fields.get("progress")),
         checkpoint=_body(fields.get("checkpoint")),
         after=tuple(JobId(parent) for parent in fields.get("after", "").split()),
-        idempotency_key=fields.get("idem"),
+        idempotency_key=fields["idem"].partition(" ")[2] if "idem" in fields else None,
         cancel_requested="cancel" in fields,
         losses=int(fields.get("losses") or 0),
         quarantined=_quarantined(state, fields),

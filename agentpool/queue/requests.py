@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool.errors import DependencyCycleError, InvalidJobError
 from agentpool.jobs import KIND_FORM, KIND_PATTERN, JobId, OnParentFailure
 from agentpool.queue.bodies import encode
+from agentpool.queue.keys import digest_of
 
 if TYPE_CHECKING:
     from agentpool.jobs import JobRequest
@@ -82,7 +83,8 @@ def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
         extras["named"] = 1
     if request.idempotency_key is not None:
         _check_text("idempotency_key", request.idempotency_key, _KEY)
-        extras["key"] = request.idempotency_key
+        extras["key"] = digest_of(request.idempotency_key)
+        extras["idem"] = request.idempotency_key
     if "named" in extras or "key" in extras:
         extras["digest"] = _digest(request, payload)
     return extras

@@ -26,8 +26,9 @@ class Locations(Protocol):
     async def declared(self) -> list[PoolRef] | None:
         """The pools that are declared somewhere; None: only Redis knows them."""
 
-    def serves(self, pool: PoolRef) -> bool:
-        """Whether the pool's namespace is one of those that are served."""
+    @property
+    def namespaces(self) -> Collection[str]:
+        """The namespaces that are served; none: all."""
 
     @property
     def fixed(self) -> str | None:
@@ -38,14 +39,10 @@ class _Served:
     """The namespaces that are served; none named: all."""
 
     def __init__(self, namespaces: Collection[str]) -> None:
-        self._namespaces = frozenset(namespaces)
-
-    def serves(self, pool: PoolRef) -> bool:
-        """Whether the pool's namespace is one of them."""
-        return not self._namespaces or pool.namespace in self._namespaces
+        self.namespaces: Collection[str] = frozenset(namespaces)
 
     def _check(self, pool: PoolRef) -> None:
-        if not self.serves(pool):
+        if self.namespaces and pool.namespace not in self.namespaces:
             raise UnknownPoolError(str(pool))
 
 
@@ -89,6 +86,6 @@ class AsDeclared(_Served):
 
     async def declared(self) -> list[PoolRef] | None:
         """The cluster's AgentPools; with namespaces named, one list of each, for only there it may list."""
-        lists = await asyncio.gather(*(self._cluster.agentpools(place) for place in self._namespaces or (None,)))
+        lists = await asyncio.gather(*(self._cluster.agentpools(place) for place in self.namespaces or (None,)))
         found = [pool["metadata"] for pools in lists for pool in pools]
         return [PoolRef(metadata["namespace"], metadata["name"]) for metadata in found]

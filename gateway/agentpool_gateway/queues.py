@@ -81,7 +81,7 @@ class Queues:
         return found
 
     async def names(self) -> list[PoolRef]:
-        """All pools, sorted; as read in the last `names_cache_s`, for finding them may mean a scan."""
+        """All pools that are served, sorted; as read in the last `names_cache_s`."""
         until, found = self._names
         if until < time.monotonic():
             found = sorted(await self._find_names())
@@ -92,8 +92,8 @@ class Queues:
         declared = await self.locations.declared()
         if declared is not None:
             return declared
-        pools = await Inspector(self.redis(str(self.locations.fixed))).pools()
-        return [pool for pool in pools if self.locations.serves(pool)]
+        inspector = Inspector(self.redis(str(self.locations.fixed)))
+        return await inspector.pools(self.locations.namespaces)
 
     def redis(self, url: str) -> RedisClient:
         """The client of a URL."""

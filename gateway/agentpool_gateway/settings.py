@@ -20,4 +20,4 @@ class GatewaySettings:
     rate_burst: int = 100  # requests that a caller may send at once before the rate counts
     review_cache_s: float = 10.0  # how long an answer of the Kubernetes API on a token holds
     location_cache_s: float = 30.0  # how long a pool is believed to live where it was found
-    names_cache_s: float = 5.0  # how long the list of pools holds; finding it may scan the whole Redis
+    names_cache_s: float = 5.0  # how long the list of pools holds

@@ -15,7 +15,7 @@ for _, id in ipairs(ids) do
   if redis.call('ZREM', DEAD, id) == 1 then
     local key = PREFIX .. 'job:' .. id
     local idem = redis.call('HGET', key, 'idem')
-    if idem then redis.call('DEL', PREFIX .. 'key:' .. idem) end
+    if idem then redis.call('DEL', PREFIX .. 'key:' .. string.match(idem, '^%S*')) end
     redis.call('DEL', key)
     gone = gone + 1
   end

@@ -15,7 +15,7 @@ if not job then return { 'unknown' } end
 if job.state ~= 'failed' then return { 'not_dead', job.state } end
 if redis.call('HGET', CONF, 'retired') == '1' then return { 'retired' } end
 redis.call('PERSIST', job.key)
-if job.idem then redis.call('PERSIST', PREFIX .. 'key:' .. job.idem) end
+if job.idem then redis.call('PERSIST', idempotency_key(job)) end
 redis.call('ZREM', DEAD, id)
 note_change(job, 'failed', redis.call('HGET', job.key, 'ended'))
 job.attempt = 0

@@ -2,7 +2,8 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   four for each job: id, spec kind|priority|maxAttempts|timeoutMs|flags, payload (JSON),
---        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, key, digest, named)
+--        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, key (digest of the idempotency key), idem (its text),
+--        digest, named)
 -- Returns {'ok', depth before, state or '=id state' of each}
 --        | {'unknown_pool'} | {'retired'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
 --        | {'unknown_parent', index, parent index} | {'unknown_kind', index, kinds that are taken} (indexes from 0)
@@ -144,10 +145,10 @@ local function write_extras(job, extras, ttl)
   if extras.delay then field('due', now + extras.delay) end
   if ttl then field('expires', now + ttl) end
   if extras.key then
-    field('idem', extras.key)
+    job.idem = extras.key .. ' ' .. extras.idem
+    field('idem', job.idem)
     field('mark', '1')
-    job.idem = extras.key
-    redis.call('SET', PREFIX .. 'key:' .. extras.key, job.id .. ' ' .. extras.digest)
+    redis.call('SET', idempotency_key(job), job.id .. ' ' .. extras.digest)
   end
   if #fields > 0 then redis.call('HSET', job.key, unpack(fields)) end
 end

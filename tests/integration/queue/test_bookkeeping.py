@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agentpool.jobs import JobId, JobRequest, JobState, WorkerId
 from agentpool.queue import Consumer, Inspector, Producer, scripts
+from agentpool.queue.keys import Keys
 from agentpool.queue.outcomes import Failed, Returned, ReturnReason, Succeeded
 
 HOLD_MS = 60_000
@@ -117,7 +118,7 @@ async def test_a_key_whose_job_is_gone_makes_a_new_job(redis, pool):
     gone = await producer.submit(JobRequest(kind="k", idempotency_key="once"))
     await producer.cancel(gone.job_id)
     await redis.delete(f"ap:{{{pool}}}:job:{gone.job_id}")
-    await redis.persist(f"ap:{{{pool}}}:key:once")
+    await redis.persist(Keys(pool).idempotency("once"))
     first, again = await producer.submit_many(
         [JobRequest(kind="k"), JobRequest(kind="k", payload=2, idempotency_key="once")]
     )

@@ -6,10 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool.errors import RetiredPoolError
+from agentpool.errors import IdempotencyConflictError, RetiredPoolError
 from agentpool.jobs import JobRequest, JobState, Priority, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
-from agentpool.queue.outcomes import Failed
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, inspect
+from agentpool.queue.keys import Keys, index_of
+from agentpool.queue.outcomes import Failed, Succeeded
 
 
 async def test_pools_are_found_by_their_settings(redis, pool):
@@ -17,6 +18,73 @@ async def test_pools_are_found_by_their_settings(redis, pool):
     assert pool in await Inspector(redis).pools()
     await Inspector(redis).purge(pool)
     assert pool not in await Inspector(redis).pools()
+
+
+async def test_a_pool_is_found_where_memory_is_full_or_its_settings_were_lost(redis, pool):
+    """The index is only a list: what it names and Redis has lost is not a pool, and publishing settings mends it."""
+    await redis.delete(Keys(pool).conf)
+    assert pool not in await Inspector(redis).pools()
+    await redis.delete(index_of(pool.namespace))
+    await redis.sadd(index_of(pool.namespace), "no/name", "..", "")
+    await Inspector(redis).configure(pool, PoolSettings())
+    assert await Inspector(redis).pools([pool.namespace]) == [pool]
+    await redis.srem(index_of(pool.namespace), "no/name", "..", "")
+
+
+async def test_a_purge_leaves_nothing_and_takes_a_bounded_part_at_once(redis, pool, monkeypatch):
+    """Waiting, running, blocked, scheduled, dead and ended jobs, their keys, orders and inboxes."""
+    monkeypatch.setattr(inspect, "JOBS_A_SLICE", 10)
+    producer, consumer = Producer(redis, pool), Consumer(redis, pool, WorkerId("w1"))
+    await producer.submit_many([JobRequest(kind="x", idempotency_key=f"k{n}", max_attempts=1) for n in range(60)])
+    parent = await producer.submit(JobRequest(kind="x", ttl_ms=60_000, preemptible=True))
+    await producer.submit(JobRequest(kind="x", after=(parent.job_id,)))
+    await producer.submit_many([JobRequest(kind="x", delay_ms=60_000) for _ in range(15)])
+    await consumer.register(slots=40, host="here")
+    leases = await consumer.claim(40)
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="boom") for lease in leases[:15]])
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token, result=1) for lease in leases[15:30]])
+    await producer.cancel(leases[30].job_id)
+    asked = 0
+
+    async def permitted() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked < 3 or asked > 4  # a pool of that name is made anew, and deleted again
+
+    inspector = Inspector(redis)
+    first = await inspector.purge(pool, permitted=permitted)
+    assert 20 <= first <= 80  # two slices, each job with its key
+    await inspector.purge(pool, permitted=permitted)
+    left = await inspector.purge(pool, permitted=permitted)
+    assert left > 0
+    assert asked > 10
+    assert [key async for key in redis.scan_iter(match=f"{Keys(pool).prefix}*")] == []
+
+
+async def test_a_purge_passes_what_it_cannot_read(redis, pool):
+    """A record of another type, an event of nobody's form, a stream that is gone: the rest is deleted all the same."""
+    producer = Producer(redis, pool)
+    first = await producer.submit(JobRequest(kind="x"))
+    await redis.delete(Keys(pool).job(first.job_id))
+    await redis.set(Keys(pool).job(first.job_id), "no hash")
+    await redis.xadd(Keys(pool).events, {"0": "", "1": "queued"})
+    await redis.hset(Keys(pool).books, "c:no:stream", "0-0")
+    await Inspector(redis).purge(pool)
+    assert [key async for key in redis.scan_iter(match=f"{Keys(pool).prefix}*")] == []
+
+
+async def test_no_key_name_carries_a_users_text(redis, pool):
+    """An idempotency key is text, may name a customer, and is hashed; the job's record and errors show it whole."""
+    text = "order of Ada Lovelace, +44 20 7946 0000"
+    request = JobRequest(kind="x", payload={"text": text}, idempotency_key=text)
+    receipt = await Producer(redis, pool).submit(request)
+    names = [key async for key in redis.scan_iter(match="*")]
+    assert len([name for name in names if name.startswith(f"{Keys(pool).prefix}key:")]) == 1
+    assert not [name for name in names if "Ada" in name or "7946" in name]
+    assert (await Inspector(redis).job(pool, receipt.job_id)).idempotency_key == text
+    assert (await Producer(redis, pool).submit(request)).job_id == receipt.job_id
+    with pytest.raises(IdempotencyConflictError, match="Ada Lovelace"):
+        await Producer(redis, pool).submit(replace(request, payload="other"))
 
 
 async def test_a_retired_pool_takes_no_new_jobs_until_it_is_set_up_anew(redis, pool):

@@ -18,6 +18,7 @@ HOSTILE = (
     ("CONFIG", "GET", "*"), ("FLUSHALL",), ("KEYS", "*"), ("ACL", "LIST"), ("SHUTDOWN",), ("BGSAVE",),
     ("CLIENT", "LIST"), ("MONITOR",), ("REPLICAOF", "evil", "6379"), ("SCRIPT", "FLUSH"),
     ("MIGRATE", "evil", "1", "k", "0", "1"),
+    ("SCAN", "0"), ("RANDOMKEY",), ("SMEMBERS", "ap:namespaces"), ("SMEMBERS", "ap:{sales/}:pools"),
     ("GET", "secret"), ("HGETALL", f"ap:{{{OTHER}}}:conf"), ("EVAL", "return redis.call('GET', 'secret')", "0"),
     ("EVAL", f"return redis.call('HGETALL', 'ap:{{{OTHER}}}:conf')", "0"), ("PUBLISH", "other", "x"),
 )  # fmt: skip
@@ -76,7 +77,20 @@ async def test_every_role_does_its_work(users):
     assert await reader.events(POOL)
     await Inspector(users[Role.SUBMITTER]).replay(POOL, doomed.job_id)
     await consumer.deregister()
+    assert await reader.pools(["research"]) == [POOL]
+    with pytest.raises(QueueAccessError):
+        await reader.pools()  # the namespaces of others are not for it
     assert await operator.purge(POOL) > 0
+    assert await reader.pools(["research"]) == []
+
+
+async def test_nothing_names_a_tenants_pools_to_another(users):
+    """A pool that its own namespace's user has set up is listed to users of all namespaces once one has seen it."""
+    await Inspector(users[Role.OPERATOR]).configure(POOL, PoolSettings())
+    assert await Inspector(users["admin"]).pools() == [OTHER]
+    assert await Inspector(users["admin"]).pools([POOL.namespace]) == [POOL]
+    await Inspector(users["admin"]).configure(POOL, PoolSettings())
+    assert await Inspector(users["admin"]).pools() == [POOL, OTHER]
 
 
 @pytest.mark.parametrize("role", list(Role))

@@ -9,7 +9,7 @@ import pytest
 
 from agentpool.jobs import JobId, JobState, PoolRef, Priority, WorkerId
 from agentpool.queue import keys, scripts
-from agentpool.queue.keys import Keys
+from agentpool.queue.keys import Keys, digest_of
 
 ROOT = Path(__file__).parents[3]
 SCRIPTS = ROOT / "agentpool" / "queue" / "scripts"
@@ -49,11 +49,17 @@ def test_scripts_and_keys_module_use_the_same_names():
         "ctl:": pool.control(WorkerId("x")),
         "inbox:": pool.inbox("x"),
     }.items():
-        assert key == f"{pool.prefix}{prefix}x"
+        assert key == f"{pool.prefix}{prefix}{digest_of('x') if prefix == 'key:' else 'x'}"
         assert f"PREFIX .. '{prefix}'" in text
     assert pool.stream("r", Priority.INFO) == f"{pool.prefix}s:r:info"
     for constant in ("GROUP", "READY", "PARKED", "SWEEPER", "SUSPECT", "PRESSURE_CHANNEL"):
         assert f"local {constant} = '{getattr(keys, constant)}'" in PARTS["pool"]
+
+
+def test_a_purge_deletes_every_key_that_lasts_as_long_as_the_pool():
+    """Each constant of the first part is deleted by name."""
+    for name in re.findall(r"local ([A-Z_]+) = PREFIX \.\. '", PARTS["pool"]):
+        assert re.search(rf"delete\(\{{.*\b{name}\b.*\}}\)", SOURCES["purge"]), name
 
 
 def test_only_the_servers_clock_decides():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 import pytest
@@ -35,7 +36,8 @@ def test_rare_wishes_travel_together():
     _, spec, _, extras = arguments(request, JobId("i"))
     assert spec == "k|task|2|5|pu"
     sent = json.loads(extras)
-    assert (sent["after"], sent["delay"], sent["ttl"], sent["key"]) == (["a"], 7, 9, "key")
+    assert (sent["after"], sent["delay"], sent["ttl"], sent["idem"]) == (["a"], 7, 9, "key")
+    assert sent["key"] == hashlib.sha256(b"key").hexdigest()
     assert len(sent["digest"]) == 32
 
 

@@ -10,6 +10,7 @@
 --   losses  how many workers were lost, or ran out of memory, while they ran the job
 --   alone   1 while it runs in quarantine: its worker holds nothing else
 --   mark    1 where any of these is: cancel kids watch idem losses alone
+--   idem    the idempotency key: its digest, which names key:DIGEST, a blank, its text
 -- Flags  p preemptible · u runs though a parent failed · a has parents · t has a ttl · x has a trace
 
 local SPEC = '^(([^|]*)|([^|]*)|([^|]*))|([^|]*)|([^|]*)|([^|]*)$'
@@ -59,6 +60,10 @@ local function load(id)
     job.losses, job.alone = tonumber(marks[5] or 0), marks[6]
   end
   return job
+end
+
+local function idempotency_key(job)
+  return PREFIX .. 'key:' .. string.match(job.idem, '^%S*')
 end
 
 local function has_flag(job, flag)
@@ -166,7 +171,7 @@ local function finish(job, state, field, text, detail)
   redis.call('HSET', job.key, 'state', state, 'ended', now_text, field, text)
   redis.call('PEXPIRE', job.key, keep_ms)
   if state == 'failed' then redis.call('ZADD', DEAD, now, job.id) end
-  if job.idem then redis.call('PEXPIRE', PREFIX .. 'key:' .. job.idem, keep_ms) end
+  if job.idem then redis.call('PEXPIRE', idempotency_key(job), keep_ms) end
   if job.watch then
     for client in string.gmatch(job.watch, '%S+') do
       local inbox = PREFIX .. 'inbox:' .. client

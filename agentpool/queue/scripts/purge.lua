@@ -1,0 +1,91 @@
+-- purge: deletes a pool, a bounded part at each call. Its settings go first, so that nothing is submitted meanwhile.
+--
+-- Walks what the pool's own keys name: waiting, running and dead jobs, and ended ones as far as events name them. Records
+-- of other ended jobs, orders and inboxes have a lifetime, and go by it.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 limit: jobs that are deleted in one call, about
+-- Returns {keys deleted, 1 | 0: call again | nothing is left}
+-- Events none.
+
+--- include: pool
+
+local EVENTS_AN_ENTRY = 50 -- as in lib/job.lua
+local left = tonumber(ARGV[1])
+local gone = 0
+
+local function delete(names)
+  gone = gone + redis.call('UNLINK', unpack(names))
+end
+
+-- A record may be of another type or hold anything: what cannot be read of it is not followed.
+local function delete_job(id)
+  local key = PREFIX .. 'job:' .. id
+  local names = { key, PREFIX .. 'kids:' .. id }
+  local v = redis.pcall('HMGET', key, 'idem', 'watch')
+  if v[1] then names[#names + 1] = PREFIX .. 'key:' .. string.match(v[1], '^%S*') end
+  for client in string.gmatch(v[2] or '', '%S+') do names[#names + 1] = PREFIX .. 'inbox:' .. client end
+  delete(names)
+  left = left - 1
+end
+
+local function from_stream(stream)
+  if left <= 0 then return end
+  local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', left)
+  local seen = {}
+  for _, entry in ipairs(entries) do
+    seen[#seen + 1] = entry[1]
+    delete_job(entry[2][2])
+  end
+  each_slice(seen, 'XDEL', stream)
+  if left > 0 then delete({ stream }) end
+end
+
+local function from_streams()
+  for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
+    local place = string.match(field, '^c:(.+)$')
+    if place then from_stream(PREFIX .. 's:' .. place) end
+  end
+end
+
+local function from_order(order)
+  if left <= 0 then return end
+  local ids = redis.call('ZRANGE', order, 0, left - 1)
+  for _, id in ipairs(ids) do delete_job(id) end
+  each_slice(ids, 'ZREM', order)
+end
+
+local function from_blocked()
+  if left <= 0 then return end
+  local ids = redis.call('SRANDMEMBER', BLOCKED, left)
+  for _, id in ipairs(ids) do delete_job(id) end
+  each_slice(ids, 'SREM', BLOCKED)
+end
+
+local function from_events()
+  if left <= 0 then return end
+  local seen = {}
+  for _, entry in ipairs(redis.call('XRANGE', EVENTS, '-', '+', 'COUNT', math.ceil(left / EVENTS_AN_ENTRY))) do
+    seen[#seen + 1] = entry[1]
+    for i = 2, #entry[2], 2 do
+      local id = string.match(entry[2][i], '^%S+ (%S+)')
+      if id then delete_job(id) end
+    end
+  end
+  each_slice(seen, 'XDEL', EVENTS)
+  if #seen > 0 then left = 0 end -- there may be more
+end
+
+local function delete_the_rest()
+  for _, worker in ipairs(redis.call('HKEYS', WORKER_INFO)) do delete({ PREFIX .. 'ctl:' .. worker }) end
+  for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
+  delete({ BOOKS, DUE, TTL, DEAD, BLOCKED, YIELD, SUSPECTS, WORKERS, WORKER_INFO, BELL, EVENTS })
+end
+
+delete({ CONF })
+from_streams()
+for _, order in ipairs({ DUE, TTL, DEAD, YIELD, SUSPECTS }) do from_order(order) end
+from_blocked()
+from_events()
+if left > 0 then delete_the_rest() end
+return { gone, left > 0 and 0 or 1 }
