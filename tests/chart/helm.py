@@ -35,7 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--namespace", default="default")
     parser.add_argument("--set", action="append", default=[])
     parser.add_argument("--timeout", default="5m")
-    for flag in ("--wait", "--logs", "--reuse-values", "--create-namespace"):
+    for flag in ("--wait", "--logs", "--reset-then-reuse-values", "--create-namespace"):
         parser.add_argument(flag, action="store_true")
     return parser
 
@@ -56,6 +56,15 @@ def _values(settings: list[str]) -> dict[str, Any]:
             node = node.setdefault(name, {})
         node[last] = _value(value)
     return values
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Two trees of values as one; maps are merged."""
+    both = below | above
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            both[name] = _laid_over(below[name], above[name])
+    return both
 
 
 def _value(text: str) -> Any:
@@ -81,12 +90,15 @@ def _install(config: helm_python.Config, arguments: argparse.Namespace) -> str:
 
 
 def _upgrade(config: helm_python.Config, arguments: argparse.Namespace) -> str:
+    values = _values(arguments.set)
+    if arguments.reset_then_reuse_values:  # the new chart's defaults, then what the user gave before, then what is new
+        values = _laid_over(config.get_values(arguments.release), values)
     release = config.upgrade(
         arguments.what,
         arguments.release,
-        _values(arguments.set),
+        values,
         namespace=arguments.namespace,
-        reuse_values=arguments.reuse_values,
+        reset_values=True,
         wait=_wait(arguments),
         timeout=_seconds(arguments.timeout),
     )

@@ -93,6 +93,20 @@ MATRIX: dict[str, Manifest] = {
 }
 
 
+class StrictLoader(yaml.CSafeLoader):
+    """YAML as the API server's strict decoder takes it: a map has each key once."""
+
+
+def _map_without_repeats(loader: StrictLoader, node: yaml.MappingNode) -> Manifest:
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
+    if repeated := {key for key in keys if keys.count(key) > 1}:
+        raise yaml.constructor.ConstructorError(problem=f"repeated keys {repeated}", problem_mark=node.start_mark)
+    return loader.construct_mapping(node, deep=True)
+
+
+StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _map_without_repeats)
+
+
 @functools.cache
 def chart() -> helm_python.Chart:
     """The chart, loaded once."""
@@ -108,7 +122,7 @@ def sources(values: Manifest | None = None, *, release: str = RELEASE, namespace
 def manifests(values: Manifest | None = None, **release: str) -> list[Manifest]:
     """All objects of a release, hooks included."""
     texts = (text for name, text in sources(values, **release).items() if not name.endswith(".txt"))
-    return [document for text in texts for document in yaml.safe_load_all(text) if document]
+    return [document for text in texts for document in yaml.load_all(text, StrictLoader) if document]
 
 
 def only(found: list[Manifest], kind: str, name: str) -> Manifest:

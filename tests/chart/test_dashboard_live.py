@@ -83,7 +83,7 @@ def test_every_query_of_the_dashboard_has_data(helm_ground: Ground, prometheus: 
     helm_ground.shell(f"kubectl delete {BINDING}")
     submit(helm_ground, "crunch", "code", 50)  # news for the status, which may not be written
     eventually(lambda: seen(TELLING["a pass that failed"]), "a pass has failed", within_s=60)
-    helm_ground.shell("helm upgrade agentpool charts/agentpool --namespace agents --reuse-values --wait")
+    helm_ground.shell("helm upgrade agentpool charts/agentpool --namespace agents --reset-then-reuse-values --wait")
     helm_ground.shell(f"kubectl get {BINDING}")
     submit(helm_ground, "crunch", "code", 50)
     missing = without_data(prometheus)

@@ -154,3 +154,16 @@ def test_whoever_is_walled_in_can_still_ask_for_names(part: str):
     known = parties(found)
     assert reaches(found, known[part], known["outside"], 53, "UDP")
     assert reaches(found, known[part], known["outside"], 53)
+    assert reaches(
+        found, known[part], known["outside"], 5353, "UDP"
+    )  # OpenShift's, after the Service's address is gone
+
+
+@pytest.mark.parametrize("part", ["operator", "gateway"])
+def test_more_ways_out_can_be_opened(part: str):
+    """Such as to an HTTP proxy before the API server."""
+    proxy = {"egress": [{"ports": [{"port": 3128, "protocol": "TCP"}]}]}
+    found = manifests(DEFAULT | {"networkPolicy": proxy})
+    known = parties(found)
+    assert reaches(found, known[part], known["outside"], 3128)
+    assert not reaches(manifests(DEFAULT), known[part], known["outside"], 3128)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import helm_python
@@ -154,7 +156,7 @@ def test_the_trial_redis_keeps_its_data_and_its_secret():
     assert {"appendonly yes", "maxmemory-policy noeviction", "dir /data"} <= set(conf.splitlines())
     secret = only(found, "Secret", "agentpool-redis")["stringData"]
     assert secret["url"] == f"redis://:{secret['password']}@agentpool-redis.{NAMESPACE}.svc:6379/0"
-    assert secret["auth.conf"].strip() == f"requirepass {secret['password']}"
+    assert secret["auth.conf"] == f'requirepass "{secret["password"]}"\n'
     assert len(secret["password"]) == 32
     claim = only(found, "StatefulSet", "agentpool-redis")["spec"]["volumeClaimTemplates"][0]
     assert claim["spec"]["resources"]["requests"]["storage"] == "2Gi"
@@ -253,7 +255,7 @@ def test_workers_are_walled_in_wherever_they_are_served():
     assert {p["metadata"]["namespace"] for p in policies} == {"agents", "research"}
     for policy in policies:
         ports = {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]}
-        assert ports == {53, "redis", 6379, 443}
+        assert ports == {53, 5353, "redis", 6379, 443}
 
 
 @ways
@@ -269,3 +271,78 @@ def test_more_objects_are_templates():
     """Extra objects may be maps or text, and know the release."""
     names = {m["metadata"]["name"] for m in manifests(MATRIX["with-more"]) if m["kind"] == "ConfigMap"}
     assert {"agentpool-more", "as-text"} <= names
+
+
+def labels_of(found: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
+    """The labels of each object and of each pod template, by kind and name."""
+    labels = {f"{m['kind']}/{m['metadata']['name']}": m["metadata"].get("labels", {}) for m in found}
+    pods = {f"pod of {m['metadata']['name']}": pod_of(m) for m in found if m["kind"] in {"Deployment", "StatefulSet"}}
+    return labels | {name: pod["metadata"]["labels"] for name, pod in pods.items() if pod}
+
+
+def test_labels_of_your_own_replace_all_but_those_that_are_relied_on():
+    """Selectors and Helm itself rely on four; of two that the user gives, the one nearer to the object holds."""
+    relied_on = {
+        "app.kubernetes.io/name": "agentpool",
+        "app.kubernetes.io/instance": RELEASE,
+        "app.kubernetes.io/managed-by": "Helm",
+    }
+    mine = {"app.kubernetes.io/part-of": "platform", "app.kubernetes.io/version": "2024-01-01", "team": "platform"}
+    values = {
+        "commonLabels": mine | dict.fromkeys((*relied_on, COMPONENT), "mine"),
+        "operator": {
+            "podLabels": {"team": "operators"},
+            "podAnnotations": {"kubectl.kubernetes.io/default-container": "sidecar"},
+        },
+        "metrics": {
+            "prometheusRule": {"enabled": True, "labels": {"app.kubernetes.io/part-of": "kube-prometheus-stack"}}
+        },
+    }
+    found = manifests(values)
+    for name, labels in labels_of(found).items():
+        assert labels.items() >= (relied_on | {"app.kubernetes.io/version": "2024-01-01"}).items() - (
+            {("app.kubernetes.io/managed-by", "Helm")} if name == "pod of agentpool-redis" else set()
+        ), name
+        assert labels[COMPONENT] != "mine", name
+        part = "kube-prometheus-stack" if name.startswith("PrometheusRule") else "platform"
+        assert labels["app.kubernetes.io/part-of"] == part, name
+        assert labels["team"] == ("operators" if name == "pod of agentpool-operator" else "platform"), name
+    pod = only(found, "Deployment", "agentpool-operator")["spec"]["template"]
+    assert pod["metadata"]["annotations"]["kubectl.kubernetes.io/default-container"] == "sidecar"
+    assert pod["metadata"]["annotations"].keys() > {"checksum/roles", "checksum/crd"}
+
+
+@pytest.mark.parametrize(
+    ("ids", "expected"), [({}, {65532, 999}), (None, {None}), (1_000_680_000, {1_000_680_000})], ids=str
+)
+def test_every_pod_takes_the_ids_that_the_cluster_wants(ids: object, expected: set[int | None]):
+    """OpenShift chooses them (null), or gives a range; then they hold for the trial Redis too, whose image has 999."""
+    fields = ("runAsUser", "runAsGroup", "fsGroup")
+    pod = {} if ids == {} else dict.fromkeys(fields, ids)
+    found = manifests({"securityContext": {"pod": pod}, "gateway": {"enabled": True}})
+    contexts = [template["spec"]["securityContext"] for m in found if (template := pod_of(m))]
+    assert len(contexts) == 5
+    assert {context.get(field) for context in contexts for field in fields} == expected
+    assert all(context["runAsNonRoot"] for context in contexts)
+
+
+@pytest.mark.parametrize(("enabled", "installed"), [(True, True), (False, False), (None, True)])
+def test_it_can_be_part_of_a_chart_around_it(tmp_path: Path, enabled: bool | None, installed: bool):  # noqa: FBT001
+    """The usual condition `agentpool.enabled` switches it, and `global` values of the outer chart are let through."""
+    outer = tmp_path / "platform"
+    shutil.copytree(CHART, outer / "charts/agentpool")
+    dependency = {"name": "agentpool", "version": ">=0.0.0-0", "repository": "", "condition": "agentpool.enabled"}
+    (outer / "Chart.yaml").write_text(
+        yaml.safe_dump({"apiVersion": "v2", "name": "platform", "version": "0.1.0", "dependencies": [dependency]})
+    )
+    values = {"global": {"imageRegistry": "registry.example.com"}}
+    values |= {} if enabled is None else {"agentpool": {"enabled": enabled}}
+    rendered = helm_python.Chart.load(outer).render(values, name=RELEASE, namespace=NAMESPACE)
+    assert any("operator/deployment" in name for name in rendered) is installed
+
+
+def test_a_gateway_without_reviews_in_named_namespaces_has_no_cluster_role():
+    """There is nothing to grant: it reads pools by roles in those namespaces."""
+    way = MATRIX["gateway-with-tokens"] | {"watchNamespaces": ["agents"]}
+    clusterwide = [m["metadata"]["name"] for m in manifests(way) if m["kind"] == "ClusterRole"]
+    assert not [name for name in clusterwide if name.endswith("-gateway")]

@@ -29,6 +29,7 @@ class Trial:
     server: RedisServer
     container: dict[str, Any]
     password: str
+    address: str  # the URL in the Secret, which names a host of the cluster
 
     def url(self, password: str) -> str:
         """Where it is, by the chart's URL but for the address."""
@@ -37,8 +38,13 @@ class Trial:
 
 @pytest.fixture
 def trial(tmp_path: Path, redis_server_factory: Callable[..., RedisServer]) -> Trial:
+    """The trial Redis at the chart's defaults, but for the line that VALUES adds."""
+    return run_trial(VALUES, tmp_path, redis_server_factory)
+
+
+def run_trial(values: dict[str, Any], tmp_path: Path, redis_server_factory: Callable[..., RedisServer]) -> Trial:
     """The files of ConfigMap and Secret laid where the StatefulSet mounts them, below a folder; the server on them."""
-    found = manifests(VALUES)
+    found = manifests(values)
     pod = only(found, "StatefulSet", "agentpool-redis")["spec"]["template"]["spec"]
     secret = only(found, "Secret", "agentpool-redis")["stringData"]
     (container,) = pod["containers"]
@@ -57,7 +63,7 @@ def trial(tmp_path: Path, redis_server_factory: Callable[..., RedisServer]) -> T
     assert f"dir {tmp_path}{data}\n" in (tmp_path / file.lstrip("/")).read_text()
     (tmp_path / data.lstrip("/")).mkdir()
     server = redis_server_factory(f"{tmp_path}{file}")
-    return Trial(server=server, container=container, password=secret["password"])
+    return Trial(server=server, container=container, password=secret["password"], address=secret["url"])
 
 
 async def test_it_keeps_accepted_jobs_over_a_crash_and_lets_nobody_in_without_its_password(trial: Trial):
@@ -100,3 +106,17 @@ def test_it_is_ready_when_it_answers_whom_the_pod_knows(trial: Trial, tmp_path: 
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", variable["name"]: password}
         ended = subprocess.run(probe, env=environment, capture_output=True, check=False)
         assert (ended.returncode == 0) is ready, ended.stderr
+
+
+@pytest.mark.parametrize("password", ["123456", "-x", "2024-01-01", 'p@s:s/w#1 "\\', "ключ-ü-鍵"])
+async def test_any_password_lets_its_owner_in(
+    tmp_path: Path, redis_server_factory: Callable[..., RedisServer], password: str
+):
+    """The server takes what its file says, and the client what the URL says: both are the password that was given."""
+    given = {"redis": {"auth": {"password": password}}}
+    trial = run_trial(given, tmp_path, redis_server_factory)
+    local = trial.address.replace("@agentpool-redis.agents.svc:6379/", f"@127.0.0.1:{trial.server.port}/")
+    assert (trial.password, local != trial.address) == (password, True)
+    redis = connect(local)
+    assert await redis.ping()
+    await redis.aclose()

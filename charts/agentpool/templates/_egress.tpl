@@ -2,10 +2,12 @@
 
 {{- define "agentpool.egressDns" -}}
 - ports:
-  - port: 53
+  {{- range .Values.networkPolicy.dnsPorts }}
+  - port: {{ . | int64 }}
     protocol: UDP
-  - port: 53
+  - port: {{ . | int64 }}
     protocol: TCP
+  {{- end }}
 {{- end -}}
 
 {{/* To the trial Redis, and to the ports of the user's own. */}}
@@ -17,7 +19,7 @@
   to:
   - namespaceSelector:
       matchLabels:
-        kubernetes.io/metadata.name: {{ .Release.Namespace }}
+        kubernetes.io/metadata.name: {{ .Release.Namespace | quote }}
     podSelector:
       matchLabels:
         {{- include "agentpool.selector" (list . "redis") | nindent 8 }}
@@ -25,7 +27,7 @@
 {{- with .Values.networkPolicy.redisPorts }}
 - ports:
   {{- range . }}
-  - port: {{ . }}
+  - port: {{ . | int64 }}
     protocol: TCP
   {{- end }}
 {{- end }}

@@ -18,22 +18,32 @@
 {{/* Labels that never change, of a component: (list $ "operator"). */}}
 {{- define "agentpool.selector" -}}
 {{- $root := index . 0 -}}
-app.kubernetes.io/name: {{ include "agentpool.name" $root }}
-app.kubernetes.io/instance: {{ $root.Release.Name }}
-app.kubernetes.io/component: {{ index . 1 }}
+app.kubernetes.io/name: {{ include "agentpool.name" $root | quote }}
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
+app.kubernetes.io/component: {{ index . 1 | quote }}
 {{- end -}}
 
-{{/* All labels of a component: (list $ "operator"). */}}
+{{/* Maps as one, each key once; a later map wins over the earlier ones: (list $map $map). */}}
+{{- define "agentpool.merged" -}}
+{{- $merged := dict -}}
+{{- range . -}}
+{{- range $key, $value := . -}}
+{{- $_ := set $merged $key $value -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $merged -}}
+{{- end -}}
+
+{{/* All labels of a component, and of one object of it: (list $ "operator") or (list $ "operator" $labels).
+     The user's win, but for those that selectors and Helm itself rely on. */}}
 {{- define "agentpool.labels" -}}
 {{- $root := index . 0 -}}
-helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{ include "agentpool.selector" . }}
-app.kubernetes.io/version: {{ $root.Chart.AppVersion | quote }}
-app.kubernetes.io/part-of: agentpool
-app.kubernetes.io/managed-by: {{ $root.Release.Service }}
-{{- with $root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $chart := printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" -}}
+{{- $own := dict "helm.sh/chart" $chart "app.kubernetes.io/version" $root.Chart.AppVersion "app.kubernetes.io/part-of" "agentpool" -}}
+{{- $more := dict -}}
+{{- if gt (len .) 2 }}{{ $more = index . 2 }}{{ end -}}
+{{- $fixed := set (fromYaml (include "agentpool.selector" .)) "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- include "agentpool.merged" (list $own $root.Values.commonLabels $more $fixed) -}}
 {{- end -}}
 
 {{/* One of AgentPool's own images: (list $ .Values.operator.image). */}}

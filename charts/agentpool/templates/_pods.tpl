@@ -5,16 +5,16 @@
 {{- $root := index . 0 -}}
 {{- $name := index . 1 -}}
 {{- $part := index $root.Values $name -}}
-serviceAccountName: {{ include "agentpool.serviceAccount" . }}
+serviceAccountName: {{ include "agentpool.serviceAccount" . | quote }}
 securityContext:
   {{- toYaml $root.Values.securityContext.pod | nindent 2 }}
-terminationGracePeriodSeconds: {{ $part.terminationGracePeriodSeconds }}
+terminationGracePeriodSeconds: {{ $part.terminationGracePeriodSeconds | int64 }}
 {{- with $root.Values.imagePullSecrets }}
 imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $part.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $part.nodeSelector }}
 nodeSelector:
@@ -54,8 +54,8 @@ topologySpreadConstraints:
 {{- define "agentpool.containerSettings" -}}
 {{- $root := index . 0 -}}
 {{- $part := index $root.Values (index . 1) -}}
-image: {{ include "agentpool.image" (list $root $part.image) }}
-imagePullPolicy: {{ $part.image.pullPolicy }}
+image: {{ include "agentpool.image" (list $root $part.image) | quote }}
+imagePullPolicy: {{ $part.image.pullPolicy | quote }}
 securityContext:
   {{- toYaml $root.Values.securityContext.container | nindent 2 }}
 {{- with $part.extraEnv }}
@@ -68,7 +68,7 @@ envFrom:
 {{- end }}
 ports:
 - name: http
-  containerPort: {{ $part.port }}
+  containerPort: {{ $part.port | int64 }}
   protocol: TCP
 livenessProbe:
   httpGet:
@@ -100,8 +100,8 @@ volumeMounts:
 apiVersion: policy/v1
 kind: PodDisruptionBudget
 metadata:
-  name: {{ include "agentpool.fullname" $root }}-{{ index . 1 }}
-  namespace: {{ $root.Release.Namespace }}
+  name: "{{ include "agentpool.fullname" $root }}-{{ index . 1 }}"
+  namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "agentpool.labels" . | nindent 4 }}
 spec:
@@ -118,8 +118,8 @@ spec:
 apiVersion: v1
 kind: ServiceAccount
 metadata:
-  name: {{ include "agentpool.serviceAccount" . }}
-  namespace: {{ $root.Release.Namespace }}
+  name: {{ include "agentpool.serviceAccount" . | quote }}
+  namespace: {{ $root.Release.Namespace | quote }}
   labels:
     {{- include "agentpool.labels" . | nindent 4 }}
   {{- with $account.annotations }}
