@@ -143,6 +143,7 @@ class Lease:
     parents: Mapping[JobId, Json] = field(default_factory=dict)  # result of each parent that succeeded
     trace: Mapping[str, str] = field(default_factory=dict)
     preemptible: bool = False
+    entry: str = ""  # the job's entry in the stream of its route and priority
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

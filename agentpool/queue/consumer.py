@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, RedisError
@@ -29,7 +29,17 @@ from agentpool.queue.connection import connections_made, is_cluster, longest_blo
 from agentpool.queue.faults import fault_of
 from agentpool.queue.keys import RESERVED, Keys
 from agentpool.queue.leases import MAX_ERROR_CHARS, arguments, leases_of
-from agentpool.queue.outcomes import CancelJob, Maintenance, Renewal, SettleOutcome, Wake, YieldJob
+from agentpool.queue.outcomes import (
+    CancelJob,
+    Hold,
+    Maintenance,
+    Place,
+    Reconciliation,
+    Renewal,
+    SettleOutcome,
+    Wake,
+    YieldJob,
+)
 from agentpool.queue.settings import PoolSettings
 
 if TYPE_CHECKING:
@@ -63,9 +73,9 @@ class Consumer:
         self._redis = redis
         self._keys = Keys(pool)
         self._conf = self._keys.conf
-        self._held: dict[JobId, LeaseToken] = {}
+        self._held: dict[JobId, Hold] = {}
         self._answer_lost = False
-        self._forgotten = False  # the queue may say that we hold jobs of an earlier lease
+        self._doubted = False  # the queue may hold other jobs for us than we do
         self._broken_off = False  # a wait was cancelled; the server may have heard of it late
         self._lag_told_at: int | None = None  # connections made until then
         self._in_flight = 0  # calls whose answer may bring jobs
@@ -73,6 +83,7 @@ class Consumer:
         self._longest_block_s = longest_block_s(redis)
         self._last_place = ""  # where the last job came from: the next is most likely there too
         self._cordoned = False  # told to take no more jobs; the bell is for others
+        self.reconciled: Callable[[Reconciliation], None] = lambda _: None  # called with differences that were resolved
 
     async def register(self, *, slots: int, host: str) -> PoolSettings:
         """Announces the worker and takes out its lease; the pool's settings.
@@ -89,7 +100,15 @@ class Consumer:
     def forget(self) -> None:
         """Forgets the jobs of a lost lease: what the queue says we hold is handed back by the next claim."""
         self._held.clear()
-        self._forgotten = True
+        self._doubted = True
+
+    def doubt(self) -> None:
+        """Makes the next claim compare what is held here with what the queue holds for this worker."""
+        self._doubted = True
+
+    def holdings(self) -> Mapping[JobId, Hold]:
+        """The jobs that this consumer was given and that have not ended. May be called from another thread."""
+        return self._held.copy()
 
     async def settings(self) -> PoolSettings:
         """The pool's settings as they are now. Raises UnknownPoolError where there are none."""
@@ -121,7 +140,7 @@ class Consumer:
         outcomes: list[SettleOutcome] = []
         for start in range(0, len(completions), MAX_SETTLE):
             part = completions[start : start + MAX_SETTLE]
-            reply = await scripts.SETTLE.run(self._redis, self._conf, (_seed(), *arguments(part)))
+            reply = await scripts.SETTLE.run(self._redis, self._conf, (_seed(), self.worker, *arguments(part)))
             outcomes += self._let_go(part, reply)
         return outcomes
 
@@ -140,8 +159,9 @@ class Consumer:
 
     async def renew(self, *, slots: int, running: int) -> Renewal:
         """Extends the worker's lease, and so the lease of each job it holds: one write, however many they are."""
-        status, revision = await scripts.RENEW.run(self._redis, self._conf, (self.worker, slots, running))
-        return Renewal(settings_revision=revision, still_registered=status == "ok")
+        status, revision, *held = await scripts.RENEW.run(self._redis, self._conf, (self.worker, slots, running))
+        places = frozenset(map(Place, held[::2], held[1::2]))
+        return Renewal(settings_revision=revision, still_registered=status == "ok", held=places)
 
     async def wait(self, timeout_ms: int, *, for_work: bool = True) -> list[Control]:
         """Blocks until the bell rings or an order comes; [] when `timeout_ms` passed (or the client's own limit).
@@ -231,13 +251,14 @@ class Consumer:
         `take_back=False` leaves lost workers alone: after an outage the living have not renewed their leases yet.
         """
         args = () if take_back else ("waiting",)
-        recovered, promoted, expired, next_due = await scripts.MAINTAIN.run(self._redis, self._conf, args)
+        recovered, promoted, expired, next_due, corrected = await scripts.MAINTAIN.run(self._redis, self._conf, args)
         await self._tell_lag()
         return Maintenance(
             recovered=recovered,
             promoted=promoted,
             expired=expired,
             next_due_ms=None if next_due < 0 else next_due,
+            corrected=corrected,
         )
 
     async def deregister(self) -> None:
@@ -245,7 +266,7 @@ class Consumer:
 
         What was given with an answer that was lost never began: that is no loss.
         """
-        begun = ("these", *self._held) if self._answer_lost or self._broken_off else ("all",)
+        begun = ("these", *self._held_pairs()) if self._answer_lost or self._broken_off else ("all",)
         while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker, *begun)))[0] == "more":
             pass
         self._held.clear()
@@ -272,7 +293,7 @@ class Consumer:
             self._lag_told_at = made
 
     async def _note(self, lease: Lease, field: str, value: Json) -> None:
-        args = (lease.job_id, lease.token, field, encode(field, value))
+        args = (lease.job_id, lease.token, field, encode(field, value), self.worker)
         if (await scripts.NOTE.run(self._redis, self._conf, args))[0] != "ok":
             raise StaleLeaseError(lease.job_id, lease.token)
 
@@ -293,13 +314,31 @@ class Consumer:
             self._in_flight -= 1
 
     async def _hand_back_unknown(self) -> None:
-        """After a lost answer, once no other is on its way: its jobs would count as unknown too."""
-        if not self._answer_lost and not self._forgotten:
+        """After a lost answer or in doubt, once no answer is on its way: its jobs would count as unknown too."""
+        if not self._answer_lost and not self._doubted:
             return
         async with self._reconciling:
             if not self._in_flight:
-                await scripts.RECONCILE.run(self._redis, self._conf, (self.worker, *self._held))
-                self._answer_lost = self._forgotten = False
+                args = (self.worker, *self._held_pairs())
+                reply = await scripts.RECONCILE.run(self._redis, self._conf, args)
+                self._answer_lost = self._doubted = False
+                self._resolve(reply)
+
+    def _held_pairs(self) -> Iterator[scripts.Arg]:
+        """Job id and token of each job that is held."""
+        for job_id, hold in self._held.items():
+            yield from (job_id, hold.token)
+
+    def _resolve(self, reply: Sequence[Any]) -> None:
+        returned, dropped, corrected, *flat = reply
+        disowned = tuple(
+            (JobId(job_id), LeaseToken(int(token))) for job_id, token in zip(flat[::2], flat[1::2], strict=True)
+        )
+        for job_id, _ in disowned:
+            self._held.pop(job_id, None)
+        found = Reconciliation(returned=returned, dropped=dropped, corrected=corrected, disowned=disowned)
+        if found.differed:
+            self.reconciled(found)
 
     def _taken(self, reply: list[Any]) -> list[Lease]:
         """The leases of claim.lua's reply, kept in mind."""
@@ -308,8 +347,14 @@ class Consumer:
 
     def _keep(self, leases: list[Lease]) -> list[Lease]:
         held = self._held
+        again = []
         for lease in leases:
-            held[lease.job_id] = lease.token
+            job_id = lease.job_id
+            if job_id in held:
+                again.append((job_id, held[job_id].token))
+            held[job_id] = Hold(lease.token, Place(f"{lease.route}:{lease.priority.value}", lease.entry))
+        if again:  # Redis went back in time: the earlier attempts have no lease any more
+            self.reconciled(Reconciliation(disowned=tuple(again)))
         if leases:
             self._last_place = f":{leases[-1].route}:{leases[-1].priority.value}"
         return leases
@@ -317,7 +362,8 @@ class Consumer:
     def _let_go(self, completions: Sequence[Completion], reply: list[str]) -> list[SettleOutcome]:
         held = self._held
         for completion in completions:
-            if held.get(completion.job_id) == completion.token:
+            hold = held.get(completion.job_id)
+            if hold is not None and hold.token == completion.token:
                 del held[completion.job_id]
         return [_OUTCOMES[name] for name in reply]
 

@@ -57,6 +57,7 @@ def leases_of(reply: list[Any]) -> list[Lease]:
                 parents=_parents(parents) if parents else _EMPTY,
                 trace=decode(trace) if trace else _EMPTY,
                 preemptible=preemptible,
+                entry=entry,
             )
         )
     return found

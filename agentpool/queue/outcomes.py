@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from agentpool.jobs import JobId, Json, LeaseToken
 
@@ -109,12 +109,42 @@ class YieldJob:
 Control: TypeAlias = Wake | CancelJob | YieldJob
 
 
+class Place(NamedTuple):
+    """Where a job is in the queue, from when it became ready until it ends."""
+
+    stream: str  # route:priority
+    entry: str  # its entry's id
+
+
+class Hold(NamedTuple):
+    """A worker's hold on a job."""
+
+    token: LeaseToken
+    place: Place
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Renewal:
     """The answer to a heartbeat."""
 
     settings_revision: str  # differs from the worker's: read the settings again
     still_registered: bool  # False: the lease had run out and the jobs were taken back; drop them and register
+    held: frozenset[Place] = frozenset()  # the entries that the queue holds for the worker
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reconciliation:
+    """The differences that were found between the jobs that a worker holds and those that the queue leases to it."""
+
+    returned: int = 0  # jobs handed back, since the worker does not hold them; no attempt counts
+    dropped: int = 0  # entries dropped whose job is gone from Redis
+    corrected: int = 0  # counters of the pool that were wrong
+    disowned: tuple[tuple[JobId, LeaseToken], ...] = ()  # jobs that the worker must stop: it holds no lease on them
+
+    @property
+    def differed(self) -> bool:
+        """Whether there was any."""
+        return bool(self.returned or self.dropped or self.corrected or self.disowned)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,3 +155,4 @@ class Maintenance:
     promoted: int  # scheduled jobs that became ready
     expired: int  # jobs whose ttl ended their wait
     next_due_ms: int | None  # until a job is due or a silent worker's lease ends; 0: more is due now; None: neither
+    corrected: int = 0  # counters of the pool that were wrong

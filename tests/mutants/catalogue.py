@@ -66,7 +66,7 @@ CATALOGUE = (
     Mutant(
         name="leaving-costs-an-attempt",
         wrong="a job that a leaving worker was given and never heard of has lost an attempt",
-        old="if ARGV[2] == 'these' then hand_back_unknown(worker, 3) end",
+        old="if ARGV[2] == 'these' then agree(worker, 3) end",
     ),
     Mutant(
         name="a-line-for-each-state",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from typing import TYPE_CHECKING
 
 from agentpool.queue.connection import connect
@@ -34,10 +35,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentpool.queue.connection import RedisClient
+    from agentpool.queue.outcomes import Reconciliation
     from agentpool.queue.settings import PoolSettings
     from agentpool_worker.gpu import GpuReader
     from agentpool_worker.handlers import HandlerSet
     from agentpool_worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
 
 CLIENT_NAME = "agentpool-worker"  # as CLIENT LIST shows it
 _READY_SILENCE_LEASES = 1.0  # leases without a renewal after which a worker is not ready
@@ -77,6 +81,7 @@ class Parts:
             overloaded=self.adaptive.overloaded,
         )
         self.claims.join(self.flusher, self.roster)
+        self.consumer.reconciled = self._reconciled
         self.metrics.gpus = lambda: self.adaptive.readings
         self.drain = Drain(claims=self.claims, roster=self.roster, metrics=self.metrics)
         self.listener = Listener(
@@ -112,6 +117,8 @@ class Parts:
             host=settings.host,
             lost=lambda: self._in_jobs_loop(self._lease_lost),
             changed=lambda changed: self._in_jobs_loop(lambda: self._settings_changed(changed)),
+            holdings=self.consumer.holdings,
+            disagrees=lambda: self._in_jobs_loop(self.claims.doubt),
         )
         upkeep = Upkeep(
             queue=side_consumer,
@@ -160,6 +167,16 @@ class Parts:
         self.consumer.forget()
         self.claims.break_off()  # it may have heard a bell while it was not registered, and got nothing
         self.claims.bell()
+
+    def _reconciled(self, found: Reconciliation) -> None:
+        self.metrics.reconciliations += 1
+        log.warning(
+            "the queue and this worker disagreed, as after Redis went back in time: handed back %d jobs that do not "
+            "run here, stopped %d that run here without a lease (%s), dropped %d entries, corrected %d counters",
+            found.returned, len(found.disowned), ", ".join(job_id for job_id, _ in found.disowned[:10]) or "none",
+            found.dropped, found.corrected,
+        )  # fmt: skip
+        self.roster.disown(found.disowned)
 
     def _settings_changed(self, pool: PoolSettings) -> None:
         self.pool = effective(pool, self.settings)

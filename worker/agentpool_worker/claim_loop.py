@@ -46,6 +46,9 @@ class ClaimQueue(Protocol):
     async def claim(self, limit: int) -> list[Lease]:
         """Takes up to `limit` jobs."""
 
+    def doubt(self) -> None:
+        """Makes the next claim compare the jobs in hand with the queue's."""
+
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
         """Ends attempts."""
 
@@ -71,7 +74,8 @@ class ClaimLoop:
         self.claiming = False
         self.maybe_work = True
         self.hungry = asyncio.Event()  # a job could start here and none is known to wait: listen for the bell
-        self.break_off: Callable[[], None] = lambda: None  # ends the listener's wait, which gives its slots back
+        self.break_off: Callable[[], bool] = lambda: False  # ends the listener's wait, which gives its slots back
+        self._doubted = False  # the queue may hold other jobs for this worker than it runs
 
     def join(self, flusher: Flusher, roster: Roster) -> None:
         """Introduces those that it works between."""
@@ -122,6 +126,13 @@ class ClaimLoop:
         if self.maybe_work:  # a bell that rang meanwhile found no slot that was not kept
             self._turn.set()
 
+    def doubt(self) -> None:
+        """Have the jobs in hand compared with the queue's, once no call is on its way that may bring or end some."""
+        self._queue.doubt()
+        if not self.break_off():  # the end of that wait compares
+            self._doubted = True
+            self._turn.set()
+
     async def landed(self) -> None:
         """Returns when no lane waits for an answer."""
         while self._flying:
@@ -136,9 +147,9 @@ class ClaimLoop:
         while True:
             await self._turn.wait()
             self._turn.clear()
-            if self._unreached and self._flying:
-                # After a lost answer the queue hands back what it gave and we do not know of. The other lane's
-                # answer must be in before that, or its jobs would count as unknown too.
+            if (self._unreached or self._doubted) and self._flying:
+                # After a lost answer, or in doubt, the queue hands back what it gave and we do not know of. The other
+                # lane's answer must be in before that, or its jobs would count as unknown too.
                 await self._landed.wait()
                 self._turn.set()
                 continue
@@ -173,6 +184,9 @@ class ClaimLoop:
 
     async def run_once(self) -> None:
         """One round trip, or none when nothing is due. Raises QueueError; completions are kept then."""
+        if self._doubted:
+            await self._queue.claim(0)
+            self._doubted = False
         share = max(_SMALLEST_SHARE, -(-self._slots.total // _LANES))
         limit = min(self._slots.free - self._reserved, share, _LARGEST_CLAIM) if self.claiming else 0
         rings = self._rings

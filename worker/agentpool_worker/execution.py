@@ -38,7 +38,7 @@ class Stop(Enum):
     TIMEOUT = "timeout"  # it ran longer than its job allows
     CANCELLED = "cancelled"  # somebody cancelled the job
     DRAIN = "drain"  # the worker leaves; the job goes back, unless it succeeds in its grace
-    LEASE_LOST = "lease_lost"  # the job was taken back: what is reported will be refused, and counted
+    LEASE_LOST = "lease_lost"  # the queue does not lease the job to this worker: what becomes of it is not reported
 
 
 class Execution:

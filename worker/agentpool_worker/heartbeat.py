@@ -16,11 +16,13 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from agentpool.errors import QueueAccessError, QueueError
+from agentpool_worker.agreement import Agreement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-    from agentpool.queue.outcomes import Renewal
+    from agentpool.jobs import JobId
+    from agentpool.queue.outcomes import Hold, Renewal
     from agentpool.queue.settings import PoolSettings
     from agentpool_worker.metrics import WorkerMetrics
     from agentpool_worker.slots import Slots
@@ -46,7 +48,7 @@ class LeaseQueue(Protocol):
 
 
 class Heartbeat:
-    """Keeps the lease; `lost` and `changed` are called in the side loop's thread."""
+    """Keeps the lease; `lost`, `changed` and `disagrees` are called in the side loop's thread."""
 
     def __init__(
         self,
@@ -59,6 +61,8 @@ class Heartbeat:
         host: str,
         lost: Callable[[], None],
         changed: Callable[[PoolSettings], None],
+        holdings: Callable[[], Mapping[JobId, Hold]],
+        disagrees: Callable[[], None],
     ) -> None:
         self._queue = queue
         self._slots = slots
@@ -68,6 +72,9 @@ class Heartbeat:
         self._host = host
         self._lost = lost
         self._changed = changed
+        self._holdings = holdings
+        self._disagrees = disagrees
+        self._agreement = Agreement()
         self._renewed_at = time.monotonic()
         self._steady_since: float | None = self._renewed_at  # None: the last renewal failed
         self._turn = asyncio.Lock()  # held while Redis is asked
@@ -125,11 +132,9 @@ class Heartbeat:
             self._steady_since = None
             return False
         try:
+            before = self._holdings()
             renewal = await self._queue.renew(slots=self._slots.total, running=self._slots.used)
-            if not renewal.still_registered and not self._retired:
-                await self._register_anew()
-            elif renewal.settings_revision != self._settings.revision:
-                self._apply(await self._queue.settings())
+            await self._act_on(renewal, before)
         except QueueError as error:
             self._failed(error)
             if isinstance(error, QueueAccessError) and self.silent_seconds > self.lease_seconds:
@@ -137,6 +142,15 @@ class Heartbeat:
             return False
         self._confirmed()
         return True
+
+    async def _act_on(self, renewal: Renewal, before: Mapping[JobId, Hold]) -> None:
+        if not renewal.still_registered and not self._retired:
+            await self._register_anew()
+            return
+        if self._agreement.broken(before, renewal.held, self._holdings()):
+            self._disagrees()
+        if renewal.settings_revision != self._settings.revision:
+            self._apply(await self._queue.settings())
 
     def _confirmed(self) -> None:
         if self._steady_since is None:

@@ -94,11 +94,12 @@ class Listener:
         if leases:
             await asyncio.sleep(0)  # the handlers begin before the next wait is sent, not after
 
-    def break_off(self) -> None:
-        """What the present wait would take is not wanted any more."""
+    def break_off(self) -> bool:
+        """End the present wait, since what it would take is not wanted any more; whether there was one."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.cancel()
+        return waiting is not None
 
     async def _give_back(self) -> None:
         await asyncio.sleep(_CLOSING_SECONDS)

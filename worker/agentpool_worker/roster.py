@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from agentpool.queue.outcomes import Completion, Failed, Returned, ReturnReason
+from agentpool.queue.outcomes import Completion, Failed, Returned, ReturnReason, SettleOutcome
 from agentpool_worker.execution import Execution, Stop
 
 if TYPE_CHECKING:
@@ -110,6 +110,13 @@ class Roster:
             self._arm(execution.stop_at)
         return len(asked)
 
+    def disown(self, leases: Iterable[tuple[JobId, LeaseToken]]) -> None:
+        """Stops the attempts at these jobs, which the queue does not lease to this worker."""
+        for job_id, token in leases:
+            execution = self.find(job_id, token)
+            if execution is not None:
+                self.stop(execution, Stop.LEASE_LOST)
+
     def ask_all_to_yield(self, reason: ReturnReason) -> None:
         """Every job's next checkpoint hands it back."""
         for execution in self.running:
@@ -142,7 +149,10 @@ class Roster:
         self._metrics.ended(execution.lease.kind, time.monotonic() - execution.started_at)
         if execution.overloaded:
             self._overloaded()
-        self._flusher.add(completion, execution.lease)
+        if execution.stop is Stop.LEASE_LOST:  # under the same token, the queue may have given the job out again
+            self._metrics.settled([execution.lease.kind], [SettleOutcome.STALE])
+        else:
+            self._flusher.add(completion, execution.lease)
         if not self.running:
             self._empty.set()
 

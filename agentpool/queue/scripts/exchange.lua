@@ -15,5 +15,5 @@
 
 write_though_memory_is_full()
 math.randomseed(tonumber(ARGV[3]))
-local outcomes = settle(4)
+local outcomes = settle(ARGV[1], 4)
 return { outcomes, claim(ARGV[1], tonumber(ARGV[2])) }

@@ -2,7 +2,8 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 'waiting': nothing is taken back from lost workers, for who asks cannot tell them from the living yet; or none
--- Returns {recovered, promoted, expired, ms until a job is due or a silent worker's lease ends | -1: neither in sight}
+-- Returns {recovered, promoted, expired, ms until a job is due or a silent worker's lease ends | -1: neither in sight,
+--        counters corrected}
 -- Events recovered, quarantined, queued, expired; failed or cancelled for jobs of lost workers; those of children.
 
 --- include: pool
@@ -12,8 +13,10 @@
 --- include: sweep
 --- include: waiting
 --- include: workers
+--- include: recount
 
 local BATCH = 500 -- due or expired jobs in one script
+local RECOUNT_EVERY_MS = 30000
 local LEASE_ENDS_SOON_MS = 2000 -- workers renew long before: such a lease is most likely a lost worker's
 
 write_though_memory_is_full()
@@ -21,6 +24,13 @@ keep_time()
 
 local function lost_words(worker)
   return 'worker ' .. worker .. ' was lost: its lease ran out, and nobody knows how it ended'
+end
+
+-- First, for what follows goes by the books. After an outage of Redis it is due at once, wherever the books are from.
+local corrected = 0
+if now >= number_or(redis.call('HGET', BOOKS, 'recount_at'), 0) then
+  corrected = correct_books()
+  redis.call('HSET', BOOKS, 'recount_at', string.format('%.0f', now + RECOUNT_EVERY_MS))
 end
 
 local takes_back = ARGV[1] ~= 'waiting'
@@ -63,4 +73,4 @@ conclude()
 local next_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
 local lease_ends = takes_back and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
 if lease_ends and lease_ends - now < LEASE_ENDS_SOON_MS then next_due = math.min(next_due or lease_ends, lease_ends) end
-return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1 }
+return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1, corrected }

@@ -1,7 +1,7 @@
 -- note: what a running handler says of itself: saved state or progress.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 job id, 2 token, 3 field (checkpoint or progress), 4 value (JSON)
+-- ARGV   1 job id, 2 token, 3 field (checkpoint or progress), 4 value (JSON), 5 worker
 -- Returns {'ok'} | {'stale'}: the lease has passed on; nothing was written.
 -- Events progress (its value, where short, as detail); none for a checkpoint, which only the job's own history tells.
 
@@ -13,6 +13,7 @@ local DETAIL_MAX_BYTES = 1024
 local id, token, field, value = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local job = load(id)
 if not job or job.state ~= 'running' or job.token ~= token then return { 'stale' } end
+if job.worker ~= ARGV[5] then return { 'stale' } end
 if field == 'checkpoint' then
   save_state(job, value)
 else

@@ -1,8 +1,10 @@
--- reconcile: hands back what a worker holds in the books and does not know of, because an answer to it was lost.
+-- reconcile: resolves each difference between the jobs that a worker holds and those that the queue leases to it: an answer
+-- was lost, or Redis went back in time.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, then the ids of the jobs that it does hold
--- Returns {how many were handed back}
+-- ARGV   1 worker, then job id and token of each job that it holds
+-- Returns {jobs handed back that the worker does not hold, entries dropped whose job is gone, counters corrected,
+--        id, token, ...: jobs that the worker must stop, since the queue does not lease them to it}
 -- Events returned; cancelled where cancel was asked for. The attempts do not count.
 
 --- include: pool
@@ -10,7 +12,12 @@
 --- include: announce
 --- include: settle
 --- include: workers
---- include: unknown
+--- include: agree
+--- include: recount
 
 write_though_memory_is_full()
-return { hand_back_unknown(ARGV[1], 2) }
+local returned, dropped, disowned = agree(ARGV[1], 2)
+local differs = returned + dropped + #disowned > 0
+local reply = { returned, dropped, differs and correct_books() or 0 }
+for i = 1, #disowned do reply[i + 3] = disowned[i] end
+return reply

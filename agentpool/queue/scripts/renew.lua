@@ -2,7 +2,8 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 slots, 3 running
--- Returns {'ok' | 'lost', settings revision}; lost: the lease ran out and the jobs were taken back.
+-- Returns {'lost', settings revision}: the lease ran out and the jobs were taken back
+--        | {'ok', settings revision, route:priority, entry, ...}: the entries that the queue holds for the worker
 -- Events none.
 
 --- include: pool
@@ -20,4 +21,9 @@ local since, host = string.match(info, '^%d+ %d+ (%d+) (.*)$')
 redis.call('ZADD', WORKERS, 'XX', now + number_or(conf[2], 10000), worker)
 write_info(worker, slots, running, since, host)
 write_books()
-return { 'ok', conf[1] or '' }
+local reply = { 'ok', conf[1] or '' }
+each_held(worker, function(stream, entry)
+  local n = #reply
+  reply[n + 1], reply[n + 2] = string.sub(stream, #PREFIX + 3), entry
+end)
+return reply

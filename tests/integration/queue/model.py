@@ -45,6 +45,7 @@ class ModelJob:
     waits: set[str] = field(default_factory=set)
     kids: list[str] = field(default_factory=list)
     worker: str | None = None
+    holder: str | None = None  # of the latest lease, which has ended where `worker` is None
     cancel: bool = False
     losses: int = 0
     alone: bool = False
@@ -142,7 +143,7 @@ class Model:
 
     def start(self, job: ModelJob, worker: str) -> ModelJob:
         job.alone = job.suspect
-        job.state, job.worker, job.expires = "running", worker, None
+        job.state, job.worker, job.holder, job.expires = "running", worker, worker, None
         job.token += 1
         job.attempt += 1
         self.started += 1
@@ -171,8 +172,8 @@ class Model:
         limit = self.limits[route]
         return limit is None or sum(job.route == route for job in self.of_state("running")) < limit
 
-    def settle(self, job: ModelJob, token: int, verb: str) -> str:  # noqa: PLR0911  # one line for each outcome
-        if token != job.token:
+    def settle(self, job: ModelJob, token: int, verb: str, by: str) -> str:  # noqa: PLR0911  # one line an outcome
+        if token != job.token or by != job.holder:
             return "stale"
         if job.state != "running":
             return REPEATED.get((verb, job.state), "stale")
@@ -253,3 +254,4 @@ class Model:
 
     def replay(self, job: ModelJob) -> None:
         job.state, job.attempt, job.cancel, job.losses = "queued", 0, False, 0
+        job.holder = None

@@ -165,7 +165,7 @@ async def test_a_job_is_handed_back_however_many_are_held(redis, pool):
     consumer = await worker_of(redis, pool, slots=1_000)
     held = await consumer.claim(501)
     (lost,) = await consumer.claim(1)
-    args = (consumer.worker, *[lease.job_id for lease in held])
-    assert await scripts.RECONCILE.run(redis, f"ap:{{{pool}}}:conf", args) == [1]
+    args = (consumer.worker, *[text for lease in held for text in (lease.job_id, lease.token)])
+    assert await scripts.RECONCILE.run(redis, f"ap:{{{pool}}}:conf", args) == [1, 0, 0]
     assert (await Inspector(redis).job(pool, JobId(lost.job_id))).state is JobState.QUEUED
     await consumer.deregister()

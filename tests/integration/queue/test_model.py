@@ -70,7 +70,7 @@ class QueueLife(RuleBasedStateMachine):
         self.prefix = f"ap:{{{self.pool}}}:"
         self.model = Model()
         self.numbers = itertools.count(1)
-        self.past: list[tuple[str, int]] = []  # every lease ever given
+        self.past: list[tuple[str, int]] = []  # every lease ever given: job, token
         self.restarts = 0
         self.producer = Producer(self.redis, self.pool)
         self.inspector = Inspector(self.redis)
@@ -184,18 +184,22 @@ class QueueLife(RuleBasedStateMachine):
             case _:
                 return Failed(**ids, error="no", retry=verb == "failed")
 
-    @rule(ends=st.lists(st.tuples(picks, st.sampled_from(VERBS)), min_size=1, max_size=4), live=st.booleans())
-    def settle(self, ends, live):
-        """Ends of live leases, or of any lease that ever was."""
+    @rule(
+        ends=st.lists(st.tuples(picks, st.sampled_from(VERBS)), min_size=1, max_size=4),
+        live=st.booleans(),
+        by=st.sampled_from(WORKERS),
+    )
+    def settle(self, ends, live, by):
+        """Ends of a worker's live leases, or of any lease that ever was, whoever held it."""
         if not self.past:
             return
-        running = [(job.id, job.token) for job in self.model.of_state("running")]
+        running = [(job.id, job.token) for job in self.model.of_state("running") if job.holder == by]
         leases = running if live and running else self.past
         chosen = [(*self.pick(leases, number), verb) for number, verb in ends]
-        expected = [self.model.settle(self.model.jobs[job], token, verb) for job, token, verb in chosen]
+        expected = [self.model.settle(self.model.jobs[job], token, verb, by) for job, token, verb in chosen]
         self.model.conclude()
         completions = [self.completion(*end) for end in chosen]
-        outcomes = self.do(self.consumers["w1"].settle(completions))
+        outcomes = self.do(self.consumers[by].settle(completions))
         assert [outcome.value for outcome in outcomes] == expected
 
     @rule(number=picks)
@@ -367,7 +371,7 @@ class QueueLife(RuleBasedStateMachine):
             self.claim("w1", 4, waiting=False)
             done = [(job.id, job.token) for job in self.model.of_state("running")]
             for job_id, token in done:
-                self.model.settle(self.model.jobs[job_id], token, "succeeded")
+                self.model.settle(self.model.jobs[job_id], token, "succeeded", "w1")
             self.model.conclude()
             self.do(self.consumers["w1"].settle([self.completion(*lease, "succeeded") for lease in done]))
         assert not self.model.of_state(*WAITING, "running")

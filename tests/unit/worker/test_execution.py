@@ -270,11 +270,25 @@ async def test_job_asked_to_yield_is_returned_with_its_state_at_the_next_checkpo
     assert bench.queue.saved[0] == ("job-1", 7)
 
 
-async def test_lost_lease_stops_the_job_and_its_completion_is_only_for_the_record():
-    """A job whose lease was lost is stopped; what is sent can only be refused."""
+async def test_a_job_whose_lease_was_lost_is_stopped_and_reports_nothing():
+    """Its end is counted as stale and not sent: the queue may have given the job out again under the same token."""
     async with Bench(app) as bench:
         bench.submit(lease("hang"))
         await wait_until(lambda: bench.roster.running, "the job runs")
         assert bench.roster.stop_all(Stop.LEASE_LOST) == 1
-        (completion,) = await bench.settled(1)
-    assert isinstance(completion, Returned)
+        await bench.roster.wait_empty()
+        assert bench.metrics.outcomes() == {"stale": 1}
+    assert bench.queue.settled == []
+
+
+async def test_only_the_disowned_attempt_is_stopped():
+    """A job that the queue does not lease to this worker is stopped; one beside it ends as it would."""
+    async with Bench(app) as bench:
+        bench.submit(lease("hang"))
+        await wait_until(lambda: bench.roster.running, "the job runs")
+        (execution,) = bench.roster.running
+        bench.roster.disown([(execution.lease.job_id, execution.lease.token + 1)])
+        assert execution.stop is None
+        bench.roster.disown([(execution.lease.job_id, execution.lease.token)])
+        await bench.roster.wait_empty()
+    assert bench.queue.settled == []

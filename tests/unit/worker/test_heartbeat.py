@@ -49,6 +49,8 @@ def heartbeat(queue):
         host="h",
         lost=lambda: None,
         changed=lambda _: None,
+        holdings=dict,
+        disagrees=lambda: None,
     )
 
 

@@ -208,7 +208,8 @@ async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_aft
         watchdog = Watchdog(roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0)
         heartbeat = Heartbeat(
             queue=queue, slots=bench.slots, metrics=bench.metrics, watchdog=watchdog, settings=queue.pool, host="h",
-            lost=lambda: told.append("lost"), changed=lambda pool: told.append(pool.concurrency),
+            lost=lambda: told.append("lost"), changed=lambda pool: told.append(pool.concurrency), holdings=dict,
+            disagrees=lambda: told.append("disagrees"),
         )  # fmt: skip
         found = []
         upkeep = Upkeep(

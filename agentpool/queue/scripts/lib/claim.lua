@@ -45,6 +45,7 @@ local function candidates_of(books, patience)
         found[#found + 1] = {
           kept = sort == 'y', count = tonumber(count), field = field, room = rooms[route], route = route,
           priority = priority, rank = RANK[priority], patience = patience[priority], place = place,
+          tombstones = number_or(books['t' .. place], 0),
           stream = stream_of(route, priority), cursor = books['c' .. place], kept_last = books['d' .. place],
         }
       end
@@ -134,7 +135,14 @@ local function start(entry, c, worker, leases)
   local v = redis.call('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
   if v[1] ~= 'queued' or v[4] ~= entry[1] then
     drop_entry(c.stream, entry[1])
-    if not c.kept then bump('t' .. c.place, -1) end
+    if not c.kept and c.tombstones > 0 then
+      c.tombstones = c.tombstones - 1
+      bump('t' .. c.place, -1)
+    else -- its record was lost while it waited
+      c.count = c.count - 1
+      bump(c.field, -1)
+      bump('queued', -1)
+    end
     return false
   end
   c.count = c.count - 1

@@ -70,9 +70,11 @@ local function run_out(job, checkpoint, said)
   return lose(job, said, true)
 end
 
-local function settle_one(id, token, verb, text, number)
+-- `worker` is the one that asks. After Redis went back in time, another may hold the job under a token of the same number.
+local function settle_one(id, token, worker, verb, text, number)
   local job = load(id)
   if not job or job.token ~= tonumber(token) then return 'stale' end
+  if job.worker ~= worker then return 'stale' end
   if job.state ~= 'running' then return REPEATED[verb .. ' ' .. job.state] or 'stale' end
   release_slot(job)
   if verb == 'succeeded' then
@@ -101,11 +103,11 @@ local function settle_one(id, token, verb, text, number)
   return 'dead'
 end
 
--- Settles ARGV[first..] and returns the outcomes.
-local function settle(first)
+-- Settles ARGV[first..], which a worker holds, and returns the outcomes.
+local function settle(worker, first)
   local outcomes = {}
   for i = first, #ARGV, SETTLE_ARGS do
-    outcomes[#outcomes + 1] = settle_one(ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+    outcomes[#outcomes + 1] = settle_one(ARGV[i], ARGV[i + 1], worker, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
   end
   conclude()
   return outcomes

@@ -45,6 +45,22 @@ local function take_back_stream(worker, stream, budget, error, crash)
   return #held
 end
 
+local PAGE = 500 -- held jobs in one look
+
+-- Calls visit(stream, entry id) for each entry that a worker holds; a stream that Redis has lost holds none.
+local function each_held(worker, visit)
+  for _, stream in ipairs(streams()) do
+    local from = '-'
+    while true do
+      local page = redis.pcall('XPENDING', stream, GROUP, from, '+', PAGE, worker)
+      if page.err then break end
+      for _, item in ipairs(page) do visit(stream, item[1]) end
+      if #page < PAGE then break end
+      from = '(' .. page[#page][1]
+    end
+  end
+end
+
 local function forget(worker)
   bump('slots', -slots_of(worker))
   redis.call('ZREM', WORKERS, worker)

@@ -1,0 +1,32 @@
+-- Compares the jobs that a worker holds with those that the queue leases to it, and resolves each difference. They differ
+-- after a lost answer, and after Redis went back in time. Needs lib/settle.lua and lib/workers.lua.
+
+-- ARGV[first..] are a job id and a token for each job that the worker holds. Returns how many jobs were handed back that
+-- the worker does not hold (no attempt counts: none was lost), how many entries without a job were dropped, and the ids
+-- and tokens that the worker holds and the queue does not lease to it.
+local function agree(worker, first)
+  local known, disowned = {}, {}
+  for i = first, #ARGV, 2 do
+    local job = load(ARGV[i])
+    if job and job.state == 'running' and job.worker == worker and job.token == tonumber(ARGV[i + 1]) then
+      known[job.id] = true
+    else
+      disowned[#disowned + 1] = ARGV[i]
+      disowned[#disowned + 1] = ARGV[i + 1]
+    end
+  end
+  local returned, dropped = 0, 0
+  each_held(worker, function(stream, item)
+    local entry = redis.call('XRANGE', stream, item, item)[1]
+    local job = entry and load(entry[2][2])
+    if not job or job.entry ~= item then
+      drop_entry(stream, item)
+      dropped = dropped + 1
+    elseif not known[job.id] and job.state == 'running' and job.worker == worker then
+      settle_one(job.id, job.token, worker, 'drain', '', '')
+      returned = returned + 1
+    end
+  end)
+  conclude()
+  return returned, dropped, disowned
+end

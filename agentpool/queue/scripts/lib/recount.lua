@@ -1,0 +1,112 @@
+-- Counts again what the books say, from the streams and the leases. Scripts keep both together, but Redis can lose one
+-- without the other: an evicted key is gone alone.
+--
+-- Pending entries count by their consumer. An undelivered entry is a ready job or a tombstone; only the records tell
+-- which, so they are looked at where the books name tombstones or do not add up.
+
+local LOOK_MAX = 1000 -- undelivered entries of one stream whose records are looked at
+local PRIORITIES = { 'critical', 'task', 'info' }
+
+local function pairs_of(flat)
+  local fields = {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
+end
+
+-- The first entry id that the group has not read, when the books have lost it.
+local function cursor_of(stream)
+  local groups = redis.pcall('XINFO', 'GROUPS', stream)
+  if groups.err or not groups[1] then return nil end
+  return pairs_of(groups[1])['last-delivered-id']
+end
+
+-- Streams of the pool's routes that the books do not name.
+local function find_streams(books, fix)
+  for _, route in ipairs(cjson.decode(redis.call('HGET', CONF, 'routes') or '[]')) do
+    for _, priority in ipairs(PRIORITIES) do
+      local place = ':' .. route.name .. ':' .. priority
+      local cursor = not books['c' .. place] and cursor_of(PREFIX .. 's' .. place)
+      if cursor then
+        books['c' .. place] = cursor
+        fix('c' .. place, nil, cursor)
+      end
+    end
+  end
+end
+
+-- Counts of one place: ready, suspects, running, undelivered; nil where Redis has lost the stream.
+local function count_place(stream, kept)
+  local pending = redis.pcall('XPENDING', stream, GROUP)
+  if pending.err then return nil end
+  local ready, suspects, running = 0, 0, 0
+  for _, each in ipairs(pending[4] or {}) do
+    if each[1] == READY then ready = tonumber(each[2])
+    elseif each[1] == SUSPECT then suspects = tonumber(each[2])
+    elseif string.sub(each[1], 1, 1) ~= '~' then running = running + tonumber(each[2]) end
+  end
+  local undelivered = redis.call('XLEN', stream) - pending[1] - (kept and 1 or 0)
+  return ready, suspects, running, math.max(0, undelivered)
+end
+
+-- How many of the undelivered entries are tombstones. `said`: what the books say, for the part that is not looked at.
+local function count_tombstones(stream, cursor, said, undelivered)
+  local ready = 0
+  local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', LOOK_MAX)
+  for _, entry in ipairs(page) do
+    local v = redis.call('HMGET', PREFIX .. 'job:' .. entry[2][2], 'state', 'entry')
+    if v[1] == 'queued' and v[2] == entry[1] then ready = ready + 1 end
+  end
+  if #page >= undelivered then return undelivered - ready end
+  return math.max(0, math.min(said, undelivered - ready))
+end
+
+-- Calls fix(field, is, should be) for each field of the books that is wrong.
+local function recount(fix)
+  local books = pairs_of(redis.call('HGETALL', BOOKS))
+  find_streams(books, fix)
+  local right = { queued = 0, running = 0, suspects = 0, slots = 0 }
+  for field in pairs(books) do
+    local place, route = string.match(field, '^c(:(.+):%a+)$')
+    if place then
+      local ready, suspects, running, undelivered = count_place(PREFIX .. 's' .. place, books['d' .. place])
+      if not ready then
+        fix('s' .. place, nil, 'lost') -- with its jobs; the stream is made again, so that others can be submitted
+        ready, suspects, running, undelivered = 0, 0, 0, 0
+      end
+      local tombstones = number_or(books['t' .. place], 0)
+      if tombstones ~= 0 or number_or(books['q' .. place], 0) ~= undelivered then
+        tombstones = count_tombstones(PREFIX .. 's' .. place, books['c' .. place], tombstones, undelivered)
+      end
+      right['q' .. place], right['t' .. place] = undelivered - tombstones, tombstones
+      right['y' .. place], right['u' .. place] = ready, suspects
+      right['r:' .. route] = (right['r:' .. route] or 0) + running
+      right.queued = right.queued + undelivered - tombstones + ready + suspects
+      right.running, right.suspects = right.running + running, right.suspects + suspects
+    end
+  end
+  for field in pairs(books) do
+    if string.match(field, '^[qtyur]:') and not right[field] then right[field] = 0 end
+  end
+  for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do right.slots = right.slots + slots_of(worker) end
+  for field, value in pairs(right) do
+    local is = number_or(books[field], 0)
+    if is ~= value then fix(field, is, value) end
+  end
+end
+
+-- Returns how many fields were wrong.
+local function correct_books()
+  local corrected = 0
+  recount(function(field, _, value)
+    corrected = corrected + 1
+    if value == 'lost' then
+      local place = string.sub(field, 2)
+      redis.call('XGROUP', 'CREATE', PREFIX .. field, GROUP, '0', 'MKSTREAM')
+      redis.call('HSET', BOOKS, 'c' .. place, '0-0')
+      redis.call('HDEL', BOOKS, 'd' .. place)
+    else
+      redis.call('HSET', BOOKS, field, value)
+    end
+  end)
+  return corrected
+end

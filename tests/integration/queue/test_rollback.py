@@ -1,0 +1,152 @@
+"""Redis goes back in time under a queue: what the queue holds and what a worker holds are made one again."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import JobId, JobRequest, JobState, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool.queue.outcomes import Failed, SettleOutcome, Succeeded
+from tests.fixtures.rollback import go_back, remember
+
+
+async def worker_of(redis, pool, name="w1") -> Consumer:
+    consumer = Consumer(redis, pool, WorkerId(name))
+    consumer.found = []
+    consumer.reconciled = consumer.found.append
+    await consumer.register(slots=10, host="here")
+    await consumer.claim(0)
+    return consumer
+
+
+async def state_of(redis, pool, job_id) -> JobState:
+    return (await Inspector(redis).job(pool, job_id)).state
+
+
+async def books_of(redis, pool) -> dict[str, str]:
+    books = await redis.hgetall(f"ap:{{{pool}}}:books")
+    return {
+        name: value
+        for name, value in books.items()
+        if (name[0] in "qyurt" and name[1:2] == ":") or name in {"queued", "running", "slots"}
+    }
+
+
+async def test_a_job_that_the_worker_has_ended_before_is_handed_back(redis, redis_url, pool):
+    """The end of a job is lost: the queue holds it for a worker that does not run it, and gives it out again."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(1)
+    earlier = await remember(redis_url, pool)
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
+    await go_back(redis_url, earlier)
+    renewal = await consumer.renew(slots=10, running=0)
+    assert [place.entry for place in renewal.held] == [lease.entry]
+    consumer.doubt()
+    (again,) = await consumer.claim(1)
+    assert (again.job_id, again.attempt) == (receipt.job_id, 1)
+    assert consumer.found[0].returned == 1
+
+
+async def test_a_job_whose_claim_is_lost_is_disowned(redis, redis_url, pool):
+    """The claim is lost: the queue offers the job to all, and the worker is told to stop it."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
+    consumer = await worker_of(redis, pool)
+    earlier = await remember(redis_url, pool)
+    (lease,) = await consumer.claim(1)
+    await go_back(redis_url, earlier)
+    assert (await consumer.renew(slots=10, running=1)).held == frozenset()
+    consumer.doubt()
+    assert await consumer.claim(0) == []
+    assert consumer.found[0].disowned == ((lease.job_id, lease.token),)
+    assert consumer.holdings() == {}
+    assert await state_of(redis, pool, receipt.job_id) == "queued"
+
+
+@pytest.mark.parametrize("end", [Succeeded, lambda **ids: Failed(**ids, error="no")])
+async def test_a_token_that_two_workers_hold_counts_for_the_one_of_the_queue(redis, redis_url, pool, end):
+    """After going back, the next claim carries the same number as the lost one; the lost holder changes nothing."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
+    first, second = await worker_of(redis, pool, "w1"), await worker_of(redis, pool, "w2")
+    earlier = await remember(redis_url, pool)
+    (lost,) = await first.claim(1)
+    await go_back(redis_url, earlier)
+    (valid,) = await second.claim(1)
+    assert (valid.job_id, valid.token) == (lost.job_id, lost.token)
+    assert await first.settle([end(job_id=lost.job_id, token=lost.token)]) == [SettleOutcome.STALE]
+    assert await state_of(redis, pool, receipt.job_id) == "running"
+    assert await second.settle([Succeeded(job_id=valid.job_id, token=valid.token)]) == [SettleOutcome.APPLIED]
+
+
+async def test_a_job_that_is_claimed_again_by_its_own_worker_is_disowned_first(redis, redis_url, pool):
+    """Before anybody has noticed, a worker is given the job that it runs: the earlier attempt is the one to stop."""
+    await Producer(redis, pool).submit(JobRequest(kind="k"))
+    consumer = await worker_of(redis, pool)
+    earlier = await remember(redis_url, pool)
+    (lost,) = await consumer.claim(1)
+    await go_back(redis_url, earlier)
+    (again,) = await consumer.claim(1)
+    assert again.job_id == lost.job_id
+    assert consumer.found[0].disowned == ((lost.job_id, lost.token),)
+
+
+async def test_an_entry_whose_job_is_gone_gives_its_slot_back(redis, pool):
+    """The record of a running job is evicted: once its worker has ended it, its route has room again."""
+    route = Route(name="code", kinds=("k",), max_running=1)
+    await Inspector(redis).configure(pool, PoolSettings(routes=(route,)))
+    producer = Producer(redis, pool)
+    first, second = await producer.submit_many([JobRequest(kind="k")] * 2)
+    consumer = await worker_of(redis, pool)
+    (lease,) = await consumer.claim(2)
+    await redis.delete(f"ap:{{{pool}}}:job:{first.job_id}")
+    assert await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)]) == [SettleOutcome.STALE]
+    assert await consumer.claim(1) == []
+    consumer.doubt()
+    (next_one,) = await consumer.claim(1)
+    assert next_one.job_id == second.job_id
+    assert (consumer.found[0].dropped, consumer.found[0].corrected > 0) == (1, True)
+
+
+async def test_counters_are_counted_again_when_they_are_wrong(redis, pool):
+    """Whatever the books say, upkeep makes it what the streams and the leases say."""
+    producer = Producer(redis, pool)
+    receipts = await producer.submit_many([JobRequest(kind="k")] * 9)
+    consumer = await worker_of(redis, pool)
+    leases = await consumer.claim(4)
+    await consumer.settle([Failed(job_id=leases[0].job_id, token=leases[0].token, error="no")])
+    await producer.cancel(JobId(receipts[6].job_id))
+    right = await books_of(redis, pool)
+    wrong = {name: int(value) + 3 for name, value in right.items()} | {"r:gone": 2, "q:gone:task": 1}
+    await redis.hset(f"ap:{{{pool}}}:books", mapping=wrong)
+    await redis.hset(f"ap:{{{pool}}}:books", "recount_at", 0)
+    assert (await consumer.maintain()).corrected == len(wrong)
+    found = await books_of(redis, pool)
+    assert {name: value for name, value in found.items() if value != "0"} == {
+        name: value for name, value in right.items() if value != "0"
+    }
+
+
+async def test_books_that_are_lost_are_written_anew(redis, pool):
+    """Without its books a pool knows neither its streams nor its jobs; both come back."""
+    producer = Producer(redis, pool)
+    await producer.submit_many([JobRequest(kind="k")] * 5)
+    consumer = await worker_of(redis, pool)
+    await consumer.claim(2)
+    right = await books_of(redis, pool)
+    await redis.delete(f"ap:{{{pool}}}:books")
+    await consumer.maintain()
+    assert await books_of(redis, pool) == right
+    assert len(await consumer.claim(5)) == 3
+    assert (await producer.submit(JobRequest(kind="k"))).state == "queued"
+
+
+async def test_a_stream_that_is_lost_is_made_anew(redis, pool):
+    """Its jobs are gone with it; others can be submitted and claimed."""
+    producer = Producer(redis, pool)
+    await producer.submit(JobRequest(kind="k"))
+    consumer = await worker_of(redis, pool)
+    await redis.delete(f"ap:{{{pool}}}:s:default:task")
+    await consumer.maintain()
+    assert await consumer.claim(1) == []
+    receipt = await producer.submit(JobRequest(kind="k"))
+    assert [lease.job_id for lease in await consumer.claim(1)] == [receipt.job_id]

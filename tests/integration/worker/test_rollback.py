@@ -1,0 +1,150 @@
+"""Redis goes back in time under a live worker: a crash, a failover or a restored backup loses what came last."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+
+import pytest
+
+from agentpool.errors import QueueError
+from agentpool.jobs import JobRequest, JobState
+from agentpool.queue import Inspector, PoolSettings, Producer, Route, connect
+from tests.fixtures.workers import until
+
+SETTINGS = PoolSettings(
+    routes=(Route(name="code", kinds=("gated",), max_running=1),), lease_ms=1_500, retry_initial_ms=20, concurrency=4
+)
+pytestmark = pytest.mark.timeout(180)
+
+
+class Ground:
+    """A server that can go back, a pool on it, and a worker."""
+
+    def __init__(self, server, pool, workers, directory) -> None:
+        self.server = server
+        self.pool = pool
+        self.workers = workers
+        self.directory = directory
+        self.redis = connect(server.tcp_url)
+        self.inspector = Inspector(self.redis)
+
+    async def configure(self, settings: PoolSettings) -> None:
+        await self.inspector.configure(self.pool, settings)
+
+    async def start(self):
+        worker = self.workers.start()
+        await until(worker.ready, "the worker serves")
+        return worker
+
+    async def go_back(self, snapshot: bytes) -> None:
+        self.server.go_back(snapshot)
+        await self.redis.connection_pool.disconnect()
+
+    async def gated(self, gate: str):
+        return (await Producer(self.redis, self.pool).submit(JobRequest(kind="gated", payload=self.gate(gate)))).job_id
+
+    def gate(self, name: str) -> str:
+        return str(self.directory / name)
+
+    def open(self, name: str) -> None:
+        (self.directory / name).touch()
+
+    async def started(self, job_id, times: int = 1) -> None:
+        await until(lambda: self.workers.runs()["start", job_id] >= times, f"{job_id} has started {times} times")
+
+    async def ended(self, *jobs) -> None:
+        async def all_ended() -> bool:
+            try:
+                return all([(await self.inspector.job(self.pool, job)).state is JobState.SUCCEEDED for job in jobs])
+            except QueueError:  # the connection is a broken one, or the job is not there yet
+                return False
+
+        await until(all_ended, "all jobs have succeeded")
+
+    async def at_rest(self) -> None:
+        """Nothing runs, nothing waits, and every counter says so."""
+        prefix = f"ap:{{{self.pool}}}:"
+
+        async def rests() -> bool:
+            books = await self.redis.hgetall(f"{prefix}books")
+            counted = {name: value for name, value in books.items() if name[:2] in {"q:", "y:", "r:", "t:"}}
+            return {*counted.values(), books["queued"], books["running"]} == {"0"}
+
+        await until(rests, "all counters are zero")
+
+
+@pytest.fixture
+async def ground(start_workers, redis_server_factory, pool_ref, tmp_path):
+    """A pool on a server of its own."""
+    server = redis_server_factory()
+    ground = Ground(server, pool_ref, start_workers(server.tcp_url, pool_ref), tmp_path)
+    async with contextlib.aclosing(ground.redis):
+        await ground.configure(SETTINGS)
+        yield ground
+
+
+async def test_a_job_that_had_ended_runs_again_and_its_route_goes_on(ground):
+    """The queue holds a job for a worker that ended it, and knows nothing of the one that runs: both are put right."""
+    worker = await ground.start()
+    first = await ground.gated("first")
+    await ground.started(first)
+    snapshot = ground.server.keep()
+    ground.open("first")
+    await ground.ended(first)
+    unknown = await ground.gated("never")
+    await ground.started(unknown)
+    await ground.go_back(snapshot)
+    await ground.ended(first)
+    await until(lambda: worker.metric("agentpool_worker_slots_used") == 0, "the unknown job is stopped")
+    third = await ground.gated("first")
+    await ground.ended(third)
+    await ground.at_rest()
+    assert worker.metric("agentpool_worker_reconciliations_total") >= 1
+    assert (await ground.inspector.job(ground.pool, first)).attempt == 1
+    assert unknown in worker.log()
+
+
+async def test_a_job_whose_claim_was_lost_is_stopped_and_given_out_again(ground):
+    """The worker runs a job that the queue offers to everybody: it stops, and the job runs under a lease."""
+    await ground.start()
+    await ground.configure(replace(SETTINGS, paused=True))
+    job = await ground.gated("gate")
+    snapshot = ground.server.keep()
+    await ground.configure(SETTINGS)
+    await ground.started(job)
+    await ground.go_back(snapshot)
+    await until(
+        lambda: ground.workers.all[0].metric("agentpool_worker_slots_used") == 0, "the attempt without a lease stops"
+    )
+    await ground.configure(SETTINGS)
+    await ground.started(job, 2)
+    ground.open("gate")
+    await ground.ended(job)
+    await ground.at_rest()
+
+
+async def test_a_worker_whose_registration_was_lost_serves_on(ground):
+    """The queue does not know the worker: it registers anew, and what it ran runs again."""
+    job = await ground.gated("gate")
+    snapshot = ground.server.keep()
+    worker = await ground.start()
+    await ground.started(job)
+    await ground.go_back(snapshot)
+    await until(lambda: worker.metric("agentpool_worker_leases_lost_total") == 1, "it has registered anew")
+    await ground.started(job, 2)
+    ground.open("gate")
+    await ground.ended(job)
+    await ground.at_rest()
+
+
+async def test_the_slot_of_a_job_whose_record_was_evicted_is_given_back(ground):
+    """Its end cannot be kept; the next job of its route runs."""
+    await ground.start()
+    lost = await ground.gated("gate")
+    await ground.started(lost)
+    await ground.redis.delete(f"ap:{{{ground.pool}}}:job:{lost}")
+    following = await ground.gated("gate")
+    ground.open("gate")
+    await ground.ended(following)
+    await ground.at_rest()
