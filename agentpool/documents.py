@@ -123,6 +123,7 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
                 "slots": worker.slots,
                 "running": worker.running,
                 "host": worker.host,
+                "note": worker.note,
                 "lease_expires_at_ms": worker.lease_expires_at_ms,
             }
             for worker in snapshot.workers

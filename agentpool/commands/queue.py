@@ -99,7 +99,8 @@ def workers_table(snapshot: QueueSnapshot) -> str:
             f"{worker.running}/{worker.slots}",
             "live" if snapshot.lives(worker) else "lost",
             worker.host,
+            worker.note or None,
         )
         for worker in snapshot.workers
     ]
-    return table(("worker", "slots", "lease", "host"), rows) if rows else "no workers"
+    return table(("worker", "slots", "lease", "host", "note"), rows) if rows else "no workers"

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
 MAX_CLAIM = 1_000  # jobs in one claim: a bound on how long the script holds the server
 CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case the word of its release is lost
+MAX_NOTE_CHARS = 300  # of the reason why a worker takes no jobs
 MAX_SETTLE = 500  # completions in one call, as above
 SHORTEST_BLOCK_MS = 10  # Redis 6.2 cuts fractions of a ms off, and takes the 0 that is left for "for ever"
 _SEEDS = 2**31 - 1
@@ -157,9 +158,10 @@ class Consumer:
         reply = await self._call(scripts.EXCHANGE, (self.worker, min(limit, MAX_CLAIM), _seed(), *ended))
         return self._let_go(completions, reply[0]), self._taken(reply[1])
 
-    async def renew(self, *, slots: int, running: int) -> Renewal:
+    async def renew(self, *, slots: int, running: int, note: str = "") -> Renewal:
         """Extends the worker's lease, and so the lease of each job it holds: one write, however many they are."""
-        status, revision, *held = await scripts.RENEW.run(self._redis, self._conf, (self.worker, slots, running))
+        args = (self.worker, slots, running, _one_line(note))
+        status, revision, *held = await scripts.RENEW.run(self._redis, self._conf, args)
         places = frozenset(map(Place, held[::2], held[1::2]))
         return Renewal(settings_revision=revision, still_registered=status == "ok", held=places)
 
@@ -377,6 +379,10 @@ async def _beside(controls: Sequence[Control], claim: Awaitable[list[Lease]]) ->
             raise
         log.debug("nothing is claimed beside orders: %s", error)
         return []
+
+
+def _one_line(note: str) -> str:
+    return " ".join(note.split())[:MAX_NOTE_CHARS]
 
 
 def _seed() -> int:

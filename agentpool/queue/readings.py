@@ -62,13 +62,15 @@ def _routes(settings: list[dict[str, Any]], books: dict[str, str]) -> tuple[Rout
 def _workers(flat: list[str]) -> tuple[WorkerSnapshot, ...]:
     found = []
     for name, expiry, info in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
-        slots, running, _since, host = info.split(" ", 3)
+        line, _, note = info.partition("\n")
+        slots, running, _since, host = line.split(" ", 3)
         found.append(
             WorkerSnapshot(
                 name=WorkerId(name),
                 slots=int(slots),
                 running=int(running),
                 host=host,
+                note=note,
                 lease_expires_at_ms=int(float(expiry)),
             )
         )

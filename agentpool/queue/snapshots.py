@@ -35,6 +35,7 @@ class WorkerSnapshot:
     slots: int  # jobs that it runs at once
     running: int  # jobs that it holds; in a reading of many pools, those at its last heartbeat
     host: str
+    note: str = ""  # why it takes no jobs at present; `slots` is 0 then
     lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: it is lost, its jobs are about to be taken back
 
 

@@ -28,6 +28,7 @@ from agentpool_worker.metrics import WorkerMetrics
 from agentpool_worker.roster import Roster
 from agentpool_worker.side_loop import SideLoop
 from agentpool_worker.slots import Slots
+from agentpool_worker.stuck import Surrender
 from agentpool_worker.upkeep import Upkeep
 from agentpool_worker.watchdog import Watchdog
 
@@ -58,6 +59,7 @@ class Parts:
         pool: PoolSettings,
         redis: RedisClient,
         reader: GpuReader | None,
+        ends_process: bool,
     ) -> None:
         self.settings = settings
         self.pool = effective(pool, settings)
@@ -90,11 +92,14 @@ class Parts:
             roster=self.roster,
             safety_poll_ms=round(settings.safety_poll_seconds * 1000),
         )
+        self.side_redis = connect(settings.redis_url, client_name=CLIENT_NAME)
+        self._side_consumer = Consumer(self.side_redis, settings.pool, settings.worker)
         self.watchdog = Watchdog(
             roster=self.roster,
             metrics=self.metrics,
             warn_seconds=settings.block_warn_seconds,
             give_up_seconds=settings.block_give_up_seconds,
+            give_up=Surrender(self._side_consumer, ends_process=ends_process),
         )
         self._assemble_side(pool)
 
@@ -106,13 +111,12 @@ class Parts:
 
     def _assemble_side(self, pool: PoolSettings) -> None:
         settings = self.settings
-        self.side_redis = connect(settings.redis_url, client_name=CLIENT_NAME)
-        side_consumer = Consumer(self.side_redis, settings.pool, settings.worker)
         self.heartbeat = Heartbeat(
-            queue=side_consumer,
+            queue=self._side_consumer,
             slots=self.slots,
             metrics=self.metrics,
             watchdog=self.watchdog,
+            impediment=self._impediment,
             settings=pool,
             host=settings.host,
             lost=lambda: self._in_jobs_loop(self._lease_lost),
@@ -121,7 +125,7 @@ class Parts:
             disagrees=lambda: self._in_jobs_loop(self.claims.doubt),
         )
         upkeep = Upkeep(
-            queue=side_consumer,
+            queue=self._side_consumer,
             heartbeat=self.heartbeat,
             metrics=self.metrics,
             found=lambda: self._in_jobs_loop(self.claims.bell),
@@ -192,13 +196,19 @@ class Parts:
             return None
         return f"the event loop has stood still for {self.watchdog.blocked_seconds:.0f} s"
 
+    def _impediment(self) -> str | None:
+        """Return why the worker takes no jobs though nobody asked it to leave; None: it does."""
+        return self.watchdog.impediment()
+
     def _unready(self) -> str | None:
+        if impediment := self._impediment():
+            return f"the worker {impediment}"
         if self.metrics.draining:
             return "draining"
         silent = self.heartbeat.silent_seconds
         if silent > self.heartbeat.lease_seconds * _READY_SILENCE_LEASES:
             return f"Redis has not confirmed the lease for {silent:.0f} s"
-        return self._stuck()
+        return None
 
 
 def effective(pool: PoolSettings, settings: WorkerSettings) -> PoolSettings:

@@ -43,7 +43,7 @@ class LeaseQueue(Protocol):
     async def settings(self) -> PoolSettings:
         """The pool's settings."""
 
-    async def renew(self, *, slots: int, running: int) -> Renewal:
+    async def renew(self, *, slots: int, running: int, note: str = "") -> Renewal:
         """Extends the lease."""
 
 
@@ -57,6 +57,7 @@ class Heartbeat:
         slots: Slots,
         metrics: WorkerMetrics,
         watchdog: Watchdog,
+        impediment: Callable[[], str | None],
         settings: PoolSettings,
         host: str,
         lost: Callable[[], None],
@@ -68,6 +69,7 @@ class Heartbeat:
         self._slots = slots
         self._metrics = metrics
         self._watchdog = watchdog
+        self._impediment = impediment  # why the worker takes no jobs; None: it does
         self._settings = settings
         self._host = host
         self._lost = lost
@@ -133,7 +135,9 @@ class Heartbeat:
             return False
         try:
             before = self._holdings()
-            renewal = await self._queue.renew(slots=self._slots.total, running=self._slots.used)
+            note = self._impediment() or ""
+            slots = 0 if note else self._slots.total
+            renewal = await self._queue.renew(slots=slots, running=self._slots.used, note=note)
             await self._act_on(renewal, before)
         except QueueError as error:
             self._failed(error)

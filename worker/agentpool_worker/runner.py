@@ -27,6 +27,7 @@ _TIDY_SECONDS = 1.0  # for generators and threads that handlers left behind
 
 def run_process(worker: Worker) -> None:
     """Runs the worker until it has left. Raises what `Worker.run` raises."""
+    worker.ends_process = True
     loop = _new_loop()
     asyncio.set_event_loop(loop)
     for number in (signal.SIGTERM, signal.SIGINT):

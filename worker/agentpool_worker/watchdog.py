@@ -3,8 +3,8 @@
 The jobs' loop leaves a time mark ten times a second; the side loop looks at it. A process that was suspended as a
 whole (SIGSTOP, a frozen virtual machine) leaves old marks too, but then the side loop overslept as well: that is told
 apart. Native code that keeps Python's lock looks the same from inside. When the loop stands still for too long, the
-lease is given up loudly, so that others may run the jobs, and liveness fails, so that the pod is replaced.
-Who takes over next: `agentpool_worker.heartbeat` stops renewing when `given_up`, `agentpool_worker.health` reports it.
+lease is given up: `give_up` reports the job that blocks the loop to the queue, and may end the process.
+Who takes over next: `agentpool_worker.stuck` gives the lease up, `agentpool_worker.health` reports it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import traceback
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
+    from agentpool.jobs import JobId
     from agentpool_worker.execution import Execution
     from agentpool_worker.metrics import WorkerMetrics
     from agentpool_worker.roster import Roster
@@ -28,13 +29,22 @@ log = logging.getLogger(__name__)
 
 MARK_SECONDS = 0.1  # between time marks
 LOOK_SECONDS = 0.25  # between looks
+UNREADY_SECONDS = 10.0  # of standing still after which the worker is not ready
 _SHOWN_FRAMES = 5  # innermost frames of the blocked handler in the log
 
 
 class Watchdog:
     """Watches one event loop from another. Made in the watched loop."""
 
-    def __init__(self, *, roster: Roster, metrics: WorkerMetrics, warn_seconds: float, give_up_seconds: float) -> None:
+    def __init__(
+        self,
+        *,
+        roster: Roster,
+        metrics: WorkerMetrics,
+        warn_seconds: float,
+        give_up_seconds: float,
+        give_up: Callable[[str, Sequence[JobId]], Awaitable[None]],
+    ) -> None:
         self._roster = roster
         self._metrics = metrics
         self._warn_seconds = warn_seconds
@@ -43,6 +53,7 @@ class Watchdog:
         self._thread_id = threading.get_ident()
         self._marked_at = time.monotonic()
         self._timer = self._loop.call_later(MARK_SECONDS, self._mark)
+        self._give_up = give_up  # is given the evidence, and the culprits where they are known
         self._told_at = 0.0  # how long the present block had lasted when it was last told
         self.given_up = False
 
@@ -67,13 +78,22 @@ class Watchdog:
                 log.warning("the whole process stood still for %.1f s: %s", overslept, self._culprit())
                 self._marked_at = max(self._marked_at, slept_from - LOOK_SECONDS)
                 continue
-            self.look(self.blocked_seconds)
+            if self.look(self.blocked_seconds):
+                await self._give_up(f"it {self._stands_still()}: {self._culprit()}", self._culprits())
 
-    def look(self, blocked: float) -> None:
-        """Tells of a block when it begins to matter, and again each time it has lasted twice as long."""
+    def impediment(self) -> str | None:
+        """Return why no job can make progress here; None while the loop turns."""
+        if self.blocked_seconds < min(UNREADY_SECONDS, self._give_up_seconds / 2):
+            return None
+        execution = self._running_now()
+        who = "" if execution is None else f", held up by {_named(execution)}"
+        return f"{self._stands_still()}{who}"
+
+    def look(self, blocked: float) -> bool:
+        """Log a block when it begins to matter and each time it has doubled; return whether it is given up now."""
         if blocked < self._warn_seconds:
             self._recovered()
-            return
+            return False
         if blocked >= max(self._warn_seconds, self._told_at * 2):
             if not self._told_at:
                 self._metrics.loop_blocks += 1
@@ -85,6 +105,8 @@ class Watchdog:
                 "the event loop has stood still for %.1f s: the lease on %d jobs is given up, others will run them",
                 blocked, len(self._roster.running),
             )  # fmt: skip
+            return True
+        return False
 
     def _recovered(self) -> None:
         if self._told_at:
@@ -98,9 +120,19 @@ class Watchdog:
         self._marked_at = now
         self._timer = self._loop.call_later(MARK_SECONDS, self._mark)
 
+    def _stands_still(self) -> str:
+        return f"has an event loop that has stood still for {self.blocked_seconds:.0f} s"
+
+    def _running_now(self) -> Execution | None:
+        return self._roster.of_task(_current_task(self._loop))
+
+    def _culprits(self) -> list[JobId]:
+        execution = self._running_now()
+        return [] if execution is None else [execution.lease.job_id]
+
     def _culprit(self) -> str:
         """The job whose handler runs just now, and the innermost lines of its code."""
-        execution = self._roster.of_task(_current_task(self._loop))
+        execution = self._running_now()
         who = "no job's handler" if execution is None else _named(execution)
         frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - the only way to see another thread's stack
         if frame is None:

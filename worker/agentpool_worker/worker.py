@@ -22,8 +22,10 @@ from agentpool.queue.consumer import Consumer
 from agentpool.queue.inspect import Inspector
 from agentpool.queue.settings import PoolSettings
 from agentpool_worker.assembly import CLIENT_NAME, Parts
+from agentpool_worker.evidence import words_of
 from agentpool_worker.forks import ForkGuard
 from agentpool_worker.gpu import open_reader
+from agentpool_worker.previous_exit import PreviousExit
 from agentpool_worker.settings import settings_from, variable_of
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ class Worker:
             environ, redis_url=redis, pool=pool, publish_defaults=by_hand or None
         )
         self._reader = gpu_reader
+        self.ends_process = False  # whether it may end its process, which does nothing else
         self._asked_to_leave = 0  # times, before there was anything to leave
         self._beginning: asyncio.Task[PoolSettings] | None = None  # while it prepares and registers
         self.parts: Parts | None = None  # None before registering; for metrics and tests
@@ -123,7 +126,12 @@ class Worker:
     async def _live(self, redis: RedisClient, pool: PoolSettings) -> None:
         reader = self._reader or open_reader()
         parts = self.parts = Parts(
-            handlers=self._handlers, settings=self._settings, pool=pool, redis=redis, reader=reader
+            handlers=self._handlers,
+            settings=self._settings,
+            pool=pool,
+            redis=redis,
+            reader=reader,
+            ends_process=self.ends_process,
         )
         forks = ForkGuard((redis, parts.side_redis))
         try:
@@ -144,10 +152,11 @@ class Worker:
         give_up_at = time.monotonic() + _START_SECONDS
         while True:
             try:
-                await consumer.register(slots=settings.concurrency or 1, host=settings.host)
-                # A process of this name may have been killed before us, as when a pod's container restarts: our lease
-                # would keep its jobs from being taken for lost, so they are given up before we begin.
-                await consumer.deregister()
+                # A process of this name may have ended before us, as when a pod's container restarts: our lease would
+                # keep its jobs from being taken for lost.
+                taken = await consumer.report_crash(words_of(PreviousExit.from_environment(), settings.worker))
+                if taken:
+                    log.warning("the process before this one ended under %d jobs; they run again", taken)
                 return await consumer.register(slots=settings.concurrency or 1, host=settings.host)
             except UnknownPoolError:
                 missing = f"pool {settings.pool} has no settings yet"

@@ -16,7 +16,7 @@ keep_time()
 local worker, slots, host = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local lease_ms = number_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
 redis.call('ZADD', WORKERS, now + lease_ms, worker)
-write_info(worker, slots, 0, now, host)
+write_info(worker, slots, 0, now, host, '')
 write_books()
 local reply = { 'ok' }
 for i = 1, #conf do reply[i + 1] = conf[i] end

@@ -1,7 +1,7 @@
 -- renew: extends a worker's lease, and with it the lease of every job that it holds.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 slots, 3 running
+-- ARGV   1 worker, 2 slots, 3 running, 4 why it takes no jobs, one line; or ''
 -- Returns {'lost', settings revision}: the lease ran out and the jobs were taken back
 --        | {'ok', settings revision, route:priority, entry, ...}: the entries that the queue holds for the worker
 -- Events none.
@@ -17,9 +17,9 @@ local conf = redis.call('HMGET', CONF, 'revision', 'lease_ms')
 local worker, slots, running = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 if not redis.call('ZSCORE', WORKERS, worker) then return { 'lost', conf[1] or '' } end
 local info = redis.call('HGET', WORKER_INFO, worker) or '0 0 0 -'
-local since, host = string.match(info, '^%d+ %d+ (%d+) (.*)$')
+local since, host = string.match(info, '^%d+ %d+ (%d+) ([^\n]*)')
 redis.call('ZADD', WORKERS, 'XX', now + number_or(conf[2], 10000), worker)
-write_info(worker, slots, running, since, host)
+write_info(worker, slots, running, since, host, ARGV[4])
 write_books()
 local reply = { 'ok', conf[1] or '' }
 each_held(worker, function(stream, entry)

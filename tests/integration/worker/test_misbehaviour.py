@@ -112,6 +112,7 @@ async def test_a_handler_that_dies_by_sigkill_costs_each_job_beside_it_one_attem
 async def test_native_code_that_stops_every_thread_loses_the_lease_loudly(workers, submit, ended, tmp_path):
     """Nothing can renew the lease then: others run the jobs, and the worker says what happened and is refused."""
     stuck = workers.start()
+    await until(stuck.ready, "its side loop runs, which is to notice")
     beside = await submit("nap", 5)
     await until(lambda: workers.runs()["start", beside], "a job runs beside it")
     os.mkfifo(pipe := tmp_path / "pipe")

@@ -251,19 +251,37 @@ async def test_blocked_event_loop_is_told_and_keeps_its_lease(workers, load, red
     assert workers.runs() == {("start", block): 1, ("end", block): 1}
 
 
-async def test_event_loop_blocked_for_too_long_gives_its_jobs_up_loudly(workers, load, redis, pool):
-    """Past the limit, liveness fails, and others run the jobs though the worker lives and could renew its lease."""
+async def test_a_worker_whose_event_loop_stands_still_frees_its_jobs_and_ends(workers, load, redis, pool):
+    """Past the limit nothing waits for the loop: the jobs are free at once, and only the one that blocks has a loss."""
     (nap,) = await load("nap", 0.6, 1)  # first: what starts after the block is seen only when the block is over
     (block,) = await load("block-at-first", 600, 1)
     stuck = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.2", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="0.6")
     await until(lambda: workers.runs()["start", block] and workers.runs()["start", nap], "both jobs run")
-    await until(lambda: stuck.get("/healthz")[0] == 503, "liveness fails")
+    await until(lambda: "the process ends" in stuck.log(), "the worker ends")
     assert "the lease on 2 jobs is given up" in stuck.log()
+    record = await Inspector(redis).job(pool, block)
+    assert record.losses == 1
+    assert f"the handler of 'block-at-first' (job {block}, attempt 1)" in record.error
     workers.start()
-    records = await all_succeeded(redis, pool, [block, nap])
-    assert {record.attempt for record in records} == {2}
-    assert stuck.process.poll() is None
+    blocker, neighbour = await all_succeeded(redis, pool, [block, nap])
+    assert (blocker.attempt, blocker.losses) == (2, 1)
+    assert (neighbour.attempt, neighbour.losses) == (1, 0)
     assert workers.runs()["end", nap] == workers.runs()["end", block] == 1
+
+
+async def test_a_worker_is_not_ready_while_its_event_loop_stands_still(workers, load, redis, pool):
+    """Its slots are no capacity then, and the queue knows which handler blocks, before the lease is given up."""
+    (block,) = await load("block", 600, 1)
+    worker = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.2", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="8")
+    await until(lambda: worker.get("/readyz")[0] == 503 and workers.runs()["start", block], "the worker is not ready")
+    assert f"held up by the handler of 'block' (job {block}, attempt 1)" in worker.get("/readyz")[1]
+    assert worker.get("/healthz")[0] == 200
+
+    async def told():
+        (seen,) = await Inspector(redis).workers(pool)
+        return seen.slots == 0 and "held up by the handler of 'block'" in seen.note
+
+    await until(told, "the queue knows it")
 
 
 async def test_redis_stopped_and_started_loses_no_job(workers, start_workers, redis_server_factory, pool_ref, stack):

@@ -21,7 +21,7 @@ class Queue:
         self.answer = asyncio.Event()
         self.registered = 0
 
-    async def renew(self, *, slots, running):
+    async def renew(self, *, slots, running, note):
         self.asked.set()
         await self.answer.wait()
         return Renewal(settings_revision=PoolSettings().revision, still_registered=False)
@@ -45,6 +45,7 @@ def heartbeat(queue):
         slots=SimpleNamespace(total=1, used=0),
         metrics=SimpleNamespace(renewals=0, renewal_failures=0, leases_lost=0),
         watchdog=SimpleNamespace(given_up=False),
+        impediment=lambda: None,
         settings=PoolSettings(),
         host="h",
         lost=lambda: None,

@@ -159,10 +159,17 @@ def test_child_trace_keeps_its_trace_id_under_a_new_span():
     assert child_of({}) == {}
 
 
+async def unwanted(how, culprits):
+    """Giving up, where a test looks by itself."""
+    raise AssertionError(how)
+
+
 async def test_watchdog_tells_once_per_doubling_and_gives_up_at_its_limit(caplog):
     """A block is told when it begins to matter and each time it has doubled; past the limit the lease goes."""
     async with Bench(App()) as bench:
-        watchdog = Watchdog(roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0)
+        watchdog = Watchdog(
+            roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0, give_up=unwanted
+        )
         with caplog.at_level(logging.WARNING):
             for blocked in (0.5, 1.0, 1.5, 2.1, 3.0, 4.5):
                 watchdog.look(blocked)
@@ -182,6 +189,7 @@ class FakeLeases:
         self.registered = True
         self.away = False
         self.pool = PoolSettings(lease_ms=100)
+        self.renewed: list[tuple[int, str]] = []  # slots and note
         self.took_back: list[bool] = []  # of each round of upkeep
 
     async def register(self, *, slots, host):
@@ -191,7 +199,8 @@ class FakeLeases:
     async def settings(self):
         return self.pool
 
-    async def renew(self, *, slots, running):
+    async def renew(self, *, slots, running, note):
+        self.renewed.append((slots, note))
         if self.away:
             raise QueueUnreachableError("away")
         return Renewal(settings_revision=self.pool.revision, still_registered=self.registered)
@@ -204,18 +213,23 @@ class FakeLeases:
 async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_after_an_outage():
     """A renewal that comes too late registers anew; upkeep takes nothing back until others could renew too."""
     async with Bench(App()) as bench:
-        queue, told = FakeLeases(), []
-        watchdog = Watchdog(roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0)
+        queue, told, impediments = FakeLeases(), [], [None]
+        watchdog = Watchdog(
+            roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0, give_up=unwanted
+        )
         heartbeat = Heartbeat(
             queue=queue, slots=bench.slots, metrics=bench.metrics, watchdog=watchdog, settings=queue.pool, host="h",
             lost=lambda: told.append("lost"), changed=lambda pool: told.append(pool.concurrency), holdings=dict,
-            disagrees=lambda: told.append("disagrees"),
+            disagrees=lambda: told.append("disagrees"), impediment=lambda: impediments[-1],
         )  # fmt: skip
         found = []
         upkeep = Upkeep(
             queue=queue, heartbeat=heartbeat, metrics=bench.metrics, found=lambda: found.append(1), period_seconds=1.0
         )
         assert await heartbeat.run_once()
+        impediments.append("has no descriptors")
+        assert await heartbeat.run_once()
+        assert queue.renewed == [(4, ""), (0, "has no descriptors")]
         queue.pool = PoolSettings(lease_ms=100, concurrency=77)
         assert await heartbeat.run_once()
         queue.registered = False

@@ -2,10 +2,11 @@
 
 local RECOVER_MAX = 500 -- jobs taken back in one script
 
--- info: slots running sinceMs host
-local function write_info(worker, slots, running, since, host)
+-- info: slots running sinceMs host, and on a second line why the worker takes no jobs, where it does not
+local function write_info(worker, slots, running, since, host, note)
   bump('slots', slots - slots_of(worker))
-  redis.call('HSET', WORKER_INFO, worker, slots .. ' ' .. running .. ' ' .. since .. ' ' .. host)
+  local info = slots .. ' ' .. running .. ' ' .. since .. ' ' .. host
+  redis.call('HSET', WORKER_INFO, worker, note == '' and info or info .. '\n' .. note)
 end
 
 -- Takes a running job from its worker; the attempt counts. `crash`: the worker ended under its jobs, and one of them may

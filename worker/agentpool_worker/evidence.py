@@ -1,0 +1,29 @@
+"""Evidence of how the worker process before this one ended, in words that a dead letter keeps.
+
+Who takes over next: `agentpool_worker.worker` reports it before it registers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentpool_worker.previous_exit import PreviousExit
+
+
+def words_of(previous: PreviousExit | None, worker: str) -> str:
+    """Describe the end: signal or exit code, cause, last log lines."""
+    if previous is None:
+        return (
+            f"the process of worker {worker} ended under its jobs and was started again; "
+            "in a cluster `kubectl describe pod` and `kubectl logs --previous` show how it ended"
+        )
+    if previous.signal:
+        end = f"the process of worker {worker} was killed by {previous.signal}"
+    elif previous.exit_code is not None:
+        end = f"the process of worker {worker} ended with exit code {previous.exit_code}"
+    else:
+        end = f"the process of worker {worker} ended"
+    cause = f" ({previous.cause})" if previous.cause else ""
+    log = "; its last log lines:\n" + "\n".join(previous.log) if previous.log else ""
+    return f"{end}{cause}{log}"

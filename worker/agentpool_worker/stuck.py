@@ -1,0 +1,61 @@
+"""End of a worker whose event loop stands still: report the job that blocks it, free all jobs, end the process.
+
+The lease is given up through the side loop's connection, so that other workers take the jobs at once. A worker that has
+a process of its own then ends it without waiting for the blocked loop; the supervisor starts the next one. A worker
+inside another program stays, and registers again when its loop turns.
+Who takes over next: `agentpool_worker.supervisor`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from typing import TYPE_CHECKING, Protocol
+
+from agentpool.errors import QueueError
+from agentpool_worker.exits import RESTART
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentpool.jobs import JobId, WorkerId
+
+log = logging.getLogger(__name__)
+
+_REPORT_SECONDS = 5.0  # for the queue to hear of it; without that, the lease runs out by itself
+
+
+class CrashQueue(Protocol):
+    """The part of `agentpool.queue.consumer.Consumer` that is used here."""
+
+    worker: WorkerId
+
+    async def report_crash(self, how: str, culprits: Sequence[JobId] = ()) -> int:
+        """Take all held jobs back, with a loss for the culprits."""
+
+
+class Surrender:
+    """Gives a worker's lease up from the side loop."""
+
+    def __init__(self, queue: CrashQueue, *, ends_process: bool) -> None:
+        self._queue = queue
+        self._ends_process = ends_process
+
+    async def __call__(self, how: str, culprits: Sequence[JobId]) -> None:
+        """Report the crash and end the process."""
+        try:
+            async with asyncio.timeout(_REPORT_SECONDS):
+                taken = await self._queue.report_crash(
+                    f"worker {self._queue.worker} gave up its lease: {how}", culprits
+                )
+            log.error("%d jobs were given up; others run them", taken)
+        except (TimeoutError, QueueError) as error:
+            log.error("the queue was not told of the jobs that are given up: %s", error)  # noqa: TRY400
+        if self._ends_process:
+            log.critical("the process ends, so that a new one takes its place")
+            logging.shutdown()
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(RESTART)
