@@ -19,6 +19,7 @@
         ├── UnknownJobError
         ├── InvalidJobError         a field of the submitted job is wrong
         │   ├── PayloadTooLargeError
+        │   ├── PayloadTooDeepError
         │   ├── UnknownKindError        the pool takes listed kinds only, and not this one
         │   ├── UnknownParentError
         │   └── DependencyCycleError
@@ -33,6 +34,8 @@ an attribute. Errors of third parties are wrapped where they enter, with the cau
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+from agentpool.text import encodable, shown
 
 
 class AgentPoolError(Exception):
@@ -52,8 +55,8 @@ class FieldError(AgentPoolError):
         self.value = value
         self.problem = problem
         self.remedy = remedy
-        found = "" if value is None else f"{_shown(value)}: "
-        super().__init__(f"{field}: {found}{problem}; {remedy}")
+        found = "" if value is None else f"{shown(value)}: "
+        super().__init__(encodable(f"{field}: {found}{problem}; {remedy}"))
 
 
 class SettingError(FieldError):
@@ -207,6 +210,19 @@ class PayloadTooLargeError(InvalidJobError):
         )
 
 
+class PayloadTooDeepError(InvalidJobError):
+    """A JSON value has more than `limit` levels of objects and arrays inside each other."""
+
+    def __init__(self, *, field: str, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            field=field,
+            value=None,
+            problem=f"nested deeper than {limit} levels",
+            remedy="flatten it, or send the inner part as text or as a reference",
+        )
+
+
 class UnknownKindError(InvalidJobError):
     """The pool takes the kinds that its routes list and no others (`known`, in alphabetical order)."""
 
@@ -267,10 +283,3 @@ class StaleLeaseError(QueueError):
             f"lease {token} on job {job_id!r} is no longer held: it expired, or the job ended; "
             "stop the work, its result would be refused"
         )
-
-
-def _shown(value: object) -> str:
-    """A value for a message: quoted, and cut where it would flood the line."""
-    text = repr(value)
-    longest = 120  # characters
-    return text if len(text) <= longest else text[: longest - 1] + "…"

@@ -11,6 +11,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from agentpool.text import printable, shown
+
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
@@ -24,16 +26,37 @@ class JsonFormatter(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        try:
+            return json.dumps(line, default=shown)
+        except Exception:  # noqa: BLE001  # fields that a job brought, and that JSON cannot express
+            return json.dumps({name: value if isinstance(value, str) else shown(value) for name, value in line.items()})
+
+
+class TextFormatter(logging.Formatter):
+    """A line for people, in which nothing that a job said moves the terminal's cursor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line and what follows it, such as a traceback, without its end."""
+        if record.args and (message := _message(record)):
+            record = logging.makeLogRecord({**vars(record), "msg": message, "args": None})
+        return printable(super().format(record))
+
+
+def _message(record: logging.LogRecord) -> str:
+    """Return the message; where an argument cannot be shown, the message with its arguments shown safely."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001  # an argument's __str__ may raise anything
+        return f"{record.msg} {shown(record.args)}"
 
 
 def configure(*, form: str, level: str) -> None:
     """Sends all logs to standard error, as `json` or `text`, from `level` up."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(_TEXT))
+    handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_TEXT))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

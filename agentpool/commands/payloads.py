@@ -7,7 +7,6 @@ code 2), for the queue has not been asked yet. Who takes over next:
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from typing import TextIO
 from agentpool.documents import request_from
 from agentpool.errors import InvalidJobError, SettingError
 from agentpool.jobs import JobRequest, Json
+from agentpool.queue.bodies import parse
 
 
 def payload_of(text: str | None) -> Json:
@@ -62,7 +62,7 @@ def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[tup
         if not line.strip():
             continue
         place = f"{name}:{number}"
-        document = _parsed(place, line)
+        document = _parsed(place, line, envelope=template is None)
         if template is not None:
             yield place, replace(template, payload=document)
             continue
@@ -86,9 +86,9 @@ def _unreadable(path: str, error: Exception) -> SettingError:
     return SettingError(field="file", value=path, problem=f"cannot be read: {reason}", remedy="name a readable file")
 
 
-def _parsed(name: str, text: str) -> Json:
+def _parsed(name: str, text: str, *, envelope: bool = False) -> Json:
     try:
-        return json.loads(text)
+        return parse(name, text, envelope=envelope)
     except ValueError as error:
         raise SettingError(
             field=name,

@@ -1,55 +1,135 @@
 """JSON in, JSON out: payloads, results, states and progress on their way into Redis and back.
 
-Nothing is pickled. What JSON cannot say, or what is too large, is refused by the name of its place before anything is
-written. Who takes over next: `requests` for submits, `consumer` for what handlers give back.
+Nothing is pickled. A value that JSON cannot express, that is too large or nested too deeply is refused by the name of
+its place before anything is written: what one Python can decode, every other can. Who takes over next: `requests` for
+submits, `consumer` for what handlers give back.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from agentpool.errors import InvalidJobError, PayloadTooLargeError
+from agentpool.errors import InvalidJobError, PayloadTooDeepError, PayloadTooLargeError
+from agentpool.text import shown, shown_error
 
 if TYPE_CHECKING:
     from agentpool.jobs import Json
 
 MAX_BODY_BYTES = 1_048_576  # of one payload, result or state, as JSON
+MAX_DEPTH = 128  # objects and arrays inside each other; far below what any Python's recursion limit allows
+ENVELOPE_DEPTH = 16  # more of them around bodies: a list of jobs, a request's parameters
 _SCALARS = (str, bool, int, type(None))
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decoder: Any = json.JSONDecoder()  # its scanner ships without types
 _scan = _decoder.scan_once
+_TEXTS_AND_REST = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[^\[\]{}"]++', re.DOTALL)
+_AS_ARRAYS = str.maketrans("{}", "[]")
+
+
+class UndecodableError(ValueError):
+    """Stored text is not the JSON that `encode` writes; the message shows the beginning of the text."""
 
 
 def encode(field: str, value: Json) -> str:
-    """`value` as JSON text.
+    """Return `value` as JSON text.
 
-    Raises InvalidJobError naming the place of what JSON cannot say, PayloadTooLargeError above MAX_BODY_BYTES.
+    Raises InvalidJobError naming the place of what JSON cannot express, PayloadTooDeepError below MAX_DEPTH levels,
+    PayloadTooLargeError above MAX_BODY_BYTES.
     """
     try:
         text = _encode(value)
-    except (TypeError, ValueError, RecursionError) as error:
-        place, found = _culprit(field, value, depth=0) or (field, value)
-        raise InvalidJobError(
-            field=place,
-            value=found,
-            problem=f"JSON cannot say it ({error})",
-            remedy="send objects with text keys, arrays, text, finite numbers, booleans and null",
-        ) from error
+    except RecursionError as error:
+        raise PayloadTooDeepError(field=field, limit=MAX_DEPTH) from error
+    except Exception as error:  # also what a value's own methods raise, such as those of a dict's subclass
+        raise _unfit(field, value, error) from error
     if len(text) > MAX_BODY_BYTES:
         raise PayloadTooLargeError(field=field, size=len(text), limit=MAX_BODY_BYTES)
+    check_depth(field, text)
     return text
 
 
 def decode(text: str) -> Json:
-    """The value of what `encode` wrote: there is nothing before it or after it, so nothing is looked for."""
-    return _scan(text, 0)[0]
+    """Return the value of what `encode` wrote: there is nothing before it or after it, so nothing is looked for.
+
+    Raises UndecodableError for any other text.
+    """
+    try:
+        check_depth("stored JSON", text)
+        value, end = _scan(text, 0)
+    except (ValueError, StopIteration, RecursionError, TypeError, AttributeError, InvalidJobError) as error:
+        raise UndecodableError(f"{_why(error)}: {shown(text)}") from error
+    if end != len(text):
+        raise UndecodableError(f"more text follows the JSON value: {shown(text)}")
+    return value
+
+
+def parse(field: str, text: str | bytes, *, envelope: bool = False) -> Json:
+    """Return the value of JSON text from outside. `envelope`: it holds bodies, which may be as deep as any, and more.
+
+    Raises ValueError for what is not JSON, NaN and Infinity included, and PayloadTooDeepError naming `field`.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    check_depth(field, text, MAX_DEPTH + ENVELOPE_DEPTH if envelope else MAX_DEPTH)
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError as error:  # brackets without their partners, or a caller whose own stack is nearly used up
+        raise ValueError("nested too deeply to be read") from error
+
+
+def check_depth(field: str, text: str, deepest: int = MAX_DEPTH) -> None:
+    """Raise PayloadTooDeepError where JSON text has more than `deepest` levels. Most text is only counted through."""
+    if len(text) > 2 * deepest and text.count("[") + text.count("{") > deepest and _is_deeper(text, deepest):
+        raise PayloadTooDeepError(field=field, limit=deepest)
+
+
+def _is_deeper(text: str, deepest: int) -> bool:
+    """Whether brackets outside of texts go deeper. Each round removes the innermost level, in C."""
+    brackets = _TEXTS_AND_REST.sub("", text).translate(_AS_ARRAYS)
+    for _ in range(deepest):
+        left = brackets.replace("[]", "")
+        if not left:
+            return False
+        if len(left) == len(brackets):
+            break
+        brackets = left
+    depth = 0
+    for bracket in brackets:  # deeper levels, or brackets without their partner
+        depth += 1 if bracket == "[" else -1
+        if depth < 0:
+            return False  # no JSON at all: the parser names the place
+    return len(brackets) > 0 and depth == 0
+
+
+def _unfit(field: str, value: Json, error: Exception) -> InvalidJobError:
+    try:
+        place, found = _culprit(field, value, depth=0) or (field, value)
+    except Exception:  # noqa: BLE001  # the value's own methods, or a stack that is nearly used up
+        place, found = field, value
+    return InvalidJobError(
+        field=place,
+        value=found,
+        problem=f"JSON cannot express it ({shown_error(error)})",
+        remedy="send objects with text keys, arrays, text, finite numbers, booleans and null",
+    )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, PayloadTooDeepError):
+        return error.problem
+    return str(error) if isinstance(error, ValueError) else "not JSON"
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
 
 
 def _culprit(place: str, value: Json, *, depth: int) -> tuple[str, object] | None:
-    """Where the first thing is that JSON cannot say, and what it is."""
+    """Where the first thing is that JSON cannot express, and its value."""
     deepest = 100  # levels looked at; deeper is itself the problem
     if isinstance(value, _SCALARS) or (isinstance(value, float) and math.isfinite(value)):
         return None

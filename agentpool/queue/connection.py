@@ -25,6 +25,7 @@ from agentpool.errors import SettingError, UnsupportedServerError
 from agentpool.queue.address import SENTINEL_PORT, masked
 from agentpool.queue.faults import fault_of
 from agentpool.queue.wire import Wire
+from agentpool.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,6 +115,7 @@ def connect(url: str, **options: Any) -> RedisClient:
         raise _unreadable(url, f"its scheme is none of {', '.join(_SCHEMES)}")
     settings = {
         "decode_responses": True,
+        "encoding_errors": "backslashreplace",  # one record that is not UTF-8 must not fail a whole reply
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         **({} if parts.scheme == "unix" else {"socket_keepalive": True}),
@@ -213,7 +215,10 @@ async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
     the rest of a submit. Raises what redis-py raises when the connection is lost, and TimeoutError after the client's
     socket timeout. If it is cancelled, the connection is closed.
     """
-    packed = b"".join([pack_command(tuple(command)) for command in commands])
+    try:
+        packed = b"".join([pack_command(tuple(command)) for command in commands])
+    except UnicodeEncodeError:  # a lone surrogate, from a file name that is not UTF-8, say
+        packed = b"".join([pack_command(_encodable(command)) for command in commands])
     pool = redis.connection_pool
     if not isinstance(pool, _Pool):
         return await _through_stream(pool, packed, replies=len(commands))
@@ -222,6 +227,10 @@ async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
         return await wire.ask(packed, replies=len(commands), within_s=wire.connection.socket_timeout)
     finally:
         await pool.put_back(wire)
+
+
+def _encodable(command: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(encodable(part) if isinstance(part, str) else part for part in command)
 
 
 async def _through_stream(pool: Any, packed: bytes, *, replies: int) -> list[Any]:

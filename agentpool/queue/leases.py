@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool.jobs import JobId, Lease, LeaseToken, Priority
 from agentpool.queue.bodies import decode, encode
 from agentpool.queue.outcomes import Cancelled, Completion, Failed, Succeeded
+from agentpool.text import encodable
 
 if TYPE_CHECKING:
     from agentpool.queue.scripts import Arg
@@ -91,12 +92,13 @@ def arguments(completions: Sequence[Completion]) -> list[Arg]:
             args += (job_id, token, "succeeded", encode("result", completion.result), "")
         elif isinstance(completion, Failed):
             after = completion.retry_after_ms
-            error = completion.error[-MAX_ERROR_CHARS:]
+            error = encodable(completion.error[-MAX_ERROR_CHARS:])
             args += (job_id, token, "failed" if completion.retry else "dead", error, "" if after is None else after)
         elif isinstance(completion, Cancelled):
-            args += (job_id, token, "cancelled", completion.reason, "")
+            args += (job_id, token, "cancelled", encodable(completion.reason), "")
         else:
             state = "" if completion.checkpoint is None else encode("checkpoint", completion.checkpoint)
-            number = f"{'' if completion.after_ms is None else completion.after_ms} {completion.said[:MAX_SAID_CHARS]}"
+            said = encodable(completion.said[:MAX_SAID_CHARS])
+            number = f"{'' if completion.after_ms is None else completion.after_ms} {said}"
             args += (job_id, token, completion.reason.value, state, number)
     return args

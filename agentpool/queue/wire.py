@@ -29,6 +29,7 @@ class Wire(asyncio.Protocol):
             replyError=connection._parser.parse_error,  # noqa: SLF001  # it makes exceptions of error replies
             notEnoughData=_MORE_TO_COME,
             encoding="utf-8",
+            errors="backslashreplace",  # a record that is not UTF-8 must not cost the connection
         )
         self._is_marked: Callable[[], bool] = getattr(connection, "should_reconnect", bool)  # from redis-py 7 on
         self._answer: asyncio.Future[list[Any]] | None = None

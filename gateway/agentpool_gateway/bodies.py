@@ -6,13 +6,14 @@ Read here and not by the framework, so that each refusal has its own status and 
 from __future__ import annotations
 
 import asyncio
-import json
 from http import HTTPStatus
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
 
 from agentpool.jobs import Json
+from agentpool.queue.bodies import parse
+from agentpool.text import one_line
 from agentpool_gateway.problems import ProblemError
 from agentpool_gateway.settings import GatewaySettings
 
@@ -87,13 +88,9 @@ def _too_large(limit: int) -> ProblemError:
 
 def _parsed(data: bytes, place: str) -> Json:
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else str(error)[:200]
+        return parse(place, data, envelope=True)
+    except ValueError as error:
+        reason = one_line(str(error)[:200])
         raise ProblemError(
             HTTPStatus.BAD_REQUEST, "malformed-json", f"{place} is not JSON: {reason}", remedy="send UTF-8 JSON"
         ) from error
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")

@@ -53,3 +53,30 @@ def test_lines_go_to_standard_error_from_the_level_up(form: str, begins: str, ca
     printed = capsys.readouterr()
     assert (printed.out, len(printed.err.splitlines())) == ("", 1)
     assert printed.err.startswith(begins)
+
+
+class Unprintable:
+    """An argument that has no text."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+@pytest.mark.parametrize("form", [logs.JsonFormatter(), logs.TextFormatter("%(message)s")])
+def test_a_line_is_written_whatever_its_arguments_are(form: logging.Formatter):
+    """Objects without text, lone surrogates and values that JSON cannot express cost no line and raise nothing."""
+    deep: object = 0
+    for _ in range(5_000):
+        deep = [deep]
+    odd = record(row=Unprintable(), deep=deep)
+    odd.msg, odd.args = "job %s: %s", ("caf\udce9", Unprintable())
+    line = form.format(odd)
+    line.encode()
+    assert "caf" in line
+
+
+def test_a_text_line_moves_no_cursor():
+    """Escape sequences in what a job said are shown and not obeyed."""
+    odd = record()
+    odd.msg, odd.args = "error: %s", ("\x1b[2J\x9b1m\u202egnp.exe",)
+    assert logs.TextFormatter("%(message)s").format(odd) == "error: \\u001b[2J\\u009b1m\\u202egnp.exe"

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentpool.queue.outcomes import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded
+from agentpool.text import encodable, shown_error
 from agentpool.tracing import entered
 from agentpool_worker.context import Context
 from agentpool_worker.signals import Overloaded, Permanent, Retry, Yielded
@@ -101,8 +102,15 @@ class Execution:
     def _safely_after(self, error: BaseException) -> Completion:
         try:
             return self._after(error)
-        except Exception as fault:  # noqa: BLE001 - an exception of the handler's own kind, which cannot be read
+        except BaseException as fault:  # noqa: BLE001 - an exception of the handler's own kind, which cannot be read
+            return self._unreadable(error, fault)
+
+    def _unreadable(self, error: BaseException, fault: BaseException) -> Failed:
+        """The attempt failed with an error whose text cannot be had; `fault` is what asking for it raised."""
+        try:
             return self._failed(fault)
+        except BaseException:  # noqa: BLE001 - the fault is of the same kind
+            return Failed(job_id=self.lease.job_id, token=self.lease.token, error=shown_error(error))
 
     def _after(self, error: BaseException) -> Completion:
         if isinstance(error, Yielded):
@@ -137,7 +145,7 @@ class Execution:
             token=self.lease.token,
             reason=ReturnReason.OVERLOADED,
             after_ms=None if error.after_seconds is None else round(error.after_seconds * 1000),
-            said=str(error),
+            said=encodable(str(error)),
         )
 
     def _failed(self, error: BaseException) -> Failed:
@@ -145,11 +153,11 @@ class Execution:
         if isinstance(error, Retry):
             if error.after_seconds is not None:
                 retry_after_ms = round(error.after_seconds * 1000)
-            text = f"{type(error).__name__}: {error}"
+            text = encodable(f"{type(error).__name__}: {error}")
         elif isinstance(error, Permanent):
-            text = f"{type(error).__name__}: {error}"
+            text = encodable(f"{type(error).__name__}: {error}")
         else:
-            text = _told(error)
+            text = encodable(_told(error))
         return Failed(
             job_id=self.lease.job_id,
             token=self.lease.token,

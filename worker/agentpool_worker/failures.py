@@ -15,6 +15,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from agentpool.queue.outcomes import Failed, Returned, ReturnReason, SettleOutcome
+from agentpool.text import one_line
 from agentpool_worker.kinds import BoundedKinds
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def _headline(error: str) -> str:
     """The error's first line; where that only leads up to a program's standard error, its last line too."""
     lines = error.strip().splitlines() or [""]
     told = f"{lines[0]} … {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
-    return told[:_LONGEST_LINE]
+    return one_line(told[:_LONGEST_LINE])
 
 
 def _error_of(completion: Completion) -> str | None:

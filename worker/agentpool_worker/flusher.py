@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentpool.queue.outcomes import Completion, Failed, Returned, SettleOutcome
+from agentpool.text import shown_error
 from agentpool_worker.failures import FailureLog
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def unfit(completion: Completion, error: Exception) -> Failed:
     return Failed(
         job_id=completion.job_id,
         token=completion.token,
-        error=f"the handler {what} that cannot be kept: {type(error).__name__}: {error}",
+        error=f"the handler {what} that cannot be kept: {shown_error(error)}",
         retry=False,
     )
 

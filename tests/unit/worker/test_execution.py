@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 
 import pytest
 
+from agentpool.errors import InvalidJobError
+from agentpool.queue.leases import arguments
 from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker import App, Overloaded, Permanent, Retry
 from agentpool_worker.context import Context
@@ -40,6 +42,47 @@ async def raise_it(payload, ctx):
            "retry": Retry("not yet", after_seconds=1.5), "never": Permanent("no such file"),
            "busy": Overloaded(after_seconds=2), "cancel": asyncio.CancelledError(),
            "wordless": Wordless()}[payload]  # fmt: skip
+
+
+odd = App()  # handlers whose ends cannot be shown or kept
+
+
+@odd.handler("ok")
+async def ok_too(payload, ctx):
+    return "fine"
+
+
+class SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise SpeechlessError
+
+
+class Detached:
+    def __repr__(self) -> str:
+        raise RuntimeError("Instance is not bound to a Session")
+
+
+@odd.handler("speechless")
+async def speechless(payload, ctx):
+    raise SpeechlessError
+
+
+@odd.handler("detached")
+async def detached(payload, ctx):
+    return [Detached()]
+
+
+@odd.handler("deep")
+async def deep(payload, ctx):
+    value = None
+    for _ in range(1_500):
+        value = {"a": value}
+    return value
+
+
+@odd.handler("not-utf-8")
+async def not_utf_8(payload, ctx):
+    raise RuntimeError("cannot parse caf\udce9.pdf")
 
 
 @app.handler("retry-in")
@@ -109,6 +152,37 @@ async def test_whatever_a_handler_raises_fails_its_own_job_only(what, error, ret
     assert isinstance(failed, Failed)
     assert failed.error.startswith(error)
     assert (failed.retry, failed.retry_after_ms) == (retry, after_ms)
+    assert isinstance(succeeded, Succeeded)
+
+
+def refusal_of(completion):
+    """What the queue refuses a completion with, before anything is sent."""
+    try:
+        arguments([completion])
+    except InvalidJobError as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize(
+    ("kind", "error", "retry"),
+    [
+        ("speechless", f"{__name__}.SpeechlessError: <exception str() failed>", True),
+        ("detached", "the handler returned a result that cannot be kept: InvalidJobError: result[0]: ", False),
+        ("deep", "the handler returned a result that cannot be kept: PayloadTooDeepError: result: ", False),
+        ("not-utf-8", "RuntimeError: cannot parse caf\\udce9.pdf", True),
+    ],
+)
+async def test_what_cannot_be_shown_or_kept_fails_its_own_job_only(kind, error, retry):
+    """An error path raises nothing: the job has a reason that can be stored, and the next one runs."""
+    async with Bench(odd, slots=2) as bench:
+        bench.queue.refuse = refusal_of
+        bench.submit(lease(kind), lease("ok", number=2))
+        ended = {completion.job_id: completion for completion in await bench.settled(2)}
+    failed, succeeded = ended["job-1"], ended["job-2"]
+    assert failed.error.startswith(error)
+    failed.error.encode()
+    assert failed.retry is retry
     assert isinstance(succeeded, Succeeded)
 
 

@@ -22,8 +22,9 @@ import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
-from agentpool.errors import HandlerError
+from agentpool.errors import HandlerError, InvalidJobError
 from agentpool.parent_death import tied
+from agentpool.queue.bodies import parse
 from agentpool.tracing import child_of
 from agentpool_worker.handlers.job_files import job_files
 from agentpool_worker.signals import Overloaded, Permanent, Retry, Yielded
@@ -228,6 +229,6 @@ def _result(code: int, stdout: bytes | None, stderr: str) -> Any:
     if not stdout.strip():
         return None
     try:
-        return json.loads(stdout)
-    except ValueError as error:
+        return parse("result", stdout)
+    except (ValueError, InvalidJobError) as error:
         raise Permanent(f"the command's standard output is not JSON ({error}){tail}") from error

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import math
 import time
@@ -22,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
-from agentpool.errors import HandlerError
+from agentpool.errors import HandlerError, InvalidJobError
+from agentpool.queue.bodies import parse
 from agentpool.tracing import child_of
 from agentpool_worker.handlers.context_server import ContextServer
 from agentpool_worker.handlers.stream import EventParser, LineSplitter, Part, PartName, parse_ndjson
@@ -153,8 +153,8 @@ async def _answer(response: aiohttp.ClientResponse, ctx: Context) -> Any:
     if not body.strip():
         return None
     try:
-        return json.loads(body)
-    except ValueError as error:
+        return parse("result", body)
+    except (ValueError, InvalidJobError) as error:
         raise Permanent(f"the container answered {status} with a body that is not JSON: {error}") from error
 
 

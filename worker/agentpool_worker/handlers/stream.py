@@ -8,10 +8,12 @@ Pure parsing. Commands report in the first way too. Who takes over next: `agentp
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from agentpool.errors import InvalidJobError
+from agentpool.queue.bodies import parse
 
 LINE_LIMIT_BYTES = 16 * 1024 * 1024  # a longer line fails its job, not the worker's memory
 
@@ -63,12 +65,20 @@ def parse_ndjson(line: bytes) -> Part | None:
     text = line.strip()
     if not text:
         return None
-    fields = json.loads(text)
+    fields = _json(text)
     if isinstance(fields, dict):
         for name in PartName:
             if name.value in fields:
                 return Part(name=name, value=fields[name.value], retry=fields.get("retry", True) is not False)
     raise ValueError(f"a line must be an object with one of {', '.join(PartName)}, not {text[:80]!r}")
+
+
+def _json(text: str | bytes) -> Any:
+    """Return the value of JSON text. Raises ValueError, also where it is nested too deeply."""
+    try:
+        return parse("line", text, envelope=True)
+    except InvalidJobError as error:
+        raise ValueError(str(error)) from error
 
 
 class EventParser:
@@ -98,7 +108,7 @@ class EventParser:
             return None
         if event not in set(PartName):  # other events are the container's own affair
             return None
-        value = json.loads(data)
+        value = _json(data)
         retry = True
         if event == PartName.ERROR and isinstance(value, dict):
             retry = value.get("retry", True) is not False
