@@ -1,5 +1,6 @@
 """`python -m agentpool`: the same as the `agentpool` command."""
 
-from agentpool.cli import main
+from agentpool.start import main
 
-main()
+if __name__ == "__main__":  # a process that multiprocessing spawns imports this module under another name
+    main()

@@ -112,7 +112,7 @@ async def _watch(place: Stage, seconds: float, samples: list[Sample]) -> None:
     begun = time.monotonic()
     for _ in range(SAMPLES):
         await asyncio.sleep(seconds / SAMPLES)
-        worker = psutil.Process(place.pids[0])
+        (worker,) = psutil.Process(place.pids[0]).children()  # beside its supervisor, which runs no jobs
         samples.append(
             Sample(
                 at_s=time.monotonic() - begun,

@@ -240,7 +240,7 @@ class Ground:
         raise AssertionError(f"the AgentPool could not be written in {PUT_TRIES} tries")
 
     def workers(self) -> list[psutil.Process]:
-        """The worker processes that run now."""
+        """The workers that run now: of each the supervisor, a signal to which means the worker."""
         return [each for node in self.nodes for each in node.family() if _is_worker(each)]
 
     def note_processes(self) -> None:
@@ -321,7 +321,13 @@ async def connected(server: RedisServer) -> AsyncIterator[redis.asyncio.Redis]:
 
 def _is_worker(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        match process.cmdline():
-            case [_, program, "worker", *_] if process.status() != psutil.STATUS_ZOMBIE:
-                return Path(program).name == "agentpool"
+        parent = process.parent()
+        return _runs_worker(process) and not (parent is not None and _runs_worker(parent))
+    return False
+
+
+def _runs_worker(process: psutil.Process) -> bool:
+    match process.cmdline():
+        case [_, program, "worker", *_] if process.status() != psutil.STATUS_ZOMBIE:
+            return Path(program).name == "agentpool"
     return False

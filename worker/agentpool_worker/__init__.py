@@ -1,6 +1,7 @@
 """AgentPool's worker: runs a pool's jobs, many at once, and loses none.
 
-What a program that brings handlers needs is here; the parts of the worker are in the modules.
+What a program that brings handlers needs is here; the parts of the worker are in the modules. Each name is imported on
+first use, so that the supervisor of a worker stays small.
 
     from agentpool_worker import App
 
@@ -15,20 +16,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from agentpool_worker.app import App
-from agentpool_worker.context import BlockingContext, ChildOptions, Context
-from agentpool_worker.signals import Overloaded, Permanent, Retry
-
 if TYPE_CHECKING:
+    from agentpool_worker.app import App
+    from agentpool_worker.context import BlockingContext, ChildOptions, Context
+    from agentpool_worker.signals import Overloaded, Permanent, Retry
     from agentpool_worker.worker import Worker
 
 __all__ = ["App", "BlockingContext", "ChildOptions", "Context", "Overloaded", "Permanent", "Retry", "Worker"]
 
+_MODULES = {
+    "App": "app",
+    "BlockingContext": "context",
+    "ChildOptions": "context",
+    "Context": "context",
+    "Overloaded": "signals",
+    "Permanent": "signals",
+    "Retry": "signals",
+    "Worker": "worker",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """`Worker` is imported when it is asked for: a program of handlers need not carry the worker's own imports."""
-    if name == "Worker":
-        from agentpool_worker.worker import Worker
+    """Return a public name, imported on first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return Worker
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value

@@ -21,6 +21,7 @@ from agentpool_worker.execution import Stop
 from agentpool_worker.flusher import Flusher
 from agentpool_worker.health import HealthServer, Probes
 from agentpool_worker.heartbeat import Heartbeat
+from agentpool_worker.lifeline import follow_supervisor
 from agentpool_worker.link import QueueLink
 from agentpool_worker.listener import Listener
 from agentpool_worker.memory import MemoryGuard, open_memory
@@ -147,7 +148,7 @@ class Parts:
             hurry=lambda: self._in_jobs_loop(self.drain.hurry),
         )
         services = (self.heartbeat.run, upkeep.run, self.watchdog.run, memory.run, self.health.run, self._adapt)
-        self.side = SideLoop((*services, self._hold_connection))
+        self.side = SideLoop((*services, follow_supervisor, self._hold_connection))
 
     async def _adapt(self) -> None:
         """Reads the GPUs in the side loop, decides in the jobs' loop."""

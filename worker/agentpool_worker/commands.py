@@ -1,7 +1,8 @@
 """`agentpool worker`: runs jobs of one pool.
 
-In a pod everything comes from the environment; by hand, flags override it. Heavy imports wait until the command runs.
-Who takes over next: `agentpool_worker.runner`.
+In a pod everything comes from the environment; by hand, flags override it. Heavy imports wait until the worker has a
+process of its own, beside its supervisor.
+Who takes over next: `agentpool_worker.supervisor`, and in the worker's process `agentpool_worker.runner`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from agentpool.start import release_signals
+from agentpool_worker import supervisor
+from agentpool_worker.naming import own_name
 
 if TYPE_CHECKING:
     from agentpool_worker.handlers import HandlerSet
@@ -26,7 +31,8 @@ Examples:
   agentpool worker my_agents:app --reload
 
 \b
-Exit codes: 0 drained after SIGTERM or Ctrl-C, 1 failed, 2 wrong usage."""
+Exit codes: 0 drained after SIGTERM or Ctrl-C, 1 failed, 2 wrong usage, 70 the worker itself is broken,
+75 a restart is wanted, 128+N ended by signal N again and again."""
 
 
 @click.command(epilog=EPILOG)
@@ -52,9 +58,26 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
     if reloading:
         from agentpool_worker.reload import run_reloading
 
+        release_signals()
         arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
         sys.exit(run_reloading(arguments, Path.cwd()))
-    signal.signal(signal.SIGTERM, _leave_before_serving)
+    # A worker that is started anew has the name of the one before it, whose jobs it gives back.
+    flags["worker_id"] = flags["worker_id"] or os.environ.get("AGENTPOOL_WORKER") or own_name()
+    if supervisor.is_wanted():
+        code = supervisor.supervise(lambda line: _report(line, flags))
+        if code is not None:
+            sys.exit(code)
+    else:
+        signal.signal(signal.SIGTERM, supervisor.leave_before_serving)
+        release_signals()
+    sys.exit(_run(app, flags))
+
+
+def _run(app: str | None, flags: dict[str, Any]) -> int:
+    """Run the worker in this process; its exit code."""
+    from agentpool_worker.forks import guard_signals
+
+    guard_signals()
     from agentpool import logs
     from agentpool_worker.runner import run_process
     from agentpool_worker.worker import Worker
@@ -62,12 +85,18 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
     command, url = flags.pop("handler_command"), flags.pop("handler_http")
     settings = _settings(flags, by_hand=bool(app or command or url))
     logs.configure(form=settings.log_format, level=settings.log_level)
-    run_process(Worker(_handlers(app, command, url, settings), settings))
+    return run_process(Worker(_handlers(app, command, url, settings), settings))
 
 
-def _leave_before_serving(_number: int, _frame: object) -> None:
-    """Until the worker has its own: the first process of a container gets no SIGTERM that it has no handler for."""
-    sys.exit(0)
+def _report(line: str, flags: dict[str, Any]) -> None:
+    """Log a line of the supervisor's, in the worker's form."""
+    import logging
+
+    from agentpool import logs
+
+    form = flags["log_format"] or os.environ.get("AGENTPOOL_LOG_FORMAT") or "json"
+    logs.configure(form=form, level="info")
+    logging.getLogger(supervisor.__name__).warning(line)
 
 
 def _settings(flags: dict[str, Any], *, by_hand: bool) -> WorkerSettings:

@@ -2,7 +2,8 @@
 
 A fork copies the worker: its event loop, and its connections to Redis, which both would read and write. In the child
 these connections lead nowhere, and a child that comes back to the event loop ends there, before it does anything. One
-that runs its own code and ends by itself (`multiprocessing`, fork and exec) is left alone.
+that runs its own code and ends by itself (`multiprocessing`, fork and exec) is left alone. A signal to a child is for
+the child: it begins with the default actions, and without the descriptor through which signals wake the worker's loop.
 Who takes over next: `agentpool_worker.worker` guards its loop as long as it lives.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)  # the worker or its event loop handles them
 CLONE_EXIT_CODE = 70  # EX_SOFTWARE: of a child that a handler forked and that came back
 
 
@@ -43,11 +46,23 @@ class ForkGuard:
     def _in_child(self) -> None:
         if self._loop is None:
             return
+        _restore_signals()
         for client in self._clients:
             for descriptor in _descriptors(client):
                 os.dup2(self._nowhere, descriptor, inheritable=False)
         if threading.get_ident() == self._thread_id:
             self._loop.call_soon(_end_clone)  # before whatever the child's handler goes on with
+
+
+def guard_signals() -> None:
+    """Let every child that this process forks from now on begin with default signal actions."""
+    os.register_at_fork(after_in_child=_restore_signals)
+
+
+def _restore_signals() -> None:
+    signal.set_wakeup_fd(-1)
+    for number in _OURS:
+        signal.signal(number, signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL)
 
 
 def _end_clone() -> None:

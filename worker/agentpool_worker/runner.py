@@ -1,9 +1,9 @@
 """A worker as a process: the fastest event loop there is, signals, and an end that nothing can hold up.
 
 SystemExit or KeyboardInterrupt raised in a task that a handler has started on its own would end the event loop:
-the loop is taken up again where it was. Threads that a handler left hanging would keep the process alive after the
-worker has left: the process ends without them.
-Who takes over next: the shell, the kubelet.
+the loop is taken up again where it was. Threads and processes that a handler left hanging would keep the process alive
+after the worker has left: it ends these processes, and ends without the threads.
+Who takes over next: `agentpool_worker.supervisor`, or the shell.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ import os
 import signal
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
+
+from agentpool_worker import lifeline
+from agentpool_worker.lifeline import Phase
 
 if TYPE_CHECKING:
     from agentpool_worker.worker import Worker
@@ -25,8 +29,8 @@ log = logging.getLogger(__name__)
 _TIDY_SECONDS = 1.0  # for generators and threads that handlers left behind
 
 
-def run_process(worker: Worker) -> None:
-    """Runs the worker until it has left. Raises what `Worker.run` raises."""
+def run_process(worker: Worker) -> int:
+    """Run the worker until it has left; return the exit code that it wants. Raises what `Worker.run` raises."""
     worker.ends_process = True
     loop = _new_loop()
     asyncio.set_event_loop(loop)
@@ -35,10 +39,13 @@ def run_process(worker: Worker) -> None:
     try:
         _run_to_end(loop, loop.create_task(worker.run()))
     finally:
+        lifeline.mark(Phase.LEFT)
+        _end_children()
         with contextlib.suppress(RuntimeError, TimeoutError):
             loop.run_until_complete(asyncio.wait_for(_tidy(loop), _TIDY_SECONDS))
         loop.close()
-    _end_without_stragglers()
+    _end_without_stragglers(worker.exit_code)
+    return worker.exit_code
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -64,7 +71,25 @@ async def _tidy(loop: asyncio.AbstractEventLoop) -> None:
     await loop.shutdown_default_executor()
 
 
-def _end_without_stragglers() -> None:
+def _end_children() -> None:
+    """End what handlers started with `multiprocessing`, which the interpreter would wait for when it exits."""
+    if "multiprocessing" not in sys.modules:
+        return
+    import multiprocessing
+
+    children = multiprocessing.active_children()
+    for child in children:
+        child.terminate()
+    give_up_at = time.monotonic() + _TIDY_SECONDS
+    for child in children:
+        child.join(max(0.0, give_up_at - time.monotonic()))
+        if child.is_alive():
+            child.kill()
+    if children:
+        log.warning("ended %d processes that handlers left running", len(children))
+
+
+def _end_without_stragglers(code: int) -> None:
     """Ends the process here if some thread would keep it: the worker has left, nothing is owed any more."""
     stragglers = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
     if not stragglers:
@@ -73,4 +98,4 @@ def _end_without_stragglers() -> None:
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(0)
+    os._exit(code)

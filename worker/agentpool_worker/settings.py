@@ -7,8 +7,6 @@ Who takes over next: `agentpool_worker.worker`.
 
 from __future__ import annotations
 
-import os
-import secrets
 import socket
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool.environment import redis_url
 from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef, WorkerId
+from agentpool_worker.naming import own_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,7 +68,7 @@ def settings_from(environ: Mapping[str, str], **flags: Any) -> WorkerSettings:
     if not values.setdefault("redis_url", redis_url(environ)):
         raise _missing("redis_url", "--redis", "redis://localhost:6379/0")
     values.setdefault("host", socket.gethostname())
-    values.setdefault("worker", WorkerId(f"{values['host']}-{os.getpid()}-{secrets.token_hex(3)}"))
+    values.setdefault("worker", WorkerId(own_name()))
     _check(values)
     return WorkerSettings(**values)
 

@@ -21,10 +21,12 @@ from agentpool.queue.connection import connect
 from agentpool.queue.consumer import Consumer
 from agentpool.queue.inspect import Inspector
 from agentpool.queue.settings import PoolSettings
+from agentpool_worker import lifeline
 from agentpool_worker.assembly import CLIENT_NAME, Parts
 from agentpool_worker.evidence import words_of
 from agentpool_worker.forks import ForkGuard
 from agentpool_worker.gpu import open_reader
+from agentpool_worker.lifeline import Phase
 from agentpool_worker.previous_exit import PreviousExit
 from agentpool_worker.settings import settings_from, variable_of
 
@@ -67,6 +69,7 @@ class Worker:
         self._asked_to_leave = 0  # times, before there was anything to leave
         self._beginning: asyncio.Task[PoolSettings] | None = None  # while it prepares and registers
         self.parts: Parts | None = None  # None before registering; for metrics and tests
+        self.exit_code = 0  # of the process that runs this worker, once it has left in order
 
     def leave(self) -> None:
         """As SIGTERM does: drain. The second call hands running jobs back at once. Call it in the event loop."""
@@ -180,6 +183,7 @@ class Worker:
         listening = asyncio.create_task(parts.listener.run())
         begun = asyncio.create_task(parts.drain.begun.wait())
         parts.side.start()
+        lifeline.mark(Phase.SERVING)
         parts.claims.start_claiming()
         settings, slots = self._settings, parts.slots.total
         log.info("worker %s serves pool %s with %d slots", settings.worker, settings.pool, slots)

@@ -149,7 +149,7 @@ class ContainerRunner:
         finally:
             await cancel_and_wait(*[helper for helper in helpers if not helper.done()])
             if not exit_task.done():  # we are being cancelled: nothing may be left behind
-                process.kill_group()
+                process.kill_all()
             code = await asyncio.shield(exit_task)
             await process.clear_up()
         oom = memory.done() and not memory.cancelled() and memory.result()
@@ -192,7 +192,7 @@ class ContainerRunner:
             self._warn("FailedPreStopHook", problem)
         process.terminate()
         if not await deadline.wait_for(exit_task):
-            process.kill_group()
+            process.kill_all()
             await exit_task
 
     def _fresh_deadline(self, grace_seconds: float | None) -> Deadline:

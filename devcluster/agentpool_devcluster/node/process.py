@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentpool_devcluster.node.errors import StartError
+from agentpool_devcluster.node.family import kill_family
 from agentpool_devcluster.node.log_file import LARGEST_LINE_BYTES, LogWriter
 from agentpool_devcluster.node.mounts import Mount, mounting_command
 
@@ -108,14 +109,13 @@ class LocalProcess:
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
 
-    def kill_group(self) -> None:
-        """Kill the whole process group."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+    def kill_all(self) -> None:
+        """End the process, its group and its descendants."""
+        kill_family(self.pid)
 
     async def clear_up(self) -> None:
         """Clean up after the end: kill leftovers, keep the rest of the output, unregister the group."""
-        self.kill_group()
+        self.kill_all()
         _, late = await asyncio.wait(self._copies, timeout=OUTPUT_DRAIN_SECONDS)
         for copy in late:  # something that left the group holds the pipe
             copy.cancel()

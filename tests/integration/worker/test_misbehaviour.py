@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 
-import psutil
 import pytest
 
 from agentpool.jobs import JobRequest, JobState
@@ -55,7 +54,7 @@ async def test_a_forked_child_that_comes_back_harms_nothing(workers, submit, end
         record = await ended(job_id)
         assert (record.state, record.attempt) == (JobState.SUCCEEDED, 1)
     assert not workers.runs()["child came back", forking]
-    living = [child for child in psutil.Process(worker.process.pid).children() if child.status() != "zombie"]
+    living = [child for child in worker.itself().children() if child.status() != "zombie"]
     assert living == []
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
@@ -66,7 +65,7 @@ async def test_a_lasting_child_does_not_hold_its_killed_workers_bell(workers, su
     doomed = workers.start(AGENTPOOL_SAFETY_POLL_SECONDS="600")
     job_id = await submit("fork-and-stay", 600, max_attempts=1)
     await until(lambda: workers.runs()["start", job_id], "there is a child")
-    (child,) = psutil.Process(doomed.process.pid).children()
+    (child,) = doomed.itself().children()
     try:
         doomed.send(signal.SIGKILL)
         doomed.wait()

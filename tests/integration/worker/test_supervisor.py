@@ -1,0 +1,247 @@
+"""The process beside the worker: it knows how the worker ended, and lets no signal, orphan or line get lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from agentpool.jobs import JobRequest, JobState
+from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool_worker.exits import RESTART, SICK
+from tests.fixtures.local_system import eventually
+from tests.fixtures.workers import until
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are supervised on Linux only")
+
+APP = """
+import json, os, signal, subprocess, sys, time
+from agentpool_worker import App
+
+app = App()
+os.write(2, b"the app is imported\\n")
+if os.environ.get("AT_IMPORT") == "sleep":
+    open("importing", "w").close()
+    time.sleep(600)
+if os.environ.get("AT_IMPORT") == "crash":
+    os.kill(os.getpid(), signal.SIGSEGV)
+if os.environ.get("AT_IMPORT") == "restart":
+    sys.exit(75)
+if os.environ.get("AT_IMPORT") == "sick":
+    sys.exit(70)
+
+
+@app.handler("previous")
+async def previous(payload):
+    return json.loads(os.environ.get("AGENTPOOL_PREVIOUS_EXIT", "null"))
+
+
+@app.handler("end")
+async def end(payload):
+    for number in range(30):
+        print(f"line {number}", file=sys.stderr)
+    print("last words", flush=True)
+    os._exit(payload) if payload >= 0 else os.kill(os.getpid(), -payload)
+
+
+@app.handler("orphan")
+async def orphan(payload):
+    subprocess.run(["sh", "-c", f"sleep {payload} & echo $! > orphan.new; mv orphan.new orphan"], check=True)
+
+
+@app.handler("whoami")
+async def whoami(payload):
+    return os.environ.get("AGENTPOOL_WORKER"), os.getpid()
+"""
+
+
+@pytest.fixture
+async def serve(workers, redis, pool, tmp_path):
+    """Starts a worker with this file's app."""
+    (tmp_path / "crashing.py").write_text(APP)
+    await Inspector(redis).configure(pool, PoolSettings(concurrency=4, lease_ms=60_000))
+    return lambda **environ: workers.start(app="crashing:app", PYTHONPATH=str(tmp_path), **environ)
+
+
+@pytest.fixture
+def submit(redis, pool):
+    async def submit(kind, payload=None, **fields):
+        return (await Producer(redis, pool).submit(JobRequest(kind=kind, payload=payload, **fields))).job_id
+
+    return submit
+
+
+@pytest.fixture
+def result(redis, pool, submit):
+    """The result of a new job."""
+
+    async def result(kind, payload=None):
+        job = await submit(kind, payload)
+
+        async def ended():
+            record = await Inspector(redis).job(pool, job)
+            return record if record.state is JobState.SUCCEEDED else None
+
+        await until(ended, f"{kind} has succeeded")
+        return (await ended()).result
+
+    return result
+
+
+@pytest.mark.parametrize(
+    ("payload", "code", "name"),
+    [(3, 3, None), (0, 0, None), (-signal.SIGKILL, None, "SIGKILL"), (-signal.SIGABRT, None, "SIGABRT")],
+)
+async def test_the_next_worker_knows_how_the_one_before_it_ended(serve, submit, result, payload, code, name):
+    """After an end that nobody decided on another worker starts in place, with code, signal and last lines."""
+    worker = serve()
+    assert await result("previous") is None
+    before = worker.itself().pid
+    await submit("end", payload, max_attempts=1)
+    previous = await result("previous")
+    assert (previous["exit_code"], previous["signal"]) == (code, name)
+    assert "last words" in previous["log"]
+    assert len(previous["log"]) == 20
+    assert worker.process.poll() is None
+    assert worker.itself().pid != before
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+async def test_a_restarted_worker_keeps_its_name_and_gives_back_the_jobs_of_the_one_before(
+    serve, submit, redis, pool, result
+):
+    """Jobs of a crashed worker need not wait for its lease, which is a minute here."""
+    serve()
+    job = await submit("end", 3, max_attempts=1)
+    await result("previous")
+
+    async def failed():
+        return (await Inspector(redis).job(pool, job)).state is JobState.FAILED
+
+    await until(failed, "the job of the crashed worker has lost its attempt")
+
+
+async def test_output_passes_unchanged(serve, result):
+    """Every line arrives where the supervisor's own output goes, each once."""
+    worker = serve()
+    await result("previous")
+    assert worker.log().count("the app is imported\n") == 1
+    await result("whoami")
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
+    assert [line["message"] for line in lines][-1].startswith("worker ")
+
+
+async def test_sigterm_during_the_import_ends_the_worker(serve, tmp_path):
+    """The worker has no handler of its own yet, and still the signal is not lost."""
+    worker = serve(AT_IMPORT="sleep")
+    await until((tmp_path / "importing").exists, "the app is being imported")
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+def test_sigterm_to_the_first_process_of_a_container_is_not_lost(redis_url, tmp_path):
+    """A signal that comes while the first process still imports waits for its handler."""
+    marker = tmp_path / "held"
+    hold = (
+        "import sys, pathlib; from agentpool import start; sys.argv = ['agentpool', 'worker', 'none:app', "
+        f"'--redis', {redis_url!r}, '--pool', 'a/b']; start.hold_signals(); "
+        f"pathlib.Path({str(marker)!r}).touch(); sys.stdin.read(); start.main()"
+    )
+    inside = subprocess.Popen(
+        ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", hold], stdin=subprocess.PIPE
+    )
+    try:
+        try:
+            eventually(lambda: marker.exists() or inside.poll() is not None, "the process holds its signals")
+        finally:
+            if inside.poll() is not None:
+                pytest.skip("this host allows no process namespaces")
+        (first,) = psutil.Process(inside.pid).children()
+        first.send_signal(signal.SIGTERM)
+        assert inside.stdin is not None
+        inside.stdin.close()
+        assert inside.wait(20) == 0
+    finally:
+        inside.kill()
+        inside.wait()
+
+
+async def test_a_worker_that_never_serves_ends_its_container(serve):
+    """The kubelet sees a crash that repeats itself at each start."""
+    worker = serve(AT_IMPORT="crash")
+    assert worker.wait() == 128 + signal.SIGSEGV
+    assert worker.log().count("the app is imported") == 3
+
+
+@pytest.mark.parametrize(("how", "code", "starts"), [("sick", SICK, 1), ("restart", RESTART, 3)])
+async def test_an_exit_code_that_the_worker_chose_is_the_containers(serve, how, code, starts):
+    """A sick worker is not started again in place; one that asks for a restart is, within bounds."""
+    worker = serve(AT_IMPORT=how)
+    assert worker.wait() == code
+    assert worker.log().count("the app is imported") == starts
+
+
+async def test_orphans_are_reaped(serve, result, tmp_path):
+    """A process whose parent has ended leaves no zombie when it ends itself."""
+    worker = serve()
+    await result("orphan", 0)
+    orphan = int((tmp_path / "orphan").read_text())
+    await until(lambda: not psutil.pid_exists(orphan), "the orphan is gone")
+    assert [child.pid for child in psutil.Process(worker.process.pid).children()] == [worker.itself().pid]
+
+
+async def test_what_jobs_leave_behind_ends_with_the_worker(serve, result, tmp_path):
+    """An orphan that would hold the worker's port and memory is killed when the worker has left."""
+    worker = serve()
+    await result("orphan", 600)
+    orphan = int((tmp_path / "orphan").read_text())
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert not psutil.pid_exists(orphan)
+    assert "1 processes that jobs had left running were killed" in worker.log()
+
+
+async def test_the_worker_dies_with_its_supervisor(serve, result):
+    """SIGKILL to the process that others know means the worker."""
+    worker = serve()
+    await result("whoami")
+    itself = worker.itself()
+    worker.send(signal.SIGKILL)
+    worker.wait()
+    await until(lambda: not itself.is_running() or itself.status() == psutil.STATUS_ZOMBIE, "the worker is gone")
+
+
+async def test_the_worker_stops_and_goes_on_with_its_supervisor(serve, result):
+    """SIGSTOP and SIGCONT to the process that others know mean the worker."""
+    worker = serve()
+    await result("whoami")
+    itself = worker.itself()
+    for _ in range(3):
+        worker.send(signal.SIGSTOP)
+        await until(lambda: itself.status() == psutil.STATUS_STOPPED, "the worker has stopped")
+        worker.send(signal.SIGCONT)
+        await until(lambda: itself.status() != psutil.STATUS_STOPPED, "the worker goes on")
+    await result("whoami")
+
+
+async def test_a_signal_to_the_group_reaches_the_worker_once(serve, submit, result, workers):
+    """A worker that is asked once drains, whoever else gets the signal with it."""
+    worker = serve()
+    await result("whoami")
+    assert os.getpgid(worker.itself().pid) != os.getpgid(worker.process.pid)
+
+
+async def test_a_signal_that_ends_the_worker_on_request_is_no_crash(serve, result):
+    """SIGQUIT is forwarded; the worker that it ends is not started again."""
+    worker = serve()
+    await result("whoami")
+    worker.send(signal.SIGQUIT)
+    assert worker.wait() == 128 + signal.SIGQUIT

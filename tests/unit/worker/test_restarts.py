@@ -1,0 +1,63 @@
+"""Whether a worker process that ended is started anew."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from agentpool_worker.exits import RESTART, SICK
+from agentpool_worker.lifeline import Phase
+from agentpool_worker.previous_exit import PreviousExit
+from agentpool_worker.restarts import MOST_SHORT_LIVES, MOST_UNREADY, Restarts, WorkerEnd
+
+
+def end(*, phase=Phase.SERVING, lived=1.0, wanted=False, **how):
+    return WorkerEnd(exit=PreviousExit(**how), phase=phase, lived_seconds=lived, wanted=wanted)
+
+
+@pytest.mark.parametrize(
+    ("after", "again"),
+    [
+        (end(signal="SIGSEGV"), True),
+        (end(signal="SIGKILL", phase=Phase.STARTING), True),
+        (end(exit_code=0), True),  # a job called os._exit(0): the worker did not decide on it
+        (end(exit_code=3), True),
+        (end(exit_code=RESTART, phase=Phase.LEFT), True),
+        (end(exit_code=0, phase=Phase.LEFT), False),
+        (end(exit_code=1, phase=Phase.LEFT), False),
+        (end(exit_code=SICK, phase=Phase.LEFT), False),
+        (end(exit_code=1, phase=Phase.STARTING), False),  # wrong settings: a restart changes nothing
+        (end(exit_code=2, phase=Phase.STARTING), False),
+        (end(signal="SIGTERM", wanted=True), False),
+        (end(exit_code=3, wanted=True), False),
+    ],
+)
+def test_only_an_end_that_nobody_decided_on_is_followed_by_another_worker(after, again):
+    """An exit code counts as chosen unless the worker served when it came."""
+    assert (Restarts().pause_after(after) is not None) is again
+
+
+def test_a_worker_that_never_serves_is_given_up():
+    """The container ends after the third in a row, so that the kubelet sees it."""
+    restarts = Restarts()
+    pauses = [restarts.pause_after(end(signal="SIGSEGV", phase=Phase.STARTING)) for _ in range(MOST_UNREADY)]
+    assert None not in pauses[:-1]
+    assert pauses[-1] is None
+
+
+def test_workers_that_live_shortly_follow_at_growing_distances():
+    """A worker that crashes soon, again and again, is started ever later, and given up in the end."""
+    restarts = Restarts()
+    pauses = [restarts.pause_after(end(signal="SIGSEGV")) for _ in range(MOST_SHORT_LIVES)]
+    assert pauses[-1] is None
+    assert all(first < second for first, second in pairwise(pauses[:7]))
+
+
+def test_a_long_life_makes_a_crash_the_first_again():
+    """The distance starts anew after a worker that lived long."""
+    restarts = Restarts()
+    for _ in range(MOST_SHORT_LIVES - 1):
+        restarts.pause_after(end(signal="SIGSEGV"))
+    assert restarts.pause_after(end(signal="SIGSEGV", lived=3600.0)) == 0.0
+    assert restarts.pause_after(end(signal="SIGSEGV")) == Restarts().pause_after(end(signal="SIGSEGV"))

@@ -1,0 +1,113 @@
+"""Passes a worker's output on unchanged and keeps its last lines for the moment it dies.
+
+Each stream gets a pipe; where standard output and standard error are one file they share one, so that their order
+stays. A pipe in place of another pipe or a file changes nothing for the writer: Python and C buffer alike for both.
+A terminal is left to the worker itself, and nothing of it is kept. What cannot be written just now waits, and the
+worker with it, never the supervisor.
+Who takes over next: `agentpool_worker.supervisor` polls the descriptors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+
+from agentpool_worker.previous_exit import MOST_LINES, shortened
+
+_PIECE_BYTES = 4096  # PIPE_BUF: a pipe that is ready to be written takes so many without blocking
+_KEPT_BYTES = 16 * 1024
+_FLUSH_SECONDS = 1.0  # for the last output, where its reader is slow
+
+
+class _Stream:
+    """One pipe from the worker to one descriptor of ours."""
+
+    def __init__(self, target: int, also: tuple[int, ...]) -> None:
+        self.target = target  # where the output goes
+        self.descriptors = (target, *also)  # of the worker
+        self.source, self.end = os.pipe()
+        os.set_blocking(self.source, False)
+        self.waiting = b""
+
+    def read(self) -> bytes:
+        """Return what has come; empty: nothing now."""
+        try:
+            return os.read(self.source, _PIECE_BYTES)
+        except BlockingIOError:
+            return b""
+
+    def write(self) -> None:
+        """Write a piece of what waits; where nobody reads any more it is dropped."""
+        try:
+            written = os.write(self.target, self.waiting[:_PIECE_BYTES])
+        except BlockingIOError:
+            return
+        except OSError:
+            written = len(self.waiting)
+        self.waiting = self.waiting[written:]
+
+
+class Output:
+    """The output of one worker process after another."""
+
+    def __init__(self) -> None:
+        self._streams = [_Stream(target, also) for target, also in _targets()]
+        self._tail = b""
+
+    def watched(self) -> list[tuple[int, int]]:
+        """Return each descriptor to poll with its events."""
+        return [
+            (stream.target, select.POLLOUT) if stream.waiting else (stream.source, select.POLLIN)
+            for stream in self._streams
+        ]
+
+    def move(self, ready: set[int]) -> None:
+        """Pass on what can be passed on without blocking."""
+        for stream in self._streams:
+            if stream.waiting and stream.target in ready:
+                stream.write()
+            elif not stream.waiting and stream.source in ready:
+                stream.waiting = stream.read()
+                self._tail = (self._tail + stream.waiting)[-_KEPT_BYTES:]
+
+    def finish(self) -> None:
+        """Pass on what an ended worker has left; where nobody takes it, not for long."""
+        give_up_at = time.monotonic() + _FLUSH_SECONDS
+        while time.monotonic() < give_up_at:
+            poll = select.poll()
+            for descriptor, events in self.watched():
+                poll.register(descriptor, events)
+            waits = any(stream.waiting for stream in self._streams)
+            ready = {descriptor for descriptor, _ in poll.poll(50 if waits else 0)}
+            if not ready and not waits:
+                return
+            self.move(ready)
+
+    def take_lines(self) -> tuple[str, ...]:
+        """Return the last lines, and begin anew."""
+        lines = self._tail.decode(errors="replace").splitlines()
+        self._tail = b""
+        return tuple(shortened(line) for line in lines[-MOST_LINES:])
+
+    def attach(self) -> None:
+        """In the new worker process: write to the pipes, and hold none of our ends."""
+        for stream in self._streams:
+            for descriptor in stream.descriptors:
+                os.dup2(stream.end, descriptor)
+            os.close(stream.source)
+            os.close(stream.end)
+
+
+def _targets() -> list[tuple[int, tuple[int, ...]]]:
+    """Each descriptor of ours that output is to be passed on to, with the others that are the same file."""
+    found: list[tuple[int, tuple[int, int]]] = []
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):  # closed
+            if not os.isatty(descriptor):
+                status = os.fstat(descriptor)
+                found.append((descriptor, (status.st_dev, status.st_ino)))
+    if len(found) == 2 and found[0][1] == found[1][1]:  # noqa: PLR2004 - both streams
+        return [(found[0][0], (found[1][0],))]
+    return [(descriptor, ()) for descriptor, _ in found]

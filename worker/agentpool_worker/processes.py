@@ -1,0 +1,109 @@
+"""Processes as Linux shows them in /proc: who descends from whom, who is stopped, and the end of those left behind.
+
+Elsewhere there is no /proc: nothing is found, so nothing is ended.
+Who takes over next: `supervisor` for a worker's orphans, `handlers.command` for what a job leaves behind.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+_PROC = Path("/proc")
+_PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
+_STATE, _PARENT = 0, 1  # fields of /proc/PID/stat after the command in parentheses
+_STOPPED = ("T", "t")
+_ENDED = ("Z", "X", "")
+_POLL_SECONDS = 0.01
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent ends, as the first process of a container is."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether the process is stopped by a signal; False where it is gone."""
+    return _stat(pid)[_STATE] in _STOPPED
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether the process runs still; a zombie does not."""
+    return _stat(pid)[_STATE] not in _ENDED
+
+
+def descendants(root: int) -> list[int]:
+    """Return the living processes that descend from `root`, parents before their children."""
+    children: dict[int, list[int]] = {}
+    for pid in _all():
+        state, parent = _stat(pid)
+        if state not in _ENDED:
+            children.setdefault(int(parent), []).append(pid)
+    found = list(children.get(root, ()))
+    for pid in found:  # grows as it goes
+        found += children.get(pid, ())
+    return found
+
+
+def with_variable(assignment: str) -> list[int]:
+    """Return the processes that were started with this `NAME=value` in their environment."""
+    wanted = assignment.encode()
+    found = []
+    for pid in _all():
+        with contextlib.suppress(OSError):  # gone, or another user's
+            if wanted in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                found.append(pid)
+    return found
+
+
+def name_of(pid: int) -> str:
+    """Return the process's short name; its id where it is gone."""
+    try:
+        return (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
+    except OSError:
+        return str(pid)
+
+
+def kill(pids: Iterable[int]) -> None:
+    """End these processes, where they still exist."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def kill_until_none(find: Callable[[], list[int]], *, within_seconds: float) -> list[int]:
+    """Kill what `find` returns until it returns nothing, as one may start another meanwhile; the ids of all killed."""
+    killed: dict[int, None] = {}
+    give_up_at = time.monotonic() + within_seconds
+    while (left := find()) and time.monotonic() < give_up_at:
+        killed |= dict.fromkeys(left)
+        kill(left)
+        time.sleep(_POLL_SECONDS)
+    return list(killed)
+
+
+def _all() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(_PROC) if name.isdecimal()]  # noqa: PTH208 - names are enough
+    except OSError:
+        return []
+
+
+def _stat(pid: int) -> tuple[str, str]:
+    """State and parent; empty and "0" where the process is gone."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return "", "0"
+    fields = text.rpartition(")")[2].split()
+    return fields[_STATE], fields[_PARENT]

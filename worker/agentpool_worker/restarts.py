@@ -1,0 +1,58 @@
+"""Whether a worker process that ended is started anew in its container, and how soon. Pure.
+
+Who takes over next: `agentpool_worker.supervisor` asks after each end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentpool_worker.exits import RESTART
+from agentpool_worker.lifeline import Phase
+
+if TYPE_CHECKING:
+    from agentpool_worker.previous_exit import PreviousExit
+
+SHORT_LIFE_SECONDS = 60.0  # a worker that ends sooner makes the next one wait longer
+MOST_UNREADY = 3  # ends in a row before the worker served; then the container ends, for the kubelet to see
+MOST_SHORT_LIVES = 10  # ends in a row of whatever kind
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerEnd:
+    """The end of one worker process."""
+
+    exit: PreviousExit
+    phase: Phase
+    lived_seconds: float
+    wanted: bool  # somebody asked the worker to leave, or sent it the signal that ended it
+
+    @property
+    def abnormal(self) -> bool:
+        """Whether neither the worker nor anybody outside decided on this end, or it asks for a restart."""
+        if self.wanted:
+            return False
+        return self.exit.signal is not None or self.phase is Phase.SERVING or self.exit.exit_code == RESTART
+
+
+class Restarts:
+    """Counts ends in a row."""
+
+    def __init__(self) -> None:
+        self._unready = 0
+        self._short = 0
+
+    def pause_after(self, end: WorkerEnd) -> float | None:
+        """Return the seconds until the next start; None: no other is started, the container ends."""
+        if not end.abnormal:
+            return None
+        self._unready = self._unready + 1 if end.phase is Phase.STARTING else 0
+        self._short = self._short + 1 if end.lived_seconds < SHORT_LIFE_SECONDS else 0
+        if self._unready >= MOST_UNREADY or self._short >= MOST_SHORT_LIVES:
+            return None
+        if self._short == 0:
+            return 0.0
+        return min(_FIRST_PAUSE_SECONDS * 2.0 ** (self._short - 1), _LONGEST_PAUSE_SECONDS)

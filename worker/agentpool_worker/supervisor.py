@@ -1,0 +1,241 @@
+"""A small process that starts the worker, stays beside it, and knows how it ended.
+
+It forks the worker before anything heavy is imported, forwards signals to it, passes its output on, reaps the orphans
+that jobs leave behind, and starts another worker in its place after an end that nobody decided on. The next worker
+finds in AGENTPOOL_PREVIOUS_EXIT how the one before it ended. An end that the worker chose is the supervisor's own, and
+so is one that repeats itself (`restarts`).
+
+The worker is in a process group of its own, so that a signal to the supervisor's group reaches it once; it is killed
+when the supervisor dies, and stops with it. Only Linux has all that this needs. On a terminal somebody sees the worker
+end, and Ctrl-C and Ctrl-Z should mean the worker itself, so there it runs alone.
+Who takes over next: the worker process returns from `supervise` and goes on with `agentpool_worker.commands`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from agentpool.parent_death import tied
+from agentpool.start import HELD, hold_signals, release_signals
+from agentpool_worker import cgroup
+from agentpool_worker.lifeline import Lifeline, adopt
+from agentpool_worker.output import Output
+from agentpool_worker.previous_exit import PreviousExit
+from agentpool_worker.processes import adopt_orphans, descendants, kill_until_none
+from agentpool_worker.restarts import Restarts, WorkerEnd
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FORWARDED = sorted(HELD - {signal.SIGCHLD})
+_LEAVE = {signal.SIGTERM, signal.SIGINT}
+_EXIT_OF_SIGNAL = 128  # a shell's: 128 + N where signal N ended the process
+_LEFTOVERS_END_SECONDS = 0.5  # for processes that end by themselves once the worker is gone
+_LEFTOVERS_KILL_SECONDS = 5.0
+_POLL_SECONDS = 0.02
+
+
+def is_wanted() -> bool:
+    """Return whether a worker should be supervised here."""
+    return sys.platform.startswith("linux") and not os.isatty(2)
+
+
+def supervise(report: Callable[[str], None]) -> int | None:
+    """Return None in each worker process, and the exit code in the supervisor once no worker is to run any more.
+
+    `report` writes one line to the log. Call it before there is a second thread.
+    """
+    return _Supervisor(report).run()
+
+
+class _Supervisor:
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self._report = report
+        self._output = Output()
+        self._restarts = Restarts()
+        self._lifeline = Lifeline()
+        self._worker = 0  # its process id; 0: none runs
+        self._status: int | None = None  # as waitpid returned it, once the worker has ended
+        self._asked_to_leave = False
+        self._forwarded: set[int] = set()  # signals that the present worker got
+        self._wake, self._waker = os.pipe()  # one byte for each signal, its number
+
+    def run(self) -> int | None:
+        adopt_orphans()
+        hold_signals()
+        self._listen()
+        previous: PreviousExit | None = None
+        while True:
+            begun_at, kills = time.monotonic(), cgroup.oom_kills()
+            if self._start(previous):
+                return None
+            self._until(lambda: self._status is not None)
+            self._output.finish()
+            self._end_leftovers()
+            self._output.finish()
+            end = self._ended(begun_at, kills)
+            code = _code_of(end.exit)
+            pause = self._restarts.pause_after(end)
+            if pause is None:
+                return code
+            self._report(f"the worker process ended ({described(end.exit)}); another starts in {pause:g} s")
+            self._until(lambda: self._asked_to_leave, within_seconds=pause)
+            if self._asked_to_leave:
+                return 0
+            previous = end.exit
+
+    def _listen(self) -> None:
+        for descriptor in (self._wake, self._waker):
+            os.set_blocking(descriptor, False)
+        for number in HELD:
+            signal.signal(number, _noted)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+
+    def _start(self, previous: PreviousExit | None) -> bool:
+        """Start a worker; return whether this is its process."""
+        self._lifeline = Lifeline()
+        self._status = None
+        self._forwarded.clear()
+        tie = tied(signal.SIGKILL)
+        hold_signals()
+        worker = os.fork()
+        if worker == 0:
+            self._become_worker(previous, tie)
+            return True
+        with contextlib.suppress(OSError):  # it has done so itself already, or has ended
+            os.setpgid(worker, worker)
+        self._worker = worker
+        release_signals()
+        return False
+
+    def _become_worker(self, previous: PreviousExit | None, tie: Callable[[], None] | None) -> None:
+        if tie is not None:
+            tie()
+        os.setpgid(0, 0)
+        signal.set_wakeup_fd(-1)
+        for number in HELD:
+            signal.signal(number, signal.SIG_DFL)
+        for number in _LEAVE:
+            signal.signal(number, leave_before_serving)
+        os.close(self._wake)
+        os.close(self._waker)
+        self._output.attach()
+        adopt(self._lifeline)
+        if previous is not None:
+            os.environ |= previous.to_environment()
+        release_signals()
+
+    def _until(self, condition: Callable[[], bool], *, within_seconds: float | None = None) -> None:
+        """Forward, reap and pass output on until the condition holds or the time is over."""
+        give_up_at = None if within_seconds is None else time.monotonic() + within_seconds
+        while not condition():
+            left = None if give_up_at is None else give_up_at - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            poll = select.poll()
+            poll.register(self._wake, select.POLLIN)
+            for descriptor, events in self._output.watched():
+                poll.register(descriptor, events)
+            ready = {descriptor for descriptor, _ in poll.poll(None if left is None else left * 1000)}
+            self._output.move(ready)
+            if self._wake in ready:
+                for number in os.read(self._wake, 1024):
+                    self._handle(number)
+
+    def _handle(self, number: int) -> None:
+        if number == signal.SIGCHLD:
+            self._reap()
+            return
+        self._asked_to_leave = self._asked_to_leave or number in _LEAVE
+        if self._worker:
+            self._forwarded.add(number)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._worker, number)
+
+    def _reap(self) -> None:
+        """Take note of the worker's end, and let every other ended child go."""
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
+                if pid == 0:
+                    return
+                if pid != self._worker:
+                    continue
+                if not os.WIFSTOPPED(status):
+                    self._worker, self._status = 0, status
+                elif self._lifeline.take_stop():  # we were stopped, and are not any more
+                    os.kill(pid, signal.SIGCONT)
+
+    def _end_leftovers(self) -> None:
+        """End what jobs have left running: it would hold the worker's ports and memory."""
+        give_up_at = time.monotonic() + _LEFTOVERS_END_SECONDS
+        while self._left() and time.monotonic() < give_up_at:
+            self._until(lambda: False, within_seconds=_POLL_SECONDS)
+        killed = kill_until_none(self._left, within_seconds=_LEFTOVERS_KILL_SECONDS)
+        if killed:
+            self._report(f"{len(killed)} processes that jobs had left running were killed")
+
+    def _left(self) -> list[int]:
+        self._reap()
+        return descendants(os.getpid())
+
+    def _ended(self, begun_at: float, kills: int | None) -> WorkerEnd:
+        code = os.waitstatus_to_exitcode(self._status or 0)
+        number = -code if code < 0 else None
+        end = PreviousExit(
+            exit_code=code if number is None else None,
+            signal=None if number is None else signal_name(number),
+            cause=_cause(number, kills),
+            log=self._output.take_lines(),
+        )
+        return WorkerEnd(
+            exit=end,
+            phase=self._lifeline.phase,
+            lived_seconds=time.monotonic() - begun_at,
+            wanted=self._asked_to_leave or number in self._forwarded,
+        )
+
+
+def leave_before_serving(_number: int, _frame: object) -> None:
+    """End: the worker has no handlers of its own yet, and holds nothing."""
+    sys.exit(0)
+
+
+def signal_name(number: int) -> str:
+    """Return the signal's name, such as SIGSEGV."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"SIG{number}"
+
+
+def described(end: PreviousExit) -> str:
+    """Return the end in a few words."""
+    how = f"exit code {end.exit_code}" if end.signal is None else end.signal
+    return f"{how}, {end.cause}" if end.cause else how
+
+
+def _cause(number: int | None, kills: int | None) -> str | None:
+    if number != signal.SIGKILL:
+        return None
+    now = cgroup.oom_kills()
+    if cgroup.grew(kills, now):
+        return cgroup.OUT_OF_MEMORY
+    return "killed from outside" if now is not None else "killed from outside or out of memory"
+
+
+def _code_of(end: PreviousExit) -> int:
+    if end.exit_code is not None:
+        return end.exit_code
+    number = getattr(signal, end.signal or "", 0) or int((end.signal or "SIG0").removeprefix("SIG"))
+    return _EXIT_OF_SIGNAL + number
+
+
+def _noted(_number: int, _frame: object) -> None:
+    """Let the wake-up descriptor carry the signal."""
