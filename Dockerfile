@@ -17,11 +17,13 @@ COPY gateway gateway
 COPY local local
 COPY crds crds
 COPY examples examples
+COPY tools/slim_kubernetes.py tools/slim_kubernetes.py
 RUN python3 -m venv --without-pip /opt/agentpool
 
 # One build for each target, with only what it imports.
 FROM source AS build-operator
 RUN python3 -m pip --python /opt/agentpool/bin/python3 install --constraint constraints.txt '.[operator]' \
+ && python3 tools/slim_kubernetes.py /opt/agentpool/lib \
  && python3 -m compileall -q /opt/agentpool/lib
 
 FROM source AS build-worker
@@ -30,6 +32,7 @@ RUN python3 -m pip --python /opt/agentpool/bin/python3 install --constraint cons
 
 FROM source AS build-gateway
 RUN python3 -m pip --python /opt/agentpool/bin/python3 install --constraint constraints.txt '.[gateway]' \
+ && python3 tools/slim_kubernetes.py /opt/agentpool/lib \
  && python3 -m compileall -q /opt/agentpool/lib
 
 # What all results share: the user, and where the command is. 65532 is the chart's runAsUser.

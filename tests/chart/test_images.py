@@ -68,6 +68,8 @@ def test_an_image_starts_its_part_as_the_charts_user(part: str):
     assert "pip install" not in "".join(body for name, (_, body) in stages().items() if not name.startswith("build-"))
     extras = re.findall(r"'\.\[(.+)\]'", stages()[f"build-{part}"][1])[0].split(",")
     assert set(extras) <= PROJECT["project"]["optional-dependencies"].keys()
+    slimmed = "slim_kubernetes.py /opt/agentpool/lib" in stages()[f"build-{part}"][1]
+    assert slimmed is ("kubernetes" in str(PROJECT["project"]["optional-dependencies"][extras[0]]))
     if part != "worker":  # its port is the pool's business
         assert f"EXPOSE {values[part]['port']}\n" in instructions
 

@@ -1,0 +1,119 @@
+"""The `kubernetes` package as the operator's and the gateway's images have it, without most of its modules."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import kubernetes
+import pytest
+
+from tests.chart.rendering import ROOT
+from tests.fixtures.local_system import Program
+from tests.fixtures.redis import RedisServer
+
+TOOL = ROOT / "tools/slim_kubernetes.py"
+PREPARATION = """
+kubectl apply --server-side --filename crds/agentpools.yaml
+kubectl wait --for=condition=Established crd/agentpools.agentpool.dev --timeout=30s
+kubectl create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
+kubectl label secret agentpool-redis agentpool.dev/redis=true
+kubectl apply --filename - <<'EOF'
+apiVersion: agentpool.dev/v1alpha1
+kind: AgentPool
+metadata: {name: echo}
+spec: {handler: {command: {argv: [cat]}}, scaling: {minReplicas: 1}}
+EOF
+kubectl create serviceaccount caller
+kubectl create clusterrole caller --verb='*' --resource=agentpools.agentpool.dev,agentpools.agentpool.dev/jobs
+kubectl create clusterrolebinding caller --clusterrole=caller --serviceaccount=default:caller
+kubectl create token caller
+"""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for PYTHONPATH with the slim package, made of links to the installed one."""
+    folder = tmp_path_factory.mktemp("slim") / "site-packages"
+    package = Path(kubernetes.__file__).parent
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, folder / "kubernetes", copy_function=os.symlink, ignore=ignored)
+    done = subprocess.run([sys.executable, TOOL, folder.parent], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("removed ")
+    return folder
+
+
+def test_it_is_a_tenth_of_the_whole(site: Path):
+    """What is left is less than 10 MB; the whole package has more than 100."""
+    kept = sum(path.stat().st_size for path in (site / "kubernetes").rglob("*.py"))
+    whole = sum(path.stat().st_size for path in Path(kubernetes.__file__).parent.rglob("*.py"))
+    assert kept * 10 < whole, (kept, whole)
+
+
+@pytest.mark.parametrize(
+    "module", ["agentpool_operator.process", "agentpool_operator.handlers", "agentpool_gateway.server"]
+)
+def test_what_an_image_runs_imports_nothing_that_is_gone(site: Path, module: str):
+    """Each module that a running operator or gateway needs loads from the slim package, kopf's own types among them."""
+    program = (
+        f"import {module}, kubernetes; from kubernetes.aio import client; client.ApiClient, client.Configuration;"
+        "from kopf._cogs.helpers.thirdparty import V1ObjectMetaSync as meta; assert meta; print(kubernetes.__file__)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert Path(done.stdout.strip()) == site / "kubernetes/__init__.py"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is needed")
+def test_operator_and_gateway_serve_a_pool_with_it(
+    site: Path,
+    tmp_path: Path,
+    program: Callable[..., Program],
+    redis_server_factory: Callable[..., RedisServer],
+):
+    """The operator makes its workers; the gateway asks who the caller is, finds the pool and has the job done."""
+    cluster = program("devcluster", "--kubeconfig", str(tmp_path / "kubeconfig"))
+    kubeconfig = cluster.until(r"export KUBECONFIG=(\S+)").group(1)
+    environment = {"KUBECONFIG": kubeconfig, "REDIS_URL": redis_server_factory().tcp_url, "HOME": str(tmp_path)}
+    token = shell(PREPARATION, environment).splitlines()[-1]
+    slim = {"KUBECONFIG": kubeconfig, "PYTHONPATH": str(site)}
+    operator = program("operator", "--health-port", "0", environment=slim)
+    operator.until("leading")
+    gateway = program("gateway", "--auth", "kubernetes", "--port", "0", environment=slim)
+    url = gateway.until(r"gateway at (\S+)").group(1)
+    shell("kubectl wait --for=condition=Ready agentpool/echo --timeout=60s", environment)
+    request = urllib.request.Request(
+        f"{url}/v1/namespaces/default/pools/echo/jobs?wait=30s",
+        json.dumps({"kind": "greet", "payload": {"on": "less"}}).encode(),
+        {"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=40) as answer:
+        assert json.loads(answer.read())["result"] == {"on": "less"}
+
+
+def shell(script: str, environment: dict[str, str]) -> str:
+    """What a script prints; it must succeed."""
+    command = ["bash", "-euo", "pipefail", "-c", script]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_an_unexpected_package_is_refused(tmp_path: Path):
+    """A folder without it, or with another layout, fails the image's build."""
+    absent = subprocess.run([sys.executable, TOOL, tmp_path], capture_output=True, text=True, check=False)
+    assert (absent.returncode, "expected one" in absent.stderr) == (1, True)
+    (tmp_path / "site-packages/kubernetes").mkdir(parents=True)
+    other = subprocess.run([sys.executable, TOOL, tmp_path], capture_output=True, text=True, check=False)
+    assert (other.returncode, "compare GENERATED" in other.stderr) == (1, True)
