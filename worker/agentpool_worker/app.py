@@ -1,7 +1,7 @@
 """The registry of a program's handlers: `app = App()`, then `@app.handler("kind")` on its functions.
 
 Whatever shape a function has (async, sync, generator of progress), registration checks it once and wraps it into the
-one shape the worker runs: `async (payload, ctx) -> result`. A mistake is told at import time, with the function's
+one shape the worker runs (`agentpool_worker.shapes`). A mistake is told at import time, with the function's
 name and the remedy, not when the first job arrives.
 Who takes over next: `agentpool_worker.execution` calls what `find` returns.
 """
@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import functools
 import importlib
-import inspect
 import re
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool.errors import HandlerError
 from agentpool.jobs import KIND_FORM, KIND_PATTERN
+from agentpool_worker.shapes import name_of, run_job_of
 from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import Callable
 
-    from agentpool_worker.context import BlockingContext, Context
     from agentpool_worker.handlers import RunJob
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -48,16 +47,17 @@ class App:
 
         The function takes `(payload, ctx)` or `(payload)` and returns a JSON value. It may be async, sync (then it
         runs in a thread, and its `ctx` blocks where the async one awaits), or a generator of either sort: each
-        value it yields is published as progress, and the last one is the result.
+        value it yields is published as progress, and the last one is the result. An awaitable that a sync function
+        returns is awaited. A second parameter with a default gets the context only if it is named `ctx` or `context`.
         Raises HandlerError for a function or kind that cannot be used.
         """
         if not kinds or not all(isinstance(kind, str) for kind in kinds):
             raise HandlerError('app.handler takes the kinds of job: write @app.handler("kind") above the function')
 
         def register(function: F) -> F:
-            run = _wrapped(function, self._threads)
+            run = run_job_of(function, self._threads)
             for kind in kinds:
-                self._add(kind, run, _name_of(function))
+                self._add(kind, run, name_of(function))
             return function
 
         return register
@@ -122,75 +122,3 @@ def _checked_app(reference: str, app: Any, module: Any) -> App:
 def _apps_of(module: Any) -> str:
     names = [name for name, value in vars(module).items() if isinstance(value, App)]
     return f"it has the App {', '.join(names)}" if names else "write app = App() there"
-
-
-def _name_of(function: Any) -> str:
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
-
-
-def _wrapped(function: Any, threads: HandlerThreads) -> RunJob:
-    """The function as `async (payload, ctx) -> result`."""
-    takes_context = _takes_context(function)
-    if inspect.isasyncgenfunction(function):
-        return _from_async_generator(function if takes_context else lambda payload, _ctx: function(payload))
-    if inspect.iscoroutinefunction(function):
-        if takes_context:
-            return function  # type: ignore[no-any-return]  # its shape was checked: the worker runs it as it is
-        return lambda payload, _ctx: function(payload)
-    if inspect.isgeneratorfunction(function):
-        return _from_generator(function if takes_context else lambda payload, _ctx: function(payload), threads)
-    return _from_sync(function if takes_context else lambda payload, _ctx: function(payload), threads)
-
-
-def _takes_context(function: Any) -> bool:
-    """Whether the function takes (payload, ctx) rather than (payload). Raises HandlerError if it takes neither."""
-    name = _name_of(function)
-    if inspect.isclass(function) or not callable(function):
-        raise HandlerError(f"{name}: a handler is a function (payload, ctx); this is a {type(function).__name__}")
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError) as error:
-        raise HandlerError(f"{name}: its parameters cannot be read; wrap it in a function (payload, ctx)") from error
-    for count in (2, 1):
-        try:
-            signature.bind(*range(count))
-        except TypeError:
-            continue
-        return count == 2  # noqa: PLR2004 - payload and ctx
-    raise HandlerError(f"{name}{signature}: a handler takes (payload, ctx) or (payload)")
-
-
-def _from_async_generator(function: Callable[[Any, Context], AsyncGenerator[Any, None]]) -> RunJob:
-    async def run(payload: Any, ctx: Context) -> Any:
-        last = None
-        steps = function(payload, ctx)
-        try:
-            async for last in steps:
-                await ctx.progress(last)
-        finally:
-            await steps.aclose()
-        return last
-
-    return run
-
-
-def _from_sync(function: Callable[[Any, BlockingContext], Any], threads: HandlerThreads) -> RunJob:
-    async def run(payload: Any, ctx: Context) -> Any:
-        return await threads.run(functools.partial(function, payload, ctx.blocking()))
-
-    return run
-
-
-def _from_generator(
-    function: Callable[[Any, BlockingContext], Generator[Any, None, Any]], threads: HandlerThreads
-) -> RunJob:
-    def consume(payload: Any, ctx: BlockingContext) -> Any:
-        last = None
-        for last in function(payload, ctx):
-            ctx.progress(last)
-        return last
-
-    def run(payload: Any, ctx: Context) -> Awaitable[Any]:
-        return threads.run(functools.partial(consume, payload, ctx.blocking()))
-
-    return run

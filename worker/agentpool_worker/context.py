@@ -165,15 +165,15 @@ class BlockingContext:
         """What needs no waiting is the async context's: job_id, kind, attempt, state, cancelled, log, …."""
         return getattr(self._ctx, name)
 
-    def checkpoint(self, state: Any) -> None:
+    def checkpoint(self, state: Any) -> Any:
         """Saves the job's state; see `Context.checkpoint`. Raises CancelledError in a job that is to stop."""
         self._raise_if_cancelled()
-        self._wait(self._ctx.checkpoint(state))
+        return self._wait(self._ctx.checkpoint(state))
 
-    def progress(self, value: Any) -> None:
+    def progress(self, value: Any) -> Any:
         """Publishes how far the job is. Raises CancelledError in a job that is to stop."""
         self._raise_if_cancelled()
-        self._wait(self._ctx.progress(value))
+        return self._wait(self._ctx.progress(value))
 
     def submit(self, kind: str, payload: Any = None, options: ChildOptions | None = None) -> Receipt:
         """Submits a child job to the same pool; see `Context.submit`."""
@@ -186,7 +186,17 @@ class BlockingContext:
             raise asyncio.CancelledError
 
     def _wait(self, call: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+        """Block until the call has ended; inside a coroutine return it as an awaitable instead.
+
+        A wrapper of an async handler runs in a thread and hands this context on to the coroutine that it returns.
+        """
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+        if running is self._loop:
+            return call
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
 
 
 class _JobLog(logging.LoggerAdapter[logging.Logger]):

@@ -67,6 +67,8 @@ class Execution:
                     result = await run_job(lease.payload, self.ctx)
             else:
                 result = await run_job(lease.payload, self.ctx)
+            while hasattr(type(result), "__await__"):  # of an async wrapper that does not await what it calls
+                result = await result
         except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError too are this job's affair only
             completion = self._safely_after(error)
         else:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import inspect
 import itertools
 import os
 import queue
@@ -82,6 +83,8 @@ def _outcome(context: contextvars.Context, call: Callable[[], Any]) -> tuple[Any
 def _answer(future: asyncio.Future[Any], result: Any, error: BaseException | None) -> None:
     def settle() -> None:
         if future.done():  # the job was given up meanwhile
+            if inspect.iscoroutine(result):
+                result.close()
             return
         if error is None:
             future.set_result(result)

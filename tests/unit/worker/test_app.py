@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import sys
 from typing import Any
 
 import pytest
 
 from agentpool.errors import HandlerError
-from agentpool_worker import App
+from agentpool.queue.outcomes import Succeeded
+from agentpool_worker import App, BlockingContext
 from agentpool_worker.app import load
 from tests.unit.worker.fakes import Bench, lease
 
@@ -108,6 +111,9 @@ def test_one_function_may_serve_several_kinds():
         ("k", lambda a, b, c: None, "takes \\(payload, ctx\\)"),
         ("k", 42, "a handler is a function"),
         ("k", dict, "a handler is a function"),
+        ("k", object(), "a handler is a function"),
+        ("k", lambda self, payload: None, "method without its object"),
+        ("k", lambda payload, *, model: None, "takes \\(payload, ctx\\)"),
     ],
 )
 def test_bad_handler_is_refused_with_its_remedy(kind: str, function: Any, told: str):
@@ -165,3 +171,185 @@ def test_load_of_an_unknown_module_names_it():
     """A module that is nowhere is told with the place to look."""
     with pytest.raises(HandlerError, match="there is no module 'nowhere_to_be_found'"):
         load("nowhere_to_be_found:app")
+
+
+def timed(function):
+    """A decorator as many programs have it: sync, whatever it wraps."""
+
+    @functools.wraps(function)
+    def wrapper(*args, **kwargs):
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def unnamed(function):
+    """The same, without `functools.wraps`."""
+    return lambda payload, ctx: function(payload, ctx)  # noqa: PLW0108  # the wrapper is the point
+
+
+async def told(payload, ctx):
+    """An async handler that uses its context."""
+    await ctx.progress("on the way")
+    await ctx.checkpoint({"step": 1})
+    return [payload, ctx.job_id, ctx.state]
+
+
+async def counted(payload, ctx):
+    """An async generator."""
+    for number in range(3):
+        yield number
+
+
+class Agent:
+    """Methods of all sorts, and an object that is called."""
+
+    def __init__(self, function=told) -> None:
+        self.function = function
+
+    async def __call__(self, payload, ctx):
+        return await self.function(payload, ctx)
+
+    async def method(self, payload, ctx):
+        """A bound method."""
+        return await self.function(payload, ctx)
+
+    @staticmethod
+    async def static(payload, ctx):
+        """A method that needs no object."""
+        return await told(payload, ctx)
+
+    @classmethod
+    async def of_class(cls, payload, ctx):
+        """A method of the class."""
+        return await told(payload, ctx)
+
+
+class Promise:
+    """An awaitable that is no coroutine."""
+
+    def __await__(self):
+        yield from asyncio.sleep(0).__await__()
+        return "kept"
+
+
+async def not_awaited(payload, ctx):
+    """An async wrapper that forgot to await."""
+    return told(payload, ctx)
+
+
+def bridged(payload, ctx):
+    """A wrapper that runs the coroutine in a loop of its own."""
+    return asyncio.run(told(payload, ctx))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(
+            timed(told),
+            unnamed(told),
+            unnamed(timed(told)),
+            timed(timed(told)),
+            not_awaited,
+            bridged,
+        ),
+        *(Agent(), Agent().method, timed(Agent().method), Agent.static, Agent.of_class, staticmethod(told)),
+        *(functools.partial(told), functools.partial(Agent()), timed(functools.partial(told)), timed(Agent())),
+        functools.partial(lambda model, payload, ctx: told(payload, ctx), "m"),
+    ],
+    ids=range(17),
+)
+async def test_an_async_handler_runs_in_whatever_it_is_wrapped(function):
+    """What a callable returns is awaited, and its context works in the loop as well as in a thread."""
+    app = App()
+    app.handler("told")(function)
+    async with Bench(app) as bench:
+        bench.submit(lease("told", "p"))
+        (completion,) = await bench.settled(1)
+    assert completion == Succeeded(job_id="job-1", token=1, result=["p", "job-1", {"step": 1}])
+    assert bench.queue.saved == [("progress of job-1", "on the way"), ("job-1", {"step": 1})]
+
+
+@pytest.mark.parametrize("function", [timed(counted), unnamed(counted), unnamed(lambda p, c: iter_of(3)), counted])
+async def test_a_generator_is_read_in_whatever_it_is_wrapped(function):
+    """Each value is progress and the last one the result, also behind a wrapper that is no generator itself."""
+    app = App()
+    app.handler("count")(function)
+    async with Bench(app) as bench:
+        bench.submit(lease("count"))
+        (completion,) = await bench.settled(1)
+    assert completion.result == 2
+    assert [value for _, value in bench.queue.saved] == [0, 1, 2]
+
+
+def iter_of(count):
+    """A generator."""
+    yield from range(count)
+
+
+async def test_any_awaitable_that_a_sync_handler_returns_is_awaited():
+    """A future or a client library's promise is as good as a coroutine."""
+    app = App()
+    app.handler("promise")(lambda payload: Promise())
+    assert await result_of(app, "promise", None) == "kept"
+
+
+async def test_a_wrapped_async_handler_has_the_limits_of_its_attempt():
+    """The timeout ends what is awaited for a wrapper, as it ends an async handler."""
+    ended = asyncio.Event()
+
+    async def hang(payload, ctx):
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    app = App()
+    app.handler("hang")(unnamed(hang))
+    async with Bench(app) as bench:
+        bench.submit(lease("hang", timeout_ms=20))
+        (completion,) = await bench.settled(1)
+    assert completion.error.startswith("timeout")
+    assert ended.is_set()
+
+
+def with_retries(payload, retries=3):
+    """A sync handler with a default."""
+    return retries
+
+
+def with_ctx(payload, ctx=None):
+    """The same, asking for its context by name."""
+    return ctx.job_id
+
+
+def with_context(payload, given: BlockingContext | None = None):
+    """The same, asking by annotation."""
+    return given.job_id
+
+
+def with_more(payload, ctx, retries=3):
+    """A default after the context."""
+    return [ctx.job_id, retries]
+
+
+@pytest.mark.parametrize(
+    ("function", "result"), [(with_retries, 3), (with_ctx, "job-1"), (with_context, "job-1"), (with_more, ["job-1", 3])]
+)
+async def test_a_parameter_with_a_default_gets_the_context_only_if_it_asks_for_it(function, result):
+    """`retries=3` stays 3; `ctx=None` and an annotation ask for the context."""
+    app = App()
+    app.handler("k")(function)
+    assert await result_of(app, "k", None) == result
+
+
+def test_a_method_that_is_registered_inside_its_class_is_refused_with_the_remedy():
+    """There is no object yet, so the payload would be taken for it."""
+    app = App()
+    with pytest.raises(HandlerError, match=r"register the bound method: app.handler\(…\)\(Service\(\).run\)"):
+
+        class Service:
+            @app.handler("k")
+            async def run(self, payload):
+                return payload
