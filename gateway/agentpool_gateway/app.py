@@ -29,6 +29,7 @@ from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Authority
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.declarations import Declarations
+from agentpool_gateway.draining import Draining
 from agentpool_gateway.entry import Gateway, guard
 from agentpool_gateway.locations import Locations
 from agentpool_gateway.metrics import Metrics
@@ -52,6 +53,7 @@ def build(
         queues=Queues(locations, settings),
         declarations=Declarations(cluster),
         metrics=Metrics(),
+        draining=Draining(),
     )
 
     @asynccontextmanager
@@ -77,5 +79,5 @@ def build(
     pages.install(app)
     table.verify([*app.routes, *(route for room in ROOMS for route in room.router.routes)])
     openapi.described(app)
-    app.add_middleware(Wrapping, metrics=gateway.metrics)
+    app.add_middleware(Wrapping, metrics=gateway.metrics, draining=gateway.draining)
     return app

@@ -50,6 +50,22 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
 @click.option(
     "--burst", type=click.IntRange(min=1), default=100, show_default=True, help="Requests at once, with --rate."
 )
+@click.option(
+    "--recheck",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time after which the token of an open stream is checked again.",
+)
+@click.option(
+    "--drain",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Time after SIGTERM in which requests are still taken, while /readyz fails.",
+)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How log lines are written.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def gateway(**options: object) -> None:

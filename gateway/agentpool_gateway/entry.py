@@ -19,6 +19,7 @@ from agentpool_gateway.access.authority import Authority, Caller, Verb
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.access.table import Rule
 from agentpool_gateway.declarations import Declarations
+from agentpool_gateway.draining import Draining
 from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.problems import ProblemError
 from agentpool_gateway.queues import PoolQueue, Queues
@@ -37,6 +38,7 @@ class Gateway:
     queues: Queues
     declarations: Declarations
     metrics: Metrics
+    draining: Draining
 
     async def close(self) -> None:
         """Closes connections."""

@@ -1,7 +1,9 @@
 """Server-Sent Events: what happens in a pool, or to one job; resumable with Last-Event-ID.
 
 A comment goes out while nothing happens, so that proxies keep the stream open. A job's stream begins with the job as
-it is and ends with its end; who has seen that and asks to resume is answered 204, which tells a browser to stop.
+it is and ends with its end; a client that has seen the end and asks to resume is answered 204, which tells a browser
+to stop. A stream whose caller may listen no longer ends with the event `error`, whose data is a problem document. That
+event has no id, so that a resumed stream misses nothing.
 """
 
 from __future__ import annotations
@@ -18,11 +20,13 @@ from fastapi.responses import Response, StreamingResponse
 
 from agentpool.cancellation import end
 from agentpool.documents import Document, event_document, job_document
+from agentpool.errors import AgentPoolError
 from agentpool.jobs import JobEvent, JobId, JobState
 from agentpool_gateway import openapi
 from agentpool_gateway.entry import Admitted, Entry
 from agentpool_gateway.hub import START
-from agentpool_gateway.problems import ProblemError
+from agentpool_gateway.problems import ProblemError, problem_of
+from agentpool_gateway.rechecks import until_refused
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["events"])
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -33,7 +37,7 @@ _ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
 @router.get("/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME)
 async def pool_events(entry: Admitted, request: Request) -> Response:
     """All events of the pool, from now on or after Last-Event-ID."""
-    return _stream(entry, _pool_stream(entry, _last_id(request)))
+    return _stream(entry, _pool_stream(entry, request.url.path, _last_id(request)))
 
 
 @router.get(
@@ -45,7 +49,7 @@ async def job_events(entry: Admitted, request: Request, job_id: str) -> Response
     job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
     if job.state.terminal and last != START and not await _end_is_left(entry, JobId(job_id), last):
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    return _stream(entry, _job_stream(entry, JobId(job_id), last))
+    return _stream(entry, _job_stream(entry, request.url.path, JobId(job_id), last))
 
 
 async def _end_is_left(entry: Entry, job_id: JobId, last: str) -> bool:
@@ -82,22 +86,22 @@ async def _counted(entry: Entry, texts: AsyncGenerator[str, None]) -> AsyncGener
                 yield text
 
 
-async def _pool_stream(entry: Entry, last: str) -> AsyncGenerator[str, None]:
+async def _pool_stream(entry: Entry, path: str, last: str) -> AsyncGenerator[str, None]:
     async with entry.queue.hub.listen(last) as events:
-        told = _told(events, entry.gateway.settings.heartbeat_s, lambda _event: True)
+        told = _told(entry, path, events, lambda _event: True)
         async with aclosing(told):
             async for text in told:
                 yield text
 
 
-async def _job_stream(entry: Entry, job_id: JobId, last: str) -> AsyncGenerator[str, None]:
+async def _job_stream(entry: Entry, path: str, job_id: JobId, last: str) -> AsyncGenerator[str, None]:
     async with entry.queue.hub.listen(last) as events:
         job = await entry.queue.inspector.job(entry.pool, job_id)
         if last == START:
             yield _message("job", job_document(job, entry.pool))
             if job.state.terminal:
                 return
-        told = _told(events, entry.gateway.settings.heartbeat_s, lambda event: event.job_id == job_id)
+        told = _told(entry, path, events, lambda event: event.job_id == job_id)
         async with aclosing(told):
             async for text in told:
                 yield text
@@ -106,11 +110,16 @@ async def _job_stream(entry: Entry, job_id: JobId, last: str) -> AsyncGenerator[
 
 
 async def _told(
-    events: AsyncIterator[JobEvent], heartbeat_s: float, wanted: Callable[[JobEvent], bool]
+    entry: Entry, path: str, events: AsyncIterator[JobEvent], wanted: Callable[[JobEvent], bool]
 ) -> AsyncGenerator[str, None]:
-    """Events as text, with a comment whenever `heartbeat_s` passed without one."""
+    """Events as text, with a comment after each `heartbeat_s` of silence.
+
+    It ends when the events do, when the gateway closes, and, with the event `error`, when the caller may listen no
+    longer.
+    """
     yield ": begun\n\n"
     texts: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
+    refusal: list[AgentPoolError] = []
 
     async def feed() -> None:
         async for event in events:
@@ -118,20 +127,36 @@ async def _told(
                 await texts.put(_message(event.type, event_document(event), event.id))
         await texts.put(None)
 
+    async def watch() -> None:
+        refused = await entry.gateway.draining.unless_closing(until_refused(entry))
+        await end(feeder)
+        refusal.extend([refused] if refused else [])
+        await texts.put(None)
+
     feeder = asyncio.create_task(feed())
+    watcher = asyncio.create_task(watch())
     try:
         while True:
             try:
-                async with asyncio.timeout(heartbeat_s):
+                async with asyncio.timeout(entry.gateway.settings.heartbeat_s):
                     text = await texts.get()
             except TimeoutError:
                 yield ": still here\n\n"
                 continue
-            if text is None:
+            if refusal:
+                yield _problem(refusal[0], path)
+            if text is None or refusal:
                 return
             yield text
     finally:
+        await end(watcher)
         await end(feeder)
+
+
+def _problem(refusal: AgentPoolError, path: str) -> str:
+    """The last message of a stream whose caller may listen no longer: a problem document."""
+    _, body, _ = problem_of(refusal)
+    return _message("error", body | {"instance": path})
 
 
 def _message(kind: str, document: Document, event_id: str | None = None) -> str:

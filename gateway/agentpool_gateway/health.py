@@ -28,7 +28,10 @@ async def healthz() -> str:
 @router.get("/readyz", response_class=PlainTextResponse)
 async def readyz(request: Request) -> PlainTextResponse:
     """Redis can be used, where the gateway has one of its own."""
-    if await fault(gateway_of(request).queues) is not None:
+    gateway = gateway_of(request)
+    if gateway.draining.begun:
+        return PlainTextResponse("stopping\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)
+    if await fault(gateway.queues) is not None:
         return PlainTextResponse("Redis cannot be used\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)
     return PlainTextResponse("ok\n")
 

@@ -24,10 +24,12 @@ class GatewayOptions:
     max_body: int | None  # bytes; None: the default
     rate: float  # requests a second and caller; 0: no limit
     burst: int  # requests at once
+    recheck: float  # seconds
+    drain: float  # seconds
     log_format: str  # text or json
     log_level: str
 
     def settings(self) -> GatewaySettings:
         """The gateway's settings."""
-        found = GatewaySettings(rate_per_s=self.rate, rate_burst=self.burst)
+        found = GatewaySettings(rate_per_s=self.rate, rate_burst=self.burst, recheck_s=self.recheck, drain_s=self.drain)
         return replace(found, max_body_bytes=self.max_body) if self.max_body else found

@@ -1,16 +1,18 @@
 """Serving: the socket, the connections that the app needs, and uvicorn around it.
 
-The socket is opened first, so that a port in use is one line, and port 0 can be told. On SIGTERM requests in flight
-end; event streams are cut off after `STOP_S`, to resume elsewhere by their last id.
+The socket is opened first, so that a port in use is one line, and port 0 can be told. After SIGTERM requests are served
+for a while (`draining`); then streams end, to resume elsewhere by their last id, and open requests have `STOP_S`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
+from types import FrameType
 
 import click
 import uvicorn
@@ -23,11 +25,13 @@ from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
+from agentpool_gateway.draining import Draining
 from agentpool_gateway.locations import AsDeclared, Locations, OneRedis
 from agentpool_gateway.options import GatewayOptions
 from agentpool_gateway.patience import protocol
 from agentpool_gateway.settings import GatewaySettings
 
+log = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 10  # for requests in flight
 IDLE_S = 30  # a kept-alive connection without requests
@@ -35,7 +39,25 @@ BACKLOG = 2_048  # connections that the kernel holds for us
 
 
 class OrderlyServer(uvicorn.Server):
-    """A server that ends in order on a signal, where uvicorn would raise the signal again and die of it."""
+    """A server that ends in order on a signal, where uvicorn would raise the signal again and die of it.
+
+    SIGTERM leaves it serving for `drain_s`; SIGINT, and a second signal, end it at once.
+    """
+
+    def __init__(self, config: uvicorn.Config, draining: Draining, *, drain_s: float) -> None:
+        super().__init__(config)
+        self._draining = draining
+        self._drain_s = drain_s
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Begins to drain, or ends."""
+        if sig == signal.SIGTERM and not self._draining.begun and self._drain_s > 0:
+            log.info("stopping: no longer ready; requests are taken for %g s more", self._drain_s)
+            self._draining.begin()
+            asyncio.get_running_loop().call_later(self._drain_s, self.handle_exit, sig, frame)
+            return
+        self._draining.close()
+        super().handle_exit(sig, frame)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -61,10 +83,11 @@ def serve(options: GatewayOptions) -> None:
 async def _serve(options: GatewayOptions, listener: socket.socket) -> None:
     settings = options.settings()
     async with _parts(options, settings) as (locations, authority, cluster):
-        config = configured(build(settings, locations, authority, cluster), settings)
+        app = build(settings, locations, authority, cluster)
+        server = OrderlyServer(configured(app, settings), app.state.gateway.draining, drain_s=settings.drain_s)
         host, port = listener.getsockname()[:2]
         click.echo(f"gateway at http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
-        await OrderlyServer(config).serve(sockets=[listener])
+        await server.serve(sockets=[listener])
 
 
 def configured(app: FastAPI, settings: GatewaySettings, *, stop_s: int = STOP_S) -> uvicorn.Config:

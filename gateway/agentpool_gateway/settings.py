@@ -14,6 +14,8 @@ class GatewaySettings:
     body_timeout_s: float = 15.0  # for a whole body to arrive; slower senders are cut off
     header_timeout_s: float = 10.0  # for the request line and headers to arrive
     max_wait_s: float = 60.0  # longest long-poll; below common proxies' own limits
+    recheck_s: float = 30.0  # after which an open stream's or long-poll's token is checked again
+    drain_s: float = 5.0  # after SIGTERM, for which requests are taken: load balancers notice in a few seconds
     heartbeat_s: float = 15.0  # between comments on a silent event stream, so that proxies keep it open
     stream_backlog: int = 1_000  # events that a slow reader may be behind before it is cut off, to resume by id
     rate_per_s: float = 0.0  # requests a second and caller; 0: no limit

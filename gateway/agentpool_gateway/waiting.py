@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -12,6 +12,8 @@ from fastapi import Request
 from agentpool.durations import milliseconds
 from agentpool.errors import JobEndedError, ResultTimeoutError
 from agentpool.jobs import Job, JobId
+from agentpool_gateway import rechecks
+from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.problems import ProblemError
 
 if TYPE_CHECKING:
@@ -37,9 +39,27 @@ def wait_of(request: Request, most_s: float) -> float:
     return min(most_s, float(preferred[1])) if preferred else 0.0
 
 
+async def _has_ended(entry: Entry, job_id: JobId, within_s: float) -> bool:
+    try:
+        await entry.queue.client.result(job_id, timeout=within_s)
+    except JobEndedError:
+        return True
+    except ResultTimeoutError:
+        return False
+    return True
+
+
 async def job_after(entry: Entry, job_id: JobId, wait_s: float) -> Job:
-    """The job, once it has ended or `wait_s` has passed. Raises UnknownJobError."""
-    if wait_s > 0:
-        with contextlib.suppress(JobEndedError, ResultTimeoutError):
-            await entry.queue.client.result(job_id, timeout=wait_s)
+    """The job, once it has ended, `wait_s` has passed or the gateway closes.
+
+    Raises UnknownJobError, and ProblemError where the caller may no longer read.
+    """
+    loop = asyncio.get_running_loop()
+    until, recheck_s = loop.time() + wait_s, entry.gateway.settings.recheck_s
+    ended = wait_s <= 0
+    while not ended:
+        left_s = until - loop.time()
+        waited = await entry.gateway.draining.unless_closing(_has_ended(entry, job_id, min(left_s, recheck_s)))
+        ended = waited is not False or left_s <= recheck_s
+        await rechecks.check(entry, Verb.READ)
     return await entry.queue.inspector.job(entry.pool, job_id)

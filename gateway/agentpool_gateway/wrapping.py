@@ -13,6 +13,7 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agentpool_gateway.draining import Draining
 from agentpool_gateway.metrics import Metrics
 
 log = logging.getLogger("agentpool_gateway.requests")
@@ -25,9 +26,10 @@ API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 class Wrapping:
     """Measures, logs and adds headers."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, draining: Draining) -> None:
         self._app = app
         self._metrics = metrics
+        self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -41,7 +43,7 @@ class Wrapping:
             nonlocal told
             if message["type"] == "http.response.start":
                 told = True
-                _add_headers(message)
+                _add_headers(message, leaving=self._draining.begun)
                 self._tell(scope, message["status"], time.perf_counter() - begun)
             await send(message)
 
@@ -74,8 +76,10 @@ def _template(scope: Scope) -> str:
     return str(getattr(route, "path", "none"))
 
 
-def _add_headers(message: Message) -> None:
+def _add_headers(message: Message, *, leaving: bool) -> None:
     headers = MutableHeaders(scope=message)
+    if leaving:
+        headers["Connection"] = "close"
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "no-referrer"
     if "content-security-policy" not in headers:

@@ -224,6 +224,7 @@ class Stack:
             f"--host={LOOPBACK}",
             f"--port={self._gateway_port}",
             "--log-level=warning",
+            "--drain=0",  # no load balancer stands before it
             stop_seconds=GATEWAY_STOP_SECONDS,
         )
 

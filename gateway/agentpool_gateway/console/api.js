@@ -56,6 +56,7 @@ export async function follow(pool, signal, told) {
     try {
       const more = last ? { "Last-Event-ID": last } : {};
       const answer = await fetch(`${at(pool)}/events`, { headers: headers(more), signal });
+      if (answer.status === 401 || answer.status === 403) return;
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
       let text = "";
       for (let part = await reader.read(); !part.done; part = await reader.read()) {
@@ -64,7 +65,7 @@ export async function follow(pool, signal, told) {
         text = messages.pop();
         for (const message of messages) {
           const data = message.split("\n").find((line) => line.startsWith("data: "));
-          if (!data) continue;
+          if (!data || message.startsWith("event: error\n")) continue;
           const event = JSON.parse(data.slice(6));
           last = event.id;
           told(event);

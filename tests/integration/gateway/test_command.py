@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import contextlib
+import http.client
 import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,7 +20,11 @@ from pathlib import Path
 
 import pytest
 
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector, PoolSettings, connect
+
 COMMAND = [sys.executable, "-m", "agentpool", "gateway"]
+QUIET = ("--log-level", "warning")  # nobody reads the pipe meanwhile
 ENVIRONMENT = {**os.environ, "KUBECONFIG": "/nowhere"}
 
 
@@ -42,7 +50,7 @@ def running(*args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 def stopped(process: subprocess.Popen[str]) -> str:
     """Stops a gateway in order; all that it logged since it told its address, what was read ahead included."""
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)  # SIGTERM would leave it serving for a while
     assert process.stderr is not None
     log = process.stderr.read()
     assert process.wait(20) == 0
@@ -50,11 +58,92 @@ def stopped(process: subprocess.Popen[str]) -> str:
 
 
 def test_it_tells_its_address_serves_and_stops_in_order(redis_url: str):
-    """Port 0 takes any; SIGTERM ends it with exit code 0."""
+    """Port 0 takes any; a signal ends it with exit code 0."""
     with running("--redis", redis_url, "--no-auth", "--port", "0") as (process, url):
         with urllib.request.urlopen(f"{url}/readyz", timeout=20) as answer:
             assert answer.read() == b"ok\n"
         stopped(process)
+
+
+@contextlib.contextmanager
+def stream_of(url: str) -> Iterator[http.client.HTTPResponse]:
+    """An open event stream whose listener is in place."""
+    with contextlib.closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)) as connection:
+        connection.request("GET", "/v1/namespaces/draining/pools/drained/events")
+        answer = connection.getresponse()
+        assert answer.readline() == b": begun\n"
+        yield answer
+
+
+def test_a_gateway_that_is_told_to_stop_drops_no_request(redis_url: str):
+    """SIGTERM under load: not ready at once, every request answered, on connections old and new, until it leaves."""
+    queue = "/v1/namespaces/draining/pools/drained/queue"
+    statuses: list[int] = []
+    asked = threading.Semaphore(0)
+    stop = threading.Event()
+
+    def load(url: str) -> None:
+        """A client that keeps its connection for as long as the server lets it."""
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
+        while not stop.is_set():
+            connection.request("GET", queue)
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+            asked.release()
+        connection.close()
+
+    def more(count: int) -> None:
+        for _ in range(count):
+            assert asked.acquire(timeout=20)
+
+    asyncio.run(set_up(redis_url, PoolRef("draining", "drained")))
+    with (
+        running("--redis", redis_url, "--no-auth", "--port", "0", "--drain", "600", *QUIET) as (process, url),
+        concurrent.futures.ThreadPoolExecutor(max_workers=8) as clients,
+    ):
+        loads = [clients.submit(load, url) for _ in range(8)]
+        try:
+            with stream_of(url) as stream:
+                more(100)
+                process.send_signal(signal.SIGTERM)
+                not_ready = wait_for_refusal(f"{url}/readyz")
+                more(400)
+                stop.set()
+                for each in loads:
+                    each.result(timeout=20)
+                process.send_signal(signal.SIGTERM)  # the endpoint list has changed: it may go
+                assert b"event:" not in stream.read()  # ends in order, and not by a reset
+        finally:
+            stop.set()
+        assert process.wait(20) == 0
+    asyncio.run(purge(redis_url, PoolRef("draining", "drained")))
+    assert not_ready == (503, "close")
+    assert set(statuses) == {200}
+
+
+def wait_for_refusal(url: str) -> tuple[int, str | None]:
+    """Status and `Connection` of the first answer that is no success."""
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=20).close()
+        except urllib.error.HTTPError as refusal:
+            with refusal:
+                return refusal.code, refusal.headers["Connection"]
+
+
+async def set_up(redis_url: str, pool: PoolRef) -> None:
+    """Makes a pool."""
+    redis = connect(redis_url)
+    await Inspector(redis).configure(pool, PoolSettings())
+    await redis.aclose()
+
+
+async def purge(redis_url: str, pool: PoolRef) -> None:
+    """Removes a pool."""
+    redis = connect(redis_url)
+    await Inspector(redis).purge(pool)
+    await redis.aclose()
 
 
 def test_a_redis_that_is_not_there_is_told_at_once_and_by_readyz():

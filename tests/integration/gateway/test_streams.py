@@ -6,11 +6,21 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 
-from agentpool.jobs import PoolRef
+from agentpool.cancellation import end
+from agentpool.jobs import JobRequest, PoolRef
+from agentpool.queue import Producer
+from agentpool_gateway.access.static_tokens import StaticTokens
+from agentpool_gateway.app import build
+from agentpool_gateway.locations import OneRedis
+from agentpool_gateway.settings import GatewaySettings
+from tests.fixtures.gateways import serving
 from tests.fixtures.redis import wait_until
 
 
@@ -103,6 +113,99 @@ async def test_one_reading_of_redis_serves_many_streams_and_ends_with_the_last(g
         assert {(await stream.message())["event"] for stream in streams} == {"queued"}
         assert len(blocked) <= 1
     await wait_until(lambda: hub._reader is None, "the reading ends with the last stream")
+
+
+TOKEN, OTHER = "a-token-of-more-than-16-characters", "another-token-of-more-than-16-characters"
+REVOKED = {
+    "removed": ({"name": "other", "token": OTHER}, 401),
+    "expired": ({"name": "lead", "token": TOKEN, "expires": datetime(2020, 1, 1, tzinfo=UTC)}, 401),
+    "without the verb": ({"name": "lead", "token": TOKEN, "verbs": ["submit"]}, 403),
+    "of another namespace": ({"name": "lead", "token": TOKEN, "namespaces": ["other"]}, 403),
+}
+
+
+@pytest.fixture
+async def revocable(redis_url: str, tmp_path: Path, pool: PoolRef):
+    """A client with a good token, and the function that replaces what the token is good for."""
+    file = tmp_path / "tokens.yaml"
+
+    def grant(entry: dict[str, object]) -> None:
+        file.with_suffix(".new").write_text(yaml.safe_dump({"tokens": [entry]}))
+        file.with_suffix(".new").rename(file)
+
+    grant({"name": "lead", "token": TOKEN})
+    settings = GatewaySettings(recheck_s=0.05, heartbeat_s=0.1)
+    app = build(settings, OneRedis(redis_url), StaticTokens(file))
+    async with serving(app, settings) as served, served.client(TOKEN) as client:
+        client.base_url = f"{served.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+        yield client, grant
+
+
+@pytest.mark.parametrize("how", REVOKED)
+@pytest.mark.parametrize("path", ["/events", "/jobs/{job}/events"])
+async def test_a_stream_ends_with_its_token(revocable, how: str, path: str):
+    """Each stream of the table: a problem document as its last event, and the connection is closed."""
+    http, grant = revocable
+    job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    entry, status = REVOKED[how]
+    async with opened(http, path.format(job=job)) as stream:
+        await stream.comment()
+        grant(entry)
+        last = {}
+        while message := await stream.message():
+            last = message
+    problem = json.loads(last["data"])
+    assert last["event"] == "error"
+    assert "id" not in last
+    assert (problem["status"], problem["instance"].endswith("/events")) == (status, True)
+    assert problem["remedy"]
+    assert TOKEN not in last["data"]
+
+
+async def test_a_busy_stream_ends_with_its_token_too(revocable, redis, pool: PoolRef):
+    """Events without end do not keep it open."""
+    http, grant = revocable
+    producer = Producer(redis, pool)
+
+    async def submit_for_ever() -> None:
+        while True:
+            await producer.submit(JobRequest(kind="greet"))
+
+    async with opened(http, "/events") as stream:
+        await stream.comment()
+        submitting = asyncio.create_task(submit_for_ever())
+        assert (await stream.message())["event"] == "queued"
+        grant(REVOKED["removed"][0])
+        last = {}
+        while message := await stream.message():
+            last = message
+        await end(submitting)
+    assert last["event"] == "error"
+
+
+async def test_a_long_poll_ends_with_its_token(revocable, consumer):
+    """The result of a job that ends later is not for its holder; neither is one that ends in the same moment."""
+    http, grant = revocable
+    job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    waiting = asyncio.create_task(http.get(f"/jobs/{job}/result?wait=60s"))
+    submitting = asyncio.create_task(http.post("/jobs?wait=60s", json={"kind": "greet"}))
+    await consumer.take_one()
+    grant(REVOKED["removed"][0])
+    assert ((await waiting).status_code, (await submitting).status_code) == (401, 401)
+
+
+async def test_a_stream_lives_on_while_its_token_holds(revocable, consumer):
+    """Checked many times, and nothing is lost."""
+    http, _ = revocable
+    job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    async with opened(http, f"/jobs/{job}/events") as stream:
+        for _ in range(4):
+            assert (await stream.comment()) in {": begun", ": still here"}
+        await consumer.serve_one()
+        seen = []
+        while message := await stream.message():
+            seen.append(message["event"])
+    assert seen == ["started", "succeeded"]
 
 
 @pytest.mark.parametrize("last", ["x", "1-0-0", "-1", "1-0.x", "9" * 40])

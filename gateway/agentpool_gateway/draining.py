@@ -1,0 +1,43 @@
+"""Draining: how a gateway leaves without dropping a request.
+
+At SIGTERM it is no longer ready, and serves on for a while, for load balancers learn of it only later; each answer asks
+its client to connect anew, elsewhere. Then streams and long-polls end, to be resumed elsewhere, and no connection is
+taken any more. Who takes over next: `server` ends the process once the open requests have been answered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from agentpool.cancellation import end
+
+T = TypeVar("T")
+
+
+class Draining:
+    """How far a gateway has come in leaving."""
+
+    def __init__(self) -> None:
+        self.begun = False  # not ready; requests are served
+        self._closing = asyncio.Event()  # whatever waits ends now
+
+    def begin(self) -> None:
+        """Reports not ready from now on."""
+        self.begun = True
+
+    def close(self) -> None:
+        """Ends streams and long-polls."""
+        self.begun = True
+        self._closing.set()
+
+    async def unless_closing(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """The result of the work; None where the gateway closes before. The work is over when this returns."""
+        task, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
+        try:
+            await asyncio.wait((task, closing), return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            await end(closing)
+            await end(task)

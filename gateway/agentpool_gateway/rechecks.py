@@ -1,0 +1,43 @@
+"""Rechecks: an answer that takes long holds no longer than its caller's token and permission.
+
+Streams are checked again every `recheck_s`, and end with a problem document as their last event; a long-poll is checked
+in the same interval and before it answers. A check that cannot be made (the API server is away) is made up for at the
+next; the second one in a row ends the stream. Who takes over next: the caller, with a valid token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from agentpool.errors import AgentPoolError
+from agentpool_gateway.problems import ProblemError
+
+if TYPE_CHECKING:
+    from agentpool_gateway.access.authority import Verb
+    from agentpool_gateway.entry import Entry
+
+REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
+
+
+async def check(entry: Entry, verb: Verb) -> None:
+    """Checks the caller's token and permission again. Raises ProblemError or ClusterError."""
+    visit = entry.visit
+    caller = await entry.gateway.authority.caller(visit.token)
+    await entry.gateway.authority.check(caller, verb, visit.pool)
+
+
+async def until_refused(entry: Entry) -> AgentPoolError:
+    """Returns why the caller of a stream may not go on listening, once that is so."""
+    failed = False
+    while True:
+        await asyncio.sleep(entry.gateway.settings.recheck_s)
+        try:
+            await check(entry, entry.verb)
+        except AgentPoolError as error:
+            if failed or (isinstance(error, ProblemError) and error.status in REFUSED):
+                return error
+            failed = True
+        else:
+            failed = False

@@ -1,0 +1,55 @@
+"""How long a stream outlives the check of its token."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agentpool.errors import AgentPoolError, ClusterError
+from agentpool.jobs import PoolRef
+from agentpool_gateway.access.authority import Caller, Verb
+from agentpool_gateway.problems import ProblemError
+from agentpool_gateway.rechecks import until_refused
+
+POOL = PoolRef("research", "analysts")
+AWAY = ClusterError("the API server did not answer")
+BUSY = ProblemError(HTTPStatus.TOO_MANY_REQUESTS, "too-many-reviews", "busy", remedy="wait")
+REVOKED = ProblemError(HTTPStatus.UNAUTHORIZED, "unauthenticated", "revoked", remedy="send another token")
+
+
+class Script:
+    """An authority that answers as it was written down."""
+
+    def __init__(self, *answers: AgentPoolError | None) -> None:
+        self.answers = list(answers)
+
+    async def caller(self, token: str | None) -> Caller:
+        del token
+        if error := self.answers.pop(0):
+            raise error
+        return Caller(name="lead", key="lead")
+
+    async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
+        assert (caller.name, verb, pool) == ("lead", Verb.READ, POOL)
+
+
+@pytest.mark.parametrize(
+    ("answers", "told"),
+    [
+        ([None, None, REVOKED], REVOKED),
+        ([AWAY, None, AWAY, None, REVOKED], REVOKED),
+        ([AWAY, REVOKED], REVOKED),
+        ([None, AWAY, AWAY], AWAY),
+        ([BUSY, BUSY], BUSY),
+    ],
+)
+async def test_a_stream_ends_when_it_is_refused_or_cannot_be_checked_twice(answers: list[Any], told: AgentPoolError):
+    """An API server that is away for a moment ends no stream, and keeps none open for longer than two intervals."""
+    script = Script(*answers)
+    gateway = SimpleNamespace(authority=script, settings=SimpleNamespace(recheck_s=0))
+    entry: Any = SimpleNamespace(visit=SimpleNamespace(token="t", pool=POOL), verb=Verb.READ, gateway=gateway)
+    assert await until_refused(entry) is told
+    assert script.answers == []
