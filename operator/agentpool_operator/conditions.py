@@ -90,6 +90,8 @@ def _ready(pool: Pool, queue: Finding, progressing: Finding) -> Finding:
     if blocked is not None:
         return Finding(type=ConditionType.READY, status="False", reason=blocked[0], message=blocked[1])
     reason, message = "Serving", f"jobs are taken; {counted(_ready_count(pool), 'worker')} ready"
+    if impeded := _why_no_jobs(pool):
+        message += f"; {impeded[1]}"
     if pool.spec is not None and pool.spec.paused:
         reason, message = "Paused", "the pool is paused as asked"
     elif progressing.reason == "Starting" and _ready_count(pool) == 0:
@@ -107,7 +109,9 @@ def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
         return queue.reason, queue.message
     if pool.deployment is None or not pool.owns_deployment:
         return _held_back(pool) or ("Creating", "the workers' Deployment is being made")
-    return None if any(pod.ready for pod in pool.live_pods) else _why_no_worker(pool, pool.deployment)
+    if any(pod.ready for pod in pool.live_pods):
+        return None
+    return _why_no_worker(pool, pool.deployment) or _why_no_jobs(pool)
 
 
 def _held_back(pool: Pool) -> tuple[str, str] | None:
@@ -126,6 +130,16 @@ def _why_no_worker(pool: Pool, deployment: DeploymentView) -> tuple[str, str] | 
     if _waits_for_a_node_in_vain(pool):
         return "NoNodeFits", f"{pool.misfit}; change what the pool asks for, or add a node that has it"
     return None
+
+
+def _why_no_jobs(pool: Pool) -> tuple[str, str] | None:
+    """Reason and message of a live worker that takes no jobs, in its own words; None = there is none."""
+    impeded = [worker for worker in pool.snapshot.live_workers if worker.note] if pool.snapshot is not None else []
+    if not impeded:
+        return None
+    first = min(impeded, key=lambda worker: worker.name)
+    more = f" (and {counted(len(impeded) - 1, 'other worker')})" if len(impeded) > 1 else ""
+    return "WorkerImpeded", f"worker {first.name} takes no jobs{more}: it {first.note}"
 
 
 def _waits_for_a_node_in_vain(pool: Pool) -> bool:

@@ -23,6 +23,7 @@ Json = dict[str, Any]
 CONTAINER = "worker"
 HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's own address
 FIRST_LOOK_S = 1  # a look at a container that has just begun always fails, and each failure is a warning to the user
+LIVENESS_GRACE_S = 10  # seconds: a worker that fails its liveness probe cannot drain, and its jobs wait meanwhile
 START_WITHIN_S = 600  # seconds that a worker may take to import its handlers before it counts as hung
 GRACE_BEYOND_DRAIN_S = 15  # seconds: time to hand jobs back after the drain is over
 DIGEST = "agentpool.dev/manifest-digest"
@@ -137,7 +138,8 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
     if "livenessProbe" not in worker:  # a probe of the user's own knows how long his start takes
         first_look = {"initialDelaySeconds": FIRST_LOOK_S}
         worker.setdefault("startupProbe", _probe("/healthz", period_s=1, failures=START_WITHIN_S) | first_look)
-    worker.setdefault("livenessProbe", _probe("/healthz", period_s=10, failures=6))
+    alive = {"terminationGracePeriodSeconds": LIVENESS_GRACE_S}
+    worker.setdefault("livenessProbe", _probe("/healthz", period_s=10, failures=6) | alive)
     worker.setdefault("readinessProbe", _probe("/readyz", period_s=2, failures=3))
     if spec.gpu is not None:
         limits = worker.setdefault("resources", {}).setdefault("limits", {})

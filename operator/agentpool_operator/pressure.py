@@ -184,6 +184,13 @@ def _redis_problem(place: str, error: QueueError) -> Problem:
     )
 
 
+def _out_of_service(snapshot: QueueSnapshot) -> int:
+    """Count the live workers that would leave an ordinary job waiting."""
+    impeded = sum(bool(worker.note) for worker in snapshot.live_workers)
+    alone = any(worker.name == snapshot.reserved and not worker.note for worker in snapshot.live_workers)
+    return impeded + (alone and snapshot.queued > snapshot.quarantined)
+
+
 def backlog_of(snapshot: QueueSnapshot) -> Backlog:
     """A snapshot as the decision sees it; workers whose lease is over hold nothing that could be harmed."""
     return Backlog(
@@ -191,6 +198,7 @@ def backlog_of(snapshot: QueueSnapshot) -> Backlog:
             RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes
         ),
         workers=tuple(WorkerLoad(name=w.name, slots=w.slots, running=w.running) for w in snapshot.live_workers),
+        out_of_service=_out_of_service(snapshot),
         oldest_wait_s=None if snapshot.oldest_wait_ms is None else snapshot.oldest_wait_ms / MS_PER_S,
         counters=Counters(
             submitted=snapshot.submitted_total,

@@ -79,7 +79,8 @@ class Watchdog:
                 self._marked_at = max(self._marked_at, slept_from - LOOK_SECONDS)
                 continue
             if self.look(self.blocked_seconds):
-                await self._give_up(f"it {self._stands_still()}: {self._culprit()}", self._culprits())
+                how = f"its event loop has stood still for {self.blocked_seconds:.0f} s: {self._culprit()}"
+                await self._give_up(how, self._culprits())
 
     def impediment(self) -> str | None:
         """Return why no job can make progress here; None while the loop turns."""
@@ -87,7 +88,7 @@ class Watchdog:
             return None
         execution = self._running_now()
         who = "" if execution is None else f", held up by {_named(execution)}"
-        return f"{self._stands_still()}{who}"
+        return f"has an event loop that stands still{who}"  # without a figure: a condition repeats it
 
     def look(self, blocked: float) -> bool:
         """Log a block when it begins to matter and each time it has doubled; return whether it is given up now."""
@@ -119,9 +120,6 @@ class Watchdog:
         self._metrics.lagged(max(0.0, now - self._marked_at - MARK_SECONDS))
         self._marked_at = now
         self._timer = self._loop.call_later(MARK_SECONDS, self._mark)
-
-    def _stands_still(self) -> str:
-        return f"has an event loop that has stood still for {self.blocked_seconds:.0f} s"
 
     def _running_now(self) -> Execution | None:
         return self._roster.of_task(_current_task(self._loop))

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from agentpool_operator.scaling import behavior
 from agentpool_operator.scaling.assessment import assessed
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
+from agentpool_operator.scaling.demand import beside
 from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remembered
 from agentpool_operator.scaling.words import counted, demand_words, doing
 
@@ -66,6 +67,7 @@ def wanted_workers(observation: Observation, policy: ScalingPolicy, memory: Pool
     if observation.backlog is None or policy.paused:
         return observation.replicas
     _, need = assessed(observation, observation.backlog, policy, memory, now)
+    need = beside(need, observation.backlog.out_of_service)
     return min(max(need.workers, policy.min_replicas), policy.max_replicas)
 
 
@@ -93,6 +95,7 @@ def _automatic(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> Decision:
     memory, need = assessed(observation, backlog, policy, memory, now)
+    need = beside(need, backlog.out_of_service)
     if backlog.ready or backlog.running:
         memory = replace(memory, last_busy_at=now)
     step = _bounded(need, policy)

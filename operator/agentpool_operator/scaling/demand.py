@@ -8,7 +8,7 @@ route never gets more than its limit, and never more slots than jobs. `decide` t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class Demand:
     workers: int  # workers in all: those, or more that are kept warm
     warm: int = 0  # of these workers, those kept warm for an expected burst
     warm_is_sure: bool = True  # whether enough bursts were observed for a reliable hold time
+    out_of_service: int = 0  # of these workers, those that stand in for live ones that take no jobs
     held_back: int  # waiting jobs without a slot, because their route is at its limit
 
 
@@ -42,6 +43,18 @@ def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> 
         reacting=math.ceil(slots / max(1, policy.concurrency)),
         workers=math.ceil(slots / max(1, policy.concurrency)),
         held_back=backlog.ready - startable,
+    )
+
+
+def beside(need: Demand, out_of_service: int) -> Demand:
+    """Add a worker for each live one that takes no jobs; none where no job needs a worker."""
+    if not need.reacting or not out_of_service:
+        return need
+    return replace(
+        need,
+        reacting=need.reacting + out_of_service,
+        workers=max(need.workers, need.reacting + out_of_service),
+        out_of_service=out_of_service,
     )
 
 

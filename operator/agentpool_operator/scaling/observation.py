@@ -55,6 +55,7 @@ class Backlog:
     workers: tuple[WorkerLoad, ...] = ()
     oldest_wait_s: float | None = None  # the longest wait of a ready job; None = none waits
     counters: Counters = Counters()
+    out_of_service: int = 0  # live workers that take none of these jobs: they cannot, or run one job in quarantine
 
     @property
     def ready(self) -> int:

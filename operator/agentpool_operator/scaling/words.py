@@ -33,6 +33,8 @@ def demand_words(need: Demand, concurrency: int) -> str:
     waits, runs = doing(need.ready, "job", "wait"), doing(need.running, "job", "run")
     found = " and ".join(words for words, count in ((waits, need.ready), (runs, need.running)) if count)
     takes = f"{found}, which takes {counted(need.reacting, 'worker')} of {counted(concurrency, 'slot')}"
+    if need.out_of_service:
+        takes += f", {need.out_of_service} of them in place of {counted(need.out_of_service, 'worker')} out of service"
     return takes if need.warm == 0 else f"{takes}; {_warm_words(need)}"
 
 

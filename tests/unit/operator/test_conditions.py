@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from agentpool.jobs import PoolRef
+from agentpool.jobs import PoolRef, Priority
+from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_operator.conditions import findings, merged, ready_news
+from agentpool_operator.pressure import backlog_of
 from agentpool_operator.registry import Pools, Problem
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
@@ -135,6 +139,40 @@ def test_a_ready_pod_counts_before_its_deployment_has_counted_it(pools, pool):
     pools.see_pod(ready_pod())
     ready = next(finding for finding in findings(pool) if finding.type.value == "Ready")
     assert ready.message == "jobs are taken; 1 worker ready"
+
+
+def test_a_pool_whose_only_worker_takes_no_jobs_is_not_ready(pools, pool):
+    """The condition names the worker and its reason, also beside one that is ready."""
+    pools.see_deployment(deployment(ready=0))
+    pools.see_pod(pod())
+    note = "has an event loop that stands still, held up by the handler of 'plan' (job 7, attempt 1)"
+    pool.snapshot = snapshot(WorkerSnapshot(name="p-1", slots=0, running=1, host="", note=note, lease_expires_at_ms=9))
+    ready = findings(pool)[0]
+    assert (ready.status, ready.reason) == ("False", "WorkerImpeded")
+    assert ready.message == f"worker p-1 takes no jobs: it {note}"
+    pools.see_pod(ready_pod())
+    ready = findings(pool)[0]
+    assert (ready.status, ready.reason) == ("True", "Serving")
+    assert ready.message == f"jobs are taken; 1 worker ready; worker p-1 takes no jobs: it {note}"
+
+
+def snapshot(*workers, **fields):
+    """A queue with these workers and nothing in it."""
+    empty = {"routes": (), "scheduled": 0, "blocked": 0, "dead": 0, "oldest_wait_ms": None, "submitted_total": 0}
+    totals = {"started_total": 0, "finished_total": 0, "run_ms_total": 0, "paused": False, "settings_revision": ""}
+    return QueueSnapshot(**{"taken_at_ms": 1, "workers": workers, **empty, **totals, **fields})
+
+
+def test_who_takes_no_ordinary_jobs_is_out_of_service():
+    """A worker with a note, and one that is reserved for quarantine while other jobs wait."""
+    able = WorkerSnapshot(name="able", slots=5, running=0, host="", lease_expires_at_ms=9)
+    sick = replace(able, name="sick", slots=0, note="has no descriptors")
+    waiting = RouteSnapshot(name="default", limit=None, queued={Priority.TASK: 3}, running=0)
+    assert backlog_of(snapshot(able)).out_of_service == 0
+    assert backlog_of(snapshot(able, sick)).out_of_service == 1
+    quarantine = {"routes": (waiting,), "reserved": "able"}
+    assert backlog_of(snapshot(able, sick, quarantined=1, **quarantine)).out_of_service == 2
+    assert backlog_of(snapshot(able, quarantined=3, **quarantine)).out_of_service == 0
 
 
 def test_a_pool_that_others_keep_from_going_says_who(pools, pool):

@@ -98,6 +98,12 @@ def test_a_users_template_is_kept_and_completed():
     assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
 
 
+def test_a_worker_that_is_not_alive_gets_no_time_to_drain():
+    """The grace of the drain is for workers that can use it: one whose liveness probe fails ends soon."""
+    probe = worker_of(made(worker={"drainSeconds": 300}))["livenessProbe"]
+    assert probe["terminationGracePeriodSeconds"] == 10
+
+
 def test_a_slow_start_is_no_reason_to_restart():
     """A worker has ten minutes to start, looked at every second; a user's own liveness probe goes without.
 

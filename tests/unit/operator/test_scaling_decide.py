@@ -56,6 +56,21 @@ def test_a_known_service_time_asks_for_what_drains_the_backlog_in_time():
     assert decide(seen, POLICY, SETTLED, 0.0).replicas == 2
 
 
+def test_a_worker_that_takes_no_jobs_is_no_capacity():
+    """Another one stands in for each that is out of service, within maxReplicas; without jobs nobody is wanted."""
+
+    def wanted(ready, *, out_of_service, policy=POLICY):
+        seen = Observation(replicas=1, backlog=replace(backlog(ready=ready), out_of_service=out_of_service))
+        return decide(seen, policy, SETTLED, 0.0)
+
+    assert wanted(3, out_of_service=0).replicas == 1
+    decision = wanted(3, out_of_service=1)
+    assert decision.replicas == 2
+    assert "1 of them in place of 1 worker out of service" in decision.reason
+    assert wanted(3, out_of_service=5, policy=replace(POLICY, max_replicas=2)).replicas == 2
+    assert wanted(0, out_of_service=1).wanted == 0
+
+
 def test_a_full_route_asks_for_no_more_workers():
     """Jobs that their route's limit holds back ask for no worker, and the decision says so."""
     outcome = decided(ready=50, running=2, limit=5)
