@@ -18,7 +18,7 @@ from agentpool.errors import HandlerError
 from agentpool.text import shown
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator
+    from collections.abc import Callable
 
     from agentpool_worker.context import BlockingContext, Context
     from agentpool_worker.handlers import RunJob
@@ -40,7 +40,7 @@ def run_job_of(function: Any, threads: HandlerThreads) -> RunJob:
     if _is(inspect.isasyncgenfunction, function):
         return lambda payload, ctx: _read_async(call(payload, ctx), ctx)
     if _is(inspect.iscoroutinefunction, function):
-        return call  # type: ignore[no-any-return]  # its shape was checked: the worker runs it as it is
+        return call  # its shape was checked: the worker runs it as it is
     return _in_thread(call, threads)
 
 
@@ -115,14 +115,13 @@ def _read(result: Any, ctx: BlockingContext) -> Any:
     """Read a generator to its end, each value published as progress; anything else is returned as it is."""
     if not inspect.isgenerator(result):
         return result
-    steps: Generator[Any, None, Any] = result
     last = None
-    for last in steps:
+    for last in result:
         ctx.progress(last)
     return last
 
 
-async def _read_async(steps: AsyncGenerator[Any, None], ctx: Context) -> Any:
+async def _read_async(steps: Any, ctx: Context) -> Any:
     last = None
     try:
         async for last in steps:
