@@ -41,10 +41,11 @@ demo: setup ## Run the main job: real agents, workers rising and falling (DEMO_A
 test: setup ## Run all tests (TESTS=tests/unit for some)
 	$(BIN)/python -m pytest -n auto $(TESTS)
 
-lint: setup ## Check style, and that imports go one way only
+lint: setup ## Check style, import directions, and the Lua scripts (needs luacheck)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	$(BIN)/python tools/lint_lua.py
 
 types: setup ## Check types
 	$(BIN)/mypy

@@ -1,0 +1,63 @@
+"""Lint the Lua scripts with luacheck: `python tools/lint_lua.py`.
+
+A script is its file plus the included parts, so luacheck reads the assembled source that Redis runs. A definition of a
+part may be unused in some scripts; it is reported only if no script uses it. Every other warning is reported as is.
+Exit code 1: there are warnings; 2: luacheck is not installed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from agentpool.queue import scripts
+
+_GLOBALS = ("redis", "cjson", "KEYS", "ARGV")  # provided by the server
+_UNUSED = re.compile(r"\(W211\) unused (?:variable|function) '(?P<name>\w+)'")
+_MISSING = "luacheck is missing: apt-get install lua-check, or luarocks install luacheck"
+
+
+def warnings_of(folder: Path) -> list[str]:
+    """Return luacheck's warnings about all scripts, each with the script's file name in front."""
+    for script in scripts.ALL:
+        (folder / f"{script.name}.lua").write_text(script.source)
+    command = ["luacheck", "--std", "lua51", "--read-globals", *_GLOBALS, "--no-max-line-length", "--codes",
+               "--formatter", "plain", "--", "."]  # fmt: skip
+    found = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return [line for line in found.stdout.splitlines() if line.strip()]
+
+
+def relevant(warnings: list[str]) -> list[str]:
+    """Drop warnings about definitions that at least one script with the same definition uses."""
+    unused = Counter(match["name"] for line in warnings if (match := _UNUSED.search(line)))
+    defined = {name: sum(_defines(script.source, name) for script in scripts.ALL) for name in unused}
+    return [
+        line
+        for line in warnings
+        if not (match := _UNUSED.search(line)) or unused[match["name"]] >= defined[match["name"]]
+    ]
+
+
+def _defines(source: str, name: str) -> bool:
+    return re.search(rf"^local (?:function {name}\b|[\w, ]*\b{name}\b[\w, ]*=)", source, re.MULTILINE) is not None
+
+
+def main() -> int:
+    """Print the warnings; return the exit code."""
+    if shutil.which("luacheck") is None:
+        print(_MISSING, file=sys.stderr)  # noqa: T201
+        return 2
+    with tempfile.TemporaryDirectory() as folder:
+        found = relevant(warnings_of(Path(folder)))
+    for line in found:
+        print(line)  # noqa: T201
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
