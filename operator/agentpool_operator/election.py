@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import ClusterError
 from agentpool_operator import paths
-from agentpool_operator.refusals import ClashError, NotThereError
+from agentpool_operator.refusals import ClashError, ClusterRefusalError, NotThereError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,8 +104,11 @@ class Election:
         self._leads_until = moment
 
     async def resign(self) -> None:
-        """Frees the Lease, so that the next one need not wait. Errors are only logged: it expires anyway."""
-        if not self._settings.enabled:
+        """Free the Lease, so that the next leader need not wait. Tried once: a Lease that is kept expires by itself.
+
+        At `helm uninstall` its rights are gone before the process has its signal, so a refusal is usual.
+        """
+        if not self._settings.enabled or not self._terms:
             return
         self._leads_until = float("-inf")
         path = paths.leases(self._settings.namespace, self._settings.name)
@@ -114,6 +117,14 @@ class Election:
             if (lease.get("spec") or {}).get("holderIdentity") == self._settings.identity:
                 lease["spec"]["holderIdentity"] = ""
                 await self._cluster.replace(path, lease, gated=False)
+        except NotThereError:
+            return
+        except ClusterRefusalError as error:
+            log.info(
+                "the Lease expires by itself within %g s: the API server refused to free it (%d), as at an uninstall",
+                self._settings.lease_s,
+                error.status,
+            )
         except ClusterError as error:
             log.info("the Lease was not freed: %s", error)
 

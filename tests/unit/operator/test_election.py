@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import logging
 
 import pytest
 
 from agentpool.cancellation import end
 from agentpool_operator.election import Election
-from agentpool_operator.refusals import ClashError, ClusterUnreachableError, NotThereError
+from agentpool_operator.refusals import ClashError, ClusterUnreachableError, ForbiddenError, NotThereError
 from agentpool_operator.settings import ElectionSettings
 from tests.fixtures.redis import wait_until
 
@@ -126,6 +127,28 @@ async def test_a_resigning_leader_frees_the_lease_at_once(candidate, clock):
     await first.resign()
     await second.campaign()
     assert (first.leading, second.leading) == (False, True)
+
+
+async def test_a_leader_whose_rights_are_gone_resigns_with_one_request_and_one_plain_line(candidate, server, caplog):
+    """As at `helm uninstall`, which removes its roles and its account first: no retry, no API error in the log."""
+    caplog.set_level(logging.INFO)
+    leader, waiting = candidate("a"), candidate("b")
+    await leader.campaign()
+    await waiting.campaign()
+    requests = []
+
+    async def refuse(path):
+        requests.append(path)
+        raise ForbiddenError(request=path, status=403, message="leases is forbidden: User agentpool-operator cannot")
+
+    server.get = refuse
+    await leader.resign()
+    await waiting.resign()
+    assert len(requests) == 1  # who waits has nothing to free, and does not ask
+    (line,) = caplog.messages
+    assert line == (
+        "the Lease expires by itself within 10 s: the API server refused to free it (403), as at an uninstall"
+    )
 
 
 async def test_a_leader_whose_renewal_came_late_begins_anew(server, clock):
