@@ -13,7 +13,7 @@ Who takes over next: `agentpool.queue`; the FastAPI gateway and the command line
 from __future__ import annotations
 
 import asyncio
-import secrets
+import os
 import threading
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from agentpool.queue.snapshots import QueueSnapshot
 
 T = TypeVar("T")
+_left_behind: list[asyncio.AbstractEventLoop] = []  # of a parent process: to close one in a child would disturb it
 
 __all__ = ("Client", "NewJob", "Receipt", "SubmitOptions", "SyncClient", "SyncReceipt", "request_of")
 
@@ -66,6 +67,8 @@ class Receipt:
 class Client:
     """One pool's client. Safe to share between the tasks of one event loop; close it, or use `async with`.
 
+    In the next event loop, or in a forked process, it connects anew; in two loops that run at once it raises
+    ForeignLoopError.
     `redis` is a URL (see `agentpool.queue.connect`) or a client made by `connect`, which then stays open.
     """
 
@@ -75,7 +78,7 @@ class Client:
         self._redis = connect(redis) if isinstance(redis, str) else redis
         self._producer = Producer(self._redis, self.pool)
         self._inspector = Inspector(self._redis)
-        self._inbox = Inbox(self._redis, self.pool, name=secrets.token_hex(8))
+        self._inbox = Inbox(self._redis, self.pool)
 
     async def __aenter__(self) -> Self:
         return self
@@ -171,7 +174,8 @@ class SyncReceipt:
 class SyncClient:
     """`Client` for programs without an event loop: the same calls, blocking. Safe to share between threads.
 
-    One event loop in a thread of its own serves all calls; close it, or use `with`.
+    One event loop in a thread of its own serves all calls; close it, or use `with`. A forked process starts a thread
+    and connections of its own with its first call.
     """
 
     def __init__(self, redis: str, *, pool: PoolRef | str) -> None:
@@ -180,9 +184,8 @@ class SyncClient:
             raise SettingError(
                 field="redis", value=given, problem="not a URL", remedy="give SyncClient a URL; its loop is its own"
             )
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="agentpool-client", daemon=True)
-        self._thread.start()
+        self._starting = threading.Lock()
+        self._start()
         try:
             self._client = self._call(_made(redis, pool))
         except BaseException:
@@ -198,9 +201,22 @@ class SyncClient:
     ) -> None:
         self.close()
 
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="agentpool-client", daemon=True)
+        self._thread.start()
+
+    def _survive_fork(self) -> None:
+        """Start anew in a forked process: threads stay behind in the parent."""
+        with self._starting:
+            if self._process != os.getpid():
+                _left_behind.append(self._loop)
+                self._start()
+
     def close(self) -> None:
         """Ends the thread and its connections. Safe to call twice."""
-        if self._loop.is_closed():
+        if self._loop.is_closed() or self._process != os.getpid():  # in a forked process that has not used it
             return
         self._call(self._client.close())
         self._end()
@@ -255,6 +271,8 @@ class SyncClient:
         return SyncReceipt(kept.job_id, kept.state, kept.duplicate, kept.queue_depth, self)
 
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._process != os.getpid():
+            self._survive_fork()
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

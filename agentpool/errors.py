@@ -8,6 +8,8 @@
     └── QueueError              the queue refused, or could not be asked
         ├── QueueUnreachableError   unknown, never zero: Redis did not answer
         │   └── QueueReadOnlyError      a replica answered
+        ├── QueueReplyError         what answered does not speak as Redis does
+        ├── ForeignLoopError        one client in two event loops that run at once
         ├── QueueAccessError        wrong password, or the user may not
         ├── QueueMemoryError        maxmemory is reached
         ├── UnsupportedServerError  the server is too old
@@ -89,16 +91,41 @@ class QueueError(AgentPoolError):
 
 
 class QueueUnreachableError(QueueError):
-    """Redis did not answer, so the queue's state is unknown (never zero)."""
+    """Redis did not answer, so the queue's state is unknown (never zero).
+
+    `reconnect`: the connection was at fault, so a new one may serve at once; else it takes time.
+    """
+
+    reconnect: bool = False
 
 
 class QueueReadOnlyError(QueueUnreachableError):
     """A replica answered, which cannot be written to; the primary may have changed."""
 
+    reconnect = True
+
     def __init__(self, text: str) -> None:
         super().__init__(
             f"this Redis is a read-only replica ({text}); use the primary's URL, or redis+sentinel:// to follow it"
         )
+
+
+class QueueReplyError(QueueError):
+    """Redis, or what answers in its place, sent a reply to a command (`doing`) that Redis never sends."""
+
+    def __init__(self, *, doing: str, problem: str) -> None:
+        self.doing = doing
+        super().__init__(
+            f"the reply to {doing} is not one of Redis ({problem}); check that the URL leads to a Redis server, "
+            "and that nothing in between changes what it says"
+        )
+
+
+class ForeignLoopError(QueueError):
+    """The client is in use by another event loop that runs at this moment."""
+
+    def __init__(self) -> None:
+        super().__init__("this client is in use by another event loop, which runs; make a client for each event loop")
 
 
 class QueueAccessError(QueueError):

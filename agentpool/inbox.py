@@ -9,21 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError
-
 from agentpool.cancellation import end
-from agentpool.errors import JobEndedError, QueueUnreachableError, ResultTimeoutError, UnknownJobError
+from agentpool.errors import (
+    JobEndedError,
+    QueueError,
+    QueueMemoryError,
+    QueueReplyError,
+    QueueUnreachableError,
+    ResultTimeoutError,
+    UnknownJobError,
+)
 from agentpool.queue import scripts
 from agentpool.queue.bodies import decode
-from agentpool.queue.connection import longest_block_s
+from agentpool.queue.connection import ask, call, longest_block_s
+from agentpool.queue.faults import Asking, Reading
 from agentpool.queue.keys import Keys
+from agentpool.queue.owner import Owner, Use
 
 if TYPE_CHECKING:
     from agentpool.jobs import JobId, Json, PoolRef
     from agentpool.queue.connection import RedisClient
 
+NAME_BYTES = 8  # of an inbox's random name
 RETRY_S = 0.2  # between tries while Redis does not answer
 ASK_AGAIN_S = 30.0  # a slow second look, should the list have expired or been removed
 
@@ -31,18 +41,27 @@ ASK_AGAIN_S = 30.0  # a slow second look, should the list have expired or been r
 class Inbox:
     """One client's waits."""
 
-    def __init__(self, redis: RedisClient, pool: PoolRef, *, name: str) -> None:
+    def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
         self._redis = redis
         self._pool = pool
-        self._name = name
-        keys = Keys(pool)
-        self._conf = keys.conf
-        self._key = keys.inbox(name)
+        self._conf = Keys(pool).conf
+        self._owner = Owner()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._name = secrets.token_hex(NAME_BYTES)
+        self._key = Keys(self._pool).inbox(self._name)
         self._waits: dict[JobId, set[asyncio.Event]] = {}
         self._reader: asyncio.Task[None] | None = None
 
+    def _own(self) -> None:
+        """Begin anew in another event loop or process: a list that two processes read tells each half of it."""
+        if self._owner.check() is not Use.SAME:
+            self._begin()
+
     async def result(self, job_id: JobId, *, timeout_s: float | None) -> Json:
         """The result of a job, once it has ended; see `Receipt.result`."""
+        self._own()
         try:
             async with asyncio.timeout(timeout_s):
                 return await self._await_end(job_id)
@@ -51,6 +70,7 @@ class Inbox:
 
     async def close(self) -> None:
         """Ends the reading task; waits end with their own time limits."""
+        self._own()
         if self._reader is not None:
             await end(self._reader)
             self._reader = None
@@ -62,10 +82,13 @@ class Inbox:
             while True:
                 bell.clear()
                 reply = await self._watch(job_id)
-                if reply[0] == "ended":
-                    return self._outcome(job_id, *reply[1:])
-                if reply[0] == "unknown":
+                if reply[:1] == ["ended"]:
+                    with Reading("watch"):
+                        return self._outcome(job_id, *reply[1:])
+                if reply == ["unknown"]:
                     raise UnknownJobError(str(self._pool), job_id)
+                if reply != ["waiting"]:
+                    raise QueueReplyError(doing="watch", problem="an unknown outcome")
                 self._read_along()
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(bell.wait(), ASK_AGAIN_S)
@@ -79,7 +102,7 @@ class Inbox:
         while True:
             try:
                 return await scripts.WATCH.run(self._redis, self._conf, (job_id, self._name))
-            except QueueUnreachableError:
+            except (QueueUnreachableError, QueueMemoryError):  # a full Redis takes no mark, and jobs end all the same
                 await asyncio.sleep(RETRY_S)
 
     @staticmethod
@@ -97,13 +120,20 @@ class Inbox:
         block_s = longest_block_s(self._redis)
         while self._waits:
             try:
-                found = await self._redis.execute_command("BLPOP", self._key, block_s)
-                ended = [found[1]] if found else []
-                if found and (rest := await self._redis.execute_command("LPOP", self._key, 1_000)):
-                    ended += rest
-            except (RedisError, OSError):
+                ended = await self._ended(block_s)
+            except QueueError:
                 await asyncio.sleep(RETRY_S)
                 ended = list(self._waits)
             for job_id in ended:
                 for bell in self._waits.get(job_id, ()):
                     bell.set()
+
+    async def _ended(self, block_s: float) -> list[JobId]:
+        """The jobs that the list names; those that a lost answer took along are found by asking for each wait."""
+        with Asking("blpop"):
+            found = await call(self._redis, "BLPOP", self._key, block_s)
+        if not found:
+            return []
+        rest = await ask(self._redis, "LPOP", self._key, 1_000)
+        with Reading("blpop"):
+            return [found[1], *(rest or ())]

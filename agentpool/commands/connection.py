@@ -8,6 +8,7 @@ code 130.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -45,22 +46,15 @@ async def reach(redis: RedisClient) -> None:
 
     Raises QueueUnreachableError, within `REACH_S`, or QueueAccessError for a wrong password.
     """
-    from redis.exceptions import NoPermissionError, RedisClusterException, RedisError
+    from redis.exceptions import NoPermissionError
 
-    from agentpool.queue.faults import fault_of
+    from agentpool.queue.faults import Asking
 
     try:
         async with asyncio.timeout(REACH_S):
-            await redis.execute_command("PING")
-    except NoPermissionError:
-        return  # it answers; whether the user may do more is seen when more is asked for
+            with Asking("connect"), contextlib.suppress(NoPermissionError):  # it answers; more is seen later
+                await redis.execute_command("PING")
     except TimeoutError as error:
         raise QueueUnreachableError(
             f"Redis did not answer within {REACH_S:g} s; check that it runs and the URL is right"
         ) from error
-    except RedisClusterException as error:  # no RedisError, and all that it means here is that no node was reached
-        raise QueueUnreachableError(
-            f"Redis did not answer ({error}); check that it runs and the URL is right"
-        ) from error
-    except (RedisError, OSError) as error:
-        raise fault_of(error, doing="connect") from error

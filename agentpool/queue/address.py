@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+_KNOWN = re.compile(r"(?:(?:redis|valkey)s?(?:\+\w+)?|unix)", re.IGNORECASE)
 DEFAULT_PORT = 6379
 SENTINEL_PORT = 26379
 _HIDDEN = "***"
@@ -16,8 +17,8 @@ _HIDDEN = "***"
 def masked(url: str) -> str:
     """The URL without its password and its options, which may hold one too."""
     scheme, slashes, rest = url.partition("://")
-    if not slashes:
-        return _HIDDEN if "@" in url else url.partition("?")[0]
+    if not slashes or not _KNOWN.fullmatch(scheme):  # a bare password, as far as anybody can tell
+        return _HIDDEN
     address, _, options = rest.partition("?")
     if "@" in options:  # of the password, or of an option: nobody can tell
         return f"{scheme}://{_HIDDEN}"

@@ -1,35 +1,33 @@
-"""Connections to Redis, set up as the queue needs them.
+"""Connections to Redis, set up as the queue needs them, and the calls that go over them.
 
-`connect` reads the URL (single server, unix socket, TLS, Sentinel, Cluster), decodes replies to text, sets time limits
-that fit blocking reads, and switches the library's own retries off: a claim that is sent twice would lease twice, so
-who calls decides what may be repeated. Who takes over next: `Producer`, `Consumer` and `Inspector` take the client.
+`connect` makes a client of a URL, with replies as text, time limits that fit blocking reads, and without the library's
+own retries: a claim that is sent twice would lease twice, so the caller decides what may be repeated. Whatever fails
+in a call is raised as redis-py raises it by `call` and `together`, and as an error of ours by `ask`.
+Who takes over next: `Producer`, `Consumer` and `Inspector` take the client.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Any, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 from hiredis import pack_command
-from redis.asyncio import ConnectionPool, Redis, RedisCluster
-from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio import Redis
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import Connection, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError as LostConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from agentpool.errors import SettingError, UnsupportedServerError
-from agentpool.queue.address import SENTINEL_PORT, masked
-from agentpool.queue.faults import fault_of
-from agentpool.queue.wire import Wire
+from agentpool.errors import QueueUnreachableError, SettingError, UnsupportedServerError
+from agentpool.queue.faults import Asking, Reading, is_demotion
+from agentpool.queue.pools import BLOCKING, QueueCluster, QueuePool, SentinelPool
+from agentpool.queue.sentinels import Sentinels
+from agentpool.queue.url import RedisUrl, Topology
 from agentpool.text import encodable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from urllib.parse import SplitResult
+    from collections.abc import Awaitable, Callable, Sequence
 
 RedisClient: TypeAlias = Any  # Redis or RedisCluster; both answer execute_command, neither is typed as its callers need
 
@@ -37,155 +35,85 @@ SOCKET_TIMEOUT_S = 30.0  # longest silence of a connection; redis-py's own 5 s w
 CONNECT_TIMEOUT_S = 5.0
 LONGEST_BLOCK_S = 20.0  # a blocking read's own limit: well below SOCKET_TIMEOUT_S
 BLOCK_SHARE = 0.7  # of a foreign client's socket timeout that a blocking read may take
-MAX_CONNECTIONS = 1_000  # of one client; waiting for a free one is not supported by its pool
-KEPT_CONNECTIONS = 8  # of a client, at hand for `together`
+MAX_CONNECTIONS = 1_000  # of one client, to each server
 NEEDED_VERSION = (6, 2)
-_VALKEY = re.compile(r"^valkey(?=s?(\+\w+)?://)")
-_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
-_STRANGE = "its host, port, database or options cannot be read"
-
-
-class _Pool(ConnectionPool):
-    """A pool some of whose connections stay with `together` between calls, as wires.
-
-    Taking one out and back costs more than to write a command. To the pool they are in use: it closes them with the
-    others.
-    """
-
-    def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
-        super().__init__(connection_class=_telling(connection_class), **options)
-        self._kept: list[Wire] = []
-        self.wires_made = 0
-
-    async def take(self) -> Wire:
-        """A wire that is ready for a command."""
-        while self._kept:
-            wire = self._kept.pop()
-            if wire.usable:
-                return wire
-            await self._close(wire)
-        self.wires_made += 1
-        pool: Any = self  # its method ships without types
-        return Wire(await pool.get_connection())
-
-    async def put_back(self, wire: Wire) -> None:
-        """The replies have been read, or the wire is closed."""
-        if wire.usable and len(self._kept) < KEPT_CONNECTIONS:
-            self._kept.append(wire)
-        else:
-            await self._close(wire)
-
-    async def _close(self, wire: Wire) -> None:
-        """The pool connects it again when it is needed, and then it is no wire."""
-        await wire.connection.disconnect(nowait=True)
-        await self.release(wire.connection)
-
-
-def _telling(kind: type[AbstractConnection]) -> type[AbstractConnection]:
-    """That kind of connection, but one that was lost says so on every event loop when it is written to.
-
-    asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which nobody takes for an
-    outage.
-    """
-
-    class Telling(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
-        async def send_packed_command(self, *args: Any, **options: Any) -> None:
-            try:
-                await super().send_packed_command(*args, **options)
-            except RuntimeError as error:
-                raise LostConnectionError(f"Connection lost before it was written to: {error}") from error
-
-    return Telling
 
 
 def connect(url: str, **options: Any) -> RedisClient:
     """A client for `url`; it connects with its first command.
 
     `redis://[user:password@]host[:port][/db]`, `rediss://…` (TLS; `?ssl_ca_certs=FILE`), `unix:///path`,
-    `redis+sentinel://[user:password@]host:port[,host:port]/service[/db]`, `redis+cluster://[user:password@]host:port`.
-    `valkey` and `valkeys` in place of `redis` and `rediss` mean the same.
-    `options` go to the client as they are. Raises SettingError where the URL cannot be read.
+    `redis+sentinel://[user:password@]host:port[,host:port]/service[/db]`,
+    `redis+cluster://[user:password@]host:port[,host:port]`; `docs/redis.md` lists the options. `valkey` and `valkeys`
+    in place of `redis` and `rediss` mean the same. `options` go to the client as they are, unless the URL has them.
+    Raises SettingError where the URL cannot be read.
     """
-    url = _VALKEY.sub("redis", url)
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        raise _unreadable(url, _STRANGE) from None  # the cause would show pieces of a password
-    if parts.scheme not in _SCHEMES:
-        raise _unreadable(url, f"its scheme is none of {', '.join(_SCHEMES)}")
-    settings = {
+    read = RedisUrl.parse(url)
+    settings: dict[str, Any] = {
         "decode_responses": True,
         "encoding_errors": "backslashreplace",  # one record that is not UTF-8 must not fail a whole reply
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
-        **({} if parts.scheme == "unix" else {"socket_keepalive": True}),
+        **({} if read.topology is Topology.SOCKET else {"socket_keepalive": True}),
+        "max_connections": MAX_CONNECTIONS,
         **options,
+        **read.settings,
     }
     try:
-        if parts.scheme.endswith("+sentinel"):
-            return _sentinel(url, parts, settings)
-        settings["retry"] = Retry(NoBackoff(), 0)
-        if parts.scheme.endswith("+cluster"):
-            settings.pop("retry")  # a cluster client counts redirections as retries
-            return RedisCluster.from_url(url.replace("+cluster", "", 1), **settings)
-        return Redis.from_pool(_Pool.from_url(url, max_connections=MAX_CONNECTIONS, **settings))
-    except ValueError:
-        raise _unreadable(url, _STRANGE) from None
+        return _client(read, settings)
+    except (RedisError, TypeError, ValueError):
+        raise SettingError(
+            field="Redis URL",
+            value=None,
+            problem="its options do not go together",
+            remedy="leave out those that the server does not need",
+        ) from None  # the cause may show pieces of a password
 
 
-def _unreadable(url: str, problem: str) -> SettingError:
-    return SettingError(
-        field="Redis URL",
-        value=masked(url),
-        problem=problem,
-        remedy="write redis://host:6379/0, and %-encode what is special in a password",
-    )
+def _client(read: RedisUrl, settings: dict[str, Any]) -> RedisClient:
+    settings["retry"] = Retry(NoBackoff(), 0)  # of a cluster, redirections are no retries
+    if read.topology is Topology.CLUSTER:
+        nodes = [ClusterNode(host, port) for host, port in read.hosts]
+        return QueueCluster(startup_nodes=nodes, ssl=read.tls, **settings)
+    if read.topology is Topology.SENTINEL:
+        return _sentinel(read, settings)
+    if read.topology is Topology.SOCKET:
+        pool = QueuePool(UnixDomainSocketConnection, path=read.path, **settings)
+    else:
+        ((host, port),) = read.hosts
+        pool = QueuePool(SSLConnection if read.tls else Connection, host=host, port=port, **settings)
+    return Redis.from_pool(pool)
 
 
-def _sentinel(url: str, parts: SplitResult, settings: dict[str, Any]) -> RedisClient:
-    path = [part for part in parts.path.split("/") if part]
-    if not path:
-        raise _unreadable(url, "it names no service, as redis+sentinel://host:26379/SERVICE does")
-    hosts = [_host_port(item) for item in parts.netloc.rpartition("@")[2].split(",")]
-    if parts.username:
-        settings["username"] = unquote(parts.username)
-    if parts.password:
-        settings["password"] = unquote(parts.password)
-    if parts.scheme.startswith("rediss"):
-        settings["ssl"] = True
-    if len(path) > 1:
-        settings["db"] = int(path[1])
-    make: Any = Sentinel  # ships without types
-    sentinel = make(hosts, sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT_S}, **settings)
-    client: Any = sentinel.master_for(path[0], retry=Retry(NoBackoff(), 0))
+def _sentinel(read: RedisUrl, settings: dict[str, Any]) -> RedisClient:
+    sentinels = Sentinels(read, settings)
+    pool: Any = SentinelPool  # ships without types
+    client: Any = Redis.from_pool(pool(read.service, sentinels, ssl=read.tls, **settings))
     close_primary = client.aclose
 
     async def close_all() -> None:
         """The client does not know of its sentinels' own connections."""
         await close_primary()
-        for guard in sentinel.sentinels:
+        for guard in sentinels.sentinels:
             await guard.aclose()
 
     client.aclose = close_all
     return client
 
 
-def _host_port(text: str) -> tuple[str, int]:
-    host, _, port = text.rpartition(":")
-    return (host, int(port)) if host else (text, SENTINEL_PORT)
-
-
 def longest_block_s(redis: RedisClient) -> float:
     """How long a blocking read on this client may last, seconds: its socket timeout must exceed it."""
-    pool = getattr(redis, "connection_pool", None)
-    timeout = pool.connection_kwargs.get("socket_timeout") if pool is not None else SOCKET_TIMEOUT_S
+    if is_cluster(redis):
+        timeout = redis.get_connection_kwargs().get("socket_timeout")
+    else:
+        timeout = redis.connection_pool.connection_kwargs.get("socket_timeout")
     return LONGEST_BLOCK_S if timeout is None else min(LONGEST_BLOCK_S, timeout * BLOCK_SHARE)
 
 
 def connections_made(redis: RedisClient) -> int | None:
     """How often `call` and `together` have connected; while it stays the same, the server has not been restarted.
 
-    None where nobody counts: Sentinel's pool, a cluster's, a user's own.
+    None where nobody counts: a cluster's client, a user's own.
     """
     return getattr(getattr(redis, "connection_pool", None), "wires_made", None)
 
@@ -196,6 +124,33 @@ def is_cluster(redis: RedisClient) -> bool:
     To ask for its class takes ten times as long, for redis-py has made that a protocol.
     """
     return not hasattr(redis, "connection_pool")
+
+
+async def repeated(attempt: Callable[[], Awaitable[Any]]) -> Any:
+    """What the attempt returns, made once more on a new connection where the connection was at fault.
+
+    For what may be sent twice: readings, and writes that change nothing the second time. A server closes connections
+    that lie idle, and who uses one next learns it only by losing a call.
+    """
+    try:
+        return await attempt()
+    except QueueUnreachableError as error:
+        if not error.reconnect:
+            raise
+    return await attempt()
+
+
+async def ask(redis: RedisClient, *command: Any, doing: str = "") -> Any:
+    """The reply to a command that reads, or that may be sent twice.
+
+    Raises QueueError, which names what it was for (`doing`), or the command.
+    """
+
+    async def attempt() -> Any:
+        with Asking(doing or str(command[0]).lower()):
+            return await call(redis, *command)
+
+    return await repeated(attempt)
 
 
 async def call(redis: RedisClient, *command: Any) -> Any:
@@ -213,20 +168,25 @@ async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
 
     What the client's own call does beside this (retries, statistics, a timer and a task for each step) costs more than
     the rest of a submit. Raises what redis-py raises when the connection is lost, and TimeoutError after the client's
-    socket timeout. If it is cancelled, the connection is closed.
+    socket timeout. If it is cancelled, the connection is closed. Where the server says that it was demoted, all
+    connections are closed, so that the next call finds the new primary behind the same address.
     """
     try:
         packed = b"".join([pack_command(tuple(command)) for command in commands])
     except UnicodeEncodeError:  # a lone surrogate, from a file name that is not UTF-8, say
         packed = b"".join([pack_command(_encodable(command)) for command in commands])
     pool = redis.connection_pool
-    if not isinstance(pool, _Pool):
+    if not isinstance(pool, QueuePool):
         return await _through_stream(pool, packed, replies=len(commands))
-    wire = await pool.take()
+    blocking = commands[0][0] in BLOCKING
+    wire = await pool.take(blocking=blocking)
     try:
-        return await wire.ask(packed, replies=len(commands), within_s=wire.connection.socket_timeout)
+        found = await wire.ask(packed, replies=len(commands), within_s=wire.connection.socket_timeout)
     finally:
-        await pool.put_back(wire)
+        await pool.put_back(wire, blocking=blocking)
+    if any(isinstance(reply, ResponseError) and is_demotion(reply) for reply in found):
+        await pool.drop(wire.generation)
+    return found
 
 
 def _encodable(command: Sequence[Any]) -> tuple[Any, ...]:
@@ -234,7 +194,7 @@ def _encodable(command: Sequence[Any]) -> tuple[Any, ...]:
 
 
 async def _through_stream(pool: Any, packed: bytes, *, replies: int) -> list[Any]:
-    """As a wire does it, for a pool that is not ours: Sentinel's, or a user's own."""
+    """As a wire does it, for a pool that is a user's own."""
     connection = await pool.get_connection()
     limit_s, connection.socket_timeout = connection.socket_timeout, None  # one limit for all of it
     found: list[Any] = []
@@ -258,16 +218,20 @@ async def _through_stream(pool: Any, packed: bytes, *, replies: int) -> list[Any
 async def check_server(redis: RedisClient) -> str:
     """The server's version, once it has answered and is new enough.
 
-    Raises UnsupportedServerError below Redis 6.2, QueueUnreachableError or QueueAccessError where it cannot be asked.
+    Raises UnsupportedServerError below Redis 6.2, QueueUnreachableError, QueueAccessError or QueueReplyError where it
+    cannot be asked.
     """
-    try:
-        info = await redis.execute_command("INFO", "server")
-    except (RedisError, OSError) as error:
-        raise fault_of(error, doing="connect") from error
-    if not isinstance(info, dict) or "redis_version" not in info:  # a cluster answers for each node
-        info = next((node for node in info.values() if isinstance(node, dict)), {}) if isinstance(info, dict) else {}
-    version = str(info.get("redis_version", "0"))
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
+
+    async def attempt() -> Any:
+        with Asking("connect"):
+            return await redis.execute_command("INFO", "server")
+
+    info = await repeated(attempt)
+    with Reading("info"):
+        if "redis_version" not in info:  # a cluster answers for each node
+            info = next(node for node in info.values() if isinstance(node, dict))
+        version = str(info["redis_version"])
+        numbers = tuple(int(part) for part in version.split(".")[:2])
     if numbers < NEEDED_VERSION:
         raise UnsupportedServerError(version=version, needed=".".join(map(str, NEEDED_VERSION)))
     return version

@@ -13,10 +13,11 @@ import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from agentpool.errors import (
     QueueError,
+    QueueReplyError,
     QueueUnreachableError,
     SettingError,
     StaleLeaseError,
@@ -25,12 +26,12 @@ from agentpool.errors import (
 from agentpool.jobs import JobId, LeaseToken
 from agentpool.queue import scripts
 from agentpool.queue.bodies import encode
-from agentpool.queue.connection import connections_made, is_cluster, longest_block_s, together
-from agentpool.queue.faults import fault_of
+from agentpool.queue.connection import ask, call, connections_made, is_cluster, together
+from agentpool.queue.faults import Asking, Reading, fault_of
 from agentpool.queue.keys import RESERVED, Keys
 from agentpool.queue.leases import MAX_ERROR_CHARS, arguments, leases_of
+from agentpool.queue.orders import Orders
 from agentpool.queue.outcomes import (
-    CancelJob,
     Hold,
     Maintenance,
     Place,
@@ -38,8 +39,8 @@ from agentpool.queue.outcomes import (
     Renewal,
     SettleOutcome,
     Wake,
-    YieldJob,
 )
+from agentpool.queue.records import fields_of
 from agentpool.queue.settings import PoolSettings
 
 if TYPE_CHECKING:
@@ -48,10 +49,8 @@ if TYPE_CHECKING:
     from agentpool.queue.outcomes import Completion, Control
 
 MAX_CLAIM = 1_000  # jobs in one claim: a bound on how long the script holds the server
-CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case the word of its release is lost
 MAX_NOTE_CHARS = 300  # of the reason why a worker takes no jobs
 MAX_SETTLE = 500  # completions in one call, as above
-SHORTEST_BLOCK_MS = 10  # Redis 6.2 cuts fractions of a ms off, and takes the 0 that is left for "for ever"
 _SEEDS = 2**31 - 1
 log = logging.getLogger(__name__)
 
@@ -81,7 +80,7 @@ class Consumer:
         self._lag_told_at: int | None = None  # connections made until then
         self._in_flight = 0  # calls whose answer may bring jobs
         self._reconciling = asyncio.Lock()
-        self._longest_block_s = longest_block_s(redis)
+        self._orders = Orders(redis, self._keys, worker)
         self._last_place = ""  # where the last job came from: the next is most likely there too
         self._cordoned = False  # told to take no more jobs; the bell is for others
         self.reconciled: Callable[[Reconciliation], None] = lambda _: None  # called with differences that were resolved
@@ -93,10 +92,11 @@ class Consumer:
         where the pool has no settings.
         """
         reply = await scripts.REGISTER.run(self._redis, self._conf, (self.worker, slots, host or "-"))
-        if reply[0] != "ok":
+        if reply == ["unknown_pool"]:
             raise UnknownPoolError(str(self.pool))
         self.forget()
-        return PoolSettings.from_mapping(dict(zip(reply[1::2], reply[2::2], strict=True)))
+        with Reading("register"):
+            return PoolSettings.from_mapping(dict(zip(reply[1::2], reply[2::2], strict=True)))
 
     def forget(self) -> None:
         """Forgets the jobs of a lost lease: what the queue says we hold is handed back by the next claim."""
@@ -113,13 +113,12 @@ class Consumer:
 
     async def settings(self) -> PoolSettings:
         """The pool's settings as they are now. Raises UnknownPoolError where there are none."""
-        try:
-            mapping = await self._redis.hgetall(self._conf)
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing="settings") from error
-        if not mapping:
-            raise UnknownPoolError(str(self.pool))
-        return PoolSettings.from_mapping(mapping)
+        fields = await ask(self._redis, "HGETALL", self._conf)
+        with Reading("hgetall"):
+            mapping = fields_of(fields)
+            if not mapping:
+                raise UnknownPoolError(str(self.pool))
+            return PoolSettings.from_mapping(mapping)
 
     async def claim(self, limit: int) -> list[Lease]:
         """Takes up to `limit` jobs, the most urgent first, in one round trip.
@@ -128,8 +127,7 @@ class Consumer:
         cordoned (`Inspector.cordon`), or it is not registered (`renew` tells). With limit 0 nothing is taken; the bell
         rings again where something is ready.
         """
-        await self._hand_back_unknown()
-        reply = await self._call(scripts.CLAIM, (self.worker, min(limit, MAX_CLAIM)))
+        reply = await self._claiming(scripts.CLAIM, (self.worker, min(limit, MAX_CLAIM)))
         return self._taken(reply)
 
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
@@ -142,7 +140,8 @@ class Consumer:
         for start in range(0, len(completions), MAX_SETTLE):
             part = completions[start : start + MAX_SETTLE]
             reply = await scripts.SETTLE.run(self._redis, self._conf, (_seed(), self.worker, *arguments(part)))
-            outcomes += self._let_go(part, reply)
+            with Reading("settle"):
+                outcomes += self._let_go(part, reply)
         return outcomes
 
     async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
@@ -154,15 +153,18 @@ class Consumer:
         if not completions:
             return [], await self.claim(limit)
         ended = arguments(completions)
-        await self._hand_back_unknown()
-        reply = await self._call(scripts.EXCHANGE, (self.worker, min(limit, MAX_CLAIM), _seed(), *ended))
-        return self._let_go(completions, reply[0]), self._taken(reply[1])
+        reply = await self._claiming(scripts.EXCHANGE, (self.worker, min(limit, MAX_CLAIM), _seed(), *ended))
+        with Reading("exchange"):
+            outcomes, claimed = self._let_go(completions, reply[0]), reply[1]
+        return outcomes, self._taken(claimed)
 
     async def renew(self, *, slots: int, running: int, note: str = "") -> Renewal:
         """Extends the worker's lease, and so the lease of each job it holds: one write, however many they are."""
         args = (self.worker, slots, running, _one_line(note))
-        status, revision, *held = await scripts.RENEW.run(self._redis, self._conf, args)
-        places = frozenset(map(Place, held[::2], held[1::2]))
+        reply = await scripts.RENEW.run(self._redis, self._conf, args)
+        with Reading("renew"):
+            status, revision, *held = reply
+            places = frozenset(map(Place, held[::2], held[1::2]))
         return Renewal(settings_revision=revision, still_registered=status == "ok", held=places)
 
     async def wait(self, timeout_ms: int, *, for_work: bool = True) -> list[Control]:
@@ -171,11 +173,10 @@ class Consumer:
         `for_work=False` waits for orders only: for a worker whose slots are all taken. Uses a connection of its own
         while it blocks. Do not cancel it lightly: a bell that it had just taken is lost until the next poll.
         """
-        command = self._wait_command(timeout_ms, for_work=for_work)
-        try:
-            return await self._controls(await self._redis.execute_command(*command))
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing="wait") from error
+        command = self._orders.command(timeout_ms, for_work=for_work, cordoned=self._cordoned)
+        with Asking("wait"):
+            rung = await call(self._redis, *command)
+        return await self._orders.read(rung)
 
     async def wait_and_claim(self, timeout_ms: int, limit: int) -> tuple[list[Control], list[Lease]]:
         """`wait` and `claim` in one round trip: for an idle worker, whose free slots cannot change meanwhile.
@@ -189,15 +190,16 @@ class Consumer:
             controls = await self.wait(timeout_ms)
             return controls, await _beside(controls, self.claim(limit))
         await self._hand_back_unknown()
-        wait = self._wait_command(timeout_ms, for_work=True)
+        wait = self._orders.command(timeout_ms, for_work=True, cordoned=self._cordoned)
         claim = ("EVALSHA", scripts.CLAIM_PLAIN.sha, 1, self._conf, self.worker, self._last_place)
         self._in_flight += 1
         try:
-            rung, reply = await together(self._redis, wait, claim)
-            controls = await self._controls(None if isinstance(rung, BaseException) else rung)
-        except (RedisError, OSError) as error:
+            with Asking("wait"):
+                rung, reply = await together(self._redis, wait, claim)
+            controls = await self._orders.read(None if isinstance(rung, BaseException) else rung)
+        except QueueError:
             self._answer_lost = True
-            raise fault_of(error, doing="wait") from error
+            raise
         except BaseException:
             self._answer_lost = self._broken_off = True
             raise
@@ -213,31 +215,7 @@ class Consumer:
             reply = await self._call(scripts.CLAIM_PLAIN, (self.worker, self._last_place))
         if isinstance(reply, BaseException):
             raise fault_of(reply, doing="claim") from reply
-        return self._taken(reply) if reply[0] == "ok" else await self.claim(limit)
-
-    def _wait_command(self, timeout_ms: int, *, for_work: bool) -> tuple[Any, ...]:
-        longest_s = self._longest_block_s
-        if for_work and self._cordoned:
-            longest_s = min(longest_s, CORDON_POLL_S)
-        bell = (self._keys.bell,) if for_work and not self._cordoned else ()
-        block_s = min(max(timeout_ms, SHORTEST_BLOCK_MS) / 1000, longest_s)
-        return ("BLPOP", self._keys.control(self.worker), *bell, block_s)
-
-    async def _controls(self, rung: list[str] | None) -> list[Control]:
-        """What a blocking read brought, and the orders behind it; these are left for the next where it fails."""
-        if rung is None:
-            return []
-        if rung[0] == self._keys.bell:
-            return [Wake()]
-        key = self._keys.control(self.worker)
-        rest: list[str] = []
-        try:
-            rest = await self._redis.execute_command("LRANGE", key, 0, -1)
-            if rest:
-                await self._redis.execute_command("LTRIM", key, len(rest), -1)
-        except (RedisError, OSError) as error:  # the first order has left the list: only this call can tell of it
-            log.debug("more orders may wait: %s", error)
-        return [_control(order) for order in (rung[1], *rest)]
+        return await self.claim(limit) if reply == ["other"] else self._taken(reply)
 
     async def checkpoint(self, lease: Lease, state: Json) -> None:
         """Saves state for a later attempt. Raises StaleLeaseError where the lease has passed on."""
@@ -253,8 +231,10 @@ class Consumer:
         `take_back=False` leaves lost workers alone: after an outage the living have not renewed their leases yet.
         """
         args = () if take_back else ("waiting",)
-        recovered, promoted, expired, next_due, corrected = await scripts.MAINTAIN.run(self._redis, self._conf, args)
+        reply = await scripts.MAINTAIN.run(self._redis, self._conf, args)
         await self._tell_lag()
+        with Reading("maintain"):
+            recovered, promoted, expired, next_due, corrected = map(int, reply)
         return Maintenance(
             recovered=recovered,
             promoted=promoted,
@@ -269,7 +249,7 @@ class Consumer:
         What was given with an answer that was lost never began: that is no loss.
         """
         begun = ("these", *self._held_pairs()) if self._answer_lost or self._broken_off else ("all",)
-        while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker, *begun)))[0] == "more":
+        while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker, *begun)))[:1] == ["more"]:
             pass
         self._held.clear()
 
@@ -296,15 +276,29 @@ class Consumer:
 
     async def _note(self, lease: Lease, field: str, value: Json) -> None:
         args = (lease.job_id, lease.token, field, encode(field, value), self.worker)
-        if (await scripts.NOTE.run(self._redis, self._conf, args))[0] != "ok":
+        if await scripts.NOTE.run(self._redis, self._conf, args) != ["ok"]:
             raise StaleLeaseError(lease.job_id, lease.token)
+
+    async def _claiming(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
+        """A call that may give us jobs; made again where the connection was at fault, and never blindly.
+
+        What the lost answer may have given is handed back before. That needs all other answers to be in.
+        """
+        await self._hand_back_unknown()
+        try:
+            return await self._call(script, args)
+        except QueueUnreachableError as error:
+            if not error.reconnect or self._in_flight:
+                raise
+        await self._hand_back_unknown()
+        return await self._call(script, args)
 
     async def _call(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
         """A call whose lost answer may have given us jobs."""
         self._in_flight += 1
         try:
             return await script.run(self._redis, self._conf, args)
-        except QueueUnreachableError:
+        except (QueueUnreachableError, QueueReplyError):
             self._answer_lost = True
             raise
         except QueueError:
@@ -344,8 +338,14 @@ class Consumer:
 
     def _taken(self, reply: list[Any]) -> list[Lease]:
         """The leases of claim.lua's reply, kept in mind."""
-        self._cordoned = reply[0] == "cordoned"
-        return self._keep(leases_of(reply))
+        try:
+            with Reading("claim"):
+                self._cordoned = reply[0] == "cordoned"
+                leases = leases_of(reply)
+        except QueueReplyError:
+            self._answer_lost = True  # it may have brought jobs that nobody can make out
+            raise
+        return self._keep(leases)
 
     def _keep(self, leases: list[Lease]) -> list[Lease]:
         held = self._held
@@ -387,11 +387,3 @@ def _one_line(note: str) -> str:
 
 def _seed() -> int:
     return random.randint(1, _SEEDS)  # noqa: S311  # jitter, not a secret
-
-
-def _control(order: str) -> Control:
-    verb, token, job_id = order.split(" ", 2)
-    if verb == "wake":
-        return Wake()
-    make = CancelJob if verb == "cancel" else YieldJob
-    return make(job_id=JobId(job_id), token=LeaseToken(int(token)))

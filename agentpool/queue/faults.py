@@ -1,30 +1,54 @@
-"""What Redis says when it cannot serve, as errors of ours: which fault, and what to do about it.
+"""Every failure of Redis and of its client, as errors of ours: which fault, and what helps.
 
-Mechanism: the reply's first word decides, then the exception's class. Whatever is not known here is still a
-QueueError, never a value. Who takes over next: whoever called; a worker backs off, a submitter is told.
+redis-py raises more than RedisError: a cluster's errors and its parsers' are other classes, and a lost connection may
+be a RuntimeError of the event loop. So everything that a call to it raises is classified here: try again on a new
+connection, wait, or tell the user. Mechanism: the reply's first word decides, then the exception's class. Whatever is
+not known here is still a QueueError, never a value. Who takes over next: whoever called; a worker backs off, a
+submitter is told.
 """
 
 from __future__ import annotations
 
+from enum import Enum
+from types import TracebackType
+
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
+    AuthorizationError,
     BusyLoadingError,
-    ClusterDownError,
+    ClusterError,
     ConnectionError,  # noqa: A004  # Redis's own
+    InvalidResponse,
+    MaxConnectionsError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     RedisError,
+    ResponseError,
     TimeoutError,  # noqa: A004  # Redis's own
+    TryAgainError,
 )
 
 from agentpool.errors import (
+    AgentPoolError,
     QueueAccessError,
     QueueError,
     QueueMemoryError,
     QueueReadOnlyError,
+    QueueReplyError,
     QueueUnreachableError,
 )
+
+
+class Remedy(Enum):
+    """What helps."""
+
+    RECONNECT = "try again on a new connection"
+    WAIT = "wait, then try again"
+    TELL = "tell the user"
+
 
 _REFUSALS = (
     "NOAUTH",
@@ -32,29 +56,140 @@ _REFUSALS = (
     "ACL failure in script",  # from inside a script, since Redis 7.2
     "The user executing the script can't",  # the same before
 )
+_DEMOTED = ("READONLY", "UNBLOCKED")  # the server has become a replica; the second is said to who was blocked
+_FULL = "OOM command not allowed"
+_PASSING = (  # states of a server that end by themselves
+    "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY ", "max number of clients",
+)  # fmt: skip
+_PASSING_OF_CLUSTER = (  # the last three: from inside a script, while its slot moves
+    "CLUSTERDOWN", "TRYAGAIN", "MOVED ", "ASK ", "non local key in a cluster node", "while the cluster is down",
+)  # fmt: skip
+_PASSING_KINDS = (
+    TimeoutError, BusyLoadingError, MaxConnectionsError, ClusterError, RedisClusterException,
+)  # fmt: skip
+_LOST = (ConnectionError, OSError, EOFError, RuntimeError)  # the last: of a transport or a loop that is closed
+
+
+def remedy_of(error: BaseException) -> Remedy:
+    """What helps against a failure of Redis or of its client."""
+    words = _words(error)
+    if _refused_user(error) or any(refusal in words for refusal in _REFUSALS) or _garbled(error):
+        return Remedy.TELL
+    if is_demotion(error):
+        return Remedy.RECONNECT
+    if isinstance(error, _PASSING_KINDS) or _is_full(error) or is_passing_of_cluster(error):
+        return Remedy.WAIT
+    if any(state in words for state in _PASSING):
+        return Remedy.WAIT
+    return Remedy.RECONNECT if isinstance(error, _LOST) else Remedy.TELL
 
 
 def fault_of(error: BaseException, *, doing: str) -> QueueError:
-    """The queue's name for what Redis raised while `doing` something."""
-    words = str(error).partition(" : <")[0]  # Sentinel's words go on with the innards of its client
-    text = f"{doing}: {words}"
-    if _refused_user(error) or any(refusal in words for refusal in _REFUSALS):
-        return QueueAccessError(text)
-    if isinstance(error, ReadOnlyError) or "READONLY" in words:
+    """The queue's name for what was raised while `doing` something."""
+    if isinstance(error, QueueError):
+        return error
+    text = f"{doing}: {_words(error)}"
+    remedy = remedy_of(error)
+    if remedy is Remedy.TELL:
+        return _told(error, text, doing)
+    if is_demotion(error):
         return QueueReadOnlyError(text)
-    if isinstance(error, OutOfMemoryError) or "OOM command not allowed" in words:
+    if _is_full(error):
         return QueueMemoryError(text)
-    if isinstance(error, ConnectionError | TimeoutError | BusyLoadingError | ClusterDownError | OSError):
-        return QueueUnreachableError(f"Redis did not answer ({text}); check that it runs and the URL is right")
-    if isinstance(error, RedisError):
+    fault = QueueUnreachableError(f"Redis did not answer ({text}); check that it runs and the URL is right")
+    fault.reconnect = remedy is Remedy.RECONNECT
+    return fault
+
+
+def is_passing_of_cluster(error: BaseException | None) -> bool:
+    """Whether a cluster moves a slot or elects a primary: it takes seconds, and what was sent was not done."""
+    words = "" if error is None else str(error)
+    return isinstance(error, ClusterError | AskError | TryAgainError) or any(s in words for s in _PASSING_OF_CLUSTER)
+
+
+def is_demotion(error: object) -> bool:
+    """Whether a reply says that its server is a replica, which it may have become just now."""
+    if isinstance(error, ReadOnlyError):
+        return True
+    return isinstance(error, RedisError) and any(word in str(error) for word in _DEMOTED)
+
+
+class Asking:
+    """With `Asking("submit"):` everything that Redis or its client raises within is a QueueError that says so.
+
+    Only calls to the client belong within, or a mistake of ours would look like one of the server's.
+    """
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Nothing is prepared: a call is on the hot path."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Raise the error of ours in place of another."""
+        if isinstance(error, Exception) and not isinstance(error, AgentPoolError):
+            raise fault_of(error, doing=self._doing) from error
+
+
+class Reading:
+    """With `Reading("snapshot"):` a reply of another shape than the code within takes it for is a QueueReplyError."""
+
+    __slots__ = ("_doing",)
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+
+    def __enter__(self) -> None:
+        """Nothing is prepared."""
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Raise the error of ours in place of another."""
+        if isinstance(error, Exception) and not isinstance(error, AgentPoolError):
+            raise QueueReplyError(doing=self._doing, problem=type(error).__name__) from error
+
+
+def _told(error: BaseException, text: str, doing: str) -> QueueError:
+    if _refused_user(error) or any(refusal in text for refusal in _REFUSALS):
+        return QueueAccessError(text)
+    if _garbled(error):
+        return QueueReplyError(doing=doing, problem=_words(error))
+    if isinstance(error, ResponseError):
         return QueueError(f"Redis refused ({text})")
     return QueueError(text)
 
 
-def _refused_user(error: BaseException | None) -> bool:
+def _words(error: BaseException) -> str:
+    words = str(error).partition(" : <")[0]  # Sentinel's words go on with the innards of its client
+    return words or type(error).__name__
+
+
+def _is_full(error: BaseException) -> bool:
+    return isinstance(error, OutOfMemoryError) or _FULL in str(error)
+
+
+def _garbled(error: BaseException) -> bool:
+    """Whether what came back is no reply of Redis: its client fails in a parser, in whatever way."""
+    parsing = (InvalidResponse, UnicodeDecodeError, LookupError, TypeError, AttributeError, ArithmeticError)
+    return any(
+        isinstance(cause, parsing) or type(cause) is ValueError or isinstance(cause, RecursionError | MemoryError)
+        for cause in _chain(error)
+    )
+
+
+def _refused_user(error: BaseException) -> bool:
     """Whether the user was refused; while connecting, the client tells it as a lost connection with that cause."""
-    while error is not None:
-        if isinstance(error, AuthenticationError | NoPermissionError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+    return any(
+        isinstance(cause, AuthenticationError | AuthorizationError | NoPermissionError) for cause in _chain(error)
+    )
+
+
+def _chain(error: BaseException | None) -> list[BaseException]:
+    """The error and its causes. What was merely handled before it says nothing of it."""
+    found: list[BaseException] = []
+    while error is not None and error not in found:
+        found.append(error)
+        error = error.__cause__
+    return found

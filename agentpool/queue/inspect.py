@@ -12,7 +12,7 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
 from agentpool.errors import (
     InvalidJobError,
@@ -26,11 +26,11 @@ from agentpool.errors import (
 )
 from agentpool.jobs import JobState, PoolRef
 from agentpool.queue import scripts
-from agentpool.queue.connection import is_cluster, longest_block_s
-from agentpool.queue.faults import fault_of
+from agentpool.queue.connection import ask, is_cluster, longest_block_s, repeated, together
+from agentpool.queue.faults import Asking, Reading, fault_of
 from agentpool.queue.keys import NAMESPACES, PRESSURE_CHANNEL, Keys, index_of
 from agentpool.queue.readings import snapshot_of
-from agentpool.queue.records import events_of, job_of
+from agentpool.queue.records import events_of, fields_of, job_of
 from agentpool.queue.settings import PoolSettings
 
 if TYPE_CHECKING:
@@ -55,9 +55,12 @@ class Inspector:
         found: dict[PoolRef, QueueSnapshot | QueueError] = {}
         for pool, reply in zip(pools, replies, strict=True):
             if isinstance(reply, BaseException):
-                found[pool] = reply if isinstance(reply, QueueError) else fault_of(reply, doing="snapshot")
-            else:
-                found[pool] = UnknownPoolError(str(pool)) if reply[0] != "ok" else snapshot_of(reply)
+                found[pool] = fault_of(reply, doing="snapshot")
+                continue
+            try:
+                found[pool] = _snapshot(pool, reply)
+            except QueueError as error:
+                found[pool] = error
         return found
 
     async def snapshot(self, pool: PoolRef) -> QueueSnapshot:
@@ -65,10 +68,7 @@ class Inspector:
 
         Raises UnknownPoolError, or another QueueError where it cannot be read.
         """
-        reply = await scripts.SNAPSHOT.run(self._redis, Keys(pool).conf, ("held",))
-        if reply[0] != "ok":
-            raise UnknownPoolError(str(pool))
-        return snapshot_of(reply)
+        return _snapshot(pool, await scripts.SNAPSHOT.run(self._redis, Keys(pool).conf, ("held",)))
 
     async def pools(self, namespaces: Collection[str] = ()) -> list[PoolRef]:
         """The pools that have settings in this Redis, by name; of these namespaces, or of all where none is named.
@@ -76,11 +76,14 @@ class Inspector:
         Read off the index, never by a look through all keys. Raises QueueAccessError where the user may not read the
         index: a user of one namespace must name it.
         """
-        of = sorted(namespaces) or sorted(await self._ask("SMEMBERS", NAMESPACES))
-        members = await asyncio.gather(*(self._ask("SMEMBERS", index_of(namespace)) for namespace in of))
-        named = [f"{namespace}/{name}" for namespace, names in zip(of, members, strict=True) for name in names]
+        known = namespaces or await ask(self._redis, "SMEMBERS", NAMESPACES)
+        with Reading("smembers"):
+            of = sorted(known)
+        members = await asyncio.gather(*(ask(self._redis, "SMEMBERS", index_of(namespace)) for namespace in of))
+        with Reading("smembers"):
+            named = [f"{namespace}/{name}" for namespace, names in zip(of, members, strict=True) for name in names]
         found = sorted({pool for pool in map(_pool_named, named) if pool is not None}, key=str)
-        there = await asyncio.gather(*(self._ask("EXISTS", Keys(pool).conf) for pool in found))
+        there = await asyncio.gather(*(ask(self._redis, "EXISTS", Keys(pool).conf) for pool in found))
         return [pool for pool, exists in zip(found, there, strict=True) if exists]
 
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
@@ -91,12 +94,12 @@ class Inspector:
             self._index("SADD", index_of(pool.namespace), pool.name),
             self._index("SADD", NAMESPACES, pool.namespace),
         )
-        return bool(reply[0] == "changed")
+        return bool(reply == ["changed"])
 
     async def _index(self, command: str, key: str, member: str) -> None:
         """Changes the index of pools, where the user may and memory is left: without it a pool is only not listed."""
         with contextlib.suppress(QueueAccessError, QueueMemoryError):
-            await self._ask(command, key, member)
+            await ask(self._redis, command, key, member)
 
     async def cordon(self, pool: PoolRef, workers: Sequence[WorkerId], *, hold_ms: int) -> list[int]:
         """Makes these the workers that claim nothing more; the jobs that each of them holds (at most 100 are counted).
@@ -105,14 +108,16 @@ class Inspector:
         or `hold_ms` have passed: time enough to remove it. Names need not be registered yet.
         """
         reply = await scripts.CORDON.run(self._redis, Keys(pool).conf, (hold_ms, *workers))
-        return [int(held) for held in reply[1:]]
+        with Reading("cordon"):
+            return [int(held) for held in reply[1:]]
 
     async def settings(self, pool: PoolRef) -> PoolSettings:
         """The settings that are published. Raises UnknownPoolError where there are none."""
-        mapping = await self._ask("HGETALL", Keys(pool).conf)
+        mapping = await ask(self._redis, "HGETALL", Keys(pool).conf)
         if not mapping:
             raise UnknownPoolError(str(pool))
-        return PoolSettings.from_mapping(_mapping(mapping))
+        with Reading("hgetall"):
+            return PoolSettings.from_mapping(fields_of(mapping))
 
     async def workers(self, pool: PoolRef) -> list[WorkerSnapshot]:
         """The pool's registered workers. Raises UnknownPoolError."""
@@ -125,24 +130,25 @@ class Inspector:
         signals may have been missed.
         """
         limit_s = longest_block_s(self._redis)
-        try:
-            async with self._redis.pubsub() as subscription:
+        async with self._redis.pubsub() as subscription:
+            with Asking("subscribe"):
                 await subscription.subscribe(PRESSURE_CHANNEL)
-                while True:
+            while True:
+                with Asking("subscribe"):
                     message = await subscription.get_message(ignore_subscribe_messages=True, timeout=limit_s)
+                with Reading("subscribe"):
                     pool = None if message is None else _pool_named(message["data"])
-                    if pool is not None:
-                        yield pool
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing="pressure") from error
+                if pool is not None:
+                    yield pool
 
     async def job(self, pool: PoolRef, job_id: JobId) -> Job:
         """A job's whole record, its history included. Raises UnknownJobError."""
-        fields = await self._ask("HGETALL", Keys(pool).job(job_id))
+        fields = await ask(self._redis, "HGETALL", Keys(pool).job(job_id))
         if not fields:
             raise UnknownJobError(str(pool), job_id)
         settings = await self.settings(pool)
-        return job_of(job_id, _mapping(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
+        with Reading("hgetall"):
+            return job_of(job_id, fields_of(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
 
     async def jobs(self, pool: PoolRef, state: JobState, *, limit: int = 100) -> list[Job]:
         """Jobs that wait, run or are dead, oldest first within a route and priority.
@@ -158,10 +164,11 @@ class Inspector:
             )
         settings = await self.settings(pool)
         rows = await scripts.LIST.run(self._redis, Keys(pool).conf, (state.value, limit))
-        return [
-            job_of(row[0], _mapping(row[1]), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
-            for row in rows
-        ]
+        with Reading("list"):
+            return [
+                job_of(row[0], fields_of(row[1]), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
+                for row in rows
+            ]
 
     async def dead(self, pool: PoolRef, *, limit: int = 100) -> list[Job]:
         """Dead letters, oldest first."""
@@ -173,15 +180,15 @@ class Inspector:
         Raises UnknownJobError, RetiredPoolError (nobody would run it), or InvalidJobError where the job is not dead.
         """
         reply = await scripts.REPLAY.run(self._redis, Keys(pool).conf, (job_id,))
-        if reply[0] == "unknown":
+        if reply == ["unknown"]:
             raise UnknownJobError(str(pool), job_id)
-        if reply[0] == "retired":
+        if reply == ["retired"]:
             raise RetiredPoolError(str(pool))
-        if reply[0] == "not_dead":
+        if reply[:1] == ["not_dead"]:
             raise InvalidJobError(
                 field="job",
                 value=job_id,
-                problem=f"it is {reply[1]}, not failed",
+                problem=f"it is {' '.join(map(str, reply[1:]))}, not failed",
                 remedy="replay dead letters only; submit the work again as a new job",
             )
 
@@ -189,18 +196,21 @@ class Inspector:
         """Deletes these dead letters, or the `limit` oldest where none are named; returns how many."""
         ids = list(job_ids)
         reply = await scripts.DISCARD.run(self._redis, Keys(pool).conf, (limit, *ids))
-        return int(reply[0])
+        with Reading("discard"):
+            return int(reply[0])
 
     async def events(self, pool: PoolRef, *, after: str = "0", limit: int = 1_000) -> list[JobEvent]:
         """At least the next `limit` events after a place (an event's `id`; "0": the oldest kept), oldest first."""
         entry, _, number = after.partition(".")
-        rows = await self._ask("XRANGE", Keys(pool).events, entry if number else f"({entry}", "+", "COUNT", limit)
+        start = entry if number else f"({entry}"
+        rows = await ask(self._redis, "XRANGE", Keys(pool).events, start, "+", "COUNT", limit)
         found: list[JobEvent] = []
-        for row in rows:
-            seen = int(number) + 1 if number and row[0] == entry else 0
-            found += events_of(row[0], _mapping(row[1]))[seen:]
-            if len(found) >= limit:
-                break
+        with Reading("xrange"):
+            for row in rows:
+                seen = int(number) + 1 if number and row[0] == entry else 0
+                found += events_of(row[0], fields_of(row[1]))[seen:]
+                if len(found) >= limit:
+                    break
         return found
 
     async def follow(self, pool: PoolRef, *, after: str = "$") -> AsyncIterator[JobEvent]:
@@ -208,8 +218,9 @@ class Inspector:
         key = Keys(pool).events
         last = after
         if last == "$":
-            newest = await self._ask("XREVRANGE", key, "+", "-", "COUNT", 1)
-            last = newest[0][0] if newest else "0"
+            newest = await ask(self._redis, "XREVRANGE", key, "+", "-", "COUNT", 1)
+            with Reading("xrevrange"):
+                last = newest[0][0] if newest else "0"
         elif "." in last:
             for event in await self.events(pool, after=last):
                 last = event.id
@@ -217,10 +228,11 @@ class Inspector:
             last = last.partition(".")[0]
         block_ms = int(longest_block_s(self._redis) * 1000)
         while True:
-            reply = await self._ask("XREAD", "COUNT", 100, "BLOCK", block_ms, "STREAMS", key, last)
-            for row in _first_stream(reply):
-                last = row[0]
-                for event in events_of(last, _mapping(row[1])):
+            reply = await ask(self._redis, "XREAD", "COUNT", 100, "BLOCK", block_ms, "STREAMS", key, last)
+            with Reading("xread"):
+                rows = [(row[0], events_of(row[0], fields_of(row[1]))) for row in _first_stream(reply)]
+            for last, events in rows:  # noqa: B007  # where the next reading goes on
+                for event in events:
                     yield event
 
     async def purge(self, pool: PoolRef, *, permitted: Callable[[], Awaitable[bool]] | None = None) -> int:
@@ -234,34 +246,31 @@ class Inspector:
             if first:
                 await self._index("SREM", index_of(pool.namespace), pool.name)
                 first = False
-            deleted, more = await scripts.PURGE.run(self._redis, Keys(pool).conf, (JOBS_A_SLICE,))
-            gone += int(deleted)
+            reply = await scripts.PURGE.run(self._redis, Keys(pool).conf, (JOBS_A_SLICE,))
+            with Reading("purge"):
+                gone += int(reply[0])
+                more = bool(reply[1])
         return gone
-
-    async def _ask(self, *command: Any) -> Any:
-        try:
-            return await self._redis.execute_command(*command)
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing=str(command[0]).lower()) from error
 
     async def _snapshot_replies(self, confs: Sequence[str]) -> list[Any]:
         script = scripts.SNAPSHOT
         if is_cluster(self._redis):  # its pipelines take no scripts; pools live on several nodes anyway
             calls = (script.run(self._redis, conf) for conf in confs)
             return list(await asyncio.gather(*calls, return_exceptions=True))
-        try:
-            replies = await self._pipelined("EVALSHA", script.sha, confs)
-            if any(isinstance(reply, NoScriptError) for reply in replies):
-                replies = await self._pipelined("EVAL", script.source, confs)
-        except (RedisError, OSError) as error:
-            return [fault_of(error, doing="snapshot")] * len(confs)
-        return replies
+        if not confs:
+            return []
 
-    async def _pipelined(self, command: str, script: str, confs: Sequence[str]) -> list[Any]:
-        async with self._redis.pipeline(transaction=False) as pipeline:
-            for conf in confs:
-                pipeline.execute_command(command, script, 1, conf)
-            return list(await pipeline.execute(raise_on_error=False))
+        async def attempt() -> list[Any]:
+            with Asking("snapshot"):
+                replies = await together(self._redis, *(("EVALSHA", script.sha, 1, conf) for conf in confs))
+                if any(isinstance(reply, NoScriptError) for reply in replies):
+                    replies = await together(self._redis, *(("EVAL", script.source, 1, conf) for conf in confs))
+            return replies
+
+        try:
+            return list(await repeated(attempt))
+        except QueueError as error:
+            return [error] * len(confs)
 
 
 def _pool_named(text: Any) -> PoolRef | None:
@@ -273,11 +282,11 @@ def _pool_named(text: Any) -> PoolRef | None:
         return None
 
 
-def _mapping(reply: Any) -> dict[str, str]:
-    """Field and value of a hash or an entry, however the client gave them."""
-    if isinstance(reply, dict):
-        return reply
-    return dict(zip(reply[::2], reply[1::2], strict=True))
+def _snapshot(pool: PoolRef, reply: Any) -> QueueSnapshot:
+    if reply == ["unknown_pool"]:
+        raise UnknownPoolError(str(pool))
+    with Reading("snapshot"):
+        return snapshot_of(reply)
 
 
 def _first_stream(reply: Any) -> list[Any]:

@@ -1,8 +1,8 @@
 """The submitter's side of a pool's queue: submit one job or many, cancel one.
 
 A call is checked here, then kept by one script, all of it or nothing. It may be repeated safely when the answer is
-lost, for a job's id is made before it is sent; so a lost connection is tried again a few times with backoff. Who takes
-over next: a worker's `Consumer` claims the job.
+lost, for a job's id is made before it is sent; so it is tried again with backoff: a few times after a lost connection,
+and for some seconds while a cluster moves the pool's slot. Who takes over next: a worker's `Consumer` claims the job.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from agentpool.errors import (
     QueueError,
     QueueFullError,
     QueueReadOnlyError,
+    QueueReplyError,
     QueueUnreachableError,
     RetiredPoolError,
     UnknownJobError,
@@ -28,6 +29,7 @@ from agentpool.errors import (
 from agentpool.jobs import JobId, JobState, Priority, Receipt
 from agentpool.queue import requests as job_requests
 from agentpool.queue import scripts
+from agentpool.queue.faults import Reading, is_passing_of_cluster
 from agentpool.queue.keys import Keys
 from agentpool.queue.outcomes import CancelOutcome
 
@@ -38,7 +40,9 @@ if TYPE_CHECKING:
 JOBS_A_CALL = 500  # in one script: a bound on how long it holds the server
 BYTES_A_CALL = 4_194_304  # of arguments in one script
 TRIES = 4  # of a submit whose connection was lost
+TRIES_OF_CLUSTER = 12  # over some 6 s: a slot that moves, or a shard that elects a primary
 BACKOFF_FIRST_S = 0.05  # doubles each time, with jitter
+BACKOFF_LONGEST_S = 0.8
 UNKNOWN_REMEDY = "whether the job was kept is unknown: submit it again with the same idempotency key or job id"
 
 _TTL = -2  # submit_plain.lua's answer where the pool gives the priority a ttl
@@ -68,9 +72,10 @@ class Producer:
         if depth is not None:
             return Receipt(job_id=job_id, state=JobState.QUEUED, duplicate=False, queue_depth=depth + 1)
         reply = await self._send(scripts.SUBMIT, args)
-        if reply[0] != "ok":
-            raise self._refusal(reply, {0: request}, [])
-        return _receipts(reply, [job_id])[0]
+        with Reading("submit"):
+            if reply[0] != "ok":
+                raise self._refusal(reply, {0: request}, [])
+            return _receipts(reply, [job_id])[0]
 
     async def submit_many(self, requests: Sequence[JobRequest]) -> list[Receipt]:
         """Keeps many jobs; a receipt for each, in order. Jobs may wait for others of the same call by `job_id`.
@@ -85,9 +90,10 @@ class Producer:
         receipts: list[Receipt] = []
         for start, end in _slices(prepared):
             reply = await self._send(scripts.SUBMIT, [text for job in prepared[start:end] for text in job])
-            if reply[0] != "ok":
-                raise self._refusal(reply, {index: requests[index] for index in order[start:end]}, receipts)
-            receipts += _receipts(reply, [ids[index] for index in order[start:end]])
+            with Reading("submit"):
+                if reply[0] != "ok":
+                    raise self._refusal(reply, {index: requests[index] for index in order[start:end]}, receipts)
+                receipts += _receipts(reply, [ids[index] for index in order[start:end]])
         in_order: list[Any] = [None] * len(requests)
         for index, receipt in zip(order, receipts, strict=True):
             in_order[index] = receipt
@@ -98,10 +104,11 @@ class Producer:
 
         Raises UnknownJobError.
         """
-        outcome = (await scripts.CANCEL.run(self._redis, self._conf, (job_id, reason)))[0]
-        if outcome == "unknown":
+        reply = await scripts.CANCEL.run(self._redis, self._conf, (job_id, reason))
+        if reply == ["unknown"]:
             raise UnknownJobError(str(self.pool), job_id)
-        return CancelOutcome(outcome)
+        with Reading("cancel"):
+            return CancelOutcome(reply[0])
 
     async def _send_plain(self, args: Sequence[str]) -> int | None:
         """The depth before the job, which the short script has kept; None where it needs the whole one."""
@@ -116,16 +123,18 @@ class Producer:
 
     async def _send(self, script: scripts.Script, args: Sequence[str]) -> Any:
         """A submit script's reply, tried again while the connection is lost."""
-        for attempt in range(1, TRIES + 1):
+        attempt = 0
+        while True:
             try:
                 return await script.run(self._redis, self._conf, args)
-            except QueueReadOnlyError:
-                raise
             except QueueUnreachableError as error:
-                if attempt == TRIES:
+                attempt += 1
+                if attempt >= (TRIES_OF_CLUSTER if is_passing_of_cluster(error.__cause__) else TRIES):
+                    if isinstance(error, QueueReadOnlyError):  # nothing was kept
+                        raise
                     raise QueueUnreachableError(f"{error}; {UNKNOWN_REMEDY}") from error
-                await asyncio.sleep(BACKOFF_FIRST_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
-        raise AssertionError("unreachable")
+                pause = min(BACKOFF_FIRST_S * 2**attempt, BACKOFF_LONGEST_S)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
 
     def _refusal(self, reply: list[Any], asked: Mapping[int, JobRequest], accepted: list[Receipt]) -> QueueError:
         """The error that a refusing reply means; what was asked comes by its place in the call, in the order sent."""
@@ -153,7 +162,7 @@ class Producer:
                     remedy="submit the parent first, or in the same call with its job_id",
                 )
             case _:
-                raise AssertionError(f"submit.lua returned {reply!r}")
+                raise QueueReplyError(doing="submit", problem=f"outcome {str(reply[0])[:20]!r}")
         error.accepted, error.index = accepted, index
         return error
 

@@ -15,6 +15,13 @@ from agentpool.queue.bodies import decode
 SUSPECT_LOSSES = 2  # as in scripts/lib/job.lua: a job with so many runs alone next time
 
 
+def fields_of(reply: Any) -> dict[str, str]:
+    """Field and value of a hash or an entry, however the client gave them."""
+    if isinstance(reply, dict):
+        return reply
+    return dict(zip(reply[::2], reply[1::2], strict=True))
+
+
 def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout_ms: int) -> Job:
     """The whole record; the pool's settings stand in where the job has none of its own."""
     kind, route, priority, own_attempts, own_timeout, _flags = fields["spec"].split("|")

@@ -14,14 +14,20 @@ from typing import Any
 from hiredis import PushNotification, Reader
 from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError  # noqa: A004  # Redis's own
 
+MAX_REPLY_BYTES = 536_870_912  # of one call: what a server may make us hold; Redis's own limit for one string
+IDLE_S = 0.5  # after which a connection may have been closed unheard; servers count in seconds
 _MORE_TO_COME = object()
 
 
 class Wire(asyncio.Protocol):
-    """One connection; one call at a time. `connection` is redis-py's, and connected."""
+    """One connection; one call at a time. `connection` is redis-py's, and connected.
 
-    def __init__(self, connection: Any) -> None:
+    Connections of one `generation` are dropped together, see `pools`.
+    """
+
+    def __init__(self, connection: Any, *, generation: int = 0) -> None:
         self.connection = connection
+        self.generation = generation
         self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001  # it has no public name
         self._stream = self._transport.get_protocol()  # redis-py's own end: it must hear when the connection closes
         self._replies = Reader(
@@ -35,12 +41,24 @@ class Wire(asyncio.Protocol):
         self._answer: asyncio.Future[list[Any]] | None = None
         self._found: list[Any] = []
         self._wanted = 0
+        self._bytes = 0  # of the present call's replies
+        self._asked_at = 0.0  # seconds, of the loop's clock
         self._transport.set_protocol(self)
 
     @property
     def usable(self) -> bool:
         """Whether nobody has closed the connection, or sent something unasked for."""
         return not self._transport.is_closing() and not self._is_marked()
+
+    async def is_alive(self) -> bool:
+        """Whether it is usable, once the loop has heard what happened to a connection that lay idle.
+
+        A program that kept its event loop busy, or stopped, has not been told that the server has closed it.
+        """
+        if asyncio.get_running_loop().time() - self._asked_at > IDLE_S:
+            await asyncio.sleep(0)  # the loop looks at its sockets
+            await asyncio.sleep(0)  # and calls back
+        return self.usable
 
     async def ask(self, commands: bytes, *, replies: int, within_s: float | None) -> list[Any]:
         """That many replies; an error reply is an exception in its place.
@@ -52,7 +70,8 @@ class Wire(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Any]] = loop.create_future()
         self._answer = answer
-        self._found, self._wanted = [], replies
+        self._asked_at = loop.time()
+        self._found, self._wanted, self._bytes = [], replies, 0
         timer = None if within_s is None else loop.call_later(within_s, self._late, within_s)
         try:
             self._transport.write(commands)
@@ -71,13 +90,17 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Takes the replies out; all there are wake the caller."""
         replies, found = self._replies, self._found
+        self._bytes += len(data)
         try:
+            if self._bytes > MAX_REPLY_BYTES:
+                raise InvalidResponse(f"more than {MAX_REPLY_BYTES} bytes")  # noqa: TRY301  # handled as the parser's own
             replies.feed(data)
             while (reply := replies.gets()) is not _MORE_TO_COME:
                 if not isinstance(reply, PushNotification):
                     found.append(reply)
-        except (InvalidResponse, UnicodeDecodeError) as error:
+        except Exception as error:  # noqa: BLE001  # whatever the parser raises is of what the server has sent
             self._fail(error)
+            self._transport.abort()
             return
         if self._answer is None or len(found) > self._wanted:
             self._transport.abort()  # nobody has asked for it

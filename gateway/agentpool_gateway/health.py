@@ -7,10 +7,10 @@ from http import HTTPStatus
 
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response
-from redis.exceptions import RedisClusterException, RedisError
 
+from agentpool.errors import QueueError
 from agentpool.queue.address import masked
-from agentpool.queue.faults import fault_of
+from agentpool.queue.connection import ask
 from agentpool_gateway.entry import gateway_of
 from agentpool_gateway.queues import Queues
 
@@ -43,11 +43,11 @@ async def fault(queues: Queues) -> str | None:
         return None
     try:
         async with asyncio.timeout(PING_S):
-            await queues.redis(url).ping()
+            await ask(queues.redis(url), "PING")
     except TimeoutError:
         return f"{masked(url)}: Redis did not answer within {PING_S:g} s"
-    except (RedisError, RedisClusterException, OSError) as error:
-        return f"{masked(url)}: {fault_of(error, doing='connect')}"
+    except QueueError as error:
+        return f"{masked(url)}: {error}"
     return None
 
 

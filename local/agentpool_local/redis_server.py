@@ -13,11 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
-from agentpool.errors import QueueUnreachableError, SettingError
+from agentpool.errors import QueueError, QueueUnreachableError, SettingError
 from agentpool.queue.address import masked
-from agentpool.queue.connection import check_server, connect
+from agentpool.queue.connection import ask, check_server, connect
 from agentpool_local.child import Child
 from agentpool_local.errors import ChildDiedError, MissingPartError
 
@@ -114,8 +112,8 @@ def _argv(directory: Path, port: int, *, append_only: bool) -> list[str]:
 async def _answers(url: str) -> bool:
     redis = connect(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS)
     try:
-        return bool(await redis.ping())
-    except (RedisError, OSError):
+        return bool(await ask(redis, "PING"))
+    except QueueError:
         return False
     finally:
         await redis.aclose()

@@ -17,11 +17,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from redis.exceptions import RedisError
-
 from agentpool.errors import AgentPoolError, ClusterError, QueueError, UnknownPoolError
 from agentpool.jobs import PoolRef
-from agentpool.queue.faults import fault_of
+from agentpool.queue.connection import ask
+from agentpool.queue.faults import Reading
+from agentpool.queue.records import fields_of
 from agentpool_operator import paths
 from agentpool_operator.refusals import NotLeadingError, NotThereError
 
@@ -82,10 +82,7 @@ class Purger:
             return owed is None
         note = f"{cluster} {owed}"
         if self._noted.get((link.url, pool)) != note:
-            try:
-                await link.redis.execute_command("HSET", NOTES, str(pool), note)
-            except (RedisError, OSError) as error:
-                raise fault_of(error, doing="note") from error
+            await ask(link.redis, "HSET", NOTES, str(pool), note, doing="note")
         self._noted[link.url, pool] = note
         if self._owed.get((link.url, pool)) == owed:
             del self._owed[link.url, pool]
@@ -136,12 +133,11 @@ class Purger:
         """One pass over one Redis; whether something waits for its workers to go, or for the cluster to be known."""
         owing = [pool for url, pool in self._owed if url == link.url]
         waits = not all([await self._pay(link, pool) for pool in owing])
-        try:
-            notes = await link.redis.execute_command("HGETALL", NOTES)
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing="read notes") from error
+        found = await ask(link.redis, "HGETALL", NOTES, doing="read notes")
+        with Reading("hgetall"):
+            notes = fields_of(found)
         cluster = await self._cluster_uid()
-        for name, note in dict(notes or {}).items():
+        for name, note in notes.items():
             if cluster and str(note).partition(" ")[0] == cluster:
                 waits |= await self._serve(link, PoolRef.parse(str(name)), retain=str(note).endswith(f" {RETAIN}"))
         return waits
@@ -174,10 +170,7 @@ class Purger:
         log.info("pool %s was deleted with deletionPolicy Retain: its queue takes no new jobs", pool)
 
     async def _remove_note(self, link: Link, pool: PoolRef) -> None:
-        try:
-            await link.redis.execute_command("HDEL", NOTES, str(pool))
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing="remove note") from error
+        await ask(link.redis, "HDEL", NOTES, str(pool), doing="remove note")
         self._noted.pop((link.url, pool), None)
 
     async def _is_gone(self, pool: PoolRef) -> bool:

@@ -295,7 +295,7 @@ CATALOGUE = (
     Mutant(
         name="script-is-not-sent-again",
         wrong="a server that has forgotten a script is not told it again",
-        method="agentpool.queue.scripts:Script.run",
+        method="agentpool.queue.scripts:Script._sent",
         old='return await call(redis, "EVAL", self.source, 1, conf, *args)',
         new="raise",
     ),

@@ -12,7 +12,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentpool.errors import QueueUnreachableError
+from agentpool.errors import QueueMemoryError, QueueUnreachableError
 from agentpool.queue.requests import new_id
 
 if TYPE_CHECKING:
@@ -37,16 +37,21 @@ class QueueLink:
         self._producer = producer
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
-        """Saves the job's state, however long Redis is away: the job's own timeout ends the wait. StaleLeaseError."""
+        """Saves the job's state, however long Redis is away or full: the job's own timeout ends the wait.
+
+        Raises StaleLeaseError.
+        """
         return await _once_reached(
-            lambda: self._consumer.checkpoint(lease, state), f"job {lease.job_id} saves its state"
+            lambda: self._consumer.checkpoint(lease, state),
+            f"job {lease.job_id} saves its state",
+            waits_for=(QueueUnreachableError, QueueMemoryError),  # a full Redis empties as jobs end
         )
 
     async def progress(self, lease: Lease, value: Any) -> None:
-        """Publishes the job's progress, unless Redis is away. Raises StaleLeaseError."""
+        """Publishes the job's progress, unless Redis is away or full. Raises StaleLeaseError."""
         try:
             await self._consumer.progress(lease, value)
-        except QueueUnreachableError as error:
+        except (QueueUnreachableError, QueueMemoryError) as error:
             log.debug("progress of job %s is not published: %s", lease.job_id, error)
 
     async def submit(self, request: JobRequest) -> Receipt:
@@ -55,13 +60,18 @@ class QueueLink:
         return await _once_reached(lambda: self._producer.submit(named), "a child is submitted")
 
 
-async def _once_reached(ask: Callable[[], Awaitable[_T]], what: str) -> _T:
+async def _once_reached(
+    ask: Callable[[], Awaitable[_T]],
+    what: str,
+    *,
+    waits_for: tuple[type[Exception], ...] = (QueueUnreachableError,),
+) -> _T:
     """What the queue answers as soon as it can be reached; the job's own timeout ends the wait."""
     pause = _FIRST_RETRY_SECONDS
     while True:
         try:
             return await ask()
-        except QueueUnreachableError as error:
+        except waits_for as error:
             log.debug("%s once Redis can be reached: %s", what, error)
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_RETRY_SECONDS)

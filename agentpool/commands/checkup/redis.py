@@ -11,12 +11,10 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import RedisError
-
 from agentpool.commands.checkup.findings import Finding, failure, fine, note, warning
 from agentpool.errors import QueueError, UnsupportedServerError
 from agentpool.queue.connection import check_server
-from agentpool.queue.faults import fault_of
+from agentpool.queue.faults import Asking, Reading
 from agentpool.queue.keys import PRESSURE_CHANNEL, Keys
 
 if TYPE_CHECKING:
@@ -127,14 +125,15 @@ async def permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
     """Whether this user may do what submits and workers do: on the pool's keys, for it may be a user for these only."""
     key = f"{Keys(pool or NOBODYS).prefix}probe:{uuid.uuid4().hex}"
     try:
-        await redis.eval(PROBE, 1, key)
-        await redis.execute_command("PUBLISH", PRESSURE_CHANNEL, str(NOBODYS))
-    except (RedisError, OSError) as error:
-        with contextlib.suppress(RedisError, OSError):
+        with Asking("probe"):
+            await redis.eval(PROBE, 1, key)
+            await redis.execute_command("PUBLISH", PRESSURE_CHANNEL, str(NOBODYS))
+    except QueueError as error:
+        with contextlib.suppress(QueueError), Asking("probe"):
             await redis.delete(key)  # the script ended halfway
         found = "this user may not do what submitters and workers do (operators and readers need not)"
         named = "" if pool else "; if it is a user for one namespace or pool, name the pool with --pool"
-        return failure("permissions", found, f"{fault_of(error, doing='probe')}{named}")
+        return failure("permissions", found, f"{error}{named}")
     return fine("permissions", "scripts, streams and pub/sub may be used")
 
 
@@ -142,8 +141,9 @@ async def clock(redis: RedisClient) -> Finding:
     """This machine's clock beside the one of Redis, half the round trip allowed for."""
     begun = time.time()
     try:
-        seconds, micros = await redis.time()
-    except (RedisError, OSError) as error:
+        with Asking("time"):
+            seconds, micros = await redis.time()
+    except QueueError as error:
         return note("clock", f"Redis does not tell its time ({error})")
     ended = time.time()
     skew_ms = abs((begun + ended) / 2 - (seconds + micros / 1_000_000)) * 1_000
@@ -156,12 +156,14 @@ async def clock(redis: RedisClient) -> Finding:
 async def _info(redis: RedisClient) -> Info:
     """INFO; of one node where it is a cluster. {} where the user may not ask."""
     try:
-        info = await redis.execute_command("INFO")
-    except (RedisError, OSError):
+        with Asking("info"):
+            info = await redis.execute_command("INFO")
+        with Reading("info"):
+            if "redis_version" in info:
+                return dict(info)
+            return next((node for node in info.values() if isinstance(node, dict)), {})
+    except QueueError:
         return {}
-    if "redis_version" in info:
-        return dict(info)
-    return next((node for node in info.values() if isinstance(node, dict)), {})
 
 
 def _server(info: Info, version: str) -> str:

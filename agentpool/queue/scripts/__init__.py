@@ -15,10 +15,11 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError
 
+from agentpool.errors import QueueReplyError, QueueUnreachableError
 from agentpool.queue.connection import call
-from agentpool.queue.faults import fault_of
+from agentpool.queue.faults import Asking
 
 if TYPE_CHECKING:
     from agentpool.queue.connection import RedisClient
@@ -35,40 +36,54 @@ class Script:
     name: str  # the file's, without .lua
     source: str  # with its parts
     sha: str  # what EVALSHA calls it
+    repeatable: bool = True  # sent twice, it does what it does once; so it is, where the connection was at fault
+    returns: type = list  # of the reply
 
     async def run(self, redis: RedisClient, conf: str, args: Sequence[Arg] = ()) -> Any:
-        """The script's reply for the pool whose `conf` key is given; a QueueError where there is none."""
+        """The script's reply for the pool whose `conf` key is given; a QueueError where there is none.
+
+        Raises QueueReplyError for a reply of another type.
+        """
         try:
+            reply = await self._sent(redis, conf, args)
+        except QueueUnreachableError as error:
+            if not (self.repeatable and error.reconnect):
+                raise
+            reply = await self._sent(redis, conf, args)
+        if type(reply) is not self.returns:
+            raise QueueReplyError(doing=self.name, problem=f"a {type(reply).__name__}")
+        return reply
+
+    async def _sent(self, redis: RedisClient, conf: str, args: Sequence[Arg]) -> Any:
+        with Asking(self.name):
             try:
                 return await call(redis, "EVALSHA", self.sha, 1, conf, *args)
             except NoScriptError:
                 return await call(redis, "EVAL", self.source, 1, conf, *args)
-        except (RedisError, OSError) as error:
-            raise fault_of(error, doing=self.name) from error
 
 
 @cache
-def load(name: str) -> Script:
+def load(name: str, *, repeatable: bool = True, returns: type = list) -> Script:
     """The script of that file, with its parts."""
     here = resources.files(__package__ or __name__)
     text = here.joinpath(f"{name}.lua").read_text(encoding="utf-8")
     source = _INCLUDE.sub(lambda part: here.joinpath("lib", f"{part[1]}.lua").read_text(encoding="utf-8"), text)
     sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
-    return Script(name=name, source=source, sha=sha)
+    return Script(name=name, source=source, sha=sha, repeatable=repeatable, returns=returns)
 
 
-SUBMIT = load("submit")
-SUBMIT_PLAIN = load("submit_plain")
+SUBMIT = load("submit", repeatable=False)  # by the producer, which says what is unknown
+SUBMIT_PLAIN = load("submit_plain", repeatable=False, returns=int)
 CANCEL = load("cancel")
 WATCH = load("watch")
 REGISTER = load("register")
 RENEW = load("renew")
 DEREGISTER = load("deregister")
 RECONCILE = load("reconcile")
-CLAIM = load("claim")
-CLAIM_PLAIN = load("claim_plain")
+CLAIM = load("claim", repeatable=False)  # a lost answer may have brought jobs: see the consumer
+CLAIM_PLAIN = load("claim_plain", repeatable=False)
 SETTLE = load("settle")
-EXCHANGE = load("exchange")
+EXCHANGE = load("exchange", repeatable=False)
 NOTE = load("note")
 MAINTAIN = load("maintain")
 LAG = load("lag")
@@ -76,8 +91,8 @@ CONFIGURE = load("configure")
 CORDON = load("cordon")
 SNAPSHOT = load("snapshot")
 LIST = load("list")
-REPLAY = load("replay")
-DISCARD = load("discard")
+REPLAY = load("replay", repeatable=False)  # the second time it is not dead any more
+DISCARD = load("discard", repeatable=False)  # the second time it takes the next ones
 PURGE = load("purge")
 ALL = (
     SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, CLAIM, CLAIM_PLAIN, SETTLE, EXCHANGE,

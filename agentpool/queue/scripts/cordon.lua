@@ -10,6 +10,7 @@
 --- include: workers
 
 local HELD_MAX = 100 -- more are not counted
+write_though_memory_is_full() -- workers may leave a pool that is full
 local till = now + tonumber(ARGV[1])
 local named, reply = {}, { 'ok' }
 local all = streams()

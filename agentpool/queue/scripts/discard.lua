@@ -7,6 +7,7 @@
 
 --- include: pool
 
+write_though_memory_is_full()
 local ids = {}
 for i = 2, #ARGV do ids[#ids + 1] = ARGV[i] end
 if #ids == 0 then ids = redis.call('ZRANGE', DEAD, 0, tonumber(ARGV[1]) - 1) end

@@ -12,6 +12,7 @@
 
 local conf = redis.call('HGETALL', CONF)
 if #conf == 0 then return { 'unknown_pool' } end
+write_though_memory_is_full() -- a full queue without workers could never drain
 keep_time()
 local worker, slots, host = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local lease_ms = number_or(redis.call('HGET', CONF, 'lease_ms'), 10000)

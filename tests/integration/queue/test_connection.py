@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 
 import pytest
+import redis as sync_redis
 
-from agentpool.queue import connect
-from agentpool.queue.connection import KEPT_CONNECTIONS, call, together
+from agentpool.client import Client
+from agentpool.errors import QueueUnreachableError
+from agentpool.queue import connect, pools, wire
+from agentpool.queue.connection import ask, call, together
+from agentpool.queue.pools import KEPT_CONNECTIONS
 from tests.fixtures.redis import wait_until
 
 
@@ -67,3 +73,104 @@ async def test_a_closed_client_leaves_no_connection(client, redis, pool_ref):
         return not await clients(redis, pool_ref.name)
 
     await wait_until(none_left, "the server has seen them close")
+
+
+@pytest.mark.parametrize("options", ["", "?max_connections=3"])
+async def test_many_calls_at_once_wait_for_their_turn(redis_server, pool, options):
+    """Thousands of submits need no connection each, and none fails because all are in use."""
+    async with Client(redis_server.tcp_url + options, pool=pool) as client:
+        receipts = await asyncio.gather(*(client.submit("x", number) for number in range(1_500)))
+        assert len({receipt.job_id for receipt in receipts}) == 1_500
+        assert (await client.queue()).queued == 1_500
+
+
+async def test_who_finds_all_connections_blocked_is_told_in_the_end(redis_server, monkeypatch):
+    """The wait for a connection is bounded, and its end names the limit."""
+    monkeypatch.setattr(pools, "FREE_WITHIN_S", 0.05)
+    client = connect(redis_server.tcp_url + "?max_connections=1")
+    waiting = asyncio.create_task(call(client, "BLPOP", "nothing-comes", 0))
+    await wait_until(lambda: client.connection_pool.wires_made, "it has the connection")
+    with pytest.raises(QueueUnreachableError, match="all 1 connections of this client were busy"):
+        await ask(client, "PING")
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    assert await ask(client, "PING") == "PONG"
+    await client.aclose()
+
+
+async def test_a_connection_that_was_closed_while_the_program_stood_still_is_not_used(redis_server_factory):
+    """A server that closes idle connections fails no call of a program whose event loop was busy meanwhile."""
+    server = redis_server_factory("--timeout", "1")
+    client = connect(server.tcp_url)
+    assert await call(client, "PING") == "PONG"
+    (kept,) = client.connection_pool._kept
+    with sync_redis.Redis(port=server.port) as admin:  # blocks the loop, as a program does that computes
+        while kept.usable and any(seen["cmd"] == "ping" for seen in admin.client_list()):
+            pass
+    kept._asked_at -= wire.IDLE_S
+    assert kept.usable  # nobody has told the loop
+    assert await call(client, "PING") == "PONG"
+    await client.aclose()
+
+
+SCRIPT = """
+import asyncio, multiprocessing, sys
+from agentpool.client import Client, SyncClient
+from agentpool.errors import ForeignLoopError, ResultTimeoutError
+
+url, pool, way = sys.argv[1:]
+
+async def once(client):
+    receipt = await client.submit("x")
+    try:
+        await receipt.result(timeout=0.05)
+    except ResultTimeoutError:
+        return (await client.queue()).queued
+
+def in_child(work):
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=lambda: results.put(work()))
+    child.start()
+    found = results.get(timeout=20)
+    child.join(20)
+    return found, child.exitcode
+
+if way == "loops":
+    client = Client(url, pool=pool)
+    print([asyncio.run(once(client)) for _ in range(3)])
+elif way == "two loops at once":
+    client = Client(url, pool=pool)
+    async def both():
+        await once(client)
+        try:
+            await asyncio.to_thread(asyncio.run, once(client))
+        except ForeignLoopError as error:
+            return str(error)
+    print(asyncio.run(both()))
+elif way == "fork":
+    client = Client(url, pool=pool)
+    print(asyncio.run(once(client)), in_child(lambda: asyncio.run(once(client))), asyncio.run(once(client)))
+else:
+    with SyncClient(url, pool=pool) as client:
+        client.submit("x")
+        print(in_child(lambda: (client.submit("x").duplicate, client.queue().queued, client.close())))
+        print(in_child(client.close))
+        print(client.submit("x").state)
+"""
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("loops", "[1, 2, 3]"),
+        ("two loops at once", "make a client for each event loop"),
+        ("fork", "1 (2, 0) 3"),
+        ("sync", "((False, 2, None), 0)\n(None, 0)\nqueued"),
+    ],
+)
+async def test_a_client_follows_its_program(redis_url, pool, way, said):
+    """Into the next event loop and into a forked process; where it cannot, it says so at once, and never hangs."""
+    command = [sys.executable, "-X", "faulthandler", "-c", SCRIPT, redis_url, str(pool), way]
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
+    assert said in done.stdout, done.stderr

@@ -21,8 +21,8 @@ def test_a_submit_on_a_lost_connection_tells_of_an_outage(redis_url, pool_ref: P
         await Inspector(redis).configure(pool_ref, PoolSettings())
         take = redis.connection_pool.take
 
-        async def taken():
-            wire = await take()
+        async def taken(**options):
+            wire = await take(**options)
             wire._transport.abort()
             await asyncio.sleep(0.01)  # the loop closes it
             return wire

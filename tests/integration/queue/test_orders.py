@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from agentpool.errors import QueueUnreachableError
 from agentpool.jobs import JobId, JobRequest, JobState, LeaseToken, WorkerId
-from agentpool.queue import Consumer, Inspector, Producer, scripts
+from agentpool.queue import Consumer, Inspector, Producer, orders, scripts
 from agentpool.queue.outcomes import CancelJob, Wake
 
 ORDERS = [CancelJob(job_id=JobId(name), token=LeaseToken(1)) for name in ("a", "b")]
@@ -27,19 +26,17 @@ async def consumer(redis, pool):
 
 
 @pytest.fixture
-def break_reading(redis, monkeypatch):
+def break_reading(monkeypatch):
     """Breaks the reading of the orders behind the first: by an error, or until it is cancelled."""
-    send = redis.execute_command
 
     def breaking(*, hang=False):
-        async def broken(*command, **options):
-            if command[0] != "LRANGE":
-                return await send(*command, **options)
+        async def broken(_redis, *command):
+            assert command[0] == "LRANGE"
             if hang:
                 await asyncio.get_running_loop().create_future()
-            raise RedisConnectionError("gone")
+            raise QueueUnreachableError("gone")
 
-        monkeypatch.setattr(redis, "execute_command", broken)
+        monkeypatch.setattr(orders, "ask", broken)
 
     return breaking
 

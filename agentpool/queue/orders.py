@@ -1,0 +1,73 @@
+"""Orders to a worker and the bell that calls for work: one blocking read, and the orders behind the first.
+
+Who takes over next: `consumer` waits by it, alone or with a claim behind.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from agentpool.errors import QueueError, QueueReplyError
+from agentpool.jobs import JobId, LeaseToken
+from agentpool.queue.connection import ask, call, longest_block_s
+from agentpool.queue.faults import Asking, Reading
+from agentpool.queue.outcomes import CancelJob, Wake, YieldJob
+
+if TYPE_CHECKING:
+    from agentpool.jobs import WorkerId
+    from agentpool.queue.connection import RedisClient
+    from agentpool.queue.keys import Keys
+    from agentpool.queue.outcomes import Control
+
+CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case the word of its release is lost
+SHORTEST_BLOCK_MS = 10  # Redis 6.2 cuts fractions of a ms off, and takes the 0 that is left for "for ever"
+log = logging.getLogger(__name__)
+
+
+class Orders:
+    """One worker's orders."""
+
+    def __init__(self, redis: RedisClient, keys: Keys, worker: WorkerId) -> None:
+        self._redis = redis
+        self._bell = keys.bell
+        self._key = keys.control(worker)
+        self._longest_block_s = longest_block_s(redis)
+
+    def command(self, timeout_ms: int, *, for_work: bool, cordoned: bool) -> tuple[Any, ...]:
+        """The blocking read; it hears the bell where it is for work and the worker is not cordoned."""
+        longest_s = self._longest_block_s
+        if for_work and cordoned:
+            longest_s = min(longest_s, CORDON_POLL_S)
+        bell = (self._bell,) if for_work and not cordoned else ()
+        block_s = min(max(timeout_ms, SHORTEST_BLOCK_MS) / 1000, longest_s)
+        return ("BLPOP", self._key, *bell, block_s)
+
+    async def read(self, rung: list[str] | None) -> list[Control]:
+        """What a blocking read brought, and the orders behind it; these are left for the next where it fails."""
+        if rung is None:
+            return []
+        with Reading("blpop"):
+            place, first = rung
+        if place == self._bell:
+            return [Wake()]
+        if place != self._key:
+            raise QueueReplyError(doing="blpop", problem="a key that was not asked for")
+        rest: list[str] = []
+        try:
+            rest = await ask(self._redis, "LRANGE", self._key, 0, -1)
+            if rest:
+                with Asking("ltrim"):
+                    await call(self._redis, "LTRIM", self._key, len(rest), -1)
+        except QueueError as error:  # the first order has left the list: only this call can tell of it
+            log.debug("more orders may wait: %s", error)
+        with Reading("lrange"):
+            return [_control(order) for order in (first, *rest)]
+
+
+def _control(order: str) -> Control:
+    verb, token, job_id = order.split(" ", 2)
+    if verb == "wake":
+        return Wake()
+    make = CancelJob if verb == "cancel" else YieldJob
+    return make(job_id=JobId(job_id), token=LeaseToken(int(token)))

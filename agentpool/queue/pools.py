@@ -1,0 +1,254 @@
+"""Pools of connections that wait for a free one, belong to one event loop and process, and follow a failover.
+
+redis-py's own raise when all connections are in use, keep those of a closed event loop or of a parent process, and
+keep those to a server that was demoted. Mechanism: a short call takes one of `CALLS_AT_ONCE` turns; whoever finds no
+connection free waits for one; in another loop or process a pool forgets what it had; `drop` ends a generation.
+Who takes over next: `connection` makes the pools and asks through them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from typing import Any
+
+from redis.asyncio import ConnectionPool, RedisCluster
+from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import ClusterError, MaxConnectionsError, RedisError
+from redis.exceptions import ConnectionError as LostConnectionError
+
+from agentpool.queue.owner import Owner, Use
+from agentpool.queue.wire import Wire
+
+KEPT_CONNECTIONS = 8  # of a pool, at hand as wires
+CALLS_AT_ONCE = 64  # short calls on their way; more wait, which is faster than to connect for each
+FREE_WITHIN_S = 20.0  # longest wait for a turn or a connection
+BLOCKING = frozenset({"BLPOP", "XREAD"})  # commands that keep a connection for long
+_left_behind: list[Any] = []  # of a parent process: to close them in a forked child would disturb the parent
+
+
+class QueuePool(ConnectionPool):
+    """A pool some of whose connections stay at hand between calls, as wires.
+
+    Taking one out and back costs more than to write a command. To redis-py's part they are in use: it closes them with
+    the others.
+    """
+
+    def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
+        super().__init__(connection_class=_telling(connection_class), **options)
+        self.wires_made = 0
+        self._generation = 0
+        self._owner = Owner()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._kept: list[Wire] = []
+        self._lock = asyncio.Lock()  # redis-py's, which belongs to the loop that it was used in
+        self._turns = asyncio.Semaphore(min(CALLS_AT_ONCE, self.max_connections))
+        self._waiting: deque[asyncio.Future[None]] = deque()  # for a connection
+
+    def _own(self) -> None:
+        """Forget the connections of another loop or process."""
+        use = self._owner.check()
+        if use is Use.SAME:
+            return
+        former = [*self._available_connections, *self._in_use_connections]
+        if use is Use.FORKED:
+            _left_behind.extend(former)
+        else:
+            for connection in former:
+                _hang_up(connection)
+        typed: Any = super()  # redis-py's ships without types
+        typed.reset()
+        self._begin()
+
+    async def take(self, *, blocking: bool = False) -> Wire:
+        """Return a wire that is ready for a call; a blocking one takes no turn, for it would keep it for long."""
+        self._own()
+        if not blocking:
+            await self._turn()
+        try:
+            while self._kept:
+                wire = self._kept.pop()
+                if await wire.is_alive():
+                    return wire
+                await self._close(wire)
+            self.wires_made += 1
+            return Wire(await self.get_connection(), generation=self._generation)
+        except BaseException:
+            if not blocking:
+                self._turns.release()
+            raise
+
+    async def put_back(self, wire: Wire, *, blocking: bool = False) -> None:
+        """Take a wire back whose replies have been read, or which is closed."""
+        try:
+            at_hand = len(self._kept) < KEPT_CONNECTIONS or self._turns.locked()  # somebody waits for it
+            if wire.usable and at_hand and not self._waiting:
+                self._kept.append(wire)
+            else:
+                await self._close(wire)
+        finally:
+            if not blocking:
+                self._turns.release()
+
+    async def get_connection(self, *names: Any, **options: Any) -> AbstractConnection:
+        """Return a connection as redis-py's pool does, and wait where it would raise. Raises MaxConnectionsError."""
+        self._own()
+        typed: Any = super()
+        give_up_at = asyncio.get_running_loop().time() + FREE_WITHIN_S
+        while True:
+            try:
+                connection: AbstractConnection = await typed.get_connection(*names, **options)
+            except MaxConnectionsError:
+                await self._room(give_up_at)
+            else:
+                return connection
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Connect, as redis-py does; one whose login broke off is closed, whatever broke it off."""
+        try:
+            await super().ensure_connection(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Take a connection back, and let the next who waits have it."""
+        await super().release(connection)
+        self._wake()
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002  # redis-py's signature
+        """Close the connections."""
+        self._own()
+        await super().disconnect(inuse_connections)
+
+    async def drop(self, generation: int) -> None:
+        """Close all connections of that generation: the server behind them has changed its role."""
+        if generation != self._generation:  # somebody else has
+            return
+        self._generation += 1
+        with contextlib.suppress(RedisError, OSError):
+            await self.disconnect()
+
+    async def _turn(self) -> None:
+        if not self._turns.locked():
+            await self._turns.acquire()
+            return
+        try:
+            async with asyncio.timeout(FREE_WITHIN_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise self._all_busy() from None
+
+    async def _room(self, give_up_at: float) -> None:
+        """Return once a connection may be free."""
+        if self._kept:
+            await self._close(self._kept.pop())
+            return
+        freed = asyncio.get_running_loop().create_future()
+        self._waiting.append(freed)
+        try:
+            async with asyncio.timeout_at(give_up_at):
+                await freed
+        except TimeoutError:
+            raise self._all_busy() from None
+        finally:
+            if freed in self._waiting:
+                self._waiting.remove(freed)
+            elif freed.cancelled():  # it had been woken, and another may have what it leaves
+                self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            freed = self._waiting.popleft()
+            if not freed.done():
+                freed.set_result(None)
+                return
+
+    def _all_busy(self) -> MaxConnectionsError:
+        return MaxConnectionsError(
+            f"all {self.max_connections} connections of this client were busy for {FREE_WITHIN_S:g} s"
+        )
+
+    async def _close(self, wire: Wire) -> None:
+        """The pool connects it again when it is needed, and then it is no wire."""
+        await wire.connection.disconnect(nowait=True)
+        await self.release(wire.connection)
+
+
+class SentinelPool(SentinelConnectionPool, QueuePool):
+    """The same, to the primary that Sentinels name."""
+
+
+class QueueCluster(RedisCluster):
+    """A cluster's client whose calls wait for a turn, in one event loop and process at a time."""
+
+    def __init__(self, *, max_connections: int, **options: Any) -> None:
+        self._options = options | {"max_connections": max_connections}
+        self._owner = Owner()
+        self._begin()
+
+    def _begin(self) -> None:
+        super().__init__(**self._options)
+        most = self._options["max_connections"]  # to each node
+        self._turns = asyncio.Semaphore(min(CALLS_AT_ONCE, max(1, most // 2)))
+        self._blocking_turns = asyncio.Semaphore(max(1, most - CALLS_AT_ONCE, most // 2))
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command as redis-py does, once it is its turn. Raises MaxConnectionsError when that takes too long."""
+        self._own()
+        turns = self._blocking_turns if args[0] in BLOCKING else self._turns
+        try:
+            async with asyncio.timeout(FREE_WITHIN_S):
+                await turns.acquire()
+        except TimeoutError:
+            raise MaxConnectionsError(f"the calls of this client have been busy for {FREE_WITHIN_S:g} s") from None
+        try:
+            return await super().execute_command(*args, **options)
+        except AttributeError as error:  # redis-py looks a node up that it does not know yet
+            await super().aclose()  # the next call asks who there is
+            raise ClusterError(f"redirected to an unknown node ({error})") from None
+        finally:
+            turns.release()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        self._own()
+        await super().aclose()
+
+    def _own(self) -> None:
+        use = self._owner.check()
+        if use is Use.SAME:
+            return
+        if use is Use.FORKED:
+            _left_behind.append(self.nodes_manager)
+        self._begin()
+
+
+def _hang_up(connection: AbstractConnection) -> None:
+    """End a connection whose event loop has ended; its socket is closed when Python collects it."""
+    writer = getattr(connection, "_writer", None)  # it has no public name
+    with contextlib.suppress(OSError):
+        if writer is not None:
+            writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def _telling(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+    """That kind of connection, but one that was lost says so on every event loop when it is written to.
+
+    asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which nobody takes for an
+    outage.
+    """
+
+    class Telling(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
+        async def send_packed_command(self, *args: Any, **options: Any) -> None:
+            try:
+                await super().send_packed_command(*args, **options)
+            except RuntimeError as error:
+                raise LostConnectionError(f"Connection lost before it was written to: {error}") from error
+
+    return Telling
