@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from agentpool import kubeconfig, logs
 from agentpool.cluster import Cluster, connected
 from agentpool.errors import SettingError
+from agentpool.listening import listening_socket
 from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens
@@ -35,7 +36,6 @@ log = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 STOP_S = 10  # for requests in flight
 IDLE_S = 30  # a kept-alive connection without requests
-BACKLOG = 2_048  # connections that the kernel holds for us
 
 
 class OrderlyServer(uvicorn.Server):
@@ -142,9 +142,8 @@ def _authority(options: GatewayOptions, settings: GatewaySettings, cluster: Clus
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return listening_socket(host, port)
     except OSError as error:
         raise SettingError(
             field="--port",

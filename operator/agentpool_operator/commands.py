@@ -10,6 +10,8 @@ from pathlib import Path
 
 import click
 
+from agentpool.listening import EVERYWHERE
+
 EPILOG = """\b
 Examples:
   agentpool operator --kubeconfig ~/.kube/config --no-leader-elect
@@ -32,7 +34,12 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     type=click.Path(dir_okay=False, path_type=Path),
     help="Kubeconfig file. Without it: KUBECONFIG, ~/.kube/config, or the pod's service account.",
 )
-@click.option("--health-host", default="0.0.0.0", show_default=True, help="Address of the HTTP endpoints.")  # noqa: S104 - probes come from outside
+@click.option(
+    "--health-host",
+    default=EVERYWHERE,
+    show_default=True,
+    help="Address of the HTTP endpoints; :: is all of IPv6 and IPv4.",
+)
 @click.option(
     "--health-port",
     type=click.IntRange(0, 65535),

@@ -12,6 +12,7 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agentpool.errors import SettingError
+from agentpool.listening import listening_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,9 +47,8 @@ class Health:
         app.router.add_get("/metrics", self._metrics_page)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, host, port)
         try:
-            await site.start()
+            site = web.SockSite(self._runner, listening_socket(host, port))
         except OSError as error:
             await self._runner.cleanup()
             raise SettingError(
@@ -57,6 +57,7 @@ class Health:
                 problem=f"cannot be listened on: {error.strerror or error}",
                 remedy="choose a free port, or 0 for any",
             ) from error
+        await site.start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:

@@ -10,6 +10,8 @@ import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agentpool.listening import EVERYWHERE
+
 
 def _identity() -> str:
     """Who holds the Lease: unique for each process, readable in `kubectl get lease`."""
@@ -47,7 +49,7 @@ class OperatorSettings:
 
     namespaces: tuple[str, ...] = ()  # watched namespaces; empty = all
     kubeconfig: Path | None = None  # None = KUBECONFIG, ~/.kube/config, or the pod's service account
-    health_host: str = "0.0.0.0"  # noqa: S104 - probes and Prometheus come from other hosts
+    health_host: str = EVERYWHERE  # probes and Prometheus come from other hosts
     health_port: int = 8081  # 0 = any free port
     worker_image: str = "agentpool-worker"  # for pools whose template names no image
     election: ElectionSettings = ElectionSettings()

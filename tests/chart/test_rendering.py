@@ -346,3 +346,13 @@ def test_a_gateway_without_reviews_in_named_namespaces_has_no_cluster_role():
     way = MATRIX["gateway-with-tokens"] | {"watchNamespaces": ["agents"]}
     clusterwide = [m["metadata"]["name"] for m in manifests(way) if m["kind"] == "ClusterRole"]
     assert not [name for name in clusterwide if name.endswith("-gateway")]
+
+
+def test_gateway_and_operator_listen_on_whichever_addresses_a_pod_has():
+    """Also on those of an IPv6-only cluster, and on the loopback address that `kubectl port-forward` uses."""
+    from agentpool_operator.settings import OperatorSettings
+
+    found = manifests(MATRIX["gateway"])
+    pod = only(found, "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]
+    assert "--host=::" in pod["containers"][0]["args"]
+    assert OperatorSettings().health_host == "::"  # the chart leaves it

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from agentpool.errors import SettingError
+from agentpool.listening import listening_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,9 +69,8 @@ class HealthServer:
             await runner.cleanup()
 
     async def _listen(self, runner: web.AppRunner) -> None:
-        site = web.TCPSite(runner, self._host, self._asked_port)
         try:
-            await site.start()
+            site = web.SockSite(runner, listening_socket(self._host, self._asked_port))
         except OSError as error:
             raise SettingError(
                 field="AGENTPOOL_HTTP_PORT (--http-port)",
@@ -78,6 +78,7 @@ class HealthServer:
                 problem=f"cannot listen there: {error.strerror or error}",
                 remedy="choose another port, or 0 for any free one",
             ) from error
+        await site.start()
         self.port = runner.addresses[0][1]
         log.info("probes and metrics at http://%s:%d", self._host, self.port, extra={"http_port": self.port})
 

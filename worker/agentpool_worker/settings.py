@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool.environment import redis_url
 from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef, WorkerId
+from agentpool.listening import EVERYWHERE
 from agentpool_worker.naming import own_name
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class WorkerSettings:
     handler: str | None = None  # JSON of spec.handler; None: an App is given otherwise
     concurrency: int | None = None  # slots, whatever the pool says; None: the pool's
     drain_seconds: float | None = None  # for jobs to end after SIGTERM, whatever the pool says; None: the pool's
-    http_host: str = "0.0.0.0"  # noqa: S104 - the kubelet probes the pod's address
+    http_host: str = EVERYWHERE  # the kubelet probes the pod's address
     http_port: int = 8080  # probes and metrics; 0: any free port
     block_warn_seconds: float = 1.0  # event loop standing still: told
     block_give_up_seconds: float = 60.0  # event loop standing still: the lease is given up
