@@ -13,6 +13,7 @@ from agentpool.spec.template import pod_template
 
 MAX_CONCURRENCY = 10_000  # slots in one worker
 DAY_SECONDS = 86_400
+VARIABLES_PATTERN = r"^([A-Za-z_][A-Za-z0-9_]*\*?|\*)$"  # a variable's name, or its beginning and an asterisk
 APP_PATTERN = "[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*"  # module:attribute, for CEL and Python alike
 
 
@@ -55,10 +56,27 @@ class HttpHandler(Part):
 class CommandHandler(Part):
     """Each job is one process: JSON on standard input, JSON on standard output."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="!has(self.passEnv) || !self.passEnv.exists(name, name.startsWith('AGENTPOOL_'))",
+            message="passEnv names a variable of the worker's own (AGENTPOOL_…), which no job sees; remove it",
+            field=".passEnv",
+        ),
+    )
+
     argv: list[Annotated[str, StringConstraints(max_length=4096)]] = Field(
         min_length=1,
         max_length=64,
         description="The program and its arguments, one string each; no shell is involved.",
+    )
+    pass_env: list[Annotated[str, StringConstraints(pattern=VARIABLES_PATTERN, max_length=253)]] = Field(
+        default_factory=list,
+        max_length=64,
+        description=(
+            "Environment variables of the worker's container that the program sees too, such as `OPENAI_API_KEY`; "
+            "`*` at the end stands for any rest. PATH, HOME, the locale, TZ, TMPDIR and their like are passed in any "
+            "case; the worker's own (`AGENTPOOL_…`, the URL of its Redis) never are."
+        ),
     )
 
 

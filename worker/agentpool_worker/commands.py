@@ -20,6 +20,8 @@ from agentpool_worker import supervisor
 from agentpool_worker.naming import own_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentpool_worker.handlers import HandlerSet
     from agentpool_worker.settings import WorkerSettings
 
@@ -43,6 +45,9 @@ Exit codes: 0 drained after SIGTERM or Ctrl-C, 1 failed, 2 wrong usage, 70 the w
 @click.option("--concurrency", type=int, help="Jobs at once, whatever the pool says.")
 @click.option("--drain-seconds", type=float, help="For jobs to end after SIGTERM, whatever the pool says.")
 @click.option("--handler-command", metavar="COMMAND", help="Run this program for each job: JSON in, JSON out.")
+@click.option(
+    "--pass-env", multiple=True, metavar="NAME", help="A variable that such a program sees too, or a pattern: NAME_*."
+)
 @click.option("--handler-http", metavar="URL", help="POST each job to this URL.")
 @click.option("--http-host", metavar="ADDRESS", help="Where probes and metrics listen [AGENTPOOL_HTTP_HOST].")
 @click.option("--http-port", type=int, help="Their port; 0: any free one [AGENTPOOL_HTTP_PORT].")
@@ -82,10 +87,10 @@ def _run(app: str | None, flags: dict[str, Any]) -> int:
     from agentpool_worker.runner import run_process
     from agentpool_worker.worker import Worker
 
-    command, url = flags.pop("handler_command"), flags.pop("handler_http")
+    command, url, pass_env = flags.pop("handler_command"), flags.pop("handler_http"), flags.pop("pass_env")
     settings = _settings(flags, by_hand=bool(app or command or url))
     logs.configure(form=settings.log_format, level=settings.log_level)
-    return run_process(Worker(_handlers(app, command, url, settings), settings))
+    return run_process(Worker(_handlers(app, command, url, pass_env, settings), settings))
 
 
 def _report(line: str, flags: dict[str, Any]) -> None:
@@ -108,7 +113,9 @@ def _settings(flags: dict[str, Any], *, by_hand: bool) -> WorkerSettings:
     return settings_from(os.environ, publish_defaults=by_hand or None, **flags)
 
 
-def _handlers(app: str | None, command: str | None, url: str | None, settings: WorkerSettings) -> HandlerSet:
+def _handlers(
+    app: str | None, command: str | None, url: str | None, pass_env: Sequence[str], settings: WorkerSettings
+) -> HandlerSet:
     from agentpool.errors import SettingError
     from agentpool_worker.handlers import selection
 
@@ -123,7 +130,9 @@ def _handlers(app: str | None, command: str | None, url: str | None, settings: W
     if app is not None:
         return selection.from_app(app)
     if command is not None:
-        return selection.from_argv(selection.split_command(command))
+        return selection.from_argv(
+            selection.split_command(command), pass_env=pass_env, output_seconds=settings.output_seconds
+        )
     if url is not None:
         return selection.from_url(url)
     if settings.handler is None:
@@ -133,4 +142,4 @@ def _handlers(app: str | None, command: str | None, url: str | None, settings: W
             problem="nothing says what runs the jobs",
             remedy="name an App, for example: agentpool worker my_agents:app",
         )
-    return selection.from_spec(settings.handler, field="AGENTPOOL_HANDLER")
+    return selection.from_spec(settings.handler, field="AGENTPOOL_HANDLER", output_seconds=settings.output_seconds)

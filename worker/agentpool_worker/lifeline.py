@@ -76,6 +76,11 @@ def adopt(lifeline: Lifeline) -> None:
     _own[:] = [lifeline]
 
 
+def supervisor() -> int | None:
+    """Return the process id of this process's supervisor; None: there is none."""
+    return os.getppid() if _own else None
+
+
 def mark(phase: Phase) -> None:
     """Note how far this process has come; without a supervisor nobody needs to know."""
     for lifeline in _own:

@@ -55,12 +55,28 @@ def descendants(root: int) -> list[int]:
     return found
 
 
-def with_variable(assignment: str) -> list[int]:
-    """Return the processes that were started with this `NAME=value` in their environment."""
+def others_below(root: int, child: int) -> list[int]:
+    """Return the living descendants of `root` that are neither `child` nor descend from it."""
+    theirs = {child, *descendants(child)}
+    return [pid for pid in descendants(root) if pid not in theirs]
+
+
+def has_children_beside(parent: int, child: int) -> bool:
+    """Return whether the process, which has one thread, may have other children; asks for one file only."""
+    try:
+        listed = (_PROC / str(parent) / "task" / str(parent) / "children").read_text(encoding="ascii")
+    except OSError:  # this kernel does not list them
+        return True
+    return any(pid != str(child) for pid in listed.split())
+
+
+def with_variable(assignment: str, among: Iterable[int] | None = None) -> list[int]:
+    """Return the living processes that were started with this `NAME=value`; None: among all."""
     wanted = assignment.encode()
     found = []
-    for pid in _all():
+    for pid in _all() if among is None else among:
         with contextlib.suppress(OSError):  # gone, or another user's
+            # A zombie has no environment any more.
             if wanted in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
                 found.append(pid)
     return found

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "AGENTPOOL_"
+OUTPUT_SECONDS = 1.0
 _HIGHEST_PORT = 65535
 
 
@@ -41,6 +42,9 @@ class WorkerSettings:
     block_warn_seconds: float = 1.0  # event loop standing still: told
     block_give_up_seconds: float = 60.0  # event loop standing still: the lease is given up
     cancel_grace_seconds: float = 5.0  # for a cancelled handler to stop before it is given up
+    output_seconds: float = (
+        OUTPUT_SECONDS  # for a command's output to end once its process has; what holds it then is let be
+    )
     memory_limit_bytes: int | None = None  # of this process; near it the worker drains; None: the container's limit
     safety_poll_seconds: float = 10.0  # a claim for the case that a bell was lost
     upkeep_seconds: float = 1.0  # about, between rounds of the queue's upkeep
@@ -130,6 +134,7 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "block_warn_seconds": (0.05, 3_600),
     "block_give_up_seconds": (0.1, 86_400),
     "cancel_grace_seconds": (0, 3_600),
+    "output_seconds": (0, 3_600),
     "memory_limit_bytes": (1, 2**60),
     "safety_poll_seconds": (0.05, 3_600),
     "upkeep_seconds": (0.01, 3_600),

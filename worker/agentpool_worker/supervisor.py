@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 from agentpool.parent_death import tied
 from agentpool.start import HELD, hold_signals, release_signals
 from agentpool_worker import cgroup
+from agentpool_worker.exits import signal_name
 from agentpool_worker.lifeline import Lifeline, adopt
 from agentpool_worker.output import Output
 from agentpool_worker.previous_exit import PreviousExit
@@ -205,14 +206,6 @@ class _Supervisor:
 def leave_before_serving(_number: int, _frame: object) -> None:
     """End: the worker has no handlers of its own yet, and holds nothing."""
     sys.exit(0)
-
-
-def signal_name(number: int) -> str:
-    """Return the signal's name, such as SIGSEGV."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:  # a real-time signal
-        return f"SIG{number}"
 
 
 def described(end: PreviousExit) -> str:

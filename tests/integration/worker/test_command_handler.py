@@ -10,9 +10,11 @@ import psutil
 import pytest
 import uvloop
 
-from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason
+from agentpool.errors import HandlerError
+from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker.execution import Stop
 from agentpool_worker.handlers.command import CommandHandlers, _feed
+from agentpool_worker.handlers.job_environment import inherited
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, is_deadline, lease
 
@@ -169,6 +171,120 @@ async def test_no_process_outlives_its_worker(tmp_path, monkeypatch):
         await handlers.stop()
         await wait_until(lambda: gone(int(path.read_text())), "the grandchild is gone")
         await asyncio.wait({execution.task}, timeout=10)
+
+
+LEAVES = """
+import os, subprocess, sys
+daemon = subprocess.Popen([sys.executable, "-c", {daemon!r}], start_new_session=True, {pipes})
+open({path!r}, "w").write(str(daemon.pid))
+print(7)
+sys.exit({code})
+"""
+SLEEPS = "import time; time.sleep(600)"
+PIPES = {
+    "held": "",
+    "closed": "stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL",
+}
+
+
+@pytest.mark.parametrize("pipes", PIPES)
+@pytest.mark.parametrize(("code", "kind"), [(0, Succeeded), (65, Failed)])
+async def test_the_exit_code_decides_whoever_is_left_behind(tmp_path, caplog, pipes, code, kind):
+    """A daemon in a session of its own is killed and told of, and the job ends as its program did, in one run."""
+    path = tmp_path / "pid"
+    completion, _ = await run(
+        LEAVES.format(daemon=SLEEPS, path=str(path), code=code, pipes=PIPES[pipes]), timeout_ms=600_000
+    )
+    assert isinstance(completion, kind)
+    assert getattr(completion, "result", 7) == 7
+    await wait_until(lambda: gone(int(path.read_text())), "the daemon is gone")
+    assert "the command left 1 processes running, which were killed: python" in caplog.text
+
+
+async def test_output_that_never_ends_is_not_waited_for(tmp_path, monkeypatch, caplog):
+    """What cannot be killed and holds the pipes costs a moment, and the result is there all the same."""
+    monkeypatch.setattr("agentpool_worker.handlers.command.end_leftovers", nothing_found)
+    path = tmp_path / "pid"
+    source = LEAVES.format(daemon=SLEEPS, path=str(path), code=0, pipes="")
+    try:
+        async with Bench(CommandHandlers([sys.executable, "-c", source], output_seconds=0.1)) as bench:
+            bench.submit(lease(timeout_ms=600_000))
+            (completion,) = await bench.settled(1)
+        assert completion.result == 7
+        assert "holds its output, which is not waited for" in caplog.text
+    finally:
+        psutil.Process(int(path.read_text())).kill()
+
+
+async def test_a_large_payload_that_only_a_daemon_could_read_holds_up_nothing(tmp_path):
+    """The program has ended without reading its input, which something else still holds open."""
+    path = tmp_path / "pid"
+    source = LEAVES.format(daemon=SLEEPS, path=str(path), code=0, pipes="")
+    completion, _ = await run(source, "x" * 1_000_000, timeout_ms=600_000)
+    assert completion.result == 7
+
+
+async def nothing_found(*_args, **_fields):
+    return []
+
+
+async def test_a_job_sees_no_variable_that_it_was_not_given(monkeypatch):
+    """An allow-list passes; the worker's Redis and everybody's secrets stay with the worker."""
+    secrets = {
+        "AGENTPOOL_REDIS_URL": "redis://:s3cret@redis:6379",
+        "REDIS_URL": "redis://:s3cret@redis:6379",
+        "AGENTPOOL_HANDLER": "{}",
+        "AWS_SECRET_ACCESS_KEY": "s3cret",
+        "DATABASE_PASSWORD": "s3cret",
+        "KUBERNETES_SERVICE_HOST": "10.0.0.1",
+    }
+    for name, value in secrets.items():
+        monkeypatch.setenv(name, value)
+    completion, _ = await run("import json, os; print(json.dumps(dict(os.environ)))")
+    seen = completion.result
+    assert not secrets.keys() & seen.keys()
+    assert "s3cret" not in str(seen)
+    assert {"PATH", "HOME", "AGENTPOOL_JOB_ID", "AGENTPOOL_REPORT"} <= seen.keys()
+
+
+@pytest.mark.parametrize(
+    ("pass_env", "seen"),
+    [
+        ((), {"LC_NUMERIC"}),
+        (("OPENAI_API_KEY",), {"LC_NUMERIC", "OPENAI_API_KEY"}),
+        (("OPENAI_*",), {"LC_NUMERIC", "OPENAI_API_KEY", "OPENAI_MODEL"}),
+        (("*",), {"LC_NUMERIC", "OPENAI_API_KEY", "OPENAI_MODEL"}),
+        (("REDIS_URL", "AGENTPOOL_REDIS_URL", "AGENTPOOL_*"), {"LC_NUMERIC", "REDIS_URL"}),
+    ],
+)
+def test_a_pool_names_what_else_its_jobs_see(pass_env, seen):
+    """Names and patterns add to the allow-list; the worker's own variables no pattern can mean."""
+    names = ("LC_NUMERIC", "OPENAI_API_KEY", "OPENAI_MODEL", "REDIS_URL", "AGENTPOOL_REDIS_URL", "AGENTPOOL_X")
+    assert set(inherited(dict.fromkeys(names, "x"), pass_env)) == seen
+
+
+@pytest.mark.parametrize(("kills", "told"), [((3, 4), True), ((3, 3), False), ((None, 4), False)])
+async def test_a_command_killed_for_memory_says_so(monkeypatch, kills, told):
+    """SIGKILL while the container's count of such kills grew has a reason; any other SIGKILL has none."""
+    counts = iter(kills)
+    monkeypatch.setattr("agentpool_worker.cgroup.oom_kills", lambda: next(counts))
+    completion, _ = await run("import os; os.kill(os.getpid(), 9)")
+    assert ("(out of memory: raise resources.limits.memory" in completion.error) is told
+
+
+async def test_a_command_that_its_cpu_limit_slowed_says_so(monkeypatch, caplog):
+    """The time without CPU is told with the time that the command took."""
+    seconds = iter((10.0, 70.0))
+    monkeypatch.setattr("agentpool_worker.cgroup.throttled_seconds", lambda: next(seconds))
+    await run("pass")
+    assert "the CPU limit of the container stopped its processes for 60.0 s" in caplog.text
+
+
+async def test_a_worker_without_a_directory_for_its_jobs_files_does_not_start(monkeypatch, tmp_path):
+    """It says which directory it lacks and what to mount, before it takes a job."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(HandlerError, match="mount a volume at /tmp"):
+        await CommandHandlers(["true"]).start()
 
 
 def gone(pid: int) -> bool:

@@ -245,3 +245,27 @@ async def test_a_signal_that_ends_the_worker_on_request_is_no_crash(serve, resul
     await result("whoami")
     worker.send(signal.SIGQUIT)
     assert worker.wait() == 128 + signal.SIGQUIT
+
+
+@pytest.mark.parametrize("how", ["setsid", "setsid env -i PATH=/usr/bin:/bin"])
+async def test_what_a_command_leaves_behind_ends_with_its_job(workers, redis, pool, tmp_path, how):
+    """A daemon in a session of its own is killed, and so is one that has no environment once no other job runs."""
+    script = tmp_path / "agent.sh"
+    script.write_text(
+        f"#!/bin/sh\n{how} sh -c 'echo $$ > daemon.new; mv daemon.new daemon; exec sleep 600' &\n"
+        "while [ ! -e daemon ]; do sleep 0.01; done\necho 7\n"
+    )
+    script.chmod(0o755)
+    await Inspector(redis).configure(pool, PoolSettings(concurrency=4))
+    worker = workers.start("--handler-command", str(script), app=None)
+    job = (await Producer(redis, pool).submit(JobRequest(kind="any"))).job_id
+
+    async def ended():
+        return (await Inspector(redis).job(pool, job)).state is JobState.SUCCEEDED
+
+    await until(ended, "the job has succeeded")
+    record = await Inspector(redis).job(pool, job)
+    assert (record.result, record.attempt) == (7, 1)
+    daemon = int((tmp_path / "daemon").read_text())
+    await until(lambda: not psutil.pid_exists(daemon), "the daemon is gone")
+    assert "the command left 1 processes running, which were killed: " in worker.log()

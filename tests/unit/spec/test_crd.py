@@ -90,6 +90,11 @@ def test_scale_and_status_are_subresources():
         (".spec.handler.python", {"app": "repo_analyst"}, {"app": "repo.analyst:app"}),
         (".spec.handler.python", {"app": "repo-analyst:app"}, {"app": "a:b.c"}),
         (".spec.handler", {"http": {"port": 80}, "command": {"argv": ["x"]}}, {"command": {"argv": ["x"]}}),
+        (
+            ".spec.handler.command",
+            {"argv": ["x"], "passEnv": ["AGENTPOOL_REDIS_URL"]},
+            {"argv": ["x"], "passEnv": ["OPENAI_*"]},
+        ),
         (".spec.worker.adaptive", {"min": 3, "max": 2}, {"min": 2, "max": 2}),
         (".spec.scaling", {"minReplicas": 3, "maxReplicas": 2}, {"minReplicas": 0, "maxReplicas": 2}),
         (".spec.queue.retry", {"initialSeconds": 9, "maxSeconds": 1}, {"initialSeconds": 1, "maxSeconds": 1}),

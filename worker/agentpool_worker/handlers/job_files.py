@@ -19,6 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentpool.errors import HandlerError
 from agentpool_worker.handlers.stream import LineSplitter, Part, PartName, parse_ndjson
 from agentpool_worker.signals import Permanent
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from agentpool_worker.context import Context
 
 _READ_BYTES = 64 * 1024
+_PREFIX = "agentpool-job-"
 
 
 class JobFiles:
@@ -40,6 +42,7 @@ class JobFiles:
         os.mkfifo(report, 0o600)
         self._pipe = os.open(report, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self.environment = {"AGENTPOOL_REPORT": str(report)}
+        self.mark = f"AGENTPOOL_REPORT={report}"  # in the environment of this job's processes and of no others
         if ctx.state is not None:
             self._keep(directory / "state.json", "AGENTPOOL_STATE", ctx.state)
         if ctx.parents:
@@ -100,10 +103,25 @@ class JobFiles:
                 )
 
 
+def check_directory() -> None:
+    """Raise HandlerError where no directory can hold a job's files."""
+    try:
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+        try:
+            os.mkfifo(directory / "report", 0o600)
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+    except OSError as error:
+        raise HandlerError(
+            f"TMPDIR: {os.environ.get('TMPDIR')!r}: a command's job needs a directory to write to, and there is none "
+            f"({error}); mount a volume at /tmp, such as an emptyDir, or name a directory that can be written"
+        ) from error
+
+
 @contextlib.contextmanager
 def job_files(ctx: Context) -> Iterator[JobFiles]:
     """The job's directory while its process runs."""
-    directory = Path(tempfile.mkdtemp(prefix="agentpool-job-"))
+    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
     try:
         with contextlib.closing(JobFiles(directory, ctx)) as files:
             yield files

@@ -12,14 +12,17 @@ from pydantic import ValidationError
 
 from agentpool.errors import SettingError
 from agentpool.spec.worker import Handler
+from agentpool_worker.settings import OUTPUT_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentpool_worker.handlers import HandlerSet
 
 _REMEDY = 'give one of {"python": {"app": "module:app"}}, {"http": {"port": 9000}}, {"command": {"argv": ["./agent"]}}'
 
 
-def from_spec(text: str, *, field: str) -> HandlerSet:
+def from_spec(text: str, *, field: str, output_seconds: float = OUTPUT_SECONDS) -> HandlerSet:
     """The handlers of `spec.handler` as JSON. Raises SettingError, or HandlerError for an app that cannot be loaded."""
     try:
         handler = Handler.model_validate_json(text)
@@ -35,7 +38,9 @@ def from_spec(text: str, *, field: str) -> HandlerSet:
         return from_app(handler.python.app)
     if handler.http is not None:
         return from_url(f"http://127.0.0.1:{handler.http.port}{handler.http.path}")
-    return from_argv(handler.command.argv if handler.command is not None else [])
+    if handler.command is None:
+        raise SettingError(field=field, value=text, problem="it names not exactly one handler", remedy=_REMEDY)
+    return from_argv(handler.command.argv, pass_env=handler.command.pass_env, output_seconds=output_seconds)
 
 
 def from_app(reference: str) -> HandlerSet:
@@ -52,11 +57,13 @@ def from_url(url: str) -> HandlerSet:
     return HttpHandlers(url)
 
 
-def from_argv(argv: list[str]) -> HandlerSet:
+def from_argv(
+    argv: Sequence[str], *, pass_env: Sequence[str] = (), output_seconds: float = OUTPUT_SECONDS
+) -> HandlerSet:
     """A process for each job."""
     from agentpool_worker.handlers.command import CommandHandlers
 
-    return CommandHandlers(argv)
+    return CommandHandlers(argv, pass_env=pass_env, output_seconds=output_seconds)
 
 
 def split_command(text: str) -> list[str]:
