@@ -69,8 +69,8 @@ class CommandHandler(Part):
         max_length=64,
         description="The program and its arguments, one string each; no shell is involved.",
     )
-    pass_env: list[Annotated[str, StringConstraints(pattern=VARIABLES_PATTERN, max_length=253)]] = Field(
-        default_factory=list,
+    pass_env: list[Annotated[str, StringConstraints(pattern=VARIABLES_PATTERN, max_length=253)]] | None = Field(
+        default=None,
         max_length=64,
         description=(
             "Environment variables of the worker's container that the program sees too, such as `OPENAI_API_KEY`; "

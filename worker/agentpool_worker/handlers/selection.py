@@ -40,7 +40,7 @@ def from_spec(text: str, *, field: str, output_seconds: float = OUTPUT_SECONDS) 
         return from_url(f"http://127.0.0.1:{handler.http.port}{handler.http.path}")
     if handler.command is None:
         raise SettingError(field=field, value=text, problem="it names not exactly one handler", remedy=_REMEDY)
-    return from_argv(handler.command.argv, pass_env=handler.command.pass_env, output_seconds=output_seconds)
+    return from_argv(handler.command.argv, pass_env=handler.command.pass_env or (), output_seconds=output_seconds)
 
 
 def from_app(reference: str) -> HandlerSet:
