@@ -54,6 +54,7 @@ class Visit:
     caller: Caller
     pool: PoolRef
     token: str | None = field(repr=False)  # kept as long as the request, to check it again
+    client: str  # address
 
     async def enter(self, verb: Verb) -> Entry:
         """The pool's queue, for a caller who holds the verb. Raises ProblemError (403) or UnknownPoolError."""
@@ -107,27 +108,25 @@ async def guard(request: Request) -> None:
         raise _unlisted(request)
     if need is Rule.PUBLIC:
         return
-    caller, token = await _caller_of(request)
+    gateway, token = gateway_of(request), _token_of(request)
+    client = request.client.host if request.client else ""
+    caller = await gateway.authority.caller(token, client=client)
     request.scope["caller"] = caller.name
+    gateway.rate.check(caller)
     if need is Rule.KNOWN:
         request.state.caller = caller
         return
     names = request.path_params
-    visit = Visit(
-        gateway=gateway_of(request), caller=caller, token=token, pool=PoolRef(names["namespace"], names["pool"])
-    )
+    pool = PoolRef(names["namespace"], names["pool"])
+    visit = Visit(gateway=gateway, caller=caller, pool=pool, token=token, client=client)
     request.state.visit = visit
     if isinstance(need, Verb):
         request.state.entry = await visit.enter(need)
 
 
-async def _caller_of(request: Request) -> tuple[Caller, str | None]:
-    gateway = gateway_of(request)
-    scheme, _, text = request.headers.get("authorization", "").partition(" ")
-    token = text.strip() if scheme.lower() == SCHEME else None
-    caller = await gateway.authority.caller(token)
-    gateway.rate.check(caller)
-    return caller, token
+def _token_of(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == SCHEME else None
 
 
 def _unlisted(request: Request) -> ProblemError:

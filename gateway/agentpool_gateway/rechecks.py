@@ -24,7 +24,7 @@ REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 async def check(entry: Entry, verb: Verb) -> None:
     """Checks the caller's token and permission again. Raises ProblemError or ClusterError."""
     visit = entry.visit
-    caller = await entry.gateway.authority.caller(visit.token)
+    caller = await entry.gateway.authority.caller(visit.token, client=visit.client)
     await entry.gateway.authority.check(caller, verb, visit.pool)
 
 

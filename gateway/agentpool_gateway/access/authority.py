@@ -31,8 +31,8 @@ class Caller:
 class Authority(Protocol):
     """Decides who may do what. Both methods raise ProblemError where the answer is no."""
 
-    async def caller(self, token: str | None) -> Caller:
-        """Who holds the token; 401 where nobody does."""
+    async def caller(self, token: str | None, *, client: str = "") -> Caller:
+        """Who holds the token; 401 where nobody does, 429 for a client address that tries too many."""
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
         """403 where the caller may not."""
@@ -65,9 +65,9 @@ def forbidden(caller: Caller, verb: Verb, pool: PoolRef) -> ProblemError:
 class Everybody:
     """No authentication at all, for a laptop: `--no-auth`."""
 
-    async def caller(self, token: str | None) -> Caller:
+    async def caller(self, token: str | None, *, client: str = "") -> Caller:
         """Everybody is anonymous."""
-        del token
+        del token, client
         return Caller(name="anonymous", key="anonymous")
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:

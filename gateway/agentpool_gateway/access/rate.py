@@ -1,7 +1,8 @@
-"""A caller's rate: a token bucket each, refilled by the clock. Pure but for the clock that it is given."""
+"""Rates: a token bucket for each caller or client, refilled by the clock. Pure but for the clock that it is given."""
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import time
 from collections import OrderedDict
@@ -12,34 +13,91 @@ from agentpool_gateway.access.authority import Caller
 from agentpool_gateway.problems import ProblemError
 
 MOST_CALLERS = 10_000  # remembered; the longest silent one is forgotten first, with a full bucket
+IPV6_PREFIX = 64  # bits that one client has been given, as a rule; it may choose the rest
 
 
-class RateLimit:
-    """At most `burst` requests at once, and `per_s` a second after that, for each caller."""
+class Buckets:
+    """At most `burst` at once, and `per_s` a second after that, for each key."""
 
     def __init__(self, *, per_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._per_s = per_s
-        self._burst = burst
+        self._burst = float(burst)
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens left, as of when
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, as of when
 
-    def check(self, caller: Caller) -> None:
-        """Takes one token; 429 with the time until there is one again where there is none."""
-        if self._per_s <= 0:
-            return
-        now = self._clock()
-        left, since = self._buckets.get(caller.key, (float(self._burst), now))
-        left = min(float(self._burst), left + (now - since) * self._per_s)
+    def take(self, key: str) -> int:
+        """Takes one; 0, or the whole seconds until there is one again."""
+        left = self._left(key)
         if left < 1:
-            wait_s = math.ceil((1 - left) / self._per_s)
-            raise ProblemError(
-                HTTPStatus.TOO_MANY_REQUESTS,
-                "rate-limited",
-                f"{caller.name} sends more than {self._per_s:g} requests a second",
-                remedy=f"wait {wait_s} s, or send jobs in bulk",
-                headers={"Retry-After": str(wait_s)},
-            )
-        self._buckets[caller.key] = (left - 1, now)
-        self._buckets.move_to_end(caller.key)
+            return math.ceil((1 - left) / self._per_s)
+        self._set(key, left - 1)
+        return 0
+
+    def give_back(self, key: str) -> None:
+        """Undoes a `take`."""
+        self._set(key, min(self._burst, self._left(key) + 1))
+
+    def _left(self, key: str) -> float:
+        now = self._clock()
+        left, since = self._buckets.get(key, (self._burst, now))
+        return min(self._burst, left + (now - since) * self._per_s)
+
+    def _set(self, key: str, left: float) -> None:
+        self._buckets[key] = (left, self._clock())
+        self._buckets.move_to_end(key)
         if len(self._buckets) > MOST_CALLERS:
             self._buckets.popitem(last=False)
+
+
+class RateLimit:
+    """The rate of each caller's requests."""
+
+    def __init__(self, *, per_s: float, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._per_s = per_s
+        self._buckets = Buckets(per_s=per_s, burst=burst, clock=clock)
+
+    def check(self, caller: Caller) -> None:
+        """Counts a request; 429 with the time until the next is served where there are too many."""
+        if self._per_s <= 0:
+            return
+        if wait_s := self._buckets.take(caller.key):
+            raise _too_many(
+                "rate-limited",
+                f"{caller.name} sends more than {self._per_s:g} requests a second",
+                wait_s=wait_s,
+                remedy=f"wait {wait_s} s, or send jobs in bulk",
+            )
+
+
+class ReviewLimit:
+    """The rate of each client's tokens that the API server refuses: reviews cost it more than requests cost us."""
+
+    def __init__(self, *, per_s: float = 1.0, burst: int = 50, clock: Callable[[], float] = time.monotonic) -> None:
+        self._buckets = Buckets(per_s=per_s, burst=burst, clock=clock)
+
+    def take(self, client: str) -> None:
+        """Counts a token that is to be reviewed; 429 for a client with too many refused ones."""
+        if wait_s := self._buckets.take(_network(client)):
+            raise _too_many(
+                "too-many-unknown-tokens",
+                "too many tokens from this address are not known",
+                wait_s=wait_s,
+                remedy=f"wait {wait_s} s, and send a token that the API server knows",
+            )
+
+    def give_back(self, client: str) -> None:
+        """The token was good, or the API server did not answer."""
+        self._buckets.give_back(_network(client))
+
+
+def _network(client: str) -> str:
+    """What a client's address is counted by."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return client
+    return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False)) if address.version == 6 else client  # noqa: PLR2004  # IPv6
+
+
+def _too_many(name: str, detail: str, *, wait_s: int, remedy: str) -> ProblemError:
+    return ProblemError(HTTPStatus.TOO_MANY_REQUESTS, name, detail, remedy=remedy, headers={"Retry-After": str(wait_s)})

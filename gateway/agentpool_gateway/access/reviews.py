@@ -1,15 +1,16 @@
 """Kubernetes decides: TokenReview says who the caller is, SubjectAccessReview whether RBAC lets them.
 
 So a ServiceAccount's own token is all that a job's submitter needs, and `kubectl create role` says where it may
-submit. Answers hold for `review_cache_s`; the cache is keyed by a digest, so that no token stays in memory.
+submit. Answers hold for `cache_s`; the caches are keyed by a digest of the token. Refusals have caches of their own, so
+that made-up tokens and pools displace no good answer. The reviews that end in a refusal are limited for each client
+address, and those under way for all of them.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-import time
-from collections import OrderedDict
 from typing import Any
 
 from agentpool import api_paths
@@ -17,8 +18,11 @@ from agentpool.cluster import Cluster
 from agentpool.jobs import PoolRef
 from agentpool.spec import GROUP, PLURAL
 from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthenticated
+from agentpool_gateway.access.kept import Kept
+from agentpool_gateway.access.rate import ReviewLimit
 
-MOST_ANSWERS = 10_000
+MOST_ANSWERS = 10_000  # of each kind
+REVIEWS_AT_ONCE = 32  # token reviews under way: the API server has other callers
 # verb and subresource of agentpools.agentpool.dev that RBAC is asked for
 _RBAC = {
     Verb.READ: ("get", ""),
@@ -31,40 +35,72 @@ _RBAC = {
 class KubernetesReviews:
     """An Authority that asks the API server."""
 
-    def __init__(self, cluster: Cluster, *, cache_s: float, audiences: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        *,
+        cache_s: float,
+        audiences: tuple[str, ...] = (),
+        limit: ReviewLimit | None = None,
+    ) -> None:
         self._cluster = cluster
-        self._cache_s = cache_s
         self._audiences = audiences
-        self._answers: OrderedDict[tuple[str, ...], tuple[float, Any]] = OrderedDict()
+        self._limit = limit or ReviewLimit()
+        self._users: Kept[dict[str, Any]] = Kept(seconds=cache_s, most=MOST_ANSWERS)
+        self._unknown: Kept[bool] = Kept(seconds=cache_s, most=MOST_ANSWERS)
+        self._allowed: Kept[bool] = Kept(seconds=cache_s, most=MOST_ANSWERS)
+        self._denied: Kept[bool] = Kept(seconds=cache_s, most=MOST_ANSWERS)
+        self._slots = asyncio.Semaphore(REVIEWS_AT_ONCE)
 
-    async def caller(self, token: str | None) -> Caller:
+    async def caller(self, token: str | None, *, client: str = "") -> Caller:
         """The user whom the API server knows by the token."""
         if not token:
             raise unauthenticated("no token was sent")
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
-        found = self._kept(("token", digest))
-        if found is None:
-            found = await self._review_token(token)
-            self._keep(("token", digest), found)
-        if not found.get("authenticated"):
-            raise unauthenticated("the API server does not know the token, or it has expired")
-        user = found.get("user") or {}
-        return Caller(name=str(user.get("username")), key=json.dumps(user, sort_keys=True))
+        user = self._users.get(digest)
+        if user is None and not self._unknown.get(digest):
+            user = await self._review(token, digest, client)
+        if user is None:
+            raise unauthenticated(
+                "the API server does not know the token, it has expired, or it is for other audiences"
+            )
+        return Caller(name=str(user["username"]), key=json.dumps(user, sort_keys=True))
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
         """Whether RBAC lets the user do it to this AgentPool."""
-        question = ("access", caller.key, verb.value, str(pool))
-        allowed = self._kept(question)
-        if allowed is None:
+        question = (caller.key, verb, pool)
+        if self._allowed.get(question):
+            return
+        if not self._denied.get(question):
             allowed = await self._review_access(json.loads(caller.key), verb, pool)
-            self._keep(question, allowed)
-        if not allowed:
-            raise forbidden(caller, verb, pool)
+            (self._allowed if allowed else self._denied).keep(question, True)
+            if allowed:
+                return
+        raise forbidden(caller, verb, pool)
 
     async def close(self) -> None:
-        """The connection belongs to who opened it."""
+        """The connection is closed by its owner."""
 
-    async def _review_token(self, token: str) -> dict[str, Any]:
+    async def _review(self, token: str, digest: str, client: str) -> dict[str, Any] | None:
+        """The token's user; None: refused. Raises ProblemError (429) for a client with too many refusals."""
+        self._limit.take(client)
+        counts = False
+        try:
+            async with self._slots:
+                user = self._users.get(digest)  # a request beside this one may have asked
+                if user is None and not self._unknown.get(digest):
+                    user = _user_of(await self._ask(token), self._audiences)
+                    counts = user is None
+                    if user is None:
+                        self._unknown.keep(digest, True)
+                    else:
+                        self._users.keep(digest, user)
+                return user
+        finally:
+            if not counts:
+                self._limit.give_back(client)
+
+    async def _ask(self, token: str) -> dict[str, Any]:
         spec: dict[str, Any] = {"token": token}
         if self._audiences:
             spec["audiences"] = list(self._audiences)
@@ -93,15 +129,18 @@ class KubernetesReviews:
             },
         }
         answer = await self._cluster.post(api_paths.resource("authorization.k8s.io/v1", "subjectaccessreviews"), body)
-        return bool((answer.get("status") or {}).get("allowed"))
+        return (answer.get("status") or {}).get("allowed") is True
 
-    def _kept(self, question: tuple[str, ...]) -> Any:
-        """An answer that still holds; None: ask."""
-        found = self._answers.get(question)
-        return found[1] if found and found[0] > time.monotonic() else None
 
-    def _keep(self, question: tuple[str, ...], answer: Any) -> None:
-        self._answers[question] = (time.monotonic() + self._cache_s, answer)
-        self._answers.move_to_end(question)
-        while len(self._answers) > MOST_ANSWERS:
-            self._answers.popitem(last=False)
+def _user_of(status: dict[str, Any], audiences: tuple[str, ...]) -> dict[str, Any] | None:
+    """The user in a TokenReview's status; None where the token is not good here.
+
+    An API server that knows nothing of audiences answers without them, and would let in tokens meant for others:
+    https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
+    """
+    if status.get("authenticated") is not True:
+        return None
+    if audiences and not set(audiences) & set(status.get("audiences") or ()):
+        return None
+    user = status.get("user")
+    return user if isinstance(user, dict) and user.get("username") else None

@@ -12,11 +12,13 @@ import yaml
 from agentpool.cluster import connected
 from agentpool.errors import ClusterError, UnknownPoolError
 from agentpool.jobs import PoolRef
+from agentpool_gateway.access.reviews import KubernetesReviews
+from agentpool_gateway.app import build
 from agentpool_gateway.locations import AsDeclared, OneRedis
 from agentpool_gateway.queues import Queues
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.devcluster import ApiClient
-from tests.fixtures.gateways import Served
+from tests.fixtures.gateways import Served, serving
 from tests.fixtures.reviews import POOLS, account
 
 
@@ -94,6 +96,28 @@ async def test_on_one_redis_too_other_namespaces_do_not_exist(redis_url: str, po
                     await queues.of(pool)
         finally:
             await queues.close()
+
+
+async def test_a_token_for_another_service_is_refused(
+    declared_pool, api: ApiClient, server_kubeconfig: Path, redis_url: str, pool: PoolRef
+):
+    """With --audience a token must be for it: neither the API server's own nor one for another service will do."""
+    await account(api, "lead", ("get", "agentpools"))
+    wanted = {"agentpool": 200, "billing": 401, "": 401}
+    async with connected(server_kubeconfig) as connection:
+        settings = GatewaySettings()
+        authority = KubernetesReviews(connection, cache_s=0, audiences=("agentpool",))
+        app = build(settings, OneRedis(redis_url), authority, connection)
+        async with serving(app, settings) as served:
+            told = {}
+            for audience in wanted:
+                spec = {"audiences": [audience]} if audience else {}
+                path = "/api/v1/namespaces/test/serviceaccounts/lead/token"
+                token = (await api.create(path, {"spec": spec}))["status"]["token"]
+                async with served.client(token) as client:
+                    answer = await client.get(f"/v1/namespaces/test/pools/{pool.name}/queue")
+                    told[audience] = answer.status_code
+    assert told == wanted
 
 
 async def test_scaling_is_told_as_the_agentpool_says(reviewed: Served, api: ApiClient, pool: PoolRef):

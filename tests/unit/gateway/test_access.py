@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import os
@@ -11,11 +12,12 @@ from typing import Any
 import pytest
 import yaml
 
-from agentpool.errors import SettingError
+from agentpool.errors import ClusterError, SettingError
 from agentpool.jobs import PoolRef
+from agentpool_gateway.access import reviews as reviews_module
 from agentpool_gateway.access.authority import Caller, Verb
-from agentpool_gateway.access.rate import RateLimit
-from agentpool_gateway.access.reviews import KubernetesReviews
+from agentpool_gateway.access.rate import RateLimit, ReviewLimit
+from agentpool_gateway.access.reviews import REVIEWS_AT_ONCE, KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens, grants_of
 from agentpool_gateway.problems import ProblemError
 
@@ -26,27 +28,29 @@ POOL = PoolRef("research", "analysts")
 class ReviewingCluster:
     """An API server that knows one token and allows one verb."""
 
-    def __init__(self) -> None:
+    def __init__(self, **status: Any) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.status = status  # of token reviews, beside the usual
 
     async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(body)
         if path.endswith("tokenreviews"):
-            known = body["spec"]["token"] == TOKEN
-            return {"status": {"authenticated": known, "user": {"username": "sa:lead", "groups": ["g"]}}}
+            known = body["spec"]["token"].startswith(TOKEN)
+            user = {"username": f"sa:{body['spec']['token'][:20]}", "groups": ["g"]}
+            return {"status": {"authenticated": known, "user": user, **self.status}}
         return {"status": {"allowed": body["spec"]["resourceAttributes"]["verb"] == "create"}}
 
 
 async def test_kubernetes_is_asked_who_it_is_and_what_rbac_allows():
     """TokenReview, then SubjectAccessReview on agentpools/jobs; answers are kept for a while."""
-    cluster = ReviewingCluster()
+    cluster = ReviewingCluster(audiences=["agentpool"])
     reviews = KubernetesReviews(cluster, cache_s=60, audiences=("agentpool",))
     for _ in range(3):
         caller = await reviews.caller(TOKEN)
         await reviews.check(caller, Verb.SUBMIT, POOL)
     token_review, access_review = cluster.asked
     assert token_review["spec"]["audiences"] == ["agentpool"]
-    assert access_review["spec"]["user"] == "sa:lead"
+    assert access_review["spec"]["user"] == f"sa:{TOKEN[:20]}"
     assert access_review["spec"]["groups"] == ["g"]
     assert access_review["spec"]["resourceAttributes"] == {
         "group": "agentpool.dev",
@@ -68,6 +72,91 @@ async def test_kubernetes_no_is_401_or_403():
     with pytest.raises(ProblemError) as denied:
         await reviews.check(caller, Verb.MANAGE, POOL)
     assert denied.value.status == 403
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {},
+        {"audiences": None},
+        {"audiences": []},
+        {"audiences": ["https://kubernetes.default.svc"]},
+        {"audiences": ["agentpool", "other"], "authenticated": "yes"},
+        {"audiences": ["agentpool"], "user": None},
+        {"audiences": ["agentpool"], "user": {"username": ""}},
+    ],
+)
+async def test_a_token_that_is_not_for_this_audience_is_refused(status: dict[str, Any]):
+    """The answer of an API server that knows nothing of audiences is none, and neither is one without a user."""
+    reviews = KubernetesReviews(ReviewingCluster(**status), cache_s=60, audiences=("agentpool",))
+    with pytest.raises(ProblemError) as refused:
+        await reviews.caller(TOKEN)
+    assert refused.value.status == 401
+
+
+async def test_unknown_tokens_neither_displace_good_answers_nor_cause_reviews_without_end(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """A flood of made-up tokens and pools: good callers are served from the cache, and the flood is told to wait."""
+    monkeypatch.setattr(reviews_module, "MOST_ANSWERS", 5)
+    now = 0.0
+    cluster = ReviewingCluster()
+    reviews = KubernetesReviews(cluster, cache_s=60, limit=ReviewLimit(per_s=1, burst=20, clock=lambda: now))
+    good = await reviews.caller(TOKEN, client="192.0.2.1")
+    await reviews.check(good, Verb.SUBMIT, POOL)
+    cluster.asked.clear()
+    statuses = []
+    for number in range(100):
+        with pytest.raises(ProblemError) as refused:
+            await reviews.caller(f"made-up-{number}", client="192.0.2.66")
+        statuses.append(refused.value.status)
+        with pytest.raises(ProblemError):
+            await reviews.check(good, Verb.READ, PoolRef("research", f"made-up-{number}"))
+    assert (statuses.count(401), statuses.count(429)) == (20, 80)
+    assert len([body for body in cluster.asked if body["kind"] == "TokenReview"]) == 20
+    cluster.asked.clear()
+    await reviews.check(await reviews.caller(TOKEN, client="192.0.2.66"), Verb.SUBMIT, POOL)
+    assert cluster.asked == []  # from the cache, also for the flooding client's own address
+    await reviews.caller(f"{TOKEN}-2", client="192.0.2.1")
+    now = 1.0
+    await reviews.caller(f"{TOKEN}-3", client="192.0.2.66")
+
+
+async def test_one_unknown_token_is_reviewed_once():
+    """Sent a hundred times, one after another and all at once."""
+    cluster = ReviewingCluster()
+    reviews = KubernetesReviews(cluster, cache_s=60, limit=ReviewLimit(per_s=1, burst=200))
+    for _ in range(50):
+        with pytest.raises(ProblemError):
+            await reviews.caller("made-up")
+    await asyncio.gather(*(reviews.caller("made-up-2") for _ in range(50)), return_exceptions=True)
+    assert len(cluster.asked) <= 1 + REVIEWS_AT_ONCE
+
+
+async def test_good_tokens_and_an_api_server_that_is_away_use_nothing_of_the_limit():
+    """Only refusals count: a fleet behind one address comes in, and an outage is a 503, not a 429."""
+
+    class Away(ReviewingCluster):
+        async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+            raise ClusterError("no answer")
+
+    limit = ReviewLimit(per_s=1, burst=1, clock=lambda: 0.0)
+    for number in range(10):
+        with pytest.raises(ClusterError):
+            await KubernetesReviews(Away(), cache_s=60, limit=limit).caller("any", client="192.0.2.1")
+        await KubernetesReviews(ReviewingCluster(), cache_s=60, limit=limit).caller(
+            f"{TOKEN}-{number}", client="192.0.2.1"
+        )
+
+
+def test_addresses_of_one_network_share_a_limit():
+    """Whoever has an IPv6 network has 2^64 addresses in it."""
+    limit = ReviewLimit(per_s=1, burst=1, clock=lambda: 0.0)
+    limit.take("2001:db8::1")
+    with pytest.raises(ProblemError):
+        limit.take("2001:db8::ffff")
+    for other in ("2001:db8:0:1::1", "192.0.2.1", "192.0.2.2", ""):
+        limit.take(other)
 
 
 async def test_an_answer_is_asked_again_when_it_is_old():

@@ -26,8 +26,8 @@ class Script:
     def __init__(self, *answers: AgentPoolError | None) -> None:
         self.answers = list(answers)
 
-    async def caller(self, token: str | None) -> Caller:
-        del token
+    async def caller(self, token: str | None, *, client: str = "") -> Caller:
+        assert (token, client) == ("t", "192.0.2.1")
         if error := self.answers.pop(0):
             raise error
         return Caller(name="lead", key="lead")
@@ -50,6 +50,8 @@ async def test_a_stream_ends_when_it_is_refused_or_cannot_be_checked_twice(answe
     """An API server that is away for a moment ends no stream, and keeps none open for longer than two intervals."""
     script = Script(*answers)
     gateway = SimpleNamespace(authority=script, settings=SimpleNamespace(recheck_s=0))
-    entry: Any = SimpleNamespace(visit=SimpleNamespace(token="t", pool=POOL), verb=Verb.READ, gateway=gateway)
+    entry: Any = SimpleNamespace(
+        visit=SimpleNamespace(token="t", pool=POOL, client="192.0.2.1"), verb=Verb.READ, gateway=gateway
+    )
     assert await until_refused(entry) is told
     assert script.answers == []

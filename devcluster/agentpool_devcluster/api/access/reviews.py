@@ -26,7 +26,7 @@ def review(store: Store, tokens: Tokens, user: User, resource: Resource, *, name
         raise bad_request(f"expected a {resource.kind} object")
     spec = _spec_of(body)
     if resource.kind == "TokenReview":
-        status = _token_status(tokens.user_of(str(spec.get("token") or "")))
+        status = _token_status(*tokens.review(str(spec.get("token") or ""), _audiences(spec)))
     elif resource.kind == "SelfSubjectReview":
         status = {"userInfo": _user_info(user)}
     elif resource.kind == "SelfSubjectRulesReview":
@@ -50,10 +50,17 @@ def _user_info(user: User) -> Json:
     return {**info, "uid": user.uid} if user.uid else info
 
 
-def _token_status(user: User | None) -> Json:
+def _audiences(spec: Json) -> list[str]:
+    found = spec.get("audiences") or []
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise bad_request("spec.audiences must be a list of names")
+    return found
+
+
+def _token_status(user: User | None, audiences: list[str]) -> Json:
     if user is None:
-        return {"authenticated": False, "error": "the token is unknown or has expired"}
-    return {"authenticated": True, "user": _user_info(user)}
+        return {"authenticated": False, "error": "the token is unknown, has expired or is for other audiences"}
+    return {"authenticated": True, "user": _user_info(user), "audiences": audiences}
 
 
 def _subject(spec: Json) -> User:
@@ -101,7 +108,11 @@ def request_token(tokens: Tokens, namespace: str, account: Stored, body: Any) ->
     name = str(dig(account.body, "metadata", "name"))
     asked = dig(body, "spec", "expirationSeconds")
     lifetime_s = asked if isinstance(asked, int) and asked > 0 else _DEFAULT_TOKEN_S
-    token = tokens.issue(service_account(namespace, name, uid_of(account.body)), lifetime_s=lifetime_s)
+    token = tokens.issue(
+        service_account(namespace, name, uid_of(account.body)),
+        lifetime_s=lifetime_s,
+        audiences=_audiences(_spec_of(body or {})),
+    )
     return {
         "kind": "TokenRequest",
         "apiVersion": "authentication.k8s.io/v1",

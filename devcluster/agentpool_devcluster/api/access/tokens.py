@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 MASTERS = "system:masters"  # group that may do everything
 AUTHENTICATED = "system:authenticated"
+API_SERVER = "https://kubernetes.default.svc"  # audience of tokens for this server
 _DEFAULT_LIFETIME_S = 3600
 _SERVICE_ACCOUNT_PARTS = 4  # system:serviceaccount:NAMESPACE:NAME
 
@@ -35,6 +36,7 @@ class User:
 class _Issued:
     user: User
     expires_at: float | None  # monotonic seconds; None: never
+    audiences: tuple[str, ...] = (API_SERVER,)  # that the token is for
 
 
 class Tokens:
@@ -46,17 +48,24 @@ class Tokens:
         self._issued = {self.admin_token: _Issued(user=admin, expires_at=None)}
 
     def user_of(self, token: str) -> User | None:
-        """Return the user of a token; None if unknown or expired."""
+        """Return the user of a token for this server; None if unknown, expired or for other audiences."""
+        return self.review(token)[0]
+
+    def review(self, token: str, audiences: Sequence[str] = ()) -> tuple[User | None, list[str]]:
+        """Return a token's user and those of the audiences that it is for; none given means this server."""
         found = self._issued.get(token)
         if found is None or (found.expires_at is not None and found.expires_at < time.monotonic()):
-            return None
-        return found.user
+            return None, []
+        matching = [name for name in audiences or (API_SERVER,) if name in found.audiences]
+        return (found.user if matching else None), matching
 
-    def issue(self, user: User, *, lifetime_s: float | None = _DEFAULT_LIFETIME_S) -> str:
-        """Return a new token for a user; lifetime None never expires."""
+    def issue(
+        self, user: User, *, lifetime_s: float | None = _DEFAULT_LIFETIME_S, audiences: Sequence[str] = ()
+    ) -> str:
+        """Return a new token for a user; lifetime None never expires, no audiences mean this server."""
         token = secrets.token_urlsafe(32)
         expires_at = None if lifetime_s is None else time.monotonic() + lifetime_s
-        self._issued[token] = _Issued(user=user, expires_at=expires_at)
+        self._issued[token] = _Issued(user=user, expires_at=expires_at, audiences=tuple(audiences) or (API_SERVER,))
         return token
 
 

@@ -101,6 +101,20 @@ async def test_token_reviews(api: ApiClient) -> None:
     assert unknown["status"]["authenticated"] is False
 
 
+async def test_a_token_is_good_for_its_audiences_only(api: ApiClient) -> None:
+    """A token for another service is refused by this server, and reviewed for the audiences that are asked for."""
+    await as_bob(api)
+    accounts = "/api/v1/namespaces/default/serviceaccounts"
+    asked = {"spec": {"audiences": ["agentpool", "billing"]}}
+    token = (await api.create(f"{accounts}/bob/token", asked))["status"]["token"]
+    path = "/apis/authentication.k8s.io/v1/tokenreviews"
+    for audiences, matching in ((["agentpool", "x"], ["agentpool"]), (["x"], None), ([], None)):
+        status = (await api.create(path, {"spec": {"token": token, "audiences": audiences}}))["status"]
+        assert (status["authenticated"], status.get("audiences")) == (matching is not None, matching)
+    async with api.session.get(api.url + PODS, headers={"Authorization": f"Bearer {token}"}) as response:
+        assert response.status == 401
+
+
 async def test_impersonation(api: ApiClient) -> None:
     """The administrator may act as someone else, and then may do no more than they."""
     await let_bob(api, "list")
