@@ -26,11 +26,13 @@ from agentpool_gateway import (
     scaling_api,
 )
 from agentpool_gateway.access import table
-from agentpool_gateway.access.authority import Authority
+from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.rate import RateLimit
+from agentpool_gateway.addresses import Names, Proxies
 from agentpool_gateway.declarations import Declarations
 from agentpool_gateway.draining import Draining
 from agentpool_gateway.entry import Gateway, guard
+from agentpool_gateway.intake import Intake
 from agentpool_gateway.locations import Locations
 from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.queues import Queues
@@ -79,5 +81,16 @@ def build(
     pages.install(app)
     table.verify([*app.routes, *(route for room in ROOMS for route in room.router.routes)])
     openapi.described(app)
+    app.add_middleware(
+        Intake,
+        names=_names(settings) if isinstance(authority, Everybody) else None,
+        proxies=Proxies(settings.trusted_proxies),
+        external=settings.external_url,
+    )
     app.add_middleware(Wrapping, metrics=gateway.metrics, draining=gateway.draining)
     return app
+
+
+def _names(settings: GatewaySettings) -> Names:
+    external = settings.external_url
+    return Names((*settings.allowed_hosts, *([external.name] if external else [])))

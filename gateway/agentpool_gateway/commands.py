@@ -51,6 +51,18 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     "--burst", type=click.IntRange(min=1), default=100, show_default=True, help="Requests at once, with --rate."
 )
 @click.option(
+    "--external-url", metavar="URL", help="Address by which callers know it, as in https://agents.example.org."
+)
+@click.option(
+    "--trusted-proxies",
+    multiple=True,
+    metavar="NETWORK",
+    help="Proxies whose X-Forwarded headers count, as in 10.0.0.0/8; may be repeated. Default: none.",
+)
+@click.option(
+    "--allowed-host", multiple=True, metavar="NAME", help="Host name to answer to, with --no-auth; may be repeated."
+)
+@click.option(
     "--recheck",
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,

@@ -39,5 +39,7 @@ class Draining:
             await asyncio.wait((task, closing), return_when=asyncio.FIRST_COMPLETED)
             return task.result() if task.done() else None
         finally:
+            closing.cancel()  # both at once: a second cancellation would interrupt the waits
+            task.cancel()
             await end(closing)
             await end(task)

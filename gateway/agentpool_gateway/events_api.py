@@ -149,6 +149,8 @@ async def _told(
                 return
             yield text
     finally:
+        feeder.cancel()  # both at once: a client that went away interrupts every wait here
+        watcher.cancel()
         await end(watcher)
         await end(feeder)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agentpool_gateway.addresses import ExternalUrl
 from agentpool_gateway.settings import GatewaySettings
 
 
@@ -24,6 +25,9 @@ class GatewayOptions:
     max_body: int | None  # bytes; None: the default
     rate: float  # requests a second and caller; 0: no limit
     burst: int  # requests at once
+    external_url: str | None  # by which clients know it; None: as each request says
+    trusted_proxies: tuple[str, ...]  # addresses and networks
+    allowed_host: tuple[str, ...]  # names beside loopback ones, with no_auth
     recheck: float  # seconds
     drain: float  # seconds
     log_format: str  # text or json
@@ -31,5 +35,13 @@ class GatewayOptions:
 
     def settings(self) -> GatewaySettings:
         """The gateway's settings."""
-        found = GatewaySettings(rate_per_s=self.rate, rate_burst=self.burst, recheck_s=self.recheck, drain_s=self.drain)
+        found = GatewaySettings(
+            rate_per_s=self.rate,
+            rate_burst=self.burst,
+            recheck_s=self.recheck,
+            drain_s=self.drain,
+            external_url=ExternalUrl.parse(self.external_url) if self.external_url else None,
+            trusted_proxies=self.trusted_proxies,
+            allowed_hosts=self.allowed_host,
+        )
         return replace(found, max_body_bytes=self.max_body) if self.max_body else found

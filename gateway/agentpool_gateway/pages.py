@@ -9,7 +9,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -43,5 +43,5 @@ def install(app: FastAPI) -> None:
 
 def _lead(app: FastAPI, path: str, to: str) -> None:
     @app.get(path, include_in_schema=False)
-    async def lead() -> RedirectResponse:
-        return RedirectResponse(to, status_code=HTTPStatus.TEMPORARY_REDIRECT)
+    async def lead(request: Request) -> RedirectResponse:
+        return RedirectResponse(request.scope.get("root_path", "") + to, status_code=HTTPStatus.TEMPORARY_REDIRECT)

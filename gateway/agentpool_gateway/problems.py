@@ -142,6 +142,12 @@ def install(app: FastAPI) -> None:
         return _response(request, status, _body(status, "internal", "the gateway failed", remedy="see its log"), {})
 
 
+def response(request: Request, error: AgentPoolError) -> JsonResponse:
+    """The answer that an error means, for what is refused before the app sees it."""
+    status, body, headers = problem_of(error)
+    return _response(request, status, body, headers)
+
+
 def _response(request: Request, status: HTTPStatus, body: dict[str, Any], headers: dict[str, str]) -> JsonResponse:
     body["instance"] = request.url.path
     return JsonResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)

@@ -98,6 +98,7 @@ def configured(app: FastAPI, settings: GatewaySettings, *, stop_s: int = STOP_S)
         lifespan="on",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # `addresses` believes those of trusted proxies only; uvicorn, those of any local process
         server_header=False,
         timeout_keep_alive=IDLE_S,
         timeout_graceful_shutdown=stop_s,

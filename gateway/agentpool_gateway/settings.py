@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agentpool_gateway.addresses import ExternalUrl
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GatewaySettings:
@@ -18,6 +20,9 @@ class GatewaySettings:
     drain_s: float = 5.0  # after SIGTERM, for which requests are taken: load balancers notice in a few seconds
     heartbeat_s: float = 15.0  # between comments on a silent event stream, so that proxies keep it open
     stream_backlog: int = 1_000  # events that a slow reader may be behind before it is cut off, to resume by id
+    external_url: ExternalUrl | None = None  # by which clients know the gateway; None: as each request says
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded headers are believed
+    allowed_hosts: tuple[str, ...] = ()  # names beside loopback ones, without authentication
     rate_per_s: float = 0.0  # requests a second and caller; 0: no limit
     rate_burst: int = 100  # requests that a caller may send at once before the rate counts
     review_cache_s: float = 10.0  # how long an answer of the Kubernetes API on a token holds

@@ -27,9 +27,10 @@ export async function call(path, method = "GET", document) {
   return body;
 }
 
+// Relative to the page, for the gateway may be served under a path.
 export const at = (pool) => {
   const [namespace, name] = pool.split("/").map(encodeURIComponent);
-  return `/v1/namespaces/${namespace}/pools/${name}`;
+  return `../v1/namespaces/${namespace}/pools/${name}`;
 };
 
 // Looks again and again until `signal` aborts or the token is refused, and tells how the last look went. Who has left

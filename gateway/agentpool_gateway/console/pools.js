@@ -66,7 +66,7 @@ export function pools(root, signal, tell) {
   }
 
   poll(signal, tell, 2000, async () => {
-    const { pools: names } = await call("/v1/pools");
+    const { pools: names } = await call("../v1/pools");
     if (signal.aborted) return;
     if (!grid.isConnected) root.replaceChildren(make("div", { class: "bar" }, search), nothing, grid);
     list(names);

@@ -1,0 +1,145 @@
+"""Addresses: the gateway's own names, the proxies that it believes, and the URL by which clients know it."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import Scope
+
+from agentpool.errors import SettingError
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
+SCHEMES = frozenset({"http", "https"})
+
+
+class Names:
+    """The names by which a gateway without authentication may be reached: loopback, and those that are configured."""
+
+    def __init__(self, names: Iterable[str] = ()) -> None:
+        self._names = {"localhost", *(name.lower() for name in names)}
+
+    def include(self, host: str) -> bool:
+        """Whether a Host header, or the part of an Origin after the scheme, is one of them."""
+        found = _HOST.fullmatch(host)
+        if found is None:
+            return False
+        name = found["name"].strip("[]").rstrip(".").lower()
+        return name in self._names or _is_loopback(name)
+
+
+def _is_loopback(name: str) -> bool:
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
+
+
+class Proxies:
+    """The proxies whose X-Forwarded headers are believed; without any, those headers are ignored."""
+
+    def __init__(self, networks: Iterable[str] = ()) -> None:
+        self._networks = [_network(text) for text in networks]
+
+    def apply(self, scope: Scope) -> None:
+        """Takes client, scheme and host of a request from a trusted proxy's headers."""
+        client = scope.get("client")
+        if client is None or not self._trusted(client[0]):
+            return
+        headers = Headers(scope=scope)
+        if address := self._client_of(headers.get("x-forwarded-for", "")):
+            scope["client"] = (address, 0)
+        scheme, host = _last(headers, "x-forwarded-proto"), _last(headers, "x-forwarded-host")
+        if scheme in SCHEMES:
+            scope["scheme"] = scheme
+        if _HOST.fullmatch(host):
+            MutableHeaders(scope=scope)["host"] = host
+
+    def _client_of(self, forwarded: str) -> str | None:
+        """The last address of X-Forwarded-For that is no trusted proxy; what stands before it may be made up."""
+        for address in (part.strip() for part in reversed(forwarded.split(","))):
+            if not _is_address(address):
+                return None
+            if not self._trusted(address):
+                return address
+        return None
+
+    def _trusted(self, address: str) -> bool:
+        if not self._networks or not _is_address(address):
+            return False
+        found = ipaddress.ip_address(address)
+        return any(found in network for network in self._networks)
+
+
+def _network(text: str) -> Network:
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise SettingError(
+            field="--trusted-proxies",
+            value=text,
+            problem="not an address or a network",
+            remedy="write 10.0.0.0/8 or 192.0.2.7",
+        ) from error
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _last(headers: Headers, name: str) -> str:
+    """The value that the nearest proxy has written."""
+    return headers.get(name, "").rpartition(",")[2].strip()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ExternalUrl:
+    """The URL by which clients know the gateway; links, redirects and the agent card use it."""
+
+    scheme: str
+    host: str  # with the port, if any
+    path: str  # empty, or /prefix without a slash at its end
+
+    @classmethod
+    def parse(cls, text: str) -> ExternalUrl:
+        """The URL in a setting. Raises SettingError."""
+        try:
+            parts = urlsplit(text)
+            usable = (
+                parts.scheme in SCHEMES and _HOST.fullmatch(parts.netloc) and not parts.query and not parts.fragment
+            )
+        except ValueError:
+            usable = False
+        if not usable or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path):
+            raise SettingError(
+                field="--external-url",
+                value=text.rpartition("@")[2],  # a password may stand before it
+                problem="not a URL of the form https://HOST[:PORT][/PATH]",
+                remedy="write the address that callers use, as in https://agents.example.org",
+            )
+        return cls(scheme=parts.scheme, host=parts.netloc, path=parts.path.rstrip("/"))
+
+    @property
+    def name(self) -> str:
+        """The host's name alone."""
+        found = _HOST.fullmatch(self.host)
+        return found["name"].strip("[]") if found else self.host
+
+    def apply(self, scope: Scope) -> None:
+        """Lets a request look as if it had come to this URL; a proxy may have taken the prefix off the path."""
+        scope["scheme"] = self.scheme
+        MutableHeaders(scope=scope)["host"] = self.host
+        if self.path:
+            scope["root_path"] = self.path
+            if not f"{scope['path']}/".startswith(f"{self.path}/"):
+                scope["path"] = self.path + scope["path"]

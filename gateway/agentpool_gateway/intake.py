@@ -1,0 +1,81 @@
+"""Intake: what a request must be before any route sees it, and the address by which its client knows the gateway.
+
+Ambiguous framing is refused and the connection closed, for a proxy before the gateway may have read it otherwise. A
+gateway without authentication answers to its own names only, so that no web page reaches it by a name that it points to
+this machine (DNS rebinding). Headers of proxies count if a trusted proxy sent them; the external URL wins over them.
+Plain ASGI, for streams must pass through unbuffered. Who takes over next: `wrapping` around it, the routes inside.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from agentpool_gateway import problems
+from agentpool_gateway.addresses import ExternalUrl, Names, Proxies
+from agentpool_gateway.problems import ProblemError
+
+
+class Intake:
+    """Refuses, or sets the address right."""
+
+    def __init__(self, app: ASGIApp, *, names: Names | None, proxies: Proxies, external: ExternalUrl | None) -> None:
+        self._app = app
+        self._names = names  # None: any, for tokens are asked for
+        self._proxies = proxies
+        self._external = external
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serves one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        refusal = _framing(scope) or self._foreign(scope)
+        if refusal is not None:
+            await problems.response(Request(scope), refusal)(scope, receive, send)
+            return
+        self._proxies.apply(scope)
+        if self._external is not None:
+            self._external.apply(scope)
+        await self._app(scope, receive, send)
+
+    def _foreign(self, scope: Scope) -> ProblemError | None:
+        """A refusal for a name of the gateway, or a page's origin, that is not its own."""
+        if self._names is None:
+            return None
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if not self._names.include(host):
+            return _not_ours("Host", host)
+        if origin is not None and not self._names.include(origin.partition("://")[2]):
+            return _not_ours("Origin", origin)
+        return None
+
+
+def _framing(scope: Scope) -> ProblemError | None:
+    """RFC 9112, section 6.1: two lengths of a body are an attempt at request smuggling."""
+    headers = Headers(scope=scope)
+    chunked = "transfer-encoding" in headers
+    if not chunked or ("content-length" not in headers and scope["http_version"] != "1.0"):
+        return None
+    other = "Content-Length" if "content-length" in headers else "HTTP/1.0"
+    return ProblemError(
+        HTTPStatus.BAD_REQUEST,
+        "ambiguous-framing",
+        f"the request has Transfer-Encoding and {other}",
+        remedy="send one of them",
+        headers={"Connection": "close"},
+    )
+
+
+def _not_ours(header: str, value: str) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.FORBIDDEN,
+        "foreign-host",
+        f"{header} is {value[:100]!r}, and this gateway serves everybody who reaches it by a name of its own",
+        remedy="use http://localhost or 127.0.0.1, or start it with --allowed-host NAME or with tokens",
+        headers={"Connection": "close"},
+    )
