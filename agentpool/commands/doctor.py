@@ -1,6 +1,7 @@
 """`agentpool doctor`: looks at Redis, the pool and the cluster, and says what to do about what it finds.
 
-Nothing is changed; the one probe deletes what it writes. Who takes over next: `agentpool.commands.checkup`.
+Nothing is changed without `--repair`; the one probe deletes what it writes.
+Who takes over next: `agentpool.commands.checkup`.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ EPILOG = """\b
 Examples:
   agentpool doctor --redis redis://localhost:6379/0
   agentpool doctor --pool research/analysts
+  agentpool doctor --pool research/analysts --repair
   agentpool doctor -o json | jq '.[] | select(.level != "ok")'
 
 \b
@@ -34,12 +36,15 @@ SIGNS = {"ok": "✓", "note": "·", "warning": "!", "failure": "✗"}
 @click.command(epilog=EPILOG)
 @click.option("-p", "--pool", metavar="[NAMESPACE/]NAME", envvar="AGENTPOOL_POOL", help="Look at this AgentPool too.")
 @click.option("-n", "--namespace", help="Its namespace.")
+@click.option("--repair", is_flag=True, help="Resolve contradictions in the pool's queue; no worker needs to run.")
 @redis_option
 @output_option
-def doctor(*, pool: str | None, namespace: str | None, redis: str | None, output: Format) -> int:
+def doctor(*, pool: str | None, namespace: str | None, repair: bool, redis: str | None, output: Format) -> int:
     """Check Redis, a pool and the cluster, and say each remedy."""
+    if repair and pool is None:
+        raise click.UsageError("--repair needs --pool: only a pool's queue can be repaired.")
     named = PoolRef.parse(pool, default_namespace=namespace or default_namespace()) if pool else None
-    findings = run(_examine(named, redis_from(redis), kubeconfig.path()))
+    findings = run(_examine(named, redis_from(redis), kubeconfig.path(), repair=repair))
     documents = [{"check": f.check, "level": f.level.value, "found": f.found, "remedy": f.remedy} for f in findings]
     emit(output, documents, names=[f.check for f in findings], text="\n".join(map(_line, findings)))
     return 1 if any(f.level.value == "failure" for f in findings) else 0
@@ -50,10 +55,10 @@ def _line(finding: Finding) -> str:
     return f"{line}\n    → {finding.remedy}" if finding.remedy else line
 
 
-async def _examine(pool: PoolRef | None, redis_url: str | None, config: Path | None) -> list[Finding]:
+async def _examine(pool: PoolRef | None, redis_url: str | None, config: Path | None, *, repair: bool) -> list[Finding]:
     from agentpool.commands.checkup import cluster
 
-    findings = await _examine_redis(pool, redis_url)
+    findings = await _examine_redis(pool, redis_url, repair=repair)
     if config is None:
         return [*findings, _no_kubeconfig()]
     return [*findings, *[finding async for finding in cluster.examine(config)]]
@@ -69,7 +74,7 @@ def _no_kubeconfig() -> Finding:
     return warning("kubernetes", f"KUBECONFIG names {missing}, which is not there", "correct KUBECONFIG, or unset it")
 
 
-async def _examine_redis(pool: PoolRef | None, redis_url: str | None) -> list[Finding]:
+async def _examine_redis(pool: PoolRef | None, redis_url: str | None, *, repair: bool) -> list[Finding]:
     from agentpool.commands.checkup import pool as pool_checkup
     from agentpool.commands.checkup import redis as redis_checkup
     from agentpool.commands.checkup.findings import failure, note
@@ -89,7 +94,7 @@ async def _examine_redis(pool: PoolRef | None, redis_url: str | None) -> list[Fi
             return [failure("redis", "cannot be asked", str(error))]
         findings = [finding async for finding in redis_checkup.examine(redis, pool)]
         if pool is not None:
-            findings += [finding async for finding in pool_checkup.examine(redis, pool)]
+            findings += [finding async for finding in pool_checkup.examine(redis, pool, repair=repair)]
     finally:
         await redis.aclose()
     return findings

@@ -40,7 +40,7 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
         "exchange", "note", "maintain", "lag",
     ),
-    Role.OPERATOR: (*_READS, "configure", "cordon", "purge"),
+    Role.OPERATOR: (*_READS, "configure", "cordon", "audit", "purge"),
 }  # fmt: skip
 # What the reading scripts may use of the parts that they share with those that write.
 _READ_ONLY = frozenset(

@@ -25,6 +25,7 @@ from agentpool.errors import (
 )
 from agentpool.jobs import JobId, LeaseToken
 from agentpool.queue import scripts
+from agentpool.queue.audit import disagreements
 from agentpool.queue.bodies import encode
 from agentpool.queue.connection import ask, call, connections_made, is_cluster, together
 from agentpool.queue.faults import Asking, Reading, fault_of
@@ -234,13 +235,14 @@ class Consumer:
         reply = await scripts.MAINTAIN.run(self._redis, self._conf, args)
         await self._tell_lag()
         with Reading("maintain"):
-            recovered, promoted, expired, next_due, corrected = map(int, reply)
+            recovered, promoted, expired, next_due = map(int, reply[:4])
+            resolved = disagreements(reply[4:])
         return Maintenance(
             recovered=recovered,
             promoted=promoted,
             expired=expired,
             next_due_ms=None if next_due < 0 else next_due,
-            corrected=corrected,
+            resolved=resolved,
         )
 
     async def deregister(self) -> None:
@@ -326,10 +328,10 @@ class Consumer:
             yield from (job_id, hold.token)
 
     def _resolve(self, reply: Sequence[Any]) -> None:
-        returned, dropped, corrected, *flat = reply
-        disowned = tuple(
-            (JobId(job_id), LeaseToken(int(token))) for job_id, token in zip(flat[::2], flat[1::2], strict=True)
-        )
+        with Reading("reconcile"):
+            returned, dropped, corrected = map(int, reply[:3])
+            pairs = zip(reply[3::2], reply[4::2], strict=True)
+            disowned = tuple((JobId(job_id), LeaseToken(int(token))) for job_id, token in pairs)
         for job_id, _ in disowned:
             self._held.pop(job_id, None)
         found = Reconciliation(returned=returned, dropped=dropped, corrected=corrected, disowned=disowned)

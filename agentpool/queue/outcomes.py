@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import NamedTuple, TypeAlias
 
 from agentpool.jobs import JobId, Json, LeaseToken
+from agentpool.queue.audit import Disagreement
 
 
 class ReturnReason(StrEnum):
@@ -155,4 +156,4 @@ class Maintenance:
     promoted: int  # scheduled jobs that became ready
     expired: int  # jobs whose ttl ended their wait
     next_due_ms: int | None  # until a job is due or a silent worker's lease ends; 0: more is due now; None: neither
-    corrected: int = 0  # counters of the pool that were wrong
+    resolved: tuple[Disagreement, ...] = ()  # contradictions between the pool's keys that were found and resolved

@@ -155,10 +155,7 @@ CATALOGUE = (
     Mutant(
         name="place-is-lost",
         wrong="a job that came back goes to the end of the line",
-        old=(
-            "    redis.call('XCLAIM', job.spec.stream, GROUP, READY, 0, job.entry, 'JUSTID')\n"
-            "    bump('y' .. job.spec.place, 1)"
-        ),
+        old="    bump('y' .. job.spec.place, 1)\n    note_ready(job)",
         new=(
             "  drop_entry(job.spec.stream, job.entry)\n"
             "  job.entry = redis.call('XADD', job.spec.stream, '*', 'job', job.id)\n"

@@ -77,6 +77,7 @@ class WorkerMetrics:
         self.reconnects = 0  # outages that are over, however many calls each failed
         self.loop_blocks = 0  # times the event loop stood still for longer than the warning limit
         self.reconciliations = 0  # disagreements with the queue about jobs in hand that were resolved
+        self.resolved = 0  # contradictions between the pool's keys that this worker's upkeep resolved
         self.recovered = 0  # jobs that this worker's upkeep took back from lost workers
         self.draining = False
         self.registry = CollectorRegistry()
@@ -157,6 +158,7 @@ class WorkerMetrics:
             ("redis_reconnects", "Times Redis answered again after it could not be reached.", self.reconnects),
             ("event_loop_blocks", "Times a handler held up the event loop.", self.loop_blocks),
             ("reconciliations", "Disagreements with the queue that were resolved.", self.reconciliations),
+            ("resolved_contradictions", "Contradictions within the queue that upkeep resolved.", self.resolved),
             ("recovered_jobs", "Jobs taken back from lost workers.", self.recovered),
         ):
             yield CounterMetricFamily(f"agentpool_worker_{name}", told, value=value)

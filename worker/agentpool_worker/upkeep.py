@@ -74,6 +74,10 @@ class Upkeep:
         if done.recovered:
             self._metrics.recovered += done.recovered
             log.warning("%d jobs were taken back from workers whose lease ran out", done.recovered)
+        if done.resolved:
+            self._metrics.resolved += len(done.resolved)
+            told = ", ".join(f"{one.kind} {one.what}" for one in done.resolved[:10])
+            log.warning("the queue contradicted itself in %d places, which are put right: %s", len(done.resolved), told)
         if done.recovered or done.promoted:
             self._found()
         if done.next_due_ms is None:

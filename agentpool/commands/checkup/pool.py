@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from agentpool.commands.checkup.findings import Finding, failure, fine, note, warning
 from agentpool.commands.output import counted
 from agentpool.durations import shown
 from agentpool.errors import QueueError
+from agentpool.queue.audit import Contradiction, Disagreement, audit
 from agentpool.queue.inspect import Inspector
 
 if TYPE_CHECKING:
@@ -17,10 +18,23 @@ if TYPE_CHECKING:
     from agentpool.queue.snapshots import QueueSnapshot
 
 LONG_WAIT_MS = 600_000  # a ready job that waits longer deserves a look
+NAMES_SHOWN = 5  # of each kind of contradiction
+WORDS = {
+    Contradiction.COUNTER: "a counter that differs from the streams",
+    Contradiction.JOB_GONE: "an entry whose job is gone",
+    Contradiction.MISPLACED: "a job that is held elsewhere than its record says",
+    Contradiction.ORDER_LOST: "a waiting job that is in no order",
+    Contradiction.WORKER_GONE: "a job that runs under a worker that is not registered",
+    Contradiction.WORKER_LOST: "a lost worker whose jobs nobody took back",
+    Contradiction.OVERDUE: "a job that runs for longer than its timeout",
+    Contradiction.PARENT_GONE: "a job that waits for parents that have ended or are gone",
+    Contradiction.MEMBER_GONE: "a name of a job that is gone",
+    Contradiction.UNREADABLE: "a record that cannot be read",
+}
 
 
-async def examine(redis: RedisClient, pool: PoolRef) -> AsyncIterator[Finding]:
-    """All findings about a pool."""
+async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) -> AsyncIterator[Finding]:
+    """All findings about a pool. `repair` resolves the contradictions in its queue."""
     try:
         snapshot = await Inspector(redis).snapshot(pool)
     except QueueError as error:
@@ -30,6 +44,35 @@ async def examine(redis: RedisClient, pool: PoolRef) -> AsyncIterator[Finding]:
     for finding in (paused(snapshot), workers(snapshot), waiting(snapshot), quarantine(snapshot), dead(snapshot)):
         if finding is not None:
             yield finding
+    try:
+        found = await audit(redis, pool, repair=repair)
+        left = await audit(redis, pool) if repair and found else found
+    except QueueError as error:
+        yield note("consistency", str(error), "use the Redis user of the operator, or one for all commands")
+        return
+    for finding in contradictions(pool, found, left):
+        yield finding
+
+
+def contradictions(pool: PoolRef, found: Sequence[Disagreement], left: Sequence[Disagreement]) -> list[Finding]:
+    """What the audit found, by kind, and whether it is still there."""
+    if not found:
+        return [fine("consistency", "counters, entries and records agree")]
+    by_kind: dict[Contradiction, list[str]] = {}
+    for one in found:
+        by_kind.setdefault(one.kind, []).append(one.what)
+    remaining = {one.kind for one in left}
+    findings = []
+    for kind, names in by_kind.items():
+        some = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
+        text = f"{len(names)} × {WORDS[kind]}: {some}"
+        if kind is Contradiction.UNREADABLE:
+            findings.append(warning("consistency", text, "look at it with `agentpool get`, then purge it"))
+        elif kind in remaining:
+            findings.append(warning("consistency", text, f"agentpool doctor --pool {pool} --repair"))
+        else:
+            findings.append(fine("consistency", f"{text}; repaired"))
+    return findings
 
 
 def paused(snapshot: QueueSnapshot) -> Finding | None:

@@ -80,6 +80,7 @@ REGISTER = load("register")
 RENEW = load("renew")
 DEREGISTER = load("deregister")
 RECONCILE = load("reconcile")
+AUDIT = load("audit")
 CLAIM = load("claim", repeatable=False)  # a lost answer may have brought jobs: see the consumer
 CLAIM_PLAIN = load("claim_plain", repeatable=False)
 SETTLE = load("settle")
@@ -95,6 +96,6 @@ REPLAY = load("replay", repeatable=False)  # the second time it is not dead any 
 DISCARD = load("discard", repeatable=False)  # the second time it takes the next ones
 PURGE = load("purge")
 ALL = (
-    SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, CLAIM, CLAIM_PLAIN, SETTLE, EXCHANGE,
-    NOTE, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD, PURGE,
+    SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE,
+    EXCHANGE, NOTE, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD, PURGE,
 )  # fmt: skip

@@ -3,7 +3,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 'waiting': nothing is taken back from lost workers, for who asks cannot tell them from the living yet; or none
 -- Returns {recovered, promoted, expired, ms until a job is due or a silent worker's lease ends | -1: neither in sight,
---        counters corrected}
+--        then kind and job id or counter of each contradiction that was resolved (lib/audit.lua)}
 -- Events recovered, quarantined, queued, expired; failed or cancelled for jobs of lost workers; those of children.
 
 --- include: pool
@@ -12,11 +12,15 @@
 --- include: announce
 --- include: sweep
 --- include: waiting
+--- include: settle
 --- include: workers
 --- include: recount
+--- include: audit
 
 local BATCH = 500 -- due or expired jobs in one script
-local RECOUNT_EVERY_MS = 30000
+local AUDIT_EVERY_MS = 15000
+local AUDIT_PART = 300 -- entries in one script
+local AUDIT_PAUSE_MS = 250 -- between two parts, whoever does them
 local LEASE_ENDS_SOON_MS = 2000 -- workers renew long before: such a lease is most likely a lost worker's
 
 write_though_memory_is_full()
@@ -26,14 +30,17 @@ local function lost_words(worker)
   return 'worker ' .. worker .. ' was lost: its lease ran out, and nobody knows how it ended'
 end
 
--- First, for what follows goes by the books. After an outage of Redis it is due at once, wherever the books are from.
-local corrected = 0
-if now >= number_or(redis.call('HGET', BOOKS, 'recount_at'), 0) then
-  corrected = correct_books()
-  redis.call('HSET', BOOKS, 'recount_at', string.format('%.0f', now + RECOUNT_EVERY_MS))
+local takes_back = ARGV[1] ~= 'waiting'
+local resolved = {}
+if takes_back and now >= number_or(redis.call('HGET', BOOKS, 'audit_at'), 0) then
+  local cursor = audit_part(redis.call('HGET', BOOKS, 'audit') or '', AUDIT_PART, true, function(kind, what)
+    resolved[#resolved + 1] = kind
+    resolved[#resolved + 1] = what
+  end)
+  local pause = cursor == '' and AUDIT_EVERY_MS or AUDIT_PAUSE_MS
+  redis.call('HSET', BOOKS, 'audit', cursor, 'audit_at', string.format('%.0f', now + pause))
 end
 
-local takes_back = ARGV[1] ~= 'waiting'
 local recovered = 0
 for _, worker in ipairs(takes_back and redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10) or {}) do
   if recovered < RECOVER_MAX then recovered = recovered + take_all_back(worker, lost_words(worker), { explained = false }) end
@@ -73,4 +80,4 @@ conclude()
 local next_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
 local lease_ends = takes_back and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
 if lease_ends and lease_ends - now < LEASE_ENDS_SOON_MS then next_due = math.min(next_due or lease_ends, lease_ends) end
-return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1, corrected }
+return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1, unpack(resolved, 1, 200) }

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from agentpool.cli import root
 from agentpool.errors import AgentPoolError, UnknownJobError
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings, Route, acl, connect
+from agentpool.jobs import JobRequest, PoolRef
+from agentpool.queue import Inspector, PoolSettings, Producer, Route, acl, connect
 from agentpool.queue.connection import check_server
 from agentpool.queue.outcomes import Failed
 
@@ -28,7 +28,7 @@ def agentpool(redis_url: str, pool: PoolRef):
     """Runs a command as a user would, in a thread of its own, against the test's pool."""
     environment = {"REDIS_URL": redis_url, "AGENTPOOL_POOL": str(pool), "AGENTPOOL_REDIS_URL": None, "KUBECONFIG": "/-"}
 
-    async def run(*args: str, stdin: str | None = None, **more: str) -> Result:
+    async def run(*args: str, stdin: str | None = None, **more: str | None) -> Result:
         runner = CliRunner(env=environment | more)
         return await asyncio.to_thread(runner.invoke, root, args, input=stdin, standalone_mode=False)
 
@@ -258,6 +258,32 @@ async def test_the_doctor_finds_a_real_redis_fit(agentpool, consumer):
     assert levels["permissions"] == levels["pool"] == levels["workers"] == "ok"
     assert levels["durability"] == "warning"
     assert result.return_value == 0
+
+
+async def test_the_doctor_tells_and_repairs_a_queue_that_contradicts_itself(agentpool, consumer, redis, pool):
+    """Kind, count and job are told, nothing is changed before --repair, and no worker needs to run."""
+    job = (await Producer(redis, pool).submit(JobRequest(kind="k"))).job_id
+    assert len(await consumer.claim(1)) == 1
+    await redis.delete(f"ap:{{{pool}}}:job:{job}", f"ap:{{{pool}}}:workers")
+
+    async def consistency(*flags: str) -> list[tuple[str, str, str | None]]:
+        found = json.loads((await agentpool("doctor", "-o", "json", *flags)).output)
+        return [(f["level"], f["found"], f["remedy"]) for f in found if f["check"] == "consistency"]
+
+    told = await consistency()
+    assert ("warning", f"1 × an entry whose job is gone: {job}", f"agentpool doctor --pool {pool} --repair") in told
+    assert await consistency() == told
+    repaired = await consistency("--repair")
+    assert ("ok", f"1 × an entry whose job is gone: {job}; repaired", None) in repaired
+    assert {level for level, *_ in repaired} == {"ok"}
+    assert await consistency() == [("ok", "counters, entries and records agree", None)]
+
+
+async def test_only_a_named_pool_can_be_repaired(agentpool):
+    """Without --pool it is wrong usage, told before anything is asked."""
+    result = await agentpool("doctor", "--repair", AGENTPOOL_POOL=None)
+    assert isinstance(result.exception, click.UsageError)
+    assert "--repair needs --pool" in str(result.exception)
 
 
 async def test_the_doctor_tells_a_clock_that_is_off(agentpool, monkeypatch: pytest.MonkeyPatch):

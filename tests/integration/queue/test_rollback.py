@@ -118,8 +118,8 @@ async def test_counters_are_counted_again_when_they_are_wrong(redis, pool):
     right = await books_of(redis, pool)
     wrong = {name: int(value) + 3 for name, value in right.items()} | {"r:gone": 2, "q:gone:task": 1}
     await redis.hset(f"ap:{{{pool}}}:books", mapping=wrong)
-    await redis.hset(f"ap:{{{pool}}}:books", "recount_at", 0)
-    assert (await consumer.maintain()).corrected == len(wrong)
+    await redis.hset(f"ap:{{{pool}}}:books", "audit_at", 0)
+    assert {one.what for one in (await consumer.maintain()).resolved} == set(wrong)
     found = await books_of(redis, pool)
     assert {name: value for name, value in found.items() if value != "0"} == {
         name: value for name, value in right.items() if value != "0"

@@ -115,10 +115,28 @@ end
 -- Streams and their group are made when the first job needs them; a cursor in the books says that they exist.
 local streams_known = {}
 
+local function pairs_of(flat)
+  local fields = {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
+end
+
+-- The last entry that the group has read, by the stream itself; nil: there is no such stream.
+local function cursor_of(stream)
+  local groups = redis.pcall('XINFO', 'GROUPS', stream)
+  if groups.err or not groups[1] then return nil end
+  return pairs_of(groups[1])['last-delivered-id']
+end
+
 local function ensure_stream(stream, route, priority)
   if streams_known[stream] then return end
   streams_known[stream] = true
-  if redis.call('HSETNX', BOOKS, 'c:' .. route .. ':' .. priority, '0-0') == 1 then
+  local field = 'c:' .. route .. ':' .. priority
+  if redis.call('HSETNX', BOOKS, field, '0-0') == 0 then return end
+  local cursor = cursor_of(stream) -- there is one where Redis has lost the books
+  if cursor then
+    redis.call('HSET', BOOKS, field, cursor)
+  else
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
   end
 end
@@ -142,18 +160,26 @@ local function append_entry(job)
   return job.entry
 end
 
+local function suspect_score(entry)
+  local ms, seq = id_parts(entry)
+  return string.format('%.0f', ms * SEQUENCES_A_MS + math.min(seq, SEQUENCES_A_MS - 1))
+end
+
 -- The job's old entry competes again, at its old place. That of a suspect waits in quarantine for a worker of its own.
 local function ready_again(job)
+  local suspect = job.losses >= SUSPECT_LOSSES
+  local holder = suspect and SUSPECT or READY
+  if #redis.call('XCLAIM', job.spec.stream, GROUP, holder, 0, job.entry, 'JUSTID') == 0 then -- Redis has lost the entry
+    redis.call('HSET', job.key, 'entry', append_entry(job))
+    return
+  end
   bump('queued', 1)
-  if job.losses >= SUSPECT_LOSSES then
-    redis.call('XCLAIM', job.spec.stream, GROUP, SUSPECT, 0, job.entry, 'JUSTID')
-    local ms, seq = id_parts(job.entry)
-    redis.call('ZADD', SUSPECTS, string.format('%.0f', ms * SEQUENCES_A_MS + math.min(seq, SEQUENCES_A_MS - 1)), job.id)
+  if suspect then
+    redis.call('ZADD', SUSPECTS, suspect_score(job.entry), job.id)
     bump('u' .. job.spec.place, 1)
     bump('suspects', 1)
     ready_count = ready_count + 1
   else
-    redis.call('XCLAIM', job.spec.stream, GROUP, READY, 0, job.entry, 'JUSTID')
     bump('y' .. job.spec.place, 1)
     note_ready(job)
   end

@@ -7,19 +7,6 @@
 local LOOK_MAX = 1000 -- undelivered entries of one stream whose records are looked at
 local PRIORITIES = { 'critical', 'task', 'info' }
 
-local function pairs_of(flat)
-  local fields = {}
-  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-  return fields
-end
-
--- The first entry id that the group has not read, when the books have lost it.
-local function cursor_of(stream)
-  local groups = redis.pcall('XINFO', 'GROUPS', stream)
-  if groups.err or not groups[1] then return nil end
-  return pairs_of(groups[1])['last-delivered-id']
-end
-
 -- Streams of the pool's routes that the books do not name.
 local function find_streams(books, fix)
   for _, route in ipairs(cjson.decode(redis.call('HGET', CONF, 'routes') or '[]')) do
@@ -53,7 +40,7 @@ local function count_tombstones(stream, cursor, said, undelivered)
   local ready = 0
   local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', LOOK_MAX)
   for _, entry in ipairs(page) do
-    local v = redis.call('HMGET', PREFIX .. 'job:' .. entry[2][2], 'state', 'entry')
+    local v = redis.pcall('HMGET', PREFIX .. 'job:' .. entry[2][2], 'state', 'entry')
     if v[1] == 'queued' and v[2] == entry[1] then ready = ready + 1 end
   end
   if #page >= undelivered then return undelivered - ready end
@@ -70,8 +57,9 @@ local function recount(fix)
     if place then
       local ready, suspects, running, undelivered = count_place(PREFIX .. 's' .. place, books['d' .. place])
       if not ready then
-        fix('s' .. place, nil, 'lost') -- with its jobs; the stream is made again, so that others can be submitted
-        ready, suspects, running, undelivered = 0, 0, 0, 0
+        fix('s' .. place, nil, 'lost') -- with its jobs; the group is made again, so that others can be claimed
+        ready, suspects, running, undelivered = 0, 0, 0, redis.call('XLEN', PREFIX .. 's' .. place)
+        books['c' .. place] = '0-0'
       end
       local tombstones = number_or(books['t' .. place], 0)
       if tombstones ~= 0 or number_or(books['q' .. place], 0) ~= undelivered then
@@ -94,11 +82,12 @@ local function recount(fix)
   end
 end
 
--- Returns how many fields were wrong.
-local function correct_books()
+-- Returns how many fields were wrong; calls wrong(field) for each, where it is given.
+local function correct_books(wrong)
   local corrected = 0
   recount(function(field, _, value)
     corrected = corrected + 1
+    if wrong then wrong(field) end
     if value == 'lost' then
       local place = string.sub(field, 2)
       redis.call('XGROUP', 'CREATE', PREFIX .. field, GROUP, '0', 'MKSTREAM')

@@ -1,0 +1,44 @@
+-- audit: looks for contradictions between the pool's keys, and resolves them on request. For people: upkeep does the same.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 cursor ('': from the beginning), 2 report | repair
+-- Returns {next cursor ('': the whole pool has been looked at), kind, job id or counter, ...}
+-- Events with repair: returned, retrying, failed, cancelled; those of children.
+
+--- include: pool
+--- include: job
+--- include: announce
+--- include: sweep
+--- include: waiting
+--- include: settle
+--- include: workers
+--- include: recount
+--- include: audit
+
+local PART = 500 -- entries in one script
+local repairs = ARGV[2] == 'repair'
+local reply = { '' }
+local function found(kind, what)
+  reply[#reply + 1] = kind
+  reply[#reply + 1] = what
+end
+local function silent_since(worker, ms)
+  return 'worker ' .. worker .. ' was lost: its lease ran out ' .. math.floor(ms / 1000) .. ' s ago'
+end
+
+if repairs then write_though_memory_is_full() end
+reply[1] = audit_part(ARGV[1], PART, repairs, found)
+if ARGV[1] == '' then
+  -- Of these a worker would take the jobs back; where none is left, nobody has.
+  local lease_ms = number_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
+  local lost = redis.call('ZRANGE', WORKERS, 0, 9, 'WITHSCORES')
+  for i = 1, #lost, 2 do
+    local silent = now - tonumber(lost[i + 1])
+    if silent > lease_ms then
+      found('worker_lost', lost[i])
+      if repairs then take_all_back(lost[i], silent_since(lost[i], silent), { explained = false }) end
+    end
+  end
+  if repairs then conclude() end
+end
+return reply

@@ -1,0 +1,262 @@
+"""Contradictions between a pool's keys: each is told by the audit, and resolved by it and by upkeep alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.jobs import JobRequest, JobState, OnParentFailure, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool.queue.audit import Contradiction, Disagreement, audit
+from agentpool.queue.outcomes import Failed, SettleOutcome, Succeeded
+
+LEASE_MS = 10_000
+TIMEOUT_MS = 60_000
+LONG_MS = 600_000
+MANY = 1_200  # more than one part of an audit
+
+
+class Ground:
+    """A pool and what a test does to it."""
+
+    def __init__(self, redis, pool) -> None:
+        self.redis = redis
+        self.pool = pool
+        self.prefix = f"ap:{{{pool}}}:"
+        self.producer = Producer(redis, pool)
+        self.inspector = Inspector(redis)
+
+    async def worker(self, name="w1", slots=5_000) -> Consumer:
+        consumer = Consumer(self.redis, self.pool, WorkerId(name))
+        await consumer.register(slots=slots, host="h")
+        await consumer.claim(0)
+        return consumer
+
+    async def submit(self, count=1, **fields):
+        requests = [JobRequest(**{"kind": "k", **fields})] * count
+        return [receipt.job_id for receipt in await self.producer.submit_many(requests)]
+
+    async def evict(self, *names) -> None:
+        await self.redis.delete(*(self.prefix + name for name in names))
+
+    async def state(self, job_id) -> str:
+        return (await self.inspector.job(self.pool, job_id)).state
+
+    async def pass_time(self, ms: int, *staying: Consumer) -> None:
+        """The clock moves on; the workers named have renewed their leases."""
+        await self.redis.hincrby(f"{self.prefix}books", "clock_offset_ms", ms)
+        for consumer in staying:
+            await self.redis.zadd(f"{self.prefix}workers", {consumer.worker: 9e15})
+
+    async def kinds(self, *, repair=False) -> set[str]:
+        return {one.kind.value for one in await audit(self.redis, self.pool, repair=repair)}
+
+    async def heals_to(self, kind: str, *more: str) -> None:
+        """The audit tells of it and changes nothing; the repair resolves it, and then there is nothing to tell."""
+        assert await self.kinds() == {kind, *more}
+        assert await self.kinds() == {kind, *more}
+        assert await self.kinds(repair=True) >= {kind}
+        assert await audit(self.redis, self.pool) == []
+
+
+@pytest.fixture
+async def ground(redis, pool):
+    """A pool with a short timeout and one narrow route."""
+    route = Route(name="narrow", kinds=("narrow",), max_running=1)
+    settings = PoolSettings(routes=(route,), lease_ms=LEASE_MS, timeout_ms=TIMEOUT_MS, retry_initial_ms=1)
+    await Inspector(redis).configure(pool, settings)
+    return Ground(redis, pool)
+
+
+async def test_a_pool_at_work_contradicts_itself_nowhere(ground):
+    """Jobs in all states, more than one part can hold: nothing is told."""
+    consumer = await ground.worker()
+    await ground.submit(MANY)
+    leases = await consumer.claim(1_000)
+    await consumer.settle([Failed(job_id=one.job_id, token=one.token, error="x") for one in leases[:300]])
+    await consumer.settle(
+        [Failed(job_id=one.job_id, token=one.token, error="x", retry=False) for one in leases[300:400]]
+    )
+    (parent,) = await ground.submit(delay_ms=5_000)
+    children = await ground.submit(MANY, after=(parent,))
+    for child in children[:10]:
+        await ground.producer.cancel(child)
+    assert await audit(ground.redis, ground.pool) == []
+    await consumer.deregister()
+
+
+async def test_an_entry_whose_job_is_gone_is_dropped(ground):
+    """Running, returned or parked: the slot of the route is free, and the counters are right."""
+    consumer = await ground.worker()
+    (lost,) = await ground.submit(kind="narrow")
+    (following,) = await ground.submit(kind="narrow")
+    await consumer.claim(1)
+    await ground.evict(f"job:{lost}")
+    await ground.heals_to("job_gone")
+    assert [lease.job_id for lease in await consumer.claim(5)] == [following]
+
+
+async def test_a_waiting_job_that_is_gone_leaves_its_counters_when_it_is_claimed(ground):
+    """A claim that comes upon it counts it out."""
+    consumer = await ground.worker()
+    lost, following = await ground.submit(2)
+    await ground.evict(f"job:{lost}")
+    assert [lease.job_id for lease in await consumer.claim(5)] == [following]
+    assert (await ground.inspector.snapshot(ground.pool)).queued == 0
+    assert await audit(ground.redis, ground.pool) == []
+
+
+async def test_a_job_of_a_worker_that_nobody_knows_is_handed_back(ground):
+    """The leases are lost: the job is ready again, and no attempt counts."""
+    consumer = await ground.worker()
+    (job,) = await ground.submit()
+    await consumer.claim(1)
+    await ground.evict("workers")
+    await ground.heals_to("worker_gone", "counter")
+    record = await ground.inspector.job(ground.pool, job)
+    assert (record.state, record.attempt) == (JobState.QUEUED, 0)
+
+
+async def test_a_lost_worker_of_a_stopped_pool_gives_its_jobs_back(ground):
+    """Nobody is left to do it, so the repair does."""
+    consumer = await ground.worker()
+    (job,) = await ground.submit()
+    await consumer.claim(1)
+    await ground.pass_time(LONG_MS)
+    assert Disagreement(kind=Contradiction.WORKER_LOST, what="w1") in await audit(ground.redis, ground.pool)
+    await ground.kinds(repair=True)
+    assert await ground.state(job) == "queued"
+    assert await audit(ground.redis, ground.pool) == []
+
+
+async def test_a_job_that_its_worker_does_not_end_in_time_is_a_failed_attempt(ground):
+    """The worker lives and reports nothing: after timeout and grace the queue ends the attempt, and it counts."""
+    consumer = await ground.worker()
+    (job,) = await ground.submit()
+    (lease,) = await consumer.claim(1)
+    await ground.pass_time(TIMEOUT_MS + LEASE_MS, consumer)
+    assert await ground.kinds() == set()
+    await ground.pass_time(LEASE_MS, consumer)
+    await ground.heals_to("overdue")
+    record = await ground.inspector.job(ground.pool, job)
+    assert (record.state, record.attempt) == (JobState.SCHEDULED, 1)
+    assert record.error == "timeout: the attempt ran longer than 60 s, and its worker did not end it"
+    late = Succeeded(job_id=lease.job_id, token=lease.token)
+    assert await consumer.settle([late]) == [SettleOutcome.STALE]
+
+
+async def test_a_job_has_its_own_timeout_and_its_last_attempt(ground):
+    """The queue goes by the job's own limits, as the worker does."""
+    consumer = await ground.worker()
+    (short,) = await ground.submit(timeout_ms=1_000, max_attempts=1)
+    (long,) = await ground.submit(timeout_ms=LONG_MS)
+    await consumer.claim(2)
+    await ground.pass_time(TIMEOUT_MS, consumer)
+    await ground.kinds(repair=True)
+    assert (await ground.state(short), await ground.state(long)) == ("failed", "running")
+
+
+async def test_upkeep_ends_what_is_overdue(ground):
+    """No command is needed; in a while that is stated, every worker's upkeep does what a repair does."""
+    consumer = await ground.worker()
+    (job,) = await ground.submit(max_attempts=1)
+    await consumer.claim(1)
+    await ground.pass_time(LONG_MS, consumer)
+    done = await consumer.maintain()
+    assert done.resolved == (Disagreement(kind=Contradiction.OVERDUE, what=job),)
+    assert await ground.state(job) == "failed"
+
+
+async def test_upkeep_looks_through_a_large_pool_in_parts(ground):
+    """One call looks at a bounded number of jobs; the next goes on where it stopped."""
+    consumer = await ground.worker()
+    await ground.submit(MANY, max_attempts=1)
+    await consumer.claim(1_000)
+    await consumer.claim(1_000)
+    await ground.pass_time(LONG_MS, consumer)
+    dead = [0]
+    while dead[-1] < MANY:
+        await consumer.maintain()
+        dead.append((await ground.inspector.snapshot(ground.pool)).dead)
+        assert 0 < dead[-1] - dead[-2] < MANY / 2
+        await ground.pass_time(1_000, consumer)
+
+
+async def test_a_retry_that_is_in_no_order_becomes_due(ground):
+    """The order of due jobs is lost: what is parked for its retry is found by its entry."""
+    consumer = await ground.worker()
+    (job,) = await ground.submit()
+    (lease,) = await consumer.claim(1)
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="x", retry_after_ms=1_000)])
+    await ground.evict("due")
+    await ground.heals_to("order_lost")
+    await ground.pass_time(2_000, consumer)
+    assert (await consumer.maintain()).promoted == 1
+    assert [lease.job_id for lease in await consumer.claim(1)] == [job]
+
+
+@pytest.mark.parametrize("runs_anyway", [False, True])
+async def test_a_child_whose_parent_is_gone_is_not_blocked_for_ever(ground, runs_anyway):
+    """It is cancelled with the reason, or runs where it runs although a parent failed."""
+    (parent,) = await ground.submit(delay_ms=LONG_MS)
+    on_failure = OnParentFailure.RUN if runs_anyway else OnParentFailure.CANCEL
+    (child,) = await ground.submit(after=(parent,), on_parent_failure=on_failure)
+    (grandchild,) = await ground.submit(after=(child,))
+    await ground.evict(f"job:{parent}")
+    await ground.heals_to("parent_gone", "member_gone")
+    assert await ground.state(child) == ("queued" if runs_anyway else "cancelled")
+    assert await ground.state(grandchild) == ("blocked" if runs_anyway else "cancelled")
+
+
+async def test_a_child_that_its_parents_do_not_know_starts_when_they_have_ended(ground):
+    """The list of a parent's children is lost: the child is told of the end all the same."""
+    consumer = await ground.worker()
+    first, second = await ground.submit(2)
+    (child,) = await ground.submit(after=(first, second))
+    await ground.evict(f"kids:{first}")
+    leases = await consumer.claim(2)
+    await consumer.settle([Succeeded(job_id=one.job_id, token=one.token, result=1) for one in leases])
+    assert await ground.state(child) == "blocked"
+    await ground.heals_to("parent_gone")
+    (lease,) = await consumer.claim(1)
+    assert (lease.job_id, lease.parents) == (child, {first: 1, second: 1})
+
+
+async def test_names_of_jobs_that_are_gone_leave_their_sets(ground):
+    """Blocked, scheduled and dead jobs whose records are gone count no more."""
+    consumer = await ground.worker()
+    (parent,) = await ground.submit(delay_ms=LONG_MS)
+    (child,) = await ground.submit(after=(parent,))
+    (dead,) = await ground.submit()
+    (lease,) = await consumer.claim(1)
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="x", retry=False)])
+    await ground.evict(f"job:{parent}", f"job:{child}", f"job:{dead}", f"kids:{parent}")
+    await ground.heals_to("member_gone")
+    snapshot = await ground.inspector.snapshot(ground.pool)
+    assert (snapshot.blocked, snapshot.scheduled, snapshot.dead) == (0, 0, 0)
+
+
+async def test_jobs_that_come_back_to_a_lost_stream_get_a_new_place(ground):
+    """A running job's entry is lost with its stream: handed back, the job is ready at the end of a new one."""
+    consumer = await ground.worker()
+    (job,) = await ground.submit()
+    await consumer.claim(1)
+    await ground.evict("s:default:task")
+    assert "counter" in await ground.kinds()
+    await ground.kinds(repair=True)
+    await consumer.deregister()
+    (again,) = await ground.submit()
+    other = await ground.worker("w2")
+    assert {lease.job_id for lease in await other.claim(5)} <= {job, again}
+
+
+async def test_a_record_that_no_script_has_written_hides_no_other(ground):
+    """It is told and left; what is beside it is resolved."""
+    consumer = await ground.worker()
+    odd, lost = await ground.submit(2)
+    await consumer.claim(2)
+    await ground.redis.hset(f"{ground.prefix}job:{odd}", "lease", "nonsense")
+    await ground.evict(f"job:{lost}")
+    assert await ground.kinds(repair=True) >= {"unreadable", "job_gone"}
+    await ground.evict(f"job:{odd}")
+    await ground.kinds(repair=True)
+    assert await audit(ground.redis, ground.pool) == []
