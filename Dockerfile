@@ -71,8 +71,13 @@ CMD ["gateway"]
 # The base of users' images: `FROM agentpool-worker`, add packages with
 # `python3 -m pip --python /opt/agentpool/bin/python3 install …` as root, put the App in /app, be user 65532 again.
 FROM runtime AS worker
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends tini \
+ && rm -rf /var/lib/apt/lists/*
 COPY --from=build-worker /opt/agentpool /opt/agentpool
-ENV PYTHONPATH=/app
+COPY --chmod=755 tools/container-agentpool.sh /opt/container/bin/agentpool
+ENV PATH=/opt/container/bin:$PATH PYTHONPATH=/app
 USER 65532:65532
 EXPOSE 8080
 ENTRYPOINT ["agentpool"]

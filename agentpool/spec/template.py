@@ -22,16 +22,23 @@ class _Resources(BaseModel):
     requests: Json = {}
 
 
+class _Mount(BaseModel):
+    mountPath: str = "/"  # noqa: N815 - as Kubernetes writes it
+
+
 class _Container(BaseModel):
     name: str
     env: list[_Variable] = []
     ports: list[Json] = []
     resources: _Resources = _Resources()
+    volumeMounts: list[_Mount] = []  # noqa: N815 - as Kubernetes writes it
+    securityContext: Json = {}  # noqa: N815
     lifecycle: Json = {}
 
 
 class _Pod(BaseModel):
     containers: list[_Container] = []
+    volumes: list[Json] = []
     initContainers: list[_Container] = []  # noqa: N815 - as Kubernetes writes it
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from agentpool.spec import API_VERSION, KIND
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 CONTAINER = "worker"
+TEMPORARY = "agentpool-tmp"  # the volume of the worker's temporary directory
 HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's own address
 FIRST_LOOK_S = 1  # a look at a container that has just begun always fails, and each failure is a warning to the user
 LIVENESS_GRACE_S = 10  # seconds: a worker that fails its liveness probe cannot drain, and its jobs wait meanwhile
@@ -116,6 +118,8 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> Jso
         worker = {"name": CONTAINER}
         containers.insert(0, worker)
     _complete(worker, pool, spec, default_image)
+    _give_temporary_directory(worker, pod)
+    pod.setdefault("automountServiceAccountToken", False)  # a worker asks Kubernetes for nothing, a job must not
     for beside in containers:
         if beside is not worker:
             beside.setdefault("lifecycle", {}).setdefault("preStop", _until_drained())
@@ -146,6 +150,21 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
         limits[spec.gpu.resource_name] = str(spec.gpu.per_worker)
         requests = worker["resources"].setdefault("requests", {})
         requests[spec.gpu.resource_name] = str(spec.gpu.per_worker)
+
+
+def _give_temporary_directory(worker: Json, pod: Json) -> None:
+    """Mount a directory that can be written where the worker's root file system cannot and nothing is mounted there."""
+    if not (worker.get("securityContext") or {}).get("readOnlyRootFilesystem"):
+        return
+    values = {variable["name"]: variable.get("value") for variable in worker["env"]}
+    path = PurePosixPath(values.get("TMPDIR") or "/tmp")  # noqa: S108 - the containers' default
+    mounts = worker.setdefault("volumeMounts", [])
+    if any(PurePosixPath(mount.get("mountPath") or "/") in (path, *path.parents) for mount in mounts):
+        return
+    volumes = pod.setdefault("volumes", [])
+    if not any(volume.get("name") == TEMPORARY for volume in volumes):
+        volumes.append({"name": TEMPORARY, "emptyDir": {}})
+    mounts.append({"name": TEMPORARY, "mountPath": str(path)})
 
 
 def _probe(path: str, *, period_s: int, failures: int) -> Json:

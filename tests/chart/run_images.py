@@ -39,11 +39,13 @@ def buildah(*arguments: str) -> str:
 
 
 def ours(outer: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The image's own processes, under those of buildah."""
+    """The image's own first processes, under those of buildah; a worker is the child of its supervisor."""
     found = []
     for one in psutil.Process(outer.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error):  # it has ended meanwhile
-            if one.name() == "agentpool":  # buildah's own have its arguments too
+            parent = one.parent()
+            # buildah's own have its arguments too
+            if one.name() == "agentpool" and (parent is None or parent.name() != "agentpool"):
                 found.append(one)
     return found
 

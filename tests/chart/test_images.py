@@ -74,6 +74,31 @@ def test_an_image_starts_its_part_as_the_charts_user(part: str):
         assert f"EXPOSE {values[part]['port']}\n" in instructions
 
 
+def test_the_workers_first_process_is_an_init(tmp_path: Path):
+    """As process 1 the image's `agentpool` runs under tini, elsewhere directly; images built from it inherit this."""
+    _, body = stages()["worker"]
+    (source, target) = re.findall(r"^COPY --chmod=755 (tools/\S+) (\S+)/agentpool$", body, re.MULTILINE)[0]
+    assert f"ENV PATH={target}:$PATH" in body
+    assert " tini " in body
+    script = (ROOT / source).read_text().replace("/opt/agentpool/bin/agentpool", "/bin/echo")
+    (tmp_path / "agentpool").write_text(script)
+    (tmp_path / "tini").write_text('#!/bin/sh\necho init "$@"\n')
+    for program in tmp_path.iterdir():
+        program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    command = ["agentpool", "worker", "--pool", "a b"]
+    beside = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert beside.stdout == "worker --pool a b\n"
+    if (unshare := shutil.which("unshare")) is None:
+        pytest.skip("unshare is not installed")
+    first = subprocess.run(
+        [unshare, "--pid", "--fork", *command], env=environment, capture_output=True, text=True, check=False
+    )
+    if "unshare failed" in first.stderr:
+        pytest.skip("this host allows no process namespaces")
+    assert first.stdout == "init -- /bin/echo worker --pool a b\n"
+
+
 def test_all_images_stand_on_one_slim_python_that_is_pinned_and_named():
     """Builds and results, the example's too, take one official image by version and digest; the labels name it."""
     (image,) = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", DOCKERFILE.read_text(), re.MULTILINE)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool_devcluster.node import mounter
 from agentpool_devcluster.node.errors import ContainerConfigError
 from agentpool_devcluster.node.expansion import expand
+from agentpool_devcluster.node.restrictions import wanted_mounts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ def plan_mounts(
 ) -> tuple[Mount, ...]:
     """The container's mounts, outer paths first. Raises ContainerConfigError for a mount of an unknown volume."""
     planned: list[Mount] = []
-    for wanted in container.get("volumeMounts") or ():
+    for wanted in wanted_mounts(container):
         source = volumes.get(wanted["name"])
         if source is None:
             raise ContainerConfigError("CreateContainerConfigError", f"no volume {wanted['name']!r} in the pod")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from agentpool_devcluster.node.environment import Reference, data_of
 from agentpool_devcluster.node.errors import VolumeError
 from agentpool_devcluster.node.fields import PodPlace, pod_field, resource_field
+from agentpool_devcluster.node.restrictions import is_default_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -41,6 +42,8 @@ async def fill_volumes(
     made: dict[str, Path] = {}
     for volume in pod["spec"].get("volumes") or ():
         name = str(volume["name"])
+        if is_default_token(volume):
+            continue
         if "hostPath" in volume:
             made[name] = Path(volume["hostPath"]["path"])
             continue

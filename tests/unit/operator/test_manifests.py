@@ -126,6 +126,45 @@ def test_containers_beside_the_worker_outlive_its_jobs():
     assert own_made["lifecycle"] == own["lifecycle"]
 
 
+def test_a_worker_gets_no_token_of_its_service_account():
+    """A job could read it; a template that needs it says so."""
+    assert made()["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
+    asked = made(worker={"template": {"spec": {"automountServiceAccountToken": True}}})
+    assert asked["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
+
+
+READ_ONLY = {"name": "worker", "securityContext": {"readOnlyRootFilesystem": True}}
+
+
+@pytest.mark.parametrize(
+    ("container", "mounted"),
+    [
+        ({"name": "worker"}, None),  # its root can be written
+        (READ_ONLY, "/tmp"),
+        (READ_ONLY | {"env": [{"name": "TMPDIR", "value": "/scratch/a"}]}, "/scratch/a"),
+        (READ_ONLY | {"env": [{"name": "TMPDIR", "valueFrom": {}}]}, "/tmp"),
+        (READ_ONLY | {"volumeMounts": [{"name": "mine", "mountPath": "/tmp/"}]}, None),
+        (READ_ONLY | {"volumeMounts": [{"name": "mine", "mountPath": "/tmpfoo"}]}, "/tmp"),
+        (
+            READ_ONLY
+            | {
+                "env": [{"name": "TMPDIR", "value": "/scratch/a"}],
+                "volumeMounts": [{"name": "mine", "mountPath": "/scratch"}],
+            },
+            None,
+        ),
+    ],
+)
+def test_a_worker_with_a_read_only_root_gets_a_temporary_directory(container, mounted):
+    """An emptyDir at the temporary directory, unless something is mounted there already."""
+    pod = made(worker={"template": {"spec": {"containers": [container]}}})["spec"]["template"]["spec"]
+    ours = [m["mountPath"] for m in pod["containers"][0].get("volumeMounts", ()) if m["name"] == manifests.TEMPORARY]
+    assert ours == ([mounted] if mounted else [])
+    assert [v for v in pod.get("volumes", ()) if v["name"] == manifests.TEMPORARY] == (
+        [{"name": manifests.TEMPORARY, "emptyDir": {}}] if mounted else []
+    )
+
+
 def test_gpus_are_asked_for_and_rolled_out_without_surge():
     """A GPU pool's worker requests its devices, and a rollout never waits for a device it holds itself."""
     deployment = made(gpu={"perWorker": 2})

@@ -197,6 +197,38 @@ async def test_pods_that_name_what_is_not_there_are_forbidden(api: ApiClient, sp
     assert made["spec"]["priority"] == (7 if "priorityClassName" in spec else 0)
 
 
+TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+
+@pytest.mark.parametrize(("pod", "account", "mounted"), [
+    ({}, {}, True),
+    ({"automountServiceAccountToken": False}, {}, False),
+    ({}, {"automountServiceAccountToken": False}, False),
+    ({"automountServiceAccountToken": True}, {"automountServiceAccountToken": False}, True),
+])  # fmt: skip
+async def test_admission_mounts_the_accounts_token_unless_pod_or_account_opts_out(
+    api: ApiClient, pod: dict, account: dict, *, mounted: bool
+) -> None:
+    """Every container gets it, as on a Kubernetes server; one with a mount of its own at that path keeps that."""
+    await api.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "mine"}, **account})
+    own = {"name": "own", "mountPath": TOKEN_PATH}
+    spec = POD | {
+        "serviceAccountName": "mine",
+        "initContainers": [{"name": "first", "image": "any"}],
+        "containers": [*POD["containers"], {"name": "own", "image": "any", "volumeMounts": [own]}],
+        "volumes": [{"name": "own", "emptyDir": {}}],
+    }
+    made = (await api.create(PODS, {"metadata": {"name": "p"}, "spec": spec | pod}))["spec"]
+    tokens = [volume for volume in made["volumes"] if volume["name"].startswith("kube-api-access-")]
+    assert bool(tokens) is mounted
+    paths = [
+        [(mount["name"], mount["mountPath"]) for mount in container.get("volumeMounts", ())]
+        for container in (*made["initContainers"], *made["containers"])
+    ]
+    token = [(volume["name"], TOKEN_PATH) for volume in tokens]
+    assert paths == [token, token, [("own", TOKEN_PATH)]]
+
+
 async def test_a_lists_items_of_a_built_in_kind_do_not_tell_it_again(api: ApiClient) -> None:
     """As from a real server: the list says the kind, its items say the rest."""
     await api.create(MAPS, config_map(a="1"))
