@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from agentpool.errors import SettingError
 
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
 SCHEMES = frozenset({"http", "https"})
@@ -35,10 +36,17 @@ class Names:
 
 
 def _is_loopback(name: str) -> bool:
+    address = address_of(name)
+    return address is not None and address.is_loopback
+
+
+def address_of(text: str) -> Address | None:
+    """An address, IPv4 also where a socket for both families writes it as IPv6; None: it is none."""
     try:
-        return ipaddress.ip_address(name).is_loopback
+        found = ipaddress.ip_address(text)
     except ValueError:
-        return False
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
 
 
 class Proxies:
@@ -64,17 +72,15 @@ class Proxies:
     def _client_of(self, forwarded: str) -> str | None:
         """The last address of X-Forwarded-For that is no trusted proxy; what stands before it may be made up."""
         for address in (part.strip() for part in reversed(forwarded.split(","))):
-            if not _is_address(address):
+            if address_of(address) is None:
                 return None
             if not self._trusted(address):
                 return address
         return None
 
     def _trusted(self, address: str) -> bool:
-        if not self._networks or not _is_address(address):
-            return False
-        found = ipaddress.ip_address(address)
-        return any(found in network for network in self._networks)
+        found = address_of(address)
+        return found is not None and any(found in network for network in self._networks)
 
 
 def _network(text: str) -> Network:
@@ -87,14 +93,6 @@ def _network(text: str) -> Network:
             problem="not an address or a network",
             remedy="write 10.0.0.0/8 or 192.0.2.7",
         ) from error
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _last(headers: Headers, name: str) -> str:

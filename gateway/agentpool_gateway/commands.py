@@ -45,6 +45,11 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
 @click.option("--no-auth", is_flag=True, help="Serve everybody. For a laptop; only on a loopback address.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8088, show_default=True, help="0: any free one.")
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(0, 65535),
+    help="Port of /metrics, which names the pools of all tenants and asks for no token. Default: no metrics.",
+)
 @click.option("--max-body", type=click.IntRange(min=1), help="Bytes of one request.")
 @click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Requests a second and caller. 0: no limit.")
 @click.option(

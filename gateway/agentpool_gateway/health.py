@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics`: for probes and Prometheus, without a token; they name no pool's content."""
+"""`/healthz` and `/readyz`, for probes: without a token, for they name no pool."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import PlainTextResponse
 
 from agentpool.errors import QueueError
 from agentpool.queue.address import masked
@@ -16,7 +16,6 @@ from agentpool_gateway.queues import Queues
 
 router = APIRouter(tags=["health"])
 PING_S = 2.0  # a Redis that takes longer is not ready
-EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @router.get("/healthz", response_class=PlainTextResponse)
@@ -49,9 +48,3 @@ async def fault(queues: Queues) -> str | None:
     except QueueError as error:
         return f"{masked(url)}: {error}"
     return None
-
-
-@router.get("/metrics", response_class=PlainTextResponse)
-async def metrics(request: Request) -> Response:
-    """For Prometheus."""
-    return Response(gateway_of(request).metrics.text(), media_type=EXPOSITION)

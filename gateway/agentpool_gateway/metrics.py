@@ -1,12 +1,18 @@
 """What the gateway measures, for Prometheus: requests, their times, jobs taken in, open streams.
 
-Routes are labelled by their template and callers not at all, so that no made-up name becomes a series.
+Routes are labelled by their template and callers not at all, so that no made-up name becomes a series. The figures name
+the pools of all tenants, so they have a port of their own (`--metrics-port`) and are never served beside the API.
 """
 
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
+EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -33,3 +39,11 @@ class Metrics:
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)
+
+    def app(self) -> Starlette:
+        """The app of the metrics port."""
+
+        async def metrics(_request: Request) -> Response:
+            return Response(self.text(), media_type=EXPOSITION)
+
+        return Starlette(routes=[Route("/metrics", metrics)])

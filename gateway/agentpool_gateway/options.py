@@ -22,6 +22,7 @@ class GatewayOptions:
     no_auth: bool  # serve everybody
     host: str
     port: int  # 0: any free one
+    metrics_port: int | None  # 0: any free one; None: no metrics
     max_body: int | None  # bytes; None: the default
     rate: float  # requests a second and caller; 0: no limit
     burst: int  # requests at once

@@ -28,6 +28,7 @@ from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
 from agentpool_gateway.draining import Draining
 from agentpool_gateway.locations import AsDeclared, Locations, OneRedis
+from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.options import GatewayOptions
 from agentpool_gateway.patience import protocol
 from agentpool_gateway.settings import GatewaySettings
@@ -72,22 +73,58 @@ class OrderlyServer(uvicorn.Server):
                 loop.remove_signal_handler(number)
 
 
+class SideServer(uvicorn.Server):
+    """A server beside the main one, which takes the signals."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Takes none."""
+        yield
+
+
 def serve(options: GatewayOptions) -> None:
     """Serves until SIGTERM or SIGINT."""
     logs.configure(form=options.log_format, level=options.log_level)
-    listener = _listen(options.host, options.port)
-    with contextlib.closing(listener), asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(options, listener))
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(_listen("--port", options.host, options.port))
+        beside = None
+        if options.metrics_port is not None:
+            beside = stack.enter_context(_listen("--metrics-port", options.host, options.metrics_port))
+        runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory()))
+        runner.run(_serve(options, listener, beside))
 
 
-async def _serve(options: GatewayOptions, listener: socket.socket) -> None:
+async def _serve(options: GatewayOptions, listener: socket.socket, beside: socket.socket | None) -> None:
     settings = options.settings()
     async with _parts(options, settings) as (locations, authority, cluster):
         app = build(settings, locations, authority, cluster)
         server = OrderlyServer(configured(app, settings), app.state.gateway.draining, drain_s=settings.drain_s)
-        host, port = listener.getsockname()[:2]
-        click.echo(f"gateway at http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
-        await server.serve(sockets=[listener])
+        click.echo(f"gateway at {_url(listener)}", err=True)
+        async with _metrics_served(app.state.gateway.metrics, beside):
+            await server.serve(sockets=[listener])
+
+
+@contextlib.asynccontextmanager
+async def _metrics_served(metrics: Metrics, listener: socket.socket | None) -> AsyncIterator[None]:
+    """The metrics port, for as long as the block runs; None: there is none."""
+    if listener is None:
+        yield
+        return
+    server = SideServer(
+        uvicorn.Config(metrics.app(), log_config=None, access_log=False, server_header=False, lifespan="off")
+    )
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics")
+    click.echo(f"metrics at {_url(listener)}/metrics", err=True)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await serving
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def configured(app: FastAPI, settings: GatewaySettings, *, stop_s: int = STOP_S) -> uvicorn.Config:
@@ -142,12 +179,12 @@ def _authority(options: GatewayOptions, settings: GatewaySettings, cluster: Clus
     return StaticTokens(options.tokens)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(field: str, host: str, port: int) -> socket.socket:
     try:
         return listening_socket(host, port)
     except OSError as error:
         raise SettingError(
-            field="--port",
+            field=field,
             value=f"{host}:{port}",
             problem=f"cannot be listened on ({error.strerror or error})",
             remedy="choose another address or port, or 0 for any free port",

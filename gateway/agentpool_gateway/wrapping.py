@@ -19,7 +19,7 @@ from agentpool_gateway.metrics import Metrics
 log = logging.getLogger("agentpool_gateway.requests")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # HTTP takes any word for one
 FAILED = 500  # HTTP status of an answer that never began
-QUIET = frozenset({"/healthz", "/readyz", "/metrics"})
+QUIET = frozenset({"/healthz", "/readyz"})
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 

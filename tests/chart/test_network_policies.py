@@ -121,10 +121,14 @@ def parties(found: list[dict[str, Any]]) -> dict[str, Party]:
         (DEFAULT, "neighbour", "operator", 22, False),
         (WALLED, "neighbour", "operator", 8081, False),
         (WALLED, "prometheus", "operator", 8081, True),
-        # The gateway: from its callers and Prometheus.
+        # The gateway: from its callers to the API, from Prometheus to the metrics.
         (DEFAULT, "neighbour", "gateway", 8080, True),
         (WALLED, "caller", "gateway", 8080, True),
-        (WALLED, "prometheus", "gateway", 8080, True),
+        (WALLED, "prometheus", "gateway", 8080, False),
+        (WALLED, "prometheus", "gateway", 9090, True),
+        (WALLED, "caller", "gateway", 9090, False),
+        (WALLED, "neighbour", "gateway", 9090, False),
+        (DEFAULT, "neighbour", "gateway", 9090, True),
         (WALLED, "neighbour", "gateway", 8080, False),
         (DEFAULT, "gateway", "outside", 443, True),
         (DEFAULT, "gateway", "outside", 80, False),

@@ -107,9 +107,20 @@ def test_the_service_monitor_finds_operator_and_gateway():
     found = manifests(values)
     spec = only(found, "ServiceMonitor", "agentpool")["spec"]
     services = [m for m in found if m["kind"] == "Service" and selects(spec["selector"], m["metadata"]["labels"])]
-    assert sorted(m["metadata"]["name"] for m in services) == ["agentpool-gateway", "agentpool-operator"]
+    assert sorted(m["metadata"]["name"] for m in services) == ["agentpool-gateway-metrics", "agentpool-operator"]
     for service in services:
-        assert {port["name"] for port in service["spec"]["ports"]} >= {one["port"] for one in spec["endpoints"]}
+        assert {port["name"] for port in service["spec"]["ports"]} <= {one["port"] for one in spec["endpoints"]}
+
+
+def test_the_gateways_metrics_are_not_on_the_service_of_its_api():
+    """A load balancer or an ingress may lead to that one, and the figures name the pools of all tenants."""
+    found = manifests({"gateway": {"enabled": True, "service": {"type": "LoadBalancer"}}})
+    api, metrics = (only(found, "Service", f"agentpool-{name}")["spec"] for name in ("gateway", "gateway-metrics"))
+    assert (api["type"], [port["targetPort"] for port in api["ports"]]) == ("LoadBalancer", ["http"])
+    assert (metrics["type"], [port["targetPort"] for port in metrics["ports"]]) == ("ClusterIP", ["metrics"])
+    (container,) = only(found, "Deployment", "agentpool-gateway")["spec"]["template"]["spec"]["containers"]
+    assert "--metrics-port=9090" in container["args"]
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {"http": 8080, "metrics": 9090}
 
 
 def test_the_pod_monitor_finds_workers_and_only_where_they_are_served():

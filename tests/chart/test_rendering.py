@@ -9,6 +9,7 @@ from typing import Any
 import helm_python
 import pytest
 import yaml
+from helm_python.errors import HelmRenderError
 
 from agentpool.spec import AgentPoolSpec
 from tests.chart.rendering import (
@@ -346,6 +347,37 @@ def test_a_gateway_without_reviews_in_named_namespaces_has_no_cluster_role():
     way = MATRIX["gateway-with-tokens"] | {"watchNamespaces": ["agents"]}
     clusterwide = [m["metadata"]["name"] for m in manifests(way) if m["kind"] == "ClusterRole"]
     assert not [name for name in clusterwide if name.endswith("-gateway")]
+
+
+def test_a_gateway_that_leaves_is_given_the_time_for_it():
+    """It is told to stop once the Service has left it out, then drains, then ends its open requests."""
+    found = manifests({"gateway": {"enabled": True, "preStopSeconds": 7, "drainSeconds": 8}})
+    pod = only(found, "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["lifecycle"] == {"preStop": {"exec": {"command": ["sleep", "7"]}}}
+    assert "--drain=8" in container["args"]
+    at_once = manifests({"gateway": {"enabled": True, "preStopSeconds": 0, "drainSeconds": 0}})
+    (container,) = only(at_once, "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]["containers"]
+    assert "lifecycle" not in container
+    with pytest.raises(HelmRenderError, match="terminationGracePeriodSeconds: 30 is too short"):
+        manifests({"gateway": {"enabled": True, "drainSeconds": 16}})
+
+
+def test_the_external_url_and_the_proxies_reach_the_gateway():
+    """As it takes them; without them it is told nothing."""
+    from agentpool_gateway.addresses import ExternalUrl, Proxies
+
+    values = {"externalUrl": "https://agents.example.org/pools", "trustedProxies": ["10.0.0.0/8", "fd00::/8"]}
+    found = manifests({"gateway": {"enabled": True, **values}})
+    (container,) = only(found, "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]["containers"]
+    told = [arg.partition("=") for arg in container["args"]]
+    Proxies([value for name, _, value in told if name == "--trusted-proxies"])
+    (url,) = (value for name, _, value in told if name == "--external-url")
+    assert ExternalUrl.parse(url).path == "/pools"
+    (plain,) = only(manifests(MATRIX["gateway"]), "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert not [arg for arg in plain["args"] if "external" in arg or "proxies" in arg]
 
 
 def test_gateway_and_operator_listen_on_whichever_addresses_a_pod_has():

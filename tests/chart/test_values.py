@@ -43,6 +43,8 @@ REFUSALS = [
     ({"networkPolicy": {"redisPorts": ["6379"]}}, "/networkPolicy/redisPorts/0", "want integer"),
     ({"gateway": {"auth": {"mode": "tokens"}}}, "/gateway/auth/tokensSecret", "minLength"),
     ({"crds": {"keep": "yes"}}, "/crds/keep", "want boolean"),
+    ({"gateway": {"externalUrl": "agents.example.org"}}, "/gateway/externalUrl", "pattern"),
+    ({"gateway": {"trustedProxies": ["ingress"]}}, "/gateway/trustedProxies/0", "pattern"),
     ({"gateway": {"service": {"type": "Ingress"}}}, "/gateway/service/type", "LoadBalancer"),
 ]
 

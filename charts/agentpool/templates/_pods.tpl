@@ -70,6 +70,11 @@ ports:
 - name: http
   containerPort: {{ $part.port | int64 }}
   protocol: TCP
+{{- with $part.metricsPort }}
+- name: metrics
+  containerPort: {{ . | int64 }}
+  protocol: TCP
+{{- end }}
 livenessProbe:
   httpGet:
     path: /healthz

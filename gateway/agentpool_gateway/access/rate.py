@@ -10,6 +10,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from agentpool_gateway.access.authority import Caller
+from agentpool_gateway.addresses import address_of
 from agentpool_gateway.problems import ProblemError
 
 MOST_CALLERS = 10_000  # remembered; the longest silent one is forgotten first, with a full bucket
@@ -92,11 +93,10 @@ class ReviewLimit:
 
 def _network(client: str) -> str:
     """What a client's address is counted by."""
-    try:
-        address = ipaddress.ip_address(client)
-    except ValueError:
-        return client
-    return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False)) if address.version == 6 else client  # noqa: PLR2004  # IPv6
+    address = address_of(client)
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))
+    return str(address or client)
 
 
 def _too_many(name: str, detail: str, *, wait_s: int, remedy: str) -> ProblemError:

@@ -47,7 +47,6 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("GET", "/v1/pools"): Rule.KNOWN,
     ("GET", "/healthz"): Rule.PUBLIC,
     ("GET", "/readyz"): Rule.PUBLIC,
-    ("GET", "/metrics"): Rule.PUBLIC,
     ("GET", "/openapi.json"): Rule.PUBLIC,
     ("GET", "/"): Rule.PUBLIC,
     ("GET", "/console"): Rule.PUBLIC,

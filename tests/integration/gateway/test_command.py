@@ -146,6 +146,27 @@ async def purge(redis_url: str, pool: PoolRef) -> None:
     await redis.aclose()
 
 
+def test_metrics_have_a_port_of_their_own(redis_url: str):
+    """Only where one is asked for; a port in use is one line that names its option."""
+    with running("--redis", redis_url, "--no-auth", "--port", "0", "--metrics-port", "0") as (process, url):
+        assert process.stderr is not None
+        beside = re.search(r"metrics at (http://\S+)", process.stderr.readline())
+        assert beside
+        with urllib.request.urlopen(beside[1], timeout=20) as answer:
+            assert b"agentpool_gateway_streams" in answer.read()
+        for missing in (f"{url}/metrics", f"{beside[1].removesuffix('/metrics')}/v1/pools"):
+            with pytest.raises(urllib.error.HTTPError) as refused_:
+                urllib.request.urlopen(missing, timeout=20)
+            refused_.value.close()
+            assert refused_.value.code == 404
+        code, told = refused(
+            "--redis", redis_url, "--no-auth", "--port", "0", "--metrics-port", beside[1].split(":")[2][:-8]
+        )
+        assert (code, told.count("\n")) == (2, 1)
+        assert "--metrics-port" in told
+        stopped(process)
+
+
 def test_a_redis_that_is_not_there_is_told_at_once_and_by_readyz():
     """It serves all the same, for Redis may come later; the one line says where it was looked for."""
     with running("--redis", "redis://lead:open-sesame@127.0.0.1:1/0", "--no-auth", "--port", "0") as (process, url):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 
+import httpx
 import pytest
 
 from agentpool.jobs import PoolRef
@@ -214,16 +215,31 @@ async def test_an_unreachable_redis_is_a_503_to_try_again(gateway_factory, tmp_p
     assert str(tmp_path) not in answer.text
 
 
-async def test_probes_and_metrics_need_no_token(gateway, pool: PoolRef):
-    """Routes are labelled by template, so that names are no series."""
+async def test_probes_need_no_token_and_nothing_without_one_names_a_pool(gateway, pool: PoolRef):
+    """The metrics, which name them, are not served beside the API."""
     async with gateway.client() as admin:
-        await admin.get(f"{at(pool)}/queue")
+        await admin.post(f"{at(pool)}/jobs", json={"kind": "greet"})
     async with gateway.client(None) as client:
         assert (await client.get("/healthz")).text == "ok\n"
         assert (await client.get("/readyz")).text == "ok\n"
-        metrics = (await client.get("/metrics")).text
-    assert 'route="/v1/namespaces/{namespace}/pools/{pool}/queue",status="200"' in metrics
-    assert pool.name not in metrics
+        assert (await client.get("/metrics")).status_code == 404
+        for path in ("/", "/console/", "/docs/", "/openapi.json", "/v1/pools", "/metrics", "/metrics/"):
+            answer = await client.get(path, follow_redirects=True)
+            assert pool.name not in answer.text
+
+
+async def test_the_metrics_are_an_app_of_their_own(gateway, pool: PoolRef):
+    """Routes are labelled by template, so that names that somebody makes up are no series."""
+    async with gateway.client() as admin:
+        await admin.get(f"{at(pool)}/queue")
+        await admin.get("/v1/namespaces/test/pools/made-up/queue")
+    metrics = gateway.app.state.gateway.metrics
+    transport = httpx.ASGITransport(app=metrics.app())
+    async with httpx.AsyncClient(transport=transport, base_url="http://metrics") as client:
+        text = (await client.get("/metrics")).text
+        assert (await client.get(f"{at(pool)}/queue")).status_code == 404
+    assert 'route="/v1/namespaces/{namespace}/pools/{pool}/queue",status="200"' in text
+    assert "made-up" not in text
 
 
 async def test_every_answer_is_safe_in_a_browser(http):

@@ -157,6 +157,8 @@ def test_addresses_of_one_network_share_a_limit():
         limit.take("2001:db8::ffff")
     for other in ("2001:db8:0:1::1", "192.0.2.1", "192.0.2.2", ""):
         limit.take(other)
+    with pytest.raises(ProblemError):
+        limit.take("::ffff:192.0.2.1")  # as a socket for both families writes it
 
 
 async def test_an_answer_is_asked_again_when_it_is_old():
