@@ -20,6 +20,7 @@ class ReturnReason(StrEnum):
     DRAIN = "drain"  # the worker is stopping
     PREEMPTED = "preempted"  # it yielded to a critical job
     EXHAUSTED = "exhausted"  # the worker leaves because its memory ran out: a loss, of which the first costs no attempt
+    UNFIT = "unfit"  # the worker cannot do its part of running it; the job waits as one that is put off
     OVERLOADED = "overloaded"  # not now: it waits `after_ms`; for longer than its timeout in all, it counts as failed
 
 
@@ -61,7 +62,7 @@ class Returned:
     reason: ReturnReason
     checkpoint: Json = None  # state for the next attempt; None: keep what was saved before
     after_ms: int | None = None  # OVERLOADED only: the least wait before the next attempt; None: the pool's backoff
-    said: str = ""  # OVERLOADED: what the handler said; EXHAUSTED: how the memory ran out; for the job's error
+    said: str = ""  # OVERLOADED: what the handler said; UNFIT, EXHAUSTED: what the worker lacks; for the job's error
 
 
 Completion: TypeAlias = Succeeded | Failed | Cancelled | Returned

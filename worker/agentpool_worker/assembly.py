@@ -18,6 +18,8 @@ from agentpool_worker.adaptive import PERIOD_SECONDS, AdaptiveSlots, Change, sta
 from agentpool_worker.claim_loop import ClaimLoop
 from agentpool_worker.drain import Drain
 from agentpool_worker.execution import Stop
+from agentpool_worker.exits import RESTART, SICK
+from agentpool_worker.fitness import Fitness
 from agentpool_worker.flusher import Flusher
 from agentpool_worker.health import HealthServer, Probes
 from agentpool_worker.heartbeat import Heartbeat
@@ -74,6 +76,7 @@ class Parts:
         self.adaptive = AdaptiveSlots(
             slots=self.slots, settings=lambda: self.pool, reader=reader, changed=self._slots_changed
         )
+        self.fitness = Fitness(unfit=lambda _words: self.drain.leave_early(SICK))
         self.roster = Roster(
             handlers=handlers,
             slots=self.slots,
@@ -82,6 +85,7 @@ class Parts:
             metrics=self.metrics,
             grace_seconds=settings.cancel_grace_seconds,
             overloaded=self.adaptive.overloaded,
+            fitness=self.fitness,
         )
         self.claims.join(self.flusher, self.roster)
         self.consumer.reconciled = self._reconciled
@@ -141,13 +145,13 @@ class Parts:
         self.health = HealthServer(
             host=settings.http_host, port=settings.http_port, probes=probes, metrics=self.metrics
         )
-        memory = MemoryGuard(
+        self.memory = MemoryGuard(
             memory=open_memory(settings.memory_limit_bytes),
             running=self.roster.told,
-            leave=lambda: self._in_jobs_loop(self.drain.leave_early),
+            leave=lambda: self._in_jobs_loop(self._run_out),
             hurry=lambda: self._in_jobs_loop(self.drain.hurry),
         )
-        services = (self.heartbeat.run, upkeep.run, self.watchdog.run, memory.run, self.health.run, self._adapt)
+        services = (self.heartbeat.run, upkeep.run, self.watchdog.run, self.memory.run, self.health.run, self._adapt)
         self.side = SideLoop((*services, follow_supervisor, self._hold_connection))
 
     async def _adapt(self) -> None:
@@ -163,6 +167,11 @@ class Parts:
             await asyncio.get_running_loop().create_future()
         finally:
             await self.side_redis.aclose()
+
+    def _run_out(self) -> None:
+        """The memory runs out: jobs that do not end in time are handed back with a loss."""
+        self.roster.exhausted = f"worker {self.settings.worker} {self.memory.words}"
+        self.drain.leave_early(RESTART)
 
     def _in_jobs_loop(self, call: Callable[[], object]) -> None:
         self._loop.call_soon_threadsafe(call)
@@ -199,7 +208,7 @@ class Parts:
 
     def _impediment(self) -> str | None:
         """Return why the worker takes no jobs though nobody asked it to leave; None: it does."""
-        return self.watchdog.impediment()
+        return self.watchdog.impediment() or self.fitness.complaint
 
     def _unready(self) -> str | None:
         if impediment := self._impediment():

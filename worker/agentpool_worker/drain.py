@@ -35,6 +35,7 @@ class Drain:
         self._roster = roster
         self._metrics = metrics
         self._asked = False  # from outside
+        self._own_code = 0  # exit code that the worker's own reason asks for
         self.begun = asyncio.Event()
         self.hurried = asyncio.Event()
 
@@ -46,8 +47,14 @@ class Drain:
         self._asked = True
         self.leave_early()
 
-    def leave_early(self) -> None:
+    @property
+    def exit_code(self) -> int:
+        """The exit code of the worker's process: what its own reason asks for, unless somebody asked it to leave."""
+        return 0 if self._asked else self._own_code
+
+    def leave_early(self, exit_code: int = 0) -> None:
         """The worker itself has a reason to leave: who asks afterwards asks for the first time."""
+        self._own_code = self._own_code or exit_code
         if not self.begun.is_set():
             self._claims.stop_claiming()
             self._metrics.draining = True

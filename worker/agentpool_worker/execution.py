@@ -18,6 +18,7 @@ from agentpool.queue.outcomes import Cancelled, Completion, Failed, Returned, Re
 from agentpool.text import encodable, shown_error
 from agentpool.tracing import entered
 from agentpool_worker.context import Context
+from agentpool_worker.fitness import failure_of_worker
 from agentpool_worker.signals import Overloaded, Permanent, Retry, Yielded
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Stop(Enum):
 class Execution:
     """An attempt in progress. Made for every job, so it holds little and does nothing until asked."""
 
-    __slots__ = ("ctx", "lease", "overloaded", "started_at", "stop", "stop_at", "task", "yield_reason")
+    __slots__ = ("ctx", "lease", "overloaded", "started_at", "stop", "stop_at", "task", "unfit", "yield_reason")
 
     def __init__(self, lease: Lease, link: JobLink, started_at: float) -> None:
         self.lease = lease
@@ -55,6 +56,7 @@ class Execution:
         self.stop: Stop | None = None
         self.yield_reason = ReturnReason.PREEMPTED
         self.overloaded = False  # the handler said so
+        self.unfit = ""  # what the worker could not do for this attempt
         self.task: asyncio.Task[None] | None = None
 
     async def run(self, run_job: RunJob, ended: Callable[[Execution, Completion], None]) -> None:
@@ -119,6 +121,8 @@ class Execution:
             return self._returned(error.state)
         if self.stop is not None and (isinstance(error, asyncio.CancelledError) or self.stop is not Stop.DRAIN):
             return self._stopped()
+        if words := failure_of_worker(error):
+            return self._elsewhere(words)
         if isinstance(error, Overloaded):
             return self._deferred(error)
         return self._failed(error)
@@ -149,6 +153,12 @@ class Execution:
             after_ms=None if error.after_seconds is None else round(error.after_seconds * 1000),
             said=encodable(str(error)),
         )
+
+    def _elsewhere(self, words: str) -> Returned:
+        """Return the job, which the worker failed and not the handler: it waits a little, and no attempt counts."""
+        self.unfit = words
+        lease = self.lease
+        return Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.UNFIT, said=encodable(words))
 
     def _failed(self, error: BaseException) -> Failed:
         retry_after_ms = None

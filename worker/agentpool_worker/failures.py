@@ -108,5 +108,7 @@ def _error_of(completion: Completion) -> str | None:
             return error
         case Returned(reason=ReturnReason.OVERLOADED, said=said):
             return said
+        case Returned(reason=ReturnReason.UNFIT, said=said):
+            return f"the worker {said}"
         case _:
             return None

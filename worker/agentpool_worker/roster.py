@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentpool.queue.outcomes import Completion, Failed, Returned, ReturnReason, SettleOutcome
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from agentpool.jobs import JobId, Lease, LeaseToken
     from agentpool_worker.context import JobLink
+    from agentpool_worker.fitness import Fitness
     from agentpool_worker.flusher import Flusher
     from agentpool_worker.handlers import HandlerSet
     from agentpool_worker.metrics import WorkerMetrics
@@ -44,6 +46,7 @@ class Roster:
         metrics: WorkerMetrics,
         grace_seconds: float,
         overloaded: Callable[[], None],
+        fitness: Fitness,
     ) -> None:
         self._handlers = handlers
         self._slots = slots
@@ -52,6 +55,8 @@ class Roster:
         self._metrics = metrics
         self._grace_seconds = grace_seconds
         self._overloaded = overloaded
+        self._fitness = fitness
+        self.exhausted = ""  # how the worker's memory ran out, while it leaves because of that
         self._loop = asyncio.get_running_loop()
         self._armed_for = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -147,14 +152,28 @@ class Roster:
         self.running.discard(execution)
         self._slots.give_back()
         self._metrics.ended(execution.lease.kind, time.monotonic() - execution.started_at)
-        if execution.overloaded:
-            self._overloaded()
+        self._judge(execution, completion)
         if execution.stop is Stop.LEASE_LOST:  # under the same token, the queue may have given the job out again
             self._metrics.settled([execution.lease.kind], [SettleOutcome.STALE])
         else:
-            self._flusher.add(completion, execution.lease)
+            self._flusher.add(self._by_cause(completion), execution.lease)
         if not self.running:
             self._empty.set()
+
+    def _judge(self, execution: Execution, completion: Completion) -> None:
+        """Tell what the attempt says of the handler's load and of the worker."""
+        if execution.overloaded:
+            self._overloaded()
+        if execution.unfit:
+            self._fitness.attempt_failed(execution.lease.job_id, execution.unfit)
+        elif not isinstance(completion, Returned):
+            self._fitness.attempt_ended()
+
+    def _by_cause(self, completion: Completion) -> Completion:
+        """What a job that the worker leaves unfinished says of the reason."""
+        if self.exhausted and isinstance(completion, Returned) and completion.reason is ReturnReason.DRAIN:
+            return replace(completion, reason=ReturnReason.EXHAUSTED, said=self.exhausted)
+        return completion
 
     def _arm(self, at: float) -> None:
         if at >= self._armed_for:

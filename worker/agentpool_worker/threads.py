@@ -17,6 +17,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
+from agentpool_worker.fitness import own_work
 from agentpool_worker.forks import CLONE_EXIT_CODE
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class HandlerThreads:
         if inbox is None:
             inbox = queue.SimpleQueue()
             name = f"handler-{next(self._numbers)}"
-            threading.Thread(target=self._serve, args=(inbox,), name=name, daemon=True).start()
+            with own_work("start a thread"):
+                threading.Thread(target=self._serve, args=(inbox,), name=name, daemon=True).start()
         inbox.put(work)
         return await future
 

@@ -223,3 +223,6 @@ class Worker:
                     f"{left} finished jobs could not be delivered before leaving; they will run again elsewhere"
                 ) from error
         log.info("worker %s has left: %s", self._settings.worker, parts.metrics.outcomes())
+        self.exit_code = parts.drain.exit_code
+        if parts.fitness.complaint is not None:  # last, so that the pod's status repeats it
+            log.error("worker %s ended because it %s", self._settings.worker, parts.fitness.complaint)

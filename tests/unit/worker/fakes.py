@@ -11,6 +11,7 @@ from agentpool.errors import QueueUnreachableError
 from agentpool.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt
 from agentpool.queue.outcomes import Cancelled, Failed, Returned, SettleOutcome, Succeeded
 from agentpool_worker.claim_loop import ClaimLoop
+from agentpool_worker.fitness import Fitness
 from agentpool_worker.flusher import Flusher
 from agentpool_worker.metrics import WorkerMetrics
 from agentpool_worker.roster import Roster
@@ -134,6 +135,8 @@ class Bench:
         self.slots.on_free = self.claims.bell
         self.flusher = Flusher(signal=self.claims.signal, metrics=self.metrics)
         self.overloads = 0
+        self.complaints: list[str] = []
+        self.fitness = Fitness(unfit=self.complaints.append)
         self.roster = Roster(
             handlers=app,
             slots=self.slots,
@@ -142,6 +145,7 @@ class Bench:
             metrics=self.metrics,
             grace_seconds=grace_seconds,
             overloaded=self._overloaded,
+            fitness=self.fitness,
         )
         self.claims.join(self.flusher, self.roster)
         self._task: asyncio.Task[None] | None = None

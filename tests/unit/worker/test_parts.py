@@ -371,3 +371,37 @@ def test_a_leak_that_goes_on_while_the_worker_leaves_hurries_it():
     memory = types.SimpleNamespace(limit_bytes=100, used_bytes=lambda: next(readings))
     assert [guard.look(memory) for _ in range(5)] == [False, False, False, False, True]
     assert left == ["leave", "hurry"]
+
+
+@pytest.mark.parametrize(("limit_mib", "rate_mib"), [(256, 10), (256, 30), (4096, 100), (64, 4)])
+def test_a_fast_leak_in_a_small_container_leaves_time_to_hand_jobs_back(limit_mib, rate_mib):
+    """The guard acts by how long the memory lasts: it hurries while the kernel still needs seconds to act."""
+    told = []
+    guard = MemoryGuard(
+        memory=None,
+        running=lambda: "1 leak",
+        leave=lambda: told.append(("leave", used)),
+        hurry=lambda: told.append(("hurry", used)),
+    )
+    memory = types.SimpleNamespace(limit_bytes=limit_mib * 2**20, used_bytes=lambda: used)
+    now, used = 0.0, limit_mib * 2**19
+    while used < memory.limit_bytes:
+        if guard.glance(memory, now):
+            break
+        now, used = now + 0.1, used + rate_mib * 2**20 // 10
+    (first, _), (last, seen) = told
+    assert (first, last) == ("leave", "hurry")
+    left_seconds = (memory.limit_bytes - seen) / (rate_mib * 2**20)
+    assert left_seconds >= min(3.5, limit_mib * 0.24 / rate_mib)
+    assert guard.words.startswith("ran out of memory: ")
+
+
+def test_a_quick_rise_that_stops_is_no_leak():
+    """Memory that has grown fast and stays below the limit is what a job needs."""
+    told = []
+    guard = MemoryGuard(memory=None, running=str, leave=lambda: told.append(1), hurry=lambda: told.append(2))
+    readings = iter([100, 100, 100, 400, 700, *[850] * 20])
+    memory = types.SimpleNamespace(limit_bytes=1000, used_bytes=lambda: next(readings))
+    for look in range(25):
+        guard.glance(memory, look / 10)
+    assert told == []

@@ -26,6 +26,7 @@ from agentpool.errors import HandlerError, InvalidJobError
 from agentpool.parent_death import tied
 from agentpool.queue.bodies import parse
 from agentpool_worker.exits import signal_name
+from agentpool_worker.fitness import own_work
 from agentpool_worker.handlers.job_environment import inherited, job_variables
 from agentpool_worker.handlers.job_files import check_directory, job_files
 from agentpool_worker.handlers.job_output import STDOUT_LIMIT_BYTES, JobOutput
@@ -100,15 +101,16 @@ class CommandHandlers:
 
     async def _run(self, payload: Any, ctx: Context, files: JobFiles, output: JobOutput) -> Any:
         limits = Limits()
-        process = await asyncio.create_subprocess_exec(
-            *self._argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=output.ends[0],
-            stderr=output.ends[1],
-            env={**inherited(os.environ, self._pass_env), **job_variables(ctx), **files.environment},
-            preexec_fn=self._tie,
-            start_new_session=True,  # its group is its own: what it starts can be found and killed with it
-        )
+        with own_work(f"start {self._argv[0]}"):
+            process = await asyncio.create_subprocess_exec(
+                *self._argv,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=output.ends[0],
+                stderr=output.ends[1],
+                env={**inherited(os.environ, self._pass_env), **job_variables(ctx), **files.environment},
+                preexec_fn=self._tie,
+                start_new_session=True,  # its group is its own: what it starts can be found and killed with it
+            )
         output.started()
         self._groups.add(process.pid)
         try:

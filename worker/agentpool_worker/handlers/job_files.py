@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import HandlerError
+from agentpool_worker.fitness import own_work
 from agentpool_worker.handlers.stream import LineSplitter, Part, PartName, parse_ndjson
 from agentpool_worker.signals import Permanent
 
@@ -121,9 +122,12 @@ def check_directory() -> None:
 @contextlib.contextmanager
 def job_files(ctx: Context) -> Iterator[JobFiles]:
     """The job's directory while its process runs."""
-    directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    with own_work("make a directory for a job"):
+        directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
     try:
-        with contextlib.closing(JobFiles(directory, ctx)) as files:
+        with own_work("write the files of a job"):
+            files = JobFiles(directory, ctx)
+        with contextlib.closing(files):
             yield files
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -6,6 +6,7 @@
 --   drain, preempted   text: checkpoint (JSON), '' = keep what was saved before
 --   exhausted   text: as above   number: a space, how the worker's memory ran out under the job
 --   overloaded  text: as above   number: least wait in ms ('' = the pool's backoff), a space, what the handler said
+--   unfit       text: as above   number: a space, what the worker that cannot run the job says of itself
 -- Outcomes: applied, retrying, dead, returned, cancelled, stale (nothing was changed).
 
 local SETTLE_ARGS = 5
@@ -18,6 +19,7 @@ local REPEATED = {
   ['drain queued'] = 'returned', ['preempted queued'] = 'returned',
   ['exhausted queued'] = 'returned', ['exhausted cancelled'] = 'cancelled', ['exhausted failed'] = 'dead',
   ['overloaded scheduled'] = 'returned', ['overloaded cancelled'] = 'cancelled', ['overloaded failed'] = 'dead',
+  ['unfit scheduled'] = 'returned', ['unfit cancelled'] = 'cancelled', ['unfit failed'] = 'dead',
 }
 
 -- Exponential, halved at random, so that jobs that failed together do not come back together.
@@ -40,26 +42,26 @@ end
 
 -- An attempt may be put off for as long as it may run; then putting it off once more counts as its failure.
 -- Returns how often it has been put off, and that failure's error or nil.
-local function count_put_off(job, said)
+local function count_put_off(job, why, said)
   local attempt, since, times = string.match(redis.call('HGET', job.key, 'putoff') or '', '^(%d+) (%d+) (%d+)$')
   if tonumber(attempt) ~= job.attempt then since, times = now_text, 0 end -- of an earlier attempt
   times = tonumber(times) + 1
   redis.call('HSET', job.key, 'putoff', job.attempt .. ' ' .. since .. ' ' .. times)
   local longest = number_or(job.spec.timeout, nil) or number_or(redis.call('HGET', CONF, 'timeout_ms'), 900000)
   if now - tonumber(since) < longest then return times, nil end
-  return times, 'overloaded: put off ' .. times .. ' times, for longer than the ' .. longest / 1000
-    .. ' s that the attempt may run; the handler said: ' .. said
+  return times, why .. ': put off ' .. times .. ' times, for longer than the ' .. longest / 1000
+    .. ' s that the attempt may run; the ' .. (why == 'unfit' and 'worker' or 'handler') .. ' said: ' .. said
 end
 
 -- As hand_back, but it competes again only after a while.
-local function defer(job, after, times)
+local function defer(job, after, times, why)
   local due = now + (number_or(after, nil) or backoff_ms(times))
   redis.call('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')
   redis.call('ZADD', DUE, due, job.id)
   note_change(job, 'returned')
   job.attempt = math.max(0, job.attempt - 1)
-  redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'lease', lease_text(job), 'reason', 'overloaded')
-  tell('returned', job, 'overloaded')
+  redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'lease', lease_text(job), 'reason', why)
+  tell('returned', job, why)
   return 'returned'
 end
 
@@ -90,11 +92,11 @@ local function settle_one(id, token, worker, verb, text, number)
   if verb == 'drain' then return hand_back(job, 'returned', verb, text) end
   if verb == 'preempted' then return hand_back(job, 'preempted', verb, text) end
   if verb == 'exhausted' then return run_out(job, text, string.match(number, '^%d* (.*)$') or '') end
-  if verb == 'overloaded' then
+  if verb == 'overloaded' or verb == 'unfit' then
     if text ~= '' then save_state(job, text) end
     local after, said = string.match(number, '^(%d*) ?(.*)$')
-    local times, overdue = count_put_off(job, said)
-    if not overdue then return defer(job, after, times) end
+    local times, overdue = count_put_off(job, verb, said)
+    if not overdue then return defer(job, after, times, verb) end
     verb, text, number = 'failed', overdue, after
   end
   if verb == 'failed' and job.attempt < max_attempts_of(job) then return retry_later(job, text, number) end

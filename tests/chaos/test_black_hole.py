@@ -1,0 +1,81 @@
+"""A worker that cannot work, beside a healthy one: it fails no job, stops claiming, says why, and ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from agentpool.jobs import JobRequest, JobState
+from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool_worker.exits import SICK
+from tests.fixtures.redis import wait_until
+from tests.fixtures.workers import until
+
+SETTINGS = PoolSettings(concurrency=10, retry_initial_ms=20, retry_max_ms=200, lease_ms=5_000)
+JOBS = 200
+
+
+@pytest.fixture
+async def inspector(redis, pool):
+    """An inspector of a pool that is set up."""
+    inspector = Inspector(redis)
+    await inspector.configure(pool, SETTINGS)
+    return inspector
+
+
+async def all_succeed(inspector, pool, receipts):
+    """Waits for the jobs' ends; no attempt of any counted but its own."""
+
+    async def over():
+        snapshot = await inspector.snapshot(pool)
+        return snapshot.queued + snapshot.running + snapshot.scheduled == 0
+
+    await wait_until(over, "every job has ended", within_s=120.0)
+    jobs = [await inspector.job(pool, receipt.job_id) for receipt in receipts]
+    assert {(job.state, job.attempt) for job in jobs} == {(JobState.SUCCEEDED, 1)}
+
+
+@pytest.mark.timeout(300)
+async def test_a_worker_without_a_temporary_directory_makes_no_dead_letters(workers, redis, pool, inspector, tmp_path):
+    """Its command jobs go back uncounted, it ends as sick after a few, and the healthy worker runs everything."""
+    script = tmp_path / "agent.py"
+    script.write_text("import json, sys; json.dump(json.load(sys.stdin), sys.stdout)\n")
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = ("--handler-command", f"{sys.executable} {script}")
+    sick = workers.start(*command, app=None, TMPDIR=str(gone))
+    producer = Producer(redis, pool)
+    await all_succeed(inspector, pool, [await producer.submit(JobRequest(kind="any"))])
+    shutil.rmtree(gone)
+    receipts = await producer.submit_many([JobRequest(kind="any", payload=n) for n in range(JOBS)])
+    assert sick.wait(60.0) == SICK
+    last = json.loads(sick.log().splitlines()[-1])
+    assert "cannot make a" in last["message"]
+    assert (await inspector.snapshot(pool)).dead == 0
+    workers.start(*command, app=None)
+    await all_succeed(inspector, pool, receipts)
+
+
+@pytest.mark.timeout(300)
+async def test_a_worker_without_descriptors_makes_no_dead_letters(workers, redis, pool, inspector, tmp_path):
+    """One job holds them all: the others go elsewhere, the queue hears why, and the worker ends once that job has."""
+    gate = tmp_path / "gate"
+    producer = Producer(redis, pool)
+    sick = workers.start()
+    await until(sick.ready, "the worker serves")
+    hog = await producer.submit(JobRequest(kind="use-up-descriptors", payload=str(gate)))
+    await until(lambda: workers.runs()["holds all", hog.job_id], "no descriptor is left")
+    receipts = await producer.submit_many([JobRequest(kind="open-a-file", payload=0.01) for _ in range(JOBS)])
+
+    async def told():
+        return [worker.note for worker in await inspector.workers(pool) if "descriptors" in worker.note]
+
+    await until(told, "the queue knows why the worker takes no jobs")
+    workers.start()
+    await until(lambda: len(workers.all) == 2, "a healthy worker has come")
+    gate.touch()
+    assert sick.wait(60.0) == SICK
+    await all_succeed(inspector, pool, [hog, *receipts])
