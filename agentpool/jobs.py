@@ -144,6 +144,7 @@ class Lease:
     trace: Mapping[str, str] = field(default_factory=dict)
     preemptible: bool = False
     entry: str = ""  # the job's entry in the stream of its route and priority
+    fault: str | None = None  # why the job's record cannot be read: it is not run, and becomes a dead letter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -203,6 +204,7 @@ class Job:
     history: tuple[HistoryEntry, ...]
     losses: int = 0  # workers that were lost, or ran out of memory, while they ran it
     quarantined: bool = False  # it runs alone, or waits to, because of its losses
+    undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
 
     @property
     def error_attempt(self) -> int | None:

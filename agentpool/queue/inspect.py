@@ -208,7 +208,7 @@ class Inspector:
         with Reading("xrange"):
             for row in rows:
                 seen = int(number) + 1 if number and row[0] == entry else 0
-                found += events_of(row[0], fields_of(row[1]))[seen:]
+                found += events_of(row[0], fields_of(row[1]), first=seen)
                 if len(found) >= limit:
                     break
         return found

@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from agentpool.jobs import JobId, Lease, LeaseToken, Priority
-from agentpool.queue.bodies import decode, encode
+from agentpool.queue.bodies import UndecodableError, decode, encode
 from agentpool.queue.outcomes import Cancelled, Completion, Failed, Succeeded
-from agentpool.text import encodable
+from agentpool.text import encodable, shown
 
 if TYPE_CHECKING:
     from agentpool.queue.scripts import Arg
@@ -24,7 +24,6 @@ MAX_SAID_CHARS = 2_000  # of what an overloaded handler said
 HEADER = 5  # values before the first lease in claim.lua's reply
 VALUES_A_LEASE = 6
 
-_NOTHING: tuple[str, str, Any] = ("", "", "")  # no checkpoint, no trace, no parents
 _EMPTY: Mapping[Any, Any] = {}
 
 
@@ -40,7 +39,12 @@ def leases_of(reply: list[Any]) -> list[Lease]:
     for job_id, held, entry, spec, payload, rare in zip(*[values] * VALUES_A_LEASE, strict=True):
         kind, route, priority, max_attempts, timeout_ms, preemptible = _form(spec, attempts, timeout)
         token, attempt, _ = held.split(" ", 2)
-        checkpoint, trace, parents = rare or _NOTHING
+        fault = None
+        try:
+            body, checkpoint, trace, parents = _bodies(payload, rare)
+        except UndecodableError as error:  # the job's own affair: those beside it run
+            body, checkpoint, trace, parents = None, None, _EMPTY, _EMPTY
+            fault = f"undecodable: {error}"
         found.append(
             Lease(
                 job_id=job_id,
@@ -48,17 +52,18 @@ def leases_of(reply: list[Any]) -> list[Lease]:
                 kind=kind,
                 route=route,
                 priority=priority,
-                payload=decode(payload),
+                payload=body,
                 attempt=int(attempt),
                 max_attempts=max_attempts,
                 timeout_ms=timeout_ms,
                 enqueued_at_ms=int(entry[: entry.index("-")]),
                 claimed_at_ms=clock,
-                checkpoint=decode(checkpoint) if checkpoint else None,
-                parents=_parents(parents) if parents else _EMPTY,
-                trace=decode(trace) if trace else _EMPTY,
+                checkpoint=checkpoint,
+                parents=parents,
+                trace=trace,
                 preemptible=preemptible,
                 entry=entry,
+                fault=fault,
             )
         )
     return found
@@ -78,8 +83,28 @@ def _form(spec: str, attempts: int, timeout: int) -> tuple[Any, ...]:
     )
 
 
-def _parents(flat: list[str]) -> dict[JobId, Any]:
-    return {JobId(parent): decode(result) for parent, result in zip(flat[::2], flat[1::2], strict=True)}
+def _bodies(payload: str, rare: Any) -> tuple[Any, Any, Mapping[str, str], Mapping[JobId, Any]]:
+    """Payload, checkpoint, trace and parents' results. Raises UndecodableError that begins with the field's name."""
+    body = _decoded("payload", payload)
+    if not rare:
+        return body, None, _EMPTY, _EMPTY
+    checkpoint, trace, parents = rare
+    headers = _decoded("trace", trace) if trace else _EMPTY
+    if not isinstance(headers, Mapping) or not all(isinstance(text, str) for text in headers.values()):
+        raise UndecodableError(f"trace: not an object of texts: {shown(trace)}")
+    return body, _decoded("checkpoint", checkpoint) if checkpoint else None, headers, _parents(parents or ())
+
+
+def _parents(flat: Sequence[str]) -> dict[JobId, Any]:
+    pairs = zip(flat[::2], flat[1::2], strict=True)
+    return {JobId(parent): _decoded(f"result of parent {parent}", result) for parent, result in pairs}
+
+
+def _decoded(field: str, text: str) -> Any:
+    try:
+        return decode(text)
+    except UndecodableError as error:
+        raise UndecodableError(f"{field}: {error}") from error
 
 
 def arguments(completions: Sequence[Completion]) -> list[Arg]:
@@ -93,7 +118,10 @@ def arguments(completions: Sequence[Completion]) -> list[Arg]:
         elif isinstance(completion, Failed):
             after = completion.retry_after_ms
             error = encodable(completion.error[-MAX_ERROR_CHARS:])
-            args += (job_id, token, "failed" if completion.retry else "dead", error, "" if after is None else after)
+            if completion.retry:
+                args += (job_id, token, "failed", error, "" if after is None else after)
+            else:
+                args += (job_id, token, "dead", error, completion.reason)
         elif isinstance(completion, Cancelled):
             args += (job_id, token, "cancelled", encodable(completion.reason), "")
         else:

@@ -42,6 +42,7 @@ class Failed:
     error: str  # one line or a traceback; cut to `MAX_ERROR_CHARS`
     retry: bool = True  # False: dead at once, whatever attempts are left
     retry_after_ms: int | None = None  # None: the pool's backoff
+    reason: str = ""  # of a dead letter, in one word for machines: undecodable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -123,8 +123,8 @@ CATALOGUE = (
     Mutant(
         name="children-too-early",
         wrong="a child is released while a parent still runs",
-        old="if redis.call('HINCRBY', child.key, 'waits', -1) == 0 then",
-        new="if redis.call('HINCRBY', child.key, 'waits', -1) <= 1 then",
+        old="elseif waits == 0 then",
+        new="elseif waits <= 1 then",
     ),
     Mutant(
         name="children-twice",
@@ -262,7 +262,7 @@ CATALOGUE = (
     Mutant(
         name="idle-claim-passes-the-limit",
         wrong="an idle worker gets a job of a route that is full",
-        old="if conf[5] and running >= tonumber(conf[5]) then return OTHER end",
+        old="if conf[5] and running >= (tonumber(conf[5]) or 0) then return OTHER end",
     ),
     Mutant(
         name="idle-claim-of-the-dead",

@@ -65,10 +65,13 @@ class Roster:
         self.running: set[Execution] = set()
 
     def start(self, leases: Iterable[Lease]) -> None:
-        """Starts an attempt at each claimed job; one without a handler fails for good."""
+        """Starts an attempt at each claimed job; one without a handler, or that cannot be read, fails for good."""
         now = time.monotonic()
         earliest = _NEVER
         for lease in leases:
+            if lease.fault is not None:
+                self._flusher.add(_undecodable(lease, lease.fault), lease)
+                continue
             run_job = self._handlers.find(lease.kind)
             if run_job is None:
                 self._flusher.add(self._without_handler(lease), lease)
@@ -210,3 +213,7 @@ class Roster:
             error=f"no handler for kind {lease.kind!r}; this worker's kinds are: {known}",
             retry=False,
         )
+
+
+def _undecodable(lease: Lease, fault: str) -> Failed:
+    return Failed(job_id=lease.job_id, token=lease.token, error=fault, retry=False, reason="undecodable")

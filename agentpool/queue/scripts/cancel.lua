@@ -15,6 +15,11 @@ write_though_memory_is_full()
 local id, reason = ARGV[1], ARGV[2]
 local job = load(id)
 if not job then return { 'unknown' } end
+if is_lost(job) then
+  bury(job)
+  conclude()
+  return { 'finished' }
+end
 if job.state == 'running' then
   if not job.cancel then
     redis.call('HSET', job.key, 'cancel', reason, 'mark', '1')

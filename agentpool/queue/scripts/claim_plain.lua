@@ -40,6 +40,9 @@ if books[2] ~= '1' then
 end
 if books[2] ~= '1' or (books[3] or '0') ~= '0' or books[5] or books[10] or books[12] then return OTHER end
 
+for i = 6, 11 do
+  if i ~= 10 and books[i] and not tonumber(books[i]) then return OTHER end -- claim.lua begins a broken counter anew
+end
 local cursor, running = books[4], tonumber(books[8] or 0)
 local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
 local expiry = redis.call('ZSCORE', prefix .. 'workers', worker)
@@ -47,15 +50,17 @@ local time = redis.call('TIME')
 local clock = time[1] * 1000 + math.floor(time[2] / 1000) + (books[9] or 0) -- an offset only in tests
 local now = clock + (books[11] or 0)
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
-if conf[5] and running >= tonumber(conf[5]) then return OTHER end
+if conf[5] and running >= (tonumber(conf[5]) or 0) then return OTHER end
 
 local stream = prefix .. 's' .. place
 local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
 if not head then return OTHER end
 local entry, id = head[1], head[2][2]
 local key = prefix .. 'job:' .. id
-local v = redis.call('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
-if v[1] ~= 'queued' or v[4] ~= entry or v[5] or string.sub(v[2], -1) ~= '|' then return OTHER end
+local v = redis.pcall('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
+if v[1] ~= 'queued' or v[4] ~= entry or v[5] or not v[2] then return OTHER end
+local label = string.match(v[2], '^([^|]+|[^|]+|%a+)|%d*|%d*|$')
+if not label or string.match(label, '^[^|]+(.*)$') ~= string.gsub(place, ':', '|') then return OTHER end
 
 local lease = '1 1 ' .. string.format('%.0f', now) .. ' ' .. worker
 redis.call('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', 1, 'STREAMS', stream, '>')
@@ -63,5 +68,5 @@ redis.call('HSET', key, 'state', 'running', 'lease', lease)
 redis.call('HSET', books_key, 'c' .. place, entry, 'queued', 0, 'q' .. place, 0, 'r:' .. route, running + 1,
   'running', (books[6] or 0) + 1, 'started', (books[7] or 0) + 1)
 redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0,
-  'started ' .. id .. ' ' .. string.match(v[2], '^[^|]*|[^|]*|[^|]*') .. ' 1 ' .. worker .. ' ')
-return { 'ok', conf[1], clock, conf[3] or '5', conf[4] or '900000', id, lease, entry, v[2], v[3], '' }
+  'started ' .. id .. ' ' .. label .. ' 1 ' .. worker .. ' ')
+return { 'ok', conf[1], clock, tonumber(conf[3] or 5) or 5, tonumber(conf[4] or 900000) or 900000, id, lease, entry, v[2], v[3], '' }

@@ -15,8 +15,8 @@ local gone = 0
 for _, id in ipairs(ids) do
   if redis.call('ZREM', DEAD, id) == 1 then
     local key = PREFIX .. 'job:' .. id
-    local idem = redis.call('HGET', key, 'idem')
-    if idem then redis.call('DEL', PREFIX .. 'key:' .. string.match(idem, '^%S*')) end
+    local idem = redis.pcall('HGET', key, 'idem')
+    if type(idem) == 'string' then redis.call('DEL', PREFIX .. 'key:' .. string.match(idem, '^%S*')) end
     redis.call('DEL', key)
     gone = gone + 1
   end

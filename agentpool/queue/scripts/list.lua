@@ -20,7 +20,7 @@ end
 local SCAN_MAX = 10000 -- entries of one stream that are looked at: places of jobs that ended in the queue stay a while
 
 local function is_in_state(id)
-  return redis.call('HGET', PREFIX .. 'job:' .. id, 'state') == state
+  return redis.pcall('HGET', PREFIX .. 'job:' .. id, 'state') == state
 end
 
 local function of_entry(stream, entry)

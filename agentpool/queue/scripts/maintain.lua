@@ -49,7 +49,8 @@ end
 local function promote(id)
   redis.call('ZREM', DUE, id)
   local job = load(id)
-  if not job or job.state ~= 'scheduled' then return 0 end
+  if job and is_lost(job) then bury(job) end
+  if not job or job.broken or job.state ~= 'scheduled' then return 0 end
   note_change(job, 'queued')
   if job.entry then ready_again(job) else append_entry(job) end
   redis.call('HSET', job.key, 'state', 'queued', 'entry', job.entry)
@@ -62,7 +63,9 @@ local expired = 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', TTL, '-inf', now, 'LIMIT', 0, BATCH)) do
   redis.call('ZREM', TTL, id)
   local job = load(id)
-  if job and (job.state == 'queued' or job.state == 'scheduled' or job.state == 'blocked') then
+  if job and is_lost(job) then
+    bury(job)
+  elseif job and (job.state == 'queued' or job.state == 'scheduled' or job.state == 'blocked') then
     end_waiting(job, 'expired', 'ttl')
     expired = expired + 1
   end

@@ -18,6 +18,7 @@ local worker, slots, running = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 if not redis.call('ZSCORE', WORKERS, worker) then return { 'lost', conf[1] or '' } end
 local info = redis.call('HGET', WORKER_INFO, worker) or '0 0 0 -'
 local since, host = string.match(info, '^%d+ %d+ (%d+) ([^\n]*)')
+since, host = since or string.format('%.0f', now), host or '-'
 redis.call('ZADD', WORKERS, 'XX', now + number_or(conf[2], 10000), worker)
 write_info(worker, slots, running, since, host, ARGV[4])
 write_books()

@@ -12,6 +12,10 @@
 local id = ARGV[1]
 local job = load(id)
 if not job then return { 'unknown' } end
+if is_lost(job) then
+  bury(job)
+  job.state = 'failed'
+end
 if job.state ~= 'failed' then return { 'not_dead', job.state } end
 if redis.call('HGET', CONF, 'retired') == '1' then return { 'retired' } end
 redis.call('PERSIST', job.key)

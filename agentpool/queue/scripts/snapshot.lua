@@ -25,7 +25,7 @@ local function older(item)
 end
 for i = 1, #books, 2 do
   local sort, place = string.match(books[i], '^([qyu]):(.+)$')
-  if sort and tonumber(books[i + 1]) > 0 then
+  if sort and (tonumber(books[i + 1]) or 0) > 0 then
     local stream = PREFIX .. 's:' .. place
     if sort == 'q' then
       older(redis.call('XRANGE', stream, '(' .. cursors[place], '+', 'COUNT', 1)[1])

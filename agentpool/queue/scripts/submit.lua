@@ -84,7 +84,7 @@ for i = 1, #ARGV, JOB_ARGS do
     job.known = known
     if not known then
       for n, parent in ipairs(extras.after or {}) do
-        if not here[parent] and redis.call('EXISTS', PREFIX .. 'job:' .. parent) == 0 then
+        if not here[parent] and not load(parent) then
           return { 'unknown_parent', index, n - 1 }
         end
       end
@@ -200,7 +200,8 @@ keep_time()
 local reply = { 'ok', depth }
 for i, job in ipairs(jobs) do
   if job.known then
-    reply[i + 2] = '=' .. job.known .. ' ' .. redis.call('HGET', PREFIX .. 'job:' .. job.known, 'state')
+    local kept = load(job.known)
+    reply[i + 2] = '=' .. job.known .. ' ' .. (kept and not kept.broken and kept.state or 'failed')
   else
     reply[i + 2] = keep(job)
   end

@@ -4,8 +4,9 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 id, 2 kind, 3 priority, 4 maxAttempts|timeoutMs|flags, 5 payload (JSON)
 -- Returns the depth before | OTHER or TTL: nothing was written, submit.lua must decide: a first job of its route, a
---        known id, a full, retired or unknown pool, a kind that it refuses, a critical job (which may preempt), or
---        the pool gives this priority a ttl. A number: making a table's reply takes the server as long as two commands
+--        known id, a broken counter, a full, retired or unknown pool, a kind that it refuses, a critical job (which may
+--        preempt), or the pool gives this priority a ttl. A number: making a table's reply takes the server as long as
+--        two commands
 -- Events queued.
 
 local PRESSURE_EVERY_MS = 100 -- as in lib/pool.lua, and EVENTS_MAX
@@ -25,6 +26,9 @@ local books = prefix .. 'books'
 local v = redis.call('HMGET', books, 'queued', 'q' .. place, 'submitted', 'c' .. place, 'clock_offset_ms', 'slots',
   'running', 'pressure_at', 'cordoned', 'clock_ahead_ms')
 if not v[4] or v[9] then return OTHER end
+for i = 1, 10 do
+  if i ~= 4 and v[i] and not tonumber(v[i]) then return OTHER end -- submit.lua begins a broken counter anew
+end
 local queued = tonumber(v[1] or 0)
 local depth = queued
 local key = prefix .. 'job:' .. id
@@ -33,7 +37,7 @@ if redis.call('EXISTS', prefix .. 'due', prefix .. 'blocked', key) > 0 then
   if redis.call('HMGET', key, 'state')[1] then return OTHER end
   depth = depth + redis.call('ZCARD', prefix .. 'due') + redis.call('SCARD', prefix .. 'blocked')
 end
-if depth >= tonumber(conf[1]) then return OTHER end
+if depth >= (tonumber(conf[1]) or 0) then return OTHER end
 
 local label = kind .. '|' .. route .. '|' .. priority
 local entry = redis.call('XADD', prefix .. 's' .. place, '*', 'job', id)

@@ -9,7 +9,7 @@
 
 local id, client = ARGV[1], ARGV[2]
 local key = PREFIX .. 'job:' .. id
-local v = redis.call('HMGET', key, 'state', 'result', 'error', 'reason', 'watch')
+local v = redis.pcall('HMGET', key, 'state', 'result', 'error', 'reason', 'watch')
 local state = v[1]
 if not state then return { 'unknown' } end
 if state == 'succeeded' or state == 'failed' or state == 'cancelled' or state == 'expired' then

@@ -19,7 +19,9 @@ local function agree(worker, first)
   each_held(worker, function(stream, item)
     local entry = redis.call('XRANGE', stream, item, item)[1]
     local job = entry and load(entry[2][2])
-    if not job or job.entry ~= item then
+    if job and is_lost(job) then
+      bury(job, stream, item)
+    elseif not job or job.entry ~= item then
       drop_entry(stream, item)
       dropped = dropped + 1
     elseif not known[job.id] and job.state == 'running' and job.worker == worker then

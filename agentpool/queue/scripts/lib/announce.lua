@@ -12,7 +12,7 @@ end
 local function ask_to_yield(route, patience)
   for _, id in ipairs(redis.call('ZRANGE', YIELD, 0, PREEMPT_LOOK - 1)) do
     local job = load(id)
-    if not job or job.state ~= 'running' then
+    if not job or job.broken or job.state ~= 'running' then
       redis.call('ZREM', YIELD, id)
     elseif (not route or job.spec.route == route) and id_parts(job.entry) + patience[job.spec.priority] > now - ahead then
       redis.call('ZREM', YIELD, id)
@@ -47,7 +47,7 @@ local function cordoned_slots()
   local books = redis.call('HGETALL', BOOKS)
   for i = 1, #books, 2 do
     local worker = string.match(books[i], '^x:(.+)$')
-    if worker and tonumber(books[i + 1]) > now then
+    if worker and number_or(books[i + 1], 0) > now then
       holds = holds + 1
       slots = slots + slots_of(worker)
     end

@@ -35,7 +35,7 @@ local function candidates_of(books, patience)
   local rooms = {}
   for field, count in pairs(books) do
     local sort, route, priority = string.match(field, '^([qy]):(.+):(%a+)$')
-    if sort and tonumber(count) > 0 then
+    if sort and PRIORITIES[priority] and number_or(count, 0) > 0 then
       if not rooms[route] then
         local limit = number_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
         rooms[route] = { left = limit - number_or(books['r:' .. route], 0) }
@@ -105,6 +105,33 @@ local function parents_of(key)
   return results
 end
 
+-- Ends a job whose record cannot be read, at its turn.
+local function end_unreadable(id, c, entry, why, is_foreign)
+  local key = PREFIX .. 'job:' .. id
+  local job = { id = id, key = key, state = 'queued', spec = unreadable_spec(c.place), broken = why, attempt = 0, worker = '' }
+  if is_foreign then -- the key holds something else
+    redis.call('DEL', key)
+    redis.call('HSET', key, 'spec', UNREADABLE .. '|' .. string.sub(c.place, 2) .. '|||', 'entry', entry)
+  end
+  read_marks(job)
+  c.count = c.count - 1
+  bump(c.field, -1)
+  bump('queued', -1)
+  drop_entry(c.stream, entry)
+  bury(job)
+end
+
+-- Why the record of an entry cannot be read; nil: the entry is a tombstone, or its job is gone.
+local function why_unreadable(v, key, c, entry)
+  if v.err then return 'undecodable: the key of the record holds something else' end
+  if not v[1] then return redis.call('EXISTS', key) == 1 and undecodable('state', nil) or nil end
+  if v[1] ~= 'queued' then
+    return v[4] == entry and not STATES[v[1]] and not ENDS[v[1]] and undecodable('state', v[1]) or nil
+  end
+  if v[4] and is_entry(v[4]) and redis.call('XRANGE', c.stream, v[4], v[4])[1] then return nil end
+  return undecodable('entry', v[4])
+end
+
 local function end_in_queue(id, c, entry, state, reason)
   local job = load(id)
   bump(c.field, -1)
@@ -118,7 +145,7 @@ end
 local function rarities(job, c)
   local v = redis.call('HMGET', job.key, 'checkpoint', 'trace', 'expires')
   if v[3] then
-    if tonumber(v[3]) <= now then return nil end
+    if number_or(v[3], now) <= now then return nil end
     redis.call('ZREM', TTL, job.id)
     redis.call('HDEL', job.key, 'expires')
   end
@@ -132,8 +159,13 @@ end
 local function start(entry, c, worker, leases)
   local id = entry[2][2]
   local key = PREFIX .. 'job:' .. id
-  local v = redis.call('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
+  local v = redis.pcall('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
   if v[1] ~= 'queued' or v[4] ~= entry[1] then
+    local why = why_unreadable(v, key, c, entry[1])
+    if why then
+      end_unreadable(id, c, entry[1], why, v.err)
+      return false
+    end
     drop_entry(c.stream, entry[1])
     if not c.kept and c.tombstones > 0 then
       c.tombstones = c.tombstones - 1
@@ -145,10 +177,15 @@ local function start(entry, c, worker, leases)
     end
     return false
   end
-  c.count = c.count - 1
   local token, attempt = read_lease(v[5])
+  local spec = read_spec(v[2])
+  if not token or not spec or spec.place ~= c.place then
+    end_unreadable(id, c, entry[1], token and undecodable('spec', v[2]) or undecodable('lease', v[5]))
+    return false
+  end
+  c.count = c.count - 1
   local job = {
-    id = id, key = key, spec = read_spec(v[2]), worker = worker, claimed = now_text, token = token + 1,
+    id = id, key = key, spec = spec, worker = worker, claimed = now_text, token = token + 1,
     attempt = attempt + 1,
   }
   local rare = ''
@@ -213,10 +250,10 @@ local function claim(worker, limit)
   local expiry = redis.call('ZSCORE', WORKERS, worker)
   if not expiry or tonumber(expiry) <= now then return { 'unregistered', revision, now - ahead } end
   if conf[2] == '1' then return { 'paused', revision, now - ahead } end
-  local reply = { 'ok', revision, now - ahead, conf[3] or '5', conf[4] or '900000' }
+  local reply = { 'ok', revision, now - ahead, number_or(conf[3], 5), number_or(conf[4], 900000) }
   local v = redis.call('HMGET', BOOKS, 'queued', 'x:' .. worker, 'suspects', 'alone', 'alone_job')
   local ready = number_or(v[1], 0) > 0
-  if v[2] and tonumber(v[2]) > now then
+  if number_or(v[2], 0) > now then
     if ready then ring() end -- it may have taken the bell along
     return { 'cordoned', revision, now - ahead }
   end

@@ -13,17 +13,29 @@
 --   idem    the idempotency key: its digest, which names key:DIGEST, a blank, its text
 -- Flags  p preemptible · u runs though a parent failed · a has parents · t has a ttl · x has a trace
 
-local SPEC = '^(([^|]*)|([^|]*)|([^|]*))|([^|]*)|([^|]*)|([^|]*)$'
+local SPEC = '^(([^|]+)|([^|]+)|(%a+))|(%d*)|(%d*)|(%a*)$'
 local LEASE = '^(%d+) (%d+) (%d+) (.*)$'
+local DIGITS_MAX = 15 -- of a number in a record: all of it is exact, here and in Python
+local UNREADABLE = '~undecodable' -- stands for the kind of a job whose spec cannot be read
+local PRIORITIES = { critical = true, task = true, info = true }
+local STATES = { queued = true, running = true, scheduled = true, blocked = true }
+local ENDS = { succeeded = true, failed = true, cancelled = true, expired = true }
 local SUSPECT_LOSSES = 2 -- a job with so many runs alone next time
 local UNEXPLAINED_MAX = 4 -- losses after which a job is poison though no loss was explained
 local SEQUENCES_A_MS = 4096 -- entries of one millisecond that keep their order among suspects
 local EVENTS_AN_ENTRY = 50 -- events of one script share entries of the event stream
 
+-- nil: it is not as the scripts write it.
 local function read_lease(text)
   if not text then return 0, 0, 0, '' end
   local token, attempt, claimed, worker = string.match(text, LEASE)
+  if not token or math.max(#token, #attempt, #claimed) > DIGITS_MAX then return nil end
   return tonumber(token), tonumber(attempt), tonumber(claimed), worker
+end
+
+local function is_entry(text)
+  local ms, seq = string.match(text, '^(%d+)%-(%d+)$')
+  return ms and math.max(#ms, #seq) <= DIGITS_MAX
 end
 
 local function lease_text(job)
@@ -33,11 +45,14 @@ end
 -- What a spec says, read once a script: jobs of one kind share it.
 local specs = {}
 
+-- nil: it is not as the scripts write it.
 local function read_spec(text)
+  if not text then return nil end
   local spec = specs[text]
   if spec then return spec end
   spec = {}
   spec.label, spec.kind, spec.route, spec.priority, spec.max, spec.timeout, spec.flags = string.match(text, SPEC)
+  if not PRIORITIES[spec.priority or ''] or math.max(#spec.max, #spec.timeout) > DIGITS_MAX then return nil end
   spec.place = ':' .. spec.route .. ':' .. spec.priority
   spec.stream = PREFIX .. 's' .. spec.place
   spec.running = 'r:' .. spec.route
@@ -45,21 +60,60 @@ local function read_spec(text)
   return spec
 end
 
+local function unreadable_spec(place)
+  local route, priority = string.match(place, '^:(.+):(%a+)$')
+  return read_spec(UNREADABLE .. '|' .. route .. '|' .. priority .. '|||')
+end
+
+-- The spec of a job whose own cannot be read, from the stream that its entry is in; of no use without that entry.
+local function spec_of_place(job)
+  for _, stream in ipairs(job.entry and streams() or {}) do
+    local found = redis.pcall('XRANGE', stream, job.entry, job.entry)[1]
+    if found and found[2][2] == job.id then return unreadable_spec(string.sub(stream, #PREFIX + 2)) end
+  end
+  job.entry = nil
+  return unreadable_spec(':default:task')
+end
+
+local function undecodable(field, text)
+  return 'undecodable: ' .. field .. ' of the record is ' .. (text and "'" .. string.sub(text, 1, 200) .. "'" or 'missing')
+end
+
+-- Makes a job whose record cannot be read fit to be ended; `broken` says which field it is.
+local function mend(job, v)
+  if v[3] and not is_entry(v[3]) then job.entry, job.broken = nil, undecodable('entry', v[3]) end
+  if not job.token then
+    job.broken = undecodable('lease', v[4])
+    job.token, job.attempt, job.claimed, job.worker = now, 0, 0, '' -- a token that no worker has had
+  end
+  if not job.spec then job.spec, job.broken = spec_of_place(job), undecodable('spec', v[2]) end
+  if not STATES[job.state] and not ENDS[job.state] then job.broken = undecodable('state', v[1]) end
+end
+
+local function read_marks(job)
+  local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone')
+  job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
+  job.losses, job.alone = number_or(marks[5], 0), marks[6]
+end
+
+-- nil: there is no such job. A key that holds something else is none: the claim that meets it makes it a dead letter.
 local function load(id)
   local key = PREFIX .. 'job:' .. id
-  local v = redis.call('HMGET', key, 'state', 'spec', 'entry', 'lease', 'mark')
-  if not v[1] then return nil end
+  local v = redis.pcall('HMGET', key, 'state', 'spec', 'entry', 'lease', 'mark')
+  if v.err or not (v[1] or v[2]) then return nil end
   local token, attempt, claimed, worker = read_lease(v[4])
   local job = {
-    id = id, key = key, state = v[1], spec = read_spec(v[2]), entry = v[3],
+    id = id, key = key, state = v[1] or '', spec = read_spec(v[2]), entry = v[3],
     token = token, attempt = attempt, claimed = claimed, worker = worker, losses = 0,
   }
-  if v[5] then
-    local marks = redis.call('HMGET', key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone')
-    job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
-    job.losses, job.alone = tonumber(marks[5] or 0), marks[6]
-  end
+  if not (token and job.spec and (STATES[job.state] or ENDS[job.state]) and (not v[3] or is_entry(v[3]))) then mend(job, v) end
+  if v[5] then read_marks(job) end
   return job
+end
+
+-- Whether a job has not ended and cannot go on, for its record cannot be read: `bury` it.
+local function is_lost(job)
+  return job.broken and not ENDS[job.state]
 end
 
 local function idempotency_key(job)
@@ -169,7 +223,8 @@ end
 local function ready_again(job)
   local suspect = job.losses >= SUSPECT_LOSSES
   local holder = suspect and SUSPECT or READY
-  if #redis.call('XCLAIM', job.spec.stream, GROUP, holder, 0, job.entry, 'JUSTID') == 0 then -- Redis has lost the entry
+  -- Redis has lost the entry, or the spec names another stream than its own.
+  if #redis.pcall('XCLAIM', job.spec.stream, GROUP, holder, 0, job.entry, 'JUSTID') == 0 then
     redis.call('HSET', job.key, 'entry', append_entry(job))
     return
   end
@@ -193,7 +248,7 @@ local function finish(job, state, field, text, detail)
   if not retention then
     retention = redis.call('HMGET', CONF, 'retention_results_ms', 'retention_dead_ms')
   end
-  local keep_ms = state == 'failed' and retention[2] or retention[1] or '86400000'
+  local keep_ms = number_or(state == 'failed' and retention[2] or retention[1], 86400000)
   redis.call('HSET', job.key, 'state', state, 'ended', now_text, field, text)
   redis.call('PEXPIRE', job.key, keep_ms)
   if state == 'failed' then redis.call('ZADD', DEAD, now, job.id) end
@@ -225,6 +280,19 @@ local function release_slot(job)
   end
 end
 
+-- Makes a job whose record cannot be read a dead letter, and no other. `stream`, `item`: where its entry is, if known.
+-- Without its entry, lib/recount.lua puts the counters right.
+local function bury(job, stream, item)
+  if stream then job.spec, job.entry = unreadable_spec(string.sub(stream, #PREFIX + 2)), item end
+  if job.state == 'running' or (stream and not STATES[job.state]) then release_slot(job) end
+  if job.entry and job.state ~= 'queued' then drop_entry(job.spec.stream, job.entry) end
+  redis.call('ZREM', DUE, job.id)
+  redis.call('ZREM', TTL, job.id)
+  redis.call('SREM', BLOCKED, job.id)
+  redis.call('HSET', job.key, 'reason', 'undecodable')
+  finish(job, 'failed', 'error', job.broken, job.broken)
+end
+
 local function max_attempts_of(job)
   return number_or(job.spec.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
 end
@@ -250,8 +318,8 @@ end
 -- A worker was lost under the job, which may be the cause. The attempt counts, but the last one is never lost to what
 -- another job may have done. `explained`: the error says how the worker ended; without that, it may have been the node.
 local function lose(job, error, explained)
-  job.losses = redis.call('HINCRBY', job.key, 'losses', 1)
-  redis.call('HSET', job.key, 'mark', '1')
+  job.losses = job.losses + 1
+  redis.call('HSET', job.key, 'losses', job.losses, 'mark', '1')
   if job.alone and (explained or job.losses >= UNEXPLAINED_MAX) then return condemn(job, error) end
   ready_again(job)
   note_change(job, 'recovered')
@@ -268,7 +336,7 @@ end
 -- A job whose parents have ended becomes ready, or waits for its time.
 local function unblock(job, due)
   redis.call('SREM', BLOCKED, job.id)
-  if due and tonumber(due) > now then
+  if number_or(due, 0) > now then
     redis.call('ZADD', DUE, due, job.id)
     redis.call('HSET', job.key, 'state', 'scheduled')
     note_change(job, 'scheduled')
@@ -289,10 +357,16 @@ local function release_children()
     local children = PREFIX .. 'kids:' .. parent
     for _, id in ipairs(redis.call('SMEMBERS', children)) do
       local child = load(id)
-      if child and child.state == 'blocked' then
+      if child and is_lost(child) then
+        bury(child)
+      elseif child and child.state == 'blocked' then
         if state == 'succeeded' then redis.call('HSET', child.key, 'in:' .. parent, result) end
         if state == 'succeeded' or has_flag(child, 'u') then
-          if redis.call('HINCRBY', child.key, 'waits', -1) == 0 then
+          local waits = redis.pcall('HINCRBY', child.key, 'waits', -1)
+          if type(waits) == 'table' then
+            child.broken = undecodable('waits', redis.call('HGET', child.key, 'waits'))
+            bury(child)
+          elseif waits == 0 then
             unblock(child, redis.call('HGET', child.key, 'due'))
           end
         else

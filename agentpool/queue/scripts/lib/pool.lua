@@ -32,10 +32,17 @@ local LOG_MAX_BYTES = 4096 -- of a job's own history; the middle goes first
 local PRESSURE_EVERY_MS = 100 -- at most one signal in this time
 local CALL_ARGS_MAX = 1000 -- ids in one command
 
+-- What is no finite number counts as missing.
+local function number_or(text, default)
+  local number = tonumber(text or nil)
+  if number and number - number == 0 then return number end
+  return default
+end
+
 local time = redis.call('TIME')
 local off = redis.call('HMGET', BOOKS, 'clock_offset_ms', 'clock_ahead_ms')
-local ahead = tonumber(off[2] or 0) -- of the time that entry ids go by
-local now = time[1] * 1000 + math.floor(time[2] / 1000) + tonumber(off[1] or 0) + ahead
+local ahead = number_or(off[2], 0) -- of the time that entry ids go by
+local now = time[1] * 1000 + math.floor(time[2] / 1000) + number_or(off[1], 0) + ahead
 local now_text = string.format('%.0f', now) -- turning numbers into text is dear, and this one is written often
 
 -- Counters change by deltas, written once a script.
@@ -47,7 +54,8 @@ end
 
 local function write_books()
   for field, by in pairs(deltas) do
-    if by ~= 0 then redis.call('HINCRBY', BOOKS, field, by) end
+    -- A counter that is no number begins anew; lib/recount.lua puts it right.
+    if by ~= 0 and type(redis.pcall('HINCRBY', BOOKS, field, by)) == 'table' then redis.call('HSET', BOOKS, field, by) end
   end
   deltas = {}
 end
@@ -111,11 +119,6 @@ local function streams()
     if route then found[#found + 1] = stream_of(route, priority) end
   end
   return found
-end
-
-local function number_or(text, default)
-  if text and text ~= '' then return tonumber(text) end
-  return default
 end
 
 -- The two numbers of an entry id.

@@ -17,7 +17,7 @@ end
 local function next_suspect()
   for _, id in ipairs(redis.call('ZRANGE', SUSPECTS, 0, SUSPECTS_LOOK - 1)) do
     local job = load(id)
-    if not job or job.state ~= 'queued' then -- its record is gone
+    if not job or job.broken or job.state ~= 'queued' then -- its record is gone
       redis.call('ZREM', SUSPECTS, id)
     else
       local limit = number_or(redis.call('HGET', CONF, 'limit:' .. job.spec.route), math.huge)

@@ -5,13 +5,13 @@
 -- which, so they are looked at where the books name tombstones or do not add up.
 
 local LOOK_MAX = 1000 -- undelivered entries of one stream whose records are looked at
-local PRIORITIES = { 'critical', 'task', 'info' }
 
 -- Streams of the pool's routes that the books do not name.
 local function find_streams(books, fix)
-  for _, route in ipairs(cjson.decode(redis.call('HGET', CONF, 'routes') or '[]')) do
-    for _, priority in ipairs(PRIORITIES) do
-      local place = ':' .. route.name .. ':' .. priority
+  local readable, routes = pcall(cjson.decode, redis.call('HGET', CONF, 'routes') or '[]')
+  for _, route in ipairs(readable and type(routes) == 'table' and routes or {}) do
+    for priority in pairs(PRIORITIES) do
+      local place = ':' .. tostring(type(route) == 'table' and route.name) .. ':' .. priority
       local cursor = not books['c' .. place] and cursor_of(PREFIX .. 's' .. place)
       if cursor then
         books['c' .. place] = cursor

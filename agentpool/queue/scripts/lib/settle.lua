@@ -1,7 +1,7 @@
 -- Ends attempts. A completion is five values: job id, token, verb, text, number.
 --   succeeded   text: result (JSON)
 --   failed      text: error     number: retry after ms, '' = the pool's backoff
---   dead        text: error
+--   dead        text: error     number: the reason in one word, '' = none
 --   cancelled   text: reason
 --   drain, preempted   text: checkpoint (JSON), '' = keep what was saved before
 --   exhausted   text: as above   number: a space, how the worker's memory ran out under the job
@@ -29,10 +29,17 @@ local function backoff_ms(attempt)
   return math.floor(full * (0.5 + math.random() / 2))
 end
 
+-- The job's entry keeps its place while the job waits; without one, the job gets a new one when it is due.
+local function park(job)
+  if #redis.pcall('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID') == 0 then
+    redis.call('HDEL', job.key, 'entry')
+  end
+end
+
 local function retry_later(job, text, after)
   if job.alone then redis.call('HDEL', job.key, 'losses') end -- it ran alone, and the worker lives
   local due = now + (number_or(after, nil) or backoff_ms(job.attempt))
-  redis.call('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')
+  park(job)
   redis.call('ZADD', DUE, due, job.id)
   redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'error', text)
   note_change(job, 'retrying')
@@ -56,7 +63,7 @@ end
 -- As hand_back, but it competes again only after a while.
 local function defer(job, after, times, why)
   local due = now + (number_or(after, nil) or backoff_ms(times))
-  redis.call('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID')
+  park(job)
   redis.call('ZADD', DUE, due, job.id)
   note_change(job, 'returned')
   job.attempt = math.max(0, job.attempt - 1)
@@ -75,6 +82,10 @@ end
 -- `worker` is the one that asks. After Redis went back in time, another may hold the job under a token of the same number.
 local function settle_one(id, token, worker, verb, text, number)
   local job = load(id)
+  if job and is_lost(job) then
+    bury(job)
+    return 'dead'
+  end
   if not job or job.token ~= tonumber(token) then return 'stale' end
   if job.worker ~= worker then return 'stale' end
   if job.state ~= 'running' then return REPEATED[verb .. ' ' .. job.state] or 'stale' end
@@ -100,6 +111,7 @@ local function settle_one(id, token, worker, verb, text, number)
     verb, text, number = 'failed', overdue, after
   end
   if verb == 'failed' and job.attempt < max_attempts_of(job) then return retry_later(job, text, number) end
+  if verb == 'dead' and number ~= '' then redis.call('HSET', job.key, 'reason', number) end
   drop_entry(job.spec.stream, job.entry)
   finish(job, 'failed', 'error', text, text)
   return 'dead'

@@ -11,7 +11,7 @@ local function sweep(stream, route, priority)
   while left > 0 and swept < SWEEP_MAX do
     local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
     if not head then break end
-    local v = redis.call('HMGET', PREFIX .. 'job:' .. head[2][2], 'state', 'entry')
+    local v = redis.pcall('HMGET', PREFIX .. 'job:' .. head[2][2], 'state', 'entry')
     if v[1] == 'queued' and v[2] == head[1] then break end
     redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', 1, 'STREAMS', stream, '>')
     drop_entry(stream, head[1])

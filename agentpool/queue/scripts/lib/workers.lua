@@ -37,7 +37,9 @@ local function take_back_stream(worker, stream, budget, error, crash)
   for _, item in ipairs(held) do
     local entry = redis.call('XRANGE', stream, item[1], item[1])[1]
     local job = entry and load(entry[2][2])
-    if job and job.state == 'running' and job.entry == item[1] then
+    if job and is_lost(job) then
+      bury(job, stream, item[1])
+    elseif job and job.state == 'running' and job.entry == item[1] then
       take_back(job, error, crash)
     else
       drop_entry(stream, item[1])

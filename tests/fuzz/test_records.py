@@ -1,0 +1,217 @@
+"""Stored records that somebody bent: the bent job fails alone, with a reason, and every job beside it is done.
+
+One field of one job's record, or its whole key, is changed at a random stage of its life; then workers go on as ever.
+`AGENTPOOL_FUZZ_CASES` sets how many cases (a slice by default; 10,000 before a release); the count is printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import Counter
+from itertools import count
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agentpool.documents import history_document, job_document
+from agentpool.errors import QueueError
+from agentpool.jobs import JobId, JobRequest, JobState, PoolRef, WorkerId
+from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, connect
+from agentpool.queue.keys import Keys
+from agentpool.queue.outcomes import Failed, Returned, ReturnReason, Succeeded
+
+CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))
+SETTINGS = PoolSettings(retry_initial_ms=1_000, retry_max_ms=1_000, lease_ms=5_000, timeout_ms=60_000)
+MANY = settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+STEP_MS = 10_000  # more than a lease, a delay or a backoff here
+ROUNDS = 40  # of claims and upkeep; a healthy queue of this size needs fewer than 10
+
+FIELDS = (
+    *("state", "spec", "payload", "entry", "lease", "log", "mark", "waits", "after", "due", "expires", "ended"),
+    *("checkpoint", "progress", "result", "error", "reason", "trace", "digest", "putoff", "losses", "cancel", "watch"),
+)
+STAGES = ("queued", "running", "lost", "scheduled", "retrying", "returned", "blocked", "parent", "dead")
+TEXTS = st.one_of(
+    st.text(max_size=30),
+    st.binary(max_size=12),
+    st.integers(-(2**70), 2**70).map(str),
+    st.sampled_from(
+        [
+            *("", " ", "0", "-1", "1.5", "nan", "inf", "1e400", "9" * 400, "null", "{", "[" * 5_000, "\x1b[31m", "\\"),
+            *("a|b|c|d|e|f", "k|default|task|||", "k|other|task|||", "k|default|none|||", "k|default|task|9|9|atxpu"),
+            *("0-0", "1-1", "9999999999999-0", "1 1 1 w", "x y z w", "99 99 99 other", "queued", "running", "dead"),
+        ]
+    ),
+)
+
+
+@st.composite
+def bends(draw) -> tuple[str, object]:
+    """What is done to the record: a field and its new text (None: it goes), or another type of key in its place."""
+    if draw(st.integers(0, 9)) == 0:
+        return "", draw(st.sampled_from(["string", "list", "set", "zset", "stream"]))
+    return draw(st.sampled_from(FIELDS)), draw(TEXTS | st.none())
+
+
+class Stage:
+    """One pool with innocent jobs and one victim, which is brought to a stage of its life."""
+
+    def __init__(self, client, pool: PoolRef) -> None:
+        self.client = client
+        self.pool = pool
+        self.keys = Keys(pool)
+        self.producer = Producer(client, pool)
+        self.inspector = Inspector(client)
+        self.worker = Consumer(client, pool, WorkerId("steady"))
+        self.innocent: list[JobId] = []
+        self.held: list[Succeeded] = []  # what the victim's worker has yet to report
+
+    async def submit(self, **fields) -> JobId:
+        """One job more."""
+        return (await self.producer.submit(JobRequest(kind="k", payload={"n": 1}, **fields))).job_id
+
+    async def prepare(self, stage: str) -> JobId:
+        """The victim at its stage, with innocent jobs before and behind it."""
+        await self.inspector.configure(self.pool, SETTINGS)
+        await self.worker.register(slots=50, host="h")
+        self.innocent.append(await self.submit(trace={"traceparent": "t"}, ttl_ms=10**9))
+        victim = await self._victim(stage)
+        self.innocent += [await self.submit(), await self.submit(delay_ms=500)]
+        return victim
+
+    async def _victim(self, stage: str) -> JobId:
+        if stage == "scheduled":
+            return await self.submit(delay_ms=1_000)
+        if stage in {"blocked", "parent"}:
+            parent = await self.submit(job_id=JobId("parent"))
+            child = await self.submit(after=(parent,), job_id=JobId("child"))
+            self.innocent += [parent] if stage == "blocked" else []
+            return child if stage == "blocked" else parent
+        victim = await self.submit(ttl_ms=10**9, trace={"traceparent": "t"}, preemptible=True)
+        if stage != "queued":
+            await self._run(victim, stage)
+        return victim
+
+    async def _run(self, victim: JobId, stage: str) -> None:
+        worker = self.worker
+        if stage == "lost":
+            worker = Consumer(self.client, self.pool, WorkerId("lost"))
+            await worker.register(slots=50, host="h")
+        for lease in await worker.claim(50):
+            done = Succeeded(job_id=lease.job_id, token=lease.token)
+            if lease.job_id == victim:
+                await worker.checkpoint(lease, {"step": 1})
+                done = {
+                    "retrying": Failed(job_id=victim, token=lease.token, error="e"),
+                    "returned": Returned(job_id=victim, token=lease.token, reason=ReturnReason.DRAIN),
+                    "dead": Failed(job_id=victim, token=lease.token, error="e", retry=False),
+                }.get(stage)
+            if done is not None and (stage != "running" or lease.job_id != victim):
+                await worker.settle([done])
+            elif stage == "running":
+                self.held = [Succeeded(job_id=lease.job_id, token=lease.token)]
+
+    async def bend(self, victim: JobId, field: str, value: object) -> None:
+        """Change the victim's record behind the queue's back."""
+        key = self.keys.job(victim)
+        if field:
+            command = ("HDEL", key, field) if value is None else ("HSET", key, field, value)
+            await self.client.execute_command(*command)
+            return
+        await self.client.delete(key)
+        make = {"string": ("SET", key, "x"), "list": ("RPUSH", key, "x"), "set": ("SADD", key, "x"),
+                "zset": ("ZADD", key, 1, "x"), "stream": ("XADD", key, "*", "a", "b")}[str(value)]  # fmt: skip
+        await self.client.execute_command(*make)
+
+    async def go_on(self) -> None:
+        """Work as workers do, until every innocent job has ended well."""
+        for round_ in range(ROUNDS):
+            await self._work()
+            await self.worker.maintain()
+            if round_ % 2:
+                await self.client.hincrby(self.keys.books, "clock_offset_ms", STEP_MS)
+                await self.client.hdel(self.keys.books, "recount_at")
+                renewal = await self.worker.renew(slots=50, running=0)
+                if not renewal.still_registered:
+                    await self.worker.register(slots=50, host="h")
+            jobs = [await self.inspector.job(self.pool, job_id) for job_id in self.innocent]
+            if round_ > 8 and all(job.state is JobState.SUCCEEDED for job in jobs):
+                return
+        raise AssertionError([(job.job_id, job.state, job.error) for job in jobs])
+
+    async def _work(self) -> None:
+        await self.worker.settle(self.held)
+        self.held = []
+        for lease in await self.worker.claim(20):
+            if lease.fault is None:
+                done = Succeeded(job_id=lease.job_id, token=lease.token, result=1)
+            else:
+                done = Failed(job_id=lease.job_id, token=lease.token, error=lease.fault, retry=False)
+            await self.worker.settle([done])
+
+    async def read(self, victim: JobId) -> JobState | None:
+        """Read the queue and the victim in every way; its state, None where its key holds no record."""
+        for state in ("queued", "scheduled", "blocked", "running", "failed"):
+            json.dumps([job_document(job, self.pool) for job in await self.inspector.jobs(self.pool, JobState(state))])
+        await self.inspector.snapshot(self.pool)
+        await self.inspector.events(self.pool)
+        try:
+            job = await self.inspector.job(self.pool, victim)
+        except QueueError as error:
+            if "WRONGTYPE" not in str(error):
+                raise
+            return None
+        json.dumps([job_document(job, self.pool), history_document(job)])
+        return job.state
+
+    async def clear(self, victim: JobId) -> None:
+        """Replay a dead letter, then purge it."""
+        await self.inspector.replay(self.pool, victim)
+        await self.go_on()
+        await self.inspector.discard(self.pool, [victim])
+
+
+async def one(client, pool: PoolRef, stage: str, field: str, value: object) -> str:
+    """One case; the victim's state in the end."""
+    ground = Stage(client, pool)
+    try:
+        victim = await ground.prepare(stage)
+        await ground.bend(victim, field, value)
+        await ground.read(victim)
+        await ground.go_on()
+        state = await ground.read(victim)
+        if state is JobState.FAILED:
+            await ground.clear(victim)
+        assert state is None or state.terminal, f"the victim is {state} for ever"
+        return str(state)
+    finally:
+        await ground.inspector.purge(pool)
+
+
+@pytest.mark.timeout(3600)
+def test_a_bent_record_fails_its_own_job_only(redis_url):
+    """Whatever is in a record, the jobs beside it are done, every reading works, and nothing waits for ever."""
+    loop = asyncio.new_event_loop()
+    client = connect(redis_url)
+    numbers = count()
+    ends: Counter[str] = Counter()
+
+    @MANY
+    @given(stage=st.sampled_from(STAGES), bend=bends())
+    def cases(stage, bend):
+        pool = PoolRef("fuzz", f"records-{next(numbers)}")
+        try:
+            ends[loop.run_until_complete(one(client, pool, stage, *bend))] += 1
+        except Exception as error:
+            error.add_note(f"stage {stage}, field and value {bend!r}")
+            raise
+
+    try:
+        cases()
+    finally:
+        loop.run_until_complete(client.aclose())
+        loop.close()
+    print(f"victims: {dict(ends)}")  # noqa: T201 - the count is what a fuzz run is asked for
