@@ -51,7 +51,7 @@ local function earlier(id, extras)
     if known and redis.call('EXISTS', PREFIX .. 'job:' .. known) == 1 then return known, digest end
   end
   if redis.call('EXISTS', PREFIX .. 'job:' .. id) == 1 then
-    return id, extras and extras.named and (redis.call('HGET', PREFIX .. 'job:' .. id, 'digest') or '') or nil
+    return id, extras and extras.named and (redis.pcall('HGET', PREFIX .. 'job:' .. id, 'digest') or '') or nil
   end
   return nil
 end
@@ -115,7 +115,7 @@ local function attach(job, parents)
     if not seen[parent] then
       seen[parent] = true
       local key = PREFIX .. 'job:' .. parent
-      local v = redis.call('HMGET', key, 'state', 'result')
+      local v = redis.pcall('HMGET', key, 'state', 'result')
       if v[1] == 'succeeded' then
         fields[#fields + 1] = 'in:' .. parent
         fields[#fields + 1] = v[2]

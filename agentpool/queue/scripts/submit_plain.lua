@@ -34,7 +34,7 @@ local depth = queued
 local key = prefix .. 'job:' .. id
 -- Mostly none of them is there: one question then, in place of three. A call costs more than what it asks.
 if redis.call('EXISTS', prefix .. 'due', prefix .. 'blocked', key) > 0 then
-  if redis.call('HMGET', key, 'state')[1] then return OTHER end
+  if redis.pcall('HMGET', key, 'state')[1] then return OTHER end
   depth = depth + redis.call('ZCARD', prefix .. 'due') + redis.call('SCARD', prefix .. 'blocked')
 end
 if depth >= (tonumber(conf[1]) or 0) then return OTHER end

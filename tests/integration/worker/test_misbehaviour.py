@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 
 from agentpool.jobs import JobRequest, JobState
 from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool.queue.keys import Keys
 from tests.fixtures.workers import until
 
 SETTINGS = PoolSettings(concurrency=8, retry_initial_ms=20, retry_max_ms=50, lease_ms=1_500)
@@ -125,3 +127,35 @@ async def test_native_code_that_stops_every_thread_loses_the_lease_loudly(worker
     assert 'outcome="stale"} 1.0' in stuck.get("/metrics")[1]
     await until(lambda: stuck.metric("agentpool_worker_leases_lost_total") == 1, "its heartbeat has heard it")
     await until(lambda: "the whole process stood still for" in stuck.log(), "it says so")
+
+
+DEEP = "[" * 990 + "]" * 990  # what some Python can decode, and others cannot
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        *(("payload", "{"), ("payload", DEEP), ("payload", b"\xff\xfe"), ("payload", ""), ("trace", "[1]")),
+        *(("checkpoint", "nul"), ("spec", "x"), ("lease", "a b c d"), ("entry", "x"), ("state", "x"), ("expires", "x")),
+    ],
+    ids=range(11),
+)
+async def test_a_record_that_cannot_be_read_fails_its_own_job_only(workers, submit, ended, redis, pool, field, text):
+    """A real worker goes on with the jobs around it; the bent one can be inspected and purged."""
+    await Inspector(redis).configure(pool, replace(SETTINGS, paused=True))
+    before = await submit("nap", 0.0)
+    bent = await submit("nap", 0.0, ttl_ms=10**9, trace={"traceparent": "t"})
+    after = [await submit("nap", 0.0) for _ in range(3)]
+    await redis.hset(Keys(pool).job(bent), field, text)
+    workers.start()
+    await Inspector(redis).configure(pool, SETTINGS)
+    for job_id in (before, *after):
+        assert (await ended(job_id)).state is JobState.SUCCEEDED
+    record = await ended(bent)
+    if field != "expires":
+        assert (record.state, record.reason) == (JobState.FAILED, "undecodable")
+        assert record.error.startswith("undecodable: ")
+        assert [job.job_id for job in await Inspector(redis).dead(pool)] == [bent]
+        assert await Inspector(redis).discard(pool, [bent]) == 1
+    else:
+        assert record.state is JobState.EXPIRED

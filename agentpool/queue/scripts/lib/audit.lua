@@ -59,7 +59,10 @@ local function check_entry(stream, item, consumer)
   local entry = redis.call('XRANGE', stream, item, item)[1]
   local job = entry and load(entry[2][2])
   local expected = job and consumer_of(job)
-  if not job or job.entry ~= item or ENDED[job.state] then
+  if job and is_lost(job) then
+    audit.found('unreadable', job.id)
+    if audit.repairs then bury(job, stream, item) end
+  elseif not job or job.entry ~= item or ENDED[job.state] then
     audit.found('job_gone', entry and entry[2][2] or item)
     if audit.repairs then drop_entry(stream, item) end
   elseif not expected then
@@ -101,7 +104,7 @@ local function waits_of(job)
   for parent in string.gmatch(redis.call('HGET', job.key, 'after') or '', '%S+') do
     if not seen[parent] and redis.call('HEXISTS', job.key, 'in:' .. parent) == 0 then
       local key = PREFIX .. 'job:' .. parent
-      local v = redis.call('HMGET', key, 'state', 'result')
+      local v = redis.pcall('HMGET', key, 'state', 'result')
       if v[1] == 'succeeded' then
         if audit.repairs then redis.call('HSET', job.key, 'in:' .. parent, v[2]) end
       elseif not v[1] or ENDED[v[1]] then
@@ -122,6 +125,11 @@ end
 
 local function check_blocked(id)
   local job = load(id)
+  if job and is_lost(job) then
+    audit.found('unreadable', id)
+    if audit.repairs then bury(job) end
+    return
+  end
   if not job or job.state ~= 'blocked' then
     audit.found('member_gone', id)
     if audit.repairs then redis.call('SREM', BLOCKED, id) end
@@ -153,7 +161,7 @@ local function check_ranks(order, state, from)
   local ids = redis.call('ZRANGE', order, from, from + audit.left - 1)
   local kept = 0
   for _, id in ipairs(ids) do
-    if redis.call('HGET', PREFIX .. 'job:' .. id, 'state') == state then
+    if redis.pcall('HGET', PREFIX .. 'job:' .. id, 'state') == state then
       kept = kept + 1
     else
       audit.found('member_gone', id)

@@ -28,7 +28,7 @@ local function next_suspect()
 end
 
 local function still_runs(id)
-  if redis.call('HGET', PREFIX .. 'job:' .. id, 'state') == 'running' then return true end
+  if redis.pcall('HGET', PREFIX .. 'job:' .. id, 'state') == 'running' then return true end
   redis.call('HDEL', BOOKS, 'alone_job')
   return false
 end
