@@ -7,8 +7,6 @@ operator has connections of its own: it writes.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -18,10 +16,10 @@ from urllib.parse import urlencode
 
 import yaml
 
-from agentpool import api_paths
+from agentpool import api_paths, deep_json
 from agentpool.errors import ClusterError, SettingError, UnknownPoolError
 from agentpool.jobs import PoolRef
-from agentpool.spec.queue import DEFAULT_SECRET
+from agentpool.redis_address import Address, address_of, redis_of, secret_of
 
 TIMEOUT_S = 10.0  # for one request
 NOT_FOUND = 404
@@ -62,27 +60,12 @@ class Cluster:
                 raise UnknownPoolError(str(pool)) from error
             raise
 
-    async def redis_url(self, pool: PoolRef) -> str:
-        """The URL of the Redis that holds a pool's queue, out of its Secret where the AgentPool names one."""
-        found = await self.agentpool(pool)
-        redis = ((found.get("spec") or {}).get("queue") or {}).get("redis") or {}
-        if redis.get("url"):
-            return str(redis["url"])
-        reference = (redis.get("urlFrom") or {}).get("secretKeyRef") or {"name": DEFAULT_SECRET.name}
-        return await self.secret_value(pool.namespace, reference["name"], reference.get("key") or DEFAULT_SECRET.key)
-
-    async def secret_value(self, namespace: str, name: str, key: str) -> str:
-        """One value of a Secret. Raises SettingError where the key is missing."""
-        secret = await self.get(api_paths.secret(namespace, name))
-        try:
-            return base64.b64decode(secret["data"][key], validate=True).decode()
-        except (KeyError, TypeError, binascii.Error, UnicodeDecodeError) as error:
-            raise SettingError(
-                field=f"secret {namespace}/{name}",
-                value=key,
-                problem="this key is missing or is not text",
-                remedy="put the Redis URL into it",
-            ) from error
+    async def redis_address(self, pool: PoolRef) -> Address:
+        """Return where the Redis of a pool is. Raises SecretError where its Secret cannot be used."""
+        redis = redis_of(await self.agentpool(pool))
+        reference = secret_of(redis)
+        secret = {} if reference is None else await self.get(api_paths.secret(pool.namespace, reference.name))
+        return address_of(redis, pool.namespace, secret)
 
     async def get(self, path: str) -> Object:
         """Any object or list, by its path on the API server."""
@@ -112,7 +95,9 @@ class Cluster:
         query: Mapping[str, str] | None = None,
     ) -> Object:
         """One JSON request. Raises RefusedError with the API's own words."""
-        found: Object = json.loads(await self._bytes(method, path, body, kind, accept="application/json", query=query))
+        found: Object = deep_json.loads(
+            await self._bytes(method, path, body, kind, accept="application/json", query=query)
+        )
         return found
 
     async def _bytes(

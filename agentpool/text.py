@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import re
 import reprlib
+import traceback
 
+FRAMES = 30  # innermost frames of a traceback that are logged: a RecursionError has a thousand
 SHOWN_CHARS = 120  # of an object in a message
 _LEVELS = 8  # of nested objects in a message
 _ITEMS = 40  # of one container in a message; more would not fit
@@ -56,6 +58,19 @@ def shown_error(error: BaseException) -> str:
     except BaseException as fault:  # noqa: BLE001  # as above
         message = f"<str() raised {_type_name(fault)}>"
     return f"{_type_name(error)}: {message}" if message else _type_name(error)
+
+
+def frames_of(error: BaseException) -> str:
+    """Return an error and its causes as a traceback without their texts, which may repeat what a server sent."""
+    parts: list[str] = []
+    cause: BaseException | None = error
+    seen: set[int] = set()
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        frames = traceback.format_tb(cause.__traceback__, limit=-FRAMES)
+        parts.append(f"{''.join(frames)}{type(cause).__name__}")
+        cause = cause.__cause__ or cause.__context__
+    return "\ncaused by:\n".join(parts)
 
 
 class _Repr(reprlib.Repr):

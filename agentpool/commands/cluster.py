@@ -8,12 +8,13 @@ from __future__ import annotations
 from agentpool import kubeconfig
 from agentpool.errors import ClusterError, SettingError
 from agentpool.jobs import PoolRef
+from agentpool.redis_address import Address
 
 REMEDY = "pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL"
 
 
-async def redis_url(pool: PoolRef) -> str:
-    """The URL that the AgentPool names.
+async def redis_address(pool: PoolRef) -> Address:
+    """Return the address that the AgentPool names.
 
     Raises SettingError where there is no kubeconfig, ClusterError where the cluster does not say it, UnknownPoolError.
     """
@@ -31,6 +32,6 @@ async def redis_url(pool: PoolRef) -> str:
         )
     try:
         async with connected(found) as cluster:
-            return await cluster.redis_url(pool)
+            return await cluster.redis_address(pool)
     except ClusterError as error:
         raise ClusterError(f"the cluster could not say where the queue is ({error}); {REMEDY}") from error

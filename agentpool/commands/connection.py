@@ -31,9 +31,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 @asynccontextmanager
 async def opened(target: Target) -> AsyncIterator[RedisClient]:
     """The target's Redis, which has answered; it closes with the block. Raises QueueUnreachableError, or its like."""
-    from agentpool.queue.connection import connect
-
-    redis = connect(await target.redis_url())
+    redis = await target.connect()
     try:
         await reach(redis)
         yield redis

@@ -83,8 +83,7 @@ async def _examine_redis(pool: PoolRef | None, redis_url: str | None, *, repair:
     if redis_url is None and pool is None:
         return [note("redis", "no URL", "pass --redis URL or --pool NAMESPACE/NAME to look at Redis too")]
     try:
-        url = redis_url or await Target(pool=pool, redis=None).redis_url() if pool else redis_url
-        redis = connect(str(url))
+        redis = await Target(pool=pool, redis=redis_url).connect() if pool else connect(str(redis_url))
     except AgentPoolError as error:
         return [failure("redis", "cannot be found", str(error))]
     try:

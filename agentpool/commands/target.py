@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +19,9 @@ from agentpool import kubeconfig
 from agentpool.environment import redis_url
 from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef
+
+if TYPE_CHECKING:
+    from agentpool.queue.connection import RedisClient
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,13 +31,19 @@ class Target:
     pool: PoolRef
     redis: str | None  # None: ask the cluster
 
-    async def redis_url(self) -> str:
-        """The URL, from the cluster where nothing else says it. Raises SettingError with the remedy."""
-        if self.redis:
-            return self.redis
-        from agentpool.commands import cluster
+    async def connect(self) -> RedisClient:
+        """Return a client of the Redis, which the cluster names where nothing else does.
 
-        return await cluster.redis_url(self.pool)
+        Raises SettingError with the remedy.
+        """
+        if self.redis:
+            from agentpool.queue.connection import connect
+
+            return connect(self.redis)
+        from agentpool.commands import cluster
+        from agentpool.redis_address import connect_to
+
+        return connect_to(await cluster.redis_address(self.pool))
 
 
 def pool_options(function: Callable[..., Any]) -> Callable[..., Any]:

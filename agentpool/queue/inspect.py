@@ -140,6 +140,7 @@ class Inspector:
                     pool = None if message is None else _pool_named(message["data"])
                 if pool is not None:
                     yield pool
+                await asyncio.sleep(0)  # a server that sends without end must not keep all others waiting
 
     async def job(self, pool: PoolRef, job_id: JobId) -> Job:
         """A job's whole record, its history included. Raises UnknownJobError."""

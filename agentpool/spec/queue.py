@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, ClassVar
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, model_validator
 
 from agentpool.jobs import KIND_PATTERN, LONGEST_KIND
 from agentpool.spec.base import MAX_INT32, SUBDOMAIN_PATTERN, Part, Rule
@@ -54,6 +54,18 @@ class UrlSource(Part):
     secret_key_ref: SecretKeyRef = Field(description="A key of a Secret in the pool's namespace.")
 
 
+class PasswordKeyRef(SecretKeyRef):
+    """A key of a Secret in the pool's namespace."""
+
+    key: DataKey = Field(default="password", description="Key in the Secret's data.")
+
+
+class PasswordSource(Part):
+    """Where the Redis password is read from."""
+
+    secret_key_ref: PasswordKeyRef = Field(description="A key of a Secret in the pool's namespace.")
+
+
 class Redis(Part):
     """The Redis or Valkey server that holds the pool's queue."""
 
@@ -67,13 +79,41 @@ class Redis(Part):
             message="url must not carry credentials; put the URL into a Secret and name it in urlFrom.secretKeyRef",
             field=".url",
         ),
+        Rule(
+            holds="!has(self.passwordFrom) || has(self.url)",
+            message="passwordFrom needs a url; add one, or put the password into the URL that urlFrom names",
+            field=".passwordFrom",
+        ),
     )
 
     url: Annotated[str, StringConstraints(pattern=r"^(rediss?|valkeys?)://", max_length=2048)] | None = Field(
         default=None,
         description="URL without credentials, such as redis://redis.data.svc:6379/0 (rediss:// for TLS).",
     )
-    url_from: UrlSource | None = Field(default=None, description="Reads the URL from a Secret.")
+    url_from: UrlSource | None = Field(
+        default=None, description='Reads the URL from a Secret labelled agentpool.dev/redis: "true".'
+    )
+    password_from: PasswordSource | None = Field(
+        default=None,
+        description='Reads the password for `url` from a Secret labelled agentpool.dev/redis: "true".',
+    )
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Redis:
+        """Check again what the rules above check: a resource may be older than they are."""
+        url = self.url or ""
+        broken = [
+            rule.message
+            for rule, holds in zip(
+                self.rules,
+                ((self.url is None) != (self.url_from is None), "@" not in url, not self.password_from or bool(url)),
+                strict=True,
+            )
+            if not holds
+        ]
+        if broken:
+            raise ValueError(broken[0])
+        return self
 
 
 DEFAULT_SECRET = SecretKeyRef(name="agentpool-redis")

@@ -11,6 +11,7 @@ from fastapi.responses import PlainTextResponse
 from agentpool.errors import QueueError
 from agentpool.queue.address import masked
 from agentpool.queue.connection import ask
+from agentpool.redis_address import Address
 from agentpool_gateway.entry import gateway_of
 from agentpool_gateway.queues import Queues
 
@@ -42,7 +43,7 @@ async def fault(queues: Queues) -> str | None:
         return None
     try:
         async with asyncio.timeout(PING_S):
-            await ask(queues.redis(url), "PING")
+            await ask(queues.redis(Address(url=url)), "PING")
     except TimeoutError:
         return f"{masked(url)}: Redis did not answer within {PING_S:g} s"
     except QueueError as error:

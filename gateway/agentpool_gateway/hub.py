@@ -7,6 +7,7 @@ resumes by its last id. The reading ends with its last listener.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from agentpool.jobs import JobEvent, PoolRef
 if TYPE_CHECKING:
     from agentpool.queue.inspect import Inspector
 
+log = logging.getLogger(__name__)
 START = "$"  # a place: from now on
 
 
@@ -96,5 +98,11 @@ class EventHub:
             async for event in self._inspector.follow(self._pool, after=after):
                 self._listeners -= {one for one in self._listeners if not one.offer(event)}
         except QueueError:
-            for listener in self._listeners:
-                listener.events.put_nowait(None)
+            self._cut_off()
+        except Exception as error:  # noqa: BLE001 - a server may answer anything; who listens must not wait for ever
+            log.warning("the events of %s cannot be read: %s", self._pool, type(error).__name__)
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        for listener in self._listeners:
+            listener.events.put_nowait(None)

@@ -15,13 +15,14 @@ from typing import Protocol
 from agentpool.cluster import Cluster
 from agentpool.errors import UnknownPoolError
 from agentpool.jobs import PoolRef
+from agentpool.redis_address import Address
 
 
 class Locations(Protocol):
     """Finds a pool's Redis."""
 
-    async def redis_url(self, pool: PoolRef) -> str:
-        """The URL. Raises UnknownPoolError, ClusterError or SettingError."""
+    async def address(self, pool: PoolRef) -> Address:
+        """Return the address. Raises UnknownPoolError, ClusterError or SettingError."""
 
     async def declared(self) -> list[PoolRef] | None:
         """The pools that are declared somewhere; None: only Redis knows them."""
@@ -53,10 +54,10 @@ class OneRedis(_Served):
         super().__init__(namespaces)
         self.fixed: str | None = url
 
-    async def redis_url(self, pool: PoolRef) -> str:
-        """Always the same."""
+    async def address(self, pool: PoolRef) -> Address:
+        """Return the one address of all pools."""
         self._check(pool)
-        return str(self.fixed)
+        return Address(url=str(self.fixed))
 
     async def declared(self) -> list[PoolRef] | None:
         """Nobody declares them."""
@@ -72,17 +73,17 @@ class AsDeclared(_Served):
         super().__init__(namespaces)
         self._cluster = cluster
         self._cache_s = cache_s
-        self._known: dict[PoolRef, tuple[float, str]] = {}
+        self._known: dict[PoolRef, tuple[float, Address]] = {}
 
-    async def redis_url(self, pool: PoolRef) -> str:
-        """As the AgentPool, or the Secret that it names, says."""
+    async def address(self, pool: PoolRef) -> Address:
+        """Return the address that the AgentPool, or the Secret that it names, says."""
         self._check(pool)
-        until, url = self._known.get(pool, (0.0, ""))
-        if until > time.monotonic():
-            return url
-        url = await self._cluster.redis_url(pool)
-        self._known[pool] = (time.monotonic() + self._cache_s, url)
-        return url
+        known = self._known.get(pool)
+        if known is not None and known[0] > time.monotonic():
+            return known[1]
+        address = await self._cluster.redis_address(pool)
+        self._known[pool] = (time.monotonic() + self._cache_s, address)
+        return address
 
     async def declared(self) -> list[PoolRef] | None:
         """The cluster's AgentPools; with namespaces named, one list of each, for only there it may list."""

@@ -31,6 +31,7 @@ from agentpool.errors import (
     UnknownKindError,
     UnknownPoolError,
 )
+from agentpool.redis_address import SecretError, discreet
 from agentpool_gateway.answers import JsonResponse
 
 MEDIA_TYPE = "application/problem+json"
@@ -66,6 +67,7 @@ _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (InvalidJobError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-job"),
     (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS, "queue-full"),
     (IdempotencyConflictError, HTTPStatus.CONFLICT, "idempotency-conflict"),
+    (SecretError, HTTPStatus.SERVICE_UNAVAILABLE, "queue-unavailable"),  # who runs the pool must act, not the caller
     (SettingError, HTTPStatus.BAD_REQUEST, "bad-request"),
     (QueueError, HTTPStatus.SERVICE_UNAVAILABLE, "queue-unavailable"),
     (ClusterError, HTTPStatus.SERVICE_UNAVAILABLE, "cluster-unavailable"),
@@ -94,7 +96,7 @@ def problem_of(error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_UNREACHABLE_S)
         body |= {"detail": "the queue could not be asked", "remedy": UNKNOWN_REMEDY}
-        log.warning("%s: %s", name, error)
+        log.warning("%s: %s", name, discreet(error) if isinstance(error, QueueError) else error)
     return status, body, headers
 
 
@@ -135,11 +137,12 @@ def install(app: FastAPI) -> None:
         body = _body(status, status.phrase.lower().replace(" ", "-"), str(error.detail), remedy="see /docs")
         return _response(request, status, body, dict(error.headers or {}))
 
-    @app.exception_handler(Exception)
-    async def others(request: Request, error: Exception) -> JsonResponse:
-        log.error("unexpected error at %s", request.scope.get("path_template", "?"), exc_info=error)
-        status = HTTPStatus.INTERNAL_SERVER_ERROR
-        return _response(request, status, _body(status, "internal", "the gateway failed", remedy="see its log"), {})
+
+def failure(path: str) -> JsonResponse:
+    """Return the answer to a request that failed unexpectedly: it says nothing of the inside."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    body = _body(status, "internal", "the gateway failed", remedy="see its log") | {"instance": path}
+    return JsonResponse(body, status_code=status, media_type=MEDIA_TYPE)
 
 
 def response(request: Request, error: AgentPoolError) -> JsonResponse:

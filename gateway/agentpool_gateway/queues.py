@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from agentpool.client import Client
 from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool.redis_address import Address, connect_to
 from agentpool_gateway.hub import EventHub
 from agentpool_gateway.lookout import Lookout
 
@@ -71,13 +72,13 @@ class Queues:
 
     async def of(self, pool: PoolRef) -> PoolQueue:
         """The pool's queue. Raises UnknownPoolError, or what keeps it from being asked."""
-        url = await self.locations.redis_url(pool)
-        found = self._pools.get((url, pool))
+        address = await self.locations.address(pool)
+        found = self._pools.get((address.url, pool))
         if found is None:
-            redis = self.redis(url)
+            redis = self.redis(address)
             await Inspector(redis).settings(pool)
             found = PoolQueue(redis, pool, backlog=self._settings.stream_backlog)
-            found = self._pools.setdefault((url, pool), found)
+            found = self._pools.setdefault((address.url, pool), found)
         return found
 
     async def names(self) -> list[PoolRef]:
@@ -92,14 +93,14 @@ class Queues:
         declared = await self.locations.declared()
         if declared is not None:
             return declared
-        inspector = Inspector(self.redis(str(self.locations.fixed)))
+        inspector = Inspector(self.redis(Address(url=str(self.locations.fixed))))
         return await inspector.pools(self.locations.namespaces)
 
-    def redis(self, url: str) -> RedisClient:
-        """The client of a URL."""
-        if url not in self._clients:
-            self._clients[url] = connect(url)
-        return self._clients[url]
+    def redis(self, address: Address) -> RedisClient:
+        """Return the client of an address. Raises SettingError where its URL cannot be used."""
+        if address.url not in self._clients:
+            self._clients[address.url] = connect_to(address)
+        return self._clients[address.url]
 
     async def close(self) -> None:
         """Closes everything."""

@@ -13,12 +13,13 @@ from typing import Any
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from agentpool.text import frames_of
 from agentpool_gateway.draining import Draining
 from agentpool_gateway.metrics import Metrics
+from agentpool_gateway.problems import failure
 
 log = logging.getLogger("agentpool_gateway.requests")
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # HTTP takes any word for one
-FAILED = 500  # HTTP status of an answer that never began
 QUIET = frozenset({"/healthz", "/readyz"})
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
@@ -49,10 +50,10 @@ class Wrapping:
 
         try:
             await self._app(scope, receive, watched)
-        except Exception:
+        except Exception as error:  # noqa: BLE001 - what nobody expected ends this request, and no other
+            log.error("unexpected error at %s:\n%s", _template(scope), frames_of(error))  # noqa: TRY400 - without texts
             if not told:
-                self._tell(scope, FAILED, time.perf_counter() - begun)
-            raise
+                await failure(scope["path"])(scope, receive, watched)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
         template, method = _template(scope), _method(scope)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from agentpool.errors import ClusterError
+from agentpool.redis_address import OPTED_IN, REDIS_LABEL
 from agentpool_devcluster.kube.client import KubeClient
 from agentpool_devcluster.kube.errors import AlreadyExistsError, KubeError, NotFoundError
 from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
@@ -93,12 +94,18 @@ class Cluster:
                 return False
         return True
 
-    async def put_secret(self, namespace: str, name: str, values: Mapping[str, str]) -> bool:
+    async def put_redis(self, namespace: str, name: str, url: str) -> bool:
+        """Keep a Redis URL in a Secret that pools may use; return whether it is new."""
+        return await self.put_secret(namespace, name, {"url": url}, labels={REDIS_LABEL: OPTED_IN})
+
+    async def put_secret(
+        self, namespace: str, name: str, values: Mapping[str, str], *, labels: Mapping[str, str] | None = None
+    ) -> bool:
         """Store values in a Secret; return whether it is new."""
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
-            "metadata": {"name": name, "labels": OURS},
+            "metadata": {"name": name, "labels": {**OURS, **(labels or {})}},
             "type": "Opaque",
             "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
         }

@@ -135,7 +135,7 @@ class Demo:
             if self._options.kubeconfig:
                 await _nobodys(cluster, pool)
             try:
-                await cluster.put_secret(NAMESPACE, SECRET, {"url": redis_url})
+                await cluster.put_redis(NAMESPACE, SECRET, redis_url)
                 if key := model_key(os.environ):
                     await cluster.put_secret(NAMESPACE, MODEL_SECRET, {KEY: key})
                 await run.apply(body)

@@ -197,7 +197,7 @@ class Stack:
     async def _prepare_cluster(self) -> None:
         async with Cluster(self.kubeconfig) as cluster:
             await cluster.apply_crd(manifest(CRD))
-            await cluster.put_secret(NAMESPACE, SECRET, {"url": self.redis_url})
+            await cluster.put_redis(NAMESPACE, SECRET, self.redis_url)
 
     async def _start_operator(self) -> Child:
         port = free_port()

@@ -11,21 +11,22 @@ from __future__ import annotations
 import logging
 import re
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentpool.spec import KIND
+from agentpool.redis_address import NOT_LABELLED, SecretError
 from agentpool_operator import manifests, paths
 from agentpool_operator.drift import differences
-from agentpool_operator.ownership import CHILDREN_MANAGER, SCALING_MANAGER
+from agentpool_operator.ownership import CHILDREN_MANAGER, SCALING_MANAGER, Standing, standing_of
+from agentpool_operator.problems import Problem
 from agentpool_operator.refusals import ClashError, ForbiddenError, InvalidObjectError, NotThereError, WebhookError
-from agentpool_operator.registry import Problem
-from agentpool_operator.views import POOL_LABEL, deployment_view
+from agentpool_operator.views import deployment_view, version_of
 
 if TYPE_CHECKING:
-    from agentpool.jobs import PoolRef
     from agentpool.spec import AgentPoolSpec
     from agentpool_operator.cluster import Cluster
     from agentpool_operator.registry import Pool, Pools
+    from agentpool_operator.secrets import Secrets
     from agentpool_operator.views import DeploymentView
 
 Json = dict[str, Any]
@@ -37,8 +38,9 @@ log = logging.getLogger(__name__)
 class Applier:
     """Keeps the children of pools in order."""
 
-    def __init__(self, cluster: Cluster, pools: Pools, *, default_image: str) -> None:
+    def __init__(self, cluster: Cluster, pools: Pools, secrets: Secrets, *, default_image: str) -> None:
         self._cluster = cluster
+        self._secrets = secrets
         self._pools = pools
         self._default_image = default_image
         self._accepted: dict[str, Json] = {}  # Deployment uid -> how it was when it was found in order
@@ -47,15 +49,28 @@ class Applier:
         """One pass over a pool's children; problems that only the user can solve end up in `child_problem`."""
         child = "Deployment"
         try:
-            problem = await self._deployment(pool, spec)
+            problem = await self._secret(pool, spec) or await self._deployment(pool, spec)
             if problem is None:
                 child = "PodDisruptionBudget"
-                await self._budget(pool)
+                problem = await self._budget(pool)
         except WebhookError as error:
             problem = _unasked(child, error.detail)
         except (InvalidObjectError, ForbiddenError) as error:
             problem = _refused(child, error.detail)
         pool.child_problem = problem
+
+    async def _secret(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
+        """Return the problem of the pool's Secret where no worker may be started with it.
+
+        A Deployment would hand the Secret to the pods. One that is there already keeps its workers while a Secret that
+        may be used is missing or wrong for a while.
+        """
+        try:
+            await self._secrets.address(pool.ref, spec)
+        except SecretError as error:
+            if error.reason == NOT_LABELLED or pool.deployment is None:
+                return Problem(reason=error.reason, message=str(error))
+        return None
 
     async def _deployment(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
         """The problem, where the Deployment of that name is not this pool's."""
@@ -67,8 +82,8 @@ class Applier:
             made = await self._cluster.apply(path, _with_replicas(wanted, 0), manager=CHILDREN_MANAGER)
             found = deployment_view(made)
             log.info("made Deployment %s", pool.ref)
-        elif not pool.owns_deployment and not _left_behind(pool.ref, pool.deployment):
-            return _not_ours(pool.ref, pool.deployment)
+        elif (foreign := _not_ours(pool, "Deployment", pool.deployment.raw)) is not None:
+            return foreign
         else:
             found = pool.deployment
         if CHILDREN_MANAGER in found.appliers_of_replicas:
@@ -119,18 +134,26 @@ class Applier:
     def _accept(self, wanted: Json, live: Json) -> None:
         self._accepted[live["metadata"]["uid"]] = _settled(wanted, live)
 
-    async def _budget(self, pool: Pool) -> None:
+    async def _budget(self, pool: Pool) -> Problem | None:
+        """The problem, where the PodDisruptionBudget of that name is not this pool's."""
         if time.monotonic() - pool.budget_seen_at < BUDGET_RECHECK_S:
-            return
+            return None
         path = paths.disruption_budgets(pool.ref.namespace, pool.ref.name)
         wanted = manifests.disruption_budget(pool.ref, pool.uid)
         try:
             live = await self._found_budget(path)
-            if live is None or _differences(wanted, live):
+            foreign = None if live is None else _not_ours(pool, "PodDisruptionBudget", live)
+            if foreign is not None:
+                return replace(foreign, stops_scaling=False)
+            if live is None:
                 await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
+            elif _differences(wanted, live):
+                changed = _only_if_still(wanted, version_of(live))
+                await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER)
         except NotThereError:
             log.debug("this cluster serves no PodDisruptionBudgets")
         pool.budget_seen_at = time.monotonic()
+        return None
 
     async def _found_budget(self, path: str) -> Json | None:
         try:
@@ -162,13 +185,6 @@ def _settled(wanted: Json, live: Json) -> Json:
     }
 
 
-def _left_behind(pool: PoolRef, deployment: DeploymentView) -> bool:
-    """Whether it was made for this pool and now has no owner: `kubectl delete --cascade=orphan` leaves such."""
-    labels = deployment.raw["metadata"].get("labels") or {}
-    ours = manifests.labels_of(pool)
-    return not deployment.owner_uid and all(labels.get(key) == ours[key] for key in (POOL_LABEL, manifests.MANAGED_BY))
-
-
 def _unasked(child: str, detail: str) -> Problem:
     """A webhook restarts now and then: the workers that are there are scaled on."""
     return Problem(
@@ -198,17 +214,21 @@ def _refused(child: str, detail: str) -> Problem:
     )
 
 
-def _not_ours(pool: PoolRef, deployment: DeploymentView) -> Problem:
-    owners = deployment.raw["metadata"].get("ownerReferences") or []
-    if any(owner.get("kind") == KIND and owner.get("name") == pool.name for owner in owners):
+def _not_ours(pool: Pool, kind: str, child: Json) -> Problem | None:
+    """Return the problem of a child that is not the pool's own: it is left alone."""
+    ref = pool.ref
+    standing = standing_of(child, name=ref.name, uid=pool.uid, labels=manifests.marks_of(ref))
+    if standing in {Standing.OURS, Standing.LEFT_BEHIND}:
+        return None
+    if standing is Standing.LEAVING:
         return Problem(
-            reason="DeploymentLeaving",
-            message="the Deployment of a deleted AgentPool of this name is still there; a new one follows it",
+            reason=f"{kind}Leaving",
+            message=f"the {kind} of a deleted AgentPool of this name is still there; a new one follows it",
         )
     return Problem(
-        reason="DeploymentNotOwned",
+        reason=f"{kind}NotOwned",
         message=(
-            f"a Deployment named {pool.name!r} exists and is not controlled by this AgentPool, so it is left "
-            "alone; delete or rename it, or give the AgentPool another name"
+            f"a {kind} named {ref.name!r} exists and is not controlled by this AgentPool, so it is left alone; delete "
+            "or rename it, or give the AgentPool another name"
         ),
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from agentpool import deep_json
 from agentpool_operator import paths
 from agentpool_operator.refusals import ClusterUnreachableError, ExpiredError, NotLeadingError, refusal
 
@@ -106,7 +107,7 @@ class Cluster:
         response = await self._send("GET", path, query=query, limits=limits)
         try:
             async for line in response.content:
-                event = json.loads(line)
+                event = deep_json.loads(line)
                 if event["type"] == "ERROR":
                     raise _watch_error(path, event["object"])
                 yield event["type"], event["object"]
@@ -150,7 +151,7 @@ class Cluster:
         limits = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
         response = await self._send(method, path, body=body, kind=kind, query=query, limits=limits)
         try:
-            answer: Json = await response.json(content_type=None)
+            answer: Json = deep_json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise ClusterUnreachableError(f"{method} {path}: the answer broke off: {error}") from error
         finally:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentpool.spec import ON_ITS_WAY, ConditionType
+from agentpool.text import one_line
 from agentpool_operator.scaling.decision import LIMITS, Cap, Mode
 from agentpool_operator.scaling.words import counted
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Status = Literal["True", "False", "Unknown"]
+LONGEST_MESSAGE = 2000  # characters: what is longer than the schema allows would be refused, and nothing shown
 SAME_CAUSE = {"ErrImagePull": "ImagePullBackOff"}  # a kubelet turns from one to the other and back as it tries again
 
 
@@ -55,10 +57,16 @@ def merged(old: Sequence[Json], new: Sequence[Finding], *, generation: int, now:
             "observedGeneration": generation,
             "lastTransitionTime": _since(before.get(finding.type.value), finding, now),
             "reason": finding.reason,
-            "message": finding.message,
+            "message": printable(finding.message),
         }
         for finding in new
     ]
+
+
+def printable(text: str) -> str:
+    """Return a message of bounded length, without control characters: parts of it may come from a server or a user."""
+    safe = one_line(text[:LONGEST_MESSAGE])
+    return safe if len(safe) < LONGEST_MESSAGE else f"{safe[: LONGEST_MESSAGE - 1]}…"
 
 
 def ready_news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:

@@ -49,7 +49,10 @@ class Delays:
         while True:
             await asyncio.sleep(PASS_S)
             if self._leading():
-                await self.run_once(now=time.time())
+                try:
+                    await self.run_once(now=time.time())
+                except Exception:
+                    log.exception("looking for what holds pods up failed and is tried again; please report this")
 
     async def run_once(self, *, now: float) -> None:
         """One look; `now` is seconds since the epoch."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agentpool.errors import ClusterError
 from agentpool.spec import API_VERSION, KIND
 from agentpool_operator import paths
+from agentpool_operator.conditions import printable
 from agentpool_operator.refusals import ClashError
 from agentpool_operator.views import rfc3339
 
@@ -28,6 +29,7 @@ Json = dict[str, Any]
 EventType = Literal["Normal", "Warning"]
 COMPONENT = "agentpool-operator"
 QUEUED_AT_MOST = 1000  # events: beyond, the oldest are dropped
+LONGEST_MESSAGE = 1000  # characters: an API server may refuse events with more
 SILENCE_S = 60.0  # seconds within which the same sentence is not told again
 log = logging.getLogger(__name__)
 
@@ -72,7 +74,7 @@ class Recorder:
             },
             type=type_,
             reason=reason,
-            message=message,
+            message=printable(message)[:LONGEST_MESSAGE],
         )
         now = time.monotonic()
         if now - self._told_at.get(sentence.key, float("-inf")) < SILENCE_S:
@@ -91,6 +93,8 @@ class Recorder:
                 await self._post(sentence)
             except ClusterError as error:
                 log.info("an event was not posted: %s", error)
+            except Exception:
+                log.exception("an event of %s could not be posted; please report this", sentence.pool["name"])
 
     async def _post(self, sentence: _Sentence) -> None:
         now = rfc3339(time.time())

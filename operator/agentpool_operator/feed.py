@@ -15,6 +15,7 @@ from agentpool.errors import ClusterError
 from agentpool_operator import paths
 from agentpool_operator.inventory import HOLDING_PODS, Inventory
 from agentpool_operator.refusals import ExpiredError, ForbiddenError
+from agentpool_operator.registry import each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -74,7 +75,7 @@ class Feed:
                 async for type_, found in self._cluster.watch(path, since, **selectors):
                     since = found["metadata"]["resourceVersion"]
                     if type_ != "BOOKMARK":
-                        see(found, gone=type_ == "DELETED")
+                        each(see, found, gone=type_ == "DELETED")
             except ExpiredError:
                 since = ""
             except ForbiddenError as error:

@@ -16,6 +16,7 @@ import kopf
 
 from agentpool.spec import GROUP, PLURAL, VERSION
 from agentpool_operator.connection import kopf_connection
+from agentpool_operator.registry import each
 from agentpool_operator.views import POOL_LABEL
 
 if TYPE_CHECKING:
@@ -57,15 +58,15 @@ def watches(pools: Pools, connection: kube.Configuration, pass_on: PassOn) -> ko
 
     @kopf.on.event(*AGENTPOOLS, registry=registry)
     async def see_pool(event: Any, **_: Any) -> None:
-        pass_on(partial(pools.see_pool, dict(event["object"]), gone=event["type"] == "DELETED"))
+        pass_on(partial(each, pools.see_pool, dict(event["object"]), gone=event["type"] == "DELETED"))
 
     @kopf.on.event(*DEPLOYMENTS, registry=registry)
     async def see_deployment(event: Any, **_: Any) -> None:
-        pass_on(partial(pools.see_deployment, dict(event["object"]), gone=event["type"] == "DELETED"))
+        pass_on(partial(each, pools.see_deployment, dict(event["object"]), gone=event["type"] == "DELETED"))
 
     @kopf.on.event(*PODS, registry=registry)
     async def see_pod(event: Any, **_: Any) -> None:
-        pass_on(partial(pools.see_pod, dict(event["object"]), gone=event["type"] == "DELETED"))
+        pass_on(partial(each, pools.see_pod, dict(event["object"]), gone=event["type"] == "DELETED"))
 
     return registry
 

@@ -11,14 +11,16 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentpool.jobs import PoolRef
 from agentpool_operator.quantities import amount_of
+from agentpool_operator.registry import each
 from agentpool_operator.resolve import requests_of
 from agentpool_operator.scaling.nodes import Node, Taint
-from agentpool_operator.views import POOL_LABEL
+from agentpool_operator.views import pool_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from agentpool.jobs import PoolRef
 
 Json = dict[str, Any]
 HOLDING_PODS = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
@@ -77,7 +79,7 @@ class Inventory:
         for name in self._nodes.keys() - listed.keys():
             self.see_node({"metadata": {"name": name}}, gone=True)
         for node in listed.values():
-            self.see_node(node)
+            each(self.see_node, node)
 
     def replace_pods(self, pods: Iterable[Json]) -> None:
         """A full list: what is not in it is gone."""
@@ -85,7 +87,7 @@ class Inventory:
         for uid in self._holdings.keys() - listed.keys():
             self.see_pod({"metadata": {"uid": uid}}, gone=True)
         for pod in listed.values():
-            self.see_pod(pod)
+            each(self.see_pod, pod)
 
     def nodes(self) -> list[Node]:
         """All nodes with what is free on them."""
@@ -102,12 +104,11 @@ class Inventory:
         if not node or (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
             return None
         metadata = pod["metadata"]
-        label = (metadata.get("labels") or {}).get(POOL_LABEL)
         requests = tuple(sorted(requests_of(pod["spec"]).items()))
         return Holding(
             node=node,
             name=metadata["name"],
-            pool=PoolRef(metadata["namespace"], label) if label else None,
+            pool=pool_of(pod),
             terminating=bool(metadata.get("deletionTimestamp")),
             requests=self._same.setdefault(requests, requests),
         )

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 from agentpool.cancellation import end
 from agentpool.errors import QueueError
 from agentpool.queue.address import place_of
-from agentpool.queue.connection import connect
 from agentpool.queue.inspect import Inspector
+from agentpool.redis_address import connect_to, discreet
+from agentpool.text import frames_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentpool.jobs import PoolRef
     from agentpool.queue.connection import RedisClient
+    from agentpool.redis_address import Address
 
 CONNECT_TIMEOUT_S = 2.0  # seconds: a pool of a silent server is unknown, and told so, soon
 RECONNECT_MIN_S = 0.2  # seconds before the first attempt to listen again
@@ -33,35 +35,46 @@ log = logging.getLogger(__name__)
 class Link:
     """One Redis server."""
 
-    url: str
+    address: Address
     redis: RedisClient
     inspector: Inspector
     listener: asyncio.Task[None]
 
     @property
+    def url(self) -> str:
+        """The URL, with its credentials."""
+        return self.address.url
+
+    @property
     def place(self) -> str:
-        """Host and port for messages: never the credentials."""
-        return place_of(self.url)
+        """How messages name the server: host and port, or the Secret that holds them."""
+        secret = self.address.secret
+        return f"the address in {secret}" if secret else place_of(self.url)
+
+    def words(self, error: QueueError) -> str:
+        """Return what messages say of an error: nothing that the server has said where its address is secret."""
+        return discreet(error) if self.address.secret else str(error)
 
 
 class Links:
     """All links."""
 
-    def __init__(self, on_pressure: Callable[[PoolRef], None]) -> None:
+    def __init__(self, on_pressure: Callable[[PoolRef, str], None]) -> None:
         self._on_pressure = on_pressure
-        self._links: dict[str, Link] = {}
+        self._links: dict[tuple[str, bool], Link] = {}  # by URL, and whether it is secret
 
     def __len__(self) -> int:
         return len(self._links)
 
-    def open(self, url: str) -> Link:
-        """The link to a URL. Raises SettingError when the URL cannot be understood."""
-        link = self._links.get(url)
+    def open(self, address: Address) -> Link:
+        """Return the link to an address. Raises SettingError where its URL cannot be used."""
+        key = (address.url, bool(address.secret))
+        link = self._links.get(key)
         if link is None:
-            client = connect(url, socket_connect_timeout=CONNECT_TIMEOUT_S)
+            client = connect_to(address, socket_connect_timeout=CONNECT_TIMEOUT_S)
             inspector = Inspector(client)
-            listener = asyncio.create_task(self._listen(inspector), name="pressure-listener")
-            link = self._links[url] = Link(url=url, redis=client, inspector=inspector, listener=listener)
+            listener = asyncio.create_task(self._listen(address.url, inspector), name="pressure-listener")
+            link = self._links[key] = Link(address=address, redis=client, inspector=inspector, listener=listener)
         return link
 
     def all(self) -> list[Link]:
@@ -70,8 +83,8 @@ class Links:
 
     async def keep_only(self, urls: set[str]) -> None:
         """Closes links that no pool uses."""
-        for url in set(self._links) - urls:
-            await self._close(self._links.pop(url))
+        for key in [key for key in self._links if key[0] not in urls]:
+            await self._close(self._links.pop(key))
 
     async def close(self) -> None:
         """Closes all links."""
@@ -81,15 +94,18 @@ class Links:
         await end(link.listener)
         await link.redis.aclose()
 
-    async def _listen(self, inspector: Inspector) -> None:
+    async def _listen(self, url: str, inspector: Inspector) -> None:
         """Hands every sign of pressure on. What is missed while disconnected, the next poll sees."""
         pause = RECONNECT_MIN_S
         while True:
             try:
                 async for pool in inspector.pressure():
                     pause = RECONNECT_MIN_S
-                    self._on_pressure(pool)
+                    self._on_pressure(pool, url)
+                    await asyncio.sleep(0)  # a server that sends without end must not keep the others waiting
             except QueueError as error:
-                log.debug("the pressure channel is not heard: %s", error)
+                log.debug("the pressure channel is not heard: %s", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - a server may answer anything; the polls go on
+                log.debug("the pressure channel is not heard:\n%s", frames_of(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, RECONNECT_MAX_S)

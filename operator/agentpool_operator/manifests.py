@@ -13,12 +13,14 @@ import json
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from agentpool.environment import PASSWORD_VARIABLE
 from agentpool.spec import API_VERSION, KIND
 from agentpool_operator.views import POOL_LABEL
 
 if TYPE_CHECKING:
     from agentpool.jobs import PoolRef
     from agentpool.spec import AgentPoolSpec
+    from agentpool.spec.queue import SecretKeyRef
 
 Json = dict[str, Any]
 CONTAINER = "worker"
@@ -80,6 +82,12 @@ def labels_of(pool: PoolRef) -> dict[str, str]:
         MANAGED_BY: "agentpool",
         POOL_LABEL: pool.name,
     }
+
+
+def marks_of(pool: PoolRef) -> dict[str, str]:
+    """Return the labels by which a child of a pool is known that has lost its owner."""
+    labels = labels_of(pool)
+    return {key: labels[key] for key in (POOL_LABEL, MANAGED_BY)}
 
 
 def _metadata(pool: PoolRef, uid: str) -> Json:
@@ -187,7 +195,7 @@ def _environment(pool: PoolRef, spec: AgentPoolSpec) -> list[Json]:
     return [
         {"name": "AGENTPOOL_NAMESPACE", "value": pool.namespace},
         {"name": "AGENTPOOL_POOL", "value": pool.name},
-        _redis_url(spec),
+        *_redis(spec),
         {"name": "AGENTPOOL_WORKER", "valueFrom": _field("metadata.name")},
         {"name": "AGENTPOOL_HANDLER", "value": json.dumps(handler, sort_keys=True)},
         {"name": "AGENTPOOL_HTTP_HOST", "valueFrom": _field("status.podIP")},
@@ -199,12 +207,17 @@ def _field(path: str) -> Json:
     return {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}
 
 
-def _redis_url(spec: AgentPoolSpec) -> Json:
+def _redis(spec: AgentPoolSpec) -> list[Json]:
+    """Return how to reach Redis; the kubelet reads Secrets, so that no value stands in the Deployment."""
     redis = spec.queue.redis
-    if redis.url_from is None:
-        return {"name": "AGENTPOOL_REDIS_URL", "value": redis.url or ""}
-    source = redis.url_from.secret_key_ref
-    return {
-        "name": "AGENTPOOL_REDIS_URL",
-        "valueFrom": {"secretKeyRef": {"name": source.name, "key": source.key}},
-    }
+    if redis.url_from is not None:
+        return [_from_secret("AGENTPOOL_REDIS_URL", redis.url_from.secret_key_ref)]
+    url: Json = {"name": "AGENTPOOL_REDIS_URL", "value": redis.url or ""}
+    if redis.password_from is None:
+        return [url]
+    return [url, _from_secret(PASSWORD_VARIABLE, redis.password_from.secret_key_ref)]
+
+
+def _from_secret(variable: str, reference: SecretKeyRef) -> Json:
+    source = {"name": reference.name, "key": reference.key}
+    return {"name": variable, "valueFrom": {"secretKeyRef": source}}

@@ -1,4 +1,7 @@
-"""Who has set which field of a Deployment, by its `managedFields`. Pure.
+"""Whose a child is, by its owners, and who has set which field of it, by its `managedFields`. Pure.
+
+A Deployment or PodDisruptionBudget that happens to have a pool's name is somebody else's: it is neither changed nor
+given an owner, with whom the garbage collector would delete it.
 
 Server-side apply keeps there, for each field, who applied or changed it. What others have put into the workers'
 Deployment beside what we apply stays (an apply removes only what is its own), so it is told. `views` keeps what is
@@ -8,16 +11,42 @@ found.
 from __future__ import annotations
 
 import json
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
+from agentpool.spec import KIND
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 Json = dict[str, Any]
 CHILDREN_MANAGER = "agentpool"  # owns everything of the children but replicas
 SCALING_MANAGER = "agentpool-scaling"  # owns replicas
 OURS = frozenset({CHILDREN_MANAGER, SCALING_MANAGER})
 SHOWN = 3  # fields of others that are named
+
+
+class Standing(Enum):
+    """Whose an object is that bears a pool's name."""
+
+    OURS = auto()  # the pool controls it
+    LEFT_BEHIND = auto()  # made for the pool, and nobody's: `kubectl delete --cascade=orphan` leaves such
+    LEAVING = auto()  # of a deleted AgentPool of this name: the garbage collector is about to remove it
+    FOREIGN = auto()  # somebody else's
+
+
+def standing_of(child: Json, *, name: str, uid: str, labels: Mapping[str, str]) -> Standing:
+    """Return whose an object is that bears the pool's name; `labels` are those that our children of the pool have."""
+    metadata = child["metadata"]
+    owners = metadata.get("ownerReferences") or []
+    if any(owner.get("controller") and owner.get("uid") == uid for owner in owners):
+        return Standing.OURS
+    if any(owner.get("kind") == KIND and owner.get("name") == name for owner in owners):
+        return Standing.LEAVING
+    live = metadata.get("labels") or {}
+    if not owners and all(live.get(key) == value for key, value in labels.items()):
+        return Standing.LEFT_BEHIND
+    return Standing.FOREIGN
 
 
 def appliers_of_replicas(deployment: Json) -> frozenset[str]:

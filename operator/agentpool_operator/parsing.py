@@ -16,11 +16,13 @@ from pydantic import ValidationError
 from agentpool.errors import SpecError
 from agentpool.spec import AgentPoolSpec
 from agentpool.spec.pool import MAX_NAME_LENGTH
+from agentpool_operator.nesting import MAX_DEPTH, TOO_DEEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Json = dict[str, Any]
+REDIS = ("queue", "redis")  # where a spec says how to reach Redis
 UNKNOWN = "extra_forbidden"  # pydantic's word for a field that the model lacks
 
 
@@ -30,6 +32,13 @@ def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
     Raises SpecError naming the first field that cannot be served.
     """
     given = resource.get("spec") or {}
+    if TOO_DEEP in given:
+        raise SpecError(
+            field=f"spec.{given[TOO_DEEP]}",
+            value=None,
+            problem=f"nested more than {MAX_DEPTH} levels deep, which no pod template is",
+            remedy="remove what is nested there",
+        )
     try:
         return AgentPoolSpec.model_validate(given), frozenset()
     except ValidationError as error:
@@ -42,7 +51,7 @@ def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
         path = _path(first["loc"])
         raise SpecError(
             field=path,
-            value=first.get("input"),
+            value=None if first["loc"][:2] == REDIS else first.get("input"),  # a URL may hold a password
             problem=first["msg"],
             remedy=f"see `kubectl explain ap.{path}` and apply it again",
         ) from error

@@ -8,6 +8,7 @@ from __future__ import annotations
 from agentpool.api_paths import CORE, agentpools, group, nodes, pods, resource, secret
 
 __all__ = [
+    "CORE",
     "agentpools",
     "deployments",
     "disruption_budgets",
@@ -17,6 +18,7 @@ __all__ = [
     "namespaces",
     "nodes",
     "pods",
+    "resource",
     "secret",
 ]
 LEASES = "coordination.k8s.io/v1"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from agentpool_operator import manifests
 from agentpool_operator.observing import observation_of
+from agentpool_operator.problems import Failures
 from agentpool_operator.resolve import policy_of, shape_of
 from agentpool_operator.scaling.capacity import Claim, share
 from agentpool_operator.scaling.decide import wanted_workers
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from agentpool_operator.inventory import Inventory
     from agentpool_operator.registry import Pool
     from agentpool_operator.scaling.nodes import Shape
+
+UNREADABLE = "what its pods ask of nodes cannot be read; correct resources, nodeSelector, affinity and tolerations"
 
 
 def takes_part(pool: Pool) -> bool:
@@ -42,6 +45,8 @@ class Placement:
         self._granted: dict[PoolRef, int] = {}
         self._misfits: dict[PoolRef, str] = {}
         self._shapes: dict[PoolRef, tuple[AgentPoolSpec, Shape]] = {}
+        self._unreadable: set[PoolRef] = set()
+        self._failures = Failures()
 
     def place(self, asking: Iterable[Pool], *, news: Container[PoolRef], now: float, at: float) -> dict[PoolRef, int]:
         """Workers that each of the pools may have, those it has included; `news` are those that were just read.
@@ -49,24 +54,35 @@ class Placement:
         `now` is seconds of the monotonic clock, `at` the same moment in seconds since the epoch.
         """
         moved = self._inventory.version != self._version  # then what the pools hold may have changed, too
-        claims = {
-            pool.ref: self._claim(pool, pool.spec, pool.gpu, now, at)
-            if moved or pool.ref in news or pool.ref not in self._claims
-            else self._claims[pool.ref]
-            for pool in asking
-            if pool.spec is not None and pool.gpu is not None
-        }
+        claims = {}
+        for pool in asking:
+            known = None if moved or pool.ref in news else self._claims.get(pool.ref)
+            claim = known or self._claimed(pool, now, at)
+            if claim is not None:
+                claims[pool.ref] = claim
         if moved or claims != self._claims:
             nodes = self._inventory.nodes()
             self._granted = share(nodes, list(claims.values()))
             self._misfits = {ref: misfit(nodes, c.shape) for ref, c in claims.items() if not self._granted[ref]}
             self._version, self._claims = self._inventory.version, claims
             self._shapes = {ref: known for ref, known in self._shapes.items() if ref in claims}
-        return self._granted
+        return {**self._granted, **dict.fromkeys(self._unreadable, 0)}
 
     def misfit_of(self, pool: PoolRef) -> str:
         """Why no node could hold even one of its workers, were it empty; empty = one could."""
-        return self._misfits.get(pool, "")
+        return UNREADABLE if pool in self._unreadable else self._misfits.get(pool, "")
+
+    def _claimed(self, pool: Pool, now: float, at: float) -> Claim[PoolRef] | None:
+        """What a pool asks for; None where its template says it in no way that can be read: it has room for none."""
+        self._unreadable.discard(pool.ref)
+        if pool.spec is None or pool.gpu is None:
+            return None
+        try:
+            return self._claim(pool, pool.spec, pool.gpu, now, at)
+        except Exception as error:  # noqa: BLE001 - one pool's template must not take the others' shares
+            self._failures.note(pool.ref, error, doing="reading what its pods ask of nodes")
+            self._unreadable.add(pool.ref)
+            return None
 
     def _claim(self, pool: Pool, spec: AgentPoolSpec, gpu: Gpu, now: float, at: float) -> Claim[PoolRef]:
         seen = observation_of(pool, now=at)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
+import time
 from typing import TYPE_CHECKING
 
 from agentpool.errors import (
@@ -21,20 +21,24 @@ from agentpool.errors import (
 )
 from agentpool.jobs import WorkerId
 from agentpool.queue.snapshots import QueueSnapshot
+from agentpool.redis_address import SecretError
 from agentpool.spec import settings_of
+from agentpool_operator import plausibility
+from agentpool_operator.problems import Failures, Problem, unexpected
 from agentpool_operator.refusals import NotLeadingError
-from agentpool_operator.registry import Problem
 from agentpool_operator.scaling.observation import Backlog, Counters, RouteLoad, WorkerLoad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from agentpool.redis_address import Address
     from agentpool_operator.links import Link, Links
     from agentpool_operator.purge import Purger
     from agentpool_operator.registry import Pool
     from agentpool_operator.secrets import Secrets
 
 MS_PER_S = 1000.0
+DOING = "reading the queue"
 log = logging.getLogger(__name__)
 
 
@@ -55,40 +59,44 @@ class Pressure:
         self._secrets = secrets
         self._links = links
         self._timeout_s = timeout_s
-        self._urls: dict[str, str] = {}  # pool -> URL in use
+        self._addresses: dict[str, Address] = {}  # pool -> address in use
+        self._failures = Failures()
 
     async def read(self, pools: Sequence[Pool]) -> None:
         """Reads the queues of pools, each Redis once and all of them at the same time."""
-        by_link: dict[str, list[Pool]] = defaultdict(list)
+        together: dict[int, tuple[Link, list[Pool]]] = {}
         links = await asyncio.gather(*(self._link_of(pool) for pool in pools))
         for pool, link in zip(pools, links, strict=True):
             if link is not None:
-                by_link[link.url].append(pool)
-        await asyncio.gather(*(self._read_link(self._links.open(url), some) for url, some in by_link.items()))
+                together.setdefault(id(link), (link, []))[1].append(pool)
+        await asyncio.gather(*(self._read_link(link, some) for link, some in together.values()))
 
     async def tidy(self, pools: Iterable[Pool], *, also: set[str]) -> None:
         """Closes links that neither a pool nor `also` needs."""
         present = {str(pool.ref) for pool in pools}
-        self._urls = {name: url for name, url in self._urls.items() if name in present}
-        await self._links.keep_only(set(self._urls.values()) | also)
+        self._addresses = {name: address for name, address in self._addresses.items() if name in present}
+        await self._links.keep_only({address.url for address in self._addresses.values()} | also)
 
     def url_of(self, pool: Pool) -> str | None:
         """The URL that a pool's queue was last read from; None when it never was."""
-        return self._urls.get(str(pool.ref))
+        address = self._addresses.get(str(pool.ref))
+        return None if address is None else address.url
 
     async def cordon(self, pool: Pool, workers: list[str], *, hold_s: float) -> list[int]:
         """Lets exactly these workers claim nothing more; the jobs that each holds. Raises QueueError."""
         if not self._leading():
             raise NotLeadingError(f"workers of {pool.ref} are not cordoned: this operator does not lead")
-        url = self._urls.get(str(pool.ref))
-        if url is None:
+        address = self._addresses.get(str(pool.ref))
+        if address is None:
             raise QueueUnreachableError(f"the queue of {pool.ref} has not been read yet")
+        link = self._links.open(address)
         try:
             async with asyncio.timeout(self._timeout_s):
-                inspector = self._links.open(url).inspector
-                return await inspector.cordon(
+                return await link.inspector.cordon(
                     pool.ref, [WorkerId(name) for name in workers], hold_ms=int(hold_s * MS_PER_S)
                 )
+        except QueueError as error:
+            raise QueueError(f"the workers are not cordoned: {link.place}: {link.words(error)}") from error
         except TimeoutError as error:
             raise self._no_answer() from error
 
@@ -96,24 +104,42 @@ class Pressure:
         if pool.spec is None:
             return None
         try:
-            url = await self._secrets.redis_url(pool.ref, pool.spec)
-            if isinstance(url, Problem):
-                _unknown(pool, url)
-                return None
-            link = self._links.open(url)
-        except SettingError as error:
+            address = await self._secrets.address(pool.ref, pool.spec)
+            link = self._links.open(address)
+        except SecretError as error:
             self._secrets.doubt(pool.ref, pool.spec)
+            _unknown(pool, Problem(reason=error.reason, message=str(error)))
+        except SettingError as error:
             _unknown(pool, Problem(reason="InvalidRedisURL", message=str(error)))
-            return None
         except ClusterError as error:
             _unknown(pool, Problem(reason="SecretUnreadable", message=f"the Secret could not be read: {error}"))
-            return None
-        if self._urls.get(str(pool.ref)) != url:
-            self._urls[str(pool.ref)] = url
-            pool.published = ""
-        return link
+        except Exception as error:  # noqa: BLE001 - one pool's address must not stop the others
+            self._unexpected(pool, error)
+        else:
+            if self._addresses.get(str(pool.ref)) != address:
+                self._addresses[str(pool.ref)] = address
+                pool.published = ""
+            return link
+        return None
+
+    def _unexpected(self, pool: Pool, error: Exception) -> None:
+        """Show what nobody expected in the pool's status; it is tried again after a pause that grows."""
+        pause_s = self._failures.note(pool.ref, error, doing=DOING)
+        pool.due_at = max(pool.due_at, time.monotonic() + pause_s)
+        _unknown(pool, unexpected(error, reason="QueueUnreadable", doing=DOING))
 
     async def _read_link(self, link: Link, pools: list[Pool]) -> None:
+        """Read pools of one Redis together; where that fails unexpectedly, each alone, so that one spoils no other."""
+        try:
+            await self._read_together(link, pools)
+        except Exception as error:  # noqa: BLE001 - a server may answer anything
+            if len(pools) == 1:
+                self._unexpected(pools[0], error)
+                return
+            for pool in pools:
+                await self._read_link(link, [pool])
+
+    async def _read_together(self, link: Link, pools: list[Pool]) -> None:
         await asyncio.gather(*(self._publish(link, pool) for pool in pools if not pool.published))
         ready = [pool for pool in pools if pool.published]
         if not ready:
@@ -155,13 +181,19 @@ class Pressure:
         if isinstance(outcome, QueueError):
             self._failed(link, [pool], outcome)
             return
+        try:
+            plausibility.check(outcome)
+        except QueueError as error:
+            self._failed(link, [pool], error)
+            return
         pool.backlog, pool.snapshot = backlog_of(outcome), outcome
         pool.queue_problem, pool.queue_read = None, True
+        self._failures.succeeded(pool.ref)
         if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:
             await self._publish(link, pool)
 
     def _failed(self, link: Link, pools: list[Pool], error: QueueError) -> None:
-        problem = _redis_problem(link.place, error)
+        problem = _redis_problem(link, error)
         for pool in pools:
             if pool.spec is not None:
                 self._secrets.doubt(pool.ref, pool.spec)
@@ -172,16 +204,13 @@ def _unknown(pool: Pool, problem: Problem) -> None:
     pool.backlog, pool.snapshot, pool.queue_problem = None, None, problem
 
 
-def _redis_problem(place: str, error: QueueError) -> Problem:
+def _redis_problem(link: Link, error: QueueError) -> Problem:
     if isinstance(error, QueueAccessError):
         return Problem(
             reason="RedisAuthFailed",
-            message=f"Redis at {place} refuses the credentials: {error}; correct the URL in the Secret",
+            message=f"Redis at {link.place} refuses the credentials: {link.words(error)}; correct the Secret",
         )
-    return Problem(
-        reason="RedisUnreachable",
-        message=f"Redis at {place} cannot be read: {error}",
-    )
+    return Problem(reason="RedisUnreachable", message=f"Redis at {link.place} cannot be read: {link.words(error)}")
 
 
 def _out_of_service(snapshot: QueueSnapshot) -> int:

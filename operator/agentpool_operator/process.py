@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from kubernetes.aio import client as kube
 
 from agentpool.cancellation import end
+from agentpool.text import frames_of
 from agentpool_operator import paths
 from agentpool_operator.apply import Applier
 from agentpool_operator.cluster import Cluster
@@ -107,16 +108,21 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         for tell in pressed:
             tell(ref)
 
-    links = Links(press)
+    def press_if_there(ref: PoolRef, url: str) -> None:
+        """A server may name any pool; only those whose queue it holds are looked at."""
+        pool = pools.get(ref)
+        if pool is not None and pressure.url_of(pool) == url:
+            press(ref)
+
+    links = Links(press_if_there)
     purger = Purger(cluster, links, leading=leading, lives=lambda ref: pools.get(ref) is not None)
-    pressure = Pressure(
-        Secrets(cluster, settings.loop), links, purger, timeout_s=settings.loop.read_timeout_s, leading=leading
-    )
+    secrets = Secrets(cluster, settings.loop)
+    pressure = Pressure(secrets, links, purger, timeout_s=settings.loop.read_timeout_s, leading=leading)
     inventory = Inventory()
     feed = Feed(cluster, inventory)
     recorder = Recorder(cluster, identity=settings.election.identity)
     status = StatusWriter(cluster, gap_s=settings.loop.status_gap_s, mark=pools.mark, record=recorder.record)
-    applier = Applier(cluster, pools, default_image=settings.worker_image)
+    applier = Applier(cluster, pools, secrets, default_image=settings.worker_image)
     reconciler = Reconciler(pools, applier, status, recorder, leading=leading, press=press)
     scaler = Scaler(cluster, pools)
     loop = ScalingLoop(
@@ -240,4 +246,7 @@ def _refresh(parts: Parts) -> None:
 async def _tidy(parts: Parts) -> None:
     while True:
         await asyncio.sleep(TIDY_S)
-        await parts.pressure.tidy(parts.pools, also=parts.purger.waiting)
+        try:
+            await parts.pressure.tidy(parts.pools, also=parts.purger.waiting)
+        except Exception as error:  # noqa: BLE001 - closing one pool's connection must not stop the others
+            log.warning("connections that no pool uses are closed later:\n%s", frames_of(error))

@@ -17,12 +17,13 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agentpool.errors import AgentPoolError, ClusterError, QueueError, UnknownPoolError
+from agentpool.errors import AgentPoolError, ClusterError, QueueError, SettingError, UnknownPoolError
 from agentpool.jobs import PoolRef
 from agentpool.queue.connection import ask
 from agentpool.queue.faults import Reading
 from agentpool.queue.records import fields_of
 from agentpool_operator import paths
+from agentpool_operator.problems import Failures
 from agentpool_operator.refusals import NotLeadingError, NotThereError
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 NOTES = "ap:deletable"  # hash: pool -> cluster, uid and, where the queue is kept, "retain", separated by blanks
 RETAIN = "retain"
 PASS_S = 5.0  # seconds between passes while something waits to be purged
+LONGEST_PASS_S = 120.0  # seconds for one Redis; what is left then waits for the next pass
 REST_S = 300.0  # seconds between passes otherwise
 LOOKUP_S = 1.0  # seconds: whoever notes a pool has a queue to read, which must not wait for a slow API server
 ASK_AGAIN_S = 5.0  # seconds before a look-up that failed is tried again
@@ -64,6 +66,7 @@ class Purger:
         self._met: set[str] = set()  # URLs whose notes have been, or are about to be, looked at
         self._due = asyncio.Event()
         self._failures: dict[str, int] = {}  # URL -> passes in a row that failed
+        self._unexpected = Failures()
         self.waiting: set[str] = set()  # URLs on which a pool waits to be purged
 
     async def note(self, link: Link, pool: PoolRef, uid: str, *, delete: bool) -> None:
@@ -98,8 +101,7 @@ class Purger:
         """Passes over all known Redis servers, for ever."""
         while True:
             if self._leading():
-                for link in self._links.all():
-                    await self._guarded(link)
+                await asyncio.gather(*(self._guarded(link) for link in self._links.all()))
             try:
                 async with asyncio.timeout(PASS_S if self.waiting else REST_S):
                     await self._due.wait()
@@ -110,7 +112,9 @@ class Purger:
 
     async def _guarded(self, link: Link) -> None:
         try:
-            if await self.run_once(link):
+            async with asyncio.timeout(LONGEST_PASS_S):
+                waits = await self.run_once(link)
+            if waits:
                 self.waiting.add(link.url)
             else:
                 self.waiting.discard(link.url)
@@ -123,9 +127,12 @@ class Purger:
                 logging.WARNING if told else logging.DEBUG,
                 "deleted pools on %s are purged later: %s",
                 link.place,
-                error,
+                link.words(error) if isinstance(error, QueueError) else error,
             )
+        except Exception as error:  # noqa: BLE001 - a server may answer anything, or without end
+            self._unexpected.note(link.place, error, doing="purging deleted pools")
         else:
+            self._unexpected.succeeded(link.place)
             if self._failures.pop(link.url, 0):
                 log.info("deleted pools on %s can be purged again", link.place)
 
@@ -138,8 +145,9 @@ class Purger:
             notes = fields_of(found)
         cluster = await self._cluster_uid()
         for name, note in notes.items():
-            if cluster and str(note).partition(" ")[0] == cluster:
-                waits |= await self._serve(link, PoolRef.parse(str(name)), retain=str(note).endswith(f" {RETAIN}"))
+            pool = _pool_named(str(name))
+            if pool is not None and cluster and str(note).partition(" ")[0] == cluster:
+                waits |= await self._serve(link, pool, retain=str(note).endswith(f" {RETAIN}"))
         return waits
 
     async def _serve(self, link: Link, pool: PoolRef, *, retain: bool) -> bool:
@@ -210,3 +218,11 @@ class Purger:
                 else:
                     self._cluster_id = str(namespace["metadata"]["uid"])
             return self._cluster_id
+
+
+def _pool_named(text: str) -> PoolRef | None:
+    """The pool that a note is about; None for what no pool is named: others may write there, too."""
+    try:
+        return PoolRef.parse(text)
+    except SettingError:
+        return None

@@ -16,6 +16,7 @@ _DECIMAL = {prefix: Decimal(1000) ** power for power, prefix in enumerate("kMGTP
 _SMALL = {prefix: Decimal(1000) ** -power for power, prefix in enumerate("mun", start=1)}
 _SUFFIXES = _BINARY | _DECIMAL | _SMALL
 MILLI = 1000
+LARGEST = Decimal(2) ** 63 - 1  # what the API server takes; 1e999999 as a whole number would fill the memory
 
 
 def value_of(quantity: object) -> Decimal | None:
@@ -36,7 +37,8 @@ def amount_of(resource: str, quantity: str) -> int:
     value = value_of(quantity) or Decimal(0)
     if resource == "cpu":
         value *= MILLI
-    return int(value.to_integral_value(rounding=ROUND_CEILING))
+    bounded = max(-LARGEST, min(value, LARGEST))
+    return int(bounded.to_integral_value(rounding=ROUND_CEILING))
 
 
 def same_quantity(left: object, right: object) -> bool:

@@ -13,6 +13,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from agentpool.errors import ClusterError
+from agentpool_operator.problems import RETRY_MAX_S, RETRY_MIN_S, Failures, unexpected
 from agentpool_operator.refusals import BusyError, NotLeadingError
 
 if TYPE_CHECKING:
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
     from agentpool.jobs import PoolRef
     from agentpool_operator.apply import Applier
     from agentpool_operator.events import Recorder
+    from agentpool_operator.problems import Problem
     from agentpool_operator.registry import Pool, Pools
     from agentpool_operator.status import StatusWriter
 
 AT_ONCE = 16  # passes side by side: as many writes as an API server takes without throttling us
-RETRY_MIN_S = 0.5  # seconds before the first new attempt
-RETRY_MAX_S = 30.0  # seconds between later attempts
 BLOCKED_RETRY_S = 5.0  # seconds before a problem that only the user can solve is looked at again
+DOING = "making the pool's Deployment what it should be"
 log = logging.getLogger(__name__)
 
 
@@ -52,6 +53,7 @@ class Reconciler:
         self._press = press
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._failures: defaultdict[PoolRef, int] = defaultdict(int)
+        self._unexpected = Failures()
         self._busy: set[PoolRef] = set()
         self._specs: dict[PoolRef, tuple[str, int]] = {}  # uid and generation that the scaling loop was told of
 
@@ -89,11 +91,12 @@ class Reconciler:
             log.warning("pool %s is tried again in %g s: %s", ref, pause, error)
             self._later(ref, pause)
             return
-        except Exception:
-            log.exception("pool %s is tried again in %g s; please report this", ref, RETRY_MAX_S)
-            self._later(ref, RETRY_MAX_S)
-            return  # one pool's trouble, even of a kind that nobody has thought of, must not stop the others
+        except Exception as error:  # noqa: BLE001 - one pool's trouble must not stop the others
+            self._later(ref, self._unexpected.note(ref, error, doing=DOING))
+            await self._show(pool, unexpected(error, reason="ReconcileFailed", doing=DOING))
+            return
         self._failures.pop(ref, None)
+        self._unexpected.succeeded(ref)
         if pool.child_problem is not None:
             self._later(ref, BLOCKED_RETRY_S)
 
@@ -110,6 +113,14 @@ class Reconciler:
         self._tell_scaling(pool)
         await self._status.write(pool)
 
+    async def _show(self, pool: Pool, problem: Problem) -> None:
+        """Show a problem in the pool's status; where that fails too, the next attempt does."""
+        pool.child_problem = problem
+        try:
+            await self._status.write(pool)
+        except Exception as error:  # noqa: BLE001 - the same pool's trouble
+            log.debug("the status of pool %s is written later: %s", pool.ref, type(error).__name__)
+
     def _tell_scaling(self, pool: Pool) -> None:
         """A spec that has changed is published and decided upon at once, not at the next poll."""
         now = (pool.uid, pool.generation)
@@ -120,6 +131,7 @@ class Reconciler:
     def forget(self, ref: PoolRef) -> None:
         """Drops what is remembered of a pool that is gone."""
         self._failures.pop(ref, None)
+        self._unexpected.succeeded(ref)
         self._specs.pop(ref, None)
 
     def _later(self, ref: PoolRef, seconds: float) -> None:

@@ -14,17 +14,20 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import SpecError
 from agentpool.jobs import PoolRef
+from agentpool.redis_address import NOT_LABELLED
+from agentpool.text import frames_of
 from agentpool_operator.parsing import check_name, spec_of
+from agentpool_operator.problems import Problem, unexpected
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.views import (
-    POOL_LABEL,
     DeploymentView,
     PodView,
     deployment_view,
     is_later,
     pod_view,
+    pool_of,
+    served,
     version_of,
-    without_owners,
 )
 
 if TYPE_CHECKING:
@@ -38,15 +41,6 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Problem:
-    """Something that keeps a pool from being served, as a condition tells it."""
-
-    reason: str  # one CamelCase word
-    message: str  # a sentence with the remedy
-    stops_scaling: bool = True
 
 
 @dataclass(slots=True)
@@ -98,7 +92,8 @@ class Pool:
     def blocked(self) -> Problem | None:
         """What keeps it from being served and scaled; None = nothing does."""
         stopped = self.child_problem is not None and self.child_problem.stops_scaling
-        return self.spec_problem or (self.child_problem if stopped else None)
+        forbidden = self.queue_problem is not None and self.queue_problem.reason == NOT_LABELLED
+        return self.spec_problem or (self.child_problem if stopped else self.queue_problem if forbidden else None)
 
     @property
     def owns_deployment(self) -> bool:
@@ -157,7 +152,7 @@ class Pools:
 
     def see_pool(self, resource: Json, *, gone: bool = False) -> None:
         """An AgentPool was seen, or seen to be gone."""
-        ref, resource = _ref(resource), without_owners(resource)
+        ref, resource = _ref(resource), served(resource)
         known = self._pools.get(ref)
         if gone:
             if known is not None and known.uid == resource["metadata"]["uid"]:
@@ -211,10 +206,9 @@ class Pools:
 
     def see_pod(self, pod: Json, *, gone: bool = False) -> None:
         """A worker's pod was seen, or seen to be gone."""
-        name = (pod["metadata"].get("labels") or {}).get(POOL_LABEL)
-        if not name:
+        ref = pool_of(pod)
+        if ref is None:
             return
-        ref = PoolRef(pod["metadata"]["namespace"], name)
         pods = self._orphans.setdefault(ref, {})
         if gone:
             pods.pop(pod["metadata"]["name"], None)
@@ -253,11 +247,11 @@ class Pools:
         for resource in resources.items:
             known = self._pools.get(_ref(resource))
             if known is None or not is_later(version_of(known.resource), version_of(resource)):
-                self.see_pool(resource)
+                each(self.see_pool, resource)
         for deployment in deployments.items:
-            self.see_deployment(deployment)
+            each(self.see_deployment, deployment)
         for pod in pods.items:
-            self.see_pod(pod)
+            each(self.see_pod, pod)
 
     def _forget_pods(self, here: Callable[[PoolRef], bool], listing: Listing) -> None:
         names = {(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in listing.items}
@@ -285,6 +279,17 @@ class Pools:
         return taken
 
 
+def each(see: Callable[..., None], thing: Json, *, gone: bool = False) -> None:
+    """Let the registry see one object of many; one that cannot be read is logged, and the others are seen."""
+    try:
+        see(thing, gone=gone)
+    except Exception as error:  # noqa: BLE001 - what a tenant has put into one object must not hide all others
+        metadata = thing.get("metadata") or {}
+        name = f"{metadata.get('namespace')}/{metadata.get('name')}"
+        text = "%s %s cannot be read and is left out:\n%s"
+        log.error(text, see.__name__, name, frames_of(error))  # noqa: TRY400 - without the error's text
+
+
 def _ref(resource: Json) -> PoolRef:
     return PoolRef(resource["metadata"]["namespace"], resource["metadata"]["name"])
 
@@ -309,3 +314,7 @@ def _parse(pool: Pool) -> None:
     except SpecError as error:
         pool.spec = None
         pool.spec_problem = Problem(reason="InvalidSpec", message=str(error))
+    except Exception as error:  # noqa: BLE001 - a spec may hold anything
+        log.error("the spec of pool %s cannot be read:\n%s", pool.ref, frames_of(error))  # noqa: TRY400 - no texts
+        pool.spec = None
+        pool.spec_problem = unexpected(error, reason="InvalidSpec", doing="reading the spec")

@@ -53,21 +53,24 @@ def _rules(rules: RulesSpec, default_window_s: float) -> ScalingRules:
 
 
 def shape_of(template: Json) -> Shape:
-    """What a pod template needs of a node."""
+    """What a pod template needs of a node. Raises AttributeError or TypeError where it has no such shape.
+
+    The template is an open part of the spec, so all that comes out of it are texts and numbers, whatever went in.
+    """
     pod = template.get("spec") or {}
     affinity = ((pod.get("affinity") or {}).get("nodeAffinity") or {}).get(
         "requiredDuringSchedulingIgnoredDuringExecution"
     ) or {}
     return Shape(
         requests=requests_of(pod),
-        node_selector=pod.get("nodeSelector") or {},
+        node_selector={str(key): str(value) for key, value in (pod.get("nodeSelector") or {}).items()},
         affinity=tuple(_term(term) for term in affinity.get("nodeSelectorTerms") or []),
         tolerations=tuple(
             Toleration(
-                key=t.get("key", ""),
-                operator=t.get("operator", "Equal"),
-                value=t.get("value", ""),
-                effect=t.get("effect", ""),
+                key=str(t.get("key", "")),
+                operator=str(t.get("operator", "Equal")),
+                value=str(t.get("value", "")),
+                effect=str(t.get("effect", "")),
             )
             for t in pod.get("tolerations") or []
         ),
@@ -77,9 +80,9 @@ def shape_of(template: Json) -> Shape:
 def _term(term: Json) -> tuple[Requirement, ...]:
     def requirement(expression: Json, *, on_field: bool) -> Requirement:
         return Requirement(
-            key=expression.get("key", ""),
-            operator=expression.get("operator", ""),
-            values=tuple(expression.get("values") or ()),
+            key=str(expression.get("key", "")),
+            operator=str(expression.get("operator", "")),
+            values=tuple(str(value) for value in expression.get("values") or ()),
             on_field=on_field,
         )
 

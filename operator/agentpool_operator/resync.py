@@ -38,6 +38,8 @@ class Resync:
                 await self.run_once()
             except ClusterError as error:
                 log.warning("the full list is tried again later: %s", error)
+            except Exception:
+                log.exception("the full list failed and is tried again later; please report this")
 
     async def run_once(self) -> None:
         """One list of everything that is watched."""

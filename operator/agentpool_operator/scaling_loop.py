@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from agentpool.errors import ClusterError, QueueError
 from agentpool_operator.observing import observation_of
 from agentpool_operator.placement import Placement, takes_part
+from agentpool_operator.problems import Failures, Problem, unexpected
 from agentpool_operator.refusals import ForbiddenError, InvalidObjectError, WebhookError
-from agentpool_operator.registry import Problem
 from agentpool_operator.resolve import policy_of
 from agentpool_operator.scaling.decide import carried_out, decide
 from agentpool_operator.scaling.decision import Mode
@@ -75,6 +75,7 @@ class ScalingLoop:
         self._metrics = metrics
         self._leading = leading
         self._schedule = Schedule(pools, self._place_of, gap_s=settings.wake_gap_s)
+        self._unexpected = Failures()
         self.last_pass_at = time.monotonic()  # seconds, monotonic: for the liveness probe
 
     def press(self, ref: PoolRef) -> None:
@@ -97,9 +98,13 @@ class ScalingLoop:
     async def run_once(self, turn: Turn) -> None:
         """One turn of some pools."""
         with self._metrics.pass_seconds.time():
-            await self._pressure.read(turn.pools)
-            self._schedule.answered(turn)
-            self._share(turn.pools)
+            try:
+                await self._pressure.read(turn.pools)
+                self._share(turn.pools)
+            except Exception:
+                log.exception("a turn failed before its pools were decided on; please report this")
+            finally:
+                self._schedule.answered(turn)
             await asyncio.gather(*(self._serve(pool) for pool in turn.pools))
 
     def _place_of(self, pool: Pool) -> Place:
@@ -128,11 +133,23 @@ class ScalingLoop:
         except (ClusterError, QueueError) as error:
             log.warning("pool %s is tried again: %s", pool.ref, error)
             self._metrics.failures.labels(type(error).__name__).inc()
-        except Exception as error:
-            log.exception("pool %s is tried again; please report this", pool.ref)
-            self._metrics.failures.labels(type(error).__name__).inc()
+        except Exception as error:  # noqa: BLE001 - one pool's trouble must not stop the others
+            await self._failed(pool, error)
+        else:
+            self._unexpected.succeeded(pool.ref)
         finally:
             self._schedule.served(pool)
+
+    async def _failed(self, pool: Pool, error: Exception) -> None:
+        """Show an unexpected error in the pool's status, and look at the pool again after a pause that grows."""
+        doing = "setting the number of workers"
+        pool.due_at = max(pool.due_at, time.monotonic() + self._unexpected.note(pool.ref, error, doing=doing))
+        pool.scale_problem = unexpected(error, reason="ScalingFailed", doing=doing)
+        self._metrics.failures.labels(type(error).__name__).inc()
+        try:
+            await self._status.write(pool)
+        except Exception as again:  # noqa: BLE001 - the same pool's trouble
+            log.debug("the status of pool %s is written later: %s", pool.ref, type(again).__name__)
 
     async def _size(self, pool: Pool) -> None:
         if pool.spec is None or pool.deployment is None or self._waits_for_capacity(pool):

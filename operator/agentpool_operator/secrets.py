@@ -1,21 +1,19 @@
-"""Redis URLs, where they come from: a literal in the spec, or a key of a Secret.
+"""The Secrets that pools name for their Redis.
 
-A Secret is read by name, never listed, and kept for `secret_recheck_s`; after a failure (missing, or Redis
-refused what it held) it is read again soon, so that a repaired Secret heals its pools within seconds. Values
-never leave this module but as the URL itself. `links` takes over next.
+A Secret is read by name, never listed, and kept for `secret_recheck_s`; after a failure (missing, or Redis refused its
+value) it is read again soon, so that a repaired Secret heals its pools within seconds. `agentpool.redis_address` makes
+the address of it, which is the only way in which a value leaves this module. `links` opens the connection.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from agentpool.redis_address import Address, SecretError, address_of, secret_of
 from agentpool_operator import paths
 from agentpool_operator.refusals import ForbiddenError, NotThereError
-from agentpool_operator.registry import Problem
 
 if TYPE_CHECKING:
     from agentpool.jobs import PoolRef
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from agentpool_operator.cluster import Cluster
     from agentpool_operator.settings import ScalingLoopSettings
 
+Json = dict[str, Any]
 SecretName = tuple[str, str]  # namespace and name
 
 
@@ -30,8 +29,8 @@ SecretName = tuple[str, str]  # namespace and name
 class _Read:
     """A Secret as it was last read."""
 
-    values: dict[str, str]  # key -> text
-    problem: Problem | None
+    secret: Json
+    problem: SecretError | None
     until: float  # seconds, monotonic: when it must be read again
 
 
@@ -43,34 +42,34 @@ class Secrets:
         self._settings = settings
         self._read: dict[SecretName, _Read] = {}
 
-    async def redis_url(self, pool: PoolRef, spec: AgentPoolSpec) -> str | Problem:
-        """The URL of the pool's Redis, or why there is none. Raises ClusterError when the API cannot be asked."""
+    async def address(self, pool: PoolRef, spec: AgentPoolSpec) -> Address:
+        """Return where the pool's Redis is.
+
+        Raises SecretError where its Secret cannot be used, and ClusterError where the API cannot be asked.
+        """
         redis = spec.queue.redis
-        if redis.url_from is None:
-            return redis.url or ""
-        source = redis.url_from.secret_key_ref
-        read = await self._current((pool.namespace, source.name))
+        reference = secret_of(redis)
+        if reference is None:
+            return Address(url=redis.url or "")
+        read = await self._current((pool.namespace, reference.name))
         if read.problem is not None:
-            return read.problem
-        url = read.values.get(source.key)
-        if not url:
+            raise read.problem
+        try:
+            return address_of(redis, pool.namespace, read.secret)
+        except SecretError:
             self.doubt(pool, spec)
-            return Problem(
-                reason="SecretKeyMissing",
-                message=f"Secret {source.name!r} has no key {source.key!r}; add it, or name another in "
-                "spec.queue.redis.urlFrom.secretKeyRef.key",
-            )
-        return url.strip()
+            raise
 
     def doubt(self, pool: PoolRef, spec: AgentPoolSpec) -> None:
-        """What the Secret held did not work: reads it again soon."""
-        if spec.queue.redis.url_from is None:
+        """Read the pool's Secret again soon: what it held did not work."""
+        reference = secret_of(spec.queue.redis)
+        if reference is None:
             return
-        name = (pool.namespace, spec.queue.redis.url_from.secret_key_ref.name)
+        name = (pool.namespace, reference.name)
         read = self._read.get(name)
         soon = time.monotonic() + self._settings.secret_retry_s
         if read is not None and read.until > soon:
-            self._read[name] = _Read(values=read.values, problem=read.problem, until=soon)
+            self._read[name] = _Read(secret=read.secret, problem=read.problem, until=soon)
 
     async def _current(self, name: SecretName) -> _Read:
         known = self._read.get(name)
@@ -81,21 +80,29 @@ class Secrets:
     async def _fetched(self, name: SecretName) -> _Read:
         soon = time.monotonic() + self._settings.secret_retry_s
         try:
-            secret = await self._cluster.get(paths.secret(*name))
+            found = await self._cluster.get(paths.secret(*name))
         except NotThereError:
-            message = f"Secret {name[1]!r} does not exist in namespace {name[0]!r}; create it"
-            return _Read(values={}, problem=Problem(reason="SecretNotFound", message=message), until=soon)
+            return _Read(secret={}, problem=_missing(name), until=soon)
         except ForbiddenError:
-            message = (
-                f"the operator may not read Secret {name[1]!r} in namespace {name[0]!r}; grant it `get` on that Secret"
-            )
-            return _Read(values={}, problem=Problem(reason="SecretForbidden", message=message), until=soon)
-        values = {key: _decoded(value) for key, value in (secret.get("data") or {}).items()}
-        return _Read(values=values, problem=None, until=time.monotonic() + self._settings.secret_recheck_s)
+            return _Read(secret={}, problem=_forbidden(name), until=soon)
+        labels = (found.get("metadata") or {}).get("labels") or {}
+        secret = {"metadata": {"labels": labels}, "data": found.get("data") or {}}
+        return _Read(secret=secret, problem=None, until=time.monotonic() + self._settings.secret_recheck_s)
 
 
-def _decoded(value: str) -> str:
-    try:
-        return base64.b64decode(value, validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
-        return ""
+def _missing(name: SecretName) -> SecretError:
+    return SecretError(
+        reason="SecretNotFound",
+        field=f"Secret {name[1]!r} in namespace {name[0]!r}",
+        problem="it does not exist",
+        remedy="create it as docs/install.md shows, with the label agentpool.dev/redis=true",
+    )
+
+
+def _forbidden(name: SecretName) -> SecretError:
+    return SecretError(
+        reason="SecretForbidden",
+        field=f"Secret {name[1]!r} in namespace {name[0]!r}",
+        problem="the operator may not read it",
+        remedy="grant the operator `get` on it (rbac.secretNames of the chart)",
+    )

@@ -15,7 +15,7 @@ from agentpool_operator import paths
 from agentpool_operator.conditions import findings, merged, ready_news
 from agentpool_operator.manifests import selector_of
 from agentpool_operator.refusals import ClashError, NotThereError
-from agentpool_operator.views import is_later, rfc3339, version_of, without_owners
+from agentpool_operator.views import is_later, rfc3339, served, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,7 +41,7 @@ def status_of(pool: Pool, *, now: float) -> Json:
         "replicas": deployment.total if deployment else 0,
         "readyReplicas": deployment.ready if deployment else 0,
         "desiredReplicas": deployment.replicas if deployment else 0,
-        "wantedReplicas": min(pool.decision.wanted, MAX_INT32) if pool.decision else old.get("wantedReplicas", 0),
+        "wantedReplicas": _int32(pool.decision.wanted) if pool.decision else old.get("wantedReplicas", 0),
         "selector": selector_of(pool.ref),
         **_figures(pool, old),
         "gpus": _gpus(pool),
@@ -51,14 +51,19 @@ def status_of(pool: Pool, *, now: float) -> Json:
     return {key: value for key, value in status.items() if value is not None}
 
 
+def _int32(figure: int) -> int:
+    """The figure as the schema takes it: a status with a larger one is refused whole."""
+    return max(0, min(figure, MAX_INT32))
+
+
 def _figures(pool: Pool, old: Json) -> Json:
     """The queue's figures; the last known ones while it cannot be read."""
     if pool.backlog is None:
         return {name: old.get(name, 0) for name in ("queued", "running", "oldestWaitSeconds")}
     return {
-        "queued": pool.backlog.ready,
-        "running": pool.backlog.running,
-        "oldestWaitSeconds": int(pool.backlog.oldest_wait_s or 0),
+        "queued": _int32(pool.backlog.ready),
+        "running": _int32(pool.backlog.running),
+        "oldestWaitSeconds": _int32(int(pool.backlog.oldest_wait_s or 0)),
     }
 
 
@@ -136,13 +141,13 @@ class StatusWriter:
         if news is not None:
             self._record(pool, *news)
         if not is_later(version_of(pool.resource), version_of(answer)):  # else the watch was faster, with a newer spec
-            pool.resource = without_owners(answer)
+            pool.resource = served(answer)
 
     async def _refresh(self, pool: Pool) -> None:
         """Takes the resource as it is now, unless the watch already knows a newer spec."""
         live = await self._cluster.get(paths.agentpools(pool.ref.namespace, pool.ref.name))
         if live["metadata"]["uid"] == pool.uid and live.get("spec") == pool.resource.get("spec"):
-            pool.resource = without_owners(live)
+            pool.resource = served(live)
 
     def forget(self, ref: PoolRef) -> None:
         """Drops what is remembered of a pool that is gone."""

@@ -10,6 +10,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from agentpool.errors import SettingError
+from agentpool.jobs import PoolRef
+from agentpool_operator.nesting import TOO_DEEP, too_deep
 from agentpool_operator.ownership import appliers_of_replicas, changes_of_others
 
 Json = dict[str, Any]
@@ -41,6 +44,33 @@ def seconds_of(text: str | None) -> float | None:
 def rfc3339(seconds: float) -> str:
     """Seconds since the epoch as Kubernetes writes times."""
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def pool_of(pod: Json) -> PoolRef | None:
+    """Return the pool that a pod's label names; None where the pod is no worker of a pool's.
+
+    Anybody who may create pods may label them, so the label may be one that no pool can have, and a pod that somebody
+    else controls is not counted as a worker, nor marked as the next to go.
+    """
+    metadata = pod["metadata"]
+    name = (metadata.get("labels") or {}).get(POOL_LABEL)
+    owner: Json = next((o for o in metadata.get("ownerReferences") or [] if o.get("controller")), {})
+    if owner and (owner.get("kind") != "ReplicaSet" or not str(owner.get("name")).startswith(f"{name}-")):
+        return None
+    try:
+        return PoolRef(metadata["namespace"], name) if name else None
+    except SettingError:
+        return None
+
+
+def served(resource: Json) -> Json:
+    """Return an AgentPool as it is kept: without `managedFields`, and without a part of its spec that is too deep.
+
+    What is nested so deeply that working on it could exhaust the stack is replaced by a mark, which `parsing` reports.
+    """
+    kept = without_owners(resource)
+    place = too_deep(kept.get("spec"))
+    return kept if place is None else {**kept, "spec": {TOO_DEEP: place}}
 
 
 def without_owners(thing: Json) -> Json:

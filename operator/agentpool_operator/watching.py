@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 STOP_WITHIN_S = 1.5  # seconds for kopf to close its watches
 AGAIN_S = 1.0  # seconds before broken watches begin anew, or it is looked again for a kind that is not served
+DEEPEST_JSON = 12_000  # levels: kopf decodes with json.loads, and an API server takes objects of 10,000
+STACK_BYTES = 64 * 2**20  # of the thread that decodes them
 INSIST_S = 1.0  # seconds between the calls for kopf's tasks to end
 log = logging.getLogger(__name__)
 
@@ -57,8 +60,13 @@ class Watching:
     async def run(self) -> None:
         """Watches for ever; `close` ends it. Raises what ends the thread, which nothing should."""
         quiet_kopf()
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST_JSON))
         pass_on = asyncio.get_running_loop().call_soon_threadsafe
-        threading.Thread(target=self._in_thread, args=[pass_on], name="watches", daemon=True).start()
+        before = threading.stack_size(STACK_BYTES)
+        try:
+            threading.Thread(target=self._in_thread, args=[pass_on], name="watches", daemon=True).start()
+        finally:
+            threading.stack_size(before)
         await asyncio.shield(asyncio.wrap_future(self._ended))
 
     async def close(self) -> None:

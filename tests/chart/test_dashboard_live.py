@@ -52,6 +52,7 @@ def install(ground: Ground, pool: str, name: str) -> None:
         f"""
         kubectl create namespace agents
         kubectl --namespace agents create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
+        kubectl --namespace agents label secret agentpool-redis agentpool.dev/redis=true
         helm install agentpool charts/agentpool --namespace agents --set redis.existingSecret=agentpool-redis --wait
         kubectl apply --filename - <<'EOF'{pool}EOF
         kubectl --namespace agents wait --for=condition=QueueReachable agentpool/{name} --timeout 60s

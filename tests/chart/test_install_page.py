@@ -95,6 +95,7 @@ def test_the_operator_asks_for_what_it_may_and_for_nothing_else(helm_ground: Gro
         f"""
         kubectl create namespace agents
         kubectl --namespace agents create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
+        kubectl --namespace agents label secret agentpool-redis agentpool.dev/redis=true
         helm install agentpool charts/agentpool --namespace agents --wait \
           --set redis.existingSecret=agentpool-redis{settings}
         helm test agentpool --namespace agents

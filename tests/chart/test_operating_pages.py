@@ -61,6 +61,7 @@ def test_the_commands_of_the_operating_pages_work(helm_ground: Ground):
         kubectl create namespace research
         {secret}
         kubectl --namespace agents create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
+        kubectl --namespace agents label secret agentpool-redis agentpool.dev/redis=true
         helm install agentpool charts/agentpool --namespace agents --set redis.existingSecret=agentpool-redis --wait
         kubectl apply --filename - <<'EOF'{kinds}EOF
         kubectl apply --filename - <<'EOF'{POOL}EOF

@@ -92,6 +92,7 @@ def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
         f"""
         kubectl create namespace agents
         kubectl --namespace agents create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
+        kubectl --namespace agents label secret agentpool-redis agentpool.dev/redis=true
         helm install agentpool charts/agentpool --namespace agents --set redis.existingSecret=agentpool-redis \\
           --set gateway.enabled=true --set gateway.replicas=1 --set gateway.port={port} \\
           --set 'watchNamespaces={{agents}}' --wait

@@ -65,7 +65,7 @@ def settings_from(environ: Mapping[str, str], **flags: Any) -> WorkerSettings:
     values: dict[str, Any] = {}
     for field in fields(WorkerSettings):
         given = flags.get(field.name)
-        if given is None and (text := environ.get(variable_of(field.name), "")):
+        if given is None and field.name != "redis_url" and (text := environ.get(variable_of(field.name), "")):
             given = _parsed(field.name, str(field.type), text)
         if given is not None:
             values[field.name] = given

@@ -82,7 +82,7 @@ async def test_a_gateway_of_some_namespaces_needs_no_right_in_others(
         served = AsDeclared(connection, cache_s=0, namespaces=("test",))
         assert await served.declared() == [pool]
         with pytest.raises(UnknownPoolError):
-            await served.redis_url(PoolRef("other", "any"))
+            await served.address(PoolRef("other", "any"))
 
 
 async def test_on_one_redis_too_other_namespaces_do_not_exist(redis_url: str, pool: PoolRef):

@@ -200,11 +200,13 @@ async def test_a_missing_secret_is_told_and_heals_and_others_go_on(
     await pool_of("lost", redis={"urlFrom": {"secretKeyRef": {"name": "late", "key": "url"}}})
     await pool_of()
     await until(lambda: look.condition("QueueReachable", "lost"), ("False", "SecretNotFound"))
+    await until(lambda: look.condition("Ready", "lost"), ("False", "SecretNotFound"))
+    assert await look.replicas("lost") is None  # a Deployment would hand the pods whatever Secret comes by that name
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": "late"},
+        "metadata": {"name": "late", "labels": {"agentpool.dev/redis": "true"}},
         "stringData": {"url": redis_server.tcp_url},
     }
     await cluster.create(f"/api/v1/namespaces/{namespace}/secrets", secret)

@@ -44,7 +44,7 @@ async def deleted(redis, pool):
     """The queue of a deleted pool, with its note; what is left of both is removed."""
     await Inspector(redis).configure(pool, PoolSettings())
     await redis.hset(NOTES, str(pool), NOTE)
-    yield SimpleNamespace(url="redis://h", place="h:6379", redis=redis, inspector=Inspector(redis))
+    yield SimpleNamespace(url="redis://h", place="h:6379", words=str, redis=redis, inspector=Inspector(redis))
     await redis.hdel(NOTES, str(pool))
     await Inspector(redis).purge(pool)
 
@@ -140,7 +140,8 @@ async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
             raise OSError("no route")
         return {}
 
-    link = SimpleNamespace(url="redis://h", place="h:6379", redis=SimpleNamespace(execute_command=execute_command))
+    silent = SimpleNamespace(execute_command=execute_command)
+    link = SimpleNamespace(url="redis://h", place="h:6379", words=str, redis=silent)
     purger = Purger(Api(), None, leading=lambda: True)
     caplog.set_level(logging.INFO, "agentpool_operator.purge")
     for _ in range(100):

@@ -42,7 +42,8 @@ def manifests(namespace, server):
     for name, password in (("good", PASSWORD), ("bad", WRONG)):
         url = f"redis://:{password}@127.0.0.1:{server.port}/0"
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"url": url}}
-        yield {**secret, "metadata": {"name": name, "namespace": namespace}}
+        labels = {"agentpool.dev/redis": "true"}
+        yield {**secret, "metadata": {"name": name, "namespace": namespace, "labels": labels}}
         yield {
             "apiVersion": "agentpool.dev/v1alpha1",
             "kind": "AgentPool",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from agentpool.jobs import PoolRef
+from agentpool.redis_address import NOT_LABELLED, Address, SecretError
 from agentpool_operator import apply, paths
 from agentpool_operator.apply import Applier
+from agentpool_operator.problems import Problem
 from agentpool_operator.refusals import NotThereError, WebhookError
 from agentpool_operator.registry import Pools
 from agentpool_operator.views import POOL_LABEL
@@ -22,6 +24,7 @@ class Server:
     def __init__(self):
         self.objects = {}
         self.applied = []
+        self.on_apply = lambda _body: None
         self.unasked = ""  # the path of whose applies a webhook cannot be asked
 
     async def get(self, path):
@@ -32,6 +35,7 @@ class Server:
     async def apply(self, path, body, *, manager):
         if path == self.unasked:
             raise WebhookError(request=path, status=500, message='failed calling webhook "w.example.com"')
+        self.on_apply(body)
         self.applied.append(path)
         live = self.objects.get(path, {"metadata": {"uid": path, "generation": 1}})
         merged = {part: {**live.get(part, {}), **body.get(part, {})} for part in ("metadata", "spec")}
@@ -53,9 +57,26 @@ def pools():
     return made
 
 
+class Secrets:
+    """Secrets of which each may be used, until a test says what is wrong with them."""
+
+    def __init__(self):
+        self.error = None
+
+    async def address(self, _pool, _spec):
+        if self.error is not None:
+            raise self.error
+        return Address(url="redis://h")
+
+
 @pytest.fixture
-def one_pass(server, pools):
-    applier = Applier(server, pools, default_image="image")
+def secrets():
+    return Secrets()
+
+
+@pytest.fixture
+def one_pass(server, pools, secrets):
+    applier = Applier(server, pools, secrets, default_image="image")
     pool = pools.get(REF)
 
     async def run():
@@ -79,13 +100,13 @@ async def test_a_second_pass_writes_nothing(one_pass):
     assert await one_pass() == []
 
 
-async def test_what_comes_from_a_list_is_in_order_though_it_tells_no_kind(one_pass, server, pools):
+async def test_what_comes_from_a_list_is_in_order_though_it_tells_no_kind(one_pass, server, pools, secrets):
     """A real API server leaves apiVersion and kind out of a list's items; a new leader begins with a list."""
     await one_pass()
     listed = changed(server)
     server.objects[DEPLOYMENT] = {part: listed[part] for part in ("metadata", "spec")}
     pools.see_deployment(server.objects[DEPLOYMENT])
-    anew = Applier(server, pools, default_image="image")
+    anew = Applier(server, pools, secrets, default_image="image")
     server.applied.clear()
     await anew.apply(pools.get(REF), pools.get(REF).spec)
     assert server.applied == []
@@ -157,3 +178,70 @@ async def test_a_webhook_that_cannot_be_asked_is_told_by_its_name_and_what_it_wa
     server.unasked = ""
     await one_pass()
     assert pools.get(REF).child_problem is None
+
+
+def refused(reason):
+    return SecretError(reason=reason, field="Secret 's'", problem="it cannot be used", remedy="mend it")
+
+
+@pytest.mark.parametrize("reason", [NOT_LABELLED, "SecretNotFound", "SecretForbidden", "InvalidRedisURL"])
+async def test_no_deployment_is_made_for_a_secret_that_cannot_be_used(one_pass, server, pools, secrets, reason):
+    """Its pods would get the Secret from the kubelet, whatever the operator itself does not read."""
+    secrets.error = refused(reason)
+    assert await one_pass() == []
+    assert server.objects == {}
+    assert pools.get(REF).child_problem.reason == reason
+    assert pools.get(REF).blocked is not None
+    secrets.error = None
+    assert await one_pass() == [DEPLOYMENT, BUDGET]
+    assert pools.get(REF).child_problem is None
+
+
+async def test_a_label_that_was_taken_away_stops_the_pool_and_a_missing_secret_does_not(one_pass, pools, secrets):
+    """The Secret's owner may take the permission back; a Secret that is replaced is away for a moment."""
+    await one_pass()
+    secrets.error = refused("SecretNotFound")
+    await one_pass()
+    assert pools.get(REF).blocked is None
+    secrets.error = refused(NOT_LABELLED)
+    assert await one_pass() == []
+    assert pools.get(REF).blocked.reason == NOT_LABELLED
+
+
+async def test_no_label_stops_the_scaling_before_the_next_pass_over_the_children(one_pass, pools):
+    """The scaling loop reads the Secret more often; a size set by hand is not carried out either."""
+    await one_pass()
+    pool = pools.get(REF)
+    pool.queue_problem = Problem(reason=NOT_LABELLED, message="no label")
+    assert pool.blocked == pool.queue_problem
+
+
+FOREIGN = {"metadata": {"name": "p", "uid": "theirs", "resourceVersion": "7"}, "spec": {"minAvailable": 1}}
+
+
+@pytest.mark.parametrize("path", [DEPLOYMENT, BUDGET])
+@pytest.mark.parametrize(
+    "owners", [[], [{"kind": "Deployment", "name": "p", "uid": "x", "controller": True}]], ids=["nobody's", "owned"]
+)
+async def test_a_child_that_only_bears_the_pools_name_is_left_alone(one_pass, server, pools, path, owners):
+    """It is neither changed nor given an owner, with whom the garbage collector would delete it; the pool says so."""
+    theirs = {**FOREIGN, "metadata": {**FOREIGN["metadata"], "ownerReferences": owners}}
+    server.objects[path] = theirs
+    assert path not in await one_pass()
+    assert server.objects[path] == theirs
+    kind = "Deployment" if path == DEPLOYMENT else "PodDisruptionBudget"
+    assert pools.get(REF).child_problem.reason == f"{kind}NotOwned"
+    assert "left alone" in pools.get(REF).child_problem.message
+    assert (pools.get(REF).blocked is None) == (path == BUDGET)  # workers go on without a budget of the pool's own
+
+
+async def test_a_budget_is_set_right_only_in_the_state_that_was_looked_at(one_pass, server, monkeypatch):
+    """Whoever replaces it between the look and the write keeps it: the write is conditional."""
+    await one_pass()
+    monkeypatch.setattr(apply, "BUDGET_RECHECK_S", 0.0)
+    live = server.objects[BUDGET]
+    server.objects[BUDGET] = {**live, "spec": {**live["spec"], "maxUnavailable": 5}}
+    bodies = []
+    monkeypatch.setattr(server, "on_apply", bodies.append)
+    assert await one_pass() == [BUDGET]
+    assert bodies[0]["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]

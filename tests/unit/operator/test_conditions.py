@@ -10,7 +10,8 @@ from agentpool.jobs import PoolRef, Priority
 from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_operator.conditions import findings, merged, ready_news
 from agentpool_operator.pressure import backlog_of
-from agentpool_operator.registry import Pools, Problem
+from agentpool_operator.problems import Problem
+from agentpool_operator.registry import Pools
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.observation import Backlog, RouteLoad

@@ -11,6 +11,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from agentpool.errors import QueueUnreachableError, UnknownPoolError
 from agentpool.jobs import PoolRef
+from agentpool.redis_address import Address
 from agentpool_operator.links import Links
 from agentpool_operator.pressure import Pressure, backlog_of
 from agentpool_operator.purge import NOTES, Purger
@@ -41,13 +42,13 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
     pool = pools.get(REF)
     pool.published = "what was published before"
 
-    async def url(*_):
-        return "redis://h"
+    async def address(*_):
+        return Address(url="redis://h")
 
-    link = SimpleNamespace(url="redis://h", place="h:6379", inspector=Inspector())
-    secrets = SimpleNamespace(redis_url=url, doubt=lambda *_: None)
+    link = SimpleNamespace(url="redis://h", place="h:6379", inspector=Inspector(), words=str)
+    secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
     pressure = Pressure(secrets, SimpleNamespace(open=lambda _: link), None, timeout_s=0.05)
-    pressure._urls[str(REF)] = "redis://h"
+    pressure._addresses[str(REF)] = Address(url="redis://h")
     async with asyncio.timeout(10):
         await pressure.read([pool])
     assert pool.queue_problem.reason == "RedisUnreachable"
@@ -88,8 +89,8 @@ async def test_a_note_that_cannot_be_removed_is_a_queue_error():
 
 async def test_links_close_though_a_listener_has_died():
     """What ended a listener is not raised by who closes the link."""
-    links = Links(lambda _: None)
-    link = links.open("redis+sentinel://one:26379,two:26379/service")
+    links = Links(lambda *_: None)
+    link = links.open(Address(url="redis+sentinel://one:26379,two:26379/service"))
     link.listener.cancel()
 
     async def died():
@@ -103,8 +104,8 @@ async def test_links_close_though_a_listener_has_died():
 
 async def test_a_link_to_several_sentinels_has_a_place():
     """A message names the servers, however many the URL has."""
-    links = Links(lambda _: None)
-    link = links.open("redis+sentinel://user:secret@one:26379,two:26379/service")
+    links = Links(lambda *_: None)
+    link = links.open(Address(url="redis+sentinel://user:secret@one:26379,two:26379/service"))
     assert link.place == "one:26379,two:26379"
     await links.close()
 

@@ -7,8 +7,9 @@ import asyncio
 import pytest
 
 from agentpool.jobs import PoolRef
+from agentpool_operator.problems import Problem
 from agentpool_operator.refusals import ClashError
-from agentpool_operator.registry import Pools, Problem
+from agentpool_operator.registry import Pools
 from agentpool_operator.scaling.observation import Backlog, RouteLoad
 from agentpool_operator.status import FIGURES_PER_S, StatusWriter
 

@@ -24,6 +24,8 @@ from agentpool.queue.address import masked, place_of
         ("redis://host?password=se@cret", "redis://***"),
         ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?***"),
         ("secret@host", "***"),
+        ("sk-1234", "***"),
+        ("hunter2://x", "***"),
     ],
 )
 def test_a_masked_url_shows_no_password(url, shown):

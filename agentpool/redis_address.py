@@ -1,0 +1,207 @@
+"""Where a pool's Redis is: a URL in its AgentPool, or values of a Secret that has opted in.
+
+Operator, gateway and command line find it here. A Secret is used only with the label `agentpool.dev/redis: "true"`:
+whoever may create AgentPools need not be allowed to read Secrets, and must not have the operator read any for them. No
+message holds a part of a Secret's value: it names the Secret, the key and the kind of mistake. The URL goes to
+`agentpool.queue.connect`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import socket
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from agentpool.environment import with_password
+from agentpool.errors import (
+    QueueAccessError,
+    QueueError,
+    QueueMemoryError,
+    QueueReadOnlyError,
+    QueueUnreachableError,
+    SettingError,
+    UnsupportedServerError,
+)
+from agentpool.queue.options import OPTIONS
+from agentpool.queue.url import RedisUrl
+from agentpool.spec.queue import DEFAULT_REDIS, Redis, SecretKeyRef
+
+if TYPE_CHECKING:
+    from agentpool.queue.connection import RedisClient
+
+REDIS_LABEL = "agentpool.dev/redis"
+OPTED_IN = "true"
+NOT_LABELLED = "SecretNotLabelled"
+INVALID_URL = "InvalidRedisURL"
+
+
+class SecretError(SettingError):
+    """A Secret that cannot be used for a pool's Redis; `reason` is one CamelCase word. Never shows a value."""
+
+    def __init__(self, *, reason: str, field: str, problem: str, remedy: str) -> None:
+        self.reason = reason
+        super().__init__(field=field, value=None, problem=problem, remedy=remedy)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """A Redis URL, and the Secret from which it or its password comes."""
+
+    url: str = field(repr=False)
+    secret: str = ""  # how messages name the Secret and its key; empty: nothing in the URL is secret
+
+
+def redis_of(agentpool: Mapping[str, Any]) -> Redis:
+    """Return `spec.queue.redis` of an AgentPool as the API serves it. Raises SettingError where it cannot be used.
+
+    Fields that only a newer AgentPool has are left alone.
+    """
+    given = ((agentpool.get("spec") or {}).get("queue") or {}).get("redis")
+    if not given:
+        return DEFAULT_REDIS
+    try:
+        return Redis.model_validate({name: given[name] for name in ("url", "urlFrom", "passwordFrom") if name in given})
+    except (ValidationError, TypeError) as error:
+        told = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
+        problem = told[0]["msg"] if told else "not an object"
+        remedy = "see `kubectl explain agentpool.spec.queue.redis`"
+        raise SettingError(field="spec.queue.redis", value=None, problem=problem, remedy=remedy) from None
+
+
+def secret_of(redis: Redis) -> SecretKeyRef | None:
+    """Return the Secret that must be read; None where the URL is all."""
+    source = redis.url_from or redis.password_from
+    return None if source is None else source.secret_key_ref
+
+
+def address_of(redis: Redis, namespace: str, secret: Mapping[str, Any]) -> Address:
+    """Return the address that a Secret, as the API serves it, completes. Raises SecretError."""
+    reference = secret_of(redis)
+    if reference is None:
+        return Address(url=redis.url or "")
+    place = _place(namespace, reference)
+    _check_label(secret, namespace, reference)
+    value = _value(secret, reference, place)
+    if redis.url_from is not None:
+        return Address(url=_checked(value.strip(), place), secret=place)
+    password = value.rstrip("\r\n")
+    if not password or not password.isprintable():
+        raise SecretError(
+            reason="InvalidRedisPassword",
+            field=place,
+            problem="it is empty, or holds line breaks or other characters that cannot be printed",
+            remedy="store the password alone, on one line",
+        )
+    return Address(url=with_password(redis.url or "", password), secret=place)
+
+
+def connect_to(address: Address, **options: Any) -> RedisClient:
+    """Return a client, as `agentpool.queue.connect` makes it.
+
+    Raises SettingError where the URL cannot be used; of one from a Secret the error says neither value nor part.
+    """
+    from agentpool.queue.connection import connect
+
+    try:
+        return connect(address.url, **options)
+    except SettingError as error:
+        raise (_unusable(address.secret, error) if address.secret else error) from None
+
+
+def discreet(error: QueueError) -> str:
+    """Return what went wrong with a Redis whose address is secret: neither the address nor what the server has said."""
+    match error:
+        case QueueAccessError():
+            return (
+                "it refuses the user: user or password is wrong, or its ACL lacks a command or key that "
+                "docs/security.md lists"
+            )
+        case QueueReadOnlyError():
+            return "it is a read-only replica; name the primary, or Sentinels"
+        case QueueMemoryError():
+            return "it is out of memory; raise its maxmemory, or shorten spec.queue.retentionSeconds"
+        case UnsupportedServerError():
+            return f"it is too old; use Redis {error.needed} or later, or Valkey"
+        case QueueUnreachableError():
+            return f"it does not answer{_cause(error)}; check that it runs, and that address and network are right"
+    return "its answer cannot be used; check that it is a Redis or Valkey server, and that nobody else writes ap:* keys"
+
+
+def _place(namespace: str, reference: SecretKeyRef) -> str:
+    return f"key {reference.key!r} of Secret {reference.name!r} in namespace {namespace!r}"
+
+
+def _check_label(secret: Mapping[str, Any], namespace: str, reference: SecretKeyRef) -> None:
+    labels = (secret.get("metadata") or {}).get("labels") or {}
+    if labels.get(REDIS_LABEL) != OPTED_IN:
+        raise SecretError(
+            reason=NOT_LABELLED,
+            field=f"Secret {reference.name!r} in namespace {namespace!r}",
+            problem=f"it is not labelled {REDIS_LABEL}={OPTED_IN}, so AgentPool does not use it",
+            remedy="if pools of this namespace may use it, run "
+            f"`kubectl --namespace {namespace} label secret {reference.name} {REDIS_LABEL}={OPTED_IN}`",
+        )
+
+
+def _value(secret: Mapping[str, Any], reference: SecretKeyRef, place: str) -> str:
+    encoded = (secret.get("data") or {}).get(reference.key)
+    if not encoded:
+        raise SecretError(
+            reason="SecretKeyMissing",
+            field=place,
+            problem="there is no such key, or it is empty",
+            remedy="add it, or name another key in spec.queue.redis",
+        )
+    try:
+        return base64.b64decode(encoded, validate=True).decode()
+    except (binascii.Error, ValueError, TypeError):
+        problem, remedy = "it is not UTF-8 text", "store text"
+        raise SecretError(reason=INVALID_URL, field=place, problem=problem, remedy=remedy) from None
+
+
+def _checked(url: str, place: str) -> str:
+    """Return a URL from a Secret as it is. Raises SecretError naming the kind of mistake that makes it none."""
+    if "://" not in url:
+        raise SecretError(
+            reason=INVALID_URL,
+            field=place,
+            problem="it does not look like a Redis URL; it may be a bare password",
+            remedy="store a URL such as redis://:PASSWORD@HOST:6379/0, or name this key in "
+            "spec.queue.redis.passwordFrom beside a url without credentials",
+        )
+    try:
+        RedisUrl.parse(url)
+    except SettingError as error:
+        raise _unusable(place, error) from None
+    return url
+
+
+def _unusable(place: str, error: SettingError) -> SecretError:
+    """Return the error for a URL from a Secret. Its reader's texts are fixed but for the names of unknown options."""
+    problem, remedy = error.problem, error.remedy
+    option = re.match(r"option ?(\w*):", problem)
+    if option is not None and option[1] not in OPTIONS:
+        problem, remedy = "an option is unknown", f"known options: {', '.join(sorted(OPTIONS))}"
+    return SecretError(reason=INVALID_URL, field=place, problem=problem, remedy=remedy)
+
+
+def _cause(error: BaseException) -> str:
+    """Return the system's own word for a lost connection, in brackets; it holds neither host nor port."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, socket.gaierror):
+            return " (its host name is not known)"
+        if isinstance(seen, ssl.SSLError):
+            return " (TLS failed)"
+        if isinstance(seen, OSError) and seen.errno:
+            return f" ({os.strerror(seen.errno)})"
+        seen = seen.__cause__ or seen.__context__
+    return ""

@@ -1,0 +1,153 @@
+"""Any reply of a Redis to the operator's readings: a reading that can be true, or a condition; never an exception.
+
+What is believed is decided on, shown in a status and in metrics, which must take it. `AGENTPOOL_FUZZ_CASES` sets how
+many replies are sent (a slice by default).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from prometheus_client import CollectorRegistry, generate_latest
+
+from agentpool.jobs import PoolRef
+from agentpool.redis_address import Address
+from agentpool_operator.links import Links
+from agentpool_operator.observing import observation_of
+from agentpool_operator.pressure import Pressure
+from agentpool_operator.queue_metrics import QueueMetrics
+from agentpool_operator.registry import Pools
+from agentpool_operator.resolve import policy_of
+from agentpool_operator.scaling.decide import decide
+from agentpool_operator.status import status_of
+from tests.fixtures.hostile import hostile_redis
+
+CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "300"))
+REF = PoolRef("ns", "p")
+MAX_INT32 = 2**31 - 1
+_TEXTS = [b"", b"ok", b"unknown_pool", b"changed", b"nan", b"inf", b"-1", b"1e400", b"9" * 400, b"\xff\xfe",
+          b"[]", b"{}", b'[{"name": 1, "max_running": "x"}]', b'[{"name": "r", "max_running": 1e999}]', b"[" * 2_000,
+          b"1 2 3 h",
+          b"q:default:task", b"r:default", b"x:w", b"submitted", b"\0", b"x" * 10_000]  # fmt: skip
+
+
+def integer(value: int) -> bytes:
+    return b":%d\r\n" % value
+
+
+def text(value: bytes) -> bytes:
+    return b"$%d\r\n%s\r\n" % (len(value), value)
+
+
+def array(items: list[bytes]) -> bytes:
+    return b"*%d\r\n%s" % (len(items), b"".join(items))
+
+
+INTEGERS = st.sampled_from([0, 1, -1, 5, 2**31, 2**53 + 1, 2**63 - 1, -(2**63)]).map(integer)
+LEAVES = (
+    INTEGERS | (st.sampled_from(_TEXTS) | st.binary(max_size=6)).map(text) | st.sampled_from([b"$-1\r\n", b"*-1\r\n"])
+)
+REPLIES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=6).map(array), max_leaves=12)
+GOOD = [text(b"ok"), integer(10**12), text(b"r"), integer(0), integer(0), text(b"[]"), integer(0), integer(0),
+        integer(0), integer(-1), array([]), array([])]  # fmt: skip
+BOOKS = st.lists(st.tuples(st.sampled_from(_TEXTS), st.sampled_from(_TEXTS)), max_size=4).map(
+    lambda pairs: array([text(part) for pair in pairs for part in pair])
+)
+
+
+@st.composite
+def snapshots(draw) -> bytes:
+    """A snapshot's reply of which some items are something else."""
+    items = list(GOOD)
+    items[10] = draw(BOOKS)
+    for place in draw(st.lists(st.integers(0, len(items) - 1), max_size=3)):
+        items[place] = draw(REPLIES)
+    return array(items[: draw(st.integers(8, 12))] if draw(st.booleans()) else items)
+
+
+@pytest.mark.timeout(3600)
+async def test_any_reply_is_a_reading_that_can_be_true_or_a_condition():
+    """Two pools of one Redis are read together; each ends with a backlog or with a problem that is told."""
+    drawn: list[bytes] = []
+
+    @settings(
+        max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate,),
+    )  # fmt: skip
+    @given(reply=snapshots() | REPLIES)
+    def collect(reply):
+        drawn.append(reply)
+
+    collect()
+    read = 0
+    async with reading() as (pools, pressure, replies):
+        for reply in drawn:
+            replies.append(reply)
+            await pressure.read(list(pools))
+            for pool in pools:
+                assert (pool.snapshot is None) == (pool.queue_problem is not None), reply
+                read += pool.snapshot is not None
+            whoever_reads_on_takes_it(pools)
+    print(f"replies: {len(drawn)} sent, {read} readings believed")  # noqa: T201 - the count is asked for
+
+
+class Reading:
+    """Two pools on a server that answers what a test appends to a list last."""
+
+    async def __aenter__(self):
+        self._replies: list[bytes] = []
+        self._server = hostile_redis(self._answer)
+        url = await self._server.__aenter__()
+        pools = Pools()
+        for name in ("p", "q"):
+            metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1"}
+            pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
+        for pool in pools:
+            pool.published = "before"
+
+        async def address(*_):
+            return Address(url=url)
+
+        async def noted(*_, **__):
+            return None
+
+        self._links = Links(lambda *_: None)
+        secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
+        pressure = Pressure(secrets, self._links, SimpleNamespace(note=noted), timeout_s=0.5)
+        for pool in pools:
+            pressure._addresses[str(pool.ref)] = Address(url=url)
+        return pools, pressure, self._replies
+
+    async def __aexit__(self, *error):
+        await self._links.close()
+        await self._server.__aexit__(*error)
+
+    def _answer(self, command: list[bytes]) -> bytes:
+        if command[0] in {b"EVALSHA", b"EVAL"} and self._replies:
+            return self._replies[-1]
+        return b"+OK\r\n"
+
+
+def reading() -> Reading:
+    return Reading()
+
+
+def whoever_reads_on_takes_it(pools: Pools) -> None:
+    """The decision, the status as the schema takes it, and Prometheus' page for all pools."""
+    for pool in pools:
+        seen = observation_of(pool, now=time.time())
+        pool.decision = decide(seen, policy_of(pool.spec), pool.memory, time.monotonic())
+        status = status_of(pool, now=time.time())
+        json.dumps(status, allow_nan=False)
+        figures = [status[name] for name in ("queued", "running", "oldestWaitSeconds", "wantedReplicas")]
+        assert all(0 <= figure <= MAX_INT32 for figure in figures), status
+        assert all(len(condition["message"]) <= 32_768 for condition in status["conditions"])
+    registry = CollectorRegistry()
+    registry.register(QueueMetrics(pools, leading=lambda: True))
+    generate_latest(registry)

@@ -1,0 +1,148 @@
+"""One pool cannot stop the operator: whatever it names or holds ends as its own condition; others are served."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector
+from agentpool.queue.keys import Keys
+from agentpool_operator import paths
+from tests.fixtures.hostile import CONSTANT, hostile_redis
+from tests.fixtures.redis import wait_until
+
+WITHIN_S = 60.0
+REASONS = {"RedisUnreachable", "QueueUnreadable", "RedisAuthFailed", "SettingsMissing"}
+
+
+async def unserved(look, names) -> bool:
+    """Whether each of these pools says that it is not served."""
+    found = [await look.condition("Ready", name) for name in names]
+    return all(condition is not None and condition[0] == "False" for condition in found)
+
+
+async def all_is_well(look, operator, *, good: str = "agents") -> None:
+    """The operator has not ended, nor reported what nobody expected without a word on whose it is; the others go on."""
+
+    async def served() -> bool:
+        return await look.condition("Ready", good) == ("True", "Serving")
+
+    await wait_until(served, f"the good pool is served\n{operator.written()[-3000:]}", within_s=WITHIN_S)
+    assert operator.running(), operator.written()[-6000:]
+    assert "Traceback" not in operator.written(), operator.written()[-6000:]
+
+
+@pytest.mark.timeout(240)
+async def test_a_redis_that_answers_anything_harms_its_own_pool_only(start_operator, pool_of, look):
+    """Wrong types, garbage, huge numbers, silence, data without end: a condition each; another pool is served."""
+    operator = start_operator()
+    async with AsyncExitStack() as stack:
+        for name, answer in CONSTANT.items():
+            url = await stack.enter_async_context(hostile_redis(answer))
+            await pool_of(name.replace("_", "-"), redis={"url": url})
+        names = [name.replace("_", "-") for name in CONSTANT]
+        await wait_until(lambda: unserved(look, names), "each hostile pool is told", within_s=WITHIN_S)
+        await pool_of()
+        await all_is_well(look, operator)
+        for name in names:
+            status, reason = await look.condition("QueueReachable", name)
+            assert (status, reason in REASONS) == ("False", True), (
+                name,
+                reason,
+            )
+
+
+@pytest.mark.timeout(240)
+async def test_a_url_that_no_client_understands_harms_its_own_pool_only(start_operator, pool_of, look, redis_server):
+    """An option of another scheme, one that is unknown, one without a value, one of the wrong type."""
+    operator = start_operator()
+    options = ("ssl_ca_certs=/x", "nonsense=1", "retry=", "retry=x", "socket_timeout=x", "db=x", "max_connections=-1",
+               "protocol=9", "health_check_interval=x", "decode_responses=x", "connection_class=x")  # fmt: skip
+    names = [f"u{number}" for number in range(len(options))]
+    for name, option in zip(names, options, strict=True):
+        await pool_of(name, redis={"url": f"{redis_server.tcp_url}?{option}"})
+    await pool_of()
+    await all_is_well(look, operator)
+
+    async def told() -> bool:
+        found = [await look.condition("QueueReachable", name) for name in names]
+        return all(condition is not None for condition in found)
+
+    await wait_until(told, "each pool has its condition", within_s=WITHIN_S)
+    status, reason = await look.condition("QueueReachable", "u1")
+    assert (status, reason in {"InvalidRedisURL", "QueueUnreadable"}) == ("False", True)
+    assert operator.running()
+
+
+@pytest.mark.timeout(240)
+async def test_corrupt_records_harm_their_own_pool_only(start_operator, pool_of, look, redis, namespace):
+    """A field of the settings, the counters or a worker's record that is no number, and keys of the wrong type."""
+    operator = start_operator()
+    corrupt = {
+        "conf": ("HSET", lambda keys: (keys.conf, "routes", "not JSON")),
+        "books": ("HSET", lambda keys: (keys.books, "submitted", "many", "q:default:task", "x", "x:w", "nan")),
+        "info": ("HSET", lambda keys: (keys.worker_info, "w", "not four words")),
+        "type": ("SET", lambda keys: (keys.conf, "text")),
+    }  # fmt: skip
+    for name in corrupt:
+        await pool_of(name)
+
+        async def serves(name: str = name) -> bool:
+            return await look.condition("Ready", name) == ("True", "Serving")
+
+        await wait_until(serves, f"{name} is served", within_s=WITHIN_S)
+    for name, (command, arguments) in corrupt.items():
+        keys = Keys(PoolRef(namespace, name))
+        if command == "SET":
+            await redis.execute_command("DEL", keys.conf)
+        await redis.execute_command(command, *arguments(keys))
+
+    async def told() -> bool:  # all pools of one Redis are read together, so the others have been read too
+        return (await look.condition("QueueReachable", "type") or ("", ""))[0] == "False"
+
+    await wait_until(told, f"a key of the wrong type is told\n{operator.written()[-2000:]}", within_s=WITHIN_S)
+    await pool_of()
+    await all_is_well(look, operator)
+    for name in corrupt:
+        await Inspector(redis).purge(PoolRef(namespace, name))
+
+
+@pytest.mark.timeout(240)
+async def test_a_template_nested_without_end_is_refused(start_operator, pool_of, look, cluster, namespace):
+    """It would exhaust the stack of whoever compares, copies or parses it; the pool says where, the others go on."""
+    operator = start_operator()
+    for depth in (100, 300):
+        deep: dict = {}
+        for _ in range(depth):
+            deep = {"a": deep}
+        await pool_of(f"d{depth}", worker={"template": {"metadata": {"annotations": deep}}})
+
+        async def refused(name: str = f"d{depth}") -> bool:
+            return await look.condition("Ready", name) == ("False", "InvalidSpec")
+
+        await wait_until(refused, f"the template is refused\n{operator.written()[-2000:]}", within_s=WITHIN_S)
+    status = await look.status("d300")
+    (ready,) = [condition for condition in status["conditions"] if condition["type"] == "Ready"]
+    assert "spec.worker.template.metadata.annotations" in ready["message"]
+    assert "64 levels" in ready["message"]
+    await pool_of()
+    await all_is_well(look, operator)
+
+
+@pytest.mark.timeout(240)
+async def test_a_pod_with_a_label_that_no_pool_can_have_is_left_out(start_operator, pool_of, look, cluster, namespace):
+    """Anybody may label a pod of his own; the watch and the full lists go on."""
+    operator = start_operator()
+    labels = {"agentpool.dev/pool": "Not_a.Name-"[:-1]}
+    container = {"name": "c", "image": "i"}
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "odd", "labels": labels},
+        "spec": {"containers": [container]},
+    }
+    await cluster.create(paths.pods(namespace), pod)
+    await pool_of()
+    await all_is_well(look, operator)

@@ -1,0 +1,173 @@
+"""A Secret is used only where it has opted in, and no message holds a piece of its value, whatever its form."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import ssl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentpool.environment import redis_url
+from agentpool.errors import (
+    QueueAccessError,
+    QueueError,
+    QueueMemoryError,
+    QueueReadOnlyError,
+    QueueUnreachableError,
+    SettingError,
+    UnsupportedServerError,
+)
+from agentpool.queue.faults import fault_of
+from agentpool.redis_address import Address, SecretError, address_of, connect_to, discreet, redis_of
+from agentpool.spec.queue import Redis
+
+FROM_URL = Redis.model_validate({"urlFrom": {"secretKeyRef": {"name": "r"}}})
+FROM_PASSWORD = Redis.model_validate({"url": "redis://h:6379/1", "passwordFrom": {"secretKeyRef": {"name": "r"}}})
+LABELLED = {"agentpool.dev/redis": "true"}
+MARKS = "QXZ"  # letters of which every secret below is full, and no message of ours has one
+SECRET = st.text(alphabet=f"{MARKS}qxz019-_.~:/?#[]@!$&'()*+,;=% \n\t\"\\", min_size=4).map(lambda text: f"QZ{text}XQ")
+FORMS = st.sampled_from(
+    ["{0}", "redis://{0}", "redis://:{0}@h", "redis://{0}:x@h/{0}", "rediss://h:{0}", "redis://h?{0}=1", "{0}://h",
+     "redis://h?ssl_ca_certs={0}", "'{0}'", '"redis://:{0}@h"', "{0}\n{0}", "redis+sentinel://{0}", "unix://{0}",
+     "redis+cluster://{0}@{0}", "-----BEGIN {0}", '{{"password": "{0}"}}', "redis://h/{0}", "redis://[{0}", "\0{0}",
+     "redis://h?db={0}", "valkey://{0}?{0}"]
+)  # fmt: skip
+
+
+def secret(*, labels=None, **values: str | bytes):
+    data = {key: base64.b64encode(v if isinstance(v, bytes) else v.encode()).decode() for key, v in values.items()}
+    return {"metadata": {"labels": LABELLED if labels is None else labels}, "data": data}
+
+
+@pytest.mark.parametrize("labels", [{}, {"agentpool.dev/redis": "false"}, {"agentpool.dev/redis": ""}, {"a": "true"}])
+@pytest.mark.parametrize("redis", [FROM_URL, FROM_PASSWORD])
+def test_a_secret_without_the_label_is_not_used(redis, labels):
+    """The error says exactly what its owner may run."""
+    with pytest.raises(SecretError) as refused:
+        address_of(redis, "ns", secret(labels=labels, url="redis://h", password="p"))
+    assert refused.value.reason == "SecretNotLabelled"
+    assert "kubectl --namespace ns label secret r agentpool.dev/redis=true" in str(refused.value)
+
+
+def test_the_url_or_the_password_comes_from_the_secret():
+    """White space around a URL is taken off, and a password is encoded before it goes into the URL."""
+    assert address_of(FROM_URL, "ns", secret(url=" redis://:p@h/1\n")).url == "redis://:p@h/1"
+    address = address_of(FROM_PASSWORD, "ns", secret(password="p@/?#\n"))
+    assert address.url == "redis://:p%40%2F%3F%23@h:6379/1"
+    assert connect_to(address).connection_pool.connection_kwargs["password"] == "p@/?#"
+    assert address_of(Redis(url="redis://h"), "ns", {}) == Address(url="redis://h")
+
+
+def test_a_worker_puts_its_password_into_the_url_as_the_operator_does():
+    """The kubelet gives it as a variable of its own; a URL that has a password keeps it."""
+    environ = {"AGENTPOOL_REDIS_URL": "redis://h:6379/1", "AGENTPOOL_REDIS_PASSWORD": "p@\n"}
+    assert redis_url(environ) == "redis://:p%40@h:6379/1"
+    assert redis_url({**environ, "AGENTPOOL_REDIS_URL": "redis://:own@h"}) == "redis://:own@h"
+    assert redis_url({"AGENTPOOL_REDIS_PASSWORD": "p"}) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("sk-1234", "may be a bare password"),
+        ("'redis://h'", "quotation mark"),
+        ("redis://h\nredis://i", "white space or control characters"),
+        ("redis://h?hunter=1", "an option is unknown"),
+        ("redis://h?ssl_ca_certs=/x", "use rediss:// for TLS"),
+        ("redis://:p#ss@h", "must be %-encoded"),
+        ("http://h", "its scheme is none of redis"),
+        ("", "no such key, or it is empty"),
+        (b"\xff\xfe", "not UTF-8 text"),
+    ],
+)
+def test_the_kind_of_mistake_is_named(value, told):
+    """With the Secret and the key, so that nobody need see the value to correct it."""
+    with pytest.raises(SecretError, match=told) as refused:
+        address_of(FROM_URL, "ns", secret(url=value))
+    assert "hunter" not in str(refused.value)
+    for name in ("'url'", "'r'", "'ns'"):
+        assert name in str(refused.value)
+
+
+def refusal_of(redis, value):
+    """Why this value of a Secret cannot be used; None: it can."""
+    try:
+        connect_to(address_of(redis, "ns", secret(url=value, password=value)))
+    except SettingError as error:
+        return error
+    return None
+
+
+@given(form=FORMS, text=SECRET)
+def test_no_piece_of_a_secret_is_in_a_message(form, text):
+    """Whatever was put into the Secret: as URL and as password, refused when it is read or when it is connected to."""
+    value = form.format(text)
+    for redis in (FROM_URL, FROM_PASSWORD):
+        refused = refusal_of(redis, value)
+        assert not set(MARKS) & set(f"{refused} {refused!r} {getattr(refused, 'value', None)}")
+        assert getattr(refused, "__cause__", None) is None
+
+
+def test_an_address_does_not_show_its_url():
+    """Neither in a log line nor in a traceback that shows values."""
+    assert "redis" not in repr(Address(url="redis://:p@h"))
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (QueueAccessError("WRONGPASS QXZ"), "user or password is wrong"),
+        (QueueReadOnlyError("QXZ"), "read-only replica"),
+        (QueueMemoryError("QXZ"), "out of memory"),
+        (UnsupportedServerError(version="QXZ", needed="6.2"), "too old; use Redis 6.2"),
+        (QueueUnreachableError("QXZ"), "does not answer;"),
+        (QueueError("QXZ"), "cannot be used"),
+        (fault_of(ConnectionRefusedError(111, "QXZ"), doing="QXZ"), "does not answer;"),
+    ],
+)
+def test_what_a_server_said_is_not_repeated(error, told):
+    """A server knows the password that it was sent, and may say it again; the kind of fault is named in our words."""
+    assert told in discreet(error)
+    assert not set(MARKS) & set(discreet(error))
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (ConnectionRefusedError(111, "QXZ"), "(Connection refused)"),
+        (socket.gaierror(-2, "QXZ"), "(its host name is not known)"),
+        (ssl.SSLError(1, "QXZ"), "(TLS failed)"),
+    ],
+)
+def test_the_systems_own_word_for_a_lost_connection_is_told(cause, told):
+    """It helps to find the fault and holds neither host nor port."""
+    error = QueueUnreachableError("QXZ")
+    error.__cause__ = cause
+    assert told in discreet(error)
+    assert not set(MARKS) & set(discreet(error))
+
+
+@pytest.mark.parametrize(
+    "redis",
+    [
+        {"url": "redis://h", "urlFrom": {"secretKeyRef": {"name": "r"}}},
+        {"urlFrom": {"secretKeyRef": {"name": "../../victim/secrets/api-key"}}},
+        {"passwordFrom": {"secretKeyRef": {"name": "r"}}},
+        {"url": "redis://:QXZ@h"},
+        "QXZ",
+    ],
+)
+def test_a_spec_that_is_older_than_the_schema_is_checked_again(redis):
+    """The gateway reads AgentPools as they are stored, and shows nothing of a URL."""
+    with pytest.raises(SettingError, match=r"^spec\.queue\.redis: ") as refused:
+        redis_of({"spec": {"queue": {"redis": redis}}})
+    assert not set(MARKS) & set(str(refused.value))
+
+
+def test_a_newer_agentpool_is_read_without_what_is_new_in_it():
+    """A gateway that is older than the resource definition serves its pools."""
+    assert redis_of({"spec": {"queue": {"redis": {"url": "redis://h", "later": 1}}}}).url == "redis://h"
+    assert redis_of({"spec": {}}).url_from.secret_key_ref.name == "agentpool-redis"
