@@ -201,7 +201,10 @@ class Inspector:
             return int(reply[0])
 
     async def events(self, pool: PoolRef, *, after: str = "0", limit: int = 1_000) -> list[JobEvent]:
-        """At least the next `limit` events after a place (an event's `id`; "0": the oldest kept), oldest first."""
+        """At least the next `limit` events after a place (an event's `id`; "0": the oldest kept), oldest first.
+
+        After a place that is still to come, as when Redis went back in time and its clock with it: the newest events.
+        """
         entry, _, number = after.partition(".")
         start = entry if number else f"({entry}"
         rows = await ask(self._redis, "XRANGE", Keys(pool).events, start, "+", "COUNT", limit)
@@ -212,16 +215,17 @@ class Inspector:
                 found += events_of(row[0], fields_of(row[1]), first=seen)
                 if len(found) >= limit:
                     break
-        return found
+        if rows or not await self._is_to_come(pool, after):
+            return found
+        return [event for row in await self._newest(pool) for event in events_of(row[0], fields_of(row[1]))]
 
     async def follow(self, pool: PoolRef, *, after: str = "$") -> AsyncIterator[JobEvent]:
         """Events as they happen, after a place ("$": from now on). Never ends by itself."""
         key = Keys(pool).events
         last = after
-        if last == "$":
-            newest = await ask(self._redis, "XREVRANGE", key, "+", "-", "COUNT", 1)
-            with Reading("xrevrange"):
-                last = newest[0][0] if newest else "0"
+        if last == "$" or await self._is_to_come(pool, last):
+            newest = await self._newest(pool)
+            last = newest[0][0] if newest else "0"
         elif "." in last:
             for event in await self.events(pool, after=last):
                 last = event.id
@@ -235,6 +239,33 @@ class Inspector:
             for last, events in rows:  # noqa: B007  # where the next reading goes on
                 for event in events:
                     yield event
+            if not rows and await self._is_to_come(pool, last):
+                newest = await self._newest(pool)
+                last = newest[0][0] if newest else "0"
+
+    async def _newest(self, pool: PoolRef) -> list[tuple[str, Any]]:
+        """The newest entry of the pool's events, as a list of one, or of none."""
+        rows = await ask(self._redis, "XREVRANGE", Keys(pool).events, "+", "-", "COUNT", 1)
+        with Reading("xrevrange"):
+            return [(str(row[0]), row[1]) for row in rows]
+
+    async def _is_to_come(self, pool: PoolRef, place: str) -> bool:
+        """Whether no event gets such an id for a while: ids go by the server's clock, and by the newest id."""
+        ms = place.partition(".")[0].partition("-")[0]
+        if not ms.isdecimal():
+            return False
+        reply = await ask(self._redis, "TIME")
+        with Reading("time"):
+            if int(ms) <= (int(reply[0]) + 1) * 1000:
+                return False
+        newest = await self._newest(pool)
+        if newest and _entry_order(place) <= _entry_order(newest[0][0]):
+            return False
+        log.warning(
+            "events of pool %s were asked for after %s, which is still to come: Redis or its clock went back in time; "
+            "going on from the newest event", pool, place,
+        )  # fmt: skip
+        return True
 
     async def purge(self, pool: PoolRef, *, permitted: Callable[[], Awaitable[bool]] | None = None) -> int:
         """Deletes the pool's keys in bounded slices; returns how many. Records of ended jobs may go by their lifetime.
@@ -288,6 +319,11 @@ def _snapshot(pool: PoolRef, reply: Any) -> QueueSnapshot:
         raise UnknownPoolError(str(pool))
     with Reading("snapshot"):
         return snapshot_of(reply)
+
+
+def _entry_order(place: str) -> tuple[int, ...]:
+    """The id of an event's entry, as something that sorts."""
+    return tuple(int(part) for part in place.partition(".")[0].split("-") if part.isdecimal())
 
 
 def _first_stream(reply: Any) -> list[Any]:

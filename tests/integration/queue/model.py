@@ -199,6 +199,13 @@ class Model:
         self.end(job, "failed")
         return "dead"
 
+    def agree(self, worker: str, held: dict[str, int]) -> None:
+        """What the queue holds for the worker, and the worker does not, goes back; no attempt counts."""
+        for job in [job for job in self.of_state("running") if job.worker == worker]:
+            if held.get(job.id) != job.token:
+                self.settle(job, job.token, "drain", worker)
+        self.conclude()
+
     def cancel(self, job: ModelJob) -> str:
         if job.state == "running":
             job.cancel = True

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import itertools
 import os
 import uuid
@@ -27,6 +28,7 @@ from agentpool.jobs import JobId, JobRequest, LeaseToken, OnParentFailure, PoolR
 from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect
 from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from tests.fixtures.redis import RedisServer, leaked_keys
+from tests.fixtures.rollback import go_back, remember
 from tests.integration.queue.model import LEASE_MS, WAITING, Model, ModelJob
 
 RUNS = int(os.environ.get("AGENTPOOL_MODEL_RUNS", "25"))
@@ -72,6 +74,7 @@ class QueueLife(RuleBasedStateMachine):
         self.numbers = itertools.count(1)
         self.past: list[tuple[str, int]] = []  # every lease ever given: job, token
         self.restarts = 0
+        self.moment = None  # the pool's keys and the model as they were
         self.producer = Producer(self.redis, self.pool)
         self.inspector = Inspector(self.redis)
         self.consumers = {name: Consumer(self.redis, self.pool, WorkerId(name)) for name in WORKERS}
@@ -274,6 +277,27 @@ class QueueLife(RuleBasedStateMachine):
             self.server.restart()
         self.do(self.redis.connection_pool.disconnect())
         self.maintain()  # Redis 7.0 has forgotten the groups' lag; upkeep tells it again
+
+    @rule()
+    def remember(self):
+        """A moment that Redis may go back to."""
+        self.moment = self.do(remember(self.server.url, self.pool)), copy.deepcopy(self.model)
+
+    @precondition(lambda self: self.moment is not None)
+    @rule()
+    def go_back(self):
+        """What came after the moment is lost to the queue and not to its workers: they compare, and agree again."""
+        keys, model = self.moment
+        self.do(go_back(self.server.url, keys))
+        self.model = copy.deepcopy(model)
+        self.past = [lease for lease in self.past if lease[0] in self.model.jobs]
+        for name, consumer in self.consumers.items():
+            self.model.agree(name, {job: hold.token for job, hold in consumer.holdings().items()})
+            consumer.doubt()
+            self.do(consumer.claim(0))
+            assert {(job, hold.token) for job, hold in consumer.holdings().items()} == {
+                (job.id, job.token) for job in self.model.of_state("running") if job.worker == name
+            }
 
     def learn_entries(self):
         """Entry ids are the server's to give; the model takes them over, and they never change while a job waits."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+
 import pytest
 
 from agentpool.jobs import JobId, JobRequest, JobState, WorkerId
@@ -150,3 +153,33 @@ async def test_a_stream_that_is_lost_is_made_anew(redis, pool):
     assert await consumer.claim(1) == []
     receipt = await producer.submit(JobRequest(kind="k"))
     assert [lease.job_id for lease in await consumer.claim(1)] == [receipt.job_id]
+
+
+FUTURE = "9999999999999-0"  # a place that Redis reached with a clock that was ahead
+
+
+@pytest.mark.parametrize("after", [FUTURE, f"{FUTURE}.3"])
+async def test_a_place_that_is_still_to_come_is_not_waited_for(redis, pool, after):
+    """The events of a Redis that went back in time, and its clock with it, go on from the newest."""
+    inspector, producer = Inspector(redis), Producer(redis, pool)
+    assert await inspector.events(pool, after=after) == []
+    await producer.submit(JobRequest(kind="k"))
+    old = await producer.submit(JobRequest(kind="k"))
+    newest = await inspector.events(pool, after=after)
+    assert [event.job_id for event in newest] == [old.job_id]
+    assert await inspector.events(pool, after=newest[-1].id) == []
+    async with contextlib.aclosing(inspector.follow(pool, after=after)) as following:
+        reading = asyncio.ensure_future(anext(following))
+        submitted: set[str] = set()
+        while not reading.done():  # it may not have begun to listen at the first
+            submitted.add((await producer.submit(JobRequest(kind="k"))).job_id)
+            await asyncio.sleep(0)
+        assert (await reading).job_id in submitted
+
+
+async def test_a_place_that_has_been_is_waited_after(redis, pool):
+    """The id of a lost event, or a moment without events, is no place to come: nothing is told twice."""
+    inspector = Inspector(redis)
+    await Producer(redis, pool).submit(JobRequest(kind="k"))
+    seconds, _ = await redis.time()
+    assert await inspector.events(pool, after=f"{seconds * 1000 + 999}-5") == []
