@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import click
 
+from agentpool import streams
 from agentpool.errors import AgentPoolError
 
 GROUP = "agentpool.commands"
@@ -101,6 +102,7 @@ def root() -> None:
 
 def main() -> None:
     """The console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    streams.prepare()
     as_plugin = Path(sys.argv[0]).name == "kubectl-agentpool"
     try:
         code = root.main(standalone_mode=False, prog_name="kubectl agentpool" if as_plugin else "agentpool")
@@ -115,6 +117,12 @@ def main() -> None:
     except AgentPoolError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        if not streams.is_unwritable(error):
+            raise
+        streams.discard_output()
+        click.echo(f"error: standard output: {error.strerror}", err=True)
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 

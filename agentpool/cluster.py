@@ -174,8 +174,9 @@ async def configuration(kubeconfig: Path | None) -> Any:
             await loader.load_kube_config(
                 config_file=str(kubeconfig), client_configuration=settings, persist_config=False
             )
-    except (config.ConfigException, OSError, ValueError, yaml.YAMLError) as error:
-        problem = f"cannot be used: {' '.join(str(error).split())}"
+    except Exception as error:  # the loader raises TypeError, KeyError and others for YAML that is no kubeconfig
+        known = isinstance(error, (config.ConfigException, OSError, ValueError, yaml.YAMLError))
+        problem = f"cannot be used: {' '.join(str(error).split())}" if known else "is not a kubeconfig"
         raise SettingError(field="kubeconfig", value=shown, problem=problem, remedy=remedy) from error
     return settings
 

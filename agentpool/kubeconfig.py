@@ -15,7 +15,7 @@ import yaml
 
 def path() -> Path | None:
     """The kubeconfig in use: the first file of KUBECONFIG that is there, else ~/.kube/config; None: there is none."""
-    candidates = _named() or [Path.home() / ".kube" / "config"]
+    candidates = _named() or _at_home()
     return next((file for file in candidates if file.is_file()), None)
 
 
@@ -23,6 +23,13 @@ def missing() -> Path | None:
     """What KUBECONFIG names though it is not there, where nothing else that it names is; None: all is well."""
     named = _named()
     return named[0] if named and path() is None else None
+
+
+def _at_home() -> list[Path]:
+    try:
+        return [Path.home() / ".kube" / "config"]
+    except RuntimeError:  # a user that the system does not know, and no HOME: as with a random uid in a container
+        return []
 
 
 def _named() -> list[Path]:
@@ -38,6 +45,6 @@ def current_namespace() -> str | None:
         config: Any = yaml.safe_load(found.read_text())
         contexts = {context["name"]: context["context"] for context in config.get("contexts") or []}
         namespace = contexts[config["current-context"]].get("namespace")
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, yaml.YAMLError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     return str(namespace) if namespace else None

@@ -16,6 +16,7 @@ import click
 import yaml
 
 from agentpool.documents import Document
+from agentpool.streams import takes_all_text
 
 GAP = "   "
 EXIT_CODES = """
@@ -66,7 +67,7 @@ def emit(output: Format, document: Document | list[Document], *, names: Sequence
         case Format.JSON:
             click.echo(as_json(document))
         case Format.YAML:
-            click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=True), nl=False)
+            click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=takes_all_text()), nl=False)
         case Format.NAME:
             for name in names:
                 click.echo(name)
@@ -76,7 +77,7 @@ def emit(output: Format, document: Document | list[Document], *, names: Sequence
 
 def as_json(document: object) -> str:
     """A document as indented JSON."""
-    return json.dumps(document, indent=2, ensure_ascii=False)
+    return json.dumps(document, indent=2, ensure_ascii=not takes_all_text())
 
 
 def first_line(error: str | None) -> str | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from agentpool import kubeconfig
 from agentpool.cluster import configuration
 from agentpool.errors import SettingError
 
@@ -21,3 +24,33 @@ async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, caplog, text,
     assert str(refused.value).startswith(f"kubeconfig: '{file}': {problem}")
     assert "\n" not in str(refused.value)
     assert caplog.messages == []
+
+
+NO_KUBECONFIGS = (
+    *(b"root:x:0:0:root", b"- a", b"3", b"\xff\xfe\x00", b"clusters: 3", b"contexts: [1]\ncurrent-context: x"),
+    *(b"current-context: x\ncontexts: [{name: x}]", b"users: {a: b}\ncurrent-context: []", b"&a [*a]", b"[" * 5_000),
+)
+
+
+@pytest.mark.parametrize("content", NO_KUBECONFIGS, ids=lambda content: str(content[:30]))
+async def test_a_file_that_is_no_kubeconfig_is_refused_in_one_line(tmp_path, monkeypatch, content: bytes):
+    """Whatever it holds; and a command that only wants the current namespace goes on without it."""
+    file = tmp_path / "config"
+    file.write_bytes(content)
+    with pytest.raises(SettingError) as refused:
+        await configuration(file)
+    assert str(refused.value).startswith(f"kubeconfig: '{file}': ")
+    assert "\n" not in str(refused.value)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    assert kubeconfig.current_namespace() is None
+
+
+def test_a_user_without_a_home_has_no_kubeconfig(monkeypatch):
+    """As in a container that runs with an id of the cluster's choice."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert kubeconfig.path() is None
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")
