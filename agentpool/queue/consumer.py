@@ -255,14 +255,15 @@ class Consumer:
             pass
         self._held.clear()
 
-    async def report_crash(self, how: str, culprits: Sequence[JobId] = ()) -> int:
+    async def report_crash(self, how: str, culprits: Sequence[JobId] = (), *, explained: bool = True) -> int:
         """Report that a process of this worker's name ended under its jobs; return how many were taken back.
 
         `how` is evidence in words. Each held job counts a loss, or only the culprits where they are known: the others
-        are handed back. After its second loss a job runs alone; lost again, it is a dead letter with this evidence.
+        are handed back. After its second loss a job runs alone; lost again, it is a dead letter with this evidence,
+        unless that is not `explained`: it says nothing of the job, as where a node went down.
         """
         taken: int = 0
-        args = (self.worker, "crashed", how[-MAX_ERROR_CHARS:], *culprits)
+        args = (self.worker, "crashed" if explained else "gone", how[-MAX_ERROR_CHARS:], *culprits)
         while True:
             status, count = await scripts.DEREGISTER.run(self._redis, self._conf, args)
             taken += int(count)

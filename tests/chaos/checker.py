@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 GIVES_BACK = {"retrying", "returned", "preempted", "recovered"}  # a lease ends, the job does not
-SILENT = {"progress", "yielding", "cancelling", "queued", "scheduled", "blocked"}
+SILENT = {"progress", "yielding", "cancelling", "queued", "scheduled", "blocked", "quarantined"}
 
 Run = Mapping[str, Any]  # a line that a handler wrote
 
@@ -37,6 +37,7 @@ def judge(
         *families(acknowledged, events, runs),
         *route_limits(events, limits),
         *checkpoints(runs),
+        *poison(acknowledged, events),
     ]
 
 
@@ -158,6 +159,17 @@ def checkpoints(runs: Sequence[Run]) -> Iterable[str]:
             before = [done for token, done in saved[run["job"]].items() if token < run["token"]]
             if before and run["done"] < max(before):
                 yield f"{run['job']} began at step {run['done']}, and step {max(before)} had been saved"
+
+
+def poison(acknowledged: Mapping[str, JobRequest], events: Sequence[JobEvent]) -> Iterable[str]:
+    """A job that ends its workers is found out, and no other job is taken for one."""
+    for event in events:
+        culprit = event.job_id in acknowledged and acknowledged[event.job_id].kind == "poison"
+        called = event.type == "failed" and (event.detail or "").startswith("poison")
+        if called and not culprit:
+            yield f"{event.job_id} was called poison and is innocent"
+        if culprit and event.type in {"failed", "succeeded"} and not called:
+            yield f"{event.job_id} is poison and {event.type} as any other: {event.detail}"
 
 
 def duplicates(runs: Sequence[Run]) -> int:

@@ -18,7 +18,7 @@ from agentpool.jobs import JobId, JobRequest, OnParentFailure, Priority
 from tests.chaos.doors import Door, DoorShutError
 
 JOBS_A_SECOND = 20.0
-KINDS = {"nap": 6, "code": 4, "text": 4, "flaky": 2, "steps": 2, "hang": 0.3}  # kind: weight
+KINDS = {"nap": 6, "code": 4, "text": 4, "flaky": 2, "steps": 2, "hang": 0.3, "poison": 0.1}  # kind: weight
 KEEP_PARENTS = 60  # latest jobs that children choose from
 RETRY_S = 0.1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agentpool.jobs import JobEvent, JobRequest, Priority
@@ -38,9 +40,9 @@ def events(lines, route="r"):
     return [
         JobEvent(
             id=f"{number}-0.0", type=change, job_id=job, at_ms=number, kind="nap", route=route, priority=Priority.TASK,
-            attempt=1, worker=worker, detail=None,
+            attempt=1, worker=worker, detail=detail[0] if detail else None,
         )
-        for number, (change, job, worker) in enumerate(lines)
+        for number, (change, job, worker, *detail) in enumerate(lines)
     ]  # fmt: skip
 
 
@@ -70,6 +72,8 @@ FORGERIES = {
     "before its parent a had ended": {"lines": [*CLEAN[:4], *CLEAN[6:], *CLEAN[4:6]]},
     "of its parents, not": {"runs": [*RUNS[:3], {**RUNS[3], "parents": {}}, *RUNS[4:]]},
     "ran at once, the limit is 1": {"lines": [*CLEAN[:5], CLEAN[6], CLEAN[5], *CLEAN[7:]]},
+    "was called poison": {"lines": [*CLEAN[:-1], ("failed", "c", "w2", "poison: alone")]},
+    "is poison and succeeded": {"requests": {"a": REQUESTS["a"], "c": replace(REQUESTS["c"], kind="poison")}},
     "had been saved": {"runs": [*RUNS[:5], {**RUNS[5], "done": 2}, RUNS[6]]},
 }
 

@@ -59,6 +59,28 @@ CATALOGUE = (
         new="job.attempt = job.attempt - 1",
     ),
     Mutant(
+        name="suspects-run-together",
+        wrong="two suspects run at once, in two workers",
+        old="if holder ~= worker and job_id then return nil end",
+    ),
+    Mutant(
+        name="a-reserved-worker-takes-more",
+        wrong="a worker in which a suspect runs alone is given another job where it waits for the bell",
+        old=" or books[12] then return OTHER end",
+        new=" then return OTHER end",
+    ),
+    Mutant(
+        name="suspect-for-ever",
+        wrong="a suspect that failed by itself while it ran alone stays one",
+        old="if job.alone then redis.call('HDEL', job.key, 'losses') end",
+    ),
+    Mutant(
+        name="verdict-without-evidence",
+        wrong="a suspect whose worker was lost, nobody knows how, is poison",
+        old="if job.alone and (explained or job.losses >= UNEXPLAINED_MAX) then",
+        new="if job.alone then",
+    ),
+    Mutant(
         name="drain-costs-an-attempt",
         wrong="a job that was handed back has lost an attempt",
         old="job.attempt = math.max(0, job.attempt - 1)",

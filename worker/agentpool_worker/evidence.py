@@ -7,8 +7,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentpool_worker.previous_exit import KILLED_FROM_OUTSIDE
+
 if TYPE_CHECKING:
     from agentpool_worker.previous_exit import PreviousExit
+
+
+def explains(previous: PreviousExit | None) -> bool:
+    """Return whether the process itself came to its end, so that a job which ran alone in it is the cause.
+
+    A container that was started again may have been on a node that went down, and a kill from outside is no job's.
+    """
+    return previous is not None and previous.cause != KILLED_FROM_OUTSIDE
 
 
 def words_of(previous: PreviousExit | None, worker: str) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VARIABLE = "AGENTPOOL_PREVIOUS_EXIT"
+KILLED_FROM_OUTSIDE = "killed from outside"  # cause: by a signal that neither the kernel nor the supervisor sent
 MOST_LINES = 20  # of the log
 MOST_LINE_CHARS = 500  # of one line; with the above, well below the 128 KiB that one variable may hold
 

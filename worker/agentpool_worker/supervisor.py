@@ -27,7 +27,7 @@ from agentpool_worker import cgroup
 from agentpool_worker.exits import signal_name
 from agentpool_worker.lifeline import Lifeline, adopt
 from agentpool_worker.output import Output
-from agentpool_worker.previous_exit import PreviousExit
+from agentpool_worker.previous_exit import KILLED_FROM_OUTSIDE, PreviousExit
 from agentpool_worker.processes import adopt_orphans, descendants, kill_until_none
 from agentpool_worker.restarts import Restarts, WorkerEnd
 
@@ -220,7 +220,7 @@ def _cause(number: int | None, kills: int | None) -> str | None:
     now = cgroup.oom_kills()
     if cgroup.grew(kills, now):
         return cgroup.OUT_OF_MEMORY
-    return "killed from outside" if now is not None else "killed from outside or out of memory"
+    return KILLED_FROM_OUTSIDE if now is not None else f"{KILLED_FROM_OUTSIDE} or out of memory"
 
 
 def _code_of(end: PreviousExit) -> int:

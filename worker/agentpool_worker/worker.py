@@ -23,7 +23,7 @@ from agentpool.queue.inspect import Inspector
 from agentpool.queue.settings import PoolSettings
 from agentpool_worker import lifeline
 from agentpool_worker.assembly import CLIENT_NAME, Parts
-from agentpool_worker.evidence import words_of
+from agentpool_worker.evidence import explains, words_of
 from agentpool_worker.forks import ForkGuard
 from agentpool_worker.gpu import open_reader
 from agentpool_worker.lifeline import Phase
@@ -157,7 +157,8 @@ class Worker:
             try:
                 # A process of this name may have ended before us, as when a pod's container restarts: our lease would
                 # keep its jobs from being taken for lost.
-                taken = await consumer.report_crash(words_of(PreviousExit.from_environment(), settings.worker))
+                previous = PreviousExit.from_environment()
+                taken = await consumer.report_crash(words_of(previous, settings.worker), explained=explains(previous))
                 if taken:
                     log.warning("the process before this one ended under %d jobs; they run again", taken)
                 return await consumer.register(slots=settings.concurrency or 1, host=settings.host)

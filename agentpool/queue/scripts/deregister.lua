@@ -3,7 +3,8 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 `all`: every held job was begun; `these`: only the jobs whose ids and tokens follow were, the
 --        others are handed back and cost no attempt; `crashed`: its process ended under its jobs, 3 how in words, then
---        the ids of the jobs that are known to be the cause (the others are handed back) or none: each of them may be
+--        the ids of the jobs that are known to be the cause (the others are handed back) or none: each of them may be;
+--        `gone`: the same, where nobody knows how, or no job could have done it
 -- Returns {'ok', jobs taken back}; {'more', n}: call again, there was more than fits in one script.
 -- Events recovered, quarantined, returned; failed or cancelled where attempts are used up or cancel was asked for.
 
@@ -18,8 +19,8 @@ write_though_memory_is_full()
 local worker = ARGV[1]
 if ARGV[2] == 'these' then agree(worker, 3) end
 local error, crash = 'the worker left without ending the job', nil
-if ARGV[2] == 'crashed' then
-  error, crash = ARGV[3], { explained = true }
+if ARGV[2] == 'crashed' or ARGV[2] == 'gone' then
+  error, crash = ARGV[3], { explained = ARGV[2] == 'crashed' }
   if #ARGV > 3 then crash.culprits = {} end
   for i = 4, #ARGV do crash.culprits[ARGV[i]] = true end
 end

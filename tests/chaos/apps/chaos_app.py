@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import time
 
 from agentpool_worker import App
@@ -44,6 +45,16 @@ async def flaky(payload, ctx):
 async def hang(payload, ctx):
     tell("start", ctx, parents=dict(ctx.parents))
     await asyncio.sleep(3600)
+
+
+@app.handler("poison")
+async def poison(payload, ctx):
+    """Ends the worker under all of its jobs, one way or another."""
+    tell("start", ctx, parents=dict(ctx.parents))
+    await asyncio.sleep(payload["s"])
+    if payload["n"] % 2:
+        os._exit(3)
+    os.kill(os.getpid(), signal.SIGSEGV)
 
 
 @app.handler("steps")

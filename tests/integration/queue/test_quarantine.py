@@ -29,11 +29,11 @@ class Crew:
         receipts = await self.producer.submit_many([JobRequest(**fields)] * count)
         return [receipt.job_id for receipt in receipts]
 
-    async def crash(self, worker: Consumer, how="killed by SIGSEGV", culprits=()) -> Consumer:
+    async def crash(self, worker: Consumer, how="killed by SIGSEGV", culprits=(), *, explained=True) -> Consumer:
         """A second later the worker's process ends and is started again under its name."""
         await self._redis.hincrby(f"ap:{{{self._pool}}}:books", "clock_offset_ms", 1_000)
         again = Consumer(self._redis, self._pool, worker.worker)
-        await again.report_crash(how, culprits)
+        await again.report_crash(how, culprits, explained=explained)
         await again.register(slots=10, host="here")
         return again
 
@@ -83,15 +83,16 @@ async def test_the_first_loss_costs_an_attempt_and_no_more(crew):
 
 
 async def test_after_the_second_loss_jobs_run_one_at_a_time(crew):
-    """Each suspect runs alone, the oldest first, and innocent ones end as if nothing had happened."""
+    """Each suspect runs alone, the oldest first, however many workers are idle, and innocent ones just end."""
     ids, worker = await crew.suspects(3)
+    idle = await crew.worker("idle")
     assert (await crew.snapshot()).quarantined == 3
     for job_id in ids:
         assert (await crew.job(job_id)).quarantined
         (lease,) = await worker.claim(10)
         assert lease.job_id == job_id
         assert (await crew.job(job_id)).quarantined
-        assert await worker.claim(10) == []
+        assert await worker.claim(10) == await idle.claim(10) == []
         await worker.settle([done(lease)])
         assert (await crew.job(job_id)).state is JobState.SUCCEEDED
     (plain,) = await crew.submit()
@@ -189,6 +190,18 @@ async def test_a_loss_that_nobody_can_explain_is_no_verdict(crew):
     job = await crew.job(job_id)
     assert (job.state, job.reason) == (JobState.FAILED, "poison")
     assert "w2" in job.error
+
+
+async def test_a_restart_that_no_job_brought_about_is_no_verdict(crew):
+    """A worker that was killed from outside, or whose container was started again, comes back under its name."""
+    (job_id,), worker = await crew.suspects()
+    await worker.claim(10)
+    worker = await crew.crash(worker, "killed from outside", explained=False)
+    job = await crew.job(job_id)
+    assert (job.state, job.losses, job.quarantined) == (JobState.QUEUED, 3, True)
+    await worker.claim(10)
+    await crew.crash(worker)
+    assert (await crew.job(job_id)).reason == "poison"
 
 
 async def test_a_known_culprit_spares_its_neighbours(crew):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_worker.evidence import words_of
+from agentpool_worker.evidence import explains, words_of
 from agentpool_worker.previous_exit import PreviousExit
 
 
@@ -23,6 +23,21 @@ from agentpool_worker.previous_exit import PreviousExit
 def test_the_end_is_told_in_words(previous, words):
     """Signal or exit code, the cause where it is known, and the last lines of the log."""
     assert words_of(previous, "w") == words
+
+
+@pytest.mark.parametrize(
+    ("previous", "explained"),
+    [
+        (PreviousExit(signal="SIGSEGV"), True),
+        (PreviousExit(exit_code=0), True),
+        (PreviousExit(signal="SIGKILL", cause="out of memory"), True),
+        (PreviousExit(signal="SIGKILL", cause="killed from outside"), False),
+        (None, False),
+    ],
+)
+def test_only_an_end_that_came_from_within_is_a_verdict(previous, explained):
+    """A node that went down, and somebody's SIGKILL, say nothing of the job that ran alone."""
+    assert explains(previous) is explained
 
 
 def test_an_end_that_nobody_saw_says_where_to_look():
