@@ -93,6 +93,36 @@ def test_without_capacity_only_the_clusters_identity_is_cluster_wide():
     assert secrets["resourceNames"] == ["agentpool-redis"]
 
 
+def test_an_installation_for_a_shared_cluster_reads_nothing_elsewhere():
+    """With the values of docs/install.md, what is left cluster-wide is the cluster's identity and the reviews."""
+    shared = {
+        "watchNamespaces": ["agents", "research"],
+        "rbac": {"secretNames": ["agentpool-redis"], "capacity": False},
+        "redis": {"existingSecret": "agentpool-redis"},
+        "gateway": {"enabled": True},
+    }
+    found = manifests(shared)
+    assert granted(roles_of(found, "agentpool-operator", None)) == table(IDENTITY)
+    assert granted(roles_of(found, "agentpool-gateway", None)) == table(REVIEWS)
+    users = granted(m for m in found if m["kind"] == "ClusterRole" and "users" in str(m["metadata"]["labels"]))
+    assert {group for group, _, _ in users} == {"agentpool.dev"}
+    secrets = [
+        (role["metadata"]["namespace"], rule.get("resourceNames"))
+        for role in found
+        if role["kind"] == "Role"
+        for rule in role["rules"]
+        if "secrets" in rule["resources"]
+    ]
+    assert sorted(secrets) == sorted([(place, ["agentpool-redis"]) for place in ("agents", "research")] * 2)
+
+
+@pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
+def test_nobody_but_operator_and_gateway_is_granted_anything(values: dict[str, Any]):
+    """No binding names another account: a worker has no rights in Kubernetes."""
+    bound = {s["name"] for m in manifests(values) if m["kind"].endswith("Binding") for s in m["subjects"]}
+    assert bound <= {"agentpool-operator", "agentpool-gateway"}
+
+
 def test_the_lease_is_its_own():
     """Beside creating one, it may touch only the Lease whose name its flags say."""
     found = manifests()

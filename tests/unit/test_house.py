@@ -134,3 +134,24 @@ def test_every_make_target_that_the_documents_name_exists():
         code = re.findall(r"`make ([a-z ]+)[`A-Z]|^\$ make ([a-z]+)", document.read_text(), re.MULTILINE)
         named = {word for pair in code for words in pair for word in words.split()}
         assert named <= targets, f"{document.relative_to(ROOT)} names {named - targets}"
+
+
+TESTED = re.compile(r"(tests/[\w./-]*\w)(?:::(\w+))?")
+
+
+def test_every_test_that_a_page_names_is_there():
+    """A path below `tests`, also outside of backticks, and the function behind `::`."""
+    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").rglob("*.md")]:
+        for path, function in TESTED.findall(page.read_text()):
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
+            if function:
+                assert f"def {function}(" in (ROOT / path).read_text(), f"{page.name} names {path}::{function}"
+
+
+def test_every_claim_of_the_security_page_names_its_test():
+    """Each row of a table of what is stopped, so that a reader can see it fail."""
+    page = (ROOT / "docs/security.md").read_text()
+    tables = re.findall(r"^\| stopped \| by \|\n\|---\|---\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    rows = [row for table in tables for row in table.splitlines()]
+    assert len(rows) > 20
+    assert [row for row in rows if not (TESTED.search(row) or "`make lint`" in row)] == []

@@ -39,6 +39,16 @@ async def test_payload_goes_in_and_the_result_comes_out():
     assert completion.result == [{"n": 1}, "job-1", "script", "00-x", {"job-0": 5}]
 
 
+async def test_arguments_go_to_the_program_as_they_are():
+    """No shell reads them, and nothing of the payload is among them."""
+    words = ["$(id)", "`id`", "; id", "| id", "> /tmp/x", "*", "~", "$HOME", "{{ payload }}"]
+    source = "import json, sys; json.load(sys.stdin); json.dump(sys.argv[1:], sys.stdout)"
+    async with Bench(CommandHandlers([sys.executable, "-c", source, *words])) as bench:
+        bench.submit(lease("script", "$(id); id"))
+        (completion,) = await bench.settled(1)
+    assert completion.result == words
+
+
 async def test_the_environment_tells_when_the_attempt_times_out():
     """As a moment in UTC, and as the seconds that were left when the process began."""
     names = ("AGENTPOOL_DEADLINE", "AGENTPOOL_REMAINING_SECONDS")
