@@ -84,8 +84,13 @@ async def ground(start_workers, redis_server_factory, pool_ref, tmp_path):
         yield ground
 
 
-async def test_a_job_that_had_ended_runs_again_and_its_route_goes_on(ground):
-    """The queue holds a job for a worker that ended it, and knows nothing of the one that runs: both are put right."""
+@pytest.mark.parametrize("slots", [1, 4])
+async def test_a_job_that_had_ended_runs_again_and_its_route_goes_on(ground, slots):
+    """The queue holds a job for a worker that ended it, and knows nothing of the one that runs: both are put right.
+
+    A worker with a free slot loses the answer to its claim and compares; a full one has asked nothing.
+    """
+    await ground.configure(replace(SETTINGS, concurrency=slots))
     worker = await ground.start()
     first = await ground.gated("first")
     await ground.started(first)
