@@ -61,7 +61,10 @@ _OUTCOMES = {outcome.value: outcome for outcome in SettleOutcome}
 class Consumer:
     """One worker's hold on one pool's queue. For one event loop; safe to share between its tasks."""
 
-    def __init__(self, redis: RedisClient, pool: PoolRef, worker: WorkerId) -> None:
+    def __init__(
+        self, redis: RedisClient, pool: PoolRef, worker: WorkerId, *, kinds: Sequence[str] | None = None
+    ) -> None:
+        """`kinds`: the kinds of job that the worker takes, as it announces them; None: every kind."""
         if not worker or worker.startswith(RESERVED) or any(mark.isspace() for mark in worker):
             raise SettingError(
                 field="worker",
@@ -71,6 +74,7 @@ class Consumer:
             )
         self.pool = pool
         self.worker = worker
+        self._kinds = "*" if kinds is None else " ".join(kinds)
         self._redis = redis
         self._keys = Keys(pool)
         self._conf = self._keys.conf
@@ -92,7 +96,7 @@ class Consumer:
         Jobs held under an earlier lease are forgotten here, and handed back by the next claim. Raises UnknownPoolError
         where the pool has no settings.
         """
-        reply = await scripts.REGISTER.run(self._redis, self._conf, (self.worker, slots, host or "-"))
+        reply = await scripts.REGISTER.run(self._redis, self._conf, (self.worker, slots, host or "-", self._kinds))
         if reply == ["unknown_pool"]:
             raise UnknownPoolError(str(self.pool))
         self.forget()

@@ -21,6 +21,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | yield | zset by rank | the pool's | running jobs that may be asked to yield |
 | suspects | zset by entry | the pool's | jobs in quarantine: they wait to run alone |
 | workers | zset by ms | the pool's | leases: worker -> expiry |
+| worker-kinds | hash | the pool's | worker -> the kinds of job that it takes |
 | worker-info | hash | the pool's | worker -> slots, running, host |
 | ctl:WORKER | list | 1 h after the last push | cancel and yield orders |
 | bell | list | the pool's | at most one ring, for one idle worker |
@@ -82,6 +83,7 @@ class Keys:
         self.suspects = f"{prefix}suspects"
         self.workers = f"{prefix}workers"
         self.worker_info = f"{prefix}worker-info"
+        self.worker_kinds = f"{prefix}worker-kinds"
         self.bell = f"{prefix}bell"
         self.events = f"{prefix}events"
 

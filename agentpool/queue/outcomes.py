@@ -21,6 +21,7 @@ class ReturnReason(StrEnum):
     PREEMPTED = "preempted"  # it yielded to a critical job
     EXHAUSTED = "exhausted"  # the worker leaves because its memory ran out: a loss, of which the first costs no attempt
     UNFIT = "unfit"  # the worker cannot do its part of running it; the job waits as one that is put off
+    UNKNOWN_KIND = "unknown_kind"  # the worker has no handler for it; another may, and the job waits for one
     OVERLOADED = "overloaded"  # not now: it waits `after_ms`; for longer than its timeout in all, it counts as failed
 
 

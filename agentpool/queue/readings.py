@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from agentpool.jobs import Priority, WorkerId
-from agentpool.queue.settings import DEFAULT_ROUTE
+from agentpool.queue.settings import DEFAULT_ROUTE, PoolSettings
 from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 
 
@@ -16,7 +15,7 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     books = dict(zip(flat_books[::2], flat_books[1::2], strict=True))
     return QueueSnapshot(
         taken_at_ms=now,
-        routes=_routes(json.loads(routes), books),
+        routes=_routes(routes, books),
         scheduled=scheduled,
         blocked=blocked,
         dead=dead,
@@ -38,9 +37,11 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     )
 
 
-def _routes(settings: list[dict[str, Any]], books: dict[str, str]) -> tuple[RouteSnapshot, ...]:
+def _routes(settings: str, books: dict[str, str]) -> tuple[RouteSnapshot, ...]:
     """The routes of the settings, then those that still hold jobs though the settings no longer name them."""
-    limits: dict[str, int | None] = {route["name"]: route["max_running"] for route in settings}
+    limits: dict[str, int | None] = {
+        route.name: route.max_running for route in PoolSettings.from_mapping({"routes": settings}).routes
+    }
     limits.setdefault(DEFAULT_ROUTE, None)
     for field, count in books.items():
         sort, _, place = field.partition(":")

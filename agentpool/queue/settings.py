@@ -9,11 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cache
+
+from agentpool.text import SHOWN_CHARS, shown
 
 DEFAULT_ROUTE = "default"
+_MOST = 2**53  # of any number here: the largest that every reader takes for what it is
+_LEAST = {  # of numbers that may not be 0
+    **dict.fromkeys(("max_depth", "max_attempts", "lease_ms", "timeout_ms", "concurrency"), 1),
+    **dict.fromkeys(("adaptive_min", "adaptive_max", "retention_results_ms", "retention_dead_ms"), 1),
+}
+log = logging.getLogger(__name__)
 
 
 class AdaptiveMode(StrEnum):
@@ -51,6 +61,7 @@ class PoolSettings:
     retry_max_ms: int = 300_000  # longest backoff
     lease_ms: int = 10_000  # how long a silent worker keeps its jobs
     timeout_ms: int = 900_000  # one attempt's longest run
+    unknown_kind_ms: int = 600_000  # how long a job waits for a worker that knows its kind, while none does
     retention_results_ms: int = 86_400_000  # how long ended jobs can be read
     retention_dead_ms: int = 604_800_000  # how long dead letters are kept
     concurrency: int = 20  # slots a worker
@@ -95,11 +106,19 @@ class PoolSettings:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str]) -> PoolSettings:
-        """The settings of a `conf` hash; fields that an older writer left out keep their defaults."""
+        """The settings of a `conf` hash. Never raises: another version may have written it.
+
+        Fields that are missing keep their defaults, and so do values that cannot be used, with one warning each;
+        fields that are not known are ignored.
+        """
         values: dict[str, object] = {}
         for setting in fields(cls):
-            if setting.init and setting.name in mapping:
-                values[setting.name] = _decoded(setting.name, str(setting.type), mapping[setting.name])
+            if not setting.init or (text := mapping.get(setting.name)) is None:
+                continue
+            try:
+                values[setting.name] = _decoded(setting.name, str(setting.type), text)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                _warn_of(setting.name, text[:SHOWN_CHARS], str(setting.default))
         return cls(**values)  # type: ignore[arg-type]  # each value was decoded by its field's type
 
 
@@ -120,13 +139,38 @@ def _encoded(value: object) -> str:
     return str(value)
 
 
+def routes_of(text: str) -> tuple[Route, ...]:
+    """The routes of the field `routes`. Raises ValueError, TypeError or KeyError for any other text."""
+    found = []
+    for route in json.loads(text):
+        name, kinds, limit = route["name"], route["kinds"], route["max_running"]
+        if not isinstance(name, str) or not all(isinstance(kind, str) for kind in kinds):
+            raise TypeError("a route's name and kinds are texts")
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
+            raise ValueError("a route's max_running is a whole number from 1, or null")
+        found.append(Route(name=name, kinds=tuple(kinds), max_running=limit))
+    return tuple(found)
+
+
 def _decoded(name: str, kind: str, text: str) -> object:
     if name == "routes":
-        return tuple(
-            Route(name=r["name"], kinds=tuple(r["kinds"]), max_running=r["max_running"]) for r in json.loads(text)
-        )
+        return routes_of(text)
     if kind == "AdaptiveMode":
         return AdaptiveMode(text)
     if kind == "bool":
-        return text == "1"
-    return None if text == "" else int(text)
+        return {"1": True, "0": False}[text]
+    if text == "" and kind.endswith("None"):
+        return None
+    number = int(text)
+    if not _LEAST.get(name, 0) <= number <= _MOST:
+        raise ValueError("out of range")
+    return number
+
+
+@cache
+def _warn_of(name: str, text: str, default: str) -> None:
+    """Warn once in a process of a setting that this version cannot use."""
+    log.warning(
+        "setting %s of the pool is %s, which this version cannot use: it goes on with the default, %s",
+        name, shown(text), default,
+    )  # fmt: skip

@@ -218,6 +218,12 @@ class Queue(Part):
         le=7 * DAY_SECONDS,
         description="Longest run of one attempt, in seconds; a job's own timeout overrides it.",
     )
+    unknown_kind_seconds: int = Field(
+        default=600,
+        ge=0,
+        le=DAY_SECONDS,
+        description="How long a job waits for a worker that knows its kind, in seconds; then it is a dead letter.",
+    )
     retention_seconds: Retention = Field(
         default_factory=Retention, description="How long ended jobs are kept, in seconds."
     )

@@ -40,6 +40,7 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
         lease_ms=queue.lease_seconds * MS_PER_SECOND,
         timeout_ms=queue.timeout_seconds * MS_PER_SECOND,
         retention_results_ms=queue.retention_seconds.results * MS_PER_SECOND,
+        unknown_kind_ms=queue.unknown_kind_seconds * MS_PER_SECOND,
         retention_dead_ms=queue.retention_seconds.dead * MS_PER_SECOND,
         concurrency=concurrency,
         adaptive_mode=worker.adaptive.mode,

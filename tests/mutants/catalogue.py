@@ -295,7 +295,7 @@ CATALOGUE = (
     Mutant(
         name="plain-submit-twice",
         wrong="a plain submit that is repeated after a lost answer makes its job twice",
-        old="  if redis.call('HMGET', key, 'state')[1] then return OTHER end\n",
+        old="  if redis.pcall('HMGET', key, 'state')[1] then return OTHER end\n",
         new="",
     ),
     Mutant(

@@ -69,7 +69,8 @@ class Parts:
         self._loop = asyncio.get_running_loop()
         self.slots = Slots(starting_slots(self.pool))
         self.metrics = WorkerMetrics(self.slots)
-        self.consumer = Consumer(redis, settings.pool, settings.worker)
+        self._kinds = handlers.kinds
+        self.consumer = Consumer(redis, settings.pool, settings.worker, kinds=handlers.kinds)
         self.claims = ClaimLoop(queue=self.consumer, slots=self.slots, metrics=self.metrics)
         self.slots.on_free = self.claims.bell
         self.flusher = Flusher(signal=self.claims.signal, metrics=self.metrics)
@@ -98,7 +99,7 @@ class Parts:
             safety_poll_ms=round(settings.safety_poll_seconds * 1000),
         )
         self.side_redis = connect(settings.redis_url, client_name=CLIENT_NAME)
-        self._side_consumer = Consumer(self.side_redis, settings.pool, settings.worker)
+        self._side_consumer = Consumer(self.side_redis, settings.pool, settings.worker, kinds=self._kinds)
         self.watchdog = Watchdog(
             roster=self.roster,
             metrics=self.metrics,

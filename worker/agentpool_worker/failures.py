@@ -106,7 +106,7 @@ def _error_of(completion: Completion) -> str | None:
     match completion:
         case Failed(error=error):
             return error
-        case Returned(reason=ReturnReason.OVERLOADED, said=said):
+        case Returned(reason=ReturnReason.OVERLOADED | ReturnReason.UNKNOWN_KIND, said=said):
             return said
         case Returned(reason=ReturnReason.UNFIT, said=said):
             return f"the worker {said}"

@@ -65,7 +65,7 @@ class Roster:
         self.running: set[Execution] = set()
 
     def start(self, leases: Iterable[Lease]) -> None:
-        """Starts an attempt at each claimed job; one without a handler, or that cannot be read, fails for good."""
+        """Starts an attempt at each claimed job; one without a handler goes back, one that cannot be read fails."""
         now = time.monotonic()
         earliest = _NEVER
         for lease in leases:
@@ -205,13 +205,14 @@ class Roster:
         self._metrics.abandoned += 1
         self._ended(execution, execution.given_up())
 
-    def _without_handler(self, lease: Lease) -> Failed:
+    def _without_handler(self, lease: Lease) -> Returned:
+        """Another worker may know the kind: an older or newer version of the program runs beside this one."""
         known = ", ".join(self._handlers.kinds or ()) or "none"
-        return Failed(
+        return Returned(
             job_id=lease.job_id,
             token=lease.token,
-            error=f"no handler for kind {lease.kind!r}; this worker's kinds are: {known}",
-            retry=False,
+            reason=ReturnReason.UNKNOWN_KIND,
+            said=f"no handler for kind {lease.kind!r}; this worker's kinds are: {known}",
         )
 
 

@@ -118,7 +118,7 @@ class Worker:
 
     async def _begin(self, redis: RedisClient) -> PoolSettings:
         await self._handlers.start()
-        consumer = Consumer(redis, self._settings.pool, self._settings.worker)
+        consumer = Consumer(redis, self._settings.pool, self._settings.worker, kinds=self._handlers.kinds)
         try:
             return await self._register(redis, consumer)
         except asyncio.CancelledError:

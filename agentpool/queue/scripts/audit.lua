@@ -10,6 +10,7 @@
 --- include: announce
 --- include: sweep
 --- include: waiting
+--- include: kinds
 --- include: settle
 --- include: workers
 --- include: recount

@@ -8,6 +8,7 @@
 --- include: pool
 --- include: job
 --- include: announce
+--- include: kinds
 --- include: settle
 --- include: sweep
 --- include: quarantine

@@ -10,6 +10,7 @@
 --- include: pool
 --- include: job
 --- include: announce
+--- include: kinds
 --- include: settle
 --- include: workers
 --- include: agree

@@ -1,7 +1,7 @@
 -- register: announces a worker and takes out its lease. Doing it again renews it.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 slots, 3 host
+-- ARGV   1 worker, 2 slots, 3 host, 4 the kinds of job that it takes, a space between; '*' for every kind
 -- Returns {'ok', field, value, ...} of conf | {'unknown_pool'}
 -- Events none: workers are not jobs.
 
@@ -18,6 +18,7 @@ local worker, slots, host = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local lease_ms = number_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
 redis.call('ZADD', WORKERS, now + lease_ms, worker)
 write_info(worker, slots, 0, now, host, '')
+redis.call('HSET', WORKER_KINDS, worker, ARGV[4] or '*')
 write_books()
 local reply = { 'ok' }
 for i = 1, #conf do reply[i + 1] = conf[i] end

@@ -25,7 +25,7 @@ note_change(job, 'failed', redis.call('HGET', job.key, 'ended'))
 job.attempt = 0
 job.claimed = 0
 job.worker = ''
-redis.call('HDEL', job.key, 'kids', 'due', 'ended', 'putoff', 'losses', 'reason')
+redis.call('HDEL', job.key, 'kids', 'due', 'ended', 'putoff', 'unknown', 'losses', 'reason')
 redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job), 'lease', lease_text(job))
 note_change(job, 'queued')
 tell('queued', job, 'replayed')

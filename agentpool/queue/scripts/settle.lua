@@ -8,6 +8,7 @@
 --- include: pool
 --- include: job
 --- include: announce
+--- include: kinds
 --- include: settle
 
 write_though_memory_is_full()

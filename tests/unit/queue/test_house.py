@@ -39,6 +39,7 @@ def test_scripts_and_keys_module_use_the_same_names():
     lua = dict(re.findall(r"local ([A-Z_]+) = PREFIX \.\. '([^']+)'", PARTS["pool"]))
     named = {"BOOKS": pool.books, "DUE": pool.due, "TTL": pool.ttl, "DEAD": pool.dead, "BLOCKED": pool.blocked}
     named |= {"YIELD": pool.yields, "SUSPECTS": pool.suspects, "WORKERS": pool.workers, "WORKER_INFO": pool.worker_info}
+    named |= {"WORKER_KINDS": pool.worker_kinds}
     named |= {"BELL": pool.bell, "EVENTS": pool.events}
     assert {name: f"{pool.prefix}{key}" for name, key in lua.items()} == named
     text = "".join([*SOURCES.values(), *PARTS.values()])

@@ -238,14 +238,14 @@ async def test_sys_exit_in_a_thread_fails_the_job():
     assert settled == {Failed, Succeeded}
 
 
-async def test_unknown_kind_fails_for_good_and_names_the_known_kinds():
-    """A job that no handler takes is not retried; its error says which kinds there are."""
+async def test_a_job_of_an_unknown_kind_goes_back_and_names_the_known_kinds():
+    """A job that no handler here takes waits for a worker that has one; it is told which kinds there are."""
     async with Bench(app) as bench:
         bench.submit(lease("mystery"))
-        (failed,) = await bench.settled(1)
-    assert not failed.retry
-    assert "'mystery'" in failed.error
-    assert "hang, ok, raise" in failed.error.replace("exit-in-thread, finishes-on-cancel, ", "")
+        (returned,) = await bench.settled(1)
+    assert returned.reason is ReturnReason.UNKNOWN_KIND
+    assert "'mystery'" in returned.said
+    assert "hang, ok, raise" in returned.said.replace("exit-in-thread, finishes-on-cancel, ", "")
 
 
 async def test_job_that_runs_too_long_is_cancelled_and_may_be_retried():

@@ -7,6 +7,7 @@
 --           lease and ended say it, and agentpool/queue/records.py puts it together
 --   only where needed: due expires waits after in:PARENT checkpoint progress result error reason trace digest
 --   putoff  attempt sinceMs times: of the latest attempt that was put off by an overloaded handler
+--   unknown attempt sinceMs times: of the latest attempt that met a worker which does not know the kind
 --   losses  how many workers were lost, or ran out of memory, while they ran the job
 --   alone   1 while it runs in quarantine: its worker holds nothing else
 --   mark    1 where any of these is: cancel kids watch idem losses alone

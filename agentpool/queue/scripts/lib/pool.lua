@@ -16,6 +16,7 @@ local YIELD = PREFIX .. 'yield'
 local SUSPECTS = PREFIX .. 'suspects'
 local WORKERS = PREFIX .. 'workers'
 local WORKER_INFO = PREFIX .. 'worker-info'
+local WORKER_KINDS = PREFIX .. 'worker-kinds'
 local BELL = PREFIX .. 'bell'
 local EVENTS = PREFIX .. 'events'
 

@@ -7,6 +7,7 @@
 --   exhausted   text: as above   number: a space, how the worker's memory ran out under the job
 --   overloaded  text: as above   number: least wait in ms ('' = the pool's backoff), a space, what the handler said
 --   unfit       text: as above   number: a space, what the worker that cannot run the job says of itself
+--   unknown_kind   text: ''   number: a space, what the worker said: it does not know the job's kind
 -- Outcomes: applied, retrying, dead, returned, cancelled, stale (nothing was changed).
 
 local SETTLE_ARGS = 5
@@ -18,6 +19,7 @@ local REPEATED = {
   ['drain cancelled'] = 'cancelled', ['preempted cancelled'] = 'cancelled', ['failed scheduled'] = 'retrying',
   ['drain queued'] = 'returned', ['preempted queued'] = 'returned',
   ['exhausted queued'] = 'returned', ['exhausted cancelled'] = 'cancelled', ['exhausted failed'] = 'dead',
+  ['unknown_kind scheduled'] = 'returned', ['unknown_kind cancelled'] = 'cancelled', ['unknown_kind failed'] = 'dead',
   ['overloaded scheduled'] = 'returned', ['overloaded cancelled'] = 'cancelled', ['overloaded failed'] = 'dead',
   ['unfit scheduled'] = 'returned', ['unfit cancelled'] = 'cancelled', ['unfit failed'] = 'dead',
 }
@@ -103,6 +105,11 @@ local function settle_one(id, token, worker, verb, text, number)
   if verb == 'drain' then return hand_back(job, 'returned', verb, text) end
   if verb == 'preempted' then return hand_back(job, 'preempted', verb, text) end
   if verb == 'exhausted' then return run_out(job, text, string.match(number, '^%d* (.*)$') or '') end
+  if verb == 'unknown_kind' then
+    local wait, error = wait_for_kind(job)
+    if wait then return defer(job, wait, 1, verb) end
+    verb, text, number = 'dead', error, verb
+  end
   if verb == 'overloaded' or verb == 'unfit' then
     if text ~= '' then save_state(job, text) end
     local after, said = string.match(number, '^(%d*) ?(.*)$')

@@ -68,6 +68,7 @@ local function forget(worker)
   bump('slots', -slots_of(worker))
   redis.call('ZREM', WORKERS, worker)
   redis.call('HDEL', WORKER_INFO, worker)
+  redis.call('HDEL', WORKER_KINDS, worker)
   redis.call('HDEL', BOOKS, 'x:' .. worker)
   if redis.call('HGET', BOOKS, 'alone') == worker then redis.call('HDEL', BOOKS, 'alone', 'alone_job') end
   redis.call('DEL', PREFIX .. 'ctl:' .. worker)

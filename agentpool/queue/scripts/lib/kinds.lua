@@ -1,0 +1,50 @@
+-- Kinds of job that the registered workers take, as each announced them: 'kind kind ...', or '*' for every kind. A kind
+-- that one worker does not know waits for another: during a rollout, old workers meet jobs of new kinds.
+
+local KNOWN_FIRST_MS, KNOWN_MAX_MS = 50, 1000 -- wait for a worker that knows the kind; it doubles each time
+local UNKNOWN_FIRST_MS, UNKNOWN_MAX_MS = 250, 30000 -- the same, while no worker knows it
+local KINDS_SHOWN = 20
+
+local kinds_known -- kind -> true, of this script's workers
+
+local function kinds_of_workers()
+  if kinds_known then return kinds_known end
+  kinds_known = {}
+  local flat = redis.call('HGETALL', WORKER_KINDS)
+  for i = 1, #flat, 2 do
+    if number_or(redis.call('ZSCORE', WORKERS, flat[i]), 0) > now then
+      for kind in string.gmatch(flat[i + 1], '%S+') do kinds_known[kind] = true end
+    end
+  end
+  return kinds_known
+end
+
+local function kinds_in_words()
+  local kinds = {}
+  for kind in pairs(kinds_of_workers()) do kinds[#kinds + 1] = kind end
+  table.sort(kinds)
+  local more = #kinds > KINDS_SHOWN and ', ...' or ''
+  return #kinds == 0 and 'none' or table.concat(kinds, ', ', 1, math.min(#kinds, KINDS_SHOWN)) .. more
+end
+
+-- A worker does not know the job's kind. Returns how long the job waits in ms; or nil and the error, where no worker has
+-- known it for longer than the pool's setting.
+local function wait_for_kind(job)
+  local kinds = kinds_of_workers()
+  local known = kinds[job.spec.kind] or kinds['*']
+  local attempt, since, times =
+    string.match(redis.call('HGET', job.key, 'unknown') or '', '^(%d+) (%d+) (%d+)$')
+  if number_or(attempt, -1) ~= job.attempt then since, times = now, 0 end -- of an earlier attempt, or none
+  if known then since = now end
+  since, times = number_or(since, now), number_or(times, 0)
+  local longest = number_or(redis.call('HGET', CONF, 'unknown_kind_ms'), 600000)
+  local left = longest - (now - since)
+  if not known and left <= 0 then
+    return nil, 'no worker of the pool has known the kind ' .. job.spec.kind .. ' for ' .. longest / 1000
+      .. ' s; its workers know: ' .. kinds_in_words()
+  end
+  redis.call('HSET', job.key, 'unknown', job.attempt .. ' ' .. string.format('%.0f', since) .. ' ' .. times + 1)
+  local first, most = UNKNOWN_FIRST_MS, math.min(UNKNOWN_MAX_MS, left)
+  if known then first, most = KNOWN_FIRST_MS, KNOWN_MAX_MS end
+  return math.ceil(math.min(most, first * 2 ^ math.min(times, 20)) * (0.5 + math.random() / 2))
+end

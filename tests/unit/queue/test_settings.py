@@ -1,0 +1,51 @@
+"""Settings that another version, or somebody by hand, has written: what can be used is, and nothing raises."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentpool.queue import PoolSettings, Route
+from agentpool.queue.settings import AdaptiveMode
+from agentpool_worker.adaptive import starting_slots
+
+FULL = PoolSettings(routes=(Route(name="code", kinds=("review",), max_running=2),), lease_ms=12_000, ttl_info_ms=5)
+NAMES = [setting.name for setting in fields(PoolSettings) if setting.init]
+
+
+def test_settings_come_back_as_they_were_published():
+    """What this version writes, it reads, and a field of a version to come is ignored."""
+    assert PoolSettings.from_mapping(FULL.to_mapping() | {"a_setting_to_come": "7"}) == FULL
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        *(("adaptive_mode", "Latency"), ("concurrency", "2.5"), ("concurrency", "0"), ("concurrency", "-3")),
+        *(("lease_ms", ""), ("lease_ms", "9" * 5_000), ("max_attempts", "many"), ("paused", "yes"), ("routes", "{")),
+        *(("routes", '[{"name": 1}]'), ("routes", "7"), ("routes", "[" * 5_000), ("routes", '["code"]')),
+    ],
+    ids=range(13),
+)
+def test_a_value_that_cannot_be_used_keeps_its_default_with_one_warning(name: str, text: str, caplog):
+    """The worker goes on; the log names setting, value and default once, however often settings are read."""
+    caplog.set_level(logging.WARNING)
+    for _ in range(3):
+        settings = PoolSettings.from_mapping(FULL.to_mapping() | {name: text})
+    default = PoolSettings()
+    assert getattr(settings, name) == getattr(default, name)
+    assert settings.lease_ms == (12_000 if name != "lease_ms" else default.lease_ms)
+    assert len([line for line in caplog.messages if f"setting {name} of the pool" in line]) == 1
+
+
+@given(st.dictionaries(st.sampled_from([*NAMES, "x"]), st.text(max_size=20) | st.integers().map(str), max_size=5))
+def test_no_mapping_makes_settings_that_a_worker_cannot_start_with(mapping: dict[str, str]):
+    """Whatever stands in the hash, a worker has at least one slot and a lease."""
+    settings = PoolSettings.from_mapping(FULL.to_mapping() | mapping)
+    assert starting_slots(settings) >= 1
+    assert settings.lease_ms >= 1
+    assert settings.adaptive_mode in AdaptiveMode
