@@ -12,14 +12,13 @@ import re
 from enum import StrEnum
 
 from agentpool.queue import scripts
-from agentpool.queue.keys import NAMESPACES, PRESSURE_CHANNEL
+from agentpool.queue.keys import NAMESPACES, pressure_of
 
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '(CREATE|DELCONSUMER|SETID)')?")
 _BY_NAME = re.compile(r"each_slice\(\w+, '([A-Z]+)'")  # commands that the scripts pass on by name
 CONNECTION = ("auth", "hello", "ping", "select", "info", "client|setinfo", "client|setname", "client|id")
 SINCE = {"client|setinfo": (7, 2)}  # commands that older servers do not know, and whose rules they refuse
 NEWEST = (99, 0)  # a version that knows all of them
-DELETABLE = "ap:deletable"  # the operator's own notes, beside the pools
 
 
 class Role(StrEnum):
@@ -77,13 +76,10 @@ def rules(role: Role, *, pools: str = "*", version: tuple[int, int] = NEWEST) ->
     commands that it does not know are left out, for it would refuse the user.
     """
     keys = [f"~ap:{{{pools}}}:*"]
-    if pools.partition("/")[0] == "*":
+    namespaces = pools.partition("/")[0]
+    if namespaces == "*":
         keys.append(f"~{NAMESPACES}")
-    channels = []
-    if role is Role.OPERATOR:
-        keys.append(f"~{DELETABLE}")
-    if role is not Role.READER:
-        channels.append(f"&{PRESSURE_CHANNEL}")
+    channels = [] if role is Role.READER else [f"&{pressure_of(namespaces)}"]
     known = (command for command in commands(role) if SINCE.get(command, version) <= version)
     return ["resetkeys", "resetchannels", *keys, *channels, "-@all", *(f"+{command}" for command in known)]
 

@@ -19,6 +19,7 @@ from agentpool.errors import (
     QueueAccessError,
     QueueError,
     QueueMemoryError,
+    QueueReplyError,
     RetiredPoolError,
     SettingError,
     UnknownJobError,
@@ -28,7 +29,7 @@ from agentpool.jobs import JobState, PoolRef
 from agentpool.queue import scripts
 from agentpool.queue.connection import ask, is_cluster, longest_block_s, repeated, together
 from agentpool.queue.faults import Asking, Reading, fault_of
-from agentpool.queue.keys import NAMESPACES, PRESSURE_CHANNEL, Keys, index_of
+from agentpool.queue.keys import NAMESPACES, Keys, index_of, pressure_of
 from agentpool.queue.readings import snapshot_of
 from agentpool.queue.records import events_of, fields_of, job_of
 from agentpool.queue.settings import PoolSettings
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from agentpool.queue.snapshots import QueueSnapshot, WorkerSnapshot
 
 JOBS_A_SLICE = 500  # deleted in one script
+MOST_SLICES = 20_000  # of one purge: a server that always has more to delete must not hold its caller for ever
+HEAR_S = 1.0  # after which a new namespace's signals are heard; until then its backlog is polled
 log = logging.getLogger(__name__)
 LISTABLE = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
 
@@ -76,15 +79,25 @@ class Inspector:
         Read off the index, never by a look through all keys. Raises QueueAccessError where the user may not read the
         index: a user of one namespace must name it.
         """
-        known = namespaces or await ask(self._redis, "SMEMBERS", NAMESPACES)
-        with Reading("smembers"):
-            of = sorted(known)
+        of = sorted(namespaces) or await self._namespaces()
         members = await asyncio.gather(*(ask(self._redis, "SMEMBERS", index_of(namespace)) for namespace in of))
         with Reading("smembers"):
             named = [f"{namespace}/{name}" for namespace, names in zip(of, members, strict=True) for name in names]
         found = sorted({pool for pool in map(_pool_named, named) if pool is not None}, key=str)
         there = await asyncio.gather(*(ask(self._redis, "EXISTS", Keys(pool).conf) for pool in found))
         return [pool for pool, exists in zip(found, there, strict=True) if exists]
+
+    async def namespaces(self) -> list[str]:
+        """The namespaces that have pools in this Redis; none for a user who may not list them."""
+        try:
+            return await self._namespaces()
+        except QueueAccessError:
+            return []
+
+    async def _namespaces(self) -> list[str]:
+        found = await ask(self._redis, "SMEMBERS", NAMESPACES)
+        with Reading("smembers"):
+            return sorted(name for name in found if _pool_named(f"{name}/any") is not None)
 
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
         """Publishes settings; whether they changed. Wakes a worker where they did. Doing it twice changes nothing."""
@@ -123,18 +136,21 @@ class Inspector:
         """The pool's registered workers. Raises UnknownPoolError."""
         return list((await self.snapshot(pool)).workers)
 
-    async def pressure(self) -> AsyncIterator[PoolRef]:
-        """Names a pool each time a submit finds no free slot (at most ten times a second a pool).
+    async def pressure(self, namespaces: Collection[str]) -> AsyncIterator[PoolRef]:
+        """Names a pool of these namespaces each time a submit finds no free slot (at most ten times a second a pool).
 
+        The collection may grow meanwhile; what is new in it is heard within `HEAR_S`.
         Never ends by itself; raises a QueueError when the connection is lost: subscribe again, and read all pools, for
         signals may have been missed.
         """
-        limit_s = longest_block_s(self._redis)
+        limit_s = min(HEAR_S, longest_block_s(self._redis))
+        heard: set[str] = set()
         async with self._redis.pubsub() as subscription:
-            with Asking("subscribe"):
-                await subscription.subscribe(PRESSURE_CHANNEL)
             while True:
                 with Asking("subscribe"):
+                    if new := sorted(set(namespaces) - heard):
+                        await subscription.subscribe(*map(pressure_of, new))
+                        heard.update(new)
                     message = await subscription.get_message(ignore_subscribe_messages=True, timeout=limit_s)
                 with Reading("subscribe"):
                     pool = None if message is None else _pool_named(message["data"])
@@ -273,16 +289,17 @@ class Inspector:
         `permitted` is asked right before each slice; once it says no, the rest stays.
         """
         gone = 0
-        first = more = True
-        while more and (permitted is None or await permitted()):
-            if first:
+        for number in range(MOST_SLICES):
+            if permitted is not None and not await permitted():
+                return gone
+            if number == 0:
                 await self._index("SREM", index_of(pool.namespace), pool.name)
-                first = False
             reply = await scripts.PURGE.run(self._redis, Keys(pool).conf, (JOBS_A_SLICE,))
             with Reading("purge"):
                 gone += int(reply[0])
-                more = bool(reply[1])
-        return gone
+                if not reply[1]:
+                    return gone
+        raise QueueReplyError(doing="purge", problem=f"there is more to delete after {MOST_SLICES} steps")
 
     async def _snapshot_replies(self, confs: Sequence[str]) -> list[Any]:
         script = scripts.SNAPSHOT

@@ -33,10 +33,12 @@ A namespace has keys of its own, `ap:{namespace/}:`, which the pattern of its AC
 | key | type | lifetime | owner |
 |---|---|---|---|
 | pools | set | while the namespace has pools | names of the pools with settings, written with them |
+| deletable | hash | as the pools | the operator's notes on what becomes of a deleted pool's queue |
 
-Beside them, one per Redis: `ap:namespaces`, the set of namespaces that have pools, for users of all namespaces only;
-and `ap:pressure`, the pub/sub channel on which a submit that finds no free slot names its pool. Who takes over next:
-`agentpool.queue.scripts`.
+`ap:{namespace/}:pressure` is the pub/sub channel on which a submit that finds no free slot names its pool.
+
+Beside them, one per Redis: `ap:namespaces`, the set of namespaces that have pools, for users of all namespaces only.
+Who takes over next: `agentpool.queue.scripts`.
 """
 
 from __future__ import annotations
@@ -53,7 +55,6 @@ PARKED = "~parked"  # reserved consumer: waits for the backoff before its retry
 SWEEPER = "~sweeper"  # reserved consumer: reads tombstones away
 SUSPECT = "~suspect"  # reserved consumer: in quarantine, waits to run alone
 RESERVED = "~"  # a worker's name never begins with it
-PRESSURE_CHANNEL = "ap:pressure"
 NAMESPACES = "ap:namespaces"
 
 
@@ -65,6 +66,16 @@ def digest_of(idempotency_key: str) -> str:
 def index_of(namespace: str) -> str:
     """The set of a namespace's pools."""
     return f"ap:{{{namespace}/}}:pools"
+
+
+def notes_of(namespace: str) -> str:
+    """The hash of a namespace's notes: pool -> what its deletion means."""
+    return f"ap:{{{namespace}/}}:deletable"
+
+
+def pressure_of(namespace: str) -> str:
+    """The channel on which a namespace's pools call for workers."""
+    return f"ap:{{{namespace}/}}:pressure"
 
 
 class Keys:

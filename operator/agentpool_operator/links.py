@@ -39,6 +39,7 @@ class Link:
     redis: RedisClient
     inspector: Inspector
     listener: asyncio.Task[None]
+    namespaces: set[str]  # of the pools that are served on it; it grows
 
     @property
     def url(self) -> str:
@@ -66,15 +67,19 @@ class Links:
     def __len__(self) -> int:
         return len(self._links)
 
-    def open(self, address: Address) -> Link:
-        """Return the link to an address. Raises SettingError where its URL cannot be used."""
+    def open(self, address: Address, *, namespace: str | None = None) -> Link:
+        """Return the link to an address, for a pool of a namespace. Raises SettingError where its URL is unusable."""
         key = (address.url, bool(address.secret))
         link = self._links.get(key)
         if link is None:
+            namespaces: set[str] = set()
             client = connect_to(address, socket_connect_timeout=CONNECT_TIMEOUT_S)
             inspector = Inspector(client)
-            listener = asyncio.create_task(self._listen(address.url, inspector), name="pressure-listener")
-            link = self._links[key] = Link(address=address, redis=client, inspector=inspector, listener=listener)
+            listener = asyncio.create_task(self._listen(address.url, inspector, namespaces), name="pressure-listener")
+            link = Link(address=address, redis=client, inspector=inspector, listener=listener, namespaces=namespaces)
+            self._links[key] = link
+        if namespace is not None:
+            link.namespaces.add(namespace)
         return link
 
     def all(self) -> list[Link]:
@@ -94,12 +99,12 @@ class Links:
         await end(link.listener)
         await link.redis.aclose()
 
-    async def _listen(self, url: str, inspector: Inspector) -> None:
+    async def _listen(self, url: str, inspector: Inspector, namespaces: set[str]) -> None:
         """Hands every sign of pressure on. What is missed while disconnected, the next poll sees."""
         pause = RECONNECT_MIN_S
         while True:
             try:
-                async for pool in inspector.pressure():
+                async for pool in inspector.pressure(namespaces):
                     pause = RECONNECT_MIN_S
                     self._on_pressure(pool, url)
                     await asyncio.sleep(0)  # a server that sends without end must not keep the others waiting

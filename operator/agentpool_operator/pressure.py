@@ -105,7 +105,7 @@ class Pressure:
             return None
         try:
             address = await self._secrets.address(pool.ref, pool.spec)
-            link = self._links.open(address)
+            link = self._links.open(address, namespace=pool.ref.namespace)
         except SecretError as error:
             self._secrets.doubt(pool.ref, pool.spec)
             _unknown(pool, Problem(reason=error.reason, message=str(error)))

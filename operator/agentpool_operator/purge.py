@@ -1,11 +1,12 @@
 """What becomes of a pool's queue once its AgentPool is gone, without holding its deletion up: purged, or retired.
 
-No finalizer: a note of every pool lies in its Redis, with the cluster that it belongs to, its uid, and whether its
-queue is retained. A pass compares the notes with the API server. Of a pool that is gone, `deletionPolicy: Delete` has
-the keys removed when its workers are gone too; otherwise its queue is marked as retired at once, and takes no new jobs
-until an AgentPool of that name publishes its settings anew. Then the note is removed. So a deletion that happened while
-no operator ran is made good by the next that reads that Redis. Before each step of a purge it is asked again whether
-the pool is gone and this operator leads: either may have changed while the operator was frozen.
+No finalizer: a note of every pool lies in its Redis, among those of its namespace, with the cluster that it belongs
+to, its uid, and whether its queue is retained. A pass compares the notes with the API server. Of a pool that is gone,
+`deletionPolicy: Delete` has the keys removed when its workers are gone too; otherwise its queue is marked as retired
+at once, and takes no new jobs until an AgentPool of that name publishes its settings anew. Then the note is removed.
+So a deletion that happened while no operator ran is made good by the next that reads that Redis. Before each step of a
+purge it is asked again whether the pool is gone and this operator leads: either may have changed while the operator
+was frozen.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from agentpool.errors import AgentPoolError, ClusterError, QueueError, SettingEr
 from agentpool.jobs import PoolRef
 from agentpool.queue.connection import ask
 from agentpool.queue.faults import Reading
+from agentpool.queue.keys import notes_of
 from agentpool.queue.records import fields_of
 from agentpool_operator import paths
 from agentpool_operator.problems import Failures
@@ -32,8 +34,7 @@ if TYPE_CHECKING:
     from agentpool_operator.cluster import Cluster
     from agentpool_operator.links import Link, Links
 
-NOTES = "ap:deletable"  # hash: pool -> cluster, uid and, where the queue is kept, "retain", separated by blanks
-RETAIN = "retain"
+RETAIN = "retain"  # third word of a note whose queue is kept; the first are the cluster's and the pool's uid
 PASS_S = 5.0  # seconds between passes while something waits to be purged
 LONGEST_PASS_S = 120.0  # seconds for one Redis; what is left then waits for the next pass
 REST_S = 300.0  # seconds between passes otherwise
@@ -85,7 +86,7 @@ class Purger:
             return owed is None
         note = f"{cluster} {owed}"
         if self._noted.get((link.url, pool)) != note:
-            await ask(link.redis, "HSET", NOTES, str(pool), note, doing="note")
+            await ask(link.redis, "HSET", notes_of(pool.namespace), pool.name, note, doing="note")
         self._noted[link.url, pool] = note
         if self._owed.get((link.url, pool)) == owed:
             del self._owed[link.url, pool]
@@ -140,12 +141,19 @@ class Purger:
         """One pass over one Redis; whether something waits for its workers to go, or for the cluster to be known."""
         owing = [pool for url, pool in self._owed if url == link.url]
         waits = not all([await self._pay(link, pool) for pool in owing])
-        found = await ask(link.redis, "HGETALL", NOTES, doing="read notes")
+        for namespace in sorted(link.namespaces | set(await link.inspector.namespaces())):
+            waits |= await self._read_notes(link, namespace)
+        return waits
+
+    async def _read_notes(self, link: Link, namespace: str) -> bool:
+        """Serves the notes of one namespace; whether something waits."""
+        found = await ask(link.redis, "HGETALL", notes_of(namespace), doing="read notes")
         with Reading("hgetall"):
             notes = fields_of(found)
         cluster = await self._cluster_uid()
+        waits = False
         for name, note in notes.items():
-            pool = _pool_named(str(name))
+            pool = _pool_named(f"{namespace}/{name}")
             if pool is not None and cluster and str(note).partition(" ")[0] == cluster:
                 waits |= await self._serve(link, pool, retain=str(note).endswith(f" {RETAIN}"))
         return waits
@@ -178,7 +186,7 @@ class Purger:
         log.info("pool %s was deleted with deletionPolicy Retain: its queue takes no new jobs", pool)
 
     async def _remove_note(self, link: Link, pool: PoolRef) -> None:
-        await ask(link.redis, "HDEL", NOTES, str(pool), doing="remove note")
+        await ask(link.redis, "HDEL", notes_of(pool.namespace), pool.name, doing="remove note")
         self._noted.pop((link.url, pool), None)
 
     async def _is_gone(self, pool: PoolRef) -> bool:

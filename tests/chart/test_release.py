@@ -87,7 +87,7 @@ def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
     """
     if helm_ground.record is None:
         pytest.skip("a real cluster's pods cannot be reached from here")
-    port = free_port()  # the devcluster's pods share one port space
+    port, metrics_port = free_port(), free_port()  # the devcluster's pods share one port space
     outcome = helm_ground.shell(
         f"""
         kubectl create namespace agents
@@ -95,6 +95,7 @@ def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
         kubectl --namespace agents label secret agentpool-redis agentpool.dev/redis=true
         helm install agentpool charts/agentpool --namespace agents --set redis.existingSecret=agentpool-redis \\
           --set gateway.enabled=true --set gateway.replicas=1 --set gateway.port={port} \\
+          --set gateway.metricsPort={metrics_port} \\
           --set 'watchNamespaces={{agents}}' --wait
         kubectl apply --filename - <<'EOF'
 {ECHO}EOF

@@ -15,7 +15,7 @@ from agentpool.commands.checkup.findings import Finding, failure, fine, note, wa
 from agentpool.errors import QueueError, UnsupportedServerError
 from agentpool.queue.connection import check_server
 from agentpool.queue.faults import Asking, Reading
-from agentpool.queue.keys import PRESSURE_CHANNEL, Keys
+from agentpool.queue.keys import Keys, pressure_of
 
 if TYPE_CHECKING:
     from agentpool.queue.connection import RedisClient
@@ -127,7 +127,7 @@ async def permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
     try:
         with Asking("probe"):
             await redis.eval(PROBE, 1, key)
-            await redis.execute_command("PUBLISH", PRESSURE_CHANNEL, str(NOBODYS))
+            await redis.execute_command("PUBLISH", pressure_of((pool or NOBODYS).namespace), str(NOBODYS))
     except QueueError as error:
         with contextlib.suppress(QueueError), Asking("probe"):
             await redis.delete(key)  # the script ended halfway

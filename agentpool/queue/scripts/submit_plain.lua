@@ -52,7 +52,8 @@ if queued + 1 > (v[6] or 0) - (v[7] or 0) then
   local now = time[1] * 1000 + math.floor(time[2] / 1000) + (v[5] or 0) + (v[10] or 0)
   if now - (v[8] or 0) >= PRESSURE_EVERY_MS then
     redis.call('HSET', books, 'pressure_at', now)
-    redis.pcall('PUBLISH', 'ap:pressure', string.match(prefix, '{(.*)}')) -- refused to some users: see announce
+    -- refused to some users: see announce
+    redis.pcall('PUBLISH', string.match(prefix, '^ap:{[^/]*/') .. '}:pressure', string.match(prefix, '{(.*)}'))
   end
 end
 return depth

@@ -11,8 +11,8 @@ import pytest
 from agentpool.errors import RetiredPoolError
 from agentpool.jobs import JobRequest
 from agentpool.queue import Consumer, Inspector, Producer
+from agentpool.queue.keys import notes_of
 from agentpool_operator import paths
-from agentpool_operator.purge import NOTES
 from agentpool_operator.refusals import NotThereError
 from tests.fixtures.redis import wait_until
 
@@ -260,7 +260,9 @@ async def test_a_deleted_pool_that_keeps_its_queue_takes_no_new_jobs_until_it_is
     """Retain is the default: what waits is kept, nothing is added that nobody would run."""
     start_operator()
     await pool_of(paused=True)
-    await wait_until(lambda: redis.hget(NOTES, str(ref)), "the pool is set up in Redis", within_s=WITHIN_S)
+    await wait_until(
+        lambda: redis.hget(notes_of(ref.namespace), ref.name), "the pool is set up in Redis", within_s=WITHIN_S
+    )
     await submit(redis, ref, 1)
     await cluster.delete(paths.agentpools(namespace, "agents"))
 

@@ -12,8 +12,9 @@ from agentpool.cancellation import end
 from agentpool.errors import RetiredPoolError
 from agentpool.jobs import JobRequest
 from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool.queue.keys import notes_of
 from agentpool_operator import purge
-from agentpool_operator.purge import NOTES, Purger
+from agentpool_operator.purge import Purger
 from agentpool_operator.refusals import ClusterUnreachableError, NotThereError
 from tests.fixtures.redis import wait_until
 
@@ -43,14 +44,18 @@ class Api:
 async def deleted(redis, pool):
     """The queue of a deleted pool, with its note; what is left of both is removed."""
     await Inspector(redis).configure(pool, PoolSettings())
-    await redis.hset(NOTES, str(pool), NOTE)
-    yield SimpleNamespace(url="redis://h", place="h:6379", words=str, redis=redis, inspector=Inspector(redis))
-    await redis.hdel(NOTES, str(pool))
+    await redis.hset(notes_of(pool.namespace), pool.name, NOTE)
+    inspector = Inspector(redis)
+    yield SimpleNamespace(
+        url="redis://h", place="h:6379", words=str, redis=redis, inspector=inspector, namespaces=set()
+    )
+    await redis.hdel(notes_of(pool.namespace), pool.name)
     await Inspector(redis).purge(pool)
 
 
 async def is_there(redis, pool):
-    return bool(await redis.exists(f"ap:{{{pool}}}:conf")), await redis.hget(NOTES, str(pool)) == NOTE
+    note = await redis.hget(notes_of(pool.namespace), pool.name)
+    return bool(await redis.exists(f"ap:{{{pool}}}:conf")), note == NOTE
 
 
 async def test_the_queue_of_a_deleted_pool_is_purged(deleted, redis, pool):
@@ -59,14 +64,29 @@ async def test_the_queue_of_a_deleted_pool_is_purged(deleted, redis, pool):
     assert await is_there(redis, pool) == (False, False)
 
 
+async def test_notes_of_a_namespace_that_may_not_be_listed_are_found_by_its_pools(deleted, redis, pool, monkeypatch):
+    """An operator's Redis user may be one namespace's: the pools that it serves on that Redis name the namespace."""
+
+    async def none():
+        return []
+
+    monkeypatch.setattr(deleted.inspector, "namespaces", none)
+    purger = Purger(Api(), None, leading=lambda: True)
+    await purger.run_once(deleted)
+    assert await is_there(redis, pool) == (True, True)
+    deleted.namespaces.add(pool.namespace)
+    await purger.run_once(deleted)
+    assert await is_there(redis, pool) == (False, False)
+
+
 async def test_a_retained_queue_is_retired_and_comes_back_with_its_pool(deleted, redis, pool):
     """Its jobs stay, new ones are refused, and settings that are published anew open it again."""
     producer, inspector = Producer(redis, pool), Inspector(redis)
     await producer.submit(JobRequest(kind="greet"))
-    await redis.hset(NOTES, str(pool), f"{NOTE} retain")
+    await redis.hset(notes_of(pool.namespace), pool.name, f"{NOTE} retain")
     await Purger(Api(), None, leading=lambda: True).run_once(deleted)
     assert (await inspector.snapshot(pool)).queued == 1
-    assert not await redis.hexists(NOTES, str(pool))
+    assert not await redis.hexists(notes_of(pool.namespace), pool.name)
     with pytest.raises(RetiredPoolError):
         await producer.submit(JobRequest(kind="greet"))
     assert await inspector.configure(pool, PoolSettings())
@@ -77,13 +97,13 @@ async def test_a_retained_queue_is_retired_and_comes_back_with_its_pool(deleted,
 async def test_a_note_that_could_not_be_written_is_written_once_the_cluster_is_known(deleted, redis, pool, monkeypatch):
     """The API server was away when the pool was set up: a pass makes it good, and the link stays open till then."""
     monkeypatch.setattr(purge, "ASK_AGAIN_S", 0.0)
-    await redis.hdel(NOTES, str(pool))
+    await redis.hdel(notes_of(pool.namespace), pool.name)
     api = Api()
     api.away = True
     purger = Purger(api, None, leading=lambda: True, lives=lambda ref: ref == pool)
     await purger.note(deleted, pool, "an-old-uid", delete=True)
     await purger._guarded(deleted)
-    assert not await redis.hexists(NOTES, str(pool))
+    assert not await redis.hexists(notes_of(pool.namespace), pool.name)
     assert purger.waiting == {deleted.url}
     api.away = False
     await purger._guarded(deleted)
@@ -140,8 +160,17 @@ async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
             raise OSError("no route")
         return {}
 
-    silent = SimpleNamespace(execute_command=execute_command)
-    link = SimpleNamespace(url="redis://h", place="h:6379", words=str, redis=silent)
+    async def namespaces():
+        return []
+
+    link = SimpleNamespace(
+        url="redis://h",
+        place="h:6379",
+        words=str,
+        redis=SimpleNamespace(execute_command=execute_command),
+        inspector=SimpleNamespace(namespaces=namespaces),
+        namespaces={"test"},
+    )
     purger = Purger(Api(), None, leading=lambda: True)
     caplog.set_level(logging.INFO, "agentpool_operator.purge")
     for _ in range(100):

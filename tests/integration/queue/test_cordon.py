@@ -86,7 +86,7 @@ async def test_free_slots_of_cordoned_workers_do_not_hide_pressure(redis, pool):
     """A submit that only cordoned workers could take is a sign of pressure."""
     await worker_of(redis, pool, ONE)
     await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
-    signals = Inspector(redis).pressure()
+    signals = Inspector(redis).pressure([pool.namespace])
     heard = asyncio.create_task(anext(signals))
 
     async def told():

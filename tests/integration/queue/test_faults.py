@@ -17,6 +17,7 @@ from agentpool.errors import (
 )
 from agentpool.jobs import JobRequest, PoolRef, WorkerId
 from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, producer, scripts
+from agentpool.queue.keys import pressure_of
 from agentpool.queue.outcomes import SettleOutcome, Succeeded
 from tests.fixtures.redis import wait_until
 
@@ -183,12 +184,12 @@ async def test_versions_and_urls_are_checked(redis, monkeypatch):
 
 async def test_what_is_no_pool_on_the_pressure_channel_is_passed_over(redis, pool_ref):
     """Anybody may publish there; listeners hear pools only, and live on."""
-    signals = Inspector(redis).pressure()
+    signals = Inspector(redis).pressure([pool_ref.namespace])
     heard = asyncio.create_task(anext(signals))
     async with asyncio.timeout(10):
         while not heard.done():
             for text in ("", "Not A Pool", "{}", str(pool_ref)):
-                await redis.publish("ap:pressure", text)
+                await redis.publish(pressure_of(pool_ref.namespace), text)
             await asyncio.wait([heard], timeout=0.02)
     assert heard.result() == pool_ref
     await signals.aclose()

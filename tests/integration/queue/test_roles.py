@@ -11,6 +11,7 @@ from agentpool.errors import QueueAccessError, QueueError
 from agentpool.jobs import JobRequest, PoolRef, WorkerId
 from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, scripts
 from agentpool.queue.acl import Role, rules
+from agentpool.queue.keys import notes_of
 from agentpool.queue.outcomes import Failed, Succeeded
 
 POOL, OTHER = PoolRef("research", "analysts"), PoolRef("sales", "analysts")
@@ -19,6 +20,8 @@ HOSTILE = (
     ("CLIENT", "LIST"), ("MONITOR",), ("REPLICAOF", "evil", "6379"), ("SCRIPT", "FLUSH"),
     ("MIGRATE", "evil", "1", "k", "0", "1"),
     ("SCAN", "0"), ("RANDOMKEY",), ("SMEMBERS", "ap:namespaces"), ("SMEMBERS", "ap:{sales/}:pools"),
+    ("HGETALL", "ap:{sales/}:deletable"), ("SUBSCRIBE", "ap:{sales/}:pressure"),
+    ("PUBLISH", "ap:{sales/}:pressure", "x"),
     ("GET", "secret"), ("HGETALL", f"ap:{{{OTHER}}}:conf"), ("EVAL", "return redis.call('GET', 'secret')", "0"),
     ("EVAL", f"return redis.call('HGETALL', 'ap:{{{OTHER}}}:conf')", "0"), ("PUBLISH", "other", "x"),
 )  # fmt: skip
@@ -82,6 +85,27 @@ async def test_every_role_does_its_work(users):
         await reader.pools()  # the namespaces of others are not for it
     assert await operator.purge(POOL) > 0
     assert await reader.pools(["research"]) == []
+
+
+async def test_a_tenants_operator_hears_its_own_pools_only(users):
+    """Its notes and its signals are its namespace's; those of others are refused to it."""
+    operator = users[Role.OPERATOR]
+    await Inspector(operator).configure(POOL, PoolSettings())
+    await Inspector(users["admin"]).configure(OTHER, PoolSettings())
+    signals = Inspector(operator).pressure([POOL.namespace])
+    heard = asyncio.create_task(anext(signals))
+    while not heard.done():
+        await Producer(users["admin"], OTHER).submit(JobRequest(kind="x"))
+        await Producer(users[Role.SUBMITTER], POOL).submit(JobRequest(kind="x"))
+        await asyncio.wait([heard], timeout=0.02)
+    assert heard.result() == POOL
+    await signals.aclose()
+    theirs = Inspector(operator).pressure([OTHER.namespace])
+    with pytest.raises(QueueAccessError):
+        await anext(theirs)
+    await operator.execute_command("HSET", notes_of(POOL.namespace), POOL.name, "cluster uid")
+    assert await Inspector(operator).namespaces() == []
+    assert await Inspector(users["admin"]).namespaces() == [OTHER.namespace]
 
 
 async def test_nothing_names_a_tenants_pools_to_another(users):

@@ -11,10 +11,11 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from agentpool.errors import QueueUnreachableError, UnknownPoolError
 from agentpool.jobs import PoolRef
+from agentpool.queue.keys import notes_of
 from agentpool.redis_address import Address
 from agentpool_operator.links import Links
 from agentpool_operator.pressure import Pressure, backlog_of
-from agentpool_operator.purge import NOTES, Purger
+from agentpool_operator.purge import Purger
 from agentpool_operator.refusals import NotThereError
 from agentpool_operator.registry import Pools
 from tests.fixtures.snapshots import snapshot_with
@@ -47,7 +48,7 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
 
     link = SimpleNamespace(url="redis://h", place="h:6379", inspector=Inspector(), words=str)
     secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
-    pressure = Pressure(secrets, SimpleNamespace(open=lambda _: link), None, timeout_s=0.05)
+    pressure = Pressure(secrets, SimpleNamespace(open=lambda _, **__: link), None, timeout_s=0.05)
     pressure._addresses[str(REF)] = Address(url="redis://h")
     async with asyncio.timeout(10):
         await pressure.read([pool])
@@ -60,8 +61,8 @@ class Redis:
 
     async def execute_command(self, *command):
         if command[0] == "HGETALL":
-            return {str(REF): "cluster uid"}
-        assert command[:2] == ("HDEL", NOTES)
+            return {REF.name: "cluster uid"}
+        assert command[:2] == ("HDEL", notes_of(REF.namespace))
         raise RedisConnectionError("gone")
 
 
@@ -80,8 +81,11 @@ async def test_a_note_that_cannot_be_removed_is_a_queue_error():
         assert await permitted()
         return 0
 
-    inspector = SimpleNamespace(snapshots=snapshots, purge=purge)
-    link = SimpleNamespace(url="redis://h", place="h:6379", redis=Redis(), inspector=inspector)
+    async def namespaces():
+        return [REF.namespace]
+
+    inspector = SimpleNamespace(snapshots=snapshots, purge=purge, namespaces=namespaces)
+    link = SimpleNamespace(url="redis://h", place="h:6379", redis=Redis(), inspector=inspector, namespaces=set())
     purger = Purger(SimpleNamespace(get=get), None, leading=lambda: True)
     with pytest.raises(QueueUnreachableError, match="remove note"):
         await purger.run_once(link)

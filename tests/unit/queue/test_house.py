@@ -53,7 +53,7 @@ def test_scripts_and_keys_module_use_the_same_names():
         assert key == f"{pool.prefix}{prefix}{digest_of('x') if prefix == 'key:' else 'x'}"
         assert f"PREFIX .. '{prefix}'" in text
     assert pool.stream("r", Priority.INFO) == f"{pool.prefix}s:r:info"
-    for constant in ("GROUP", "READY", "PARKED", "SWEEPER", "SUSPECT", "PRESSURE_CHANNEL"):
+    for constant in ("GROUP", "READY", "PARKED", "SWEEPER", "SUSPECT"):
         assert f"local {constant} = '{getattr(keys, constant)}'" in PARTS["pool"]
 
 

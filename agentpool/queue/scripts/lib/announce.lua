@@ -64,7 +64,7 @@ local function announce()
   if number_or(v[1], 0) > free and now - number_or(v[4], 0) >= PRESSURE_EVERY_MS then
     redis.call('HSET', BOOKS, 'pressure_at', now)
     -- An ACL user without the channel still submits; the operator then sees the backlog at its next poll.
-    redis.pcall('PUBLISH', PRESSURE_CHANNEL, string.match(PREFIX, '{(.*)}'))
+    redis.pcall('PUBLISH', string.match(PREFIX, '^ap:{[^/]*/') .. '}:pressure', string.match(PREFIX, '{(.*)}'))
   end
   if #ready_critical > 0 then preempt(free) end
 end

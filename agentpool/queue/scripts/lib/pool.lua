@@ -25,7 +25,6 @@ local READY = '~ready'
 local PARKED = '~parked'
 local SWEEPER = '~sweeper'
 local SUSPECT = '~suspect'
-local PRESSURE_CHANNEL = 'ap:pressure'
 
 local EVENTS_MAX = 10000 -- events kept, about
 local LIST_TTL_S = 3600 -- orders and inboxes that nobody reads
