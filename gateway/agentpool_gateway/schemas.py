@@ -102,6 +102,8 @@ JOB = record(
     after=rows(TEXT),
     idempotency_key=nullable(TEXT),
     cancel_requested=FLAG,
+    losses=COUNT | {"description": "Workers that were lost, or ran out of memory, while they ran the job."},
+    quarantined=FLAG | {"description": "Because of its losses, the job runs alone or waits to."},
 )
 JOBS = record(jobs=rows(JOB))
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
@@ -119,6 +121,7 @@ QUEUE = record(
     scheduled=COUNT,
     blocked=COUNT,
     dead=COUNT,
+    quarantined=COUNT | {"description": "Of the queued jobs, those that wait to run alone."},
     oldest_wait_ms=nullable(COUNT),
     estimated_wait_ms=nullable(COUNT),
     routes=rows(
@@ -129,7 +132,16 @@ QUEUE = record(
             queued=record(**{priority.value: COUNT for priority in Priority}),
         )
     ),
-    workers=rows(record(name=TEXT, slots=COUNT, running=COUNT, host=TEXT, lease_expires_at_ms=COUNT)),
+    workers=rows(
+        record(
+            name=TEXT,
+            slots=COUNT,
+            running=COUNT,
+            host=TEXT,
+            note=TEXT | {"description": "Why the worker takes no jobs; empty: it does."},
+            lease_expires_at_ms=COUNT,
+        )
+    ),
     totals=record(submitted=COUNT, started=COUNT, finished=COUNT),
 )
 SCALING: Schema = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import sys
 
@@ -46,16 +47,32 @@ async def test_a_worker_without_a_temporary_directory_makes_no_dead_letters(work
     gone = tmp_path / "gone"
     gone.mkdir()
     command = ("--handler-command", f"{sys.executable} {script}")
+    healthy = workers.start(*command, app=None)
+    await until(healthy.ready, "the healthy worker serves")
     sick = workers.start(*command, app=None, TMPDIR=str(gone))
-    producer = Producer(redis, pool)
-    await all_succeed(inspector, pool, [await producer.submit(JobRequest(kind="any"))])
+    await until(sick.ready, "the other worker serves, and has found its directory")
     shutil.rmtree(gone)
-    receipts = await producer.submit_many([JobRequest(kind="any", payload=n) for n in range(JOBS)])
+    receipts = await Producer(redis, pool).submit_many([JobRequest(kind="any", payload=n) for n in range(JOBS)])
     assert sick.wait(60.0) == SICK
     last = json.loads(sick.log().splitlines()[-1])
     assert "cannot make a" in last["message"]
-    assert (await inspector.snapshot(pool)).dead == 0
-    workers.start(*command, app=None)
+    await all_succeed(inspector, pool, receipts)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux changes the limits of another process")
+async def test_a_worker_that_can_start_no_process_makes_no_dead_letters(workers, redis, pool, inspector, tmp_path):
+    """Its limit of descriptors leaves none for the pipes of a command: it is the same beside a healthy worker."""
+    script = tmp_path / "agent.py"
+    script.write_text("import json, sys; json.dump(json.load(sys.stdin), sys.stdout)\n")
+    command = ("--handler-command", f"{sys.executable} {script}")
+    healthy = workers.start(*command, app=None)
+    sick = workers.start(*command, app=None)
+    await until(lambda: healthy.ready() and sick.ready(), "both workers serve")
+    process = sick.itself()
+    resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (process.num_fds() + 2, process.num_fds() + 2))
+    receipts = await Producer(redis, pool).submit_many([JobRequest(kind="any", payload=n) for n in range(JOBS)])
+    assert sick.wait(60.0) == SICK
     await all_succeed(inspector, pool, receipts)
 
 

@@ -167,6 +167,7 @@ function workers(queue, held) {
     worker.name,
     make("div", { class: "slots" }, make("span", null, `${running}/${worker.slots}`), make("div", { class: "cells", "aria-hidden": "true" },
       Array.from({ length: Math.min(worker.slots, 100) }, (_, slot) => make("span", { class: slot < running ? "cell busy" : "cell" })))),
-    worker.lease_expires_at_ms < queue.taken_at_ms ? make("span", { class: "error" }, "lost") : "live", worker.host]);
-  return table(["Worker", "Slots", "Lease", "Host"], rows, "No workers. They come with the work, if the operator runs.");
+    worker.lease_expires_at_ms < queue.taken_at_ms ? make("span", { class: "error" }, "lost") : "live", worker.host,
+    worker.note ? make("span", { class: "error" }, worker.note) : ""]);
+  return table(["Worker", "Slots", "Lease", "Host", "Note"], rows, "No workers. They come with the work, if the operator runs.");
 }

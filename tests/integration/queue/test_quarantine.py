@@ -270,6 +270,15 @@ async def test_a_full_route_keeps_a_suspect_waiting_and_no_worker(crew, redis, p
     assert len(await other.claim(10)) == 1
 
 
+async def test_a_reserved_workers_slots_are_no_free_slots(crew, redis, pool):
+    """A job that is submitted while the only worker runs a suspect alone is a sign of pressure, whatever its slots."""
+    _, worker = await crew.suspects()
+    await worker.claim(10)
+    await redis.hdel(f"ap:{{{pool}}}:books", "pressure_at")
+    await crew.submit()
+    assert await redis.hget(f"ap:{{{pool}}}:books", "pressure_at") is not None
+
+
 async def test_a_reserved_worker_that_leaves_is_reserved_no_more(crew):
     """Its successor is whoever claims next; the wait for work is refused to a reserved worker, too."""
     (suspect,), worker = await crew.suspects()

@@ -56,11 +56,17 @@ local function cordoned_slots()
   return slots
 end
 
+-- Slots of the worker that is reserved for quarantine: they wait for nobody else.
+local function reserved_slots(worker, alone)
+  return math.max(0, slots_of(worker) - (alone and 1 or 0))
+end
+
 local function announce()
   if ready_count == 0 or redis.call('HGET', CONF, 'paused') == '1' then return end
   ring()
-  local v = redis.call('HMGET', BOOKS, 'queued', 'slots', 'running', 'pressure_at', 'cordoned')
+  local v = redis.call('HMGET', BOOKS, 'queued', 'slots', 'running', 'pressure_at', 'cordoned', 'alone', 'alone_job')
   local free = number_or(v[2], 0) - number_or(v[3], 0) - (v[5] and cordoned_slots() or 0)
+  if v[6] then free = free - reserved_slots(v[6], v[7]) end
   if number_or(v[1], 0) > free and now - number_or(v[4], 0) >= PRESSURE_EVERY_MS then
     redis.call('HSET', BOOKS, 'pressure_at', now)
     -- An ACL user without the channel still submits; the operator then sees the backlog at its next poll.
