@@ -18,6 +18,7 @@ import click
 
 from agentpool import streams
 from agentpool.errors import AgentPoolError
+from agentpool.text import printable
 
 GROUP = "agentpool.commands"
 
@@ -110,12 +111,12 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except click.ClickException as error:
-        click.echo(f"error: {_one_line(error)}", err=True)
+        click.echo(printable(f"error: {_one_line(error)}"), err=True)
         sys.exit(error.exit_code)
     except click.Abort:
         sys.exit(130)
     except AgentPoolError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(printable(f"error: {error}"), err=True)
         sys.exit(error.exit_code)
     except OSError as error:
         if not streams.is_unwritable(error):

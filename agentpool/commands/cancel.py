@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import EXIT_CODES
+from agentpool.commands.output import EXIT_CODES, say
 from agentpool.commands.target import Target, pool_options
 from agentpool.jobs import JobId
 
@@ -41,4 +41,4 @@ async def _cancel(target: Target, ids: list[JobId], reason: str) -> None:
         producer = Producer(redis, target.pool)
         for job_id in ids:
             outcome = await producer.cancel(job_id, reason=reason)
-            click.echo(f"job {job_id} {_TOLD[outcome.value]}")
+            say(f"job {job_id} {_TOLD[outcome.value]}")

@@ -7,7 +7,7 @@ import sys
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import EXIT_CODES, Format, counted, emit, first_line, output_option, table
+from agentpool.commands.output import EXIT_CODES, Format, counted, emit, first_line, output_option, say, table
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import job_document
 from agentpool.durations import shown
@@ -53,7 +53,7 @@ def replay(*, jobs: tuple[str, ...], target: Target, everything: bool) -> None:
     """Put dead letters back into the queue, with all their attempts."""
     _check_choice(jobs, everything=everything)
     for job_id in run(_replay(target, [JobId(job) for job in jobs])):
-        click.echo(f"job {job_id} queued again")
+        say(f"job {job_id} queued again")
 
 
 @dead.command()
@@ -69,7 +69,7 @@ def purge(*, jobs: tuple[str, ...], target: Target, everything: bool, yes: bool)
             raise click.UsageError("there is no terminal to ask at; pass --yes to delete without being asked")
         what = "all dead letters" if everything else counted(len(jobs), "dead letter")
         click.confirm(f"delete {what} of pool {target.pool}?", abort=True, err=True)
-    click.echo(f"{counted(run(_purge(target, [JobId(job) for job in jobs])), 'dead letter')} deleted")
+    say(f"{counted(run(_purge(target, [JobId(job) for job in jobs])), 'dead letter')} deleted")
 
 
 def _check_choice(jobs: tuple[str, ...], *, everything: bool) -> None:

@@ -8,10 +8,11 @@ from datetime import UTC, datetime
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import EXIT_CODES, first_line
+from agentpool.commands.output import EXIT_CODES, first_line, say
 from agentpool.commands.target import Target, pool_options
 from agentpool.documents import event_document
 from agentpool.jobs import JobEvent, JobId
+from agentpool.text import one_line
 
 EPILOG = (
     """\b
@@ -57,9 +58,9 @@ async def _print(target: Target, *, follow: bool, job: JobId | None, after: str,
 
 def _show(event: JobEvent, *, as_lines: bool) -> None:
     if as_lines:
-        click.echo(json.dumps(event_document(event), ensure_ascii=False))
+        say(json.dumps(event_document(event), ensure_ascii=False))
         return
     at = datetime.fromtimestamp(event.at_ms / 1000, tz=UTC).astimezone().strftime("%H:%M:%S.%f")[:-3]
     place = f"{event.kind} {event.priority}" + (f" on {event.worker}" if event.worker else "")
     detail = f"  {first_line(event.detail)}" if event.detail else ""
-    click.echo(f"{at}  {event.type:<10}  {event.job_id}  {place}{detail}")
+    say(one_line(f"{at}  {event.type:<10}  {event.job_id}  {place}{detail}"))

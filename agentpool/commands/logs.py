@@ -17,6 +17,7 @@ import click
 
 from agentpool import kubeconfig
 from agentpool.commands.connection import opened, run
+from agentpool.commands.output import say
 from agentpool.commands.target import Target, pool_options
 from agentpool.errors import ClusterError, SettingError
 from agentpool.jobs import Job, JobId, PoolRef
@@ -80,11 +81,11 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
             job = await inspector.job(target.pool, job_id)
     if job.error:
         attempt = "an earlier attempt" if job.error_attempt is None else f"attempt {job.error_attempt}"
-        click.echo(f"{attempt} failed: {job.error}")
+        say(f"{attempt} failed: {job.error}")
     for worker, why in missing.items():
-        click.echo(f"no log of {worker}: {why}", err=True)
+        say(f"no log of {worker}: {why}", err=True)
     if not workers_of(job):
-        click.echo(f"job {job_id} is {job.state}, and no worker has begun it", err=True)
+        say(f"job {job_id} is {job.state}, and no worker has begun it", err=True)
     return GONE_EXIT if missing else 0
 
 
@@ -105,7 +106,7 @@ async def _tell(
             missing[worker] = _why_unread(error)
             continue
         for line in found[told.get(worker, 0) :]:
-            click.echo(line)
+            say(line)
         told[worker] = len(found)
 
 

@@ -17,6 +17,7 @@ import yaml
 
 from agentpool.documents import Document
 from agentpool.streams import takes_all_text
+from agentpool.text import one_line, printable
 
 GAP = "   "
 EXIT_CODES = """
@@ -61,28 +62,39 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     )
 
 
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text, also of jobs, of which a terminal obeys nothing: control characters are escaped. `err`: to stderr."""
+    click.echo(printable(text), err=err, nl=nl)
+
+
 def emit(output: Format, document: Document | list[Document], *, names: Sequence[str], text: str) -> None:
     """Prints a document in the form asked for; `text` is its table, `names` its identifiers."""
     match output:
         case Format.JSON:
-            click.echo(as_json(document))
+            say(as_json(document))
         case Format.YAML:
-            click.echo(yaml.safe_dump(document, sort_keys=False, allow_unicode=takes_all_text()), nl=False)
+            say(_as_yaml(document), nl=False)
         case Format.NAME:
             for name in names:
-                click.echo(name)
+                say(one_line(name))
         case Format.TABLE:
-            click.echo(text)
+            say(text)
 
 
 def as_json(document: object) -> str:
-    """A document as indented JSON."""
+    """A document as indented JSON, in which what a terminal would obey is escaped as JSON does it."""
     return json.dumps(document, indent=2, ensure_ascii=not takes_all_text())
+
+
+def _as_yaml(document: object) -> str:
+    """A document as YAML. An escape in plain text would change it, so text that needs one is quoted as a whole."""
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=takes_all_text())
+    return text if printable(text) == text else yaml.safe_dump(document, sort_keys=False, allow_unicode=False)
 
 
 def first_line(error: str | None) -> str | None:
     """Of an error, for where it has one line; a traceback is for `agentpool get JOB -o json`."""
-    return error.strip().partition("\n")[0] if error else None
+    return one_line(error.strip().partition("\n")[0]) if error else None
 
 
 def counted(number: int, noun: str) -> str:
@@ -92,4 +104,4 @@ def counted(number: int, noun: str) -> str:
 
 def _cell(value: object) -> str:
     """One cell on one line."""
-    return "-" if value is None or value == "" else " ".join(str(value).split())
+    return "-" if value is None or value == "" else one_line(" ".join(str(value).split()))

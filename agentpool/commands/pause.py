@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 import click
 
 from agentpool.commands.connection import opened, run
-from agentpool.commands.output import EXIT_CODES
+from agentpool.commands.output import EXIT_CODES, say
 from agentpool.commands.target import Target, pool_options
 
 MANAGER = "agentpool-cli"  # field manager of what the command line changes
@@ -50,4 +50,4 @@ async def _set(target: Target, *, paused: bool) -> None:
         pool = target.pool
         declared = await set_paused(pool, paused=paused, cluster=cluster, inspector=inspector, manager=MANAGER)
     where = "its AgentPool" if declared else "its queue; no AgentPool declares it"
-    click.echo(f"pool {pool} {'is paused' if paused else 'goes on'}, as it now stands in {where}")
+    say(f"pool {pool} {'is paused' if paused else 'goes on'}, as it now stands in {where}")

@@ -21,7 +21,7 @@ import click
 
 from agentpool.commands.connection import opened, run
 from agentpool.commands.durations import duration
-from agentpool.commands.output import counted, values
+from agentpool.commands.output import counted, say, values
 from agentpool.commands.progress import shown_progress
 from agentpool.commands.sending import send_slice
 from agentpool.commands.target import Target, pool_options
@@ -96,7 +96,7 @@ def replay_trace(
     template = JobRequest(kind=kind, priority=Priority(priority))
     sent = run(_replay(target, rows, total, template, speed))
     took, span = shown(sent.took_s * 1000), shown(sent.span_s * 1000)
-    click.echo(
+    say(
         f"{counted(sent.jobs, 'job')} submitted in {took}, {span} of the trace; "
         f"the latest was {shown(sent.latest_s * 1000)} late"
         + (f"; the queue was full {counted(sent.waits, 'time')}" if sent.waits else "")

@@ -16,7 +16,7 @@ import click
 
 from agentpool.commands.connection import opened, run
 from agentpool.commands.durations import duration
-from agentpool.commands.output import Format, counted, emit, output_option, table, values
+from agentpool.commands.output import Format, counted, emit, output_option, say, table, values
 from agentpool.commands.payloads import count_of, payload_of, requests_of
 from agentpool.commands.progress import shown_progress
 from agentpool.commands.sending import send_slice
@@ -155,7 +155,7 @@ def _show(receipts: Sequence[Receipt], answer: Answer) -> None:
     if answer.many and answer.output is Format.TABLE:
         duplicates = sum(receipt.duplicate for receipt in receipts)
         known = f"{duplicates} of them {'was' if duplicates == 1 else 'were'} known already"
-        click.echo(f"{counted(len(receipts), 'job')} submitted, {known}")
+        say(f"{counted(len(receipts), 'job')} submitted, {known}")
         return
     rows = [(r.job_id, r.state, "yes" if r.duplicate else "no", r.queue_depth) for r in receipts]
     shown = table(("job", "state", "duplicate", "depth"), rows)

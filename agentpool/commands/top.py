@@ -14,7 +14,7 @@ import click
 
 from agentpool.commands.connection import opened, run
 from agentpool.commands.durations import duration
-from agentpool.commands.output import EXIT_CODES
+from agentpool.commands.output import EXIT_CODES, say
 from agentpool.commands.queue import headline, routes_table, workers_table
 from agentpool.commands.target import Target, pool_options
 from agentpool.errors import QueueUnreachableError, SettingError
@@ -70,7 +70,7 @@ async def _plain(target: Target, every_ms: int, *, once: bool) -> None:
         while True:
             await asyncio.sleep(every_ms / 1000)
             now = await inspector.snapshot(target.pool)
-            click.echo("\n".join((headline(now), rates(before, now), "", routes_table(now), "", workers_table(now))))
+            say("\n".join((headline(now), rates(before, now), "", routes_table(now), "", workers_table(now))))
             before = now
             if once:
                 return

@@ -10,6 +10,7 @@ from agentpool.durations import shown
 from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef, Priority
 from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool.text import one_line
 
 try:
     from rich.console import Group
@@ -42,7 +43,7 @@ def screen(pool: PoolRef, snapshot: QueueSnapshot, rates: str, *, trouble: str |
         Text(headline(snapshot)),
     ]
     if trouble:
-        lines.append(Text(f"! {trouble}", style="bold red"))
+        lines.append(Text(one_line(f"! {trouble}"), style="bold red"))
     return Group(*lines, Text(), _routes(snapshot), Text(), _workers(snapshot))
 
 
@@ -53,7 +54,7 @@ def _routes(snapshot: QueueSnapshot) -> Table:
     longest = max((route.backlog for route in snapshot.routes), default=0)
     for route in snapshot.routes:
         limit = "" if route.limit is None else f"/{route.limit}"
-        grid.add_row(route.name, f"{route.running}{limit}", str(route.backlog), _bar(route, longest))
+        grid.add_row(Text(one_line(route.name)), f"{route.running}{limit}", str(route.backlog), _bar(route, longest))
     return grid
 
 
@@ -74,7 +75,7 @@ def _workers(snapshot: QueueSnapshot) -> Table:
     for worker in snapshot.workers[:MOST_WORKERS]:
         left = shown(worker.lease_expires_at_ms - snapshot.taken_at_ms)
         lease = Text(left) if snapshot.lives(worker) else Text("lost", style="red")
-        grid.add_row(worker.name, f"{worker.running}/{worker.slots}", lease, _cells(worker))
+        grid.add_row(Text(one_line(worker.name)), f"{worker.running}/{worker.slots}", lease, _cells(worker))
     if len(snapshot.workers) > MOST_WORKERS:
         grid.add_row(f"and {len(snapshot.workers) - MOST_WORKERS} more", "", "", "")
     return grid

@@ -13,12 +13,10 @@ import sys
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import click
-
 from agentpool.cancellation import end
 from agentpool.commands.connection import reach
 from agentpool.commands.holdup import holdup
-from agentpool.commands.output import Format, as_json, emit, first_line, table
+from agentpool.commands.output import Format, as_json, emit, first_line, say, table
 from agentpool.documents import job_document
 from agentpool.errors import JobEndedError, QueueError, QueueUnreachableError
 from agentpool.jobs import Job, JobId, JobState, PoolRef
@@ -49,7 +47,7 @@ async def wait_and_show(
                     job = await _while_redis_answers(redis, _ended(client, job_id), _told(client, job_id))
                     jobs.append(job)  # how many there are tells which one was waited for
         except TimeoutError:
-            click.echo(f"error: job {ids[len(jobs)]!r} has not ended in time; wait longer, or cancel it", err=True)
+            say(f"error: job {ids[len(jobs)]!r} has not ended in time; wait longer, or cancel it", err=True)
             return TIMEOUT_EXIT
     _show(jobs, pool, output)
     return 0 if all(job.state is JobState.SUCCEEDED for job in jobs) else UNSUCCESSFUL_EXIT
@@ -69,7 +67,7 @@ async def _told(client: Client, job_id: JobId) -> None:
     await asyncio.sleep(LONG_S)
     with contextlib.suppress(QueueError):  # the wait itself tells it
         if why := holdup(await client.job(job_id), await client.queue()):
-            click.echo(f"job {job_id} has not begun: {why}", err=True)
+            say(f"job {job_id} has not begun: {why}", err=True)
 
 
 async def _while_redis_answers(
@@ -98,12 +96,12 @@ async def _guard(redis: RedisClient) -> None:
         except QueueUnreachableError as error:
             if silent_since is None:
                 silent_since = now()
-                click.echo(f"{error}; waiting for it to come back, at most {PATIENCE_S:g} s", err=True)
+                say(f"{error}; waiting for it to come back, at most {PATIENCE_S:g} s", err=True)
             elif now() - silent_since >= PATIENCE_S:
                 raise
         else:
             if silent_since is not None:
-                click.echo("Redis answers again", err=True)
+                say("Redis answers again", err=True)
             silent_since = None
 
 
@@ -116,9 +114,9 @@ def _show(jobs: Sequence[Job], pool: PoolRef, output: Format) -> None:
         return
     job = jobs[0]
     if job.state is JobState.SUCCEEDED:
-        click.echo(as_json(job.result))
+        say(as_json(job.result))
     else:
-        click.echo(f"error: job {job.job_id!r} ended as {job.state}: {_why(job) or 'no reason was given'}", err=True)
+        say(f"error: job {job.job_id!r} ended as {job.state}: {_why(job) or 'no reason was given'}", err=True)
 
 
 def _why(job: Job) -> str | None:
