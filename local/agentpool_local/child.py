@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,7 @@ class Child:
         self._process = process
         self._sink = sink
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._started_at = time.monotonic()  # seconds
         self._listening = asyncio.create_task(self._listen(), name=f"output of {name}")
 
     @classmethod
@@ -67,6 +69,11 @@ class Child:
     def pid(self) -> int:
         """Return the process id, which is also the group id."""
         return self._process.pid
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was started."""
+        return time.monotonic() - self._started_at
 
     @property
     def tail(self) -> tuple[str, ...]:

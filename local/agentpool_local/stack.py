@@ -13,6 +13,7 @@ import json
 import secrets
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ OPERATOR_STOP_SECONDS = 10.0
 GATEWAY_START_SECONDS = 30.0
 GATEWAY_STOP_SECONDS = 15.0  # requests in flight may end
 REDIS_STOP_SECONDS = 5.0
+STEADY_SECONDS = 30.0  # a part that has run for longer did not end because of how it was started
+MOST_EARLY_ENDS = 5  # of an operator or gateway in a row, each after a second more, before everything ends
 TELL_AFTER_SECONDS = 1.0  # of stopping a part, before a message names the part
 SECRET = "agentpool-redis"  # noqa: S105 - a Secret's name
 NAMESPACE = "default"
@@ -113,18 +116,21 @@ class Stack:
             tell("gateway", f" at {self.gateway_url}")
 
     async def died(self) -> ChildDiedError:
-        """Wait until a child ends by itself; return an error that names it.
+        """Wait until a part ends that cannot be started again, and return which and how.
 
-        An operator or gateway that was killed is restarted, as its Deployment would do: the rest continues meanwhile. A
-        part that ended by itself reports its error, and would end again.
+        An operator or gateway that ends is started again, as its Deployment would: on a cluster, too, everything else
+        continues without it. One that ends again and again soon after its start is returned.
         """
         anew = {OPERATOR: self._start_operator, GATEWAY: self._start_gateway}
+        early: Counter[str] = Counter()  # ends in a row soon after the start
         while True:
             child, death = await self._first_death()
-            if child.name not in anew or death.code >= 0:
+            early[child.name] = early[child.name] + 1 if child.age_s < STEADY_SECONDS else 0
+            if child.name not in anew or early[child.name] > MOST_EARLY_ENDS:
                 return death
             self._progress(f"{death.how}; starting it again")
             self._children = [(other, seconds) for other, seconds in self._children if other is not child]
+            await asyncio.sleep(early[child.name])
             await anew[child.name]()
 
     async def _first_death(self) -> tuple[Child, ChildDiedError]:

@@ -34,11 +34,14 @@ def value_of(quantity: object) -> Decimal | None:
 @lru_cache(maxsize=4096)
 def amount_of(resource: str, quantity: str) -> int:
     """A resource's amount as a whole number, rounded up; 0 when it is no quantity."""
-    value = value_of(quantity) or Decimal(0)
+    value = _bounded(value_of(quantity) or Decimal(0))
     if resource == "cpu":
-        value *= MILLI
-    bounded = max(-LARGEST, min(value, LARGEST))
-    return int(bounded.to_integral_value(rounding=ROUND_CEILING))
+        value = _bounded(value * MILLI)
+    return int(value.to_integral_value(rounding=ROUND_CEILING))
+
+
+def _bounded(value: Decimal) -> Decimal:
+    return max(-LARGEST, min(value, LARGEST))
 
 
 def same_quantity(left: object, right: object) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import signal
@@ -238,12 +239,16 @@ def test_a_part_that_dies_is_named_and_ends_the_rest(own_dev_system):
     assert own_dev_system.left_behind() == []
 
 
-def test_a_killed_operator_and_gateway_are_started_again(own_dev_system):
-    """As on a cluster, everything else goes on without them, and others take their places, at the same address."""
-    for part in ("operator", "gateway"):
+def test_an_operator_and_gateway_that_end_are_started_again(own_dev_system):
+    """As on a cluster, everything else goes on without them, and others take their places, at the same address.
+
+    Killed or ended by themselves: what one of them met must not take Redis and the jobs in it along.
+    """
+    ends = {"terminate": "ended by itself with exit code 0", "kill": "was killed by signal 9"}
+    for part, end in itertools.product(("operator", "gateway"), ends):
         killed = own_dev_system.child("agentpool", part)
-        killed.kill()
-        own_dev_system.until(f"{part} was killed by signal 9; starting it again")
+        getattr(killed, end)()
+        own_dev_system.until(f"{part} {ends[end]}; starting it again")
         eventually(
             lambda: any(each.pid != killed.pid for each in own_dev_system.children("agentpool", part)),  # noqa: B023
             f"another {part}",

@@ -1,0 +1,274 @@
+"""What one object holds harms no other: deep specs, odd labels, templates of no shape, and errors nobody thought of."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from agentpool import deep_json
+from agentpool.jobs import PoolRef
+from agentpool_operator import nesting
+from agentpool_operator.inventory import Inventory
+from agentpool_operator.placement import UNREADABLE, Placement
+from agentpool_operator.pressure import Pressure
+from agentpool_operator.problems import RETRY_MAX_S, Failures
+from agentpool_operator.quantities import amount_of
+from agentpool_operator.reconciler import Reconciler
+from agentpool_operator.registry import Listing, Pools
+from agentpool_operator.resync import Resync
+
+REF = PoolRef("ns", "p")
+SECRET = "QXZ"  # what an error's text may repeat, and nothing of ours has
+
+
+def resource(name: str = "p", **spec):
+    metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1"}
+    return {"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}, **spec}}
+
+
+def nested(levels: int, kind: type = dict):
+    deep = kind()
+    for _ in range(levels):
+        deep = {"a": deep} if kind is dict else [deep]
+    return deep
+
+
+def pod(name: str, label: str, owner: dict | None = None):
+    metadata = {"name": name, "namespace": "ns", "uid": name, "labels": {"agentpool.dev/pool": label}}
+    if owner is not None:
+        metadata["ownerReferences"] = [{"controller": True, **owner}]
+    return {"metadata": metadata, "spec": {"nodeName": "n", "containers": []}}
+
+
+@pytest.fixture
+def pools():
+    found = Pools()
+    found.see_pool(resource("good"))
+    return found
+
+
+@pytest.mark.parametrize("kind", [dict, list])
+@pytest.mark.parametrize("levels", [65, 500, 9_000])
+def test_a_spec_nested_too_deeply_is_refused_by_its_place(pools, kind, levels):
+    """However deep: seen, seen again, and listed, the pool says where; the stack is never in danger."""
+    deep = resource(worker={"template": {"spec": nested(levels, kind)}})
+    for _ in range(2):
+        pools.see_pool(deep)
+    pool = pools.get(REF)
+    assert pool.spec_problem.reason == "InvalidSpec"
+    assert "spec.worker.template.spec" in pool.spec_problem.message
+    assert f"more than {nesting.MAX_DEPTH} levels" in pool.spec_problem.message
+    assert len(pool.spec_problem.message) < 500
+    assert pools.get(PoolRef("ns", "good")).spec is not None
+    pools.see_pool(resource())
+    assert pools.get(REF).spec is not None
+
+
+def test_a_template_of_usual_depth_is_served(pools):
+    """Kubernetes' own templates are less than twenty levels deep."""
+    pools.see_pool(resource(worker={"template": {"metadata": {"annotations": nested(20)}}}))
+    assert pools.get(REF).spec_problem is None
+
+
+@pytest.mark.parametrize("levels", [10, 990, 5_000, 100_000])
+def test_an_answer_is_decoded_however_deep_one_object_is(levels):
+    """What is too deep for the decoder is cut there and nowhere else; texts with brackets in them are texts."""
+    items = [f'{{"deep": {"[" * levels}{"]" * levels}}}', '{"name": "]}\\"[{", "list": [[1], {"a": 2}]}']
+    found = deep_json.loads(f'{{"items": [{items[0]}, {items[1]}]}}'.encode())
+    assert found["items"][1] == json.loads(items[1])
+    assert nesting.too_deep(found["items"][0]) == (None if levels < nesting.MAX_DEPTH else "deep" + ".0" * 7 + ".…")
+    with pytest.raises(ValueError, match="Expecting"):
+        deep_json.loads("[" * levels)
+
+
+@pytest.mark.parametrize("label", ["Not_a.Name", "a..b_", "x" * 63 + "A"])
+def test_a_pod_with_a_label_that_no_pool_can_have_is_no_worker(pools, label):
+    """Neither a watch nor a full list ends by it, nor the inventory of what pods hold."""
+    good = pod("good-1", "good", {"kind": "ReplicaSet", "name": "good-abc"})
+    everything = [pod("odd", label), good]
+    pools.see_all(
+        None,
+        resources=Listing(items=[resource("good")], version="2"),
+        deployments=Listing(items=[], version="2"),
+        pods=Listing(items=everything, version="2"),
+    )
+    assert list(pools.get(PoolRef("ns", "good")).pods) == ["good-1"]
+    inventory = Inventory()
+    inventory.replace_pods(everything)
+    assert [holding.name for holding in inventory.holdings_of(PoolRef("ns", "good"))] == ["good-1"]
+
+
+@pytest.mark.parametrize(
+    "owner", [{"kind": "Job", "name": "good-x"}, {"kind": "ReplicaSet", "name": "other-abc"}, {"kind": "ReplicaSet"}]
+)
+def test_a_pod_that_something_else_controls_is_no_worker(pools, owner):
+    """It is not counted, nor marked as the next to go, whatever its labels say."""
+    pools.see_pod(pod("theirs", "good", owner))
+    assert pools.get(PoolRef("ns", "good")).pods == {}
+
+
+def test_one_object_that_cannot_be_read_leaves_the_others_of_its_list(pools, caplog):
+    """A pod without what every pod has: it is named in the log, and the next one is seen."""
+    broken = {"metadata": {"name": "b", "namespace": "ns", "labels": {"agentpool.dev/pool": "good"}}, "status": SECRET}
+    good = pod("good-1", "good")
+    listed = Listing(items=[broken, good], version="2")
+    empty = Listing(items=[], version="2")
+    pools.see_all(None, resources=Listing(items=[resource("good")], version="2"), deployments=empty, pods=listed)
+    assert list(pools.get(PoolRef("ns", "good")).pods) == ["good-1"]
+    assert "ns/b cannot be read and is left out" in caplog.text
+    assert SECRET not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [{"affinity": "x"}, {"nodeSelector": [1]}, {"tolerations": ["x"]}, {"affinity": {"nodeAffinity": [1]}},
+     {"nodeSelector": {"a": {"b": []}}},
+     {"containers": [{"name": "worker", "resources": {"limits": {"cpu": "1e999999"}}}]}],
+)  # fmt: skip
+def test_a_template_of_no_shape_takes_no_other_pools_share(pools, spec):
+    """The one asks for devices in a way that nobody can read, the other gets what is there."""
+    for name, template in (("bad", {"spec": spec}), ("fine", {})):
+        pools.see_pool(resource(name, gpu={}, worker={"template": template}))
+    inventory = Inventory()
+    allocatable = {"cpu": "8", "pods": "110", "nvidia.com/gpu": "2"}
+    ready = [{"type": "Ready", "status": "True"}]
+    inventory.see_node({"metadata": {"name": "n"}, "status": {"allocatable": allocatable, "conditions": ready}})
+    placement = Placement(inventory)
+    asking = [pool for pool in pools if pool.gpu is not None]
+    granted = placement.place(asking, news={pool.ref for pool in asking}, now=0.0, at=0.0)
+    assert granted[PoolRef("ns", "fine")] == 2
+    assert granted[PoolRef("ns", "bad")] == 0
+    told = placement.misfit_of(PoolRef("ns", "bad"))
+    assert told == UNREADABLE or "more cpu than any node" in told or "on none of the nodes" in told
+
+
+def test_a_quantity_that_would_fill_the_memory_is_bounded():
+    """A template may ask for 1e999999 of anything."""
+    assert amount_of("cpu", "1e999999") == amount_of("memory", "9e99") == 2**63 - 1
+    assert amount_of("memory", "-9e99") == -(2**63) + 1
+
+
+async def test_an_unexpected_error_in_a_pass_is_a_condition_and_is_tried_again(pools, caplog):
+    """The other pool's pass goes on; the log has the place and not the error's text."""
+    pools.see_pool(resource())
+    shown: dict[PoolRef, object] = {}
+    done = asyncio.Event()
+
+    async def apply(pool, _spec):
+        if pool.ref == REF:
+            raise ZeroDivisionError(SECRET)
+
+    async def write(pool):
+        shown[pool.ref] = pool.child_problem
+        if len(shown) == 2:
+            done.set()
+
+    marked: list[PoolRef] = []
+    reconciler = Reconciler(
+        pools,
+        SimpleNamespace(apply=apply),
+        SimpleNamespace(write=write),
+        SimpleNamespace(record=lambda *_: None),
+        leading=lambda: True,
+        press=marked.append,
+    )
+    pools.mark_all()
+    running = asyncio.create_task(reconciler.run())
+    async with asyncio.timeout(10):
+        await done.wait()
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running])
+    assert shown[PoolRef("ns", "good")] is None
+    assert shown[REF].reason == "ReconcileFailed"
+    assert "ZeroDivisionError" in shown[REF].message
+    assert "in apply" in caplog.text
+    assert SECRET not in caplog.text + shown[REF].message
+
+
+async def test_an_unexpected_error_in_a_reading_is_a_condition_of_one_pool():
+    """Pools that are read together are read one by one where that fails, so that one spoils no other."""
+    pools = Pools()
+    for name in ("p", "good"):
+        pools.see_pool(resource(name, queue={"redis": {"url": "redis://h"}}))
+        pools.get(PoolRef("ns", name)).published = "before"
+
+    async def snapshots(refs):
+        if REF in refs:
+            raise ZeroDivisionError(SECRET)
+        return dict.fromkeys(refs, ConnectionError)
+
+    link = SimpleNamespace(url="redis://h", place="h:6379", inspector=SimpleNamespace(snapshots=snapshots), words=str)
+    address = SimpleNamespace(url="redis://h", secret="")
+
+    async def addressed(*_):
+        return address
+
+    secrets = SimpleNamespace(address=addressed, doubt=lambda *_: None)
+    pressure = Pressure(secrets, SimpleNamespace(open=lambda *_, **__: link), None, timeout_s=1)
+    for pool in pools:
+        pressure._addresses[str(pool.ref)] = address
+    took: list[PoolRef] = []
+
+    async def take(_link, pool, _outcome):
+        took.append(pool.ref)
+
+    pressure._took = take
+    await pressure.read(list(pools))
+    assert took == [PoolRef("ns", "good")]
+    assert pools.get(REF).queue_problem.reason == "QueueUnreadable"
+    assert SECRET not in pools.get(REF).queue_problem.message
+
+
+async def test_full_lists_go_on_after_an_unexpected_error(pools):
+    """What one list met must not be the last that was listed."""
+    lists = 0
+    twice = asyncio.Event()
+
+    async def listed(*_, **__):
+        nonlocal lists
+        lists += 1
+        if lists == 2:
+            twice.set()
+        raise RecursionError
+
+    resync = Resync(SimpleNamespace(list=listed), pools, namespaces=(), every_s=0.001)
+    running = asyncio.create_task(resync.run())
+    async with asyncio.timeout(10):
+        await twice.wait()
+    assert not running.done()
+    running.cancel()
+    await asyncio.wait([running])
+
+
+def test_a_lasting_failure_is_logged_ever_less_often_and_tried_ever_later(caplog):
+    """Its pause doubles up to half a minute; what succeeds begins anew."""
+    failures = Failures()
+    pauses = [failures.note("p", ValueError(SECRET), doing="work") for _ in range(16)]
+    assert pauses[:3] == [1.0, 2.0, 4.0]
+    assert pauses[-1] == RETRY_MAX_S
+    assert len(caplog.records) == 5
+    failures.succeeded("p")
+    assert failures.note("p", ValueError(SECRET), doing="work") == pauses[0]
+    assert SECRET not in caplog.text
+
+
+def test_the_traceback_of_a_deep_recursion_is_short(caplog):
+    """A thousand equal frames would flood the log."""
+
+    def deeper():
+        deeper()
+
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(500)
+    try:
+        with pytest.raises(RecursionError) as caught:
+            deeper()
+    finally:
+        sys.setrecursionlimit(limit)
+    Failures().note("p", caught.value, doing="work")
+    assert caplog.text.count("deeper") < 100
