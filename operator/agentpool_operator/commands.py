@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from agentpool.listening import EVERYWHERE
+from agentpool_operator.settings import WORKER_IMAGE
 
 EPILOG = """\b
 Examples:
@@ -49,7 +50,7 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
 )
 @click.option(
     "--worker-image",
-    default="agentpool-worker",
+    default=WORKER_IMAGE,
     show_default=True,
     help="Image for pools whose template names none.",
 )

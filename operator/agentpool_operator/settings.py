@@ -8,9 +8,13 @@ from __future__ import annotations
 import os
 import socket
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 
 from agentpool.listening import EVERYWHERE
+
+# A tag, because the kubelet always pulls an image without one and so ignores what was loaded onto the node.
+WORKER_IMAGE = f"agentpool-worker:{version('agentpool')}"
 
 
 def _identity() -> str:
@@ -51,7 +55,7 @@ class OperatorSettings:
     kubeconfig: Path | None = None  # None = KUBECONFIG, ~/.kube/config, or the pod's service account
     health_host: str = EVERYWHERE  # probes and Prometheus come from other hosts
     health_port: int = 8081  # 0 = any free port
-    worker_image: str = "agentpool-worker"  # for pools whose template names no image
+    worker_image: str = WORKER_IMAGE  # for pools whose template names no image
     election: ElectionSettings = ElectionSettings()
     loop: ScalingLoopSettings = ScalingLoopSettings()
 

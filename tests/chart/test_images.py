@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import yaml
 
+from agentpool_operator.settings import OperatorSettings
 from tests.chart.rendering import CHART, ROOT
 
 DOCKERFILE = ROOT / "Dockerfile"
@@ -206,3 +207,8 @@ def complaints(program: str, *files: Path) -> None:
     """Fails with what a linter has to say."""
     done = subprocess.run([program, *map(str, files)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_an_operator_without_a_chart_names_the_worker_image_of_its_own_version():
+    """With a tag, so that it can be loaded onto a node; a pool whose template names no image gets it."""
+    assert f"agentpool-worker:{PROJECT['project']['version']}" == OperatorSettings().worker_image

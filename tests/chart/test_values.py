@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from tests.chart.rendering import CHART, ROOT, chart, manifests
+from tests.chart.test_hostile_values import BASE, check_types
 
 sys.path.insert(0, str(ROOT / "tools"))
 
@@ -100,3 +102,32 @@ def test_a_value_without_its_sentence_is_refused(value: str):
     """Also an empty map, which is a value of its own; one with members needs no sentence, for they have theirs."""
     with pytest.raises(ValueError, match=r"outer\.bare has no comment"):
         list(documented_values(f"outer:\n  # Said.\n  said: 1\n  bare: {value}\n"))
+
+
+def without(path: str) -> dict[str, Any]:
+    """Values that switch everything on and take one value away."""
+    values = copy.deepcopy(BASE)
+    *outer, last = path.split(".")
+    node = values
+    for name in outer:
+        node = node.setdefault(name, {})
+    node[last] = None
+    return values
+
+
+def test_a_value_that_is_missing_is_refused_by_name_or_not_needed():
+    """As after `helm upgrade --reuse-values`, which knows no value that is new in the chart, or one set to null."""
+    refused = set()
+    inside = (".resources.", ".seccompProfile.", "securityContext.container.")  # Kubernetes' own, in one piece
+    for path in _keys(yaml.safe_load((CHART / "values.yaml").read_text())):
+        if any(part in path for part in inside):
+            continue
+        try:
+            check_types(manifests(without(path)))
+        except helm_python.HelmValuesError as error:
+            refused.add((path, f"missing property '{path.rpartition('.')[2]}'" in str(error)))
+    assert {("operator", True), ("gateway.port", True), ("networkPolicy.dnsPorts", True)} <= refused
+    assert [path for path, by_name in refused if not by_name] == []
+    assert not {"commonLabels", "operator.nodeSelector", "securityContext.pod.runAsUser"} & {
+        path for path, _ in refused
+    }

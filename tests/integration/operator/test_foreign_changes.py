@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from agentpool_operator import paths
+from agentpool_operator.settings import WORKER_IMAGE
 
 from .conftest import WITHIN_S
 
@@ -36,7 +37,7 @@ async def test_drift_is_repaired(start_operator, pool_of, look, until, cluster, 
     async def image():
         return (await cluster.get(deployment))["spec"]["template"]["spec"]["containers"][0]["image"]
 
-    await until(image, "agentpool-worker")
+    await until(image, WORKER_IMAGE)
 
 
 async def test_what_others_put_into_the_deployment_is_told_with_who_did_it(
@@ -49,7 +50,7 @@ async def test_what_others_put_into_the_deployment_is_told_with_who_did_it(
     variables = (await cluster.get(deployment))["spec"]["template"]["spec"]["containers"][0]["env"]
 
     async def set_variables(*more):
-        change = {"name": "worker", "image": "agentpool-worker", "env": [*variables, *more]}
+        change = {"name": "worker", "image": WORKER_IMAGE, "env": [*variables, *more]}
         patch = {"spec": {"template": {"spec": {"containers": [change]}}}}
         await cluster.merge(deployment, patch, manager="kubectl-set")
 
