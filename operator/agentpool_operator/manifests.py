@@ -29,6 +29,8 @@ HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's ow
 FIRST_LOOK_S = 1  # a look at a container that has just begun always fails, and each failure is a warning to the user
 LIVENESS_GRACE_S = 10  # seconds: a worker that fails its liveness probe cannot drain, and its jobs wait meanwhile
 START_WITHIN_S = 600  # seconds that a worker may take to import its handlers before it counts as hung
+STARTUP_TIMEOUT_S = 60  # the worker listens at once and answers when it can: a slow import is no failed probe
+READY_PATH = "/readyz?draining=ready"  # a pod that ends is ready to its end: each failed probe is a warning
 GRACE_BEYOND_DRAIN_S = 15  # seconds: time to hand jobs back after the drain is over
 DIGEST = "agentpool.dev/manifest-digest"
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -125,12 +127,14 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> Jso
     if worker is None:
         worker = {"name": CONTAINER}
         containers.insert(0, worker)
+    hooked = [beside for beside in containers if beside is not worker and not _has_own_hook(beside)]
     _complete(worker, pool, spec, default_image)
+    if hooked:
+        worker["env"].append({"name": "AGENTPOOL_NEIGHBOURS", "value": str(len(hooked))})
     _give_temporary_directory(worker, pod)
     pod.setdefault("automountServiceAccountToken", False)  # a worker asks Kubernetes for nothing, a job must not
-    for beside in containers:
-        if beside is not worker:
-            beside.setdefault("lifecycle", {}).setdefault("preStop", _until_drained())
+    for beside in hooked:
+        beside.setdefault("lifecycle", {})["preStop"] = _until_drained()
     for container in (*containers, *pod.get("initContainers", ())):
         container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # so that a crash tells its cause
     pod["terminationGracePeriodSeconds"] = spec.worker.drain_seconds + GRACE_BEYOND_DRAIN_S
@@ -149,10 +153,11 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
         ports.append({"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"})
     if "livenessProbe" not in worker:  # a probe of the user's own knows how long his start takes
         first_look = {"initialDelaySeconds": FIRST_LOOK_S}
-        worker.setdefault("startupProbe", _probe("/healthz", period_s=1, failures=START_WITHIN_S) | first_look)
+        startup = _probe("/healthz", period_s=1, failures=START_WITHIN_S) | {"timeoutSeconds": STARTUP_TIMEOUT_S}
+        worker.setdefault("startupProbe", startup | first_look)
     alive = {"terminationGracePeriodSeconds": LIVENESS_GRACE_S}
     worker.setdefault("livenessProbe", _probe("/healthz", period_s=10, failures=6) | alive)
-    worker.setdefault("readinessProbe", _probe("/readyz", period_s=2, failures=3))
+    worker.setdefault("readinessProbe", _probe(READY_PATH, period_s=2, failures=3))
     if spec.gpu is not None:
         limits = worker.setdefault("resources", {}).setdefault("limits", {})
         limits[spec.gpu.resource_name] = str(spec.gpu.per_worker)
@@ -182,6 +187,10 @@ def _probe(path: str, *, period_s: int, failures: int) -> Json:
         "timeoutSeconds": 5,
         "failureThreshold": failures,
     }
+
+
+def _has_own_hook(container: Json) -> bool:
+    return "preStop" in container.get("lifecycle", {})
 
 
 def _until_drained() -> Json:

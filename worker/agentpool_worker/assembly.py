@@ -36,6 +36,7 @@ from agentpool_worker.upkeep import Upkeep
 from agentpool_worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from agentpool.queue.connection import RedisClient
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CLIENT_NAME = "agentpool-worker"  # as CLIENT LIST shows it
+_NEIGHBOURS_SECONDS = 3.0  # for the hooks of a pod's other containers to ask; all begin at once
 _READY_SILENCE_LEASES = 1.0  # leases without a renewal after which a worker is not ready
 
 
@@ -63,6 +65,7 @@ class Parts:
         redis: RedisClient,
         reader: GpuReader | None,
         ends_process: bool,
+        listening: socket.socket | None,
     ) -> None:
         self.settings = settings
         self.pool = effective(pool, settings)
@@ -107,7 +110,7 @@ class Parts:
             give_up_seconds=settings.block_give_up_seconds,
             give_up=Surrender(self._side_consumer, ends_process=ends_process),
         )
-        self._assemble_side(pool)
+        self._assemble_side(pool, listening)
 
     @property
     def drain_seconds(self) -> float:
@@ -115,7 +118,7 @@ class Parts:
         own = self.settings.drain_seconds
         return self.pool.drain_ms / 1000 if own is None else own
 
-    def _assemble_side(self, pool: PoolSettings) -> None:
+    def _assemble_side(self, pool: PoolSettings, listening: socket.socket | None) -> None:
         settings = self.settings
         self.heartbeat = Heartbeat(
             queue=self._side_consumer,
@@ -140,11 +143,15 @@ class Parts:
         probes = Probes(
             stuck=self._stuck,
             unready=self._unready,
-            staying=lambda: None if self.drain.begun.is_set() else "the worker stays",
+            staying=self._staying,
             busy=lambda: f"{len(self.roster.running)} jobs run" if self.roster.running else None,
         )
         self.health = HealthServer(
-            host=settings.http_host, port=settings.http_port, probes=probes, metrics=self.metrics
+            host=settings.http_host,
+            port=settings.http_port,
+            probes=probes,
+            metrics=self.metrics,
+            listening=listening,
         )
         self.memory = MemoryGuard(
             memory=open_memory(settings.memory_limit_bytes),
@@ -154,6 +161,12 @@ class Parts:
         )
         services = (self.heartbeat.run, upkeep.run, self.watchdog.run, self.memory.run, self.health.run, self._adapt)
         self.side = SideLoop((*services, follow_supervisor, self._hold_connection))
+
+    async def neighbours_told(self) -> None:
+        """Answer the neighbours of this pod that ask whether the last job has ended, but not for long."""
+        count = self.settings.neighbours
+        if self.drain.asked and count:
+            await self.side.ask(lambda: self.health.neighbours_told(count, within_seconds=_NEIGHBOURS_SECONDS))
 
     async def _adapt(self) -> None:
         """Reads the GPUs in the side loop, decides in the jobs' loop."""
@@ -176,6 +189,10 @@ class Parts:
 
     def _in_jobs_loop(self, call: Callable[[], object]) -> None:
         self._loop.call_soon_threadsafe(call)
+
+    def _staying(self) -> str | None:
+        leaves = self.drain.begun.is_set() and self.drain.exit_code != RESTART
+        return None if leaves else "the worker stays"
 
     def _lease_lost(self) -> None:
         self.roster.stop_all(Stop.LEASE_LOST)

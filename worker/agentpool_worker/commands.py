@@ -18,8 +18,10 @@ import click
 from agentpool.start import release_signals
 from agentpool_worker import supervisor
 from agentpool_worker.naming import own_name
+from agentpool_worker.probe_socket import probe_socket
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Sequence
 
     from agentpool_worker.handlers import HandlerSet
@@ -68,17 +70,18 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
         sys.exit(run_reloading(arguments, Path.cwd()))
     # A worker that is started anew has the name of the one before it, whose jobs it gives back.
     flags["worker_id"] = flags["worker_id"] or os.environ.get("AGENTPOOL_WORKER") or own_name()
+    listening = probe_socket(flags, os.environ)
     if supervisor.is_wanted():
-        code = supervisor.supervise(lambda line: _report(line, flags))
+        code = supervisor.supervise(lambda line: _report(line, flags), listening)
         if code is not None:
             sys.exit(code)
     else:
         signal.signal(signal.SIGTERM, supervisor.leave_before_serving)
         release_signals()
-    sys.exit(_run(app, flags))
+    sys.exit(_run(app, flags, listening))
 
 
-def _run(app: str | None, flags: dict[str, Any]) -> int:
+def _run(app: str | None, flags: dict[str, Any], listening: socket.socket | None) -> int:
     """Run the worker in this process; its exit code."""
     from agentpool_worker.forks import guard_signals
 
@@ -90,7 +93,7 @@ def _run(app: str | None, flags: dict[str, Any]) -> int:
     command, url, pass_env = flags.pop("handler_command"), flags.pop("handler_http"), flags.pop("pass_env")
     settings = _settings(flags, by_hand=bool(app or command or url))
     logs.configure(form=settings.log_format, level=settings.log_level)
-    return run_process(Worker(_handlers(app, command, url, pass_env, settings), settings))
+    return run_process(Worker(_handlers(app, command, url, pass_env, settings), settings, listening=listening))
 
 
 def _report(line: str, flags: dict[str, Any]) -> None:

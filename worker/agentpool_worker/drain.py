@@ -34,23 +34,23 @@ class Drain:
         self._claims = claims
         self._roster = roster
         self._metrics = metrics
-        self._asked = False  # from outside
+        self.asked = False  # from outside
         self._own_code = 0  # exit code that the worker's own reason asks for
         self.begun = asyncio.Event()
         self.hurried = asyncio.Event()
 
     def begin(self) -> None:
         """Somebody asks to leave: the first time it stops claiming at once, the second it hands back now."""
-        if self._asked:
+        if self.asked:
             log.warning("asked to leave again: handing back %d jobs now", len(self._roster.running))
             self.hurry()
-        self._asked = True
+        self.asked = True
         self.leave_early()
 
     @property
     def exit_code(self) -> int:
         """The exit code of the worker's process: what its own reason asks for, unless somebody asked it to leave."""
-        return 0 if self._asked else self._own_code
+        return 0 if self.asked else self._own_code
 
     def leave_early(self, exit_code: int = 0) -> None:
         """The worker itself has a reason to leave: who asks afterwards asks for the first time."""

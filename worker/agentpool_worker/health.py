@@ -4,12 +4,15 @@ Served from the side loop, so they answer while a handler holds up the jobs' loo
 is the remedy: the jobs' loop has stood still for so long that the lease was given up. Readiness fails while the
 worker takes no jobs: before it has registered, while Redis does not answer, and while it drains. When a pod ends, all
 its containers are told at once; /drained is the preStop hook of those beside the worker, which its jobs still need.
+The kubelet asks /readyz?draining=ready, which does not fail for a worker that was asked to leave: a pod that ends gets
+no traffic in any case, and each failed probe is a warning to the user.
 Who takes over next: the kubelet and Prometheus.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -21,6 +24,7 @@ from agentpool.errors import SettingError
 from agentpool.listening import listening_socket
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
     from agentpool_worker.metrics import WorkerMetrics
@@ -46,12 +50,22 @@ class Probes:
 class HealthServer:
     """A small HTTP server."""
 
-    def __init__(self, *, host: str, port: int, probes: Probes, metrics: WorkerMetrics) -> None:
+    def __init__(
+        self,
+        *,
+        host: str,
+        port: int,
+        probes: Probes,
+        metrics: WorkerMetrics | None,
+        listening: socket.socket | None = None,
+    ) -> None:
+        self._listening = listening  # None: one is opened at host and port
         self._host = host
         self._asked_port = port
         self._probes = probes
         self._metrics = metrics
         self.port: int | None = None  # the port in use; None until it listens
+        self._told = asyncio.Semaphore(0)  # counts the neighbours that were told that the last job has ended
 
     async def run(self) -> None:
         """Serves until cancelled; runs in the side loop. Raises SettingError when the port cannot be had."""
@@ -68,9 +82,20 @@ class HealthServer:
         finally:
             await runner.cleanup()
 
+    async def neighbours_told(self, count: int, *, within_seconds: float) -> None:
+        """Wait until so many have heard at /drained that the last job has ended, or the time is over."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_seconds):
+                for _ in range(count):
+                    await self._told.acquire()
+
     async def _listen(self, runner: web.AppRunner) -> None:
         try:
-            site = web.SockSite(runner, listening_socket(self._host, self._asked_port))
+            # A copy: the site closes its socket, and probes wait at the open one for who serves next.
+            opened = (
+                listening_socket(self._host, self._asked_port) if self._listening is None else self._listening.dup()
+            )
+            site = web.SockSite(runner, opened)
         except OSError as error:
             raise SettingError(
                 field="AGENTPOOL_HTTP_PORT (--http-port)",
@@ -85,7 +110,9 @@ class HealthServer:
     async def _healthz(self, _request: web.Request) -> web.Response:
         return _answer(self._probes.stuck())
 
-    async def _readyz(self, _request: web.Request) -> web.Response:
+    async def _readyz(self, request: web.Request) -> web.Response:
+        if request.query.get("draining") == "ready" and self._probes.staying() is None:
+            return web.Response(text="draining\n")
         return _answer(self._probes.unready())
 
     async def _drained(self, _request: web.Request) -> web.Response:
@@ -95,10 +122,13 @@ class HealthServer:
                 if time.monotonic() > give_up_at:
                     return web.Response(text=f"{staying}\n")
             elif self._probes.busy() is None:
+                self._told.release()
                 return web.Response(text="drained\n")
             await asyncio.sleep(_DRAINED_POLL_SECONDS)
 
     async def _exposition(self, _request: web.Request) -> web.Response:
+        if self._metrics is None:
+            return _answer(self._probes.unready() or "no metrics yet")
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": _TEXT})
 
 

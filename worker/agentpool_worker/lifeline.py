@@ -22,9 +22,10 @@ _PHASE, _STOPPED = 0, 1  # offsets
 class Phase(IntEnum):
     """How far a worker process has come."""
 
-    STARTING = 0  # it holds no lease yet
-    SERVING = 1  # it may hold jobs: an end here is nobody's decision
-    LEFT = 2  # it ends on purpose, with an exit code that it chose
+    STARTING = 0  # it imports its handlers
+    WAITING = 1  # it answers probes, and waits for Redis and its pool
+    SERVING = 2  # it may hold jobs: an end here is nobody's decision
+    LEFT = 3  # it ends on purpose, with an exit code that it chose
 
 
 class Lifeline:

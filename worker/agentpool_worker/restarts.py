@@ -49,7 +49,7 @@ class Restarts:
         """Return the seconds until the next start; None: no other is started, the container ends."""
         if not end.abnormal:
             return None
-        self._unready = self._unready + 1 if end.phase is Phase.STARTING else 0
+        self._unready = self._unready + 1 if end.phase <= Phase.WAITING else 0
         self._short = self._short + 1 if end.lived_seconds < SHORT_LIFE_SECONDS else 0
         if self._unready >= MOST_UNREADY or self._short >= MOST_SHORT_LIVES:
             return None

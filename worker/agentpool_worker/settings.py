@@ -16,12 +16,15 @@ from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef, WorkerId
 from agentpool.listening import EVERYWHERE
 from agentpool_worker.naming import own_name
+from agentpool_worker.probe_socket import HTTP_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "AGENTPOOL_"
 OUTPUT_SECONDS = 1.0
+_START_SECONDS = 600.0  # as long as the startup probe allows
+_BY_HAND_SECONDS = 30.0  # somebody looks on, and a mistyped address is as likely as an outage
 _HIGHEST_PORT = 65535
 
 
@@ -38,7 +41,7 @@ class WorkerSettings:
     concurrency: int | None = None  # slots, whatever the pool says; None: the pool's
     drain_seconds: float | None = None  # for jobs to end after SIGTERM, whatever the pool says; None: the pool's
     http_host: str = EVERYWHERE  # the kubelet probes the pod's address
-    http_port: int = 8080  # probes and metrics; 0: any free port
+    http_port: int = HTTP_PORT  # probes and metrics; 0: any free port
     block_warn_seconds: float = 1.0  # event loop standing still: told
     block_give_up_seconds: float = 60.0  # event loop standing still: the lease is given up
     cancel_grace_seconds: float = 5.0  # for a cancelled handler to stop before it is given up
@@ -46,10 +49,19 @@ class WorkerSettings:
         OUTPUT_SECONDS  # for a command's output to end once its process has; what holds it then is let be
     )
     memory_limit_bytes: int | None = None  # of this process; near it the worker drains; None: the container's limit
+    start_seconds: float | None = None  # for Redis and the pool to be there; None: 600, or 30 where it is run by hand
+    neighbours: int = 0  # containers of the pod that ask /drained before they end
     safety_poll_seconds: float = 10.0  # a claim for the case that a bell was lost
     upkeep_seconds: float = 1.0  # about, between rounds of the queue's upkeep
     log_format: str = "json"  # json | text
     log_level: str = "info"
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a worker that starts waits for Redis and its pool."""
+        if self.start_seconds is not None:
+            return self.start_seconds
+        return _BY_HAND_SECONDS if self.publish_defaults else _START_SECONDS
 
 
 def variable_of(field: str) -> str:
@@ -136,6 +148,8 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "cancel_grace_seconds": (0, 3_600),
     "output_seconds": (0, 3_600),
     "memory_limit_bytes": (1, 2**60),
+    "start_seconds": (0.1, 86_400),
+    "neighbours": (0, 1_000),
     "safety_poll_seconds": (0.05, 3_600),
     "upkeep_seconds": (0.01, 3_600),
 }

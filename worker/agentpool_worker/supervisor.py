@@ -25,13 +25,15 @@ from agentpool.parent_death import tied
 from agentpool.start import HELD, hold_signals, release_signals
 from agentpool_worker import cgroup
 from agentpool_worker.exits import signal_name
-from agentpool_worker.lifeline import Lifeline, adopt
+from agentpool_worker.lifeline import Lifeline, Phase, adopt
 from agentpool_worker.output import Output
 from agentpool_worker.previous_exit import KILLED_FROM_OUTSIDE, PreviousExit
+from agentpool_worker.probe_socket import answer_one
 from agentpool_worker.processes import adopt_orphans, descendants, kill_until_none
 from agentpool_worker.restarts import Restarts, WorkerEnd
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable
 
 _FORWARDED = sorted(HELD - {signal.SIGCHLD})
@@ -40,6 +42,7 @@ _EXIT_OF_SIGNAL = 128  # a shell's: 128 + N where signal N ended the process
 _LEFTOVERS_END_SECONDS = 0.5  # for processes that end by themselves once the worker is gone
 _LEFTOVERS_KILL_SECONDS = 5.0
 _POLL_SECONDS = 0.02
+_START_SECONDS = 600.0  # a worker's own default
 
 
 def is_wanted() -> bool:
@@ -47,17 +50,20 @@ def is_wanted() -> bool:
     return sys.platform.startswith("linux") and not os.isatty(2)
 
 
-def supervise(report: Callable[[str], None]) -> int | None:
+def supervise(report: Callable[[str], None], listening: socket.socket | None = None) -> int | None:
     """Return None in each worker process, and the exit code in the supervisor once no worker is to run any more.
 
-    `report` writes one line to the log. Call it before there is a second thread.
+    `report` writes one line to the log; `listening` is the socket of the worker's probes. Call it before there is a
+    second thread.
     """
-    return _Supervisor(report).run()
+    return _Supervisor(report, listening).run()
 
 
 class _Supervisor:
-    def __init__(self, report: Callable[[str], None]) -> None:
+    def __init__(self, report: Callable[[str], None], listening: socket.socket | None) -> None:
         self._report = report
+        self._listening = listening
+        self._previous: PreviousExit | None = None
         self._output = Output()
         self._restarts = Restarts()
         self._lifeline = Lifeline()
@@ -71,12 +77,11 @@ class _Supervisor:
         adopt_orphans()
         hold_signals()
         self._listen()
-        previous: PreviousExit | None = None
         while True:
             begun_at, kills = time.monotonic(), cgroup.oom_kills()
-            if self._start(previous):
+            if self._start():
                 return None
-            self._until(lambda: self._status is not None)
+            self._until_ended()
             self._output.finish()
             self._end_leftovers()
             self._output.finish()
@@ -89,7 +94,7 @@ class _Supervisor:
             self._until(lambda: self._asked_to_leave, within_seconds=pause)
             if self._asked_to_leave:
                 return 0
-            previous = end.exit
+            self._previous = end.exit
 
     def _listen(self) -> None:
         for descriptor in (self._wake, self._waker):
@@ -98,7 +103,7 @@ class _Supervisor:
             signal.signal(number, _noted)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
-    def _start(self, previous: PreviousExit | None) -> bool:
+    def _start(self) -> bool:
         """Start a worker; return whether this is its process."""
         self._lifeline = Lifeline()
         self._status = None
@@ -107,7 +112,7 @@ class _Supervisor:
         hold_signals()
         worker = os.fork()
         if worker == 0:
-            self._become_worker(previous, tie)
+            self._become_worker(tie)
             return True
         with contextlib.suppress(OSError):  # it has done so itself already, or has ended
             os.setpgid(worker, worker)
@@ -115,7 +120,7 @@ class _Supervisor:
         release_signals()
         return False
 
-    def _become_worker(self, previous: PreviousExit | None, tie: Callable[[], None] | None) -> None:
+    def _become_worker(self, tie: Callable[[], None] | None) -> None:
         if tie is not None:
             tie()
         os.setpgid(0, 0)
@@ -128,9 +133,18 @@ class _Supervisor:
         os.close(self._waker)
         self._output.attach()
         adopt(self._lifeline)
-        if previous is not None:
-            os.environ |= previous.to_environment()
+        if self._previous is not None:
+            os.environ |= self._previous.to_environment()
         release_signals()
+
+    def _until_ended(self) -> None:
+        """Attend to the worker until it has ended; one that hangs in its imports is killed."""
+        seconds = _start_seconds()
+        self._until(lambda: self._status is not None, within_seconds=seconds)
+        if self._worker and self._lifeline.phase is Phase.STARTING:
+            self._report(f"the worker still imports its handlers after {seconds:g} s (AGENTPOOL_START_SECONDS): killed")
+            os.kill(self._worker, signal.SIGKILL)
+        self._until(lambda: self._status is not None)
 
     def _until(self, condition: Callable[[], bool], *, within_seconds: float | None = None) -> None:
         """Forward, reap and pass output on until the condition holds or the time is over."""
@@ -143,11 +157,24 @@ class _Supervisor:
             poll.register(self._wake, select.POLLIN)
             for descriptor, events in self._output.watched():
                 poll.register(descriptor, events)
+            if self._stands_in():
+                poll.register(self._listening, select.POLLIN)  # type: ignore[arg-type]  # it is there, says _stands_in
             ready = {descriptor for descriptor, _ in poll.poll(None if left is None else left * 1000)}
             self._output.move(ready)
+            self._answer_probe(ready)
             if self._wake in ready:
                 for number in os.read(self._wake, 1024):
                     self._handle(number)
+
+    def _answer_probe(self, ready: set[int]) -> None:
+        if self._listening is None or self._previous is None or self._listening.fileno() not in ready:
+            return
+        if self._stands_in():  # else the worker answers by now
+            answer_one(self._listening, f"starting anew: the worker process ended ({described(self._previous)})")
+
+    def _stands_in(self) -> bool:
+        """Return whether probes are answered here: after a restart, until the worker does so itself."""
+        return self._listening is not None and self._previous is not None and self._lifeline.phase is Phase.STARTING
 
     def _handle(self, number: int) -> None:
         if number == signal.SIGCHLD:
@@ -206,6 +233,14 @@ class _Supervisor:
 def leave_before_serving(_number: int, _frame: object) -> None:
     """End: the worker has no handlers of its own yet, and holds nothing."""
     sys.exit(0)
+
+
+def _start_seconds() -> float:
+    """Return how long a worker may import its handlers; a value that is no number is the worker's to report."""
+    try:
+        return float(os.environ.get("AGENTPOOL_START_SECONDS") or _START_SECONDS)
+    except ValueError:
+        return _START_SECONDS
 
 
 def described(end: PreviousExit) -> str:

@@ -16,7 +16,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from agentpool.cancellation import end
-from agentpool.errors import QueueError, QueueUnreachableError, UnknownPoolError
+from agentpool.errors import QueueError, QueueUnreachableError, SettingError, UnknownPoolError
 from agentpool.queue.connection import connect
 from agentpool.queue.consumer import Consumer
 from agentpool.queue.inspect import Inspector
@@ -26,11 +26,14 @@ from agentpool_worker.assembly import CLIENT_NAME, Parts
 from agentpool_worker.evidence import explains, words_of
 from agentpool_worker.forks import ForkGuard
 from agentpool_worker.gpu import open_reader
+from agentpool_worker.health import HealthServer, Probes
 from agentpool_worker.lifeline import Phase
 from agentpool_worker.previous_exit import PreviousExit
 from agentpool_worker.settings import settings_from, variable_of
 
 if TYPE_CHECKING:
+    import socket
+
     from agentpool.jobs import PoolRef
     from agentpool.queue.connection import RedisClient
     from agentpool_worker.gpu import GpuReader
@@ -39,7 +42,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_START_SECONDS = 10.0  # for Redis to answer, and for the operator to publish the pool, before the worker gives up
 _START_POLL_SECONDS = 0.25
 _TAKE_BACK_SECONDS = 1.0  # for a lease that was asked for and is not wanted any more
 _BY_HAND = {variable_of("http_host"): "127.0.0.1", variable_of("http_port"): "0"}  # many may run on one machine
@@ -57,6 +59,7 @@ class Worker:
         redis: str | None = None,
         pool: PoolRef | str | None = None,
         gpu_reader: GpuReader | None = None,
+        listening: socket.socket | None = None,
     ) -> None:
         self._handlers = handlers
         by_hand = pool is not None  # maybe beside no operator that would publish its settings
@@ -65,6 +68,8 @@ class Worker:
             environ, redis_url=redis, pool=pool, publish_defaults=by_hand or None
         )
         self._reader = gpu_reader
+        self._listening = listening  # for the probes; None: it opens one itself
+        self._unready = "starting"  # the reason, before it serves
         self.ends_process = False  # whether it may end its process, which does nothing else
         self._asked_to_leave = 0  # times, before there was anything to leave
         self._beginning: asyncio.Task[PoolSettings] | None = None  # while it prepares and registers
@@ -117,7 +122,30 @@ class Worker:
         return self._asked_to_leave > 0 and current is not None and not current.cancelling()
 
     async def _begin(self, redis: RedisClient) -> PoolSettings:
-        await self._handlers.start()
+        lifeline.mark(Phase.WAITING)
+        answering = asyncio.create_task(self._answer_probes())
+        try:
+            await self._handlers.start()
+            return await self._registered(redis)
+        finally:
+            await end(answering)
+
+    async def _answer_probes(self) -> None:
+        """Be alive and not ready until the worker serves. A port that cannot be had is reported by who serves next."""
+        probes = Probes(
+            stuck=lambda: None, unready=lambda: self._unready, staying=lambda: "the worker starts", busy=lambda: None
+        )
+        settings = self._settings
+        with contextlib.suppress(SettingError):
+            await HealthServer(
+                host=settings.http_host,
+                port=settings.http_port,
+                probes=probes,
+                metrics=None,
+                listening=self._listening,
+            ).run()
+
+    async def _registered(self, redis: RedisClient) -> PoolSettings:
         consumer = Consumer(redis, self._settings.pool, self._settings.worker, kinds=self._handlers.kinds)
         try:
             return await self._register(redis, consumer)
@@ -135,6 +163,7 @@ class Worker:
             redis=redis,
             reader=reader,
             ends_process=self.ends_process,
+            listening=self._listening,
         )
         forks = ForkGuard((redis, parts.side_redis))
         try:
@@ -152,7 +181,7 @@ class Worker:
         """Takes out the lease; waits a while for Redis and for the pool's settings."""
         settings = self._settings
         waits_for = ""
-        give_up_at = time.monotonic() + _START_SECONDS
+        give_up_at = time.monotonic() + settings.patience_seconds
         while True:
             try:
                 # A process of this name may have ended before us, as when a pod's container restarts: our lease would
@@ -175,8 +204,8 @@ class Worker:
                 if time.monotonic() > give_up_at:
                     raise
             if missing != waits_for:
-                waits_for = missing
-                log.info("waiting up to %g s: %s", _START_SECONDS, missing)
+                waits_for = self._unready = missing
+                log.info("waiting up to %g s: %s", settings.patience_seconds, missing)
             await asyncio.sleep(_START_POLL_SECONDS)
 
     async def _work(self, parts: Parts) -> None:
@@ -225,5 +254,6 @@ class Worker:
                 ) from error
         log.info("worker %s has left: %s", self._settings.worker, parts.metrics.outcomes())
         self.exit_code = parts.drain.exit_code
+        await parts.neighbours_told()
         if parts.fitness.complaint is not None:  # last, so that the pod's status repeats it
             log.error("worker %s ended because it %s", self._settings.worker, parts.fitness.complaint)

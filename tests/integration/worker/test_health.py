@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 
 import pytest
 from aiohttp import ClientError, ClientSession
 
 from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool.queue import Inspector, PoolSettings, Producer, connect
 from agentpool_worker.health import HealthServer, Probes
 from agentpool_worker.metrics import WorkerMetrics
 from agentpool_worker.slots import Slots
@@ -90,3 +91,63 @@ async def test_a_draining_workers_neighbours_are_kept_until_its_last_job(workers
     assert workers.runs()["end", job_id] == 1
     assert worker.wait() == 0
     assert (await Inspector(redis).job(pool, job_id)).state is JobState.SUCCEEDED
+
+
+async def test_a_worker_waits_for_redis_alive_and_not_ready(start_workers, redis_server_factory, pool_ref):
+    """However long Redis is away, as far as the startup probe allows; then it serves."""
+    server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
+    async with contextlib.aclosing(connect(server.tcp_url)) as redis:
+        await Inspector(redis).configure(pool_ref, PoolSettings())
+    server.stop()
+    handler = '{"python": {"app": "worker_app:app"}}'
+    worker = start_workers(server.tcp_url, pool_ref).start(app=None, AGENTPOOL_HANDLER=handler)
+    await until(lambda: "Redis does not answer" in worker.get("/readyz")[1], "it says what it waits for")
+    assert worker.get("/readyz")[0] == 503
+    assert worker.get("/healthz") == (200, "ok\n")
+    assert worker.get("/metrics")[0] == 503
+    assert "waiting up to 600 s: Redis does not answer" in worker.log()  # by hand it would be 30
+    server.start()
+    await until(worker.ready, "it serves")
+
+
+async def test_a_worker_that_waited_for_long_enough_gives_up(start_workers, pool_ref):
+    """Then its container ends, and the kubelet says so."""
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
+        nowhere = free.getsockname()[1]
+    worker = start_workers(f"redis://127.0.0.1:{nowhere}/0", pool_ref).start(AGENTPOOL_START_SECONDS="5")
+    assert await asyncio.to_thread(worker.wait) == 1
+
+
+async def test_a_pod_that_ends_fails_no_probe_of_the_kubelet(workers, redis, pool, submit_nap):
+    """Asked to leave, the worker is not ready for those who ask plainly, and ready for the kubelet to its end."""
+    worker = workers.start()
+    await until(worker.ready, "it serves")
+    await submit_nap()
+    worker.send(signal.SIGTERM)
+    await until(lambda: worker.get("/readyz") == (503, "draining\n"), "it drains")
+    assert worker.get("/readyz?draining=ready") == (200, "draining\n")
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+async def test_a_workers_end_waits_for_its_neighbours_to_ask(workers, redis, pool):
+    """A hook that comes after an idle worker has left is still answered; one that never comes costs a moment."""
+    await Inspector(redis).configure(pool, PoolSettings())
+    worker = workers.start(AGENTPOOL_NEIGHBOURS="2")
+    await until(worker.ready, "it serves")
+    worker.send(signal.SIGTERM)
+    await until(lambda: "has left" in worker.log(), "it has left")
+    assert worker.get("/drained") == (200, "drained\n")
+    assert worker.get("/drained") == (200, "drained\n")
+    assert worker.wait() == 0
+
+
+@pytest.fixture
+def submit_nap(workers, redis, pool):
+    """A job that runs until it is handed back."""
+
+    async def submit_nap():
+        job = (await Producer(redis, pool).submit(JobRequest(kind="nap", payload=600))).job_id
+        await until(lambda: workers.runs()["start", job], "a job runs")
+
+    return submit_nap

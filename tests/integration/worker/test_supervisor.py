@@ -30,6 +30,9 @@ if os.environ.get("AT_IMPORT") == "sleep":
     time.sleep(600)
 if os.environ.get("AT_IMPORT") == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
+if os.environ.get("AT_IMPORT") == "wait" and "AGENTPOOL_PREVIOUS_EXIT" in os.environ:
+    while not os.path.exists("go on"):
+        time.sleep(0.01)
 if os.environ.get("AT_IMPORT") == "restart":
     sys.exit(75)
 if os.environ.get("AT_IMPORT") == "sick":
@@ -269,3 +272,23 @@ async def test_what_a_command_leaves_behind_ends_with_its_job(workers, redis, po
     daemon = int((tmp_path / "daemon").read_text())
     await until(lambda: not psutil.pid_exists(daemon), "the daemon is gone")
     assert "the command left 1 processes running, which were killed: " in worker.log()
+
+
+async def test_a_worker_that_hangs_in_its_imports_is_killed(serve):
+    """The time to start is bounded, and the container ends when it is over again and again."""
+    worker = serve(AT_IMPORT="sleep", AGENTPOOL_START_SECONDS="0.5")
+    assert worker.wait() == 128 + signal.SIGKILL
+    assert worker.log().count("the worker still imports its handlers after 0.5 s") == 3
+
+
+async def test_probes_are_answered_while_a_worker_starts_anew(serve, submit, result, tmp_path):
+    """A container whose worker imports again is alive, and not ready for the reason that the worker ended."""
+    worker = serve(AT_IMPORT="wait")
+    await until(worker.ready, "the first worker serves")
+    await submit("end", 3, max_attempts=1)
+    reason = "starting anew: the worker process ended (exit code 3)\n"
+    await until(lambda: worker.get("/readyz") == (503, reason), "the supervisor answers")
+    assert worker.get("/healthz") == (200, "ok\n")
+    (tmp_path / "go on").touch()
+    assert (await result("previous"))["exit_code"] == 3
+    await until(worker.ready, "the second worker serves at the same port")

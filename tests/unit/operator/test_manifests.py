@@ -112,6 +112,7 @@ def test_a_slow_start_is_no_reason_to_restart():
     probe = worker_of(made())["startupProbe"]
     assert (probe["periodSeconds"] * probe["failureThreshold"], probe["periodSeconds"]) == (600, 1)
     assert probe["initialDelaySeconds"] == 1
+    assert probe["timeoutSeconds"] == 60  # the worker listens long before it can answer
     own = {"name": "worker", "livenessProbe": {"exec": {"command": ["true"]}}}
     assert "startupProbe" not in worker_of(made(worker={"template": {"spec": {"containers": [own]}}}))
 
@@ -123,6 +124,8 @@ def test_containers_beside_the_worker_outlive_its_jobs():
     agent, worker, own_made = made(worker={"template": template})["spec"]["template"]["spec"]["containers"]
     assert agent["lifecycle"] == {"preStop": {"httpGet": {"path": "/drained", "port": 8080}}}
     assert "lifecycle" not in worker
+    told = [variable["value"] for variable in worker["env"] if variable["name"] == "AGENTPOOL_NEIGHBOURS"]
+    assert told == ["1"]  # the worker's end waits for that one to ask
     assert own_made["lifecycle"] == own["lifecycle"]
 
 
