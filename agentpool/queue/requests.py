@@ -11,7 +11,7 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +77,7 @@ def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
         _check_parents(request)
         extras["after"] = list(dict.fromkeys(request.after))
     if request.trace:
-        extras["trace"] = encode("trace", dict(request.trace))
+        extras["trace"] = _trace(request.trace)
     if request.job_id is not None:
         _check_text("job_id", request.job_id, _ID)
         extras["named"] = 1
@@ -88,6 +88,15 @@ def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
     if "named" in extras or "key" in extras:
         extras["digest"] = _digest(request, payload)
     return extras
+
+
+def _trace(headers: Mapping[str, str]) -> str:
+    for name, text in dict(headers).items():
+        if not isinstance(name, str) or not isinstance(text, str):
+            raise InvalidJobError(
+                field=f"trace.{name}", value=text, problem="not a text", remedy="give W3C trace headers, as texts"
+            )
+    return encode("trace", dict(headers))
 
 
 def _digest(request: JobRequest, payload: str) -> str:
