@@ -93,7 +93,11 @@ def _run(app: str | None, flags: dict[str, Any], listening: socket.socket | None
     command, url, pass_env = flags.pop("handler_command"), flags.pop("handler_http"), flags.pop("pass_env")
     settings = _settings(flags, by_hand=bool(app or command or url))
     logs.configure(form=settings.log_format, level=settings.log_level)
-    return run_process(Worker(_handlers(app, command, url, pass_env, settings), settings, listening=listening))
+    served = Worker(_handlers(app, command, url, pass_env, settings), settings, listening=listening)
+    code = run_process(served)
+    if served.complaint is not None:  # the last line, which the pool's status repeats
+        click.echo(f"error: {served.complaint}", err=True)
+    return code
 
 
 def _report(line: str, flags: dict[str, Any]) -> None:

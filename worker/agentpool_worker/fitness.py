@@ -58,7 +58,7 @@ def failure_of_worker(error: BaseException) -> str | None:
             return str(link)
         if words := _missing(link):
             return f"{words}: {shown_error(link)}"
-        link = link.__cause__
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return None
 
 

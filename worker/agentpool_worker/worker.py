@@ -74,6 +74,7 @@ class Worker:
         self._asked_to_leave = 0  # times, before there was anything to leave
         self._beginning: asyncio.Task[PoolSettings] | None = None  # while it prepares and registers
         self.parts: Parts | None = None  # None before registering; for metrics and tests
+        self.complaint: str | None = None  # why it has left where it could not run jobs
         self.exit_code = 0  # of the process that runs this worker, once it has left in order
 
     def leave(self) -> None:
@@ -255,5 +256,6 @@ class Worker:
         log.info("worker %s has left: %s", self._settings.worker, parts.metrics.outcomes())
         self.exit_code = parts.drain.exit_code
         await parts.neighbours_told()
-        if parts.fitness.complaint is not None:  # last, so that the pod's status repeats it
-            log.error("worker %s ended because it %s", self._settings.worker, parts.fitness.complaint)
+        if parts.fitness.complaint is not None:
+            self.complaint = f"worker {self._settings.worker} ended because it {parts.fitness.complaint}"
+            log.error("%s", self.complaint)

@@ -39,11 +39,19 @@ def wrapped(error: BaseException) -> BaseException:
     return outer
 
 
+def while_handling(error: BaseException) -> BaseException:
+    """An error raised while the other was handled, and not from it."""
+    outer = ValueError("the library failed")
+    outer.__context__ = error
+    return outer
+
+
 @pytest.mark.parametrize(
     ("error", "words"),
     [
         (OSError(errno.EMFILE, "Too many open files"), "has no file descriptors left"),
         (wrapped(OSError(errno.ENFILE, "Too many open files in system")), "has no file descriptors left"),
+        (while_handling(OSError(errno.EMFILE, "Too many open files")), "has no file descriptors left"),
         (RuntimeError("can't start new thread"), "cannot start threads"),
         (UnfitWorkerError("cannot start ./agent.sh"), "cannot start ./agent.sh"),
         (OSError(errno.ENOENT, "no such file"), None),
