@@ -35,7 +35,7 @@ class Contradiction(StrEnum):
         "parent_gone"  # a blocked job waits for parents that have ended or are gone: it starts or is cancelled
     )
     MEMBER_GONE = "member_gone"  # a set names a job that is gone or elsewhere: the name is removed
-    UNREADABLE = "unreadable"  # a record holds what no script has written: it is left for `agentpool get` to show
+    UNREADABLE = "unreadable"  # a record holds what no script has written: the job is a dead letter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

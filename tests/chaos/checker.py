@@ -8,8 +8,10 @@ Who takes over next: `report` prints the findings beside the figures.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from tests.chaos.rollbacks import Rollback, excused
 
 if TYPE_CHECKING:
     from agentpool.jobs import JobEvent, JobRequest
@@ -28,15 +30,25 @@ def judge(
     events: Sequence[JobEvent],
     runs: Sequence[Run],
     limits: Mapping[str, int],
+    forgettable: Collection[str] = (),
+    rollbacks: Sequence[Rollback] = (),
 ) -> list[str]:
-    """All that was broken, as sentences."""
+    """All that was broken, as sentences.
+
+    `events` are those that Redis still has. Jobs that are `forgettable` may be unknown to it; where it knows them, they
+    are held to everything. What handlers wrote in a rollback's time may belong to claims that are forgotten.
+    """
+    held_to = [run for run in runs if not excused(run, rollbacks)]
+    known = {event.job_id for event in events}
+    kept = {job: request for job, request in acknowledged.items() if job in known or job not in forgettable}
+    finished = {run["job"] for run in runs if run["what"] == "end"}
     return [
-        *ends(acknowledged, cancelled, events),
+        *ends(kept, cancelled, events),
         *leases(events),
-        *explained(events, runs),
-        *families(acknowledged, events, runs),
+        *explained(events, held_to, finished),
+        *families(acknowledged, events, held_to),
         *route_limits(events, limits),
-        *checkpoints(runs),
+        *checkpoints(held_to),
         *poison(acknowledged, events),
     ]
 
@@ -83,7 +95,7 @@ def leases(events: Sequence[JobEvent]) -> Iterable[str]:
         yield f"{job} is still held by {worker}"
 
 
-def explained(events: Sequence[JobEvent], runs: Sequence[Run]) -> Iterable[str]:
+def explained(events: Sequence[JobEvent], runs: Sequence[Run], finished: Collection[str]) -> Iterable[str]:
     """The claim with token k is the k-th `started`; each run has one, by that worker, in that attempt, once."""
     claims: dict[str, list[JobEvent]] = defaultdict(list)
     for event in events:
@@ -105,8 +117,7 @@ def explained(events: Sequence[JobEvent], runs: Sequence[Run]) -> Iterable[str]:
         if count > 1:
             yield f"{job} ran {count} times under the one token {token}"
     succeeded = {event.job_id for event in events if event.type == "succeeded"}
-    finished = {run["job"] for run in runs if run["what"] == "end"}
-    for job in sorted(succeeded - finished):
+    for job in sorted(succeeded - set(finished)):
         yield f"{job} succeeded, and no handler ever came to its end"
 
 

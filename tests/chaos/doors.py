@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import httpx
 
-from agentpool.errors import IdempotencyConflictError, QueueError
+from agentpool.errors import IdempotencyConflictError, QueueError, UnknownParentError
 from agentpool.jobs import JobId, JobRequest
 from agentpool.queue import Producer
 from tests.chaos.ground import CLIENT_TIMEOUT_S, POOL
@@ -20,6 +20,10 @@ from tests.chaos.ground import CLIENT_TIMEOUT_S, POOL
 
 class DoorShutError(Exception):
     """Nobody knows whether the call was heard: ask again."""
+
+
+class ParentGoneError(Exception):
+    """The job waits for one that the queue does not know."""
 
 
 class Door(Protocol):
@@ -43,6 +47,8 @@ class QueueDoor:
             return str((await self._producer.submit(request)).job_id)
         except IdempotencyConflictError:
             raise
+        except UnknownParentError as error:
+            raise ParentGoneError(f"{request.job_id}: {error}") from error
         except QueueError as error:
             raise DoorShutError from error
 
@@ -65,6 +71,8 @@ class GatewayDoor:
         answer = await self._ask("POST", "", json=document)
         if answer.status_code == HTTPStatus.CONFLICT:
             raise IdempotencyConflictError(key=str(request.idempotency_key), job_id="")
+        if answer.status_code == HTTPStatus.UNPROCESSABLE_ENTITY and "no job of that id" in answer.text:
+            raise ParentGoneError(f"{request.job_id}: {answer.text}")
         if answer.status_code != HTTPStatus.ACCEPTED:
             raise AssertionError(f"{request.job_id} was answered {answer.status_code}: {answer.text}")
         return str(answer.json()["job_id"])

@@ -21,6 +21,7 @@ import psutil
 
 from tests.chaos.clocks import Clock
 from tests.chaos.ground import LEASE_S, Ground, Machine
+from tests.chaos.rollbacks import Rollback
 from tests.fixtures.faults import WRITES
 from tests.fixtures.redis import wait_until
 
@@ -34,9 +35,17 @@ _log = logging.getLogger("chaos")
 class Faults:
     """Breaks one ground, by one seed."""
 
-    def __init__(self, ground: Ground, seed: int, *, pause_s: tuple[float, float] = (0.4, 2.2)) -> None:
+    def __init__(
+        self,
+        ground: Ground,
+        seed: int,
+        *,
+        pause_s: tuple[float, float] = (0.4, 2.2),
+        rolled_back: Callable[[Rollback], None] = lambda _: None,
+    ) -> None:
         self._ground = ground
         self._random = random.Random(seed)
+        self._rolled_back = rolled_back  # hears of each rollback before anybody is let in again
         self._pause_s = pause_s  # between two faults, shortest and longest
         self._rollouts = 0
         self.injected: Counter[str] = Counter()
@@ -61,6 +70,7 @@ class Faults:
             "connections reset": self.reset_connections,
             "redis delayed 500 ms": self.delay_redis,
             "redis failed over": self.fail_over,
+            "redis rolled back": self.roll_back,
             "redis out of disk": self.fill_disk,
             "watches closed": self.close_watches,
             "API errors": self.refuse_requests,
@@ -156,6 +166,17 @@ class Faults:
 
     async def fail_over(self) -> None:
         await self._ground.fail_over()
+
+    async def roll_back(self) -> None:
+        """Redis loses what came last: it comes back as it was a moment ago, under everybody who has gone on since."""
+        since, seconds = time.monotonic(), self._random.uniform(0.1, 2.5)
+        kept = await asyncio.to_thread(self._ground.redis.keep)
+        await asyncio.sleep(seconds)
+
+        def told(newest: str) -> None:
+            self._rolled_back(Rollback(since=since, until=time.monotonic(), newest=newest))
+
+        await self._ground.roll_back(kept, told)
 
     async def fill_disk(self) -> None:
         """Redis cannot write its log: it ends rather than promise what it cannot keep, and there is room again."""

@@ -15,7 +15,7 @@ import re
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
 import aiohttp
@@ -227,6 +227,18 @@ class Ground:
         self.redis, self.replica = self.replica, self.redis
         self.redis_line.reset()
         self.referee_line.reset()
+
+    async def roll_back(self, kept: Mapping[Path, bytes], told: Callable[[str], None]) -> None:
+        """Redis comes back with what was kept; `told` hears of its newest event before anybody is let in."""
+        lines = (self.redis_line, self.referee_line)
+        for line in lines:
+            line.cut()
+        await asyncio.to_thread(self.redis.go_back, kept)
+        async with connected(self.redis) as server:
+            newest = await server.xrevrange(Keys(POOL).events, count=1)
+        told(newest[0][0].decode() if newest else "0-0")
+        for line in lines:
+            line.mend()
 
     async def apply(self, **changes: object) -> None:
         """Writes the AgentPool with these changes beside the earlier ones."""

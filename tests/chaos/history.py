@@ -12,6 +12,7 @@ from agentpool.errors import QueueError
 from agentpool.jobs import JobEvent, PoolRef
 from agentpool.queue import Inspector
 from tests.chaos.checker import TERMINAL
+from tests.chaos.rollbacks import survives
 
 PACE_S = 0.2
 BATCH = 2_000
@@ -41,6 +42,11 @@ class History:
             if any(event.type in TERMINAL for event in found):
                 self._ends_seen_at.append(time.monotonic())
             self._last = found[-1].id
+
+    def go_back(self, newest: str) -> None:
+        """Forgets what Redis has forgotten; called while nobody reads."""
+        self.events = [event for event in self.events if survives(event.id, newest)]
+        self._last = self.events[-1].id if self.events else "0"
 
     def longest_silence_s(self) -> float:
         """The longest time in which no job was seen to end."""

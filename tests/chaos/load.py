@@ -15,7 +15,7 @@ from typing import Any
 
 from agentpool.errors import IdempotencyConflictError
 from agentpool.jobs import JobId, JobRequest, OnParentFailure, Priority
-from tests.chaos.doors import Door, DoorShutError
+from tests.chaos.doors import Door, DoorShutError, ParentGoneError
 
 JOBS_A_SECOND = 20.0
 KINDS = {"nap": 6, "code": 4, "text": 4, "flaky": 2, "steps": 2, "hang": 0.3, "poison": 0.1}  # kind: weight
@@ -28,12 +28,20 @@ class Ledger:
     """What the queue has promised."""
 
     acknowledged: dict[str, JobRequest] = field(default_factory=dict)
-    cancelled: set[str] = field(default_factory=set)  # cancels that were answered with `cancelled`
+    acknowledged_at: dict[str, float] = field(default_factory=dict)  # time.monotonic()
+    forgettable: set[str] = field(default_factory=set)  # acknowledged, and perhaps forgotten by a Redis that went back
+    cancelled_at: dict[str, float] = field(default_factory=dict)  # cancels that were answered with `cancelled`
+    abandoned: int = 0  # submits whose parent was forgotten
     attempts: int = 0  # calls of submit, repeated ones included
     refusals: int = 0  # of them answered by an error of the connection
     longest_submit_s: float = 0.0  # from the first try to the receipt
     longest_submit_at: float = 0.0  # seconds into the run
     broken: list[str] = field(default_factory=list)  # promises that a receipt broke
+
+    def go_back(self, since: float) -> None:
+        """What was promised from then on may be forgotten."""
+        self.forgettable |= {job for job, at in self.acknowledged_at.items() if at >= since}
+        self.cancelled_at = {job: at for job, at in self.cancelled_at.items() if at < since}
 
 
 class Load:
@@ -59,7 +67,7 @@ class Load:
         kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
         payload: dict[str, Any] = {"n": self._number, "s": round(dice.uniform(0.005, 0.12), 3)}
         payload |= {"flaky": {"fails": dice.randint(1, 3)}, "steps": {"steps": dice.randint(2, 12)}}.get(kind, {})
-        known = list(self.ledger.acknowledged)[-KEEP_PARENTS:]
+        known = [job for job in self.ledger.acknowledged if job not in self.ledger.forgettable][-KEEP_PARENTS:]
         parents = dice.sample(known, min(len(known), dice.randint(1, 3))) if dice.random() < 0.2 else []
         return JobRequest(
             kind=kind,
@@ -81,6 +89,11 @@ class Load:
         door = dice.choice(self._doors)
         try:
             await self._submit(door, request)
+        except ParentGoneError as error:
+            if self.ledger.forgettable.isdisjoint(request.after):
+                self.ledger.broken.append(str(error))
+            self.ledger.abandoned += 1
+            return
         except AssertionError as error:  # an answer that no door may give
             self.ledger.broken.append(str(error))
             return
@@ -106,12 +119,13 @@ class Load:
         if known_as != request.job_id:
             self.ledger.broken.append(f"{request.job_id} was acknowledged as {known_as}")
         self.ledger.acknowledged[str(request.job_id)] = request
+        self.ledger.acknowledged_at[str(request.job_id)] = time.monotonic()
 
     async def _cancel(self, door: Door, request: JobRequest) -> None:
         assert request.job_id is not None
         try:
             if await door.cancel(request.job_id) == "cancelled":
-                self.ledger.cancelled.add(request.job_id)
+                self.ledger.cancelled_at[request.job_id] = time.monotonic()
         except DoorShutError:
             return  # the answer was lost: nothing was promised
 
@@ -125,6 +139,9 @@ class Load:
             except IdempotencyConflictError:
                 continue  # `same` may differ in what else the digest covers
             except DoorShutError:
+                return
+            if request.job_id in self.ledger.forgettable:  # and so the key is free again
+                self.ledger.acknowledged.setdefault(known_as, again)
                 return
             if again is other or known_as != request.job_id:
                 self.ledger.broken.append(f"key {request.idempotency_key} made {known_as}")

@@ -22,6 +22,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.ground import ELASTIC, LIMITS, POOL, Ground
 from tests.chaos.history import History
 from tests.chaos.load import Load
+from tests.chaos.rollbacks import Rollback
 from tests.fixtures.redis import leaked_keys, wait_until
 
 _log = logging.getLogger("chaos")
@@ -69,7 +70,15 @@ async def run(seconds: float, seed: int, *, keep: Path | None = None) -> Outcome
 async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
     gateway = GatewayDoor(ground.gateway_url)
     load = Load((QueueDoor(ground.client), gateway), seed)
-    faults, history = Faults(ground, seed), History(ground.direct, POOL)
+    history = History(ground.direct, POOL)
+    rollbacks: list[Rollback] = []
+
+    def rolled_back(rollback: Rollback) -> None:
+        rollbacks.append(rollback)
+        history.go_back(rollback.newest)
+        load.ledger.go_back(rollback.since)
+
+    faults = Faults(ground, seed, rolled_back=rolled_back)
     stop = asyncio.Event()
     reading, submitting = asyncio.create_task(history.run()), asyncio.create_task(load.run(stop))
     try:
@@ -89,8 +98,8 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
     ledger, runs, events = load.ledger, ground.runs(), history.events
     findings += ledger.broken
     findings += checker.judge(
-        acknowledged=ledger.acknowledged, cancelled=ledger.cancelled, events=events, runs=runs,
-        limits={**LIMITS, "elastic": ELASTIC},
+        acknowledged=ledger.acknowledged, cancelled=ledger.cancelled_at, events=events, runs=runs,
+        limits={**LIMITS, "elastic": ELASTIC}, forgettable=ledger.forgettable, rollbacks=rollbacks,
     )  # fmt: skip
     return {
         "seed": seed,

@@ -8,6 +8,7 @@ import pytest
 
 from agentpool.jobs import JobEvent, JobRequest, Priority
 from tests.chaos.checker import judge
+from tests.chaos.rollbacks import Rollback, survives
 
 CLEAN = [
     ("queued", "a", None),
@@ -82,3 +83,36 @@ FORGERIES = {
 def test_a_broken_promise_is_found(words):
     """Each forgery is found, and said in those words."""
     assert any(words in finding for finding in findings(**FORGERIES[words]))
+
+
+BACK = Rollback(since=10.0, until=12.0, newest="9-0")
+
+
+def judged(lines, runs, **more):
+    return judge(
+        acknowledged=REQUESTS, cancelled=(), events=events(lines), runs=runs, limits={"r": 1}, rollbacks=[BACK], **more
+    )
+
+
+def test_what_redis_has_forgotten_is_no_finding():
+    """A job that was acknowledged in a rollback's time may be gone, and a run of that time needs no claim."""
+    lost_run = {"what": "start", "job": "a", "token": 2, "worker": "w9", "attempt": 2, "parents": {}, "at": 11.0}
+    assert judged(CLEAN, [*RUNS, lost_run]) == []
+    only_a = [line for line in CLEAN if line[1] == "a"]
+    assert judged(only_a, [run for run in RUNS if run["job"] == "a"], forgettable={"c"}) == []
+
+
+def test_what_redis_still_knows_is_held_to_everything():
+    """A forgettable job that is known must end, and a run outside of the rollback's time must be explained."""
+    unended = [line for line in CLEAN if line != ("succeeded", "c", "w2")]
+    assert any("c was acknowledged and lost" in found for found in judged(unended, RUNS, forgettable={"c"}))
+    late = {"what": "start", "job": "a", "token": 2, "worker": "w2", "attempt": 1, "parents": {}, "at": 30.0}
+    assert judged(CLEAN, [*RUNS, late]) == ["a ran 2 times under the one token 2"]
+
+
+def test_events_after_the_newest_that_redis_has_do_not_survive():
+    """Entries compare by number, and all events of one entry go together."""
+    assert survives("9-0.4", "9-0")
+    assert survives("8-17.0", "9-0")
+    assert not survives("9-1.0", "9-0")
+    assert not survives("10-0.0", "9-0")

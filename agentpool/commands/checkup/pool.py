@@ -66,9 +66,7 @@ def contradictions(pool: PoolRef, found: Sequence[Disagreement], left: Sequence[
     for kind, names in by_kind.items():
         some = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
         text = f"{len(names)} × {WORDS[kind]}: {some}"
-        if kind is Contradiction.UNREADABLE:
-            findings.append(warning("consistency", text, "look at it with `agentpool get`, then purge it"))
-        elif kind in remaining:
+        if kind in remaining:
             findings.append(warning("consistency", text, f"agentpool doctor --pool {pool} --repair"))
         else:
             findings.append(fine("consistency", f"{text}; repaired"))

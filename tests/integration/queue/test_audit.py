@@ -250,13 +250,12 @@ async def test_jobs_that_come_back_to_a_lost_stream_get_a_new_place(ground):
 
 
 async def test_a_record_that_no_script_has_written_hides_no_other(ground):
-    """It is told and left; what is beside it is resolved."""
+    """It ends as a dead letter; what is beside it is resolved."""
     consumer = await ground.worker()
     odd, lost = await ground.submit(2)
     await consumer.claim(2)
     await ground.redis.hset(f"{ground.prefix}job:{odd}", "lease", "nonsense")
     await ground.evict(f"job:{lost}")
     assert await ground.kinds(repair=True) >= {"unreadable", "job_gone"}
-    await ground.evict(f"job:{odd}")
-    await ground.kinds(repair=True)
+    assert await ground.state(odd) == "failed"
     assert await audit(ground.redis, ground.pool) == []

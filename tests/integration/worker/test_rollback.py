@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -37,8 +38,8 @@ class Ground:
         await until(worker.ready, "the worker serves")
         return worker
 
-    async def go_back(self, snapshot: bytes) -> None:
-        self.server.go_back(snapshot)
+    async def go_back(self, kept: dict[Path, bytes]) -> None:
+        self.server.go_back(kept)
         await self.redis.connection_pool.disconnect()
 
     async def gated(self, gate: str):
