@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # The images of AgentPool: `docker buildx bake` builds all three targets, operator, worker and gateway.
 # Each result holds an interpreter and one virtual environment, nothing that builds, and runs as a plain user.
 

@@ -162,6 +162,9 @@ def test_every_dockerfile_stands_on_images_that_are_pinned_by_digest():
         stages_of_it = set(re.findall(r"^FROM \S+ AS (\S+)$", text, re.MULTILINE))
         images = {given.get(base.strip("${}"), base) for base in bases - stages_of_it}
         assert [image for image in images if not re.search(f"{DIGEST}$", image)] == [], name
+        assert not re.search(r"^# *syntax *=", text), (
+            f"{name}: a frontend is an image too; the built-in one needs no pull"
+        )
 
 
 def test_the_newest_dependencies_are_tried_each_week():
