@@ -24,7 +24,10 @@ def payload_of(text: str | None) -> Json:
     if text is None:
         return None
     if text == "-":
-        return _parsed("standard input", sys.stdin.read())
+        try:
+            return _parsed("standard input", sys.stdin.read())
+        except UnicodeDecodeError as error:
+            raise _unreadable("standard input", error) from error
     if text.startswith("@"):
         return _parsed(text[1:], _read(Path(text[1:])))
     return _parsed("PAYLOAD", text)
@@ -36,14 +39,14 @@ def requests_of(path: str, template: JobRequest | None) -> Iterator[tuple[str, J
     Without a template each line is a job, as the HTTP API takes it; with one each line is a payload for it.
     Raises SettingError naming the line and the field.
     """
-    if path == "-":
-        yield from _lines("standard input", sys.stdin, template)
-        return
     try:
+        if path == "-":
+            yield from _lines("standard input", sys.stdin, template)
+            return
         with Path(path).open(encoding="utf-8") as file:
             yield from _lines(path, file, template)
     except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable("standard input" if path == "-" else path, error) from error
 
 
 def count_of(path: str) -> int | None:

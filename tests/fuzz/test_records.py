@@ -215,3 +215,53 @@ def test_a_bent_record_fails_its_own_job_only(redis_url):
         loop.run_until_complete(client.aclose())
         loop.close()
     print(f"victims: {dict(ends)}")  # noqa: T201 - the count is what a fuzz run is asked for
+
+
+NOT_NUMBERS = st.text(max_size=10).filter(lambda text: not text.strip().lstrip("+-").isdigit())
+
+
+@st.composite
+def shared_bends(draw) -> tuple[str, str, str]:
+    """A field that all jobs share: a setting, or a counter or cursor of the books."""
+    if draw(st.booleans()):
+        names = [name for name in SETTINGS.to_mapping() if name not in {"paused", "retired", "revision"}]
+        return "conf", draw(st.sampled_from([*names, "limit:default"])), draw(NOT_NUMBERS)
+    counters = ("queued", "running", "submitted", "started", "finished", "slots", "run_ms", "attempts", "suspects")
+    places = ("q:default:task", "y:default:task", "t:default:task", "r:default", "c:default:task", "d:default:task")
+    return "books", draw(st.sampled_from([*counters, *places, "pressure_at", "cordoned"])), draw(NOT_NUMBERS)
+
+
+@pytest.mark.timeout(3600)
+def test_a_bent_setting_or_counter_stops_nobody(redis_url):
+    """The default stands in for a setting that is no number, and counters are put right: every job is done."""
+    loop = asyncio.new_event_loop()
+    client = connect(redis_url)
+    numbers = count()
+
+    async def shared(pool: PoolRef, key: str, field: str, text: str) -> None:
+        ground = Stage(client, pool)
+        try:
+            ground.innocent.append(await ground.prepare("queued"))
+            await client.hset(getattr(ground.keys, key), field, text.encode("utf-8", "replace"))
+            await ground.go_on()
+            ground.innocent.append(await ground.submit())
+            await ground.go_on()
+            await ground.inspector.snapshot(pool)
+        finally:
+            await ground.inspector.purge(pool)
+
+    @MANY
+    @given(bend=shared_bends())
+    def cases(bend):
+        pool = PoolRef("fuzz", f"shared-{next(numbers)}")
+        try:
+            loop.run_until_complete(shared(pool, *bend))
+        except Exception as error:
+            error.add_note(f"key, field and text {bend!r}")
+            raise
+
+    try:
+        cases()
+    finally:
+        loop.run_until_complete(client.aclose())
+        loop.close()

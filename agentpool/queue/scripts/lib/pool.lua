@@ -88,6 +88,10 @@ local function write_acks()
     local place = string.sub(stream, #PREFIX + 2)
     local v = redis.call('HMGET', BOOKS, 'c' .. place, 'd' .. place)
     local cursor, kept = v[1], v[2]
+    if kept and not string.match(kept, '^%d+%-%d+$') then
+      redis.call('HDEL', BOOKS, 'd' .. place)
+      kept = nil
+    end
     local last = kept == cursor and kept or nil
     local gone = {}
     if kept and not last then gone[1] = kept end

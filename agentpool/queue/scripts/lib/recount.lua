@@ -54,6 +54,10 @@ local function recount(fix)
   local right = { queued = 0, running = 0, suspects = 0, slots = 0 }
   for field in pairs(books) do
     local place, route = string.match(field, '^c(:(.+):%a+)$')
+    if place and not is_entry(books[field]) then
+      books[field] = cursor_of(PREFIX .. 's' .. place) or '0-0'
+      fix(field, nil, books[field])
+    end
     if place then
       local ready, suspects, running, undelivered = count_place(PREFIX .. 's' .. place, books['d' .. place])
       if not ready then
@@ -78,7 +82,7 @@ local function recount(fix)
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do right.slots = right.slots + slots_of(worker) end
   for field, value in pairs(right) do
     local is = number_or(books[field], 0)
-    if is ~= value then fix(field, is, value) end
+    if is ~= value or (books[field] and not tonumber(books[field])) then fix(field, is, value) end
   end
 end
 
