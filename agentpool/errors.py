@@ -133,8 +133,8 @@ class QueueAccessError(QueueError):
 
     def __init__(self, text: str) -> None:
         super().__init__(
-            f"Redis refused the user ({text}); check user and password in the URL, and that its ACL allows "
-            "~ap:* &ap:* +@all -@dangerous"
+            f"Redis refused the user ({text}); check user and password in the URL, and that its ACL has the rules "
+            "of its role in docs/security.md"
         )
 
 

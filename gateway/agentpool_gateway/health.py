@@ -27,9 +27,13 @@ async def healthz() -> str:
 
 @router.get("/readyz", response_class=PlainTextResponse)
 async def readyz(request: Request) -> PlainTextResponse:
-    """Redis can be used, where the gateway has one of its own."""
+    """Redis can be used, where the gateway has one of its own, and the gateway is not about to leave.
+
+    The kubelet asks with `?draining=ready`: a pod that ends is no endpoint any more, and a failed probe would be a
+    warning at each usual end.
+    """
     gateway = gateway_of(request)
-    if gateway.draining.begun:
+    if gateway.draining.begun and request.query_params.get("draining") != "ready":
         return PlainTextResponse("stopping\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)
     if await fault(gateway.queues) is not None:
         return PlainTextResponse("Redis cannot be used\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)

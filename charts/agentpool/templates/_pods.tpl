@@ -85,7 +85,7 @@ livenessProbe:
   failureThreshold: 6
 readinessProbe:
   httpGet:
-    path: /readyz
+    path: {{ ternary "/readyz?draining=ready" "/readyz" (eq (index . 1) "gateway") }}
     port: http
   periodSeconds: 2
   timeoutSeconds: 5

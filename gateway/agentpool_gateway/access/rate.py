@@ -73,7 +73,7 @@ class RateLimit:
 class ReviewLimit:
     """The rate of each client's tokens that the API server refuses: reviews cost it more than requests cost us."""
 
-    def __init__(self, *, per_s: float = 1.0, burst: int = 50, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, *, per_s: float = 2.0, burst: int = 200, clock: Callable[[], float] = time.monotonic) -> None:
         self._buckets = Buckets(per_s=per_s, burst=burst, clock=clock)
 
     def take(self, client: str) -> None:

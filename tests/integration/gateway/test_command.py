@@ -108,6 +108,7 @@ def test_a_gateway_that_is_told_to_stop_drops_no_request(redis_url: str):
                 more(100)
                 process.send_signal(signal.SIGTERM)
                 not_ready = wait_for_refusal(f"{url}/readyz")
+                urllib.request.urlopen(f"{url}/readyz?draining=ready", timeout=20).close()  # as the kubelet asks
                 more(400)
                 stop.set()
                 for each in loads:

@@ -13,6 +13,8 @@ import yaml
 from fastapi import APIRouter
 
 from agentpool.jobs import PoolRef
+from agentpool_devcluster.api.access.tokens import service_account
+from agentpool_devcluster.api.http.server import ApiServer
 from agentpool_gateway import a2a, health
 from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Everybody, Verb
@@ -41,7 +43,7 @@ class Doors:
     served: Served
     of_verb: dict[Verb, str]  # in the pool's namespace, one verb each
     elsewhere: str  # every verb, in another namespace
-    expired: str | None  # every verb, no longer valid; None: this mode has none to show
+    expired: str  # every verb, no longer valid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,11 +108,13 @@ async def by_tokens(redis_url: str, tmp_path: Path) -> AsyncIterator[Doors]:
 
 
 @pytest.fixture
-async def by_reviews(reviewed: Served, api) -> Doors:
-    """ServiceAccounts of a real API server: one right each, and one of another namespace."""
+async def by_reviews(reviewed: Served, api, api_server: ApiServer) -> Doors:
+    """ServiceAccounts of a real API server: one right each, one of another namespace, and a token that has expired."""
     of_verb = {verb: await account(api, verb.value, rule) for verb, rule in RBAC.items()}
     elsewhere = await account(api, "elsewhere", *RBAC.values(), namespace="other")
-    return Doors(served=reviewed, of_verb=of_verb, elsewhere=elsewhere, expired=None)
+    await account(api, "former", *RBAC.values())
+    expired = api_server.tokens.issue(service_account("test", "former"), lifetime_s=-1)
+    return Doors(served=reviewed, of_verb=of_verb, elsewhere=elsewhere, expired=expired)
 
 
 @pytest.fixture(params=["tokens", "kubernetes"])
@@ -128,7 +132,7 @@ async def answers(doors: Doors, token: str | None, pool: PoolRef, wanted: list[C
 async def test_nobody_without_a_valid_token_passes_any_row(doors: Doors, pool: PoolRef):
     """No token, an empty one, garbage, an expired one: 401 at every call that is not public, and no echo of it."""
     wanted = [call for call in calls() if call.need is not table.Rule.PUBLIC]
-    for token in [*NOBODY.values(), *([doors.expired] if doors.expired else [])]:
+    for token in [*NOBODY.values(), doors.expired]:
         for call, (status, body) in (await answers(doors, token, pool, wanted)).items():
             assert status == 401, (call, token)
             assert not token or token not in body
