@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 MAX_CLAIM = 1_000  # jobs in one claim: a bound on how long the script holds the server
 MAX_NOTE_CHARS = 300  # of the reason why a worker takes no jobs
+ROUNDS_MAX = 1_000  # of giving up what a worker holds; a server that always has more is none
 MAX_SETTLE = 500  # completions in one call, as above
 _SEEDS = 2**31 - 1
 log = logging.getLogger(__name__)
@@ -235,8 +236,7 @@ class Consumer:
 
         `take_back=False` leaves lost workers alone: after an outage the living have not renewed their leases yet.
         """
-        args = () if take_back else ("waiting",)
-        reply = await scripts.MAINTAIN.run(self._redis, self._conf, args)
+        reply = await scripts.MAINTAIN.run(self._redis, self._conf, () if take_back else ("waiting",))
         await self._tell_lag()
         with Reading("maintain"):
             recovered, promoted, expired, next_due = map(int, reply[:4])
@@ -255,8 +255,7 @@ class Consumer:
         What was given with an answer that was lost never began: that is no loss.
         """
         begun = ("these", *self._held_pairs()) if self._answer_lost or self._broken_off else ("all",)
-        while (await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker, *begun)))[:1] == ["more"]:
-            pass
+        await self._give_up(*begun)
         self._held.clear()
 
     async def report_crash(self, how: str, culprits: Sequence[JobId] = (), *, explained: bool = True) -> int:
@@ -266,13 +265,18 @@ class Consumer:
         are handed back. After its second loss a job runs alone; lost again, it is a dead letter with this evidence,
         unless that is not `explained`: it says nothing of the job, as where a node went down.
         """
-        taken: int = 0
-        args = (self.worker, "crashed" if explained else "gone", how[-MAX_ERROR_CHARS:], *culprits)
-        while True:
-            status, count = await scripts.DEREGISTER.run(self._redis, self._conf, args)
-            taken += int(count)
-            if status != "more":
-                return taken
+        return await self._give_up("crashed" if explained else "gone", how[-MAX_ERROR_CHARS:], *culprits)
+
+    async def _give_up(self, *how: scripts.Arg) -> int:
+        """Ask for it until there is no more than fits in one script; return how many jobs were taken back."""
+        taken = 0
+        for _ in range(ROUNDS_MAX):
+            reply = await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker, *how))
+            with Reading("deregister"):
+                taken += int(reply[1])
+                if reply[0] != "more":
+                    return taken
+        raise QueueReplyError(doing="deregister", problem="there is always more")
 
     async def _tell_lag(self) -> None:
         """Where the server is not known to be the one that was told last: it may have been restarted since."""

@@ -145,7 +145,8 @@ class Inspector:
         """
         limit_s = min(HEAR_S, longest_block_s(self._redis))
         heard: set[str] = set()
-        async with self._redis.pubsub() as subscription:
+        subscription = self._redis.pubsub()
+        try:
             while True:
                 with Asking("subscribe"):
                     if new := sorted(set(namespaces) - heard):
@@ -157,6 +158,9 @@ class Inspector:
                 if pool is not None:
                     yield pool
                 await asyncio.sleep(0)  # a server that sends without end must not keep all others waiting
+        finally:
+            with Asking("unsubscribe"):
+                await subscription.aclose()
 
     async def job(self, pool: PoolRef, job_id: JobId) -> Job:
         """A job's whole record, its history included. Raises UnknownJobError."""

@@ -17,9 +17,10 @@ from typing import Any
 from redis.asyncio import ConnectionPool, RedisCluster
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import ClusterError, MaxConnectionsError, RedisError
+from redis.exceptions import ClusterError, InvalidResponse, MaxConnectionsError, RedisError
 from redis.exceptions import ConnectionError as LostConnectionError
 
+from agentpool.queue.frames import Frames
 from agentpool.queue.owner import Owner, Use
 from agentpool.queue.wire import Wire
 
@@ -122,17 +123,17 @@ class QueuePool(ConnectionPool):
         self._wake()
 
     async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002  # redis-py's signature
-        """Close the connections."""
+        """Close the connections; one whose end takes too long is left to its own."""
         self._own()
-        await super().disconnect(inuse_connections)
+        with contextlib.suppress(RedisError, OSError):
+            await super().disconnect(inuse_connections)
 
     async def drop(self, generation: int) -> None:
         """Close all connections of that generation: the server behind them has changed its role."""
         if generation != self._generation:  # somebody else has
             return
         self._generation += 1
-        with contextlib.suppress(RedisError, OSError):
-            await self.disconnect()
+        await self.disconnect()
 
     async def _turn(self) -> None:
         if not self._turns.locked():
@@ -237,14 +238,36 @@ def _hang_up(connection: AbstractConnection) -> None:
             writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
+def _guard(reader: asyncio.StreamReader) -> None:
+    """Let the reader fail where a list is announced that would take all memory."""
+    frames = Frames()
+    feed = reader.feed_data
+
+    def guarded(data: bytes) -> None:
+        try:
+            frames.check(data)
+        except InvalidResponse as error:
+            reader.set_exception(error)
+            return
+        feed(data)
+        if data.endswith(b"\r\n"):
+            frames.begin()
+
+    reader.feed_data = guarded  # type: ignore[assignment]  # asyncio's protocol calls it by its name
+
+
 def _telling(kind: type[AbstractConnection]) -> type[AbstractConnection]:
     """That kind of connection, but one that was lost says so on every event loop when it is written to.
 
     asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which nobody takes for an
-    outage.
+    outage. What is read, while logging in and by the client's own calls, passes `frames`.
     """
 
     class Telling(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
+        async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
+            _guard(self._reader)
+            await super().on_connect_check_health(*args, **options)
+
         async def send_packed_command(self, *args: Any, **options: Any) -> None:
             try:
                 await super().send_packed_command(*args, **options)

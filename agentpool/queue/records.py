@@ -29,10 +29,13 @@ SUSPECT_LOSSES = 2  # as in scripts/lib/job.lua: a job with so many runs alone n
 
 
 def fields_of(reply: Any) -> dict[str, str]:
-    """Field and value of a hash or an entry, however the client gave them."""
-    if isinstance(reply, dict):
-        return reply
-    return dict(zip(reply[::2], reply[1::2], strict=True))
+    """Field and value of a hash or an entry, however the client gave them. Raises TypeError or ValueError for more."""
+    if not isinstance(reply, dict | list):
+        raise TypeError("neither a map nor a list")
+    fields: dict[str, str] = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
+    if not all(isinstance(text, str) for pair in fields.items() for text in pair):
+        raise TypeError("a field or a value is no text")
+    return fields
 
 
 class _Record:

@@ -14,7 +14,8 @@ from typing import Any
 from hiredis import PushNotification, Reader
 from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError  # noqa: A004  # Redis's own
 
-MAX_REPLY_BYTES = 536_870_912  # of one call: what a server may make us hold; Redis's own limit for one string
+from agentpool.queue.frames import Frames
+
 IDLE_S = 0.5  # after which a connection may have been closed unheard; servers count in seconds
 _MORE_TO_COME = object()
 
@@ -41,7 +42,7 @@ class Wire(asyncio.Protocol):
         self._answer: asyncio.Future[list[Any]] | None = None
         self._found: list[Any] = []
         self._wanted = 0
-        self._bytes = 0  # of the present call's replies
+        self._frames = Frames()
         self._asked_at = 0.0  # seconds, of the loop's clock
         self._transport.set_protocol(self)
 
@@ -71,7 +72,8 @@ class Wire(asyncio.Protocol):
         answer: asyncio.Future[list[Any]] = loop.create_future()
         self._answer = answer
         self._asked_at = loop.time()
-        self._found, self._wanted, self._bytes = [], replies, 0
+        self._found, self._wanted = [], replies
+        self._frames.begin()
         timer = None if within_s is None else loop.call_later(within_s, self._late, within_s)
         try:
             self._transport.write(commands)
@@ -90,10 +92,8 @@ class Wire(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Takes the replies out; all there are wake the caller."""
         replies, found = self._replies, self._found
-        self._bytes += len(data)
         try:
-            if self._bytes > MAX_REPLY_BYTES:
-                raise InvalidResponse(f"more than {MAX_REPLY_BYTES} bytes")  # noqa: TRY301  # handled as the parser's own
+            self._frames.check(data)
             replies.feed(data)
             while (reply := replies.gets()) is not _MORE_TO_COME:
                 if not isinstance(reply, PushNotification):
@@ -106,6 +106,7 @@ class Wire(asyncio.Protocol):
             self._transport.abort()  # nobody has asked for it
         elif len(found) == self._wanted and not self._answer.done():
             self._answer.set_result(found)
+            self._frames.begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Ends the call that waits, and tells redis-py."""

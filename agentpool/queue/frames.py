@@ -1,0 +1,58 @@
+"""How large a reply claims to be, before a parser believes it.
+
+The parser makes room for a list as soon as its size is announced, so a dozen bytes can cost 16 GiB and minutes. Every
+chunk is searched for what looks like such an announcement, which is cheap; only where one is found are the frames
+counted exactly, for a text may look like it too. Who takes over next: `wire` and `pools` feed the parser.
+"""
+
+from __future__ import annotations
+
+import re
+
+from redis.exceptions import InvalidResponse
+
+MAX_REPLY_BYTES = 536_870_912  # of one call: what a server may make us hold; Redis's own limit for one string
+MAX_ITEMS = 10_000_000  # of one list; the largest replies have some 10,000
+_SUSPICIOUS = re.compile(rb"\r\n[*%~>|]\+?\d{8}")
+_LISTS = b"*%~>|"
+_TEXTS = b"$=!"
+_LONGEST_HEADER = 24  # bytes that an announcement may have, and may be cut in
+
+
+class Frames:
+    """The bytes of the replies to one call."""
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what came before: a new reply begins."""
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._last = b"\r\n"
+
+    def check(self, data: bytes) -> None:
+        """Take the next bytes. Raises InvalidResponse for too many, or for a list that no script would return."""
+        self._chunks.append(data)
+        self._size += len(data)
+        if self._size > MAX_REPLY_BYTES:
+            raise InvalidResponse(f"more than {MAX_REPLY_BYTES} bytes")
+        found = _SUSPICIOUS.search(self._last + data)
+        self._last = data[-_LONGEST_HEADER:] if len(data) > _LONGEST_HEADER else (self._last + data)[-_LONGEST_HEADER:]
+        if found and _largest(b"".join(self._chunks)) > MAX_ITEMS:
+            raise InvalidResponse(f"a list of more than {MAX_ITEMS} items")
+
+
+def _largest(data: bytes) -> int:
+    """The most items that any list in these frames announces."""
+    largest = position = 0
+    while (end := data.find(b"\r\n", position)) > position:
+        kind, size = data[position], data[position + 1 : end].lstrip(b"+")
+        position = end + 2
+        if not size.isdigit():
+            continue
+        if kind in _LISTS:
+            largest = max(largest, int(size[:20]))
+        elif kind in _TEXTS:
+            position += int(size[:20]) + 2
+    return largest

@@ -1,0 +1,93 @@
+"""Random Redis URLs: read as they are meant, or refused without a piece of a password; never another exception.
+
+`AGENTPOOL_FUZZ_CASES` sets how many cases (a slice by default; 10,000 before a release); the count is printed.
+"""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import quote
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agentpool.errors import SettingError
+from agentpool.queue import connect
+from agentpool.queue.address import masked, place_of
+from agentpool.queue.options import OPTIONS
+from agentpool.queue.url import SCHEMES, RedisUrl
+
+CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "300"))
+MANY = settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+SECRET = "Ω"  # only in passwords
+
+scraps = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(["", "@", ":", "/", "//", "?", "#", "%", "%zz", "[::1]", "h", "h:1", ",", "&", "=", " ", "\n"]),
+)
+schemes = st.one_of(st.sampled_from([*SCHEMES, "valkey", "REDIS", "http"]), scraps)
+options = st.lists(st.tuples(st.one_of(st.sampled_from(sorted(OPTIONS)), scraps), scraps), max_size=3)
+passwords = st.text(alphabet="Ω@/?#%:[]& ab1", min_size=1, max_size=12).filter(lambda text: SECRET in text)
+
+
+@st.composite
+def urls(draw) -> str:
+    """Text in the shape of a URL, or nearly."""
+    query = "&".join(f"{name}={value}" for name, value in draw(options))
+    place = draw(st.sampled_from(["h", "u:p@h:1/0", "[::1]", "h/service/1", "/socket", "a:1,b:2", ""]))
+    parts = "".join(draw(st.lists(scraps, max_size=2)))
+    return f"{draw(schemes)}://{place}{parts}{'?' + query if query else ''}"
+
+
+@pytest.mark.timeout(3600)
+def test_any_text_is_a_url_or_refused():
+    """A client is made, whose connections can be made too, or the refusal is a SettingError with its field."""
+    seen = {"taken": 0}
+    refusals: list[SettingError] = []
+
+    @MANY
+    @given(text=st.one_of(urls(), st.text(max_size=40)))
+    def cases(text):
+        masked(text)
+        place_of(text)
+        try:
+            client = connect(text)
+        except SettingError as error:
+            refusals.append(error)
+            return
+        seen["taken"] += 1
+        if hasattr(client, "connection_pool"):
+            client.connection_pool.make_connection()
+
+    cases()
+    print(f"urls: {seen}, refused: {len(refusals)}")  # noqa: T201 - the count is what a fuzz run is asked for
+    assert {error.field for error in refusals} == {"Redis URL"}
+    assert seen["taken"] > 0
+
+
+@pytest.mark.timeout(3600)
+def test_a_password_is_taken_as_it_is_or_never_shown():
+    """Quoted, it is taken for exactly what it is; unquoted, no message shows a piece, and the host stays the host."""
+    seen = {"taken": 0}
+    refusals: list[str] = []
+
+    @MANY
+    @given(password=passwords, scheme=st.sampled_from(["redis", "rediss", "redis+sentinel", "redis+cluster"]))
+    def cases(password, scheme):
+        path = "/service" if "sentinel" in scheme else ""
+        quoted = RedisUrl.parse(f"{scheme}://user:{quote(password, safe='')}@server:1{path}")
+        assert quoted.settings["password"] == password
+        try:
+            bare = RedisUrl.parse(f"{scheme}://user:{password}@server:1{path}")
+        except SettingError as error:
+            refusals.append(str(error))
+            return
+        seen["taken"] += 1
+        assert bare.hosts == (("server", 1),)
+
+    cases()
+    print(f"passwords: {seen}, refused: {len(refusals)}")  # noqa: T201 - as above
+    assert seen["taken"] > 0
+    assert refusals
+    assert not any(SECRET in refusal for refusal in refusals)

@@ -1,0 +1,106 @@
+"""Whatever answers in place of Redis: each call ends, with a value or an error of ours that says what to check."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agentpool.errors import AgentPoolError, QueueReplyError
+from agentpool.queue import connect, frames
+from agentpool.queue.connection import call
+from tests.fixtures.calls import CALLS
+from tests.fixtures.hostile import CLOSE, after_login, encoded, hostile_redis
+
+REPLIES = {
+    "one": encoded(1),
+    "minus one": encoded(-1),
+    "nothing": encoded(None),
+    "ok": b"+OK\r\n",
+    "text": encoded("text"),
+    "bytes": encoded("\udcff\udcfe"),
+    "empty list": encoded([]),
+    "ok list": encoded(["ok"]),
+    "short list": encoded(["ok", "x"]),
+    "list of lists": encoded([[[[["ok"]]]]] * 5),
+    "long list": encoded(["ok"] * 40),
+    "numbers": encoded([1] * 12),
+    "map": b"%1\r\n+ok\r\n:1\r\n",
+    "map of lists": b"%1\r\n*1\r\n:1\r\n:2\r\n",
+    "deep": b"*1\r\n" * 5_000 + b":1\r\n",
+    "negative size": b"*-7\r\n",
+    "giant size": b"*2147483647\r\n" + b":1\r\n" * 10,
+    "error": b"-WHAT is this\r\n",
+    "moved": b"-MOVED 1 127.0.0.1:1\r\n",
+    "web page": b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+    "two replies": b":1\r\n:2\r\n",
+    "broken off": b"$50\r\nabc",
+    "silence": None,
+    "closes": CLOSE,
+}
+STREAMS = {"pressure", "follow"}  # which go on for ever while nothing comes that they know
+STREAM_S = 0.5
+CALL_S = 60.0  # no call comes near it
+NAMED = {"bytes", "map of lists", "deep", "negative size", "web page", "one", "text"}
+
+
+async def outcome(ask, reply, *, rude, within_s=CALL_S):
+    """What the call comes to on a server that gives this reply to everything."""
+    async with hostile_redis(reply if rude else after_login(reply)) as url:
+        redis = connect(f"{url}?protocol=2&socket_timeout=0.2&socket_connect_timeout=0.2")
+        try:
+            async with asyncio.timeout(within_s):
+                return await ask(redis)
+        finally:
+            await redis.aclose()
+
+
+@pytest.fixture(autouse=True)
+def _few_rounds(monkeypatch):
+    monkeypatch.setattr("agentpool.queue.inspect.MOST_SLICES", 50)
+    monkeypatch.setattr("agentpool.queue.consumer.ROUNDS_MAX", 50)
+    monkeypatch.setattr("agentpool.queue.producer.BACKOFF_FIRST_S", 0.001)
+
+
+@pytest.mark.parametrize("rude", [False, True], ids=["after login", "from login on"])
+@pytest.mark.parametrize("reply", REPLIES)
+async def test_every_call_survives_every_reply(reply, rude):
+    """No exception of redis-py, of a parser or of ours that took the reply for another gets out."""
+    calls = [
+        outcome(call, REPLIES[reply], rude=rude, within_s=STREAM_S if name in STREAMS else CALL_S)
+        for name, call in CALLS.items()
+    ]
+    for name, end in zip(CALLS, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+        if isinstance(end, TimeoutError) and name in STREAMS:
+            continue
+        assert not isinstance(end, Exception) or isinstance(end, AgentPoolError), f"{name} raised {end!r}"
+
+
+@pytest.mark.parametrize("reply", sorted(NAMED))
+@pytest.mark.parametrize("call", ["check server", "snapshot", "renew", "submit with a key", "job"])
+async def test_what_is_no_redis_is_named(call, reply):
+    """The error names the command and asks whether it is a Redis server at all."""
+    with pytest.raises(QueueReplyError, match=r"the reply to .* check that the URL leads to a Redis server"):
+        await outcome(CALLS[call], REPLIES[reply], rude=False)
+
+
+async def test_a_list_is_not_made_room_for_before_it_is_believed():
+    """A dozen bytes that announce two thousand million items cost neither memory nor time; a text may say the same."""
+    for reply in (b"*2147483647\r\n", b"*2\r\n:1\r\n*99999999\r\n", b"%2147483647\r\n"):
+        with pytest.raises(QueueReplyError, match="a list of more than 10000000 items"):
+            await outcome(CALLS["snapshot"], reply, rude=False)
+    text = "\r\n*2147483647\r\n" * 3
+    async with hostile_redis(after_login(encoded([text, text]))) as url:
+        redis = connect(f"{url}?protocol=2")
+        assert await call(redis, "ANY") == [text, text]
+        await redis.aclose()
+
+
+async def test_a_reply_without_end_is_cut_off(monkeypatch):
+    """A server cannot make its client hold more than a bounded number of bytes."""
+    monkeypatch.setattr(frames, "MAX_REPLY_BYTES", 1_000_000)
+    async with hostile_redis(after_login(b"$100000000\r\n" + b"x" * 2_000_000)) as url:
+        redis = connect(f"{url}?protocol=2")
+        with pytest.raises(QueueReplyError, match="more than 1000000 bytes"):
+            await CALLS["snapshot"](redis)
+        await redis.aclose()
