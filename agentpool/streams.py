@@ -17,13 +17,13 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, err
 
 
 def prepare() -> None:
-    """Replace closed streams by empty ones, and let the others escape what they cannot encode or decode."""
+    """Replace closed streams by empty ones; escape what cannot be written, and refuse what is no text."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
         elif isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="surrogateescape" if name == "stdin" else "backslashreplace")
+            stream.reconfigure(errors="strict" if name == "stdin" else "backslashreplace")
 
 
 def takes_all_text() -> bool:

@@ -81,10 +81,20 @@ def test_a_payload_from_a_closed_standard_input_is_refused(shell):
     assert (done.returncode, done.stderr.startswith(b"error: standard input: '': not JSON")) == (2, True)
 
 
-def test_bytes_that_are_no_text_can_be_submitted_and_shown(shell):
-    """An encoding error of a payload is refused or escaped; it ends no command."""
-    for line in (r"""printf '"\xff"' | agentpool submit greet -""", r"""agentpool submit greet $'"\xff"' -o name"""):
-        assert shell(line, PYTHONIOENCODING="utf-8:strict").returncode in {0, 2}
+@pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape"])
+def test_bytes_that_are_no_text_are_refused_from_standard_input(shell, encoding: str):
+    """In any locale; Python's own choice depends on it."""
+    for line in (
+        r"""printf '"\xff"' | agentpool submit greet -""",
+        r"""printf '"\xff"\n' | agentpool submit greet --file -""",
+    ):
+        done = shell(line, PYTHONIOENCODING=encoding)
+        assert (done.returncode, b"standard input" in done.stderr) == (2, True), done.stderr
+
+
+def test_an_argument_that_is_no_text_can_be_submitted_and_shown(shell):
+    """It is escaped at one place, and ends no command that reads it."""
+    assert shell(r"""agentpool submit greet $'"\xff"' -o name""").returncode in {0, 2}
     assert shell("agentpool get -o json").returncode == 0
 
 
