@@ -17,6 +17,7 @@
 --- include: recount
 
 write_though_memory_is_full()
+restore_streams()
 local returned, dropped, disowned = agree(ARGV[1], 2)
 local differs = returned + dropped + #disowned > 0
 local reply = { returned, dropped, differs and correct_books() or 0 }

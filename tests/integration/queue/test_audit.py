@@ -235,18 +235,32 @@ async def test_names_of_jobs_that_are_gone_leave_their_sets(ground):
     assert (snapshot.blocked, snapshot.scheduled, snapshot.dead) == (0, 0, 0)
 
 
-async def test_jobs_that_come_back_to_a_lost_stream_get_a_new_place(ground):
-    """A running job's entry is lost with its stream: handed back, the job is ready at the end of a new one."""
+async def test_a_running_job_whose_stream_is_lost_gets_a_new_place(ground):
+    """Nobody would take it back from a lost worker, so it starts anew under a lease that has an entry."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
-    await consumer.claim(1)
+    (lease,) = await consumer.claim(1)
     await ground.evict("s:default:task")
-    assert "counter" in await ground.kinds()
+    assert (await consumer.renew(slots=1, running=1)).held == frozenset()
+    consumer.doubt()
+    (again,) = await consumer.claim(1)
+    assert (again.job_id, again.attempt) == (job, 1)
+    assert again.token > lease.token
+    assert await audit(ground.redis, ground.pool) == []
+    assert len((await consumer.renew(slots=1, running=1)).held) == 1
+
+
+async def test_a_retry_whose_stream_is_lost_gets_a_new_place(ground):
+    """It is due at its time, at the end of a new stream."""
+    consumer = await ground.worker()
+    (job,) = await ground.submit()
+    (lease,) = await consumer.claim(1)
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="x", retry_after_ms=1_000)])
+    await ground.evict("s:default:task")
     await ground.kinds(repair=True)
-    await consumer.deregister()
-    (again,) = await ground.submit()
-    other = await ground.worker("w2")
-    assert {lease.job_id for lease in await other.claim(5)} <= {job, again}
+    await ground.pass_time(2_000, consumer)
+    await consumer.maintain()
+    assert [lease.job_id for lease in await consumer.claim(1)] == [job]
 
 
 async def test_a_record_that_no_script_has_written_hides_no_other(ground):

@@ -6,16 +6,23 @@
 -- and tokens that the worker holds and the queue does not lease to it.
 local function agree(worker, first)
   local known, disowned = {}, {}
+  local returned, dropped = 0, 0
+  local function disown(id, token)
+    disowned[#disowned + 1] = id
+    disowned[#disowned + 1] = token
+  end
   for i = first, #ARGV, 2 do
     local job = load(ARGV[i])
     if job and job.state == 'running' and job.worker == worker and job.token == tonumber(ARGV[i + 1]) then
-      known[job.id] = true
+      known[job.id] = job
     else
-      disowned[#disowned + 1] = ARGV[i]
-      disowned[#disowned + 1] = ARGV[i + 1]
+      disown(ARGV[i], ARGV[i + 1])
     end
   end
-  local returned, dropped = 0, 0
+  local function hand_over(job)
+    settle_one(job.id, job.token, worker, 'drain', '', '')
+    returned = returned + 1
+  end
   each_held(worker, function(stream, item)
     local entry = redis.call('XRANGE', stream, item, item)[1]
     local job = entry and load(entry[2][2])
@@ -24,11 +31,16 @@ local function agree(worker, first)
     elseif not job or job.entry ~= item then
       drop_entry(stream, item)
       dropped = dropped + 1
-    elseif not known[job.id] and job.state == 'running' and job.worker == worker then
-      settle_one(job.id, job.token, worker, 'drain', '', '')
-      returned = returned + 1
+    elseif known[job.id] then
+      known[job.id] = nil
+    elseif job.state == 'running' and job.worker == worker then
+      hand_over(job)
     end
   end)
+  for id, job in pairs(known) do -- its entry is lost: nobody would take it back from a lost worker
+    disown(id, job.token)
+    hand_over(job)
+  end
   conclude()
   return returned, dropped, disowned
 end

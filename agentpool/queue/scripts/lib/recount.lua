@@ -103,3 +103,10 @@ local function correct_books(wrong)
   end)
   return corrected
 end
+
+-- Makes streams anew that Redis has lost, so that other scripts can ask them.
+local function restore_streams()
+  for _, stream in ipairs(streams()) do
+    if redis.pcall('XPENDING', stream, GROUP).err then return correct_books() end
+  end
+end
