@@ -90,7 +90,7 @@ def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
     return extras
 
 
-def _trace(headers: Mapping[str, str]) -> str:
+def _trace(headers: Mapping[Any, Any]) -> str:
     for name, text in dict(headers).items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise InvalidJobError(
