@@ -163,3 +163,17 @@ def test_a_container_beside_the_worker_outlives_the_jobs_that_need_it(system, po
     (record,) = pool.ended([job_id])
     assert (record.state, record.attempt) == (JobState.SUCCEEDED, 1), record.error
     assert record.result == {"slept": 4, "job": job_id}
+
+
+def test_a_usual_start_and_end_of_a_pod_warn_of_nothing(system, pool):
+    """No probe and no hook fails, though an idle worker may end before its neighbour's hook asks."""
+    beside = {"name": "agent", "image": IMAGE, "command": ["sleep", "600"]}
+    pool.apply(beside=[beside], replicas=1)
+    eventually(lambda: len(pool.slots()) == 1, "a worker", within_s=60)
+    (worker,) = pool.slots()
+    pool.delete()
+    eventually(lambda: worker not in system.kubectl("get", "pods", "-o", "name"), "its pod to be gone")
+    told = json.loads(system.kubectl("get", "events", "-o", "json", f"--field-selector=involvedObject.name={worker}"))
+    reasons = {event["reason"] for event in told["items"]}
+    assert {"Started", "Killing"} <= reasons
+    assert not reasons & {"Unhealthy", "FailedPreStopHook"}
