@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import ssl
+from pathlib import Path
 
 import pytest
 
@@ -164,3 +166,11 @@ def test_every_option_is_taken_where_it_means_something(base, lacks):
             client = connect(url)
             if hasattr(client, "connection_pool"):
                 client.connection_pool.make_connection()
+
+
+def test_the_redis_page_lists_the_options():
+    """Each option that a URL may carry is in the page's table, and nothing else is."""
+    page = (Path(__file__).parents[3] / "docs/redis.md").read_text()
+    table = page.partition("| options | meaning |")[2].partition("\n\n")[0]
+    named = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+    assert named == set(OPTIONS)
