@@ -14,6 +14,7 @@ from agentpool.commands.target import Target, pool_options
 from agentpool.documents import history_document, job_document
 from agentpool.durations import shown
 from agentpool.jobs import FAILURES, REASONED, Job, JobId, JobState
+from agentpool.text import shown as shown_text
 
 if TYPE_CHECKING:
     from agentpool.queue.inspect import Inspector
@@ -82,6 +83,7 @@ def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: For
         documents[0]["history"] = history_document(jobs[0])
         why = holdup(jobs[0], queue)
         text += f"\n\nnot begun: {why}" if why else ""
+        text += "".join(f"\n\n{name} cannot be read: {shown_text(raw)}" for name, raw in jobs[0].undecodable.items())
     emit(output, documents[0] if one else documents, names=[job.job_id for job in jobs], text=text)
 
 

@@ -21,6 +21,8 @@ def holdup(job: Job, queue: QueueSnapshot) -> str | None:
     """What keeps it from beginning; None where it has begun or ended."""
     match job.state:
         case JobState.SCHEDULED:
+            if job.reason == "unknown_kind" and job.history[-1].type == "returned":
+                return f"the worker that claimed it has no handler for kind {job.kind!r}: run one that has"
             after = f" after attempt {job.attempt} failed" if job.error_attempt else ""
             return f"it is due in {shown((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
         case JobState.BLOCKED:

@@ -91,7 +91,7 @@ def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
 
 
 def _trace(headers: Mapping[Any, Any]) -> str:
-    for name, text in dict(headers).items():
+    for name, text in headers.items():
         if not isinstance(name, str) or not isinstance(text, str):
             raise InvalidJobError(
                 field=f"trace.{name}", value=text, problem="not a text", remedy="give W3C trace headers, as texts"

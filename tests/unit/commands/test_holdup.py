@@ -29,6 +29,11 @@ RETRIED = {
     "error": "no",
     "history": (HistoryEntry(at_ms=1, type="retrying", attempt=1, worker=None),),
 }
+UNKNOWN = {
+    "due_at_ms": NOW_MS + 30_000,
+    "reason": "unknown_kind",
+    "history": (HistoryEntry(at_ms=1, type="returned", attempt=1, worker=None),),
+}
 
 
 @pytest.mark.parametrize(
@@ -44,6 +49,8 @@ RETRIED = {
         ({}, {}, "it is about to begin"),
         ({"state": JobState.SCHEDULED, "due_at_ms": NOW_MS + 30_000}, {}, "it is due in 30s"),
         ({"state": JobState.SCHEDULED, **RETRIED}, {}, "it is due in 30s after attempt 1 failed"),
+        ({"state": JobState.SCHEDULED, **UNKNOWN}, {}, "the worker that claimed it has no handler for kind 'code'"),
+        ({"state": JobState.SCHEDULED, **UNKNOWN, **RETRIED}, {}, "it is due in 30s after attempt 1 failed"),
         ({"state": JobState.BLOCKED, "after": (JobId("p"), JobId("q"))}, {}, "it waits for p, q"),
     ],
 )

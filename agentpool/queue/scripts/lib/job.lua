@@ -76,13 +76,19 @@ local function spec_of_place(job)
   return unreadable_spec(':default:task')
 end
 
+-- Whether the entry of a job in this state is as the scripts write it.
+local function fits_entry(state, text)
+  if not text then return state ~= 'queued' and state ~= 'running' end
+  return is_entry(text)
+end
+
 local function undecodable(field, text)
   return 'undecodable: ' .. field .. ' of the record is ' .. (text and "'" .. string.sub(text, 1, 200) .. "'" or 'missing')
 end
 
 -- Makes a job whose record cannot be read fit to be ended; `broken` says which field it is.
 local function mend(job, v)
-  if v[3] and not is_entry(v[3]) then job.entry, job.broken = nil, undecodable('entry', v[3]) end
+  if not fits_entry(job.state, v[3]) then job.entry, job.broken = nil, undecodable('entry', v[3]) end
   if not job.token then
     job.broken = undecodable('lease', v[4])
     job.token, job.attempt, job.claimed, job.worker = now, 0, 0, '' -- a token that no worker has had
@@ -107,7 +113,7 @@ local function load(id)
     id = id, key = key, state = v[1] or '', spec = read_spec(v[2]), entry = v[3],
     token = token, attempt = attempt, claimed = claimed, worker = worker, losses = 0,
   }
-  if not (token and job.spec and (STATES[job.state] or ENDS[job.state]) and (not v[3] or is_entry(v[3]))) then mend(job, v) end
+  if not (token and job.spec and (STATES[job.state] or ENDS[job.state]) and fits_entry(job.state, v[3])) then mend(job, v) end
   if v[5] then read_marks(job) end
   return job
 end
