@@ -47,3 +47,42 @@ async def test_poison_jobs_are_found_among_innocent_ones(workers, redis, pool, c
             assert f"last words of {job.job_id}" in job.error
     snapshot = await inspector.snapshot(pool)
     assert (snapshot.queued, snapshot.running, snapshot.quarantined, snapshot.dead) == (0, 0, 0, len(CULPRITS))
+
+
+@pytest.mark.timeout(300)
+async def test_a_job_that_blocks_the_event_loop_is_found_and_its_neighbours_lose_nothing(workers, redis, pool):
+    """In a pool with one worker: it ends each time, starts again, and the third time the blocker is alone."""
+    inspector, producer = Inspector(redis), Producer(redis, pool)
+    await inspector.configure(pool, SETTINGS)
+    blocker = await producer.submit(JobRequest(kind="block", payload=600))
+    receipts = await producer.submit_many([JobRequest(kind="nap", payload=0.2, max_attempts=1) for _ in range(20)])
+    workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.5", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="3")
+
+    async def over():
+        return (await inspector.snapshot(pool)).finished_total == len(receipts) + 1
+
+    await wait_until(over, "every job has ended", within_s=200.0)
+    job = await inspector.job(pool, blocker.job_id)
+    assert (job.state, job.reason, job.losses) == (JobState.FAILED, "poison", 3)
+    assert f"the handler of 'block' (job {job.job_id}, attempt 3)" in job.error
+    neighbours = [await inspector.job(pool, receipt.job_id) for receipt in receipts]
+    assert {(each.state, each.losses) for each in neighbours} == {(JobState.SUCCEEDED, 0)}
+
+
+@pytest.mark.timeout(300)
+async def test_a_job_that_slowly_outgrows_the_memory_is_found_and_its_neighbour_ends(workers, redis, pool):
+    """Both are handed back each time; alone, the long one comes to its end and the leaking one is poison."""
+    inspector, producer = Inspector(redis), Producer(redis, pool)
+    await inspector.configure(pool, SETTINGS)
+    leak = await producer.submit(JobRequest(kind="use-up-memory", payload=2**19))
+    steps = await producer.submit(JobRequest(kind="steps", payload=400))
+    workers.start("--drain-seconds", "1", AGENTPOOL_MEMORY_LIMIT_BYTES=str(MEMORY_LIMIT))
+
+    async def over():
+        return (await inspector.snapshot(pool)).finished_total == 2
+
+    await wait_until(over, "both jobs have ended", within_s=200.0)
+    job = await inspector.job(pool, leak.job_id)
+    assert (job.state, job.reason, job.losses) == (JobState.FAILED, "poison", 3)
+    assert "ran out of memory" in job.error
+    assert (await inspector.job(pool, steps.job_id)).state is JobState.SUCCEEDED
