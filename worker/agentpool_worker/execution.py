@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from agentpool.errors import StaleLeaseError
 from agentpool.queue.outcomes import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded
 from agentpool.text import encodable, shown_error
 from agentpool.tracing import entered
@@ -119,6 +120,9 @@ class Execution:
     def _after(self, error: BaseException) -> Completion:
         if isinstance(error, Yielded):
             return self._returned(error.state)
+        if isinstance(error, StaleLeaseError) and error.job_id == self.lease.job_id:
+            self.stop = Stop.LEASE_LOST  # a checkpoint was refused before a renewal has noticed
+            return self._stopped()
         if self.stop is not None and (isinstance(error, asyncio.CancelledError) or self.stop is not Stop.DRAIN):
             return self._stopped()
         if words := failure_of_worker(error):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agentpool.errors import InvalidJobError
+from agentpool.errors import InvalidJobError, StaleLeaseError
 from agentpool.queue.leases import arguments
 from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker import App, Overloaded, Permanent, Retry
@@ -24,6 +24,11 @@ app = App()
 @app.handler("ok")
 async def ok(payload, ctx):
     return "fine"
+
+
+@app.handler("refused")
+async def refused(payload, ctx):
+    raise StaleLeaseError(ctx.job_id if payload else "another", 1)
 
 
 @app.handler("until")
@@ -353,6 +358,17 @@ async def test_a_job_whose_lease_was_lost_is_stopped_and_reports_nothing():
         await bench.roster.wait_empty()
         assert bench.metrics.outcomes() == {"stale": 1}
     assert bench.queue.settled == []
+
+
+async def test_an_attempt_whose_checkpoint_was_refused_reports_nothing():
+    """The lease is lost, whoever noticed first; a lease of another job is an error as any."""
+    async with Bench(app) as bench:
+        bench.submit(lease("refused", payload=True))
+        await wait_until(lambda: bench.metrics.outcomes() == {"stale": 1}, "the end is counted")
+        assert bench.queue.settled == []
+        bench.submit(lease("refused", payload=False))
+        (failed,) = await bench.settled(1)
+    assert isinstance(failed, Failed)
 
 
 async def test_only_the_disowned_attempt_is_stopped():
