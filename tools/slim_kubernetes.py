@@ -16,11 +16,15 @@ KEPT = frozenset({"__init__", "v1_object_meta", "v1_owner_reference", "v1_manage
 
 
 def removable(package: Path) -> list[Path]:
-    """The modules that no image imports. Raises ValueError where the package is not laid out as expected."""
+    """The modules that no image imports, and what pip has compiled of them.
+
+    Raises ValueError where the package is not laid out as expected.
+    """
     folders = [package / name for name in GENERATED]
     if absent := [str(folder) for folder in folders if not folder.is_dir()]:
         raise ValueError(f"{', '.join(absent)}: not found; compare GENERATED with the installed kubernetes package")
-    return [path for folder in folders for path in sorted(folder.glob("*.py")) if path.stem not in KEPT]
+    modules = (path for folder in folders for path in (*folder.glob("*.py"), *folder.glob("__pycache__/*.pyc")))
+    return [path for path in modules if path.name.partition(".")[0] not in KEPT]
 
 
 def main() -> int:
@@ -34,7 +38,7 @@ def main() -> int:
     size = sum(path.stat().st_size for path in paths)
     for path in paths:
         path.unlink()
-    print(f"removed {len(paths)} modules of kubernetes, {size / 1e6:.0f} MB")  # noqa: T201
+    print(f"removed {len(paths)} files of kubernetes, {size / 1e6:.0f} MB")  # noqa: T201
     return 0
 
 

@@ -44,9 +44,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package = Path(kubernetes.__file__).parent
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(package, folder / "kubernetes", copy_function=os.symlink, ignore=ignored)
+    compiled = folder / "kubernetes/client/models/__pycache__/v1_pod.cpython-313.pyc"  # as pip leaves them
+    compiled.parent.mkdir()
+    compiled.touch()
     done = subprocess.run([sys.executable, TOOL, folder.parent], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("removed ")
+    assert not compiled.exists()
     return folder
 
 
