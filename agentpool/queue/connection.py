@@ -39,13 +39,15 @@ MAX_CONNECTIONS = 1_000  # of one client, to each server
 NEEDED_VERSION = (6, 2)
 
 
-def connect(url: str, **options: Any) -> RedisClient:
+def connect(url: str, *, largest_reply_bytes: int | None = None, **options: Any) -> RedisClient:
     """A client for `url`; it connects with its first command.
 
     `redis://[user:password@]host[:port][/db]`, `rediss://…` (TLS; `?ssl_ca_certs=FILE`), `unix:///path`,
     `redis+sentinel://[user:password@]host:port[,host:port]/service[/db]`,
     `redis+cluster://[user:password@]host:port[,host:port]`; `docs/redis.md` lists the options. `valkey` and `valkeys`
     in place of `redis` and `rediss` mean the same. `options` go to the client as they are, unless the URL has them.
+    A connection whose replies to one call exceed `largest_reply_bytes` (None: what Redis itself may hold) is closed;
+    a cluster's client knows no such limit.
     Raises SettingError where the URL cannot be read.
     """
     read = RedisUrl.parse(url)
@@ -60,7 +62,7 @@ def connect(url: str, **options: Any) -> RedisClient:
         **read.settings,
     }
     try:
-        return _client(read, settings)
+        client = _client(read, settings)
     except (RedisError, TypeError, ValueError):
         raise SettingError(
             field="Redis URL",
@@ -68,6 +70,9 @@ def connect(url: str, **options: Any) -> RedisClient:
             problem="its options do not go together",
             remedy="leave out those that the server does not need",
         ) from None  # the cause may show pieces of a password
+    if largest_reply_bytes is not None and not is_cluster(client):
+        client.connection_pool.largest_reply_bytes = largest_reply_bytes
+    return client
 
 
 def _client(read: RedisUrl, settings: dict[str, Any]) -> RedisClient:

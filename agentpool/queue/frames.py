@@ -22,7 +22,8 @@ _LONGEST_HEADER = 24  # bytes that an announcement may have, and may be cut in
 class Frames:
     """The bytes of the replies to one call."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_bytes: int = MAX_REPLY_BYTES) -> None:
+        self._most_bytes = most_bytes
         self.begin()
 
     def begin(self) -> None:
@@ -35,8 +36,9 @@ class Frames:
         """Take the next bytes. Raises InvalidResponse for too many, or for a list that no script would return."""
         self._chunks.append(data)
         self._size += len(data)
-        if self._size > MAX_REPLY_BYTES:
-            raise InvalidResponse(f"more than {MAX_REPLY_BYTES} bytes")
+        if self._size > self._most_bytes:
+            self._chunks.clear()
+            raise InvalidResponse(f"more than {self._most_bytes} bytes")
         found = _SUSPICIOUS.search(self._last + data)
         self._last = data[-_LONGEST_HEADER:] if len(data) > _LONGEST_HEADER else (self._last + data)[-_LONGEST_HEADER:]
         if found and _largest(b"".join(self._chunks)) > MAX_ITEMS:

@@ -20,7 +20,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ClusterError, InvalidResponse, MaxConnectionsError, RedisError
 from redis.exceptions import ConnectionError as LostConnectionError
 
-from agentpool.queue.frames import Frames
+from agentpool.queue.frames import MAX_REPLY_BYTES, Frames
 from agentpool.queue.owner import Owner, Use
 from agentpool.queue.wire import Wire
 
@@ -39,7 +39,8 @@ class QueuePool(ConnectionPool):
     """
 
     def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
-        super().__init__(connection_class=_telling(connection_class), **options)
+        super().__init__(connection_class=_telling(connection_class, self), **options)
+        self.largest_reply_bytes = MAX_REPLY_BYTES  # more than that, and the connection is closed
         self.wires_made = 0
         self._generation = 0
         self._owner = Owner()
@@ -78,7 +79,7 @@ class QueuePool(ConnectionPool):
                     return wire
                 await self._close(wire)
             self.wires_made += 1
-            return Wire(await self.get_connection(), generation=self._generation)
+            return Wire(await self.get_connection(), generation=self._generation, most_bytes=self.largest_reply_bytes)
         except BaseException:
             if not blocking:
                 self._turns.release()
@@ -238,9 +239,9 @@ def _hang_up(connection: AbstractConnection) -> None:
             writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
-def _guard(reader: asyncio.StreamReader) -> None:
-    """Let the reader fail where a list is announced that would take all memory."""
-    frames = Frames()
+def _guard(reader: asyncio.StreamReader, most_bytes: int) -> None:
+    """Let the reader fail where a list is announced that would take all memory, or a reply has no end."""
+    frames = Frames(most_bytes)
     feed = reader.feed_data
 
     def guarded(data: bytes) -> None:
@@ -256,7 +257,7 @@ def _guard(reader: asyncio.StreamReader) -> None:
     reader.feed_data = guarded  # type: ignore[assignment]  # asyncio's protocol calls it by its name
 
 
-def _telling(kind: type[AbstractConnection]) -> type[AbstractConnection]:
+def _telling(kind: type[AbstractConnection], pool: QueuePool) -> type[AbstractConnection]:
     """That kind of connection, but one that was lost says so on every event loop when it is written to.
 
     asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which nobody takes for an
@@ -265,7 +266,7 @@ def _telling(kind: type[AbstractConnection]) -> type[AbstractConnection]:
 
     class Telling(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
         async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
-            _guard(self._reader)
+            _guard(self._reader, pool.largest_reply_bytes)
             await super().on_connect_check_health(*args, **options)
 
         async def send_packed_command(self, *args: Any, **options: Any) -> None:

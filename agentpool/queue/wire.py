@@ -14,7 +14,7 @@ from typing import Any
 from hiredis import PushNotification, Reader
 from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError  # noqa: A004  # Redis's own
 
-from agentpool.queue.frames import Frames
+from agentpool.queue.frames import MAX_REPLY_BYTES, Frames
 
 IDLE_S = 0.5  # after which a connection may have been closed unheard; servers count in seconds
 _MORE_TO_COME = object()
@@ -26,7 +26,7 @@ class Wire(asyncio.Protocol):
     Connections of one `generation` are dropped together, see `pools`.
     """
 
-    def __init__(self, connection: Any, *, generation: int = 0) -> None:
+    def __init__(self, connection: Any, *, generation: int = 0, most_bytes: int = MAX_REPLY_BYTES) -> None:
         self.connection = connection
         self.generation = generation
         self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001  # it has no public name
@@ -42,7 +42,7 @@ class Wire(asyncio.Protocol):
         self._answer: asyncio.Future[list[Any]] | None = None
         self._found: list[Any] = []
         self._wanted = 0
-        self._frames = Frames()
+        self._frames = Frames(most_bytes)
         self._asked_at = 0.0  # seconds, of the loop's clock
         self._transport.set_protocol(self)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from agentpool.redis_address import Address
 
 CONNECT_TIMEOUT_S = 2.0  # seconds: a pool of a silent server is unknown, and told so, soon
+LARGEST_REPLY_BYTES = 32 * 2**20  # of all pools that are read together: a server may send without end
 RECONNECT_MIN_S = 0.2  # seconds before the first attempt to listen again
 RECONNECT_MAX_S = 10.0  # seconds between later attempts
 log = logging.getLogger(__name__)
@@ -73,7 +74,9 @@ class Links:
         link = self._links.get(key)
         if link is None:
             namespaces: set[str] = set()
-            client = connect_to(address, socket_connect_timeout=CONNECT_TIMEOUT_S)
+            client = connect_to(
+                address, socket_connect_timeout=CONNECT_TIMEOUT_S, largest_reply_bytes=LARGEST_REPLY_BYTES
+            )
             inspector = Inspector(client)
             listener = asyncio.create_task(self._listen(address.url, inspector, namespaces), name="pressure-listener")
             link = Link(address=address, redis=client, inspector=inspector, listener=listener, namespaces=namespaces)

@@ -12,6 +12,8 @@ import yaml
 from agentpool.cluster import connected
 from agentpool.errors import ClusterError, UnknownPoolError
 from agentpool.jobs import PoolRef
+from agentpool.redis_address import SecretError
+from agentpool_gateway.access.authority import Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.app import build
 from agentpool_gateway.locations import AsDeclared, OneRedis
@@ -83,6 +85,25 @@ async def test_a_gateway_of_some_namespaces_needs_no_right_in_others(
         assert await served.declared() == [pool]
         with pytest.raises(UnknownPoolError):
             await served.address(PoolRef("other", "any"))
+
+
+async def test_a_gateway_uses_only_secrets_that_opt_in(
+    declared_pool, api: ApiClient, server_kubeconfig: Path, pool: PoolRef
+):
+    """Without the label it neither reads the queue nor says more than that; whoever runs it finds why in the log."""
+    secret = "/api/v1/namespaces/test/secrets/agentpool-redis"
+    async with connected(server_kubeconfig) as connection:
+        settings = GatewaySettings()
+        app = build(settings, AsDeclared(connection, cache_s=0), Everybody(), connection)
+        async with serving(app, settings) as served, served.client(None) as client:
+            at = f"/v1/namespaces/test/pools/{pool.name}/queue"
+            assert (await client.get(at)).status_code == 200
+            await api.patch(secret, {"metadata": {"labels": {"agentpool.dev/redis": None}}})
+            refused = await client.get(at)
+            assert refused.status_code == 503
+            assert refused.json()["detail"] == "the queue could not be asked"
+        with pytest.raises(SecretError, match=r"label secret agentpool-redis agentpool\.dev/redis=true"):
+            await connection.redis_address(pool)
 
 
 async def test_on_one_redis_too_other_namespaces_do_not_exist(redis_url: str, pool: PoolRef):

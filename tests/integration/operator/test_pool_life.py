@@ -226,6 +226,35 @@ async def test_an_unreachable_redis_holds_the_size(start_operator, pool_of, look
     await until(lambda: look.condition("QueueReachable"), ("True", "Answering"))
 
 
+async def test_a_password_comes_from_a_secret_beside_the_url(
+    start_operator, pool_of, look, until, cluster, namespace, redis_server_factory
+):
+    """It is used once the Secret is labelled; the pods get it from the kubelet, and no object but the Secret has it."""
+    server = redis_server_factory("--requirepass", "correct@horse/battery")
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "credentials"},
+        "stringData": {"password": "correct@horse/battery\n"},
+    }
+    await cluster.create(paths.resource(paths.CORE, "secrets", namespace=namespace), secret)
+    start_operator()
+    source = {"secretKeyRef": {"name": "credentials"}}
+    await pool_of(redis={"url": server.tcp_url, "passwordFrom": source})
+    await until(lambda: look.condition("Ready"), ("False", "SecretNotLabelled"))
+    assert await look.replicas() is None
+    label = {"metadata": {"labels": {"agentpool.dev/redis": "true"}}}
+    await cluster.merge(paths.secret(namespace, "credentials"), label, manager="user")
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    live = await cluster.get(paths.deployments(namespace, "agents"))
+    (worker,) = live["spec"]["template"]["spec"]["containers"]
+    (password,) = [variable for variable in worker["env"] if variable["name"] == "AGENTPOOL_REDIS_PASSWORD"]
+    assert password["valueFrom"] == {"secretKeyRef": {"name": "credentials", "key": "password"}}
+    label = {"metadata": {"labels": {"agentpool.dev/redis": None}}}
+    await cluster.merge(paths.secret(namespace, "credentials"), label, manager="user")
+    await until(lambda: look.condition("Ready"), ("False", "SecretNotLabelled"))
+
+
 async def test_a_wrong_password_is_told(start_operator, pool_of, look, until, redis_server_factory, ref):
     """Redis refusing the credentials is told as such."""
     server = redis_server_factory("--requirepass", "secret")

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agentpool.errors import AgentPoolError, QueueReplyError
-from agentpool.queue import connect, frames
+from agentpool.queue import connect
 from agentpool.queue.connection import call
 from tests.fixtures.calls import CALLS
 from tests.fixtures.hostile import CLOSE, after_login, encoded, hostile_redis
@@ -96,11 +96,10 @@ async def test_a_list_is_not_made_room_for_before_it_is_believed():
         await redis.aclose()
 
 
-async def test_a_reply_without_end_is_cut_off(monkeypatch):
+async def test_a_reply_without_end_is_cut_off():
     """A server cannot make its client hold more than a bounded number of bytes."""
-    monkeypatch.setattr(frames, "MAX_REPLY_BYTES", 1_000_000)
     async with hostile_redis(after_login(b"$100000000\r\n" + b"x" * 2_000_000)) as url:
-        redis = connect(f"{url}?protocol=2")
+        redis = connect(f"{url}?protocol=2", largest_reply_bytes=1_000_000)
         with pytest.raises(QueueReplyError, match="more than 1000000 bytes"):
             await CALLS["snapshot"](redis)
         await redis.aclose()

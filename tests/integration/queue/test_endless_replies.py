@@ -1,0 +1,63 @@
+"""A reply without end is given up at a limit, wherever it comes: at the login, to a command, or on a channel."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agentpool.errors import QueueError
+from agentpool.jobs import PoolRef
+from agentpool.queue import Inspector, connect
+from agentpool.queue.connection import ask
+from tests.fixtures.hostile import hostile_redis
+
+LIMIT = 2**20  # bytes
+MORE = b"$2000000000\r\n" + b"x" * (2 * LIMIT)  # then nothing: who waits for the rest waits for ever
+WITHIN_S = 10.0
+
+
+async def ping(redis):
+    """A command on a wire."""
+    return await ask(redis, "PING")
+
+
+async def listen(redis):
+    """A channel, through redis-py's own reading."""
+    return await anext(Inspector(redis).pressure({"ns"}))
+
+
+async def snapshots(redis):
+    """A pipeline."""
+    (found,) = (await Inspector(redis).snapshots([PoolRef("ns", "p")])).values()
+    if isinstance(found, QueueError):
+        raise found
+
+
+@pytest.mark.parametrize("use", [ping, listen, snapshots])
+@pytest.mark.parametrize("at", ["login", "command"])
+async def test_a_reply_without_end_is_given_up_at_the_limit(use, at):
+    """The connection is closed and the caller is told, long before any time limit and before memory is full."""
+
+    def answer(command: list[bytes]) -> bytes:
+        login = command[0].upper() in {b"HELLO", b"CLIENT", b"AUTH", b"SELECT"}
+        return MORE if login == (at == "login") else b"+OK\r\n"
+
+    async with hostile_redis(answer) as url:
+        redis = connect(url, largest_reply_bytes=LIMIT)
+        async with asyncio.timeout(WITHIN_S):
+            with pytest.raises(QueueError):
+                await use(redis)
+        await redis.aclose()
+
+
+async def test_a_reply_below_the_limit_comes_whole(redis_url):
+    """The limit is for one reply, not for what a connection has carried."""
+    redis = connect(redis_url, largest_reply_bytes=LIMIT)
+    text = "x" * (LIMIT // 2)
+    await redis.set("{t}:large", text, ex=60)
+    for _ in range(5):
+        assert await ask(redis, "GET", "{t}:large") == text
+        assert await redis.get("{t}:large") == text
+    await redis.delete("{t}:large")
+    await redis.aclose()
