@@ -189,8 +189,9 @@ async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
         found = await wire.ask(packed, replies=len(commands), within_s=wire.connection.socket_timeout)
     finally:
         await pool.put_back(wire, blocking=blocking)
-    if any(isinstance(reply, ResponseError) and is_demotion(reply) for reply in found):
-        await pool.drop(wire.generation)
+    for reply in found:
+        if isinstance(reply, ResponseError) and is_demotion(reply):
+            await pool.drop(wire.generation)
     return found
 
 

@@ -16,6 +16,7 @@ MAX_ITEMS = 10_000_000  # of one list; the largest replies have some 10,000
 _SUSPICIOUS = re.compile(rb"\r\n[*%~>|]\+?\d{8}")
 _LISTS = b"*%~>|"
 _TEXTS = b"$=!"
+_SHORTEST_HEADER = 9  # bytes of an announcement that is suspicious, at the beginning of a reply
 _LONGEST_HEADER = 24  # bytes that an announcement may have, and may be cut in
 
 
@@ -34,6 +35,10 @@ class Frames:
 
     def check(self, data: bytes) -> None:
         """Take the next bytes. Raises InvalidResponse for too many, or for a list that no script would return."""
+        if len(data) < _SHORTEST_HEADER and not self._chunks:  # most replies: one short line
+            self._chunks.append(data)
+            self._last = b"\r\n" + data
+            return
         self._chunks.append(data)
         self._size += len(data)
         if self._size > self._most_bytes:

@@ -71,7 +71,10 @@ class QueuePool(ConnectionPool):
         """Return a wire that is ready for a call; a blocking one takes no turn, for it would keep it for long."""
         self._own()
         if not blocking:
-            await self._turn()
+            if self._turns.locked():
+                await self._await_turn()
+            else:
+                await self._turns.acquire()
         try:
             while self._kept:
                 wire = self._kept.pop()
@@ -136,10 +139,7 @@ class QueuePool(ConnectionPool):
         self._generation += 1
         await self.disconnect()
 
-    async def _turn(self) -> None:
-        if not self._turns.locked():
-            await self._turns.acquire()
-            return
+    async def _await_turn(self) -> None:
         try:
             async with asyncio.timeout(FREE_WITHIN_S):
                 await self._turns.acquire()

@@ -24,6 +24,8 @@ from agentpool.queue.address import masked, place_of
         ("redis://host?password=se@cret", "redis://***"),
         ("unix:///run/redis.sock?db=1", "unix:///run/redis.sock?***"),
         ("secret@host", "***"),
+        ("sk-secret", "***"),
+        ("se://cret", "***"),
         ("sk-1234", "***"),
         ("hunter2://x", "***"),
     ],
