@@ -1,4 +1,4 @@
-"""The HTTP front door: submit, follow and mend jobs; who may is decided before anything is looked up.
+"""The HTTP gateway: submit, follow and manage jobs, with authorization before any lookup.
 
-`app` assembles it, `commands` serves it. It stands on `agentpool` and knows nothing of the operator or the workers.
+`app` assembles the gateway, `commands` serves it. The gateway imports `agentpool` only, neither operator nor worker.
 """

@@ -1,8 +1,8 @@
-"""Agent to agent: JSON-RPC `message/send`, `tasks/get` and `tasks/cancel`, as the A2A protocol has them.
+"""Agent to agent: JSON-RPC `message/send`, `tasks/get` and `tasks/cancel` of the A2A protocol.
 
-A message becomes a job, and the answer is a task that has been submitted: an agent that is busy queues, it does not
-refuse. The message's own id is the idempotency key, so a lead that sends again gets the same task. `metadata` may
-carry `kind`, `priority`, `ttl_ms` and the other fields of a job.
+A message becomes a job, and the answer is a submitted task: a busy agent queues instead of refusing. The message's id
+is the idempotency key, so a repeated message gets the same task. `metadata` may carry `kind`, `priority`, `ttl_ms` and
+further fields of a job.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from agentpool_gateway.waiting import job_after
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/a2a", tags=["a2a"])
 VERSION = "0.3.0"
-DEFAULT_KIND = "message"  # of a job whose message names no kind
+DEFAULT_KIND = "message"  # kind of a job whose message names none
 INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL = -32600, -32601, -32602, -32603
 TASK_NOT_FOUND, TASK_NOT_CANCELABLE = -32001, -32002
 QUEUE_FULL = -32050  # ours: in the range that JSON-RPC leaves to servers
@@ -54,7 +54,7 @@ class RpcError(Exception):
 
 @router.get("/agent-card.json", responses=openapi.READ_CARD)
 async def card(entry: Admitted, request: Request) -> JsonResponse:
-    """What this agent is, for those who would send it messages."""
+    """Return the agent card."""
     url = str(request.url.replace(query="")).removesuffix("/agent-card.json")
     return JsonResponse(
         {
@@ -74,7 +74,7 @@ async def card(entry: Admitted, request: Request) -> JsonResponse:
 
 @router.post("", responses=openapi.A2A, openapi_extra=openapi.A2A_BODY)
 async def rpc(visit: Visiting, request: Request) -> JsonResponse:
-    """One JSON-RPC call; the verb that it needs is its method's."""
+    """Answer a JSON-RPC call; the required verb depends on the method."""
     call: Json = None
     try:
         call, _ = await json_body(request, visit.gateway.settings)
@@ -113,7 +113,7 @@ async def _answer(visit: Visit, call: Json) -> Document:
 
 
 async def _check_any(visit: Visit) -> None:
-    """A call that names no method is answered to those only who could make another. Raises ProblemError (403)."""
+    """Answer a call without a method only to callers that hold some verb. Raises ProblemError (403)."""
     for verb in sorted(set(A2A_METHODS.values())):
         if await visit.may(verb):
             return
@@ -182,12 +182,12 @@ def _task_id(params: dict[str, Any]) -> JobId:
 
 
 def _bare_task(job_id: JobId, state: JobState) -> Document:
-    """A task for callers without `read`: its id and its state."""
+    """Return a task for callers without `read`: id and state."""
     return {"kind": "task", "id": job_id, "contextId": job_id, "status": {"state": _STATES[state]}}
 
 
 def _task(job: Job) -> Document:
-    """A job as a task; its result is its one artifact."""
+    """Return a job as a task; the result is its single artifact."""
     message = job.payload.get("message", {}) if isinstance(job.payload, dict) else {}
     context = message.get("contextId") if isinstance(message, dict) else None
     task: Document = {

@@ -1,4 +1,4 @@
-"""Addresses: the gateway's own names, the proxies that it believes, and the URL by which clients know it."""
+"""Addresses: the gateway's own names, the trusted proxies, and the external URL."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Names:
         self._names = {"localhost", *(name.lower() for name in names)}
 
     def include(self, host: str) -> bool:
-        """Whether a Host header, or the part of an Origin after the scheme, is one of them."""
+        """Whether a Host header, or the part of an Origin after the scheme, is included."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False
@@ -41,7 +41,7 @@ def _is_loopback(name: str) -> bool:
 
 
 def address_of(text: str) -> Address | None:
-    """An address, IPv4 also where a socket for both families writes it as IPv6; None: it is none."""
+    """Return an address, IPv4 also from a dual-stack socket's IPv6 form; None for other texts."""
     try:
         found = ipaddress.ip_address(text)
     except ValueError:
@@ -50,7 +50,7 @@ def address_of(text: str) -> Address | None:
 
 
 class Proxies:
-    """The proxies whose X-Forwarded headers are believed; without any, those headers are ignored."""
+    """The trusted proxies; without any, X-Forwarded headers are ignored."""
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
         self._networks = [_network(text) for text in networks]
@@ -70,7 +70,7 @@ class Proxies:
             MutableHeaders(scope=scope)["host"] = host
 
     def _client_of(self, forwarded: str) -> str | None:
-        """The last address of X-Forwarded-For that is no trusted proxy; what stands before it may be made up."""
+        """Return the last untrusted address of X-Forwarded-For; earlier addresses may be made up."""
         for address in (part.strip() for part in reversed(forwarded.split(","))):
             if address_of(address) is None:
                 return None
@@ -102,11 +102,11 @@ def _last(headers: Headers, name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExternalUrl:
-    """The URL by which clients know the gateway; links, redirects and the agent card use it."""
+    """The URL by which clients know the gateway, used in links, redirects and the agent card."""
 
     scheme: str
     host: str  # with the port, if any
-    path: str  # empty, or /prefix without a slash at its end
+    path: str  # empty, or /prefix without a trailing slash
 
     @classmethod
     def parse(cls, text: str) -> ExternalUrl:
@@ -121,7 +121,7 @@ class ExternalUrl:
         if not usable or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path):
             raise SettingError(
                 field="--external-url",
-                value=text.rpartition("@")[2],  # a password may stand before it
+                value=text.rpartition("@")[2],  # a password may precede it
                 problem="not a URL of the form https://HOST[:PORT][/PATH]",
                 remedy="write the address that callers use, as in https://agents.example.org",
             )
@@ -134,7 +134,7 @@ class ExternalUrl:
         return found["name"].strip("[]") if found else self.host
 
     def apply(self, scope: Scope) -> None:
-        """Lets a request look as if it had come to this URL; a proxy may have taken the prefix off the path."""
+        """Make a request look as if sent to this URL; a proxy may have removed the prefix from the path."""
         scope["scheme"] = self.scheme
         MutableHeaders(scope=scope)["host"] = self.host
         if self.path:

@@ -1,6 +1,6 @@
-"""The gateway's app: routers, errors as problems, and what it must close when it stops.
+"""The gateway's app: routers, errors as problems, and resources to close at the end.
 
-Who takes over next: `commands` serves it with uvicorn.
+`commands` serves it with uvicorn.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ ROOMS = (jobs_api, queue_api, scaling_api, events_api, a2a, pools_api, health)
 def build(
     settings: GatewaySettings, locations: Locations, authority: Authority, cluster: Cluster | None = None
 ) -> FastAPI:
-    """The app; it opens connections when they are needed and closes them when it stops, but for the cluster's."""
+    """Return the app, which opens connections on demand and closes them at the end, except the cluster's."""
     gateway = Gateway(
         settings=settings,
         authority=authority,
@@ -70,8 +70,8 @@ def build(
         version=version("agentpool"),
         description=DESCRIPTION,
         lifespan=lifespan,
-        dependencies=[Depends(guard)],  # of every route, whatever its handler asks for
-        docs_url=None,  # FastAPI's own pages bring scripts from other hosts; `pages` has ours
+        dependencies=[Depends(guard)],  # of every route, independent of its handler
+        docs_url=None,  # FastAPI's own pages load scripts from other hosts; `pages` has ours
         redoc_url=None,
     )
     app.state.gateway = gateway

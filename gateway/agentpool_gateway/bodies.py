@@ -1,6 +1,6 @@
-"""Request bodies: the right media type, not too large, not too slow, and JSON.
+"""Request bodies: media type, size, time, and JSON.
 
-Read here and not by the framework, so that each refusal has its own status and remedy: 415, 413, 408, 400.
+Read here instead of by the framework, so each refusal has its own status and remedy: 415, 413, 408, 400.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATIENCE = 2  # times the limit that a sender may send before the connection is 
 
 
 async def json_body(request: Request, settings: GatewaySettings, *, lines: bool = False) -> tuple[Json, bool]:
-    """The body, and whether it is a list of jobs. With `lines`, NDJSON is taken as well."""
+    """Return the body, and whether it is a list of jobs. With `lines`, NDJSON is accepted as well."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != JSON_TYPE and not (lines and kind in NDJSON_TYPES):
         accepted = f"{JSON_TYPE} or application/x-ndjson" if lines else JSON_TYPE
@@ -43,10 +43,9 @@ async def json_body(request: Request, settings: GatewaySettings, *, lines: bool 
 
 
 async def _bytes(request: Request, settings: GatewaySettings) -> bytes:
-    """The body; what is too large is read on for a while, and dropped.
+    """Return the body; read and drop the rest of an oversized body for a while.
 
-    Most senders look for an answer when they have sent everything: on a connection that is closed before that they
-    never see it.
+    Most senders look for an answer only after sending everything; on a closed connection they never see the answer.
     """
     limit = settings.max_body_bytes
     announced = request.headers.get("content-length", "")

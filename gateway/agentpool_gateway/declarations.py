@@ -1,7 +1,7 @@
-"""What the cluster knows of a pool beyond its queue: how many workers it has and should have, what limits them, why.
+"""The cluster's knowledge of a pool beyond its queue: replicas, limits, reasons.
 
-And the one thing that is changed there: `spec.paused`. A pool that no AgentPool declares (a worker run by hand), or a
-gateway without a cluster, has no scaling to tell of; its queue is paused directly.
+Changes a single field: `spec.paused`. A pool without an AgentPool (a worker run by hand), or a gateway without a
+cluster, has no scaling to report; its queue is paused directly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from agentpool.pausing import set_paused
 if TYPE_CHECKING:
     from agentpool.queue import Inspector
 
-MANAGER = "agentpool-gateway"  # field manager of what the gateway changes
+MANAGER = "agentpool-gateway"  # field manager of the gateway's changes
 _COUNTS = {
     "replicas": "replicas",
     "ready_replicas": "readyReplicas",
@@ -33,7 +33,7 @@ class Declarations:
         self._cluster = cluster
 
     async def scaling(self, pool: PoolRef) -> Document:
-        """A pool's workers, wanted and there, and what limits them. Raises ClusterError."""
+        """Return a pool's desired and current replicas, and their limit. Raises ClusterError."""
         found = await self._find(pool)
         return {"pool": str(pool), "declared": found is not None} | (scaling_document(found) if found else {})
 
@@ -51,7 +51,7 @@ class Declarations:
 
 
 def scaling_document(found: Object) -> Document:
-    """An AgentPool's own words on its workers. None: the operator has not said it yet."""
+    """Return the scaling part of an AgentPool's status. None: not reported yet."""
     spec, status = found.get("spec") or {}, found.get("status") or {}
     bounds = spec.get("scaling") or {}
     decision = status.get("lastDecision")
@@ -72,7 +72,7 @@ def scaling_document(found: Object) -> Document:
 
 
 def _limit(status: dict[str, Any]) -> Document | None:
-    """What caps the number of workers; None where nothing does."""
+    """Return the limit on the number of workers, or None."""
     for condition in status.get("conditions") or []:
         if condition["type"] == "ScalingLimited" and condition["status"] == "True":
             return {"reason": condition["reason"], "message": condition["message"]}

@@ -1,8 +1,8 @@
-"""Draining: how a gateway leaves without dropping a request.
+"""Draining: stop a gateway without dropping a request.
 
-At SIGTERM it is no longer ready, and serves on for a while, for load balancers learn of it only later; each answer asks
-its client to connect anew, elsewhere. Then streams and long-polls end, to be resumed elsewhere, and no connection is
-taken any more. Who takes over next: `server` ends the process once the open requests have been answered.
+At SIGTERM readiness fails, and the gateway serves on for a while, because load balancers react late; each answer asks
+its client to reconnect. Then streams and long-polls end, to be resumed elsewhere, and no connection is accepted any
+more. `server` ends the process after the open requests.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""How every request comes in: the need of its route, the token, the rate, the pool's name, the permission, the queue.
+"""Admission of every request: need of the route, token, rate, pool name, permission, queue.
 
-`guard` runs before every handler and reads the need in `access.table`; a route that has no row there is refused. A
-handler asks for `Admitted`, and for `Visiting` where the body decides which verb is needed. Nothing about a pool is
-looked up for who may not see it.
+`guard` runs before every handler and reads the need in `access.table`; a route without a row is refused. A handler asks
+for `Admitted`, or for `Visiting` if the body decides the verb. Nothing about a pool is looked up for a caller without
+permission.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SCHEME = "bearer"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Gateway:
-    """What all requests share; it hangs at the app's state."""
+    """Shared state of all requests, attached to the app."""
 
     settings: GatewaySettings
     authority: Authority
@@ -53,11 +53,11 @@ class Visit:
     gateway: Gateway
     caller: Caller
     pool: PoolRef
-    token: str | None = field(repr=False)  # kept as long as the request, to check it again
+    token: str | None = field(repr=False)  # kept during the request, for rechecks
     client: str  # address
 
     async def enter(self, verb: Verb) -> Entry:
-        """The pool's queue, for a caller who holds the verb. Raises ProblemError (403) or UnknownPoolError."""
+        """Return the pool's queue for a caller with the verb. Raises ProblemError (403) or UnknownPoolError."""
         await self.gateway.authority.check(self.caller, verb, self.pool)
         return Entry(visit=self, verb=verb, queue=await self.gateway.queues.of(self.pool))
 
@@ -74,24 +74,24 @@ class Visit:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Entry:
-    """One admitted request."""
+    """An admitted request."""
 
     visit: Visit
-    verb: Verb  # that it was admitted for
+    verb: Verb  # verb of the admission
     queue: PoolQueue
 
     @property
     def gateway(self) -> Gateway:
-        """The gateway that serves it."""
+        """Return the gateway of the request."""
         return self.visit.gateway
 
     @property
     def pool(self) -> PoolRef:
-        """The pool that it is about."""
+        """Return the pool of the request."""
         return self.visit.pool
 
     async def may_read(self) -> bool:
-        """Whether the caller may see jobs and results; without it a submitter gets receipts only."""
+        """Return whether the caller may see jobs and results; without `read` a submitter gets receipts only."""
         return self.verb is Verb.READ or await self.visit.may(Verb.READ)
 
 
@@ -101,7 +101,7 @@ def gateway_of(request: Request) -> Gateway:
 
 
 async def guard(request: Request) -> None:
-    """Admits a request as the table says, before its handler runs. Raises ProblemError: 401, 403 or 429."""
+    """Admit a request according to the table, before its handler runs. Raises ProblemError: 401, 403 or 429."""
     route: Any = request.scope.get("route")
     need = table.need_of(request.method, getattr(route, "path", ""))
     if need is None:

@@ -1,9 +1,9 @@
-"""Server-Sent Events: what happens in a pool, or to one job; resumable with Last-Event-ID.
+"""Server-Sent Events of a pool or a job; resumable with Last-Event-ID.
 
-A comment goes out while nothing happens, so that proxies keep the stream open. A job's stream begins with the job as
-it is and ends with its end; a client that has seen the end and asks to resume is answered 204, which tells a browser
-to stop. A stream whose caller may listen no longer ends with the event `error`, whose data is a problem document. That
-event has no id, so that a resumed stream misses nothing.
+A comment is sent during silence, so proxies keep the stream open. A job's stream begins with the present job and ends
+with its end; a client that resumes after the end gets 204, which stops a browser. A stream whose caller loses its
+permission ends with the event `error`, whose data is a problem document. That event has no id, so a resumed stream
+misses nothing.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ async def pool_events(entry: Admitted, request: Request) -> Response:
     "/jobs/{job_id}/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME
 )
 async def job_events(entry: Admitted, request: Request, job_id: str) -> Response:
-    """One job's events until it has ended."""
+    """Stream a job's events until its end."""
     last = _last_id(request)
     job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
     if job.state.terminal and last != START and not await _end_is_left(entry, JobId(job_id), last):
@@ -53,7 +53,7 @@ async def job_events(entry: Admitted, request: Request, job_id: str) -> Response
 
 
 async def _end_is_left(entry: Entry, job_id: JobId, last: str) -> bool:
-    """Whether the end of a job that has ended is told after this event, as far as events are kept."""
+    """Return whether the end of an ended job comes after this event, as far as events are kept."""
     while events := await entry.queue.inspector.events(entry.pool, after=last):
         if any(event.job_id == job_id and event.type in _ENDS for event in events):
             return True
@@ -112,10 +112,9 @@ async def _job_stream(entry: Entry, path: str, job_id: JobId, last: str) -> Asyn
 async def _told(
     entry: Entry, path: str, events: AsyncIterator[JobEvent], wanted: Callable[[JobEvent], bool]
 ) -> AsyncGenerator[str, None]:
-    """Events as text, with a comment after each `heartbeat_s` of silence.
+    """Yield events as text, with a comment after each `heartbeat_s` of silence.
 
-    It ends when the events do, when the gateway closes, and, with the event `error`, when the caller may listen no
-    longer.
+    Ends with the events, with the gateway, and, after the event `error`, when the caller loses its permission.
     """
     yield ": begun\n\n"
     texts: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
@@ -156,12 +155,12 @@ async def _told(
 
 
 def _problem(refusal: AgentPoolError, path: str) -> str:
-    """The last message of a stream whose caller may listen no longer: a problem document."""
+    """Return the last message of a stream whose caller lost its permission: a problem document."""
     _, body, _ = problem_of(refusal)
     return _message("error", body | {"instance": path})
 
 
 def _message(kind: str, document: Document, event_id: str | None = None) -> str:
-    """One message; JSON has no raw line breaks, so nothing in it can forge a field."""
+    """Return a message; JSON has no raw line breaks, so data cannot forge a field."""
     identity = f"id: {event_id}\n" if event_id else ""
     return f"event: {kind}\n{identity}data: {json.dumps(document)}\n\n"

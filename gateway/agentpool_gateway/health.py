@@ -27,10 +27,10 @@ async def healthz() -> str:
 
 @router.get("/readyz", response_class=PlainTextResponse)
 async def readyz(request: Request) -> PlainTextResponse:
-    """Redis can be used, where the gateway has one of its own, and the gateway is not about to leave.
+    """Report whether the gateway's own Redis, if any, is usable, and the gateway is not draining.
 
-    The kubelet asks with `?draining=ready`: a pod that ends is no endpoint any more, and a failed probe would be a
-    warning at each usual end.
+    The kubelet asks with `?draining=ready`: an ending pod is no endpoint any more, and a failed probe would add a
+    warning to each usual end.
     """
     gateway = gateway_of(request)
     if gateway.draining.begun and request.query_params.get("draining") != "ready":
@@ -41,7 +41,7 @@ async def readyz(request: Request) -> PlainTextResponse:
 
 
 async def fault(queues: Queues) -> str | None:
-    """Why the gateway's own Redis cannot be used, for its log; None: it can, or each pool has its own."""
+    """Return the problem of the gateway's own Redis, for the log; None without a problem or without a Redis."""
     url = queues.locations.fixed
     if url is None:
         return None

@@ -1,7 +1,7 @@
-"""A pool's events for all who listen: one blocking read of Redis, however many streams are open.
+"""A pool's events for all listeners: a single blocking read of Redis, for any number of streams.
 
-A listener first gets what it missed since its place, then what happens. One that falls too far behind is cut off, and
-resumes by its last id. The reading ends with its last listener.
+A listener first gets missed events, then new events. A listener that falls too far behind is disconnected, and resumes
+by its last id. Reading ends with the last listener.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def place(event_id: str) -> tuple[int, ...]:
 
 
 class Listener:
-    """One reader's queue of events; None in it: cut off, or the reading broke."""
+    """A reader's queue of events; None in the queue: disconnected, or reading failed."""
 
     def __init__(self, backlog: int) -> None:
         self.events: asyncio.Queue[JobEvent | None] = asyncio.Queue()
@@ -45,7 +45,7 @@ class Listener:
 
 
 class EventHub:
-    """One pool's listeners."""
+    """The listeners of a pool."""
 
     def __init__(self, inspector: Inspector, pool: PoolRef, *, backlog: int) -> None:
         self._inspector = inspector
@@ -57,9 +57,9 @@ class EventHub:
 
     @asynccontextmanager
     async def listen(self, after: str = START) -> AsyncIterator[AsyncIterator[JobEvent]]:
-        """Events after a place, for as long as the block runs; the iterator ends when the reader must resume.
+        """Yield the events after a position, while the block runs; the iterator ends when the reader must resume.
 
-        Raises UnknownPoolError, or another QueueError where Redis cannot be asked.
+        Raises UnknownPoolError, or a different QueueError if Redis cannot be read.
         """
         listener = Listener(self._backlog)
         self._listeners.add(listener)

@@ -1,9 +1,9 @@
-"""Intake: what a request must be before any route sees it, and the address by which its client knows the gateway.
+"""Checks of a request before any route, and the external address of the gateway.
 
-Ambiguous framing is refused and the connection closed, for a proxy before the gateway may have read it otherwise. A
-gateway without authentication answers to its own names only, so that no web page reaches it by a name that it points to
-this machine (DNS rebinding). Headers of proxies count if a trusted proxy sent them; the external URL wins over them.
-Plain ASGI, for streams must pass through unbuffered. Who takes over next: `wrapping` around it, the routes inside.
+Ambiguous framing is refused and the connection closed, because a proxy may have read the framing differently. A gateway
+without authentication answers only to its own names, so no web page reaches it through DNS rebinding. Proxy headers
+count only from a trusted proxy; the external URL takes precedence. Plain ASGI, because streams must pass unbuffered.
+`wrapping` surrounds this layer, the routes are inside.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Intake:
         self._external = external
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
+        """Serve a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -43,7 +43,7 @@ class Intake:
         await self._app(scope, receive, send)
 
     def _foreign(self, scope: Scope) -> ProblemError | None:
-        """A refusal for a name of the gateway, or a page's origin, that is not its own."""
+        """Return a refusal for a foreign host name or a foreign page origin, or None."""
         if self._names is None:
             return None
         headers = Headers(scope=scope)

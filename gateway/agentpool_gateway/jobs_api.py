@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit one or many, read one, its result, its history, list, cancel."""
+"""Jobs over HTTP: submit, read, result, history, list, cancel."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKE
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
 async def submit(entry: Admitted, request: Request) -> JsonResponse:
-    """Keeps a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of one.
+    """Submit a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of a single job.
 
-    Without the verb `read` the receipt comes at once, whatever wait was asked for.
+    Without the verb `read` the receipt comes at once, regardless of the wait.
     """
     settings = entry.gateway.settings
     wait_s = wait_of(request, settings.max_wait_s)
     if wait_s > 0 and not await entry.may_read():
-        wait_s = 0.0  # a result is what `read` is for; whoever may only submit gets the receipt at once
+        wait_s = 0.0  # results need `read`; a submit-only caller gets the receipt at once
     body, many = await json_body(request, settings, lines=True)
     if many:
         return await _submit_many(entry, request, body)
@@ -84,14 +84,14 @@ async def list_jobs(
 
 @router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)
 async def read(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
-    """A job's whole record; with `wait`, once it has ended or the time is over."""
+    """Return a job's record; with `wait`, after its end or the timeout."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
     return JsonResponse(job_document(job, entry.pool))
 
 
 @router.get("/{job_id}/result", responses=openapi.RESULT, openapi_extra=openapi.WAIT)
 async def result(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
-    """How a job ended: 200 once it has; 202 while it has not."""
+    """Return the result of a job: 200 after its end; 202 before."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
     status = HTTPStatus.OK if job.state.terminal else HTTPStatus.ACCEPTED
     return JsonResponse(_result(job), status_code=status)
@@ -99,7 +99,7 @@ async def result(entry: Admitted, request: Request, job_id: str) -> JsonResponse
 
 @router.get("/{job_id}/history", responses=openapi.READ_HISTORY)
 async def history(entry: Admitted, job_id: str) -> JsonResponse:
-    """What happened to a job, oldest first."""
+    """Return the history of a job, oldest first."""
     job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
     return JsonResponse({"job_id": job.job_id, "history": history_document(job)})
 
@@ -108,7 +108,7 @@ async def history(entry: Admitted, job_id: str) -> JsonResponse:
 async def cancel(
     entry: Admitted, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
 ) -> JsonResponse:
-    """Cancels a job: 200 where it was waiting, 202 where its worker was asked, 409 where it had ended."""
+    """Cancel a job: 200 for a waiting job, 202 for a running job, 409 after its end."""
     outcome = (await entry.queue.producer.cancel(JobId(job_id), reason=reason)).value
     if outcome == "finished":
         raise ProblemError(
@@ -119,7 +119,7 @@ async def cancel(
 
 
 def _with_headers(wanted: JobRequest, request: Request) -> JobRequest:
-    """The request, with what its headers say where its body does not."""
+    """Return the request, completed from its headers."""
     key = request.headers.get("idempotency-key")
     if key and wanted.idempotency_key and key != wanted.idempotency_key:
         raise InvalidJobError(
@@ -132,7 +132,7 @@ def _with_headers(wanted: JobRequest, request: Request) -> JobRequest:
 
 
 def _check_no_key(request: Request) -> None:
-    """One key for many jobs would make all but the first of them duplicates, or conflicts."""
+    """Refuse a single key for many jobs, which would make the rest duplicates or conflicts."""
     if key := request.headers.get("idempotency-key"):
         raise InvalidJobError(
             field="Idempotency-Key",
@@ -147,7 +147,7 @@ def _trace(request: Request) -> dict[str, str]:
 
 
 def _numbered(place: int, document: Json) -> JobRequest:
-    """A request of a list; its errors name its place."""
+    """Return a request of a list; errors name its index."""
     try:
         return request_from(document)
     except InvalidJobError as error:

@@ -1,8 +1,9 @@
-"""On which Redis a pool lives: the one that the gateway was given, or the one that its AgentPool names.
+"""Redis of each pool: the gateway's own, or the Redis named by the AgentPool.
 
-A gateway may be told to serve some namespaces only; for it no others exist, and it asks the API server about none.
+A gateway may serve some namespaces only; other namespaces do not exist for it, and are never requested from the API
+server.
 
-Who takes over next: `queues` opens connections, one for each Redis however many pools it holds.
+`queues` opens a connection for each Redis, shared by its pools.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Locations(Protocol):
 
     @property
     def fixed(self) -> str | None:
-        """The one URL of all pools; None where each may have its own."""
+        """Return the common URL of all pools; None if each pool may have its own."""
 
 
 class _Served:
@@ -48,24 +49,24 @@ class _Served:
 
 
 class OneRedis(_Served):
-    """All pools live on one Redis."""
+    """A single Redis for all pools."""
 
     def __init__(self, url: str, *, namespaces: Collection[str] = ()) -> None:
         super().__init__(namespaces)
         self.fixed: str | None = url
 
     async def address(self, pool: PoolRef) -> Address:
-        """Return the one address of all pools."""
+        """Return the common address of all pools."""
         self._check(pool)
         return Address(url=str(self.fixed))
 
     async def declared(self) -> list[PoolRef] | None:
-        """Nobody declares them."""
+        """Return None: no cluster declares the pools."""
         return None
 
 
 class AsDeclared(_Served):
-    """Each AgentPool says where it lives; an answer is believed for a while."""
+    """The Redis named by each AgentPool, cached for a while."""
 
     fixed: str | None = None
 
@@ -76,7 +77,7 @@ class AsDeclared(_Served):
         self._known: dict[PoolRef, tuple[float, Address]] = {}
 
     async def address(self, pool: PoolRef) -> Address:
-        """Return the address that the AgentPool, or the Secret that it names, says."""
+        """Return the address in the AgentPool, or in its Secret."""
         self._check(pool)
         known = self._known.get(pool)
         if known is not None and known[0] > time.monotonic():
@@ -86,7 +87,7 @@ class AsDeclared(_Served):
         return address
 
     async def declared(self) -> list[PoolRef] | None:
-        """The cluster's AgentPools; with namespaces named, one list of each, for only there it may list."""
+        """Return the cluster's AgentPools; with namespaces set, from a list request per namespace."""
         lists = await asyncio.gather(*(self._cluster.agentpools(place) for place in self.namespaces or (None,)))
         found = [pool["metadata"] for pools in lists for pool in pools]
         return [PoolRef(metadata["namespace"], metadata["name"]) for metadata in found]

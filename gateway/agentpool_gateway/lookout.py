@@ -1,7 +1,7 @@
-"""A pool's queue as it is, read once for all who ask at the same time.
+"""Snapshots of a pool's queue, shared by concurrent requests.
 
-Whoever asks while a reading is under way waits for the next one, which begins after the question and so includes what
-the caller has just done. A thousand submits at once cost two readings or three, not a thousand.
+A request during a running read waits for the next read, which starts after the request and so includes the caller's
+last change. A thousand concurrent submits cost two or three reads.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 class Lookout:
-    """Readings of one pool."""
+    """Snapshots of a pool."""
 
     def __init__(self, inspector: Inspector, pool: PoolRef) -> None:
         self._inspector = inspector
         self._pool = pool
         self._reading: asyncio.Task[QueueSnapshot] | None = None  # under way
-        self._next: asyncio.Task[QueueSnapshot] | None = None  # begins when that one has ended
+        self._next: asyncio.Task[QueueSnapshot] | None = None  # starts after the running read
 
     async def snapshot(self) -> QueueSnapshot:
-        """The queue, not older than this call. Raises UnknownPoolError, or QueueError where it cannot be read."""
+        """Return the queue, not older than this call. Raises UnknownPoolError, or QueueError if it cannot be read."""
         if self._next is None:
             self._next = asyncio.create_task(self._read_after(self._reading))
         return await asyncio.shield(self._next)

@@ -1,7 +1,7 @@
-"""What the gateway measures, for Prometheus: requests, their times, jobs taken in, open streams.
+"""Prometheus metrics of the gateway: requests, durations, submitted jobs, open streams.
 
-Routes are labelled by their template and callers not at all, so that no made-up name becomes a series. The figures name
-the pools of all tenants, so they have a port of their own (`--metrics-port`) and are never served beside the API.
+Routes are labelled by their template and callers not at all, so made-up names create no series. The metrics name the
+pools of all tenants, so they have a separate port (`--metrics-port`), never the port of the API.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5,
 
 
 class Metrics:
-    """One gateway's figures, in a registry of their own."""
+    """Metrics of a gateway, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

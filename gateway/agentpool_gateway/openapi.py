@@ -1,6 +1,6 @@
-"""What the API's description says beyond the code: request bodies, answers by status, headers, the bearer scheme.
+"""Parts of the API's description beyond the code: request bodies, answers by status, headers, the bearer scheme.
 
-Data only; FastAPI puts it into `/openapi.json`, and our page at `/docs/` shows it.
+Data only; FastAPI includes them in `/openapi.json`, and the page at `/docs/` shows them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What `agentpool gateway` was asked for, and the settings that follow from it."""
+"""Options of `agentpool gateway`, and the settings derived from them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ class GatewayOptions:
 
     redis: str | None  # URL of all pools' Redis; None: as each AgentPool says
     kubeconfig: Path | None  # None: the pod's own account
-    namespace: tuple[str, ...]  # whose pools are served; none: all
+    namespace: tuple[str, ...]  # served namespaces; none: all
     tokens: Path | None  # file of static tokens
     auth: str | None  # tokens or kubernetes; None: tokens where a file is given
     audience: tuple[str, ...]  # that tokens must carry, with kubernetes
     no_auth: bool  # serve everybody
     host: str
-    port: int  # 0: any free one
-    metrics_port: int | None  # 0: any free one; None: no metrics
+    port: int  # 0 chooses a free port
+    metrics_port: int | None  # 0 chooses a free port; None: no metrics
     max_body: int | None  # bytes; None: the default
     rate: float  # requests a second and caller; 0: no limit
     burst: int  # requests at once
-    external_url: str | None  # by which clients know it; None: as each request says
+    external_url: str | None  # URL for clients; None: derived from each request
     trusted_proxies: tuple[str, ...]  # addresses and networks
-    allowed_host: tuple[str, ...]  # names beside loopback ones, with no_auth
+    allowed_host: tuple[str, ...]  # additional names with no_auth, beside loopback
     recheck: float  # seconds
     drain: float  # seconds
     log_format: str  # text or json

@@ -1,7 +1,7 @@
-"""The pages for browsers: the console, and the API's description as a page at `/docs/`.
+"""Pages for browsers: the console, and the API's description at `/docs/`.
 
-Static files without a build step, all of our own; the policy lets a page run this gateway's files only, and speak to
-this gateway only. Who takes over next: their scripts, which call the API with the token that the user gives them.
+Static files without a build step; the policy lets a page load files from and talk to this gateway only. The scripts
+call the API with the user's token.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Pages(StaticFiles):
 
 
 def install(app: FastAPI) -> None:
-    """Serves the console at `/console/` and the API's page at `/docs/`; what is shorter leads there."""
+    """Serve the console at `/console/` and the API's page at `/docs/`; shorter paths redirect there."""
     for short, whole in (("/", "/console/"), ("/console", "/console/"), ("/docs", "/docs/")):
         _lead(app, short, whole)
     app.mount("/console", Pages(directory=CONSOLE, html=True))

@@ -1,6 +1,6 @@
-"""A connection whose headers do not arrive in time is closed: uvicorn itself would wait for ever.
+"""Close connections whose headers do not arrive in time, which uvicorn would wait for indefinitely.
 
-Who takes over next: uvicorn's own keep-alive limit, once the first request has come in whole.
+uvicorn's keep-alive limit takes over after the first complete request.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class PatientProtocol(H11Protocol):
         self._limit = self.loop.call_later(self.header_timeout_s, self._cut_off)
 
     def data_received(self, data: bytes) -> None:
-        """Stops the clock once headers are whole; starts it when a later request begins to trickle in."""
+        """Stop the timer after complete headers; start the timer when a later request begins."""
         super().data_received(data)
         if self._serving:
             self._stop_clock()
@@ -53,5 +53,5 @@ class PatientProtocol(H11Protocol):
 
 
 def protocol(header_timeout_s: float) -> type[PatientProtocol]:
-    """The protocol with a limit of its own."""
+    """Return the protocol with this limit."""
     return type("LimitedProtocol", (PatientProtocol,), {"header_timeout_s": header_timeout_s})

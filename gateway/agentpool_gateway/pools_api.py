@@ -1,4 +1,4 @@
-"""The list of pools, with which the console begins. Who takes over next: `pages` serves the console itself."""
+"""The list of pools, the console's first page. `pages` serves the console."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Errors over HTTP: RFC 9457 problem details, each with its remedy.
 
-One table says which status an error of ours has; the message is the error's own, which names field, value and remedy.
-What is no error of ours becomes a 500 that says nothing of the inside; the log has it.
+A table maps our errors to a status; the message is the error's own, with field, value and remedy. Any other error
+becomes a 500 without internal details; the log has them.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class ProblemError(AgentPoolError):
         super().__init__(f"{detail}; {remedy}")
 
 
-# The first that fits; a subclass stands before its base.
+# The first match counts; a subclass precedes its base.
 _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (UnknownPoolError, HTTPStatus.NOT_FOUND, "unknown-pool"),
     (RetiredPoolError, HTTPStatus.GONE, "retired-pool"),
@@ -67,7 +67,7 @@ _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (InvalidJobError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-job"),
     (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS, "queue-full"),
     (IdempotencyConflictError, HTTPStatus.CONFLICT, "idempotency-conflict"),
-    (SecretError, HTTPStatus.SERVICE_UNAVAILABLE, "queue-unavailable"),  # who runs the pool must act, not the caller
+    (SecretError, HTTPStatus.SERVICE_UNAVAILABLE, "queue-unavailable"),  # for the pool's owner to fix
     (SettingError, HTTPStatus.BAD_REQUEST, "bad-request"),
     (QueueError, HTTPStatus.SERVICE_UNAVAILABLE, "queue-unavailable"),
     (ClusterError, HTTPStatus.SERVICE_UNAVAILABLE, "cluster-unavailable"),
@@ -139,14 +139,14 @@ def install(app: FastAPI) -> None:
 
 
 def failure(path: str) -> JsonResponse:
-    """Return the answer to a request that failed unexpectedly: it says nothing of the inside."""
+    """Return the answer to an unexpected failure, without internal details."""
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     body = _body(status, "internal", "the gateway failed", remedy="see its log") | {"instance": path}
     return JsonResponse(body, status_code=status, media_type=MEDIA_TYPE)
 
 
 def response(request: Request, error: AgentPoolError) -> JsonResponse:
-    """The answer that an error means, for what is refused before the app sees it."""
+    """Return the answer for an error raised before the app handles the request."""
     status, body, headers = problem_of(error)
     return _response(request, status, body, headers)
 

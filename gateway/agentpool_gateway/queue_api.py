@@ -1,4 +1,4 @@
-"""A pool's queue over HTTP, and its dead letters: look, replay, purge."""
+"""A pool's queue over HTTP, and its dead letters: read, replay, purge."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agentpool_gateway.entry import Admitted
 from agentpool_gateway.problems import ProblemError
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["queue"])
-MOST = 1_000  # dead letters that one request replays or purges
+MOST = 1_000  # dead letters replayed or purged by a request
 
 
 @router.get("/queue", responses=openapi.READ_QUEUE)
@@ -34,7 +34,7 @@ async def dead(entry: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] = 10
 
 @router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.REPLAY)
 async def replay(entry: Admitted, job_id: str) -> JsonResponse:
-    """Puts a dead letter back into the queue, with all its attempts."""
+    """Put a dead letter back into the queue, with all its attempts."""
     try:
         await entry.queue.inspector.replay(entry.pool, JobId(job_id))
     except InvalidJobError as error:

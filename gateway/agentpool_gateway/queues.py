@@ -1,6 +1,6 @@
-"""The queues that the gateway serves: for each pool a producer, an inspector, a client that waits, and an event hub.
+"""The served queues: for each pool a producer, an inspector, a waiting client, and an event hub.
 
-One Redis client for each URL. A pool is kept once it is known to exist, so that made-up names cost no memory.
+A Redis client for each URL. Only existing pools are kept, so made-up names cost no memory.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class PoolQueue:
-    """One pool, from the outside."""
+    """A pool, seen from outside."""
 
     def __init__(self, redis: RedisClient, pool: PoolRef, *, backlog: int) -> None:
         self.pool = pool
@@ -37,9 +37,9 @@ class PoolQueue:
         self._settings: tuple[str, PoolSettings] | None = None  # revision, settings
 
     async def position(self, kind: str, priority: Priority, state: JobState) -> tuple[int | None, QueueSnapshot]:
-        """A new job's place among those of its route and priority, counted from 1; None unless it is ready.
+        """Return a new job's position among jobs of its route and priority, from 1; None unless ready.
 
-        An upper bound: others may have been claimed since.
+        An upper bound: earlier jobs may have been claimed since.
         """
         snapshot = await self.lookout.snapshot()
         if state.value != "queued":
@@ -71,7 +71,7 @@ class Queues:
         self._names: tuple[float, list[PoolRef]] = (0.0, [])  # until when they are believed
 
     async def of(self, pool: PoolRef) -> PoolQueue:
-        """The pool's queue. Raises UnknownPoolError, or what keeps it from being asked."""
+        """Return the pool's queue. Raises UnknownPoolError, or the error that prevents access."""
         address = await self.locations.address(pool)
         found = self._pools.get((address.url, pool))
         if found is None:
@@ -97,7 +97,7 @@ class Queues:
         return await inspector.pools(self.locations.namespaces)
 
     def redis(self, address: Address) -> RedisClient:
-        """Return the client of an address. Raises SettingError where its URL cannot be used."""
+        """Return the client of an address. Raises SettingError for an unusable URL."""
         if address.url not in self._clients:
             self._clients[address.url] = connect_to(address)
         return self._clients[address.url]

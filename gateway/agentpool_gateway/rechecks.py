@@ -1,8 +1,8 @@
-"""Rechecks: an answer that takes long holds no longer than its caller's token and permission.
+"""Rechecks: a long answer lasts no longer than its caller's token and permission.
 
 Streams are checked again every `recheck_s`, and end with a problem document as their last event; a long-poll is checked
-in the same interval and before it answers. A check that cannot be made (the API server is away) is made up for at the
-next; the second one in a row ends the stream. Who takes over next: the caller, with a valid token.
+at the same interval and before its answer. A failed check (the API server is away) is tolerated once; the second
+failure in a row ends the stream. The caller reconnects with a valid token.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A pool's workers over HTTP: how many there are and should be, what caps them and why; and the pool's pause."""
+"""A pool's workers over HTTP: desired and current replicas, limits, reasons; and the pool's pause."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["scal
 
 @router.get("/scaling", responses=openapi.SCALING)
 async def scaling(entry: Admitted) -> JSONResponse:
-    """Workers wanted, asked for, there and ready, what limits them, and the last decision in words."""
+    """Return demand, desired, current and ready replicas, their limit, and the last decision in words."""
     return JSONResponse(await entry.gateway.declarations.scaling(entry.pool))
 
 
 @router.put("/paused", responses=openapi.PAUSED, openapi_extra=openapi.PAUSED_BODY)
 async def pause(entry: Admitted, request: Request) -> JSONResponse:
-    """Pauses the pool, or lets it go on. Paused, it takes jobs in and starts none; what runs ends in peace."""
+    """Pause or resume the pool. A paused pool accepts jobs and starts none; running jobs finish."""
     body, _ = await json_body(request, entry.gateway.settings)
     paused = body.get("paused") if isinstance(body, dict) else None
     if not isinstance(paused, bool):

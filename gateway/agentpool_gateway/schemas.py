@@ -1,6 +1,6 @@
-"""The shapes of what the API takes and answers, as JSON Schema: data only, the words of `agentpool.documents`.
+"""JSON Schemas of the API's requests and answers: data only, in the terms of `agentpool.documents`.
 
-Who takes over next: `openapi` puts them beside statuses and headers.
+`openapi` combines them with statuses and headers.
 """
 
 from __future__ import annotations

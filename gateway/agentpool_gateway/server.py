@@ -1,7 +1,8 @@
-"""Serving: the socket, the connections that the app needs, and uvicorn around it.
+"""Serving: the socket, the app's connections, and uvicorn.
 
-The socket is opened first, so that a port in use is one line, and port 0 can be told. After SIGTERM requests are served
-for a while (`draining`); then streams end, to resume elsewhere by their last id, and open requests have `STOP_S`.
+The socket is opened first, so that a port in use gives a one-line error, and the port chosen for 0 can be reported.
+After SIGTERM requests are served for a while (`draining`); then streams end, to resume elsewhere by their last id, and
+open requests have `STOP_S`.
 """
 
 from __future__ import annotations
@@ -40,9 +41,9 @@ IDLE_S = 30  # a kept-alive connection without requests
 
 
 class OrderlyServer(uvicorn.Server):
-    """A server that ends in order on a signal, where uvicorn would raise the signal again and die of it.
+    """A server that ends in order on a signal; uvicorn would raise the signal again and die from it.
 
-    SIGTERM leaves it serving for `drain_s`; SIGINT, and a second signal, end it at once.
+    After SIGTERM it serves for `drain_s`; SIGINT, and a second signal, end it at once.
     """
 
     def __init__(self, config: uvicorn.Config, draining: Draining, *, drain_s: float) -> None:
@@ -62,7 +63,7 @@ class OrderlyServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Takes SIGTERM and SIGINT for as long as it serves."""
+        """Handle SIGTERM and SIGINT while serving."""
         loop = asyncio.get_running_loop()
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.handle_exit, number, None)
@@ -74,7 +75,7 @@ class OrderlyServer(uvicorn.Server):
 
 
 class SideServer(uvicorn.Server):
-    """A server beside the main one, which takes the signals."""
+    """A server beside the main server, which handles the signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -128,7 +129,7 @@ def _url(listener: socket.socket) -> str:
 
 
 def configured(app: FastAPI, settings: GatewaySettings, *, stop_s: int = STOP_S) -> uvicorn.Config:
-    """How uvicorn serves the app: with time limits, and without a log of its own, which would hold queries."""
+    """Return uvicorn's configuration: time limits, and no access log, which would contain queries."""
     return uvicorn.Config(
         app,
         http=protocol(settings.header_timeout_s),
@@ -146,7 +147,7 @@ def configured(app: FastAPI, settings: GatewaySettings, *, stop_s: int = STOP_S)
 async def _parts(
     options: GatewayOptions, settings: GatewaySettings
 ) -> AsyncIterator[tuple[Locations, Authority, Cluster | None]]:
-    """Where pools live, who may come in, and the cluster; its connection lasts as long as the block."""
+    """Yield the locations of pools, the authority, and the cluster, whose connection lasts as long as the block."""
     by_reviews = options.auth == "kubernetes"
     async with contextlib.AsyncExitStack() as stack:
         cluster: Cluster | None = None
@@ -161,7 +162,7 @@ async def _parts(
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """The faster event loop where it is installed; None: Python's own."""
+    """Return uvloop's factory if installed; None for Python's own loop."""
     try:
         import uvloop
     except ModuleNotFoundError:

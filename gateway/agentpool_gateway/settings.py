@@ -1,4 +1,4 @@
-"""Every limit and interval of the gateway, each with its unit, default and reason."""
+"""Every limit and interval of the gateway, with unit, default and reason."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from agentpool_gateway.addresses import ExternalUrl
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GatewaySettings:
-    """What an operator of the gateway may want to change."""
+    """Settings of the gateway."""
 
-    max_body_bytes: int = 8 * 1024 * 1024  # of one request; a payload's own limit is the queue's, 1 MiB
-    max_jobs: int = 1_000  # in one bulk request: more is a file for `agentpool submit --file`
+    max_body_bytes: int = 8 * 1024 * 1024  # per request; a payload's own limit is the queue's, 1 MiB
+    max_jobs: int = 1_000  # per bulk request; use `agentpool submit --file` for more
     body_timeout_s: float = 15.0  # for a whole body to arrive; slower senders are cut off
     header_timeout_s: float = 10.0  # for the request line and headers to arrive
     max_wait_s: float = 60.0  # longest long-poll; below common proxies' own limits
     recheck_s: float = 30.0  # after which an open stream's or long-poll's token is checked again
     drain_s: float = 5.0  # after SIGTERM, for which requests are taken: load balancers notice in a few seconds
-    heartbeat_s: float = 15.0  # between comments on a silent event stream, so that proxies keep it open
-    stream_backlog: int = 1_000  # events that a slow reader may be behind before it is cut off, to resume by id
+    heartbeat_s: float = 15.0  # between comments on a silent event stream, so proxies keep it open
+    stream_backlog: int = 1_000  # events that a slow reader may lag before it is disconnected, to resume by id
     external_url: ExternalUrl | None = None  # by which clients know the gateway; None: as each request says
-    trusted_proxies: tuple[str, ...] = ()  # addresses and networks whose X-Forwarded headers are believed
-    allowed_hosts: tuple[str, ...] = ()  # names beside loopback ones, without authentication
+    trusted_proxies: tuple[str, ...] = ()  # addresses and networks with trusted X-Forwarded headers
+    allowed_hosts: tuple[str, ...] = ()  # additional names without authentication, beside loopback
     rate_per_s: float = 0.0  # requests a second and caller; 0: no limit
     rate_burst: int = 100  # requests that a caller may send at once before the rate counts
     review_cache_s: float = 10.0  # how long an answer of the Kubernetes API on a token holds
-    location_cache_s: float = 30.0  # how long a pool is believed to live where it was found
+    location_cache_s: float = 30.0  # lifetime of a pool's cached location
     names_cache_s: float = 5.0  # how long the list of pools holds

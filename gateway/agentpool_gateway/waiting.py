@@ -50,9 +50,9 @@ async def _has_ended(entry: Entry, job_id: JobId, within_s: float) -> bool:
 
 
 async def job_after(entry: Entry, job_id: JobId, wait_s: float) -> Job:
-    """The job, once it has ended, `wait_s` has passed or the gateway closes.
+    """Return the job after its end, after `wait_s`, or when the gateway closes.
 
-    Raises UnknownJobError, and ProblemError where the caller may no longer read.
+    Raises UnknownJobError, and ProblemError if the caller may no longer read.
     """
     loop = asyncio.get_running_loop()
     until, recheck_s = loop.time() + wait_s, entry.gateway.settings.recheck_s

@@ -1,7 +1,7 @@
-"""What surrounds every request: its time and status, one log line without secrets, and headers that browsers need.
+"""Middleware of every request: duration and status, a log line without secrets, and security headers.
 
-The line has the route's template, never the query or a header; the path is quoted, so that nothing in it can forge a
-line. Plain ASGI, for streams must pass through unbuffered.
+The line has the route's template, never the query or a header; the path is quoted, so it cannot forge a line. Plain
+ASGI, because streams must pass unbuffered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.problems import failure
 
 log = logging.getLogger("agentpool_gateway.requests")
-METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # HTTP takes any word for one
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})  # HTTP accepts any word as a method
 QUIET = frozenset({"/healthz", "/readyz"})
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
@@ -33,7 +33,7 @@ class Wrapping:
         self._draining = draining
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serves one request."""
+        """Serve a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -67,12 +67,12 @@ class Wrapping:
 
 
 def _method(scope: Scope) -> str:
-    """The request's method; one label for all that are none, so that no caller makes series without end."""
+    """Return the request's method; a common label for unknown methods bounds the series."""
     return scope["method"] if scope["method"] in METHODS else "other"
 
 
 def _template(scope: Scope) -> str:
-    """The route as it was declared; one label for all paths that are none."""
+    """Return the route's template; a common label for paths without a route."""
     route: Any = scope.get("route")
     return str(getattr(route, "path", "none"))
 

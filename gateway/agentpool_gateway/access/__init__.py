@@ -1,4 +1,4 @@
-"""Who calls, and what the caller may do: static tokens, or Kubernetes' own reviews, behind one interface.
+"""Authentication and authorization: static tokens, or Kubernetes' reviews, behind a common interface.
 
-Who takes over next: `agentpool_gateway.entry` asks before a request touches a queue.
+`agentpool_gateway.entry` asks before a request touches a queue.
 """

@@ -12,7 +12,7 @@ from agentpool_gateway.problems import ProblemError
 
 
 class Verb(StrEnum):
-    """What a caller wants to do to a pool; RBAC's words for it stand beside."""
+    """Permission on a pool, with the corresponding RBAC verb beside."""
 
     READ = "read"  # jobs, queue, events (get agentpools)
     SUBMIT = "submit"  # new jobs (create agentpools/jobs)
@@ -22,17 +22,17 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Caller:
-    """Who sent a request."""
+    """Sender of a request."""
 
     name: str  # for logs, metrics and the rate limit; never the token
-    key: str  # what the authority needs to know the caller again
+    key: str  # identifies the caller to the authority
 
 
 class Authority(Protocol):
-    """Decides who may do what. Both methods raise ProblemError where the answer is no."""
+    """Decides on permissions. Both methods raise ProblemError for a refusal."""
 
     async def caller(self, token: str | None, *, client: str = "") -> Caller:
-        """Who holds the token; 401 where nobody does, 429 for a client address that tries too many."""
+        """Return the holder of the token; 401 for an unknown token, 429 for a client address with too many attempts."""
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
         """403 where the caller may not."""
@@ -42,7 +42,7 @@ class Authority(Protocol):
 
 
 def unauthenticated(detail: str) -> ProblemError:
-    """No token, or one that nobody holds: the caller is not told which part was wrong."""
+    """Return the 401 for a missing or unknown token, without naming the wrong part."""
     return ProblemError(
         HTTPStatus.UNAUTHORIZED,
         "unauthenticated",
@@ -53,7 +53,7 @@ def unauthenticated(detail: str) -> ProblemError:
 
 
 def forbidden(caller: Caller, verb: Verb, pool: PoolRef) -> ProblemError:
-    """The caller is known and may not; whether the pool exists is not told."""
+    """Return the 403 for a known caller, without revealing whether the pool exists."""
     return ProblemError(
         HTTPStatus.FORBIDDEN,
         "forbidden",

@@ -1,4 +1,4 @@
-"""Rates: a token bucket for each caller or client, refilled by the clock. Pure but for the clock that it is given."""
+"""Rates: a token bucket for each caller or client, refilled by the clock. Pure except for the given clock."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from agentpool_gateway.access.authority import Caller
 from agentpool_gateway.addresses import address_of
 from agentpool_gateway.problems import ProblemError
 
-MOST_CALLERS = 10_000  # remembered; the longest silent one is forgotten first, with a full bucket
-IPV6_PREFIX = 64  # bits that one client has been given, as a rule; it may choose the rest
+MOST_CALLERS = 10_000  # remembered; the longest silent caller is dropped first, with a full bucket
+IPV6_PREFIX = 64  # bits usually assigned to a client, which may choose the rest
 
 
 class Buckets:
@@ -24,10 +24,10 @@ class Buckets:
         self._per_s = per_s
         self._burst = float(burst)
         self._clock = clock
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # what is left, as of when
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()  # tokens left, and time of that value
 
     def take(self, key: str) -> int:
-        """Takes one; 0, or the whole seconds until there is one again."""
+        """Take a token; return 0, or the whole seconds until the next token."""
         left = self._left(key)
         if left < 1:
             return math.ceil((1 - left) / self._per_s)
@@ -71,13 +71,13 @@ class RateLimit:
 
 
 class ReviewLimit:
-    """The rate of each client's tokens that the API server refuses: reviews cost it more than requests cost us."""
+    """Rate of each client's tokens that the API server refuses: a review is expensive for the API server."""
 
     def __init__(self, *, per_s: float = 2.0, burst: int = 200, clock: Callable[[], float] = time.monotonic) -> None:
         self._buckets = Buckets(per_s=per_s, burst=burst, clock=clock)
 
     def take(self, client: str) -> None:
-        """Counts a token that is to be reviewed; 429 for a client with too many refused ones."""
+        """Count a token before its review; 429 for a client with too many refusals."""
         if wait_s := self._buckets.take(_network(client)):
             raise _too_many(
                 "too-many-unknown-tokens",
@@ -92,7 +92,7 @@ class ReviewLimit:
 
 
 def _network(client: str) -> str:
-    """What a client's address is counted by."""
+    """Return the network by which a client's address is counted."""
     address = address_of(client)
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address, IPV6_PREFIX), strict=False))

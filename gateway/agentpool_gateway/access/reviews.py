@@ -1,9 +1,8 @@
-"""Kubernetes decides: TokenReview says who the caller is, SubjectAccessReview whether RBAC lets them.
+"""Authorization by Kubernetes: TokenReview identifies the caller, SubjectAccessReview asks RBAC.
 
-So a ServiceAccount's own token is all that a job's submitter needs, and `kubectl create role` says where it may
-submit. Answers hold for `cache_s`; the caches are keyed by a digest of the token. Refusals have caches of their own, so
-that made-up tokens and pools displace no good answer. The reviews that end in a refusal are limited for each client
-address, and those under way for all of them.
+So a ServiceAccount's own token suffices for submitting jobs, and `kubectl create role` grants it. Answers hold for
+`cache_s`; the caches are keyed by a digest of the token. Refusals have caches of their own, so that made-up tokens and
+pools displace no valid answer. Refused reviews are limited for each client address, and concurrent reviews in total.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from agentpool_gateway.access.kept import Kept
 from agentpool_gateway.access.rate import ReviewLimit
 
 MOST_ANSWERS = 10_000  # of each kind
-REVIEWS_AT_ONCE = 32  # token reviews under way: the API server has other callers
+REVIEWS_AT_ONCE = 32  # concurrent token reviews: the API server has further callers
 # verb and subresource of agentpools.agentpool.dev that RBAC is asked for
 _RBAC = {
     Verb.READ: ("get", ""),
@@ -53,7 +52,7 @@ class KubernetesReviews:
         self._slots = asyncio.Semaphore(REVIEWS_AT_ONCE)
 
     async def caller(self, token: str | None, *, client: str = "") -> Caller:
-        """The user whom the API server knows by the token."""
+        """Return the user that the API server knows by the token."""
         if not token:
             raise unauthenticated("no token was sent")
         digest = hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
@@ -67,7 +66,7 @@ class KubernetesReviews:
         return Caller(name=str(user["username"]), key=json.dumps(user, sort_keys=True))
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
-        """Whether RBAC lets the user do it to this AgentPool."""
+        """Check that RBAC lets the user act on this AgentPool."""
         question = (caller.key, verb, pool)
         if self._allowed.get(question):
             return
@@ -79,7 +78,7 @@ class KubernetesReviews:
         raise forbidden(caller, verb, pool)
 
     async def close(self) -> None:
-        """The connection is closed by its owner."""
+        """Do nothing: the connection is closed by its owner."""
 
     async def _review(self, token: str, digest: str, client: str) -> dict[str, Any] | None:
         """The token's user; None: refused. Raises ProblemError (429) for a client with too many refusals."""
@@ -87,7 +86,7 @@ class KubernetesReviews:
         counts = False
         try:
             async with self._slots:
-                user = self._users.get(digest)  # a request beside this one may have asked
+                user = self._users.get(digest)  # a concurrent request may have stored it
                 if user is None and not self._unknown.get(digest):
                     user = _user_of(await self._ask(token), self._audiences)
                     counts = user is None
@@ -133,9 +132,9 @@ class KubernetesReviews:
 
 
 def _user_of(status: dict[str, Any], audiences: tuple[str, ...]) -> dict[str, Any] | None:
-    """The user in a TokenReview's status; None where the token is not good here.
+    """Return the user in a TokenReview's status; None if the token is not valid here.
 
-    An API server that knows nothing of audiences answers without them, and would let in tokens meant for others:
+    An API server without audience support answers without audiences, and would accept tokens for other services:
     https://kubernetes.io/docs/reference/kubernetes-api/authentication-resources/token-review-v1/
     """
     if status.get("authenticated") is not True:

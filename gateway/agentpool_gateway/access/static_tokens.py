@@ -1,11 +1,11 @@
-"""Static tokens from a file, usually a mounted Secret, read again when it changes.
+"""Static tokens from a file, usually a mounted Secret, read again when changed.
 
     tokens:
     - {name: lead, token: "…", namespaces: [research], verbs: [read, submit]}
     - {name: admin, sha256: "hex digest", expires: 2027-01-01T00:00:00Z}
 
-Without `namespaces` a token is good for all of them, without `verbs` for everything. All tokens are compared, each in
-constant time, so that the time of an answer tells nothing.
+Without `namespaces` a token is valid for all of them, without `verbs` for everything. All tokens are compared, each in
+constant time, so response times reveal nothing.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef
 from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthenticated
 
-LEAST_TOKEN_CHARS = 16  # shorter ones can be guessed
+LEAST_TOKEN_CHARS = 16  # shorter tokens can be guessed
 _FIELDS = {"name", "token", "sha256", "namespaces", "verbs", "expires"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Grant:
-    """One token and what it is good for."""
+    """A token and its permissions."""
 
     name: str
     digest: bytes  # SHA-256 of the token
@@ -50,7 +50,7 @@ class StaticTokens:
 
     async def caller(self, token: str | None, *, client: str = "") -> Caller:
         """The holder of a token that has not expired."""
-        del client  # comparing costs nobody but this process
+        del client  # a comparison costs only this process
         self._read_again()
         if not token:
             raise unauthenticated("no token was sent")
@@ -75,7 +75,7 @@ class StaticTokens:
         """Holds nothing."""
 
     def _read_again(self) -> None:
-        """Takes up a changed file; a Secret that is being replaced keeps its last good state."""
+        """Load a changed file; keep the last valid state while a Secret is being replaced."""
         try:
             stat = self._path.stat()
             stamp = (stat.st_mtime_ns, stat.st_ino)

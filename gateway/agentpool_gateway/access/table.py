@@ -1,9 +1,8 @@
-"""The one table of everything that can be called at the gateway, and the verb that each call needs.
+"""The table of all calls at the gateway, with the verb that each call needs.
 
-The check in `agentpool_gateway.entry` reads this table and nothing else: a route or a method that is missing here is
-refused, and `verify` refuses to build an app whose routes differ from it. A new front door (another protocol, another
-tool) gets a mapping of its own beside `A2A_METHODS`, and the rule `BY_METHOD` for its route. Who takes over next:
-`entry`.
+The check in `agentpool_gateway.entry` reads only this table: a route or a method without a row is refused, and `verify`
+refuses to build an app whose routes differ from the table. A new protocol or tool gets a mapping of its own beside
+`A2A_METHODS`, and the rule `BY_METHOD` for its route. `entry` takes over next.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ class Rule(StrEnum):
     """The need of a call that no single verb describes."""
 
     PUBLIC = "public"  # no token: probes, static files, the API's description; no pool is named in them
-    KNOWN = "known"  # any valid token; the answer is limited to what its holder may read
-    BY_METHOD = "by-method"  # the body names a method, whose verb a mapping of its own holds
+    KNOWN = "known"  # any valid token; the answer is limited to pools that the holder may read
+    BY_METHOD = "by-method"  # the body names a method, with its verb in a separate mapping
 
 
 Need: TypeAlias = Verb | Rule
@@ -63,15 +62,15 @@ STREAMS = frozenset(route for route in ROUTES if route[1].endswith("/events"))  
 
 
 def need_of(method: str, template: str) -> Need | None:
-    """The need of a route as it was declared; None: it is not in the table, and is refused."""
+    """Return the need of a declared route; None for a route outside the table, which is refused."""
     return ROUTES.get((method, template))
 
 
 def declared(routes: Iterable[Any]) -> set[tuple[str, str]]:
-    """Method and template of every route of a list; mounted files count as one route of the method MOUNT."""
+    """Return method and template of every route of a list; mounted files count as a route of the method MOUNT."""
     found: set[tuple[str, str]] = set()
     for route in routes:
-        if hasattr(route, "path"):  # what has none leads to a router, whose routes are in the list themselves
+        if hasattr(route, "path"):  # entries without a path lead to a router, whose routes are in the list
             methods = getattr(route, "methods", None) or {"MOUNT"}
             found |= {(method, route.path) for method in methods - {"HEAD"}}
     return found
