@@ -73,7 +73,7 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "cancel_requested": job.cancel_requested,
         "losses": job.losses,
         "quarantined": job.quarantined,
-        **({"undecodable": dict(job.undecodable)} if job.undecodable else {}),
+        "undecodable": dict(job.undecodable),
     }
 
 

@@ -104,6 +104,11 @@ JOB = record(
     cancel_requested=FLAG,
     losses=COUNT | {"description": "Workers that were lost, or ran out of memory, while they ran the job."},
     quarantined=FLAG | {"description": "Because of its losses, the job runs alone or waits to."},
+    undecodable={
+        "type": "object",
+        "additionalProperties": TEXT,
+        "description": "Fields of the record that cannot be read, with the beginning of their text.",
+    },
 )
 JOBS = record(jobs=rows(JOB))
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))

@@ -11,6 +11,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from agentpool.cli import root
+from agentpool.errors import AgentPoolError
 from agentpool.jobs import JobRequest, PoolRef, Priority, WorkerId
 from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
 from agentpool.queue.keys import Keys
@@ -104,6 +105,24 @@ async def test_events_as_json_are_one_line_each(agentpool, jobs):
     """A line is a document, whatever the job said."""
     lines = (await agentpool("events", "-o", "json")).output.splitlines()
     assert any(json.loads(line)["detail"] == EVIL for line in lines)
+
+
+@pytest.mark.parametrize(
+    "command", ["get X", "get X --history", "cancel X", "wait X", "dead replay X", "dead purge --yes X", "submit X",
+                "submit k --id X", "submit k --key X", "submit k --after X", "events --job X", "get --pool X"],
+)  # fmt: skip
+async def test_a_name_that_is_not_utf_8_is_answered(agentpool, jobs, command: str):
+    """A byte that the shell could not decode is a name that nobody has: an answer or an error of ours, no traceback."""
+    result = await agentpool(*command.replace("X", "\udcff").split())
+    assert result.exception is None or isinstance(result.exception, AgentPoolError), repr(result.exception)
+    assert OBEYED.findall(result.output) == []
+
+
+async def test_text_that_is_not_utf_8_is_kept_escaped(agentpool, jobs, redis, pool: PoolRef):
+    """A reason with half a character reaches the record."""
+    job = (await Producer(redis, pool).submit(JobRequest(kind="k"))).job_id
+    await Producer(redis, pool).cancel(job, reason="caf\udce9")
+    assert (await Inspector(redis).job(pool, job)).reason == "caf\\udce9"
 
 
 def _holds(document: object, text: str) -> bool:
