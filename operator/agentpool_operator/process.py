@@ -174,6 +174,8 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
 
 async def run(settings: OperatorSettings) -> None:
     """Runs until SIGTERM or SIGINT. Raises SettingError for what cannot be used, ClusterError at the first contact."""
+    for namespace in settings.namespaces:
+        paths.agentpools(namespace)  # kopf puts the name into its own paths as it is
     pauses = ShortPauses()
     gc.callbacks.append(pauses)
     connection = await configuration(settings.kubeconfig)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 STOP_WITHIN_S = 1.5  # seconds for kopf to close its watches
 AGAIN_S = 1.0  # seconds before broken watches begin anew, or it is looked again for a kind that is not served
-DEEPEST_JSON = 12_000  # levels: kopf decodes with json.loads, and an API server takes objects of 10,000
+RECURSION_LIMIT = 25_000  # frames: an API server takes objects of 10,000 levels, and kopf copies them with two for each
 STACK_BYTES = 64 * 2**20  # of the thread that decodes them
 INSIST_S = 1.0  # seconds between the calls for kopf's tasks to end
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class Watching:
     async def run(self) -> None:
         """Watches for ever; `close` ends it. Raises what ends the thread, which nothing should."""
         quiet_kopf()
-        sys.setrecursionlimit(max(sys.getrecursionlimit(), DEEPEST_JSON))
+        sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
         pass_on = asyncio.get_running_loop().call_soon_threadsafe
         before = threading.stack_size(STACK_BYTES)
         try:

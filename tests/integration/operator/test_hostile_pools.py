@@ -6,10 +6,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
+from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef
 from agentpool.queue import Inspector
 from agentpool.queue.keys import Keys
 from agentpool_operator import paths
+from agentpool_operator.process import run
+from agentpool_operator.settings import OperatorSettings
 from tests.fixtures.hostile import CONSTANT, hostile_redis
 from tests.fixtures.redis import wait_until
 
@@ -146,3 +149,29 @@ async def test_a_pod_with_a_label_that_no_pool_can_have_is_left_out(start_operat
     await cluster.create(paths.pods(namespace), pod)
     await pool_of()
     await all_is_well(look, operator)
+
+
+@pytest.mark.timeout(240)
+async def test_an_object_deeper_than_a_decoder_goes_does_not_stop_the_watches(
+    start_operator, pool_of, look, faulty_api, namespace
+):
+    """An API server takes 10,000 levels; lists and watches that carry such a pool go on, and the pool says so."""
+    levels = 9_000
+    deep = b'{"a":' * levels + b"{}" + b"}" * levels
+    faulty_api.rewrite = lambda body: body.replace(b'"nested without end"', deep)
+    operator = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    await pool_of("deep", worker={"template": {"metadata": {"annotations": {"a": "nested without end"}}}})
+
+    async def refused() -> bool:
+        return await look.condition("Ready", "deep") == ("False", "InvalidSpec")
+
+    await wait_until(refused, f"the template is refused\n{operator.written()[-2000:]}", within_s=WITHIN_S)
+    await pool_of()
+    await all_is_well(look, operator)
+
+
+@pytest.mark.parametrize("namespace", ["../x", "", "a/b", ".."])
+async def test_a_namespace_that_leads_elsewhere_is_refused_at_the_start(namespace):
+    """The names of flags go into paths, too."""
+    with pytest.raises(SettingError, match=r"^namespace: "):
+        await run(OperatorSettings(namespaces=(namespace,)))
