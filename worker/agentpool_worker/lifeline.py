@@ -13,7 +13,7 @@ import os
 import signal
 from enum import IntEnum
 
-from agentpool_worker.processes import is_stopped
+from agentpool_worker.processes import Watched
 
 _LOOK_SECONDS = 0.1  # between looks at the supervisor
 _PHASE, _STOPPED = 0, 1  # offsets
@@ -62,11 +62,14 @@ class Lifeline:
         """Stop whenever the supervisor is stopped; runs in the side loop."""
         import asyncio  # not for the supervisor, which stays small
 
-        supervisor = os.getppid()
-        while True:
-            await asyncio.sleep(_LOOK_SECONDS)
-            if not self._shared[_STOPPED] and is_stopped(supervisor):
-                self.stop_this_process()
+        supervisor = Watched(os.getppid())
+        try:
+            while True:
+                await asyncio.sleep(_LOOK_SECONDS)
+                if not self._shared[_STOPPED] and supervisor.is_stopped():
+                    self.stop_this_process()
+        finally:
+            supervisor.close()
 
 
 _own: list[Lifeline] = []  # of this process; empty where nobody supervises it

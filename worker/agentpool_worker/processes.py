@@ -23,6 +23,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # <sys/prctl.h>
 _STATE, _PARENT = 0, 1  # fields of /proc/PID/stat after the command in parentheses
 _STOPPED = ("T", "t")
 _ENDED = ("Z", "X", "")
+_STAT_BYTES = 4096  # more than the line has
 _POLL_SECONDS = 0.01
 
 
@@ -32,14 +33,22 @@ def adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def is_stopped(pid: int) -> bool:
-    """Return whether the process is stopped by a signal; False where it is gone."""
-    return _stat(pid)[_STATE] in _STOPPED
+class Watched:
+    """One process that is looked at again and again: each look is one system call, which a busy thread delays once."""
 
+    def __init__(self, pid: int) -> None:
+        self._stat = os.open(_PROC / str(pid) / "stat", os.O_RDONLY | os.O_CLOEXEC)
 
-def is_alive(pid: int) -> bool:
-    """Return whether the process runs still; a zombie does not."""
-    return _stat(pid)[_STATE] not in _ENDED
+    def is_stopped(self) -> bool:
+        """Return whether the process is stopped by a signal; False where it is gone."""
+        try:
+            return _fields(os.pread(self._stat, _STAT_BYTES, 0).decode(errors="replace"))[_STATE] in _STOPPED
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Look no more."""
+        os.close(self._stat)
 
 
 def descendants(root: int) -> list[int]:
@@ -121,5 +130,9 @@ def _stat(pid: int) -> tuple[str, str]:
         text = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return "", "0"
-    fields = text.rpartition(")")[2].split()
+    return _fields(text)
+
+
+def _fields(stat: str) -> tuple[str, str]:
+    fields = stat.rpartition(")")[2].split()
     return fields[_STATE], fields[_PARENT]
