@@ -1,5 +1,5 @@
-"""The ground floor: what every room of AgentPool speaks.
+"""The bottom layer of AgentPool.
 
-Errors, the AgentPool resource's types (`spec`), jobs, the queue and the client live here. It imports none of the
-rooms that stand on it (operator, worker, gateway, local); import-linter enforces that.
+Errors, the AgentPool resource's types (`spec`), jobs, the queue and the client live here. The package imports none of
+the packages above it (operator, worker, gateway, local); import-linter enforces that.
 """

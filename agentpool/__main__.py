@@ -2,5 +2,5 @@
 
 from agentpool.start import main
 
-if __name__ == "__main__":  # a process that multiprocessing spawns imports this module under another name
+if __name__ == "__main__":  # multiprocessing imports this module under a different name in a spawned process
     main()

@@ -1,8 +1,8 @@
-"""Paths on the Kubernetes API. Nothing else in the product builds one.
+"""Paths on the Kubernetes API. No other module of the product builds a path.
 
 Names come from resources, requests, flags and logs of workers, and an HTTP client resolves `..` before it sends a
-request: `secrets/../../victim/secrets/key` would read another namespace. So every part of a path is checked and
-percent-encoded here, whatever was checked before. `agentpool.cluster` and the operator's own client send the requests.
+request: `secrets/../../victim/secrets/key` would read a different namespace. So every segment of a path is checked and
+percent-encoded here, regardless of earlier checks. `agentpool.cluster` and the operator's own client send the requests.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def resource(
     name: str | None = None,
     subresource: str | None = None,
 ) -> str:
-    """Return the path of a collection, of the object `name` in it, or of that object's subresource.
+    """Return the path of a collection, of its object `name`, or of that object's subresource.
 
     Without a namespace it is the path of a cluster-wide object, or of the collection in all namespaces. Raises
-    SettingError for a part that cannot be one segment of a path.
+    SettingError for a text that cannot be a segment of a path.
     """
     parts = [("resource", plural)]
     if namespace is not None:
@@ -45,10 +45,10 @@ def resource(
 
 
 def segment(field: str, text: str) -> str:
-    """Return the text as one segment of a path, percent-encoded.
+    """Return the text as a percent-encoded segment of a path.
 
-    Raises SettingError naming the field where the text is empty, `.` or `..`, or holds a slash or what cannot be
-    printed (control characters, half of a surrogate pair): no object of Kubernetes has such a name.
+    Raises SettingError naming the field if the text is empty, `.` or `..`, or contains a slash or an unprintable
+    character (control characters, half of a surrogate pair): no object of Kubernetes has such a name.
     """
     if text in {"", ".", ".."} or any(c in "/\\" or not c.isprintable() for c in text):
         raise SettingError(
@@ -76,7 +76,7 @@ def pods(namespace: str | None = None, name: str | None = None, subresource: str
 
 
 def secret(namespace: str, name: str) -> str:
-    """Return the path of one Secret: nobody lists them."""
+    """Return the path of a Secret; Secrets are never listed."""
     return resource(CORE, "secrets", namespace=namespace, name=name)
 
 

@@ -1,8 +1,9 @@
-"""Ending a background task so that it is over when the call returns.
+"""End a background task before returning.
 
-One `cancel()` is not enough before Python 3.12: `asyncio.wait_for`, through which redis-py sends, loses a cancellation
-that arrives in the very turn in which its work is done (https://github.com/python/cpython/issues/81839). A reader that
-goes straight back into a blocking read then blocks on, and who awaits it too. So it is asked again until it ends.
+A single `cancel()` is not enough before Python 3.12: `asyncio.wait_for`, which redis-py uses for sending, loses a
+cancellation that arrives in the turn in which its work is done (https://github.com/python/cpython/issues/81839). A
+reader that returns to a blocking read then blocks, and so does its awaiter. So the task is cancelled repeatedly until
+it ends.
 """
 
 from __future__ import annotations
@@ -17,19 +18,19 @@ ASK_AGAIN_S = 0.05
 
 
 async def end(task: asyncio.Task[Any]) -> None:
-    """Cancels a task and returns once it is over. What it raised is not raised here; a caller's own cancel is."""
+    """Cancel a task and return after its end. Errors of the task are not raised; a cancellation of the caller is."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=ASK_AGAIN_S)
     if not task.cancelled():
-        task.exception()  # marks it as seen
+        task.exception()  # marks the exception as retrieved
 
 
 async def together(*works: Coroutine[Any, Any, None]) -> None:
-    """Runs all until one ends or fails, then ends the others; raises what failed, the first where several did.
+    """Run all until the first end or failure, then end the rest; raise the first failure.
 
-    A task group cancels its tasks once, which is not enough, and cannot be asked again. When this call is cancelled,
-    it is over only when all of them are.
+    A task group cancels its tasks only once, which is not enough. When this call is cancelled, it returns only after
+    the end of all tasks.
     """
     tasks = [asyncio.ensure_future(work) for work in works]
     cancelled = False

@@ -1,9 +1,9 @@
-"""The `agentpool` command: assembled from what each room brings.
+"""The `agentpool` command, assembled from the commands of each package.
 
-Rooms register click commands in the entry-point group `agentpool.commands`; a command is imported only when it is
-run or its help is shown, so `agentpool --help` stays fast and a missing extra is told only to who needs it. A module
-that is missing by a bug is no missing extra: its error goes through.
-Errors that AgentPool or click raise on purpose end as one line on standard error.
+Packages register click commands in the entry-point group `agentpool.commands`; a command is imported only for its run
+or its help, so `agentpool --help` stays fast and a missing extra is reported only on use. A module that is missing
+because of a bug is not a missing extra: its error is not caught. Errors that AgentPool or click raise on purpose end as
+a line on standard error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Rooms(click.Group):
         return sorted({entry.name for entry in entry_points(group=GROUP)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The subcommand of that name; None when no room brings it."""
+        """Return the subcommand of that name; None if no package provides it."""
         del ctx
         found = next((entry for entry in entry_points(group=GROUP) if entry.name == cmd_name), None)
         if found is None:
@@ -40,7 +40,7 @@ class Rooms(click.Group):
         return _loaded(found)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs a subcommand. One that lacks a package, which it may notice only now, says how to install it."""
+        """Run a subcommand. A missing package, possibly noticed only now, leads to an installation hint."""
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
@@ -66,14 +66,14 @@ def _loaded(entry: EntryPoint) -> click.Command:
 
 
 def _is_not_installed(error: ModuleNotFoundError) -> bool:
-    """Whether another's package is absent as a whole, which installing it would mend."""
+    """Whether a third-party package is absent as a whole, so that installing it helps."""
     package = (error.name or "").partition(".")[0]
     ours = package.partition("_")[0] == "agentpool"
     return bool(package) and not ours and find_spec(package) is None
 
 
 def _unavailable(name: str, error: ModuleNotFoundError) -> click.Command:
-    """A stand-in for a command that lacks a package: whatever it is asked for, it says that."""
+    """Return a stand-in for a command with a missing package, which reports that for every use."""
 
     def refuse() -> NoReturn:
         raise error
@@ -88,7 +88,7 @@ def _unavailable(name: str, error: ModuleNotFoundError) -> click.Command:
 
 
 def _distribution(name: str) -> str:
-    """What to install for a subcommand: the package with the room's extra; the ground floor needs none."""
+    """Return the distribution to install for a subcommand: the package with the required extra, if any."""
     entry = next(entry for entry in entry_points(group=GROUP) if entry.name == name)
     room = entry.value.partition(".")[0]
     extra = room.removeprefix("agentpool_")
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def _one_line(error: click.ClickException) -> str:
-    """Click's message as ours are; for wrong usage with the command whose help has the right one."""
+    """Return click's message in our form; for usage errors with the command whose help applies."""
     message = " ".join(error.format_message().split()).removesuffix(".")
     if isinstance(error, click.UsageError) and error.ctx is not None:
         message += f"; see '{error.ctx.command_path} --help'"

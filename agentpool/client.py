@@ -1,13 +1,13 @@
-"""The public client: submit jobs, await their results, follow what happens. Async, and `SyncClient` for the rest.
+"""The public client: submit jobs, await their results, follow events. Async, with `SyncClient` for blocking programs.
 
-Times are in seconds here, as asyncio has them; below, in the queue, they are milliseconds. A receipt's `result()` costs
-nothing while it waits: the queue writes the end of a watched job into this client's inbox, one list for all receipts.
+Times are in seconds here, as in asyncio; the queue below uses milliseconds. A waiting `result()` of a receipt costs
+nothing: the queue writes the end of a watched job into this client's inbox, a list shared by all receipts.
 
     async with Client("redis://localhost:6379/0", pool="research/analysts") as client:
         receipt = await client.submit("summarize", {"url": "…"}, priority="critical")
         print(await receipt.result(timeout=60))
 
-Who takes over next: `agentpool.queue`; the FastAPI gateway and the command line are built on this.
+`agentpool.queue` takes over next; the gateway and the command line use this client.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ if TYPE_CHECKING:
     from agentpool.queue.snapshots import QueueSnapshot
 
 T = TypeVar("T")
-_left_behind: list[asyncio.AbstractEventLoop] = []  # of a parent process: to close one in a child would disturb it
+_left_behind: list[asyncio.AbstractEventLoop] = []  # of a parent process, which closing would disturb
 
 __all__ = ("Client", "NewJob", "Receipt", "SubmitOptions", "SyncClient", "SyncReceipt", "request_of")
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """A kept job, as its submitter holds it."""
+    """A submitted job."""
 
     job_id: JobId
-    state: JobState  # when it was submitted
+    state: JobState  # state at the submit
     duplicate: bool  # an earlier submit made this job
-    queue_depth: int  # jobs that waited in the pool then, this one included
+    queue_depth: int  # waiting jobs of the pool at the submit, including this job
     _client: Client
 
     async def result(self, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109  # the natural name
-        """The job's result, once it has ended.
+        """Return the job's result after its end.
 
-        `timeout` in seconds; None waits for ever. Raises ResultTimeoutError when it passes (the job goes on),
-        JobEndedError when the job failed, was cancelled or expired, UnknownJobError when its retention is over.
+        `timeout` in seconds; None waits for ever. Raises ResultTimeoutError after the timeout (the job goes on),
+        JobEndedError if the job failed, was cancelled or expired, UnknownJobError after its retention.
         """
         return await self._client.result(self.job_id, timeout=timeout)
 
@@ -65,11 +65,11 @@ class Receipt:
 
 
 class Client:
-    """One pool's client. Safe to share between the tasks of one event loop; close it, or use `async with`.
+    """A pool's client. Safe to share between the tasks of an event loop; close it, or use `async with`.
 
-    In the next event loop, or in a forked process, it connects anew; in two loops that run at once it raises
-    ForeignLoopError.
-    `redis` is a URL (see `agentpool.queue.connect`) or a client made by `connect`, which then stays open.
+    In a later event loop, or in a forked process, the client reconnects; in two concurrent loops it raises
+    ForeignLoopError. `redis` is a URL (see `agentpool.queue.connect`) or a client made by `connect`, which then stays
+    open.
     """
 
     def __init__(self, redis: str | RedisClient, *, pool: PoolRef | str) -> None:
@@ -89,42 +89,42 @@ class Client:
         await self.close()
 
     async def close(self) -> None:
-        """Ends what runs in the background and, where this client made them, its connections."""
+        """End background tasks and, if made by this client, the connections."""
         await self._inbox.close()
         if self._owns_redis:
             await self._redis.aclose()
 
     async def submit(self, kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> Receipt:
-        """Keeps one job; returns as soon as the queue has it.
+        """Submit a job; return as soon as the queue has stored it.
 
-        Raises InvalidJobError (UnknownKindError, with `known`, among them), UnknownPoolError, RetiredPoolError,
+        Raises InvalidJobError (or its subclass UnknownKindError, with `known`), UnknownPoolError, RetiredPoolError,
         QueueFullError (with `retry_after_ms`), or IdempotencyConflictError: nothing is kept then. After
-        QueueUnreachableError it is unknown whether the job was kept: submit it again with the same `idempotency_key` or
-        `job_id`, which makes one job of both.
+        QueueUnreachableError the outcome is unknown: submit again with the same `idempotency_key` or `job_id`, which
+        prevents a duplicate.
         """
         return self._receipt(await self._producer.submit(_traced(request_of(kind, payload, **options))))
 
     async def submit_many(self, jobs: Iterable[NewJob | JobRequest]) -> list[Receipt]:
-        """Keeps many jobs, a few hundred a round trip; a receipt for each, in order.
+        """Submit many jobs, a few hundred per round trip; return a receipt for each, in order.
 
-        A job is a dict of `submit`'s arguments, times in seconds: `{"kind": "summarize", "payload": {…}, "delay": 5}`.
-        A JobRequest, whose times are milliseconds, does too. Jobs may wait for others of the same call by `job_id`.
-        Raises what `submit` raises, and DependencyCycleError; where a later slice of the jobs is refused, the error's
-        `accepted` holds the receipts of those that were kept before.
+        A job is a dict of `submit`'s arguments, times in seconds: `{"kind": "summarize", "payload": {…}, "delay": 5}`,
+        or a JobRequest, whose times are milliseconds. Jobs may wait for jobs of the same call by `job_id`. Raises the
+        errors of `submit`, and DependencyCycleError; if a later slice of the jobs is refused, the error's `accepted`
+        holds the receipts of the jobs kept before.
         """
         receipts = await self._producer.submit_many([_traced(request_from(job)) for job in jobs])
         return [self._receipt(receipt) for receipt in receipts]
 
     async def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109
-        """As `Receipt.result`, for a job known by its id."""
+        """Return a job's result by id, like `Receipt.result`."""
         return await self._inbox.result(JobId(job_id), timeout_s=timeout)
 
     async def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
-        """Ends a waiting job at once; asks the worker of a running one to stop it. Raises UnknownJobError."""
+        """End a waiting job at once; ask the worker of a running job to stop it. Raises UnknownJobError."""
         return await self._producer.cancel(JobId(job_id), reason=reason)
 
     async def job(self, job_id: JobId | str) -> Job:
-        """The job's whole record, its history included. Raises UnknownJobError."""
+        """Return the job's record, including its history. Raises UnknownJobError."""
         return await self._inspector.job(self.pool, JobId(job_id))
 
     async def jobs(self, state: JobState | str, *, limit: int = 100) -> list[Job]:
@@ -132,7 +132,7 @@ class Client:
         return await self._inspector.jobs(self.pool, JobState(state), limit=limit)
 
     async def replay(self, job_id: JobId | str) -> None:
-        """Puts a dead letter back into the queue. Raises UnknownJobError, or InvalidJobError where it is not dead."""
+        """Put a dead letter back into the queue. Raises UnknownJobError, or InvalidJobError if not dead."""
         await self._inspector.replay(self.pool, JobId(job_id))
 
     async def queue(self) -> QueueSnapshot:
@@ -140,9 +140,9 @@ class Client:
         return await self._inspector.snapshot(self.pool)
 
     async def events(self, *, after: str = "$", job_id: JobId | str | None = None) -> AsyncIterator[JobEvent]:
-        """What happens in the pool, as it happens; only one job's where `job_id` is given.
+        """Yield the events of the pool as they occur; only those of a job if `job_id` is given.
 
-        `after` is an event's `id` to go on from, "0" for the oldest that is kept, "$" for what happens from now on.
+        `after` is the `id` of the last event read, "0" for the oldest event kept, "$" for new events only.
         """
         async for event in self._inspector.follow(self.pool, after=after):
             if job_id is None or event.job_id == job_id:
@@ -154,12 +154,12 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class SyncReceipt:
-    """A kept job, as a program without an event loop holds it."""
+    """A submitted job, for a program without an event loop."""
 
     job_id: JobId
-    state: JobState  # when it was submitted
+    state: JobState  # state at the submit
     duplicate: bool  # an earlier submit made this job
-    queue_depth: int  # jobs that waited in the pool then, this one included
+    queue_depth: int  # waiting jobs of the pool at the submit, including this job
     _client: SyncClient
 
     def result(self, *, timeout: float | None = None) -> Json:
@@ -174,12 +174,12 @@ class SyncReceipt:
 class SyncClient:
     """`Client` for programs without an event loop: the same calls, blocking. Safe to share between threads.
 
-    One event loop in a thread of its own serves all calls; close it, or use `with`. A forked process starts a thread
-    and connections of its own with its first call.
+    An event loop in a separate thread serves all calls; close the client, or use `with`. A forked process starts a
+    thread and connections of its own with its first call.
     """
 
     def __init__(self, redis: str, *, pool: PoolRef | str) -> None:
-        given: Any = redis  # a client of another loop is an easy mistake
+        given: Any = redis  # passing an async client is an easy mistake
         if not isinstance(given, str):
             raise SettingError(
                 field="redis", value=given, problem="not a URL", remedy="give SyncClient a URL; its loop is its own"
@@ -215,7 +215,7 @@ class SyncClient:
                 self._start()
 
     def close(self) -> None:
-        """Ends the thread and its connections. Safe to call twice."""
+        """End the thread and its connections. Safe to call twice."""
         if self._loop.is_closed() or self._process != os.getpid():  # in a forked process that has not used it
             return
         self._call(self._client.close())
@@ -296,7 +296,7 @@ async def _closed(events: AsyncIterator[JobEvent]) -> None:
 
 
 def _traced(request: JobRequest) -> JobRequest:
-    """The request with the program's current span, unless it brings a trace of its own."""
+    """Return the request with the program's current span, unless the request has a trace."""
     if request.trace or not (trace := current()):
         return request
     return replace(request, trace=trace)

@@ -1,8 +1,8 @@
-"""Looking things up in the cluster, for those who only look: the command line and the gateway.
+"""Read access to the cluster for the command line and the gateway.
 
-AgentPools, the Secret that holds a pool's Redis URL, nodes, the CRD. Plain Kubernetes objects come back as mappings.
-Needs the package `kubernetes`, imported when a connection is opened, so that the ground floor stays light. The
-operator has connections of its own: it writes.
+AgentPools, the Secret with a pool's Redis URL, nodes, the CRD. Kubernetes objects are returned as mappings. Needs the
+package `kubernetes`, imported when a connection is opened, which keeps this package light. The operator has its own
+connections, because it writes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agentpool.errors import ClusterError, SettingError, UnknownPoolError
 from agentpool.jobs import PoolRef
 from agentpool.redis_address import Address, address_of, redis_of, secret_of
 
-TIMEOUT_S = 10.0  # for one request
+TIMEOUT_S = 10.0  # per request
 NOT_FOUND = 404
 FIRST_REFUSAL = 400  # HTTP status
 SHOWN_BYTES = 200  # of an answer that is not a Status
@@ -29,7 +29,7 @@ Object = Mapping[str, Any]
 
 
 class RefusedError(ClusterError):
-    """The API server refused with `status`; its own words name field and value already."""
+    """The API server refused with `status`; its message names field and value."""
 
     def __init__(self, method: str, path: str, status: int, body: bytes) -> None:
         self.status = status
@@ -52,7 +52,7 @@ class Cluster:
         return list(found.get("items", []))
 
     async def agentpool(self, pool: PoolRef) -> Object:
-        """One AgentPool. Raises UnknownPoolError where there is none."""
+        """Return an AgentPool. Raises UnknownPoolError if it does not exist."""
         try:
             return await self.get(api_paths.agentpools(pool.namespace, pool.name))
         except RefusedError as error:
@@ -61,18 +61,18 @@ class Cluster:
             raise
 
     async def redis_address(self, pool: PoolRef) -> Address:
-        """Return where the Redis of a pool is. Raises SecretError where its Secret cannot be used."""
+        """Return the address of a pool's Redis. Raises SecretError for an unusable Secret."""
         redis = redis_of(await self.agentpool(pool))
         reference = secret_of(redis)
         secret = {} if reference is None else await self.get(api_paths.secret(pool.namespace, reference.name))
         return address_of(redis, pool.namespace, secret)
 
     async def get(self, path: str) -> Object:
-        """Any object or list, by its path on the API server."""
+        """Return an object or list by its path on the API server."""
         return await self.request("GET", path)
 
     async def post(self, path: str, body: Object) -> Object:
-        """Creates an object, such as a review; returns it as the server answered."""
+        """Create an object, such as a review; return the server's answer."""
         return await self.request("POST", path, body)
 
     async def merge(self, path: str, body: Object, *, manager: str) -> Object:
@@ -94,7 +94,7 @@ class Cluster:
         kind: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Object:
-        """One JSON request. Raises RefusedError with the API's own words."""
+        """Send a JSON request. Raises RefusedError with the API's message."""
         found: Object = deep_json.loads(
             await self._bytes(method, path, body, kind, accept="application/json", query=query)
         )
@@ -137,7 +137,7 @@ async def connected(kubeconfig: Path | None = None) -> AsyncIterator[Cluster]:
 
     Raises SettingError where neither can be used, or the package `kubernetes` is missing.
     """
-    settings = await configuration(kubeconfig)  # tells where the package is missing
+    settings = await configuration(kubeconfig)  # reports a missing package
     from kubernetes.aio import client
 
     api: Any = client.ApiClient(settings)  # only partly typed
@@ -174,7 +174,7 @@ async def configuration(kubeconfig: Path | None) -> Any:
             await loader.load_kube_config(
                 config_file=str(kubeconfig), client_configuration=settings, persist_config=False
             )
-    except Exception as error:  # the loader raises TypeError, KeyError and others for YAML that is no kubeconfig
+    except Exception as error:  # the loader raises TypeError, KeyError and further errors for invalid kubeconfigs
         known = isinstance(error, (config.ConfigException, OSError, ValueError, yaml.YAMLError))
         problem = f"cannot be used: {' '.join(str(error).split())}" if known else "is not a kubeconfig"
         raise SettingError(field="kubeconfig", value=shown, problem=problem, remedy=remedy) from error
@@ -182,4 +182,4 @@ async def configuration(kubeconfig: Path | None) -> Any:
 
 
 def _is_there(kubeconfig: Path) -> bool:
-    return kubeconfig.is_file()  # the loader itself takes a missing file for an empty one
+    return kubeconfig.is_file()  # the loader treats a missing file as an empty file

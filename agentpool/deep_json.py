@@ -1,8 +1,8 @@
-"""JSON from the Kubernetes API, however deeply it is nested.
+"""JSON from the Kubernetes API, at any nesting depth.
 
-A pod template is an open part of an AgentPool, and an API server takes 10,000 levels where Python's decoder may end at
-1,000 with a RecursionError. One such object must not make the list of all others unreadable, so it is decoded without
-what lies deeper than `KEPT_LEVELS`. `agentpool.cluster` and the operator's own client decode with it.
+A pod template is an open part of an AgentPool, and an API server accepts 10,000 levels, while Python's decoder may end
+at 1,000 with a RecursionError. Such an object must not make the whole list unreadable, so it is decoded without the
+levels below `KEPT_LEVELS`. `agentpool.cluster` and the operator's own client decode with it.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import re
 from typing import Any
 
 KEPT_LEVELS = 200  # more than anything that is read has, and enough to see that an object is too deep
-CUT = '"…"'  # stands for what was cut
+CUT = '"…"'  # replaces a removed part
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
 
 def loads(text: str | bytes) -> Any:
-    """Decode JSON; what is nested too deeply for the decoder is cut. Raises ValueError for what is no JSON."""
+    """Decode JSON; remove parts nested too deeply for the decoder. Raises ValueError for invalid JSON."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -27,7 +27,7 @@ def loads(text: str | bytes) -> Any:
 def _cut(text: str) -> str:
     """Return the text with each object and array below `KEPT_LEVELS` replaced."""
     kept: list[str] = []
-    depth, since = 0, 0  # `since`: the end of what has been kept or left out
+    depth, since = 0, 0  # `since`: end of the part already kept or removed
     for token in _TOKEN.finditer(text):
         if token[0] in "[{":
             depth += 1

@@ -1,8 +1,7 @@
-"""Jobs and queues as JSON documents: what NDJSON files, the command line's `-o json` and the HTTP API take and give.
+"""Jobs and queues as JSON documents: NDJSON files, the command line's `-o json`, and the HTTP API.
 
-One vocabulary for all front doors: the names are those of `JobRequest` and `Job`, times are milliseconds. Reading
-is strict, so that a misspelt field is refused by name and never ignored. Who takes over next: the producer checks
-the values that only the queue knows about.
+All entrances share the names of `JobRequest` and `Job`, with times in milliseconds. Reading is strict: a misspelt field
+is refused by name and never ignored. The producer checks values that only the queue knows.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ def receipt_document(receipt: Receipt) -> Document:
 
 
 def job_document(job: Job, pool: PoolRef) -> Document:
-    """A job's whole record, its history left out."""
+    """Return a job's record, without its history."""
     return {
         "job_id": job.job_id,
         "pool": str(pool),
@@ -78,7 +77,7 @@ def job_document(job: Job, pool: PoolRef) -> Document:
 
 
 def history_document(job: Job) -> list[Document]:
-    """What happened to a job, oldest first."""
+    """Return the history of a job, oldest first."""
     return [
         {"at_ms": entry.at_ms, "type": entry.type, "attempt": entry.attempt, "worker": entry.worker}
         for entry in job.history
@@ -86,7 +85,7 @@ def history_document(job: Job) -> list[Document]:
 
 
 def event_document(event: JobEvent) -> Document:
-    """One event of a pool's stream."""
+    """Return an event of a pool's stream."""
     return {
         "id": event.id,
         "type": event.type,
@@ -102,7 +101,7 @@ def event_document(event: JobEvent) -> Document:
 
 
 def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
-    """A pool's queue at one moment."""
+    """Return a pool's queue at a moment."""
     return {
         "pool": str(pool),
         "taken_at_ms": snapshot.taken_at_ms,
@@ -138,10 +137,10 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
 
 
 def estimated_wait_ms(snapshot: QueueSnapshot) -> int | None:
-    """How long a task submitted now would wait: backlog times mean run time over the slots there are.
+    """Return the estimated wait of a task submitted now: backlog times mean run time over the number of slots.
 
-    A rough figure, after Little's law, with the mean since the pool began. 0: a slot is free. None: nothing has
-    ended yet, or no worker is there, so nobody knows.
+    A rough figure, after Little's law, with the mean since the creation of the pool. 0: a slot is free. None: no job
+    has ended yet, or no worker exists, so the wait is unknown.
     """
     slots = sum(worker.slots for worker in snapshot.workers)
     if slots > snapshot.running + snapshot.queued:

@@ -1,22 +1,21 @@
-"""Spans of time as people type and read them: `500ms`, `30s`, `5m`, `2h`, `1d`; a bare number is seconds.
+"""Durations in text form: `500ms`, `30s`, `5m`, `2h`, `1d`; a bare number is seconds.
 
-Kubernetes' habits: `30s` in, `4m12s` out. Who takes over next: the commands and the gateway, each with its own way of
-refusing what is no span.
+Follows Kubernetes: `30s` in, `4m12s` out. The commands and the gateway refuse invalid durations each in their own way.
 """
 
 from __future__ import annotations
 
 import re
 
-FORMS = "500ms, 30s, 5m, 2h or 1d"  # what to tell whoever wrote something else
+FORMS = "500ms, 30s, 5m, 2h or 1d"  # the accepted forms, for error messages
 _UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "": 1_000}
 _TEXT = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(ms|s|m|h|d|)", re.ASCII)
 _WHOLE_SECONDS_FROM_MS = 10_000  # shorter spans are shown with a fraction
-_TWO_UNITS_BELOW = 10  # of the larger unit; from there on the larger one alone, as kubectl does
+_TWO_UNITS_BELOW = 10  # of the larger unit; from there on only the larger unit is shown, as in kubectl
 
 
 def milliseconds(text: str) -> int | None:
-    """The span that a text says, in milliseconds; None where it says none."""
+    """Return the duration in milliseconds; None for invalid text."""
     found = _TEXT.fullmatch(text)
     return round(float(found[1]) * _UNIT_MS[found[2]]) if found else None
 

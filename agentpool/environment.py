@@ -1,4 +1,4 @@
-"""Which Redis the environment names, for commands and workers alike. Imports nothing, for every command asks it."""
+"""The Redis URL in the environment, for commands and workers. Imports nothing, because every command uses it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ PASSWORD_VARIABLE = "AGENTPOOL_REDIS_PASSWORD"  # noqa: S105 - a variable's name
 
 
 def redis_url(environ: Mapping[str, str]) -> str | None:
-    """Its URL; None where none is named. A password that stands in a variable of its own is put into it."""
+    """Return the URL, with the password of a separate variable inserted; None if not set."""
     found = next((environ[name] for name in REDIS_VARIABLES if environ.get(name)), None)
     password = environ.get(PASSWORD_VARIABLE, "").rstrip("\r\n")
     return with_password(found, password) if found and password else found
 
 
 def with_password(url: str, password: str) -> str:
-    """Return a URL that has no user or password with this password; one that has either as it is."""
+    """Return the URL with this password; unchanged if the URL has a user or password."""
     from urllib.parse import quote
 
     scheme, separator, rest = url.partition("://")

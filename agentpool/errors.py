@@ -1,4 +1,4 @@
-"""Every error that AgentPool raises on purpose, in one tree.
+"""All errors that AgentPool raises on purpose.
 
     AgentPoolError
     ├── SettingError            a flag, variable or file that cannot be used
@@ -8,9 +8,9 @@
     └── QueueError              the queue refused, or could not be asked
         ├── QueueUnreachableError   unknown, never zero: Redis did not answer
         │   └── QueueReadOnlyError      a replica answered
-        ├── QueueReplyError         what answered does not speak as Redis does
-        ├── ForeignLoopError        one client in two event loops that run at once
-        ├── QueueAccessError        wrong password, or the user may not
+        ├── QueueReplyError         the peer does not answer like Redis
+        ├── ForeignLoopError        a client in two concurrent event loops
+        ├── QueueAccessError        wrong password, or missing permission
         ├── QueueMemoryError        maxmemory is reached
         ├── UnsupportedServerError  the server is too old
         ├── NotRegisteredError      the worker has no lease
@@ -22,15 +22,15 @@
         ├── InvalidJobError         a field of the submitted job is wrong
         │   ├── PayloadTooLargeError
         │   ├── PayloadTooDeepError
-        │   ├── UnknownKindError        the pool takes listed kinds only, and not this one
+        │   ├── UnknownKindError        the pool accepts listed kinds only
         │   ├── UnknownParentError
         │   └── DependencyCycleError
         ├── QueueFullError          maxDepth reached: try again later
         ├── IdempotencyConflictError
-        └── StaleLeaseError         the lease has passed to another worker
+        └── StaleLeaseError         the lease has passed to a different worker
 
-An error says what is wrong, with which value, and what to do about it; what a program may want to read from it is
-an attribute. Errors of third parties are wrapped where they enter, with the cause chained. Rooms may subclass.
+An error names the problem, the value and the remedy; data for programs are attributes. Third-party errors are wrapped
+at the boundary, with the cause chained. Packages may define subclasses.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from agentpool.text import encodable, shown
 
 
 class AgentPoolError(Exception):
-    """The base of all; a command prints it as one line and exits with `exit_code`."""
+    """Base class; a command prints the error as a line and exits with `exit_code`."""
 
     exit_code: int = 1
 
 
 class FieldError(AgentPoolError):
-    """A named field holds a value that cannot be used.
+    """A named field has an unusable value.
 
-    `field` is its path as the user wrote it, `value` what was found there (None: nothing), `remedy` what to do.
+    `field` is its path as the user wrote it, `value` its value (None: nothing), `remedy` the user's action.
     """
 
     def __init__(self, *, field: str, value: object, problem: str, remedy: str) -> None:
@@ -76,14 +76,14 @@ class HandlerError(AgentPoolError):
 
 
 class ClusterError(AgentPoolError):
-    """The Kubernetes API refused a request or did not answer it."""
+    """The Kubernetes API refused a request or did not answer."""
 
 
 class QueueError(AgentPoolError):
     """The queue refused a request, or could not be asked.
 
-    Of a call with many jobs that was refused, `accepted` holds the receipts of what was kept before, and `index` is the
-    place of the job that was refused (None: it is about no single one).
+    For a refused call with many jobs, `accepted` holds the receipts of the jobs kept before, and `index` is the place
+    of the refused job (None: the refusal concerns no single job).
     """
 
     accepted: Sequence[object] = ()
@@ -93,7 +93,7 @@ class QueueError(AgentPoolError):
 class QueueUnreachableError(QueueError):
     """Redis did not answer, so the queue's state is unknown (never zero).
 
-    `reconnect`: the connection was at fault, so a new one may serve at once; else it takes time.
+    `reconnect`: the connection was at fault, so a new connection may work at once; otherwise recovery takes time.
     """
 
     reconnect: bool = False
@@ -111,7 +111,7 @@ class QueueReadOnlyError(QueueUnreachableError):
 
 
 class QueueReplyError(QueueError):
-    """Redis, or what answers in its place, sent a reply to a command (`doing`) that Redis never sends."""
+    """Redis, or a server in its place, sent an invalid reply to a command (`doing`)."""
 
     def __init__(self, *, doing: str, problem: str) -> None:
         self.doing = doing
@@ -122,14 +122,14 @@ class QueueReplyError(QueueError):
 
 
 class ForeignLoopError(QueueError):
-    """The client is in use by another event loop that runs at this moment."""
+    """The client is in use by a concurrent event loop."""
 
     def __init__(self) -> None:
         super().__init__("this client is in use by another event loop, which runs; make a client for each event loop")
 
 
 class QueueAccessError(QueueError):
-    """Redis refused the user: wrong password, or a command or key that it may not use."""
+    """Redis refused the user: wrong password, or a command or key without permission."""
 
     def __init__(self, text: str) -> None:
         super().__init__(
@@ -158,7 +158,7 @@ class UnsupportedServerError(QueueError):
 
 
 class NotRegisteredError(QueueError):
-    """The worker has no lease: it never registered, or it was lost and its jobs were taken back."""
+    """The worker has no lease: it never registered, or its lease ended and its jobs were recovered."""
 
     def __init__(self, pool: str, worker: str) -> None:
         self.pool = pool
@@ -167,7 +167,7 @@ class NotRegisteredError(QueueError):
 
 
 class ResultTimeoutError(QueueError):
-    """The job has not ended within the time that the caller would wait; it goes on all the same."""
+    """The job did not end within the timeout; the job goes on."""
 
     def __init__(self, job_id: str, timeout_s: float) -> None:
         self.job_id = job_id
@@ -197,7 +197,7 @@ class UnknownPoolError(QueueError):
 
 
 class RetiredPoolError(QueueError):
-    """The AgentPool was deleted with deletionPolicy Retain: its jobs can be read, and no new ones are taken."""
+    """The AgentPool was deleted with deletionPolicy Retain: its jobs can be read, and no new jobs are accepted."""
 
     def __init__(self, pool: str) -> None:
         self.pool = pool
@@ -238,7 +238,7 @@ class PayloadTooLargeError(InvalidJobError):
 
 
 class PayloadTooDeepError(InvalidJobError):
-    """A JSON value has more than `limit` levels of objects and arrays inside each other."""
+    """A JSON value has more than `limit` levels of nested objects and arrays."""
 
     def __init__(self, *, field: str, limit: int) -> None:
         self.limit = limit
@@ -251,7 +251,7 @@ class PayloadTooDeepError(InvalidJobError):
 
 
 class UnknownKindError(InvalidJobError):
-    """The pool takes the kinds that its routes list and no others (`known`, in alphabetical order)."""
+    """The pool accepts only the kinds that its routes list (`known`, in alphabetical order)."""
 
     def __init__(self, *, pool: str, kind: str, known: Sequence[str]) -> None:
         self.pool = pool
@@ -267,11 +267,11 @@ class UnknownKindError(InvalidJobError):
 
 
 class UnknownParentError(InvalidJobError):
-    """A job is to wait for one that is not in the pool."""
+    """A job depends on a job that is not in the pool."""
 
 
 class DependencyCycleError(InvalidJobError):
-    """Jobs of one call wait for each other, so none could ever start."""
+    """Jobs of a call wait for each other, so none could ever start."""
 
 
 class QueueFullError(QueueError):
@@ -289,7 +289,7 @@ class QueueFullError(QueueError):
 
 
 class IdempotencyConflictError(QueueError):
-    """The idempotency key was used before, by `job_id`, with another body."""
+    """The idempotency key was used before, by `job_id`, with a different body."""
 
     def __init__(self, *, key: str, job_id: str) -> None:
         self.key = key
@@ -301,7 +301,7 @@ class IdempotencyConflictError(QueueError):
 
 
 class StaleLeaseError(QueueError):
-    """The lease on `job_id` has passed to another worker, so what its former holder reports is refused."""
+    """The lease on `job_id` has passed to a different worker, so results of its former holder are refused."""
 
     def __init__(self, job_id: str, token: int) -> None:
         self.job_id = job_id

@@ -1,8 +1,8 @@
-"""Waiting for jobs to end: one list in Redis for a client, one task that reads it, a future for each wait.
+"""Waiting for jobs to end: a list in Redis for each client, a task that reads the list, a future for each wait.
 
-A wait marks the job with the inbox's name (`scripts/watch.lua`), or learns that it has ended already. Whatever script
-ends the job writes its id into the list. When the connection is lost, every wait asks again once it is back, so none
-is forgotten. Who takes over next: `client`.
+A wait marks the job with the inbox's name (`scripts/watch.lua`), or finds that the job has already ended. The script
+that ends the job writes its id into the list. After a lost connection, every wait asks again, so none is forgotten.
+`client` takes over next.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ ASK_AGAIN_S = 30.0  # a slow second look, should the list have expired or been r
 
 
 class Inbox:
-    """One client's waits."""
+    """Waits of a client."""
 
     def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
         self._redis = redis
@@ -55,12 +55,12 @@ class Inbox:
         self._reader: asyncio.Task[None] | None = None
 
     def _own(self) -> None:
-        """Begin anew in another event loop or process: a list that two processes read tells each half of it."""
+        """Start anew in a new event loop or process: two readers of a list would each get half of the entries."""
         if self._owner.check() is not Use.SAME:
             self._begin()
 
     async def result(self, job_id: JobId, *, timeout_s: float | None) -> Json:
-        """The result of a job, once it has ended; see `Receipt.result`."""
+        """Return the result of a job after its end; see `Receipt.result`."""
         self._own()
         try:
             async with asyncio.timeout(timeout_s):

@@ -1,7 +1,7 @@
-"""The words that everybody uses for a job: ids, priorities, states, the request, the receipt, the lease, the record.
+"""Vocabulary of a job: ids, priorities, states, the request, the receipt, the lease, the record.
 
-Values only, no behaviour beyond their own validity. Who takes over next: `agentpool.queue` moves jobs through their
-states, `agentpool.client` submits them, the worker runs them.
+Values only, without behaviour beyond validation. `agentpool.queue` moves jobs through their states, `agentpool.client`
+submits them, the worker runs them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LeaseToken = NewType("LeaseToken", int)  # the fence: grows with every claim of 
 
 Json: TypeAlias = Any  # whatever json.dumps takes: object, array, string, finite number, boolean, null
 
-# One grammar for all who name a kind: submitters, handlers, and an AgentPool's routes (so an API server reads it too).
+# Common grammar of kinds for submitters, handlers, and an AgentPool's routes (also read by the API server).
 LONGEST_KIND = 63  # characters; keeps the CEL rule over all routes' kinds within the API server's cost limit
 KIND_PATTERN = rf"[A-Za-z0-9]([A-Za-z0-9._/-]{{0,{LONGEST_KIND - 2}}}[A-Za-z0-9])?"
 KIND_FORM = f"at most {LONGEST_KIND} letters, digits, '.', '_', '/' or '-', beginning and ending with a letter or digit"
@@ -29,28 +29,28 @@ _POOL_PART = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 class Priority(StrEnum):
-    """How long a job may be kept waiting for others; ageing turns patience into urgency."""
+    """Urgency of a job; aging turns patience into urgency."""
 
     CRITICAL = "critical"  # goes first; may ask a preemptible job to yield its slot
     TASK = "task"  # the normal case
-    INFO = "info"  # nice to have; expires when it has waited too long
+    INFO = "info"  # optional; expires after a long wait
 
 
 class JobState(StrEnum):
-    """Where a job is on its way; docs/state-machine.md draws the moves between them."""
+    """State of a job; docs/state-machine.md draws the transitions."""
 
     SCHEDULED = "scheduled"  # waits for its time: a delay, or the backoff before a retry
-    BLOCKED = "blocked"  # waits for other jobs to end
+    BLOCKED = "blocked"  # waits for its parents to end
     QUEUED = "queued"  # ready for the next free slot
     RUNNING = "running"  # leased to a worker
     SUCCEEDED = "succeeded"  # ended with a result
     FAILED = "failed"  # ended without: the dead letter, can be replayed
     CANCELLED = "cancelled"  # ended on request, or because a parent did not succeed
-    EXPIRED = "expired"  # ended unstarted: its ttl ran out while it waited
+    EXPIRED = "expired"  # ended before its start: its ttl passed while it waited
 
     @property
     def terminal(self) -> bool:
-        """Whether the job has ended for good (a dead letter until someone replays it)."""
+        """Whether the job has ended for good (a dead letter until replayed)."""
         return self in _TERMINAL
 
 
@@ -58,10 +58,10 @@ _TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, 
 
 
 class OnParentFailure(StrEnum):
-    """What becomes of a job when one that it waits for does not succeed."""
+    """Effect of a parent that does not succeed."""
 
-    CANCEL = "cancel"  # it is cancelled too, reason `upstream`
-    RUN = "run"  # it runs all the same, without that parent's result
+    CANCEL = "cancel"  # cancel the job too, reason `upstream`
+    RUN = "run"  # run the job without that parent's result
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -72,7 +72,7 @@ class PoolRef:
     name: str
 
     def __post_init__(self) -> None:
-        """Refuses what Kubernetes would not take as a name."""
+        """Refuse names that Kubernetes would refuse."""
         for part, value in (("namespace", self.namespace), ("name", self.name)):
             if not _POOL_PART.fullmatch(value):
                 raise SettingError(
@@ -87,9 +87,9 @@ class PoolRef:
 
     @classmethod
     def parse(cls, text: str, *, default_namespace: str = "default") -> PoolRef:
-        """The pool that `namespace/name`, or `name` in the default namespace, means.
+        """Return the pool of `namespace/name`, or of `name` in the default namespace.
 
-        Raises SettingError where it is neither.
+        Raises SettingError for any other text.
         """
         namespace, slash, name = text.partition("/")
         return cls(namespace, name) if slash else cls(default_namespace, text)
@@ -97,18 +97,18 @@ class PoolRef:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRequest:
-    """What a submitter asks for. Checked by the producer before anything is written."""
+    """A submitter's request. The producer checks it before anything is written."""
 
     kind: str  # names the handler and picks the route; matches KIND_PATTERN
-    payload: Json = None  # handed to the handler as it is
+    payload: Json = None  # passed to the handler unchanged
     priority: Priority = Priority.TASK
-    job_id: JobId | None = None  # None: one is made; a known id with the same body returns the first job
-    idempotency_key: str | None = None  # same key and body: the first job; same key, other body: a conflict
+    job_id: JobId | None = None  # None: generated; a known id with the same body returns the first job
+    idempotency_key: str | None = None  # same key and body: the first job; same key, different body: a conflict
     after: tuple[JobId, ...] = ()  # jobs that must end first
     on_parent_failure: OnParentFailure = OnParentFailure.CANCEL
     delay_ms: int = 0  # not before this long from now
-    ttl_ms: int | None = None  # longest wait for its first start; None: the pool's setting for the priority
-    timeout_ms: int | None = None  # one attempt's longest run; None: the pool's setting
+    ttl_ms: int | None = None  # longest wait for the first start; None: the pool's setting for the priority
+    timeout_ms: int | None = None  # longest run of an attempt; None: the pool's setting
     max_attempts: int | None = None  # None: the pool's setting
     preemptible: bool = False  # may be asked to yield at a checkpoint when a critical job finds no free slot
     trace: Mapping[str, str] = field(default_factory=dict)  # W3C trace headers, handed to the handler
@@ -121,12 +121,12 @@ class Receipt:
     job_id: JobId
     state: JobState
     duplicate: bool  # an earlier submit made this job: nothing new was written
-    queue_depth: int  # jobs waiting in the pool (queued, scheduled, blocked), this one included
+    queue_depth: int  # jobs waiting in the pool (queued, scheduled, blocked), including this job
 
 
-@dataclass(kw_only=True, slots=True)  # frozen, it would take four times as long to make, and every job waits for it
+@dataclass(kw_only=True, slots=True)  # frozen would quadruple the construction time on the hot path
 class Lease:
-    """One attempt at a job, held by one worker; everything that the handler needs."""
+    """An attempt at a job, held by a worker, with everything that the handler needs."""
 
     job_id: JobId
     token: LeaseToken
@@ -139,19 +139,19 @@ class Lease:
     timeout_ms: int
     enqueued_at_ms: int  # Redis clock; when the job became ready for the first time
     claimed_at_ms: int  # Redis clock
-    checkpoint: Json = None  # what an earlier attempt saved; None: nothing
+    checkpoint: Json = None  # checkpoint of an earlier attempt; None: nothing
     parents: Mapping[JobId, Json] = field(default_factory=dict)  # result of each parent that succeeded
     trace: Mapping[str, str] = field(default_factory=dict)
     preemptible: bool = False
     entry: str = ""  # the job's entry in the stream of its route and priority
-    fault: str | None = None  # why the job's record cannot be read: it is not run, and becomes a dead letter
+    fault: str | None = None  # why the job's record cannot be read: it does not run, and becomes a dead letter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobEvent:
-    """One change of one job, as the pool's event stream tells it."""
+    """A change of a job, as in the pool's event stream."""
 
-    id: str  # place in the stream; pass it on to read what came after
+    id: str  # place in the stream; pass it on to read later events
     type: str  # queued, started, succeeded, retrying, … (docs/state-machine.md names them)
     job_id: JobId
     at_ms: int  # Redis clock
@@ -159,18 +159,18 @@ class JobEvent:
     route: str
     priority: Priority
     attempt: int  # real attempts begun so far
-    worker: WorkerId | None  # who held the job, where somebody did
-    detail: str | None  # reason, error or progress, where there is one
+    worker: WorkerId | None  # holder of the job, if any
+    detail: str | None  # reason, error or progress, if any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HistoryEntry:
-    """One line of a job's own history, kept as long as the job is."""
+    """A line of a job's history, kept as long as the job."""
 
     at_ms: int  # Redis clock
     type: str  # as JobEvent.type, or checkpointed
     attempt: int  # real attempts begun so far
-    worker: WorkerId | None  # who held the job, where somebody did
+    worker: WorkerId | None  # holder of the job, if any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -191,24 +191,24 @@ class Job:
     claimed_at_ms: int | None  # of the latest attempt
     finished_at_ms: int | None
     due_at_ms: int | None  # when a scheduled job becomes ready
-    expires_at_ms: int | None  # when its ttl ends the wait
-    worker: WorkerId | None  # who holds it, or held it last
+    expires_at_ms: int | None  # end of the wait by its ttl
+    worker: WorkerId | None  # present or last holder
     result: Json  # None unless succeeded
     error: str | None  # of the latest failed attempt
-    reason: str | None  # why it was cancelled or handed back
+    reason: str | None  # reason of a cancellation or requeue
     progress: Json  # as the handler last reported; None: never
     checkpoint: Json  # state saved by the handler; None: nothing
-    after: tuple[JobId, ...]  # its parents
+    after: tuple[JobId, ...]  # parents
     idempotency_key: str | None
     cancel_requested: bool
     history: tuple[HistoryEntry, ...]
-    losses: int = 0  # workers that were lost, or ran out of memory, while they ran it
-    quarantined: bool = False  # it runs alone, or waits to, because of its losses
+    losses: int = 0  # workers that were lost, or ran out of memory, while they ran the job
+    quarantined: bool = False  # runs alone, or waits to, because of its losses
     undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
 
     @property
     def error_attempt(self) -> int | None:
-        """The attempt that `error` is of, also once a later one has succeeded; None: no error, or too long ago."""
+        """Return the attempt of `error`, even after a later success; None: no error, or too long ago."""
         if self.error is None:
             return None
         return next((entry.attempt for entry in reversed(self.history) if entry.type in FAILURES), None)

@@ -1,7 +1,6 @@
-"""Where the kubeconfig is, and what it says before anybody speaks to the cluster: the current namespace.
+"""Location of the kubeconfig, and its current namespace, without connecting to the cluster.
 
-Only the file is read, with nothing but YAML, so that `agentpool submit` stays quick. Who takes over next:
-`agentpool.cluster` opens connections.
+Only the file is read, as YAML, so `agentpool submit` stays fast. `agentpool.cluster` opens connections.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ def path() -> Path | None:
 
 
 def missing() -> Path | None:
-    """What KUBECONFIG names though it is not there, where nothing else that it names is; None: all is well."""
+    """Return the file named by KUBECONFIG if none of the named files exists; None otherwise."""
     named = _named()
     return named[0] if named and path() is None else None
 

@@ -1,6 +1,6 @@
-"""Listening sockets for probes, metrics and the HTTP API, on whichever address family a pod has.
+"""Listening sockets for probes, metrics and the HTTP API, for every address family of a pod.
 
-`::` stands for all addresses, IPv6 and IPv4: a pod of an IPv6-only cluster has no IPv4 address to be probed at, and
+`::` stands for all addresses, IPv6 and IPv4: a pod of an IPv6-only cluster has no IPv4 address for probes, and
 `0.0.0.0` would leave it unready for ever. asyncio opens `::` for IPv6 alone, so the socket is opened here.
 """
 
@@ -13,9 +13,9 @@ BACKLOG = 2_048  # connections that the kernel holds for us
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
-    """Open a listening socket; port 0 takes any free one. Raises OSError.
+    """Open a listening socket; port 0 chooses a free port. Raises OSError.
 
-    `::` listens on IPv4 alone where the kernel has no IPv6.
+    `::` listens on IPv4 alone if the kernel has no IPv6.
     """
     dual = host == EVERYWHERE and socket.has_dualstack_ipv6()
     if host == EVERYWHERE and not dual:

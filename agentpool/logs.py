@@ -1,7 +1,7 @@
-"""Log lines of every process: one JSON object each for machines, or plain text for a terminal.
+"""Log lines of every process: a JSON object each for machines, or plain text for a terminal.
 
-A job's own lines carry its id, kind and attempt as fields (`ctx.log`). Who takes over next: whatever collects the
-process's standard error.
+A job's own lines carry its id, kind and attempt as fields (`ctx.log`). A log collector reads the process's standard
+error.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of JSON: time, level, logger, message, the extra fields, and the traceback where there is one."""
+    """A line of JSON: time, level, logger, message, extra fields, and the traceback if any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line, without its end."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -41,14 +41,14 @@ class TextFormatter(logging.Formatter):
     """A line for people, in which nothing that a job said moves the terminal's cursor."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line and what follows it, such as a traceback, without its end."""
+        """Return the line with following lines, such as a traceback, without its end."""
         if record.args and (message := _message(record)):
             record = logging.makeLogRecord({**vars(record), "msg": message, "args": None})
         return printable(super().format(record))
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return the message; where an argument cannot be shown, the message with its arguments shown safely."""
+    """Return the message; if an argument cannot be formatted, the message with its arguments shown safely."""
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001  # an argument's __str__ may raise anything

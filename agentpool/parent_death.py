@@ -1,8 +1,8 @@
-"""Ties a child process to its parent: it gets a signal when the parent ends, even by SIGKILL.
+"""Tie a child process to its parent: the child gets a signal when the parent ends, even by SIGKILL.
 
-Linux sends it (prctl PR_SET_PDEATHSIG) when the thread ends that started the child; start children from a thread
-that lives as long as the process. Elsewhere there is nothing of the kind, and a child outlives such a parent.
-Who takes over next: `agentpool_worker.handlers.command` for the processes of jobs, `agentpool_local.child` for parts.
+Linux sends the signal (prctl PR_SET_PDEATHSIG) at the end of the thread that started the child; start children from a
+thread that lives as long as the process. Other systems have no such signal, and a child outlives its parent. Used by
+`agentpool_worker.handlers.command` for the processes of jobs, and by `agentpool_local.child` for parts.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-_EXIT_CODE = 1  # of a child whose parent was gone before it began
+_EXIT_CODE = 1  # of a child whose parent ended before the child's start
 
 
 def tied(number: signal.Signals) -> Callable[[], None] | None:
-    """What a new child of this process is to run before its program starts (`preexec_fn`); None: nothing, here.
+    """Return the function for a new child to run before its program starts (`preexec_fn`); None if unsupported.
 
     Call it before the fork: loading a library afterwards is not safe.
     """
@@ -32,7 +32,7 @@ def tied(number: signal.Signals) -> Callable[[], None] | None:
 
     def before_exec() -> None:
         prctl(_PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it died before the line above, so no signal will come
+        if os.getppid() != parent:  # the parent died before the line above, so no signal will come
             os._exit(_EXIT_CODE)
 
     return before_exec

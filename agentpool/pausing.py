@@ -1,6 +1,6 @@
-"""Pausing a pool where it lasts: at its AgentPool, for the operator publishes what stands there; else at its queue.
+"""Pause a pool durably: in its AgentPool, which the operator publishes; else in its queue.
 
-Who takes over next: the operator tells the queue, and the claim scripts give out nothing while it says so.
+The operator updates the queue, and the claim scripts return nothing while the pool is paused.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 async def set_paused(
     pool: PoolRef, *, paused: bool, cluster: Cluster | None, inspector: Inspector, manager: str
 ) -> bool:
-    """Stops new claims, or lets them go on; running jobs end in peace. True: it stands in the AgentPool.
+    """Stop or resume claims; running jobs finish. Return True if stored in the AgentPool.
 
-    `cluster` None: there is none to ask; `manager` is the field manager of the change. A pool that no AgentPool
-    declares is run by hand. Raises ClusterError or QueueError.
+    `cluster` None: no cluster; `manager` is the field manager of the change. A pool without an AgentPool is run by
+    hand. Raises ClusterError or QueueError.
     """
     if cluster is not None:
         try:

@@ -1,8 +1,8 @@
-"""Where a pool's Redis is: a URL in its AgentPool, or values of a Secret that has opted in.
+"""Address of a pool's Redis: a URL in its AgentPool, or values of a Secret that has opted in.
 
-Operator, gateway and command line find it here. A Secret is used only with the label `agentpool.dev/redis: "true"`:
-whoever may create AgentPools need not be allowed to read Secrets, and must not have the operator read any for them. No
-message holds a part of a Secret's value: it names the Secret, the key and the kind of mistake. The URL goes to
+Used by operator, gateway and command line. A Secret is used only with the label `agentpool.dev/redis: "true"`: a user
+who may create AgentPools need not be allowed to read Secrets, and must not have the operator read them instead. No
+message contains a part of a Secret's value: it names the Secret, the key and the kind of mistake. The URL goes to
 `agentpool.queue.connect`.
 """
 
@@ -44,7 +44,7 @@ INVALID_URL = "InvalidRedisURL"
 
 
 class SecretError(SettingError):
-    """A Secret that cannot be used for a pool's Redis; `reason` is one CamelCase word. Never shows a value."""
+    """A Secret that cannot be used for a pool's Redis; `reason` is a CamelCase word. Never shows a value."""
 
     def __init__(self, *, reason: str, field: str, problem: str, remedy: str) -> None:
         self.reason = reason
@@ -53,16 +53,16 @@ class SecretError(SettingError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Address:
-    """A Redis URL, and the Secret from which it or its password comes."""
+    """A Redis URL, and the Secret that it or its password comes from."""
 
     url: str = field(repr=False)
-    secret: str = ""  # how messages name the Secret and its key; empty: nothing in the URL is secret
+    secret: str = ""  # name of the Secret and its key for messages; empty: nothing in the URL is secret
 
 
 def redis_of(agentpool: Mapping[str, Any]) -> Redis:
-    """Return `spec.queue.redis` of an AgentPool as the API serves it. Raises SettingError where it cannot be used.
+    """Return `spec.queue.redis` of an AgentPool from the API. Raises SettingError if it cannot be used.
 
-    Fields that only a newer AgentPool has are left alone.
+    Ignores fields of newer AgentPools.
     """
     given = ((agentpool.get("spec") or {}).get("queue") or {}).get("redis")
     if not given:
@@ -83,7 +83,7 @@ def secret_of(redis: Redis) -> SecretKeyRef | None:
 
 
 def address_of(redis: Redis, namespace: str, secret: Mapping[str, Any]) -> Address:
-    """Return the address that a Secret, as the API serves it, completes. Raises SecretError."""
+    """Return the address, completed from a Secret of the API. Raises SecretError."""
     reference = secret_of(redis)
     if reference is None:
         return Address(url=redis.url or "")
@@ -104,9 +104,9 @@ def address_of(redis: Redis, namespace: str, secret: Mapping[str, Any]) -> Addre
 
 
 def connect_to(address: Address, **options: Any) -> RedisClient:
-    """Return a client, as `agentpool.queue.connect` makes it.
+    """Return a client, as made by `agentpool.queue.connect`.
 
-    Raises SettingError where the URL cannot be used; of one from a Secret the error says neither value nor part.
+    Raises SettingError for an unusable URL; for a URL from a Secret the error contains no part of it.
     """
     from agentpool.queue.connection import connect
 
@@ -117,7 +117,7 @@ def connect_to(address: Address, **options: Any) -> RedisClient:
 
 
 def discreet(error: QueueError) -> str:
-    """Return what went wrong with a Redis whose address is secret: neither the address nor what the server has said."""
+    """Describe a failure of a Redis with a secret address, without the address and the server's message."""
     match error:
         case QueueAccessError():
             return (
@@ -168,7 +168,7 @@ def _value(secret: Mapping[str, Any], reference: SecretKeyRef, place: str) -> st
 
 
 def _checked(url: str, place: str) -> str:
-    """Return a URL from a Secret as it is. Raises SecretError naming the kind of mistake that makes it none."""
+    """Return a URL from a Secret unchanged. Raises SecretError naming the kind of mistake."""
     if "://" not in url:
         raise SecretError(
             reason=INVALID_URL,
@@ -185,7 +185,7 @@ def _checked(url: str, place: str) -> str:
 
 
 def _unusable(place: str, error: SettingError) -> SecretError:
-    """Return the error for a URL from a Secret. Its reader's texts are fixed but for the names of unknown options."""
+    """Return the error for a URL from a Secret. The parser's texts are fixed except the names of unknown options."""
     problem, remedy = error.problem, error.remedy
     option = re.match(r"option ?(\w*):", problem)
     if option is not None and option[1] not in OPTIONS:
@@ -194,7 +194,7 @@ def _unusable(place: str, error: SettingError) -> SecretError:
 
 
 def _cause(error: BaseException) -> str:
-    """Return the system's own word for a lost connection, in brackets; it holds neither host nor port."""
+    """Return the system's name of a lost connection, in brackets; it contains neither host nor port."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, socket.gaierror):

@@ -1,9 +1,8 @@
-"""The console script: prepares signals before anything is imported that takes time, then runs `agentpool.cli`.
+"""The console script: prepare signals before slow imports, then run `agentpool.cli`.
 
-A container's first process gets no signal that it has no handler for, except one that it blocks. So a worker blocks
-the signals that its supervisor handles as its very first step: one that arrives during the imports waits, and is not
-lost.
-Who takes over next: `agentpool.cli`; for workers `agentpool_worker.supervisor`, which unblocks them.
+A container's first process receives only signals that it handles or blocks. So a worker first blocks the signals that
+its supervisor handles: a signal that arrives during the imports waits, and is not lost. `agentpool.cli` takes over
+next; for workers `agentpool_worker.supervisor`, which unblocks the signals.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ def hold_signals() -> None:
 
 
 def release_signals() -> None:
-    """Deliver what has waited, and all that comes."""
+    """Deliver pending signals, and all later signals."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 

@@ -1,8 +1,7 @@
-"""The standard streams of a command in whatever environment it was started: closed, full, or of an odd encoding.
+"""Standard streams of a command in any environment: closed, full, or with an unusual encoding.
 
-A caller may close a stream, write to a full disk, or use a locale that cannot encode a name in a payload. None of it is
-a fault of the program, so none of it may end in a traceback.
-Who takes over next: `agentpool.cli`, around every command.
+A caller may close a stream, write to a full disk, or use a locale that cannot encode a name in a payload. None of these
+is a fault of the program, so none may end in a traceback. `agentpool.cli` uses this around every command.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _UNWRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, err
 
 
 def prepare() -> None:
-    """Replace closed streams by empty ones; escape what cannot be written, and refuse what is no text."""
+    """Replace closed streams by empty streams; escape unencodable text, and refuse invalid input text."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         stream = getattr(sys, name)
         if stream is None:
@@ -32,12 +31,12 @@ def takes_all_text() -> bool:
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Whether the error is a standard stream that takes nothing; an error about a file has its name."""
+    """Whether the error concerns an unwritable standard stream; an error about a file has its name."""
     return error.errno in _UNWRITABLE and error.filename is None
 
 
 def discard_output() -> None:
-    """Drop what waits in standard output's buffer, which Python would try to write once more at exit."""
+    """Drop the buffered standard output, which Python would write again at exit."""
     empty = os.open(os.devnull, os.O_WRONLY)
     os.dup2(empty, sys.stdout.fileno())
     os.close(empty)

@@ -1,7 +1,6 @@
-"""From what people write to a JobRequest: seconds become milliseconds, receipts become ids, names become choices.
+"""Convert user input to a JobRequest: seconds to milliseconds, receipts to ids, names to choices.
 
-One list of options for every call of the client that submits. Who takes over next: the producer checks the values
-that the queue limits.
+A common list of options for all submitting calls of the client. The producer checks values that the queue limits.
 """
 
 from __future__ import annotations
@@ -25,35 +24,35 @@ class Kept(Protocol):
 
 
 class SubmitOptions(TypedDict, total=False):
-    """How a job is to run; what is left out has JobRequest's default."""
+    """Options of a job; omitted options have JobRequest's defaults."""
 
     priority: Priority | str
-    job_id: str | None  # None: one is made
+    job_id: str | None  # None: generated
     idempotency_key: str | None  # the same key and body give the first job
     after: Iterable[JobId | str | Kept]  # jobs that must end first
     on_parent_failure: OnParentFailure | str
     delay: float  # seconds: not before this long from now
-    ttl: float | None  # seconds: longest wait for its start; None: the pool's setting
-    timeout: float | None  # seconds: one attempt's longest run; None: the pool's setting
+    ttl: float | None  # seconds: longest wait for the start; None: the pool's setting
+    timeout: float | None  # seconds: longest run of an attempt; None: the pool's setting
     max_attempts: int | None  # None: the pool's setting
     preemptible: bool  # may be asked to yield at a checkpoint
     trace: Mapping[str, str] | None  # W3C trace headers
 
 
 class NewJob(SubmitOptions, total=False):
-    """One job of many: what `submit` takes, by the same names and in the same units."""
+    """A job of many, with the arguments of `submit`, in the same units."""
 
     kind: Required[str]  # names the handler
-    payload: Json  # handed to it as it is; None where it is left out
+    payload: Json  # passed to the handler unchanged; None if omitted
 
 
 def request_from(job: NewJob | JobRequest) -> JobRequest:
-    """A JobRequest from a job of many; one that is a JobRequest already, as the queue has them, is taken as it is."""
+    """Return a JobRequest for a job of many; a JobRequest is returned unchanged."""
     return job if isinstance(job, JobRequest) else request_of(**job)
 
 
 def request_of(kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> JobRequest:
-    """A JobRequest from what people write. Raises InvalidJobError for a value, TypeError for an unknown option."""
+    """Return a JobRequest from user input. Raises InvalidJobError for a value, TypeError for an unknown option."""
     values: dict[str, Any] = {}
     for name, value in options.items():
         if name not in _READERS:
@@ -64,7 +63,7 @@ def request_of(kind: str, payload: Json = None, **options: Unpack[SubmitOptions]
 
 
 def choice_of(choices: type[E]) -> Callable[[str, Any], E]:
-    """Reads a field's value as one of these. The reader raises InvalidJobError naming all there are."""
+    """Return a reader of these choices. The reader raises InvalidJobError naming all choices."""
 
     def read(field: str, value: Any) -> E:
         try:
@@ -104,7 +103,7 @@ def _as_it_is(field: str, value: object) -> object:
     return value
 
 
-_READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {  # by option: JobRequest's field, and how it is read
+_READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {  # by option: JobRequest's field, and its reader
     "priority": ("priority", choice_of(Priority)),
     "job_id": ("job_id", _as_it_is),
     "idempotency_key": ("idempotency_key", _as_it_is),

@@ -1,10 +1,9 @@
-r"""Text that is safe to store, log and print, whatever it was made from.
+r"""Text that is safe to store, log and print, from any source.
 
-Handlers, submitters and other people's records supply text and objects. Three functions make them safe: `shown` turns
-any object into one short line and never raises, `encodable` makes text that UTF-8 can write, and `printable` leaves
-nothing in it that a terminal would obey. Escapes have JSON's form (`\u001b`), so escaped JSON remains the same JSON.
-Who takes over next: errors and failed attempts use `shown`, the queue's connection `encodable`, logs and commands
-`printable`.
+Handlers, submitters and stored records supply text and objects. Three functions make them safe: `shown` turns any
+object into a short line and never raises, `encodable` returns text that UTF-8 can encode, and `printable` removes
+terminal control characters. Escapes have JSON's form (`\u001b`), so escaped JSON remains the same JSON. Errors and
+failed attempts use `shown`, the queue's connection `encodable`, logs and commands `printable`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import traceback
 FRAMES = 30  # innermost frames of a traceback that are logged: a RecursionError has a thousand
 SHOWN_CHARS = 120  # of an object in a message
 _LEVELS = 8  # of nested objects in a message
-_ITEMS = 40  # of one container in a message; more would not fit
+_ITEMS = 40  # of a container in a message; more would not fit
 
 # C0 but tab and line feed, DEL and C1, line and paragraph separators, marks that reorder text, lone surrogates.
 _CONTROLS = "\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff"
@@ -38,12 +37,12 @@ def printable(text: object) -> str:
 
 
 def one_line(text: object) -> str:
-    """Return the text as one line: as `printable`, with line feeds and tabs escaped too."""
+    """Return the text as a single line: as `printable`, with line feeds and tabs escaped too."""
     return _IN_LINE.sub(_escape, str(text))
 
 
 def shown(value: object, *, longest: int = SHOWN_CHARS) -> str:
-    """Return any object as one line of at most `longest` characters. Never raises, whatever its `__repr__` does."""
+    """Return any object as a line of at most `longest` characters. Never raises, regardless of its `__repr__`."""
     try:
         text = one_line(_Repr(longest).repr(value))
     except BaseException as error:  # noqa: BLE001  # SystemExit from a __repr__ must not end the process either
@@ -52,7 +51,7 @@ def shown(value: object, *, longest: int = SHOWN_CHARS) -> str:
 
 
 def shown_error(error: BaseException) -> str:
-    """Return `Type: message` of an exception. Never raises, whatever its `__str__` does."""
+    """Return `Type: message` of an exception. Never raises, regardless of its `__str__`."""
     try:
         message = encodable(f"{error}")
     except BaseException as fault:  # noqa: BLE001  # as above
@@ -61,7 +60,7 @@ def shown_error(error: BaseException) -> str:
 
 
 def frames_of(error: BaseException) -> str:
-    """Return an error and its causes as a traceback without their texts, which may repeat what a server sent."""
+    """Return an error and its causes as a traceback without their texts, which may repeat a server's message."""
     parts: list[str] = []
     cause: BaseException | None = error
     seen: set[int] = set()
@@ -74,7 +73,7 @@ def frames_of(error: BaseException) -> str:
 
 
 class _Repr(reprlib.Repr):
-    """`repr` that stops early: a large or endless value costs no more than the line that shows it."""
+    """`repr` that stops early: a large or endless value costs only the visible line."""
 
     def __init__(self, longest: int) -> None:
         super().__init__()

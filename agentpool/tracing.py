@@ -1,9 +1,8 @@
-"""W3C trace context from submit to handler to child job; OpenTelemetry's where the program has it.
+"""W3C trace context from submit to handler to child job; OpenTelemetry's if the program has it.
 
-With the OpenTelemetry API installed, what a program submits carries its current span, and a handler runs with that
-span as its parent, so the spans it makes join the trace; without it headers are passed on as they came. A job without a
-trace costs one truth test.
-Who takes over next: `agentpool.client` asks for the current span, `agentpool_worker.execution` enters the trace,
+With the OpenTelemetry API installed, submitted jobs carry the program's current span, and a handler runs with that span
+as its parent, so its spans join the trace; without it headers are passed on unchanged. A job without a trace costs a
+single truth test. `agentpool.client` asks for the current span, `agentpool_worker.execution` enters the trace,
 `ctx.submit` and the http handler pass it on.
 """
 
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-# Its namespace alone may be there for other packages' sake.
+# The namespace alone may be installed by other packages.
 _HAS_OPENTELEMETRY = bool(
     importlib.util.find_spec("opentelemetry") and importlib.util.find_spec("opentelemetry.propagate")
 )
@@ -29,7 +28,7 @@ _SPAN_ID_BYTES = 8
 
 @contextlib.contextmanager
 def entered(trace: Mapping[str, str]) -> Iterator[None]:
-    """Makes the trace current for what runs inside, where OpenTelemetry is installed."""
+    """Make the trace current inside the block, if OpenTelemetry is installed."""
     if not _HAS_OPENTELEMETRY:
         yield
         return
@@ -43,8 +42,8 @@ def entered(trace: Mapping[str, str]) -> Iterator[None]:
 
 
 def current() -> dict[str, str]:
-    """The headers of the span that the program is in; empty where it is in none, or does without OpenTelemetry."""
-    if "opentelemetry.trace" not in sys.modules:  # nobody here makes spans: its import would be wasted
+    """Return the headers of the current span; empty without a span or without OpenTelemetry."""
+    if "opentelemetry.trace" not in sys.modules:  # no spans here: its import would be wasted
         return {}
     from opentelemetry import propagate
 

@@ -1,1 +1,1 @@
-"""The ground floor's own subcommands of `agentpool`; each module is one command, found by its entry point."""
+"""Subcommands of `agentpool` that need no other package; each module is a command, found by its entry point."""

@@ -1,4 +1,4 @@
-"""`agentpool cancel`: ends waiting jobs, and asks the workers of running ones to stop them."""
+"""`agentpool cancel`: end waiting jobs, and ask the workers of running jobs to stop them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the cluster knows that a command was not told: which Redis holds a pool's queue.
+"""Find the Redis of a pool through the cluster, for commands without a Redis URL.
 
-Read through the kubeconfig, as kubectl reads it. Who takes over next: `agentpool.cluster` asks the API server.
+Uses the kubeconfig, like kubectl. `agentpool.cluster` asks the API server.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ REMEDY = "pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL"
 async def redis_address(pool: PoolRef) -> Address:
     """Return the address that the AgentPool names.
 
-    Raises SettingError where there is no kubeconfig, ClusterError where the cluster does not say it, UnknownPoolError.
+    Raises SettingError without a kubeconfig, ClusterError if the cluster does not know the address, UnknownPoolError.
     """
     from agentpool.cluster import connected
 

@@ -1,4 +1,4 @@
-"""`agentpool completion`: what a shell needs to complete commands, options and choices with the tab key."""
+"""`agentpool completion`: the completion script of a shell for commands, options and choices."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 PROGRAM = "agentpool"
-VARIABLE = "_AGENTPOOL_COMPLETE"  # as click derives it from the program's name
+VARIABLE = "_AGENTPOOL_COMPLETE"  # derived by click from the program's name
 EPILOG = """\b
 Examples:
   source <(agentpool completion bash)

@@ -1,8 +1,7 @@
-"""From a click command, which is synchronous, to the queue, which is not: an event loop and an open Redis.
+"""Bridge between synchronous click commands and the asynchronous queue: an event loop and an open Redis.
 
-A Redis that does not answer is told at once and never waited for in silence: the limits of the queue's own connections
-are those of programs that run for weeks. Ctrl-C ends the loop cleanly; the command line's root turns it into exit
-code 130.
+An unreachable Redis is reported at once: the time limits of the queue's connections suit programs that run for weeks.
+Ctrl-C ends the loop cleanly; the command line's root turns it into exit code 130.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ REACH_S = 5.0  # for Redis to answer a command's first question
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Runs a command's work to its end."""
+    """Run a command's coroutine to its end."""
     return asyncio.run(work)
 
 
 @asynccontextmanager
 async def opened(target: Target) -> AsyncIterator[RedisClient]:
-    """The target's Redis, which has answered; it closes with the block. Raises QueueUnreachableError, or its like."""
+    """Yield the target's Redis, which has answered; close it after the block. Raises QueueUnreachableError."""
     redis = await target.connect()
     try:
         await reach(redis)
@@ -50,7 +49,7 @@ async def reach(redis: RedisClient) -> None:
 
     try:
         async with asyncio.timeout(REACH_S):
-            with Asking("connect"), contextlib.suppress(NoPermissionError):  # it answers; more is seen later
+            with Asking("connect"), contextlib.suppress(NoPermissionError):  # an answer suffices here
                 await redis.execute_command("PING")
     except TimeoutError as error:
         raise QueueUnreachableError(

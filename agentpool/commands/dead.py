@@ -22,7 +22,7 @@ Examples:
   agentpool dead purge --all --yes"""
     + EXIT_CODES
 )
-MOST = 10_000  # dead letters that one command replays or purges
+MOST = 10_000  # dead letters replayed or purged by a command
 
 
 @click.group(epilog=EPILOG)

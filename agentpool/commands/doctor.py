@@ -1,7 +1,6 @@
-"""`agentpool doctor`: looks at Redis, the pool and the cluster, and says what to do about what it finds.
+"""`agentpool doctor`: check Redis, the pool and the cluster, and name a remedy for each problem.
 
-Nothing is changed without `--repair`; the one probe deletes what it writes.
-Who takes over next: `agentpool.commands.checkup`.
+Nothing is changed without `--repair`; the probe deletes its own keys. The checks are in `agentpool.commands.checkup`.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ async def _examine(pool: PoolRef | None, redis_url: str | None, config: Path | N
 
 
 def _no_kubeconfig() -> Finding:
-    """None at all is a choice; one that was named and is not there is a mistake."""
+    """Return a finding: a missing default kubeconfig is fine, a missing named kubeconfig is a mistake."""
     from agentpool.commands.checkup.findings import note, warning
 
     missing = kubeconfig.missing()

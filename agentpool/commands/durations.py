@@ -1,4 +1,4 @@
-"""Spans of time as click options. Who takes over next: the commands, which count in milliseconds."""
+"""Durations as click options. The commands count in milliseconds."""
 
 from __future__ import annotations
 

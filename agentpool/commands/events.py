@@ -1,4 +1,4 @@
-"""`agentpool events`: what happens in a pool, as it happens; what its event stream still holds before that."""
+"""`agentpool events`: follow the events of a pool, optionally from the oldest event kept."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def _print(target: Target, *, follow: bool, job: JobId | None, after: str,
                     met = True
                     _show(event, as_lines=as_lines)
         if job is not None and not met:
-            await inspector.job(target.pool, job)  # so is an unknown job; the events of one may outlive it
+            await inspector.job(target.pool, job)  # raises for an unknown job; events may outlive their job
         if follow:
             async for event in inspector.follow(target.pool, after=last):
                 if job in {None, event.job_id}:

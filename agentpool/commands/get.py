@@ -1,4 +1,4 @@
-"""`agentpool get`: jobs, as `kubectl get` shows objects; with an id, one of them, with its history on request."""
+"""`agentpool get`: jobs in the manner of `kubectl get`; with an id, a single job, with its history on request."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def jobs_table(jobs: Sequence[Job], now_ms: int) -> str:
 
 
 def _reasons(job: Job) -> dict[int, str | None]:
-    """By place in the history: a record keeps the latest error and the latest reason, and no earlier ones."""
+    """Return reasons by place in the history: a record keeps only the latest error and the latest reason."""
     found: dict[int, str | None] = {}
     for types, why in ((FAILURES, first_line(job.error)), (REASONED, job.reason)):
         places = [number for number, entry in enumerate(job.history) if entry.type in types]

@@ -1,7 +1,7 @@
-"""Why a job has not begun, in one sentence, from its record and its pool's queue. Pure.
+"""The reason why a job has not started, in a sentence, from its record and its pool's queue. Pure.
 
-Only what Redis knows: who asks may have no cluster at hand. Who takes over next: `get` shows it under the job, `wait`
-tells it once on a terminal.
+Uses only data in Redis, because a user may have no cluster access. `get` shows the reason under the job, `wait` prints
+it once on a terminal.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def holdup(job: Job, queue: QueueSnapshot) -> str | None:
-    """What keeps it from beginning; None where it has begun or ended."""
+    """Return the reason; None for a job that has started or ended."""
     match job.state:
         case JobState.SCHEDULED:
             if job.reason == "unknown_kind" and job.history[-1].type == "returned":

@@ -1,8 +1,8 @@
-"""`agentpool logs`: what a job's workers wrote about it, from the logs of their pods, and the job's own last error.
+"""`agentpool logs`: a job's log lines from the logs of its workers' pods, and the job's last error.
 
-A worker's lines carry the job's id (`ctx.log`), so the lines of one job can be told from those of its neighbours.
-Nothing else is kept: print() in a handler cannot be told apart, and a pod that is gone took its log along, which is
-said. Who takes over next: a log collector, which keeps the same lines under the same `job_id`.
+A worker's lines carry the job's id (`ctx.log`), so the lines of a job can be selected. Nothing else is kept: output of
+print() in a handler has no job id, and the log of a removed pod is gone, which the command reports. A log collector
+keeps the same lines under the same `job_id`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def logs(*, job: str, target: Target, follow: bool) -> int:
 
 
 def lines_of(text: str, job_id: JobId) -> list[str]:
-    """A worker's log lines about one job: JSON lines made readable, text lines as they are."""
+    """Return a worker's log lines about a job: JSON lines made readable, text lines unchanged."""
     found = []
     for line in text.splitlines():
         if job_id not in line:
@@ -72,7 +72,7 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
         job = await inspector.job(target.pool, job_id)
         cluster = await _cluster(stack)
         told: dict[str, int] = {}  # lines of each pod that were printed
-        missing: dict[str, str] = {}  # pods whose log cannot be read, and why
+        missing: dict[str, str] = {}  # pods whose log cannot be read, with the reason
         while True:
             await _tell(cluster, target.pool, job, told, missing)
             if not follow or job.state.terminal:
@@ -92,7 +92,7 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
 async def _tell(
     cluster: Cluster | None, pool: PoolRef, job: Job, told: dict[str, int], missing: dict[str, str]
 ) -> None:
-    """Prints what is new in the logs of the job's workers."""
+    """Print new lines in the logs of the job's workers."""
     for worker in workers_of(job):
         if cluster is None:
             missing[worker] = "no kubeconfig leads to its pod; where it runs by hand, its terminal has the log"

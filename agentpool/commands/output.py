@@ -1,8 +1,8 @@
-"""How commands print: `-o table|json|yaml|name`, as kubectl does.
+"""Output of commands: `-o table|json|yaml|name`, like kubectl.
 
-A table is for eyes and `grep`: upper-case headers, columns padded with three spaces, no colour and no lines, so it
-needs nothing but the standard library. `json` and `yaml` print the documents of `agentpool.documents`; `name` prints
-one identifier a line, for `xargs`.
+A table is for people and `grep`: upper-case headers, columns padded with three spaces, no colour and no rules, so it
+needs only the standard library. `json` and `yaml` print the documents of `agentpool.documents`; `name` prints an
+identifier per line, for `xargs`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ Exit codes: 0 done, 1 refused or not answered, 2 wrong usage, 130 interrupted.""
 
 
 class Format(StrEnum):
-    """What `-o` takes."""
+    """Values of `-o`."""
 
     TABLE = "table"  # columns for people
-    JSON = "json"  # one document, indented
-    YAML = "yaml"  # one document
-    NAME = "name"  # identifiers only, one a line
+    JSON = "json"  # a document, indented
+    YAML = "yaml"  # a document
+    NAME = "name"  # identifiers only, one per line
 
 
 def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +49,7 @@ def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def values(choices: type[StrEnum]) -> list[str]:
-    """What a user types for the members of an enum."""
+    """Return the command-line values of an enum."""
     return [choice.value for choice in choices]
 
 
@@ -68,7 +68,7 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
 
 
 def emit(output: Format, document: Document | list[Document], *, names: Sequence[str], text: str) -> None:
-    """Prints a document in the form asked for; `text` is its table, `names` its identifiers."""
+    """Print a document in the requested form; `text` is its table, `names` its identifiers."""
     match output:
         case Format.JSON:
             say(as_json(document))
@@ -82,18 +82,18 @@ def emit(output: Format, document: Document | list[Document], *, names: Sequence
 
 
 def as_json(document: object) -> str:
-    """A document as indented JSON, in which what a terminal would obey is escaped as JSON does it."""
+    """Return a document as indented JSON, with terminal control characters escaped in JSON's form."""
     return json.dumps(document, indent=2, ensure_ascii=not takes_all_text())
 
 
 def _as_yaml(document: object) -> str:
-    """A document as YAML. An escape in plain text would change it, so text that needs one is quoted as a whole."""
+    """Return a document as YAML. Text that needs an escape is quoted: a plain scalar has no escapes."""
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=takes_all_text())
     return text if printable(text) == text else yaml.safe_dump(document, sort_keys=False, allow_unicode=False)
 
 
 def first_line(error: str | None) -> str | None:
-    """Of an error, for where it has one line; a traceback is for `agentpool get JOB -o json`."""
+    """Return the first line of an error, for single-line output; `agentpool get JOB -o json` has the traceback."""
     return one_line(error.strip().partition("\n")[0]) if error else None
 
 
@@ -103,5 +103,5 @@ def counted(number: int, noun: str) -> str:
 
 
 def _cell(value: object) -> str:
-    """One cell on one line."""
+    """Return a cell on a single line."""
     return "-" if value is None or value == "" else one_line(" ".join(str(value).split()))

@@ -1,4 +1,4 @@
-"""`agentpool pause` and `agentpool resume`: a pool takes jobs in and starts none, until it goes on."""
+"""`agentpool pause` and `agentpool resume`: stop and restart claims of a pool, which accepts jobs meanwhile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agentpool.commands.connection import opened, run
 from agentpool.commands.output import EXIT_CODES, say
 from agentpool.commands.target import Target, pool_options
 
-MANAGER = "agentpool-cli"  # field manager of what the command line changes
+MANAGER = "agentpool-cli"  # field manager of the command line's changes
 EPILOG = (
     """\b
 Examples:

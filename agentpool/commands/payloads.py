@@ -1,8 +1,8 @@
-"""What to submit, as the command line gets it: a JSON argument, standard input, a file, or a file of many lines.
+"""Input of submits on the command line: a JSON argument, standard input, a file, or a file of many lines.
 
-Every error names the argument or the line, shows what was found there, and says the remedy; all are wrong usage (exit
-code 2), for the queue has not been asked yet. Who takes over next:
-`agentpool.documents` reads the fields of a line, `agentpool.commands.submit` sends the requests.
+Every error names the argument or the line, its value, and the remedy; all are usage errors (exit code 2), because the
+queue has not been asked yet. `agentpool.documents` reads the fields of a line, `agentpool.commands.submit` sends the
+requests.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def payload_of(text: str | None) -> Json:
 
 
 def requests_of(path: str, template: JobRequest | None) -> Iterator[tuple[str, JobRequest]]:
-    """The requests of an NDJSON file (`-`: standard input), each with its place, blank lines left out.
+    """Yield the requests of an NDJSON file (`-`: standard input), each with its place, without blank lines.
 
-    Without a template each line is a job, as the HTTP API takes it; with one each line is a payload for it.
+    Without a template each line is a job in the form of the HTTP API; with a template each line is a payload for it.
     Raises SettingError naming the line and the field.
     """
     try:
@@ -50,7 +50,7 @@ def requests_of(path: str, template: JobRequest | None) -> Iterator[tuple[str, J
 
 
 def count_of(path: str) -> int | None:
-    """How many requests the file holds; None where only reading it would tell: standard input, or a pipe."""
+    """Return the number of requests in the file; None for standard input or a pipe."""
     if not Path(path).is_file():
         return None
     try:

@@ -1,6 +1,6 @@
-"""A progress bar on standard error, where a person looks; nothing at all where output is piped.
+"""A progress bar on standard error, on terminals only.
 
-`rich` draws it (the extra `cli`); without the package the work goes on unseen.
+`rich` draws the bar (the extra `cli`); without the package no bar is shown.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
-Progress: TypeAlias = Callable[[int], None]  # told how many more are done
+Progress: TypeAlias = Callable[[int], None]  # called with the number of newly finished items
 
 
 @contextmanager
 def shown_progress(title: str, count: Callable[[], int | None]) -> Iterator[Progress]:
-    """A bar for as long as the block runs; only for it `count` is asked: how many things (None: unknown)."""
+    """Show a bar during the block; call `count` only for a visible bar, for the total (None: unknown)."""
     bar = _bar(title, count) if sys.stderr.isatty() else None
     if bar is None:
         yield _unseen
@@ -30,7 +30,7 @@ def _unseen(more: int) -> None:
 
 
 def _bar(title: str, count: Callable[[], int | None]) -> Any:
-    """Rich's Progress with its one task; None where rich is not installed."""
+    """Return rich's Progress with its task; None if rich is not installed."""
     try:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

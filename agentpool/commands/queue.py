@@ -1,4 +1,4 @@
-"""`agentpool queue`: a pool's queue at one moment: depth by route and priority, slots, the oldest wait, the workers."""
+"""`agentpool queue`: a pool's queue at a moment: depth by route and priority, slots, the oldest wait, the workers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Examples:
 @click.option("--workers", is_flag=True, help="Each worker too, with its slots.")
 @output_option
 def queue(*, target: Target, workers: bool, output: Format) -> None:
-    """Show what waits in a pool, what runs, and who works on it."""
+    """Show waiting and running jobs of a pool, and its workers."""
     snapshot = run(_read(target))
     parts = [headline(snapshot), routes_table(snapshot)]
     if workers:
@@ -68,7 +68,7 @@ def headline(snapshot: QueueSnapshot) -> str:
 
 
 def _prospect(snapshot: QueueSnapshot) -> str:
-    """What a new task has to expect."""
+    """Describe the expected wait of a new task."""
     if snapshot.retired:
         return "DELETED: it takes no new jobs"
     if snapshot.paused:
@@ -78,7 +78,7 @@ def _prospect(snapshot: QueueSnapshot) -> str:
 
 
 def routes_table(snapshot: QueueSnapshot) -> str:
-    """One line for each route."""
+    """Return the table of routes."""
     rows = [
         (
             route.name,
@@ -92,7 +92,7 @@ def routes_table(snapshot: QueueSnapshot) -> str:
 
 
 def workers_table(snapshot: QueueSnapshot) -> str:
-    """One line for each worker; `lost` where its lease ran out."""
+    """Return the table of workers; `lost` after the end of the lease."""
     rows = [
         (
             worker.name,

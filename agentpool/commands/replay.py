@@ -1,9 +1,9 @@
-"""`agentpool replay`: real arrivals out of a trace, as jobs, at their own pace or faster.
+"""`agentpool replay`: submit the arrivals of a trace as jobs, at their own pace or faster.
 
-A trace is a CSV file with a header and a column TIMESTAMP; its other columns become the payload. Where it has
-ContextTokens and GeneratedTokens (as the Azure LLM inference traces do), `seconds` says how long such a request would
-keep a mid-size model on one GPU: 0.2 s + ContextTokens / 8000 + GeneratedTokens / 40, divided by the speed. The file
-is read as it is sent, so it may be of any size. Who takes over next: `agentpool.queue.producer`.
+A trace is a CSV file with a header and a column TIMESTAMP; the remaining columns become the payload. With columns
+ContextTokens and GeneratedTokens (as in the Azure LLM inference traces), `seconds` is the service time of such a
+request on a mid-size model on a GPU: 0.2 s + ContextTokens / 8000 + GeneratedTokens / 40, divided by the speed. The
+file is streamed, so it may be of any size. `agentpool.queue.producer` takes over next.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ Exit codes: 0 all sent, 1 refused, 2 wrong usage, 130 interrupted."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Arrival:
-    """One row of the trace."""
+    """A row of the trace."""
 
     at_s: float  # since the trace's first row, by the trace's own clock
     payload: dict[str, Any]
@@ -61,7 +61,7 @@ class Sent:
     """How the replay went."""
 
     jobs: int = 0
-    span_s: float = 0.0  # of the trace, as far as it was sent
+    span_s: float = 0.0  # submitted part of the trace
     took_s: float = 0.0
     latest_s: float = 0.0  # how late the latest job was sent
     waits: int = 0  # times that the queue was full
@@ -122,7 +122,7 @@ def arrivals(trace: Path, *, limit: int | None = None, longest_s: float | None =
 
 
 def service_seconds(payload: dict[str, Any], speed: float) -> float | None:
-    """How long the request would keep its server, as the module says; None where the trace tells no tokens."""
+    """Return the service time of the request (see the module); None without token counts."""
     context, generated = payload.get(CONTEXT), payload.get(GENERATED)
     if not isinstance(context, int | float) or not isinstance(generated, int | float):
         return None
@@ -149,7 +149,7 @@ async def _replay(target: Target, rows: Iterator[Arrival], total: int, template:
 
 
 async def _due(rows: Iterator[Arrival], begun: float, speed: float) -> AsyncIterator[list[Arrival]]:
-    """Arrivals when they are due, those of one tick together."""
+    """Yield arrivals when due, those of a tick together."""
     batch: list[Arrival] = []
     for row in rows:
         wait_s = begun + row.at_s / speed - time.monotonic()
@@ -180,7 +180,7 @@ def _time(trace: Path, number: int, row: dict[str, str]) -> datetime:
 
 
 def _number(text: str | None) -> int | float | str | None:
-    """A cell as what it says."""
+    """Return a cell as number or text."""
     for kind in (int, float):
         try:
             return kind(text or "")

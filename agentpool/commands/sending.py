@@ -1,8 +1,8 @@
-"""Many jobs to a queue that may be full: who streams a file can wait, and nothing is sent twice.
+"""Submit many jobs to a queue that may be full: wait for room, and send nothing twice.
 
-A call may be refused midway, with the first part kept; only the rest goes again. Jobs that wait for others of their
-slice are kept in another order than they were given in, so they get their ids beforehand, which makes sending them
-again harmless. Who takes over next: `agentpool.queue.producer`.
+A call may be refused midway, with the first part kept; only the rest is sent again. Jobs that wait for jobs of the same
+slice are kept in a different order than given, so they get their ids beforehand, which makes a second submit harmless.
+`agentpool.queue.producer` takes over next.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 async def send_slice(
     producer: Producer, batch: Sequence[JobRequest], *, full: Callable[[], None] = lambda: None
 ) -> AsyncIterator[Sequence[Receipt]]:
-    """The receipts, as they come; `full` is called whenever the queue took no more and was waited for.
+    """Yield the receipts as they come; call `full` after each wait for a full queue.
 
-    Raises what the producer raises; of an InvalidJobError, `index` is the job's place in the batch.
+    Raises the producer's errors; `index` of an InvalidJobError is the job's place in the batch.
     """
     named = any(request.after for request in batch)
     rest = _named(batch) if named else list(batch)

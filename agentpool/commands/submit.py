@@ -1,8 +1,7 @@
-"""`agentpool submit`: one job from the arguments, or many from an NDJSON file.
+"""`agentpool submit`: a job from the arguments, or many jobs from an NDJSON file.
 
-Prints the job's id, so that `JOB=$(agentpool submit …)` works; with `--wait`, the result. Many jobs go in slices, so
-that a file of any size needs little memory, and a full queue is waited for. Who takes over next:
-`agentpool.queue.producer`.
+Prints the job's id, so that `JOB=$(agentpool submit …)` works; with `--wait`, the result. Many jobs go in slices, so a
+file of any size needs little memory, and a full queue is waited for. `agentpool.queue.producer` takes over next.
 """
 
 from __future__ import annotations
@@ -45,11 +44,11 @@ result, {TIMEOUT_EXIT} not ended within --wait-timeout."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What the caller wants to hear."""
+    """Requested output."""
 
-    many: bool  # the jobs came from a file: tell of all of them together
+    many: bool  # jobs from a file: report all of them together
     wait: bool  # until they end
-    timeout_ms: int | None  # longest wait; None: as long as it takes
+    timeout_ms: int | None  # longest wait; None: no limit
     output: Format
 
 
@@ -129,7 +128,7 @@ async def _submit(target: Target, jobs: Iterator[tuple[str, JobRequest]], file: 
 
 
 async def _send_file(producer: Producer, jobs: Iterator[tuple[str, JobRequest]], file: str) -> list[Receipt]:
-    """Sends all of the file, slice by slice; waits where the queue is full, since whoever streams a file can wait."""
+    """Submit the whole file slice by slice; wait while the queue is full."""
     receipts: list[Receipt] = []
     with shown_progress("submitting", lambda: count_of(file)) as progress:
         while batch := list(islice(jobs, JOBS_A_SLICE)):
@@ -144,7 +143,7 @@ async def _send_file(producer: Producer, jobs: Iterator[tuple[str, JobRequest]],
 
 
 def _refused(place: str, error: InvalidJobError, *, kept: int) -> InvalidJobError:
-    """As an error of the file itself: it names the line, and what became of the others."""
+    """Return the error in terms of the file: its line, and the state of the remaining jobs."""
     remedy = f"{error.remedy}; {f'submitted before it: {kept}' if kept else 'nothing was submitted'}"
     return InvalidJobError(field=f"{place}: {error.field}", value=error.value, problem=error.problem, remedy=remedy)
 

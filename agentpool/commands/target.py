@@ -1,8 +1,8 @@
-"""Which pool a command means, and on which Redis it lives.
+"""Pool and Redis of a command.
 
-Flags win over the environment, the environment over the kubeconfig. The Redis URL is `--redis`,
-AGENTPOOL_REDIS_URL or REDIS_URL; without any of them the AgentPool itself says it, read through the kubeconfig, so
-that `kubectl agentpool` needs no more than kubectl does.
+Flags win over the environment, the environment over the kubeconfig. The Redis URL is `--redis`, AGENTPOOL_REDIS_URL or
+REDIS_URL; without any of them the AgentPool names its Redis, read through the kubeconfig, so `kubectl agentpool` needs
+only kubectl's configuration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """A pool, and the URL of its Redis where it was given."""
+    """A pool, and the URL of its Redis if given."""
 
     pool: PoolRef
     redis: str | None  # None: ask the cluster
@@ -47,7 +47,7 @@ class Target:
 
 
 def pool_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds `--pool`, `--namespace` and `--redis` to a command, and hands it a `target`."""
+    """Add `--pool`, `--namespace` and `--redis` to a command, and pass it a `target`."""
 
     @click.option("-p", "--pool", "pool", metavar="[NAMESPACE/]NAME", help="The AgentPool. [env: AGENTPOOL_POOL]")
     @click.option(
@@ -100,5 +100,5 @@ def default_namespace() -> str:
 
 
 def redis_from(flag: str | None) -> str | None:
-    """The Redis URL of the flag or the environment; None where neither says one."""
+    """Return the Redis URL of the flag or the environment; None if neither is set."""
     return flag or redis_url(os.environ)

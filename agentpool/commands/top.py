@@ -1,7 +1,7 @@
-"""`agentpool top`: a pool's queue, live: rates, bars by route and priority, one cell for each slot of each worker.
+"""`agentpool top`: a pool's queue, live: rates, bars by route and priority, a cell for each slot of each worker.
 
-On a terminal the screen is drawn over and over with `rich` (the extra `cli`); piped, or with `--once`, it prints
-plain lines. A Redis that stops answering is shown as such, with the last figures kept and marked.
+On a terminal the screen is redrawn with `rich` (the extra `cli`); piped, or with `--once`, the command prints plain
+lines. An unreachable Redis is shown as such, with the last figures kept and marked.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def top(*, target: Target, every: int, once: bool) -> None:
 
 
 def rates(before: QueueSnapshot | None, now: QueueSnapshot) -> str:
-    """Jobs a second between two readings; before the second one nobody knows."""
+    """Return the jobs per second between two readings; unknown before the second reading."""
     if before is None or now.taken_at_ms <= before.taken_at_ms:
         return "measuring"
     seconds = (now.taken_at_ms - before.taken_at_ms) / 1000
@@ -93,7 +93,7 @@ async def _live(target: Target, every_ms: int) -> None:
 async def _again(
     inspector: Any, target: Target, display: Any, last: QueueSnapshot
 ) -> tuple[QueueSnapshot | None, QueueSnapshot]:
-    """The last reading and a new one; while Redis does not answer, the old figures stay, marked as old."""
+    """Return the last reading and a new reading; while Redis does not answer, the old figures stay, marked as old."""
     from agentpool.commands.top_screen import screen
 
     while True:

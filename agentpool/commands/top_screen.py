@@ -1,6 +1,6 @@
-"""The screen of `agentpool top`, drawn with rich: what waits as bars, each worker's slots as cells.
+"""The screen of `agentpool top`, drawn with rich: waiting jobs as bars, each worker's slots as cells.
 
-Pure: a snapshot in, something printable out. Colours carry nothing that the text does not say too.
+Pure: a snapshot in, a renderable out. Colours repeat information that the text has too.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ except ModuleNotFoundError as error:
     ) from error
 
 BAR_CELLS = 40  # width of the longest bar
-MOST_SLOT_CELLS = 64  # slots drawn for one worker; more are told as a number
+MOST_SLOT_CELLS = 64  # slots drawn for a worker; further slots are a number
 MOST_WORKERS = 40  # lines
 COLOURS = {Priority.CRITICAL: "red", Priority.TASK: "cyan", Priority.INFO: "bright_black"}
 
 
 def live() -> Live:
-    """The display; it gives the terminal back when its block ends."""
+    """Return the display, which releases the terminal after its block."""
     return Live(screen=True, auto_refresh=False)
 
 
@@ -59,7 +59,7 @@ def _routes(snapshot: QueueSnapshot) -> Table:
 
 
 def _bar(route: RouteSnapshot, longest: int) -> Text:
-    """A bar whose full width is the longest route's backlog."""
+    """Return a bar whose full width is the longest route's backlog."""
     bar = Text()
     for priority, cell in zip(Priority, "■▣□", strict=True):
         count = route.queued.get(priority, 0)

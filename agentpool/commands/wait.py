@@ -1,6 +1,6 @@
-"""`agentpool wait`: until jobs have ended; its exit code says how, for scripts.
+"""`agentpool wait`: wait until jobs have ended; the exit code reports their outcome, for scripts.
 
-Who takes over next: `agentpool.commands.waiting`, which `submit --wait` uses as well.
+Shares `agentpool.commands.waiting` with `submit --wait`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Exit codes: 0 all succeeded, 1 could not be asked, 2 wrong usage, {UNSUCCESSFUL_
 def wait(*, jobs: tuple[str, ...], target: Target, timeout: int | None, output: Format) -> int:
     """Wait until jobs have ended.
 
-    Prints the result of one, or the fate of many.
+    Prints the result of a single job, or the outcomes of many.
     """
     return run(_wait(target, list(dict.fromkeys(map(JobId, jobs))), timeout, output))
 

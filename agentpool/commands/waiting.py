@@ -1,8 +1,7 @@
-"""Waiting for jobs to end, and telling how they ended: what `wait` and `submit --wait` share.
+"""Wait for jobs to end, and report their outcome: shared by `wait` and `submit --wait`.
 
-Jobs are waited for one after the other, which takes as long as the last of them. A Redis that goes away is told at
-once, and given `PATIENCE_S` to come back. Who takes over next: `agentpool.client`, whose inbox learns of an end at
-once.
+Jobs are awaited in sequence, which takes as long as the last of them. A lost Redis is reported at once, and given
+`PATIENCE_S` to come back. The inbox of `agentpool.client` learns of an end at once.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ UNSUCCESSFUL_EXIT = 3  # a job ended without a result
 TIMEOUT_EXIT = 4  # a job has not ended yet
 LOOK_S = 1.0  # between two looks whether Redis still answers
 PATIENCE_S = 30.0  # without an answer: a restart takes less
-LONG_S = 5.0  # not begun after this: whoever looks on is told why
+LONG_S = 5.0  # a job not started after this: explain why
 T = TypeVar("T")
 
 
@@ -45,7 +44,7 @@ async def wait_and_show(
             async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
                 for job_id in ids:
                     job = await _while_redis_answers(redis, _ended(client, job_id), _told(client, job_id))
-                    jobs.append(job)  # how many there are tells which one was waited for
+                    jobs.append(job)  # the number of jobs identifies the awaited job
         except TimeoutError:
             say(f"error: job {ids[len(jobs)]!r} has not ended in time; wait longer, or cancel it", err=True)
             return TIMEOUT_EXIT
@@ -54,18 +53,18 @@ async def wait_and_show(
 
 
 async def _ended(client: Client, job_id: JobId) -> Job:
-    """The job, once it has ended. The client itself waits for ever, whatever becomes of Redis."""
+    """Return the job after its end. The client itself waits for ever, regardless of Redis."""
     with contextlib.suppress(JobEndedError):
         await client.result(job_id)
     return await client.job(job_id)
 
 
 async def _told(client: Client, job_id: JobId) -> None:
-    """Tells on a terminal, once, what keeps the job from beginning."""
+    """Print once, on a terminal, the reason why the job has not started."""
     if not sys.stderr.isatty():
         return
     await asyncio.sleep(LONG_S)
-    with contextlib.suppress(QueueError):  # the wait itself tells it
+    with contextlib.suppress(QueueError):  # the wait itself reports it
         if why := holdup(await client.job(job_id), await client.queue()):
             say(f"job {job_id} has not begun: {why}", err=True)
 
@@ -73,7 +72,7 @@ async def _told(client: Client, job_id: JobId) -> None:
 async def _while_redis_answers(
     redis: RedisClient, work: Coroutine[Any, Any, T], beside: Coroutine[Any, Any, None]
 ) -> T:
-    """What the work comes to; `beside` runs meanwhile. Raises QueueUnreachableError after `PATIENCE_S` of silence."""
+    """Return the result of the work, with `beside` running. Raises QueueUnreachableError after a long silence."""
     task, guard, aside = asyncio.create_task(work), asyncio.create_task(_guard(redis)), asyncio.create_task(beside)
     try:
         await asyncio.wait({task, guard}, return_when=asyncio.FIRST_COMPLETED)
@@ -86,7 +85,7 @@ async def _while_redis_answers(
 
 
 async def _guard(redis: RedisClient) -> None:
-    """Tells when Redis stops answering and when it is back; raises QueueUnreachableError when it stays away."""
+    """Report the loss and the return of Redis; raise QueueUnreachableError for a long loss."""
     now = asyncio.get_running_loop().time
     silent_since: float | None = None
     while True:
@@ -120,7 +119,7 @@ def _show(jobs: Sequence[Job], pool: PoolRef, output: Format) -> None:
 
 
 def _why(job: Job) -> str | None:
-    """Why it ended without a result. Of what an earlier attempt failed, or was handed back for, is no answer."""
+    """Return the reason of an end without a result, ignoring errors and requeues of earlier attempts."""
     if job.state is JobState.SUCCEEDED:
         return None
     return job.error if job.state is JobState.FAILED else job.reason

@@ -1,4 +1,4 @@
-"""The AgentPool resource: its types, its CustomResourceDefinition and its resolved settings."""
+"""The AgentPool resource: types, CustomResourceDefinition and resolved settings."""
 
 from agentpool.spec.pool import (
     API_VERSION,

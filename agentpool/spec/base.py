@@ -1,7 +1,7 @@
-"""What every part of the AgentPool resource shares: camelCase names, no unknown fields, CEL rules.
+"""Base of every part of the AgentPool resource: camelCase names, no unknown fields, CEL rules.
 
 Each part of the spec is a `Part`; its `Rule`s become `x-kubernetes-validations` in the CRD, so that the API server
-refuses what cannot be served. Who takes over next: `crd.py` turns the parts into the CustomResourceDefinition.
+refuses invalid resources. `crd.py` turns the parts into the CustomResourceDefinition.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ SUBDOMAIN_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rule:
-    """One CEL rule: what must hold, what the user reads when it does not, and which field to look at.
+    """A CEL rule: condition, message for the user, and the field.
 
-    `explain` is a CEL expression that puts the values found into the message; `message` stands in where the
-    server cannot evaluate it.
+    `explain` is a CEL expression that puts the actual values into the message; `message` is used if the server cannot
+    evaluate it.
     """
 
     holds: str  # CEL over `self`, the object the rule sits on
@@ -30,7 +30,7 @@ class Rule:
     field: str | None = None  # JSON path below the object, such as `.minReplicas`
 
     def to_schema(self) -> dict[str, str]:
-        """The rule as one entry of `x-kubernetes-validations`."""
+        """Return the rule as an entry of `x-kubernetes-validations`."""
         schema = {"rule": self.holds, "message": self.message}
         if self.explain:
             schema["messageExpression"] = self.explain
@@ -55,7 +55,7 @@ class Part(BaseModel):
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
-        """Puts the part's rules into its JSON schema."""
+        """Add the part's rules to its JSON schema."""
         super().__pydantic_init_subclass__(**kwargs)
         if cls.rules:
             validations: list[JsonValue] = [dict(rule.to_schema()) for rule in cls.rules]

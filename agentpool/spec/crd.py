@@ -1,10 +1,10 @@
 """The CustomResourceDefinition, generated from the resource's types.
 
-`custom_resource_definition` gives it as plain data; `to_yaml` as text. The JSON schema that pydantic draws is turned
-into a structural schema: references are written out, optional fields lose their null, nested objects get `{}` as
-default so that their own defaults apply, and each description ends with its default.
-Source of the rules for structural schemas: the Kubernetes documentation, "Extend the Kubernetes API with
-CustomResourceDefinitions". Who takes over next: the file `crds/agentpools.yaml`, written by `make generate`.
+`custom_resource_definition` returns plain data; `to_yaml` text. The JSON schema of pydantic is converted to a
+structural schema: references are expanded, optional fields lose their null, nested objects get `{}` as default so that
+their own defaults apply, and each description ends with its default. Source of the rules for structural schemas: the
+Kubernetes documentation, "Extend the Kubernetes API with CustomResourceDefinitions". `make generate` writes the file
+`crds/agentpools.yaml`.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def to_yaml(data: dict[str, Any]) -> str:
 
 
 def structural(part: type[Part]) -> Schema:
-    """The structural schema of one part of the resource."""
+    """Return the structural schema of a part of the resource."""
     drawn = part.model_json_schema(mode="validation", by_alias=True)
     return _structural(drawn, drawn.get("$defs", {}))
 
@@ -130,14 +130,14 @@ def _root() -> Schema:
     }
 
 
-# What Kubernetes does not take, or takes from elsewhere.
+# Keywords that Kubernetes does not accept, or that come from elsewhere.
 _DROPPED = frozenset(
     {"$defs", "title", "additionalProperties", "default", "$ref", "anyOf", "const", "properties", "items"}
 )
 
 
 def _structural(drawn: Schema, defs: Schema, *, unsettable: bool = False) -> Schema:
-    """One node of the drawn schema, with references written out; its own keywords win over the referred ones."""
+    """Convert a node of the schema, with references expanded; its own keywords override the referenced keywords."""
     if "$ref" in drawn:
         drawn = {**defs[drawn["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in drawn.items() if k != "$ref"}}
     if "anyOf" in drawn:  # pydantic's way to say "or unset"
@@ -157,7 +157,7 @@ def _structural(drawn: Schema, defs: Schema, *, unsettable: bool = False) -> Sch
         shown = default if isinstance(default, str) else json.dumps(schema["default"])
         schema["description"] = f"{schema['description']} Default: {shown}."
     elif not unsettable and not schema.get("required") and _has_default(schema):
-        schema["default"] = {}  # so that the defaults below apply
+        schema["default"] = {}  # makes the defaults below apply
     return _ordered(schema)
 
 
@@ -166,7 +166,7 @@ def _has_default(schema: Schema) -> bool:
 
 
 def _without_defaults(schema: Any) -> Any:
-    """The schema without defaults: a status says only what was observed."""
+    """Return the schema without defaults: a status contains only observed values."""
     if isinstance(schema, dict):
         kept = {k: _without_defaults(v) for k, v in schema.items() if k != "default"}
         if isinstance(kept.get("description"), str):

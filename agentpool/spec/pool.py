@@ -1,6 +1,6 @@
-"""The AgentPool resource: spec and status, as users write and read them.
+"""The AgentPool resource: spec and status.
 
-One source of truth: `crd.py` generates the CustomResourceDefinition from these models, the operator parses with
+Single source of truth: `crd.py` generates the CustomResourceDefinition from these models, the operator parses with
 them, and `resolve.py` turns a spec into the queue's settings.
 """
 

@@ -1,4 +1,4 @@
-"""How many jobs one worker runs at once, by workload and profile.
+"""Concurrency of a worker, by workload and profile.
 
 The figures are the design's (section 1); `worker.concurrency` overrides them.
 """
@@ -9,15 +9,15 @@ from enum import StrEnum
 
 
 class Workload(StrEnum):
-    """What the pool's jobs are like: a row of the presets."""
+    """Type of the pool's jobs: a row of the presets."""
 
     AGENT = "Agent"  # long, expensive, several steps
     TASK = "Task"  # short and many
-    WORKFLOW = "Workflow"  # orchestrates other jobs, mostly waiting
+    WORKFLOW = "Workflow"  # orchestrates jobs, mostly waiting
 
 
 class Profile(StrEnum):
-    """How hard one worker is driven: a column of the presets."""
+    """Load of a worker: a column of the presets."""
 
     DEFAULT = "Default"  # the middle way
     HIGH_THROUGHPUT = "HighThroughput"  # many slots, for jobs that mostly wait

@@ -1,4 +1,4 @@
-"""The queue of a pool: its Redis, its routes, and how jobs wait, fail and are kept."""
+"""The queue of a pool: its Redis, its routes, and the rules for waiting, failing and retention."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Redis(Part):
 
     @model_validator(mode="after")
     def _check_rules(self) -> Redis:
-        """Check again what the rules above check: a resource may be older than they are."""
+        """Check the rules above again: a resource may be older than they are."""
         url = self.url or ""
         broken = [
             rule.message
@@ -180,8 +180,8 @@ class Retention(Part):
 class UnlistedKinds(StrEnum):
     """What becomes of a job whose kind no route lists."""
 
-    ACCEPT = "Accept"  # it takes the route `default`
-    REFUSE = "Refuse"  # its submitter is told which kinds the pool takes
+    ACCEPT = "Accept"  # the job takes the route `default`
+    REFUSE = "Refuse"  # the submit fails with a list of the accepted kinds
 
 
 class Queue(Part):

@@ -1,7 +1,7 @@
-"""From a spec, as users write it, to settings, as the queue and the workers use them.
+"""Convert a spec to the settings of queue and workers.
 
-Presets and other dependent defaults are filled in here and nowhere else. Who takes over next: the operator
-publishes the settings with `agentpool.queue.inspect`.
+Presets and all dependent defaults are applied here and nowhere else. The operator publishes the settings with
+`agentpool.queue.inspect`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ MS_PER_SECOND = 1000
 
 
 def concurrency_of(spec: AgentPoolSpec) -> int:
-    """Slots of one worker: what the spec says, else the preset."""
+    """Return the slots of a worker: the spec's value, else the preset."""
     return spec.worker.concurrency or CONCURRENCY[spec.workload][spec.profile]
 
 

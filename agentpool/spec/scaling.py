@@ -25,8 +25,8 @@ class PolicyType(StrEnum):
 class SelectPolicy(StrEnum):
     """Which of several policies decides."""
 
-    MAX = "Max"  # the one that allows the largest change
-    MIN = "Min"  # the one that allows the smallest change
+    MAX = "Max"  # the largest allowed change
+    MIN = "Min"  # the smallest allowed change
     DISABLED = "Disabled"  # no change in this direction
 
 

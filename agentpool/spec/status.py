@@ -1,4 +1,4 @@
-"""The status of an AgentPool: what `kubectl get` and `kubectl describe` show."""
+"""The status of an AgentPool, as in `kubectl get` and `kubectl describe`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from agentpool.spec.base import Part
 class ConditionType(StrEnum):
     """The conditions of an AgentPool."""
 
-    READY = "Ready"  # the pool serves: its queue answers and its workers are as wanted
+    READY = "Ready"  # the pool serves: its queue answers and its workers are as desired
     PROGRESSING = "Progressing"  # workers are being added, removed or replaced
     QUEUE_REACHABLE = "QueueReachable"  # the operator can read the queue
     SCALING_ACTIVE = "ScalingActive"  # the operator decides the number of workers
     SCALING_LIMITED = "ScalingLimited"  # more workers are wanted than allowed or possible
 
 
-# Reasons of a pool that is not Ready and needs nobody: it is being set up, or taken away.
+# Reasons of a pool that is not Ready and needs no action: it is being created or deleted.
 ON_ITS_WAY = frozenset({"Creating", "Deleting", "NotReadYet", "SettingsMissing"})
 
 

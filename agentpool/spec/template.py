@@ -1,7 +1,8 @@
-"""A pod template of the user's: free, but of the shape that Kubernetes gives it where we lay our own fields over it.
+"""The user's pod template: free, but of Kubernetes' shape where the operator adds its own fields.
 
-The resource's schema leaves the template open, as its fields are Kubernetes' own and differ between versions. The API
-server checks the whole when the Deployment is written; what is checked here would not get that far. `worker` uses it.
+The resource's schema leaves the template open, because its fields belong to Kubernetes and differ between versions. The
+API server checks the whole template when the Deployment is written; the checks here concern templates that would not
+get that far. `worker` uses it.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class _Template(BaseModel):
 
 
 def pod_template(value: Json) -> Json:
-    """The template without its nulls, which mean absence. Raises ValueError naming what has no such shape."""
+    """Return the template without nulls, which mean absence. Raises ValueError naming the part with a wrong shape."""
     template: Json = _without_nulls(value)
     try:
         _Template.model_validate(template)

@@ -1,4 +1,4 @@
-"""The workers of a pool: what runs a job, in how many slots, in which pod."""
+"""The workers of a pool: handler, slots, pod."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from agentpool.queue.settings import AdaptiveMode
 from agentpool.spec.base import Part, Rule
 from agentpool.spec.template import pod_template
 
-MAX_CONCURRENCY = 10_000  # slots in one worker
+MAX_CONCURRENCY = 10_000  # slots of a worker
 DAY_SECONDS = 86_400
-VARIABLES_PATTERN = r"^([A-Za-z_][A-Za-z0-9_]*\*?|\*)$"  # a variable's name, or its beginning and an asterisk
+VARIABLES_PATTERN = r"^([A-Za-z_][A-Za-z0-9_]*\*?|\*)$"  # a variable's name, or a prefix with an asterisk
 APP_PATTERN = "[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*"  # module:attribute, for CEL and Python alike
 
 
 def _app(text: str) -> str:
-    """Check again what the rule below checks: a resource may be older than the rule."""
+    """Check the rule below again: a resource may be older than the rule."""
     if not re.fullmatch(APP_PATTERN, text):
         raise ValueError("must be module:attribute, such as my_agents:app")
     return text

@@ -1,5 +1,5 @@
-"""What `agentpool doctor` looks at: Redis, a pool, the cluster. Each finding says what to do about it.
+"""Checks of `agentpool doctor`: Redis, a pool, the cluster. Each finding names its remedy.
 
-An examination is an async function that yields findings and never raises for what it came to find. Who takes over
-next: `agentpool.commands.doctor` prints them.
+A check is an async function that yields findings and never raises for the problem it looks for.
+`agentpool.commands.doctor` prints the findings.
 """

@@ -1,4 +1,4 @@
-"""The cluster: does its API answer, is the CRD current, which AgentPools are not Ready, which GPUs are there."""
+"""Checks of the cluster: API reachable, CRD current, AgentPools that are not Ready, GPUs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def examine(kubeconfig: Path) -> AsyncIterator[Finding]:
 
 
 async def crd(cluster: Cluster) -> list[Finding]:
-    """Whether the CRD is installed, and is the one of this version."""
+    """Check that the CRD is installed, and is that of this version."""
     from agentpool.spec.crd import custom_resource_definition
 
     try:
@@ -45,7 +45,7 @@ async def crd(cluster: Cluster) -> list[Finding]:
 
 
 def crd_finding(found: Object, ours: Object) -> Finding:
-    """The installed CRD beside the one that this version carries, by the fields that each version's spec has."""
+    """Compare the installed CRD with this version's, by the fields of each version's spec."""
     there, here = _fields_by_version(found), _fields_by_version(ours)
     missing = [
         f"{version} lacks {', '.join(sorted(lacking))}"
@@ -101,7 +101,7 @@ def _is_gpu(resource: str) -> bool:
 
 
 def _fields_by_version(crd_object: Object) -> dict[str, set[str]]:
-    """For each served version, the paths of the fields of its spec."""
+    """Return the paths of the spec's fields for each served version."""
     return {
         version["name"]: set(_paths(version["schema"]["openAPIV3Schema"]["properties"].get("spec", {}), "spec"))
         for version in crd_object["spec"]["versions"]

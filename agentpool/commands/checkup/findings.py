@@ -1,4 +1,4 @@
-"""A finding: what was looked at, how it is, and the remedy where it should be otherwise."""
+"""A finding: check, result, and remedy if needed."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
-    OK = "ok"  # as it should be
+    OK = "ok"  # as expected
     NOTE = "note"  # could not be looked at, or worth knowing
-    WARNING = "warning"  # works, until the day it matters
+    WARNING = "warning"  # works, with a risk
     FAILURE = "failure"  # does not work
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """One line of the doctor's report."""
+    """A line of the doctor's report."""
 
-    check: str  # what was looked at
+    check: str  # name of the check
     level: Level
-    found: str  # how it is
-    remedy: str | None = None  # what to do; None: nothing
+    found: str  # result
+    remedy: str | None = None  # action for the user; None: no action
 
 
 def fine(check: str, found: str) -> Finding:
@@ -36,7 +36,7 @@ def note(check: str, found: str, remedy: str | None = None) -> Finding:
 
 
 def warning(check: str, found: str, remedy: str) -> Finding:
-    """Works, until the day it matters."""
+    """Return a finding that works, with a risk."""
     return Finding(check=check, level=Level.WARNING, found=found, remedy=remedy)
 
 

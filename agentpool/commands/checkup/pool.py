@@ -1,4 +1,4 @@
-"""One pool's queue: is it set up, does anybody work on it, is anything stuck."""
+"""Checks of a pool's queue: configured, served by workers, nothing stuck."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WORDS = {
 
 
 async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) -> AsyncIterator[Finding]:
-    """All findings about a pool. `repair` resolves the contradictions in its queue."""
+    """Yield all findings about a pool. `repair` resolves the contradictions in its queue."""
     try:
         snapshot = await Inspector(redis).snapshot(pool)
     except QueueError as error:
@@ -55,7 +55,7 @@ async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) ->
 
 
 def contradictions(pool: PoolRef, found: Sequence[Disagreement], left: Sequence[Disagreement]) -> list[Finding]:
-    """What the audit found, by kind, and whether it is still there."""
+    """Return the audit's findings by kind, and whether each is still present."""
     if not found:
         return [fine("consistency", "counters, entries and records agree")]
     by_kind: dict[Contradiction, list[str]] = {}

@@ -1,6 +1,6 @@
-"""The Redis that holds the queue: does it answer, is it new enough, will it keep what it is given, may we write.
+"""Checks of the Redis server: reachable, recent, durable, writable.
 
-The judgements are pure functions of what INFO says; only the probe writes, to a key of its own that it deletes.
+The judgements are pure functions of INFO; only the probe writes, to its own key, which it deletes.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 from agentpool.jobs import PoolRef
 
-SKEW_WARNING_MS = 1_000  # ages that people see are off by as much; the queue itself reads the Redis clock only
-FULL_SHARE = 0.8  # of a limit, from which on it is told
-NOBODYS = PoolRef("agentpool-doctor", "probe")  # whose keys the probe uses where no pool is named
+SKEW_WARNING_MS = 1_000  # error of displayed ages; the queue itself uses only the clock of Redis
+FULL_SHARE = 0.8  # share of a limit that leads to a warning
+NOBODYS = PoolRef("agentpool-doctor", "probe")  # owner of the probe's keys if no pool is named
 Info = Mapping[str, Any]
 
-# One of each kind of command that the queue's scripts use, on a key that goes again.
+# A command of each kind in the queue's scripts, on a temporary key.
 PROBE = """
 local key = KEYS[1]
 redis.call('HSET', key, 'field', 'value')
@@ -47,7 +47,7 @@ return redis.call('TIME')
 
 
 async def examine(redis: RedisClient, pool: PoolRef | None) -> AsyncIterator[Finding]:
-    """All findings about a Redis, for that pool if one is named; the first failure to answer is the last finding."""
+    """Yield all findings about a Redis, for a pool if named; stop at the first failure to answer."""
     try:
         version = await check_server(redis)
     except UnsupportedServerError as error:
@@ -88,7 +88,7 @@ def durability(info: Info) -> Finding:
 
 
 def eviction(info: Info) -> Finding:
-    """An evicting Redis throws jobs away when it is full."""
+    """Check the eviction policy: an evicting Redis drops jobs when full."""
     policy = str(info.get("maxmemory_policy", "unknown"))
     if policy == "noeviction":
         return fine("eviction", policy)
@@ -100,7 +100,7 @@ def eviction(info: Info) -> Finding:
 
 
 def memory(info: Info) -> Finding | None:
-    """How full it is; None where it has no limit."""
+    """Check the memory use; None without a limit."""
     limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     if not limit:
         return None
@@ -111,7 +111,7 @@ def memory(info: Info) -> Finding | None:
 
 
 def clients(info: Info) -> Finding | None:
-    """Connections; None where the limit is not told."""
+    """Check the connections; None if the limit is unknown."""
     limit, connected = int(info.get("maxclients", 0)), int(info.get("connected_clients", 0))
     if not limit:
         return None
@@ -122,7 +122,7 @@ def clients(info: Info) -> Finding | None:
 
 
 async def permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
-    """Whether this user may do what submits and workers do: on the pool's keys, for it may be a user for these only."""
+    """Check the user's permissions for submitters and workers, on the pool's keys if a pool is named."""
     key = f"{Keys(pool or NOBODYS).prefix}probe:{uuid.uuid4().hex}"
     try:
         with Asking("probe"):
@@ -138,7 +138,7 @@ async def permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
 
 
 async def clock(redis: RedisClient) -> Finding:
-    """This machine's clock beside the one of Redis, half the round trip allowed for."""
+    """Compare this machine's clock with that of Redis, allowing for half the round trip."""
     begun = time.time()
     try:
         with Asking("time"):
@@ -154,7 +154,7 @@ async def clock(redis: RedisClient) -> Finding:
 
 
 async def _info(redis: RedisClient) -> Info:
-    """INFO; of one node where it is a cluster. {} where the user may not ask."""
+    """Return INFO; of a single node for a cluster. {} if the user may not ask."""
     try:
         with Asking("info"):
             info = await redis.execute_command("INFO")
