@@ -34,6 +34,7 @@ RedisClient: TypeAlias = Any  # Redis or RedisCluster; both answer execute_comma
 SOCKET_TIMEOUT_S = 30.0  # longest silence of a connection; redis-py's own 5 s would cut blocking reads short
 CONNECT_TIMEOUT_S = 5.0
 LONGEST_BLOCK_S = 20.0  # a blocking read's own limit: well below SOCKET_TIMEOUT_S
+SHORTEST_BLOCK_S = 0.01  # Redis 6.2 cuts fractions of a ms off, and takes the 0 that is left for "for ever"
 BLOCK_SHARE = 0.7  # of a foreign client's socket timeout that a blocking read may take
 MAX_CONNECTIONS = 1_000  # of one client, to each server
 NEEDED_VERSION = (6, 2)
@@ -189,6 +190,8 @@ async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
         found = await wire.ask(packed, replies=len(commands), within_s=wire.connection.socket_timeout)
     finally:
         await pool.put_back(wire, blocking=blocking)
+    if blocking and found[0] is None:  # a server that does not block must not keep its caller busy
+        await asyncio.sleep(max(0.0, wire.asked_at + SHORTEST_BLOCK_S - asyncio.get_running_loop().time()))
     for reply in found:
         if isinstance(reply, ResponseError) and is_demotion(reply):
             await pool.drop(wire.generation)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool.errors import QueueError, QueueReplyError
 from agentpool.jobs import JobId, LeaseToken
-from agentpool.queue.connection import ask, call, longest_block_s
+from agentpool.queue.connection import SHORTEST_BLOCK_S, ask, call, longest_block_s
 from agentpool.queue.faults import Asking, Reading
 from agentpool.queue.outcomes import CancelJob, Wake, YieldJob
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from agentpool.queue.outcomes import Control
 
 CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case the word of its release is lost
-SHORTEST_BLOCK_MS = 10  # Redis 6.2 cuts fractions of a ms off, and takes the 0 that is left for "for ever"
 log = logging.getLogger(__name__)
 
 
@@ -40,7 +39,7 @@ class Orders:
         if for_work and cordoned:
             longest_s = min(longest_s, CORDON_POLL_S)
         bell = (self._bell,) if for_work and not cordoned else ()
-        block_s = min(max(timeout_ms, SHORTEST_BLOCK_MS) / 1000, longest_s)
+        block_s = min(max(timeout_ms / 1000, SHORTEST_BLOCK_S), longest_s)
         return ("BLPOP", self._key, *bell, block_s)
 
     async def read(self, rung: list[str] | None) -> list[Control]:

@@ -43,7 +43,7 @@ class Wire(asyncio.Protocol):
         self._found: list[Any] = []
         self._wanted = 0
         self._frames = Frames(most_bytes)
-        self._asked_at = 0.0  # seconds, of the loop's clock
+        self.asked_at = 0.0  # seconds, of the loop's clock
         self._transport.set_protocol(self)
 
     @property
@@ -56,7 +56,7 @@ class Wire(asyncio.Protocol):
 
         A program that kept its event loop busy, or stopped, has not been told that the server has closed it.
         """
-        if asyncio.get_running_loop().time() - self._asked_at > IDLE_S:
+        if asyncio.get_running_loop().time() - self.asked_at > IDLE_S:
             await asyncio.sleep(0)  # the loop looks at its sockets
             await asyncio.sleep(0)  # and calls back
         return self.usable
@@ -71,7 +71,7 @@ class Wire(asyncio.Protocol):
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Any]] = loop.create_future()
         self._answer = answer
-        self._asked_at = loop.time()
+        self.asked_at = loop.time()
         self._found, self._wanted = [], replies
         self._frames.begin()
         timer = None if within_s is None else loop.call_later(within_s, self._late, within_s)

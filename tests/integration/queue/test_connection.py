@@ -107,7 +107,7 @@ async def test_a_connection_that_was_closed_while_the_program_stood_still_is_not
     with sync_redis.Redis(port=server.port) as admin:  # blocks the loop, as a program does that computes
         while kept.usable and any(seen["cmd"] == "ping" for seen in admin.client_list()):
             pass
-    kept._asked_at -= wire.IDLE_S
+    kept.asked_at -= wire.IDLE_S
     assert kept.usable  # nobody has told the loop
     assert await call(client, "PING") == "PONG"
     await client.aclose()

@@ -8,7 +8,7 @@ import pytest
 
 from agentpool.errors import AgentPoolError, QueueReplyError
 from agentpool.queue import connect
-from agentpool.queue.connection import call
+from agentpool.queue.connection import SHORTEST_BLOCK_S, call
 from tests.fixtures.calls import CALLS
 from tests.fixtures.hostile import CLOSE, after_login, encoded, hostile_redis
 
@@ -103,3 +103,21 @@ async def test_a_reply_without_end_is_cut_off():
         with pytest.raises(QueueReplyError, match="more than 1000000 bytes"):
             await CALLS["snapshot"](redis)
         await redis.aclose()
+
+
+async def test_a_server_that_does_not_block_keeps_nobody_busy(monkeypatch):
+    """A blocking read that comes back empty at once is not asked again at once."""
+    pauses = []
+    real = asyncio.sleep
+
+    async def noted(seconds, *rest):
+        pauses.append(seconds)
+        await real(0, *rest)
+
+    async with hostile_redis(after_login(encoded(None))) as url:
+        redis = connect(f"{url}?protocol=2")
+        monkeypatch.setattr(asyncio, "sleep", noted)
+        assert await call(redis, "BLPOP", "list", 20) is None
+        monkeypatch.undo()
+        await redis.aclose()
+    assert 0 < max(pauses) <= SHORTEST_BLOCK_S
