@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -72,8 +73,10 @@ async def test_a_worker_that_has_just_started_begins_what_becomes_due(redis, poo
     assert (await ended(late)).state is JobState.SUCCEEDED
 
 
-async def test_handlers_that_misbehave_harm_only_their_own_jobs(workers, submit, ended):
+async def test_handlers_that_misbehave_harm_only_their_own_jobs(workers, submit, ended, redis, pool):
     """sys.exit, even in a task of the handler's own, unencodable results and hangs end one job each."""
+    settings = await Inspector(redis).settings(pool)
+    await Inspector(redis).configure(pool, replace(settings, unknown_kind_ms=0))  # no worker with that kind will come
     worker = workers.start("--concurrency", "10")
     bystander = await submit("nap", 1.0)
     bad = [await submit(kind, 3, max_attempts=1) for kind in ("exit", "not-json", "no-such-kind")]
@@ -84,7 +87,7 @@ async def test_handlers_that_misbehave_harm_only_their_own_jobs(workers, submit,
     assert (await ended(alive)).result == "the worker lives"
     assert (await ended(bystander)).attempt == 1
     unknown = await ended(bad[2])
-    assert "no handler for kind 'no-such-kind'" in unknown.error
+    assert "no worker of the pool has known the kind no-such-kind" in unknown.error
     assert "nap" in unknown.error
     assert "not JSON" in (await ended(bad[1])).error or "cannot be kept" in (await ended(bad[1])).error
     assert worker.process.poll() is None
