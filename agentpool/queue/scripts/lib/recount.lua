@@ -4,6 +4,7 @@
 -- Pending entries count by their consumer. An undelivered entry is a ready job or a tombstone; only the records tell
 -- which, so they are looked at where the books name tombstones or do not add up.
 
+local TOTALS = { 'submitted', 'started', 'finished', 'run_ms', 'attempts' }
 local LOOK_MAX = 1000 -- undelivered entries of one stream whose records are looked at
 
 -- Streams of the pool's routes that the books do not name.
@@ -80,6 +81,9 @@ local function recount(fix)
     if string.match(field, '^[qtyur]:') and not right[field] then right[field] = 0 end
   end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do right.slots = right.slots + slots_of(worker) end
+  for _, field in ipairs(TOTALS) do
+    if books[field] and not tonumber(books[field]) then right[field] = 0 end -- nothing tells what it was
+  end
   for field, value in pairs(right) do
     local is = number_or(books[field], 0)
     if is ~= value or (books[field] and not tonumber(books[field])) then fix(field, is, value) end
