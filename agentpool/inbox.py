@@ -91,7 +91,8 @@ class Inbox:
                     raise QueueReplyError(doing="watch", problem="an unknown outcome")
                 self._read_along()
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(bell.wait(), ASK_AGAIN_S)
+                    async with asyncio.timeout(ASK_AGAIN_S):  # Python 3.11's wait_for may lose the caller's cancellation
+                        await bell.wait()
         finally:
             waits = self._waits[job_id]
             waits.discard(bell)
