@@ -91,7 +91,7 @@ class Inbox:
                     raise QueueReplyError(doing="watch", problem="an unknown outcome")
                 self._read_along()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ASK_AGAIN_S):  # Python 3.11's wait_for may lose the caller's cancellation
+                    async with asyncio.timeout(ASK_AGAIN_S):  # wait_for of Python 3.11 may lose a cancellation
                         await bell.wait()
         finally:
             waits = self._waits[job_id]
