@@ -1,7 +1,7 @@
-"""AgentPool's worker: runs a pool's jobs, many at once, and loses none.
+"""AgentPool's worker: runs a pool's jobs, many at once, without losing any.
 
-What a program that brings handlers needs is here; the parts of the worker are in the modules. Each name is imported on
-first use, so that the supervisor of a worker stays small.
+The public API for handlers is here; the parts of the worker are in the modules. Each name is imported on first use, so
+the supervisor of a worker stays small.
 
     from agentpool_worker import App
 

@@ -1,9 +1,9 @@
-"""How many slots a worker should have, from GPU readings and overload signals: slow up, fast down.
+"""Number of slots of a worker, from GPU readings and overload signals: slow up, fast down.
 
-Additive increase, multiplicative decrease, as congestion control does it: one slot more while the GPUs are idle and
-all slots are in use, a share fewer when memory runs out or the handler says it is overloaded. `decide` is pure; the
-`AdaptiveSlots` service feeds it once a period and applies what it says.
-Who takes over next: `agentpool_worker.slots` is resized, `agentpool_worker.metrics` counts each change.
+Additive increase, multiplicative decrease, as in congestion control: add a slot while the GPUs are idle and all slots
+are in use, remove a share when memory runs out or the handler is overloaded. `decide` is pure; the `AdaptiveSlots`
+service calls it once a period and applies the result. `agentpool_worker.slots` is resized, `agentpool_worker.metrics`
+counts each change.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GROW_UTILISATION_BELOW = 0.70  # share of time; above it a GPU has enough to do
-GROW_MEMORY_BELOW = 0.85  # share of memory; above it another job may not fit
+GROW_UTILISATION_BELOW = 0.70  # share of time; above it a GPU is busy enough
+GROW_MEMORY_BELOW = 0.85  # share of memory; above it a further job may not fit
 SHRINK_MEMORY_ABOVE = 0.95  # share of memory; above it the next allocation may fail
-SHRINK_FACTOR = 0.7  # what is left of the slots after a decrease
+SHRINK_FACTOR = 0.7  # share of the slots left after a decrease
 PERIOD_SECONDS = 2.0  # between decisions; NVML averages utilisation over up to a second
 
 
@@ -44,7 +44,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """What one decision is made from."""
+    """Inputs of a decision."""
 
     slots: int  # now
     used: int  # slots in use now
@@ -71,7 +71,7 @@ def decide(seen: Observation, settings: PoolSettings) -> Change | None:
 
 
 def starting_slots(settings: PoolSettings) -> int:
-    """Where a worker begins: its concurrency, within the adaptive bounds when there are any."""
+    """Return the initial number of slots: the concurrency, within the adaptive bounds if set."""
     if settings.adaptive_mode is AdaptiveMode.OFF:
         return settings.concurrency
     return min(max(settings.concurrency, settings.adaptive_min), settings.adaptive_max)
@@ -91,7 +91,7 @@ def _shrink(seen: Observation, settings: PoolSettings) -> Change | None:
 
 
 def _grow(seen: Observation, settings: PoolSettings) -> Change | None:
-    if seen.used < seen.slots:  # slots that nobody uses say nothing about what more would do
+    if seen.used < seen.slots:  # unused slots give no information about more slots
         return None
     if settings.adaptive_mode is AdaptiveMode.OVERLOAD:
         return Change(slots=seen.slots + 1, reason=Reason.RECOVERED, detail="all slots in use, nothing overloaded")
@@ -136,7 +136,7 @@ class AdaptiveSlots:
         self._overloads += 1
 
     def read(self) -> None:
-        """Takes a reading. It may block for milliseconds, so it is called outside the jobs' event loop."""
+        """Take a reading. May block for milliseconds, so it is called outside the jobs' event loop."""
         if self._reader is not None:
             self.readings = self._reader.read()
 
@@ -152,7 +152,7 @@ class AdaptiveSlots:
             self.apply(change)
 
     def settings_changed(self) -> None:
-        """Moves to what new settings ask for: their concurrency, or the nearest bound when adaptive."""
+        """Apply new settings: their concurrency, or the nearest bound in adaptive mode."""
         settings = self._settings()
         slots = starting_slots(settings)
         if settings.adaptive_mode is not AdaptiveMode.OFF:
@@ -161,7 +161,7 @@ class AdaptiveSlots:
             self.apply(Change(slots=slots, reason=Reason.SETTINGS, detail="the AgentPool's settings changed"))
 
     def apply(self, change: Change) -> None:
-        """Resizes the slots and tells why."""
+        """Resize the slots and log the reason."""
         before = self._slots.total
         self._slots.resize(change.slots)
         log.info(

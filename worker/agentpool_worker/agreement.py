@@ -1,9 +1,9 @@
-"""Whether the worker and the queue agree about the jobs that the worker holds, compared at every renewal.
+"""Comparison of the worker's jobs with the queue's records, at every renewal.
 
-Redis may have gone back in time: a crash lost the tail of its log, a replica that lagged took over, a backup was
-restored, a key was evicted. The queue then holds jobs for a worker that does not run them, or the worker runs jobs that
-the queue offers to others. Calls on their way make single differences normal; one that two renewals see is real.
-Who takes over next: `agentpool_worker.claim_loop` has the differences resolved once no call is on its way.
+Redis may have gone back in time: a crash lost the tail of its log, a lagging replica took over, a backup was restored,
+a key was evicted. The queue then holds jobs for a worker that does not run them, or the worker runs jobs that the queue
+offers elsewhere. Calls in flight make single differences normal; a difference at two renewals is real.
+`agentpool_worker.claim_loop` has the differences resolved once no call is in flight.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Agreement:
         self._missing: AbstractSet[tuple[JobId, Hold]] = frozenset()  # held by us only
 
     def broken(self, before: Mapping[JobId, Hold], told: AbstractSet[Place], after: Mapping[JobId, Hold]) -> bool:
-        """Compare a renewal's answer with the holdings before and after it; whether a difference was there last time.
+        """Compare a renewal's answer with the holdings before and after; return whether a difference persists.
 
         `told` are the entries that the queue holds for this worker.
         """

@@ -1,9 +1,8 @@
 """The registry of a program's handlers: `app = App()`, then `@app.handler("kind")` on its functions.
 
-Whatever shape a function has (async, sync, generator of progress), registration checks it once and wraps it into the
-one shape the worker runs (`agentpool_worker.shapes`). A mistake is told at import time, with the function's
-name and the remedy, not when the first job arrives.
-Who takes over next: `agentpool_worker.execution` calls what `find` returns.
+For any shape of function (async, sync, generator of progress), registration checks the function once and wraps it into
+the form that the worker runs (`agentpool_worker.shapes`). A mistake is reported at import time, with the function's
+name and the remedy, not when the first job arrives. `agentpool_worker.execution` calls the result of `find`.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ class App:
         return tuple(sorted(self._run_by_kind))
 
     def handler(self, *kinds: str) -> Callable[[F], F]:
-        """Registers the decorated function for these kinds of job.
+        """Register the decorated function for these kinds of job.
 
-        The function takes `(payload, ctx)` or `(payload)` and returns a JSON value. It may be async, sync (then it
-        runs in a thread, and its `ctx` blocks where the async one awaits), or a generator of either sort: each
-        value it yields is published as progress, and the last one is the result. An awaitable that a sync function
-        returns is awaited. A second parameter with a default gets the context only if it is named `ctx` or `context`.
-        Raises HandlerError for a function or kind that cannot be used.
+        The function takes `(payload, ctx)` or `(payload)` and returns a JSON value. It may be async, sync (then it runs
+        in a thread, and its `ctx` blocks where the async context awaits), or a generator of either sort: each yielded
+        value is published as progress, and the last value is the result. An awaitable returned by a sync function is
+        awaited. A second parameter with a default gets the context only if named `ctx` or `context`. Raises
+        HandlerError for a function or kind that cannot be used.
         """
         if not kinds or not all(isinstance(kind, str) for kind in kinds):
             raise HandlerError('app.handler takes the kinds of job: write @app.handler("kind") above the function')

@@ -1,7 +1,7 @@
-"""Builds the parts of a worker and joins them; no part makes another.
+"""Build the parts of a worker and connect them; no part creates a further part.
 
-Two groups: what lives in the jobs' event loop, and what lives in the side loop with a connection of its own.
-Who takes over next: `agentpool_worker.worker` starts and stops them.
+Two groups: parts in the jobs' event loop, and parts in the side loop with a connection of their own.
+`agentpool_worker.worker` starts and stops them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CLIENT_NAME = "agentpool-worker"  # as CLIENT LIST shows it
+CLIENT_NAME = "agentpool-worker"  # shown in CLIENT LIST
 _NEIGHBOURS_SECONDS = 3.0  # for the hooks of a pod's other containers to ask; all begin at once
 _READY_SILENCE_LEASES = 1.0  # leases without a renewal after which a worker is not ready
 
@@ -197,7 +197,7 @@ class Parts:
     def _lease_lost(self) -> None:
         self.roster.stop_all(Stop.LEASE_LOST)
         self.consumer.forget()
-        self.claims.break_off()  # it may have heard a bell while it was not registered, and got nothing
+        self.claims.break_off()  # the bell may have rung while unregistered, without effect
         self.claims.bell()
 
     def _reconciled(self, found: Reconciliation) -> None:
@@ -213,7 +213,7 @@ class Parts:
     def _settings_changed(self, pool: PoolSettings) -> None:
         self.pool = effective(pool, self.settings)
         self.adaptive.settings_changed()
-        self.claims.bell()  # it may have been resumed, or a route's limit raised
+        self.claims.bell()  # the pool may have been resumed, or a route's limit raised
 
     def _slots_changed(self, change: Change) -> None:
         self.metrics.slot_changes[change.reason.value] += 1
@@ -225,7 +225,7 @@ class Parts:
         return f"the event loop has stood still for {self.watchdog.blocked_seconds:.0f} s"
 
     def _impediment(self) -> str | None:
-        """Return why the worker takes no jobs though nobody asked it to leave; None: it does."""
+        """Return why the worker takes no jobs without being asked to leave; None: it takes jobs."""
         return self.watchdog.impediment() or self.fitness.complaint
 
     def _unready(self) -> str | None:
@@ -240,7 +240,7 @@ class Parts:
 
 
 def effective(pool: PoolSettings, settings: WorkerSettings) -> PoolSettings:
-    """The pool's settings, with what the worker's own settings override."""
+    """Return the pool's settings, overridden by the worker's own settings."""
     if settings.concurrency is None:
         return pool
     return dataclasses.replace(pool, concurrency=settings.concurrency)

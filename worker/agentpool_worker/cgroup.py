@@ -1,7 +1,7 @@
-"""What the kernel has done to this container: processes killed for memory, time without CPU.
+"""Effects of the container's limits: processes killed for memory, time without CPU.
 
-Both versions of control groups are read. A counter that cannot be read is None: unknown is never zero.
-Who takes over next: `supervisor` and `handlers.command` name the cause of an end by them.
+Both versions of control groups are read. An unreadable counter is None: unknown is never zero. `supervisor` and
+`handlers.command` derive the cause of an end from them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def oom_kills(root: Path = ROOT) -> int | None:
 
 
 def throttled_seconds(root: Path = ROOT) -> float | None:
-    """Return for how long this container had work to do and was not let by its CPU limit."""
+    """Return how long this container was throttled by its CPU limit."""
     for file, name, per_second in _THROTTLED:
         if (value := _counter(root / file, name)) is not None:
             return value / per_second

@@ -1,12 +1,11 @@
-"""The worker's one conversation with the queue: completions out, leases in, together where both are due.
+"""The worker's conversation with the queue: completions out, leases in, together where both are due.
 
-It sleeps until something happens: a completion, the bell, a slot that became free. Then one round trip settles what
-has gathered and claims as many jobs as there are free slots. A full claim means there may be more, so it goes on at
-once; a short one means the queue is empty for us until the bell rings; meanwhile the listener's wait for it keeps the
-free slots and brings the next jobs itself. There is no polling in between. Two lanes take
-turns, each with half of the slots when there is much to do: Redis works on one half while this process works on the
-other.
-Who takes over next: `agentpool_worker.roster` starts what was claimed; `agentpool_worker.listener` hears the bell.
+The loop sleeps until an event: a completion, the bell, a free slot. Then a single round trip settles the gathered
+completions and claims as many jobs as there are free slots. A full claim means there may be more, so the loop continues
+at once; a short claim means that the queue is empty until the bell rings; meanwhile the listener's wait for the bell
+keeps the free slots and brings the next jobs itself. There is no polling in between. Two lanes take turns, each with
+half of the slots under load: Redis works on one half while this process works on the other. `agentpool_worker.roster`
+starts claimed jobs; `agentpool_worker.listener` hears the bell.
 """
 
 from __future__ import annotations
@@ -33,11 +32,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_SECONDS = 0.05
-_LONGEST_BACKOFF_SECONDS = 1.0  # a worker is back within a second of its Redis
+_LONGEST_BACKOFF_SECONDS = 1.0  # a worker is back within a second after its Redis
 _UNFIT = (TypeError, ValueError, InvalidJobError)  # not JSON, or too large: found before anything is sent
 _LANES = 2
 _SMALLEST_SHARE = 16  # completions or slots; fewer are not worth dividing
-_LARGEST_CLAIM = 200  # jobs; keeps one script call to a few milliseconds of Redis
+_LARGEST_CLAIM = 200  # jobs; keeps a script call to a few milliseconds of Redis
 
 
 class ClaimQueue(Protocol):
@@ -53,11 +52,11 @@ class ClaimQueue(Protocol):
         """Ends attempts."""
 
     async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
-        """Both in one round trip."""
+        """Settle and claim in a single round trip."""
 
 
 class ClaimLoop:
-    """Carries completions and leases until told to stop."""
+    """Carries completions and leases until stopped."""
 
     def __init__(self, *, queue: ClaimQueue, slots: Slots, metrics: WorkerMetrics) -> None:
         self._queue = queue
@@ -69,16 +68,16 @@ class ClaimLoop:
         self._reserved = 0  # slots that they, or the listener's wait, have asked jobs for
         self._rings = 0  # reasons so far to think that there is something to claim
         self._unreached = False  # the last answer was lost
-        self.flusher: Flusher  # set by `join`: the three know each other
+        self.flusher: Flusher  # set by `join`: the three are mutually dependent
         self.roster: Roster
         self.claiming = False
         self.maybe_work = True
         self.hungry = asyncio.Event()  # a job could start here and none is known to wait: listen for the bell
-        self.break_off: Callable[[], bool] = lambda: False  # ends the listener's wait, which gives its slots back
-        self._doubted = False  # the queue may hold other jobs for this worker than it runs
+        self.break_off: Callable[[], bool] = lambda: False  # ends the listener's wait, which releases its slots
+        self._doubted = False  # the queue may hold different jobs for this worker than it runs
 
     def join(self, flusher: Flusher, roster: Roster) -> None:
-        """Introduces those that it works between."""
+        """Connect the loop with its flusher and roster."""
         self.flusher = flusher
         self.roster = roster
 
@@ -115,7 +114,7 @@ class ClaimLoop:
             self.break_off()
 
     def keep_free(self) -> tuple[int, int]:
-        """For the listener's wait: how many slots are kept for it until `let_go`, and what `claimed` wants to know."""
+        """Return for the listener's wait the number of slots kept until `let_go`, and the argument for `claimed`."""
         limit = min(self._slots.free - self._reserved, _LARGEST_CLAIM) if self.claiming else 0
         self._reserved += max(0, limit)
         return limit, self._rings
@@ -127,7 +126,7 @@ class ClaimLoop:
             self._turn.set()
 
     def doubt(self) -> None:
-        """Have the jobs in hand compared with the queue's, once no call is on its way that may bring or end some."""
+        """Compare the running jobs with the queue's records, once no call that may bring or end jobs is in flight."""
         self._queue.doubt()
         if not self.break_off():  # the end of that wait compares
             self._doubted = True
@@ -148,8 +147,8 @@ class ClaimLoop:
             await self._turn.wait()
             self._turn.clear()
             if (self._unreached or self._doubted) and self._flying:
-                # After a lost answer, or in doubt, the queue hands back what it gave and we do not know of. The other
-                # lane's answer must be in before that, or its jobs would count as unknown too.
+                # After a lost answer, or in doubt, the queue returns the jobs that this worker does not know. The
+                # answer of the second lane must be in before that, or its jobs would count as unknown too.
                 await self._landed.wait()
                 self._turn.set()
                 continue
@@ -160,7 +159,7 @@ class ClaimLoop:
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
 
     async def _fly(self) -> bool:
-        """One turn; whether the queue could be asked."""
+        """Run a turn; return whether the queue was reachable."""
         self._flying += 1
         self._landed.clear()
         try:
@@ -170,7 +169,7 @@ class ClaimLoop:
                 log.warning("the queue cannot be asked; finished jobs are kept until it can: %s", error)
             self._unreached = True
             self.break_off()
-            self.bell()  # what it holds is unknown
+            self.bell()  # the result of the call is unknown
             return False
         finally:
             self._flying -= 1
@@ -183,7 +182,7 @@ class ClaimLoop:
         return True
 
     async def run_once(self) -> None:
-        """One round trip, or none when nothing is due. Raises QueueError; completions are kept then."""
+        """Run a round trip, or none if nothing is due. Raises QueueError; completions are kept then."""
         if self._doubted:
             await self._queue.claim(0)
             self._doubted = False
@@ -196,7 +195,7 @@ class ClaimLoop:
         self._reserved += max(0, limit)
         try:
             if self.flusher.pending or (self.maybe_work and self._slots.free > self._reserved):
-                self._turn.set()  # the rest is the other lane's
+                self._turn.set()  # the second lane handles the rest
             leases = await (self._carry(batch, limit) if batch else self._queue.claim(limit))
         finally:
             self._reserved -= max(0, limit)
@@ -204,15 +203,18 @@ class ClaimLoop:
             self.claimed(leases, limit, rings)
 
     def claimed(self, leases: list[Lease], limit: int, rings: int) -> None:
-        """A claim was answered: starts the jobs, and works out whether there may be more. `rings`: when it was sent."""
-        if not self.claiming:  # the worker leaves, and the claim was on its way
+        """Handle the answer to a claim: start the jobs, and decide whether more may be ready.
+
+        `rings`: number of bells at the time of the call.
+        """
+        if not self.claiming:  # the worker leaves, and the claim was in flight
             self.roster.hand_back(leases)
             return
         if leases:
             self.roster.start(leases)
         if len(leases) == limit:
             self.bell()
-        elif rings != self._rings:  # a bell that rang meanwhile may tell of a job that came after the claim
+        elif rings != self._rings:  # the bell may have rung for a job that came after the claim
             self._turn.set()
         else:
             self.maybe_work = False
@@ -228,14 +230,14 @@ class ClaimLoop:
         except _UNFIT:
             await self._carry_each(batch)
             return []
-        except BaseException:  # cancelled, say: what has not been confirmed is not forgotten
+        except BaseException:  # for example cancelled: unconfirmed completions are kept
             self.flusher.keep(batch)
             raise
         self.flusher.delivered(batch, outcomes)
         return leases
 
     async def _carry_each(self, batch: Batch) -> None:
-        """Some completion cannot be encoded, so nothing was sent: each goes alone, and only the unfit one suffers."""
+        """Send each completion alone after an encoding failure, so only the faulty completion is affected."""
         waiting = batch.split()
         try:
             while waiting:
@@ -248,7 +250,7 @@ class ClaimLoop:
         self.bell()
 
     async def _settle_alone(self, single: Batch) -> tuple[Batch, list[SettleOutcome]]:
-        """What was sent, and its outcome."""
+        """Send a single completion; return it with its outcome."""
         try:
             return single, await self._queue.settle(single.completions)
         except _UNFIT as error:

@@ -1,8 +1,8 @@
-"""`agentpool worker`: runs jobs of one pool.
+"""`agentpool worker`: run jobs of a pool.
 
-In a pod everything comes from the environment; by hand, flags override it. Heavy imports wait until the worker has a
-process of its own, beside its supervisor.
-Who takes over next: `agentpool_worker.supervisor`, and in the worker's process `agentpool_worker.runner`.
+In a pod everything comes from the environment; by hand, flags override it. Heavy imports wait until the worker has its
+own process, beside its supervisor. `agentpool_worker.supervisor` takes over next, and in the worker's process
+`agentpool_worker.runner`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
         release_signals()
         arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
         sys.exit(run_reloading(arguments, Path.cwd()))
-    # A worker that is started anew has the name of the one before it, whose jobs it gives back.
+    # A restarted worker has the name of its predecessor, whose jobs it releases.
     flags["worker_id"] = flags["worker_id"] or os.environ.get("AGENTPOOL_WORKER") or own_name()
     listening = probe_socket(flags, os.environ)
     if supervisor.is_wanted():
@@ -82,7 +82,7 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
 
 
 def _run(app: str | None, flags: dict[str, Any], listening: socket.socket | None) -> int:
-    """Run the worker in this process; its exit code."""
+    """Run the worker in this process; return its exit code."""
     from agentpool_worker.forks import guard_signals
 
     guard_signals()

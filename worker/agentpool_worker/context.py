@@ -1,8 +1,8 @@
-"""What a handler knows of its job, and what it may ask of the worker while the job runs.
+"""The context of a handler: data of its job, and calls to the worker while the job runs.
 
 `Context` is for async handlers; `BlockingContext` has the same names for sync handlers, which run in threads, and
-blocks where the async one awaits. Both are cheap to make, because one is made for every job.
-Who takes over next: a `JobLink` (`agentpool_worker.link`) carries saves and child jobs to the queue.
+blocks where the async context awaits. Both are cheap to make, because each job needs one. A `JobLink`
+(`agentpool_worker.link`) carries checkpoints and child jobs to the queue.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class JobLink(Protocol):
     """How a running job reaches the queue."""
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
-        """Saves the job's state; raises StaleLeaseError when the lease has passed to another worker."""
+        """Save the job's state; raises StaleLeaseError when the lease has passed to a different worker."""
 
     async def progress(self, lease: Lease, value: Any) -> None:
         """Publishes the job's progress."""
@@ -42,19 +42,19 @@ class JobLink(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChildOptions:
-    """How a child job is to run; what is None comes from the pool's settings."""
+    """Options of a child job; None uses the pool's settings."""
 
     priority: Priority | None = None  # None: the parent's
-    key: str | None = None  # names this child within its parent, so that a retried parent does not submit it again
+    key: str | None = None  # names this child within its parent, so a retried parent does not submit it again
     after: tuple[JobId, ...] = ()  # jobs that must end first
     delay_seconds: float = 0.0
-    timeout_seconds: float | None = None  # one attempt's longest run
+    timeout_seconds: float | None = None  # longest run of an attempt
     max_attempts: int | None = None
     preemptible: bool = False
 
 
 class Context:
-    """One attempt at one job, as its async handler sees it."""
+    """An attempt at a job, as seen by its async handler."""
 
     __slots__ = ("_lease", "_link", "_loop", "_state", "_stop_at", "cancelled", "yielding")
 
@@ -64,7 +64,7 @@ class Context:
         self._stop_at = stop_at  # time.monotonic() at which the attempt times out
         self._state = lease.checkpoint
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.cancelled = False  # the job is to stop: it timed out, was cancelled, or its worker leaves
+        self.cancelled = False  # the job must stop: timed out, cancelled, or its worker leaves
         self.yielding = False  # the next checkpoint hands the job back
 
     @property
@@ -84,7 +84,7 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """Which attempt this is, from 1; one that was handed back by a drain or a preemption counts again."""
+        """Return the number of this attempt, from 1; a requeued attempt counts again."""
         return self._lease.attempt
 
     @property
@@ -104,12 +104,12 @@ class Context:
 
     @property
     def state(self) -> Any:
-        """What the job last saved, in this attempt or an earlier one; None: nothing."""
+        """Return the last checkpoint, of this attempt or an earlier attempt; None: nothing."""
         return self._state
 
     @property
     def parents(self) -> Mapping[JobId, Any]:
-        """The result of each job that this one waited for and that succeeded."""
+        """Return the results of the parents that succeeded."""
         return MappingProxyType(dict(self._lease.parents))
 
     @property
@@ -119,30 +119,30 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """A logger whose lines carry the job's id, kind and attempt."""
+        """Return a logger whose lines carry the job's id, kind and attempt."""
         return _JobLog(log, {"job_id": self.job_id, "kind": self.kind, "attempt": self.attempt})
 
     async def checkpoint(self, state: Any) -> None:
-        """Saves the job's state: a later attempt finds it in `ctx.state`. A good place to be interrupted.
+        """Save the job's state for a later attempt, which finds it in `ctx.state`. A good place to be interrupted.
 
-        Raises StaleLeaseError when the lease has passed to another worker. A job that was asked to step aside does
-        not return from here: it is handed back with this state and continues later, no attempt counted.
+        Raises StaleLeaseError when the lease has passed to a different worker. In a job that was asked to yield the
+        call does not return: the job is requeued with this state and continues later, without counting an attempt.
         """
         if self.yielding:
             raise Yielded(state)
         await self._link.checkpoint(self._lease, state)
         self._state = state
-        if self.yielding:  # asked while the state was on its way
+        if self.yielding:  # asked while the state was being sent
             raise Yielded(state)
 
     async def progress(self, value: Any) -> None:
-        """Publishes how far the job is (any JSON value); those who watch the job see it."""
+        """Publish the job's progress (any JSON value) for observers of the job."""
         await self._link.progress(self._lease, value)
 
     async def submit(self, kind: str, payload: Any = None, options: ChildOptions | None = None) -> Receipt:
-        """Submits a child job to the same pool; it carries on this job's trace.
+        """Submit a child job to the same pool, within this job's trace.
 
-        Raises what `Producer.submit` raises: QueueFullError, InvalidJobError, QueueUnreachableError, ….
+        Raises the errors of `Producer.submit`: QueueFullError, InvalidJobError, QueueUnreachableError, ….
         """
         return await self._link.submit(_child_request(self._lease, kind, payload, options or ChildOptions()))
 
@@ -153,7 +153,7 @@ class Context:
 
 
 class BlockingContext:
-    """One attempt at one job, as a sync handler in its thread sees it: as `Context`, but nothing is awaited."""
+    """An attempt at a job, as seen by a sync handler in its thread: like `Context`, but nothing is awaited."""
 
     __slots__ = ("_ctx", "_loop")
 
@@ -162,7 +162,7 @@ class BlockingContext:
         self._loop = loop
 
     def __getattr__(self, name: str) -> Any:
-        """What needs no waiting is the async context's: job_id, kind, attempt, state, cancelled, log, …."""
+        """Return attributes that need no waiting from the async context: job_id, kind, attempt, state, …."""
         return getattr(self._ctx, name)
 
     def checkpoint(self, state: Any) -> Any:
@@ -181,14 +181,14 @@ class BlockingContext:
         return receipt
 
     def _raise_if_cancelled(self) -> None:
-        # A thread cannot be interrupted from outside, so it is where it reports that it learns it should stop.
+        # A thread cannot be interrupted from outside, so a report tells it to stop.
         if self._ctx.cancelled:
             raise asyncio.CancelledError
 
     def _wait(self, call: Coroutine[Any, Any, Any]) -> Any:
         """Block until the call has ended; inside a coroutine return it as an awaitable instead.
 
-        A wrapper of an async handler runs in a thread and hands this context on to the coroutine that it returns.
+        A wrapper of an async handler runs in a thread and passes this context to the coroutine that it returns.
         """
         try:
             running = asyncio.get_running_loop()
@@ -200,10 +200,10 @@ class BlockingContext:
 
 
 class _JobLog(logging.LoggerAdapter[logging.Logger]):
-    """Adds the job's fields beside those that the call itself brings."""
+    """Adds the job's fields to the fields of the call."""
 
     def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
-        """The message as it is, with `extra` merged."""
+        """Return the message unchanged, with `extra` merged."""
         kwargs["extra"] = {**(self.extra or {}), **(kwargs.get("extra") or {})}
         return msg, kwargs
 

@@ -1,10 +1,9 @@
-"""Leaving: stop claiming, let jobs finish, ask the rest to checkpoint, hand back what is left.
+"""Drain: stop claiming, let jobs finish, ask the rest to checkpoint, requeue the remaining jobs.
 
-Each step ends as soon as no job is left; what a claim on its way still brings is handed back and never begun. A second
-request skips to the last step, which gives cancelled handlers a moment to tidy up and no more. Jobs that are handed
-back keep their place in the queue and their attempt, so a rolling update costs none of them anything but the work since
-their last checkpoint.
-Who takes over next: `agentpool_worker.worker` awaits that claim, delivers the last completions and deregisters.
+Each step ends as soon as no job is left; jobs of a claim in flight are requeued and never started. A second request
+skips to the last step, which gives cancelled handlers a moment to clean up and no more. Requeued jobs keep their place
+in the queue and their attempt, so a rolling update costs only the work since their last checkpoint.
+`agentpool_worker.worker` awaits the claim in flight, delivers the last completions and deregisters.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ HAND_BACK_SECONDS = 3.0  # for cancelled handlers to tidy up; with the above, we
 
 
 class Drain:
-    """One worker's leaving. `begin` once or twice, then `run` ends when no job is left."""
+    """Drain of a worker. Call `begin` once or twice; `run` ends when no job is left."""
 
     def __init__(self, *, claims: ClaimLoop, roster: Roster, metrics: WorkerMetrics) -> None:
         self._claims = claims
@@ -40,7 +39,7 @@ class Drain:
         self.hurried = asyncio.Event()
 
     def begin(self) -> None:
-        """Somebody asks to leave: the first time it stops claiming at once, the second it hands back now."""
+        """Handle a request to leave: the first stops claiming at once, the second requeues now."""
         if self.asked:
             log.warning("asked to leave again: handing back %d jobs now", len(self._roster.running))
             self.hurry()
@@ -49,11 +48,11 @@ class Drain:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of the worker's process: what its own reason asks for, unless somebody asked it to leave."""
+        """Return the exit code of the process: that of the worker's own reason, unless asked to leave."""
         return 0 if self.asked else self._own_code
 
     def leave_early(self, exit_code: int = 0) -> None:
-        """The worker itself has a reason to leave: who asks afterwards asks for the first time."""
+        """Leave for the worker's own reason; a later request counts as the first."""
         self._own_code = self._own_code or exit_code
         if not self.begun.is_set():
             self._claims.stop_claiming()

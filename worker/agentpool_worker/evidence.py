@@ -1,6 +1,6 @@
-"""Evidence of how the worker process before this one ended, in words that a dead letter keeps.
+"""Evidence of the previous worker process's end, as kept in a dead letter.
 
-Who takes over next: `agentpool_worker.worker` reports it before it registers.
+`agentpool_worker.worker` reports it before registering.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def explains(previous: PreviousExit | None) -> bool:
-    """Return whether the process itself came to its end, so that a job which ran alone in it is the cause.
+    """Return whether the process ended by itself, so that a job which ran alone in it is the cause.
 
-    A container that was started again may have been on a node that went down, and a kill from outside is no job's.
+    A restarted container may have been on a failed node, and a kill from outside is not a job's fault.
     """
     return previous is not None and previous.cause != KILLED_FROM_OUTSIDE
 

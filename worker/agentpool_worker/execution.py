@@ -1,9 +1,9 @@
-"""One attempt at one job: run the handler, and turn however it ends into one completion.
+"""An attempt at a job: run the handler, and turn its end into a completion.
 
-Nothing that a handler does gets past here: exceptions, SystemExit and KeyboardInterrupt alike end the attempt and
-nothing else. An attempt that is to stop (timeout, cancel, drain, lost lease) is cancelled first; what it makes of
-its grace decides the completion, and after the grace it is given up.
-Who takes over next: `agentpool_worker.roster` starts, stops and counts executions; the completion goes to the flusher.
+Nothing that a handler does escapes: exceptions, SystemExit and KeyboardInterrupt alike end the attempt and nothing
+else. An attempt that must stop (timeout, cancel, drain, lost lease) is cancelled first; its behaviour during the grace
+period decides the completion, and after the grace period the attempt is abandoned. `agentpool_worker.roster` starts,
+stops and counts executions; the completion goes to the flusher.
 """
 
 from __future__ import annotations
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
 _OURS = Path(__file__).parent
 _TRACEBACK_FRAMES = 20  # the innermost are kept: they name the line that failed
 _HEAD_CHARS = 2_000  # of an error's own words, which some fill with a whole web page
-_TRACE_CHARS = 6_000  # of the end of its traceback; with the above, less than a record keeps
+_TRACE_CHARS = 6_000  # of the end of the traceback; with the above, less than a record keeps
 
 
 class Stop(Enum):
-    """Why an attempt is to stop before its handler is done."""
+    """Reason to stop an attempt before its handler ends."""
 
-    TIMEOUT = "timeout"  # it ran longer than its job allows
-    CANCELLED = "cancelled"  # somebody cancelled the job
-    DRAIN = "drain"  # the worker leaves; the job goes back, unless it succeeds in its grace
-    LEASE_LOST = "lease_lost"  # the queue does not lease the job to this worker: what becomes of it is not reported
+    TIMEOUT = "timeout"  # ran longer than the job allows
+    CANCELLED = "cancelled"  # the job was cancelled
+    DRAIN = "drain"  # the worker leaves; the job is requeued, unless it succeeds within the grace period
+    LEASE_LOST = "lease_lost"  # the queue does not lease the job to this worker: its outcome is not reported
 
 
 class Execution:
-    """An attempt in progress. Made for every job, so it holds little and does nothing until asked."""
+    """An attempt in progress. Made for every job, so it is small and passive."""
 
     __slots__ = ("ctx", "lease", "overloaded", "started_at", "stop", "stop_at", "task", "unfit", "yield_reason")
 
@@ -57,7 +57,7 @@ class Execution:
         self.stop: Stop | None = None
         self.yield_reason = ReturnReason.PREEMPTED
         self.overloaded = False  # the handler said so
-        self.unfit = ""  # what the worker could not do for this attempt
+        self.unfit = ""  # the worker's failure in this attempt
         self.task: asyncio.Task[None] | None = None
 
     async def run(self, run_job: RunJob, ended: Callable[[Execution, Completion], None]) -> None:
@@ -70,7 +70,7 @@ class Execution:
                     result = await run_job(lease.payload, self.ctx)
             else:
                 result = await run_job(lease.payload, self.ctx)
-            while hasattr(type(result), "__await__"):  # of an async wrapper that does not await what it calls
+            while hasattr(type(result), "__await__"):  # of a wrapper that does not await its async function
                 result = await result
         except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError too are this job's affair only
             completion = self._safely_after(error)
@@ -79,24 +79,24 @@ class Execution:
         ended(self, completion)
 
     def ask_to_yield(self, reason: ReturnReason) -> None:
-        """The next checkpoint hands the job back, unless the attempt is ending for a reason of its own."""
+        """Requeue the job at its next checkpoint, unless the attempt ends for a reason of its own."""
         if self.stop in (None, Stop.DRAIN):
             self.yield_reason = reason
             self.ctx.yielding = True
 
     def begin_stop(self, stop: Stop, now: float, grace_seconds: float) -> None:
-        """Cancels the handler; what it does until the grace is over still counts."""
+        """Cancel the handler; its behaviour within the grace period still counts."""
         self.stop = stop
         self.stop_at = now + grace_seconds
         self.ctx.cancelled = True
-        if stop is not Stop.DRAIN:  # what is saved now is for the next attempt: it does not undo how this one ends
+        if stop is not Stop.DRAIN:  # a later checkpoint is for the next attempt and does not undo this end
             self.ctx.yielding = False
         if self.task is not None:
-            # Not at once: a task cancelled before its first step never enters `run`, and would never tell its end.
+            # Not at once: a task cancelled before its first step never enters `run`, and would never report its end.
             self.task.get_loop().call_soon(self.task.cancel, stop.value)
 
     def given_up(self) -> Completion:
-        """The completion of an attempt that did not stop within its grace."""
+        """Return the completion of an attempt that did not stop within its grace period."""
         return self._stopped()
 
     def _with(self, result: Any) -> Completion:
@@ -111,7 +111,7 @@ class Execution:
             return self._unreadable(error, fault)
 
     def _unreadable(self, error: BaseException, fault: BaseException) -> Failed:
-        """The attempt failed with an error whose text cannot be had; `fault` is what asking for it raised."""
+        """Fail the attempt with an error whose text cannot be read; `fault` was raised by reading it."""
         try:
             return self._failed(fault)
         except BaseException:  # noqa: BLE001 - the fault is of the same kind
@@ -148,7 +148,7 @@ class Execution:
         return Returned(job_id=lease.job_id, token=lease.token, reason=self.yield_reason, checkpoint=state)
 
     def _deferred(self, error: Overloaded) -> Returned:
-        """Too busy is nobody's failure: the job comes again later, and this attempt does not count."""
+        """Defer the job: an overload is no failure, and this attempt does not count."""
         self.overloaded = True
         return Returned(
             job_id=self.lease.job_id,
@@ -159,7 +159,7 @@ class Execution:
         )
 
     def _elsewhere(self, words: str) -> Returned:
-        """Return the job, which the worker failed and not the handler: it waits a little, and no attempt counts."""
+        """Return a job that the worker failed, not the handler: it is deferred, without counting an attempt."""
         self.unfit = words
         lease = self.lease
         return Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.UNFIT, said=encodable(words))
@@ -184,7 +184,7 @@ class Execution:
 
 
 def _told(error: BaseException) -> str:
-    """The error, and then where it came from, without the worker's own frames above the handler's."""
+    """Return the error and its location, without the worker's own frames above the handler's."""
     frames = error.__traceback__
     while frames and frames.tb_next and Path(frames.tb_frame.f_code.co_filename).is_relative_to(_OURS):
         frames = frames.tb_next

@@ -1,6 +1,6 @@
-"""How processes end: signals by name, and the worker's exit codes beside success (0), failure (1), wrong usage (2).
+"""Ends of processes: signal names, and the worker's exit codes beside success (0), failure (1), wrong usage (2).
 
-Who takes over next: `agentpool_worker.supervisor` restarts the worker in place or ends with its code.
+`agentpool_worker.supervisor` restarts the worker in place or ends with its code.
 """
 
 from __future__ import annotations

@@ -1,10 +1,8 @@
-"""One log line for each attempt that failed or was put off: which, what follows, and the error's first line.
+"""A log line for each attempt that failed or was deferred: job, consequence, and the error's first line.
 
-The queue's answer decides what follows, so the line is written when a batch has been settled. The record keeps the
-traceback; it is logged at debug only. A handler that always fails must not drown the rest of
-the log: of each kind and outcome the first lines of a window are written, the others are counted, and the count is
-told when the window ends.
-Who takes over next: whoever reads `kubectl logs`.
+The queue's answer decides the consequence, so the line is written after the settle. The record keeps the traceback,
+which is logged at debug level only. A handler that always fails must not drown the rest of the log: for each kind and
+outcome the first lines of a window are written, the rest is counted, and the count is logged at the end of the window.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ LINES_A_WINDOW = 20  # of each kind of job and outcome
 WINDOW_SECONDS = 10.0
 _LONGEST_LINE = 300  # characters of the error; the record has all of it
 
-_FOLLOWS = {  # outcome: level, what follows, and its word for machines
+_FOLLOWS = {  # outcome: level, consequence, and its machine-readable name
     SettleOutcome.RETRYING: (logging.WARNING, "failed and is retried", "retry"),
     SettleOutcome.DEAD: (logging.ERROR, "failed for good: a dead letter", "dead"),
     SettleOutcome.RETURNED: (logging.INFO, "is put off and does not count", "put-off"),
@@ -95,14 +93,14 @@ class FailureLog:
 
 
 def _headline(error: str) -> str:
-    """The error's first line; where that only leads up to a program's standard error, its last line too."""
+    """Return the error's first line, plus its last line if the first only introduces a standard error output."""
     lines = error.strip().splitlines() or [""]
     told = f"{lines[0]} … {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
     return one_line(told[:_LONGEST_LINE])
 
 
 def _error_of(completion: Completion) -> str | None:
-    """What went wrong; None where nothing did (a drain or a preemption)."""
+    """Return the problem; None without a problem (a drain or a preemption)."""
     match completion:
         case Failed(error=error):
             return error

@@ -1,9 +1,9 @@
-"""Failures of the worker itself, apart from those of its jobs: no temporary directory, no descriptors, no processes.
+"""Failures of the worker itself, separate from job failures: no temporary directory, no descriptors, no processes.
 
-Such a failure says nothing about the job: it goes back without counting an attempt, and waits a little, so that another
-worker may take it. After a few in a row the worker is unfit: it takes no more jobs, says why, and leaves. One job that
-fails so again and again does not make its worker unfit as long as the worker finds nothing wrong with itself.
-Who takes over next: `agentpool_worker.execution` classifies errors here, `agentpool_worker.drain` leaves.
+Such a failure says nothing about the job: the job is requeued without counting an attempt, and deferred a little for a
+different worker. After a few in a row the worker is unfit: it stops claiming, reports the reason, and leaves. A single
+job with repeated failures does not make its worker unfit as long as the worker finds no problem in itself.
+`agentpool_worker.execution` classifies errors here, `agentpool_worker.drain` leaves.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 FAILURES_IN_A_ROW = 3  # without an attempt between them that ended by itself
 _CHAIN_MAX = 5  # causes of an error that are looked at
-_OF_THE_JOB = frozenset({errno.E2BIG, errno.ENAMETOOLONG})  # what the job brought with it was too large
+_OF_THE_JOB = frozenset({errno.E2BIG, errno.ENAMETOOLONG})  # caused by oversized data of the job
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
 _FORKS = frozenset({"_execute_child", "_fork_exec", "_launch", "fork"})  # functions of the standard library
 
@@ -49,7 +49,7 @@ def own_work(doing: str) -> Iterator[None]:
 
 
 def failure_of_worker(error: BaseException) -> str | None:
-    """Return what the worker cannot do, where that is why the attempt failed; None: it is the job's own failure."""
+    """Return the worker's failure behind a failed attempt; None: the job's own failure."""
     link: BaseException | None = error
     for _ in range(_CHAIN_MAX):
         if link is None:
@@ -79,7 +79,7 @@ def _functions_of(error: BaseException) -> set[str]:
 
 
 def examined() -> str | None:
-    """Return what this process cannot do now that most jobs need; None: nothing was found."""
+    """Return a present failure of this process that affects most jobs; None: none was found."""
     try:
         with own_work("open files"):
             for descriptor in os.pipe():
@@ -102,10 +102,10 @@ class Fitness:
         self._unfit = unfit  # called once
         self._examine = examine
         self._row: list[JobId] = []
-        self.complaint: str | None = None  # what the worker cannot do, once it is unfit
+        self.complaint: str | None = None  # the worker's failure, once unfit
 
     def attempt_ended(self) -> None:
-        """Note an attempt that the worker could run to its end."""
+        """Record an attempt that the worker could run to its end."""
         self._row.clear()
 
     def attempt_failed(self, job_id: JobId, words: str) -> None:

@@ -1,9 +1,9 @@
-"""Completions on their way to the queue, group-committed.
+"""Completions on their way to the queue, committed in groups.
 
-The completions of one event-loop turn gather here and leave in one script call. While Redis is away they stay, in
-order; nothing is claimed meanwhile, so there are never more than the slots can have produced. One that the queue
-cannot encode or refuses to take fails its own job and none beside it. Failed attempts are told when they are settled.
-Who takes over next: `agentpool_worker.claim_loop` carries a batch and brings its outcomes back.
+The completions of an event-loop turn are gathered here and sent in a single script call. While Redis is away they stay,
+in order; nothing is claimed meanwhile, so their number is bounded by the slots. A completion that the queue cannot
+encode or refuses fails only its own job. Failed attempts are logged when settled. `agentpool_worker.claim_loop` carries
+a batch and returns its outcomes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Batch:
-    """Completions that travel together, and each one's lease."""
+    """Completions sent together, with their leases."""
 
     completions: list[Completion]
     leases: list[Lease]
@@ -37,17 +37,17 @@ class Batch:
         return len(self.completions)
 
     def split(self) -> list[Batch]:
-        """One batch for each completion."""
+        """Return a batch for each completion."""
         pairs = zip(self.completions, self.leases, strict=True)
         return [Batch(completions=[completion], leases=[lease]) for completion, lease in pairs]
 
     def replaced(self, completion: Completion) -> Batch:
-        """A single one's batch, with another completion in its place."""
+        """Return a batch of one with a different completion in its place."""
         return Batch(completions=[completion], leases=self.leases)
 
 
 def unfit(completion: Completion, error: Exception) -> Failed:
-    """What is sent in place of a completion that the queue cannot take."""
+    """Return the replacement for a completion that the queue cannot take."""
     what = "saved a state" if isinstance(completion, Returned) else "returned a result"
     return Failed(
         job_id=completion.job_id,
@@ -119,5 +119,5 @@ class Flusher:
             )  # fmt: skip
 
     def close(self) -> None:
-        """Tells what is left to tell; nothing is added any more."""
+        """Write the remaining log lines; nothing is added any more."""
         self._failures.close()

@@ -1,10 +1,10 @@
-"""What becomes of a process that a handler forks, so that it harms neither the worker nor the queue.
+"""Protection of the worker and the queue from processes that a handler forks.
 
 A fork copies the worker: its event loop, and its connections to Redis, which both would read and write. In the child
-these connections lead nowhere, and a child that comes back to the event loop ends there, before it does anything. One
-that runs its own code and ends by itself (`multiprocessing`, fork and exec) is left alone. A signal to a child is for
-the child: it begins with the default actions, and without the descriptor through which signals wake the worker's loop.
-Who takes over next: `agentpool_worker.worker` guards its loop as long as it lives.
+these connections are closed, and a child that returns to the event loop ends there, before any action. A child that
+runs its own code and ends by itself (`multiprocessing`, fork and exec) is not affected. A signal to a child is for the
+child only: it starts with the default actions, and without the descriptor through which signals wake the worker.
+`agentpool_worker.worker` guards its loop as long as it lives.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)  # the worker or its event loop handles them
+_OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)  # handled by the worker or its event loop
 CLONE_EXIT_CODE = 70  # EX_SOFTWARE: of a child that a handler forked and that came back
 
 
 class ForkGuard:
-    """Guards one event loop and its Redis clients. Made in the guarded loop; works until `close`."""
+    """Guards an event loop and its Redis clients. Create it in the guarded loop; active until `close`."""
 
     def __init__(self, clients: Sequence[RedisClient]) -> None:
         self._clients = tuple(clients)
         self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        os.register_at_fork(after_in_child=self._in_child)  # for good: Python cannot take it back
+        os.register_at_fork(after_in_child=self._in_child)  # for good: Python cannot remove the hook
 
     def close(self) -> None:
         """Lets forks be."""
@@ -74,7 +74,7 @@ def _end_clone() -> None:
 
 
 def _descriptors(client: RedisClient) -> Iterator[int]:
-    """The sockets of a client's connections. Its library offers no way to ask; one that it hides is left open."""
+    """Yield the sockets of a client's connections. redis-py has no public way; a hidden connection stays open."""
     pool = getattr(client, "connection_pool", None)
     connections: list[Any] = [
         *getattr(pool, "_available_connections", ()),

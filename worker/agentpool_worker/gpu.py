@@ -1,8 +1,8 @@
-"""GPU readings: utilisation and memory of the GPUs this worker can see.
+"""GPU readings: utilisation and memory of the GPUs visible to this worker.
 
-A `GpuReader` gives one `GpuReading` per GPU; without a driver or a GPU there is no reader at all (None), never one
-that reads zero. `NvmlReader` asks the driver through NVML, which also sees GPUs that other programs use.
-Who takes over next: `agentpool_worker.adaptive` decides by the readings, `agentpool_worker.metrics` shows them.
+A `GpuReader` gives a `GpuReading` per GPU; without a driver or a GPU there is no reader (None), never a reader of
+zeros. `NvmlReader` asks the driver through NVML, which also sees GPUs used by other programs.
+`agentpool_worker.adaptive` decides by the readings, `agentpool_worker.metrics` shows them.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GpuReading:
-    """One GPU at one moment."""
+    """A GPU at a moment."""
 
-    index: int  # the GPU's number on its host
+    index: int  # number of the GPU on its host
     utilisation: float | None  # share of the last sample period in which a kernel ran, 0–1; None: not reported
     memory_used_bytes: int
     memory_total_bytes: int
@@ -37,7 +37,7 @@ class GpuReader(Protocol):
     """Where readings come from."""
 
     def read(self) -> Sequence[GpuReading]:
-        """One reading for each GPU; empty when the driver does not answer just now. Blocks for milliseconds."""
+        """Return a reading for each GPU; empty while the driver does not answer. Blocks for milliseconds."""
 
     def close(self) -> None:
         """Lets the driver go."""
@@ -51,7 +51,7 @@ class NvmlReader:
         self._handles = handles
 
     def read(self) -> list[GpuReading]:
-        """One reading for each GPU that answers."""
+        """Return a reading for each GPU that answers."""
         readings = []
         for index, handle in self._handles:
             try:
@@ -100,12 +100,12 @@ def open_reader(environ: Mapping[str, str] | None = None) -> NvmlReader | None:
 
 
 def _visible(nvml: Any, environ: Mapping[str, str]) -> list[tuple[int, Any]]:
-    """The GPUs that CUDA_VISIBLE_DEVICES leaves to this process: all where it is unset."""
+    """Return the GPUs in CUDA_VISIBLE_DEVICES: all if not set."""
     handles = []
     for index in range(nvml.nvmlDeviceGetCount()):
         try:
             handles.append((index, nvml.nvmlDeviceGetHandleByIndex(index)))
-        except nvml.NVMLError as error:  # one that has fallen off its bus, say: the worker serves with the others
+        except nvml.NVMLError as error:  # for example fallen off its bus: the worker continues with the rest
             log.warning("GPU %d cannot be read: %s", index, error)
     wanted = environ.get("CUDA_VISIBLE_DEVICES")
     if wanted is None:

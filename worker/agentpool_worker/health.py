@@ -1,12 +1,11 @@
-"""The probes and the metrics: /healthz, /readyz, /metrics; and /drained, which answers when the last job has ended.
+"""Probes and metrics: /healthz, /readyz, /metrics; and /drained, which answers after the end of the last job.
 
-Served from the side loop, so they answer while a handler holds up the jobs' loop. Liveness fails only when a restart
-is the remedy: the jobs' loop has stood still for so long that the lease was given up. Readiness fails while the
-worker takes no jobs: before it has registered, while Redis does not answer, and while it drains. When a pod ends, all
-its containers are told at once; /drained is the preStop hook of those beside the worker, which its jobs still need.
-The kubelet asks /readyz?draining=ready, which does not fail for a worker that was asked to leave: a pod that ends gets
-no traffic in any case, and each failed probe is a warning to the user.
-Who takes over next: the kubelet and Prometheus.
+Served from the side loop, so they answer while a handler blocks the jobs' loop. Liveness fails only if a restart is the
+remedy: the jobs' loop has been blocked for so long that the lease was given up. Readiness fails while the worker takes
+no jobs: before its registration, while Redis does not answer, and during a drain. When a pod ends, all its containers
+get SIGTERM at once; /drained is the preStop hook of the worker's neighbours, which its jobs still need. The kubelet
+asks /readyz?draining=ready, which does not fail for a worker that was asked to leave: an ending pod gets no traffic in
+any case, and each failed probe is a warning to the user.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ _TEXT = "text/plain; version=0.0.4; charset=utf-8"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Probes:
-    """What the probes ask. Each answers None when all is well, else with the reason."""
+    """Sources of the probes. Each returns None if healthy, else the reason."""
 
     stuck: Callable[[], str | None]
     unready: Callable[[], str | None]
@@ -59,13 +58,13 @@ class HealthServer:
         metrics: WorkerMetrics | None,
         listening: socket.socket | None = None,
     ) -> None:
-        self._listening = listening  # None: one is opened at host and port
+        self._listening = listening  # None: opened at host and port
         self._host = host
         self._asked_port = port
         self._probes = probes
         self._metrics = metrics
-        self.port: int | None = None  # the port in use; None until it listens
-        self._told = asyncio.Semaphore(0)  # counts the neighbours that were told that the last job has ended
+        self.port: int | None = None  # the port in use; None until listening
+        self._told = asyncio.Semaphore(0)  # counts the neighbours that learned of the end of the last job
 
     async def run(self) -> None:
         """Serves until cancelled; runs in the side loop. Raises SettingError when the port cannot be had."""
@@ -91,7 +90,7 @@ class HealthServer:
 
     async def _listen(self, runner: web.AppRunner) -> None:
         try:
-            # A copy: the site closes its socket, and probes wait at the open one for who serves next.
+            # A copy: the site closes its socket, and probes wait at the open socket for the next server.
             opened = (
                 listening_socket(self._host, self._asked_port) if self._listening is None else self._listening.dup()
             )

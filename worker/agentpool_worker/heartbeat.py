@@ -1,11 +1,11 @@
-"""Renews the worker's lease, and with it the lease of every job it runs: one write, however many they are.
+"""Renew the worker's lease, and with it the lease of every job: a single write for any number of jobs.
 
-It lives in the side loop with a connection of its own, so no handler can starve it. A renewal is due after a third
-of the lease, so two may fail in a row before the lease is in danger; while Redis is away it tries more often. When
-Redis says that the lease had run out, the jobs belong to others: they are stopped, and the worker registers anew. A
-Redis that is away comes back; one that refuses the user for longer than the lease has another password than this
-process was given, so the process ends, and its successor is given the one of that day.
-Who takes over next: `agentpool_worker.worker` stops the jobs of a lost lease and applies changed settings.
+The heartbeat lives in the side loop with its own connection, so no handler can starve it. A renewal is due after a
+third of the lease, so two may fail in a row before the lease is in danger; while Redis is away the renewal is retried
+more often. If the lease has expired, the jobs belong to other workers: they are stopped, and the worker registers anew.
+An absent Redis comes back; a Redis that refuses the user for longer than the lease has a new password, so the process
+ends, and its successor gets the new password. `agentpool_worker.worker` stops the jobs of a lost lease and applies
+changed settings.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Heartbeat:
         self._slots = slots
         self._metrics = metrics
         self._watchdog = watchdog
-        self._impediment = impediment  # why the worker takes no jobs; None: it does
+        self._impediment = impediment  # why the worker takes no jobs; None: it takes jobs
         self._settings = settings
         self._host = host
         self._lost = lost
@@ -94,16 +94,16 @@ class Heartbeat:
 
     @property
     def steady(self) -> bool:
-        """Whether renewals have succeeded for a whole lease, so that others have had time to renew theirs too.
+        """Whether renewals have succeeded for a whole lease, so that other workers have had time to renew too.
 
-        After an outage every worker's lease has run out, though all of them live: who takes jobs back at once would
-        take them from the living.
+        After an outage every worker's lease has expired, although all of them live: an immediate recovery would take
+        jobs from live workers.
         """
         return self.steady_in_seconds <= 0.0
 
     @property
     def steady_in_seconds(self) -> float:
-        """How long until then, should all renewals succeed; 0.0 when it is steady."""
+        """Return the seconds until then, if all renewals succeed; 0.0 when steady."""
         if self._steady_since is None:
             return self.lease_seconds
         return max(0.0, self._steady_since + self.lease_seconds - time.monotonic())
@@ -115,22 +115,22 @@ class Heartbeat:
             await asyncio.sleep(self.lease_seconds / (RENEWALS_PER_LEASE if renewed else _RETRY_PER_LEASE))
 
     async def retire(self) -> None:
-        """Asks nothing of Redis from now on, and returns once no request is on its way; runs in the side loop.
+        """Send nothing to Redis from now on, and return once no request is in flight; runs in the side loop.
 
-        The worker is about to give its lease up. A renewal after that would find it lost, and register a worker that
-        is not there any more.
+        The worker is about to give up its lease. A later renewal would find the lease lost, and register a worker that
+        no longer exists.
         """
         self._retired = True
         async with self._turn:
             pass
 
     async def run_once(self) -> bool:
-        """One renewal; whether Redis confirmed the lease."""
+        """Renew once; return whether Redis confirmed the lease."""
         async with self._turn:
             return self._retired or await self._renew()
 
     async def _renew(self) -> bool:
-        if self._watchdog.given_up:  # the jobs cannot go on here, so others may have them
+        if self._watchdog.given_up:  # the jobs cannot continue here, so other workers may have them
             self._steady_since = None
             return False
         try:
@@ -173,7 +173,7 @@ class Heartbeat:
         return max(0.0, self.lease_seconds - self.silent_seconds)
 
     async def _register_anew(self) -> None:
-        """The lease had run out. The jobs are stopped before new ones can be claimed under the new lease."""
+        """Register again after an expired lease. The jobs are stopped before new claims under the new lease."""
         log.error(
             "the lease ran out %.1f s after its last renewal: %d running jobs were taken back; registering anew",
             self.silent_seconds, self._slots.used,

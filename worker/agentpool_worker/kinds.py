@@ -1,6 +1,6 @@
-"""Kinds of jobs that are counted apart: so many and no more, for submitters choose kinds freely.
+"""A bounded set of kinds with separate counts, because submitters choose kinds freely.
 
-Who takes over next: `metrics` labels its series by them, `failures` shares out its lines by them.
+`metrics` labels its series by them, `failures` distributes its lines by them.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ _MOST = 50
 
 
 class BoundedKinds:
-    """The first kinds that come, each by its own name, and all others under one."""
+    """The first kinds, each by its own name, and all further kinds under a common name."""
 
     def __init__(self, *, others: str) -> None:
         self._others = others

@@ -1,9 +1,8 @@
-"""Memory that the supervisor shares with one worker process: how far it has come, and whether it has stopped itself.
+"""Memory that the supervisor shares with a worker process: the phase of its life, and its own stops.
 
-The worker notes when it serves and when it ends on purpose, so that the supervisor can tell an end that the worker
-decided on from one that a job brought about, `os._exit(0)` included. A worker whose supervisor is stopped (SIGSTOP)
-stops too, and the supervisor continues it: a signal to the process that others know means the worker.
-Who takes over next: `agentpool_worker.supervisor` reads it.
+The worker records when it serves and when it ends on purpose, so the supervisor can distinguish an end that the worker
+chose from an end caused by a job, `os._exit(0)` included. A worker whose supervisor is stopped (SIGSTOP) stops too, and
+the supervisor continues it: a signal to the known process id means the worker. `agentpool_worker.supervisor` reads it.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ _PHASE, _STOPPED = 0, 1  # offsets
 class Phase(IntEnum):
     """How far a worker process has come."""
 
-    STARTING = 0  # it imports its handlers
-    WAITING = 1  # it answers probes, and waits for Redis and its pool
-    SERVING = 2  # it may hold jobs: an end here is nobody's decision
-    LEFT = 3  # it ends on purpose, with an exit code that it chose
+    STARTING = 0  # imports its handlers
+    WAITING = 1  # answers probes, and waits for Redis and its pool
+    SERVING = 2  # may hold jobs: an end here is not intended
+    LEFT = 3  # ends on purpose, with a chosen exit code
 
 
 class Lifeline:
-    """One worker process's part of the shared memory. Made before the fork."""
+    """A worker process's part of the shared memory. Created before the fork."""
 
     def __init__(self) -> None:
         self._shared = mmap.mmap(-1, 2)
@@ -47,13 +46,13 @@ class Lifeline:
         self._shared[_PHASE] = phase
 
     def stop_this_process(self) -> None:
-        """Stop until the supervisor continues this process, which it does as soon as it runs itself."""
+        """Stop until the supervisor continues this process, which happens as soon as the supervisor runs itself."""
         # Only the supervisor takes the mark back: a thread may go on for a moment after the signal.
         self._shared[_STOPPED] = 1
         os.kill(os.getpid(), signal.SIGSTOP)
 
     def take_stop(self) -> bool:
-        """Return whether the worker has stopped because its supervisor was stopped, and take the mark back."""
+        """Return whether the worker stopped because its supervisor was stopped, and clear the mark."""
         stopped = bool(self._shared[_STOPPED])
         self._shared[_STOPPED] = 0
         return stopped
@@ -72,11 +71,11 @@ class Lifeline:
             supervisor.close()
 
 
-_own: list[Lifeline] = []  # of this process; empty where nobody supervises it
+_own: list[Lifeline] = []  # of this process; empty without a supervisor
 
 
 def adopt(lifeline: Lifeline) -> None:
-    """Make this process the one that the lifeline is of."""
+    """Make this process the owner of the lifeline."""
     _own[:] = [lifeline]
 
 
@@ -86,7 +85,7 @@ def supervisor() -> int | None:
 
 
 def mark(phase: Phase) -> None:
-    """Note how far this process has come; without a supervisor nobody needs to know."""
+    """Record the phase of this process; without a supervisor nothing happens."""
     for lifeline in _own:
         lifeline.phase = phase
 

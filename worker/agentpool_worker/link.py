@@ -1,8 +1,8 @@
-"""What a running job asks of the queue: save my state, tell my progress, submit a child.
+"""Calls of a running job to the queue: save state, report progress, submit a child.
 
-While Redis is away the job goes on as long as it can: progress that nobody could see is let go, a checkpoint waits
-until the state is safe, and a child until it is kept.
-Who takes over next: `agentpool.queue.consumer` and `agentpool.queue.producer`.
+While Redis is away the job continues as long as possible: progress without an observer is dropped, a checkpoint waits
+until the state is stored, and a child until it is kept. `agentpool.queue.consumer` and `agentpool.queue.producer` take
+over next.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _FIRST_RETRY_SECONDS = 0.1
-_LONGEST_RETRY_SECONDS = 1.0  # who waits goes on within a second of his Redis
+_LONGEST_RETRY_SECONDS = 1.0  # the job continues within a second after its Redis
 
 
 class QueueLink:
@@ -55,7 +55,7 @@ class QueueLink:
             log.debug("progress of job %s is not published: %s", lease.job_id, error)
 
     async def submit(self, request: JobRequest) -> Receipt:
-        """Submits a job to the worker's own pool, however long Redis is away, and once: its key or id stays."""
+        """Submit a job to the worker's own pool exactly once, even if Redis is away: its key or id stays."""
         named = request if request.job_id or request.idempotency_key else replace(request, job_id=new_id())
         return await _once_reached(lambda: self._producer.submit(named), "a child is submitted")
 
@@ -66,7 +66,7 @@ async def _once_reached(
     *,
     waits_for: tuple[type[Exception], ...] = (QueueUnreachableError,),
 ) -> _T:
-    """What the queue answers as soon as it can be reached; the job's own timeout ends the wait."""
+    """Return the queue's answer as soon as Redis is reachable; the job's own timeout ends the wait."""
     pause = _FIRST_RETRY_SECONDS
     while True:
         try:

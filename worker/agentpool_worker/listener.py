@@ -1,10 +1,10 @@
-"""Hears orders and the bell, each on a blocked connection: an idle worker costs nothing and starts in milliseconds.
+"""Listen for orders and the bell, each on a blocked connection: an idle worker starts in milliseconds.
 
-Orders (cancel, yield) are listened for always. The bell wakes one waiter of all, so it is listened for only while a
-job could start here and none is known to wait. The claim is sent behind that wait, for slots that are kept free
-meanwhile: the server leases the job the moment the bell rings, without being asked again. A worker that may no longer
-take what it waits for breaks the wait off, gives back what it may have been given, and rings again for the others.
-Who takes over next: `agentpool_worker.claim_loop` starts what was claimed, `agentpool_worker.roster` obeys orders.
+Orders (cancel, yield) are always listened for. The bell wakes a single waiter, so it is listened for only while a job
+could start here and none is known to wait. The claim is sent behind that wait, for slots that are kept free meanwhile:
+the server leases the job when the bell rings, without a further request. A worker that may no longer take jobs breaks
+off the wait, returns jobs that it may have received, and rings again for other workers. `agentpool_worker.claim_loop`
+starts claimed jobs, `agentpool_worker.roster` obeys orders.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class ControlQueue(Protocol):
         """The same, and takes up to `limit` jobs then, or when the time is over."""
 
     async def claim(self, limit: int) -> list[Lease]:
-        """With limit 0: nothing is taken, but an idle worker is told where something is ready."""
+        """Claim; with limit 0 claim nothing, but ring for an idle worker if something is ready."""
 
 
 class Listener:
-    """Waits, and passes on what it hears."""
+    """Waits, and passes on orders and bells."""
 
     def __init__(self, *, queue: ControlQueue, claims: ClaimLoop, roster: Roster, safety_poll_ms: int) -> None:
         self._queue = queue
         self._claims = claims
         self._roster = roster
         self._safety_poll_ms = safety_poll_ms
-        self._waiting: asyncio.Task[Any] | None = None  # blocked, with slots kept free for it
+        self._waiting: asyncio.Task[Any] | None = None  # blocked, with slots reserved
         claims.break_off = self.break_off
 
     async def run(self) -> None:
@@ -60,7 +60,7 @@ class Listener:
         await together(_for_ever(self.hear_orders), _for_ever(self.hear_bell))
 
     async def hear_orders(self) -> None:
-        """One wait for orders."""
+        """Wait once for orders."""
         for control in await self._queue.wait(self._safety_poll_ms, for_work=False):
             if isinstance(control, Wake):  # a cordon was lifted
                 self.break_off()
@@ -68,7 +68,7 @@ class Listener:
             self._obey(control)
 
     async def hear_bell(self) -> None:
-        """One wait for work. When the bell was silent, it claims all the same: a lost bell delays, never strands."""
+        """Wait once for work. Claims even without a bell: a lost bell delays, never strands."""
         await self._claims.hungry.wait()
         limit, rings = self._claims.keep_free()
         if limit <= 0:  # taken since; ended jobs will ask again
@@ -78,7 +78,7 @@ class Listener:
         try:
             controls, leases = await self._queue.wait_and_claim(self._safety_poll_ms, limit)
         except asyncio.CancelledError:
-            if self._waiting is not None or waiting is None or waiting.uncancel():  # it is not only broken off
+            if self._waiting is not None or waiting is None or waiting.uncancel():  # not merely broken off
                 raise
             await self._give_back()
             return
@@ -95,7 +95,7 @@ class Listener:
             await asyncio.sleep(0)  # the handlers begin before the next wait is sent, not after
 
     def break_off(self) -> bool:
-        """End the present wait, since what it would take is not wanted any more; whether there was one."""
+        """End the present wait, whose result is no longer needed; return whether a wait was running."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.cancel()
@@ -103,14 +103,14 @@ class Listener:
 
     async def _give_back(self) -> None:
         await asyncio.sleep(_CLOSING_SECONDS)
-        await self._claims.landed()  # what is on its way in another answer would count as unknown too
+        await self._claims.landed()  # jobs of an answer in flight would count as unknown too
         await self._queue.claim(0)
 
     def _obey(self, control: Control) -> None:
         if isinstance(control, Wake):  # the claim came along with it
             return
         execution = self._roster.find(control.job_id, control.token)
-        if execution is None:  # it ended while the order was on its way
+        if execution is None:  # ended while the order was in flight
             return
         if isinstance(control, CancelJob):
             self._roster.stop(execution, Stop.CANCELLED)

@@ -1,11 +1,10 @@
-"""Leaves before memory runs out: a handler that leaks costs a drain, not every job that runs beside it.
+"""Leave before memory runs out: a leaking handler costs a drain, not every concurrent job.
 
-When a container reaches its memory limit, the kernel ends the worker at once, and each of its jobs loses an attempt.
-So the worker looks at its memory, and when little is left it says so and drains: jobs end or are handed back with
-their state, and another worker process starts in its place. A leak that goes on meanwhile hurries it: jobs are handed
-back at once. What is handed back has a loss, so that a job that uses memory up again and again is found out. Where
-there is no limit nothing is watched.
-Who takes over next: `agentpool_worker.drain`.
+At its memory limit the kernel ends the worker at once, and each of its jobs loses an attempt. So the worker watches its
+memory, and drains when little is left: jobs end or are requeued with their state, and a new worker process starts in
+place. A leak that continues meanwhile speeds up the drain: jobs are requeued at once. A requeued job has a loss, so a
+job that repeatedly exhausts memory is found. Without a limit nothing is watched. `agentpool_worker.drain` takes over
+next.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ LOOK_SECONDS = 1.0  # between looks
 CLOSE_LOOK_SECONDS = 0.1  # between looks above CLOSE_ABOVE
 CLOSE_ABOVE = 0.5  # share of the limit
 LEAVE_ABOVE = 0.9  # the same
-HURRY_ABOVE = 0.97  # the same, for one that leaves already
+HURRY_ABOVE = 0.97  # the same, for a worker that is already leaving
 SOON_ABOVE = 0.75  # the same, for growth to matter
 SOON_SECONDS = 6.0  # memory that lasts no longer makes the worker leave at once
 HURRY_SECONDS = 4.0  # memory that lasts no longer is just enough to hand jobs back
 TREND_SECONDS = 1.0  # over which growth is measured
-_FULL = 0.8  # share of it that the readings must span
-_LOOKS = 3  # in a row above it: a peak passes
+_FULL = 0.8  # share of the window that readings must span
+_LOOKS = 3  # in a row above the threshold: a peak passes
 _CGROUP = Path("/sys/fs/cgroup")
 _UNLIMITED_BYTES = 2**60  # the first version of control groups writes a huge number for no limit
 
@@ -44,15 +43,15 @@ class MemoryReader(Protocol):
 
     @property
     def limit_bytes(self) -> int:
-        """What must not be reached."""
+        """Return the limit."""
 
     def used_bytes(self) -> int:
-        """What is in use now."""
+        """Return the memory in use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ContainerMemory:
-    """A container's memory, its files' caches left out, as the kubelet counts it."""
+    """A container's memory, without file caches, as the kubelet counts it."""
 
     limit_bytes: int
     usage: Path
@@ -71,7 +70,7 @@ class ContainerMemory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessMemory:
-    """The worker's own memory, against a limit that its settings give."""
+    """The worker's own memory, against a limit in its settings."""
 
     limit_bytes: int
 
@@ -116,7 +115,7 @@ class Trend:
             self._readings.popleft()
 
     def seconds_until(self, limit_bytes: int) -> float | None:
-        """Return how long the memory lasts if it goes on like this; None unless it grew all the time."""
+        """Return how long the memory lasts at the present growth; None unless it grew all the time."""
         (began, first), (now, used) = self._readings[0], self._readings[-1]
         count = len(self._readings)
         third, two_thirds = self._readings[count // 3][1], self._readings[2 * count // 3][1]
@@ -166,7 +165,7 @@ class MemoryGuard:
                     return
 
     def glance(self, memory: MemoryReader, now: float) -> bool:
-        """Act at once where the memory grows so fast that it is about to run out; whether it was the last that matters.
+        """Act at once on memory that is about to run out; return whether this was the last relevant check.
 
         Small limits need that: at 10 MB/s, a tenth of 256 MiB lasts for less than three seconds.
         """
@@ -182,7 +181,7 @@ class MemoryGuard:
         return False
 
     def look(self, memory: MemoryReader) -> bool:
-        """One look; whether it was the last that matters."""
+        """Check once; return whether this was the last relevant check."""
         used = self._used(memory)
         if self._leaving:
             return used > memory.limit_bytes * HURRY_ABOVE and self._end(memory, used)

@@ -1,10 +1,9 @@
-"""The worker's figures, by the Prometheus naming rules: base units, `_total`, few and bounded label values.
+"""The worker's metrics, by the Prometheus naming rules: base units, `_total`, few and bounded label values.
 
-What happens for every job is counted in plain integers and lists, which costs a fraction of a microsecond; they
-become metric families only when somebody scrapes. Writers live in the jobs' event loop, the scrape in another
-thread: it may see one figure a moment older than another, never a broken one. Histograms are classic ones: Prometheus
-scrapes native ones as protobuf, which its client for Python does not write.
-Who takes over next: `agentpool_worker.health` serves `exposition` at /metrics.
+Events of every job are counted in plain integers and lists, which costs a fraction of a microsecond; they become metric
+families only on a scrape. Writers live in the jobs' event loop, the scrape in a different thread: it may see a value a
+moment older than the next, never a broken value. Histograms are classic: Prometheus scrapes native histograms as
+protobuf, which its Python client does not write. `agentpool_worker.health` serves `exposition` at /metrics.
 """
 
 from __future__ import annotations
@@ -44,7 +43,7 @@ class Distribution:
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Counts one value."""
+        """Count a value."""
         self._counts[bisect_left(self._bounds, seconds)] += 1
         self._sum += seconds
 
@@ -59,7 +58,7 @@ class Distribution:
 
 
 class WorkerMetrics:
-    """All figures of one worker."""
+    """All metrics of a worker."""
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
@@ -86,7 +85,7 @@ class WorkerMetrics:
         PlatformCollector(registry=self.registry)
 
     def started(self, lease: Lease) -> None:
-        """An attempt starts; the first one's wait since it became ready is the dispatch latency."""
+        """Record the start of an attempt; the first attempt's wait since ready is the dispatch latency."""
         if lease.attempt == 1:
             self._dispatch.observe((lease.claimed_at_ms - lease.enqueued_at_ms) / 1000)
 

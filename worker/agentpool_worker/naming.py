@@ -1,4 +1,4 @@
-"""The name of a worker that nobody has named. Imports little: the supervisor chooses it for all its workers."""
+"""Default name of a worker. Imports little: the supervisor chooses the name for all its workers."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ import socket
 
 
 def own_name() -> str:
-    """Return a name that no other worker has: host, process, and a few random characters."""
+    """Return a unique name: host, process, and a few random characters."""
     return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"

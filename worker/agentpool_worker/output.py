@@ -1,10 +1,9 @@
-"""Passes a worker's output on unchanged and keeps its last lines for the moment it dies.
+"""Pass on a worker's output unchanged and keep its last lines for its end.
 
-Each stream gets a pipe; where standard output and standard error are one file they share one, so that their order
-stays. A pipe in place of another pipe or a file changes nothing for the writer: Python and C buffer alike for both.
-A terminal is left to the worker itself, and nothing of it is kept. What cannot be written just now waits, and the
-worker with it, never the supervisor.
-Who takes over next: `agentpool_worker.supervisor` polls the descriptors.
+Each stream gets a pipe; standard output and standard error of the same file share a pipe, which keeps their order. A
+pipe in place of a pipe or a file changes nothing for the writer: Python and C buffer alike for both. A terminal is left
+to the worker itself, and none of its output is kept. Output that cannot be written at the moment waits, and the worker
+with it, never the supervisor. `agentpool_worker.supervisor` polls the descriptors.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from agentpool_worker.previous_exit import MOST_LINES, shortened
 
 _PIECE_BYTES = 4096  # PIPE_BUF: a pipe that is ready to be written takes so many without blocking
 _KEPT_BYTES = 16 * 1024
-_FLUSH_SECONDS = 1.0  # for the last output, where its reader is slow
+_FLUSH_SECONDS = 1.0  # for the last output to a slow reader
 
 
 class _Stream:
-    """One pipe from the worker to one descriptor of ours."""
+    """A pipe from the worker to a descriptor of the supervisor."""
 
     def __init__(self, target: int, also: tuple[int, ...]) -> None:
         self.target = target  # where the output goes
@@ -32,14 +31,14 @@ class _Stream:
         self.waiting = b""
 
     def read(self) -> bytes:
-        """Return what has come; empty: nothing now."""
+        """Return the received bytes; empty: nothing now."""
         try:
             return os.read(self.source, _PIECE_BYTES)
         except BlockingIOError:
             return b""
 
     def write(self) -> None:
-        """Write a piece of what waits; where nobody reads any more it is dropped."""
+        """Write a part of the pending output; drop it if the reader is gone."""
         try:
             written = os.write(self.target, self.waiting[:_PIECE_BYTES])
         except BlockingIOError:
@@ -50,7 +49,7 @@ class _Stream:
 
 
 class Output:
-    """The output of one worker process after another."""
+    """The output of successive worker processes."""
 
     def __init__(self) -> None:
         self._streams = [_Stream(target, also) for target, also in _targets()]
@@ -64,7 +63,7 @@ class Output:
         ]
 
     def move(self, ready: set[int]) -> None:
-        """Pass on what can be passed on without blocking."""
+        """Pass on output without blocking."""
         for stream in self._streams:
             if stream.waiting and stream.target in ready:
                 stream.write()
@@ -73,7 +72,7 @@ class Output:
                 self._tail = (self._tail + stream.waiting)[-_KEPT_BYTES:]
 
     def finish(self) -> None:
-        """Pass on what an ended worker has left; where nobody takes it, not for long."""
+        """Pass on the rest of an ended worker's output, for a limited time."""
         give_up_at = time.monotonic() + _FLUSH_SECONDS
         while time.monotonic() < give_up_at:
             poll = select.poll()
@@ -101,7 +100,7 @@ class Output:
 
 
 def _targets() -> list[tuple[int, tuple[int, ...]]]:
-    """Each descriptor of ours that output is to be passed on to, with the others that are the same file."""
+    """Return each target descriptor with its duplicates of the same file."""
     found: list[tuple[int, tuple[int, int]]] = []
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):  # closed

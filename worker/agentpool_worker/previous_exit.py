@@ -1,8 +1,7 @@
-"""How the worker process before this one ended, as the supervisor saw it.
+"""End of the previous worker process, as seen by the supervisor.
 
-The supervisor writes it into the environment of each worker that it starts in place of an ended one. The text is
-treated as untrusted: one that cannot be read counts as none.
-Who takes over next: the worker reports it to the queue when it registers.
+The supervisor writes it into the environment of each restarted worker. The text is untrusted: an unreadable text counts
+as none. The worker reports it to the queue when registering.
 """
 
 from __future__ import annotations
@@ -18,21 +17,21 @@ if TYPE_CHECKING:
 VARIABLE = "AGENTPOOL_PREVIOUS_EXIT"
 KILLED_FROM_OUTSIDE = "killed from outside"  # cause: by a signal that neither the kernel nor the supervisor sent
 MOST_LINES = 20  # of the log
-MOST_LINE_CHARS = 500  # of one line; with the above, well below the 128 KiB that one variable may hold
+MOST_LINE_CHARS = 500  # per line; with the above, well below the 128 KiB of a variable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PreviousExit:
-    """The end of one worker process. Exactly one of `exit_code` and `signal` is set where the end is known."""
+    """End of a worker process. Exactly one of `exit_code` and `signal` is set if the end is known."""
 
     exit_code: int | None = None  # None: ended by a signal
-    signal: str | None = None  # its name, such as SIGSEGV; None: the process ended by itself
-    cause: str | None = None  # the reason in words where the supervisor knows one, such as "out of memory"
+    signal: str | None = None  # signal name, such as SIGSEGV; None: the process ended by itself
+    cause: str | None = None  # the reason in words if known, such as "out of memory"
     log: tuple[str, ...] = ()  # the last lines of standard error, oldest first
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Self | None:
-        """Return the previous end that the environment names; None where there was none or it cannot be read."""
+        """Return the previous end in the environment; None if absent or unreadable."""
         text = (os.environ if environ is None else environ).get(VARIABLE)
         if not text:
             return None
@@ -61,7 +60,7 @@ class PreviousExit:
 
 
 def shortened(line: str) -> str:
-    """Return the line as it may be stored: encodable as UTF-8, without a NUL, and not too long."""
+    """Return the line in storable form: encodable as UTF-8, without a NUL, and not too long."""
     plain = line.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     return plain if len(plain) <= MOST_LINE_CHARS else f"{plain[: MOST_LINE_CHARS - 1]}…"
 

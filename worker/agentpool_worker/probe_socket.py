@@ -1,9 +1,8 @@
-"""The socket of a worker's probes, opened before anything heavy is imported.
+"""The socket of a worker's probes, opened before heavy imports.
 
-A probe that comes while the worker starts finds a listener and waits for its answer; without one it would be refused,
-and the kubelet would warn of every start. The supervisor keeps the socket over restarts of the worker, and answers for
-a worker that starts anew: liveness is looked at by then, and a slow import is no reason to end the container.
-Who takes over next: `agentpool_worker.health` serves on it.
+A probe during the worker's start finds a listener and waits for its answer; a refused probe would be a kubelet warning
+at every start. The supervisor keeps the socket over restarts of the worker, and answers for a restarting worker:
+liveness is probed by then, and a slow import is no reason to end the container. `agentpool_worker.health` serves on it.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 
 HTTP_PORT = 8080
 _REQUEST_BYTES = 4096
-_REQUEST_SECONDS = 0.1  # for a request to follow its connection
+_REQUEST_SECONDS = 0.1  # for a request after its connection
 
 
 def probe_socket(flags: Mapping[str, Any], environ: Mapping[str, str]) -> socket.socket | None:
-    """Open the socket that flags and environment name; None where that fails: the worker tries again and reports it."""
+    """Open the socket of flags and environment; return None on failure, which the worker reports later."""
     host = flags["http_host"] or environ.get("AGENTPOOL_HTTP_HOST") or EVERYWHERE
     port = flags["http_port"] if flags["http_port"] is not None else environ.get("AGENTPOOL_HTTP_PORT") or HTTP_PORT
     try:
@@ -33,8 +32,8 @@ def probe_socket(flags: Mapping[str, Any], environ: Mapping[str, str]) -> socket
 
 
 def answer_one(listening: socket.socket, reason: str) -> None:
-    """Answer one probe for a worker that starts anew: it is alive, and not ready for this reason."""
-    with contextlib.suppress(OSError):  # nobody is there any more, or the worker was faster
+    """Answer a probe for a restarting worker: alive, and not ready for this reason."""
+    with contextlib.suppress(OSError):  # the client is gone, or the worker was faster
         connection, _ = listening.accept()
         with connection:
             connection.settimeout(_REQUEST_SECONDS)

@@ -1,7 +1,7 @@
-"""Processes as Linux shows them in /proc: who descends from whom, who is stopped, and the end of those left behind.
+"""Processes in Linux's /proc: descendants, stopped processes, and the end of leftovers.
 
-Elsewhere there is no /proc: nothing is found, so nothing is ended.
-Who takes over next: `supervisor` for a worker's orphans, `handlers.command` for what a job leaves behind.
+Without /proc nothing is found, so nothing is ended. Used by `supervisor` for a worker's orphans, and by
+`handlers.command` for leftovers of a job.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _POLL_SECONDS = 0.01
 
 
 def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent ends, as the first process of a container is."""
+    """Become the parent of every orphaned descendant, like the first process of a container."""
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 class Watched:
-    """One process that is looked at again and again: each look is one system call, which a busy thread delays once."""
+    """A process under repeated observation: each check is a single system call, which a busy thread delays once."""
 
     def __init__(self, pid: int) -> None:
         self._stat = os.open(_PROC / str(pid) / "stat", os.O_RDONLY | os.O_CLOEXEC)
 
     def is_stopped(self) -> bool:
-        """Return whether the process is stopped by a signal; False where it is gone."""
+        """Return whether the process is stopped by a signal; False if gone."""
         try:
             return _fields(os.pread(self._stat, _STAT_BYTES, 0).decode(errors="replace"))[_STATE] in _STOPPED
         except OSError:
@@ -59,19 +59,19 @@ def descendants(root: int) -> list[int]:
         if state not in _ENDED:
             children.setdefault(int(parent), []).append(pid)
     found = list(children.get(root, ()))
-    for pid in found:  # grows as it goes
+    for pid in found:  # grows during the loop
         found += children.get(pid, ())
     return found
 
 
 def others_below(root: int, child: int) -> list[int]:
-    """Return the living descendants of `root` that are neither `child` nor descend from it."""
+    """Return the living descendants of `root` except `child` and its descendants."""
     theirs = {child, *descendants(child)}
     return [pid for pid in descendants(root) if pid not in theirs]
 
 
 def has_children_beside(parent: int, child: int) -> bool:
-    """Return whether the process, which has one thread, may have other children; asks for one file only."""
+    """Return whether the single-threaded process may have further children; reads a single file."""
     try:
         listed = (_PROC / str(parent) / "task" / str(parent) / "children").read_text(encoding="ascii")
     except OSError:  # this kernel does not list them
@@ -84,7 +84,7 @@ def with_variable(assignment: str, among: Iterable[int] | None = None) -> list[i
     wanted = assignment.encode()
     found = []
     for pid in _all() if among is None else among:
-        with contextlib.suppress(OSError):  # gone, or another user's
+        with contextlib.suppress(OSError):  # gone, or owned by a different user
             # A zombie has no environment any more.
             if wanted in (_PROC / str(pid) / "environ").read_bytes().split(b"\0"):
                 found.append(pid)
@@ -92,7 +92,7 @@ def with_variable(assignment: str, among: Iterable[int] | None = None) -> list[i
 
 
 def name_of(pid: int) -> str:
-    """Return the process's short name; its id where it is gone."""
+    """Return the process's short name; its id if gone."""
     try:
         return (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
     except OSError:
@@ -107,7 +107,7 @@ def kill(pids: Iterable[int]) -> None:
 
 
 def kill_until_none(find: Callable[[], list[int]], *, within_seconds: float) -> list[int]:
-    """Kill what `find` returns until it returns nothing, as one may start another meanwhile; the ids of all killed."""
+    """Kill the results of `find` until there are none; return the ids of all killed processes."""
     killed: dict[int, None] = {}
     give_up_at = time.monotonic() + within_seconds
     while (left := find()) and time.monotonic() < give_up_at:

@@ -1,8 +1,8 @@
-"""For development: runs the worker in a child process and starts it anew when a source file changes.
+"""For development: run the worker in a child process and restart it when a source file changes.
 
-Files are looked at by their modification time, which needs no library and works on every file system. The old worker
-drains before the new one starts, so no job is lost by saving a file.
-Who takes over next: `agentpool_worker.commands` in the child, without `--reload`.
+Files are compared by modification time, which needs no library and works on every file system. The old worker drains
+before the new worker starts, so saving a file loses no job. `agentpool_worker.commands` takes over in the child,
+without `--reload`.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def changed_files(directory: Path, seen: dict[Path, float]) -> list[Path]:
 
 
 def run_reloading(arguments: Sequence[str], directory: Path) -> int:
-    """Runs `agentpool ARGUMENTS` again and again; the exit code of the last run, once it ends by a signal."""
+    """Run `agentpool ARGUMENTS` repeatedly; return the exit code of the last run, after its end by a signal."""
     told: list[subprocess.Popen[bytes]] = []  # the child that was there when we were asked to end, each time
 
     def stop(_number: int, _frame: object) -> None:
@@ -61,13 +61,14 @@ def run_reloading(arguments: Sequence[str], directory: Path) -> int:
             child.wait()
             if not told:
                 child = _start(arguments)
-    if told[-1] is not child:  # it was started in the very moment in which we were asked
+    if told[-1] is not child:  # started at the moment of the signal
         child.send_signal(signal.SIGTERM)
     return child.wait()
 
 
 def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C reaches the child once, through us, and not twice. It drains when we are killed.
+    # A session of its own: Ctrl-C reaches the child once, through this process. The child drains when this process is
+    # killed.
     command = [sys.executable, "-m", "agentpool", *arguments]
     return subprocess.Popen(command, start_new_session=True, preexec_fn=tied(signal.SIGTERM))  # noqa: PLW1509 - no threads
 

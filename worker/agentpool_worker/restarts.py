@@ -1,6 +1,6 @@
-"""Whether a worker process that ended is started anew in its container, and how soon. Pure.
+"""Decide whether and when an ended worker process is restarted in its container. Pure.
 
-Who takes over next: `agentpool_worker.supervisor` asks after each end.
+`agentpool_worker.supervisor` asks after each end.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from agentpool_worker.lifeline import Phase
 if TYPE_CHECKING:
     from agentpool_worker.previous_exit import PreviousExit
 
-SHORT_LIFE_SECONDS = 60.0  # a worker that ends sooner makes the next one wait longer
+SHORT_LIFE_SECONDS = 60.0  # an earlier end delays the next start
 MOST_UNREADY = 3  # ends in a row before the worker served; then the container ends, for the kubelet to see
 MOST_SHORT_LIVES = 10  # ends in a row of whatever kind
 _FIRST_PAUSE_SECONDS = 0.1
@@ -23,16 +23,16 @@ _LONGEST_PAUSE_SECONDS = 10.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerEnd:
-    """The end of one worker process."""
+    """End of a worker process."""
 
     exit: PreviousExit
     phase: Phase
     lived_seconds: float
-    wanted: bool  # somebody asked the worker to leave, or sent it the signal that ended it
+    wanted: bool  # the worker was asked to leave, or killed by a signal sent on purpose
 
     @property
     def abnormal(self) -> bool:
-        """Whether neither the worker nor anybody outside decided on this end, or it asks for a restart."""
+        """Whether the end was chosen neither by the worker nor from outside, or requests a restart."""
         if self.wanted:
             return False
         return self.exit.signal is not None or self.phase is Phase.SERVING or self.exit.exit_code == RESTART
@@ -46,7 +46,7 @@ class Restarts:
         self._short = 0
 
     def pause_after(self, end: WorkerEnd) -> float | None:
-        """Return the seconds until the next start; None: no other is started, the container ends."""
+        """Return the seconds until the next start; None: no restart, the container ends."""
         if not end.abnormal:
             return None
         self._unready = self._unready + 1 if end.phase <= Phase.WAITING else 0

@@ -1,8 +1,8 @@
-"""The jobs in hand: started when claimed, found when an order comes, stopped when their time is over.
+"""The running jobs: started when claimed, found for an order, stopped at their deadline.
 
-One timer serves the deadlines of all jobs. It is armed for the earliest deadline known; when it rings, the jobs in
-hand are looked through once and it is armed again. A job that ends in time costs it nothing.
-Who takes over next: `agentpool_worker.execution` runs each job, `agentpool_worker.flusher` takes its completion.
+A single timer serves the deadlines of all jobs. It is armed for the earliest known deadline; when it fires, all running
+jobs are checked and it is armed again. A job that ends in time costs nothing. `agentpool_worker.execution` runs each
+job, `agentpool_worker.flusher` takes its completion.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Roster:
         self._grace_seconds = grace_seconds
         self._overloaded = overloaded
         self._fitness = fitness
-        self.exhausted = ""  # how the worker's memory ran out, while it leaves because of that
+        self.exhausted = ""  # how memory ran out, while the worker leaves because of it
         self._loop = asyncio.get_running_loop()
         self._armed_for = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -65,7 +65,7 @@ class Roster:
         self.running: set[Execution] = set()
 
     def start(self, leases: Iterable[Lease]) -> None:
-        """Starts an attempt at each claimed job; one without a handler goes back, one that cannot be read fails."""
+        """Start an attempt at each claimed job; return jobs without a handler, fail unreadable jobs."""
         now = time.monotonic()
         earliest = _NEVER
         for lease in leases:
@@ -92,22 +92,22 @@ class Roster:
             self._flusher.add(Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN), lease)
 
     def find(self, job_id: JobId, token: LeaseToken) -> Execution | None:
-        """The attempt under this lease, or None when it has ended."""
+        """Return the attempt under this lease, or None after its end."""
         for execution in self.running:
             if execution.lease.job_id == job_id and execution.lease.token == token:
                 return execution
         return None
 
     def stop(self, execution: Execution, stop: Stop, *, grace_seconds: float | None = None) -> None:
-        """Asks an attempt to stop; after the grace it is given up."""
+        """Ask an attempt to stop; abandon it after the grace period."""
         grace = self._grace_seconds if grace_seconds is None else grace_seconds
         execution.begin_stop(stop, time.monotonic(), grace)
         self._arm(execution.stop_at)
 
     def stop_all(self, stop: Stop, *, grace_seconds: float | None = None) -> int:
-        """Asks every attempt to stop that has not been asked before; how many there were.
+        """Ask every attempt to stop that was not asked before; return their number.
 
-        One that stops already, for a reason of its own, gets no longer than the grace given here.
+        An attempt that is already stopping for its own reason gets no longer than this grace period.
         """
         asked = [execution for execution in self.running if execution.stop in (None, Stop.DRAIN)]
         hastened = self.running.difference(asked) if grace_seconds is not None else ()
@@ -126,7 +126,7 @@ class Roster:
                 self.stop(execution, Stop.LEASE_LOST)
 
     def ask_all_to_yield(self, reason: ReturnReason) -> None:
-        """Every job's next checkpoint hands it back."""
+        """Requeue every job at its next checkpoint."""
         for execution in self.running:
             execution.ask_to_yield(reason)
 
@@ -135,11 +135,11 @@ class Roster:
         await self._empty.wait()
 
     def of_task(self, task: asyncio.Task[object] | None) -> Execution | None:
-        """The attempt that this task runs, or None. May be called from another thread: it only reads."""
+        """Return the attempt of this task, or None. May be called from a different thread: only reads."""
         return next((execution for execution in tuple(self.running) if execution.task is task), None)
 
     def told(self) -> str:
-        """How many jobs of each kind run, for a log line. May be called from another thread: it only reads."""
+        """Describe the number of running jobs of each kind, for a log line. Thread-safe: only reads."""
         kinds = Counter(execution.lease.kind for execution in tuple(self.running))
         return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "no jobs"
 
@@ -164,7 +164,7 @@ class Roster:
             self._empty.set()
 
     def _judge(self, execution: Execution, completion: Completion) -> None:
-        """Tell what the attempt says of the handler's load and of the worker."""
+        """Pass on the attempt's information about the handler's load and the worker."""
         if execution.overloaded:
             self._overloaded()
         if execution.unfit:
@@ -173,7 +173,7 @@ class Roster:
             self._fitness.attempt_ended()
 
     def _by_cause(self, completion: Completion) -> Completion:
-        """What a job that the worker leaves unfinished says of the reason."""
+        """Adapt the completion of an unfinished job to the reason."""
         if self.exhausted and isinstance(completion, Returned) and completion.reason is ReturnReason.DRAIN:
             return replace(completion, reason=ReturnReason.EXHAUSTED, said=self.exhausted)
         return completion
@@ -206,7 +206,7 @@ class Roster:
         self._ended(execution, execution.given_up())
 
     def _without_handler(self, lease: Lease) -> Returned:
-        """Another worker may know the kind: an older or newer version of the program runs beside this one."""
+        """Return a job without a handler: a different version of the program may know its kind."""
         known = ", ".join(self._handlers.kinds or ()) or "none"
         return Returned(
             job_id=lease.job_id,

@@ -1,9 +1,8 @@
-"""A worker as a process: the fastest event loop there is, signals, and an end that nothing can hold up.
+"""A worker as a process: the fastest event loop, signals, and an end that nothing can delay.
 
-SystemExit or KeyboardInterrupt raised in a task that a handler has started on its own would end the event loop:
-the loop is taken up again where it was. Threads and processes that a handler left hanging would keep the process alive
-after the worker has left: it ends these processes, and ends without the threads.
-Who takes over next: `agentpool_worker.supervisor`, or the shell.
+SystemExit or KeyboardInterrupt raised in a handler's own task would end the event loop: the loop is resumed. Hanging
+threads and processes of a handler would keep the process alive after the worker's end: the processes are ended, and the
+threads are not waited for. `agentpool_worker.supervisor`, or the shell, takes over next.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _TIDY_SECONDS = 1.0  # for generators and threads that handlers left behind
 
 
 def run_process(worker: Worker) -> int:
-    """Run the worker until it has left; return the exit code that it wants. Raises what `Worker.run` raises."""
+    """Run the worker to its end; return its exit code. Raises the errors of `Worker.run`."""
     worker.ends_process = True
     loop = _new_loop()
     asyncio.set_event_loop(loop)
@@ -72,7 +71,7 @@ async def _tidy(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _end_children() -> None:
-    """End what handlers started with `multiprocessing`, which the interpreter would wait for when it exits."""
+    """End processes that handlers started with `multiprocessing`, which the interpreter would join at exit."""
     if "multiprocessing" not in sys.modules:
         return
     import multiprocessing
@@ -90,7 +89,7 @@ def _end_children() -> None:
 
 
 def _end_without_stragglers(code: int) -> None:
-    """Ends the process here if some thread would keep it: the worker has left, nothing is owed any more."""
+    """End the process here if a thread would keep it alive: the worker has left, nothing is pending."""
     stragglers = [t for t in threading.enumerate() if t is not threading.main_thread() and not t.daemon]
     if not stragglers:
         return

@@ -1,8 +1,8 @@
 """A worker's own settings: flags first, then environment, then defaults.
 
-What the pool decides (concurrency, lease, drain, adaptive) is not here: it comes live from the queue. A variable's
-name is made from the field's, so a message never names the wrong one.
-Who takes over next: `agentpool_worker.worker`.
+Settings of the pool (concurrency, lease, drain, adaptive) are not here: they come live from the queue. A variable's
+name is derived from the field's name, so a message never names a wrong variable. `agentpool_worker.worker` takes over
+next.
 """
 
 from __future__ import annotations
@@ -24,32 +24,32 @@ if TYPE_CHECKING:
 PREFIX = "AGENTPOOL_"
 OUTPUT_SECONDS = 1.0
 _START_SECONDS = 600.0  # as long as the startup probe allows
-_BY_HAND_SECONDS = 30.0  # somebody looks on, and a mistyped address is as likely as an outage
+_BY_HAND_SECONDS = 30.0  # a person watches, and a mistyped address is as likely as an outage
 _HIGHEST_PORT = 65535
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSettings:
-    """Everything a worker needs to know that its pool does not tell it."""
+    """Settings that the pool does not provide."""
 
     redis_url: str  # redis://, rediss:// or unix://
     pool: PoolRef
     worker: WorkerId  # unique among the pool's workers; in a cluster the pod's name
-    host: str = ""  # where it runs, for those who look at the pool's workers
+    host: str = ""  # host name, for observers of the pool's workers
     publish_defaults: bool = False  # a pool without settings gets defaults: for a worker run by hand, with no operator
     handler: str | None = None  # JSON of spec.handler; None: an App is given otherwise
     concurrency: int | None = None  # slots, whatever the pool says; None: the pool's
     drain_seconds: float | None = None  # for jobs to end after SIGTERM, whatever the pool says; None: the pool's
     http_host: str = EVERYWHERE  # the kubelet probes the pod's address
     http_port: int = HTTP_PORT  # probes and metrics; 0: any free port
-    block_warn_seconds: float = 1.0  # event loop standing still: told
+    block_warn_seconds: float = 1.0  # blocked event loop: log a warning
     block_give_up_seconds: float = 60.0  # event loop standing still: the lease is given up
-    cancel_grace_seconds: float = 5.0  # for a cancelled handler to stop before it is given up
+    cancel_grace_seconds: float = 5.0  # for a cancelled handler to stop before it is abandoned
     output_seconds: float = (
-        OUTPUT_SECONDS  # for a command's output to end once its process has; what holds it then is let be
+        OUTPUT_SECONDS  # for a command's output after the end of its process; later output is ignored
     )
     memory_limit_bytes: int | None = None  # of this process; near it the worker drains; None: the container's limit
-    start_seconds: float | None = None  # for Redis and the pool to be there; None: 600, or 30 where it is run by hand
+    start_seconds: float | None = None  # for Redis and the pool to be available; None: 600, or 30 if run by hand
     neighbours: int = 0  # containers of the pod that ask /drained before they end
     safety_poll_seconds: float = 10.0  # a claim for the case that a bell was lost
     upkeep_seconds: float = 1.0  # about, between rounds of the queue's upkeep
@@ -58,7 +58,7 @@ class WorkerSettings:
 
     @property
     def patience_seconds(self) -> float:
-        """How long a worker that starts waits for Redis and its pool."""
+        """Return how long a starting worker waits for Redis and its pool."""
         if self.start_seconds is not None:
             return self.start_seconds
         return _BY_HAND_SECONDS if self.publish_defaults else _START_SECONDS
@@ -70,7 +70,7 @@ def variable_of(field: str) -> str:
 
 
 def settings_from(environ: Mapping[str, str], **flags: Any) -> WorkerSettings:
-    """The settings of a command line and its environment; a flag that is None was not given.
+    """Return the settings of a command line and its environment; None marks an absent flag.
 
     Raises SettingError, naming flag and variable, for a missing or unusable value.
     """

@@ -1,10 +1,9 @@
-"""The shapes that a handler may have, turned into the one that the worker runs: `async (payload, ctx) -> result`.
+"""Allowed shapes of a handler, converted to the form that the worker runs: `async (payload, ctx) -> result`.
 
 An async function (also a method, a partial, or an object whose `__call__` is async) runs in the event loop. Any other
-callable runs in a thread; if it returns an awaitable, as an undecorated wrapper of an async function does, that is
-awaited in the event loop within the same attempt, and a generator of either sort is read to its end. A callable
-that cannot work is refused when it is registered.
-Who takes over next: `agentpool_worker.app` registers what `run_job_of` returns.
+callable runs in a thread; if it returns an awaitable, like an undecorated wrapper of an async function, the awaitable
+is awaited in the event loop within the same attempt, and a generator of either sort is read to its end. An unusable
+callable is refused at registration. `agentpool_worker.app` registers the result of `run_job_of`.
 """
 
 from __future__ import annotations
@@ -35,12 +34,12 @@ def name_of(function: Any) -> str:
 
 
 def run_job_of(function: Any, threads: HandlerThreads) -> RunJob:
-    """The handler as `async (payload, ctx) -> result`. Raises HandlerError for one that cannot work."""
+    """Return the handler as `async (payload, ctx) -> result`. Raises HandlerError for an unusable handler."""
     call = function if _takes_context(function) else _without_context(function)
     if _is(inspect.isasyncgenfunction, function):
         return lambda payload, ctx: _read_async(call(payload, ctx), ctx)
     if _is(inspect.iscoroutinefunction, function):
-        return call  # its shape was checked: the worker runs it as it is
+        return call  # already checked: the worker runs it unchanged
     return _in_thread(call, threads)
 
 
@@ -49,7 +48,7 @@ def _without_context(function: Any) -> Callable[[Any, Any], Any]:
 
 
 def _is(test: Callable[[Any], bool], function: Any) -> bool:
-    """Whether the test holds of the function, of what a partial calls, or of an object's `__call__`."""
+    """Whether the test holds for the function, for a partial's function, or for an object's `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
     return test(function) or test(getattr(type(function), "__call__", None))  # noqa: B004  # asked for its kind
@@ -58,7 +57,7 @@ def _is(test: Callable[[Any], bool], function: Any) -> bool:
 def _takes_context(function: Any) -> bool:
     """Whether the function takes (payload, ctx) rather than (payload). Raises HandlerError if it takes neither.
 
-    A second parameter that has a default gets the context only if its name or annotation asks for it.
+    A second parameter with a default gets the context only if its name or annotation asks for it.
     """
     name = name_of(function)
     if inspect.isclass(function) or not callable(function):
@@ -91,7 +90,7 @@ def _asks_for_context(parameter: inspect.Parameter) -> bool:
 
 
 def _check_bound(name: str, function: Any, parameters: list[inspect.Parameter]) -> None:
-    """Raise HandlerError for a method without its object, such as one that is registered inside its class."""
+    """Raise HandlerError for a method without its object, such as a method registered inside its class."""
     if parameters and parameters[0].name in {"self", "cls"} and parameters[0].default is inspect.Parameter.empty:
         owner, _, method = getattr(function, "__qualname__", "Agent.method").rpartition(".")
         raise HandlerError(
@@ -112,7 +111,7 @@ def _in_thread(call: Callable[[Any, BlockingContext], Any], threads: HandlerThre
 
 
 def _read(result: Any, ctx: BlockingContext) -> Any:
-    """Read a generator to its end, each value published as progress; anything else is returned as it is."""
+    """Read a generator to its end, publishing each value as progress; return any other value unchanged."""
     if not inspect.isgenerator(result):
         return result
     last = None

@@ -1,8 +1,8 @@
-"""A second event loop, in a thread of its own, for what must go on when a handler holds up the jobs' loop.
+"""A second event loop, in its own thread, for work that must continue while a handler blocks the jobs' loop.
 
-The heartbeat, the watchdog, the queue's upkeep and the probes live here: none of them can be starved by a busy or
-blocked handler. They reach the jobs' loop only through `call_soon_threadsafe`.
-Who takes over next: `agentpool_worker.worker` names the services and starts and stops the loop.
+The heartbeat, the watchdog, the queue's maintenance and the probes live here: no busy or blocked handler can starve
+them. They reach the jobs' loop only through `call_soon_threadsafe`. `agentpool_worker.worker` names the services and
+starts and stops the loop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class SideLoop:
-    """Runs services until stopped. A service ends when it is cancelled; one that fails is told by `failed`."""
+    """Runs services until stopped. A service ends when cancelled; a failure is reported by `failed`."""
 
     def __init__(self, services: Sequence[Callable[[], Coroutine[Any, Any, None]]]) -> None:
         self._services = services
@@ -38,7 +38,7 @@ class SideLoop:
         self._thread.start()
 
     async def ask(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Runs `call` in the side loop and returns once it is over; at once where that loop does not run."""
+        """Run `call` in the side loop and return after its end; return at once if that loop does not run."""
         if self._loop is not None and not self._loop.is_closed():
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._loop))
 
@@ -78,7 +78,7 @@ class SideLoop:
     def _tell(self, call: Callable[..., None], *args: Any) -> None:
         try:
             self._main_loop.call_soon_threadsafe(call, *args)
-        except RuntimeError:  # the jobs' loop is closed: nobody is left to be told
+        except RuntimeError:  # the jobs' loop is closed: no receiver is left
             log.debug("the jobs' event loop has ended first")
 
 

@@ -1,8 +1,8 @@
-"""What a handler raises to say how its job is to go on.
+"""Exceptions of a handler that decide on its job.
 
-Any other exception fails the attempt, and the pool's retry settings decide what follows. `Yielded` is not for
-handlers to raise: `ctx.checkpoint` raises it to unwind a job that was asked to step aside.
-Who takes over next: `agentpool_worker.execution` turns each of them into a completion.
+Any other exception fails the attempt, and the pool's retry settings decide. `Yielded` is not for handlers to raise:
+`ctx.checkpoint` raises it to unwind a job that was asked to yield. `agentpool_worker.execution` turns each of them into
+a completion.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 
 
 class Retry(Exception):  # noqa: N818 - it reads as the order it is: `raise Retry(after_seconds=30)`
-    """The attempt failed, and another may succeed; not before `after_seconds` (None: the pool's backoff)."""
+    """The attempt failed, and a retry may succeed; not before `after_seconds` (None: the pool's backoff)."""
 
     def __init__(self, message: str = "the handler asked for a retry", *, after_seconds: float | None = None) -> None:
         self.after_seconds = _seconds(after_seconds)
@@ -19,18 +19,18 @@ class Retry(Exception):  # noqa: N818 - it reads as the order it is: `raise Retr
 
 
 class Overloaded(Retry):
-    """The handler, or what it calls, is too busy: try again later, no attempt counted, and run fewer jobs at once."""
+    """The handler, or a service behind it, is too busy: retry later without counting, with fewer jobs at once."""
 
     def __init__(self, message: str = "the handler is overloaded", *, after_seconds: float | None = None) -> None:
         super().__init__(message, after_seconds=after_seconds)
 
 
 class Permanent(Exception):  # noqa: N818 - it reads as the verdict it is: `raise Permanent("no such file")`
-    """The job can never succeed: it fails for good, whatever attempts are left."""
+    """The job can never succeed: it fails for good, regardless of remaining attempts."""
 
 
 class Yielded(BaseException):
-    """The job was asked to step aside and has just saved its state: it goes back to its place in the queue.
+    """The job was asked to yield and has just saved its state: it is requeued in its place.
 
     Not an Exception, so that a handler's `except Exception` does not stop the unwinding.
     """
@@ -41,7 +41,7 @@ class Yielded(BaseException):
 
 
 def _seconds(wait: object) -> float | None:
-    """A wait that the queue can keep; one that is over already is none. Raises ValueError for what is no number."""
+    """Return a valid wait for the queue; None for a wait in the past. Raises ValueError for other values."""
     if wait is None:
         return None
     if not isinstance(wait, int | float) or not math.isfinite(wait):

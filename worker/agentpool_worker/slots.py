@@ -1,8 +1,8 @@
-"""The slots of one worker: how many jobs it may run at once, changeable while it runs.
+"""The slots of a worker: the number of concurrent jobs, changeable at run time.
 
-A count, not a lock: the event loop is the only writer, and the claim loop asks for `free` before every claim. When
-the number shrinks below what is in use, running jobs keep their slots and no new one is taken until enough end.
-Who takes over next: `agentpool_worker.claim_loop` claims at most `free` jobs.
+A count, not a lock: the event loop is the only writer, and the claim loop asks for `free` before every claim. When the
+number shrinks below the used slots, running jobs keep their slots and no slot is taken until enough jobs end.
+`agentpool_worker.claim_loop` claims at most `free` jobs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Slots:
-    """A semaphore whose size may change; `on_free` is called when a resize leaves more room than before."""
+    """A semaphore of variable size; `on_free` is called when a resize leaves more room than before."""
 
     __slots__ = ("_total", "_used", "on_free")
 
@@ -39,7 +39,7 @@ class Slots:
         return max(0, self._total - self._used)
 
     def take(self) -> None:
-        """A job starts. It was claimed for a free slot, so this never waits."""
+        """Take a slot for a job. The job was claimed for a free slot, so this never waits."""
         self._used += 1
 
     def give_back(self) -> None:

@@ -1,9 +1,8 @@
-"""End of a worker whose event loop stands still: report the job that blocks it, free all jobs, end the process.
+"""End of a worker with a blocked event loop: report the blocking job, release all jobs, end the process.
 
-The lease is given up through the side loop's connection, so that other workers take the jobs at once. A worker that has
-a process of its own then ends it without waiting for the blocked loop; the supervisor starts the next one. A worker
-inside another program stays, and registers again when its loop turns.
-Who takes over next: `agentpool_worker.supervisor`.
+The lease is given up through the side loop's connection, so other workers get the jobs at once. A worker with its own
+process then ends it without waiting for the blocked loop; the supervisor starts the next worker. A worker inside a
+program stays, and registers again when its loop runs. `agentpool_worker.supervisor` takes over next.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_REPORT_SECONDS = 5.0  # for the queue to hear of it; without that, the lease runs out by itself
+_REPORT_SECONDS = 5.0  # for the report to the queue; without a report, the lease expires by itself
 
 
 class CrashQueue(Protocol):

@@ -1,14 +1,13 @@
-"""A small process that starts the worker, stays beside it, and knows how it ended.
+"""A small process that starts the worker, stays beside it, and observes its end.
 
-It forks the worker before anything heavy is imported, forwards signals to it, passes its output on, reaps the orphans
-that jobs leave behind, and starts another worker in its place after an end that nobody decided on. The next worker
-finds in AGENTPOOL_PREVIOUS_EXIT how the one before it ended. An end that the worker chose is the supervisor's own, and
-so is one that repeats itself (`restarts`).
+The supervisor forks the worker before heavy imports, forwards signals and output, reaps orphans of jobs, and starts a
+new worker after an unintended end. The new worker finds the end of its predecessor in AGENTPOOL_PREVIOUS_EXIT. An end
+chosen by the worker also ends the supervisor, and so does a repeated crash (`restarts`).
 
-The worker is in a process group of its own, so that a signal to the supervisor's group reaches it once; it is killed
-when the supervisor dies, and stops with it. Only Linux has all that this needs. On a terminal somebody sees the worker
-end, and Ctrl-C and Ctrl-Z should mean the worker itself, so there it runs alone.
-Who takes over next: the worker process returns from `supervise` and goes on with `agentpool_worker.commands`.
+The worker has its own process group, so a signal to the supervisor's group reaches it once; it is killed when the
+supervisor dies, and stops with it. Only Linux has the required features. On a terminal a person sees the worker's end,
+and Ctrl-C and Ctrl-Z should reach the worker itself, so there it runs alone. The worker process returns from
+`supervise` and continues with `agentpool_worker.commands`.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ def is_wanted() -> bool:
 
 
 def supervise(report: Callable[[str], None], listening: socket.socket | None = None) -> int | None:
-    """Return None in each worker process, and the exit code in the supervisor once no worker is to run any more.
+    """Return None in each worker process, and the exit code in the supervisor after the last worker.
 
-    `report` writes one line to the log; `listening` is the socket of the worker's probes. Call it before there is a
+    `report` writes a line to the log; `listening` is the socket of the worker's probes. Call it before there is a
     second thread.
     """
     return _Supervisor(report, listening).run()
@@ -67,11 +66,11 @@ class _Supervisor:
         self._output = Output()
         self._restarts = Restarts()
         self._lifeline = Lifeline()
-        self._worker = 0  # its process id; 0: none runs
-        self._status: int | None = None  # as waitpid returned it, once the worker has ended
+        self._worker = 0  # process id; 0: none runs
+        self._status: int | None = None  # result of waitpid, after the worker's end
         self._asked_to_leave = False
         self._forwarded: set[int] = set()  # signals that the present worker got
-        self._wake, self._waker = os.pipe()  # one byte for each signal, its number
+        self._wake, self._waker = os.pipe()  # a byte for each signal, its number
 
     def run(self) -> int | None:
         adopt_orphans()
@@ -114,7 +113,7 @@ class _Supervisor:
         if worker == 0:
             self._become_worker(tie)
             return True
-        with contextlib.suppress(OSError):  # it has done so itself already, or has ended
+        with contextlib.suppress(OSError):  # already done by the worker, or ended
             os.setpgid(worker, worker)
         self._worker = worker
         release_signals()
@@ -138,7 +137,7 @@ class _Supervisor:
         release_signals()
 
     def _until_ended(self) -> None:
-        """Attend to the worker until it has ended; one that hangs in its imports is killed."""
+        """Attend to the worker until its end; kill a worker that hangs in its imports."""
         seconds = _start_seconds()
         self._until(lambda: self._status is not None, within_seconds=seconds)
         if self._worker and self._lifeline.phase is Phase.STARTING:
@@ -173,7 +172,7 @@ class _Supervisor:
             answer_one(self._listening, f"starting anew: the worker process ended ({described(self._previous)})")
 
     def _stands_in(self) -> bool:
-        """Return whether probes are answered here: after a restart, until the worker does so itself."""
+        """Return whether probes are answered here: after a restart, until the worker answers itself."""
         return self._listening is not None and self._previous is not None and self._lifeline.phase is Phase.STARTING
 
     def _handle(self, number: int) -> None:
@@ -187,7 +186,7 @@ class _Supervisor:
                 os.kill(self._worker, number)
 
     def _reap(self) -> None:
-        """Take note of the worker's end, and let every other ended child go."""
+        """Record the worker's end, and reap every other child."""
         with contextlib.suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED)
@@ -201,7 +200,7 @@ class _Supervisor:
                     os.kill(pid, signal.SIGCONT)
 
     def _end_leftovers(self) -> None:
-        """End what jobs have left running: it would hold the worker's ports and memory."""
+        """End leftovers of jobs, which would hold the worker's ports and memory."""
         give_up_at = time.monotonic() + _LEFTOVERS_END_SECONDS
         while self._left() and time.monotonic() < give_up_at:
             self._until(lambda: False, within_seconds=_POLL_SECONDS)
@@ -231,12 +230,12 @@ class _Supervisor:
 
 
 def leave_before_serving(_number: int, _frame: object) -> None:
-    """End: the worker has no handlers of its own yet, and holds nothing."""
+    """Exit: the worker has no handlers yet, and holds nothing."""
     sys.exit(0)
 
 
 def _start_seconds() -> float:
-    """Return how long a worker may import its handlers; a value that is no number is the worker's to report."""
+    """Return the time limit for importing handlers; the worker itself reports an invalid value."""
     try:
         return float(os.environ.get("AGENTPOOL_START_SECONDS") or _START_SECONDS)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Threads for sync handlers: as many as run at once, re-used, and none that can hold up the worker's exit.
+"""Threads for sync handlers: as many as run at once, reused, and unable to delay the worker's exit.
 
-A thread cannot be killed, so one that hangs past its job's timeout is given up and replaced by the next job's.
-The threads are daemons for the same reason: the standard library's executor joins its threads at exit, and one hung
-handler would keep a drained worker alive. The slots bound their number; here there is no bound.
-Who takes over next: `agentpool_worker.app` runs sync handlers here.
+A thread cannot be killed, so a thread that hangs past its job's timeout is abandoned and replaced for the next job. The
+threads are daemons for the same reason: the standard library's executor joins its threads at exit, and a single hanging
+handler would keep a drained worker alive. The slots bound their number; here there is no bound. `agentpool_worker.app`
+runs sync handlers here.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from agentpool_worker.forks import CLONE_EXIT_CODE
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_IDLE_SECONDS = 30.0  # how long a thread waits for another job before it ends
+_IDLE_SECONDS = 30.0  # idle time before a thread ends
 
 _Work = tuple[contextvars.Context, "Callable[[], Any]", "asyncio.Future[Any]"]
 
@@ -37,7 +37,7 @@ class HandlerThreads:
         self._numbers = itertools.count(1)
 
     async def run(self, call: Callable[[], Any]) -> Any:
-        """The call's result. When cancelled, the caller goes on at once and the thread ends when its call does."""
+        """Return the call's result. When cancelled, the caller continues at once and the thread ends with its call."""
         future = asyncio.get_running_loop().create_future()
         work = (contextvars.copy_context(), call, future)
         with self._lock:
@@ -62,7 +62,7 @@ class HandlerThreads:
                 continue  # a job was handed over in the same moment
             worker = os.getpid()
             outcome = _outcome(context, call)
-            if os.getpid() != worker:  # the handler forked, and this is its child, which came back
+            if os.getpid() != worker:  # a forked child of the handler that returned
                 os._exit(CLONE_EXIT_CODE)
             _answer(future, *outcome)
             del context, call, future, outcome  # an idle thread holds nothing of the last job

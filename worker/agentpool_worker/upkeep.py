@@ -1,9 +1,9 @@
-"""The queue's upkeep, which any worker may do: due retries, expired waits, jobs of lost workers.
+"""The queue's maintenance, done by any worker: due retries, expired waits, jobs of lost workers.
 
-Every worker does it, at random moments around once a second, so no worker is special and none is needed. It runs in
-the side loop: a blocked handler must not hold up the retries of the whole pool. After an outage it takes nobody's jobs
-back until the other workers have had time to renew their leases, so that the living are not taken for lost.
-Who takes over next: scripts of the queue; promoted and recovered jobs ring the bell.
+Every worker runs it, at random moments around once a second, so no worker is special. It runs in the side loop: a
+blocked handler must not delay the retries of the whole pool. After an outage it recovers no jobs until the other
+workers have had time to renew their leases, so live workers are not mistaken for lost. Scripts of the queue take over
+next; promoted and recovered jobs ring the bell.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class UpkeepQueue(Protocol):
     """The part of `agentpool.queue.consumer.Consumer` that is used here."""
 
     async def maintain(self, *, take_back: bool) -> Maintenance:
-        """One round; `take_back`: lost workers' jobs too."""
+        """Run a round; `take_back`: include jobs of lost workers."""
 
 
 class Upkeep:
@@ -60,11 +60,11 @@ class Upkeep:
             await asyncio.sleep(pause)
 
     async def run_once(self) -> float:
-        """One round; how many seconds to wait for the next."""
+        """Run a round; return the seconds until the next."""
         pause = self._period_seconds * random.uniform(0.7, 1.3)  # noqa: S311 - spreads workers, hides nothing
         steady = self._heartbeat.steady
         if not steady:
-            # A worker that stands in for a lost one has waited a lease by then: not a round more.
+            # A worker that replaces a lost worker has waited for a lease by then: it waits no further round.
             pause = min(pause, max(_SHORTEST_SECONDS, self._heartbeat.steady_in_seconds))
         try:
             done = await self._queue.maintain(take_back=steady)

@@ -1,10 +1,10 @@
-"""Notices when the jobs' event loop stands still, and says which handler holds it and for how long.
+"""Detect a blocked event loop of jobs, with the responsible handler and the duration.
 
-The jobs' loop leaves a time mark ten times a second; the side loop looks at it. A process that was suspended as a
-whole (SIGSTOP, a frozen virtual machine) leaves old marks too, but then the side loop overslept as well: that is told
-apart. Native code that keeps Python's lock looks the same from inside. When the loop stands still for too long, the
-lease is given up: `give_up` reports the job that blocks the loop to the queue, and may end the process.
-Who takes over next: `agentpool_worker.stuck` gives the lease up, `agentpool_worker.health` reports it.
+The jobs' loop leaves a time mark ten times a second, which the side loop reads. A process that was suspended as a whole
+(SIGSTOP, a frozen virtual machine) leaves old marks too, but then the side loop overslept as well, which is
+distinguished. Native code that keeps Python's lock looks the same from inside. After a long block the lease is given
+up: `give_up` reports the blocking job to the queue, and may end the process. `agentpool_worker.stuck` gives the lease
+up, `agentpool_worker.health` reports it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SHOWN_FRAMES = 5  # innermost frames of the blocked handler in the log
 
 
 class Watchdog:
-    """Watches one event loop from another. Made in the watched loop."""
+    """Watches an event loop from a second loop. Created in the watched loop."""
 
     def __init__(
         self,
@@ -54,12 +54,12 @@ class Watchdog:
         self._marked_at = time.monotonic()
         self._timer = self._loop.call_later(MARK_SECONDS, self._mark)
         self._give_up = give_up  # is given the evidence, and the culprits where they are known
-        self._told_at = 0.0  # how long the present block had lasted when it was last told
+        self._told_at = 0.0  # duration of the present block at the last log line
         self.given_up = False
 
     @property
     def blocked_seconds(self) -> float:
-        """How long the loop has stood still; below the marks' distance when it turns."""
+        """Return how long the loop has been blocked; below the distance of marks while it runs."""
         return time.monotonic() - self._marked_at
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class Watchdog:
             overslept = time.monotonic() - slept_from - LOOK_SECONDS
             slept_from = time.monotonic()
             if overslept > self._warn_seconds:
-                # Where native code kept Python's lock, its handler is often still the one that runs; not always.
+                # If native code kept Python's lock, its handler is often, but not always, still running.
                 log.warning("the whole process stood still for %.1f s: %s", overslept, self._culprit())
                 self._marked_at = max(self._marked_at, slept_from - LOOK_SECONDS)
                 continue
@@ -88,10 +88,10 @@ class Watchdog:
             return None
         execution = self._running_now()
         who = "" if execution is None else f", held up by {_named(execution)}"
-        return f"has an event loop that stands still{who}"  # without a figure: a condition repeats it
+        return f"has an event loop that stands still{who}"  # without a number: a condition repeats the text
 
     def look(self, blocked: float) -> bool:
-        """Log a block when it begins to matter and each time it has doubled; return whether it is given up now."""
+        """Log a block when it becomes relevant and each time it has doubled; return whether it is given up now."""
         if blocked < self._warn_seconds:
             self._recovered()
             return False
@@ -129,7 +129,7 @@ class Watchdog:
         return [] if execution is None else [execution.lease.job_id]
 
     def _culprit(self) -> str:
-        """The job whose handler runs just now, and the innermost lines of its code."""
+        """Describe the job whose handler runs now, and the innermost lines of its code."""
         execution = self._running_now()
         who = "no job's handler" if execution is None else _named(execution)
         frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - the only way to see another thread's stack

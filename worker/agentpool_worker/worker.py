@@ -1,9 +1,9 @@
-"""One worker's life: `await Worker(app, redis=…, pool=…).run()`, in a process of its own or inside a user's.
+"""A worker's life: `await Worker(app, redis=…, pool=…).run()`, in its own process or inside a user's program.
 
-It begins: prepare the handlers, register (which takes out the lease), start the side loop, claim. It ends: drain,
-deliver what has ended, deregister, stop the side loop. The lease is renewed until the very end, so that nothing is
-taken back that is about to be handed back.
-Who takes over next: `agentpool_worker.assembly` builds the parts; `agentpool_worker.runner` adds signals.
+Start: prepare the handlers, register (which takes out the lease), start the side loop, claim. End: drain, deliver
+completions, deregister, stop the side loop. The lease is renewed until the very end, so that no job is recovered
+elsewhere while it is being requeued. `agentpool_worker.assembly` builds the parts; `agentpool_worker.runner` adds
+signals.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ log = logging.getLogger(__name__)
 
 _START_POLL_SECONDS = 0.25
 _TAKE_BACK_SECONDS = 1.0  # for a lease that was asked for and is not wanted any more
-_BY_HAND = {variable_of("http_host"): "127.0.0.1", variable_of("http_port"): "0"}  # many may run on one machine
+_BY_HAND = {variable_of("http_host"): "127.0.0.1", variable_of("http_port"): "0"}  # many workers may run on a machine
 DELIVER_SECONDS = 5.0  # for the last completions to reach Redis
 
 
 class Worker:
-    """Claims and runs jobs of one pool until told to leave."""
+    """Claims and runs jobs of a pool until asked to leave."""
 
     def __init__(
         self,
@@ -62,23 +62,23 @@ class Worker:
         listening: socket.socket | None = None,
     ) -> None:
         self._handlers = handlers
-        by_hand = pool is not None  # maybe beside no operator that would publish its settings
+        by_hand = pool is not None  # possibly without an operator that publishes its settings
         environ = _BY_HAND | os.environ if by_hand else os.environ
         self._settings = settings or settings_from(
             environ, redis_url=redis, pool=pool, publish_defaults=by_hand or None
         )
         self._reader = gpu_reader
-        self._listening = listening  # for the probes; None: it opens one itself
+        self._listening = listening  # for the probes; None: opened here
         self._unready = "starting"  # the reason, before it serves
-        self.ends_process = False  # whether it may end its process, which does nothing else
+        self.ends_process = False  # whether it may end its process, which has no other purpose
         self._asked_to_leave = 0  # times, before there was anything to leave
-        self._beginning: asyncio.Task[PoolSettings] | None = None  # while it prepares and registers
+        self._beginning: asyncio.Task[PoolSettings] | None = None  # while preparing and registering
         self.parts: Parts | None = None  # None before registering; for metrics and tests
-        self.complaint: str | None = None  # why it has left where it could not run jobs
-        self.exit_code = 0  # of the process that runs this worker, once it has left in order
+        self.complaint: str | None = None  # why it left, if it could not run jobs
+        self.exit_code = 0  # of the process that runs this worker, after an orderly end
 
     def leave(self) -> None:
-        """As SIGTERM does: drain. The second call hands running jobs back at once. Call it in the event loop."""
+        """Drain, as on SIGTERM. A second call requeues running jobs at once. Call it in the event loop."""
         if self.parts is not None:
             self.parts.drain.begin()
             return
@@ -87,10 +87,10 @@ class Worker:
             self._beginning.cancel()
 
     async def run(self) -> None:
-        """Works until `leave` was called and the last job is finished or handed back; when cancelled, hands back now.
+        """Work until `leave` was called and the last job is finished or requeued; when cancelled, requeue now.
 
-        Raises SettingError, HandlerError, UnknownPoolError or QueueUnreachableError when it cannot begin, and
-        QueueError when what has ended could not be delivered; cancelled, it raises CancelledError and logs the rest.
+        Raises SettingError, HandlerError, UnknownPoolError or QueueUnreachableError when it cannot start, and
+        QueueError when completions could not be delivered; when cancelled, it raises CancelledError and logs the rest.
         """
         redis = connect(self._settings.redis_url, client_name=CLIENT_NAME)
         try:
@@ -104,7 +104,7 @@ class Worker:
             await redis.aclose()
 
     async def _begun(self, redis: RedisClient) -> PoolSettings | None:
-        """The pool's settings, once handlers and lease are there; None when it was asked to leave before that."""
+        """Return the pool's settings after preparation and registration; None if asked to leave earlier."""
         if not self._asked_to_leave:
             beginning = self._beginning = asyncio.create_task(self._begin(redis))
             try:
@@ -118,7 +118,7 @@ class Worker:
         return None
 
     def _ended_by_leave(self) -> bool:
-        """Whether nobody else has cancelled: neither the program around it nor something within."""
+        """Whether the cancellation comes from `leave`, not from the surrounding program or from within."""
         current = asyncio.current_task()
         return self._asked_to_leave > 0 and current is not None and not current.cancelling()
 
@@ -132,7 +132,7 @@ class Worker:
             await end(answering)
 
     async def _answer_probes(self) -> None:
-        """Be alive and not ready until the worker serves. A port that cannot be had is reported by who serves next."""
+        """Be alive and not ready until the worker serves. The next server reports a port that cannot be opened."""
         probes = Probes(
             stuck=lambda: None, unready=lambda: self._unready, staying=lambda: "the worker starts", busy=lambda: None
         )
@@ -185,8 +185,8 @@ class Worker:
         give_up_at = time.monotonic() + settings.patience_seconds
         while True:
             try:
-                # A process of this name may have ended before us, as when a pod's container restarts: our lease would
-                # keep its jobs from being taken for lost.
+                # A process of this name may have ended before, such as on a container restart: this lease would hide
+                # the loss of its jobs.
                 previous = PreviousExit.from_environment()
                 taken = await consumer.report_crash(words_of(previous, settings.worker), explained=explains(previous))
                 if taken:
@@ -228,21 +228,21 @@ class Worker:
             await self._leave(parts, listening, at_once=bool(broken))
             for service in broken:
                 service.result()
-        except asyncio.CancelledError:  # the program around it ends
+        except asyncio.CancelledError:  # the surrounding program ends
             await self._leave(parts, listening, at_once=True)
             raise
         finally:
             await asyncio.gather(end(claiming), end(listening), end(begun))
 
     async def _leave(self, parts: Parts, listening: asyncio.Task[None], *, at_once: bool) -> None:
-        """Drains and gives the lease up. `at_once`: something else ends the worker, and is what its caller hears of."""
+        """Drain and give up the lease. `at_once`: the caller reports a different reason for the end."""
         if at_once:
             parts.drain.hurry()
         await parts.drain.run(parts.drain_seconds)
-        await end(listening)  # before the lease goes: the bell that deregistering rings is for others
+        await end(listening)  # before the end of the lease: the bell of the deregistration is for other workers
         try:
             async with asyncio.timeout(DELIVER_SECONDS):
-                await parts.claims.landed()  # it may bring jobs, which are handed back
+                await parts.claims.landed()  # it may bring jobs, which are requeued
                 await parts.flusher.wait_empty()
                 await parts.side.ask(parts.heartbeat.retire)
                 await parts.consumer.deregister()

@@ -1,9 +1,8 @@
-"""What runs jobs: a program's functions, a container that speaks HTTP, or a process for each job.
+"""Handlers: a program's functions, a container with an HTTP server, or a process for each job.
 
-All three look the same to the worker: a `HandlerSet` finds the `RunJob` of a kind, and that is awaited with the
-payload and the job's context. To add a fourth, implement `HandlerSet` in a module of its own and name it in
-`agentpool_worker.settings`.
-Who takes over next: `agentpool_worker.execution` runs one job with what `find` returned.
+All three look the same to the worker: a `HandlerSet` finds the `RunJob` of a kind, which is awaited with the payload
+and the job's context. To add a fourth, implement `HandlerSet` in a new module and name it in
+`agentpool_worker.settings`. `agentpool_worker.execution` runs a job with the result of `find`.
 """
 
 from __future__ import annotations
@@ -18,17 +17,17 @@ if TYPE_CHECKING:
 
 
 class HandlerSet(Protocol):
-    """Everything a worker needs to know of what runs its jobs."""
+    """The worker's interface to handlers."""
 
     @property
     def kinds(self) -> tuple[str, ...] | None:
-        """The kinds of job it takes, sorted; None when it takes every kind."""
+        """Return the accepted kinds, sorted; None for every kind."""
 
     def find(self, kind: str) -> RunJob | None:
-        """What runs jobs of this kind, or None."""
+        """Return the handler of this kind, or None."""
 
     async def start(self) -> None:
-        """Prepares what jobs need (a connection pool, say); called once, in the worker's event loop."""
+        """Prepare resources of jobs (such as a connection pool); called once, in the worker's event loop."""
 
     async def stop(self) -> None:
-        """Releases it, also where `start` failed or was cancelled; no job runs any more."""
+        """Release them, even if `start` failed or was cancelled; no job runs any more."""

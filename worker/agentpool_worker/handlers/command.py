@@ -1,14 +1,14 @@
-"""One process for each job, in any language: JSON on standard input, JSON on standard output.
+"""A process for each job, in any language: JSON on standard input, JSON on standard output.
 
-The payload goes to the process's standard input; what it prints on standard output is the result; standard error is
-its log, whose tail is kept for the error message. The job's id, attempt and deadline are in the environment, and the
-names of the files and the pipe through which it finds its state and tells its progress. Each process leads a process
-group of its own, which is killed as a whole when the job is to stop, and after the process has ended too, with what
-has left the group: a job leaves nothing behind, and its exit code decides, whoever still holds its pipes.
+The payload goes to the process's standard input; its standard output is the result; standard error is its log, whose
+tail becomes the error message. The environment contains the job's id, attempt and deadline, and the names of the files
+and the pipe for state and progress. Each process leads a process group of its own, which is killed as a whole when the
+job must stop, and also after the process's end, together with descendants outside the group: a job leaves nothing
+behind, and its exit code decides, even if a descendant still holds the pipes.
 
-Exit codes: 0 succeeded; 65 (EX_DATAERR) failed for good; 75 (EX_TEMPFAIL) overloaded, try later; any other, and
-death by a signal, failed and may be retried.
-Who takes over next: `agentpool_worker.execution` turns the exceptions raised here into completions.
+Exit codes: 0 succeeded; 65 (EX_DATAERR) failed for good; 75 (EX_TEMPFAIL) overloaded, try later; any other code, and
+death by a signal, failed and may be retried. `agentpool_worker.execution` turns the exceptions raised here into
+completions.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class CommandFailedError(Retry):
 
 
 class CommandHandlers:
-    """Runs every job, of whatever kind, as one process."""
+    """Runs every job, of any kind, as a process."""
 
     def __init__(
         self, argv: Sequence[str], *, pass_env: Sequence[str] = (), output_seconds: float = OUTPUT_SECONDS
@@ -67,16 +67,16 @@ class CommandHandlers:
 
     @property
     def kinds(self) -> None:
-        """Every kind is taken; the process finds it in AGENTPOOL_KIND."""
+        """Return None: every kind is accepted; the process finds the kind in AGENTPOOL_KIND."""
         return
 
     def find(self, kind: str) -> RunJob:
-        """The one handler there is."""
+        """Return the only handler."""
         del kind
         return self.run
 
     async def start(self) -> None:
-        """Check that there are such a program and a directory for its files. Raises HandlerError."""
+        """Check the program and the directory for its files. Raises HandlerError."""
         if shutil.which(self._argv[0]) is None:
             raise HandlerError(
                 f"handler.command.argv: {self._argv[0]!r}: there is no such program on PATH, or it is not executable; "
@@ -85,12 +85,12 @@ class CommandHandlers:
         check_directory()
 
     async def stop(self) -> None:
-        """Ends what is left of jobs that were given up before their processes had ended."""
+        """End the remaining processes of abandoned jobs."""
         for group in self._groups:
             signal_group(group, signal.SIGKILL)
 
     async def run(self, payload: Any, ctx: Context) -> Any:
-        """One job. Raises Permanent, Overloaded or CommandFailedError by the exit code."""
+        """Run a job. Raises Permanent, Overloaded or CommandFailedError by the exit code."""
         self._running += 1
         try:
             with job_files(ctx) as files:
@@ -109,7 +109,7 @@ class CommandHandlers:
                 stderr=output.ends[1],
                 env={**inherited(os.environ, self._pass_env), **job_variables(ctx), **files.environment},
                 preexec_fn=self._tie,
-                start_new_session=True,  # its group is its own: what it starts can be found and killed with it
+                start_new_session=True,  # a group of its own: its descendants can be found and killed with it
             )
         output.started()
         self._groups.add(process.pid)
@@ -127,14 +127,14 @@ class CommandHandlers:
         return _result(code, output, limits)
 
     async def _end_leftovers(self, group: int, files: JobFiles, ctx: Context) -> None:
-        """A job leaves nothing behind: it would keep memory, and the pipes open."""
+        """Kill leftovers of a job, which would keep memory and hold the pipes open."""
         left = await end_leftovers(group, files.mark, alone=self._running == 1)
         if left:
             ctx.log.warning("the command left %d processes running, which were killed: %s", len(left), ", ".join(left))
 
 
 async def _lived(process: asyncio.subprocess.Process, data: bytes, files: JobFiles) -> int:
-    """Feeds the process and listens to it until it has ended; its exit code. Raises what `JobFiles.listen` raises."""
+    """Feed the process and listen until its end; return its exit code. Raises the errors of `JobFiles.listen`."""
     listening = asyncio.ensure_future(files.listen())
     living = asyncio.ensure_future(_fed_until_exit(process, data))
     try:
@@ -146,13 +146,13 @@ async def _lived(process: asyncio.subprocess.Process, data: bytes, files: JobFil
         for task in (listening, living):
             task.cancel()
         await asyncio.gather(listening, living, return_exceptions=True)
-    with contextlib.suppress(Yielded):  # it has ended by itself: there is nothing left to hand back
+    with contextlib.suppress(Yielded):  # it has ended by itself: nothing is left to requeue
         await files.hear_all()
     return code
 
 
 async def _fed_until_exit(process: asyncio.subprocess.Process, data: bytes) -> int:
-    """Feed the process until it ends: something that it left running may hold its input, and never read it."""
+    """Feed the process until its end: a leftover process may hold its input without reading."""
     feeding = asyncio.ensure_future(_feed(process.stdin, data))
     try:
         return await _exit_code(process)
@@ -163,7 +163,7 @@ async def _fed_until_exit(process: asyncio.subprocess.Process, data: bytes) -> i
 async def _feed(stdin: asyncio.StreamWriter | None, data: bytes) -> None:
     if stdin is None:
         return
-    # A program need not read its input. Of a pipe that it has closed already, uvloop says RuntimeError.
+    # A program need not read its input. uvloop raises RuntimeError for a pipe that is already closed.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
         stdin.write(data)
         await stdin.drain()
@@ -172,10 +172,10 @@ async def _feed(stdin: asyncio.StreamWriter | None, data: bytes) -> None:
 
 
 async def _exit_code(process: asyncio.subprocess.Process) -> int:
-    """How the process ended, once it has.
+    """Return the exit code after the end of the process.
 
-    asyncio before 3.13 tells of it only when the pipes are closed too (gh-119710), and a grandchild may hold them
-    open for ever: so the code itself is looked at from time to time.
+    asyncio before 3.13 reports the end only when the pipes are closed too (gh-119710), and a grandchild may hold them
+    open for ever: so the code is polled.
     """
     waiter = asyncio.ensure_future(process.wait())
     try:

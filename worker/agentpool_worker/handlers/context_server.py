@@ -1,8 +1,8 @@
-"""Where a container of the same pod finds what is too large for headers: its job's saved state, its parents' results.
+"""Data too large for headers, served to containers of the same pod: the job's saved state, its parents' results.
 
-A small HTTP server on the loopback address, which a pod's containers share. Each request that the worker forwards
-names an address of its own, unguessable, that answers as long as the job runs.
-Who takes over next: `agentpool_worker.handlers.http` sends the address in the header Agentpool-Context.
+A small HTTP server on the loopback address, which a pod's containers share. Each forwarded request names an unguessable
+address, which answers as long as the job runs. `agentpool_worker.handlers.http` sends the address in the header
+Agentpool-Context.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class ContextServer:
         self._port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Closes it."""
+        """Close the server."""
         if self._runner is not None:
             await self._runner.cleanup()
 
     @contextlib.contextmanager
     def shown(self, ctx: Context) -> Iterator[str]:
-        """The job's address, while it runs."""
+        """Yield the job's address, valid while the job runs."""
         key = secrets.token_urlsafe(_KEY_BYTES)
         self._by_key[key] = ctx
         try:

@@ -1,10 +1,10 @@
-"""Forwards each job to a container in the same pod, in any language: the payload is POSTed, the answer is the result.
+"""Forward each job to a container in the same pod, in any language: the payload is POSTed, the answer is the result.
 
-Headers carry what a Python handler finds in its context; for what is too large, an address to get it from. The status
-decides: 2xx done; 429 and 503 overloaded, with Retry-After; other 5xx failed and may be retried; everything else failed
-for good. An answer may be streamed as NDJSON or server-sent events to tell progress and save state on the way. When
-the job is to stop, the request is dropped: the container sees its connection close.
-Who takes over next: `agentpool_worker.execution` turns the exceptions raised here into completions.
+Headers carry the data of a Python handler's context; an address serves data that is too large. The status decides: 2xx
+done; 429 and 503 overloaded, with Retry-After; other 5xx failed and may be retried; everything else failed for good. An
+answer may be streamed as NDJSON or server-sent events to report progress and save state. When the job must stop, the
+request is dropped, which closes the container's connection. `agentpool_worker.execution` turns the exceptions raised
+here into completions.
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ _OVERLOADED = (429, 503)
 
 
 class HttpFailedError(Retry):
-    """The container answered with an error, or not as agreed; another attempt may succeed."""
+    """The container answered with an error, or not as agreed; a further attempt may succeed."""
 
 
 class HttpHandlers:
-    """Sends every job, of whatever kind, to one URL."""
+    """Sends every job, of any kind, to a URL."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -59,16 +59,16 @@ class HttpHandlers:
 
     @property
     def kinds(self) -> None:
-        """Every kind is taken; the container finds it in Agentpool-Kind."""
+        """Return None: every kind is accepted; the container finds the kind in Agentpool-Kind."""
         return
 
     def find(self, kind: str) -> RunJob:
-        """The one handler there is."""
+        """Return the only handler."""
         del kind
         return self.run
 
     async def start(self) -> None:
-        """Waits until the container listens. Raises HandlerError when it does not."""
+        """Wait until the container listens. Raises HandlerError on timeout."""
         # Slots bound the number of requests; a job's own timeout bounds their time.
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
@@ -96,7 +96,7 @@ class HttpHandlers:
             await self._contexts.stop()
 
     async def run(self, payload: Any, ctx: Context) -> Any:
-        """One job. Raises Permanent, Overloaded or HttpFailedError by the answer."""
+        """Run a job. Raises Permanent, Overloaded or HttpFailedError by the answer."""
         if self._session is None:
             raise HandlerError("handler.http: it was not started")
         with contextlib.ExitStack() as stack:
@@ -183,7 +183,7 @@ async def _parts(response: aiohttp.ClientResponse, parse: Callable[[bytes], Part
                     yield part
     except ValueError as error:
         raise Permanent(f"the container streamed something else than agreed: {error}") from error
-    with contextlib.suppress(ValueError):  # a last line without its end, or one that broke off
+    with contextlib.suppress(ValueError):  # a last line without its end, or an incomplete line
         if (part := parse(lines.rest())) is not None:
             yield part
 
@@ -198,7 +198,7 @@ def _error(status: int, body: str, headers: Any) -> Exception:
 
 
 def _retry_after(value: str | None) -> float | None:
-    """The header's seconds, or its date as seconds from now; None where there is none that makes sense."""
+    """Return the header's seconds, or its date as seconds from now; None if absent or meaningless."""
     if value is None:
         return None
     try:

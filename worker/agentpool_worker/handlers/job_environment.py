@@ -1,8 +1,8 @@
-"""The environment of a job's process: an allow-list of the worker's variables, and what concerns the job.
+"""The environment of a job's process: an allow-list of the worker's variables, plus variables of the job.
 
-A job runs what somebody else has sent or a model has written, so it gets no secret that it was not given by name: the
-worker's own variables, the URL of its Redis among them, stay with the worker.
-Who takes over next: `agentpool_worker.handlers.command` starts the process with it.
+A job runs foreign input or a model's output, so it gets no secret that was not passed by name: the worker's own
+variables, such as the URL of its Redis, stay with the worker. `agentpool_worker.handlers.command` starts the process
+with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from agentpool_worker.context import Context
 
-# What programs need to find their parts, to speak the user's language and to see the devices that the pod was given.
+# Variables that programs need to find their parts, to use the user's language and to see the pod's devices.
 PASSED = (
     "PATH",
     "HOME",
@@ -42,12 +42,12 @@ PASSED = (
     "NVIDIA_VISIBLE_DEVICES",
     "ROCR_VISIBLE_DEVICES",
 )
-_NAMES = ("AGENTPOOL_NAMESPACE", "AGENTPOOL_POOL", "AGENTPOOL_WORKER")  # whose job it is; no secrets
+_NAMES = ("AGENTPOOL_NAMESPACE", "AGENTPOOL_POOL", "AGENTPOOL_WORKER")  # owner of the job; no secrets
 _OWN_PREFIX = "AGENTPOOL_"
 
 
 def inherited(environ: Mapping[str, str], pass_env: Sequence[str]) -> dict[str, str]:
-    """Return the worker's variables that its jobs see: those of the allow-list and those that `pass_env` names."""
+    """Return the worker's variables for its jobs: those of the allow-list and those named by `pass_env`."""
     return {name: value for name, value in environ.items() if _is_passed(name, pass_env)}
 
 
@@ -68,6 +68,6 @@ def job_variables(ctx: Context) -> dict[str, str]:
 def _is_passed(name: str, pass_env: Sequence[str]) -> bool:
     if name.startswith(_OWN_PREFIX):
         return name in _NAMES
-    if name in REDIS_VARIABLES:  # the worker's own, where it is run by hand: a pattern may not mean it
+    if name in REDIS_VARIABLES:  # the worker's own, if run by hand: a pattern must not match it
         return name in pass_env
     return any(fnmatchcase(name, pattern) for pattern in (*PASSED, *pass_env))

@@ -1,11 +1,11 @@
-"""What a job's process finds and tells beside its standard streams: files to read, and a pipe with a name to write.
+"""Files and a pipe for a job's process, beside its standard streams.
 
-A directory for each job, gone with it. `AGENTPOOL_STATE` and `AGENTPOOL_PARENTS` name JSON files, as the environment
-is too small for what they hold. `AGENTPOOL_REPORT` names a pipe that any language can append lines to, even a shell:
-`{"progress": …}` or `{"checkpoint": …}`, the NDJSON of the http handler's streams. The worker holds the pipe's two
-ends open, so opening it never blocks, and what is told is published in order, one at a time: a process that tells
-faster than Redis takes it waits at its write.
-Who takes over next: `agentpool_worker.handlers.command` starts the process and listens while it runs.
+A directory for each job, removed with the job. `AGENTPOOL_STATE` and `AGENTPOOL_PARENTS` name JSON files, because the
+environment is too small for their content. `AGENTPOOL_REPORT` names a pipe for appended lines from any language, even a
+shell: `{"progress": …}` or `{"checkpoint": …}`, the NDJSON of the http handler's streams. The worker holds both ends of
+the pipe open, so opening it never blocks, and reports are published in order, each after the previous: a process that
+reports faster than Redis accepts waits at its write. `agentpool_worker.handlers.command` starts the process and listens
+while it runs.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PREFIX = "agentpool-job-"
 
 
 class JobFiles:
-    """One job's directory; `environment` tells its process where things are."""
+    """Directory of a job; `environment` passes the locations to its process."""
 
     def __init__(self, directory: Path, ctx: Context) -> None:
         self._ctx = ctx
@@ -43,23 +43,23 @@ class JobFiles:
         os.mkfifo(report, 0o600)
         self._pipe = os.open(report, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self.environment = {"AGENTPOOL_REPORT": str(report)}
-        self.mark = f"AGENTPOOL_REPORT={report}"  # in the environment of this job's processes and of no others
+        self.mark = f"AGENTPOOL_REPORT={report}"  # in the environment of this job's processes only
         if ctx.state is not None:
             self._keep(directory / "state.json", "AGENTPOOL_STATE", ctx.state)
         if ctx.parents:
             self._keep(directory / "parents.json", "AGENTPOOL_PARENTS", dict(ctx.parents))
 
     async def listen(self) -> None:
-        """Publishes what the process tells until cancelled.
+        """Publish the process's reports until cancelled.
 
-        Raises Permanent for a line that is no report, and what `Context.checkpoint` raises.
+        Raises Permanent for an invalid line, and the errors of `Context.checkpoint`.
         """
         while True:
             await self._readable()
             await self.hear_all()
 
     async def hear_all(self) -> None:
-        """Publishes what has been told so far."""
+        """Publish all pending reports."""
         while chunk := self._read():
             try:
                 parts = [part for line in self._lines.feed(chunk) if (part := parse_ndjson(line)) is not None]
@@ -121,7 +121,7 @@ def check_directory() -> None:
 
 @contextlib.contextmanager
 def job_files(ctx: Context) -> Iterator[JobFiles]:
-    """The job's directory while its process runs."""
+    """Yield the job's directory while its process runs."""
     with own_work("make a directory for a job"):
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
     try:

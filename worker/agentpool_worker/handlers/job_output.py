@@ -1,8 +1,7 @@
-"""Standard output and standard error of a job's process, read through pipes of our own.
+"""Standard output and standard error of a job's process, read through our own pipes.
 
-The process's end decides, not the end of its output: a process that it left behind may hold the pipes for ever. What
-has come a moment after the end is the output.
-Who takes over next: `agentpool_worker.handlers.command` makes a result of it.
+The end of the process decides, not the end of its output: a leftover process may hold the pipes for ever. The output is
+everything that arrives until shortly after the end. `agentpool_worker.handlers.command` turns it into a result.
 """
 
 from __future__ import annotations
@@ -60,35 +59,35 @@ class JobOutput:
             transport.close()
 
     def started(self) -> None:
-        """Leave the pipes' other ends to the process."""
+        """Leave the far ends of the pipes to the process."""
         for end in self.ends:
             os.close(end)
         self.ends = ()
 
     async def ended(self, within_seconds: float) -> bool:
-        """Wait for the end of the output, but not for long; return whether it came."""
+        """Wait briefly for the end of the output; return whether it came."""
         _, late = await asyncio.wait(self._readers, timeout=within_seconds)
         return not late
 
     @property
     def stdout(self) -> bytes | None:
-        """What came on standard output; None: more than the limit."""
+        """Return the standard output; None: more than the limit."""
         return None if self._too_large else bytes(self._stdout)
 
     @property
     def stderr(self) -> str:
-        """The end of what came on standard error."""
+        """Return the end of the standard error."""
         return self._stderr.decode(errors="replace").strip()
 
     async def _read_stdout(self, stream: asyncio.StreamReader) -> None:
-        """Keep all of it up to the limit; read what exceeds it, so that the process does not block."""
+        """Keep the output up to the limit; read and drop the excess, so that the process does not block."""
         while chunk := await stream.read(_READ_BYTES):
             self._too_large = self._too_large or len(self._stdout) + len(chunk) > STDOUT_LIMIT_BYTES
             if not self._too_large:
                 self._stdout += chunk
 
     async def _read_stderr(self, stream: asyncio.StreamReader) -> None:
-        """Keep the end of it; all of it goes to the worker's log at debug level."""
+        """Keep the end of the stream; log all of it at debug level."""
         while chunk := await stream.read(_READ_BYTES):
             if log.isEnabledFor(logging.DEBUG):
                 self._ctx.log.debug("stderr: %s", chunk.decode(errors="replace").rstrip())

@@ -1,9 +1,9 @@
-"""What a job's process leaves running when it has ended: found and killed, also outside its process group.
+"""Processes that a job's process leaves behind: found and killed, also outside its process group.
 
-A process that changed its session (`setsid`, a daemon) is known by a variable of its environment that is the job's
-alone. Beside a supervisor only its orphans are looked at; one that has cleared its environment counts as left behind
-as soon as no job runs any more. Without a supervisor all processes are looked at.
-Who takes over next: `agentpool_worker.handlers.command` reports what was killed.
+A process that changed its session (`setsid`, a daemon) is identified by a variable of its environment that belongs to
+the job alone. Under a supervisor only its orphans are examined; a process with a cleared environment counts as left
+behind as soon as no job runs. Without a supervisor all processes are examined. `agentpool_worker.handlers.command`
+reports the killed processes.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ _KILL_SECONDS = 1.0
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Send the signal to a process group, where it still exists."""
+    """Send the signal to a process group, if it still exists."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; on macOS a group of zombies says EPERM
         os.killpg(group, number)
 
 
 async def end_leftovers(group: int, mark: str, *, alone: bool) -> list[str]:
-    """Kill what is left of a job; return the names of those that had left its process group.
+    """Kill the leftovers of a job; return the names of those outside its process group.
 
-    `mark` is the `NAME=value` that only this job's processes have; `alone`: no other job runs.
+    `mark` is the `NAME=value` that only this job's processes have; `alone`: no further job runs.
     """
     signal_group(group, signal.SIGKILL)
     supervisor = lifeline.supervisor()

@@ -1,7 +1,7 @@
-"""What a container's limits did to one command: a process killed for memory, time without CPU.
+"""Effects of a container's limits during a command: a process killed for memory, time without CPU.
 
-The counters are the container's: with several jobs at once they say that it happened here, not to whom.
-Who takes over next: `agentpool_worker.handlers.command` puts it into the error and the log.
+The counters are the container's: with several concurrent jobs they do not identify the affected job.
+`agentpool_worker.handlers.command` adds them to the error and the log.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _TOLD_SHARE = 0.1  # of the command's run; less is no news
 
 
 class Limits:
-    """The counters from the moment it is made."""
+    """Counters since the creation of this object."""
 
     def __init__(self) -> None:
         self._begun_at = time.monotonic()
@@ -33,7 +33,7 @@ class Limits:
         return f" ({cgroup.OUT_OF_MEMORY}: raise resources.limits.memory, or lower the worker's concurrency)"
 
     def report(self, ctx: Context) -> None:
-        """Log how long the container's CPU limit stopped its processes while the command ran."""
+        """Log how long the container's CPU limit throttled its processes while the command ran."""
         now, lived = cgroup.throttled_seconds(), time.monotonic() - self._begun_at
         if now is None or self._throttled is None:
             return

@@ -1,6 +1,6 @@
-"""From a handler's description (`spec.handler`, or a flag) to what runs its jobs.
+"""Build the handler from its description (`spec.handler`, or a flag).
 
-Who takes over next: `agentpool_worker.worker` starts it.
+`agentpool_worker.worker` starts it.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def from_argv(
 
 
 def split_command(text: str) -> list[str]:
-    """A command line as its words. Raises SettingError for an empty one or an open quote."""
+    """Split a command line into words. Raises SettingError for an empty line or an open quote."""
     try:
         argv = shlex.split(text)
     except ValueError as error:

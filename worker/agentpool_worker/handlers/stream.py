@@ -1,8 +1,8 @@
-"""The two ways in which a container streams an answer: NDJSON and server-sent events.
+"""The two forms of a container's streamed answer: NDJSON and server-sent events.
 
-Both carry the same parts. NDJSON: a JSON object a line, `{"progress": …}`, `{"checkpoint": …}`, and at the end
-`{"result": …}` or `{"error": "…", "retry": false}`. SSE: the same names as event types, with the value as data.
-Pure parsing. Commands report in the first way too. Who takes over next: `agentpool_worker.handlers.http` and
+Both carry the same parts. NDJSON: a JSON object per line, `{"progress": …}`, `{"checkpoint": …}`, and at the end
+`{"result": …}` or `{"error": "…", "retry": false}`. SSE: the same names as event types, with the value as data. Pure
+parsing. Commands report as NDJSON too. Used by `agentpool_worker.handlers.http` and
 `agentpool_worker.handlers.job_files`.
 """
 
@@ -19,7 +19,7 @@ LINE_LIMIT_BYTES = 16 * 1024 * 1024  # a longer line fails its job, not the work
 
 
 class PartName(StrEnum):
-    """What a part of the stream says."""
+    """Name of a part of the stream."""
 
     PROGRESS = "progress"  # how far the job is
     CHECKPOINT = "checkpoint"  # state to save
@@ -29,11 +29,11 @@ class PartName(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
-    """One part of the stream."""
+    """A part of the stream."""
 
     name: PartName
     value: Any
-    retry: bool = True  # of an error: whether another attempt may succeed
+    retry: bool = True  # of an error: whether a further attempt may succeed
 
 
 class LineSplitter:
@@ -44,7 +44,7 @@ class LineSplitter:
         self._begun_bytes = 0
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """The lines that this chunk completes, without their ends. Raises ValueError for one that is too long."""
+        """Return the lines completed by this chunk, without line ends. Raises ValueError for an oversized line."""
         *lines, rest = chunk.split(b"\n")
         if lines:
             lines[0] = b"".join((*self._begun, lines[0]))
@@ -56,12 +56,12 @@ class LineSplitter:
         return lines
 
     def rest(self) -> bytes:
-        """What came after the last line's end."""
+        """Return the text after the last line end."""
         return b"".join(self._begun)
 
 
 def parse_ndjson(line: bytes) -> Part | None:
-    """The part on this line; None for an empty one. Raises ValueError for anything else."""
+    """Return the part on this line; None for an empty line. Raises ValueError for invalid lines."""
     text = line.strip()
     if not text:
         return None
@@ -74,7 +74,7 @@ def parse_ndjson(line: bytes) -> Part | None:
 
 
 def _json(text: str | bytes) -> Any:
-    """Return the value of JSON text. Raises ValueError, also where it is nested too deeply."""
+    """Return the value of JSON text. Raises ValueError, also for excessive nesting."""
     try:
         return parse("line", text, envelope=True)
     except InvalidJobError as error:
@@ -106,7 +106,7 @@ class EventParser:
         self._event, self._data = "", []
         if not data:
             return None
-        if event not in set(PartName):  # other events are the container's own affair
+        if event not in set(PartName):  # unknown events belong to the container
             return None
         value = _json(data)
         retry = True
