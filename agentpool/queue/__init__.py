@@ -1,7 +1,7 @@
-"""A pool's queue in Redis: `Producer` submits, `Consumer` claims and settles, `Inspector` looks and sets up.
+"""A pool's queue in Redis: `Producer` submits, `Consumer` claims and settles, `Inspector` reads and configures.
 
-One Lua script for each transition (`scripts/`) is the only writer; the classes here are thin, typed callers.
-Who takes over next: `agentpool.client` for programs, the worker, the operator and the gateway.
+A Lua script for each transition (`scripts/`) is the only writer; the classes here are thin, typed callers. Used by
+`agentpool.client`, the worker, the operator and the gateway.
 """
 
 from agentpool.queue.connection import check_server, connect

@@ -1,9 +1,9 @@
-"""What each role may do in Redis, as ACL rules, read off the scripts that the role runs.
+"""Permissions of each role in Redis, as ACL rules, derived from the scripts of the role.
 
-A script's commands are checked against the user who runs it, so a role needs exactly the commands of its scripts and
-those that it sends itself. Keys are limited by pool or namespace; nobody gets a dangerous or administrative command.
-Within a pool Redis cannot tell a good write from a bad one: see docs/security.md for what that means. Who takes over
-next: an administrator, by `ACL SETUSER` or an ACL file.
+A script's commands are checked against its user, so a role needs exactly the commands of its scripts and its own direct
+commands. Keys are limited by pool or namespace; no role gets a dangerous or administrative command. Within a pool Redis
+cannot distinguish a valid write from an invalid write: docs/security.md explains the consequences. An administrator
+applies the rules by `ACL SETUSER` or an ACL file.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from agentpool.queue.keys import NAMESPACES, pressure_of
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '(CREATE|DELCONSUMER|SETID)')?")
 _BY_NAME = re.compile(r"each_slice\(\w+, '([A-Z]+)'")  # commands that the scripts pass on by name
 CONNECTION = ("auth", "hello", "ping", "select", "info", "client|setinfo", "client|setname", "client|id")
-SINCE = {"client|setinfo": (7, 2)}  # commands that older servers do not know, and whose rules they refuse
+SINCE = {"client|setinfo": (7, 2)}  # commands unknown to older servers, which refuse rules that name them
 NEWEST = (99, 0)  # a version that knows all of them
 
 
 class Role(StrEnum):
-    """Who talks to Redis."""
+    """A user of Redis."""
 
     SUBMITTER = "submitter"  # submits, cancels, waits for results: SDK, command line, gateway
-    WORKER = "worker"  # claims, settles, does the upkeep; its handlers submit children
+    WORKER = "worker"  # claims, settles, does the maintenance; its handlers submit children
     OPERATOR = "operator"  # publishes settings, reads backlogs, cordons, purges
     READER = "reader"  # looks: dashboards, exporters
 
@@ -41,7 +41,7 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
     ),
     Role.OPERATOR: (*_READS, "configure", "cordon", "audit", "purge"),
 }  # fmt: skip
-# What the reading scripts may use of the parts that they share with those that write.
+# Commands that the reading scripts may use from parts shared with writing scripts.
 _READ_ONLY = frozenset(
     {
         "exists", "hget", "hmget", "hgetall", "hkeys", "llen", "scard", "smembers", "srandmember", "time", "xpending",
@@ -58,7 +58,7 @@ _DIRECT: dict[Role, tuple[str, ...]] = {
 
 
 def commands(role: Role) -> list[str]:
-    """The commands that a role sends, itself or in its scripts, in lower case."""
+    """Return the commands of a role, direct or in its scripts, in lower case."""
     found = {*CONNECTION, *_DIRECT[role], "evalsha", "eval"}
     for script in (script for script in scripts.ALL if script.name in _SCRIPTS[role]):
         found |= {"|".join(filter(None, call)).lower() for call in _CALL.findall(script.source)}
@@ -69,11 +69,11 @@ def commands(role: Role) -> list[str]:
 
 
 def rules(role: Role, *, pools: str = "*", version: tuple[int, int] = NEWEST) -> list[str]:
-    """The role's rules for `ACL SETUSER`, without name and password.
+    """Return the role's rules for `ACL SETUSER`, without name and password.
 
-    `pools` is a pattern of `namespace/name`: `research/*` for a namespace, `research/analysts` for one pool. Only a
-    user of all namespaces may list the namespaces. `version` is the server's `redis_version`, as in (7, 0): rules for
-    commands that it does not know are left out, for it would refuse the user.
+    `pools` is a pattern of `namespace/name`: `research/*` for a namespace, `research/analysts` for a pool. Only a user
+    of all namespaces may list the namespaces. `version` is the server's `redis_version`, as in (7, 0): rules for
+    unknown commands are left out, because the server would refuse the user.
     """
     keys = [f"~ap:{{{pools}}}:*"]
     namespaces = pools.partition("/")[0]

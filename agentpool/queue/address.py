@@ -1,7 +1,7 @@
-"""A Redis URL as messages may show it: never a password, nor a piece of one.
+"""A Redis URL in the form for messages: without a password or any part of it.
 
-People write passwords with `@`, `/`, `?` and `#` in them, which no URL parser reads as they meant; so what is shown is
-cut out by hand, and where it is not clear what is secret, nothing is. Who takes over next: errors and logs.
+Unquoted passwords contain `@`, `/`, `?` and `#`, which no URL parser reads as intended; so the visible part is cut out
+by hand, and nothing is shown if the secret part is unclear. Used by errors and logs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ _HIDDEN = "***"
 
 
 def masked(url: str) -> str:
-    """The URL without its password and its options, which may hold one too."""
+    """Return the URL without its password and its options, which may contain a password too."""
     scheme, slashes, rest = url.partition("://")
-    if not slashes or not _KNOWN.fullmatch(scheme):  # a bare password, as far as anybody can tell
+    if not slashes or not _KNOWN.fullmatch(scheme):  # possibly a bare password
         return _HIDDEN
     address, _, options = rest.partition("?")
-    if "@" in options:  # of the password, or of an option: nobody can tell
+    if "@" in options:  # of the password or of an option: ambiguous
         return f"{scheme}://{_HIDDEN}"
     user, at, place = address.rpartition("@")
     name, colon, _ = user.partition(":")
@@ -40,6 +40,6 @@ def place_of(url: str) -> str:
 
 def _with_port(host: str, port: int) -> str:
     named = re.fullmatch(r"(\[[^]]*\]|[^:]*)(?::(\d+))?", host)
-    if named is None:  # no host and port that anybody could read
+    if named is None:  # host and port cannot be identified
         return host
     return f"{named[1] or 'localhost'}:{named[2] or port}"

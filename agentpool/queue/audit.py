@@ -1,8 +1,8 @@
-"""Contradictions between a pool's keys: what they can be, and a whole audit by `scripts/audit.lua`.
+"""Contradictions between a pool's keys, and a whole audit by `scripts/audit.lua`.
 
-Scripts keep the keys together. Redis can lose one without the other (eviction, a deleted key), and a worker can hold a
-job for longer than it may. Workers' upkeep finds and resolves the same contradictions in small parts.
-Who takes over next: `agentpool doctor` shows the audit of a pool, and repairs it on request.
+Scripts keep the keys consistent. Redis can lose single keys (eviction, a deleted key), and a worker can hold a job for
+longer than allowed. Workers' maintenance finds and resolves the same contradictions in small parts. `agentpool doctor`
+shows the audit of a pool, and repairs it on request.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ if TYPE_CHECKING:
 
 
 class Contradiction(StrEnum):
-    """What contradicts what, and how it is resolved."""
+    """Kind of a contradiction, and its resolution."""
 
     COUNTER = "counter"  # a counter differs from the streams and leases: counted again
     JOB_GONE = "job_gone"  # an entry without a job: dropped, and its slot is free
-    MISPLACED = "misplaced"  # an entry is held by another than the record says: it goes where the record says
-    ORDER_LOST = "order_lost"  # a job waits for its time or for quarantine and is in no order: put into it again
+    MISPLACED = "misplaced"  # an entry under a consumer that differs from the record: moved to the record's
+    ORDER_LOST = "order_lost"  # a job that waits for its time or for quarantine is missing in the order: added again
     WORKER_GONE = "worker_gone"  # a job runs under a worker that is not registered: handed back, no attempt counts
-    WORKER_LOST = "worker_lost"  # a worker's lease ran out long ago and nobody took its jobs back: taken back
+    WORKER_LOST = "worker_lost"  # a worker's lease expired long ago without recovery: its jobs are recovered
     OVERDUE = "overdue"  # a job runs for longer than its timeout and its worker's grace: a failed attempt
     PARENT_GONE = (
         "parent_gone"  # a blocked job waits for parents that have ended or are gone: it starts or is cancelled
     )
     MEMBER_GONE = "member_gone"  # a set names a job that is gone or elsewhere: the name is removed
-    UNREADABLE = "unreadable"  # a record holds what no script has written: the job is a dead letter
+    UNREADABLE = "unreadable"  # a record with foreign content: the job is a dead letter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Disagreement:
-    """One contradiction that was found."""
+    """A contradiction."""
 
     kind: Contradiction
     what: str  # the id of a job, the name of a worker, or a counter
@@ -54,9 +54,9 @@ def disagreements(flat: Sequence[str]) -> tuple[Disagreement, ...]:
 
 
 async def audit(redis: RedisClient, pool: PoolRef, *, repair: bool = False) -> list[Disagreement]:
-    """Look through the whole pool, part by part; return what was found, and resolve it where `repair` says so.
+    """Audit the whole pool, part by part; return the contradictions, and resolve them if `repair` is set.
 
-    Each part is one script, so it never meets a job on its move. Raises QueueError.
+    Each part is a script, so it never meets a job in transition. Raises QueueError.
     """
     found: list[Disagreement] = []
     cursor, verb = "", "repair" if repair else "report"

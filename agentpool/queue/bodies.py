@@ -1,8 +1,8 @@
-"""JSON in, JSON out: payloads, results, states and progress on their way into Redis and back.
+"""JSON encoding and decoding of payloads, results, states and progress.
 
 Nothing is pickled. A value that JSON cannot express, that is too large or nested too deeply is refused by the name of
-its place before anything is written: what one Python can decode, every other can. Who takes over next: `requests` for
-submits, `consumer` for what handlers give back.
+its place before anything is written: every Python version can decode every stored value. Used by `requests` for
+submits, and by `consumer` for results of handlers.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from agentpool.text import shown, shown_error
 if TYPE_CHECKING:
     from agentpool.jobs import Json
 
-MAX_BODY_BYTES = 1_048_576  # of one payload, result or state, as JSON
-MAX_DEPTH = 128  # objects and arrays inside each other; far below what any Python's recursion limit allows
+MAX_BODY_BYTES = 1_048_576  # of a payload, result or state, as JSON
+MAX_DEPTH = 128  # nested objects and arrays; far below any Python's recursion limit
 ENVELOPE_DEPTH = 16  # more of them around bodies: a list of jobs, a request's parameters
 _SCALARS = (str, bool, int, type(None))
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-_decoder: Any = json.JSONDecoder()  # its scanner ships without types
+_decoder: Any = json.JSONDecoder()  # the scanner ships without types
 _scan = _decoder.scan_once
 _TEXTS_AND_REST = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[^\[\]{}"]++', re.DOTALL)
 _AS_ARRAYS = str.maketrans("{}", "[]")
@@ -37,14 +37,14 @@ class UndecodableError(ValueError):
 def encode(field: str, value: Json) -> str:
     """Return `value` as JSON text.
 
-    Raises InvalidJobError naming the place of what JSON cannot express, PayloadTooDeepError below MAX_DEPTH levels,
-    PayloadTooLargeError above MAX_BODY_BYTES.
+    Raises InvalidJobError naming the place of a value that JSON cannot express, PayloadTooDeepError below MAX_DEPTH
+    levels, PayloadTooLargeError above MAX_BODY_BYTES.
     """
     try:
         text = _encode(value)
     except RecursionError as error:
         raise PayloadTooDeepError(field=field, limit=MAX_DEPTH) from error
-    except Exception as error:  # also what a value's own methods raise, such as those of a dict's subclass
+    except Exception as error:  # includes errors of a value's own methods, such as those of a dict's subclass
         raise _unfit(field, value, error) from error
     if len(text) > MAX_BODY_BYTES:
         raise PayloadTooLargeError(field=field, size=len(text), limit=MAX_BODY_BYTES)
@@ -53,7 +53,7 @@ def encode(field: str, value: Json) -> str:
 
 
 def decode(text: str) -> Json:
-    """Return the value of what `encode` wrote: there is nothing before it or after it, so nothing is looked for.
+    """Return the value of text written by `encode`, without looking for surrounding text.
 
     Raises UndecodableError for any other text.
     """
@@ -68,16 +68,16 @@ def decode(text: str) -> Json:
 
 
 def parse(field: str, text: str | bytes, *, envelope: bool = False) -> Json:
-    """Return the value of JSON text from outside. `envelope`: it holds bodies, which may be as deep as any, and more.
+    """Return the value of JSON text from outside. `envelope`: the text contains bodies, which may have the full depth.
 
-    Raises ValueError for what is not JSON, NaN and Infinity included, and PayloadTooDeepError naming `field`.
+    Raises ValueError for invalid JSON, NaN and Infinity included, and PayloadTooDeepError naming `field`.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
     check_depth(field, text, MAX_DEPTH + ENVELOPE_DEPTH if envelope else MAX_DEPTH)
     try:
         return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError as error:  # brackets without their partners, or a caller whose own stack is nearly used up
+    except RecursionError as error:  # unbalanced brackets, or a caller whose own stack is nearly exhausted
         raise ValueError("nested too deeply to be read") from error
 
 
@@ -129,8 +129,8 @@ def _refuse_constant(name: str) -> None:
 
 
 def _culprit(place: str, value: Json, *, depth: int) -> tuple[str, object] | None:
-    """Where the first thing is that JSON cannot express, and its value."""
-    deepest = 100  # levels looked at; deeper is itself the problem
+    """Return the place of the first value that JSON cannot express, and that value."""
+    deepest = 100  # levels examined; a deeper value is itself the problem
     if isinstance(value, _SCALARS) or (isinstance(value, float) and math.isfinite(value)):
         return None
     inner: Iterable[tuple[str, Any]]

@@ -1,9 +1,8 @@
-"""Connections to Redis, set up as the queue needs them, and the calls that go over them.
+"""Connections to Redis with the queue's settings, and calls over them.
 
-`connect` makes a client of a URL, with replies as text, time limits that fit blocking reads, and without the library's
-own retries: a claim that is sent twice would lease twice, so the caller decides what may be repeated. Whatever fails
-in a call is raised as redis-py raises it by `call` and `together`, and as an error of ours by `ask`.
-Who takes over next: `Producer`, `Consumer` and `Inspector` take the client.
+`connect` creates a client from a URL, with text replies, time limits for blocking reads, and without redis-py's own
+retries: a claim sent twice would lease twice, so the caller decides on repetition. `call` and `together` raise
+redis-py's errors, `ask` raises ours. `Producer`, `Consumer` and `Inspector` take the client.
 """
 
 from __future__ import annotations
@@ -29,32 +28,31 @@ from agentpool.text import encodable
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-RedisClient: TypeAlias = Any  # Redis or RedisCluster; both answer execute_command, neither is typed as its callers need
+RedisClient: TypeAlias = Any  # Redis or RedisCluster; both have execute_command, without suitable types
 
 SOCKET_TIMEOUT_S = 30.0  # longest silence of a connection; redis-py's own 5 s would cut blocking reads short
 CONNECT_TIMEOUT_S = 5.0
 LONGEST_BLOCK_S = 20.0  # a blocking read's own limit: well below SOCKET_TIMEOUT_S
 SHORTEST_BLOCK_S = 0.01  # Redis 6.2 cuts fractions of a ms off, and takes the 0 that is left for "for ever"
 BLOCK_SHARE = 0.7  # of a foreign client's socket timeout that a blocking read may take
-MAX_CONNECTIONS = 1_000  # of one client, to each server
+MAX_CONNECTIONS = 1_000  # of a client, to each server
 NEEDED_VERSION = (6, 2)
 
 
 def connect(url: str, *, largest_reply_bytes: int | None = None, **options: Any) -> RedisClient:
-    """A client for `url`; it connects with its first command.
+    """Return a client for `url`, which connects with its first command.
 
     `redis://[user:password@]host[:port][/db]`, `rediss://…` (TLS; `?ssl_ca_certs=FILE`), `unix:///path`,
     `redis+sentinel://[user:password@]host:port[,host:port]/service[/db]`,
     `redis+cluster://[user:password@]host:port[,host:port]`; `docs/redis.md` lists the options. `valkey` and `valkeys`
-    in place of `redis` and `rediss` mean the same. `options` go to the client as they are, unless the URL has them.
-    A connection whose replies to one call exceed `largest_reply_bytes` (None: what Redis itself may hold) is closed;
-    a cluster's client knows no such limit.
-    Raises SettingError where the URL cannot be read.
+    are synonyms of `redis` and `rediss`. `options` are passed to the client unchanged, unless the URL has them. A
+    connection whose replies to a call exceed `largest_reply_bytes` (None: the limit of Redis itself) is closed; a
+    cluster's client has no such limit. Raises SettingError for an invalid URL.
     """
     read = RedisUrl.parse(url)
     settings: dict[str, Any] = {
         "decode_responses": True,
-        "encoding_errors": "backslashreplace",  # one record that is not UTF-8 must not fail a whole reply
+        "encoding_errors": "backslashreplace",  # a record that is not UTF-8 must not fail a whole reply
         "socket_timeout": SOCKET_TIMEOUT_S,
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         **({} if read.topology is Topology.SOCKET else {"socket_keepalive": True}),
@@ -98,7 +96,7 @@ def _sentinel(read: RedisUrl, settings: dict[str, Any]) -> RedisClient:
     close_primary = client.aclose
 
     async def close_all() -> None:
-        """The client does not know of its sentinels' own connections."""
+        """Close the client and the separate connections of its sentinels."""
         await close_primary()
         for guard in sentinels.sentinels:
             await guard.aclose()
@@ -108,7 +106,7 @@ def _sentinel(read: RedisUrl, settings: dict[str, Any]) -> RedisClient:
 
 
 def longest_block_s(redis: RedisClient) -> float:
-    """How long a blocking read on this client may last, seconds: its socket timeout must exceed it."""
+    """Return the limit of a blocking read on this client in seconds: its socket timeout must exceed the limit."""
     if is_cluster(redis):
         timeout = redis.get_connection_kwargs().get("socket_timeout")
     else:
@@ -117,26 +115,26 @@ def longest_block_s(redis: RedisClient) -> float:
 
 
 def connections_made(redis: RedisClient) -> int | None:
-    """How often `call` and `together` have connected; while it stays the same, the server has not been restarted.
+    """Return the number of connections made by `call` and `together`; while constant, the server was not restarted.
 
-    None where nobody counts: a cluster's client, a user's own.
+    None if not counted: a cluster's client, a user's own client.
     """
     return getattr(getattr(redis, "connection_pool", None), "wires_made", None)
 
 
 def is_cluster(redis: RedisClient) -> bool:
-    """Whether it is a cluster's client, which finds the connection by the key and has no pool.
+    """Return whether this is a cluster's client, which finds the connection by the key and has no pool.
 
-    To ask for its class takes ten times as long, for redis-py has made that a protocol.
+    An isinstance check takes ten times as long, because redis-py has made the class a protocol.
     """
     return not hasattr(redis, "connection_pool")
 
 
 async def repeated(attempt: Callable[[], Awaitable[Any]]) -> Any:
-    """What the attempt returns, made once more on a new connection where the connection was at fault.
+    """Return the result of the attempt, repeated once on a new connection after a connection failure.
 
-    For what may be sent twice: readings, and writes that change nothing the second time. A server closes connections
-    that lie idle, and who uses one next learns it only by losing a call.
+    For repeatable calls: reads, and idempotent writes. A server closes idle connections, and the next user notices only
+    by losing a call.
     """
     try:
         return await attempt()
@@ -147,9 +145,9 @@ async def repeated(attempt: Callable[[], Awaitable[Any]]) -> Any:
 
 
 async def ask(redis: RedisClient, *command: Any, doing: str = "") -> Any:
-    """The reply to a command that reads, or that may be sent twice.
+    """Return the reply to a command that reads, or that may be sent twice.
 
-    Raises QueueError, which names what it was for (`doing`), or the command.
+    Raises QueueError, which names its purpose (`doing`), or the command.
     """
 
     async def attempt() -> Any:
@@ -160,7 +158,7 @@ async def ask(redis: RedisClient, *command: Any, doing: str = "") -> Any:
 
 
 async def call(redis: RedisClient, *command: Any) -> Any:
-    """One command's reply; `together` for one. A cluster's client sends it itself, to the node that has the key."""
+    """Return a command's reply. A cluster's client sends the command itself, to the node of the key."""
     if is_cluster(redis):
         return await redis.execute_command(*command)
     (reply,) = await together(redis, command)
@@ -170,12 +168,12 @@ async def call(redis: RedisClient, *command: Any) -> Any:
 
 
 async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
-    """The replies to commands that are sent at once on one connection; an error reply is an exception in its place.
+    """Return the replies to commands sent at once on a connection; an error reply is an exception in its place.
 
-    What the client's own call does beside this (retries, statistics, a timer and a task for each step) costs more than
-    the rest of a submit. Raises what redis-py raises when the connection is lost, and TimeoutError after the client's
-    socket timeout. If it is cancelled, the connection is closed. Where the server says that it was demoted, all
-    connections are closed, so that the next call finds the new primary behind the same address.
+    The client's own call does more (retries, statistics, a timer and a task for each step), which costs more than the
+    rest of a submit. Raises redis-py's errors for a lost connection, and TimeoutError after the client's socket
+    timeout. A cancelled call closes the connection. If the server reports its demotion, all connections are closed, so
+    that the next call finds the new primary behind the same address.
     """
     try:
         packed = b"".join([pack_command(tuple(command)) for command in commands])
@@ -203,9 +201,9 @@ def _encodable(command: Sequence[Any]) -> tuple[Any, ...]:
 
 
 async def _through_stream(pool: Any, packed: bytes, *, replies: int) -> list[Any]:
-    """As a wire does it, for a pool that is a user's own."""
+    """Do the same as a wire, for a user's own pool."""
     connection = await pool.get_connection()
-    limit_s, connection.socket_timeout = connection.socket_timeout, None  # one limit for all of it
+    limit_s, connection.socket_timeout = connection.socket_timeout, None  # a common limit for all of it
     found: list[Any] = []
     try:
         async with asyncio.timeout(limit_s):
@@ -225,10 +223,10 @@ async def _through_stream(pool: Any, packed: bytes, *, replies: int) -> list[Any
 
 
 async def check_server(redis: RedisClient) -> str:
-    """The server's version, once it has answered and is new enough.
+    """Return the server's version, if it is recent enough.
 
-    Raises UnsupportedServerError below Redis 6.2, QueueUnreachableError, QueueAccessError or QueueReplyError where it
-    cannot be asked.
+    Raises UnsupportedServerError below Redis 6.2, QueueUnreachableError, QueueAccessError or QueueReplyError if the
+    version cannot be read.
     """
 
     async def attempt() -> Any:

@@ -1,8 +1,8 @@
-"""A worker's side of a pool's queue: register, claim, settle, renew, wait, and the upkeep that any worker may do.
+"""A worker's side of a pool's queue: register, claim, settle, renew, wait, and maintenance.
 
-Mechanism: one script, one round trip a call, many jobs a call. The consumer remembers which jobs it was given; when an
-answer is lost on the way, the next claim first hands back what the queue says it holds and it does not know of, so a
-broken connection never strands a job. Who takes over next: the worker runs the leases.
+Mechanism: a script and a round trip per call, many jobs per call. The consumer remembers its jobs; after a lost answer,
+the next claim first returns the jobs that the queue holds for it and that it does not know, so a broken connection
+never strands a job. The worker runs the leases.
 """
 
 from __future__ import annotations
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from agentpool.queue.connection import RedisClient
     from agentpool.queue.outcomes import Completion, Control
 
-MAX_CLAIM = 1_000  # jobs in one claim: a bound on how long the script holds the server
+MAX_CLAIM = 1_000  # jobs in a claim: bounds the time of the script
 MAX_NOTE_CHARS = 300  # of the reason why a worker takes no jobs
-ROUNDS_MAX = 1_000  # of giving up what a worker holds; a server that always has more is none
-MAX_SETTLE = 500  # completions in one call, as above
+ROUNDS_MAX = 1_000  # of giving up a worker's jobs; bounds a faulty server's answers
+MAX_SETTLE = 500  # completions in a call, as above
 _SEEDS = 2**31 - 1
 log = logging.getLogger(__name__)
 
@@ -60,12 +60,12 @@ _OUTCOMES = {outcome.value: outcome for outcome in SettleOutcome}
 
 
 class Consumer:
-    """One worker's hold on one pool's queue. For one event loop; safe to share between its tasks."""
+    """A worker's access to a pool's queue. For a single event loop; safe to share between its tasks."""
 
     def __init__(
         self, redis: RedisClient, pool: PoolRef, worker: WorkerId, *, kinds: Sequence[str] | None = None
     ) -> None:
-        """`kinds`: the kinds of job that the worker takes, as it announces them; None: every kind."""
+        """`kinds`: the kinds of job announced by the worker; None: every kind."""
         if not worker or worker.startswith(RESERVED) or any(mark.isspace() for mark in worker):
             raise SettingError(
                 field="worker",
@@ -81,21 +81,21 @@ class Consumer:
         self._conf = self._keys.conf
         self._held: dict[JobId, Hold] = {}
         self._answer_lost = False
-        self._doubted = False  # the queue may hold other jobs for us than we do
-        self._broken_off = False  # a wait was cancelled; the server may have heard of it late
+        self._doubted = False  # the queue may hold different jobs for this worker
+        self._broken_off = False  # a wait was cancelled; the server may have noticed late
         self._lag_told_at: int | None = None  # connections made until then
         self._in_flight = 0  # calls whose answer may bring jobs
         self._reconciling = asyncio.Lock()
         self._orders = Orders(redis, self._keys, worker)
         self._last_place = ""  # where the last job came from: the next is most likely there too
-        self._cordoned = False  # told to take no more jobs; the bell is for others
+        self._cordoned = False  # must not claim; the bell is for other workers
         self.reconciled: Callable[[Reconciliation], None] = lambda _: None  # called with differences that were resolved
 
     async def register(self, *, slots: int, host: str) -> PoolSettings:
-        """Announces the worker and takes out its lease; the pool's settings.
+        """Announce the worker and take out its lease; return the pool's settings.
 
-        Jobs held under an earlier lease are forgotten here, and handed back by the next claim. Raises UnknownPoolError
-        where the pool has no settings.
+        Jobs of an earlier lease are forgotten here, and requeued by the next claim. Raises UnknownPoolError for a pool
+        without settings.
         """
         reply = await scripts.REGISTER.run(self._redis, self._conf, (self.worker, slots, host or "-", self._kinds))
         if reply == ["unknown_pool"]:
@@ -105,16 +105,16 @@ class Consumer:
             return PoolSettings.from_mapping(dict(zip(reply[1::2], reply[2::2], strict=True)))
 
     def forget(self) -> None:
-        """Forgets the jobs of a lost lease: what the queue says we hold is handed back by the next claim."""
+        """Forget the jobs of a lost lease: the next claim requeues those that the queue still holds for us."""
         self._held.clear()
         self._doubted = True
 
     def doubt(self) -> None:
-        """Makes the next claim compare what is held here with what the queue holds for this worker."""
+        """Make the next claim compare the jobs held here with the queue's records for this worker."""
         self._doubted = True
 
     def holdings(self) -> Mapping[JobId, Hold]:
-        """The jobs that this consumer was given and that have not ended. May be called from another thread."""
+        """Return the jobs of this consumer that have not ended. May be called from a different thread."""
         return self._held.copy()
 
     async def settings(self) -> PoolSettings:
@@ -127,20 +127,20 @@ class Consumer:
             return PoolSettings.from_mapping(mapping)
 
     async def claim(self, limit: int) -> list[Lease]:
-        """Takes up to `limit` jobs, the most urgent first, in one round trip.
+        """Claim up to `limit` jobs, the most urgent first, in a single round trip.
 
         [] when nothing is ready, the pool is paused, every route with ready jobs is at its limit, the worker is
-        cordoned (`Inspector.cordon`), or it is not registered (`renew` tells). With limit 0 nothing is taken; the bell
-        rings again where something is ready.
+        cordoned (`Inspector.cordon`), or not registered (`renew` reports that). With limit 0 nothing is claimed; the
+        bell rings again if something is ready.
         """
         reply = await self._claiming(scripts.CLAIM, (self.worker, min(limit, MAX_CLAIM)))
         return self._taken(reply)
 
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
-        """Ends attempts, `MAX_SETTLE` a round trip; one outcome for each, in order.
+        """End attempts, `MAX_SETTLE` per round trip; return an outcome for each, in order.
 
-        May be repeated when the answer was lost: it hears the same outcomes again. Raises PayloadTooLargeError or
-        InvalidJobError for a result that cannot be kept, before anything is sent.
+        May be repeated after a lost answer, with the same outcomes. Raises PayloadTooLargeError or InvalidJobError for
+        a result that cannot be stored, before anything is sent.
         """
         outcomes: list[SettleOutcome] = []
         for start in range(0, len(completions), MAX_SETTLE):
@@ -151,7 +151,7 @@ class Consumer:
         return outcomes
 
     async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
-        """`settle` and `claim` in one round trip; `limit` is what is free once these are settled."""
+        """`settle` and `claim` in a single round trip; `limit` is the number of free slots after the settle."""
         if len(completions) > MAX_SETTLE:
             first = await self.settle(completions[:-MAX_SETTLE])
             last, leases = await self.exchange(completions[-MAX_SETTLE:], limit)
@@ -165,7 +165,7 @@ class Consumer:
         return outcomes, self._taken(claimed)
 
     async def renew(self, *, slots: int, running: int, note: str = "") -> Renewal:
-        """Extends the worker's lease, and so the lease of each job it holds: one write, however many they are."""
+        """Extend the worker's lease, and so the lease of each of its jobs, with a single write."""
         args = (self.worker, slots, running, _one_line(note))
         reply = await scripts.RENEW.run(self._redis, self._conf, args)
         with Reading("renew"):
@@ -174,10 +174,10 @@ class Consumer:
         return Renewal(settings_revision=revision, still_registered=status == "ok", held=places)
 
     async def wait(self, timeout_ms: int, *, for_work: bool = True) -> list[Control]:
-        """Blocks until the bell rings or an order comes; [] when `timeout_ms` passed (or the client's own limit).
+        """Block until the bell rings or an order comes; return [] after `timeout_ms` (or the client's own limit).
 
-        `for_work=False` waits for orders only: for a worker whose slots are all taken. Uses a connection of its own
-        while it blocks. Do not cancel it lightly: a bell that it had just taken is lost until the next poll.
+        `for_work=False` waits for orders only: for a worker without free slots. Uses a separate connection while
+        blocking. Avoid cancelling: a bell that was just received is lost until the next poll.
         """
         command = self._orders.command(timeout_ms, for_work=for_work, cordoned=self._cordoned)
         with Asking("wait"):
@@ -185,14 +185,13 @@ class Consumer:
         return await self._orders.read(rung)
 
     async def wait_and_claim(self, timeout_ms: int, limit: int) -> tuple[list[Control], list[Lease]]:
-        """`wait` and `claim` in one round trip: for an idle worker, whose free slots cannot change meanwhile.
+        """`wait` and `claim` in a single round trip: for an idle worker, whose free slots cannot change meanwhile.
 
-        The claim is sent behind the blocking read, so the server does it the moment the bell rings, and a job is on its
-        way to an idle worker without being asked for again; several jobs take a second round trip. When `timeout_ms`
-        passes it claims all the same: a safety poll. If it is cancelled, what it may have been given is handed back by
-        the next call, or by `deregister`.
+        The claim is sent behind the blocking read, so the server runs it when the bell rings, and a job reaches an idle
+        worker without a further request; several jobs take a second round trip. After `timeout_ms` it claims anyway: a
+        safety poll. If cancelled, jobs that may have been received are requeued by the next call, or by `deregister`.
         """
-        if is_cluster(self._redis):  # it finds the connection by the key, command by command
+        if is_cluster(self._redis):  # the connection depends on the key of each command
             controls = await self.wait(timeout_ms)
             return controls, await _beside(controls, self.claim(limit))
         await self._hand_back_unknown()
@@ -232,9 +231,9 @@ class Consumer:
         await self._note(lease, "progress", value)
 
     async def maintain(self, *, take_back: bool = True) -> Maintenance:
-        """One round of upkeep: lost workers, due jobs, ended ttls. Safe from any number of workers at once.
+        """Run a round of maintenance: lost workers, due jobs, expired TTLs. Safe for any number of concurrent workers.
 
-        `take_back=False` leaves lost workers alone: after an outage the living have not renewed their leases yet.
+        `take_back=False` skips lost workers: after an outage live workers have not renewed their leases yet.
         """
         reply = await scripts.MAINTAIN.run(self._redis, self._conf, () if take_back else ("waiting",))
         await self._tell_lag()
@@ -250,25 +249,25 @@ class Consumer:
         )
 
     async def deregister(self) -> None:
-        """Gives up the lease; what is still held becomes ready again, as after a loss. Safe to call twice.
+        """Give up the lease; remaining jobs become ready again, as after a loss. Safe to call twice.
 
-        What was given with an answer that was lost never began: that is no loss.
+        Jobs of a lost answer never started: they count no loss.
         """
         begun = ("these", *self._held_pairs()) if self._answer_lost or self._broken_off else ("all",)
         await self._give_up(*begun)
         self._held.clear()
 
     async def report_crash(self, how: str, culprits: Sequence[JobId] = (), *, explained: bool = True) -> int:
-        """Report that a process of this worker's name ended under its jobs; return how many were taken back.
+        """Report that a process of this worker's name ended under its jobs; return the number of recovered jobs.
 
-        `how` is evidence in words. Each held job counts a loss, or only the culprits where they are known: the others
-        are handed back. After its second loss a job runs alone; lost again, it is a dead letter with this evidence,
-        unless that is not `explained`: it says nothing of the job, as where a node went down.
+        `how` is evidence in words. Each held job counts a loss, or only the culprits if known: the rest is requeued.
+        After its second loss a job runs alone; after a further loss it becomes a dead letter with this evidence, unless
+        the end is not `explained` and says nothing about the job, as after a node failure.
         """
         return await self._give_up("crashed" if explained else "gone", how[-MAX_ERROR_CHARS:], *culprits)
 
     async def _give_up(self, *how: scripts.Arg) -> int:
-        """Ask for it until there is no more than fits in one script; return how many jobs were taken back."""
+        """Repeat until nothing is left; return the number of recovered jobs."""
         taken = 0
         for _ in range(ROUNDS_MAX):
             reply = await scripts.DEREGISTER.run(self._redis, self._conf, (self.worker, *how))
@@ -279,7 +278,7 @@ class Consumer:
         raise QueueReplyError(doing="deregister", problem="there is always more")
 
     async def _tell_lag(self) -> None:
-        """Where the server is not known to be the one that was told last: it may have been restarted since."""
+        """Report the lag, unless the server is known to have received the last report: it may have been restarted."""
         made = connections_made(self._redis)
         if made is None or made != self._lag_told_at:
             await scripts.LAG.run(self._redis, self._conf)
@@ -291,9 +290,9 @@ class Consumer:
             raise StaleLeaseError(lease.job_id, lease.token)
 
     async def _claiming(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
-        """A call that may give us jobs; made again where the connection was at fault, and never blindly.
+        """Make a call that may bring jobs; repeat it after a connection failure, but never blindly.
 
-        What the lost answer may have given is handed back before. That needs all other answers to be in.
+        Jobs of the lost answer are requeued first. That needs the answers of all calls in flight.
         """
         await self._hand_back_unknown()
         try:
@@ -305,7 +304,7 @@ class Consumer:
         return await self._call(script, args)
 
     async def _call(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
-        """A call whose lost answer may have given us jobs."""
+        """Make a call whose lost answer may have brought jobs."""
         self._in_flight += 1
         try:
             return await script.run(self._redis, self._conf, args)
@@ -321,7 +320,7 @@ class Consumer:
             self._in_flight -= 1
 
     async def _hand_back_unknown(self) -> None:
-        """After a lost answer or in doubt, once no answer is on its way: its jobs would count as unknown too."""
+        """Requeue unknown jobs after a lost answer or in doubt, once no call is in flight."""
         if not self._answer_lost and not self._doubted:
             return
         async with self._reconciling:
@@ -354,7 +353,7 @@ class Consumer:
                 self._cordoned = reply[0] == "cordoned"
                 leases = leases_of(reply)
         except QueueReplyError:
-            self._answer_lost = True  # it may have brought jobs that nobody can make out
+            self._answer_lost = True  # it may have brought jobs that cannot be identified
             raise
         return self._keep(leases)
 
@@ -382,7 +381,7 @@ class Consumer:
 
 
 async def _beside(controls: Sequence[Control], claim: Awaitable[list[Lease]]) -> list[Lease]:
-    """What is claimed; [] where that fails though orders have come, which only this call can tell of."""
+    """Return the claimed jobs; [] if the claim fails although orders have come, which only this call can report."""
     try:
         return await claim
     except QueueError as error:

@@ -1,10 +1,9 @@
-"""Every failure of Redis and of its client, as errors of ours: which fault, and what helps.
+"""Translate every failure of Redis and of redis-py into our errors, with the remedy.
 
-redis-py raises more than RedisError: a cluster's errors and its parsers' are other classes, and a lost connection may
-be a RuntimeError of the event loop. So everything that a call to it raises is classified here: try again on a new
-connection, wait, or tell the user. Mechanism: the reply's first word decides, then the exception's class. Whatever is
-not known here is still a QueueError, never a value. Who takes over next: whoever called; a worker backs off, a
-submitter is told.
+redis-py raises more than RedisError: errors of clusters and parsers have different classes, and a lost connection may
+be a RuntimeError of the event loop. So every error of a call is classified here: retry on a new connection, wait, or
+report to the user. Mechanism: the reply's first word decides, then the exception's class. An unknown error is still a
+QueueError, never a value. A worker backs off, a submitter gets the error.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ from agentpool.errors import (
 
 
 class Remedy(Enum):
-    """What helps."""
+    """Remedy of a failure."""
 
     RECONNECT = "try again on a new connection"
     WAIT = "wait, then try again"
@@ -56,7 +55,7 @@ _REFUSALS = (
     "ACL failure in script",  # from inside a script, since Redis 7.2
     "The user executing the script can't",  # the same before
 )
-_DEMOTED = ("READONLY", "UNBLOCKED")  # the server has become a replica; the second is said to who was blocked
+_DEMOTED = ("READONLY", "UNBLOCKED")  # the server has become a replica; the second is sent to blocked clients
 _FULL = "OOM command not allowed"
 _PASSING = (  # states of a server that end by themselves
     "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY ", "max number of clients",
@@ -71,7 +70,7 @@ _LOST = (ConnectionError, OSError, EOFError, RuntimeError)  # the last: of a tra
 
 
 def remedy_of(error: BaseException) -> Remedy:
-    """What helps against a failure of Redis or of its client."""
+    """Return the remedy of a failure of Redis or of its client."""
     words = _words(error)
     if _refused_user(error) or any(refusal in words for refusal in _REFUSALS) or _garbled(error):
         return Remedy.TELL
@@ -85,7 +84,7 @@ def remedy_of(error: BaseException) -> Remedy:
 
 
 def fault_of(error: BaseException, *, doing: str) -> QueueError:
-    """The queue's name for what was raised while `doing` something."""
+    """Return our error for an exception raised while `doing` something."""
     if isinstance(error, QueueError):
         return error
     text = f"{doing}: {_words(error)}"
@@ -102,22 +101,22 @@ def fault_of(error: BaseException, *, doing: str) -> QueueError:
 
 
 def is_passing_of_cluster(error: BaseException | None) -> bool:
-    """Whether a cluster moves a slot or elects a primary: it takes seconds, and what was sent was not done."""
+    """Return whether a cluster is moving a slot or electing a primary: this takes seconds, and nothing was executed."""
     words = "" if error is None else str(error)
     return isinstance(error, ClusterError | AskError | TryAgainError) or any(s in words for s in _PASSING_OF_CLUSTER)
 
 
 def is_demotion(error: object) -> bool:
-    """Whether a reply says that its server is a replica, which it may have become just now."""
+    """Return whether a reply shows that its server is a replica, possibly after a recent demotion."""
     if isinstance(error, ReadOnlyError):
         return True
     return isinstance(error, RedisError) and any(word in str(error) for word in _DEMOTED)
 
 
 class Asking:
-    """With `Asking("submit"):` everything that Redis or its client raises within is a QueueError that says so.
+    """`with Asking("submit"):` turns every error of Redis or its client inside the block into a QueueError.
 
-    Only calls to the client belong within, or a mistake of ours would look like one of the server's.
+    Only calls to the client belong inside, because a bug of ours would look like an error of the server.
     """
 
     __slots__ = ("_doing",)
@@ -129,13 +128,13 @@ class Asking:
         """Nothing is prepared: a call is on the hot path."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Raise the error of ours in place of another."""
+        """Raise our error in place of the original."""
         if isinstance(error, Exception) and not isinstance(error, AgentPoolError):
             raise fault_of(error, doing=self._doing) from error
 
 
 class Reading:
-    """With `Reading("snapshot"):` a reply of another shape than the code within takes it for is a QueueReplyError."""
+    """`with Reading("snapshot"):` turns a reply of an unexpected shape into a QueueReplyError."""
 
     __slots__ = ("_doing",)
 
@@ -146,7 +145,7 @@ class Reading:
         """Nothing is prepared."""
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Raise the error of ours in place of another."""
+        """Raise our error in place of the original."""
         if isinstance(error, Exception) and not isinstance(error, AgentPoolError):
             raise QueueReplyError(doing=self._doing, problem=type(error).__name__) from error
 
@@ -162,7 +161,7 @@ def _told(error: BaseException, text: str, doing: str) -> QueueError:
 
 
 def _words(error: BaseException) -> str:
-    words = str(error).partition(" : <")[0]  # Sentinel's words go on with the innards of its client
+    words = str(error).partition(" : <")[0]  # Sentinel's message ends with internals of its client
     return words or type(error).__name__
 
 
@@ -171,7 +170,7 @@ def _is_full(error: BaseException) -> bool:
 
 
 def _garbled(error: BaseException) -> bool:
-    """Whether what came back is no reply of Redis: its client fails in a parser, in whatever way."""
+    """Return whether the reply is invalid: the client failed in a parser."""
     parsing = (InvalidResponse, UnicodeDecodeError, LookupError, TypeError, AttributeError, ArithmeticError)
     return any(
         isinstance(cause, parsing) or type(cause) is ValueError or isinstance(cause, RecursionError | MemoryError)
@@ -180,14 +179,14 @@ def _garbled(error: BaseException) -> bool:
 
 
 def _refused_user(error: BaseException) -> bool:
-    """Whether the user was refused; while connecting, the client tells it as a lost connection with that cause."""
+    """Return whether the user was refused; during a login the client reports it as the cause of a lost connection."""
     return any(
         isinstance(cause, AuthenticationError | AuthorizationError | NoPermissionError) for cause in _chain(error)
     )
 
 
 def _chain(error: BaseException | None) -> list[BaseException]:
-    """The error and its causes. What was merely handled before it says nothing of it."""
+    """Return the error and its causes. Errors that were merely handled before are not included."""
     found: list[BaseException] = []
     while error is not None and error not in found:
         found.append(error)

@@ -1,8 +1,8 @@
-"""How large a reply claims to be, before a parser believes it.
+"""Announced size of a reply, checked before a parser allocates memory.
 
-The parser makes room for a list as soon as its size is announced, so a dozen bytes can cost 16 GiB and minutes. Every
-chunk is searched for what looks like such an announcement, which is cheap; only where one is found are the frames
-counted exactly, for a text may look like it too. Who takes over next: `wire` and `pools` feed the parser.
+The parser allocates a list as soon as its size is announced, so a dozen bytes can cost 16 GiB and minutes. Every chunk
+is searched cheaply for an announcement; only after a match are the frames counted exactly, because a text may look like
+an announcement. `wire` and `pools` feed the parser.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import re
 
 from redis.exceptions import InvalidResponse
 
-MAX_REPLY_BYTES = 536_870_912  # of one call: what a server may make us hold; Redis's own limit for one string
-MAX_ITEMS = 10_000_000  # of one list; the largest replies have some 10,000
+MAX_REPLY_BYTES = 536_870_912  # of a call: memory that a server may claim; Redis's own limit for a string
+MAX_ITEMS = 10_000_000  # of a list; the largest replies have some 10,000
 _SUSPICIOUS = re.compile(rb"\r\n[*%~>|]\+?\d{8}")
 _LISTS = b"*%~>|"
 _TEXTS = b"$=!"
@@ -21,21 +21,21 @@ _LONGEST_HEADER = 24  # bytes that an announcement may have, and may be cut in
 
 
 class Frames:
-    """The bytes of the replies to one call."""
+    """The bytes of the replies to a call."""
 
     def __init__(self, most_bytes: int = MAX_REPLY_BYTES) -> None:
         self._most_bytes = most_bytes
         self.begin()
 
     def begin(self) -> None:
-        """Forget what came before: a new reply begins."""
+        """Forget earlier data: a new reply begins."""
         self._chunks: list[bytes] = []
         self._size = 0
         self._last = b"\r\n"
 
     def check(self, data: bytes) -> None:
         """Take the next bytes. Raises InvalidResponse for too many, or for a list that no script would return."""
-        if len(data) < _SHORTEST_HEADER and not self._chunks:  # most replies: one short line
+        if len(data) < _SHORTEST_HEADER and not self._chunks:  # most replies: a short line
             self._chunks.append(data)
             self._last = b"\r\n" + data
             return

@@ -1,7 +1,7 @@
-"""Looking at queues, setting them up, and clearing them: for the operator, the gateway and the command line.
+"""Read, configure and clear queues: for the operator, the gateway and the command line.
 
-Readings are scripts, so that the figures of one snapshot agree with each other; all pools of a Redis are read in one
-pipeline. What cannot be read is an error, never a zero. Who takes over next: the operator's scaling loop.
+Readings are scripts, so the figures of a snapshot are consistent; all pools of a Redis are read in a single pipeline.
+An unreadable value is an error, never a zero. The operator's scaling loop takes over next.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ if TYPE_CHECKING:
     from agentpool.queue.connection import RedisClient
     from agentpool.queue.snapshots import QueueSnapshot, WorkerSnapshot
 
-JOBS_A_SLICE = 500  # deleted in one script
-MOST_SLICES = 20_000  # of one purge: a server that always has more to delete must not hold its caller for ever
-HEAR_S = 1.0  # after which a new namespace's signals are heard; until then its backlog is polled
+JOBS_A_SLICE = 500  # deleted by a script
+MOST_SLICES = 20_000  # of a purge: bounds a faulty server's answers
+HEAR_S = 1.0  # delay until a new namespace's signals are heard; until then its backlog is polled
 log = logging.getLogger(__name__)
 LISTABLE = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
 
 
 class Inspector:
-    """An observer of all pools on one Redis."""
+    """An observer of all pools on a Redis."""
 
     def __init__(self, redis: RedisClient) -> None:
         self._redis = redis
 
     async def snapshots(self, pools: Sequence[PoolRef]) -> dict[PoolRef, QueueSnapshot | QueueError]:
-        """Each pool's queue, or why it is unknown, in one pipelined read. Never raises QueueError itself."""
+        """Return each pool's queue, or the reason why it is unknown, in a pipelined read. Never raises QueueError."""
         replies = await self._snapshot_replies([Keys(pool).conf for pool in pools])
         found: dict[PoolRef, QueueSnapshot | QueueError] = {}
         for pool, reply in zip(pools, replies, strict=True):
@@ -67,17 +67,17 @@ class Inspector:
         return found
 
     async def snapshot(self, pool: PoolRef) -> QueueSnapshot:
-        """One pool's queue, each worker's jobs counted, so that the figures add up for whoever looks at them.
+        """Return a pool's queue with exact counts of each worker's jobs, so the figures add up.
 
-        Raises UnknownPoolError, or another QueueError where it cannot be read.
+        Raises UnknownPoolError, or a different QueueError if unreadable.
         """
         return _snapshot(pool, await scripts.SNAPSHOT.run(self._redis, Keys(pool).conf, ("held",)))
 
     async def pools(self, namespaces: Collection[str] = ()) -> list[PoolRef]:
-        """The pools that have settings in this Redis, by name; of these namespaces, or of all where none is named.
+        """Return the pools with settings in this Redis, by name; of these namespaces, or of all if none is named.
 
-        Read off the index, never by a look through all keys. Raises QueueAccessError where the user may not read the
-        index: a user of one namespace must name it.
+        Reads the index, never all keys. Raises QueueAccessError if the user may not read the index: a user of a single
+        namespace must name it.
         """
         of = sorted(namespaces) or await self._namespaces()
         members = await asyncio.gather(*(ask(self._redis, "SMEMBERS", index_of(namespace)) for namespace in of))
@@ -88,7 +88,7 @@ class Inspector:
         return [pool for pool, exists in zip(found, there, strict=True) if exists]
 
     async def namespaces(self) -> list[str]:
-        """The namespaces that have pools in this Redis; none for a user who may not list them."""
+        """Return the namespaces with pools in this Redis; none for a user who may not list them."""
         try:
             return await self._namespaces()
         except QueueAccessError:
@@ -100,7 +100,7 @@ class Inspector:
             return sorted(name for name in found if _pool_named(f"{name}/any") is not None)
 
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
-        """Publishes settings; whether they changed. Wakes a worker where they did. Doing it twice changes nothing."""
+        """Publish settings; return whether they changed, and wake a worker then. Idempotent."""
         args = [text for pair in settings.to_mapping().items() for text in pair]
         reply, *_ = await asyncio.gather(
             scripts.CONFIGURE.run(self._redis, Keys(pool).conf, args),
@@ -110,15 +110,15 @@ class Inspector:
         return bool(reply == ["changed"])
 
     async def _index(self, command: str, key: str, member: str) -> None:
-        """Changes the index of pools, where the user may and memory is left: without it a pool is only not listed."""
+        """Change the index of pools, if permission and memory allow: a pool outside the index is only not listed."""
         with contextlib.suppress(QueueAccessError, QueueMemoryError):
             await ask(self._redis, command, key, member)
 
     async def cordon(self, pool: PoolRef, workers: Sequence[WorkerId], *, hold_ms: int) -> list[int]:
-        """Makes these the workers that claim nothing more; the jobs that each of them holds (at most 100 are counted).
+        """Cordon exactly these workers; return the number of jobs of each (at most 100 are counted).
 
-        All others claim again. From the answer on, a worker that holds 0 jobs is sure to be idle until it is released,
-        or `hold_ms` have passed: time enough to remove it. Names need not be registered yet.
+        All other workers claim again. After the answer, a worker with 0 jobs stays idle until its release, or for
+        `hold_ms`: time enough to remove it. Names need not be registered yet.
         """
         reply = await scripts.CORDON.run(self._redis, Keys(pool).conf, (hold_ms, *workers))
         with Reading("cordon"):
@@ -137,11 +137,11 @@ class Inspector:
         return list((await self.snapshot(pool)).workers)
 
     async def pressure(self, namespaces: Collection[str]) -> AsyncIterator[PoolRef]:
-        """Names a pool of these namespaces each time a submit finds no free slot (at most ten times a second a pool).
+        """Yield a pool of these namespaces for each submit without a free slot (at most ten times a second per pool).
 
-        The collection may grow meanwhile; what is new in it is heard within `HEAR_S`.
-        Never ends by itself; raises a QueueError when the connection is lost: subscribe again, and read all pools, for
-        signals may have been missed.
+        The collection may grow meanwhile; a new namespace is heard within `HEAR_S`. Never ends by itself; raises a
+        QueueError when the connection is lost: subscribe again, and read all pools, because signals may have been
+        missed.
         """
         limit_s = min(HEAR_S, longest_block_s(self._redis))
         heard: set[str] = set()
@@ -157,13 +157,13 @@ class Inspector:
                     pool = None if message is None else _pool_named(message["data"])
                 if pool is not None:
                     yield pool
-                await asyncio.sleep(0)  # a server that sends without end must not keep all others waiting
+                await asyncio.sleep(0)  # a server that sends without end must not starve other tasks
         finally:
             with Asking("unsubscribe"):
                 await subscription.aclose()
 
     async def job(self, pool: PoolRef, job_id: JobId) -> Job:
-        """A job's whole record, its history included. Raises UnknownJobError."""
+        """Return a job's record, including its history. Raises UnknownJobError."""
         fields = await ask(self._redis, "HGETALL", Keys(pool).job(job_id))
         if not fields:
             raise UnknownJobError(str(pool), job_id)
@@ -196,9 +196,10 @@ class Inspector:
         return await self.jobs(pool, JobState.FAILED, limit=limit)
 
     async def replay(self, pool: PoolRef, job_id: JobId) -> None:
-        """Puts a dead letter back into the queue, with all its attempts.
+        """Put a dead letter back into the queue, with all its attempts.
 
-        Raises UnknownJobError, RetiredPoolError (nobody would run it), or InvalidJobError where the job is not dead.
+        Raises UnknownJobError, RetiredPoolError (no worker would run it), or InvalidJobError for a job that is not
+        dead.
         """
         reply = await scripts.REPLAY.run(self._redis, Keys(pool).conf, (job_id,))
         if reply == ["unknown"]:
@@ -221,10 +222,7 @@ class Inspector:
             return int(reply[0])
 
     async def events(self, pool: PoolRef, *, after: str = "0", limit: int = 1_000) -> list[JobEvent]:
-        """At least the next `limit` events after a place (an event's `id`; "0": the oldest kept), oldest first.
-
-        After a place that is still to come, as when Redis went back in time and its clock with it: the newest events.
-        """
+        """Return at least the next `limit` events after a position (an event's `id`; "0": the oldest kept)."""
         entry, _, number = after.partition(".")
         start = entry if number else f"({entry}"
         rows = await ask(self._redis, "XRANGE", Keys(pool).events, start, "+", "COUNT", limit)
@@ -240,7 +238,7 @@ class Inspector:
         return [event for row in await self._newest(pool) for event in events_of(row[0], fields_of(row[1]))]
 
     async def follow(self, pool: PoolRef, *, after: str = "$") -> AsyncIterator[JobEvent]:
-        """Events as they happen, after a place ("$": from now on). Never ends by itself."""
+        """Yield events as they occur, after a position ("$": from now on). Never ends by itself."""
         key = Keys(pool).events
         last = after
         if last == "$" or await self._is_to_come(pool, last):
@@ -264,7 +262,7 @@ class Inspector:
                 last = newest[0][0] if newest else "0"
 
     async def _newest(self, pool: PoolRef) -> list[tuple[str, Any]]:
-        """The newest entry of the pool's events, as a list of one, or of none."""
+        """Return the newest entry of the pool's events, as a list with at most one element."""
         rows = await ask(self._redis, "XREVRANGE", Keys(pool).events, "+", "-", "COUNT", 1)
         with Reading("xrevrange"):
             return [(str(row[0]), row[1]) for row in rows]
@@ -288,10 +286,7 @@ class Inspector:
         return True
 
     async def purge(self, pool: PoolRef, *, permitted: Callable[[], Awaitable[bool]] | None = None) -> int:
-        """Deletes the pool's keys in bounded slices; returns how many. Records of ended jobs may go by their lifetime.
-
-        `permitted` is asked right before each slice; once it says no, the rest stays.
-        """
+        """Delete the pool's keys in bounded slices; return their number. Records of ended jobs may stay a while."""
         gone = 0
         for number in range(MOST_SLICES):
             if permitted is not None and not await permitted():
@@ -307,7 +302,7 @@ class Inspector:
 
     async def _snapshot_replies(self, confs: Sequence[str]) -> list[Any]:
         script = scripts.SNAPSHOT
-        if is_cluster(self._redis):  # its pipelines take no scripts; pools live on several nodes anyway
+        if is_cluster(self._redis):  # its pipelines do not support scripts; pools live on several nodes anyway
             calls = (script.run(self._redis, conf) for conf in confs)
             return list(await asyncio.gather(*calls, return_exceptions=True))
         if not confs:
@@ -327,7 +322,7 @@ class Inspector:
 
 
 def _pool_named(text: Any) -> PoolRef | None:
-    """The pool that somebody named, in a place that anybody may write to; None for what is no pool's name."""
+    """Return the pool of a name from an untrusted place; None for an invalid name."""
     try:
         return PoolRef.parse(text)
     except SettingError:
@@ -348,7 +343,7 @@ def _entry_order(place: str) -> tuple[int, ...]:
 
 
 def _first_stream(reply: Any) -> list[Any]:
-    """The entries of the one stream that XREAD was asked for."""
+    """Return the entries of the only stream in an XREAD reply."""
     if not reply:
         return []
     if isinstance(reply, dict):

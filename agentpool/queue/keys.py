@@ -1,17 +1,17 @@
 """Every key that a pool owns in Redis: name, type, lifetime, owner.
 
-All begin with `ap:{namespace/name}:`. The braces are a hash tag, so that a pool lives in one slot of a Cluster and
-pools spread over shards. Names of routes, jobs, workers and clients are identifiers of a fixed form, and each stands
-behind a prefix of its own, so that it never meets a key of ours. Other text of a user is never part of a key's name: an
+All keys begin with `ap:{namespace/name}:`. The braces are a hash tag, so a pool lives in a single slot of a Cluster and
+pools spread over shards. Names of routes, jobs, workers and clients are identifiers of a fixed form, and each follows
+its own prefix, so it never collides with a different key. Further user text is never part of a key's name: an
 idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and derive the rest, which are all in its slot;
-`scripts/lib/pool.lua` holds the same names, and a test compares the two.
+`scripts/lib/pool.lua` has the same names, and a test compares the two.
 
 | key | type | lifetime | owner |
 |---|---|---|---|
 | conf | hash | the pool's | settings, written by the operator |
 | books | hash | the pool's | counters and stream cursors, written by scripts |
 | s:ROUTE:PRIORITY | stream | the pool's | jobs in order; one consumer group, `pool` |
-| job:ID | hash | until retention ends | one job |
+| job:ID | hash | until retention ends | a job |
 | kids:ID | set | until the parent ends | jobs that wait for the parent |
 | key:SHA256 | string | as its job | digest of an idempotency key -> job id |
 | due | zset by ms | the pool's | scheduled jobs, retries included |
@@ -19,26 +19,26 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | dead | zset by ms | the pool's, entries until retention ends | dead letters |
 | blocked | set | the pool's | jobs that wait for others |
 | yield | zset by rank | the pool's | running jobs that may be asked to yield |
-| suspects | zset by entry | the pool's | jobs in quarantine: they wait to run alone |
+| suspects | zset by entry | the pool's | jobs in quarantine that wait to run alone |
 | workers | zset by ms | the pool's | leases: worker -> expiry |
-| worker-kinds | hash | the pool's | worker -> the kinds of job that it takes |
+| worker-kinds | hash | the pool's | worker -> its kinds of job |
 | worker-info | hash | the pool's | worker -> slots, running, host |
 | ctl:WORKER | list | 1 h after the last push | cancel and yield orders |
-| bell | list | the pool's | at most one ring, for one idle worker |
+| bell | list | the pool's | at most a single ring, for an idle worker |
 | inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
-| events | stream | the pool's, capped | what happened, in order |
+| events | stream | the pool's, capped | events, in order |
 
-A namespace has keys of its own, `ap:{namespace/}:`, which the pattern of its ACL users covers: no pool's name is empty.
+A namespace has keys of its own, `ap:{namespace/}:`, covered by the pattern of its ACL users: no pool's name is empty.
 
 | key | type | lifetime | owner |
 |---|---|---|---|
 | pools | set | while the namespace has pools | names of the pools with settings, written with them |
-| deletable | hash | as the pools | the operator's notes on what becomes of a deleted pool's queue |
+| deletable | hash | as the pools | the operator's notes on the queues of deleted pools |
 
 `ap:{namespace/}:pressure` is the pub/sub channel on which a submit that finds no free slot names its pool.
 
-Beside them, one per Redis: `ap:namespaces`, the set of namespaces that have pools, for users of all namespaces only.
-Who takes over next: `agentpool.queue.scripts`.
+In addition, each Redis has `ap:namespaces`, the set of namespaces with pools, for users of all namespaces only.
+`agentpool.queue.scripts` uses the keys.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from agentpool.jobs import JobId, PoolRef, Priority, WorkerId
 
-GROUP = "pool"  # the one consumer group of each stream
-READY = "~ready"  # reserved consumer: came back, is ready again, keeps its place
-PARKED = "~parked"  # reserved consumer: waits for the backoff before its retry
+GROUP = "pool"  # the consumer group of each stream
+READY = "~ready"  # reserved consumer: requeued entries, ready in their old place
+PARKED = "~parked"  # reserved consumer: entries that wait for their backoff
 SWEEPER = "~sweeper"  # reserved consumer: reads tombstones away
 SUSPECT = "~suspect"  # reserved consumer: in quarantine, waits to run alone
-RESERVED = "~"  # a worker's name never begins with it
+RESERVED = "~"  # not allowed at the start of a worker's name
 NAMESPACES = "ap:namespaces"
 
 
@@ -69,7 +69,7 @@ def index_of(namespace: str) -> str:
 
 
 def notes_of(namespace: str) -> str:
-    """The hash of a namespace's notes: pool -> what its deletion means."""
+    """Return the key of a namespace's notes: pool -> effect of its deletion."""
     return f"ap:{{{namespace}/}}:deletable"
 
 
@@ -79,7 +79,7 @@ def pressure_of(namespace: str) -> str:
 
 
 class Keys:
-    """The names of one pool's keys."""
+    """Names of a pool's keys."""
 
     def __init__(self, pool: PoolRef) -> None:
         prefix = f"ap:{{{pool}}}:"
@@ -99,7 +99,7 @@ class Keys:
         self.events = f"{prefix}events"
 
     def stream(self, route: str, priority: Priority) -> str:
-        """The stream of a route's jobs of one priority."""
+        """Return the stream of a route's jobs of a priority."""
         return f"{self.prefix}s:{route}:{priority.value}"
 
     def job(self, job_id: JobId) -> str:
@@ -107,7 +107,7 @@ class Keys:
         return f"{self.prefix}job:{job_id}"
 
     def kids(self, job_id: JobId) -> str:
-        """The set of jobs that wait for this one."""
+        """Return the set of jobs that wait for this job."""
         return f"{self.prefix}kids:{job_id}"
 
     def idempotency(self, key: str) -> str:
@@ -115,9 +115,9 @@ class Keys:
         return f"{self.prefix}key:{digest_of(key)}"
 
     def control(self, worker: WorkerId) -> str:
-        """The list of orders to one worker."""
+        """Return the list of orders to a worker."""
         return f"{self.prefix}ctl:{worker}"
 
     def inbox(self, client: str) -> str:
-        """The list in which a client finds the ends that it waits for."""
+        """Return the list of a client's awaited ends."""
         return f"{self.prefix}inbox:{client}"

@@ -1,6 +1,6 @@
-"""Between the claim and settle scripts' flat replies and the worker's values; on the hot path, so kept lean.
+"""Convert between the flat replies of the claim and settle scripts and the worker's values, on the hot path.
 
-Who takes over next: `consumer`, which sends and receives them.
+`consumer` sends and receives them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MAX_ERROR_CHARS = 8_192  # of a failure's text; the end of a traceback says most
 
-MAX_SAID_CHARS = 2_000  # of what an overloaded handler said
+MAX_SAID_CHARS = 2_000  # of an overloaded handler's message
 
 HEADER = 5  # values before the first lease in claim.lua's reply
 VALUES_A_LEASE = 6
@@ -42,7 +42,7 @@ def leases_of(reply: list[Any]) -> list[Lease]:
         fault = None
         try:
             body, checkpoint, trace, parents = _bodies(payload, rare)
-        except UndecodableError as error:  # the job's own affair: those beside it run
+        except UndecodableError as error:  # fails this job only: its neighbours run
             body, checkpoint, trace, parents = None, None, _EMPTY, _EMPTY
             fault = f"undecodable: {error}"
         found.append(
@@ -69,9 +69,9 @@ def leases_of(reply: list[Any]) -> list[Lease]:
     return found
 
 
-@lru_cache(maxsize=1_000)  # a pool has few, and a job on its way to an idle worker waits for this
+@lru_cache(maxsize=1_000)  # a pool has few specs, and dispatch latency includes this call
 def _form(spec: str, attempts: int, timeout: int) -> tuple[Any, ...]:
-    """What all jobs of one spec share; the pool's settings stand in where it has none of its own."""
+    """Return the data shared by all jobs of a spec; the pool's settings fill in missing values."""
     kind, route, priority, own_attempts, own_timeout, flags = spec.split("|")
     return (
         kind,

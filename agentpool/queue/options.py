@@ -1,7 +1,7 @@
-"""The options that a Redis URL may carry, each with the function that reads its value.
+"""Allowed options of a Redis URL, each with the reader of its value.
 
-A list, because redis-py passes whatever it does not know to a connection, where it is a TypeError at the first
-command. Who takes over next: `url` reads them, `connection` passes them on.
+An allow-list, because redis-py passes unknown options to a connection, which raises a TypeError at the first command.
+`url` reads them, `connection` passes them on.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _flag(text: str) -> bool:
 
 
 def _certificate_check(text: str) -> str:
-    """As redis-py names it (none, optional, required), or as Python's ssl does (CERT_NONE …)."""
+    """Return the value in redis-py's form (none, optional, required); also accepts Python's names (CERT_NONE …)."""
     value = text.lower().removeprefix("cert_")
     if value not in {"none", "optional", "required"}:
         raise OptionError("none of none, optional and required")

@@ -1,6 +1,6 @@
-"""Orders to a worker and the bell that calls for work: one blocking read, and the orders behind the first.
+"""Orders to a worker, and the bell for new work: a blocking read, then the remaining orders.
 
-Who takes over next: `consumer` waits by it, alone or with a claim behind.
+`consumer` waits on it, alone or with a claim behind.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from agentpool.queue.keys import Keys
     from agentpool.queue.outcomes import Control
 
-CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case the word of its release is lost
+CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case its release is lost
 log = logging.getLogger(__name__)
 
 
 class Orders:
-    """One worker's orders."""
+    """Orders of a worker."""
 
     def __init__(self, redis: RedisClient, keys: Keys, worker: WorkerId) -> None:
         self._redis = redis
@@ -34,7 +34,7 @@ class Orders:
         self._longest_block_s = longest_block_s(redis)
 
     def command(self, timeout_ms: int, *, for_work: bool, cordoned: bool) -> tuple[Any, ...]:
-        """The blocking read; it hears the bell where it is for work and the worker is not cordoned."""
+        """Return the blocking read; it includes the bell if for work and the worker is not cordoned."""
         longest_s = self._longest_block_s
         if for_work and cordoned:
             longest_s = min(longest_s, CORDON_POLL_S)
@@ -43,7 +43,7 @@ class Orders:
         return ("BLPOP", self._key, *bell, block_s)
 
     async def read(self, rung: list[str] | None) -> list[Control]:
-        """What a blocking read brought, and the orders behind it; these are left for the next where it fails."""
+        """Return the result of a blocking read, and the orders behind it; on failure these stay for the next call."""
         if rung is None:
             return []
         with Reading("blpop"):
@@ -58,7 +58,7 @@ class Orders:
             if rest:
                 with Asking("ltrim"):
                     await call(self._redis, "LTRIM", self._key, len(rest), -1)
-        except QueueError as error:  # the first order has left the list: only this call can tell of it
+        except QueueError as error:  # the first order has left the list: only this call can report it
             log.debug("more orders may wait: %s", error)
         with Reading("lrange"):
             return [_control(order) for order in (first, *rest)]

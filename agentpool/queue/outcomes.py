@@ -1,7 +1,7 @@
-"""What goes in and comes out at the worker's side of the queue: completions, outcomes, orders.
+"""Inputs and outputs of the worker's side of the queue: completions, outcomes, orders.
 
-Plain values; the names that scripts return are the values of the enums here. Who takes over next:
-`agentpool.queue.consumer` turns them into script calls and back.
+Plain values; the enum values here are the names that scripts return. `agentpool.queue.consumer` converts them to script
+calls and back.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ class ReturnReason(StrEnum):
     """Why a job is handed back unfinished; the attempt does not count."""
 
     DRAIN = "drain"  # the worker is stopping
-    PREEMPTED = "preempted"  # it yielded to a critical job
+    PREEMPTED = "preempted"  # yielded to a critical job
     EXHAUSTED = "exhausted"  # the worker leaves because its memory ran out: a loss, of which the first costs no attempt
-    UNFIT = "unfit"  # the worker cannot do its part of running it; the job waits as one that is put off
-    UNKNOWN_KIND = "unknown_kind"  # the worker has no handler for it; another may, and the job waits for one
-    OVERLOADED = "overloaded"  # not now: it waits `after_ms`; for longer than its timeout in all, it counts as failed
+    UNFIT = "unfit"  # the worker cannot do its part of running the job; the job is deferred
+    UNKNOWN_KIND = "unknown_kind"  # no handler in this worker; the job is deferred for a different worker
+    OVERLOADED = "overloaded"  # deferred by `after_ms`; after its timeout in total, a failed attempt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +40,10 @@ class Failed:
 
     job_id: JobId
     token: LeaseToken
-    error: str  # one line or a traceback; cut to `MAX_ERROR_CHARS`
+    error: str  # a line or a traceback; cut to `MAX_ERROR_CHARS`
     retry: bool = True  # False: dead at once, whatever attempts are left
     retry_after_ms: int | None = None  # None: the pool's backoff
-    reason: str = ""  # of a dead letter, in one word for machines: undecodable
+    reason: str = ""  # of a dead letter, as a word for programs: undecodable
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,36 +57,36 @@ class Cancelled:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Returned:
-    """The job goes back to its place in the queue, unfinished."""
+    """The job is requeued unfinished."""
 
     job_id: JobId
     token: LeaseToken
     reason: ReturnReason
-    checkpoint: Json = None  # state for the next attempt; None: keep what was saved before
+    checkpoint: Json = None  # state for the next attempt; None: keep the last checkpoint
     after_ms: int | None = None  # OVERLOADED only: the least wait before the next attempt; None: the pool's backoff
-    said: str = ""  # OVERLOADED: what the handler said; UNFIT, EXHAUSTED: what the worker lacks; for the job's error
+    said: str = ""  # OVERLOADED: the handler's message; UNFIT, EXHAUSTED: the worker's problem; for the job's error
 
 
 Completion: TypeAlias = Succeeded | Failed | Cancelled | Returned
 
 
 class SettleOutcome(StrEnum):
-    """What the queue made of a completion."""
+    """Effect of a completion."""
 
     APPLIED = "applied"  # succeeded: the result is kept
     RETRYING = "retrying"  # failed: runs again after its backoff
     DEAD = "dead"  # failed for good: a dead letter
-    RETURNED = "returned"  # back in its place
+    RETURNED = "returned"  # requeued in its place
     CANCELLED = "cancelled"  # ended as cancelled
     STALE = "stale"  # refused: the lease has passed on; nothing was changed
 
 
 class CancelOutcome(StrEnum):
-    """What the queue made of a request to cancel."""
+    """Effect of a request to cancel."""
 
-    CANCELLED = "cancelled"  # it was waiting and has ended
-    REQUESTED = "requested"  # it is running: its worker was told
-    FINISHED = "finished"  # it had ended before
+    CANCELLED = "cancelled"  # was waiting and has ended
+    REQUESTED = "requested"  # is running: its worker was asked
+    FINISHED = "finished"  # had ended before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +104,7 @@ class CancelJob:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class YieldJob:
-    """Hand the job back at its next checkpoint: a critical job waits for the slot."""
+    """Requeue the job at its next checkpoint: a critical job waits for the slot."""
 
     job_id: JobId
     token: LeaseToken
@@ -114,10 +114,10 @@ Control: TypeAlias = Wake | CancelJob | YieldJob
 
 
 class Place(NamedTuple):
-    """Where a job is in the queue, from when it became ready until it ends."""
+    """Place of a job in the queue, from its readiness to its end."""
 
     stream: str  # route:priority
-    entry: str  # its entry's id
+    entry: str  # id of the entry
 
 
 class Hold(NamedTuple):
@@ -138,12 +138,12 @@ class Renewal:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reconciliation:
-    """The differences that were found between the jobs that a worker holds and those that the queue leases to it."""
+    """Differences between the jobs of a worker and the jobs that the queue leases to it."""
 
     returned: int = 0  # jobs handed back, since the worker does not hold them; no attempt counts
-    dropped: int = 0  # entries dropped whose job is gone from Redis
+    dropped: int = 0  # dropped entries whose job is gone from Redis
     corrected: int = 0  # counters of the pool that were wrong
-    disowned: tuple[tuple[JobId, LeaseToken], ...] = ()  # jobs that the worker must stop: it holds no lease on them
+    disowned: tuple[tuple[JobId, LeaseToken], ...] = ()  # jobs without a lease, which the worker must stop
 
     @property
     def differed(self) -> bool:
@@ -153,10 +153,10 @@ class Reconciliation:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Maintenance:
-    """What one round of upkeep did, and when the next is due."""
+    """Result of a round of maintenance, and the time of the next."""
 
-    recovered: int  # jobs taken back from workers whose lease ran out
+    recovered: int  # jobs of workers whose lease expired
     promoted: int  # scheduled jobs that became ready
-    expired: int  # jobs whose ttl ended their wait
+    expired: int  # jobs whose TTL expired
     next_due_ms: int | None  # until a job is due or a silent worker's lease ends; 0: more is due now; None: neither
     resolved: tuple[Disagreement, ...] = ()  # contradictions between the pool's keys that were found and resolved

@@ -1,7 +1,7 @@
-"""The event loop and the process that connections belong to; elsewhere they hang, or harm whoever has them.
+"""Event loop and process of a client's connections, which hang or do harm elsewhere.
 
-A client is made once and often used elsewhere: in the next `asyncio.run`, or in a process forked by a web server. Who
-takes over next: `pools` forgets the connections it had.
+A client is created once and often used elsewhere: in the next `asyncio.run`, or in a process forked by a web server.
+`pools` forgets its connections then.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class Use(Enum):
 
 
 class Owner:
-    """The loop and the process of one client."""
+    """The loop and the process of a client."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None  # None until the first use
 
     def check(self) -> Use:
-        """Compare, and take over; call it in a running loop. Raises ForeignLoopError where two loops run at once."""
+        """Compare, and take over; call it in a running loop. Raises ForeignLoopError for two concurrent loops."""
         loop = asyncio.get_running_loop()
         process = os.getpid()
         if loop is self._loop and process == self._process:

@@ -1,9 +1,9 @@
-"""Pools of connections that wait for a free one, belong to one event loop and process, and follow a failover.
+"""Connection pools that wait for a free connection, belong to an event loop and process, and follow a failover.
 
-redis-py's own raise when all connections are in use, keep those of a closed event loop or of a parent process, and
-keep those to a server that was demoted. Mechanism: a short call takes one of `CALLS_AT_ONCE` turns; whoever finds no
-connection free waits for one; in another loop or process a pool forgets what it had; `drop` ends a generation.
-Who takes over next: `connection` makes the pools and asks through them.
+redis-py's pools raise when all connections are in use, keep those of a closed event loop or of a parent process, and
+keep those to a demoted server. Mechanism: a short call takes one of `CALLS_AT_ONCE` turns; without a free connection
+the call waits; in a new loop or process a pool forgets its connections; `drop` ends a generation. `connection` makes
+the pools and asks through them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _left_behind: list[Any] = []  # of a parent process: to close them in a forked c
 
 
 class QueuePool(ConnectionPool):
-    """A pool some of whose connections stay at hand between calls, as wires.
+    """A pool that keeps some connections at hand between calls, as wires.
 
-    Taking one out and back costs more than to write a command. To redis-py's part they are in use: it closes them with
-    the others.
+    Taking a connection out and back costs more than writing a command. redis-py counts the wires as in use, and closes
+    them with the rest.
     """
 
     def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
@@ -48,12 +48,12 @@ class QueuePool(ConnectionPool):
 
     def _begin(self) -> None:
         self._kept: list[Wire] = []
-        self._lock = asyncio.Lock()  # redis-py's, which belongs to the loop that it was used in
+        self._lock = asyncio.Lock()  # redis-py's lock, which belongs to the loop of its first use
         self._turns = asyncio.Semaphore(min(CALLS_AT_ONCE, self.max_connections))
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a connection
 
     def _own(self) -> None:
-        """Forget the connections of another loop or process."""
+        """Forget the connections of a previous loop or process."""
         use = self._owner.check()
         if use is Use.SAME:
             return
@@ -68,7 +68,7 @@ class QueuePool(ConnectionPool):
         self._begin()
 
     async def take(self, *, blocking: bool = False) -> Wire:
-        """Return a wire that is ready for a call; a blocking one takes no turn, for it would keep it for long."""
+        """Return a wire that is ready for a call; a blocking call takes no turn, which it would keep for long."""
         self._own()
         if not blocking:
             if self._turns.locked():
@@ -89,9 +89,9 @@ class QueuePool(ConnectionPool):
             raise
 
     async def put_back(self, wire: Wire, *, blocking: bool = False) -> None:
-        """Take a wire back whose replies have been read, or which is closed."""
+        """Take back a wire whose replies have been read, or that is closed."""
         try:
-            at_hand = len(self._kept) < KEPT_CONNECTIONS or self._turns.locked()  # somebody waits for it
+            at_hand = len(self._kept) < KEPT_CONNECTIONS or self._turns.locked()  # a caller waits for it
             if wire.usable and at_hand and not self._waiting:
                 self._kept.append(wire)
             else:
@@ -101,7 +101,7 @@ class QueuePool(ConnectionPool):
                 self._turns.release()
 
     async def get_connection(self, *names: Any, **options: Any) -> AbstractConnection:
-        """Return a connection as redis-py's pool does, and wait where it would raise. Raises MaxConnectionsError."""
+        """Return a connection like redis-py's pool, but wait instead of raising. Raises MaxConnectionsError."""
         self._own()
         typed: Any = super()
         give_up_at = asyncio.get_running_loop().time() + FREE_WITHIN_S
@@ -114,7 +114,7 @@ class QueuePool(ConnectionPool):
                 return connection
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
-        """Connect, as redis-py does; one whose login broke off is closed, whatever broke it off."""
+        """Connect, as redis-py does; close the connection after a failed login."""
         try:
             await super().ensure_connection(connection)
         except BaseException:
@@ -122,19 +122,19 @@ class QueuePool(ConnectionPool):
             raise
 
     async def release(self, connection: AbstractConnection) -> None:
-        """Take a connection back, and let the next who waits have it."""
+        """Take a connection back, and wake the next waiting caller."""
         await super().release(connection)
         self._wake()
 
     async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002  # redis-py's signature
-        """Close the connections; one whose end takes too long is left to its own."""
+        """Close the connections; do not wait for slow closes."""
         self._own()
         with contextlib.suppress(RedisError, OSError):
             await super().disconnect(inuse_connections)
 
     async def drop(self, generation: int) -> None:
         """Close all connections of that generation: the server behind them has changed its role."""
-        if generation != self._generation:  # somebody else has
+        if generation != self._generation:  # already done
             return
         self._generation += 1
         await self.disconnect()
@@ -161,7 +161,7 @@ class QueuePool(ConnectionPool):
         finally:
             if freed in self._waiting:
                 self._waiting.remove(freed)
-            elif freed.cancelled():  # it had been woken, and another may have what it leaves
+            elif freed.cancelled():  # it had been woken, so wake the next
                 self._wake()
 
     def _wake(self) -> None:
@@ -177,7 +177,7 @@ class QueuePool(ConnectionPool):
         )
 
     async def _close(self, wire: Wire) -> None:
-        """The pool connects it again when it is needed, and then it is no wire."""
+        """Close a wire; the pool reconnects it for ordinary use."""
         await wire.connection.disconnect(nowait=True)
         await self.release(wire.connection)
 
@@ -187,7 +187,7 @@ class SentinelPool(SentinelConnectionPool, QueuePool):
 
 
 class QueueCluster(RedisCluster):
-    """A cluster's client whose calls wait for a turn, in one event loop and process at a time."""
+    """A cluster's client whose calls wait for a turn, in a single event loop and process at a time."""
 
     def __init__(self, *, max_connections: int, **options: Any) -> None:
         self._options = options | {"max_connections": max_connections}
@@ -201,7 +201,7 @@ class QueueCluster(RedisCluster):
         self._blocking_turns = asyncio.Semaphore(max(1, most - CALLS_AT_ONCE, most // 2))
 
     async def execute_command(self, *args: Any, **options: Any) -> Any:
-        """Send a command as redis-py does, once it is its turn. Raises MaxConnectionsError when that takes too long."""
+        """Send a command in its turn, as redis-py does. Raises MaxConnectionsError after a long wait."""
         self._own()
         turns = self._blocking_turns if args[0] in BLOCKING else self._turns
         try:
@@ -211,8 +211,8 @@ class QueueCluster(RedisCluster):
             raise MaxConnectionsError(f"the calls of this client have been busy for {FREE_WITHIN_S:g} s") from None
         try:
             return await super().execute_command(*args, **options)
-        except AttributeError as error:  # redis-py looks a node up that it does not know yet
-            await super().aclose()  # the next call asks who there is
+        except AttributeError as error:  # redis-py looks up a node that it does not know yet
+            await super().aclose()  # the next call reads the topology
             raise ClusterError(f"redirected to an unknown node ({error})") from None
         finally:
             turns.release()
@@ -232,8 +232,8 @@ class QueueCluster(RedisCluster):
 
 
 def _hang_up(connection: AbstractConnection) -> None:
-    """End a connection whose event loop has ended; its socket is closed when Python collects it."""
-    writer = getattr(connection, "_writer", None)  # it has no public name
+    """End a connection of a finished event loop; its socket is closed when Python collects it."""
+    writer = getattr(connection, "_writer", None)  # no public name
     with contextlib.suppress(OSError):
         if writer is not None:
             writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
@@ -258,10 +258,10 @@ def _guard(reader: asyncio.StreamReader, most_bytes: int) -> None:
 
 
 def _telling(kind: type[AbstractConnection], pool: QueuePool) -> type[AbstractConnection]:
-    """That kind of connection, but one that was lost says so on every event loop when it is written to.
+    """Return that class of connection, raising a connection error for a lost connection on every event loop.
 
-    asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which nobody takes for an
-    outage. What is read, while logging in and by the client's own calls, passes `frames`.
+    asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which does not look like an
+    outage. Data read during the login and by the client's own calls passes `frames`.
     """
 
     class Telling(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for

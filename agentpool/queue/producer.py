@@ -1,8 +1,8 @@
-"""The submitter's side of a pool's queue: submit one job or many, cancel one.
+"""The submitter's side of a pool's queue: submit jobs, cancel a job.
 
-A call is checked here, then kept by one script, all of it or nothing. It may be repeated safely when the answer is
-lost, for a job's id is made before it is sent; so it is tried again with backoff: a few times after a lost connection,
-and for some seconds while a cluster moves the pool's slot. Who takes over next: a worker's `Consumer` claims the job.
+A call is checked here, then stored by a single script, completely or not at all. It may be repeated safely after a lost
+answer, because a job's id is made before sending; so it is retried with backoff: a few times after a lost connection,
+and for some seconds while a cluster moves the pool's slot. A worker's `Consumer` claims the job.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from agentpool.jobs import JobRequest, PoolRef
     from agentpool.queue.connection import RedisClient
 
-JOBS_A_CALL = 500  # in one script: a bound on how long it holds the server
-BYTES_A_CALL = 4_194_304  # of arguments in one script
-TRIES = 4  # of a submit whose connection was lost
+JOBS_A_CALL = 500  # in a script: bounds the time of the script
+BYTES_A_CALL = 4_194_304  # of arguments in a script
+TRIES = 4  # of a submit after a lost connection
 TRIES_OF_CLUSTER = 12  # over some 6 s: a slot that moves, or a shard that elects a primary
 BACKOFF_FIRST_S = 0.05  # doubles each time, with jitter
 BACKOFF_LONGEST_S = 0.8
@@ -50,21 +50,21 @@ _STATES = {state.value: state for state in JobState}
 
 
 class Producer:
-    """Submits to one pool. Safe to share between tasks; holds nothing but the client."""
+    """Submits to a pool. Safe to share between tasks; stateless except for the client."""
 
     def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
         self.pool = pool
         self._redis = redis
         self._conf = Keys(pool).conf
-        self._not_plain = {Priority.CRITICAL.value}  # priorities whose jobs always need the whole script
+        self._not_plain = {Priority.CRITICAL.value}  # priorities whose jobs always need the full script
 
     async def submit(self, request: JobRequest) -> Receipt:
-        """Keeps one job.
+        """Submit a job.
 
-        Raises InvalidJobError (a field cannot be used), UnknownKindError, UnknownParentError, UnknownPoolError,
-        RetiredPoolError, QueueFullError or IdempotencyConflictError, or another QueueError where Redis cannot be
-        written: nothing is kept then. Only after QueueUnreachableError it is unknown, for the answer may be what was
-        lost: repeat it with the same key or id.
+        Raises InvalidJobError (an unusable field), UnknownKindError, UnknownParentError, UnknownPoolError,
+        RetiredPoolError, QueueFullError or IdempotencyConflictError, or a different QueueError if Redis cannot be
+        written: nothing is kept then. Only after QueueUnreachableError the outcome is unknown, because the answer may
+        be lost: repeat the call with the same key or id.
         """
         job_id = request.job_id or job_requests.new_id()
         args = job_requests.arguments(request, job_id)
@@ -78,11 +78,11 @@ class Producer:
             return _receipts(reply, [job_id])[0]
 
     async def submit_many(self, requests: Sequence[JobRequest]) -> list[Receipt]:
-        """Keeps many jobs; a receipt for each, in order. Jobs may wait for others of the same call by `job_id`.
+        """Submit many jobs; return a receipt for each, in order. Jobs may wait for jobs of the same call by `job_id`.
 
-        All are checked before the first is sent. They are kept in slices of `JOBS_A_CALL`, each whole or not at all:
-        where a later slice is refused, the error's `accepted` holds the receipts of those that were kept before. Its
-        `index` is the place of the job that was refused. Raises what `submit` raises, and DependencyCycleError.
+        All are checked before the first is sent. They are stored in slices of `JOBS_A_CALL`, each completely or not at
+        all: if a later slice is refused, the error's `accepted` holds the receipts of the earlier slices. Its `index`
+        is the place of the refused job. Raises the errors of `submit`, and DependencyCycleError.
         """
         order = job_requests.parents_first(requests)
         ids = [request.job_id or job_requests.new_id() for request in requests]
@@ -100,7 +100,7 @@ class Producer:
         return in_order
 
     async def cancel(self, job_id: JobId, *, reason: str = "requested") -> CancelOutcome:
-        """Ends a waiting job, and its children with it; asks the worker of a running one to stop it.
+        """End a waiting job with its children; ask the worker of a running job to stop it.
 
         Raises UnknownJobError.
         """
@@ -111,7 +111,7 @@ class Producer:
             return CancelOutcome(reply[0])
 
     async def _send_plain(self, args: Sequence[str]) -> int | None:
-        """The depth before the job, which the short script has kept; None where it needs the whole one."""
+        """Return the depth before the job, stored by the short script; None if the job needs the full script."""
         job_id, spec, payload, extras = args
         kind, priority, rest = spec.split("|", 2)
         if extras or priority in self._not_plain:
@@ -137,7 +137,7 @@ class Producer:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
 
     def _refusal(self, reply: list[Any], asked: Mapping[int, JobRequest], accepted: list[Receipt]) -> QueueError:
-        """The error that a refusing reply means; what was asked comes by its place in the call, in the order sent."""
+        """Return the error for a refusal; `asked` holds the requests by their place in the call, in the order sent."""
         error: QueueError
         index: int | None = None
         request = next(iter(asked.values()))
@@ -168,7 +168,7 @@ class Producer:
 
 
 def _prepared(requests: Sequence[JobRequest], index: int, job_id: JobId) -> list[str]:
-    """The script's arguments for one of many. The error says which one was refused."""
+    """Return the script's arguments for a job of many. An error names its index."""
     try:
         return job_requests.arguments(requests[index], job_id)
     except InvalidJobError as error:

@@ -1,4 +1,4 @@
-"""From the snapshot script's flat reply to a QueueSnapshot. Pure. Who takes over next: `inspect`."""
+"""Convert the snapshot script's flat reply to a QueueSnapshot. Pure. Used by `inspect`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapsh
 
 
 def snapshot_of(reply: list[Any]) -> QueueSnapshot:
-    """The snapshot in snapshot.lua's reply, whose first item is "ok"."""
+    """Return the snapshot in snapshot.lua's reply, whose first item is "ok"."""
     _, now, revision, paused, retired, routes, scheduled, blocked, dead, oldest, flat_books, flat_workers = reply
     books = dict(zip(flat_books[::2], flat_books[1::2], strict=True))
     return QueueSnapshot(

@@ -1,8 +1,8 @@
-"""From a job's hash and a stream's entries to the values that people read: Job, JobEvent, HistoryEntry.
+"""Convert a job's hash and a stream's entries to Job, JobEvent and HistoryEntry.
 
-`scripts/lib/job.lua` writes the fields, and leaves the plain way of a job (queued, started, ended) out of its log, for
-the entry, the lease and the end tell it already; here they are put together. A field that cannot be read hides no
-other: the record says which it is, and shows its text. Who takes over next: `inspect`.
+`scripts/lib/job.lua` writes the fields, and omits the normal sequence of a job (queued, started, ended) from its log,
+because entry, lease and end contain it; here they are combined. An unreadable field hides no other field: the record
+names it, and shows its text. Used by `inspect`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from agentpool.queue.bodies import UndecodableError, decode
 from agentpool.queue.settings import DEFAULT_ROUTE
 from agentpool.text import encodable
 
-UNREADABLE_KIND = "~undecodable"  # as in scripts/lib/job.lua: stands for the kind of a job whose spec cannot be read
+UNREADABLE_KIND = "~undecodable"  # as in scripts/lib/job.lua: replaces the kind of a job with an unreadable spec
 SHOWN_RAW_CHARS = 1_000  # of a field that cannot be read
 LONGEST_NUMBER = 25  # characters; scripts write fewer
 _PRIORITY = "critical|task|info"
@@ -39,11 +39,11 @@ def fields_of(reply: Any) -> dict[str, str]:
 
 
 class _Record:
-    """A job's hash, read field by field: one that cannot be read counts as missing, and is remembered as it is."""
+    """A job's hash, read field by field: an unreadable field counts as missing, and its text is kept."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         self.fields = fields
-        self.unreadable: dict[str, str] = {}  # field: the beginning of its text
+        self.unreadable: dict[str, str] = {}  # field: start of its text
 
     def doubt(self, field: str) -> None:
         """Remember a field that cannot be read."""
@@ -71,7 +71,7 @@ class _Record:
             return None
 
     def state(self) -> JobState:
-        """The state; a job whose state cannot be read is about to be made a dead letter."""
+        """Return the state; a job with an unreadable state is about to become a dead letter."""
         try:
             return JobState(self.fields.get("state", ""))
         except ValueError:
@@ -88,7 +88,7 @@ class _Record:
         return kind, route, Priority(priority), _number(attempts), _number(timeout)
 
     def lease(self) -> tuple[int, int, str]:
-        """Attempt, when it was claimed, and by whom."""
+        """Return attempt, time of the claim, and worker."""
         found = _LEASE.fullmatch(self.fields.get("lease") or "0 0 0 ")
         if found is None:
             self.doubt("lease")
@@ -105,7 +105,7 @@ class _Record:
 
 
 def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout_ms: int) -> Job:
-    """The whole record; the pool's settings stand in where the job has none of its own. Never raises."""
+    """Return the record; the pool's settings fill in missing values. Never raises."""
     record = _Record(fields)
     kind, route, priority, own_attempts, own_timeout = record.spec()
     state = record.state()
@@ -175,9 +175,9 @@ def _history_entry(line: str) -> HistoryEntry | None:
 
 
 def events_of(entry_id: str, fields: Mapping[str, str], *, first: int = 0) -> list[JobEvent]:
-    """The events in one entry of the stream, from the number `first` on; those that cannot be read are left out.
+    """Return the events in an entry of the stream, from number `first` on, without unreadable events.
 
-    Those of one script share an entry. Their ids are ENTRY.NUMBER.
+    Events of a script share an entry. Their ids are ENTRY.NUMBER.
     """
     numbered = list(enumerate(fields.values()))[first:]
     return [event for number, text in numbered if (event := _event(f"{entry_id}.{number}", text)) is not None]

@@ -1,7 +1,7 @@
-"""From a JobRequest to what the submit script takes: checked, named, in an order in which parents come first.
+"""Convert a JobRequest to the submit script's arguments: checked, named, with parents first.
 
-Everything that can be refused without Redis is refused here, so that a refused call has written nothing. Who takes over
-next: `scripts/submit.lua`, which checks what only Redis knows.
+Everything that can be refused without Redis is refused here, so a refused call has written nothing.
+`scripts/submit.lua` checks the rest, which only Redis knows.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _KINDS_SEEN_MAX = 1_000
 
 
 def new_id() -> JobId:
-    """A job id: milliseconds (so that ids sort by time) and 64 random bits, in hexadecimal."""
+    """Return a job id: milliseconds (ids sort by time) and 64 random bits, in hexadecimal."""
     return JobId(f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}")
 
 
 def arguments(request: JobRequest, job_id: JobId) -> list[str]:
-    """The script's four arguments for one job. Raises InvalidJobError naming the field that cannot be used."""
+    """Return the script's four arguments for a job. Raises InvalidJobError naming the unusable field."""
     kind = request.kind
     if kind not in _kinds_seen:
         _check_text("kind", kind, _KIND, KIND_FORM)
@@ -65,7 +65,7 @@ def arguments(request: JobRequest, job_id: JobId) -> list[str]:
 
 
 def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
-    """What few jobs have."""
+    """Return the rare attributes of a job."""
     extras: dict[str, Any] = {}
     if request.delay_ms:
         _check_number("delay_ms", request.delay_ms, least=0, most=LONGEST_WAIT_MS)
@@ -141,9 +141,9 @@ def _check_number(field: str, value: object, *, least: int, most: int) -> None:
 
 
 def parents_first(requests: Sequence[JobRequest]) -> Sequence[int]:
-    """The order, by index, in which each job comes after those of the same call that it waits for.
+    """Return the order, by index, in which each job comes after its parents in the same call.
 
-    Raises DependencyCycleError where there is none.
+    Raises DependencyCycleError for a cycle.
     """
     if not any(request.after for request in requests):
         return range(len(requests))

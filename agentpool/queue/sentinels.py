@@ -1,9 +1,9 @@
-"""Sentinels that name the primary: with or without a password, over TLS or not.
+"""Sentinels, with or without a password, over TLS or not.
 
-A Sentinel may have no password, the server's, or its own; and it may speak TLS or not, whatever the server does. Each
-way is a client of its own, tried in turn; the one that answers is asked first from then on. Without TLS a password is
-sent only where the URL says so, and whatever a Sentinel names must still prove itself by its certificate.
-Who takes over next: `pools` connects to the primary that is named.
+A Sentinel may have no password, the server's, or its own; and it may use TLS or not, independent of the server. Each
+combination is a separate client, tried in turn; the combination that answers is asked first from then on. Without TLS a
+password is sent only if the URL allows it, and the server named by a Sentinel must still prove itself by its
+certificate. `pools` connects to the named primary.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from agentpool.queue.url import RedisUrl
 
 SOCKET_TIMEOUT_S = 5.0  # of a question to a Sentinel
-FALLBACK_TIMEOUT_S = 1.5  # for TLS, where plain text is tried after it: a Sentinel without TLS may just say nothing
+FALLBACK_TIMEOUT_S = 1.5  # for TLS, with plain text as the next try: a Sentinel without TLS may just stay silent
 _REFUSED = ("NOAUTH", "AuthenticationError", "WRONGPASS")
 
 
 class Sentinels(Sentinel):
-    """The Sentinels of one URL."""
+    """The Sentinels of a URL."""
 
     def __init__(self, url: RedisUrl, settings: Mapping[str, Any]) -> None:
         typed: Any = super()  # redis-py's ships without types
@@ -51,7 +51,7 @@ class Sentinels(Sentinel):
 
 
 def _ways(url: RedisUrl, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The settings of a connection to a Sentinel, one for each way, the safest first."""
+    """Yield the settings of a connection to a Sentinel for each combination, the safest first."""
     said = url.sentinel
     keys = ("socket_timeout", "socket_connect_timeout", "socket_keepalive", "retry", "protocol")
     plain = {name: settings[name] for name in keys if name in settings}
@@ -64,7 +64,7 @@ def _ways(url: RedisUrl, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]
             tls["socket_connect_timeout"] = min(FALLBACK_TIMEOUT_S, tls["socket_connect_timeout"])
         yield from (tls | login for login in logins)
     if "sentinel_tls" not in said and url.tls:
-        yield plain  # without a password, which anybody on the way could read
+        yield plain  # without a password, which could be intercepted
     elif not said.get("sentinel_tls", url.tls):
         yield from (plain | login for login in logins)
 

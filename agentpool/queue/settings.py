@@ -1,8 +1,8 @@
-"""A pool's settings as its queue holds them: the `conf` hash.
+"""A pool's settings in its queue: the `conf` hash.
 
-The operator resolves an AgentPool's spec into `PoolSettings` and publishes it; scripts read single fields, workers
-read all of it and notice a change by `revision`. A worker run by hand publishes defaults when there are none.
-Who takes over next: `agentpool.queue.inspect` writes the hash, `agentpool.queue.consumer` reads it.
+The operator resolves an AgentPool's spec into `PoolSettings` and publishes it; scripts read single fields, workers read
+the whole hash and notice a change by `revision`. A worker run by hand publishes defaults if there are none.
+`agentpool.queue.inspect` writes the hash, `agentpool.queue.consumer` reads it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from functools import cache
 from agentpool.text import SHOWN_CHARS, shown
 
 DEFAULT_ROUTE = "default"
-_MOST = 2**53  # of any number here: the largest that every reader takes for what it is
+_MOST = 2**53  # of any number here: the largest exact number for every reader
 _LEAST = {  # of numbers that may not be 0
     **dict.fromkeys(("max_depth", "max_attempts", "lease_ms", "timeout_ms", "concurrency"), 1),
     **dict.fromkeys(("adaptive_min", "adaptive_max", "retention_results_ms", "retention_dead_ms"), 1),
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 class AdaptiveMode(StrEnum):
-    """What may change a worker's number of slots while it runs."""
+    """Basis of changes to a worker's number of slots at run time."""
 
     OFF = "Off"  # nothing: `concurrency` slots
     GPU = "GPU"  # GPU utilisation and memory, and the handler's overload signals
@@ -36,7 +36,7 @@ class AdaptiveMode(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """A share of the pool: the kinds of job that take it, and how many of them may run at once."""
+    """A share of the pool: its kinds of job, and their limit."""
 
     name: str
     kinds: tuple[str, ...] = ()  # job kinds that take this route; unlisted kinds take `default`, or are refused
@@ -47,8 +47,8 @@ class Route:
 class PoolSettings:
     """Everything that scripts and workers need to know of a pool. Times are milliseconds."""
 
-    routes: tuple[Route, ...] = ()  # `default` is added where it is not listed
-    refuse_unlisted_kinds: bool = False  # a job whose kind no route lists is refused, and does not take `default`
+    routes: tuple[Route, ...] = ()  # `default` is added if not listed
+    refuse_unlisted_kinds: bool = False  # refuse a job whose kind no route lists, instead of the route `default`
     max_depth: int = 100_000  # waiting jobs (scheduled, blocked, queued) before submits are refused
     patience_critical_ms: int = 0  # added to a job's enqueue time when heads are compared
     patience_task_ms: int = 60_000
@@ -59,23 +59,23 @@ class PoolSettings:
     max_attempts: int = 5  # real attempts; a drain or a preemption does not count
     retry_initial_ms: int = 1_000  # first backoff; doubles each attempt, with jitter
     retry_max_ms: int = 300_000  # longest backoff
-    lease_ms: int = 10_000  # how long a silent worker keeps its jobs
-    timeout_ms: int = 900_000  # one attempt's longest run
-    unknown_kind_ms: int = 600_000  # how long a job waits for a worker that knows its kind, while none does
+    lease_ms: int = 10_000  # time until a silent worker loses its jobs
+    timeout_ms: int = 900_000  # longest run of an attempt
+    unknown_kind_ms: int = 600_000  # wait of a job for a worker that knows its kind, while none does
     retention_results_ms: int = 86_400_000  # how long ended jobs can be read
     retention_dead_ms: int = 604_800_000  # how long dead letters are kept
     concurrency: int = 20  # slots a worker
     adaptive_mode: AdaptiveMode = AdaptiveMode.OFF
     adaptive_min: int = 1  # slots, floor when adaptive
     adaptive_max: int = 20  # slots, ceiling when adaptive
-    drain_ms: int = 300_000  # how long a stopping worker lets its jobs finish
+    drain_ms: int = 300_000  # time for the jobs of a stopping worker
     paused: bool = False  # no new claims
     delete_with_pool: bool = False  # deletionPolicy: Delete: the keys go when the AgentPool goes
-    retired: bool = False  # deletionPolicy: Retain: the AgentPool is gone; what is kept can be read, nothing new is
+    retired: bool = False  # deletionPolicy: Retain: the AgentPool is gone; its jobs can be read, new jobs are refused
     _by_kind: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Adds the default route where it is missing, and indexes the kinds."""
+        """Add the default route if missing, and index the kinds."""
         if all(route.name != DEFAULT_ROUTE for route in self.routes):
             object.__setattr__(self, "routes", (*self.routes, Route(name=DEFAULT_ROUTE)))
         by_kind = {kind: route.name for route in self.routes for kind in route.kinds}
@@ -92,7 +92,7 @@ class PoolSettings:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_mapping(self) -> dict[str, str]:
-        """The `conf` hash: one field for each setting, plus `route:<kind>` and `limit:<route>` for scripts.
+        """Return the `conf` hash: a field for each setting, plus `route:<kind>` and `limit:<route>` for scripts.
 
         A setting of None is the empty string.
         """
@@ -106,10 +106,9 @@ class PoolSettings:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, str]) -> PoolSettings:
-        """The settings of a `conf` hash. Never raises: another version may have written it.
+        """Return the settings of a `conf` hash. Never raises: a different version may have written it.
 
-        Fields that are missing keep their defaults, and so do values that cannot be used, with one warning each;
-        fields that are not known are ignored.
+        Missing fields keep their defaults, and so do unusable values, with a warning each; unknown fields are ignored.
         """
         values: dict[str, object] = {}
         for setting in fields(cls):
@@ -140,7 +139,7 @@ def _encoded(value: object) -> str:
 
 
 def routes_of(text: str) -> tuple[Route, ...]:
-    """The routes of the field `routes`. Raises ValueError, TypeError or KeyError for any other text."""
+    """Return the routes of the field `routes`. Raises ValueError, TypeError or KeyError for any other text."""
     found = []
     for route in json.loads(text):
         name, kinds, limit = route["name"], route["kinds"], route["max_running"]

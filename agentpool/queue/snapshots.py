@@ -1,7 +1,7 @@
-"""What a pool's queue looked like at one moment of the Redis clock.
+"""A pool's queue at a moment of the Redis clock.
 
-Plain values, read by one script so that the figures agree with each other. Who takes over next: the operator's
-scaling loop, the gateway and the command line.
+Plain values, read by a single script, so the figures are consistent. Used by the operator's scaling loop, the gateway
+and the command line.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from agentpool.jobs import Priority, WorkerId
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RouteSnapshot:
-    """One route's share."""
+    """A route's share."""
 
     name: str
     limit: int | None  # jobs at once over all workers; None = no limit
@@ -29,14 +29,14 @@ class RouteSnapshot:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerSnapshot:
-    """One registered worker, as it last reported."""
+    """A registered worker, as last reported."""
 
     name: WorkerId
-    slots: int  # jobs that it runs at once
-    running: int  # jobs that it holds; in a reading of many pools, those at its last heartbeat
+    slots: int  # concurrent jobs
+    running: int  # running jobs; in a reading of many pools, those of its last heartbeat
     host: str
     note: str = ""  # why it takes no jobs at present; `slots` is 0 then
-    lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: it is lost, its jobs are about to be taken back
+    lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: lost, its jobs are about to be recovered
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class QueueSnapshot:
     taken_at_ms: int  # Redis clock
     routes: tuple[RouteSnapshot, ...]
     scheduled: int  # waiting for their time, retries included
-    blocked: int  # waiting for other jobs
+    blocked: int  # waiting for their parents
     dead: int  # dead letters
     oldest_wait_ms: int | None  # age of the oldest ready job; None = none is ready
     workers: tuple[WorkerSnapshot, ...]
@@ -57,10 +57,10 @@ class QueueSnapshot:
     paused: bool
     settings_revision: str
     cordoned: frozenset[WorkerId] = frozenset()  # workers that take no more jobs, registered or not
-    retired: bool = False  # the AgentPool was deleted: nothing new is taken, what is kept can be read
+    retired: bool = False  # the AgentPool was deleted: its jobs can be read, new jobs are refused
     quarantined: int = 0  # of the ready jobs, those that wait to run alone
-    reserved: WorkerId | None = None  # the worker that runs them, one after another, and nothing else
-    attempts_total: int = 0  # attempts ended, in whatever way: what `run_ms_total` is the time of
+    reserved: WorkerId | None = None  # the worker that runs them, in sequence, and nothing else
+    attempts_total: int = 0  # ended attempts with any outcome; `run_ms_total` is their total time
 
     @property
     def queued(self) -> int:
@@ -74,9 +74,9 @@ class QueueSnapshot:
 
     @property
     def live_workers(self) -> tuple[WorkerSnapshot, ...]:
-        """Workers whose lease has time left."""
+        """Return the workers with an unexpired lease."""
         return tuple(worker for worker in self.workers if self.lives(worker))
 
     def lives(self, worker: WorkerSnapshot) -> bool:
-        """Whether this worker's lease had time left; of one that does not live, others take the jobs."""
+        """Whether this worker's lease was unexpired; the jobs of a lost worker are recovered by other workers."""
         return worker.lease_expires_at_ms > self.taken_at_ms

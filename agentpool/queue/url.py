@@ -1,8 +1,8 @@
-"""A Redis URL, read strictly: every part is checked, and options are taken from a list.
+"""Strict parser of Redis URLs: every part is checked, and options come from an allow-list.
 
-A lenient parser turns an unquoted password into a host, a port or a path, and connects to a server that nobody meant.
-So a URL is cut by hand, whatever is ambiguous is refused, and no message shows a piece of the text except the name of
-an option. Who takes over next: `connection` makes the client.
+A lenient parser turns an unquoted password into a host, a port or a path, and connects to an unintended server. So a
+URL is split by hand, ambiguous URLs are refused, and no message shows a part of the text except the name of an option.
+`connection` makes the client.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ _VALKEY = re.compile(r"^valkey(?=s?(\+\w+)?$)")
 _STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f]")
 _HOST = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<name>[\w.-]+))(?::(?P<port>\d{1,5}))?")
-_OPTION_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # what may be shown of an option that nobody knows
+_OPTION_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # visible form of an unknown option
 _LAST_PORT = 65_535
 
 
 class Topology(Enum):
     """How the server is found."""
 
-    SINGLE = ""  # one address
+    SINGLE = ""  # a single address
     SOCKET = "socket"  # a unix socket
     SENTINEL = "sentinel"  # Sentinels name the primary
     CLUSTER = "cluster"  # the key's slot names the node
 
 
-SCHEMES: Mapping[str, tuple[Topology, bool]] = {  # and whether it means TLS
+SCHEMES: Mapping[str, tuple[Topology, bool]] = {  # with or without TLS
     "redis": (Topology.SINGLE, False),
     "rediss": (Topology.SINGLE, True),
     "unix": (Topology.SOCKET, False),
@@ -61,19 +61,19 @@ _LACKS: Mapping[Topology, tuple[str, ...]] = {  # options that redis-py does not
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RedisUrl:
-    """What a URL says."""
+    """Content of a URL."""
 
     topology: Topology
     tls: bool
-    hosts: tuple[tuple[str, int], ...] = ()  # one, or several of Sentinel and Cluster; none of a socket
+    hosts: tuple[tuple[str, int], ...] = ()  # several for Sentinel and Cluster; none for a socket
     path: str = ""  # of a socket
-    service: str = ""  # the primary's name, as the Sentinels know it
+    service: str = ""  # name of the primary, as known to the Sentinels
     settings: Mapping[str, Any] = field(default_factory=dict)  # of a connection, as redis-py names them
     sentinel: Mapping[str, Any] = field(default_factory=dict)  # sentinel_username, sentinel_password, sentinel_tls
 
     @classmethod
     def parse(cls, text: str) -> RedisUrl:
-        """Read a URL; white space around it is dropped. Raises SettingError, which shows no piece of it."""
+        """Parse a URL, ignoring surrounding white space. Raises SettingError, which shows no part of the URL."""
         text = text.strip()
         _check_text(text)
         scheme, rest = _scheme(text)
@@ -116,7 +116,7 @@ def _check_text(text: str) -> None:
 
 
 def _scheme(text: str) -> tuple[str, str]:
-    """The scheme as we know it, and the rest."""
+    """Return the canonical scheme, and the rest."""
     scheme, separator, rest = text.partition("://")
     known = _VALKEY.sub("redis", scheme.lower())
     if not separator:
@@ -183,7 +183,7 @@ def _path(path: str, topology: Topology, settings: dict[str, Any]) -> tuple[str,
 
 
 def _options(query: str, *, topology: Topology, tls: bool) -> dict[str, Any]:
-    """The options' values, by name. Raises SettingError with the name of the one that cannot be used."""
+    """Return the options' values, by name. Raises SettingError with the name of an unusable option."""
     found: dict[str, Any] = {}
     for item in query.split("&") if query else ():
         name, _, text = item.partition("=")
@@ -200,7 +200,7 @@ def _options(query: str, *, topology: Topology, tls: bool) -> dict[str, Any]:
 
 
 def _misuse(name: str, *, topology: Topology, tls: bool) -> tuple[str, str]:
-    """Why an option has no place in this URL, and what to do; empty where it has one."""
+    """Return why an option cannot be used in this URL, and the remedy; empty if usable."""
     if name in SET_BY_US:
         return "set by AgentPool itself", "remove it"
     if name not in OPTIONS:
@@ -219,5 +219,5 @@ def _misuse(name: str, *, topology: Topology, tls: bool) -> tuple[str, str]:
 
 
 def _wrong_option(name: str, problem: str, remedy: str) -> SettingError:
-    shown = f" {name}" if name in OPTIONS or _OPTION_NAME.fullmatch(name) else ""  # else it may be of a password
+    shown = f" {name}" if name in OPTIONS or _OPTION_NAME.fullmatch(name) else ""  # else perhaps of a password
     return _refused(f"option{shown}: {problem}", remedy)

@@ -1,8 +1,8 @@
-"""A connection's socket without a stream in between: commands go out in one write, replies come back in one step.
+"""A connection's socket without a stream in between: commands go out in a single write, replies come back in a step.
 
-redis-py makes the connection (TLS, login, database, name) and closes it; a wire takes over what lies between. Reading
-through redis-py's stream and parser costs a job on its way to an idle worker more than the network does.
-Who takes over next: `agentpool.queue.connection` keeps wires at hand and gives them commands.
+redis-py creates the connection (TLS, login, database, name) and closes it; a wire handles the calls in between. Reading
+through redis-py's stream and parser adds more to the dispatch latency than the network. `agentpool.queue.connection`
+keeps wires at hand and gives them commands.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _MORE_TO_COME = object()
 
 
 class Wire(asyncio.Protocol):
-    """One connection; one call at a time. `connection` is redis-py's, and connected.
+    """A connection with a single call at a time. `connection` is redis-py's, and connected.
 
-    Connections of one `generation` are dropped together, see `pools`.
+    Connections of a `generation` are dropped together, see `pools`.
     """
 
     def __init__(self, connection: Any, *, generation: int = 0, most_bytes: int = MAX_REPLY_BYTES) -> None:
         self.connection = connection
         self.generation = generation
         self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001  # it has no public name
-        self._stream = self._transport.get_protocol()  # redis-py's own end: it must hear when the connection closes
+        self._stream = self._transport.get_protocol()  # redis-py's own end, which must learn of a closed connection
         self._replies = Reader(
             protocolError=InvalidResponse,
             replyError=connection._parser.parse_error,  # noqa: SLF001  # it makes exceptions of error replies
@@ -48,25 +48,25 @@ class Wire(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether nobody has closed the connection, or sent something unasked for."""
+        """Return whether the connection is open, without unrequested data."""
         return not self._transport.is_closing() and not self._is_marked()
 
     async def is_alive(self) -> bool:
-        """Whether it is usable, once the loop has heard what happened to a connection that lay idle.
+        """Return whether it is usable, after the loop has processed events of an idle connection.
 
-        A program that kept its event loop busy, or stopped, has not been told that the server has closed it.
+        A busy or suspended event loop has not yet noticed that the server closed the connection.
         """
         if asyncio.get_running_loop().time() - self.asked_at > IDLE_S:
-            await asyncio.sleep(0)  # the loop looks at its sockets
+            await asyncio.sleep(0)  # the loop processes its sockets
             await asyncio.sleep(0)  # and calls back
         return self.usable
 
     async def ask(self, commands: bytes, *, replies: int, within_s: float | None) -> list[Any]:
-        """That many replies; an error reply is an exception in its place.
+        """Return that many replies; an error reply is an exception in its place.
 
-        Raises redis-py's ConnectionError or TimeoutError. After these, and when it is cancelled, the wire is closed.
+        Raises redis-py's ConnectionError or TimeoutError. After these, and when cancelled, the wire is closed.
         """
-        if self._transport.is_closing():  # who was told of its end before this call is not told again
+        if self._transport.is_closing():  # the end was reported before this call, and is not reported again
             raise ConnectionError("the connection was lost")
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Any]] = loop.create_future()
@@ -78,7 +78,7 @@ class Wire(asyncio.Protocol):
         try:
             self._transport.write(commands)
             return await answer
-        except RuntimeError as error:  # of uvloop, where the connection is lost before it is written to
+        except RuntimeError as error:  # uvloop's error for a connection lost before the write
             self._transport.abort()
             raise ConnectionError(f"the connection was lost: {error}") from error
         except BaseException:
@@ -103,13 +103,13 @@ class Wire(asyncio.Protocol):
             self._transport.abort()
             return
         if self._answer is None or len(found) > self._wanted:
-            self._transport.abort()  # nobody has asked for it
+            self._transport.abort()  # unrequested data
         elif len(found) == self._wanted and not self._answer.done():
             self._answer.set_result(found)
             self._frames.begin()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends the call that waits, and tells redis-py."""
+        """End the waiting call, and notify redis-py."""
         self._fail(exc)
         self._stream.connection_lost(exc)
 

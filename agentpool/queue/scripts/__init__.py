@@ -1,8 +1,8 @@
-"""The queue's transitions: one Lua file each, the only writers of a pool's keys.
+"""The queue's transitions: a Lua file each, the only writers of a pool's keys.
 
-A file names the parts it is made of (`--- include: part`, from `lib/`); `load` puts them together, once a process.
-`Script.run` calls by digest and sends the source only when the server does not know it (first use, restart, failover,
-eviction). Who takes over next: `producer`, `consumer` and `inspect` give the arguments and read the replies.
+A file names its parts (`--- include: part`, from `lib/`); `load` assembles them, once per process. `Script.run` calls
+by digest and sends the source only if the server does not know it (first use, restart, failover, eviction). `producer`,
+`consumer` and `inspect` pass the arguments and read the replies.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _INCLUDE = re.compile(r"^--- include: (\w+)$", re.MULTILINE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Script:
-    """One transition."""
+    """A transition."""
 
     name: str  # the file's, without .lua
     source: str  # with its parts
-    sha: str  # what EVALSHA calls it
-    repeatable: bool = True  # sent twice, it does what it does once; so it is, where the connection was at fault
+    sha: str  # digest for EVALSHA
+    repeatable: bool = True  # idempotent, so repeated after a connection failure
     returns: type = list  # of the reply
 
     async def run(self, redis: RedisClient, conf: str, args: Sequence[Arg] = ()) -> Any:
-        """The script's reply for the pool whose `conf` key is given; a QueueError where there is none.
+        """Return the script's reply for the pool with this `conf` key. Raises QueueError.
 
-        Raises QueueReplyError for a reply of another type.
+        Raises QueueReplyError for a reply of a different type.
         """
         try:
             reply = await self._sent(redis, conf, args)
@@ -64,7 +64,7 @@ class Script:
 
 @cache
 def load(name: str, *, repeatable: bool = True, returns: type = list) -> Script:
-    """The script of that file, with its parts."""
+    """Return the script of that file, with its parts."""
     here = resources.files(__package__ or __name__)
     text = here.joinpath(f"{name}.lua").read_text(encoding="utf-8")
     source = _INCLUDE.sub(lambda part: here.joinpath("lib", f"{part[1]}.lua").read_text(encoding="utf-8"), text)
@@ -72,7 +72,7 @@ def load(name: str, *, repeatable: bool = True, returns: type = list) -> Script:
     return Script(name=name, source=source, sha=sha, repeatable=repeatable, returns=returns)
 
 
-SUBMIT = load("submit", repeatable=False)  # by the producer, which says what is unknown
+SUBMIT = load("submit", repeatable=False)  # repeated by the producer, which reports an unknown outcome
 SUBMIT_PLAIN = load("submit_plain", repeatable=False, returns=int)
 CANCEL = load("cancel")
 WATCH = load("watch")
@@ -92,8 +92,8 @@ CONFIGURE = load("configure")
 CORDON = load("cordon")
 SNAPSHOT = load("snapshot")
 LIST = load("list")
-REPLAY = load("replay", repeatable=False)  # the second time it is not dead any more
-DISCARD = load("discard", repeatable=False)  # the second time it takes the next ones
+REPLAY = load("replay", repeatable=False)  # not idempotent: the job is no longer dead
+DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next ones
 PURGE = load("purge")
 ALL = (
     SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE,
