@@ -222,7 +222,10 @@ class Inspector:
             return int(reply[0])
 
     async def events(self, pool: PoolRef, *, after: str = "0", limit: int = 1_000) -> list[JobEvent]:
-        """Return at least the next `limit` events after a position (an event's `id`; "0": the oldest kept)."""
+        """Return at least the next `limit` events after a position (an event's `id`; "0": the oldest kept).
+
+        After a position in the future, as when Redis went back in time with its clock: the newest events.
+        """
         entry, _, number = after.partition(".")
         start = entry if number else f"({entry}"
         rows = await ask(self._redis, "XRANGE", Keys(pool).events, start, "+", "COUNT", limit)
@@ -286,7 +289,10 @@ class Inspector:
         return True
 
     async def purge(self, pool: PoolRef, *, permitted: Callable[[], Awaitable[bool]] | None = None) -> int:
-        """Delete the pool's keys in bounded slices; return their number. Records of ended jobs may stay a while."""
+        """Delete the pool's keys in bounded slices; return their number. Records of ended jobs may stay a while.
+
+        `permitted` is asked right before each slice; after a refusal, the rest stays.
+        """
         gone = 0
         for number in range(MOST_SLICES):
             if permitted is not None and not await permitted():

@@ -1,9 +1,9 @@
-"""Makes a pool's children what they should be, by server-side apply, and only when they are not.
+"""Bring a pool's children to the desired state, by server-side apply, and only if they differ.
 
-The Deployment is born with 0 replicas; at once the field is handed to the scaling loop's field manager,
-because server-side apply resets a field to its default when its only owner leaves it out
-(https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership). Each step is
-found out from the live object, so a pass that died anywhere is completed by the next.
+The Deployment is created with 0 replicas; the field is handed to the scaling loop's field manager at once, because
+server-side apply resets a field to its default when its only owner leaves it out
+(https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership). Each step is derived from
+the live object, so the next pass completes an interrupted pass.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from agentpool_operator.views import DeploymentView
 
 Json = dict[str, Any]
-BUDGET_RECHECK_S = 60.0  # seconds before a pass looks at the PodDisruptionBudget again: no watch tells of it
-FORBIDDEN = " is forbidden: "  # what admission says, whatever its status
+BUDGET_RECHECK_S = 60.0  # seconds between checks of the PodDisruptionBudget, which is not watched
+FORBIDDEN = " is forbidden: "  # part of every admission refusal, whatever its status
 log = logging.getLogger(__name__)
 
 
@@ -43,10 +43,10 @@ class Applier:
         self._secrets = secrets
         self._pools = pools
         self._default_image = default_image
-        self._accepted: dict[str, Json] = {}  # Deployment uid -> how it was when it was found in order
+        self._accepted: dict[str, Json] = {}  # Deployment uid -> fingerprint of its last correct state
 
     async def apply(self, pool: Pool, spec: AgentPoolSpec) -> None:
-        """One pass over a pool's children; problems that only the user can solve end up in `child_problem`."""
+        """Run a pass over a pool's children; problems for the user to solve end up in `child_problem`."""
         child = "Deployment"
         try:
             problem = await self._secret(pool, spec) or await self._deployment(pool, spec)
@@ -60,10 +60,10 @@ class Applier:
         pool.child_problem = problem
 
     async def _secret(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
-        """Return the problem of the pool's Secret where no worker may be started with it.
+        """Return the problem of the pool's Secret if no worker may be started with it.
 
-        A Deployment would hand the Secret to the pods. One that is there already keeps its workers while a Secret that
-        may be used is missing or wrong for a while.
+        A Deployment would pass the Secret to the pods. An existing Deployment keeps its workers while a permitted
+        Secret is missing or wrong for a while.
         """
         try:
             await self._secrets.address(pool.ref, spec)
@@ -76,7 +76,7 @@ class Applier:
         """The problem, where the Deployment of that name is not this pool's."""
         wanted = manifests.deployment(pool.ref, pool.uid, spec, default_image=self._default_image)
         path = paths.deployments(pool.ref.namespace, pool.ref.name)
-        if not pool.owns_deployment:  # not there, or not ours, or gone unseen: a foreign one is in no watch
+        if not pool.owns_deployment:  # missing, foreign, or removed unnoticed: a foreign Deployment is in no watch
             self._pools.set_deployment(pool, await self._found(path))
         if pool.deployment is None:
             made = await self._cluster.apply(path, _with_replicas(wanted, 0), manager=CHILDREN_MANAGER)
@@ -92,7 +92,7 @@ class Applier:
             changed = _only_if_still(wanted, found.resource_version)
             try:
                 found = deployment_view(await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER))
-            except ClashError:  # it has changed; where it bears no label of ours no watch tells how
+            except ClashError:  # changed meanwhile; without our label no watch shows the change
                 self._pools.set_deployment(pool, await self._found(path))
                 raise
             log.info("set Deployment %s right", pool.ref)
@@ -101,7 +101,7 @@ class Applier:
         return None
 
     async def _found(self, path: str) -> DeploymentView | None:
-        """The Deployment as the server has it: one without our label is in no watch."""
+        """Return the Deployment from the server: a Deployment without our label is in no watch."""
         try:
             return deployment_view(await self._cluster.get(path))
         except NotThereError:
@@ -125,7 +125,7 @@ class Applier:
         if found != digest:
             return True
         if self._accepted.get(metadata["uid"]) == _settled(wanted, live):
-            return False  # the server writes something in its own way: applying again would not change it
+            return False  # the server normalises the value: applying again would not change it
         paths_that_differ = _differences(wanted, live)
         if paths_that_differ:
             log.info("Deployment %s differs at %s", metadata["name"], ", ".join(paths_that_differ[:5]))
@@ -163,7 +163,7 @@ class Applier:
 
 
 def _differences(wanted: Json, live: Json) -> list[str]:
-    """Where the live object differs; it may come from a list, whose items tell no kind."""
+    """Return the differences of the live object, which may come from a list without kinds."""
     return differences({part: wanted[part] for part in ("metadata", "spec")}, live)
 
 
@@ -177,7 +177,7 @@ def _only_if_still(wanted: Json, version: str) -> Json:
 
 
 def _settled(wanted: Json, live: Json) -> Json:
-    """What tells whether a Deployment that was in order may be so no more; labels and owners move no generation."""
+    """Return the fingerprint of a correct Deployment; labels and owners do not change the generation."""
     metadata = live["metadata"]
     return {
         "digest": wanted["metadata"]["annotations"][manifests.DIGEST],
@@ -198,7 +198,7 @@ def _unasked(child: str, detail: str) -> Problem:
 
 
 def _refused(child: str, detail: str) -> Problem:
-    """What the API server has against a child, its fields named as the user wrote them."""
+    """Return the API server's objection to a child, with the user's names for its fields."""
     told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", " ".join(detail.split()))
     if FORBIDDEN in told:
         return Problem(
@@ -215,7 +215,7 @@ def _refused(child: str, detail: str) -> Problem:
 
 
 def _not_ours(pool: Pool, kind: str, child: Json) -> Problem | None:
-    """Return the problem of a child that is not the pool's own: it is left alone."""
+    """Return the problem of a foreign child, which is left alone."""
     ref = pool.ref
     standing = standing_of(child, name=ref.name, uid=pool.uid, labels=manifests.marks_of(ref))
     if standing in {Standing.OURS, Standing.LEFT_BEHIND}:

@@ -1,9 +1,9 @@
-"""The Kubernetes API as the operator uses it: plain JSON over the official client, errors wrapped.
+"""The operator's Kubernetes client: plain JSON over the official client, errors wrapped.
 
-Objects stay dictionaries: the operator reads a few fields of many objects, and typed models of twenty
-thousand pods would cost more than the work. Every write passes a gate, so that an operator that may no
-longer lead writes nothing, and requests wait for their turn here, not in the API server. `paths` names the
-objects; `apply`, `scale`, `status`, `events`, `election` and `inventory` build on this.
+Objects stay dictionaries: the operator reads a few fields of many objects, and typed models of twenty thousand pods
+would cost more than the work. Every write passes a gate, so an operator that may no longer lead writes nothing, and
+requests queue here instead of in the API server. `paths` names the objects; `apply`, `scale`, `status`, `events`,
+`election` and `inventory` build on this.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _always() -> bool:
 
 
 class Cluster:
-    """A connection to one API server."""
+    """A connection to an API server."""
 
     def __init__(self, api: kube.ApiClient, *, may_write: Callable[[], bool] = _always) -> None:
         self._api: Any = api  # its methods are only partly typed
@@ -52,25 +52,25 @@ class Cluster:
         await self._api.close()
 
     async def get(self, path: str, **query: str) -> Json:
-        """One object, or one page of a collection."""
+        """Return an object, or a page of a collection."""
         return await self._read(path, query=query)
 
     async def create(self, path: str, body: Json, *, gated: bool = True) -> Json:
-        """Creates an object in the collection at `path`. Raises ClashError when it exists."""
+        """Create an object in the collection at `path`. Raises ClashError if it exists."""
         return await self._write("POST", path, body, gated=gated)
 
     async def replace(self, path: str, body: Json, *, gated: bool = True) -> Json:
-        """Replaces an object; with a resourceVersion in it, only that version (else ClashError)."""
+        """Replace an object; with a resourceVersion in the body, only that version (else ClashError)."""
         return await self._write("PUT", path, body, gated=gated)
 
     async def merge(self, path: str, patch: Json, *, manager: str) -> Json:
-        """A merge patch. A resourceVersion in the patch's metadata makes it conditional (ClashError)."""
+        """Apply a merge patch. A resourceVersion in the patch's metadata makes it conditional (ClashError)."""
         return await self._write("PATCH", path, patch, kind=MERGE, query={"fieldManager": manager})
 
     async def apply(self, path: str, body: Json, *, manager: str) -> Json:
-        """Server-side apply: `manager` owns exactly the fields in `body`, taking them from others.
+        """Apply server-side: `manager` owns exactly the fields in `body`, taking over foreign fields.
 
-        A field that the server does not know is refused (InvalidObjectError), not dropped.
+        An unknown field is refused (InvalidObjectError), not dropped.
         """
         query = {"fieldManager": manager, "force": "true", "fieldValidation": "Strict"}
         return await self._write("PATCH", path, body, kind=APPLY, query=query)
@@ -136,7 +136,7 @@ class Cluster:
             return await self._answer("GET", path, query=query)
 
     def _turn(self, path: str) -> contextlib.AbstractAsyncContextManager[None]:
-        """A Lease waits behind nothing: an operator that cannot renew it stops leading."""
+        """Return the queue of a request; a Lease does not queue, so that the operator keeps leading."""
         return contextlib.nullcontext() if paths.is_of_lease(path) else self._turns
 
     async def _answer(
@@ -201,7 +201,7 @@ async def _refused(method: str, path: str, response: aiohttp.ClientResponse) -> 
 
 
 def _message(text: str) -> str:
-    """The message of a Status object, or the text as it came."""
+    """Return the message of a Status object, or the raw text."""
     try:
         status = json.loads(text)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Keeps the pauses of Python's garbage collector short, however many pools there are.
+"""Keep the pauses of Python's garbage collector short, for any number of pools.
 
-A full collection goes through every object that is kept, and stops all else meanwhile: with a thousand pools most of
-a second on a busy machine, again and again, for next to nothing, since what the operator keeps is freed by counting
-references. So once one has taken long, what survived it is set aside and not gone through again (`gc.freeze`). What is
-set aside is still freed by its reference counts.
+A full collection visits every live object and stops everything else meanwhile: with a thousand pools most of a second
+on a busy machine, repeatedly, for little gain, because the operator's objects are freed by reference counts. So after a
+slow collection the survivors are set aside and not visited again (`gc.freeze`). They are still freed by their reference
+counts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import gc
 import time
 
-OLDEST = 2  # the generation whose collection is a full one
+OLDEST = 2  # the generation of a full collection
 LONG_S = 0.05  # seconds: a pause that a submit's way to a new size may bear
 
 

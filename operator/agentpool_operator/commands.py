@@ -1,7 +1,6 @@
 """`agentpool operator`: flags and environment variables, then the process.
 
-Every flag has a variable, `AGENTPOOL_OPERATOR_<FLAG>`, which is how the chart sets it. `process` takes over
-next.
+Every flag has a variable, `AGENTPOOL_OPERATOR_<FLAG>`, which the chart sets. `process` takes over next.
 """
 
 from __future__ import annotations

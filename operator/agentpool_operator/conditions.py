@@ -1,10 +1,9 @@
-"""A pool's conditions, computed from what is known of it. Pure.
+"""Conditions of a pool, computed from the registry. Pure.
 
-`Ready`: it serves. `Progressing`: its workers are being added, removed or replaced. `QueueReachable`: the
-operator can read the queue. `ScalingActive`: the operator sets the size. `ScalingLimited`: a limit keeps the
-size from the want. kstatus counts a pool as in progress while `Ready` is False or the generation has not
-been observed (https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md). `status`
-takes over next.
+`Ready`: the pool serves. `Progressing`: its workers are being added, removed or replaced. `QueueReachable`: the
+operator can read the queue. `ScalingActive`: the operator sets the size. `ScalingLimited`: a limit separates the size
+from the demand. kstatus counts a pool as in progress while `Ready` is False or the generation has not been observed
+(https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md). `status` takes over next.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Status = Literal["True", "False", "Unknown"]
-LONGEST_MESSAGE = 2000  # characters: what is longer than the schema allows would be refused, and nothing shown
-SAME_CAUSE = {"ErrImagePull": "ImagePullBackOff"}  # a kubelet turns from one to the other and back as it tries again
+LONGEST_MESSAGE = 2000  # characters: the schema would refuse a longer message, and nothing would be shown
+SAME_CAUSE = {"ErrImagePull": "ImagePullBackOff"}  # a kubelet alternates between the two during retries
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Finding:
-    """What a condition says, before it gets its times."""
+    """A condition without its times."""
 
     type: ConditionType
     status: Status
@@ -70,7 +69,7 @@ def printable(text: str) -> str:
 
 
 def ready_news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:
-    """The event that a change of `Ready` is worth: its type, reason and message; None = nobody need hear of it."""
+    """Return the event for a change of `Ready`: type, reason and message; None = no event."""
     before = next((condition for condition in old if condition["type"] == ConditionType.READY.value), {})
     after = next(condition for condition in new if condition["type"] == ConditionType.READY.value)
     was_ill = before.get("status") == "False" and before["reason"] not in ON_ITS_WAY
@@ -108,7 +107,7 @@ def _ready(pool: Pool, queue: Finding, progressing: Finding) -> Finding:
 
 
 def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
-    """Reason and message of what keeps the pool from serving; None = nothing does."""
+    """Return reason and message of the obstacle to serving; None = no obstacle."""
     if pool.deleting:
         return "Deleting", _deleting_words(pool)
     if pool.blocked is not None:
@@ -123,12 +122,12 @@ def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
 
 
 def _held_back(pool: Pool) -> tuple[str, str] | None:
-    """Reason and message of what keeps its children as they are, though it is scaled; None = nothing does."""
+    """Return reason and message of an obstacle to changing the children of a scaled pool; None = no obstacle."""
     return None if pool.child_problem is None else (pool.child_problem.reason, pool.child_problem.message)
 
 
 def _why_no_worker(pool: Pool, deployment: DeploymentView) -> tuple[str, str] | None:
-    """Reason and message of what keeps pods from starting, or from being made; None = nothing does."""
+    """Return reason and message of an obstacle to starting or creating pods; None = no obstacle."""
     stuck = stuck_pods(pool)
     if stuck:
         return stuck[0].trouble, _stuck_words(stuck)
@@ -141,7 +140,7 @@ def _why_no_worker(pool: Pool, deployment: DeploymentView) -> tuple[str, str] | 
 
 
 def _why_no_jobs(pool: Pool) -> tuple[str, str] | None:
-    """Reason and message of a live worker that takes no jobs, in its own words; None = there is none."""
+    """Return reason and message of a live worker that takes no jobs, in its own words; None = there is none."""
     impeded = [worker for worker in pool.snapshot.live_workers if worker.note] if pool.snapshot is not None else []
     if not impeded:
         return None
@@ -282,7 +281,7 @@ def _scaling_limited(pool: Pool) -> Finding:
 
 
 def _cap_words(pool: Pool) -> str:
-    """What the limit is, without figures that change all the time: a condition is not a log."""
+    """Describe the limit, without constantly changing numbers: a condition is not a log."""
     decision, spec = pool.decision, pool.spec
     if decision is None or spec is None:
         return ""

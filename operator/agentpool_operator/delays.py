@@ -1,8 +1,8 @@
-"""Why a pod that has its node does not come up: what the node tells in events, and in no status.
+"""Reasons for a slow start of a pod on its node, which only events contain.
 
-A Secret that a volume names and that is missing, a claim that cannot be attached, a network that is not ready: the
-pod's status says no more than `ContainerCreating`. So the newest warning about the oldest such pod of each pool is read
-now and then and put into what the registry knows of it. `conditions` tells it.
+A missing Secret of a volume, a claim that cannot be attached, a network that is not ready: the pod's status says only
+`ContainerCreating`. So the newest warning about the oldest such pod of each pool is read periodically and added to the
+registry. `conditions` reports it.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 PASS_S = 5.0  # seconds between looks, and how long a pod that has a node is merely coming up
-AT_ONCE = 20  # pods that are asked about in one look; of more, those that have waited longest for it
-TOLD_S = 60.0  # seconds before a pod whose trouble is known is asked about again: it may have got another
+AT_ONCE = 20  # pods per round; of more, the longest unread
+TOLD_S = 60.0  # seconds before the events of a pod with a known problem are read again
 FORBIDDEN_RETRY_S = 60.0  # seconds, where the operator's account may not list events
 NEVER = float("-inf")  # seconds since the epoch
 log = logging.getLogger(__name__)
 
 
 class Delays:
-    """Looks for what holds pods up."""
+    """Looks for causes of slow pod starts."""
 
     def __init__(self, cluster: Cluster, pools: Pools, *, leading: Callable[[], bool]) -> None:
         self._cluster = cluster
         self._pools = pools
         self._leading = leading
-        self._asked: dict[PoolRef, float] = {}  # seconds since the epoch: when its pod was last asked about
-        self._refused: dict[str, float] = {}  # likewise, by namespace: when its events could last not be listed
+        self._asked: dict[PoolRef, float] = {}  # seconds since the epoch: last read for a pool's pod
+        self._refused: dict[str, float] = {}  # likewise by namespace: last refused list of events
 
     async def run(self) -> None:
         """Looks, for ever."""
@@ -55,7 +55,7 @@ class Delays:
                     log.exception("looking for what holds pods up failed and is tried again; please report this")
 
     async def run_once(self, *, now: float) -> None:
-        """One look; `now` is seconds since the epoch."""
+        """Run a round; `now` is seconds since the epoch."""
         held_up = {pool.ref: pod for pool in self._pools if (pod := _held_up(pool, now)) is not None}
         self._asked = {ref: at for ref, at in self._asked.items() if ref in held_up}
         due = [ref for ref, pod in held_up.items() if self._is_due(ref, pod, now)]
@@ -84,7 +84,7 @@ class Delays:
             for event in sorted(events, key=_last_seen)
             if _is_of_node(event, pod)
         ]
-        if told and (pod.trouble, pod.trouble_message) not in told:  # one of several is told, not all in turn
+        if told and (pod.trouble, pod.trouble_message) not in told:  # a single stable reason of several
             self._pools.see_delay(pool, pod, *told[-1])
 
     def _tell_refused(self, namespace: str, error: ForbiddenError, now: float) -> None:
@@ -95,13 +95,13 @@ class Delays:
 
 
 def _held_up(pool: Pool, now: float) -> PodView | None:
-    """The oldest pod whose node takes long to set it up: the one that `conditions` tells of."""
+    """Return the oldest pod with a slow start, which `conditions` reports."""
     found = [pod for pod in pool.live_pods if pod.setting_up and now - pod.scheduled_at >= PASS_S]
     return min(found, key=lambda pod: pod.created_at, default=None)
 
 
 def _is_of_node(event: Json, pod: PodView) -> bool:
-    """Whether it tells of the time since the pod got its node; by the API server's clock, for each node has its own."""
+    """Whether the event is from after the pod's scheduling, by the API server's clock, because node clocks differ."""
     made_at = seconds_of(event["metadata"].get("creationTimestamp"))
     return event.get("reason") != "FailedScheduling" and (made_at is None or made_at >= pod.scheduled_at)
 

@@ -1,8 +1,7 @@
-"""Whether a live object still is what it should be. Pure.
+"""Comparison of a live object with the desired object. Pure.
 
-What we want is a part of what is there: the API server adds defaults, and others may add fields of their
-own. Quantities count by their value, since the server rewrites them ("0.5" becomes "500m"). `apply` takes
-over next.
+The desired object is a subset of the live object: the API server adds defaults, and other managers may add fields.
+Quantities are compared by value, because the server rewrites them ("0.5" becomes "500m"). `apply` takes over next.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from typing import Any
 from agentpool_operator.quantities import same_quantity
 
 Json = dict[str, Any]
-KEYED_BY = ("name", "containerPort", "key", "topologyKey", "mountPath", "uid")  # what identifies a list's item
+KEYED_BY = ("name", "containerPort", "key", "topologyKey", "mountPath", "uid")  # identity of a list's item
 
 
 def differences(wanted: Any, live: Any, at: str = "") -> list[str]:
-    """Paths at which the live object lacks or contradicts what is wanted; empty = in order."""
+    """Return paths at which the live object lacks or contradicts the desired object; empty = equal."""
     if isinstance(wanted, dict):
         if not isinstance(live, dict):
             return [] if not wanted and live is None else [at]

@@ -1,9 +1,9 @@
-"""Who decides: one operator of several, by a Lease.
+"""Leader election among operators, by a Lease.
 
-The holder renews every `retry_s`; who waits takes over once the Lease has not changed for its duration by
-his own monotonic clock, so clocks need not agree. A holder that could not renew before `renew_deadline_s`,
-which is shorter than the Lease, stops writing by itself, also when it had been frozen: `leading` compares
-clocks, it keeps no flag. Everybody watches; only who leads writes (`cluster.Cluster.may_write`).
+The holder renews every `retry_s`; a candidate takes over once the Lease has not changed for its duration by the
+candidate's own monotonic clock, so clocks need not agree. A holder that could not renew before `renew_deadline_s`,
+which is shorter than the Lease, stops writing by itself, even after being suspended: `leading` compares clocks and
+keeps no flag. Every operator watches; only the leader writes (`cluster.Cluster.may_write`).
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from agentpool_operator.settings import ElectionSettings
 
 Json = dict[str, Any]
-WATCHING_S = 1.0  # seconds between looks of who waits: a read, so it may be frequent
+WATCHING_S = 1.0  # seconds between a candidate's reads, which are cheap
 log = logging.getLogger(__name__)
 
 
 class Election:
-    """One candidate."""
+    """A candidate."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class Election:
         self._clock = clock
         self._on_lead = on_lead
         self._leads_until = float("-inf")  # seconds of the clock
-        self._terms = 0  # times that it began to lead, also anew after a renewal that came too late
+        self._terms = 0  # number of terms, including terms restarted after a late renewal
         self._seen: tuple[str, str] = ("", "")  # holder and renewTime last seen
         self._seen_at = clock()  # seconds of the clock: when that pair was first seen
 
@@ -78,7 +78,7 @@ class Election:
             await asyncio.sleep(self._settings.retry_s if self.leading else WATCHING_S)
 
     async def campaign(self) -> None:
-        """One attempt to renew the Lease, or to take it when it is free."""
+        """Try once to renew the Lease, or to take a free Lease."""
         began = self._clock()
         path = paths.leases(self._settings.namespace, self._settings.name)
         try:
@@ -99,14 +99,14 @@ class Election:
         self._lead_until(began + self._settings.renew_deadline_s)
 
     def _lead_until(self, moment: float) -> None:
-        """Leads on, or begins to: what was left undone while it did not lead is then marked again by `on_lead`."""
+        """Lead until then, or start to lead: `on_lead` then marks work that was left undone."""
         self._terms += not self.leading
         self._leads_until = moment
 
     async def resign(self) -> None:
-        """Free the Lease, so that the next leader need not wait. Tried once: a Lease that is kept expires by itself.
+        """Release the Lease for a faster takeover. Tried once: a Lease that is kept expires by itself.
 
-        At `helm uninstall` its rights are gone before the process has its signal, so a refusal is usual.
+        At `helm uninstall` the rights are gone before the process gets its signal, so a refusal is usual.
         """
         if not self._settings.enabled or not self._terms:
             return

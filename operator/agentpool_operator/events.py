@@ -1,8 +1,7 @@
-"""Events about pools: sentences for `kubectl describe`, each told once.
+"""Events about pools for `kubectl describe`, each recorded once.
 
-Recording never waits: a background task posts what is queued, drops the oldest under pressure, and counts a
-sentence that comes back on the event that is already there. Events are told, not relied upon: a refusal is
-only logged.
+Recording never waits: a background task posts queued events, drops the oldest under pressure, and raises the count of a
+repeated event. Events are informational: a refusal is only logged.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ EventType = Literal["Normal", "Warning"]
 COMPONENT = "agentpool-operator"
 QUEUED_AT_MOST = 1000  # events: beyond, the oldest are dropped
 LONGEST_MESSAGE = 1000  # characters: an API server may refuse events with more
-SILENCE_S = 60.0  # seconds within which the same sentence is not told again
+SILENCE_S = 60.0  # seconds in which the same event is not recorded again
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Sentence:
-    """One event to be told."""
+    """An event to be posted."""
 
     namespace: str
     pool: Json  # the involved object's reference
@@ -52,7 +51,7 @@ class _Sentence:
 
 
 class Recorder:
-    """Tells events."""
+    """Records events."""
 
     def __init__(self, cluster: Cluster, *, identity: str) -> None:
         self._cluster = cluster
@@ -61,7 +60,7 @@ class Recorder:
         self._told_at: dict[str, float] = {}  # seconds, monotonic, by key
 
     def record(self, pool: Pool, type_: EventType, reason: str, message: str) -> None:
-        """Queues a sentence about a pool, unless it was told a moment ago."""
+        """Queue an event about a pool, unless it was recorded recently."""
         sentence = _Sentence(
             namespace=pool.ref.namespace,
             pool={
@@ -86,7 +85,7 @@ class Recorder:
         self._queue.put_nowait(sentence)
 
     async def run(self) -> None:
-        """Posts what is queued, for ever."""
+        """Post queued events until cancelled."""
         while True:
             sentence = await self._queue.get()
             try:

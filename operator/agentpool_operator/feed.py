@@ -1,7 +1,7 @@
-"""List, then watch, for ever: keeps the inventory of nodes and pods true.
+"""List and watch nodes and pods to keep the inventory current.
 
-Started when the first pool asks for devices. A watch that ends is taken up where it stopped; one that is too
-old, or broke, starts again with a full list. Until both first lists are in, nothing is known (`ready`).
+Started when the first pool requests devices. An ended watch resumes at its last version; an expired or broken watch
+starts again with a full list. Until both first lists are complete, nothing is known (`ready`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Feed:
         self._inventory = inventory
         self._wanted = asyncio.Event()
         self._listed = {"nodes": asyncio.Event(), "pods": asyncio.Event()}
-        self.problem: str = ""  # why the inventory cannot be kept; empty = nothing known against it
+        self.problem: str = ""  # why the inventory cannot be kept current; empty = no problem
 
     @property
     def ready(self) -> bool:
@@ -48,7 +48,7 @@ class Feed:
         self._wanted.set()
 
     async def run(self) -> None:
-        """Watches for ever, once it has been started. What it does not expect ends it, and so the operator."""
+        """Watch for ever after the start. An unexpected error ends the watch, and so the operator."""
         await self._wanted.wait()
         seen = self._inventory
         await together(

@@ -1,7 +1,7 @@
 """kopf's wiring: watches that feed the registry, and nothing else.
 
-Only `on.event` handlers: they need no finalizers, annotations or patches of kopf's, so deleting an AgentPool
-never waits for us. Server-side selectors keep out what is not ours. `watching` runs them; `reconciler` and
+Only `on.event` handlers: they need no finalizers, annotations or patches of kopf's, so the deletion of an AgentPool
+never waits for the operator. Server-side selectors exclude foreign objects. `watching` runs them; `reconciler` and
 `scaling_loop` take over next.
 """
 
@@ -44,7 +44,7 @@ class Backoffs:
     """Pauses between attempts that never end: by default kopf's watches die when the API is away for a minute."""
 
     def __iter__(self) -> Iterator[float]:
-        """Growing pauses, then equal ones for ever."""
+        """Yield growing pauses, then equal pauses for ever."""
         return chain(FIRST_BACKOFFS_S, repeat(LASTING_BACKOFF_S))
 
 
@@ -76,8 +76,8 @@ def watch_settings() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.peering.standalone = True
-    settings.scanning.disabled = True  # `watching` looks itself
-    settings.process.ultimate_exiting_timeout = None  # else it kills the process ten minutes after watches have broken
+    settings.scanning.disabled = True  # `watching` scans itself
+    settings.process.ultimate_exiting_timeout = None  # else kopf kills the process later
     settings.networking.connect_timeout = CONNECT_TIMEOUT_S
     settings.networking.request_timeout = REQUEST_TIMEOUT_S
     settings.queueing.exit_timeout = EXIT_S
@@ -93,8 +93,8 @@ def watch_settings() -> kopf.OperatorSettings:
 
 
 def quiet_kopf() -> None:
-    """Lowers kopf's voice: it tells every event that it handles, and its warnings are enough."""
+    """Reduce kopf's logging: kopf logs every handled event, and its warnings suffice."""
     for name in ("kopf", "kopf.objects", "kopf.activities"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("running", "orchestration", "observation"):  # what they tell reaches us as an exception, told once
+    for name in ("running", "orchestration", "observation"):  # their messages reach us as an exception, logged once
         logging.getLogger(f"kopf._core.reactor.{name}").setLevel(logging.CRITICAL)

@@ -40,7 +40,7 @@ class Health:
         self._runner: web.AppRunner | None = None
 
     async def start(self, host: str, port: int) -> int:
-        """Listens; returns the port, which may have been 0. Raises SettingError when it cannot be had."""
+        """Listen; return the port, which may have been 0. Raises SettingError if the port cannot be opened."""
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)

@@ -1,8 +1,8 @@
-"""What the cluster's nodes have to give: nodes, and what the pods on them request.
+"""Capacity of the cluster: nodes, and the requests of the pods on them.
 
-Watched only once a pool asks for devices. The API server filters out what cannot hold anything (pods without
-a node, pods that ended), and of each pod only its node, owner and requests are kept. Terminating pods still
-hold theirs. `scaling.capacity` shares what is free; `feed` does the watching.
+Watched only once a pool requests devices. The API server filters out pods that hold nothing (pods without a node, pods
+that ended), and of each pod only node, owner and requests are kept. Terminating pods still hold their resources.
+`scaling.capacity` shares the free resources; `feed` runs the watches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HOLDING_PODS = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holding:
-    """What one pod holds of its node."""
+    """Resources that a pod holds on its node."""
 
     node: str
     name: str
@@ -74,7 +74,7 @@ class Inventory:
             self._add(uid, after)
 
     def replace_nodes(self, nodes: Iterable[Json]) -> None:
-        """A full list: what is not in it is gone."""
+        """Apply a full list: missing nodes are removed."""
         listed = {node["metadata"]["name"]: node for node in nodes}
         for name in self._nodes.keys() - listed.keys():
             self.see_node({"metadata": {"name": name}}, gone=True)
@@ -82,7 +82,7 @@ class Inventory:
             each(self.see_node, node)
 
     def replace_pods(self, pods: Iterable[Json]) -> None:
-        """A full list: what is not in it is gone."""
+        """Apply a full list: missing pods are removed."""
         listed = {pod["metadata"]["uid"]: pod for pod in pods}
         for uid in self._holdings.keys() - listed.keys():
             self.see_pod({"metadata": {"uid": uid}}, gone=True)
@@ -90,13 +90,13 @@ class Inventory:
             each(self.see_pod, pod)
 
     def nodes(self) -> list[Node]:
-        """All nodes with what is free on them."""
+        """Return all nodes with their free resources."""
         for name in self._nodes.keys() - self._made.keys():
             self._made[name] = _node(name, self._nodes[name], self._used.get(name, {}))
         return list(self._made.values())
 
     def holdings_of(self, pool: PoolRef) -> list[Holding]:
-        """What the pods of a pool hold."""
+        """Return the resources held by the pods of a pool."""
         return list(self._workers[pool].values()) if pool in self._workers else []
 
     def _holding(self, pod: Json) -> Holding | None:

@@ -1,7 +1,7 @@
-"""Connections to the Redis servers that pools name: one for each URL, shared by all pools on it.
+"""Connections to the Redis servers of pools: one for each URL, shared by its pools.
 
-A link carries the queue's Inspector and a listener on the pressure channel, which reconnects with backoff
-for as long as the link lives. Links that no pool uses any more are closed. `pressure` reads through them.
+A link has the queue's Inspector and a listener on the pressure channel, which reconnects with backoff as long as the
+link lives. Links without pools are closed. `pressure` reads through them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agentpool.queue.connection import RedisClient
     from agentpool.redis_address import Address
 
-CONNECT_TIMEOUT_S = 2.0  # seconds: a pool of a silent server is unknown, and told so, soon
+CONNECT_TIMEOUT_S = 2.0  # seconds: a pool of a silent server becomes unknown soon, and reports that
 LARGEST_REPLY_BYTES = 32 * 2**20  # of all pools that are read together: a server may send without end
 RECONNECT_MIN_S = 0.2  # seconds before the first attempt to listen again
 RECONNECT_MAX_S = 10.0  # seconds between later attempts
@@ -34,17 +34,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Link:
-    """One Redis server."""
+    """A Redis server."""
 
     address: Address
     redis: RedisClient
     inspector: Inspector
     listener: asyncio.Task[None]
-    namespaces: set[str]  # of the pools that are served on it; it grows
+    namespaces: set[str]  # of the pools that are served on it; grows
 
     @property
     def url(self) -> str:
-        """The URL, with its credentials."""
+        """Return the URL, with its credentials."""
         return self.address.url
 
     @property
@@ -54,7 +54,7 @@ class Link:
         return f"the address in {secret}" if secret else place_of(self.url)
 
     def words(self, error: QueueError) -> str:
-        """Return what messages say of an error: nothing that the server has said where its address is secret."""
+        """Return an error in the form for messages: nothing from the server if its address is secret."""
         return discreet(error) if self.address.secret else str(error)
 
 
@@ -63,13 +63,13 @@ class Links:
 
     def __init__(self, on_pressure: Callable[[PoolRef, str], None]) -> None:
         self._on_pressure = on_pressure
-        self._links: dict[tuple[str, bool], Link] = {}  # by URL, and whether it is secret
+        self._links: dict[tuple[str, bool], Link] = {}  # by URL, and whether the URL is secret
 
     def __len__(self) -> int:
         return len(self._links)
 
     def open(self, address: Address, *, namespace: str | None = None) -> Link:
-        """Return the link to an address, for a pool of a namespace. Raises SettingError where its URL is unusable."""
+        """Return the link to an address, for a pool of a namespace. Raises SettingError for an unusable URL."""
         key = (address.url, bool(address.secret))
         link = self._links.get(key)
         if link is None:
@@ -103,14 +103,14 @@ class Links:
         await link.redis.aclose()
 
     async def _listen(self, url: str, inspector: Inspector, namespaces: set[str]) -> None:
-        """Hands every sign of pressure on. What is missed while disconnected, the next poll sees."""
+        """Pass on every pressure signal. Signals missed while disconnected are covered by the next poll."""
         pause = RECONNECT_MIN_S
         while True:
             try:
                 async for pool in inspector.pressure(namespaces):
                     pause = RECONNECT_MIN_S
                     self._on_pressure(pool, url)
-                    await asyncio.sleep(0)  # a server that sends without end must not keep the others waiting
+                    await asyncio.sleep(0)  # a server that sends without end must not starve other tasks
             except QueueError as error:
                 log.debug("the pressure channel is not heard: %s", type(error).__name__)
             except Exception as error:  # noqa: BLE001 - a server may answer anything; the polls go on

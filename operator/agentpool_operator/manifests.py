@@ -1,8 +1,8 @@
-"""What a pool's children should look like: the Deployment of its workers, and a PodDisruptionBudget.
+"""Manifests of a pool's children: the Deployment of its workers, and a PodDisruptionBudget.
 
-Pure: an AgentPool in, plain objects out, without `replicas`, which belong to the scaling loop. The user's pod
-template is the ground; what the worker needs to find its pool and to be stopped gently is laid over it.
-`apply` takes over next.
+Pure: an AgentPool in, plain objects out, without `replicas`, which belong to the scaling loop. The user's pod template
+is the base; the fields that the worker needs to find its pool and to stop gently are laid over it. `apply` takes over
+next.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ CONTAINER = "worker"
 TEMPORARY = "agentpool-tmp"  # the volume of the worker's temporary directory
 HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's own address
 FIRST_LOOK_S = 1  # a look at a container that has just begun always fails, and each failure is a warning to the user
-LIVENESS_GRACE_S = 10  # seconds: a worker that fails its liveness probe cannot drain, and its jobs wait meanwhile
-START_WITHIN_S = 600  # seconds that a worker may take to import its handlers before it counts as hung
-STARTUP_TIMEOUT_S = 60  # the worker listens at once and answers when it can: a slow import is no failed probe
-READY_PATH = "/readyz?draining=ready"  # a pod that ends is ready to its end: each failed probe is a warning
+LIVENESS_GRACE_S = 10  # seconds: a worker with a failed liveness probe cannot drain, and its jobs wait meanwhile
+START_WITHIN_S = 600  # seconds for importing handlers before a worker counts as hung
+STARTUP_TIMEOUT_S = 60  # the worker listens at once and answers when ready: a slow import is no failed probe
+READY_PATH = "/readyz?draining=ready"  # an ending pod stays ready: each failed probe is a warning
 GRACE_BEYOND_DRAIN_S = 15  # seconds: time to hand jobs back after the drain is over
 DIGEST = "agentpool.dev/manifest-digest"
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -58,7 +58,7 @@ def deployment(pool: PoolRef, uid: str, spec: AgentPoolSpec, *, default_image: s
 
 
 def disruption_budget(pool: PoolRef, uid: str) -> Json:
-    """A budget under which a node's drain evicts the pool's ready workers one after the other."""
+    """Return a budget under which a node's drain evicts the pool's ready workers in sequence."""
     return {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",
@@ -87,7 +87,7 @@ def labels_of(pool: PoolRef) -> dict[str, str]:
 
 
 def marks_of(pool: PoolRef) -> dict[str, str]:
-    """Return the labels by which a child of a pool is known that has lost its owner."""
+    """Return the labels that identify a child of a pool after the loss of its owner."""
     labels = labels_of(pool)
     return {key: labels[key] for key in (POOL_LABEL, MANAGED_BY)}
 
@@ -111,7 +111,7 @@ def _metadata(pool: PoolRef, uid: str) -> Json:
 
 
 def _rollout(spec: AgentPoolSpec) -> Json:
-    """New workers first; but where devices are scarce, a new pod would wait for ever for an old one's device."""
+    """Return the rollout strategy: new workers first; for scarce devices, the old worker leaves first."""
     if spec.gpu is not None:
         return {"maxSurge": 0, "maxUnavailable": 1}
     return {"maxSurge": "25%", "maxUnavailable": 0}
@@ -136,13 +136,13 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> Jso
     for beside in hooked:
         beside.setdefault("lifecycle", {})["preStop"] = _until_drained()
     for container in (*containers, *pod.get("initContainers", ())):
-        container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # so that a crash tells its cause
+        container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # shows the cause of a crash
     pod["terminationGracePeriodSeconds"] = spec.worker.drain_seconds + GRACE_BEYOND_DRAIN_S
     return template
 
 
 def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> None:
-    """Makes a container the pool's worker; what the user set himself stays."""
+    """Complete a container as the pool's worker; the user's own settings stay."""
     worker.setdefault("image", default_image)
     worker.setdefault("command", ["agentpool", "worker"])
     own = _environment(pool, spec)
@@ -194,12 +194,12 @@ def _has_own_hook(container: Json) -> bool:
 
 
 def _until_drained() -> Json:
-    """All containers are told to end at once, but jobs that still run need those beside the worker."""
+    """Return the preStop hook for containers beside the worker: all get SIGTERM at once, but running jobs need them."""
     return {"httpGet": {"path": "/drained", "port": HTTP_PORT}}
 
 
 def _environment(pool: PoolRef, spec: AgentPoolSpec) -> list[Json]:
-    """What the worker is told at its start; everything that may change later it reads from the queue."""
+    """Return the environment of the worker; changeable settings come from the queue."""
     handler = spec.handler.model_dump(mode="json", by_alias=True, exclude_none=True)
     return [
         {"name": "AGENTPOOL_NAMESPACE", "value": pool.namespace},
@@ -217,7 +217,7 @@ def _field(path: str) -> Json:
 
 
 def _redis(spec: AgentPoolSpec) -> list[Json]:
-    """Return how to reach Redis; the kubelet reads Secrets, so that no value stands in the Deployment."""
+    """Return the variables for Redis; the kubelet reads Secrets, so the Deployment contains no secret value."""
     redis = spec.queue.redis
     if redis.url_from is not None:
         return [_from_secret("AGENTPOOL_REDIS_URL", redis.url_from.secret_key_ref)]

@@ -1,7 +1,7 @@
-"""What Prometheus may read of the operator.
+"""Prometheus metrics of the operator.
 
-`agentpool_operator_…` tells of the operator, `agentpool_pool_…` of each pool as it last decided. What is not known has
-no series: neither the jobs of a queue that cannot be read, nor pools while another operator leads. Served by `health`.
+`agentpool_operator_…` describes the operator, `agentpool_pool_…` each pool as last decided. Unknown values have no
+series: the jobs of an unreadable queue, and all pools while a different operator leads. Served by `health`.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Metrics:
         return Gauge(f"agentpool_pool_{name}", text, POOL, registry=self.registry)
 
     def decided(self, pool: Pool, decision: Decision, *, before: int) -> None:
-        """Takes a decision down; `before` is the size that it found."""
+        """Record a decision; `before` is the previous size."""
         self.decisions.inc()
         names = (pool.ref.namespace, pool.ref.name)
         backlog = pool.backlog
@@ -110,7 +110,7 @@ class Metrics:
         self._capped_by.pop(names, None)
 
     def stand_down(self) -> None:
-        """Drops what was decided: while another operator leads, this one's figures would hide the true ones."""
+        """Remove all decisions: while a different operator leads, these figures would hide its figures."""
         for gauge in self._of_pool:
             gauge.clear()
         self._capped_by.clear()
@@ -121,7 +121,7 @@ def _target_wait_s(pool: Pool) -> float | None:
 
 
 def _show(gauge: Gauge, names: tuple[str, str], value: float | None) -> None:
-    """None is not known: an old value would go on for ever, and an alert with it."""
+    """Set a gauge, or remove it for None: an old value would stay for ever, and an alert with it."""
     if value is None:
         gauge.remove(*names)  # not by labels, which goes through the series of all pools
     else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 MAX_DEPTH = 64  # levels of objects and lists in a spec; the deepest field of a pod template lies less than 20 deep
-TOO_DEEP = "agentpool.dev/too-deep"  # field of a spec that was cut: the path of what was nested too deeply
+TOO_DEEP = "agentpool.dev/too-deep"  # field of a shortened spec: the path of the part that was nested too deeply
 SHOWN = 8  # steps of a path that are named
 
 

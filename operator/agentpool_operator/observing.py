@@ -1,4 +1,4 @@
-"""A pool as the decision sees it: what the registry holds, as one `Observation`. Pure.
+"""Build the decision's `Observation` of a pool from the registry. Pure.
 
 `scaling_loop` and `placement` call it.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def observation_of(pool: Pool, *, now: float) -> Observation:
-    """What is known of the pool; `now` is seconds since the epoch."""
+    """Return the observation of the pool; `now` is seconds since the epoch."""
     live = pool.live_pods
     return Observation(
         replicas=pool.deployment.replicas if pool.deployment is not None else 0,

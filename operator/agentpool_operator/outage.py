@@ -1,8 +1,8 @@
-"""Tells an outage of the API server in few lines: one when it begins, one a minute, one when it is over.
+"""Report an outage of the API server in few lines: at its beginning, once a minute, and at its end.
 
-Everything that talks to the API server fails then, again and again, and each part logs it. `Outage` is a filter on the
-log: it drops what is only the outage's echo (at level debug it lets it through), and takes it as the reason to ask the
-API server itself, until it answers. `process` puts it in front of the log's handlers and runs it.
+During an outage every client of the API server fails repeatedly, and each part logs the failure. `Outage` is a log
+filter: it drops repetitions of the outage (passes them at debug level), and takes the first as the reason to probe the
+API server until it answers. `process` installs the filter in the log's handlers and runs it.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from agentpool_operator.refusals import BusyError, ClusterUnreachableError, NotL
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-ASK_S = 1.0  # seconds between questions while it is away
-TELL_S = 60.0  # seconds between lines that it is still away, or that single requests fail
+ASK_S = 1.0  # seconds between probes during an outage
+TELL_S = 60.0  # seconds between lines about a continuing outage, or about failing single requests
 KOPF_FAILED = re.compile(r"Request attempt #\S+ failed; (?!.*-> API(Forbidden|TooManyRequests)Error)")
 NOTHING = (logging.NOTSET, "")
 log = logging.getLogger(__name__)
 
 
 class Outage(logging.Filter):
-    """The filter, and who asks. Used by the event loop's thread and by that of the watches."""
+    """The filter and the prober. Used by the event loop's thread and by that of the watches."""
 
     def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
         super().__init__()
@@ -35,11 +35,11 @@ class Outage(logging.Filter):
         self._loop = asyncio.get_running_loop()
         self._suspected = asyncio.Event()
         self._echo = NOTHING  # level and text of the gravest that was dropped since the last line
-        self._told_at = float("-inf")  # seconds, monotonic: when single failures were told last
+        self._told_at = float("-inf")  # seconds, monotonic: last line about single failures
         self.away = False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is told: not if it only repeats that the API server is away."""
+        """Whether the record passes: not if it only repeats the outage."""
         if not self._is_echo(record):
             return True
         self._echo = max(self._echo, (record.levelno, record.getMessage()), key=lambda echo: echo[0])
@@ -57,7 +57,7 @@ class Outage(logging.Filter):
         return self.away and any(isinstance(cause, BusyError | NotLeadingError) for cause in causes)
 
     async def run(self) -> None:
-        """Asks whenever it is suspected that the API server is away, for ever."""
+        """Probe after each suspicion of an outage, for ever."""
         while True:
             await self._suspected.wait()
             self._suspected.clear()
@@ -71,7 +71,7 @@ class Outage(logging.Filter):
                 log.log(level, "a request failed, though the API server answers; it is sent again: %s", text)
 
     async def _last(self, why: str, began: float) -> None:
-        """Tells the outage from its first line to its last; it was suspected when it `began`."""
+        """Report the outage from its first line to its last; it was suspected when it `began`."""
         told_at = began
         self.away = True
         log.warning("the API server is away; pools keep their size until it answers: %s", why)
@@ -81,11 +81,11 @@ class Outage(logging.Filter):
                 log.warning("the API server has been away for %d s: %s", time.monotonic() - began, why)
             await asyncio.sleep(ASK_S)
         self.away = False
-        self._told_at, self._echo = time.monotonic(), NOTHING  # what still fails had been sent before
+        self._told_at, self._echo = time.monotonic(), NOTHING  # requests that still fail were sent before
         log.warning("the API server answers again, after %d s", self._told_at - began)
 
     async def _why_away(self) -> str:
-        """Why it does not serve; empty = it does, be it by a refusal."""
+        """Return why the API server does not serve; empty = it serves, even by a refusal."""
         try:
             await self._ask()
         except (ClusterUnreachableError, BusyError) as error:

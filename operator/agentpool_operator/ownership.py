@@ -1,11 +1,10 @@
-"""Whose a child is, by its owners, and who has set which field of it, by its `managedFields`. Pure.
+"""Ownership of a child, by its owner references, and of its fields, by `managedFields`. Pure.
 
-A Deployment or PodDisruptionBudget that happens to have a pool's name is somebody else's: it is neither changed nor
-given an owner, with whom the garbage collector would delete it.
+A Deployment or PodDisruptionBudget that happens to have a pool's name is foreign: it is neither changed nor given an
+owner, with which the garbage collector would delete it.
 
-Server-side apply keeps there, for each field, who applied or changed it. What others have put into the workers'
-Deployment beside what we apply stays (an apply removes only what is its own), so it is told. `views` keeps what is
-found.
+Server-side apply records the manager of each field in `managedFields`. Foreign fields in the workers' Deployment stay
+beside ours (an apply removes only its own fields), so they are reported. `views` keeps the result.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ Json = dict[str, Any]
 CHILDREN_MANAGER = "agentpool"  # owns everything of the children but replicas
 SCALING_MANAGER = "agentpool-scaling"  # owns replicas
 OURS = frozenset({CHILDREN_MANAGER, SCALING_MANAGER})
-SHOWN = 3  # fields of others that are named
+SHOWN = 3  # foreign fields named in a message
 
 
 class Standing(Enum):
-    """Whose an object is that bears a pool's name."""
+    """Owner of an object with a pool's name."""
 
-    OURS = auto()  # the pool controls it
-    LEFT_BEHIND = auto()  # made for the pool, and nobody's: `kubectl delete --cascade=orphan` leaves such
+    OURS = auto()  # controlled by the pool
+    LEFT_BEHIND = auto()  # created for the pool, without an owner: left behind by `kubectl delete --cascade=orphan`
     LEAVING = auto()  # of a deleted AgentPool of this name: the garbage collector is about to remove it
-    FOREIGN = auto()  # somebody else's
+    FOREIGN = auto()  # has a different owner
 
 
 def standing_of(child: Json, *, name: str, uid: str, labels: Mapping[str, str]) -> Standing:
-    """Return whose an object is that bears the pool's name; `labels` are those that our children of the pool have."""
+    """Return the owner of an object with the pool's name; `labels` are those of the pool's own children."""
     metadata = child["metadata"]
     owners = metadata.get("ownerReferences") or []
     if any(owner.get("controller") and owner.get("uid") == uid for owner in owners):
@@ -59,10 +58,10 @@ def appliers_of_replicas(deployment: Json) -> frozenset[str]:
 
 
 def changes_of_others(deployment: Json) -> str:
-    """What others have set in the spec, and who: `template.spec.containers[worker].env[X] (kubectl-set)`; or empty.
+    """Return foreign fields of the spec with their managers, or an empty text.
 
-    The size belongs to the scaling loop, `paused` is told by itself, and the template's annotations are how
-    `kubectl rollout restart` works.
+    Example: `template.spec.containers[worker].env[X] (kubectl-set)`. The size belongs to the scaling loop, `paused` is
+    reported separately, and `kubectl rollout restart` uses the template's annotations.
     """
     found = [
         f"{path} ({entry.get('manager', '')})"
@@ -80,7 +79,7 @@ def _spec_of(entry: Json) -> Json:
 
 
 def _paths(fields: Json, at: str = "") -> Iterator[str]:
-    """The fields that are owned whole, as paths: `f:a` is a field, `k:{...}` an item by its keys, `v:x` a value."""
+    """Yield the paths of wholly owned fields: `f:a` is a field, `k:{...}` an item by its keys, `v:x` a value."""
     for key, below in fields.items():
         kind, _, name = key.partition(":")
         if not name:

@@ -1,9 +1,9 @@
-"""From an AgentPool as the API serves it to the typed spec.
+"""Parse an AgentPool from the API into the typed spec.
 
-What CEL and the schema refuse never arrives here; an object stored under an older schema may. A field that only a newer
-schema has arrives too, with its default, in every pool: the resource definition is upgraded before the operator, and
-stays when the operator is rolled back. What this operator does not know it leaves alone. `registry` calls this, and
-tells what is left alone. Pure.
+Resources refused by CEL and the schema never arrive here; a resource stored under an older schema may. Fields of a
+newer schema arrive too, with their defaults, in every pool: the resource definition is upgraded before the operator,
+and stays when the operator is rolled back. Unknown fields are ignored. `registry` calls this, and reports the ignored
+fields. Pure.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
 
 
 def check_name(name: str) -> None:
-    """Check again what the schema's rule checks: the name becomes a label's value and the Deployment's name.
+    """Check the rule of the schema again: the name becomes a label's value and the Deployment's name.
 
     Raises SpecError.
     """

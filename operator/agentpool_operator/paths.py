@@ -1,6 +1,6 @@
-"""Paths of the objects that only the operator reads or writes; `agentpool.api_paths` builds and checks all of them.
+"""Paths of the objects that only the operator uses; `agentpool.api_paths` builds and checks all of them.
 
-One function for each kind; without a name, the collection; without a namespace, all namespaces.
+A function for each kind; without a name, the collection; without a namespace, all namespaces.
 """
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ def leases(namespace: str, name: str | None = None) -> str:
 
 
 def is_of_lease(path: str) -> bool:
-    """Whether it is the path of a Lease."""
+    """Whether this is the path of a Lease."""
     return path.startswith(f"{group(LEASES)}/")

@@ -1,7 +1,7 @@
-"""Which pool may have how many workers on the nodes there are: joins registry, inventory and the pure sharing.
+"""Maximum number of workers of each pool on the existing nodes: connects registry, inventory and the pure sharing.
 
-Only pools that ask for devices take part. Nothing is shared anew while nothing that matters has changed. `scaling_loop`
-calls it before it decides.
+Only pools that request devices take part. Nothing is shared again without a relevant change. `scaling_loop` calls it
+before it decides.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ UNREADABLE = "what its pods ask of nodes cannot be read; correct resources, node
 
 
 def takes_part(pool: Pool) -> bool:
-    """Whether the pool asks for devices, and has a Deployment of its own whose pods would hold them."""
+    """Whether the pool requests devices, and has its own Deployment whose pods would hold them."""
     return pool.gpu is not None and pool.owns_deployment
 
 
@@ -49,11 +49,11 @@ class Placement:
         self._failures = Failures()
 
     def place(self, asking: Iterable[Pool], *, news: Container[PoolRef], now: float, at: float) -> dict[PoolRef, int]:
-        """Workers that each of the pools may have, those it has included; `news` are those that were just read.
+        """Return the maximum number of workers of each pool, existing workers included; `news` were just read.
 
         `now` is seconds of the monotonic clock, `at` the same moment in seconds since the epoch.
         """
-        moved = self._inventory.version != self._version  # then what the pools hold may have changed, too
+        moved = self._inventory.version != self._version  # holdings of the pools may have changed, too
         claims = {}
         for pool in asking:
             known = None if moved or pool.ref in news else self._claims.get(pool.ref)
@@ -69,11 +69,11 @@ class Placement:
         return {**self._granted, **dict.fromkeys(self._unreadable, 0)}
 
     def misfit_of(self, pool: PoolRef) -> str:
-        """Why no node could hold even one of its workers, were it empty; empty = one could."""
+        """Return why no node could hold a worker of the pool, even if empty; empty = a node could."""
         return UNREADABLE if pool in self._unreadable else self._misfits.get(pool, "")
 
     def _claimed(self, pool: Pool, now: float, at: float) -> Claim[PoolRef] | None:
-        """What a pool asks for; None where its template says it in no way that can be read: it has room for none."""
+        """Return the claim of a pool; None for an unreadable template, which gets no room."""
         self._unreadable.discard(pool.ref)
         if pool.spec is None or pool.gpu is None:
             return None

@@ -1,8 +1,8 @@
-"""Whether what a Redis says of a queue can be true. Pure.
+"""Plausibility of a queue's reading. Pure.
 
-A pool may name any server, and whoever may write to it may have put anything there. Figures that cannot be true would
-make decisions, a status that the API server refuses, or metrics that Prometheus cannot read, of all pools at once.
-`pressure` asks before it believes a reading.
+A pool may name any server, and a user of that server may have written anything. Impossible figures would lead to wrong
+decisions, a status that the API server refuses, or metrics that Prometheus cannot read, for all pools at once.
+`pressure` checks each reading.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
     from agentpool.queue.snapshots import QueueSnapshot
 
-LARGEST = 2**53  # what JSON, Lua and Prometheus hold as a whole number
-MOST_ROUTES = 64  # of one pool; its spec has 16, and those of an earlier spec may still hold jobs
-MOST_WORKERS = 20_000  # of one pool: twice what its spec may ask for
+LARGEST = 2**53  # largest exact integer of JSON, Lua and Prometheus
+MOST_ROUTES = 64  # of a pool; its spec has 16, and routes of an earlier spec may still hold jobs
+MOST_WORKERS = 20_000  # of a pool: twice the limit of its spec
 LONGEST_NAME = 253  # characters
 
 
 def check(snapshot: QueueSnapshot) -> None:
-    """Raise QueueError where the reading cannot be true; the message holds nothing of what the server has said."""
+    """Raise QueueError for an impossible reading; the message contains nothing from the server."""
     if len(snapshot.routes) > MOST_ROUTES or len(snapshot.workers) > MOST_WORKERS:
         raise QueueError(
             f"the queue has more than {MOST_ROUTES} routes or {MOST_WORKERS} workers, which cannot be true"

@@ -1,7 +1,7 @@
-"""The backlog of pools: one pipelined read for each Redis, and the settings published beside it.
+"""The backlog of pools: a pipelined read for each Redis, and the published settings beside it.
 
-Every pool ends with either a fresh `backlog` or a `queue_problem` that says why it is unknown; one pool's
-trouble never touches another's. Unknown is not zero: the scaling loop holds such a pool.
+Every pool ends with either a fresh `backlog` or a `queue_problem` with the reason; a pool's problem never affects a
+different pool. Unknown is not zero: the scaling loop holds such a pool.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ class Pressure:
         await self._links.keep_only({address.url for address in self._addresses.values()} | also)
 
     def url_of(self, pool: Pool) -> str | None:
-        """The URL that a pool's queue was last read from; None when it never was."""
+        """Return the URL of the last reading of a pool's queue; None if never read."""
         address = self._addresses.get(str(pool.ref))
         return None if address is None else address.url
 
@@ -123,13 +123,13 @@ class Pressure:
         return None
 
     def _unexpected(self, pool: Pool, error: Exception) -> None:
-        """Show what nobody expected in the pool's status; it is tried again after a pause that grows."""
+        """Show an unexpected error in the pool's status; it is retried with growing pauses."""
         pause_s = self._failures.note(pool.ref, error, doing=DOING)
         pool.due_at = max(pool.due_at, time.monotonic() + pause_s)
         _unknown(pool, unexpected(error, reason="QueueUnreadable", doing=DOING))
 
     async def _read_link(self, link: Link, pools: list[Pool]) -> None:
-        """Read pools of one Redis together; where that fails unexpectedly, each alone, so that one spoils no other."""
+        """Read pools of a Redis together; after an unexpected failure, each alone."""
         try:
             await self._read_together(link, pools)
         except Exception as error:  # noqa: BLE001 - a server may answer anything
@@ -155,9 +155,9 @@ class Pressure:
             await asyncio.gather(*(self._took(link, pool, found[pool.ref]) for pool in ready))
 
     async def _publish(self, link: Link, pool: Pool) -> None:
-        """Publishes the pool's settings and its note; where that fails the queue is unknown."""
+        """Publish the pool's settings and its note; on failure the queue is unknown."""
         if pool.spec is None or not self._leading():
-            return  # who was frozen must not publish what has changed since
+            return  # a suspended operator must not publish outdated settings
         settings = settings_of(pool.spec)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -175,7 +175,7 @@ class Pressure:
 
     async def _took(self, link: Link, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
         if isinstance(outcome, UnknownPoolError):
-            pool.published = ""  # its settings are gone: the next look publishes them again
+            pool.published = ""  # its settings are gone: the next read publishes them again
             _unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being written"))
             return
         if isinstance(outcome, QueueError):
@@ -221,7 +221,7 @@ def _out_of_service(snapshot: QueueSnapshot) -> int:
 
 
 def backlog_of(snapshot: QueueSnapshot) -> Backlog:
-    """A snapshot as the decision sees it; workers whose lease is over hold nothing that could be harmed."""
+    """Return a snapshot as the decision's backlog; workers with an expired lease hold no running jobs."""
     return Backlog(
         routes=tuple(
             RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes

@@ -1,8 +1,8 @@
-"""What keeps a pool from being served, also where nobody expected it: a condition of that pool, never the end of all.
+"""Problems of a pool, expected or not: a condition of that pool, never the end of the operator.
 
-A spec, a template, a Secret, a Redis reply or a label may hold anything, and what nobody has thought of must not stop
-the pools of everybody else. Whoever works on pools in a shared loop catches `Exception` around each pool and gives it
-to `Failures`, which logs it and says when to try again. `conditions` shows the `Problem`.
+A spec, a template, a Secret, a Redis reply or a label may hold anything, and an unexpected value must not stop the
+pools of other users. A shared loop catches `Exception` around each pool and passes it to `Failures`, which logs it and
+schedules a retry. `conditions` shows the `Problem`.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Something that keeps a pool from being served, as a condition shows it."""
+    """An obstacle to serving a pool, in the form of a condition."""
 
-    reason: str  # one CamelCase word
+    reason: str  # a CamelCase word
     message: str  # a sentence with the remedy; never a value of a Secret
     stops_scaling: bool = True
 
 
 class Failures:
-    """Unexpected errors of one service, counted for each of the things that it works on."""
+    """Unexpected errors of a service, counted for each subject."""
 
     def __init__(self) -> None:
         self._counts: dict[Hashable, int] = {}  # failures in a row
 
     def note(self, subject: Hashable, error: Exception, *, doing: str) -> float:
-        """Log an error and return the pause until the next attempt, in seconds; it doubles with each one in a row.
+        """Log an error and return the pause until the next attempt, in seconds; it doubles with each repetition.
 
-        The 1st, 2nd, 4th, 8th … error in a row is logged: a lasting one is reported ever less often.
+        The 1st, 2nd, 4th, 8th … error in a row is logged: a lasting error is reported less and less often.
         """
         count = self._counts[subject] = self._counts.get(subject, 0) + 1
         pause_s = float(min(RETRY_MIN_S * 2 ** min(count, 10), RETRY_MAX_S))
@@ -54,7 +54,7 @@ class Failures:
 
 
 def unexpected(error: Exception, *, reason: str, doing: str) -> Problem:
-    """Return the problem that a condition shows: the kind of the error, for its text may repeat a Secret."""
+    """Return the problem for a condition: the class of the error only, because its text may repeat a Secret."""
     return Problem(
         reason=reason,
         message=f"{doing} failed unexpectedly ({type(error).__name__}) and is tried again; "

@@ -1,8 +1,8 @@
-"""The operator as one process: its parts put together, started and stopped.
+"""The operator as a process: its parts connected, started and stopped.
 
-All parts but kopf's watches run in one event loop: the election, the reconciler, the scaling loop and the
-background services beside them. When one of them dies, all stop and the process ends, so that Kubernetes
-starts a whole one. `commands` calls `run`.
+All parts except kopf's watches run in a single event loop: the election, the reconciler, the scaling loop and the
+background services. When a part dies, all stop and the process ends, and Kubernetes restarts it. `commands` calls
+`run`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
-    """What an operator is made of."""
+    """Parts of an operator."""
 
     cluster: Cluster
     pools: Pools
@@ -109,7 +109,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
             tell(ref)
 
     def press_if_there(ref: PoolRef, url: str) -> None:
-        """A server may name any pool; only those whose queue it holds are looked at."""
+        """Handle a pressure signal: a server may name any pool; only pools of that server are read."""
         pool = pools.get(ref)
         if pool is not None and pressure.url_of(pool) == url:
             press(ref)
@@ -149,7 +149,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
     pools.on_gone = gone
 
     async def ask() -> None:
-        """A question that the API server cannot answer without its storage."""
+        """Send a request that the API server cannot answer without its storage."""
         await cluster.get(paths.agentpools(next(iter(settings.namespaces), None)), limit="1")
 
     resync = Resync(cluster, pools, namespaces=settings.namespaces, every_s=settings.loop.resync_s)
@@ -173,9 +173,9 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
 
 
 async def run(settings: OperatorSettings) -> None:
-    """Runs until SIGTERM or SIGINT. Raises SettingError for what cannot be used, ClusterError at the first contact."""
+    """Run until SIGTERM or SIGINT. Raises SettingError for unusable settings, ClusterError at the first contact."""
     for namespace in settings.namespaces:
-        paths.agentpools(namespace)  # kopf puts the name into its own paths as it is
+        paths.agentpools(namespace)  # kopf inserts the name into its own paths unchecked
     pauses = ShortPauses()
     gc.callbacks.append(pauses)
     connection = await configuration(settings.kubeconfig)
@@ -214,13 +214,13 @@ async def _serve(parts: Parts) -> None:
         await _first_failure([*services, watching], waiter)
     finally:
         await _ended([*services, waiter])
-        await parts.election.resign()  # nothing writes any more: the next one need not wait for the watches to end
+        await parts.election.resign()  # no writer is left: the next leader need not wait for the watches to end
         await parts.watching.close()
         await _ended([watching])
 
 
 async def _first_failure(tasks: list[asyncio.Task[None]], waiter: asyncio.Task[Any]) -> None:
-    """Waits for the stop; raises what ends a task before. A task that ends well is let go."""
+    """Wait for the stop; raise the error of a failed task. A task that ends normally is ignored."""
     pending: set[asyncio.Task[Any]] = {*tasks, waiter}
     while not waiter.done():
         done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)

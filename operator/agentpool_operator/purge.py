@@ -1,12 +1,11 @@
-"""What becomes of a pool's queue once its AgentPool is gone, without holding its deletion up: purged, or retired.
+"""Purge or retire the queue of a deleted AgentPool, without delaying the deletion.
 
-No finalizer: a note of every pool lies in its Redis, among those of its namespace, with the cluster that it belongs
-to, its uid, and whether its queue is retained. A pass compares the notes with the API server. Of a pool that is gone,
-`deletionPolicy: Delete` has the keys removed when its workers are gone too; otherwise its queue is marked as retired
-at once, and takes no new jobs until an AgentPool of that name publishes its settings anew. Then the note is removed.
-So a deletion that happened while no operator ran is made good by the next that reads that Redis. Before each step of a
-purge it is asked again whether the pool is gone and this operator leads: either may have changed while the operator
-was frozen.
+No finalizer: each pool has a note in its Redis, among the notes of its namespace, with its cluster, its uid, and
+whether its queue is retained. A pass compares the notes with the API server. For a deleted pool, `deletionPolicy:
+Delete` removes the keys after its workers are gone; otherwise its queue is retired at once, and accepts no new jobs
+until an AgentPool of that name publishes its settings again. Then the note is removed. So a deletion without a running
+operator is completed by the next operator that reads that Redis. Before each step of a purge the absence of the pool
+and the leadership are checked again: either may have changed while the operator was suspended.
 """
 
 from __future__ import annotations
@@ -34,11 +33,11 @@ if TYPE_CHECKING:
     from agentpool_operator.cluster import Cluster
     from agentpool_operator.links import Link, Links
 
-RETAIN = "retain"  # third word of a note whose queue is kept; the first are the cluster's and the pool's uid
+RETAIN = "retain"  # third word of a note of a retained queue; the first are the cluster's and the pool's uid
 PASS_S = 5.0  # seconds between passes while something waits to be purged
-LONGEST_PASS_S = 120.0  # seconds for one Redis; what is left then waits for the next pass
+LONGEST_PASS_S = 120.0  # seconds for a Redis; the rest waits for the next pass
 REST_S = 300.0  # seconds between passes otherwise
-LOOKUP_S = 1.0  # seconds: whoever notes a pool has a queue to read, which must not wait for a slow API server
+LOOKUP_S = 1.0  # seconds: the caller has a queue to read, which must not wait for a slow API server
 ASK_AGAIN_S = 5.0  # seconds before a look-up that failed is tried again
 log = logging.getLogger(__name__)
 
@@ -57,14 +56,14 @@ class Purger:
         self._cluster = cluster
         self._links = links
         self._leading = leading
-        self._lives = lives  # what is known to be there need not be looked up
+        self._lives = lives  # known pools need no lookup
         self._asking = asyncio.Lock()
         self._cluster_id = ""  # the kube-system namespace's uid; empty = not known, then nothing is noted
         self._ask_at = 0.0  # seconds, monotonic: not before
-        self._unknown_because = ""  # why it was not known when that was told last
+        self._unknown_because = ""  # last logged reason
         self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
         self._owed: dict[tuple[str, PoolRef], str] = {}  # notes that wait for the cluster's uid, which goes before them
-        self._met: set[str] = set()  # URLs whose notes have been, or are about to be, looked at
+        self._met: set[str] = set()  # URLs whose notes have been, or are about to be, read
         self._due = asyncio.Event()
         self._failures: dict[str, int] = {}  # URL -> passes in a row that failed
         self._unexpected = Failures()
@@ -72,11 +71,11 @@ class Purger:
 
     async def note(self, link: Link, pool: PoolRef, uid: str, *, delete: bool) -> None:
         """Writes a pool's note, where that changes anything. Raises QueueError."""
-        if link.url not in self._met:  # what was deleted while no operator ran is told by the notes that lie there
+        if link.url not in self._met:  # notes show deletions without a running operator
             self._met.add(link.url)
             self.pool_gone(link.url)
         self._owed[link.url, pool] = uid if delete else f"{uid} {RETAIN}"
-        await self._pay(link, pool)  # else a pass does, of which this Redis has one until all is paid
+        await self._pay(link, pool)  # otherwise a pass does, of which this Redis has one until all is done
 
     async def _pay(self, link: Link, pool: PoolRef) -> bool:
         """Writes the note that is owed to a pool; False while the cluster is not known. Raises QueueError."""
@@ -93,7 +92,7 @@ class Purger:
         return True
 
     def pool_gone(self, url: str | None) -> None:
-        """A pool on this Redis was deleted, or may have been; None = it is not known on which. Looks soon."""
+        """Note that a pool on this Redis may have been deleted; None = unknown Redis. Checks soon."""
         if url is not None:
             self.waiting.add(url)
         self._due.set()
@@ -123,7 +122,7 @@ class Purger:
             log.info("deleted pools on %s are left to the operator that leads now", link.place)
         except AgentPoolError as error:
             failures = self._failures[link.url] = self._failures.get(link.url, 0) + 1
-            told = failures.bit_count() == 1  # the 1st, 2nd, 4th, 8th …: an outage is told, then remembered ever less
+            told = failures.bit_count() == 1  # the 1st, 2nd, 4th, 8th …: reported less and less often
             log.log(
                 logging.WARNING if told else logging.DEBUG,
                 "deleted pools on %s are purged later: %s",
@@ -138,7 +137,7 @@ class Purger:
                 log.info("deleted pools on %s can be purged again", link.place)
 
     async def run_once(self, link: Link) -> bool:
-        """One pass over one Redis; whether something waits for its workers to go, or for the cluster to be known."""
+        """Run a pass over a Redis; return whether workers must go first, or the cluster is unknown."""
         owing = [pool for url, pool in self._owed if url == link.url]
         waits = not all([await self._pay(link, pool) for pool in owing])
         for namespace in sorted(link.namespaces | set(await link.inspector.namespaces())):
@@ -146,7 +145,7 @@ class Purger:
         return waits
 
     async def _read_notes(self, link: Link, namespace: str) -> bool:
-        """Serves the notes of one namespace; whether something waits."""
+        """Process the notes of a namespace; return whether something waits."""
         found = await ask(link.redis, "HGETALL", notes_of(namespace), doing="read notes")
         with Reading("hgetall"):
             notes = fields_of(found)
@@ -160,7 +159,7 @@ class Purger:
 
     async def _serve(self, link: Link, pool: PoolRef, *, retain: bool) -> bool:
         if self._lives(pool) or not await self._is_gone(pool):
-            return False  # it lives, or a new pool of that name has taken the queue over
+            return False  # alive, or a new pool of that name has taken over the queue
         if retain:
             await self._retire(link, pool)
             return False
@@ -172,13 +171,13 @@ class Purger:
 
         gone = await link.inspector.purge(pool, permitted=permitted)
         if not await self._is_gone(pool):
-            return False  # made anew meanwhile: the note is the new one's
+            return False  # created again meanwhile: the note belongs to the new pool
         await self._remove_note(link, pool)
         log.info("pool %s was deleted with deletionPolicy Delete: %d keys removed", pool, gone)
         return False
 
     async def _retire(self, link: Link, pool: PoolRef) -> None:
-        """Lets the queue take no new jobs. Settings that a new pool publishes, now or later, end it: they differ."""
+        """Make the queue refuse new jobs. Published settings of a new pool, now or later, end that."""
         with contextlib.suppress(UnknownPoolError):
             settings = await link.inspector.settings(pool)
             await link.inspector.configure(pool, replace(settings, retired=True))
@@ -190,7 +189,10 @@ class Purger:
         self._noted.pop((link.url, pool), None)
 
     async def _is_gone(self, pool: PoolRef) -> bool:
-        """Whether the pool is gone and this operator leads still, which is asked last: a frozen one does not know."""
+        """Return whether the pool is gone and this operator still leads.
+
+        The leadership is checked last, because the operator may have been suspended.
+        """
         try:
             await self._cluster.get(paths.agentpools(pool.namespace, pool.name))
         except NotThereError:
@@ -212,7 +214,7 @@ class Purger:
         return bool(snapshot.live_workers)
 
     async def _cluster_uid(self) -> str:
-        async with self._asking:  # many pools are noted at once: one request serves all
+        async with self._asking:  # a single request serves many pools at once
             if not self._cluster_id and time.monotonic() >= self._ask_at:
                 try:
                     async with asyncio.timeout(LOOKUP_S):
@@ -229,7 +231,7 @@ class Purger:
 
 
 def _pool_named(text: str) -> PoolRef | None:
-    """The pool that a note is about; None for what no pool is named: others may write there, too."""
+    """Return the pool of a note; None for an invalid name, because other users may write there."""
     try:
         return PoolRef.parse(text)
     except SettingError:

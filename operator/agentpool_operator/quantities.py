@@ -1,7 +1,7 @@
 """Kubernetes quantities as whole numbers: millicores for cpu, units for everything else.
 
-The grammar is the API's (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/);
-fractions are rounded up, as the scheduler does. `inventory` and `drift` use it.
+The grammar is the API's (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/); fractions
+are rounded up, as in the scheduler. `inventory` and `drift` use it.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ _DECIMAL = {prefix: Decimal(1000) ** power for power, prefix in enumerate("kMGTP
 _SMALL = {prefix: Decimal(1000) ** -power for power, prefix in enumerate("mun", start=1)}
 _SUFFIXES = _BINARY | _DECIMAL | _SMALL
 MILLI = 1000
-LARGEST = Decimal(2) ** 63 - 1  # what the API server takes; 1e999999 as a whole number would fill the memory
+LARGEST = Decimal(2) ** 63 - 1  # the API server's maximum; 1e999999 as a whole number would exhaust memory
 
 
 def value_of(quantity: object) -> Decimal | None:
-    """The quantity's value; None when it is no quantity."""
+    """Return the quantity's value; None for an invalid quantity."""
     found = _QUANTITY.match(str(quantity))
     if found is None:
         return None
@@ -33,7 +33,7 @@ def value_of(quantity: object) -> Decimal | None:
 
 @lru_cache(maxsize=4096)
 def amount_of(resource: str, quantity: str) -> int:
-    """A resource's amount as a whole number, rounded up; 0 when it is no quantity."""
+    """Return a resource's amount as a whole number, rounded up; 0 for an invalid quantity."""
     value = _bounded(value_of(quantity) or Decimal(0))
     if resource == "cpu":
         value = _bounded(value * MILLI)

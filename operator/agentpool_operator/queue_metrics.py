@@ -1,8 +1,8 @@
-"""What Prometheus may read of the pools' queues, as the scaling loop last read them.
+"""Prometheus metrics of the pools' queues, as last read by the scaling loop.
 
-Made anew at each scrape from the registry, so a pool that is gone or cannot be read has no series, nor has any while
-another operator leads: unknown is absent, never zero. Cardinality: for each pool at most its routes times three
-priorities, which its spec bounds. `health` serves it with `metrics`.
+Built from the registry at each scrape, so an absent or unreadable pool has no series, and no pool has while a different
+operator leads: unknown is absent, never zero. Cardinality: for each pool at most its routes times three priorities,
+which its spec bounds. `health` serves it with `metrics`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Level-triggered passes over marked pools: children in order, status told.
+"""Level-triggered reconcile loop over marked pools: children and status.
 
-Whatever marked a pool, a pass computes what should be and makes it so. Passes of different pools run side by
-side (bounded); a pool that fails is marked again after a pause that grows. The scaling loop takes over when
-the Deployment is there.
+A pass computes the desired state and applies it, regardless of the reason for the mark. Passes of different pools run
+concurrently (bounded); a failed pool is marked again after a growing pause. The scaling loop takes over once the
+Deployment exists.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Reconciler:
         self._failures: defaultdict[PoolRef, int] = defaultdict(int)
         self._unexpected = Failures()
         self._busy: set[PoolRef] = set()
-        self._specs: dict[PoolRef, tuple[str, int]] = {}  # uid and generation that the scaling loop was told of
+        self._specs: dict[PoolRef, tuple[str, int]] = {}  # uid and generation last passed to the scaling loop
 
     async def run(self) -> None:
         """Serves marks, for ever."""
@@ -78,7 +78,7 @@ class Reconciler:
     async def _attempt(self, ref: PoolRef) -> None:
         pool = self._pools.get(ref)
         if pool is None or not self._leading():
-            return  # who begins to lead marks every pool
+            return  # a new leader marks every pool
         try:
             await self.run_once(pool)
         except NotLeadingError:
@@ -101,8 +101,8 @@ class Reconciler:
             self._later(ref, BLOCKED_RETRY_S)
 
     async def run_once(self, pool: Pool) -> None:
-        """One pass over one pool."""
-        if pool.deleting:  # its children go with it; nothing is made anew
+        """Run a pass over a pool."""
+        if pool.deleting:  # its children go with it; nothing is created again
             await self._status.write(pool)
             return
         before = pool.child_problem
@@ -129,7 +129,7 @@ class Reconciler:
             self._press(pool.ref)
 
     def forget(self, ref: PoolRef) -> None:
-        """Drops what is remembered of a pool that is gone."""
+        """Forget a deleted pool."""
         self._failures.pop(ref, None)
         self._unexpected.succeeded(ref)
         self._specs.pop(ref, None)

@@ -1,16 +1,16 @@
-"""What the Kubernetes API may answer besides yes; subclasses of `agentpool.errors.ClusterError`.
+"""Errors of the Kubernetes API; subclasses of `agentpool.errors.ClusterError`.
 
 ClusterError
 └── ClusterRefusalError     `status` is the HTTP status
     ├── NotThereError           404
-    ├── ClashError              409: somebody else changed it first
+    ├── ClashError              409: changed meanwhile
     ├── ExpiredError            410: the resourceVersion is too old, list again
     ├── ForbiddenError          403
-    ├── WebhookError            500 where an admission webhook cannot be asked
-    ├── InvalidObjectError      400, 422, and 500 where an apply does not fit the kind
+    ├── WebhookError            500 for an unreachable admission webhook
+    ├── InvalidObjectError      400, 422, and 500 for an apply that does not fit the kind
     └── BusyError               401, 429, 5xx: try again after `retry_after_s`
 └── ClusterUnreachableError     no answer
-└── NotLeadingError             a write that was stopped because another operator may lead
+└── NotLeadingError             a write stopped because a different operator may lead
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ class ForbiddenError(ClusterRefusalError):
 
 
 class WebhookError(ClusterRefusalError):
-    """500: an admission webhook that is to allow this cannot be asked; others may be allowed meanwhile."""
+    """500: a required admission webhook is unreachable; further requests may succeed meanwhile."""
 
 
 class InvalidObjectError(ClusterRefusalError):
-    """400 or 422: the object is not acceptable. Or an apply that does not fit its kind, which is answered with 500."""
+    """400 or 422: the object is invalid. Also 500 for an apply that does not fit its kind."""
 
 
 class BusyError(ClusterRefusalError):
-    """429 or 5xx: the API server cannot serve now. Or 401: a token has run out, and the next one is read."""
+    """429 or 5xx: the API server cannot serve now. Also 401: the token has expired, and the next token is read."""
 
 
 class ClusterUnreachableError(ClusterError):
@@ -77,8 +77,8 @@ _BY_STATUS: dict[int, type[ClusterRefusalError]] = {
 }
 FIRST_SERVER_ERROR = 500  # HTTP status
 MISFITS = (  # said with a 500 (kubernetes/kubernetes#139253)
-    "failed to create typed patch object",  # an unknown field, a value of the wrong type, two items of one key
-    "failed to convert new object",  # a value that only its kind can read, such as a quantity
+    "failed to create typed patch object",  # an unknown field, a value of the wrong type, two items with the same key
+    "failed to convert new object",  # a value that only its kind can parse, such as a quantity
 )
 UNASKED = "failed calling webhook"  # said with a 500, too, until the webhook is there again
 

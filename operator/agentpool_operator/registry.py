@@ -1,8 +1,8 @@
-"""All pools that the operator serves, and what it last saw of each: resource, Deployment, pods.
+"""All served pools with their last observed state: resource, Deployment, pods.
 
-Fed by the watches (`handlers`) and by full lists (`resync`); every change marks the pool, and `reconciler`
-and the scaling loop work on what is marked, never on the kind of event. Only this process's memory: after a
-restart the lists fill it again.
+Fed by the watches (`handlers`) and by full lists (`resync`); every change marks the pool, and `reconciler` and the
+scaling loop work on marked pools, never on the kind of event. In memory only: after a restart the lists fill the
+registry again.
 """
 
 from __future__ import annotations
@@ -45,33 +45,33 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Pool:
-    """One pool as the operator knows it. Changed only by the event loop's thread."""
+    """A pool as known to the operator. Changed only by the event loop's thread."""
 
     ref: PoolRef
     resource: Json  # the AgentPool as last seen, without managedFields
-    spec: AgentPoolSpec | None  # None = it cannot be parsed, see `spec_problem`
+    spec: AgentPoolSpec | None  # None = unparsable, see `spec_problem`
     spec_problem: Problem | None = None
     deployment: DeploymentView | None = None
     pods: dict[str, PodView] = field(default_factory=dict)
-    unknown_fields: frozenset[str] = frozenset()  # of the spec, that this operator was told and leaves alone
-    child_problem: Problem | None = None  # its children cannot be made or kept
-    scale_problem: Problem | None = None  # its size cannot be set
-    queue_problem: Problem | None = None  # its queue cannot be read or set up
+    unknown_fields: frozenset[str] = frozenset()  # fields of the spec unknown to this operator, and ignored
+    child_problem: Problem | None = None  # obstacle to creating or keeping its children
+    scale_problem: Problem | None = None  # obstacle to setting its size
+    queue_problem: Problem | None = None  # obstacle to reading or configuring its queue
     queue_read: bool = False  # the queue has been read at least once
     memory: PoolMemory = field(default_factory=PoolMemory)
     backlog: Backlog | None = None  # the last reading; None = unknown
     snapshot: QueueSnapshot | None = None  # the same reading whole, for metrics; None = unknown
     decision: Decision | None = None
     decided_at: float | None = None  # seconds since the epoch: when the size last changed
-    decided_reason: str = ""  # why it last changed
+    decided_reason: str = ""  # reason of the last change
     placeable: int | None = None  # workers that fit; None = no device is asked for
-    misfit: str = ""  # why no node could hold one worker, were it empty; empty = one could, or nobody has looked
-    budget_seen_at: float = float("-inf")  # seconds, monotonic: when its PodDisruptionBudget was in order
+    misfit: str = ""  # why no node could hold a worker, even if empty; empty = a node could, or not checked
+    budget_seen_at: float = float("-inf")  # seconds, monotonic: last correct state of its PodDisruptionBudget
     published: str = ""  # revision of the settings that the queue holds
     leaving: int = 0  # workers that finish their jobs and are taken away then
-    poll_s: float = 1.0  # seconds between looks at its queue, as its spec says
-    due_at: float = 0.0  # seconds, monotonic: when its queue is looked at next
-    starts_seen: set[str] = field(default_factory=set)  # uids of pods whose start has been learned from
+    poll_s: float = 1.0  # seconds between reads of its queue, from its spec
+    due_at: float = 0.0  # seconds, monotonic: next read of its queue
+    starts_seen: set[str] = field(default_factory=set)  # uids of pods whose start-up time was learned
 
     @property
     def uid(self) -> str:
@@ -85,48 +85,48 @@ class Pool:
 
     @property
     def deleting(self) -> bool:
-        """Whether the AgentPool is on its way out."""
+        """Whether the AgentPool is being deleted."""
         return bool(self.resource["metadata"].get("deletionTimestamp"))
 
     @property
     def blocked(self) -> Problem | None:
-        """What keeps it from being served and scaled; None = nothing does."""
+        """Return the obstacle to serving and scaling; None = no obstacle."""
         stopped = self.child_problem is not None and self.child_problem.stops_scaling
         forbidden = self.queue_problem is not None and self.queue_problem.reason == NOT_LABELLED
         return self.spec_problem or (self.child_problem if stopped else self.queue_problem if forbidden else None)
 
     @property
     def owns_deployment(self) -> bool:
-        """Whether the Deployment of its name is there and its own."""
+        """Whether the Deployment of its name exists and belongs to it."""
         return self.deployment is not None and self.deployment.owner_uid == self.uid
 
     @property
     def live_pods(self) -> list[PodView]:
-        """Pods that count as its workers."""
+        """Return the pods that count as its workers."""
         return [pod for pod in self.pods.values() if pod.alive]
 
     @property
     def gpu(self) -> Gpu | None:
-        """What its workers ask of devices; None = nothing, or the spec cannot be read."""
+        """Return the device requests of its workers; None = no request, or an unreadable spec."""
         return self.spec.gpu if self.spec is not None else None
 
     @property
     def devices_held(self) -> int:
-        """Devices that its pods hold, those that end included until they have ended; 0 where it asks for none."""
+        """Return the devices held by its pods, including ending pods; 0 without a request."""
         holders = sum(1 for pod in self.pods.values() if pod.node and not pod.ended)
         return holders * self.gpu.per_worker if self.gpu is not None else 0
 
     def note_starts(self) -> None:
-        """Takes down whose start has been learned from. A pod that is ready again, after a fault, has not started."""
+        """Record the pods whose start-up time was learned. A pod that is ready again after a fault has not started."""
         self.starts_seen = {pod.uid for pod in self.pods.values() if pod.ready or pod.uid in self.starts_seen}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listing:
-    """A collection at one moment."""
+    """A collection at a moment."""
 
     items: list[Json]
-    version: str  # the collection's resourceVersion: what is later than it could not be in it
+    version: str  # the collection's resourceVersion: later objects cannot be in it
 
 
 class Pools:
@@ -182,7 +182,7 @@ class Pools:
         view = None if gone else deployment_view(deployment)
         known = self._deployments.get(ref)
         if view is not None and known is not None and known.newer_than(view):
-            return  # a watch runs behind what a write of ours has already returned
+            return  # a watch lags behind the result of our own write
         if view is None:
             self._deployments.pop(ref, None)
         else:
@@ -193,7 +193,7 @@ class Pools:
             self.mark(ref)
 
     def set_deployment(self, pool: Pool, view: DeploymentView | None) -> None:
-        """Keeps what the API server answered to a read or a write of ours, unless a watch was faster."""
+        """Keep the API server's answer to our own read or write, unless a watch was faster."""
         known = self._deployments.get(pool.ref)
         if view is not None and known is not None and known.as_new_as(view):
             pool.deployment = known
@@ -215,13 +215,13 @@ class Pools:
         else:
             known, seen = pods.get(pod["metadata"]["name"]), pod_view(pod)
             if known is not None and known.trouble and known.resource_version == seen.resource_version != "":
-                return  # listed again as it was; what is known of it may come from its events, too
+                return  # listed again without change; keep data that came from its events
             pods[seen.name] = seen
         if ref in self._pools:
             self.mark(ref)
 
     def see_delay(self, ref: PoolRef, pod: PodView, reason: str, message: str) -> None:
-        """Its node has told why a pod does not come up; void once the pod has changed."""
+        """Record a node's reason for a slow start of a pod; cleared by a change of the pod."""
         pods = self._orphans.get(ref, {})
         told = replace(pod, trouble=reason, trouble_message=message)
         if pods.get(pod.name) == pod != told:
@@ -229,7 +229,7 @@ class Pools:
             self.mark(ref)
 
     def see_all(self, namespace: str | None, *, resources: Listing, deployments: Listing, pods: Listing) -> None:
-        """Full lists of a namespace (None: of all): what is not in them is gone, unless it is younger than they are."""
+        """Apply full lists of a namespace (None: of all): missing objects are gone, unless younger than the lists."""
 
         def here(ref: PoolRef) -> bool:
             return namespace is None or ref.namespace == namespace
@@ -280,7 +280,7 @@ class Pools:
 
 
 def each(see: Callable[..., None], thing: Json, *, gone: bool = False) -> None:
-    """Let the registry see one object of many; one that cannot be read is logged, and the others are seen."""
+    """Pass a single object to the registry; log an unreadable object, and continue with the rest."""
     try:
         see(thing, gone=gone)
     except Exception as error:  # noqa: BLE001 - what a tenant has put into one object must not hide all others
@@ -310,7 +310,7 @@ def _parse(pool: Pool) -> None:
         _tell_unknown(pool, unknown)
         pool.spec_problem, pool.poll_s = None, pool.spec.scaling.poll_seconds
         if pool.gpu is None:
-            pool.placeable, pool.misfit = None, ""  # the nodes' room when it asked for devices is no limit any more
+            pool.placeable, pool.misfit = None, ""  # the room for its former device requests is no limit any more
     except SpecError as error:
         pool.spec = None
         pool.spec_problem = Problem(reason="InvalidSpec", message=str(error))

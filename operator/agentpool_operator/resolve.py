@@ -1,7 +1,7 @@
-"""From an AgentPool's spec to what the scaling decision and the placement work with. Pure.
+"""Convert an AgentPool's spec to the inputs of scaling decision and placement. Pure.
 
-The queue's settings are resolved on the ground floor (`agentpool.spec.settings_of`); here is the rest: the
-scaling policy, and the shape of a worker's pod as the scheduler will see it.
+`agentpool.spec.settings_of` resolves the queue's settings; this module the rest: the scaling policy, and the shape of a
+worker's pod as the scheduler will see it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 UP_WINDOW_S = 0.0  # seconds: HPA's default for scaling up
-DOWN_WINDOW_S = 120.0  # seconds: what the spec promises when it is left out
+DOWN_WINDOW_S = 120.0  # seconds: documented default of the spec
 
 
 def policy_of(spec: AgentPoolSpec) -> ScalingPolicy:
@@ -53,9 +53,9 @@ def _rules(rules: RulesSpec, default_window_s: float) -> ScalingRules:
 
 
 def shape_of(template: Json) -> Shape:
-    """What a pod template needs of a node. Raises AttributeError or TypeError where it has no such shape.
+    """Return a pod template's node requirements. Raises AttributeError or TypeError for an invalid shape.
 
-    The template is an open part of the spec, so all that comes out of it are texts and numbers, whatever went in.
+    The template is an open part of the spec, so all results are texts and numbers, for any input.
     """
     pod = template.get("spec") or {}
     affinity = ((pod.get("affinity") or {}).get("nodeAffinity") or {}).get(
@@ -93,11 +93,10 @@ def _term(term: Json) -> tuple[Requirement, ...]:
 
 
 def requests_of(pod: Json) -> dict[str, int]:
-    """What the scheduler reserves for a pod: its containers together, or the largest init step if that is more.
+    """Return the scheduler's reservation for a pod: its containers together, or the largest init step if larger.
 
-    Init containers with restartPolicy Always run beside what comes after them. A limit without a request
-    counts as a request. Source: the Kubernetes documentation, "Resource sharing within containers" of init
-    and sidecar containers.
+    Init containers with restartPolicy Always run beside later containers. A limit without a request counts as a
+    request. Source: the Kubernetes documentation, "Resource sharing within containers" of init and sidecar containers.
     """
     total = _summed(_requests(container) for container in pod.get("containers") or [])
     beside: dict[str, int] = {}

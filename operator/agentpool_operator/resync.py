@@ -1,6 +1,6 @@
-"""Full lists now and then: what a broken watch may have hidden comes to light.
+"""Periodic full lists, which reveal changes hidden by a broken watch.
 
-A watch that was away while an object was deleted never tells of it. `handlers` feeds the registry in between.
+A watch that was away during a deletion never reports it. `handlers` feeds the registry in between.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Resync:
                 log.exception("the full list failed and is tried again later; please report this")
 
     async def run_once(self) -> None:
-        """One list of everything that is watched."""
+        """List everything that is watched, once."""
         for namespace in self._namespaces:
             self._pools.see_all(
                 namespace,

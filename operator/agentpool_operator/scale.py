@@ -1,8 +1,8 @@
-"""Carries a size out: marks which pods go, and sets the Deployment's scale.
+"""Apply a size: mark the pods to remove, and set the Deployment's scale.
 
 The mark is the lowest `controller.kubernetes.io/pod-deletion-cost` (kubernetes/kubernetes#45509), by which the
-ReplicaSet picks. The scale is patched only against the version that the decision saw: a late write of a paused
-operator, or one that somebody overtook, does nothing. `scale_in` decides who goes.
+ReplicaSet chooses. The scale is patched only against the version that the decision was based on: a late write of a
+suspended or overtaken operator does nothing. `scale_in` selects the pods.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Scaler:
         self._pools = pools
 
     async def scale(self, pool: Pool, deployment: DeploymentView, replicas: int) -> bool:
-        """Sets the size; False when somebody else has changed it meanwhile, so that it must be decided again."""
+        """Set the size; return False after a foreign change, which needs a new decision."""
         path = paths.deployments(pool.ref.namespace, pool.ref.name, "scale")
         version = deployment.resource_version
         for _ in range(ATTEMPTS):
@@ -56,7 +56,7 @@ class Scaler:
         return False
 
     async def mark(self, pool: Pool, going: Collection[PodView]) -> None:
-        """Makes these pods, and no others, the cheapest to delete; what is right already is not written."""
+        """Make exactly these pods the cheapest to delete; correct marks are not written again."""
         names = {pod.name for pod in going}
         wrong = [pod for pod in pool.live_pods if (pod.deletion_cost == GOING_COST) != (pod.name in names)]
         await asyncio.gather(*(self._mark(pool, pod, going=pod.name in names) for pod in wrong))

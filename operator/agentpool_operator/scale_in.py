@@ -1,14 +1,13 @@
-"""Takes workers away, idle ones only, though jobs may arrive at any moment.
+"""Remove idle workers only, although jobs may arrive at any moment.
 
-Kubernetes cannot be told "this pod, and one fewer": the size is lowered, then a controller picks who goes. So
-the workers that are to leave are first told through the queue to claim no more (a cordon). What they hold is
-counted by the same script: who holds nothing is idle, and stays so. Only these are marked as the cheapest to
-delete, and the size falls by as many. Others stay cordoned until they are idle, or until they are needed
-again, which is sooner than a new pod. A cordon ends by itself when it is not repeated, so nothing hangs on an
-operator that is gone.
+Kubernetes has no call "this pod, and one replica fewer": the size is lowered, then a controller picks pods. So the
+workers selected for removal are first cordoned through the queue. The same script counts their jobs: a cordoned worker
+without jobs is idle, and stays idle. Only idle pods are marked as the cheapest to delete, and the size is lowered by
+their number. Busy workers stay cordoned until idle, or until they are needed again, which is faster than a new pod. A
+cordon expires unless repeated, so nothing depends on a vanished operator.
 
-A ReplicaSet takes pods that are not ready before cheap ones, so those are cordoned, too, and nothing is lowered
-while one of them is busy, nor during a rollout, when there is more than one ReplicaSet. `scale` does the writes.
+A ReplicaSet deletes pods that are not ready before cheap pods, so those are cordoned too, and nothing is lowered while
+such a pod is busy, nor during a rollout with several ReplicaSets. `scale` does the writes.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.decision import Decision
     from agentpool_operator.views import DeploymentView, PodView
 
-HOLD_S = 60.0  # seconds that a cordon lasts unless it is repeated: many polls, and longer than a takeover
+HOLD_S = 60.0  # seconds of a cordon unless repeated: many polls, and longer than a takeover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Leave:
-    """Who is to leave: a plan for one pass."""
+    """Workers to remove: a plan for a pass."""
 
     leaving: tuple[PodView, ...]  # the first to go first
     cordoned: tuple[PodView, ...]  # these, and those that a ReplicaSet might take in their place
-    settled: bool  # the controllers have caught up, so that the size may be lowered (further)
+    settled: bool  # the controllers have caught up, so the size may be lowered (further)
 
 
 class ScaleIn:
@@ -50,7 +49,7 @@ class ScaleIn:
         self._pressure = pressure
 
     async def carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
-        """Cordons who is to leave and takes away who is idle. The size reached; None = decide again."""
+        """Cordon the selected workers and remove the idle ones. Return the reached size; None = decide again."""
         if decision.mode is Mode.MANUAL:
             return await self._obeyed(pool, deployment, decision.keep)
         if pool.snapshot is None:
@@ -89,7 +88,7 @@ class ScaleIn:
         return dict(zip(names, held, strict=True))
 
     async def _obeyed(self, pool: Pool, deployment: DeploymentView, replicas: int) -> int | None:
-        """A size that the user set is set at once: idle workers go first, busy ones drain."""
+        """Apply a size set by the user at once: idle workers go first, busy workers drain."""
         pods = planned(pool, deployment, replicas).leaving
         with contextlib.suppress(QueueError):  # an order is obeyed whatever the queue says
             await self._cordoned(pool, pods)
@@ -100,7 +99,7 @@ class ScaleIn:
 
 
 def planned(pool: Pool, deployment: DeploymentView, keep: int) -> Leave:
-    """Who is to leave so that `keep` workers stay, by what is known of pods and workers. Pure."""
+    """Select the workers to remove so that `keep` workers stay, by the state of pods and workers. Pure."""
     live = pool.live_pods
     settled = not live or (len(live) <= deployment.replicas and deployment.observed_generation >= deployment.generation)
     running = {worker.name: worker.running for worker in pool.backlog.workers} if pool.backlog is not None else {}

@@ -1,9 +1,8 @@
-"""One loop that sizes all pools: read, decide, act.
+"""The scaling loop of all pools: read, decide, act.
 
-`run` waits until `schedule` has a turn for some pools; `run_once` is that turn: one pipelined read of their Redis,
-shared capacity, a pure decision for each pool, then the writes. Turns of different places run side by side. While this
-operator does not lead, the loop rests. A pool whose write fails keeps its memory, so that the next turn decides it
-again.
+`run` waits until `schedule` has a turn for some pools; `run_once` is that turn: a pipelined read of their Redis, shared
+capacity, a pure decision for each pool, then the writes. Turns of different Redis servers run concurrently. While this
+operator does not lead, the loop rests. A pool whose write fails keeps its memory, so the next turn decides again.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
     from agentpool_operator.status import StatusWriter
     from agentpool_operator.views import DeploymentView
 
-RESTING_S = 0.2  # seconds between looks at who leads
+RESTING_S = 0.2  # seconds between checks of the leadership
 log = logging.getLogger(__name__)
 
 
@@ -79,7 +78,7 @@ class ScalingLoop:
         self.last_pass_at = time.monotonic()  # seconds, monotonic: for the liveness probe
 
     def press(self, ref: PoolRef) -> None:
-        """A submit to this pool found no free slot, or its spec has changed: look at it now."""
+        """Read this pool now: a submit found no free slot, or its spec has changed."""
         self._schedule.press(ref)
 
     async def run(self) -> None:
@@ -96,7 +95,7 @@ class ScalingLoop:
                 await self._schedule.rest(since=now)
 
     async def run_once(self, turn: Turn) -> None:
-        """One turn of some pools."""
+        """Run a turn of some pools."""
         with self._metrics.pass_seconds.time():
             try:
                 await self._pressure.read(turn.pools)
@@ -108,11 +107,11 @@ class ScalingLoop:
             await asyncio.gather(*(self._serve(pool) for pool in turn.pools))
 
     def _place_of(self, pool: Pool) -> Place:
-        """Who shares the nodes' room goes together, too: one sharing serves them all."""
+        """Return the group of a pool; pools that share the nodes' room form a group."""
         return self._pressure.url_of(pool) or "", takes_part(pool)
 
     def _share(self, chosen: Iterable[Pool]) -> None:
-        """Gives every pool that asks for devices its share of the nodes' room, where one of them is decided on."""
+        """Give every pool that requests devices its share of the nodes' room, if any of them is being decided."""
         news = {pool.ref for pool in chosen if takes_part(pool)}
         if not news:
             return
@@ -125,7 +124,7 @@ class ScalingLoop:
             pool.placeable, pool.misfit = granted.get(pool.ref), self._placement.misfit_of(pool.ref)
 
     async def _serve(self, pool: Pool) -> None:
-        """Decides for one pool and acts on it; another pool's trouble never comes in here."""
+        """Decide for a pool and act; problems of other pools never enter here."""
         try:
             if pool.spec is not None and pool.owns_deployment and pool.blocked is None:
                 await self._size(pool)
@@ -178,7 +177,7 @@ class ScalingLoop:
             pool.decided_at, pool.decided_reason = time.time(), decision.reason
 
     async def _carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
-        """The size that came of it; None = somebody else has changed it, so that it must be decided again."""
+        """Return the resulting size; None = changed meanwhile, decide again."""
         if decision.replicas <= deployment.replicas:
             return await self._scale_in.carry_out(pool, deployment, decision)
         await self._scale_in.release(pool, deployment)
@@ -192,7 +191,7 @@ class ScalingLoop:
         return takes_part(pool) and not sized_by_hand and not self._feed.ready and not self._feed.problem
 
     def _tell_refused(self, pool: Pool, detail: str) -> None:
-        """What waiting does not mend is told to the user, once; it is tried again at every look."""
+        """Report a lasting refusal to the user, once; the write is retried at every turn."""
         problem = Problem(
             reason="ScaleRefused",
             message=f"the API server refuses to set the number of workers: {detail}; change what refuses it",
@@ -213,12 +212,12 @@ class ScalingLoop:
 
 
 def _idles(pool: Pool, decision: Decision) -> bool:
-    """Whether workers are there without work: who pays for them wants to know why."""
+    """Whether idle workers exist, whose reason the user wants to know."""
     work = pool.backlog is None or pool.backlog.ready or pool.backlog.running
     return decision.mode is Mode.AUTOMATIC and decision.replicas > 0 and not work
 
 
 def _reason_shown(pool: Pool) -> str:
-    """The reason that the status tells, also one that an operator before this told."""
+    """Return the reason in the status, possibly written by a previous operator."""
     before = (pool.resource.get("status") or {}).get("lastDecision") or {}
     return pool.decided_reason or str(before.get("reason", ""))

@@ -1,9 +1,9 @@
-"""Whose queue is looked at next: pools that are due, those under pressure first.
+"""Order of queue reads: due pools, with pools under pressure first.
 
-Pools of one Redis go together, so that one round trip reads them, but only so many at once: who is under pressure
-then waits for a short look at some others, not for one at a thousand. A Redis is asked again only when it has
-answered, and a pool is chosen again only when it has been served. So a server that hangs, or a write that takes long,
-holds up nobody but its own pools. `scaling_loop` does the work.
+Pools of a Redis are read together in a single round trip, but in bounded groups: a pool under pressure then waits for a
+short read of some pools, not for a read of a thousand. A Redis is read again only after its answer, and a pool is
+chosen again only after it was served. So a hanging server, or a slow write, delays only its own pools. `scaling_loop`
+does the work.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from agentpool.jobs import PoolRef
     from agentpool_operator.registry import Pool, Pools
 
-Place = Hashable  # what pools have in common that are looked at together: equal for pools of one Redis
+Place = Hashable  # common property of pools that are read together: equal for pools of a Redis
 AT_ONCE = 50  # pools that are read together: some 20 ms of work
 LEAVING_POLL_S = 2.0  # seconds between looks at workers that finish their jobs before they go
 LONGEST_WAIT_S = 1.0  # seconds: new pools become due without a wake-up
-PRESSED_AHEAD_S = 2.0  # seconds: who has been due for longer goes before those under pressure, however many they are
+PRESSED_AHEAD_S = 2.0  # seconds: a pool overdue by more precedes pools under pressure, however many
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,15 +42,15 @@ class Schedule:
     def __init__(self, pools: Pools, place_of: Callable[[Pool], Place], *, gap_s: float) -> None:
         self._pools = pools
         self._place_of = place_of
-        self._gap_s = gap_s  # seconds: a burst of signs of pressure is one look, not many
+        self._gap_s = gap_s  # seconds: a burst of pressure signals is a single read
         self._pressed: set[PoolRef] = set()
         self._served: set[PoolRef] = set()  # in a turn, until they have been served
         self._asked: set[Place] = set()  # places that have not answered yet
-        self._behind: set[Place] = set()  # of those, the ones that have more pools due
+        self._behind: set[Place] = set()  # of those, the groups with more due pools
         self._wake = asyncio.Event()
 
     def press(self, ref: PoolRef) -> None:
-        """A submit to this pool found no free slot, or its spec has changed: its turn comes at once."""
+        """Schedule this pool at once: a submit found no free slot, or its spec has changed."""
         pool = self._pools.get(ref)
         if pool is None:
             return
@@ -59,7 +59,7 @@ class Schedule:
         self._wake.set()
 
     def turns(self, now: float) -> list[Turn]:
-        """Who is to be looked at now; `answered` and `served` must follow. `now` is seconds, monotonic."""
+        """Return the pools to read now; `answered` and `served` must follow. `now` is seconds, monotonic."""
         due: defaultdict[Place, list[Pool]] = defaultdict(list)
         for pool in self._pools:
             if pool.due_at <= now and self._may_be_chosen(pool):
@@ -68,7 +68,7 @@ class Schedule:
         return [self._turn(place, some, now) for place, some in due.items() if place not in self._asked]
 
     def answered(self, turn: Turn) -> None:
-        """The Redis has answered, or failed to: it may be asked about others."""
+        """Record that the Redis has answered or failed: it may be read again."""
         self._asked.discard(turn.place)
         if turn.place in self._behind:
             self._wake.set()
@@ -80,9 +80,9 @@ class Schedule:
             self._wake.set()
 
     async def rest(self, since: float) -> None:
-        """Waits until the next pool is due, a place is free for those that are behind, or pressure is felt.
+        """Wait until the next pool is due, a place is free for waiting groups, or a pressure signal arrives.
 
-        `since` is the `now` of the turns that were given last: who became due after it has not been looked at.
+        `since` is the `now` of the last returned turns: pools due after it have not been read.
         """
         now = time.monotonic()
         coming = (pool.due_at for pool in self._pools if pool.due_at > since and self._may_be_chosen(pool))

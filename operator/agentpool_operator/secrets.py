@@ -1,8 +1,8 @@
-"""The Secrets that pools name for their Redis.
+"""Secrets with the Redis addresses of pools.
 
 A Secret is read by name, never listed, and kept for `secret_recheck_s`; after a failure (missing, or Redis refused its
-value) it is read again soon, so that a repaired Secret heals its pools within seconds. `agentpool.redis_address` makes
-the address of it, which is the only way in which a value leaves this module. `links` opens the connection.
+value) it is read again soon, so a repaired Secret heals its pools within seconds. `agentpool.redis_address` builds the
+address, the only way in which a value leaves this module. `links` opens the connection.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ SecretName = tuple[str, str]  # namespace and name
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Read:
-    """A Secret as it was last read."""
+    """A Secret as last read."""
 
     secret: Json
     problem: SecretError | None
-    until: float  # seconds, monotonic: when it must be read again
+    until: float  # seconds, monotonic: time of the next read
 
 
 class Secrets:
@@ -43,9 +43,9 @@ class Secrets:
         self._read: dict[SecretName, _Read] = {}
 
     async def address(self, pool: PoolRef, spec: AgentPoolSpec) -> Address:
-        """Return where the pool's Redis is.
+        """Return the address of the pool's Redis.
 
-        Raises SecretError where its Secret cannot be used, and ClusterError where the API cannot be asked.
+        Raises SecretError for an unusable Secret, and ClusterError if the API is unavailable.
         """
         redis = spec.queue.redis
         reference = secret_of(redis)
@@ -61,7 +61,7 @@ class Secrets:
             raise
 
     def doubt(self, pool: PoolRef, spec: AgentPoolSpec) -> None:
-        """Read the pool's Secret again soon: what it held did not work."""
+        """Read the pool's Secret again soon: its value did not work."""
         reference = secret_of(spec.queue.redis)
         if reference is None:
             return

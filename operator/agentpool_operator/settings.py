@@ -1,6 +1,6 @@
-"""The operator's own settings: one dataclass for each concern, with units, defaults and reasons.
+"""The operator's own settings: a dataclass for each concern, with units, defaults and reasons.
 
-`commands` fills them from flags and environment variables; `process` hands each part what concerns it.
+`commands` fills them from flags and environment variables; `process` passes each part its settings.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from agentpool.listening import EVERYWHERE
 
-# A tag, because the kubelet always pulls an image without one and so ignores what was loaded onto the node.
+# A tag, because the kubelet always pulls an image without a tag and so ignores an image loaded onto the node.
 WORKER_IMAGE = f"agentpool-worker:{version('agentpool')}"
 
 
 def _identity() -> str:
-    """Who holds the Lease: unique for each process, readable in `kubectl get lease`."""
+    """Return the holder's name in the Lease: unique for each process, readable in `kubectl get lease`."""
     return f"{socket.gethostname()}-{os.getpid()}-{os.urandom(3).hex()}"
 
 
@@ -30,17 +30,17 @@ class ElectionSettings:
     namespace: str = "default"  # where the Lease lives
     name: str = "agentpool-operator"
     identity: str = field(default_factory=_identity)
-    lease_s: float = 10.0  # seconds without renewal after which others may take over
+    lease_s: float = 10.0  # seconds without renewal before a takeover
     renew_deadline_s: float = 7.0  # seconds after which a leader that could not renew stops writing
-    retry_s: float = 2.0  # seconds between renewals, and between attempts of those who wait
+    retry_s: float = 2.0  # seconds between renewals, and between a candidate's attempts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScalingLoopSettings:
     """The scaling loop's pace."""
 
-    read_timeout_s: float = 3.0  # seconds for one read of a Redis; longer means unknown
-    wake_gap_s: float = 0.05  # seconds between two wake-ups by pressure: a burst is one look, not many
+    read_timeout_s: float = 3.0  # seconds for a read of a Redis; longer means unknown
+    wake_gap_s: float = 0.05  # seconds between two wake-ups by pressure: a burst is a single read
     status_gap_s: float = 5.0  # seconds between two patches of a status that change figures only; more with many pools
     resync_s: float = 300.0  # seconds between full lists, in case a watch lost a deletion
     secret_recheck_s: float = 15.0  # seconds before a Secret in use is read again
@@ -49,11 +49,11 @@ class ScalingLoopSettings:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OperatorSettings:
-    """Everything the operator is told at its start."""
+    """Settings of the operator."""
 
     namespaces: tuple[str, ...] = ()  # watched namespaces; empty = all
     kubeconfig: Path | None = None  # None = KUBECONFIG, ~/.kube/config, or the pod's service account
-    health_host: str = EVERYWHERE  # probes and Prometheus come from other hosts
+    health_host: str = EVERYWHERE  # probes and Prometheus connect from other hosts
     health_port: int = 8081  # 0 = any free port
     worker_image: str = WORKER_IMAGE  # for pools whose template names no image
     election: ElectionSettings = ElectionSettings()

@@ -1,9 +1,9 @@
-"""A pool's status: computed from the registry, patched only when a reader would care.
+"""A pool's status: computed from the registry, patched only for relevant changes.
 
-A change of anything but the queue's figures is patched at once, and so is the end of the work: who looks when the
-last job has ended should not read of jobs that wait. The figures alone (they move all the time under load) at most
-once in `status_gap_s`, and the more pools there are, the less often, so that all of them together write no more than
-`FIGURES_PER_S`. At rest nothing is written. `conditions` says what is true, this module when to say it.
+A change of anything except the queue's figures is patched at once, and so is the end of the work: after the last job
+the status should not show waiting jobs. The figures alone (which change constantly under load) are patched at most once
+in `status_gap_s`, and less often with more pools, so that all pools together write no more than `FIGURES_PER_S`. At
+rest nothing is written. `conditions` computes the content, this module the time.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 MANAGER = "agentpool-status"
-FIGURES = ("queued", "running", "oldestWaitSeconds", "wantedReplicas")  # what moves under load without news
-FIGURES_PER_S = 20  # patches of all pools together, where only figures move: a few per cent of what etcd takes
+FIGURES = ("queued", "running", "oldestWaitSeconds", "wantedReplicas")  # fields that change constantly under load
+FIGURES_PER_S = 20  # patches of all pools together for changed figures only: a few per cent of etcd's capacity
 MAX_INT32 = 2_147_483_647
 
 
@@ -52,12 +52,12 @@ def status_of(pool: Pool, *, now: float) -> Json:
 
 
 def _int32(figure: int) -> int:
-    """The figure as the schema takes it: a status with a larger one is refused whole."""
+    """Limit a figure to the schema: a status with a larger figure is refused as a whole."""
     return max(0, min(figure, MAX_INT32))
 
 
 def _figures(pool: Pool, old: Json) -> Json:
-    """The queue's figures; the last known ones while it cannot be read."""
+    """Return the queue's figures; the last known figures while it cannot be read."""
     if pool.backlog is None:
         return {name: old.get(name, 0) for name in ("queued", "running", "oldestWaitSeconds")}
     return {
@@ -80,7 +80,7 @@ def _last_decision(pool: Pool, old: Json) -> Json | None:
 
 
 class StatusWriter:
-    """Patches the status of pools, and tells by an event when one stops being Ready, or is again."""
+    """Patches the status of pools, and records an event when a pool stops or starts being Ready."""
 
     def __init__(
         self,
@@ -95,13 +95,13 @@ class StatusWriter:
         self._gap_s = gap_s
         self._clock = clock
         self._mark = mark  # asks for a pass over a pool
-        self._record = record  # tells an event: its type, reason and message
+        self._record = record  # records an event: type, reason and message
         self._written_at: dict[PoolRef, float] = {}  # seconds of the clock
         self._writing: set[PoolRef] = set()
-        self._again: set[PoolRef] = set()  # of those, the ones that have changed meanwhile
+        self._again: set[PoolRef] = set()  # of those, the pools changed meanwhile
 
     async def write(self, pool: Pool) -> None:
-        """Patches the pool's status if a reader would care. What changes while a patch is on its way follows it."""
+        """Patch the pool's status after a relevant change. A change during a patch leads to a second patch."""
         if pool.ref in self._writing:  # two at once would say the same, and the later would be refused (409)
             self._again.add(pool.ref)
             return
@@ -113,7 +113,7 @@ class StatusWriter:
                 await self._write_once(pool)
         finally:
             self._writing.discard(pool.ref)
-            if pool.ref in self._again:  # it failed, and whoever left his news to it does not know
+            if pool.ref in self._again:  # the patch failed, and a caller left its change to this patch
                 self._again.discard(pool.ref)
                 self._mark(pool.ref)
 
@@ -135,7 +135,7 @@ class StatusWriter:
             await self._refresh(pool)
             return
         except NotThereError:
-            return  # it has just been deleted
+            return  # just deleted
         self._written_at[pool.ref] = self._clock()
         news = ready_news(shown.get("conditions") or [], wanted["conditions"])
         if news is not None:
@@ -144,13 +144,13 @@ class StatusWriter:
             pool.resource = served(answer)
 
     async def _refresh(self, pool: Pool) -> None:
-        """Takes the resource as it is now, unless the watch already knows a newer spec."""
+        """Take over the resource as it is now, unless the watch already has a newer spec."""
         live = await self._cluster.get(paths.agentpools(pool.ref.namespace, pool.ref.name))
         if live["metadata"]["uid"] == pool.uid and live.get("spec") == pool.resource.get("spec"):
             pool.resource = served(live)
 
     def forget(self, ref: PoolRef) -> None:
-        """Drops what is remembered of a pool that is gone."""
+        """Forget a deleted pool."""
         self._written_at.pop(ref, None)
 
     def _worth_writing(self, pool: Pool, wanted: Json) -> bool:

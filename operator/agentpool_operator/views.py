@@ -1,7 +1,6 @@
-"""What the operator keeps of the objects it watches: the few fields that decisions and conditions need.
+"""Views of watched objects: the few fields that decisions and conditions need.
 
-Pure parsing of JSON as the API serves it. `registry` keeps the views, `conditions` and `scaling_loop` read
-them.
+Pure parsing of the API's JSON. `registry` keeps the views, `conditions` and `scaling_loop` read them.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from agentpool_operator.ownership import appliers_of_replicas, changes_of_others
 Json = dict[str, Any]
 POOL_LABEL = "agentpool.dev/pool"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
-GOING_COST = -2_000_000_000  # of a pod that is to go next; the annotation holds an int32, and others rarely go so low
+GOING_COST = -2_000_000_000  # of a pod to remove next; the annotation holds an int32
 LAST_WORDS = 300  # characters of a container's last line that a condition repeats
 FAILING_REASONS = frozenset(
     {
@@ -47,10 +46,10 @@ def rfc3339(seconds: float) -> str:
 
 
 def pool_of(pod: Json) -> PoolRef | None:
-    """Return the pool that a pod's label names; None where the pod is no worker of a pool's.
+    """Return the pool in a pod's label; None for a pod that is not a worker of a pool.
 
-    Anybody who may create pods may label them, so the label may be one that no pool can have, and a pod that somebody
-    else controls is not counted as a worker, nor marked as the next to go.
+    Any user who may create pods may set the label, so it may be impossible, and a pod with a different controller is
+    neither counted as a worker nor marked for removal.
     """
     metadata = pod["metadata"]
     name = (metadata.get("labels") or {}).get(POOL_LABEL)
@@ -64,9 +63,9 @@ def pool_of(pod: Json) -> PoolRef | None:
 
 
 def served(resource: Json) -> Json:
-    """Return an AgentPool as it is kept: without `managedFields`, and without a part of its spec that is too deep.
+    """Return an AgentPool as kept: without `managedFields`, and without a part of its spec that is too deep.
 
-    What is nested so deeply that working on it could exhaust the stack is replaced by a mark, which `parsing` reports.
+    A part whose nesting could exhaust the stack is replaced by a mark, which `parsing` reports.
     """
     kept = without_owners(resource)
     place = too_deep(kept.get("spec"))
@@ -74,43 +73,43 @@ def served(resource: Json) -> Json:
 
 
 def without_owners(thing: Json) -> Json:
-    """An object without `managedFields`: half of what it holds, and nobody asks of most objects who owns what."""
+    """Return an object without `managedFields`, which are half of its size and rarely needed."""
     metadata = {name: value for name, value in thing["metadata"].items() if name != "managedFields"}
     return {**thing, "metadata": metadata}
 
 
 def version_of(thing: Json) -> str:
-    """An object's resourceVersion; empty where it has none."""
+    """Return an object's resourceVersion; empty if absent."""
     return str(thing["metadata"].get("resourceVersion", ""))
 
 
 def is_later(version: str, other: str) -> bool:
-    """Whether a resourceVersion is later than another of the same collection; False where one is no number."""
+    """Return whether a resourceVersion is later than a second; False for a text that is no number."""
     return version.isdigit() and other.isdigit() and int(version) > int(other)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PodView:
-    """One worker's pod."""
+    """A worker's pod."""
 
     name: str
     uid: str
     node: str  # empty = not scheduled
     created_at: float  # seconds since the epoch
-    ready: bool  # whether it passes its readiness probe
-    startup_s: float | None  # seconds from its creation until it was ready; None = not ready
+    ready: bool  # whether its readiness probe passes
+    startup_s: float | None  # seconds from creation until ready; None = not ready
     terminating: bool
     ended: bool  # Succeeded or Failed
-    trouble: str  # why it is not on its way, as one CamelCase word; empty = nothing known
+    trouble: str  # obstacle to its start, as a CamelCase word; empty = none known
     trouble_message: str
     deletion_cost: int
-    setting_up: bool = False  # its node has it, and has not got its volumes and its network ready
-    scheduled_at: float = 0.0  # seconds since the epoch: when it got its node
+    setting_up: bool = False  # on its node, without its volumes and its network
+    scheduled_at: float = 0.0  # seconds since the epoch: time of its scheduling
     resource_version: str = ""
 
     @property
     def alive(self) -> bool:
-        """Whether it counts as one of the pool's workers."""
+        """Whether the pod counts as a worker of the pool."""
         return not self.terminating and not self.ended
 
 
@@ -150,13 +149,13 @@ def _is_setting_up(pod: Json, status: Json, conditions: dict[str, Json]) -> bool
 
 
 def _scheduled_at(metadata: Json, conditions: dict[str, Json]) -> float:
-    """By the control plane's clock; its creation where no condition tells it."""
+    """Return the time of scheduling by the control plane's clock; the creation if no condition has it."""
     told = conditions.get("PodScheduled", {}).get("lastTransitionTime") or metadata.get("creationTimestamp")
     return seconds_of(told) or 0.0
 
 
 def _startup_s(metadata: Json, status: Json, conditions: dict[str, Json]) -> float:
-    """Seconds until it had a node, by the control plane's clock, and from there by the node's: they may disagree."""
+    """Return the start-up time: until scheduling by the control plane's clock, from there by the node's."""
     created = seconds_of(metadata.get("creationTimestamp")) or 0.0
     ready = seconds_of(conditions["Ready"].get("lastTransitionTime")) or created
     started = seconds_of(status.get("startTime"))
@@ -182,9 +181,9 @@ def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:
 
 
 def _is_between_crashes(container: Json, conditions: dict[str, Json]) -> bool:
-    """Whether it has begun again and not been ready since: it runs for a moment between two pauses.
+    """Whether the container has restarted and not been ready since: it runs briefly between two pauses.
 
-    With exit code 0, too: a worker runs until it is told to end.
+    Also with exit code 0: a worker runs until stopped.
     """
     last = (container.get("lastState") or {}).get("terminated") or {}
     if not container.get("restartCount") or "exitCode" not in last or container.get("ready"):
@@ -195,13 +194,13 @@ def _is_between_crashes(container: Json, conditions: dict[str, Json]) -> bool:
 
 
 def _why(waiting: Json, end: str) -> str:
-    """The cause: of a crash how the last run ended, for the message tells only of the pause; of others the message."""
+    """Return the cause: for a crash the end of the last run, else the message."""
     message = waiting.get("message") or ""
     return (end or message) if waiting["reason"] == "CrashLoopBackOff" else (message or end)
 
 
 def _last_end(container: Json) -> str:
-    """How the container's last run ended, with its last words; empty where it has not run."""
+    """Describe the end of the container's last run, with its last lines; empty if it has not run."""
     ended = (container.get("lastState") or {}).get("terminated") or {}
     if "exitCode" not in ended:
         return ""
@@ -220,7 +219,7 @@ def _last_line(text: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeploymentView:
-    """A Deployment that bears a pool's name; `raw` is for comparing with what it should be."""
+    """A Deployment with a pool's name; `raw` is for comparison with the desired state."""
 
     uid: str
     owner_uid: str  # of the controlling owner; empty = none
@@ -231,9 +230,9 @@ class DeploymentView:
     total: int  # pods that exist
     updated: int  # pods of the newest template
     ready: int
-    failures: tuple[tuple[str, str], ...]  # reason and message of conditions that tell of failure
+    failures: tuple[tuple[str, str], ...]  # reason and message of failure conditions
     appliers_of_replicas: frozenset[str]  # field managers that own spec.replicas by server-side apply
-    changed_by_others: str  # fields that others have set beside ours, and who; empty = none
+    changed_by_others: str  # foreign fields beside ours, with their managers; empty = none
     paused: bool  # `kubectl rollout pause`: a changed template does not reach the pods
     raw: Json  # without managedFields
 
@@ -247,12 +246,12 @@ class DeploymentView:
         return self.uid == other.uid and is_later(self.resource_version, other.resource_version)
 
     def as_new_as(self, other: DeploymentView) -> bool:
-        """Whether this is the same state of the same object, or a later one."""
+        """Whether this is the same or a later state of the same object."""
         same = self.uid == other.uid and self.resource_version == other.resource_version
         return same or self.newer_than(other)
 
     def resized(self, replicas: int, resource_version: str) -> DeploymentView:
-        """What a change of its scale has made of it."""
+        """Return this Deployment after a change of its scale."""
         metadata = {
             **self.raw["metadata"],
             "generation": self.generation + 1,

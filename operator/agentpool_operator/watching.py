@@ -1,11 +1,12 @@
-"""kopf's watches in a thread of their own, begun anew whenever they break.
+"""kopf's watches in a thread of their own, restarted whenever they break.
 
-A kopf operator takes the event loop that it runs in for its own: when it ends, it cancels every task that was
-begun after it, ours as well. So it gets a loop of its own, and what its handlers see is passed on to ours.
+A kopf operator treats its event loop as its own: at its end, it cancels every task that was started later, including
+ours. So it gets a separate loop, and its handlers pass their events on to our loop.
 
-kopf looks once, when it begins, for which kinds are served. Its own way to follow that looks when a definition changes,
-and an API server serves the new kind a moment later: the operator saw nothing any more. So it begins anew until all are
-served, and a definition that goes breaks its watches. `handlers` says what is watched, `registry` keeps what is seen.
+kopf checks the served kinds once, at its start. Its own way to follow changes checks when a definition changes, but an
+API server serves the new kind a moment later, and the operator saw nothing any more. So kopf is restarted until all
+kinds are served, and a removed definition breaks its watches. `handlers` names the watches, `registry` keeps the
+observed objects.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 import kopf
-from kopf._cogs.structs.references import Insights  # what kopf found: `spawn_tasks` takes it, and it has no public name
+from kopf._cogs.structs.references import Insights  # taken by `spawn_tasks`; it has no public name
 
 from agentpool.cancellation import end
 from agentpool_operator.handlers import WATCHED, quiet_kopf, watch_settings, watches
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from agentpool_operator.registry import Pools
 
 STOP_WITHIN_S = 1.5  # seconds for kopf to close its watches
-AGAIN_S = 1.0  # seconds before broken watches begin anew, or it is looked again for a kind that is not served
+AGAIN_S = 1.0  # seconds before broken watches restart, or before the next check for an unserved kind
 RECURSION_LIMIT = 25_000  # frames: an API server takes objects of 10,000 levels, and kopf copies them with two for each
 STACK_BYTES = 64 * 2**20  # of the thread that decodes them
 INSIST_S = 1.0  # seconds between the calls for kopf's tasks to end
@@ -54,11 +55,11 @@ class Watching:
         self._loop = asyncio.new_event_loop()  # kopf's, run by the thread
         self._stop = asyncio.Event()  # used in that loop only
         self._ended: Future[None] = Future()
-        self._told = ""  # what is not served, once it has been told
+        self._told = ""  # last logged unserved kinds
         self.ready = threading.Event()  # set while all that is to be watched is served
 
     async def run(self) -> None:
-        """Watches for ever; `close` ends it. Raises what ends the thread, which nothing should."""
+        """Watch for ever; `close` ends it. Raises the error that ends the thread, which is a bug."""
         quiet_kopf()
         sys.setrecursionlimit(max(sys.getrecursionlimit(), RECURSION_LIMIT))
         pass_on = asyncio.get_running_loop().call_soon_threadsafe
@@ -85,7 +86,7 @@ class Watching:
             self._ended.set_result(None)
 
     async def _follow(self, pass_on: PassOn) -> None:
-        """Runs kopf until it is told to stop; when its watches break, they begin anew with full lists."""
+        """Run kopf until stopped; restart broken watches with full lists."""
         self._loop.set_exception_handler(_note)
         while not self._stop.is_set():
             try:
@@ -98,7 +99,7 @@ class Watching:
                 await asyncio.sleep(AGAIN_S)
 
     async def _once(self, pass_on: PassOn) -> None:
-        """Runs kopf until its first task ends, and sees to it that the others do. Raises what the first one raised."""
+        """Run kopf until its first task ends, and end the rest. Raises the error of the first task."""
         others = asyncio.all_tasks()
         insights = Insights()
         spawned = await kopf.spawn_tasks(
@@ -118,7 +119,7 @@ class Watching:
             await end(insisting)
 
     async def _check(self, insights: Insights) -> None:
-        """Lasts for ever, as kopf wants of its tasks. Raises NotServedError where a kind is not there to be watched."""
+        """Run for ever, as kopf requires of its tasks. Raises NotServedError if a kind is not served."""
         await insights.ready_resources.wait()
         found = {(kind.group, kind.version, kind.plural) for kind in insights.watched_resources}
         missing = [kind for kind in WATCHED if kind not in found]
@@ -142,10 +143,10 @@ class Watching:
 
 
 async def _insist(tasks: Collection[asyncio.Task[Any]], others: Collection[asyncio.Task[Any]]) -> None:
-    """Cancels all of kopf's tasks again and again once one has ended.
+    """Cancel all of kopf's tasks repeatedly once one of them has ended.
 
-    kopf cancels each task once and waits for it without end. A watch that was retrying on a closed session has been
-    seen to lose that (see `agentpool.cancellation`), and then nothing began anew: the operator saw nothing any more.
+    kopf cancels each task once and waits for it without limit. A watch that was retrying on a closed session has been
+    seen to lose the cancellation (see `agentpool.cancellation`); then nothing restarted, and the operator saw nothing.
     """
     await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     while True:
@@ -155,5 +156,5 @@ async def _insist(tasks: Collection[asyncio.Task[Any]], others: Collection[async
 
 
 def _note(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """One line for what kopf left unseen: of several watches that break at once it raises one failure only."""
+    """Log a line for errors that kopf ignores: of several simultaneous watch failures it raises only the first."""
     log.info("the watches: %s: %s", context["message"], context.get("exception"))
