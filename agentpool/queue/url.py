@@ -112,7 +112,7 @@ def _check_text(text: str) -> None:
     if text[0] in "\"'`" or text[-1] in "\"'`":
         raise _refused("it begins or ends with a quotation mark", "remove the quotes: Secrets and env files keep them")
     if _UNPRINTABLE.search(text):
-        raise _refused("it has white space or control characters", WRITE)
+        raise _refused("it has white space or control characters")
 
 
 def _scheme(text: str) -> tuple[str, str]:

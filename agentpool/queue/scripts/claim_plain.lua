@@ -59,8 +59,8 @@ local entry, id = head[1], head[2][2]
 local key = prefix .. 'job:' .. id
 local v = redis.pcall('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
 if v[1] ~= 'queued' or v[4] ~= entry or v[5] or not v[2] then return OTHER end
-local label = string.match(v[2], '^([^|]+|[^|]+|%a+)|%d*|%d*|$')
-if not label or string.match(label, '^[^|]+(.*)$') ~= string.gsub(place, ':', '|') then return OTHER end
+local label, where = string.match(v[2], '^([^|]+(|[^|]+|%a+))|%d*|%d*|$')
+if not label or where ~= string.gsub(place, ':', '|') then return OTHER end
 
 local lease = '1 1 ' .. string.format('%.0f', now) .. ' ' .. worker
 redis.call('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', 1, 'STREAMS', stream, '>')

@@ -11,23 +11,16 @@
 
 write_though_memory_is_full()
 
-local function named(flat)
-  local fields = {}
-  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-  return fields
-end
-
-local flat = redis.call('HGETALL', BOOKS)
-local books = named(flat)
+local books = pairs_of(redis.call('HGETALL', BOOKS))
 local mended = 0
-for i = 1, #flat, 2 do
-  local place = string.match(flat[i], '^c(:.+)$')
+for field in pairs(books) do
+  local place = string.match(field, '^c(:.+)$')
   local stream = place and PREFIX .. 's' .. place
-  local group = place and named(redis.call('XINFO', 'GROUPS', stream)[1])
+  local group = place and pairs_of(redis.call('XINFO', 'GROUPS', stream)[1])
   local undelivered = place and number_or(books['q' .. place], 0) + number_or(books['t' .. place], 0)
   local known = group and group.lag ~= nil -- not by Redis 6.2; what is unknown is false
   if known and (group.lag ~= undelivered or group['entries-read'] == false) then
-    local read = named(redis.call('XINFO', 'STREAM', stream))['entries-added'] - undelivered
+    local read = pairs_of(redis.call('XINFO', 'STREAM', stream))['entries-added'] - undelivered
     redis.call('XGROUP', 'SETID', stream, GROUP, group['last-delivered-id'], 'ENTRIESREAD', read)
     mended = mended + 1
   end

@@ -6,8 +6,6 @@
 
 local TIMEOUT_GRACE_MS = 10000 -- beside a lease, for a worker to end an attempt that has timed out and to say so
 
-local ENDED = { succeeded = true, failed = true, cancelled = true, expired = true }
-
 local audit = { leases = {} } -- of this call: left, repairs, any, found; what is known of workers
 
 -- When the worker's lease ends or ended; false: it is not registered.
@@ -62,7 +60,7 @@ local function check_entry(stream, item, consumer)
   if job and is_lost(job) then
     audit.found('unreadable', job.id)
     if audit.repairs then bury(job, stream, item) end
-  elseif not job or job.entry ~= item or ENDED[job.state] then
+  elseif not job or job.entry ~= item or ENDS[job.state] then
     audit.found('job_gone', entry and entry[2][2] or item)
     if audit.repairs then drop_entry(stream, item) end
   elseif not expected then
@@ -107,7 +105,7 @@ local function waits_of(job)
       local v = redis.pcall('HMGET', key, 'state', 'result')
       if v[1] == 'succeeded' then
         if audit.repairs then redis.call('HSET', job.key, 'in:' .. parent, v[2]) end
-      elseif not v[1] or ENDED[v[1]] then
+      elseif not v[1] or ENDS[v[1]] then
         if not has_flag(job, 'u') then hopeless = hopeless or parent end
         if audit.repairs then redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
       else

@@ -267,9 +267,7 @@ local function claim(worker, limit)
     end
     if turn == 'alone' then return start_alone(job, worker, reply, start) end
   end
-  local flat = redis.call('HGETALL', BOOKS)
-  local books = {}
-  for i = 1, #flat, 2 do books[flat[i]] = flat[i + 1] end
+  local books = pairs_of(redis.call('HGETALL', BOOKS))
   local patience = {
     critical = number_or(conf[5], 0), task = number_or(conf[6], 60000), info = number_or(conf[7], 600000),
   }

@@ -176,12 +176,6 @@ end
 -- Streams and their group are made when the first job needs them; a cursor in the books says that they exist.
 local streams_known = {}
 
-local function pairs_of(flat)
-  local fields = {}
-  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-  return fields
-end
-
 -- The last entry that the group has read, by the stream itself; nil: there is no such stream.
 local function cursor_of(stream)
   local groups = redis.pcall('XINFO', 'GROUPS', stream)

@@ -115,6 +115,13 @@ local function stream_of(route, priority)
   return PREFIX .. 's:' .. route .. ':' .. priority
 end
 
+-- A reply of fields and values in turn, as a table.
+local function pairs_of(flat)
+  local fields = {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
+end
+
 -- Every stream that the pool has.
 local function streams()
   local found = {}
