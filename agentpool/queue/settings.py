@@ -13,7 +13,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
-from functools import cache
+from functools import lru_cache
 
 from agentpool.text import SHOWN_CHARS, shown
 
@@ -166,7 +166,7 @@ def _decoded(name: str, kind: str, text: str) -> object:
     return number
 
 
-@cache
+@lru_cache(maxsize=1_000)  # bounded: values come from Redis
 def _warn_of(name: str, text: str, default: str) -> None:
     """Warn once in a process of a setting that this version cannot use."""
     log.warning(

@@ -60,7 +60,7 @@ def table(verdicts: list[Verdict], old: str) -> str:
     for v in verdicts:
         rows[v.mutant.name] = f"| `{v.mutant.name}` | {v.mutant.wrong} | {v.caught_by or '**survived**'} |"
     known = [rows[mutant.name] for mutant in CATALOGUE if mutant.name in rows]
-    return "\n".join(["| mutant | what it does wrong | first caught by |", "|---|---|---|", *known])
+    return "\n".join(["| mutant | error | first caught by |", "|---|---|---|", *known])
 
 
 @click.command()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentpool.queue import PoolSettings, Route
+from agentpool.queue import settings as settings_module
 from agentpool.queue.settings import AdaptiveMode
 from agentpool_worker.adaptive import starting_slots
 
@@ -34,6 +35,7 @@ def test_settings_come_back_as_they_were_published():
 def test_a_value_that_cannot_be_used_keeps_its_default_with_one_warning(name: str, text: str, caplog):
     """The worker goes on; the log names setting, value and default once, however often settings are read."""
     caplog.set_level(logging.WARNING)
+    settings_module._warn_of.cache_clear()  # another test may have met the same value
     for _ in range(3):
         settings = PoolSettings.from_mapping(FULL.to_mapping() | {name: text})
     default = PoolSettings()
