@@ -70,8 +70,8 @@ def redis_of(agentpool: Mapping[str, Any]) -> Redis:
     try:
         return Redis.model_validate({name: given[name] for name in ("url", "urlFrom", "passwordFrom") if name in given})
     except (ValidationError, TypeError) as error:
-        told = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
-        problem = told[0]["msg"] if told else "not an object"
+        faults = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
+        problem = faults[0]["msg"] if faults else "not an object"
         remedy = "see `kubectl explain agentpool.spec.queue.redis`"
         raise SettingError(field="spec.queue.redis", value=None, problem=problem, remedy=remedy) from None
 
@@ -116,7 +116,7 @@ def connect_to(address: Address, **options: Any) -> RedisClient:
         raise (_unusable(address.secret, error) if address.secret else error) from None
 
 
-def discreet(error: QueueError) -> str:
+def describe_without_address(error: QueueError) -> str:
     """Describe a failure of a Redis with a secret address, without the address and the server's message."""
     match error:
         case QueueAccessError():

@@ -56,7 +56,7 @@ class Proxies:
         self._networks = [_network(text) for text in networks]
 
     def apply(self, scope: Scope) -> None:
-        """Takes client, scheme and host of a request from a trusted proxy's headers."""
+        """Take client, scheme and host of a request from a trusted proxy's headers."""
         client = scope.get("client")
         if client is None or not self._trusted(client[0]):
             return
@@ -96,7 +96,7 @@ def _network(text: str) -> Network:
 
 
 def _last(headers: Headers, name: str) -> str:
-    """The value that the nearest proxy has written."""
+    """Return the value written by the nearest proxy."""
     return headers.get(name, "").rpartition(",")[2].strip()
 
 
@@ -110,7 +110,7 @@ class ExternalUrl:
 
     @classmethod
     def parse(cls, text: str) -> ExternalUrl:
-        """The URL in a setting. Raises SettingError."""
+        """Parse the URL of a setting. Raises SettingError."""
         try:
             parts = urlsplit(text)
             usable = (

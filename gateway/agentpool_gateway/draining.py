@@ -17,23 +17,23 @@ T = TypeVar("T")
 
 
 class Draining:
-    """How far a gateway has come in leaving."""
+    """State of a gateway that is shutting down."""
 
     def __init__(self) -> None:
         self.begun = False  # not ready; requests are served
         self._closing = asyncio.Event()  # whatever waits ends now
 
     def begin(self) -> None:
-        """Reports not ready from now on."""
+        """Report not ready from now on."""
         self.begun = True
 
     def close(self) -> None:
-        """Ends streams and long-polls."""
+        """End streams and long-polls."""
         self.begun = True
         self._closing.set()
 
     async def unless_closing(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """The result of the work; None where the gateway closes before. The work is over when this returns."""
+        """Return the result of the work, or None if the gateway closes first; either way the work has ended."""
         task, closing = asyncio.ensure_future(work), asyncio.ensure_future(self._closing.wait())
         try:
             await asyncio.wait((task, closing), return_when=asyncio.FIRST_COMPLETED)

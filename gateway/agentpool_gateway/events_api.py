@@ -88,9 +88,9 @@ async def _counted(entry: Entry, texts: AsyncGenerator[str, None]) -> AsyncGener
 
 async def _pool_stream(entry: Entry, path: str, last: str) -> AsyncGenerator[str, None]:
     async with entry.queue.hub.listen(last) as events:
-        told = _told(entry, path, events, lambda _event: True)
-        async with aclosing(told):
-            async for text in told:
+        texts = _texts(entry, path, events, lambda _event: True)
+        async with aclosing(texts):
+            async for text in texts:
                 yield text
 
 
@@ -101,15 +101,15 @@ async def _job_stream(entry: Entry, path: str, job_id: JobId, last: str) -> Asyn
             yield _message("job", job_document(job, entry.pool))
             if job.state.terminal:
                 return
-        told = _told(entry, path, events, lambda event: event.job_id == job_id)
-        async with aclosing(told):
-            async for text in told:
+        texts = _texts(entry, path, events, lambda event: event.job_id == job_id)
+        async with aclosing(texts):
+            async for text in texts:
                 yield text
                 if any(text.startswith(f"event: {state}\n") for state in _ENDS):
                     return
 
 
-async def _told(
+async def _texts(
     entry: Entry, path: str, events: AsyncIterator[JobEvent], wanted: Callable[[JobEvent], bool]
 ) -> AsyncGenerator[str, None]:
     """Yield events as text, with a comment after each `heartbeat_s` of silence.

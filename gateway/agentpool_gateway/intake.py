@@ -20,11 +20,11 @@ from agentpool_gateway.problems import ProblemError
 
 
 class Intake:
-    """Refuses, or sets the address right."""
+    """Middleware that refuses requests or corrects their address."""
 
     def __init__(self, app: ASGIApp, *, names: Names | None, proxies: Proxies, external: ExternalUrl | None) -> None:
         self._app = app
-        self._names = names  # None: any, for tokens are asked for
+        self._names = names  # None: any, because requests need a token
         self._proxies = proxies
         self._external = external
 

@@ -31,7 +31,7 @@ from agentpool.errors import (
     UnknownKindError,
     UnknownPoolError,
 )
-from agentpool.redis_address import SecretError, discreet
+from agentpool.redis_address import SecretError, describe_without_address
 from agentpool_gateway.answers import JsonResponse
 
 MEDIA_TYPE = "application/problem+json"
@@ -96,7 +96,7 @@ def problem_of(error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_UNREACHABLE_S)
         body |= {"detail": "the queue could not be asked", "remedy": UNKNOWN_REMEDY}
-        log.warning("%s: %s", name, discreet(error) if isinstance(error, QueueError) else error)
+        log.warning("%s: %s", name, describe_without_address(error) if isinstance(error, QueueError) else error)
     return status, body, headers
 
 

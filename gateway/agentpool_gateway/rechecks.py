@@ -22,14 +22,14 @@ REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
 async def check(entry: Entry, verb: Verb) -> None:
-    """Checks the caller's token and permission again. Raises ProblemError or ClusterError."""
+    """Check the caller's token and permission again. Raises ProblemError or ClusterError."""
     visit = entry.visit
     caller = await entry.gateway.authority.caller(visit.token, client=visit.client)
     await entry.gateway.authority.check(caller, verb, visit.pool)
 
 
 async def until_refused(entry: Entry) -> AgentPoolError:
-    """Returns why the caller of a stream may not go on listening, once that is so."""
+    """Wait until a stream's caller loses its permission; return the reason."""
     failed = False
     while True:
         await asyncio.sleep(entry.gateway.settings.recheck_s)

@@ -56,13 +56,13 @@ def merged(old: Sequence[Json], new: Sequence[Finding], *, generation: int, now:
             "observedGeneration": generation,
             "lastTransitionTime": _since(before.get(finding.type.value), finding, now),
             "reason": finding.reason,
-            "message": printable(finding.message),
+            "message": bounded_message(finding.message),
         }
         for finding in new
     ]
 
 
-def printable(text: str) -> str:
+def bounded_message(text: str) -> str:
     """Return a message of bounded length, without control characters: parts of it may come from a server or a user."""
     safe = one_line(text[:LONGEST_MESSAGE])
     return safe if len(safe) < LONGEST_MESSAGE else f"{safe[: LONGEST_MESSAGE - 1]}…"

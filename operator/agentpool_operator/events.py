@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agentpool.errors import ClusterError
 from agentpool.spec import API_VERSION, KIND
 from agentpool_operator import paths
-from agentpool_operator.conditions import printable
+from agentpool_operator.conditions import bounded_message
 from agentpool_operator.refusals import ClashError
 from agentpool_operator.views import rfc3339
 
@@ -73,7 +73,7 @@ class Recorder:
             },
             type=type_,
             reason=reason,
-            message=printable(message)[:LONGEST_MESSAGE],
+            message=bounded_message(message)[:LONGEST_MESSAGE],
         )
         now = time.monotonic()
         if now - self._told_at.get(sentence.key, float("-inf")) < SILENCE_S:

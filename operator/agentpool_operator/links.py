@@ -15,7 +15,7 @@ from agentpool.cancellation import end
 from agentpool.errors import QueueError
 from agentpool.queue.address import place_of
 from agentpool.queue.inspect import Inspector
-from agentpool.redis_address import connect_to, discreet
+from agentpool.redis_address import connect_to, describe_without_address
 from agentpool.text import frames_of
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Link:
 
     def words(self, error: QueueError) -> str:
         """Return an error in the form for messages: nothing from the server if its address is secret."""
-        return discreet(error) if self.address.secret else str(error)
+        return describe_without_address(error) if self.address.secret else str(error)
 
 
 class Links:

@@ -21,7 +21,7 @@ from agentpool.errors import (
     UnsupportedServerError,
 )
 from agentpool.queue.faults import fault_of
-from agentpool.redis_address import Address, SecretError, address_of, connect_to, discreet, redis_of
+from agentpool.redis_address import Address, SecretError, address_of, connect_to, describe_without_address, redis_of
 from agentpool.spec.queue import Redis
 
 FROM_URL = Redis.model_validate({"urlFrom": {"secretKeyRef": {"name": "r"}}})
@@ -130,8 +130,8 @@ def test_an_address_does_not_show_its_url():
 )
 def test_what_a_server_said_is_not_repeated(error, told):
     """A server knows the password that it was sent, and may say it again; the kind of fault is named in our words."""
-    assert told in discreet(error)
-    assert not set(MARKS) & set(discreet(error))
+    assert told in describe_without_address(error)
+    assert not set(MARKS) & set(describe_without_address(error))
 
 
 @pytest.mark.parametrize(
@@ -146,8 +146,8 @@ def test_the_systems_own_word_for_a_lost_connection_is_told(cause, told):
     """It helps to find the fault and holds neither host nor port."""
     error = QueueUnreachableError("QXZ")
     error.__cause__ = cause
-    assert told in discreet(error)
-    assert not set(MARKS) & set(discreet(error))
+    assert told in describe_without_address(error)
+    assert not set(MARKS) & set(describe_without_address(error))
 
 
 @pytest.mark.parametrize(

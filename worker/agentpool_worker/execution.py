@@ -173,7 +173,7 @@ class Execution:
         elif isinstance(error, Permanent):
             text = encodable(f"{type(error).__name__}: {error}")
         else:
-            text = encodable(_told(error))
+            text = encodable(_description_of(error))
         return Failed(
             job_id=self.lease.job_id,
             token=self.lease.token,
@@ -183,14 +183,14 @@ class Execution:
         )
 
 
-def _told(error: BaseException) -> str:
+def _description_of(error: BaseException) -> str:
     """Return the error and its location, without the worker's own frames above the handler's."""
     frames = error.__traceback__
     while frames and frames.tb_next and Path(frames.tb_frame.f_code.co_filename).is_relative_to(_OURS):
         frames = frames.tb_next
     lines = traceback.format_exception(type(error), error, frames, limit=-_TRACEBACK_FRAMES)
-    told = traceback.format_exception_only(type(error), error)  # a syntax error's place, the error, its notes
-    head = next((line for line in told if not line.startswith(" ")), told[0])
-    if lines[-len(told) :] == told:
-        lines[-len(told) :] = [line for line in told if line is not head]
+    own = traceback.format_exception_only(type(error), error)  # a syntax error's place, the error, its notes
+    head = next((line for line in own if not line.startswith(" ")), own[0])
+    if lines[-len(own) :] == own:
+        lines[-len(own) :] = [line for line in own if line is not head]
     return f"{head[:_HEAD_CHARS].rstrip()}\n{''.join(lines)[-_TRACE_CHARS:]}".strip()

@@ -78,8 +78,8 @@ def _functions_of(error: BaseException) -> set[str]:
     return {frame.f_code.co_name for frame, _ in traceback.walk_tb(error.__traceback__)}
 
 
-def examined() -> str | None:
-    """Return a present failure of this process that affects most jobs; None: none was found."""
+def examine() -> str | None:
+    """Look for a failure of this process that affects most jobs; return it, or None."""
     try:
         with own_work("open files"):
             for descriptor in os.pipe():
@@ -98,7 +98,7 @@ def examined() -> str | None:
 class Fitness:
     """Counts failures of the worker in a row. Used from the jobs' event loop only."""
 
-    def __init__(self, *, unfit: Callable[[str], None], examine: Callable[[], str | None] = examined) -> None:
+    def __init__(self, *, unfit: Callable[[str], None], examine: Callable[[], str | None] = examine) -> None:
         self._unfit = unfit  # called once
         self._examine = examine
         self._row: list[JobId] = []

@@ -13,7 +13,7 @@ import os
 import select
 import time
 
-from agentpool_worker.previous_exit import MOST_LINES, shortened
+from agentpool_worker.previous_exit import MOST_LINES, shorten
 
 _PIECE_BYTES = 4096  # PIPE_BUF: a pipe that is ready to be written takes so many without blocking
 _KEPT_BYTES = 16 * 1024
@@ -88,7 +88,7 @@ class Output:
         """Return the last lines, and begin anew."""
         lines = self._tail.decode(errors="replace").splitlines()
         self._tail = b""
-        return tuple(shortened(line) for line in lines[-MOST_LINES:])
+        return tuple(shorten(line) for line in lines[-MOST_LINES:])
 
     def attach(self) -> None:
         """In the new worker process: write to the pipes, and hold none of our ends."""

@@ -53,17 +53,17 @@ class PreviousExit:
             exit_code=code if isinstance(code, int) and not isinstance(code, bool) else None,
             signal=_text(document.get("signal")),
             cause=_text(document.get("cause")),
-            log=tuple(shortened(line) for line in lines[-MOST_LINES:] if isinstance(line, str))
+            log=tuple(shorten(line) for line in lines[-MOST_LINES:] if isinstance(line, str))
             if isinstance(lines, list)
             else (),
         )
 
 
-def shortened(line: str) -> str:
+def shorten(line: str) -> str:
     """Return the line in storable form: encodable as UTF-8, without a NUL, and not too long."""
     plain = line.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     return plain if len(plain) <= MOST_LINE_CHARS else f"{plain[: MOST_LINE_CHARS - 1]}…"
 
 
 def _text(value: object) -> str | None:
-    return shortened(value) if isinstance(value, str) and value else None
+    return shorten(value) if isinstance(value, str) and value else None

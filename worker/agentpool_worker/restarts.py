@@ -14,6 +14,7 @@ from agentpool_worker.lifeline import Phase
 if TYPE_CHECKING:
     from agentpool_worker.previous_exit import PreviousExit
 
+START_SECONDS = 600.0  # for a worker to start, as long as the startup probe allows
 SHORT_LIFE_SECONDS = 60.0  # an earlier end delays the next start
 MOST_UNREADY = 3  # ends in a row before the worker served; then the container ends, for the kubelet to see
 MOST_SHORT_LIVES = 10  # ends in a row of whatever kind

@@ -17,13 +17,13 @@ from agentpool.jobs import PoolRef, WorkerId
 from agentpool.listening import EVERYWHERE
 from agentpool_worker.naming import own_name
 from agentpool_worker.probe_socket import HTTP_PORT
+from agentpool_worker.restarts import START_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "AGENTPOOL_"
 OUTPUT_SECONDS = 1.0
-_START_SECONDS = 600.0  # as long as the startup probe allows
 _BY_HAND_SECONDS = 30.0  # a person watches, and a mistyped address is as likely as an outage
 _HIGHEST_PORT = 65535
 
@@ -61,7 +61,7 @@ class WorkerSettings:
         """Return how long a starting worker waits for Redis and its pool."""
         if self.start_seconds is not None:
             return self.start_seconds
-        return _BY_HAND_SECONDS if self.publish_defaults else _START_SECONDS
+        return _BY_HAND_SECONDS if self.publish_defaults else START_SECONDS
 
 
 def variable_of(field: str) -> str:

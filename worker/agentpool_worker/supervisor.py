@@ -29,19 +29,17 @@ from agentpool_worker.output import Output
 from agentpool_worker.previous_exit import KILLED_FROM_OUTSIDE, PreviousExit
 from agentpool_worker.probe_socket import answer_one
 from agentpool_worker.processes import adopt_orphans, descendants, kill_until_none
-from agentpool_worker.restarts import Restarts, WorkerEnd
+from agentpool_worker.restarts import START_SECONDS, Restarts, WorkerEnd
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-_FORWARDED = sorted(HELD - {signal.SIGCHLD})
 _LEAVE = {signal.SIGTERM, signal.SIGINT}
 _EXIT_OF_SIGNAL = 128  # a shell's: 128 + N where signal N ended the process
 _LEFTOVERS_END_SECONDS = 0.5  # for processes that end by themselves once the worker is gone
 _LEFTOVERS_KILL_SECONDS = 5.0
 _POLL_SECONDS = 0.02
-_START_SECONDS = 600.0  # a worker's own default
 
 
 def is_wanted() -> bool:
@@ -89,7 +87,7 @@ class _Supervisor:
             pause = self._restarts.pause_after(end)
             if pause is None:
                 return code
-            self._report(f"the worker process ended ({described(end.exit)}); another starts in {pause:g} s")
+            self._report(f"the worker process ended ({describe(end.exit)}); another starts in {pause:g} s")
             self._until(lambda: self._asked_to_leave, within_seconds=pause)
             if self._asked_to_leave:
                 return 0
@@ -99,7 +97,7 @@ class _Supervisor:
         for descriptor in (self._wake, self._waker):
             os.set_blocking(descriptor, False)
         for number in HELD:
-            signal.signal(number, _noted)
+            signal.signal(number, _ignore)
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
     def _start(self) -> bool:
@@ -169,7 +167,7 @@ class _Supervisor:
         if self._listening is None or self._previous is None or self._listening.fileno() not in ready:
             return
         if self._stands_in():  # else the worker answers by now
-            answer_one(self._listening, f"starting anew: the worker process ended ({described(self._previous)})")
+            answer_one(self._listening, f"starting anew: the worker process ended ({describe(self._previous)})")
 
     def _stands_in(self) -> bool:
         """Return whether probes are answered here: after a restart, until the worker answers itself."""
@@ -237,13 +235,13 @@ def leave_before_serving(_number: int, _frame: object) -> None:
 def _start_seconds() -> float:
     """Return the time limit for importing handlers; the worker itself reports an invalid value."""
     try:
-        return float(os.environ.get("AGENTPOOL_START_SECONDS") or _START_SECONDS)
+        return float(os.environ.get("AGENTPOOL_START_SECONDS") or START_SECONDS)
     except ValueError:
-        return _START_SECONDS
+        return START_SECONDS
 
 
-def described(end: PreviousExit) -> str:
-    """Return the end in a few words."""
+def describe(end: PreviousExit) -> str:
+    """Describe the end in a few words."""
     how = f"exit code {end.exit_code}" if end.signal is None else end.signal
     return f"{how}, {end.cause}" if end.cause else how
 
@@ -264,5 +262,5 @@ def _code_of(end: PreviousExit) -> int:
     return _EXIT_OF_SIGNAL + number
 
 
-def _noted(_number: int, _frame: object) -> None:
+def _ignore(_number: int, _frame: object) -> None:
     """Let the wake-up descriptor carry the signal."""

@@ -19,12 +19,12 @@ class Kept(Generic[T]):
         self._answers: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()  # until when, answer
 
     def get(self, question: Hashable) -> T | None:
-        """An answer that still holds; None: there is none."""
+        """Return an answer that is still valid, or None."""
         found = self._answers.get(question)
         return found[1] if found and found[0] > time.monotonic() else None
 
     def keep(self, question: Hashable, answer: T) -> None:
-        """Keeps an answer from now on."""
+        """Keep an answer from now on."""
         self._answers[question] = (time.monotonic() + self._seconds, answer)
         self._answers.move_to_end(question)
         while len(self._answers) > self._most:

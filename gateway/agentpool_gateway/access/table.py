@@ -66,7 +66,7 @@ def need_of(method: str, template: str) -> Need | None:
     return ROUTES.get((method, template))
 
 
-def declared(routes: Iterable[Any]) -> set[tuple[str, str]]:
+def routes_in(routes: Iterable[Any]) -> set[tuple[str, str]]:
     """Return method and template of every route of a list; mounted files count as a route of the method MOUNT."""
     found: set[tuple[str, str]] = set()
     for route in routes:
@@ -77,7 +77,7 @@ def declared(routes: Iterable[Any]) -> set[tuple[str, str]]:
 
 
 def verify(routes: Iterable[Any]) -> None:
-    """Raises LookupError naming the routes that are missing in the table, and the rows that no route has."""
-    differ = declared(routes) ^ set(ROUTES)
+    """Raise LookupError naming the routes that are missing in the table, and the rows without a route."""
+    differ = routes_in(routes) ^ set(ROUTES)
     if differ:
         raise LookupError(f"routes and access/table.py differ: {sorted(differ)}; add or remove the row")

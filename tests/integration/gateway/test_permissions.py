@@ -239,4 +239,4 @@ def test_every_stream_is_a_row():
     """The streams, whose check is repeated, are those that answer with server-sent events."""
     from agentpool_gateway import events_api
 
-    assert table.declared(events_api.router.routes) == table.STREAMS
+    assert table.routes_in(events_api.router.routes) == table.STREAMS

@@ -14,7 +14,7 @@ from agentpool.errors import HandlerError
 from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker.execution import Stop
 from agentpool_worker.handlers.command import CommandHandlers, _feed
-from agentpool_worker.handlers.job_environment import inherited
+from agentpool_worker.handlers.job_environment import inherited_variables
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, is_deadline, lease
 
@@ -270,7 +270,7 @@ async def test_a_job_sees_no_variable_that_it_was_not_given(monkeypatch):
 def test_a_pool_names_what_else_its_jobs_see(pass_env, seen):
     """Names and patterns add to the allow-list; the worker's own variables no pattern can mean."""
     names = ("LC_NUMERIC", "OPENAI_API_KEY", "OPENAI_MODEL", "REDIS_URL", "AGENTPOOL_REDIS_URL", "AGENTPOOL_X")
-    assert set(inherited(dict.fromkeys(names, "x"), pass_env)) == seen
+    assert set(inherited_variables(dict.fromkeys(names, "x"), pass_env)) == seen
 
 
 @pytest.mark.parametrize(("kills", "told"), [((3, 4), True), ((3, 3), False), ((None, 4), False)])

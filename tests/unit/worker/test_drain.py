@@ -38,7 +38,7 @@ async def stubborn(payload):
     try:
         await asyncio.Event().wait()
     except asyncio.CancelledError:  # the worker's; the test's own ends it
-        await asyncio.Event().wait()
+        await asyncio.sleep(3600)  # its timer holds the abandoned task, which would be collected with a bare Event
 
 
 @app.handler("saves-when-cancelled")

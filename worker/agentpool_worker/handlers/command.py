@@ -27,7 +27,7 @@ from agentpool.parent_death import tied
 from agentpool.queue.bodies import parse
 from agentpool_worker.exits import signal_name
 from agentpool_worker.fitness import own_work
-from agentpool_worker.handlers.job_environment import inherited, job_variables
+from agentpool_worker.handlers.job_environment import inherited_variables, job_variables
 from agentpool_worker.handlers.job_files import check_directory, job_files
 from agentpool_worker.handlers.job_output import STDOUT_LIMIT_BYTES, JobOutput
 from agentpool_worker.handlers.leftovers import end_leftovers, signal_group
@@ -107,11 +107,11 @@ class CommandHandlers:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=output.ends[0],
                 stderr=output.ends[1],
-                env={**inherited(os.environ, self._pass_env), **job_variables(ctx), **files.environment},
+                env={**inherited_variables(os.environ, self._pass_env), **job_variables(ctx), **files.environment},
                 preexec_fn=self._tie,
                 start_new_session=True,  # a group of its own: its descendants can be found and killed with it
             )
-        output.started()
+        output.close_ends()
         self._groups.add(process.pid)
         try:
             code = await _lived(process, json.dumps(payload).encode(), files)
@@ -122,7 +122,7 @@ class CommandHandlers:
             await self._end_leftovers(process.pid, files, ctx)
             self._groups.discard(process.pid)
             limits.report(ctx)
-        if not await output.ended(self._output_seconds):
+        if not await output.wait_for_end(self._output_seconds):
             ctx.log.warning("something that the command left running holds its output, which is not waited for")
         return _result(code, output, limits)
 

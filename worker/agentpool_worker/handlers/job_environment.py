@@ -46,7 +46,7 @@ _NAMES = ("AGENTPOOL_NAMESPACE", "AGENTPOOL_POOL", "AGENTPOOL_WORKER")  # owner 
 _OWN_PREFIX = "AGENTPOOL_"
 
 
-def inherited(environ: Mapping[str, str], pass_env: Sequence[str]) -> dict[str, str]:
+def inherited_variables(environ: Mapping[str, str], pass_env: Sequence[str]) -> dict[str, str]:
     """Return the worker's variables for its jobs: those of the allow-list and those named by `pass_env`."""
     return {name: value for name, value in environ.items() if _is_passed(name, pass_env)}
 

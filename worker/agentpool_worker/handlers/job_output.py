@@ -33,7 +33,7 @@ class JobOutput:
         self._stderr = b""
         self._transports: list[asyncio.ReadTransport] = []
         self._readers: list[asyncio.Task[None]] = []
-        self.ends: tuple[int, ...] = ()  # for the process: standard output, standard error; closed by `started`
+        self.ends: tuple[int, ...] = ()  # for the process: standard output, standard error; closed by `close_ends`
 
     async def __aenter__(self) -> Self:
         for read in (self._read_stdout, self._read_stderr):
@@ -51,20 +51,20 @@ class JobOutput:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.started()
+        self.close_ends()
         for reader in self._readers:
             reader.cancel()
         await asyncio.gather(*self._readers, return_exceptions=True)
         for transport in self._transports:
             transport.close()
 
-    def started(self) -> None:
+    def close_ends(self) -> None:
         """Leave the far ends of the pipes to the process."""
         for end in self.ends:
             os.close(end)
         self.ends = ()
 
-    async def ended(self, within_seconds: float) -> bool:
+    async def wait_for_end(self, within_seconds: float) -> bool:
         """Wait briefly for the end of the output; return whether it came."""
         _, late = await asyncio.wait(self._readers, timeout=within_seconds)
         return not late
