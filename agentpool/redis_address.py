@@ -30,6 +30,7 @@ from agentpool.errors import (
     SettingError,
     UnsupportedServerError,
 )
+from agentpool.queue.address import place_of
 from agentpool.queue.options import OPTIONS
 from agentpool.queue.url import RedisUrl
 from agentpool.spec.queue import DEFAULT_REDIS, Redis, SecretKeyRef
@@ -41,6 +42,7 @@ REDIS_LABEL = "agentpool.dev/redis"
 OPTED_IN = "true"
 NOT_LABELLED = "SecretNotLabelled"
 INVALID_URL = "InvalidRedisURL"
+URL_FIELD = "spec.queue.redis.url"
 
 
 class SecretError(SettingError):
@@ -57,6 +59,16 @@ class Address:
 
     url: str = field(repr=False)
     secret: str = ""  # name of the Secret and its key for messages; empty: nothing in the URL is secret
+    declared: bool = False  # whether the AgentPool holds the URL, so that at most the password is secret
+
+    @property
+    def place(self) -> str:
+        """Name of the server in messages: host and port, or the Secret that holds them."""
+        return f"the address in {self.secret}" if self.secret and not self.declared else place_of(self.url)
+
+    def describe(self, error: QueueError) -> str:
+        """Describe an error, without the server's own words where any part of the URL is secret."""
+        return describe_without_address(error) if self.secret else str(error)
 
 
 def redis_of(agentpool: Mapping[str, Any]) -> Redis:
@@ -86,7 +98,7 @@ def address_of(redis: Redis, namespace: str, secret: Mapping[str, Any]) -> Addre
     """Return the address, completed from a Secret of the API. Raises SecretError."""
     reference = secret_of(redis)
     if reference is None:
-        return Address(url=redis.url or "")
+        return Address(url=redis.url or "", declared=True)
     place = _place(namespace, reference)
     _check_label(secret, namespace, reference)
     value = _value(secret, reference, place)
@@ -100,19 +112,22 @@ def address_of(redis: Redis, namespace: str, secret: Mapping[str, Any]) -> Addre
             problem="it is empty, or holds line breaks or other characters that cannot be printed",
             remedy="store the password alone, on one line",
         )
-    return Address(url=with_password(redis.url or "", password), secret=place)
+    return Address(url=with_password(redis.url or "", password), secret=place, declared=True)
 
 
 def connect_to(address: Address, **options: Any) -> RedisClient:
     """Return a client, as made by `agentpool.queue.connect`.
 
-    Raises SettingError for an unusable URL; for a URL from a Secret the error contains no part of it.
+    Raises SettingError for an unusable URL, which names the field or Secret; for a URL from a Secret the error contains
+    no part of it.
     """
     from agentpool.queue.connection import connect
 
     try:
         return connect(address.url, **options)
     except SettingError as error:
+        if address.declared:
+            raise SettingError(field=URL_FIELD, value=None, problem=error.problem, remedy=error.remedy) from None
         raise (_unusable(address.secret, error) if address.secret else error) from None
 
 

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from agentpool.cancellation import end
 from agentpool.errors import QueueError
-from agentpool.queue.address import place_of
 from agentpool.queue.inspect import Inspector
-from agentpool.redis_address import connect_to, describe_without_address
+from agentpool.redis_address import connect_to
 from agentpool.text import frames_of
 
 if TYPE_CHECKING:
@@ -49,13 +48,12 @@ class Link:
 
     @property
     def place(self) -> str:
-        """How messages name the server: host and port, or the Secret that holds them."""
-        secret = self.address.secret
-        return f"the address in {secret}" if secret else place_of(self.url)
+        """Name of the server in the log, after the pool that opened the link."""
+        return self.address.place
 
     def words(self, error: QueueError) -> str:
         """Return an error in the form for messages: nothing from the server if its address is secret."""
-        return describe_without_address(error) if self.address.secret else str(error)
+        return self.address.describe(error)
 
 
 class Links:

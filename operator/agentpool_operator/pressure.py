@@ -96,7 +96,7 @@ class Pressure:
                     pool.ref, [WorkerId(name) for name in workers], hold_ms=int(hold_s * MS_PER_S)
                 )
         except QueueError as error:
-            raise QueueError(f"the workers are not cordoned: {link.place}: {link.words(error)}") from error
+            raise QueueError(f"the workers are not cordoned: {address.place}: {address.describe(error)}") from error
         except TimeoutError as error:
             raise self._no_answer() from error
 
@@ -193,24 +193,26 @@ class Pressure:
             await self._publish(link, pool)
 
     def _failed(self, link: Link, pools: list[Pool], error: QueueError) -> None:
-        problem = _redis_problem(link, error)
         for pool in pools:
             if pool.spec is not None:
                 self._secrets.doubt(pool.ref, pool.spec)
-            _unknown(pool, problem)
+            address = self._addresses.get(str(pool.ref), link.address)  # the link's may be another namespace's
+            _unknown(pool, _redis_problem(address, error))
 
 
 def _unknown(pool: Pool, problem: Problem) -> None:
     pool.backlog, pool.snapshot, pool.queue_problem = None, None, problem
 
 
-def _redis_problem(link: Link, error: QueueError) -> Problem:
+def _redis_problem(address: Address, error: QueueError) -> Problem:
     if isinstance(error, QueueAccessError):
+        remedy = "correct the Secret" if address.secret else "name a Secret in spec.queue.redis.passwordFrom"
         return Problem(
             reason="RedisAuthFailed",
-            message=f"Redis at {link.place} refuses the credentials: {link.words(error)}; correct the Secret",
+            message=f"Redis at {address.place} refuses the credentials: {address.describe(error)}; {remedy}",
         )
-    return Problem(reason="RedisUnreachable", message=f"Redis at {link.place} cannot be read: {link.words(error)}")
+    words = address.describe(error)
+    return Problem(reason="RedisUnreachable", message=f"Redis at {address.place} cannot be read: {words}")
 
 
 def _out_of_service(snapshot: QueueSnapshot) -> int:

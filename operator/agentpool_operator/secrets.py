@@ -50,7 +50,7 @@ class Secrets:
         redis = spec.queue.redis
         reference = secret_of(redis)
         if reference is None:
-            return Address(url=redis.url or "")
+            return address_of(redis, pool.namespace, {})
         read = await self._current((pool.namespace, reference.name))
         if read.problem is not None:
             raise read.problem

@@ -58,7 +58,25 @@ def test_the_url_or_the_password_comes_from_the_secret():
     address = address_of(FROM_PASSWORD, "ns", secret(password="p@/?#\n"))
     assert address.url == "redis://:p%40%2F%3F%23@h:6379/1"
     assert connect_to(address).connection_pool.connection_kwargs["password"] == "p@/?#"
-    assert address_of(Redis(url="redis://h"), "ns", {}) == Address(url="redis://h")
+    assert address_of(Redis(url="redis://h"), "ns", {}) == Address(url="redis://h", declared=True)
+
+
+def test_a_message_names_the_server_by_the_url_of_the_agentpool():
+    """Only a URL from a Secret is named by the Secret: beside a password, the address is no secret."""
+    address = address_of(FROM_PASSWORD, "ns", secret(password="p"))
+    assert address.place == "h:6379"
+    assert "p@h" not in address.describe(QueueUnreachableError("no answer from redis://:p@h"))
+    assert "the address in key 'url' of Secret 'r'" in address_of(FROM_URL, "ns", secret(url="redis://h")).place
+
+
+@pytest.mark.parametrize("given", [Redis(url="redis://h?hunter=1"), Redis(url="redis://h?ssl_ca_certs=/x")])
+@pytest.mark.parametrize("password_from", [None, FROM_PASSWORD.password_from])
+def test_a_url_in_the_agentpool_that_cannot_be_used_is_named_by_its_field(given, password_from):
+    """The field, the option and the remedy; no Secret is at fault."""
+    redis = given.model_copy(update={"password_from": password_from})
+    with pytest.raises(SettingError, match=r"^spec\.queue\.redis\.url: option (hunter|ssl_ca_certs): ") as refused:
+        connect_to(address_of(redis, "ns", secret(password="p")))
+    assert not isinstance(refused.value, SecretError)
 
 
 def test_a_worker_puts_its_password_into_the_url_as_the_operator_does():

@@ -46,7 +46,7 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
     async def address(*_):
         return Address(url="redis://h")
 
-    link = SimpleNamespace(url="redis://h", place="h:6379", inspector=Inspector(), words=str)
+    link = SimpleNamespace(url="redis://h", address=Address(url="redis://h"), inspector=Inspector())
     secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
     pressure = Pressure(secrets, SimpleNamespace(open=lambda _, **__: link), None, timeout_s=0.05)
     pressure._addresses[str(REF)] = Address(url="redis://h")
@@ -54,6 +54,37 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
         await pressure.read([pool])
     assert pool.queue_problem.reason == "RedisUnreachable"
     assert pool.backlog is None
+
+
+async def test_pools_that_share_a_url_are_told_of_their_own_secrets():
+    """The link is shared; the message must not name a Secret of another tenant's namespace."""
+    pools = Pools()
+    addresses = {}
+    for namespace in ("alpha", "beta"):
+        ref = PoolRef(namespace, "p")
+        pools.see_pool(
+            {
+                "metadata": {"name": "p", "namespace": namespace, "uid": namespace},
+                "spec": {"handler": {"command": {"argv": ["true"]}}},
+            }
+        )
+        addresses[ref] = Address(url="redis://h", secret=f"key 'url' of Secret 'r' in namespace {namespace!r}")
+
+    async def address(ref, _spec):
+        return addresses[ref]
+
+    async def configure(*_):
+        raise QueueUnreachableError("no answer")
+
+    inspector = SimpleNamespace(configure=configure)
+    link = SimpleNamespace(url="redis://h", address=addresses[PoolRef("alpha", "p")], inspector=inspector)
+    secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
+    pressure = Pressure(secrets, SimpleNamespace(open=lambda *_, **__: link), None, timeout_s=1)
+    await pressure.read(list(pools))
+    for namespace, other in (("alpha", "beta"), ("beta", "alpha")):
+        message = pools.get(PoolRef(namespace, "p")).queue_problem.message
+        assert f"in namespace {namespace!r} cannot be read" in message
+        assert other not in message
 
 
 class Redis:
