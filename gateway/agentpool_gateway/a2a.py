@@ -121,9 +121,7 @@ async def _check_any(visit: Visit) -> None:
 
 
 async def _send(entry: Entry, params: dict[str, Any]) -> Document:
-    message = params.get("message")
-    if not isinstance(message, dict) or not isinstance(message.get("parts"), list) or not message.get("messageId"):
-        raise RpcError(INVALID_PARAMS, "params.message: not a message with a messageId and parts")
+    message = _message(params)
     metadata = {**_object(params, "metadata"), **_object(message, "metadata")}
     configuration = _object(params, "configuration")
     request = request_from(
@@ -160,6 +158,16 @@ METHODS: Mapping[str, Callable[[Entry, dict[str, Any]], Awaitable[Document]]] = 
     "tasks/get": _get,
     "tasks/cancel": _cancel,
 }
+
+
+def _message(params: dict[str, Any]) -> dict[str, Any]:
+    """Return the message; its id is a text, because it becomes the idempotency key."""
+    message = params.get("message")
+    if isinstance(message, dict) and isinstance(message.get("parts"), list):
+        identity = message.get("messageId")
+        if isinstance(identity, str) and identity:
+            return message
+    raise RpcError(INVALID_PARAMS, "params.message: not a message with a messageId (a text) and parts")
 
 
 def _object(of: dict[str, Any], name: str) -> dict[str, Any]:

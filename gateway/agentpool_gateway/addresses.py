@@ -61,7 +61,7 @@ class Proxies:
         if client is None or not self._trusted(client[0]):
             return
         headers = Headers(scope=scope)
-        if address := self._client_of(headers.get("x-forwarded-for", "")):
+        if address := self._client_of(_whole(headers, "x-forwarded-for")):
             scope["client"] = (address, 0)
         scheme, host = _last(headers, "x-forwarded-proto"), _last(headers, "x-forwarded-host")
         if scheme in SCHEMES:
@@ -97,7 +97,12 @@ def _network(text: str) -> Network:
 
 def _last(headers: Headers, name: str) -> str:
     """Return the value written by the nearest proxy."""
-    return headers.get(name, "").rpartition(",")[2].strip()
+    return _whole(headers, name).rpartition(",")[2].strip()
+
+
+def _whole(headers: Headers, name: str) -> str:
+    """Return all lines of a header as one list, as RFC 9110 has it: some proxies add a line of their own at the end."""
+    return ",".join(headers.getlist(name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

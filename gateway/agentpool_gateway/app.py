@@ -83,7 +83,7 @@ def build(
     openapi.described(app)
     app.add_middleware(
         Intake,
-        names=_names(settings) if isinstance(authority, Everybody) else None,
+        names=own_names(settings) if isinstance(authority, Everybody) else None,
         proxies=Proxies(settings.trusted_proxies),
         external=settings.external_url,
     )
@@ -91,6 +91,7 @@ def build(
     return app
 
 
-def _names(settings: GatewaySettings) -> Names:
+def own_names(settings: GatewaySettings) -> Names:
+    """Return the host names to which a gateway without authentication answers."""
     external = settings.external_url
     return Names((*settings.allowed_hosts, *([external.name] if external else [])))

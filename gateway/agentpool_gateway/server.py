@@ -14,10 +14,11 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import FrameType
+from typing import Literal
 
 import click
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from agentpool import kubeconfig, logs
 from agentpool.cluster import Cluster, connected
@@ -26,10 +27,11 @@ from agentpool.listening import listening_socket
 from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens
-from agentpool_gateway.app import build
+from agentpool_gateway.addresses import Proxies
+from agentpool_gateway.app import build, own_names
 from agentpool_gateway.draining import Draining
+from agentpool_gateway.intake import Intake
 from agentpool_gateway.locations import AsDeclared, Locations, OneRedis
-from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.options import GatewayOptions
 from agentpool_gateway.patience import protocol
 from agentpool_gateway.settings import GatewaySettings
@@ -101,19 +103,23 @@ async def _serve(options: GatewayOptions, listener: socket.socket, beside: socke
         app = build(settings, locations, authority, cluster)
         server = OrderlyServer(configured(app, settings), app.state.gateway.draining, drain_s=settings.drain_s)
         click.echo(f"gateway at {_url(listener)}", err=True)
-        async with _metrics_served(app.state.gateway.metrics, beside):
+        metrics = Intake(
+            app.state.gateway.metrics.app(),
+            names=own_names(settings) if options.no_auth else None,
+            proxies=Proxies(),
+            external=None,
+        )
+        async with _metrics_served(configured(metrics, settings, lifespan="off"), beside):
             await server.serve(sockets=[listener])
 
 
 @contextlib.asynccontextmanager
-async def _metrics_served(metrics: Metrics, listener: socket.socket | None) -> AsyncIterator[None]:
+async def _metrics_served(config: uvicorn.Config, listener: socket.socket | None) -> AsyncIterator[None]:
     """The metrics port, for as long as the block runs; None: there is none."""
     if listener is None:
         yield
         return
-    server = SideServer(
-        uvicorn.Config(metrics.app(), log_config=None, access_log=False, server_header=False, lifespan="off")
-    )
+    server = SideServer(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="metrics")
     click.echo(f"metrics at {_url(listener)}/metrics", err=True)
     try:
@@ -128,12 +134,15 @@ def _url(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-def configured(app: FastAPI, settings: GatewaySettings, *, stop_s: int = STOP_S) -> uvicorn.Config:
+def configured(
+    app: ASGIApp, settings: GatewaySettings, *, stop_s: int = STOP_S, lifespan: Literal["on", "off"] = "on"
+) -> uvicorn.Config:
     """Return uvicorn's configuration: time limits, and no access log, which would contain queries."""
     return uvicorn.Config(
         app,
         http=protocol(settings.header_timeout_s),
-        lifespan="on",
+        ws="none",  # uvicorn would take WebSockets wherever their package is installed; the pages' files refuse them
+        lifespan=lifespan,
         log_config=None,
         access_log=False,
         proxy_headers=False,  # `addresses` believes those of trusted proxies only; uvicorn, those of any local process

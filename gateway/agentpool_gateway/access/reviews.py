@@ -3,6 +3,7 @@
 So a ServiceAccount's own token suffices for submitting jobs, and `kubectl create role` grants it. Answers hold for
 `cache_s`; the caches are keyed by a digest of the token. Refusals have caches of their own, so that made-up tokens and
 pools displace no valid answer. Refused reviews are limited for each client address, and concurrent reviews in total.
+A token that was good within `PROVEN_S` is exempt, because many callers may share an address with whoever guesses.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from agentpool_gateway.access.kept import Kept
 from agentpool_gateway.access.rate import ReviewLimit
 
 MOST_ANSWERS = 10_000  # of each kind
+PROVEN_S = 3_600.0  # the usual lifetime of a ServiceAccount's token
 REVIEWS_AT_ONCE = 32  # concurrent token reviews: the API server has further callers
 # verb and subresource of agentpools.agentpool.dev that RBAC is asked for
 _RBAC = {
@@ -46,6 +48,7 @@ class KubernetesReviews:
         self._audiences = audiences
         self._limit = limit or ReviewLimit()
         self._users: Kept[dict[str, Any]] = Kept(seconds=cache_s, most=MOST_ANSWERS)
+        self._proven: Kept[bool] = Kept(seconds=PROVEN_S, most=MOST_ANSWERS)
         self._unknown: Kept[bool] = Kept(seconds=cache_s, most=MOST_ANSWERS)
         self._allowed: Kept[bool] = Kept(seconds=cache_s, most=MOST_ANSWERS)
         self._denied: Kept[bool] = Kept(seconds=cache_s, most=MOST_ANSWERS)
@@ -82,7 +85,9 @@ class KubernetesReviews:
 
     async def _review(self, token: str, digest: str, client: str) -> dict[str, Any] | None:
         """The token's user; None: refused. Raises ProblemError (429) for a client with too many refusals."""
-        self._limit.take(client)
+        limited = not self._proven.get(digest)
+        if limited:
+            self._limit.take(client)
         counts = False
         try:
             async with self._slots:
@@ -94,9 +99,10 @@ class KubernetesReviews:
                         self._unknown.keep(digest, True)
                     else:
                         self._users.keep(digest, user)
+                        self._proven.keep(digest, True)
                 return user
         finally:
-            if not counts:
+            if limited and not counts:
                 self._limit.give_back(client)
 
     async def _ask(self, token: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from agentpool.errors import SettingError
 from agentpool.jobs import PoolRef
 from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthenticated
 
+log = logging.getLogger(__name__)
 LEAST_TOKEN_CHARS = 16  # shorter tokens can be guessed
 _FIELDS = {"name", "token", "sha256", "namespaces", "verbs", "expires"}
 
@@ -75,17 +77,34 @@ class StaticTokens:
         """Holds nothing."""
 
     def _read_again(self) -> None:
-        """Load a changed file; keep the last valid state while a Secret is being replaced."""
+        """Load a changed file. A file that cannot be used is refused at the start, and changes nothing later."""
         try:
             stat = self._path.stat()
             stamp = (stat.st_mtime_ns, stat.st_ino)
             if stamp == self._stamp:
                 return
-            self._grants = grants_of(yaml.safe_load(self._path.read_text()), str(self._path))
-            self._stamp = stamp
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            if self._stamp is None:
-                raise _refused(str(self._path), None, f"cannot be read ({type(error).__name__})") from error
+            self._grants = _grants_in(self._path)
+        except OSError as error:
+            if not self._grants:
+                raise _unreadable(self._path, error) from error
+            return  # a Secret is being replaced; look again at the next request
+        except SettingError as error:
+            if not self._grants:
+                raise
+            log.error("%s; until then the tokens of the former file hold", error)  # noqa: TRY400 - a file, no fault here
+        self._stamp = stamp
+
+
+def _grants_in(path: Path) -> tuple[Grant, ...]:
+    """Return the grants of a file. Raises SettingError, or OSError while it is being replaced."""
+    try:
+        return grants_of(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    except (ValueError, RecursionError, yaml.YAMLError) as error:  # ValueError: an impossible date
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> SettingError:
+    return _refused(str(path), None, f"cannot be read ({type(error).__name__})")
 
 
 def grants_of(document: Any, name: str) -> tuple[Grant, ...]:

@@ -74,6 +74,8 @@ async def test_a_task_can_be_cancelled_once(call):
         ("message/send", {"message": message(priority="urgent")}, -32602),
         ("tasks/get", {"id": "stranger"}, -32001),
         ("tasks/get", {}, -32602),
+        ("message/send", {"message": message() | {"messageId": ["m1"]}}, -32602),
+        ("message/send", {"message": message() | {"messageId": 1.0}}, -32602),
         ("message/send", {"message": message(), "metadata": "text"}, -32602),
         ("message/send", {"message": message(), "configuration": [1]}, -32602),
     ],

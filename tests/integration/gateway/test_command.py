@@ -155,6 +155,11 @@ def test_metrics_have_a_port_of_their_own(redis_url: str):
         assert beside
         with urllib.request.urlopen(beside[1], timeout=20) as answer:
             assert b"agentpool_gateway_streams" in answer.read()
+        foreign = urllib.request.Request(beside[1], headers={"Host": "evil.example"})  # by DNS rebinding
+        with pytest.raises(urllib.error.HTTPError) as rebound:
+            urllib.request.urlopen(foreign, timeout=20)
+        rebound.value.close()
+        assert rebound.value.code == 403
         for missing in (f"{url}/metrics", f"{beside[1].removesuffix('/metrics')}/v1/pools"):
             with pytest.raises(urllib.error.HTTPError) as refused_:
                 urllib.request.urlopen(missing, timeout=20)

@@ -176,6 +176,16 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(forwarded: str
         assert each["client"][0].removeprefix("::ffff:") == client
 
 
+def test_a_line_that_the_client_sent_does_not_hide_the_proxys_own():
+    """HAProxy adds a second line of the header instead of a part; both are one list, and its end counts."""
+    sent = {"for": ("192.0.2.66", "192.0.2.9"), "proto": ("http", "https"), "host": ("evil.example", "agents.example")}
+    lines = [(f"x-forwarded-{name}".encode(), value.encode()) for name, values in sent.items() for value in values]
+    scope = {"client": ("10.0.0.1", 1), "scheme": "http", "headers": [*lines, (b"host", b"10.0.0.7")]}
+    Proxies(["10.0.0.0/8"]).apply(scope)
+    assert (scope["client"][0], scope["scheme"]) == ("192.0.2.9", "https")
+    assert (b"host", b"agents.example") in scope["headers"]
+
+
 @pytest.mark.parametrize("prefix", ["", "/agents"])
 async def test_links_and_redirects_use_the_external_url(gateway_factory, pool: PoolRef, prefix: str):
     """Whatever Host was sent, and whether the proxy takes its prefix off the path or not."""

@@ -122,6 +122,22 @@ async def test_unknown_tokens_neither_displace_good_answers_nor_cause_reviews_wi
     await reviews.caller(f"{TOKEN}-3", client="192.0.2.66")
 
 
+async def test_who_was_known_comes_in_beside_a_flood_from_the_same_address():
+    """Behind an ingress or a NAT callers share an address with strangers; old answers are asked for again."""
+    now = 0.0
+    cluster = ReviewingCluster()
+    reviews = KubernetesReviews(cluster, cache_s=0, limit=ReviewLimit(per_s=1, burst=20, clock=lambda: now))
+    await reviews.caller(TOKEN, client="192.0.2.1")
+    for number in range(21):
+        with pytest.raises(ProblemError):
+            await reviews.caller(f"made-up-{number}", client="192.0.2.1")
+    assert await reviews.caller(TOKEN, client="192.0.2.1")
+    cluster.status["authenticated"] = False
+    with pytest.raises(ProblemError) as refused:
+        await reviews.caller(TOKEN, client="192.0.2.1")
+    assert refused.value.status == 401
+
+
 async def test_one_unknown_token_is_reviewed_once():
     """Sent a hundred times, one after another and all at once."""
     cluster = ReviewingCluster()
@@ -184,6 +200,43 @@ async def test_a_tokens_file_is_taken_up_when_it_changes(tmp_path: Path):
     file.write_text("{")
     os.utime(file, ns=(2, 2))
     assert (await tokens.caller(TOKEN + "2")).name == "new"
+
+
+BROKEN = (
+    "{",
+    "",
+    "tokens: {}",
+    "tokens: [{name: a, token: short}]",
+    f"tokens: [{{name: a, token: {TOKEN}, verbs: [write]}}]",
+    f"tokens: [{{name: a, token: {TOKEN}, expires: 2027-02-30T00:00:00Z}}]",
+    'tokens: [{name: a, token: "\\ud800 is half a character"}]',
+    "[" * 2_000,
+)
+
+
+@pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:70])
+async def test_a_tokens_file_that_is_spoilt_later_locks_nobody_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
+):
+    """It is read once and reported once; callers learn nothing of it. At the start it is refused by name."""
+    file = tmp_path / "tokens.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingError, match=r"tokens\.yaml"):
+        StaticTokens(file)
+    file.write_text(yaml.safe_dump({"tokens": [{"name": "good", "token": TOKEN}]}))
+    tokens = StaticTokens(file)
+    file.write_text(text)
+    os.utime(file, ns=(1, 1))
+    for _ in range(3):
+        assert (await tokens.caller(TOKEN)).name == "good"
+        with pytest.raises(ProblemError) as refused:
+            await tokens.caller("stranger" * 9)
+        assert refused.value.status == 401
+    assert len(caplog.records) == 1
+    assert TOKEN not in caplog.text
+    file.write_text(yaml.safe_dump({"tokens": [{"name": "mended", "token": TOKEN}]}))
+    os.utime(file, ns=(2, 2))
+    assert (await tokens.caller(TOKEN)).name == "mended"
 
 
 @pytest.mark.parametrize("token", [TOKEN, TOKEN + "3", "stranger" * 9])
