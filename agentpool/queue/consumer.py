@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
@@ -29,6 +29,7 @@ from agentpool.queue.audit import disagreements
 from agentpool.queue.bodies import encode
 from agentpool.queue.connection import ask, call, connections_made, is_cluster, together
 from agentpool.queue.faults import Asking, Reading, fault_of
+from agentpool.queue.holdings import Holdings
 from agentpool.queue.keys import RESERVED, Keys
 from agentpool.queue.leases import MAX_ERROR_CHARS, arguments, leases_of
 from agentpool.queue.orders import Orders
@@ -79,7 +80,7 @@ class Consumer:
         self._redis = redis
         self._keys = Keys(pool)
         self._conf = self._keys.conf
-        self._held: dict[JobId, Hold] = {}
+        self._held = Holdings()
         self._answer_lost = False
         self._doubted = False  # the queue may hold different jobs for this worker
         self._broken_off = False  # a wait was cancelled; the server may have noticed late
@@ -253,7 +254,7 @@ class Consumer:
 
         Jobs of a lost answer never started: they count no loss.
         """
-        begun = ("these", *self._held_pairs()) if self._answer_lost or self._broken_off else ("all",)
+        begun = ("these", *self._held.pairs()) if self._answer_lost or self._broken_off else ("all",)
         await self._give_up(*begun)
         self._held.clear()
 
@@ -325,23 +326,17 @@ class Consumer:
             return
         async with self._reconciling:
             if not self._in_flight:
-                args = (self.worker, *self._held_pairs())
+                args = (self.worker, *self._held.pairs())
                 reply = await scripts.RECONCILE.run(self._redis, self._conf, args)
                 self._answer_lost = self._doubted = False
                 self._resolve(reply)
-
-    def _held_pairs(self) -> Iterator[scripts.Arg]:
-        """Job id and token of each job that is held."""
-        for job_id, hold in self._held.items():
-            yield from (job_id, hold.token)
 
     def _resolve(self, reply: Sequence[Any]) -> None:
         with Reading("reconcile"):
             returned, dropped, corrected = map(int, reply[:3])
             pairs = zip(reply[3::2], reply[4::2], strict=True)
             disowned = tuple((JobId(job_id), LeaseToken(int(token))) for job_id, token in pairs)
-        for job_id, _ in disowned:
-            self._held.pop(job_id, None)
+        self._held.drop(disowned)
         found = Reconciliation(returned=returned, dropped=dropped, corrected=corrected, disowned=disowned)
         if found.differed:
             self.reconciled(found)
@@ -355,28 +350,15 @@ class Consumer:
         except QueueReplyError:
             self._answer_lost = True  # it may have brought jobs that cannot be identified
             raise
-        return self._keep(leases)
-
-    def _keep(self, leases: list[Lease]) -> list[Lease]:
-        held = self._held
-        again = []
-        for lease in leases:
-            job_id = lease.job_id
-            if job_id in held:
-                again.append((job_id, held[job_id].token))
-            held[job_id] = Hold(lease.token, Place(f"{lease.route}:{lease.priority.value}", lease.entry))
+        again = self._held.keep(leases)
         if again:  # Redis went back in time: the earlier attempts have no lease any more
-            self.reconciled(Reconciliation(disowned=tuple(again)))
+            self.reconciled(Reconciliation(disowned=again))
         if leases:
             self._last_place = f":{leases[-1].route}:{leases[-1].priority.value}"
         return leases
 
     def _let_go(self, completions: Sequence[Completion], reply: list[str]) -> list[SettleOutcome]:
-        held = self._held
-        for completion in completions:
-            hold = held.get(completion.job_id)
-            if hold is not None and hold.token == completion.token:
-                del held[completion.job_id]
+        self._held.let_go(completions)
         return [_OUTCOMES[name] for name in reply]
 
 
