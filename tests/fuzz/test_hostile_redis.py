@@ -26,7 +26,7 @@ from agentpool_operator.registry import Pools
 from agentpool_operator.resolve import policy_of
 from agentpool_operator.scaling.decide import decide
 from agentpool_operator.status import status_of
-from tests.fixtures.hostile import hostile_redis
+from tests.fixtures.hostile import encoded, hostile_redis
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "300"))
 REF = PoolRef("ns", "p")
@@ -37,27 +37,19 @@ _TEXTS = [b"", b"ok", b"unknown_pool", b"changed", b"nan", b"inf", b"-1", b"1e40
           b"q:default:task", b"r:default", b"x:w", b"submitted", b"\0", b"x" * 10_000]  # fmt: skip
 
 
-def integer(value: int) -> bytes:
-    return b":%d\r\n" % value
-
-
 def text(value: bytes) -> bytes:
     return b"$%d\r\n%s\r\n" % (len(value), value)
 
 
-def array(items: list[bytes]) -> bytes:
-    return b"*%d\r\n%s" % (len(items), b"".join(items))
-
-
-INTEGERS = st.sampled_from([0, 1, -1, 5, 2**31, 2**53 + 1, 2**63 - 1, -(2**63)]).map(integer)
+INTEGERS = st.sampled_from([0, 1, -1, 5, 2**31, 2**53 + 1, 2**63 - 1, -(2**63)]).map(encoded)
 LEAVES = (
     INTEGERS | (st.sampled_from(_TEXTS) | st.binary(max_size=6)).map(text) | st.sampled_from([b"$-1\r\n", b"*-1\r\n"])
 )
-REPLIES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=6).map(array), max_leaves=12)
-GOOD = [text(b"ok"), integer(10**12), text(b"r"), integer(0), integer(0), text(b"[]"), integer(0), integer(0),
-        integer(0), integer(-1), array([]), array([])]  # fmt: skip
+REPLIES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=6).map(encoded), max_leaves=12)
+GOOD = [text(b"ok"), encoded(10**12), text(b"r"), encoded(0), encoded(0), text(b"[]"), encoded(0), encoded(0),
+        encoded(0), encoded(-1), encoded([]), encoded([])]  # fmt: skip
 BOOKS = st.lists(st.tuples(st.sampled_from(_TEXTS), st.sampled_from(_TEXTS)), max_size=4).map(
-    lambda pairs: array([text(part) for pair in pairs for part in pair])
+    lambda pairs: encoded([text(part) for pair in pairs for part in pair])
 )
 
 
@@ -68,7 +60,7 @@ def snapshots(draw) -> bytes:
     items[10] = draw(BOOKS)
     for place in draw(st.lists(st.integers(0, len(items) - 1), max_size=3)):
         items[place] = draw(REPLIES)
-    return array(items[: draw(st.integers(8, 12))] if draw(st.booleans()) else items)
+    return encoded(items[: draw(st.integers(8, 12))] if draw(st.booleans()) else items)
 
 
 @pytest.mark.timeout(3600)

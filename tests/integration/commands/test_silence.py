@@ -14,6 +14,7 @@ from agentpool.commands import connection, waiting
 from agentpool.errors import QueueUnreachableError
 from agentpool.jobs import PoolRef, WorkerId
 from agentpool.queue import Inspector, PoolSettings, connect
+from tests.fixtures.hostile import hostile_redis
 from tests.fixtures.redis import RedisServer, wait_until
 from tests.fixtures.serving import ServingConsumer
 
@@ -32,17 +33,8 @@ async def agentpool(*args: str) -> Result:
 @pytest.fixture
 async def silent_url() -> AsyncIterator[str]:
     """A server that takes connections and never says a word."""
-    writers: list[asyncio.StreamWriter] = []
-
-    async def hear(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writers.append(writer)
-
-    server = await asyncio.start_server(hear, "127.0.0.1", 0)
-    yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    for writer in writers:
-        writer.close()
-    server.close()
-    await server.wait_closed()
+    async with hostile_redis(None) as url:
+        yield url
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -20,18 +19,6 @@ from tests.fixtures.gateways import Served, serving
 
 def at(pool: PoolRef) -> str:
     return f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
-
-
-async def spoken(served: Served, request: bytes) -> bytes:
-    """All that the gateway answers until it closes the connection, to bytes as they are."""
-    host, port = served.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(request)
-    async with asyncio.timeout(20):
-        answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return answer
 
 
 @pytest.mark.parametrize(
@@ -53,7 +40,7 @@ async def test_a_request_with_two_lengths_is_refused_and_the_connection_closed(
     head = [f"POST {at(pool)}/jobs HTTP/{version}", "Host: a", f"Authorization: Bearer {tokens.ADMIN}"]
     head += ["Content-Type: application/json", *framing]
     smuggled = f"GET {at(pool)}/queue HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\n\r\n"
-    answer = await spoken(gateway, ("\r\n".join(head) + f"\r\n\r\n0\r\n\r\n{smuggled}").encode())
+    answer = await gateway.raw(("\r\n".join(head) + f"\r\n\r\n0\r\n\r\n{smuggled}").encode())
     assert answer.count(b"HTTP/1.1 ") == 1
     assert answer.split(b" ", 2)[1] in {b"400", b"501"}
     assert b"connection: close" in answer.lower()
@@ -104,7 +91,7 @@ async def test_a_gateway_without_authentication_answers_to_its_own_names_only(op
     """A page of another site that points its name to this machine gets nothing, from pages and probes either."""
     served = await opened(allowed_hosts=("Box.example",))
     for path in ("/v1/pools", "/healthz", "/openapi.json", "/console/"):
-        answer = await spoken(served, f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        answer = await served.raw(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
         assert answer.split(b" ", 2)[1].decode() == str(status), (path, answer)
 
 

@@ -146,23 +146,11 @@ async def test_a_body_that_is_too_large_is_refused_by_its_real_size(gateway_fact
     assert answer.status_code == 413
 
 
-async def raw(served, data: bytes) -> bytes:
-    """What a gateway answers to these bytes, until it closes the connection."""
-    host, port = served.url.removeprefix("http://").split(":")
-    reader, writer = await asyncio.open_connection(host, int(port))
-    writer.write(data)
-    async with asyncio.timeout(10):
-        answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    return answer
-
-
 async def test_headers_that_trickle_in_are_cut_off(gateway_factory):
     """A slow-loris holds its connection for the limit, no longer."""
     served = await gateway_factory(header_timeout_s=0.1)
-    assert await raw(served, b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ") == b""
-    assert await raw(served, b"") == b""
+    assert await served.raw(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ") == b""
+    assert await served.raw(b"") == b""
 
 
 async def test_a_body_that_trickles_in_is_a_408(gateway_factory, pool: PoolRef):
@@ -172,7 +160,7 @@ async def test_a_body_that_trickles_in_is_a_408(gateway_factory, pool: PoolRef):
         f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\n"
         "Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{"
     )
-    answer = await raw(served, head.encode())
+    answer = await served.raw(head.encode())
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
@@ -259,7 +247,7 @@ async def test_no_header_is_forged_through_another(gateway, pool: PoolRef, name:
         f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\nConnection: close\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n{name}: "
     )
-    answer = await raw(gateway, head.encode() + smuggled + b"\r\n\r\n" + body)
+    answer = await gateway.raw(head.encode() + smuggled + b"\r\n\r\n" + body)
     status = int(answer.split(b" ", 2)[1])
     assert status in {202, 400}, answer
     assert b"forged" not in answer.partition(b"\r\n\r\n")[0].lower()
@@ -271,4 +259,4 @@ async def test_two_lengths_are_refused(gateway, pool: PoolRef):
         f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\nConnection: close\r\n"
         "Content-Type: application/json\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n{}"
     )
-    assert (await raw(gateway, head.encode())).startswith(b"HTTP/1.1 400 ")
+    assert (await gateway.raw(head.encode())).startswith(b"HTTP/1.1 400 ")
