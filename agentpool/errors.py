@@ -5,7 +5,7 @@
     ├── SpecError               an AgentPool that cannot be served
     ├── HandlerError            a handler that cannot be loaded or registered
     ├── ClusterError            the Kubernetes API refused or did not answer
-    └── QueueError              the queue refused, or could not be asked
+    └── QueueError              the queue refused, or is unavailable
         ├── QueueUnreachableError   unknown, never zero: Redis did not answer
         │   └── QueueReadOnlyError      a replica answered
         ├── QueueReplyError         the peer does not answer like Redis
@@ -80,7 +80,7 @@ class ClusterError(AgentPoolError):
 
 
 class QueueError(AgentPoolError):
-    """The queue refused a request, or could not be asked.
+    """The queue refused a request, or is unavailable.
 
     For a refused call with many jobs, `accepted` holds the receipts of the jobs kept before, and `index` is the place
     of the refused job (None: the refusal concerns no single job).

@@ -90,7 +90,7 @@ def fault_of(error: BaseException, *, doing: str) -> QueueError:
     text = f"{doing}: {_words(error)}"
     remedy = remedy_of(error)
     if remedy is Remedy.TELL:
-        return _told(error, text, doing)
+        return _refusal_of(error, text, doing)
     if is_demotion(error):
         return QueueReadOnlyError(text)
     if _is_full(error):
@@ -113,11 +113,8 @@ def is_demotion(error: object) -> bool:
     return isinstance(error, RedisError) and any(word in str(error) for word in _DEMOTED)
 
 
-class Asking:
-    """`with Asking("submit"):` turns every error of Redis or its client inside the block into a QueueError.
-
-    Only calls to the client belong inside, because a bug of ours would look like an error of the server.
-    """
+class _Boundary:
+    """Block in which every exception that is not ours is raised as an error of ours."""
 
     __slots__ = ("_doing",)
 
@@ -130,27 +127,34 @@ class Asking:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         """Raise our error in place of the original."""
         if isinstance(error, Exception) and not isinstance(error, AgentPoolError):
-            raise fault_of(error, doing=self._doing) from error
+            raise self._ours(error) from error
+
+    def _ours(self, error: Exception) -> QueueError:
+        raise NotImplementedError
 
 
-class Reading:
+class Asking(_Boundary):
+    """`with Asking("submit"):` turns every error of Redis or its client inside the block into a QueueError.
+
+    Only calls to the client belong inside, because a bug of ours would look like an error of the server.
+    """
+
+    __slots__ = ()
+
+    def _ours(self, error: Exception) -> QueueError:
+        return fault_of(error, doing=self._doing)
+
+
+class Reading(_Boundary):
     """`with Reading("snapshot"):` turns a reply of an unexpected shape into a QueueReplyError."""
 
-    __slots__ = ("_doing",)
+    __slots__ = ()
 
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-
-    def __enter__(self) -> None:
-        """Nothing is prepared."""
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Raise our error in place of the original."""
-        if isinstance(error, Exception) and not isinstance(error, AgentPoolError):
-            raise QueueReplyError(doing=self._doing, problem=type(error).__name__) from error
+    def _ours(self, error: Exception) -> QueueError:
+        return QueueReplyError(doing=self._doing, problem=type(error).__name__)
 
 
-def _told(error: BaseException, text: str, doing: str) -> QueueError:
+def _refusal_of(error: BaseException, text: str, doing: str) -> QueueError:
     if _refused_user(error) or any(refusal in text for refusal in _REFUSALS):
         return QueueAccessError(text)
     if _garbled(error):

@@ -39,6 +39,10 @@ RETRY_UNREACHABLE_S = 1
 UNKNOWN_REMEDY = (
     "try again; whether a job was kept is unknown, so submit it again with the same Idempotency-Key or job id"
 )
+_UNAVAILABLE = {  # details of a 503; the log has the cause, which may name a server
+    "queue-unavailable": "the Redis of the pool is unavailable",
+    "cluster-unavailable": "the Kubernetes API is unavailable",
+}
 log = logging.getLogger(__name__)
 
 
@@ -95,7 +99,7 @@ def problem_of(error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[
         body["job_id"] = error.job_id
     if status is HTTPStatus.SERVICE_UNAVAILABLE:
         headers["Retry-After"] = str(RETRY_UNREACHABLE_S)
-        body |= {"detail": "the queue could not be asked", "remedy": UNKNOWN_REMEDY}
+        body |= {"detail": _UNAVAILABLE[name], "remedy": UNKNOWN_REMEDY}
         log.warning("%s: %s", name, describe_without_address(error) if isinstance(error, QueueError) else error)
     return status, body, headers
 

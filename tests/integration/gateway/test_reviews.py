@@ -101,7 +101,7 @@ async def test_a_gateway_uses_only_secrets_that_opt_in(
             await api.patch(secret, {"metadata": {"labels": {"agentpool.dev/redis": None}}})
             refused = await client.get(at)
             assert refused.status_code == 503
-            assert refused.json()["detail"] == "the queue could not be asked"
+            assert refused.json()["detail"] == "the Redis of the pool is unavailable"
         with pytest.raises(SecretError, match=r"label secret agentpool-redis agentpool\.dev/redis=true"):
             await connection.redis_address(pool)
 
