@@ -19,7 +19,7 @@ import yaml
 from agentpool import api_paths, deep_json
 from agentpool.errors import ClusterError, SettingError, UnknownPoolError
 from agentpool.jobs import PoolRef
-from agentpool.redis_address import Address, address_of, redis_of, secret_of
+from agentpool.redis_address import Address, address_of, missing_secret, redis_of, secret_of
 
 TIMEOUT_S = 10.0  # per request
 NOT_FOUND = 404
@@ -64,8 +64,16 @@ class Cluster:
         """Return the address of a pool's Redis. Raises SecretError for an unusable Secret."""
         redis = redis_of(await self.agentpool(pool))
         reference = secret_of(redis)
-        secret = {} if reference is None else await self.get(api_paths.secret(pool.namespace, reference.name))
+        secret = {} if reference is None else await self._secret(pool.namespace, reference.name)
         return address_of(redis, pool.namespace, secret)
+
+    async def _secret(self, namespace: str, name: str) -> Object:
+        try:
+            return await self.get(api_paths.secret(namespace, name))
+        except RefusedError as error:
+            if error.status == NOT_FOUND:
+                raise missing_secret(namespace, name) from error
+            raise
 
     async def get(self, path: str) -> Object:
         """Return an object or list by its path on the API server."""

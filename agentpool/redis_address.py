@@ -115,6 +115,16 @@ def address_of(redis: Redis, namespace: str, secret: Mapping[str, Any]) -> Addre
     return Address(url=with_password(redis.url or "", password), secret=place, declared=True)
 
 
+def missing_secret(namespace: str, name: str) -> SecretError:
+    """Return the error for a Secret that does not exist."""
+    return SecretError(
+        reason="SecretNotFound",
+        field=f"Secret {name!r} in namespace {namespace!r}",
+        problem="it does not exist",
+        remedy=f"create it as docs/install.md shows, with the label {REDIS_LABEL}={OPTED_IN}",
+    )
+
+
 def connect_to(address: Address, **options: Any) -> RedisClient:
     """Return a client, as made by `agentpool.queue.connect`.
 

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from agentpool.queue.inspect import Inspector
     from agentpool.queue.snapshots import QueueSnapshot
 
+ENDED_WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+MEANING = {  # of changes whose own reason is no longer kept
+    "recovered": "its worker was lost",
+    "quarantined": "its worker was lost again: it runs alone from now on",
+}
 LISTED = ("running", "queued", "scheduled", "blocked", "failed")
 EPILOG = (
     """\b
@@ -83,8 +88,15 @@ def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: For
         documents[0]["history"] = history_document(jobs[0])
         why = holdup(jobs[0], queue)
         text += f"\n\nnot begun: {why}" if why else ""
+        text += _end(jobs[0])
         text += "".join(f"\n\n{name} cannot be read: {shown_text(raw)}" for name, raw in jobs[0].undecodable.items())
     emit(output, documents[0] if one else documents, names=[job.job_id for job in jobs], text=text)
+
+
+def _end(job: Job) -> str:
+    """Return the reason of an end without a result, for the text below the table."""
+    reason = first_line(job.error) if job.state is JobState.FAILED else job.reason
+    return f"\n\n{job.state}: {reason}" if reason and job.state in ENDED_WITHOUT_RESULT else ""
 
 
 def jobs_table(jobs: Sequence[Job], now_ms: int) -> str:
@@ -106,20 +118,24 @@ def jobs_table(jobs: Sequence[Job], now_ms: int) -> str:
 
 def _reasons(job: Job) -> dict[int, str | None]:
     """Return reasons by place in the history: a record keeps only the latest error and the latest reason."""
-    found: dict[int, str | None] = {}
+    found: dict[int, str | None] = {number: MEANING.get(entry.type) for number, entry in enumerate(job.history)}
     for types, why in ((FAILURES, first_line(job.error)), (REASONED, job.reason)):
         places = [number for number, entry in enumerate(job.history) if entry.type in types]
         found.update(dict.fromkeys(places[-1:], why))
     return found
 
 
-def _show_history(job: Job, output: Format) -> None:
-    entries = history_document(job)
+def history_table(job: Job) -> str:
+    """Return a job's changes as a table; times are since its submission."""
     start_ms = job.submitted_at_ms
     why = _reasons(job)
     rows = [
-        (shown(e["at_ms"] - start_ms), e["type"], e["attempt"], e["worker"], why.get(number))
-        for number, e in enumerate(entries)
+        (shown(entry.at_ms - start_ms), entry.type, entry.attempt, entry.worker, why.get(number))
+        for number, entry in enumerate(job.history)
     ]
-    text = table(("after", "event", "attempts", "worker", "why"), rows)
-    emit(output, entries, names=[entry["type"] for entry in entries], text=text)
+    return table(("after", "event", "attempts", "worker", "why"), rows)
+
+
+def _show_history(job: Job, output: Format) -> None:
+    entries = history_document(job)
+    emit(output, entries, names=[entry["type"] for entry in entries], text=history_table(job))

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from agentpool.jobs import Job
     from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot
 
+UNKNOWN_KIND_REMEDY = "start one that has, or the job fails after spec.queue.unknownKindSeconds"
+
 
 def holdup(job: Job, queue: QueueSnapshot) -> str | None:
     """Return the reason; None for a job that has started or ended."""
     match job.state:
         case JobState.SCHEDULED:
             if job.reason == "unknown_kind" and job.history[-1].type == "returned":
-                return f"the worker that claimed it has no handler for kind {job.kind!r}: run one that has"
+                return f"no running worker has a handler for kind {job.kind!r}: {UNKNOWN_KIND_REMEDY}"
             after = f" after attempt {job.attempt} failed" if job.error_attempt else ""
             return f"it is due in {shown((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
         case JobState.BLOCKED:
@@ -45,7 +47,7 @@ def _in_the_queue(job: Job, queue: QueueSnapshot) -> str:
         return f"route {route.name!r} runs {counted(route.running, 'job')}, as many as it may ({_before(job, route)})"
     free = [worker for worker in queue.live_workers if worker.name not in queue.cordoned]
     if not free:
-        return "no worker takes jobs: `kubectl describe agentpool` tells why, and `agentpool doctor` where to look"
+        return "no worker takes jobs: `kubectl describe agentpool` and `agentpool doctor` name the cause"
     slots = sum(worker.slots for worker in free)
     if sum(worker.running for worker in free) >= slots:
         return f"all {counted(slots, 'slot')} of {counted(len(free), 'worker')} are taken ({_before(job, route)})"
@@ -53,8 +55,8 @@ def _in_the_queue(job: Job, queue: QueueSnapshot) -> str:
 
 
 def _in_quarantine(job: Job, queue: QueueSnapshot) -> str:
-    worker = f"worker {queue.reserved!r}" if queue.reserved else "no worker yet"
-    return f"it is to run alone, for {counted(job.losses, 'worker')} ended while they ran it; reserved: {worker}"
+    worker = f"worker {queue.reserved!r}" if queue.reserved else "the next worker that is free"
+    return f"it is in quarantine: {counted(job.losses, 'worker')} ended while they ran it, so it runs alone on {worker}"
 
 
 def _before(job: Job, route: RouteSnapshot | None) -> str:

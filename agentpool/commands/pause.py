@@ -49,5 +49,6 @@ async def _set(target: Target, *, paused: bool) -> None:
         inspector = Inspector(await stack.enter_async_context(opened(target)))
         pool = target.pool
         declared = await set_paused(pool, paused=paused, cluster=cluster, inspector=inspector, manager=MANAGER)
-    where = "its AgentPool" if declared else "its queue; no AgentPool declares it"
-    say(f"pool {pool} {'is paused' if paused else 'goes on'}, as it now stands in {where}")
+    done, value = ("paused", "true") if paused else ("resumed", "false")
+    where = f"spec.paused of its AgentPool is {value}" if declared else "in its queue, without an AgentPool"
+    say(f"pool {pool} {done} ({where})")

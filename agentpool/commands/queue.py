@@ -12,6 +12,7 @@ from agentpool.durations import shown
 from agentpool.jobs import Priority
 from agentpool.queue.snapshots import QueueSnapshot
 
+RESERVED = "reserved for jobs in quarantine"
 EPILOG = (
     """\b
 Examples:
@@ -99,7 +100,7 @@ def workers_table(snapshot: QueueSnapshot) -> str:
             f"{worker.running}/{worker.slots}",
             "live" if snapshot.lives(worker) else "lost",
             worker.host,
-            worker.note or None,
+            worker.note or (RESERVED if worker.name == snapshot.reserved else None),
         )
         for worker in snapshot.workers
     ]

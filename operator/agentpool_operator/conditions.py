@@ -190,7 +190,7 @@ def _progressing(pool: Pool) -> Finding:
 
 def _progress(pool: Pool) -> tuple[Status, str, str]:
     if pool.blocked is not None:
-        return "False", "Blocked", "nothing moves until the problem that Ready tells is solved"
+        return "False", "Blocked", "blocked by the problem in the condition Ready"
     held_back = _held_back(pool)
     if held_back is not None:
         return "False", *held_back
@@ -262,7 +262,7 @@ def _scaling_active(pool: Pool) -> Finding:
     if pool.spec is not None and pool.spec.paused:
         return finding("False", "Paused", "spec.paused stops new claims; running jobs finish")
     if pool.blocked is not None:
-        return finding("False", "Blocked", "nothing is scaled until the problem that Ready tells is solved")
+        return finding("False", "Blocked", "scaling is blocked by the problem in the condition Ready")
     if pool.queue_problem is not None:
         return finding("False", pool.queue_problem.reason, "the size is held because the queue cannot be read")
     return _following(pool)

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentpool.redis_address import Address, SecretError, address_of, secret_of
+from agentpool.redis_address import Address, SecretError, address_of, missing_secret, secret_of
 from agentpool_operator import paths
 from agentpool_operator.refusals import ForbiddenError, NotThereError
 
@@ -82,21 +82,12 @@ class Secrets:
         try:
             found = await self._cluster.get(paths.secret(*name))
         except NotThereError:
-            return _Read(secret={}, problem=_missing(name), until=soon)
+            return _Read(secret={}, problem=missing_secret(*name), until=soon)
         except ForbiddenError:
             return _Read(secret={}, problem=_forbidden(name), until=soon)
         labels = (found.get("metadata") or {}).get("labels") or {}
         secret = {"metadata": {"labels": labels}, "data": found.get("data") or {}}
         return _Read(secret=secret, problem=None, until=time.monotonic() + self._settings.secret_recheck_s)
-
-
-def _missing(name: SecretName) -> SecretError:
-    return SecretError(
-        reason="SecretNotFound",
-        field=f"Secret {name[1]!r} in namespace {name[0]!r}",
-        problem="it does not exist",
-        remedy="create it as docs/install.md shows, with the label agentpool.dev/redis=true",
-    )
 
 
 def _forbidden(name: SecretName) -> SecretError:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentpool.cluster import Cluster, RefusedError
 from agentpool.environment import redis_url
 from agentpool.errors import (
     QueueAccessError,
@@ -20,6 +21,7 @@ from agentpool.errors import (
     SettingError,
     UnsupportedServerError,
 )
+from agentpool.jobs import PoolRef
 from agentpool.queue.faults import fault_of
 from agentpool.redis_address import Address, SecretError, address_of, connect_to, describe_without_address, redis_of
 from agentpool.spec.queue import Redis
@@ -77,6 +79,21 @@ def test_a_url_in_the_agentpool_that_cannot_be_used_is_named_by_its_field(given,
     with pytest.raises(SettingError, match=r"^spec\.queue\.redis\.url: option (hunter|ssl_ca_certs): ") as refused:
         connect_to(address_of(redis, "ns", secret(password="p")))
     assert not isinstance(refused.value, SecretError)
+
+
+async def test_a_secret_that_does_not_exist_is_named_with_the_remedy():
+    """The command line and the gateway show the operator's words, not the API server's."""
+
+    class Api(Cluster):
+        async def agentpool(self, _pool):
+            return {"spec": {"queue": {"redis": {"urlFrom": {"secretKeyRef": {"name": "r"}}}}}}
+
+        async def get(self, path):
+            raise RefusedError("GET", path, 404, b"{}")
+
+    with pytest.raises(SecretError, match=r"^Secret 'r' in namespace 'ns': it does not exist; create it") as missing:
+        await Api(None).redis_address(PoolRef("ns", "p"))
+    assert missing.value.reason == "SecretNotFound"
 
 
 def test_a_worker_puts_its_password_into_the_url_as_the_operator_does():

@@ -35,5 +35,5 @@ def words_of(previous: PreviousExit | None, worker: str) -> str:
     else:
         end = f"the process of worker {worker} ended"
     cause = f" ({previous.cause})" if previous.cause else ""
-    log = "; its last log lines:\n" + "\n".join(previous.log) if previous.log else ""
+    log = "\nLast log lines of the process:\n" + "\n".join(previous.log) if previous.log else ""
     return f"{end}{cause}{log}"

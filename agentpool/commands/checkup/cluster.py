@@ -67,7 +67,8 @@ async def agentpools(cluster: Cluster) -> list[Finding]:
         name = f"{pool['metadata']['namespace']}/{pool['metadata']['name']}"
         ready = next((c for c in pool.get("status", {}).get("conditions", []) if c["type"] == "Ready"), None)
         if ready is None:
-            findings.append(warning(f"agentpool {name}", "no status yet", "start the operator: helm or agentpool dev"))
+            remedy = "start the operator (helm or agentpool dev), or let it serve this namespace (watchNamespaces)"
+            findings.append(warning(f"agentpool {name}", "no status yet", remedy))
         elif ready["status"] != "True":
             told = warning if ready["reason"] in ON_ITS_WAY else failure
             reason = f"{ready['reason']}: {ready['message']}"

@@ -41,7 +41,8 @@ async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) ->
         yield failure("pool", str(pool), str(error))
         return
     yield fine("pool", f"{pool}: {snapshot.queued} queued, {snapshot.running} running")
-    for finding in (paused(snapshot), workers(snapshot), waiting(snapshot), quarantine(snapshot), dead(snapshot)):
+    for check in (retired, paused, workers, waiting, quarantine, dead):
+        finding = check(snapshot)
         if finding is not None:
             yield finding
     try:
@@ -73,6 +74,17 @@ def contradictions(pool: PoolRef, found: Sequence[Disagreement], left: Sequence[
     return findings
 
 
+def retired(snapshot: QueueSnapshot) -> Finding | None:
+    """Check for a queue that outlives its AgentPool."""
+    if not snapshot.retired:
+        return None
+    return warning(
+        "deleted",
+        "the AgentPool was deleted and its queue kept; it takes no new jobs",
+        "apply the AgentPool again; to remove the queue, set deletionPolicy: Delete in it and delete it",
+    )
+
+
 def paused(snapshot: QueueSnapshot) -> Finding | None:
     """A paused pool starts nothing."""
     if snapshot.paused:
@@ -91,8 +103,8 @@ def workers(snapshot: QueueSnapshot) -> Finding:
     if snapshot.queued and not live and not snapshot.paused:
         return failure(
             "workers",
-            f"none, and {snapshot.queued} jobs wait",
-            "see `kubectl describe ap`: the conditions say what holds the workers back",
+            f"none; waiting: {counted(snapshot.queued, 'job')}",
+            "run `kubectl describe agentpool`: its conditions name the cause",
         )
     return fine("workers", f"{live} live")
 

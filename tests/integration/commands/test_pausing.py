@@ -31,9 +31,10 @@ async def test_a_declared_pool_is_paused_in_its_agentpool(
     pool = PoolRef(namespace, "agents")
     await pool_of()
     await Inspector(redis).configure(pool, PoolSettings())
-    for command, words, paused in (("pause", "is paused", True), ("resume", "goes on", False)):
+    for command, words, paused in (("pause", "paused", True), ("resume", "resumed", False)):
         result = await agentpool(command, "--pool", str(pool))
-        assert result.output == f"pool {pool} {words}, as it now stands in its AgentPool\n", result.exception
+        where = f"spec.paused of its AgentPool is {str(paused).lower()}"
+        assert result.output == f"pool {pool} {words} ({where})\n", result.exception
         assert (await cluster.get(paths.agentpools(namespace, "agents")))["spec"]["paused"] is paused
         assert not (await Inspector(redis).settings(pool)).paused
     await Inspector(redis).purge(pool)
@@ -44,7 +45,7 @@ async def test_a_pool_that_nothing_declares_is_paused_at_its_queue(
 ):
     """A worker run by hand, on a laptop without a cluster."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nosuch"))
-    for command, words, paused in (("pause", "is paused", True), ("resume", "goes on", False)):
+    for command, words, paused in (("pause", "paused", True), ("resume", "resumed", False)):
         result = await agentpool(command, "--pool", str(pool), "--redis", redis_url)
-        assert result.output.startswith(f"pool {pool} {words}, as it now stands in its queue"), result.exception
+        assert result.output == f"pool {pool} {words} (in its queue, without an AgentPool)\n", result.exception
         assert (await Inspector(redis).settings(pool)).paused is paused

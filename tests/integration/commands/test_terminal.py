@@ -210,6 +210,18 @@ async def test_one_jobs_record_has_its_history_and_the_history_its_reasons(agent
     assert [entry["type"] for entry in document["history"]] == [row[1] for row in rows]
 
 
+async def test_get_shows_the_reason_of_an_end_without_a_result(agentpool, consumer):
+    """The first line of the error, or the reason of the cancel, below the job's own row."""
+    failed = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    lease = await consumer.take_one()
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="no good\nat all", retry=False)])
+    assert (await agentpool("get", failed)).output.endswith("\n\nfailed: no good\n")
+    assert "no good" not in (await agentpool("get", failed, failed)).output
+    cancelled = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    await agentpool("cancel", cancelled, "--reason", "too late")
+    assert (await agentpool("get", cancelled)).output.endswith("\n\ncancelled: too late\n")
+
+
 async def test_get_tells_why_a_job_has_not_begun(agentpool, redis, pool: PoolRef):
     """Below the job's own row; once it is more than one job, there is no room for it."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from agentpool.commands.checkup import cluster, redis
+from agentpool.commands.checkup import cluster, pool, redis
 from agentpool.commands.checkup.findings import Level
+from agentpool.jobs import Priority
+from agentpool.queue.snapshots import RouteSnapshot
 from agentpool.spec.crd import custom_resource_definition
+from tests.fixtures.snapshots import snapshot_with
 
 
 def test_durability_is_judged_by_the_append_only_file():
@@ -76,3 +79,31 @@ async def test_a_pool_that_is_not_ready_is_a_failure_unless_it_is_on_its_way():
         "CrashLoopBackOff: because",
     )
     assert (on_its_way.level, on_its_way.found) == (Level.WARNING, "Creating: because")
+
+
+async def test_a_pool_that_no_operator_serves_may_be_outside_its_namespaces():
+    """On a shared cluster the operator runs, and serves other namespaces."""
+
+    class Api:
+        async def agentpools(self):
+            return [{"metadata": {"namespace": "other", "name": "p"}}]
+
+    _, unserved = await cluster.agentpools(Api())
+    assert (unserved.found, unserved.level) == ("no status yet", Level.WARNING)
+    assert "watchNamespaces" in unserved.remedy
+
+
+def test_a_deleted_pools_queue_is_named_with_what_may_be_done():
+    """Its queue is kept and takes no jobs; the other checks say nothing of that."""
+    finding = pool.retired(snapshot_with(retired=True))
+    assert finding is not None
+    assert finding.level is Level.WARNING
+    assert "deletionPolicy: Delete" in finding.remedy
+    assert pool.retired(snapshot_with()) is None
+
+
+def test_jobs_without_a_worker_are_a_failure():
+    """With their number."""
+    route = RouteSnapshot(name="default", limit=None, queued={Priority.TASK: 1}, running=0)
+    finding = pool.workers(snapshot_with(routes=(route,)))
+    assert (finding.level, finding.found) == (Level.FAILURE, "none; waiting: 1 job")

@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import pytest
 
+from agentpool.commands.get import history_table
 from agentpool.commands.holdup import holdup
+from agentpool.commands.queue import workers_table
 from agentpool.jobs import HistoryEntry, Job, JobId, JobState, Priority, WorkerId
 from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 
 NOW_MS = 100_000
+LOST = "the process of worker w ended with exit code 7"
 JOB = Job(
     job_id=JobId("a"), state=JobState.QUEUED, kind="code", route="code", priority=Priority.TASK, payload=None,
     attempt=0, max_attempts=3, timeout_ms=1_000, submitted_at_ms=NOW_MS, enqueued_at_ms=NOW_MS, claimed_at_ms=None,
@@ -49,7 +52,8 @@ UNKNOWN = {
         ({}, {}, "it is about to begin"),
         ({"state": JobState.SCHEDULED, "due_at_ms": NOW_MS + 30_000}, {}, "it is due in 30s"),
         ({"state": JobState.SCHEDULED, **RETRIED}, {}, "it is due in 30s after attempt 1 failed"),
-        ({"state": JobState.SCHEDULED, **UNKNOWN}, {}, "the worker that claimed it has no handler for kind 'code'"),
+        ({"state": JobState.SCHEDULED, **UNKNOWN}, {}, "no running worker has a handler for kind 'code': start one"),
+        ({"quarantined": True, "losses": 2}, {}, "it is in quarantine: 2 workers ended while they ran it, so it runs"),
         ({"state": JobState.SCHEDULED, **UNKNOWN, **RETRIED}, {}, "it is due in 30s after attempt 1 failed"),
         ({"state": JobState.BLOCKED, "after": (JobId("p"), JobId("q"))}, {}, "it waits for p, q"),
     ],
@@ -63,3 +67,20 @@ def test_what_keeps_a_job_from_beginning_is_told(job, queue, says):
 def test_nothing_is_told_of_a_job_that_has_begun_or_ended(state):
     """Whatever state its pool is in."""
     assert holdup(replace(JOB, state=state), QUEUE) is None
+
+
+def test_the_history_says_why_a_job_was_recovered_and_quarantined():
+    """The record keeps only its latest error; the earlier changes have their general meaning."""
+    changes = ("queued", "started", "recovered", "started", "recovered", "quarantined")
+    history = tuple(HistoryEntry(at_ms=NOW_MS, type=change, attempt=1, worker=WorkerId("w")) for change in changes)
+    lines = history_table(replace(JOB, error=f"{LOST}\nLast log lines:\nx", history=history)).splitlines()
+    assert all(line.endswith("its worker was lost") for line in (lines[3], lines[5]))
+    assert lines[6].endswith(LOST)
+
+
+def test_the_worker_that_runs_jobs_in_quarantine_is_marked():
+    """Its free slots take no other job."""
+    queue = replace(QUEUE, workers=(WORKER, replace(WORKER, name=WorkerId("v"))), reserved=WORKER.name)
+    marked, other = workers_table(queue).splitlines()[1:]
+    assert marked.endswith("reserved for jobs in quarantine")
+    assert "reserved" not in other

@@ -15,7 +15,7 @@ from agentpool_worker.previous_exit import PreviousExit
         (PreviousExit(signal="SIGSEGV"), "the process of worker w was killed by SIGSEGV"),
         (
             PreviousExit(signal="SIGKILL", cause="out of memory", log=("one", "two")),
-            "the process of worker w was killed by SIGKILL (out of memory); its last log lines:\none\ntwo",
+            "the process of worker w was killed by SIGKILL (out of memory)\nLast log lines of the process:\none\ntwo",
         ),
         (PreviousExit(), "the process of worker w ended"),
     ],
