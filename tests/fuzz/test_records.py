@@ -191,11 +191,19 @@ async def one(client, pool: PoolRef, stage: str, field: str, value: object) -> s
         await ground.inspector.purge(pool)
 
 
-@pytest.mark.timeout(3600)
-def test_a_bent_record_fails_its_own_job_only(redis_url):
-    """Whatever is in a record, the jobs beside it are done, every reading works, and nothing waits for ever."""
+@pytest.fixture
+def loop_and_client(redis_url):
     loop = asyncio.new_event_loop()
     client = connect(redis_url)
+    yield loop, client
+    loop.run_until_complete(client.aclose())
+    loop.close()
+
+
+@pytest.mark.timeout(3600)
+def test_a_bent_record_fails_its_own_job_only(loop_and_client):
+    """Whatever is in a record, the jobs beside it are done, every reading works, and nothing waits for ever."""
+    loop, client = loop_and_client
     numbers = count()
     ends: Counter[str] = Counter()
 
@@ -209,11 +217,7 @@ def test_a_bent_record_fails_its_own_job_only(redis_url):
             error.add_note(f"stage {stage}, field and value {bend!r}")
             raise
 
-    try:
-        cases()
-    finally:
-        loop.run_until_complete(client.aclose())
-        loop.close()
+    cases()
     print(f"victims: {dict(ends)}")  # noqa: T201 - the count is what a fuzz run is asked for
 
 
@@ -232,10 +236,9 @@ def shared_bends(draw) -> tuple[str, str, str]:
 
 
 @pytest.mark.timeout(3600)
-def test_a_bent_setting_or_counter_stops_nobody(redis_url):
+def test_a_bent_setting_or_counter_stops_nobody(loop_and_client):
     """The default stands in for a setting that is no number, and counters are put right: every job is done."""
-    loop = asyncio.new_event_loop()
-    client = connect(redis_url)
+    loop, client = loop_and_client
     numbers = count()
 
     async def shared(pool: PoolRef, key: str, field: str, text: str) -> None:
@@ -260,8 +263,4 @@ def test_a_bent_setting_or_counter_stops_nobody(redis_url):
             error.add_note(f"key, field and text {bend!r}")
             raise
 
-    try:
-        cases()
-    finally:
-        loop.run_until_complete(client.aclose())
-        loop.close()
+    cases()

@@ -1,4 +1,4 @@
-"""The worker's small parts: slots, metrics, streams, settings, handler selection, tracing, watchdog, upkeep."""
+"""The worker's small parts: slots, metrics, streams, handler selection, tracing, watchdog, upkeep."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from agentpool.errors import HandlerError, QueueUnreachableError, SettingError
-from agentpool.jobs import JobRequest, PoolRef
+from agentpool.jobs import JobRequest
 from agentpool.queue.outcomes import Maintenance, Renewal, SettleOutcome
 from agentpool.queue.settings import PoolSettings
 from agentpool.tracing import child_of
@@ -21,9 +21,7 @@ from agentpool_worker.handlers.http import _retry_after
 from agentpool_worker.handlers.stream import EventParser, PartName, parse_ndjson
 from agentpool_worker.heartbeat import Heartbeat
 from agentpool_worker.link import QueueLink
-from agentpool_worker.memory import MemoryGuard, open_memory
 from agentpool_worker.metrics import WorkerMetrics
-from agentpool_worker.settings import settings_from
 from agentpool_worker.side_loop import SideLoop
 from agentpool_worker.slots import Slots
 from agentpool_worker.upkeep import Upkeep
@@ -94,44 +92,6 @@ def test_retry_after_is_seconds_or_a_date(header: str, low: float, high: float):
     assert low <= _retry_after(header) <= high
     assert [_retry_after(header) for header in ("soon", "inf", "nan", "1e999")] == [None] * 4
     assert _retry_after(None) is None
-
-
-def test_settings_come_from_flags_then_environment():
-    """A flag wins over its variable, and the pod's namespace completes the pool's name."""
-    environ = {
-        "AGENTPOOL_REDIS_URL": "redis://a",
-        "AGENTPOOL_POOL": "analysts",
-        "AGENTPOOL_NAMESPACE": "research",
-        "AGENTPOOL_WORKER": "pod-1",
-        "AGENTPOOL_HTTP_PORT": "9000",
-    }
-    settings = settings_from(environ, redis_url="redis://b", concurrency=None)
-    assert settings.redis_url == "redis://b"
-    assert settings.pool == PoolRef("research", "analysts")
-    assert (settings.worker, settings.http_port, settings.concurrency) == ("pod-1", 9000, None)
-
-
-def test_a_worker_takes_the_redis_url_that_all_commands_take():
-    """Its own variable first, then the general one."""
-    environ = {"AGENTPOOL_POOL": "p", "REDIS_URL": "redis://general"}
-    assert settings_from(environ).redis_url == "redis://general"
-    assert settings_from({**environ, "AGENTPOOL_REDIS_URL": "redis://ours"}).redis_url == "redis://ours"
-
-
-@pytest.mark.parametrize(
-    ("environ", "told"),
-    [
-        ({}, "--pool \\(AGENTPOOL_POOL\\)"),
-        ({"AGENTPOOL_POOL": "p"}, "--redis \\(AGENTPOOL_REDIS_URL\\)"),
-        ({"AGENTPOOL_POOL": "P!", "AGENTPOOL_REDIS_URL": "redis://a"}, "not a Kubernetes name"),
-        ({"AGENTPOOL_POOL": "p", "AGENTPOOL_REDIS_URL": "r", "AGENTPOOL_HTTP_PORT": "x"}, "AGENTPOOL_HTTP_PORT: 'x'"),
-        ({"AGENTPOOL_POOL": "p", "AGENTPOOL_REDIS_URL": "r", "AGENTPOOL_CONCURRENCY": "0"}, "AGENTPOOL_CONCURRENCY"),
-    ],
-)
-def test_unusable_settings_name_the_variable(environ: dict[str, str], told: str):
-    """A missing or bad value is refused by the name the user knows it by."""
-    with pytest.raises(SettingError, match=told):
-        settings_from(environ)
 
 
 @pytest.mark.parametrize(
@@ -326,82 +286,3 @@ async def test_a_child_waits_for_redis_and_is_submitted_once(monkeypatch):
     job_id = await link.submit(JobRequest(kind="x"))
     assert [request.job_id for request in asked] == [job_id] * 4
     assert await link.submit(JobRequest(kind="x", idempotency_key="k")) is None
-
-
-def test_memory_is_watched_against_the_containers_limit(tmp_path):
-    """Both versions of control groups tell their limit, and caches do not count; without a limit nothing is watched."""
-    assert open_memory(None, root=tmp_path) is None
-    first = tmp_path / "memory"
-    first.mkdir()
-    (first / "memory.limit_in_bytes").write_text("9223372036854771712\n")
-    assert open_memory(None, root=tmp_path) is None
-    (tmp_path / "memory.max").write_text("max\n")
-    assert open_memory(None, root=tmp_path) is None
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("900\n")
-    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 300\n")
-    memory = open_memory(None, root=tmp_path)
-    assert (memory.limit_bytes, memory.used_bytes()) == (1000, 600)
-    assert open_memory(10**12).used_bytes() > 10**6
-
-
-def test_a_peak_of_memory_passes_and_a_leak_makes_the_worker_leave(caplog):
-    """Only three looks in a row above nine tenths of the limit are a reason to leave."""
-    left = []
-    guard = MemoryGuard(
-        memory=None, running=lambda: "3 leak", leave=lambda: left.append("leave"), hurry=lambda: left.append("hurry")
-    )
-    readings = iter([95, 95, 50, 98, 95, 95])
-    memory = types.SimpleNamespace(limit_bytes=100, used_bytes=lambda: next(readings))
-    told = []
-    for _ in range(6):
-        guard.look(memory)
-        told.append(list(left))
-    assert told == [[], [], [], [], [], ["leave"]]
-    assert "running: 3 leak" in caplog.text
-
-
-def test_a_leak_that_goes_on_while_the_worker_leaves_hurries_it():
-    """The drain's time is worth nothing once the kernel is about to end every job: they are handed back, once."""
-    left = []
-    guard = MemoryGuard(
-        memory=None, running=lambda: "3 leak", leave=lambda: left.append("leave"), hurry=lambda: left.append("hurry")
-    )
-    readings = iter([95, 95, 95, 96, 98])
-    memory = types.SimpleNamespace(limit_bytes=100, used_bytes=lambda: next(readings))
-    assert [guard.look(memory) for _ in range(5)] == [False, False, False, False, True]
-    assert left == ["leave", "hurry"]
-
-
-@pytest.mark.parametrize(("limit_mib", "rate_mib"), [(256, 10), (256, 30), (4096, 100), (64, 4)])
-def test_a_fast_leak_in_a_small_container_leaves_time_to_hand_jobs_back(limit_mib, rate_mib):
-    """The guard acts by how long the memory lasts: it hurries while the kernel still needs seconds to act."""
-    told = []
-    guard = MemoryGuard(
-        memory=None,
-        running=lambda: "1 leak",
-        leave=lambda: told.append(("leave", used)),
-        hurry=lambda: told.append(("hurry", used)),
-    )
-    memory = types.SimpleNamespace(limit_bytes=limit_mib * 2**20, used_bytes=lambda: used)
-    now, used = 0.0, limit_mib * 2**19
-    while used < memory.limit_bytes:
-        if guard.glance(memory, now):
-            break
-        now, used = now + 0.1, used + rate_mib * 2**20 // 10
-    (first, _), (last, seen) = told
-    assert (first, last) == ("leave", "hurry")
-    left_seconds = (memory.limit_bytes - seen) / (rate_mib * 2**20)
-    assert left_seconds >= min(3.5, limit_mib * 0.24 / rate_mib)
-    assert guard.words.startswith("ran out of memory: ")
-
-
-def test_a_quick_rise_that_stops_is_no_leak():
-    """Memory that has grown fast and stays below the limit is what a job needs."""
-    told = []
-    guard = MemoryGuard(memory=None, running=str, leave=lambda: told.append(1), hurry=lambda: told.append(2))
-    readings = iter([100, 100, 100, 400, 700, *[850] * 20])
-    memory = types.SimpleNamespace(limit_bytes=1000, used_bytes=lambda: next(readings))
-    for look in range(25):
-        guard.glance(memory, look / 10)
-    assert told == []

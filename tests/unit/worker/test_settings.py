@@ -1,0 +1,47 @@
+"""A worker's own settings: their sources, and the names in their errors."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool.errors import SettingError
+from agentpool.jobs import PoolRef
+from agentpool_worker.settings import settings_from
+
+
+def test_settings_come_from_flags_then_environment():
+    """A flag wins over its variable, and the pod's namespace completes the pool's name."""
+    environ = {
+        "AGENTPOOL_REDIS_URL": "redis://a",
+        "AGENTPOOL_POOL": "analysts",
+        "AGENTPOOL_NAMESPACE": "research",
+        "AGENTPOOL_WORKER": "pod-1",
+        "AGENTPOOL_HTTP_PORT": "9000",
+    }
+    settings = settings_from(environ, redis_url="redis://b", concurrency=None)
+    assert settings.redis_url == "redis://b"
+    assert settings.pool == PoolRef("research", "analysts")
+    assert (settings.worker, settings.http_port, settings.concurrency) == ("pod-1", 9000, None)
+
+
+def test_a_worker_takes_the_redis_url_that_all_commands_take():
+    """Its own variable first, then the general one."""
+    environ = {"AGENTPOOL_POOL": "p", "REDIS_URL": "redis://general"}
+    assert settings_from(environ).redis_url == "redis://general"
+    assert settings_from({**environ, "AGENTPOOL_REDIS_URL": "redis://ours"}).redis_url == "redis://ours"
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({}, "--pool \\(AGENTPOOL_POOL\\)"),
+        ({"AGENTPOOL_POOL": "p"}, "--redis \\(AGENTPOOL_REDIS_URL\\)"),
+        ({"AGENTPOOL_POOL": "P!", "AGENTPOOL_REDIS_URL": "redis://a"}, "not a Kubernetes name"),
+        ({"AGENTPOOL_POOL": "p", "AGENTPOOL_REDIS_URL": "r", "AGENTPOOL_HTTP_PORT": "x"}, "AGENTPOOL_HTTP_PORT: 'x'"),
+        ({"AGENTPOOL_POOL": "p", "AGENTPOOL_REDIS_URL": "r", "AGENTPOOL_CONCURRENCY": "0"}, "AGENTPOOL_CONCURRENCY"),
+    ],
+)
+def test_unusable_settings_name_the_variable(environ: dict[str, str], told: str):
+    """A missing or bad value is refused by the name the user knows it by."""
+    with pytest.raises(SettingError, match=told):
+        settings_from(environ)
