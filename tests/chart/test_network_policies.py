@@ -171,3 +171,14 @@ def test_more_ways_out_can_be_opened(part: str):
     known = parties(found)
     assert reaches(found, known[part], known["outside"], 3128)
     assert not reaches(manifests(DEFAULT), known[part], known["outside"], 3128)
+
+
+@pytest.mark.parametrize("name", ["dnsPorts", "apiServerPorts", "redisPorts"])
+@pytest.mark.parametrize("part", ["operator", "gateway", "worker"])
+def test_an_empty_list_of_ports_opens_nothing(part: str, name: str):
+    """A rule without ports would be a way to everywhere."""
+    walls = WALLED["networkPolicy"]
+    found = manifests(WALLED | {"networkPolicy": walls | {name: []}})
+    known = parties(found)
+    assert not reaches(found, known[part], known["outside"], 80)
+    assert reaches(found, known[part], known["redis"], 6379)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -143,12 +144,22 @@ def test_only_who_speaks_to_the_api_server_gets_a_token(values: dict[str, Any]):
     assert with_token <= {f"{RELEASE}-operator", f"{RELEASE}-gateway"}
 
 
-@pytest.mark.parametrize("release", ["a", "agentpool", "a-very-long-release-name-that-helm-still-takes-53char"])
+RELEASES = [
+    "a",
+    "agentpool",
+    "a-very-long-release-name-that-helm-still-takes-53char",
+    "team.agentpool",
+    "v1.2",
+    "a-name-whose-fortieth-character-is-a-dot.x",
+]
+
+
+@pytest.mark.parametrize("release", RELEASES)
 def test_any_release_name_makes_valid_names(release: str):
     """Names stay within a DNS label, whatever the release is called."""
     for manifest in manifests(MATRIX["gateway"], release=release):
         if manifest["kind"] != "CustomResourceDefinition":
-            assert len(manifest["metadata"]["name"]) <= 63
+            assert re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
 
 
 def test_the_trial_redis_keeps_its_data_and_its_secret():
@@ -277,6 +288,14 @@ def test_the_notes_name_commands_for_this_release(values: dict[str, Any]):
     assert f"kubectl --namespace {NAMESPACE} rollout status deployment/{RELEASE}-operator" in notes
     has_test = any(m["kind"] == "AgentPool" for m in manifests(values))
     assert (f"helm test {RELEASE}" in notes) is has_test
+
+
+def test_the_pool_in_the_notes_names_the_secret_as_text():
+    """A Secret may be called by digits, and its key by a word that YAML takes for a truth value."""
+    redis = {"existingSecret": "123", "existingSecretKey": "yes"}
+    document = sources({"redis": redis})["NOTES.txt"].split("<<EOF\n")[1].split("EOF\n")[0]
+    queue = yaml.safe_load(document)["spec"]["queue"]
+    assert queue["redis"]["urlFrom"]["secretKeyRef"] == {"name": "123", "key": "yes"}
 
 
 def test_more_objects_are_templates():

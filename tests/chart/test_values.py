@@ -39,6 +39,8 @@ REFUSALS = [
     ({"redis": {"image": {"tag": None}}}, "/redis/image", "tag"),
     ({"operator": {"image": None}}, "/operator", "image"),
     ({"networkPolicy": {"dnsPorts": None}}, "/networkPolicy", "dnsPorts"),
+    ({"gateway": {"metricsPort": None}}, "/gateway", "metricsPort"),
+    ({"gateway": {"recheckSeconds": None}}, "/gateway", "recheckSeconds"),
     ({"redis": {"persistence": {"size": "two"}}}, "/redis/persistence/size", "pattern"),
     ({"metrics": {"serviceMonitor": {"interval": "often"}}}, "/metrics/serviceMonitor/interval", "pattern"),
     ({"imagePullSecrets": ["pull"]}, "/imagePullSecrets/0", "want object"),
@@ -64,6 +66,12 @@ def test_what_is_installed_is_what_was_checked():
     """Rendering refuses what the schema refuses, too."""
     with pytest.raises(helm_python.HelmError, match="replica"):
         manifests({"operator": {"replica": 3}})
+
+
+def test_the_gateways_two_ports_must_differ():
+    """Its metrics could not be served, and its pods would start again and again."""
+    with pytest.raises(helm_python.HelmError, match=r"gateway\.metricsPort: 8080 is gateway\.port too"):
+        manifests({"gateway": {"enabled": True, "metricsPort": 8080}})
 
 
 def test_the_defaults_are_what_the_schema_allows():

@@ -49,7 +49,8 @@ async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) ->
         found = await audit(redis, pool, repair=repair)
         left = await audit(redis, pool) if repair and found else found
     except QueueError as error:
-        yield note("consistency", str(error), "use the Redis user of the operator, or one for all commands")
+        seen = failure if repair else note  # a repair that was asked for and not done is no success
+        yield seen("consistency", str(error), "use the Redis user of the operator, or one for all commands")
         return
     for finding in contradictions(pool, found, left):
         yield finding

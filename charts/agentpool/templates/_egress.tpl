@@ -1,13 +1,16 @@
 {{/* Egress rules that several NetworkPolicies share. */}}
 
+{{/* To the cluster's DNS. A rule without ports would let everything out, so no ports make no rule. */}}
 {{- define "agentpool.egressDns" -}}
+{{- with .Values.networkPolicy.dnsPorts }}
 - ports:
-  {{- range .Values.networkPolicy.dnsPorts }}
+  {{- range . }}
   - port: {{ . | int64 }}
     protocol: UDP
   - port: {{ . | int64 }}
     protocol: TCP
   {{- end }}
+{{- end }}
 {{- end -}}
 
 {{/* To the trial Redis, and to the ports of the user's own. */}}

@@ -4,14 +4,15 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* The prefix of all names; short enough that every suffix still makes a DNS label. */}}
+{{/* The prefix of all names; short enough that every suffix still makes a DNS label. A release's name may have dots,
+     a Service's may not. */}}
 {{- define "agentpool.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
 {{- else if contains (include "agentpool.name" .) .Release.Name -}}
-{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- .Release.Name | replace "." "-" | trunc 40 | trimAll "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name (include "agentpool.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name (include "agentpool.name" .) | replace "." "-" | trunc 40 | trimAll "-" -}}
 {{- end -}}
 {{- end -}}
 

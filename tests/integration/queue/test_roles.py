@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from agentpool.client import Client
+from agentpool.commands.checkup.pool import examine
 from agentpool.errors import QueueAccessError, QueueError
 from agentpool.jobs import JobRequest, PoolRef, WorkerId
 from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, scripts
@@ -157,3 +158,11 @@ def test_every_script_has_a_role():
 
     given = {name for listed in acl._SCRIPTS.values() for name in listed}
     assert {script.name for script in scripts.ALL} == given
+
+
+@pytest.mark.parametrize(("repair", "level"), [(False, "note"), (True, "failure")])
+async def test_a_repair_that_a_role_may_not_do_is_no_success(users, repair: bool, level: str):  # noqa: FBT001
+    """Looking for contradictions is the doctor's own idea; a repair was asked for."""
+    await Inspector(users[Role.OPERATOR]).configure(POOL, PoolSettings())
+    found = [finding async for finding in examine(users[Role.READER], POOL, repair=repair)]
+    assert [finding.level for finding in found if finding.check == "consistency"] == [level]
