@@ -239,9 +239,8 @@ def _hang_up(connection: AbstractConnection) -> None:
             writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
 
 
-def _guard(reader: asyncio.StreamReader, most_bytes: int) -> None:
+def _guard(reader: asyncio.StreamReader, frames: Frames) -> None:
     """Let the reader fail where a list is announced that would take all memory, or a reply has no end."""
-    frames = Frames(most_bytes)
     feed = reader.feed_data
 
     def guarded(data: bytes) -> None:
@@ -251,8 +250,6 @@ def _guard(reader: asyncio.StreamReader, most_bytes: int) -> None:
             reader.set_exception(error)
             return
         feed(data)
-        if data.endswith(b"\r\n"):
-            frames.begin()
 
     reader.feed_data = guarded  # type: ignore[assignment]  # asyncio's protocol calls it by its name
 
@@ -266,7 +263,7 @@ def _telling(kind: type[AbstractConnection], pool: QueuePool) -> type[AbstractCo
 
     class Telling(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
         async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
-            _guard(self._reader, pool.largest_reply_bytes)
+            _guard(self._reader, Frames(pool.largest_reply_bytes, each=True))
             await super().on_connect_check_health(*args, **options)
 
         async def send_packed_command(self, *args: Any, **options: Any) -> None:

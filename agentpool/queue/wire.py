@@ -101,6 +101,8 @@ class Wire(asyncio.Protocol):
         except Exception as error:  # noqa: BLE001  # whatever the parser raises is of what the server has sent
             self._fail(error)
             self._transport.abort()
+            self._replies = Reader()  # what it holds must not stay until the garbage is collected
+            self._found = []
             return
         if self._answer is None or len(found) > self._wanted:
             self._transport.abort()  # unrequested data

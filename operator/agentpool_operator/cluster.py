@@ -106,7 +106,7 @@ class Cluster:
         limits = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_TIMEOUT_S, sock_read=WATCH_SILENCE_S)
         response = await self._send("GET", path, query=query, limits=limits)
         try:
-            async for line in response.content:
+            async for line in _lines(response.content):
                 event = deep_json.loads(line)
                 if event["type"] == "ERROR":
                     raise _watch_error(path, event["object"])
@@ -183,6 +183,17 @@ class Cluster:
         if response.status >= FIRST_ERROR:
             raise await _refused(method, path, response)
         return response
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield lines of any length; the stream's own iteration fails at a length that objects of the API may exceed."""
+    begun: list[bytes] = []
+    async for data in content.iter_any():
+        first, *lines = data.split(b"\n")
+        begun.append(first)
+        for line in lines:
+            yield b"".join(begun)
+            begun = [line]
 
 
 async def _refused(method: str, path: str, response: aiohttp.ClientResponse) -> Exception:

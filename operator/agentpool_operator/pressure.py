@@ -15,6 +15,7 @@ from agentpool.errors import (
     ClusterError,
     QueueAccessError,
     QueueError,
+    QueueReplyError,
     QueueUnreachableError,
     SettingError,
     UnknownPoolError,
@@ -152,6 +153,10 @@ class Pressure:
         except QueueError as error:
             self._failed(link, ready, error)
         else:
+            if len(ready) > 1 and all(isinstance(outcome, QueueReplyError) for outcome in found.values()):
+                for pool in ready:  # one pool's reply that is too large ends the connection, and with it all others
+                    await self._read_together(link, [pool])
+                return
             await asyncio.gather(*(self._took(link, pool, found[pool.ref]) for pool in ready))
 
     async def _publish(self, link: Link, pool: Pool) -> None:

@@ -11,6 +11,7 @@ from agentpool.jobs import PoolRef
 from agentpool.queue import Inspector
 from agentpool.queue.keys import Keys
 from agentpool_operator import paths
+from agentpool_operator.links import LARGEST_REPLY_BYTES
 from agentpool_operator.process import run
 from agentpool_operator.settings import OperatorSettings
 from tests.fixtures.hostile import CONSTANT, hostile_redis
@@ -113,6 +114,34 @@ async def test_corrupt_records_harm_their_own_pool_only(start_operator, pool_of,
 
 
 @pytest.mark.timeout(240)
+async def test_a_record_too_large_to_read_harms_its_own_pool_only(start_operator, pool_of, look, redis, namespace):
+    """Pools of one Redis are read together; the others are read alone when one pool's reply ends the connection."""
+    operator = start_operator()
+    names = ("large", "agents", "other")
+    for name in names:
+        await pool_of(name)
+
+        async def serves(name: str = name) -> bool:
+            return await look.condition("Ready", name) == ("True", "Serving")
+
+        await wait_until(serves, f"{name} is served", within_s=WITHIN_S)
+    await redis.execute_command("HSET", Keys(PoolRef(namespace, "large")).books, "junk", "x" * 2 * LARGEST_REPLY_BYTES)
+    await wait_until(lambda: unserved(look, ["large"]), "the pool is told", within_s=WITHIN_S)
+    for replicas in (1, 2):
+        await pool_of(replicas=replicas)
+
+        async def sized(replicas: int = replicas) -> bool:
+            return await look.replicas() == replicas
+
+        await wait_until(sized, "another pool is sized", within_s=WITHIN_S)
+        assert await look.condition("QueueReachable") == ("True", "Answering")
+        assert await look.condition("QueueReachable", "large") == ("False", "RedisUnreachable")
+    await all_is_well(look, operator, good="other")
+    for name in names:
+        await Inspector(redis).purge(PoolRef(namespace, name))
+
+
+@pytest.mark.timeout(240)
 async def test_a_template_nested_without_end_is_refused(start_operator, pool_of, look, cluster, namespace):
     """It would exhaust the stack of whoever compares, copies or parses it; the pool says where, the others go on."""
     operator = start_operator()
@@ -168,6 +197,37 @@ async def test_an_object_deeper_than_a_decoder_goes_does_not_stop_the_watches(
     await wait_until(refused, f"the template is refused\n{operator.written()[-2000:]}", within_s=WITHIN_S)
     await pool_of()
     await all_is_well(look, operator)
+
+
+@pytest.mark.timeout(240)
+async def test_a_pod_of_any_length_does_not_stop_the_watches(
+    start_operator, pool_of, look, cluster, faulty_api, namespace
+):
+    """An API server escapes what it serves, so a pod may be several times longer than what was sent to it."""
+    faulty_api.rewrite = lambda body: body.replace(b'"long"', b'"%s"' % (b"x" * 5 * 2**20))
+    operator = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    await cluster.create(paths.nodes(), {"apiVersion": "v1", "kind": "Node", "metadata": {"name": namespace}})
+    ready = [{"type": "Ready", "status": "True", "reason": "KubeletReady", "message": ""}]
+    capacity = {"cpu": "8", "memory": "8Gi", "pods": "110", f"{namespace}.dev/gpu": "3"}
+    status = {"status": {"allocatable": capacity, "capacity": capacity, "conditions": ready}}
+    await cluster.merge(f"{paths.nodes(namespace)}/status", status, manager="kubelet")
+    await pool_of(gpu={"resourceName": f"{namespace}.dev/gpu"})
+
+    async def room() -> int | None:
+        return ((await look.status()).get("gpus") or {}).get("placeable")
+
+    async def has(workers: int) -> bool:
+        return await room() == workers
+
+    await wait_until(lambda: has(3), f"the node has room\n{operator.written()[-3000:]}", within_s=WITHIN_S)
+    limits = {"limits": {f"{namespace}.dev/gpu": "1"}}
+    container = {"name": "c", "image": "i", "env": [{"name": "E", "value": "long"}], "resources": limits}
+    spec = {"nodeName": namespace, "containers": [container]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "long"}, "spec": spec}
+    await cluster.create(paths.pods(namespace), pod)
+    await wait_until(lambda: has(2), f"the pod is seen\n{operator.written()[-3000:]}", within_s=WITHIN_S)
+    await all_is_well(look, operator)
+    await cluster.delete(paths.nodes(namespace))
 
 
 @pytest.mark.parametrize("namespace", ["../x", "", "a/b", ".."])
