@@ -99,7 +99,7 @@ CATALOGUE = (
     Mutant(
         name="put-off-for-ever",
         wrong="a job whose handler is always overloaded is put off without end",
-        old="if now - tonumber(since) < longest then",
+        old="if now - since < longest then",
         new="if true then",
     ),
     Mutant(

@@ -294,6 +294,17 @@ local function bury(job, stream, item)
   finish(job, 'failed', 'error', job.broken, job.broken)
 end
 
+-- Since when and how often the present attempt has been put off, by a field that holds attempt, sinceMs and times.
+local function put_offs(job, field)
+  local attempt, since, times = string.match(redis.call('HGET', job.key, field) or '', '^(%d+) (%d+) (%d+)$')
+  if number_or(attempt, -1) ~= job.attempt then return now, 0 end -- of an earlier attempt, or none
+  return number_or(since, now), number_or(times, 0)
+end
+
+local function keep_put_offs(job, field, since, times)
+  redis.call('HSET', job.key, field, job.attempt .. ' ' .. string.format('%.0f', since) .. ' ' .. times)
+end
+
 local function max_attempts_of(job)
   return number_or(job.spec.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
 end

@@ -32,18 +32,15 @@ end
 local function wait_for_kind(job)
   local kinds = kinds_of_workers()
   local known = kinds[job.spec.kind] or kinds['*']
-  local attempt, since, times =
-    string.match(redis.call('HGET', job.key, 'unknown') or '', '^(%d+) (%d+) (%d+)$')
-  if number_or(attempt, -1) ~= job.attempt then since, times = now, 0 end -- of an earlier attempt, or none
+  local since, times = put_offs(job, 'unknown')
   if known then since = now end
-  since, times = number_or(since, now), number_or(times, 0)
   local longest = number_or(redis.call('HGET', CONF, 'unknown_kind_ms'), 600000)
   local left = longest - (now - since)
   if not known and left <= 0 then
     return nil, 'no worker of the pool has known the kind ' .. job.spec.kind .. ' for ' .. longest / 1000
       .. ' s; its workers know: ' .. kinds_in_words()
   end
-  redis.call('HSET', job.key, 'unknown', job.attempt .. ' ' .. string.format('%.0f', since) .. ' ' .. times + 1)
+  keep_put_offs(job, 'unknown', since, times + 1)
   local first, most = UNKNOWN_FIRST_MS, math.min(UNKNOWN_MAX_MS, left)
   if known then first, most = KNOWN_FIRST_MS, KNOWN_MAX_MS end
   return math.ceil(math.min(most, first * 2 ^ math.min(times, 20)) * (0.5 + math.random() / 2))

@@ -52,12 +52,11 @@ end
 -- An attempt may be put off for as long as it may run; then putting it off once more counts as its failure.
 -- Returns how often it has been put off, and that failure's error or nil.
 local function count_put_off(job, why, said)
-  local attempt, since, times = string.match(redis.call('HGET', job.key, 'putoff') or '', '^(%d+) (%d+) (%d+)$')
-  if tonumber(attempt) ~= job.attempt then since, times = now_text, 0 end -- of an earlier attempt
-  times = tonumber(times) + 1
-  redis.call('HSET', job.key, 'putoff', job.attempt .. ' ' .. since .. ' ' .. times)
+  local since, times = put_offs(job, 'putoff')
+  times = times + 1
+  keep_put_offs(job, 'putoff', since, times)
   local longest = number_or(job.spec.timeout, nil) or number_or(redis.call('HGET', CONF, 'timeout_ms'), 900000)
-  if now - tonumber(since) < longest then return times, nil end
+  if now - since < longest then return times, nil end
   return times, why .. ': put off ' .. times .. ' times, for longer than the ' .. longest / 1000
     .. ' s that the attempt may run; the ' .. (why == 'unfit' and 'worker' or 'handler') .. ' said: ' .. said
 end
