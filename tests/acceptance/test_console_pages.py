@@ -13,6 +13,7 @@ from agentpool.client import Client
 from agentpool.cluster import Cluster
 from agentpool.jobs import PoolRef
 from agentpool.queue import Inspector, PoolSettings, Route
+from agentpool.queue.keys import Keys
 from tests.fixtures import gateways as tokens
 from tests.fixtures.browser import Page, find_browser, photograph
 from tests.fixtures.gateways import Served
@@ -133,6 +134,33 @@ async def test_a_deleted_pool_says_so(console: Served, page: Page, client: Clien
     await page.until("document.querySelector('.scaling')?.textContent.startsWith('Deleted')", "its page says so")
     await page.until(listed(job.job_id), "the job is listed")
     assert not await page.run("document.querySelector('#pause') !== null")
+
+
+async def test_jobs_in_quarantine_and_jobs_that_cannot_be_read_are_marked(
+    console: Served, page: Page, client: Client, redis, pool: PoolRef
+):
+    """In the list of pools, in the pool's figures and list of jobs, and in the job itself."""
+    suspect, unreadable = [await client.submit("research", {}) for _ in range(2)]
+    keys = Keys(pool)
+    await redis.hset(keys.job(suspect.job_id), mapping={"losses": "2", "mark": "1"})
+    await redis.hset(keys.books, "suspects", "1")
+    await redis.hset(keys.job(unreadable.job_id), "payload", "{bad")
+    await signed_in(page, console)
+    await page.until(f"{card_of(pool)}.textContent.includes('1 in quarantine')", "the list marks the pool")
+    await page.run(f"location.hash = {f'#/{pool}'!r}")
+    await page.until(
+        "document.querySelector('#figures')?.textContent.includes('1in quarantine')", "the figures count it"
+    )
+    await page.until(f"{listed(suspect.job_id)}.closest('tr').textContent.includes('quarantine')", "its row is marked")
+    assert not await page.run(f"{listed(unreadable.job_id)}.closest('tr').textContent.includes('quarantine')")
+    await page.run(f"{listed(suspect.job_id)}.click()")
+    facts = "document.querySelector('dialog[open]')?.textContent.includes('2 lost workers · in quarantine: runs alone')"
+    await page.until(facts, "the job says why it waits")
+    await page.press("Escape")
+    await page.run(f"{listed(unreadable.job_id)}.click()")
+    text = "[...document.querySelectorAll('dialog pre')].some(pre => pre.textContent === 'payload: {bad')"
+    await page.until(text, "the job shows the stored text")
+    assert not page.errors, page.errors
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ async function shown(pool, job, history, nodes, known) {
     part("What happened", timeline(history, job)),
     part("Depends on, and what waits for it", drawn),
     part(job.state === "failed" ? "Error" : "Error of an earlier attempt", text(job.error)), part("Why", job.state === "succeeded" ? null : text(job.reason)), part("Result", text(job.result)),
-    part("Progress", ENDED.includes(job.state) ? null : text(job.progress)), part("Saved state", text(job.checkpoint)), part("Payload", text(job.payload)),
+    part("Fields that cannot be read", fields(job.undecodable)), part("Progress", ENDED.includes(job.state) ? null : text(job.progress)), part("Saved state", text(job.checkpoint)), part("Payload", text(job.payload)),
     make("div", { class: "bar actions" }, actions)].filter(Boolean));
 }
 
@@ -48,7 +48,13 @@ const close = () => make("button", { autofocus: true, click: () => document.getE
 
 function facts(job) {
   const attempt = job.attempt ? `attempt ${job.attempt} of ${job.max_attempts}` : `${job.max_attempts} attempts at most`;
-  return [job.priority, `route ${job.route}`, attempt, job.worker ? `on ${job.worker}` : null, job.idempotency_key ? `key ${job.idempotency_key}` : null].filter(Boolean).join(" · ");
+  return [job.priority, `route ${job.route}`, attempt, job.worker ? `on ${job.worker}` : null, job.losses ? `${job.losses} lost worker${job.losses === 1 ? "" : "s"}` : null, job.quarantined ? "in quarantine: runs alone" : null, job.idempotency_key ? `key ${job.idempotency_key}` : null].filter(Boolean).join(" · ");
+}
+
+// The stored text of fields that are no valid JSON; null: there are none.
+function fields(undecodable) {
+  const lines = Object.entries(undecodable).map(([name, stored]) => `${name}: ${stored}`);
+  return lines.length ? make("pre", { tabindex: "0" }, lines.join("\n")) : null;
 }
 
 // One line for each step: when after the submit, how long until the next, and what.

@@ -17,7 +17,7 @@ export function open(pool, root, signal, tell) {
     input: () => list(), keydown: (event) => { if (event.key === "Enter" && search.value.trim()) look(search.value.trim()); } });
   const chosen = make("select", { "aria-label": "State", change: () => read() }, STATES.map((name) => make("option", null, name)));
   root.replaceChildren(
-    parts.figures, make("h2", null, "Workers, wanted and there"), parts.scaling,
+    parts.figures, make("h2", null, "Workers: desired / current"), parts.scaling,
     make("h2", null, "Backlog by priority"), parts.chart,
     make("h2", null, "Routes"), parts.routes,
     make("h2", null, "Workers and their slots"), parts.workers,
@@ -79,7 +79,7 @@ export function open(pool, root, signal, tell) {
     const found = jobs.filter((job) => `${job.job_id} ${job.kind} ${job.worker ?? ""}`.toLowerCase().includes(wanted));
     const rows = found.map((job) => [
       make("button", { class: "link mono", "data-job": job.job_id, click: () => look(job.job_id) }, job.job_id),
-      job.kind, make("span", { class: job.priority }, job.priority), state(job.state),
+      job.kind, make("span", { class: job.priority }, job.priority), [state(job.state), job.quarantined ? make("span", { class: "soft" }, " quarantine") : null],
       `${job.attempt}/${job.max_attempts}`, job.state === "running" ? job.worker : null, span(now - job.submitted_at_ms)]);
     const focused = document.activeElement?.dataset?.job; // the keyboard's place outlives the redrawing
     const cut = STATES.some((name) => jobs.filter((job) => job.state === name).length >= LISTED);
@@ -108,14 +108,15 @@ function figures(queue) {
     figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running), figure("workers", queue.workers.length),
     figure("oldest wait", span(queue.oldest_wait_ms)), figure("new task waits", span(queue.estimated_wait_ms)),
     figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("dead letters", queue.dead),
+    queue.quarantined ? figure("in quarantine", queue.quarantined) : null,
     queue.paused ? figure("takes no new work", "paused") : null);
 }
 
 function gone() {
-  return make("div", { class: "card scaling" }, make("p", { class: "warning" }, "Deleted: no AgentPool declares this pool any more. Its queue takes no new jobs; what it holds can be read until its retention ends."));
+  return make("div", { class: "card scaling" }, make("p", { class: "warning" }, "Deleted: no AgentPool declares this pool any more. Its queue takes no new jobs; what it holds can be read until its retention ends. Apply the AgentPool again to run what waits."));
 }
 
-// How many workers the work wants, how many are asked for, there and ready; what caps them, and why.
+// Workers: wanted by the work, desired after limits, current and ready; the limit that applies, and the last decision.
 function wanted(scaling, paused, button) {
   if (!scaling.declared) {
     const why = scaling.problem ?? "No AgentPool declares this pool: its workers are run by hand.";
@@ -126,7 +127,7 @@ function wanted(scaling, paused, button) {
   const trouble = unready(scaling);
   const gpus = scaling.gpus ? `, GPUs held ${scaling.gpus.held}, room for ${scaling.gpus.placeable} workers` : "";
   return make("div", { class: "card scaling" },
-    make("div", { class: "steps" }, ...[["wanted", "wanted_replicas"], ["asked for", "desired_replicas"], ["there", "replicas"], ["ready", "ready_replicas"]].map(
+    make("div", { class: "steps" }, ...[["wanted", "wanted_replicas"], ["desired", "desired_replicas"], ["current", "replicas"], ["ready", "ready_replicas"]].map(
       ([label, name]) => make("div", null, make("b", { "data-count": name }, String(count(name))), make("span", { class: "soft" }, label)))),
     trouble ? make("p", { class: "warning" }, `Not ready (${trouble.reason}): ${trouble.message}`) : null,
     make("p", null, `Bounds: ${bounds}${gpus}.`),
@@ -169,5 +170,5 @@ function workers(queue, held) {
       Array.from({ length: Math.min(worker.slots, 100) }, (_, slot) => make("span", { class: slot < running ? "cell busy" : "cell" })))),
     worker.lease_expires_at_ms < queue.taken_at_ms ? make("span", { class: "error" }, "lost") : "live", worker.host,
     worker.note ? make("span", { class: "error" }, worker.note) : ""]);
-  return table(["Worker", "Slots", "Lease", "Host", "Note"], rows, "No workers. They come with the work, if the operator runs.");
+  return table(["Worker", "Slots", "Lease", "Host", "Note"], rows, queue.retired ? "No workers: the AgentPool was deleted." : "No workers. The operator starts them when jobs wait.");
 }

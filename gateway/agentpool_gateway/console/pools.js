@@ -10,7 +10,7 @@ async function glance(name) {
     const slots = queue.workers.reduce((sum, worker) => sum + worker.slots, 0);
     const workers = scaling.declared ? `workers: ${scaling.ready_replicas ?? 0} ready, ${scaling.wanted_replicas ?? 0} wanted` : `workers: ${queue.workers.length}`;
     const trouble = unready(scaling);
-    const marks = [queue.retired ? "deleted" : null, trouble ? `not ready: ${trouble.reason}` : null, queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.dead ? `${queue.dead} dead letters` : null].filter(Boolean);
+    const marks = [queue.retired ? "deleted" : null, trouble ? `not ready: ${trouble.reason}` : null, queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.quarantined ? `${queue.quarantined} in quarantine` : null, queue.dead ? `${queue.dead} dead letter${queue.dead === 1 ? "" : "s"}` : null].filter(Boolean);
     return make("div", null,
       make("div", { class: "pair" }, figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running)),
       make("meter", { min: 0, max: Math.max(1, slots), value: queue.running, "aria-label": `${queue.running} of ${slots} slots busy` }),
