@@ -115,11 +115,16 @@ def address_of(redis: Redis, namespace: str, secret: Mapping[str, Any]) -> Addre
     return Address(url=with_password(redis.url or "", password), secret=place, declared=True)
 
 
+def secret_words(namespace: str, name: str) -> str:
+    """Return the name of a Secret for messages."""
+    return f"Secret {name!r} in namespace {namespace!r}"
+
+
 def missing_secret(namespace: str, name: str) -> SecretError:
     """Return the error for a Secret that does not exist."""
     return SecretError(
         reason="SecretNotFound",
-        field=f"Secret {name!r} in namespace {namespace!r}",
+        field=secret_words(namespace, name),
         problem="it does not exist",
         remedy=f"create it as docs/install.md shows, with the label {REDIS_LABEL}={OPTED_IN}",
     )
@@ -161,7 +166,7 @@ def describe_without_address(error: QueueError) -> str:
 
 
 def _place(namespace: str, reference: SecretKeyRef) -> str:
-    return f"key {reference.key!r} of Secret {reference.name!r} in namespace {namespace!r}"
+    return f"key {reference.key!r} of {secret_words(namespace, reference.name)}"
 
 
 def _check_label(secret: Mapping[str, Any], namespace: str, reference: SecretKeyRef) -> None:
@@ -169,7 +174,7 @@ def _check_label(secret: Mapping[str, Any], namespace: str, reference: SecretKey
     if labels.get(REDIS_LABEL) != OPTED_IN:
         raise SecretError(
             reason=NOT_LABELLED,
-            field=f"Secret {reference.name!r} in namespace {namespace!r}",
+            field=secret_words(namespace, reference.name),
             problem=f"it is not labelled {REDIS_LABEL}={OPTED_IN}, so AgentPool does not use it",
             remedy="if pools of this namespace may use it, run "
             f"`kubectl --namespace {namespace} label secret {reference.name} {REDIS_LABEL}={OPTED_IN}`",

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentpool.redis_address import Address, SecretError, address_of, missing_secret, secret_of
+from agentpool.redis_address import Address, SecretError, address_of, missing_secret, secret_of, secret_words
 from agentpool_operator import paths
 from agentpool_operator.refusals import ForbiddenError, NotThereError
 
@@ -93,7 +93,7 @@ class Secrets:
 def _forbidden(name: SecretName) -> SecretError:
     return SecretError(
         reason="SecretForbidden",
-        field=f"Secret {name[1]!r} in namespace {name[0]!r}",
+        field=secret_words(*name),
         problem="the operator may not read it",
         remedy="grant the operator `get` on it (rbac.secretNames of the chart)",
     )
