@@ -31,9 +31,7 @@ class Contradiction(StrEnum):
     WORKER_GONE = "worker_gone"  # a job runs under a worker that is not registered: handed back, no attempt counts
     WORKER_LOST = "worker_lost"  # a worker's lease expired long ago without recovery: its jobs are recovered
     OVERDUE = "overdue"  # a job runs for longer than its timeout and its worker's grace: a failed attempt
-    PARENT_GONE = (
-        "parent_gone"  # a blocked job waits for parents that have ended or are gone: it starts or is cancelled
-    )
+    PARENT_GONE = "parent_gone"  # the parents of a blocked job have ended or are gone: it starts or is cancelled
     MEMBER_GONE = "member_gone"  # a set names a job that is gone or elsewhere: the name is removed
     UNREADABLE = "unreadable"  # a record with foreign content: the job is a dead letter
 

@@ -84,7 +84,7 @@ class Consumer:
         self._answer_lost = False
         self._doubted = False  # the queue may hold different jobs for this worker
         self._broken_off = False  # a wait was cancelled; the server may have noticed late
-        self._lag_told_at: int | None = None  # connections made until then
+        self._lag_reported_at: int | None = None  # connections made until then
         self._in_flight = 0  # calls whose answer may bring jobs
         self._reconciling = asyncio.Lock()
         self._orders = Orders(redis, self._keys, worker)
@@ -237,7 +237,7 @@ class Consumer:
         `take_back=False` skips lost workers: after an outage live workers have not renewed their leases yet.
         """
         reply = await scripts.MAINTAIN.run(self._redis, self._conf, () if take_back else ("waiting",))
-        await self._tell_lag()
+        await self._report_lag()
         with Reading("maintain"):
             recovered, promoted, expired, next_due = map(int, reply[:4])
             resolved = disagreements(reply[4:])
@@ -278,12 +278,12 @@ class Consumer:
                     return taken
         raise QueueReplyError(doing="deregister", problem="there is always more")
 
-    async def _tell_lag(self) -> None:
+    async def _report_lag(self) -> None:
         """Report the lag, unless the server is known to have received the last report: it may have been restarted."""
         made = connections_made(self._redis)
-        if made is None or made != self._lag_told_at:
+        if made is None or made != self._lag_reported_at:
             await scripts.LAG.run(self._redis, self._conf)
-            self._lag_told_at = made
+            self._lag_reported_at = made
 
     async def _note(self, lease: Lease, field: str, value: Json) -> None:
         args = (lease.job_id, lease.token, field, encode(field, value), self.worker)

@@ -39,7 +39,7 @@ class QueuePool(ConnectionPool):
     """
 
     def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
-        super().__init__(connection_class=_telling(connection_class, self), **options)
+        super().__init__(connection_class=_guarded(connection_class, self), **options)
         self.largest_reply_bytes = MAX_REPLY_BYTES  # more than that, and the connection is closed
         self.wires_made = 0
         self._generation = 0
@@ -254,14 +254,14 @@ def _guard(reader: asyncio.StreamReader, frames: Frames) -> None:
     reader.feed_data = guarded  # type: ignore[assignment]  # asyncio's protocol calls it by its name
 
 
-def _telling(kind: type[AbstractConnection], pool: QueuePool) -> type[AbstractConnection]:
+def _guarded(kind: type[AbstractConnection], pool: QueuePool) -> type[AbstractConnection]:
     """Return that class of connection, raising a connection error for a lost connection on every event loop.
 
     asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which does not look like an
     outage. Data read during the login and by the client's own calls passes `frames`.
     """
 
-    class Telling(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
+    class Guarded(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
         async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
             _guard(self._reader, Frames(pool.largest_reply_bytes, each=True))
             await super().on_connect_check_health(*args, **options)
@@ -272,4 +272,4 @@ def _telling(kind: type[AbstractConnection], pool: QueuePool) -> type[AbstractCo
             except RuntimeError as error:
                 raise LostConnectionError(f"Connection lost before it was written to: {error}") from error
 
-    return Telling
+    return Guarded

@@ -160,7 +160,7 @@ def _address(text: str) -> str:
     try:
         ipaddress.IPv6Address(address.partition("%")[0])
     except ValueError:
-        raise _refused("what stands in brackets is no IPv6 address") from None
+        raise _refused("the text in brackets is no IPv6 address") from None
     return address
 
 

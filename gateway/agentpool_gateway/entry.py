@@ -134,7 +134,7 @@ def _unlisted(request: Request) -> ProblemError:
         HTTPStatus.FORBIDDEN,
         "unlisted-route",
         f"{request.method} {request.url.path[:200]!r} has no row in the gateway's table of permissions",
-        remedy="report it to whoever maintains the gateway",
+        remedy="report it as a bug of the gateway",
     )
 
 

@@ -38,24 +38,24 @@ class Wrapping:
             await self._app(scope, receive, send)
             return
         begun = time.perf_counter()
-        told = False
+        answered = False
 
         async def watched(message: Message) -> None:
-            nonlocal told
+            nonlocal answered
             if message["type"] == "http.response.start":
-                told = True
+                answered = True
                 _add_headers(message, leaving=self._draining.begun)
-                self._tell(scope, message["status"], time.perf_counter() - begun)
+                self._record(scope, message["status"], time.perf_counter() - begun)
             await send(message)
 
         try:
             await self._app(scope, receive, watched)
-        except Exception as error:  # noqa: BLE001 - what nobody expected ends this request, and no other
+        except Exception as error:  # noqa: BLE001 - an unexpected error ends this request only
             log.error("unexpected error at %s:\n%s", _template(scope), frames_of(error))  # noqa: TRY400 - without texts
-            if not told:
+            if not answered:
                 await failure(scope["path"])(scope, receive, watched)
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
         template, method = _template(scope), _method(scope)
         self._metrics.requests.labels(method, template, status).inc()
         self._metrics.seconds.labels(method, template).observe(seconds)

@@ -37,7 +37,7 @@ def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
             field=f"spec.{given[TOO_DEEP]}",
             value=None,
             problem=f"nested more than {MAX_DEPTH} levels deep, which no pod template is",
-            remedy="remove what is nested there",
+            remedy="remove the nested part",
         )
     try:
         return AgentPoolSpec.model_validate(given), frozenset()

@@ -162,11 +162,11 @@ class Parts:
         services = (self.heartbeat.run, upkeep.run, self.watchdog.run, self.memory.run, self.health.run, self._adapt)
         self.side = SideLoop((*services, follow_supervisor, self._hold_connection))
 
-    async def neighbours_told(self) -> None:
+    async def wait_for_neighbours(self) -> None:
         """Answer the neighbours of this pod that ask whether the last job has ended, but not for long."""
         count = self.settings.neighbours
         if self.drain.asked and count:
-            await self.side.ask(lambda: self.health.neighbours_told(count, within_seconds=_NEIGHBOURS_SECONDS))
+            await self.side.ask(lambda: self.health.wait_for_neighbours(count, within_seconds=_NEIGHBOURS_SECONDS))
 
     async def _adapt(self) -> None:
         """Reads the GPUs in the side loop, decides in the jobs' loop."""

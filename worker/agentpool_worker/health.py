@@ -81,7 +81,7 @@ class HealthServer:
         finally:
             await runner.cleanup()
 
-    async def neighbours_told(self, count: int, *, within_seconds: float) -> None:
+    async def wait_for_neighbours(self, count: int, *, within_seconds: float) -> None:
         """Wait until so many have heard at /drained that the last job has ended, or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_seconds):

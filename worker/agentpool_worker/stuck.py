@@ -51,7 +51,7 @@ class Surrender:
                 )
             log.error("%d jobs were given up; others run them", taken)
         except (TimeoutError, QueueError) as error:
-            log.error("the queue was not told of the jobs that are given up: %s", error)  # noqa: TRY400
+            log.error("the jobs could not be given up: %s", error)  # noqa: TRY400
         if self._ends_process:
             log.critical("the process ends, so that a new one takes its place")
             logging.shutdown()

@@ -77,7 +77,7 @@ class Upkeep:
         if done.resolved:
             self._metrics.resolved += len(done.resolved)
             told = ", ".join(f"{one.kind} {one.what}" for one in done.resolved[:10])
-            log.warning("the queue contradicted itself in %d places, which are put right: %s", len(done.resolved), told)
+            log.warning("%d contradictions in the queue were resolved: %s", len(done.resolved), told)
         if done.recovered or done.promoted:
             self._found()
         if done.next_due_ms is None:

@@ -255,7 +255,7 @@ class Worker:
                 ) from error
         log.info("worker %s has left: %s", self._settings.worker, parts.metrics.outcomes())
         self.exit_code = parts.drain.exit_code
-        await parts.neighbours_told()
+        await parts.wait_for_neighbours()
         if parts.fitness.complaint is not None:
             self.complaint = f"worker {self._settings.worker} ended because it {parts.fitness.complaint}"
             log.error("%s", self.complaint)

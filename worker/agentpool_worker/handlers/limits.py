@@ -15,7 +15,7 @@ from agentpool_worker import cgroup
 if TYPE_CHECKING:
     from agentpool_worker.context import Context
 
-_TOLD_SHARE = 0.1  # of the command's run; less is no news
+_REPORTED_SHARE = 0.1  # of the command's run; less is not logged
 
 
 class Limits:
@@ -34,13 +34,13 @@ class Limits:
 
     def report(self, ctx: Context) -> None:
         """Log how long the container's CPU limit throttled its processes while the command ran."""
-        now, lived = cgroup.throttled_seconds(), time.monotonic() - self._begun_at
+        now, seconds = cgroup.throttled_seconds(), time.monotonic() - self._begun_at
         if now is None or self._throttled is None:
             return
         throttled = now - self._throttled
-        if throttled > lived * _TOLD_SHARE:
+        if throttled > seconds * _REPORTED_SHARE:
             ctx.log.warning(
                 "the CPU limit of the container stopped its processes for %.1f s while the command ran for %.1f s; "
                 "raise resources.limits.cpu, or lower the worker's concurrency",
-                throttled, lived,
+                throttled, seconds,
             )  # fmt: skip
