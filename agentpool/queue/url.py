@@ -30,6 +30,7 @@ _UNPRINTABLE = re.compile(r"[\s\x00-\x1f\x7f]")
 _HOST = re.compile(r"(?:\[(?P<six>[^\[\]]+)\]|(?P<name>[\w.-]+))(?::(?P<port>\d{1,5}))?")
 _OPTION_NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")  # visible form of an unknown option
 _LAST_PORT = 65_535
+MAX_HOSTS = 32  # each Sentinel gets clients of its own, which take memory
 
 
 class Topology(Enum):
@@ -95,6 +96,10 @@ class RedisUrl:
             return cls(topology=topology, tls=tls, path=path, settings=settings)
         where, _, path = place.partition("/")
         default_port = SENTINEL_PORT if topology is Topology.SENTINEL else DEFAULT_PORT
+        if where.count(",") >= MAX_HOSTS:
+            raise _refused(
+                f"it names more than {MAX_HOSTS} hosts", "name a few Sentinels or nodes; they know the others"
+            )
         hosts = tuple(_host(host, default_port) for host in where.split(","))
         if len(hosts) > 1 and topology is Topology.SINGLE:
             raise _refused("it names several hosts", "use redis+sentinel:// or redis+cluster:// for several")

@@ -16,6 +16,7 @@ Json = dict[str, Any]
 
 class _Variable(BaseModel):
     name: str
+    value: str = ""
 
 
 class _Resources(BaseModel):

@@ -68,6 +68,15 @@ def test_a_spec_nested_too_deeply_is_refused_by_its_place(pools, kind, levels):
     assert pools.get(REF).spec is not None
 
 
+@pytest.mark.parametrize("value", [1, [], {"a": "b"}])
+def test_a_variable_of_no_shape_is_refused_by_its_place(pools, value):
+    """`TMPDIR` is read, to find out where a directory is needed that can be written."""
+    worker = {"name": "worker", "env": [{"name": "TMPDIR", "value": value}]}
+    pools.see_pool(resource(worker={"template": {"spec": {"containers": [worker]}}}))
+    assert pools.get(REF).spec_problem.reason == "InvalidSpec"
+    assert "spec.containers.0.env.0.value" in pools.get(REF).spec_problem.message
+
+
 def test_a_template_of_usual_depth_is_served(pools):
     """Kubernetes' own templates are less than twenty levels deep."""
     pools.see_pool(resource(worker={"template": {"metadata": {"annotations": nested(20)}}}))

@@ -97,6 +97,8 @@ def test_a_url_says_what_is_meant(url, expected):
         ("redis://h:0", "port"),
         ("redis://h:70000", "port"),
         ("redis://a,b", "several hosts"),
+        (f"redis+sentinel://{'a,' * 32}a/s", "more than 32 hosts"),
+        (f"redis+cluster://{'a,' * 50_000}a", "more than 32 hosts"),
         (f"redis://h/{SECRET}", "not a number"),
         ("redis://h/0?db=1", "two databases"),
         ("redis+sentinel://h:26379", "names no service"),
