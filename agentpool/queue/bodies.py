@@ -44,7 +44,9 @@ def encode(field: str, value: Json) -> str:
         text = _encode(value)
     except RecursionError as error:
         raise PayloadTooDeepError(field=field, limit=MAX_DEPTH) from error
-    except Exception as error:  # includes errors of a value's own methods, such as those of a dict's subclass
+    except KeyboardInterrupt:  # of a person at the keyboard
+        raise
+    except BaseException as error:  # includes errors of a value's own methods, such as those of a list's subclass
         raise _unfit(field, value, error) from error
     if len(text) > MAX_BODY_BYTES:
         raise PayloadTooLargeError(field=field, size=len(text), limit=MAX_BODY_BYTES)
@@ -105,10 +107,10 @@ def _is_deeper(text: str, deepest: int) -> bool:
     return len(brackets) > 0 and depth == 0
 
 
-def _unfit(field: str, value: Json, error: Exception) -> InvalidJobError:
+def _unfit(field: str, value: Json, error: BaseException) -> InvalidJobError:
     try:
         place, found = _culprit(field, value, depth=0) or (field, value)
-    except Exception:  # noqa: BLE001  # the value's own methods, or a stack that is nearly used up
+    except BaseException:  # noqa: BLE001  # the value's own methods, or a stack that is nearly used up
         place, found = field, value
     return InvalidJobError(
         field=place,

@@ -1,8 +1,10 @@
-"""Memory that the supervisor shares with a worker process: the phase of its life, and its own stops.
+"""Memory that the supervisor shares with a worker process: the phase of its life, its own stops, its next sign of life.
 
 The worker records when it serves and when it ends on purpose, so the supervisor can distinguish an end that the worker
 chose from an end caused by a job, `os._exit(0)` included. A worker whose supervisor is stopped (SIGSTOP) stops too, and
-the supervisor continues it: a signal to the known process id means the worker. `agentpool_worker.supervisor` reads it.
+the supervisor continues it: a signal to the known process id means the worker. A serving worker also promises when it
+will show the next sign of life, because native code that keeps Python's lock stops every thread, the watchdog's too.
+`agentpool_worker.supervisor` reads it.
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import struct
+import time
 from enum import IntEnum
 
 from agentpool_worker.processes import Watched
 
 _LOOK_SECONDS = 0.1  # between looks at the supervisor
 _PHASE, _STOPPED = 0, 1  # offsets
+_DUE = slice(8, 16)  # time.monotonic() of the next sign of life, the same clock in every process; 0: none is promised
+_SIZE = 16
 
 
 class Phase(IntEnum):
@@ -31,7 +37,7 @@ class Lifeline:
     """A worker process's part of the shared memory. Created before the fork."""
 
     def __init__(self) -> None:
-        self._shared = mmap.mmap(-1, 2)
+        self._shared = mmap.mmap(-1, _SIZE)
 
     @property
     def phase(self) -> Phase:
@@ -44,6 +50,16 @@ class Lifeline:
     @phase.setter
     def phase(self, phase: Phase) -> None:
         self._shared[_PHASE] = phase
+
+    @property
+    def due(self) -> float:
+        """Return the time (`time.monotonic()`) of the promised sign of life; 0: none is promised."""
+        due: float = struct.unpack("d", self._shared[_DUE])[0]
+        return due
+
+    @due.setter
+    def due(self, due: float) -> None:
+        self._shared[_DUE] = struct.pack("d", due)
 
     def stop_this_process(self) -> None:
         """Stop until the supervisor continues this process, which happens as soon as the supervisor runs itself."""
@@ -88,6 +104,18 @@ def mark(phase: Phase) -> None:
     """Record the phase of this process; without a supervisor nothing happens."""
     for lifeline in _own:
         lifeline.phase = phase
+
+
+def promise(seconds: float) -> None:
+    """Show a sign of life and promise the next one within this time, or the supervisor kills this process."""
+    for lifeline in _own:
+        lifeline.due = time.monotonic() + seconds
+
+
+def promise_nothing() -> None:
+    """Withdraw the promise: this process ends in its own time."""
+    for lifeline in _own:
+        lifeline.due = 0.0
 
 
 async def follow_supervisor() -> None:

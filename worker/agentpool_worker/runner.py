@@ -1,6 +1,7 @@
 """A worker as a process: the fastest event loop, signals, and an end that nothing can delay.
 
-SystemExit or KeyboardInterrupt raised in a handler's own task would end the event loop: the loop is resumed. Hanging
+SystemExit or KeyboardInterrupt raised in a handler's own task would end the event loop, and so would a handler that
+stops it: the loop is resumed. A handler that cancels all tasks ends the worker, and a new process begins. Hanging
 threads and processes of a handler would keep the process alive after the worker's end: the processes are ended, and the
 threads are not waited for. `agentpool_worker.supervisor`, or the shell, takes over next.
 """
@@ -18,6 +19,7 @@ import time
 from typing import TYPE_CHECKING
 
 from agentpool_worker import lifeline
+from agentpool_worker.exits import RESTART
 from agentpool_worker.lifeline import Phase
 
 if TYPE_CHECKING:
@@ -59,6 +61,14 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, life: asyncio.Task[None]) -> No
     while True:
         try:
             return loop.run_until_complete(life)
+        except asyncio.CancelledError:
+            # Nobody else cancels it: `leave` asks, and the signals call `leave`.
+            log.critical("a handler cancelled all tasks of the event loop, the worker's own too; the process ends")
+            sys.exit(RESTART)
+        except RuntimeError:
+            if life.done():
+                raise
+            log.error("a handler stopped the event loop; the worker goes on")  # noqa: TRY400
         except (SystemExit, KeyboardInterrupt) as error:
             if life.done():
                 raise

@@ -40,6 +40,9 @@ _EXIT_OF_SIGNAL = 128  # a shell's: 128 + N where signal N ended the process
 _LEFTOVERS_END_SECONDS = 0.5  # for processes that end by themselves once the worker is gone
 _LEFTOVERS_KILL_SECONDS = 5.0
 _POLL_SECONDS = 0.02
+_LOOK_SECONDS = 1.0  # between looks at a worker that promises no sign of life
+_LAST_CHANCE_SECONDS = 2.0  # for a late sign of life: this process may have been stopped, or the machine frozen
+STOOD_STILL = "its whole process stood still: native code kept Python's lock, or it was stopped"  # cause of a kill
 
 
 def is_wanted() -> bool:
@@ -67,6 +70,7 @@ class _Supervisor:
         self._worker = 0  # process id; 0: none runs
         self._status: int | None = None  # result of waitpid, after the worker's end
         self._asked_to_leave = False
+        self._stood_still = False  # the present worker was killed for it
         self._forwarded: set[int] = set()  # signals that the present worker got
         self._wake, self._waker = os.pipe()  # a byte for each signal, its number
 
@@ -104,6 +108,7 @@ class _Supervisor:
         """Start a worker; return whether this is its process."""
         self._lifeline = Lifeline()
         self._status = None
+        self._stood_still = False
         self._forwarded.clear()
         tie = tied(signal.SIGKILL)
         hold_signals()
@@ -135,12 +140,31 @@ class _Supervisor:
         release_signals()
 
     def _until_ended(self) -> None:
-        """Attend to the worker until its end; kill a worker that hangs in its imports."""
+        """Attend to the worker until its end; kill a worker that hangs in its imports, or as a whole later."""
         seconds = _start_seconds()
-        self._until(lambda: self._status is not None, within_seconds=seconds)
-        if self._worker and self._lifeline.phase is Phase.STARTING:
-            self._report(f"the worker still imports its handlers after {seconds:g} s (AGENTPOOL_START_SECONDS): killed")
-            os.kill(self._worker, signal.SIGKILL)
+        begun_at = time.monotonic()
+        while self._status is None:
+            if due := self._lifeline.due:
+                self._await_sign_of_life(due)
+                continue
+            left = begun_at + seconds - time.monotonic() if self._lifeline.phase is Phase.STARTING else _LOOK_SECONDS
+            if left <= 0:
+                self._kill(f"still imports its handlers after {seconds:g} s (AGENTPOOL_START_SECONDS)")
+                return
+            self._until(lambda: self._status is not None, within_seconds=min(left, _LOOK_SECONDS))
+
+    def _await_sign_of_life(self, due: float) -> None:
+        """Attend to the worker until its next sign of life is due; kill it when there is none."""
+        self._until(lambda: self._status is not None, within_seconds=due - time.monotonic())
+        if self._lifeline.due == due:
+            self._until(lambda: self._status is not None, within_seconds=_LAST_CHANCE_SECONDS)
+        if self._worker and self._lifeline.due == due:
+            self._stood_still = True
+            self._kill(f"shows no sign of life ({STOOD_STILL})")
+
+    def _kill(self, why: str) -> None:
+        self._report(f"the worker {why}: killed")
+        os.kill(self._worker, signal.SIGKILL)
         self._until(lambda: self._status is not None)
 
     def _until(self, condition: Callable[[], bool], *, within_seconds: float | None = None) -> None:
@@ -216,7 +240,7 @@ class _Supervisor:
         end = PreviousExit(
             exit_code=code if number is None else None,
             signal=None if number is None else signal_name(number),
-            cause=_cause(number, kills),
+            cause=STOOD_STILL if self._stood_still else _cause(number, kills),
             log=self._output.take_lines(),
         )
         return WorkerEnd(

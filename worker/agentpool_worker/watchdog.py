@@ -2,9 +2,10 @@
 
 The jobs' loop leaves a time mark ten times a second, which the side loop reads. A process that was suspended as a whole
 (SIGSTOP, a frozen virtual machine) leaves old marks too, but then the side loop overslept as well, which is
-distinguished. Native code that keeps Python's lock looks the same from inside. After a long block the lease is given
-up: `give_up` reports the blocking job to the queue, and may end the process. `agentpool_worker.stuck` gives the lease
-up, `agentpool_worker.health` reports it.
+distinguished. Native code that keeps Python's lock looks the same from inside, so each look is also a sign of life for
+the supervisor, which kills a process that shows none. After a long block the lease is given up: `give_up` reports the
+blocking job to the queue, and may end the process. `agentpool_worker.stuck` gives the lease up,
+`agentpool_worker.health` reports it.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import threading
 import time
 import traceback
 from typing import TYPE_CHECKING
+
+from agentpool_worker import lifeline
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 
 MARK_SECONDS = 0.1  # between time marks
 LOOK_SECONDS = 0.25  # between looks
+SIGN_SECONDS = 6.0  # that a sign of life may be later than the end of the longest block: giving up takes a moment
 UNREADY_SECONDS = 10.0  # of standing still after which the worker is not ready
 _SHOWN_FRAMES = 5  # innermost frames of the blocked handler in the log
 
@@ -56,6 +60,7 @@ class Watchdog:
         self._give_up = give_up  # is given the evidence, and the culprits where they are known
         self._told_at = 0.0  # duration of the present block at the last log line
         self.given_up = False
+        self._promise()  # here, since the first job may stop every thread before there is a look
 
     @property
     def blocked_seconds(self) -> float:
@@ -68,8 +73,15 @@ class Watchdog:
 
     async def run(self) -> None:
         """Looks at the marks for ever; runs in the side loop."""
+        try:
+            await self._look_for_ever()
+        finally:
+            lifeline.promise_nothing()
+
+    async def _look_for_ever(self) -> None:
         slept_from = time.monotonic()
         while True:
+            self._promise()
             await asyncio.sleep(LOOK_SECONDS)
             overslept = time.monotonic() - slept_from - LOOK_SECONDS
             slept_from = time.monotonic()
@@ -81,6 +93,9 @@ class Watchdog:
             if self.look(self.blocked_seconds):
                 how = f"its event loop has stood still for {self.blocked_seconds:.0f} s: {self._culprit()}"
                 await self._give_up(how, self._culprits())
+
+    def _promise(self) -> None:
+        lifeline.promise(self._give_up_seconds + SIGN_SECONDS)
 
     def impediment(self) -> str | None:
         """Return why no job can make progress here; None while the loop turns."""

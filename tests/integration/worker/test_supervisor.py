@@ -14,13 +14,14 @@ import pytest
 from agentpool.jobs import JobRequest, JobState
 from agentpool.queue import Inspector, PoolSettings, Producer
 from agentpool_worker.exits import RESTART, SICK
+from agentpool_worker.supervisor import STOOD_STILL
 from tests.fixtures.local_system import eventually
 from tests.fixtures.workers import until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are supervised on Linux only")
 
 APP = """
-import json, os, signal, subprocess, sys, time
+import asyncio, ctypes, json, os, signal, subprocess, sys, time
 from agentpool_worker import App
 
 app = App()
@@ -55,6 +56,26 @@ async def end(payload):
 @app.handler("orphan")
 async def orphan(payload):
     subprocess.run(["sh", "-c", f"sleep {payload} & echo $! > orphan.new; mv orphan.new orphan"], check=True)
+
+
+@app.handler("stand-still")
+async def stand_still(payload):
+    if "AGENTPOOL_PREVIOUS_EXIT" in os.environ:
+        return
+    os.kill(os.getpid(), signal.SIGSTOP) if payload == "stopped" else ctypes.PyDLL(None).sleep(600)
+
+
+@app.handler("stop-loop")
+async def stop_loop(payload):
+    asyncio.get_running_loop().stop()
+    await asyncio.sleep(0)
+    return os.getpid()
+
+
+@app.handler("cancel-all")
+async def cancel_all(payload):
+    for task in asyncio.all_tasks() if "AGENTPOOL_PREVIOUS_EXIT" not in os.environ else ():
+        task.cancel()
 
 
 @app.handler("whoami")
@@ -279,6 +300,35 @@ async def test_a_worker_that_hangs_in_its_imports_is_killed(serve):
     worker = serve(AT_IMPORT="sleep", AGENTPOOL_START_SECONDS="0.5")
     assert worker.wait() == 128 + signal.SIGKILL
     assert worker.log().count("the worker still imports its handlers after 0.5 s") == 3
+
+
+@pytest.mark.parametrize("how", ["stopped", "native code keeps the lock"])
+async def test_a_worker_that_stands_still_as_a_whole_is_killed(serve, submit, result, how):
+    """No thread of it can notice, so its supervisor does, and the next worker says what happened."""
+    worker = serve(AGENTPOOL_BLOCK_WARN_SECONDS="0.1", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="0.2")
+    await until(worker.ready, "it serves")
+    await submit("stand-still", how, max_attempts=1)
+    previous = await result("previous")
+    assert (previous["signal"], previous["cause"]) == ("SIGKILL", STOOD_STILL)
+    assert "the worker shows no sign of life" in worker.log()
+    worker.send(signal.SIGTERM)
+    assert worker.wait() == 0
+
+
+async def test_a_handler_that_stops_the_event_loop_ends_nothing(serve, result):
+    """The loop is resumed, and the job succeeds in the same process."""
+    worker = serve()
+    assert await result("stop-loop") == worker.itself().pid
+    assert "a handler stopped the event loop; the worker goes on" in worker.log()
+
+
+async def test_a_handler_that_cancels_all_tasks_is_a_crash(serve, submit, result):
+    """The worker's own tasks are among them: a new process begins, which reports how the one before it ended."""
+    worker = serve()
+    await submit("cancel-all", max_attempts=1)
+    assert (await result("previous"))["exit_code"] == RESTART
+    assert "a handler cancelled all tasks of the event loop" in worker.log()
+    assert "Traceback" not in worker.log()
 
 
 async def test_probes_are_answered_while_a_worker_starts_anew(serve, submit, result, tmp_path):

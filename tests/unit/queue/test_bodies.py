@@ -108,6 +108,22 @@ class Odd(dict):  # type: ignore[type-arg]  # a user's own
         raise KeyError("gone")
 
 
+class Leaving(list):  # type: ignore[type-arg]  # a user's own
+    """A list that ends the process of whoever reads it."""
+
+    def __iter__(self):
+        """Raise what is no Exception."""
+        raise SystemExit(4)
+
+
+class Interrupted(list):  # type: ignore[type-arg]  # a user's own
+    """A list during whose reading a person presses Ctrl-C."""
+
+    def __iter__(self):
+        """Raise what the interpreter raises then."""
+        raise KeyboardInterrupt
+
+
 class Unprintable:
     """A value that has no text."""
 
@@ -116,9 +132,15 @@ class Unprintable:
 
 
 @pytest.mark.parametrize(
-    "value", [Unprintable(), [Unprintable()], {"a": (Unprintable(),)}, Odd(a=1), {Unprintable(): 1}]
+    "value", [Unprintable(), [Unprintable()], {"a": (Unprintable(),)}, Odd(a=1), {Unprintable(): 1}, Leaving([1])]
 )
 def test_a_value_that_cannot_be_shown_is_refused_by_name(value: object):
     """The error path shows the value safely; it raises nothing but the refusal."""
     with pytest.raises(InvalidJobError, match="result"):
         encode("result", value)
+
+
+def test_a_persons_interrupt_while_a_value_is_encoded_stays_one():
+    """Ctrl-C ends the program, and is no error of the value."""
+    with pytest.raises(KeyboardInterrupt):
+        encode("result", Interrupted([1]))
