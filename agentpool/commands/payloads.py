@@ -7,6 +7,7 @@ requests.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -30,7 +31,24 @@ def payload_of(text: str | None) -> Json:
             raise _unreadable("standard input", error) from error
     if text.startswith("@"):
         return _parsed(text[1:], _read(Path(text[1:])))
-    return _parsed("PAYLOAD", text)
+    return _parsed("PAYLOAD", _argument(text))
+
+
+def _argument(text: str) -> str:
+    """Return an argument as UTF-8 text in any locale. Python leaves half characters for bytes that the locale lacks."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        try:
+            return os.fsencode(text).decode("utf-8")
+        except UnicodeError as error:
+            raise SettingError(
+                field="PAYLOAD",
+                value=text,
+                problem="not UTF-8",
+                remedy="send UTF-8, or escape it as JSON does (\\u00e9)",
+            ) from error
+    return text
 
 
 def requests_of(path: str, template: JobRequest | None) -> Iterator[tuple[str, JobRequest]]:

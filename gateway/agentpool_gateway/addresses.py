@@ -16,23 +16,42 @@ from agentpool.errors import SettingError
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
-_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?::\d{1,5})?")
+_HOST = re.compile(r"(?P<name>\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._-]{1,253})(?P<port>:\d{1,5})?")
 SCHEMES = frozenset({"http", "https"})
+OWN_PATHS = frozenset({"v1", "console", "docs"})  # first parts of the gateway's own paths
 
 
 class Names:
     """The names by which a gateway without authentication may be reached: loopback, and those that are configured."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        self._names = {"localhost", *(name.lower() for name in names)}
+        """Raises SettingError for a name that no Host header can have."""
+        self._names = {"localhost", *map(_configured, names)}
 
     def include(self, host: str) -> bool:
         """Whether a Host header, or the part of an Origin after the scheme, is included."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False
-        name = found["name"].strip("[]").rstrip(".").lower()
+        name = _bare(found["name"])
         return name in self._names or _is_loopback(name)
+
+
+def _configured(name: str) -> str:
+    found = _HOST.fullmatch(f"[{name}]" if name.count(":") > 1 and "[" not in name else name)
+    if found is None or found["port"]:
+        raise SettingError(
+            field="--allowed-host",
+            value=name,
+            problem="not a host name or address",
+            remedy="write it without scheme, port and path, as in box.example",
+        )
+    return _bare(found["name"])
+
+
+def _bare(name: str) -> str:
+    """Return a name in one spelling; an IPv6 address without brackets."""
+    return name.strip("[]").rstrip(".").lower()
 
 
 def _is_loopback(name: str) -> bool:
@@ -129,6 +148,13 @@ class ExternalUrl:
                 value=text.rpartition("@")[2],  # a password may precede it
                 problem="not a URL of the form https://HOST[:PORT][/PATH]",
                 remedy="write the address that callers use, as in https://agents.example.org",
+            )
+        if parts.path.strip("/").partition("/")[0] in OWN_PATHS:
+            raise SettingError(
+                field="--external-url",
+                value=text,
+                problem="its path begins like a path of the gateway, which cannot see whether a proxy has removed it",
+                remedy="choose another path, as in https://example.org/agents",
             )
         return cls(scheme=parts.scheme, host=parts.netloc, path=parts.path.rstrip("/"))
 

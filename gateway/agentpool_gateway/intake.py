@@ -1,8 +1,9 @@
 """Checks of a request before any route, and the external address of the gateway.
 
-Ambiguous framing is refused and the connection closed, because a proxy may have read the framing differently. A gateway
-without authentication answers only to its own names, so no web page reaches it through DNS rebinding. Proxy headers
-count only from a trusted proxy; the external URL takes precedence. Plain ASGI, because streams must pass unbuffered.
+Ambiguous framing is refused and the connection closed, because a proxy may have read the framing differently. For the
+same reason an encoded slash is refused. A gateway without authentication answers only to its own names, so no web page
+reaches it through DNS rebinding. Proxy headers count only from a trusted proxy; the external URL takes precedence.
+Plain ASGI, because streams must pass unbuffered.
 `wrapping` surrounds this layer, the routes are inside.
 """
 
@@ -33,7 +34,7 @@ class Intake:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = _framing(scope) or self._foreign(scope)
+        refusal = _framing(scope) or _hidden_slash(scope) or self._foreign(scope)
         if refusal is not None:
             await problems.response(Request(scope), refusal)(scope, receive, send)
             return
@@ -68,6 +69,18 @@ def _framing(scope: Scope) -> ProblemError | None:
         f"the request has Transfer-Encoding and {other}",
         remedy="send one of them",
         headers={"Connection": "close"},
+    )
+
+
+def _hidden_slash(scope: Scope) -> ProblemError | None:
+    """Refuse an encoded slash: no name has one, and a proxy's rule for a path would not see it as one."""
+    if b"%2f" not in scope.get("raw_path", b"").lower():
+        return None
+    return ProblemError(
+        HTTPStatus.BAD_REQUEST,
+        "encoded-slash",
+        "the path has an encoded slash (%2F), and no name of a namespace, pool or job has a slash",
+        remedy="write the path as /docs shows it",
     )
 
 

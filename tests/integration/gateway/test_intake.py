@@ -211,6 +211,14 @@ def test_a_wrong_external_url_is_refused_with_an_example(text: str):
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/docs/agents", "/console"])
+def test_an_external_path_like_the_gateways_own_is_refused(path: str):
+    """Requests from which a proxy has removed it would look as if none had."""
+    with pytest.raises(SettingError, match=r"--external-url.*choose another path"):
+        ExternalUrl.parse(f"https://agents.example.org{path}")
+    assert ExternalUrl.parse("https://agents.example.org/v1x").path == "/v1x"
+
+
 def test_wrong_networks_are_refused_and_names_are_compared_whole():
     """A network with bits beyond its prefix is a slip that would trust nobody."""
     for text in ("10.0.0.1/8", "proxy", ""):
@@ -218,3 +226,16 @@ def test_wrong_networks_are_refused_and_names_are_compared_whole():
             Proxies([text])
     assert not Names().include("localhost:99999999")
     assert not Names(["a"]).include("b.a")
+
+
+@pytest.mark.parametrize("name", ["http://box.example", "box.example:8080", "box.example/x", "[::1", "*", ""])
+def test_an_allowed_host_that_no_request_can_have_is_refused(name: str):
+    """It would never match, and nobody would know why."""
+    with pytest.raises(SettingError, match="--allowed-host"):
+        Names([name])
+
+
+@pytest.mark.parametrize("name", ["2001:DB8::1", "[2001:db8::1]", "Box.example."])
+def test_an_allowed_host_may_be_written_in_several_ways(name: str):
+    """Of an address with or without brackets, and of a name with a dot at its end."""
+    assert Names([name]).include("[2001:db8::1]:8088" if ":" in name else "box.example:8088")

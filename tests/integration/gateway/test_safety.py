@@ -73,6 +73,22 @@ async def test_a_name_cannot_lead_elsewhere(gateway, name: str):
 
 
 @pytest.mark.parametrize(
+    "path",
+    [
+        "namespaces/test%2Fpools/POOL/queue",
+        "namespaces%2ftest/pools/POOL/queue",
+        "namespaces/test/pools/POOL%2Fqueue",
+        "namespaces/test/pools/POOL/jobs/stranger%2Fresult",
+    ],
+)
+async def test_an_encoded_slash_is_no_slash(gateway, pool: PoolRef, path: str):
+    """A proxy that guards a path by its beginning would let it through, and it would be another route here."""
+    async with gateway.client() as client:
+        answer = await client.get(f"{gateway.url}/v1/{path.replace('POOL', pool.name)}")
+    assert (answer.status_code, answer.json()["type"]) == (400, "urn:agentpool:problem:encoded-slash")
+
+
+@pytest.mark.parametrize(
     ("content", "kind", "status"),
     [
         (b"{}", "text/plain", 415),
