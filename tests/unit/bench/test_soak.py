@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import types
+from collections.abc import AsyncIterator
 
 import psutil
 import pytest
 
 from agentpool.errors import QueueUnreachableError
 from bench import soak
+from tests.fixtures.redis import wait_until
 
 
 class Place:
-    """A stage whose worker is this process; it may lose its Redis or its worker."""
+    """A stage with this supervisor; it may lose its Redis or its worker."""
 
-    def __init__(self, *, lost: bool = False, pid: int | None = None) -> None:
-        self.pids = [os.getpid() if pid is None else pid]
+    def __init__(self, *, lost: bool = False, pid: int) -> None:
+        self.pids = [pid]
         self._lost = lost
         self.producer = types.SimpleNamespace(submit_many=self._submit_many)
         self.submitted = 0
@@ -33,20 +37,32 @@ class Place:
         self.submitted += len(requests)
 
 
-async def test_what_ends_the_load_or_the_worker_ends_the_run():
+@pytest.fixture
+async def supervisor() -> AsyncIterator[int]:
+    """The process id of a process with a single child, as a worker's supervisor has."""
+    with subprocess.Popen(["sh", "-c", "sleep 600 & wait"], start_new_session=True) as process:
+        try:
+            await wait_until(psutil.Process(process.pid).children, "the child runs")
+            yield process.pid
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+async def test_what_ends_the_load_or_the_worker_ends_the_run(supervisor: int):
     """No figures come of a run whose load died on the way, or whose worker did."""
     with pytest.raises(QueueUnreachableError):
-        await soak.under_load(Place(lost=True), seconds=60)
+        await soak.under_load(Place(lost=True, pid=supervisor), seconds=60)
     with pytest.raises(psutil.NoSuchProcess):
         await soak.under_load(Place(pid=2**22 + 1), seconds=0.1)
 
 
-async def test_a_loaded_worker_is_looked_at_until_the_end():
+async def test_a_loaded_worker_is_looked_at_until_the_end(supervisor: int):
     """Each sample tells memory, files and jobs."""
-    samples = await soak.under_load(place := Place(), seconds=0.5)
+    samples = await soak.under_load(place := Place(pid=supervisor), seconds=0.5)
     assert len(samples) == soak.SAMPLES
     assert samples[-1].done == place.submitted > 0
-    assert samples[0].memory_mib > 1
+    assert samples[0].memory_mib > 0.1
+    assert samples[0].files > 0
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def spec(tmp_path):
         container = {"name": "worker", "image": "any", "env": [{"name": "COLOUR", "value": colour}]}
         waits = f"while [ ! -e {tmp_path / 'may-end'} ]; do sleep 0.1; done; echo '\"'$COLOUR'\"'"
         return {
-            "handler": {"command": {"argv": ["sh", "-c", waits]}},
+            "handler": {"command": {"argv": ["sh", "-c", waits], "passEnv": ["COLOUR"]}},
             "worker": {
                 "concurrency": concurrency,
                 "drainSeconds": 60,
