@@ -24,3 +24,8 @@ def listening_socket(host: str, port: int) -> socket.socket:
     opened = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
     opened.setblocking(False)
     return opened
+
+
+def authority(host: str, port: int) -> str:
+    """Return host and port as a URL has them: an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -23,11 +23,11 @@ async def redis_address(pool: PoolRef) -> Address:
     found = kubeconfig.path()
     if found is None:
         missing = kubeconfig.missing()
-        source = f"KUBECONFIG ({missing}, which is not there)" if missing else "a kubeconfig"
+        source = f"KUBECONFIG ({missing}, which is not there)" if missing else "kubeconfig"
         raise SettingError(
             field="--redis",
             value=None,
-            problem=f"neither a flag, nor the environment, nor {source} says where the queue is",
+            problem=f"the queue's Redis is named by no flag, environment variable or {source}",
             remedy=REMEDY,
         )
     try:

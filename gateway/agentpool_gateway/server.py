@@ -23,7 +23,7 @@ from starlette.types import ASGIApp
 from agentpool import kubeconfig, logs
 from agentpool.cluster import Cluster, connected
 from agentpool.errors import SettingError
-from agentpool.listening import listening_socket
+from agentpool.listening import authority, listening_socket
 from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens
@@ -131,7 +131,7 @@ async def _metrics_served(config: uvicorn.Config, listener: socket.socket | None
 
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"http://{authority(host, port)}"
 
 
 def configured(
@@ -195,7 +195,7 @@ def _listen(field: str, host: str, port: int) -> socket.socket:
     except OSError as error:
         raise SettingError(
             field=field,
-            value=f"{host}:{port}",
+            value=authority(host, port),
             problem=f"cannot be listened on ({error.strerror or error})",
             remedy="choose another address or port, or 0 for any free port",
         ) from error

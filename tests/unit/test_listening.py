@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from agentpool.listening import EVERYWHERE, listening_socket
+from agentpool.listening import EVERYWHERE, authority, listening_socket
 
 LOOPBACKS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
@@ -43,3 +43,8 @@ def test_an_address_is_that_address_alone(address: str):
     """A gateway without tokens listens on a loopback address, and must not be reached at another."""
     with listening_socket(address, 0) as opened:
         assert reachable(opened.getsockname()[1]) == {address}
+
+
+def test_an_ipv6_address_is_in_brackets():
+    """In a log line, an error and a URL."""
+    assert [authority(host, 8080) for host in ("::", "127.0.0.1", "h")] == ["[::]:8080", "127.0.0.1:8080", "h:8080"]

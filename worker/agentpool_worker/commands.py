@@ -137,6 +137,7 @@ def _handlers(
     if app is not None:
         return selection.from_app(app)
     if command is not None:
+        selection.check_passed(pass_env)
         return selection.from_argv(
             selection.split_command(command), pass_env=pass_env, output_seconds=settings.output_seconds
         )

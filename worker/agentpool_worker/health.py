@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from agentpool.errors import SettingError
-from agentpool.listening import listening_socket
+from agentpool.listening import authority, listening_socket
 
 if TYPE_CHECKING:
     import socket
@@ -98,13 +98,13 @@ class HealthServer:
         except OSError as error:
             raise SettingError(
                 field="AGENTPOOL_HTTP_PORT (--http-port)",
-                value=f"{self._host}:{self._asked_port}",
+                value=authority(self._host, self._asked_port),
                 problem=f"cannot listen there: {error.strerror or error}",
                 remedy="choose another port, or 0 for any free one",
             ) from error
         await site.start()
         self.port = runner.addresses[0][1]
-        log.info("probes and metrics at http://%s:%d", self._host, self.port, extra={"http_port": self.port})
+        log.info("probes and metrics at http://%s", authority(self._host, self.port), extra={"http_port": self.port})
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return _answer(self._probes.stuck())

@@ -195,7 +195,7 @@ class Worker:
             except UnknownPoolError:
                 missing = f"pool {settings.pool} has no settings yet"
                 if settings.publish_defaults:
-                    log.warning("%s, and no operator that would publish them is waited for: taking defaults", missing)
+                    log.warning("%s; a worker run by hand publishes the defaults and waits for no operator", missing)
                     await Inspector(redis).configure(settings.pool, PoolSettings())
                     continue
                 if time.monotonic() > give_up_at:
@@ -253,7 +253,8 @@ class Worker:
                 raise QueueUnreachableError(
                     f"{left} finished jobs could not be delivered before leaving; they will run again elsewhere"
                 ) from error
-        log.info("worker %s has left: %s", self._settings.worker, parts.metrics.outcomes())
+        ended = ", ".join(f"{count} {outcome}" for outcome, count in parts.metrics.outcomes().items())
+        log.info("worker %s has left; attempts: %s", self._settings.worker, ended or "none")
         self.exit_code = parts.drain.exit_code
         await parts.wait_for_neighbours()
         if parts.fitness.complaint is not None:

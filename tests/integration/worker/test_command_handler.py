@@ -10,11 +10,12 @@ import psutil
 import pytest
 import uvloop
 
-from agentpool.errors import HandlerError
+from agentpool.errors import HandlerError, SettingError
 from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker.execution import Stop
 from agentpool_worker.handlers.command import CommandHandlers, _feed
 from agentpool_worker.handlers.job_environment import inherited_variables
+from agentpool_worker.handlers.selection import check_passed
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, is_deadline, lease
 
@@ -271,6 +272,21 @@ def test_a_pool_names_what_else_its_jobs_see(pass_env, seen):
     """Names and patterns add to the allow-list; the worker's own variables no pattern can mean."""
     names = ("LC_NUMERIC", "OPENAI_API_KEY", "OPENAI_MODEL", "REDIS_URL", "AGENTPOOL_REDIS_URL", "AGENTPOOL_X")
     assert set(inherited_variables(dict.fromkeys(names, "x"), pass_env)) == seen
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("AGENTPOOL_REDIS_URL", "a variable of the worker's own, which no job sees; remove it"),
+        ("AGENTPOOL_*", "a variable of the worker's own"),
+        ("lower case", "not the name of a variable; write NAME, or NAME_\\* for all that begin so"),
+        ("*_KEY", "not the name of a variable"),
+    ],
+)
+def test_a_name_that_passes_nothing_is_refused_by_hand_too(name, told):
+    """The command line refuses what the schema of an AgentPool refuses, in place of passing nothing in silence."""
+    with pytest.raises(SettingError, match=f"^--pass-env: .*: {told}"):
+        check_passed(["MODEL_*", "*", name])
 
 
 @pytest.mark.parametrize(("kills", "told"), [((3, 4), True), ((3, 3), False), ((None, 4), False)])

@@ -277,7 +277,7 @@ async def test_the_pages_own_program_serves_a_pool_that_nobody_configured(redis,
             await running.wait()
         await Inspector(redis).purge(pool)
     assert greeting == {"greeting": "Hello Ada"}
-    assert told.read_text().count("taking defaults") == 1
+    assert told.read_text().count("publishes the defaults") == 1
 
 
 async def test_worker_embeds_in_a_users_own_loop(redis, redis_url, pool):

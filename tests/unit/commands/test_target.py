@@ -73,7 +73,7 @@ async def test_without_any_word_on_redis_the_remedy_is_told(tmp_path: Path):
     """No flag, no variable, no kubeconfig: one line, which names a KUBECONFIG that is not there."""
     with pytest.raises(SettingError, match="pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL") as caught:
         await target_of("a/b", None, None).connect()
-    assert f"nor KUBECONFIG ({tmp_path}/kubeconfig, which is not there)" in str(caught.value)
+    assert f"environment variable or KUBECONFIG ({tmp_path}/kubeconfig, which is not there)" in str(caught.value)
     assert "None" not in str(caught.value)
 
 

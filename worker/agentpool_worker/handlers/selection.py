@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
 from agentpool.errors import SettingError
-from agentpool.spec.worker import Handler
+from agentpool.spec.worker import VARIABLES_PATTERN, Handler
 from agentpool_worker.settings import OUTPUT_SECONDS
 
 if TYPE_CHECKING:
@@ -41,6 +42,18 @@ def from_spec(text: str, *, field: str, output_seconds: float = OUTPUT_SECONDS) 
     if handler.command is None:
         raise SettingError(field=field, value=text, problem="it names not exactly one handler", remedy=_REMEDY)
     return from_argv(handler.command.argv, pass_env=handler.command.pass_env or (), output_seconds=output_seconds)
+
+
+def check_passed(names: Sequence[str]) -> None:
+    """Refuse what the schema of an AgentPool refuses in `passEnv`. Raises SettingError."""
+    for name in names:
+        if name.startswith("AGENTPOOL_"):
+            problem, remedy = "a variable of the worker's own, which no job sees", "remove it"
+        elif not re.fullmatch(VARIABLES_PATTERN, name):
+            problem, remedy = "not the name of a variable", "write NAME, or NAME_* for all that begin so"
+        else:
+            continue
+        raise SettingError(field="--pass-env", value=name, problem=problem, remedy=remedy)
 
 
 def from_app(reference: str) -> HandlerSet:
