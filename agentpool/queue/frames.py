@@ -13,7 +13,7 @@ import re
 from redis.exceptions import InvalidResponse
 
 MAX_REPLY_BYTES = 536_870_912  # of one call: what a server may make us hold; Redis's own limit for one string
-MAX_ITEMS = 10_000_000  # of one reply, those of nested lists too; the largest replies have some 10,000
+MAX_ITEMS = 1_000_000  # of one reply, those of nested lists too; the largest replies have some 10,000
 BYTES_PER_ITEM = 16  # on average, at least; short items cost ten times as much memory as they have bytes
 COUNTED_FROM_BYTES = 65_536  # of one call: longer replies are counted, so that there is never much to catch up with
 _SUSPICIOUS = re.compile(rb"\r\n[*%~>|]\+?\d{6}")

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from agentpool_gateway.locations import Locations
     from agentpool_gateway.settings import GatewaySettings
 
+LARGEST_REPLY_BYTES = 128 * 2**20  # of one call: a hundred jobs of the largest size; a pool may name any server
+
 
 class PoolQueue:
     """A pool, seen from outside."""
@@ -99,7 +101,7 @@ class Queues:
     def redis(self, address: Address) -> RedisClient:
         """Return the client of an address. Raises SettingError for an unusable URL."""
         if address.url not in self._clients:
-            self._clients[address.url] = connect_to(address)
+            self._clients[address.url] = connect_to(address, largest_reply_bytes=LARGEST_REPLY_BYTES)
         return self._clients[address.url]
 
     async def close(self) -> None:

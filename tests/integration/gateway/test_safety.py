@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from agentpool.jobs import PoolRef
+from agentpool_gateway import queues
 from tests.fixtures import gateways as tokens
+from tests.fixtures.hostile import hostile_redis
 
 
 def at(pool: PoolRef) -> str:
@@ -217,6 +219,18 @@ async def test_an_unreachable_redis_is_a_503_to_try_again(gateway_factory, tmp_p
     assert "same Idempotency-Key" in answer.json()["remedy"]
     assert answer.headers["retry-after"] == "1"
     assert str(tmp_path) not in answer.text
+
+
+async def test_a_redis_that_sends_without_end_is_cut_off(gateway_factory, monkeypatch):
+    """One gateway serves all pools, and a pool may name any server: no reply may take the gateway's memory."""
+    monkeypatch.setattr(queues, "LARGEST_REPLY_BYTES", 2**20)
+    async with hostile_redis(
+        b"$400000000\r\n" + b"x" * 2**21
+    ) as url:  # then nothing: who waits for the rest waits long
+        served = await gateway_factory(redis=url)
+        async with served.client() as client, asyncio.timeout(20):
+            answer = await client.get("/v1/namespaces/test/pools/a/queue")
+    assert answer.status_code >= 500
 
 
 async def test_probes_need_no_token_and_nothing_without_one_names_a_pool(gateway, pool: PoolRef):
