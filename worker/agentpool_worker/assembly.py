@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from agentpool.queue.connection import connect
 from agentpool.queue.consumer import Consumer
+from agentpool.queue.inspect import Inspector
 from agentpool.queue.producer import Producer
 from agentpool_worker.adaptive import PERIOD_SECONDS, AdaptiveSlots, Change, starting_slots
 from agentpool_worker.claim_loop import ClaimLoop
@@ -132,6 +133,7 @@ class Parts:
             changed=lambda changed: self._in_jobs_loop(lambda: self._settings_changed(changed)),
             holdings=self.consumer.holdings,
             disagrees=lambda: self._in_jobs_loop(self.claims.doubt),
+            publish=self._publish if settings.publish_defaults else None,
         )
         upkeep = Upkeep(
             queue=self._side_consumer,
@@ -218,6 +220,9 @@ class Parts:
     def _slots_changed(self, change: Change) -> None:
         self.metrics.slot_changes[change.reason.value] += 1
         self.claims.slots_changed()
+
+    async def _publish(self, pool: PoolSettings) -> None:
+        await Inspector(self.side_redis).configure(self.settings.pool, pool)
 
     def _stuck(self) -> str | None:
         if not self.watchdog.given_up:

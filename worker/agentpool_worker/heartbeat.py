@@ -15,11 +15,11 @@ import logging
 import time
 from typing import TYPE_CHECKING, Protocol
 
-from agentpool.errors import QueueAccessError, QueueError
+from agentpool.errors import QueueAccessError, QueueError, UnknownPoolError
 from agentpool_worker.agreement import Agreement
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from agentpool.jobs import JobId
     from agentpool.queue.outcomes import Hold, Renewal
@@ -64,7 +64,9 @@ class Heartbeat:
         changed: Callable[[PoolSettings], None],
         holdings: Callable[[], Mapping[JobId, Hold]],
         disagrees: Callable[[], None],
+        publish: Callable[[PoolSettings], Awaitable[None]] | None = None,
     ) -> None:
+        """`publish` gives a pool that Redis has forgotten its settings again; None: that is the operator's."""
         self._queue = queue
         self._slots = slots
         self._metrics = metrics
@@ -76,6 +78,8 @@ class Heartbeat:
         self._changed = changed
         self._holdings = holdings
         self._disagrees = disagrees
+        self._publish = publish
+        self._unregistered = False  # the lease is lost, and none was taken out since
         self._agreement = Agreement()
         self._renewed_at = time.monotonic()
         self._steady_since: float | None = self._renewed_at  # None: the last renewal failed
@@ -174,14 +178,27 @@ class Heartbeat:
 
     async def _register_anew(self) -> None:
         """Register again after an expired lease. The jobs are stopped before new claims under the new lease."""
-        log.error(
-            "the lease ran out %.1f s after its last renewal: %d running jobs were taken back; registering anew",
-            self.silent_seconds, self._slots.used,
-        )  # fmt: skip
-        self._metrics.leases_lost += 1
-        self._lost()
-        self._apply(await self._queue.register(slots=self._slots.total, host=self._host))
+        if not self._unregistered:  # once, however often it is tried
+            self._unregistered = True
+            log.error(
+                "the lease ran out %.1f s after its last renewal: %d running jobs were taken back; registering anew",
+                self.silent_seconds, self._slots.used,
+            )  # fmt: skip
+            self._metrics.leases_lost += 1
+            self._lost()
+        self._apply(await self._registered())
+        self._unregistered = False
         self._steady_since = time.monotonic()
+
+    async def _registered(self) -> PoolSettings:
+        try:
+            return await self._queue.register(slots=self._slots.total, host=self._host)
+        except UnknownPoolError:  # Redis has lost everything
+            if self._publish is None:
+                raise
+        log.warning("Redis has forgotten the pool, and no operator publishes it: its last settings are published again")
+        await self._publish(self._settings)
+        return await self._queue.register(slots=self._slots.total, host=self._host)
 
     def _apply(self, settings: PoolSettings) -> None:
         if settings.revision != self._settings.revision:

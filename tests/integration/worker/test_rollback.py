@@ -154,3 +154,21 @@ async def test_the_slot_of_a_job_whose_record_was_evicted_is_given_back(ground):
     ground.open("gate")
     await ground.ended(following)
     await ground.at_rest()
+
+
+async def test_a_worker_run_by_hand_publishes_a_pool_that_redis_has_forgotten(ground):
+    """Nobody else would: it goes on under the settings that it had, and says so once."""
+    worker = await ground.start()
+    await ground.redis.flushall()
+
+    async def published() -> bool:
+        try:
+            return (await ground.inspector.settings(ground.pool)).routes == SETTINGS.routes
+        except QueueError:
+            return False
+
+    await until(published, "the pool is known again")
+    ground.open("gate")
+    await ground.ended(await ground.gated("gate"))
+    assert worker.log().count("the lease ran out") == 1
+    assert "Redis has forgotten the pool, and no operator publishes it" in worker.log()

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from agentpool.errors import UnknownPoolError
 from agentpool.queue.outcomes import Renewal
 from agentpool.queue.settings import PoolSettings
 from agentpool_worker.heartbeat import Heartbeat
@@ -73,6 +74,21 @@ async def test_retiring_waits_for_the_renewal_on_its_way(queue, heartbeat):
     async with asyncio.timeout(10):
         await asyncio.gather(renewing, retiring)
     assert queue.registered == 0
+
+
+async def test_a_lost_lease_is_reported_once_however_often_registering_fails(queue, heartbeat, caplog):
+    """Without an operator's settings each try is refused, twice a second."""
+
+    async def unknown(*, slots, host):
+        queue.registered += 1
+        raise UnknownPoolError("a/pool")
+
+    queue.register = unknown
+    queue.answer.set()
+    for _ in range(3):
+        assert not await heartbeat.run_once()
+    assert queue.registered == 3
+    assert caplog.text.count("the lease ran out") == 1
 
 
 async def test_a_side_loop_answers_while_it_runs_and_not_after():
