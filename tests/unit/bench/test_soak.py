@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
-import subprocess
 import types
 from collections.abc import AsyncIterator
 
@@ -40,12 +40,13 @@ class Place:
 @pytest.fixture
 async def supervisor() -> AsyncIterator[int]:
     """The process id of a process with a single child, as a worker's supervisor has."""
-    with subprocess.Popen(["sh", "-c", "sleep 600 & wait"], start_new_session=True) as process:
-        try:
-            await wait_until(psutil.Process(process.pid).children, "the child runs")
-            yield process.pid
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
+    process = await asyncio.create_subprocess_exec("sh", "-c", "sleep 600 & wait", start_new_session=True)
+    try:
+        await wait_until(psutil.Process(process.pid).children, "the child runs")
+        yield process.pid
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
 async def test_what_ends_the_load_or_the_worker_ends_the_run(supervisor: int):
