@@ -103,9 +103,13 @@ class Cluster:
         query: Mapping[str, str] | None = None,
     ) -> Object:
         """Send a JSON request. Raises RefusedError with the API's message."""
-        found: Object = deep_json.loads(
-            await self._bytes(method, path, body, kind, accept="application/json", query=query)
-        )
+        text = await self._bytes(method, path, body, kind, accept="application/json", query=query)
+        try:
+            found: Object = deep_json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise _no_object(method, path) from error
+        if not isinstance(found, dict):
+            raise _no_object(method, path)
         return found
 
     async def _bytes(
@@ -191,3 +195,7 @@ async def configuration(kubeconfig: Path | None) -> Any:
 
 def _is_there(kubeconfig: Path) -> bool:
     return kubeconfig.is_file()  # the loader treats a missing file as an empty file
+
+
+def _no_object(method: str, path: str) -> ClusterError:
+    return ClusterError(f"{method} {path}: the answer is no JSON object; check what is behind the server's address")

@@ -8,16 +8,19 @@ failure in a row ends the stream. The caller reconnects with a valid token.
 from __future__ import annotations
 
 import asyncio
+import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from agentpool.errors import AgentPoolError
+from agentpool.errors import AgentPoolError, ClusterError
+from agentpool.text import frames_of
 from agentpool_gateway.problems import ProblemError
 
 if TYPE_CHECKING:
     from agentpool_gateway.access.authority import Verb
     from agentpool_gateway.entry import Entry
 
+log = logging.getLogger(__name__)
 REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
@@ -38,6 +41,11 @@ async def until_refused(entry: Entry) -> AgentPoolError:
         except AgentPoolError as error:
             if failed or (isinstance(error, ProblemError) and error.status in REFUSED):
                 return error
+            failed = True
+        except Exception as error:  # noqa: BLE001 - an error that nobody expected must not leave a stream unchecked
+            log.warning("the token of a stream cannot be checked:\n%s", frames_of(error))
+            if failed:
+                return ClusterError(f"the token cannot be checked ({type(error).__name__})")
             failed = True
         else:
             failed = False

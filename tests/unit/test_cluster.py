@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agentpool import kubeconfig
-from agentpool.cluster import configuration
-from agentpool.errors import SettingError
+from agentpool.cluster import Cluster, configuration
+from agentpool.errors import ClusterError, SettingError
 
 
 @pytest.mark.parametrize(
@@ -43,6 +43,18 @@ async def test_a_file_that_is_no_kubeconfig_is_refused_in_one_line(tmp_path, mon
     assert "\n" not in str(refused.value)
     monkeypatch.setenv("KUBECONFIG", str(file))
     assert kubeconfig.current_namespace() is None
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b'"text"', b"null", b"[" * 100_000, b"\xff"])
+async def test_an_answer_that_is_no_object_is_an_outage(monkeypatch, answer: bytes):
+    """Such as a proxy's page in place of the API: the error names the request."""
+
+    async def answered(*_: object, **__: object) -> bytes:
+        return answer
+
+    monkeypatch.setattr(Cluster, "_bytes", answered)
+    with pytest.raises(ClusterError, match="GET /api: the answer is no JSON object"):
+        await Cluster(None).request("GET", "/api")
 
 
 def test_a_user_without_a_home_has_no_kubeconfig(monkeypatch):

@@ -15,6 +15,7 @@ from typing import Any
 
 from agentpool import api_paths
 from agentpool.cluster import Cluster
+from agentpool.errors import ClusterError
 from agentpool.jobs import PoolRef
 from agentpool.spec import GROUP, PLURAL
 from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthenticated
@@ -111,7 +112,7 @@ class KubernetesReviews:
             spec["audiences"] = list(self._audiences)
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
         answer = await self._cluster.post(api_paths.resource("authentication.k8s.io/v1", "tokenreviews"), body)
-        return dict(answer.get("status") or {})
+        return _status_of(answer)
 
     async def _review_access(self, user: dict[str, Any], verb: Verb, pool: PoolRef) -> bool:
         rbac_verb, subresource = _RBAC[verb]
@@ -134,7 +135,16 @@ class KubernetesReviews:
             },
         }
         answer = await self._cluster.post(api_paths.resource("authorization.k8s.io/v1", "subjectaccessreviews"), body)
-        return (answer.get("status") or {}).get("allowed") is True
+        status = _status_of(answer)
+        return status.get("allowed") is True and not status.get("denied")
+
+
+def _status_of(answer: Any) -> dict[str, Any]:
+    """Return the status of a review. Raises ClusterError for an answer that is no review."""
+    status = (answer.get("status") or {}) if isinstance(answer, dict) else None
+    if not isinstance(status, dict):
+        raise ClusterError("the API server's answer is no review; check what is behind its address")
+    return status
 
 
 def _user_of(status: dict[str, Any], audiences: tuple[str, ...]) -> dict[str, Any] | None:
@@ -145,7 +155,9 @@ def _user_of(status: dict[str, Any], audiences: tuple[str, ...]) -> dict[str, An
     """
     if status.get("authenticated") is not True:
         return None
-    if audiences and not set(audiences) & set(status.get("audiences") or ()):
+    confirmed = status.get("audiences")
+    if audiences and not (isinstance(confirmed, list) and any(audience in confirmed for audience in audiences)):
         return None
     user = status.get("user")
-    return user if isinstance(user, dict) and user.get("username") else None
+    named = isinstance(user, dict) and isinstance(user.get("username"), str) and user["username"]
+    return user if named else None

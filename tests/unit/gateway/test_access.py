@@ -138,6 +138,34 @@ async def test_who_was_known_comes_in_beside_a_flood_from_the_same_address():
     assert refused.value.status == 401
 
 
+@pytest.mark.parametrize("answer", [None, [], "text", {"status": [1]}, {"status": "text"}, {"status": 1}])
+async def test_an_answer_that_is_no_review_is_an_outage(answer: Any):
+    """Whatever is behind the address lets nobody in, and is no error of the gateway."""
+
+    class Odd(ReviewingCluster):
+        async def post(self, path: str, body: dict[str, Any]) -> Any:
+            return answer
+
+    reviews = KubernetesReviews(Odd(), cache_s=60)
+    with pytest.raises(ClusterError):
+        await reviews.caller(TOKEN)
+    with pytest.raises(ClusterError):
+        await reviews.check(Caller(name="a", key="{}"), Verb.READ, POOL)
+
+
+@pytest.mark.parametrize(
+    "status", [{"audiences": 5}, {"audiences": "agentpool"}, {"audiences": [["agentpool"]]}, {"user": {"username": 5}}]
+)
+async def test_a_review_of_odd_types_lets_nobody_in(status: dict[str, Any]):
+    """A string that contains the audience is not a list of it."""
+    reviews = KubernetesReviews(
+        ReviewingCluster(**{"audiences": ["agentpool"]} | status), cache_s=60, audiences=("agentpool",)
+    )
+    with pytest.raises(ProblemError) as refused:
+        await reviews.caller(TOKEN)
+    assert refused.value.status == 401
+
+
 async def test_one_unknown_token_is_reviewed_once():
     """Sent a hundred times, one after another and all at once."""
     cluster = ReviewingCluster()

@@ -55,3 +55,20 @@ async def test_a_stream_ends_when_it_is_refused_or_cannot_be_checked_twice(answe
     )
     assert await until_refused(entry) is told
     assert script.answers == []
+
+
+async def test_an_error_that_nobody_expected_leaves_no_stream_unchecked():
+    """It counts as a check that failed: the second in a row ends the stream."""
+
+    class Broken(Script):
+        async def caller(self, token: str | None, *, client: str = "") -> Caller:
+            self.answers.pop()
+            raise TypeError("what the server answered")
+
+    script = Broken(None, None)
+    gateway = SimpleNamespace(authority=script, settings=SimpleNamespace(recheck_s=0))
+    entry: Any = SimpleNamespace(
+        visit=SimpleNamespace(token="t", pool=POOL, client="192.0.2.1"), verb=Verb.READ, gateway=gateway
+    )
+    assert isinstance(await until_refused(entry), ClusterError)
+    assert script.answers == []
