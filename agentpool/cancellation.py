@@ -26,6 +26,17 @@ async def end(task: asyncio.Task[Any]) -> None:
         task.exception()  # marks the exception as retrieved
 
 
+def raise_lost() -> None:
+    """Raise CancelledError if this task was asked to cancel and the cancellation was lost on its way.
+
+    For loops that try again without limit: a lost cancellation, such as that of an expired timeout, would leave them
+    running for ever. Call it before a retry only: a task may swallow a cancellation on purpose and go on.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
 async def together(*works: Coroutine[Any, Any, None]) -> None:
     """Run all until the first end or failure, then end the rest; raise the first failure.
 

@@ -12,7 +12,7 @@ import contextlib
 import secrets
 from typing import TYPE_CHECKING, Any
 
-from agentpool.cancellation import end
+from agentpool.cancellation import end, raise_lost
 from agentpool.errors import (
     JobEndedError,
     QueueError,
@@ -93,6 +93,7 @@ class Inbox:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(ASK_AGAIN_S):  # wait_for of Python 3.11 may lose a cancellation
                         await bell.wait()
+                raise_lost()
         finally:
             waits = self._waits[job_id]
             waits.discard(bell)
@@ -104,6 +105,7 @@ class Inbox:
             try:
                 return await scripts.WATCH.run(self._redis, self._conf, (job_id, self._name))
             except (QueueUnreachableError, QueueMemoryError):  # a full Redis takes no mark, and jobs end all the same
+                raise_lost()
                 await asyncio.sleep(RETRY_S)
 
     @staticmethod
@@ -123,6 +125,7 @@ class Inbox:
             try:
                 ended = await self._ended(block_s)
             except QueueError:
+                raise_lost()
                 await asyncio.sleep(RETRY_S)
                 ended = list(self._waits)
             for job_id in ended:

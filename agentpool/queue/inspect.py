@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
+from agentpool.cancellation import raise_lost
 from agentpool.errors import (
     InvalidJobError,
     QueueAccessError,
@@ -157,6 +158,7 @@ class Inspector:
                     pool = None if message is None else _pool_named(message["data"])
                 if pool is not None:
                     yield pool
+                raise_lost()
                 await asyncio.sleep(0)  # a server that sends without end must not starve other tasks
         finally:
             with Asking("unsubscribe"):
@@ -260,6 +262,7 @@ class Inspector:
             for last, events in rows:  # noqa: B007  # where the next reading goes on
                 for event in events:
                     yield event
+            raise_lost()
             if not rows and await self._is_to_come(pool, last):
                 newest = await self._newest(pool)
                 last = newest[0][0] if newest else "0"

@@ -12,6 +12,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from agentpool.cancellation import raise_lost
 from agentpool.errors import (
     IdempotencyConflictError,
     InvalidJobError,
@@ -128,6 +129,7 @@ class Producer:
             try:
                 return await script.run(self._redis, self._conf, args)
             except QueueUnreachableError as error:
+                raise_lost()
                 attempt += 1
                 if attempt >= (TRIES_OF_CLUSTER if is_passing_of_cluster(error.__cause__) else TRIES):
                     if isinstance(error, QueueReadOnlyError):  # nothing was kept

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import types
 
 import pytest
 
-from agentpool.cancellation import end, together
+from agentpool.cancellation import end, raise_lost, together
+from agentpool.errors import QueueUnreachableError, ResultTimeoutError
+from agentpool.inbox import Inbox
+from agentpool.jobs import PoolRef
 
 
 async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same():
@@ -97,3 +101,38 @@ async def test_works_that_fail_while_they_are_cancelled_leave_no_failure_unseen(
     del task
     gc.collect()
     assert unseen_failures == []
+
+
+async def test_a_lost_cancellation_is_raised_before_the_next_try():
+    """A task that nobody has cancelled goes on; one whose cancellation was swallowed ends."""
+    raise_lost()
+
+    async def tries() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise_lost()
+
+    task = asyncio.create_task(tries())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_wait_for_a_result_ends_in_time_though_its_cancellation_was_lost(monkeypatch: pytest.MonkeyPatch):
+    """Redis is away, and the client loses the cancellation of the expired timeout: the wait does not go on for ever."""
+    calls = 0
+
+    async def away(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            raise QueueUnreachableError("away") from None
+
+    monkeypatch.setattr("agentpool.inbox.scripts", types.SimpleNamespace(WATCH=types.SimpleNamespace(run=away)))
+    with pytest.raises(ResultTimeoutError):
+        await Inbox(None, PoolRef.parse("default/p")).result("job", timeout_s=0.01)
+    assert calls == 1

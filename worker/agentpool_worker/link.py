@@ -12,6 +12,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from agentpool.cancellation import raise_lost
 from agentpool.errors import QueueMemoryError, QueueUnreachableError
 from agentpool.queue.requests import new_id
 
@@ -73,5 +74,6 @@ async def _once_reached(
             return await ask()
         except waits_for as error:
             log.debug("%s once Redis can be reached: %s", what, error)
+        raise_lost()
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_RETRY_SECONDS)
