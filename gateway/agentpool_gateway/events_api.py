@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -29,6 +30,7 @@ from agentpool_gateway.problems import ProblemError, problem_of
 from agentpool_gateway.rechecks import until_refused
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["events"])
+log = logging.getLogger(__name__)
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _ENDS = frozenset(state.value for state in JobState if state.terminal)
 _ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
@@ -121,9 +123,12 @@ async def _texts(
     refusal: list[AgentPoolError] = []
 
     async def feed() -> None:
-        async for event in events:
-            if wanted(event):
-                await texts.put(_message(event.type, event_document(event), event.id))
+        try:
+            async for event in events:
+                if wanted(event):
+                    await texts.put(_message(event.type, event_document(event), event.id))
+        except AgentPoolError as error:  # the missed events cannot be read; the client resumes by its last id
+            log.warning("an event stream ends: %s", type(error).__name__)
         await texts.put(None)
 
     async def watch() -> None:
