@@ -13,6 +13,7 @@ import click
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+DEMO_REPORT = "report.md"
 ROOMS = (
     "agentpool",
     "operator/agentpool_operator",
@@ -27,6 +28,12 @@ MAX_MODULE_LINES = 400
 def modules() -> list[Path]:
     """Every module of every room."""
     return sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+
+
+def pages(*folders: str) -> list[Path]:
+    """The project's pages at its root and in these folders; `make demo` leaves its report beside them."""
+    root = [path for path in ROOT.glob("*.md") if path.name != DEMO_REPORT]
+    return [*root, *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))]
 
 
 def suite() -> list[Path]:
@@ -119,7 +126,7 @@ def test_what_the_documents_name_exists():
         r"`((?:agentpool|operator|worker|gateway|devcluster|local|docs|tests|bench|examples|crds|charts)/[\w./-]*)`"
     )
     links = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)[^)]*\)")
-    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
+    documents = pages("docs", "examples")
     for document in documents:
         text = document.read_text()
         missing = [name for name in paths.findall(text) if not (ROOT / name).exists()]
@@ -130,7 +137,7 @@ def test_what_the_documents_name_exists():
 def test_every_make_target_that_the_documents_name_exists():
     """A document that says `make X` says so truly."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    for document in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+    for document in pages("docs"):
         code = re.findall(r"`make ([a-z ]+)[`A-Z]|^\$ make ([a-z]+)", document.read_text(), re.MULTILINE)
         named = {word for pair in code for words in pair for word in words.split()}
         assert named <= targets, f"{document.relative_to(ROOT)} names {named - targets}"
@@ -141,7 +148,7 @@ TESTED = re.compile(r"(tests/[\w./-]*\w)(?:::(\w+))?")
 
 def test_every_test_that_a_page_names_is_there():
     """A path below `tests`, also outside of backticks, and the function behind `::`."""
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "charts").rglob("*.md")]:
+    for page in pages("docs", "charts"):
         for path, function in TESTED.findall(page.read_text()):
             assert (ROOT / path).exists(), f"{page.name} names {path}"
             if function:
