@@ -273,6 +273,9 @@ class SyncClient:
     def _call(self, work: Coroutine[Any, Any, T]) -> T:
         if self._process != os.getpid():
             self._survive_fork()
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("this SyncClient is closed: make another one, or call it within its `with` block")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

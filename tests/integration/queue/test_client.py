@@ -138,6 +138,15 @@ async def test_everything_that_a_client_can_do(redis, pool, worker):
         assert (await client.queue()).submitted_total == 4
 
 
+def test_a_closed_sync_client_says_so(redis_url, pool_ref):
+    """The message names the remedy, and no coroutine is left behind to warn of."""
+    client = SyncClient(redis_url, pool=pool_ref)
+    client.close()
+    with pytest.raises(RuntimeError, match="this SyncClient is closed: make another one"):
+        client.submit("greet")
+    client.close()
+
+
 async def test_the_sync_client_lacks_nothing(redis_url, pool, worker):
     """Every call of the async client, with the same names and options, from a program without an event loop."""
     public = {name for name in vars(Client) if not name.startswith("_")}
