@@ -46,8 +46,8 @@ def connect(url: str, *, largest_reply_bytes: int | None = None, **options: Any)
     `redis+sentinel://[user:password@]host:port[,host:port]/service[/db]`,
     `redis+cluster://[user:password@]host:port[,host:port]`; `docs/redis.md` lists the options. `valkey` and `valkeys`
     are synonyms of `redis` and `rediss`. `options` are passed to the client unchanged, unless the URL has them. A
-    connection whose replies to a call exceed `largest_reply_bytes` (None: the limit of Redis itself) is closed; a
-    cluster's client has no such limit. Raises SettingError for an invalid URL.
+    connection whose replies to a call exceed `largest_reply_bytes` (None: the limit of Redis itself) is closed. Raises
+    SettingError for an invalid URL.
     """
     read = RedisUrl.parse(url)
     settings: dict[str, Any] = {
@@ -69,8 +69,9 @@ def connect(url: str, *, largest_reply_bytes: int | None = None, **options: Any)
             problem="its options do not go together",
             remedy="leave out those that the server does not need",
         ) from None  # the cause may show pieces of a password
-    if largest_reply_bytes is not None and not is_cluster(client):
-        client.connection_pool.largest_reply_bytes = largest_reply_bytes
+    if largest_reply_bytes is not None:
+        limited = client if is_cluster(client) else client.connection_pool
+        limited.largest_reply_bytes = largest_reply_bytes
     return client
 
 

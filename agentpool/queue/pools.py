@@ -191,11 +191,17 @@ class QueueCluster(RedisCluster):
 
     def __init__(self, *, max_connections: int, **options: Any) -> None:
         self._options = options | {"max_connections": max_connections}
+        self.largest_reply_bytes = MAX_REPLY_BYTES  # more than that, and the connection is closed
         self._owner = Owner()
         self._begin()
 
     def _begin(self) -> None:
         super().__init__(**self._options)
+        settings: dict[str, Any] = self.get_connection_kwargs()
+        guarded: Any = _guarded(settings["connection_class"], self)
+        settings["connection_class"] = guarded
+        for node in self.nodes_manager.startup_nodes.values():
+            node.connection_class = guarded
         most = self._options["max_connections"]  # to each node
         self._turns = asyncio.Semaphore(min(CALLS_AT_ONCE, max(1, most // 2)))
         self._blocking_turns = asyncio.Semaphore(max(1, most - CALLS_AT_ONCE, most // 2))
@@ -254,7 +260,7 @@ def _guard(reader: asyncio.StreamReader, frames: Frames) -> None:
     reader.feed_data = guarded  # type: ignore[assignment]  # asyncio's protocol calls it by its name
 
 
-def _guarded(kind: type[AbstractConnection], pool: QueuePool) -> type[AbstractConnection]:
+def _guarded(kind: type[AbstractConnection], pool: QueuePool | QueueCluster) -> type[AbstractConnection]:
     """Return that class of connection, raising a connection error for a lost connection on every event loop.
 
     asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which does not look like an

@@ -51,6 +51,17 @@ async def test_a_reply_without_end_is_given_up_at_the_limit(use, at):
         await redis.aclose()
 
 
+@pytest.mark.parametrize("reply", [MORE, b"*900000\r\n" + b"$2\r\nxy\r\n" * 200_000, b"*200000000\r\n"])
+async def test_a_node_of_a_cluster_has_the_limit_too(reply):
+    """A URL may call any server a cluster's node."""
+    async with hostile_redis(reply) as url:
+        redis = connect(url.removesuffix("/0").replace("redis:", "redis+cluster:"), largest_reply_bytes=LIMIT)
+        async with asyncio.timeout(WITHIN_S):
+            with pytest.raises(QueueError):
+                await ping(redis)
+        await redis.aclose()
+
+
 async def test_a_reply_below_the_limit_comes_whole(redis_url):
     """The limit is for one reply, not for what a connection has carried."""
     redis = connect(redis_url, largest_reply_bytes=LIMIT)
