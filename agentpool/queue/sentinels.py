@@ -21,6 +21,7 @@ from agentpool.queue.pools import QueuePool
 if TYPE_CHECKING:
     from agentpool.queue.url import RedisUrl
 
+LARGEST_REPLY_BYTES = 2**20  # of a Sentinel, which tells of its primaries; a URL may call any server one
 SOCKET_TIMEOUT_S = 5.0  # of a question to a Sentinel
 FALLBACK_TIMEOUT_S = 1.5  # for TLS, with plain text as the next try: a Sentinel without TLS may just stay silent
 _REFUSED = ("NOAUTH", "AuthenticationError", "WRONGPASS")
@@ -36,6 +37,9 @@ class Sentinels(Sentinel):
         self.sentinels = [
             Redis.from_pool(QueuePool(host=host, port=port, **way)) for way in ways for host, port in url.hosts
         ]
+        for sentinel in self.sentinels:
+            pool: Any = sentinel.connection_pool
+            pool.largest_reply_bytes = LARGEST_REPLY_BYTES
 
     async def discover_master(self, service_name: str) -> Any:
         """Return the primary's host and port. Raises AuthenticationError, or MasterNotFoundError, in plain words."""

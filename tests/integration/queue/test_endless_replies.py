@@ -52,10 +52,11 @@ async def test_a_reply_without_end_is_given_up_at_the_limit(use, at):
 
 
 @pytest.mark.parametrize("reply", [MORE, b"*900000\r\n" + b"$2\r\nxy\r\n" * 200_000, b"*200000000\r\n"])
-async def test_a_node_of_a_cluster_has_the_limit_too(reply):
-    """A URL may call any server a cluster's node."""
+@pytest.mark.parametrize(("scheme", "path"), [("redis+cluster:", ""), ("redis+sentinel:", "/service")])
+async def test_a_node_of_a_cluster_and_a_sentinel_have_a_limit_too(reply, scheme, path):
+    """A URL may call any server a cluster's node, or a Sentinel."""
     async with hostile_redis(reply) as url:
-        redis = connect(url.removesuffix("/0").replace("redis:", "redis+cluster:"), largest_reply_bytes=LIMIT)
+        redis = connect(url.removesuffix("/0").replace("redis:", scheme) + path, largest_reply_bytes=LIMIT)
         async with asyncio.timeout(WITHIN_S):
             with pytest.raises(QueueError):
                 await ping(redis)
