@@ -7,7 +7,8 @@ their number. Busy workers stay cordoned until idle, or until they are needed ag
 cordon expires unless repeated, so nothing depends on a vanished operator.
 
 A ReplicaSet deletes pods that are not ready before cheap pods, so those are cordoned too, and nothing is lowered while
-such a pod is busy, nor during a rollout with several ReplicaSets. `scale` does the writes.
+such a pod is busy, nor during a rollout with several ReplicaSets. Pods that are not seen yet cannot be cordoned: while
+there are any, the queue is read once more, and any running job keeps the size. `scale` does the writes.
 """
 
 from __future__ import annotations
@@ -58,8 +59,7 @@ class ScaleIn:
         held = await self._cordoned(pool, plan.cordoned)
         if not plan.settled:
             return deployment.replicas
-        missing = deployment.replicas - len(pool.live_pods)
-        if missing > 0 and pool.snapshot.running:
+        if deployment.replicas > len(pool.live_pods) and await self._runs_something(pool):
             return deployment.replicas  # pods that are not seen yet would go first, and may be busy already
         gone = removable(plan, held, deployment, surplus=deployment.replicas - decision.keep)
         going = [pod for pod in plan.leaving if held.get(pod.name) == 0][:gone]
@@ -68,6 +68,11 @@ class ScaleIn:
             return deployment.replicas
         reached = deployment.replicas - gone
         return reached if await self._scaler.scale(pool, deployment, reached) else None
+
+    async def _runs_something(self, pool: Pool) -> bool:
+        """Read the queue again: since the last reading, a pod that is not seen yet may have claimed a job."""
+        await self._pressure.read([pool])
+        return pool.snapshot is None or pool.snapshot.running > 0
 
     async def release(self, pool: Pool, deployment: DeploymentView) -> None:
         """Lets workers that were about to leave take jobs again, but for those that are as good as gone."""

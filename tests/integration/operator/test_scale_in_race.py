@@ -101,21 +101,52 @@ async def test_no_worker_is_taken_away_with_a_job_though_jobs_arrive_all_the_tim
     )
     try:
         for _ in range(ROUNDS):
-            known = SimpleNamespace(pods={name: view(name, ready=random.random() < 0.9) for name in fleet}, leaving=0)
-            known.ref, known.snapshot = pool, await inspector.snapshot(pool)
-            known.backlog = backlog_of(known.snapshot)
-            known.live_pods = list(known.pods.values())
+            known = await seen(inspector, pool, [view(name, ready=random.random() < 0.9) for name in fleet])
             keep = random.randint(1, WORKERS - 1)
-            decision = Decision(
-                mode=Mode.AUTOMATIC, replicas=keep, keep=keep, wanted=keep, capped_by=Cap.NONE, reason="",
-                memory=PoolMemory(),
-            )  # fmt: skip
-            await ScaleIn(Controllers(known, taken), pressure).carry_out(known, sized(WORKERS), decision)
+            await ScaleIn(Controllers(known, taken), pressure).carry_out(known, sized(WORKERS), keeping(keep))
             await asyncio.sleep(0.002)
             await inspector.cordon(pool, [], hold_ms=1000)
     finally:
         jobs.cancel()
     assert lowered > ROUNDS // 4, "the size was lowered often enough to prove something"
+
+
+async def test_a_pod_that_is_not_seen_yet_keeps_the_job_that_it_claimed_since_the_last_reading(redis, pool):
+    """It would go first and cannot be cordoned, so the queue is asked again before the size is lowered."""
+    inspector = Inspector(redis)
+    known = await seen(inspector, pool, [])
+    unseen = Consumer(redis, pool, WorkerId("w0"))
+    await unseen.register(slots=1, host="here")
+    await Producer(redis, pool).submit_many([JobRequest(kind="k", payload=None)])
+    (lease,) = await unseen.claim(1)
+    taken = []
+
+    async def read(pools):
+        for each in pools:
+            each.snapshot = await inspector.snapshot(each.ref)
+
+    async def take(name):
+        taken.append(name)
+
+    scale_in = ScaleIn(Controllers(known, take), SimpleNamespace(read=read))
+    assert await scale_in.carry_out(known, sized(1), keeping(0)) == 1
+    await unseen.settle([Succeeded(job_id=lease.job_id, token=lease.token, result=None)])
+    assert await scale_in.carry_out(known, sized(1), keeping(0)) == 0
+    assert not taken
+
+
+async def seen(inspector, pool, pods):
+    """The pool as the operator knows it after a reading."""
+    known = SimpleNamespace(pods={pod.name: pod for pod in pods}, live_pods=pods, leaving=0)
+    known.ref, known.snapshot = pool, await inspector.snapshot(pool)
+    known.backlog = backlog_of(known.snapshot)
+    return known
+
+
+def keeping(keep):
+    return Decision(
+        mode=Mode.AUTOMATIC, replicas=keep, keep=keep, wanted=keep, capped_by=Cap.NONE, reason="", memory=PoolMemory()
+    )
 
 
 async def inspector_held(redis, pool, name):
