@@ -13,7 +13,7 @@ from collections import Counter
 from itertools import count
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from agentpool.documents import history_document, job_document
@@ -255,6 +255,7 @@ def test_a_bent_setting_or_counter_stops_nobody(loop_and_client):
 
     @MANY
     @given(bend=shared_bends())
+    @example(bend=("conf", "ttl_task_ms", "0."))  # Lua reads 0, Python no number: jobs expired at once
     def cases(bend):
         pool = PoolRef("fuzz", f"shared-{next(numbers)}")
         try:

@@ -31,7 +31,7 @@ if repairs then write_though_memory_is_full() end
 reply[1] = audit_part(ARGV[1], PART, repairs, found)
 if ARGV[1] == '' then
   -- Of these a worker would take the jobs back; where none is left, nobody has.
-  local lease_ms = number_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
+  local lease_ms = setting_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
   local lost = redis.call('ZRANGE', WORKERS, 0, 9, 'WITHSCORES')
   for i = 1, #lost, 2 do
     local silent = now - tonumber(lost[i + 1])

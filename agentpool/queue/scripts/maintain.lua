@@ -77,7 +77,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, BA
   promoted = promoted + promote(id)
 end
 
-local dead_ms = number_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000)
+local dead_ms = setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000)
 redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - dead_ms)
 
 conclude()

@@ -19,7 +19,7 @@ if not redis.call('ZSCORE', WORKERS, worker) then return { 'lost', conf[1] or ''
 local info = redis.call('HGET', WORKER_INFO, worker) or '0 0 0 -'
 local since, host = string.match(info, '^%d+ %d+ (%d+) ([^\n]*)')
 since, host = since or string.format('%.0f', now), host or '-'
-redis.call('ZADD', WORKERS, 'XX', now + number_or(conf[2], 10000), worker)
+redis.call('ZADD', WORKERS, 'XX', now + setting_or(conf[2], 10000), worker)
 write_info(worker, slots, running, since, host, ARGV[4])
 write_books()
 local reply = { 'ok', conf[1] or '' }

@@ -103,7 +103,7 @@ end
 if fresh > 0 and conf[6] == '1' then return { 'retired' } end
 local depth = number_or(redis.call('HGET', BOOKS, 'queued'), 0) + redis.call('ZCARD', DUE)
   + redis.call('SCARD', BLOCKED)
-local limit = number_or(conf[2], 100000)
+local limit = setting_or(conf[2], 100000)
 if fresh > 0 and depth + fresh > limit then return { 'full', depth, limit, time_for_one_to_start() } end
 
 -- Writes what waits for its parents; returns how many have not ended, and whether one did not succeed.
@@ -159,7 +159,7 @@ local NO_EXTRAS = {}
 local function keep(request)
   local kind, priority, max, timeout, flags = string.match(request.text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
   local extras = request.extras or NO_EXTRAS
-  local ttl = extras.ttl or number_or(ttl_of[priority], nil)
+  local ttl = extras.ttl or setting_or(ttl_of[priority], nil)
   local parents = extras.after
   if ttl then flags = flags .. 't' end
   if parents then flags = flags .. 'a' end

@@ -29,7 +29,7 @@ end
 local function preempt(free)
   local patience = patience_of()
   for _, route in ipairs(ready_critical) do
-    local limit = number_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
+    local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
     local running = number_or(redis.call('HGET', BOOKS, 'r:' .. route), 0)
     if limit and running >= limit then
       ask_to_yield(route, patience)

@@ -37,7 +37,7 @@ local function candidates_of(books, patience)
     local sort, route, priority = string.match(field, '^([qy]):(.+):(%a+)$')
     if sort and PRIORITIES[priority] and number_or(count, 0) > 0 then
       if not rooms[route] then
-        local limit = number_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
+        local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
         rooms[route] = { left = limit - number_or(books['r:' .. route], 0) }
       end
       if rooms[route].left > 0 then
@@ -250,7 +250,7 @@ local function claim(worker, limit)
   local expiry = redis.call('ZSCORE', WORKERS, worker)
   if not expiry or tonumber(expiry) <= now then return { 'unregistered', revision, now - ahead } end
   if conf[2] == '1' then return { 'paused', revision, now - ahead } end
-  local reply = { 'ok', revision, now - ahead, number_or(conf[3], 5), number_or(conf[4], 900000) }
+  local reply = { 'ok', revision, now - ahead, setting_or(conf[3], 5), setting_or(conf[4], 900000) }
   local v = redis.call('HMGET', BOOKS, 'queued', 'x:' .. worker, 'suspects', 'alone', 'alone_job')
   local ready = number_or(v[1], 0) > 0
   if number_or(v[2], 0) > now then
@@ -269,7 +269,7 @@ local function claim(worker, limit)
   end
   local books = pairs_of(redis.call('HGETALL', BOOKS))
   local patience = {
-    critical = number_or(conf[5], 0), task = number_or(conf[6], 60000), info = number_or(conf[7], 600000),
+    critical = setting_or(conf[5], 0), task = setting_or(conf[6], 60000), info = setting_or(conf[7], 600000),
   }
   local candidates = candidates_of(books, patience)
   local taken, more = take_all(candidates, worker, limit, reply)

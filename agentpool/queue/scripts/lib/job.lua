@@ -306,7 +306,7 @@ local function keep_put_offs(job, field, since, times)
 end
 
 local function max_attempts_of(job)
-  return number_or(job.spec.max, nil) or number_or(redis.call('HGET', CONF, 'max_attempts'), 5)
+  return number_or(job.spec.max, nil) or setting_or(redis.call('HGET', CONF, 'max_attempts'), 5)
 end
 
 -- Back to its old place; its attempt does not count, its token does.

@@ -34,7 +34,7 @@ local function wait_for_kind(job)
   local known = kinds[job.spec.kind] or kinds['*']
   local since, times = put_offs(job, 'unknown')
   if known then since = now end
-  local longest = number_or(redis.call('HGET', CONF, 'unknown_kind_ms'), 600000)
+  local longest = setting_or(redis.call('HGET', CONF, 'unknown_kind_ms'), 600000)
   local left = longest - (now - since)
   if not known and left <= 0 then
     return nil, 'no worker of the pool has known the kind ' .. job.spec.kind .. ' for ' .. longest / 1000

@@ -39,6 +39,12 @@ local function number_or(text, default)
   return default
 end
 
+--- A setting of the pool. What the clients read as no whole number (`0.`, `0x1`, `1e9`) counts as missing here too.
+local function setting_or(text, default)
+  if text and string.find(text, '^%-?%d+$') then return number_or(text, default) end
+  return default
+end
+
 local time = redis.call('TIME')
 local off = redis.call('HMGET', BOOKS, 'clock_offset_ms', 'clock_ahead_ms')
 local ahead = number_or(off[2], 0) -- of the time that entry ids go by

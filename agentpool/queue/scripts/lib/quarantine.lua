@@ -20,7 +20,7 @@ local function next_suspect()
     if not job or job.broken or job.state ~= 'queued' then -- its record is gone
       redis.call('ZREM', SUSPECTS, id)
     else
-      local limit = number_or(redis.call('HGET', CONF, 'limit:' .. job.spec.route), math.huge)
+      local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. job.spec.route), math.huge)
       local running = number_or(redis.call('HGET', BOOKS, job.spec.running), 0) + (deltas[job.spec.running] or 0)
       if running < limit then return job end
     end

@@ -27,7 +27,7 @@ local REPEATED = {
 -- Exponential, halved at random, so that jobs that failed together do not come back together.
 local function backoff_ms(attempt)
   local v = redis.call('HMGET', CONF, 'retry_initial_ms', 'retry_max_ms')
-  local full = math.min(number_or(v[2], 300000), number_or(v[1], 1000) * 2 ^ math.min(attempt - 1, 40))
+  local full = math.min(setting_or(v[2], 300000), setting_or(v[1], 1000) * 2 ^ math.min(attempt - 1, 40))
   return math.floor(full * (0.5 + math.random() / 2))
 end
 
@@ -55,7 +55,7 @@ local function count_put_off(job, why, said)
   local since, times = put_offs(job, 'putoff')
   times = times + 1
   keep_put_offs(job, 'putoff', since, times)
-  local longest = number_or(job.spec.timeout, nil) or number_or(redis.call('HGET', CONF, 'timeout_ms'), 900000)
+  local longest = number_or(job.spec.timeout, nil) or setting_or(redis.call('HGET', CONF, 'timeout_ms'), 900000)
   if now - since < longest then return times, nil end
   return times, why .. ': put off ' .. times .. ' times, for longer than the ' .. longest / 1000
     .. ' s that the attempt may run; the ' .. (why == 'unfit' and 'worker' or 'handler') .. ' said: ' .. said
