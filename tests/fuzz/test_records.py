@@ -256,6 +256,7 @@ def test_a_bent_setting_or_counter_stops_nobody(loop_and_client):
     @MANY
     @given(bend=shared_bends())
     @example(bend=("conf", "ttl_task_ms", "0."))  # Lua reads 0, Python no number: jobs expired at once
+    @example(bend=("books", "submitted", "INFINITY"))  # the same: no reading succeeded any more
     def cases(bend):
         pool = PoolRef("fuzz", f"shared-{next(numbers)}")
         try:

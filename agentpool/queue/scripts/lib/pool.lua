@@ -39,9 +39,14 @@ local function number_or(text, default)
   return default
 end
 
---- A setting of the pool. What the clients read as no whole number (`0.`, `0x1`, `1e9`) counts as missing here too.
+-- What clients read as a whole number. Lua takes more for one: `0.`, `0x1`, `1e9`, `inf`.
+local function is_whole(text)
+  return string.find(text, '^%-?%d+$') ~= nil
+end
+
+--- A setting of the pool: what is no whole number counts as missing, as it does for the clients.
 local function setting_or(text, default)
-  if text and string.find(text, '^%-?%d+$') then return number_or(text, default) end
+  if text and is_whole(text) then return number_or(text, default) end
   return default
 end
 

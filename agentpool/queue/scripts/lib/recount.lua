@@ -82,11 +82,11 @@ local function recount(fix)
   end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do right.slots = right.slots + slots_of(worker) end
   for _, field in ipairs(TOTALS) do
-    if books[field] and not tonumber(books[field]) then right[field] = 0 end -- nothing tells what it was
+    if books[field] and not is_whole(books[field]) then right[field] = 0 end -- nothing tells what it was
   end
   for field, value in pairs(right) do
     local is = number_or(books[field], 0)
-    if is ~= value or (books[field] and not tonumber(books[field])) then fix(field, is, value) end
+    if is ~= value or (books[field] and not is_whole(books[field])) then fix(field, is, value) end
   end
 end
 
