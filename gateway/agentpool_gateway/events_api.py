@@ -1,9 +1,9 @@
 """Server-Sent Events of a pool or a job; resumable with Last-Event-ID.
 
 A comment is sent during silence, so proxies keep the stream open. A job's stream begins with the present job and ends
-with its end; a client that resumes after the end gets 204, which stops a browser. A stream whose caller loses its
-permission ends with the event `error`, whose data is a problem document. That event has no id, so a resumed stream
-misses nothing.
+when the job ends; a client that resumes after the end gets 204, which stops a browser. When the caller loses the
+permission, the stream ends with the event `error` and a problem document as data. That event has no id, so a resumed
+stream misses nothing.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ async def _texts(
 ) -> AsyncGenerator[str, None]:
     """Yield events as text, with a comment after each `heartbeat_s` of silence.
 
-    Ends with the events, with the gateway, and, after the event `error`, when the caller loses its permission.
+    Ends with the events, with the gateway, and, after the event `error`, when the caller loses the permission.
     """
     yield ": begun\n\n"
     texts: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
@@ -160,7 +160,7 @@ async def _texts(
 
 
 def _problem(refusal: AgentPoolError, path: str) -> str:
-    """Return the last message of a stream whose caller lost its permission: a problem document."""
+    """Return the last message of a stream after the caller has lost the permission: a problem document."""
     _, body, _ = problem_of(refusal)
     return _message("error", body | {"instance": path})
 

@@ -1,8 +1,8 @@
 """`agentpool worker`: run jobs of a pool.
 
-In a pod everything comes from the environment; by hand, flags override it. Heavy imports wait until the worker has its
-own process, beside its supervisor. `agentpool_worker.supervisor` takes over next, and in the worker's process
-`agentpool_worker.runner`.
+In a pod everything comes from the environment; by hand, flags override the environment. Heavy imports wait until the
+worker has a process of its own, beside the supervisor. `agentpool_worker.supervisor` takes over next, and in the
+worker's process `agentpool_worker.runner`.
 """
 
 from __future__ import annotations
