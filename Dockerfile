@@ -9,7 +9,7 @@ FROM ${PYTHON_IMAGE} AS source
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /source
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-COPY agentpool agentpool
+COPY core core
 COPY operator operator
 COPY worker worker
 COPY gateway gateway

@@ -12,13 +12,13 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from agentpool.jobs import JobId, JobRequest
-from agentpool.queue import PoolSettings
+from agentpool_core.jobs import JobId, JobRequest
+from agentpool_core.queue import PoolSettings
 from bench.report import Figure, Report
 from bench.stage import stage
 
 if TYPE_CHECKING:
-    from agentpool.jobs import Job
+    from agentpool_core.jobs import Job
     from bench.stage import Stage
 
 NAME = "barrier"

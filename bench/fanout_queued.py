@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 
-from agentpool.jobs import JobId
-from agentpool.queue import PoolSettings
-from agentpool_local.child import Child
-from agentpool_local.redis_server import free_port
+from agentpool_core.jobs import JobId
+from agentpool_core.queue import PoolSettings
+from agentpool_local.stack.child import Child
+from agentpool_local.stack.redis_server import free_port
 from bench.delegations import CONNECTIONS, SLOTS, TTL_MS, Delegation, Outcome
 from bench.fanout_verdict import Answer, judged
 from bench.stage import POOL, stage
@@ -73,7 +73,7 @@ async def _gateway(place: Stage) -> AsyncIterator[tuple[str, str]]:
     """Run a gateway in a separate process; yield the URL for jobs, and the token."""
     token, port = secrets.token_urlsafe(24), free_port()
     tokens = _tokens_file(place.directory, token)
-    argv = [sys.executable, "-m", "agentpool", "gateway", "--redis", place.url, "--tokens", str(tokens)]
+    argv = [sys.executable, "-m", "agentpool_core", "gateway", "--redis", place.url, "--tokens", str(tokens)]
     argv += ["--port", str(port), "--log-level", "warning"]
     child = await Child.start("gateway", argv, cwd=place.directory, sink=lambda _name, line: print(line))
     base = f"http://127.0.0.1:{port}"

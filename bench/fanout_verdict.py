@@ -10,13 +10,13 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agentpool.jobs import JobState
+from agentpool_core.jobs import JobState
 from bench.delegations import TTL_MS, Outcome, p99
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agentpool.jobs import Job, JobId
+    from agentpool_core.jobs import Job, JobId
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentpool.jobs import JobRequest
-from agentpool.queue import PoolSettings, Route
+from agentpool_core.jobs import JobRequest
+from agentpool_core.queue import PoolSettings, Route
 from bench.report import Figure, Report
 from bench.stage import stage
 
 if TYPE_CHECKING:
-    from agentpool.jobs import Job
+    from agentpool_core.jobs import Job
     from bench.stage import Stage
 
 NAME = "hosts"

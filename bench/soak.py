@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from agentpool.cancellation import together
-from agentpool.jobs import JobRequest
-from agentpool.queue import PoolSettings
+from agentpool_core.jobs import JobRequest
+from agentpool_core.process.cancellation import together
+from agentpool_core.queue import PoolSettings
 from bench.report import CannotRunError, Figure, Report
 from bench.stage import stage
 
@@ -154,7 +154,8 @@ def _draw(samples: Sequence[Sample], path: Path) -> None:
     try:
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:
-        raise CannotRunError(f"SOAK_PLOT: {error.name} is not installed; pip install 'agentpool[bench]'") from error
+        remedy = "pip install 'agentpool-core[bench]'"
+        raise CannotRunError(f"SOAK_PLOT: {error.name} is not installed; {remedy}") from error
     canvas = Canvas(figsize=(9, 6), layout="constrained")
     memory, files, jobs = canvas.subplots(3, sharex=True)
     minutes = [sample.at_s / 60 for sample in samples]

@@ -13,20 +13,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, Producer, connect
-from agentpool_local.child import Child
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import Inspector, Producer, connect
 from agentpool_local.errors import MissingPartError
-from agentpool_local.redis_server import start_redis
+from agentpool_local.stack.child import Child
+from agentpool_local.stack.redis_server import start_redis
 from bench.report import CannotRunError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from agentpool.jobs import Job, JobId, JobRequest
-    from agentpool.queue import PoolSettings
-    from agentpool.queue.connection import RedisClient
-    from agentpool.queue.snapshots import QueueSnapshot
+    from agentpool_core.jobs import Job, JobId, JobRequest
+    from agentpool_core.queue import PoolSettings
+    from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.snapshots import QueueSnapshot
 
 POOL = PoolRef("bench", "pool")
 CHECKOUT = Path(__file__).parents[1]
@@ -86,7 +86,7 @@ class Stage:
         return snapshot
 
     async def _start_worker(self, number: int, flags: Sequence[str]) -> Child:
-        argv = [sys.executable, "-m", "agentpool", "worker", "bench.handlers:app", "--redis", self.url]
+        argv = [sys.executable, "-m", "agentpool_core", "worker", "bench.handlers:app", "--redis", self.url]
         argv += ["--pool", str(POOL), "--http-host", "127.0.0.1", "--http-port", "0", "--log-level", "warning", *flags]
         environment = {"PYTHONPATH": str(CHECKOUT)}
         return await Child.start(f"worker-{number}", argv, cwd=self.directory, sink=_say, environment=environment)

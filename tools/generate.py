@@ -1,7 +1,7 @@
 """Write the generated files, or check that they are up to date: `python tools/generate.py [--check]`.
 
-A single source of truth, the types in `agentpool.spec`, gives the CustomResourceDefinition, the chart's copy of it and
-the field reference; the chart's values give the table in its README (`chart_files`), the registries of operator and
+A single source of truth, the types in `agentpool_core.spec`, gives the CustomResourceDefinition, the chart's copy of it
+and the field reference; the chart's values give the table in its README (`chart_files`), the registries of operator and
 worker the table of metrics (`metrics_reference`), and `dashboard` the Grafana dashboard. `make generate` writes them;
 `make verify` fails and names each file that differs.
 """
@@ -17,11 +17,11 @@ from chart_files import crd_template, with_values_table
 from dashboard import dashboard_json
 from metrics_reference import reference as metrics_reference
 
-from agentpool.spec.crd import custom_resource_definition, to_yaml
+from agentpool_core.spec.crd import custom_resource_definition, to_yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts/agentpool"
-BANNER = "# Generated from agentpool/spec by `make generate`; change the types there, not this file.\n"
+BANNER = "# Generated from core/agentpool_core/spec by `make generate`; change the types there, not this file.\n"
 
 
 def generated() -> dict[Path, str]:
@@ -44,7 +44,7 @@ def field_reference(crd: dict[str, Any]) -> str:
     lines = [
         f"# AgentPool `{crd['spec']['group']}/{version['name']}`",
         "",
-        "Every field of the resource. Generated from `agentpool/spec` by `make generate`;",
+        "Every field of the resource. Generated from `core/agentpool_core/spec` by `make generate`;",
         "`kubectl explain agentpools.spec --recursive` shows the same on a cluster.",
     ]
     for part in ("spec", "status"):

@@ -15,7 +15,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from agentpool.queue import scripts
+from agentpool_core.queue import scripts
 
 _GLOBALS = ("redis", "cjson", "KEYS", "ARGV")  # provided by the server
 _UNUSED = re.compile(r"\(W211\) unused (?:variable|function) '(?P<name>\w+)'")

@@ -66,13 +66,13 @@ def reference() -> str:
 
 def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
     """Return the number of values and the values of each emitter's labels, as bounded by the code."""
-    from agentpool.jobs import Priority
-    from agentpool.queue.outcomes import SettleOutcome
-    from agentpool.spec.queue import MAX_ROUTES
-    from agentpool_gateway.wrapping import METHODS
+    from agentpool_core.jobs import Priority
+    from agentpool_core.queue.completions import SettleOutcome
+    from agentpool_core.spec.queue import MAX_ROUTES
+    from agentpool_gateway.http.middleware import METHODS
     from agentpool_operator.scaling.decision import Cap
-    from agentpool_worker.adaptive import Reason
-    from agentpool_worker.kinds import BoundedKinds
+    from agentpool_worker.slots.adaptive import Reason
+    from agentpool_worker.telemetry.label_limiter import BoundedKinds
 
     bounded = BoundedKinds(others="other")
     kinds = len({bounded.name(str(number)) for number in range(10_000)})
@@ -108,12 +108,12 @@ def rows() -> list[Row]:
 
 def operator_registry() -> CollectorRegistry:
     """Return the operator's registry with a pool in it."""
-    from agentpool.jobs import PoolRef, Priority
-    from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot
-    from agentpool.spec import AgentPoolSpec
+    from agentpool_core.jobs import PoolRef, Priority
+    from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
+    from agentpool_core.spec import AgentPoolSpec
     from agentpool_operator.metrics import Metrics
+    from agentpool_operator.pools.registry import Pool
     from agentpool_operator.queue_metrics import QueueMetrics
-    from agentpool_operator.registry import Pool
     from agentpool_operator.scaling.observation import Backlog
 
     spec = AgentPoolSpec.model_validate({"handler": {"command": {"argv": ["true"]}}, "gpu": {}})
@@ -144,9 +144,9 @@ def operator_registry() -> CollectorRegistry:
 
 def worker_registry() -> CollectorRegistry:
     """Return the worker's registry with a job and a GPU in it."""
-    from agentpool.queue.outcomes import SettleOutcome
-    from agentpool_worker.gpu import GpuReading
-    from agentpool_worker.metrics import WorkerMetrics
+    from agentpool_core.queue.completions import SettleOutcome
+    from agentpool_worker.slots.gpu import GpuReading
+    from agentpool_worker.telemetry.metrics import WorkerMetrics
 
     slots = SimpleNamespace(total=1, used=0)
     metrics = WorkerMetrics(cast("Any", slots))

@@ -1,6 +1,6 @@
 """Write a CycloneDX bill of materials of the installed packages: `python tools/sbom.py FILE`.
 
-Contains every distribution that `agentpool` needs, extras included, if installed in this environment.
+Contains every distribution that `agentpool-core` needs, extras included, if installed in this environment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-ROOT = "agentpool"
+ROOT = "agentpool-core"
 
 
 def _plain(name: str) -> str:

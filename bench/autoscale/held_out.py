@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agentpool_operator.scaling import learning, warmth
+from agentpool_operator.scaling import keep_warm, learning
 from bench.autoscale.measures import measured
 from bench.autoscale.ours import Ours
 from bench.autoscale.peers import Keda, lag_and_pending
@@ -29,11 +29,11 @@ SEEDS = range(201, 207)
 SETUP = Setup(startup_s=30.0, seed=0)
 LEAST_WAIT_S = 0.1  # seconds: below, waits are counted as equal
 CONSTANTS: tuple[tuple[ModuleType, str], ...] = (
-    (warmth, "PRICE"),
-    (warmth, "MARGIN"),
-    (warmth, "LATE_JOBS"),
-    (warmth, "UNSURE_HOLD_S"),
-    (warmth, "SURE_AFTER"),
+    (keep_warm, "PRICE"),
+    (keep_warm, "MARGIN"),
+    (keep_warm, "LATE_JOBS"),
+    (keep_warm, "UNSURE_HOLD_S"),
+    (keep_warm, "SURE_AFTER"),
     (learning, "HALF_LIFE_S"),
     (learning, "STARTS_REMEMBERED"),
 )

@@ -10,14 +10,7 @@ from typing import TYPE_CHECKING
 
 from agentpool_operator.scaling.decide import decide
 from agentpool_operator.scaling.memory import PoolMemory
-from agentpool_operator.scaling.observation import (
-    Backlog,
-    Counters,
-    Observation,
-    PodState,
-    RouteLoad,
-    WorkerLoad,
-)
+from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, RouteLoad, WorkerLoad
 from agentpool_operator.scaling.policy import ScalingPolicy
 
 if TYPE_CHECKING:

@@ -14,21 +14,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agentpool.jobs import JobRequest, JobState, PoolRef
-from agentpool.queue import Inspector, Producer, connect
+from agentpool_core.jobs import JobRequest, JobState, PoolRef
+from agentpool_core.queue import Inspector, Producer, connect
 from agentpool_devcluster.kube.resources import DEPLOYMENTS, PODS
-from agentpool_local.cluster import POOLS, Cluster
 from agentpool_local.errors import LocalError
-from agentpool_local.stack import NAMESPACE, SECRET, Stack, StackOptions
-from agentpool_local.workspace import Workspace
+from agentpool_local.stack.cluster import POOLS, Cluster
+from agentpool_local.stack.stack import NAMESPACE, SECRET, Stack, StackOptions
+from agentpool_local.stack.workspace import Workspace
 from bench.autoscale.simulator import Outcome
 from bench.report import CannotRunError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from agentpool.jobs import Job as Record
-    from agentpool.jobs import JobId
+    from agentpool_core.jobs import Job as Record
+    from agentpool_core.jobs import JobId
     from bench.autoscale.workload import Workload
 
 POOL = PoolRef(NAMESPACE, "replay")

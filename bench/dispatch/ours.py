@@ -9,10 +9,10 @@ import time
 
 import uvloop
 
-from agentpool.client import Client
-from agentpool.errors import QueueError
-from agentpool.jobs import PoolRef, WorkerId
-from agentpool.queue import Inspector, PoolSettings, connect
+from agentpool_core.client import Client
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import PoolRef, WorkerId
+from agentpool_core.queue import Inspector, PoolSettings, connect
 from agentpool_worker.app import App
 from agentpool_worker.settings import WorkerSettings
 from agentpool_worker.worker import Worker

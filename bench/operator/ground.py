@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from agentpool.spec.crd import custom_resource_definition
+from agentpool_core.spec.crd import custom_resource_definition
 
 NAMESPACE = "bench"
 NODES_PER_POOL = 2
@@ -147,7 +147,7 @@ async def api_server(log: Path, *flags: str) -> asyncio.subprocess.Process:
 
 async def operator(log: Path, *flags: str) -> asyncio.subprocess.Process:
     """Start the operator as a user would."""
-    return await _started(log, "-m", "agentpool", "operator", *flags)
+    return await _started(log, "-m", "agentpool_core", "operator", *flags)
 
 
 async def _started(log: Path, *arguments: str) -> asyncio.subprocess.Process:

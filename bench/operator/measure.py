@@ -20,10 +20,10 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from agentpool.jobs import JobId, JobRequest, PoolRef
-from agentpool.queue import Producer, connect
-from agentpool.queue.connection import RedisClient
-from agentpool_local.redis_server import start_redis
+from agentpool_core.jobs import JobId, JobRequest, PoolRef
+from agentpool_core.queue import Producer, connect
+from agentpool_core.queue.connection.client import RedisClient
+from agentpool_local.stack.redis_server import start_redis
 from bench.operator.ground import NAMESPACE, Api, ReadyPools, Sizes, api_server, furnish, name_of, operator, until
 
 PAUSE_S = 0.2  # seconds between two submits at most: they come at any moment of the operator's own round

@@ -78,7 +78,7 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             absent.append(package)
     if absent:
-        raise CannotRunError(f"absent: {', '.join(absent)}; install the bench extra: pip install 'agentpool[bench]'")
+        raise CannotRunError(f"absent: {', '.join(absent)}; install them: pip install 'agentpool-core[bench]'")
     return found
 
 

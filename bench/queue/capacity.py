@@ -10,12 +10,12 @@ import asyncio
 import statistics
 from typing import TYPE_CHECKING
 
-from agentpool.jobs import JobRequest, PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, connect
+from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
 from bench.queue.contender import Figures, contender_main
 
 if TYPE_CHECKING:
-    from agentpool.queue.connection import RedisClient
+    from agentpool_core.queue.connection.client import RedisClient
 
 BODY = "x" * 198  # 200 bytes as JSON
 SLICE = 10_000  # jobs submitted at a time: bounds this process's memory

@@ -7,9 +7,9 @@ import contextlib
 import time
 from typing import TYPE_CHECKING
 
-from agentpool.client import Client, request_of
-from agentpool.jobs import PoolRef, WorkerId
-from agentpool.queue import Inspector, PoolSettings, connect
+from agentpool_core.client import Client, request_of
+from agentpool_core.jobs import PoolRef, WorkerId
+from agentpool_core.queue import Inspector, PoolSettings, connect
 from agentpool_worker.app import App
 from agentpool_worker.settings import WorkerSettings
 from agentpool_worker.worker import Worker

@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Awaitable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agentpool.client import request_of
+from agentpool_core.client import request_of
 from bench.queue.contender import redis_server
 from bench.queue.ours import SLOTS, Bench
 
 if TYPE_CHECKING:
-    from agentpool.queue.connection import RedisClient
+    from agentpool_core.queue.connection.client import RedisClient
 
 JOBS = 20_000
 WRITERS = {  # part of a file's path -> author of the code; the first match counts

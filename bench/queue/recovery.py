@@ -14,10 +14,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from agentpool.client import Client, request_of
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings, connect
-from agentpool.queue.snapshots import QueueSnapshot
+from agentpool_core.client import Client, request_of
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import Inspector, PoolSettings, connect
+from agentpool_core.queue.snapshots import QueueSnapshot
 from agentpool_worker.app import App
 from bench.queue.contender import Figures, contender_main
 from bench.report import CannotRunError
@@ -43,7 +43,7 @@ async def sleep(_payload: object) -> None:
 @contextlib.contextmanager
 def worker(url: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start a worker process, as a user would."""
-    command = [sys.executable, "-m", "agentpool", "worker", "bench.queue.recovery:app", "--http-port", "0"]
+    command = [sys.executable, "-m", "agentpool_core", "worker", "bench.queue.recovery:app", "--http-port", "0"]
     where = ["--redis", url, "--pool", str(POOL), "--worker", name, "--log-level", "error"]
     with subprocess.Popen([*command, *where]) as process:
         try:

@@ -12,36 +12,28 @@ from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
 
-from agentpool.cluster import Cluster
-from agentpool_gateway import (
-    a2a,
-    events_api,
-    health,
-    jobs_api,
-    openapi,
-    pages,
-    pools_api,
-    problems,
-    queue_api,
-    scaling_api,
-)
+from agentpool_core import DISTRIBUTION
+from agentpool_core.kube.client import Cluster
+from agentpool_gateway import openapi
 from agentpool_gateway.access import table
+from agentpool_gateway.access.admission import Gateway, guard
 from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.rate import RateLimit
-from agentpool_gateway.addresses import Names, Proxies
-from agentpool_gateway.declarations import Declarations
-from agentpool_gateway.draining import Draining
-from agentpool_gateway.entry import Gateway, guard
-from agentpool_gateway.intake import Intake
-from agentpool_gateway.locations import Locations
+from agentpool_gateway.http import problems
+from agentpool_gateway.http.addresses import Names, Proxies
+from agentpool_gateway.http.draining import Draining
+from agentpool_gateway.http.intake import Intake
+from agentpool_gateway.http.middleware import Wrapping
 from agentpool_gateway.metrics import Metrics
-from agentpool_gateway.queues import Queues
+from agentpool_gateway.pools.locations import Locations
+from agentpool_gateway.pools.pool_resources import Declarations
+from agentpool_gateway.pools.queues import Queues
+from agentpool_gateway.routes import a2a, events, health, jobs, pages, pools, queue, scaling
 from agentpool_gateway.settings import GatewaySettings
-from agentpool_gateway.wrapping import Wrapping
 
 log = logging.getLogger(__name__)
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
-ROOMS = (jobs_api, queue_api, scaling_api, events_api, a2a, pools_api, health)
+ROUTES = (jobs, queue, scaling, events, a2a, pools, health)
 
 
 def build(
@@ -67,7 +59,7 @@ def build(
 
     app = FastAPI(
         title="AgentPool gateway",
-        version=version("agentpool"),
+        version=version(DISTRIBUTION),
         description=DESCRIPTION,
         lifespan=lifespan,
         dependencies=[Depends(guard)],  # of every route, independent of its handler
@@ -76,10 +68,10 @@ def build(
     )
     app.state.gateway = gateway
     problems.install(app)
-    for room in ROOMS:
-        app.include_router(room.router)
+    for module in ROUTES:
+        app.include_router(module.router)
     pages.install(app)
-    table.verify([*app.routes, *(route for room in ROOMS for route in room.router.routes)])
+    table.verify([*app.routes, *(route for module in ROUTES for route in module.router.routes)])
     openapi.described(app)
     app.add_middleware(
         Intake,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentpool.errors import SettingError
+from agentpool_core.errors import SettingError
 
 if TYPE_CHECKING:
     from agentpool_gateway.options import GatewayOptions

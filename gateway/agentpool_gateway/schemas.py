@@ -1,4 +1,4 @@
-"""JSON Schemas of the API's requests and answers: data only, in the terms of `agentpool.documents`.
+"""JSON Schemas of the API's requests and answers: data only, in the terms of `agentpool_core.documents`.
 
 `openapi` combines them with statuses and headers.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentpool.jobs import KIND_PATTERN, JobState, OnParentFailure, Priority
-from agentpool.queue.requests import ID_PATTERN, KEY_PATTERN, LONGEST_WAIT_MS, MOST_ATTEMPTS, MOST_PARENTS
+from agentpool_core.jobs import KIND_PATTERN, JobState, OnParentFailure, Priority
+from agentpool_core.queue.codec.requests import ID_PATTERN, KEY_PATTERN, LONGEST_WAIT_MS, MOST_ATTEMPTS, MOST_PARENTS
 
 Schema = dict[str, Any]
 

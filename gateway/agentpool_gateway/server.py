@@ -20,20 +20,21 @@ import click
 import uvicorn
 from starlette.types import ASGIApp
 
-from agentpool import kubeconfig, logs
-from agentpool.cluster import Cluster, connected
-from agentpool.errors import SettingError
-from agentpool.listening import authority, listening_socket
+from agentpool_core.errors import SettingError
+from agentpool_core.kube import kubeconfig
+from agentpool_core.kube.client import Cluster, connected
+from agentpool_core.process import logs
+from agentpool_core.process.sockets import authority, listening_socket
 from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens
-from agentpool_gateway.addresses import Proxies
 from agentpool_gateway.app import build, own_names
-from agentpool_gateway.draining import Draining
-from agentpool_gateway.intake import Intake
-from agentpool_gateway.locations import AsDeclared, Locations, OneRedis
+from agentpool_gateway.http.addresses import Proxies
+from agentpool_gateway.http.draining import Draining
+from agentpool_gateway.http.header_timeout import protocol
+from agentpool_gateway.http.intake import Intake
 from agentpool_gateway.options import GatewayOptions
-from agentpool_gateway.patience import protocol
+from agentpool_gateway.pools.locations import AsDeclared, Locations, OneRedis
 from agentpool_gateway.settings import GatewaySettings
 
 log = logging.getLogger(__name__)

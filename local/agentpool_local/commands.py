@@ -1,6 +1,6 @@
 """The commands `agentpool dev` and `agentpool demo`: flags in, exit code out.
 
-Only click and the standard library are imported here, for a fast `--help`; `dev` and `demo` do the work.
+Only click and the standard library are imported here, for a fast `--help`; `dev` and `session` do the work.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def dev(*, nodes: tuple[str, ...], images: tuple[str, ...], verbose: bool, **pla
     Prints KUBECONFIG, REDIS_URL, the gateway's URL and token, and what to type next. Nothing is left behind at the end.
     """
     from agentpool_local.dev import run_dev
-    from agentpool_local.stack import NODES, StackOptions
+    from agentpool_local.stack.stack import NODES, StackOptions
 
     options = StackOptions(
         nodes=nodes or NODES, images=tuple(_from_here(image) for image in images), gateway=True, **places
@@ -105,8 +105,8 @@ def demo(  # noqa: PLR0917 - click passes every flag by name
     of their own.
     """
     from agentpool_local.bundled import checkout
-    from agentpool_local.demo import DemoOptions, run_demo
-    from agentpool_local.screen import open_screen
+    from agentpool_local.demo.screen import open_screen
+    from agentpool_local.demo.session import DemoOptions, run_demo
 
     options = DemoOptions(
         input=(directory or checkout() or Path.cwd()).resolve(),

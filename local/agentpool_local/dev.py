@@ -16,11 +16,11 @@ import time
 from typing import TYPE_CHECKING
 
 from agentpool_local.bundled import EXAMPLE, bundled
-from agentpool_local.interrupts import Interrupts
-from agentpool_local.labels import Labels
-from agentpool_local.redis_server import REDIS
-from agentpool_local.stack import Stack, StackOptions
-from agentpool_local.workspace import Workspace
+from agentpool_local.stack.interrupts import Interrupts
+from agentpool_local.stack.labels import Labels
+from agentpool_local.stack.redis_server import REDIS
+from agentpool_local.stack.stack import Stack, StackOptions
+from agentpool_local.stack.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentpool.errors import AgentPoolError
+from agentpool_core.errors import AgentPoolError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agentpool.errors import SettingError
+from agentpool_core.errors import SettingError
 from agentpool_devcluster.node.errors import NodeSetupError
 from agentpool_devcluster.node.specification import FORM, parse_node
 

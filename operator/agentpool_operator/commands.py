@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from agentpool.listening import EVERYWHERE
+from agentpool_core.process.sockets import EVERYWHERE
 from agentpool_operator.settings import WORKER_IMAGE
 
 EPILOG = """\b
@@ -88,7 +88,7 @@ def operator(
     """Watch AgentPools, and give each just enough workers."""
     import asyncio
 
-    from agentpool import logs
+    from agentpool_core.process import logs
     from agentpool_operator.process import run
     from agentpool_operator.settings import ElectionSettings, OperatorSettings, own_namespace
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from agentpool.errors import SettingError
-from agentpool.listening import listening_socket
+from agentpool_core.errors import SettingError
+from agentpool_core.process.sockets import listening_socket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,39 +16,39 @@ from typing import TYPE_CHECKING, Any
 
 from kubernetes.aio import client as kube
 
-from agentpool.cancellation import end
-from agentpool.text import frames_of
-from agentpool_operator import paths
-from agentpool_operator.apply import Applier
-from agentpool_operator.cluster import Cluster
-from agentpool_operator.collection import ShortPauses
-from agentpool_operator.connection import configuration
-from agentpool_operator.delays import Delays
+from agentpool_core.process.cancellation import end
+from agentpool_core.text import frames_of
+from agentpool_operator.autoscaler.loop import ScalingLoop
+from agentpool_operator.autoscaler.replicas import Scaler
+from agentpool_operator.autoscaler.scale_in import ScaleIn
+from agentpool_operator.capacity.capacity_watch import Feed
+from agentpool_operator.capacity.inventory import Inventory
+from agentpool_operator.children.applier import Applier
 from agentpool_operator.election import Election
-from agentpool_operator.events import Recorder
-from agentpool_operator.feed import Feed
+from agentpool_operator.gc_tuning import ShortPauses
 from agentpool_operator.health import Health
-from agentpool_operator.inventory import Inventory
-from agentpool_operator.links import Links
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.client import Cluster
+from agentpool_operator.kube.connection import configuration
 from agentpool_operator.metrics import Metrics
-from agentpool_operator.outage import Outage
-from agentpool_operator.pressure import Pressure
-from agentpool_operator.purge import Purger
+from agentpool_operator.pools.registry import Pool, Pools
+from agentpool_operator.pools.resync import Resync
+from agentpool_operator.pools.watch_thread import Watching
+from agentpool_operator.queue.purge import Purger
+from agentpool_operator.queue.reader import Pressure
+from agentpool_operator.queue.redis_connections import Links
+from agentpool_operator.queue.secrets import Secrets
 from agentpool_operator.queue_metrics import QueueMetrics
 from agentpool_operator.reconciler import Reconciler
-from agentpool_operator.registry import Pool, Pools
-from agentpool_operator.resync import Resync
-from agentpool_operator.scale import Scaler
-from agentpool_operator.scale_in import ScaleIn
-from agentpool_operator.scaling_loop import ScalingLoop
-from agentpool_operator.secrets import Secrets
-from agentpool_operator.status import StatusWriter
-from agentpool_operator.watching import Watching
+from agentpool_operator.status.events import Recorder
+from agentpool_operator.status.outage_log_filter import Outage
+from agentpool_operator.status.patch import StatusWriter
+from agentpool_operator.status.pod_events import Delays
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from agentpool.jobs import PoolRef
+    from agentpool_core.jobs import PoolRef
     from agentpool_operator.settings import OperatorSettings
 
 TIDY_S = 30.0  # seconds between looks for links that no pool uses

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric
 
-    from agentpool.queue.snapshots import QueueSnapshot
-    from agentpool_operator.registry import Pool
+    from agentpool_core.queue.snapshots import QueueSnapshot
+    from agentpool_operator.pools.registry import Pool
 
 POOL = ("namespace", "pool")
 MS = 1000.0  # milliseconds in a second

@@ -12,19 +12,19 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from agentpool.errors import ClusterError
-from agentpool_operator.problems import RETRY_MAX_S, RETRY_MIN_S, Failures, unexpected
-from agentpool_operator.refusals import BusyError, NotLeadingError
+from agentpool_core.errors import ClusterError
+from agentpool_operator.kube.api_errors import BusyError, NotLeadingError
+from agentpool_operator.pools.problems import RETRY_MAX_S, RETRY_MIN_S, Failures, unexpected
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agentpool.jobs import PoolRef
-    from agentpool_operator.apply import Applier
-    from agentpool_operator.events import Recorder
-    from agentpool_operator.problems import Problem
-    from agentpool_operator.registry import Pool, Pools
-    from agentpool_operator.status import StatusWriter
+    from agentpool_core.jobs import PoolRef
+    from agentpool_operator.children.applier import Applier
+    from agentpool_operator.pools.problems import Problem
+    from agentpool_operator.pools.registry import Pool, Pools
+    from agentpool_operator.status.events import Recorder
+    from agentpool_operator.status.patch import StatusWriter
 
 AT_ONCE = 16  # passes side by side: as many writes as an API server takes without throttling us
 BLOCKED_RETRY_S = 5.0  # seconds before a problem that only the user can solve is looked at again

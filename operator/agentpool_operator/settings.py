@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
-from agentpool.listening import EVERYWHERE
+from agentpool_core import DISTRIBUTION
+from agentpool_core.process.sockets import EVERYWHERE
 
 # A tag, because the kubelet always pulls an image without a tag and so ignores an image loaded onto the node.
-WORKER_IMAGE = f"agentpool-worker:{version('agentpool')}"
+WORKER_IMAGE = f"agentpool-worker:{version(DISTRIBUTION)}"
 
 
 def _identity() -> str:

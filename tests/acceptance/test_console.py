@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agentpool.client import Client
+from agentpool_core.client import Client
 from tests.fixtures.browser import Page, find_browser, photograph
 from tests.fixtures.local_system import DevSystem
 from tests.fixtures.redis import wait_until

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from agentpool.client import Client
-from agentpool.cluster import Cluster
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings, Route
-from agentpool.queue.keys import Keys
+from agentpool_core.client import Client
+from agentpool_core.jobs import PoolRef
+from agentpool_core.kube.client import Cluster
+from agentpool_core.queue import Inspector, PoolSettings, Route
+from agentpool_core.queue.keys import Keys
 from tests.fixtures import gateways as tokens
 from tests.fixtures.browser import Page, find_browser, photograph
 from tests.fixtures.gateways import Served

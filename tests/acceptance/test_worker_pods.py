@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from agentpool.jobs import JobRequest, JobState, PoolRef
-from agentpool.queue import Inspector, Producer, connect
+from agentpool_core.jobs import JobRequest, JobState, PoolRef
+from agentpool_core.queue import Inspector, Producer, connect
 from tests.fixtures.local_system import DevSystem, eventually
 from tests.fixtures.redis import free_port
 

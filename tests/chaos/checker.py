@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tests.chaos.rollbacks import Rollback, excused
 
 if TYPE_CHECKING:
-    from agentpool.jobs import JobEvent, JobRequest
+    from agentpool_core.jobs import JobEvent, JobRequest
 
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
 GIVES_BACK = {"retrying", "returned", "preempted", "recovered"}  # a lease ends, the job does not

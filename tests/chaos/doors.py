@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import httpx
 
-from agentpool.errors import IdempotencyConflictError, QueueError, UnknownParentError
-from agentpool.jobs import JobId, JobRequest
-from agentpool.queue import Producer
+from agentpool_core.errors import IdempotencyConflictError, QueueError, UnknownParentError
+from agentpool_core.jobs import JobId, JobRequest
+from agentpool_core.queue import Producer
 from tests.chaos.ground import CLIENT_TIMEOUT_S, POOL
 
 

@@ -22,16 +22,16 @@ import aiohttp
 import psutil
 import redis.asyncio
 
-from agentpool.errors import ClusterError
-from agentpool.jobs import PoolRef
-from agentpool.queue import connect
-from agentpool.queue.keys import Keys
-from agentpool.spec.crd import custom_resource_definition
+from agentpool_core.errors import ClusterError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import connect
+from agentpool_core.queue.keys import Keys
+from agentpool_core.spec.crd import custom_resource_definition
 from agentpool_devcluster.kube.client import KubeClient
 from agentpool_devcluster.kube.errors import KubeError
 from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
 from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS
-from agentpool_local.cluster import POOLS, Cluster
+from agentpool_local.stack.cluster import POOLS, Cluster
 from tests.chaos.clocks import Clock
 from tests.fixtures.faults import FaultyApi
 from tests.fixtures.lines import Line

@@ -8,9 +8,9 @@ import itertools
 import time
 from typing import Any
 
-from agentpool.errors import QueueError
-from agentpool.jobs import JobEvent, PoolRef
-from agentpool.queue import Inspector
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import JobEvent, PoolRef
+from agentpool_core.queue import Inspector
 from tests.chaos.checker import TERMINAL
 from tests.chaos.rollbacks import survives
 

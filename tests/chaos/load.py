@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentpool.errors import IdempotencyConflictError
-from agentpool.jobs import JobId, JobRequest, OnParentFailure, Priority
+from agentpool_core.errors import IdempotencyConflictError
+from agentpool_core.jobs import JobId, JobRequest, OnParentFailure, Priority
 from tests.chaos.doors import Door, DoorShutError, ParentGoneError
 
 JOBS_A_SECOND = 20.0

@@ -13,8 +13,8 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentpool.errors import ClusterError, QueueError
-from agentpool.queue import Inspector
+from agentpool_core.errors import ClusterError, QueueError
+from agentpool_core.queue import Inspector
 from agentpool_devcluster.kube.errors import KubeError
 from tests.chaos import checker
 from tests.chaos.doors import GatewayDoor, QueueDoor

@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer
-from agentpool_worker.exits import SICK
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer
+from agentpool_worker.supervision.exits import SICK
 from tests.fixtures.redis import wait_until
 from tests.fixtures.workers import until
 

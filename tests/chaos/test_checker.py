@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool.jobs import JobEvent, JobRequest, Priority
+from agentpool_core.jobs import JobEvent, JobRequest, Priority
 from tests.chaos.checker import judge
 from tests.chaos.rollbacks import Rollback, survives
 

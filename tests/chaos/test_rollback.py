@@ -12,10 +12,10 @@ import random
 
 import pytest
 
-from agentpool.errors import QueueError
-from agentpool.jobs import JobRequest, JobState, OnParentFailure
-from agentpool.queue import Inspector, PoolSettings, Producer, Route, connect
-from agentpool.queue.audit import audit
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import JobRequest, JobState, OnParentFailure
+from agentpool_core.queue import Inspector, PoolSettings, Producer, Route, connect
+from agentpool_core.queue.audit import audit
 from tests.fixtures.lines import Line
 from tests.fixtures.redis import RedisServer, wait_until
 

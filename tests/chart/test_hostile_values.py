@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.connection import parse_url
 
-from agentpool.spec import AgentPoolSpec
+from agentpool_core.spec import AgentPoolSpec
 from tests.chart.rendering import CHART, chart, check_against_kubernetes, manifests, only, pod_of
 
 Path = tuple[str | int, ...]

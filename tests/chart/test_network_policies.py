@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool.spec import AgentPoolSpec
-from agentpool_operator.manifests import deployment
+from agentpool_core.jobs import PoolRef
+from agentpool_core.spec import AgentPoolSpec
+from agentpool_operator.children.manifests import deployment
 from tests.chart.rendering import NAMESPACE, manifests, pod_of, selects
 
 MONITORING = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]

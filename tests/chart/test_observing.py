@@ -14,9 +14,9 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
-from agentpool.jobs import PoolRef
-from agentpool.spec import AgentPoolSpec
-from agentpool_operator.manifests import deployment
+from agentpool_core.jobs import PoolRef
+from agentpool_core.spec import AgentPoolSpec
+from agentpool_operator.children.manifests import deployment
 from tests.chart.rendering import CHART, ROOT, manifests, only, selects
 
 sys.path.insert(0, str(ROOT / "tools"))

@@ -62,7 +62,7 @@ def test_it_is_a_tenth_of_the_whole(site: Path):
 
 
 @pytest.mark.parametrize(
-    "module", ["agentpool_operator.process", "agentpool_operator.handlers", "agentpool_gateway.server"]
+    "module", ["agentpool_operator.process", "agentpool_operator.pools.watch_handlers", "agentpool_gateway.server"]
 )
 def test_what_an_image_runs_imports_nothing_that_is_gone(site: Path, module: str):
     """Each module that a running operator or gateway needs loads from the slim package, kopf's own types among them."""

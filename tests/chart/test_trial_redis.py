@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from redis.exceptions import AuthenticationError
 
-from agentpool.jobs import JobRequest, JobState, PoolRef
-from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from agentpool_core.jobs import JobRequest, JobState, PoolRef
+from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
 from tests.chart.rendering import manifests, only
 from tests.fixtures.redis import RedisServer
 

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from agentpool import api_paths
-from agentpool.errors import SettingError
+from agentpool_core.errors import SettingError
+from agentpool_core.kube import paths
 from agentpool_devcluster.api.http.paths import parse_target
 from agentpool_devcluster.kube.errors import NameRefusedError
 from agentpool_devcluster.kube.resources import PODS, SECRETS
-from agentpool_operator import paths
+from agentpool_operator.kube import paths as operator_paths
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "300"))
 SERVER = "https://10.0.0.1:6443"
@@ -54,7 +54,7 @@ def theirs(namespace: str, name: str) -> str:
 
 
 @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(namespace=TEXTS, name=TEXTS, build=st.sampled_from([api_paths.secret, paths.secret, theirs]))
+@given(namespace=TEXTS, name=TEXTS, build=st.sampled_from([paths.secret, operator_paths.secret, theirs]))
 def test_a_name_is_one_segment_of_a_path_or_is_refused(namespace, name, build):
     """What the HTTP client sends names exactly this namespace and this object, whatever the texts hold."""
     try:
@@ -72,7 +72,7 @@ def test_a_name_is_one_segment_of_a_path_or_is_refused(namespace, name, build):
 @given(name=st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,50}[a-z0-9])?", fullmatch=True))
 def test_a_name_that_kubernetes_takes_is_never_refused(name):
     """An object's own name reaches the server as it is."""
-    for path in (api_paths.pods(name, name, "log"), PODS.path(name, name, "log")):
+    for path in (paths.pods(name, name, "log"), PODS.path(name, name, "log")):
         target = parse_target(path)
         assert (target.namespace, target.name, target.subresource) == (name, name, "log")
 
@@ -83,6 +83,6 @@ def test_what_leads_elsewhere_is_refused_in_every_place_of_a_path(text, place):
     """An empty name would be the whole collection, and `..` another namespace."""
     parts = {"namespace": "ns", "name": "n", "subresource": "log", place: text}
     with pytest.raises(SettingError, match="no object of Kubernetes can have this name"):
-        api_paths.pods(**parts)
+        paths.pods(**parts)
     with pytest.raises(NameRefusedError):
         PODS.path(*parts.values())

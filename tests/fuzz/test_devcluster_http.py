@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from agentpool.spec.crd import custom_resource_definition
+from agentpool_core.spec.crd import custom_resource_definition
 from tests.fixtures.devcluster import APPLY, JSON_PATCH, MERGE, STRATEGIC, ApiClient
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))

@@ -16,16 +16,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, generate_latest
 
-from agentpool.jobs import PoolRef
-from agentpool.redis_address import Address
-from agentpool_operator.links import Links
-from agentpool_operator.observing import observation_of
-from agentpool_operator.pressure import Pressure
+from agentpool_core.jobs import PoolRef
+from agentpool_core.redis_address import Address
+from agentpool_operator.pools.observing import observation_of
+from agentpool_operator.pools.registry import Pools
+from agentpool_operator.pools.resolve import policy_of
+from agentpool_operator.queue.reader import Pressure
+from agentpool_operator.queue.redis_connections import Links
 from agentpool_operator.queue_metrics import QueueMetrics
-from agentpool_operator.registry import Pools
-from agentpool_operator.resolve import policy_of
 from agentpool_operator.scaling.decide import decide
-from agentpool_operator.status import status_of
+from agentpool_operator.status.patch import status_of
 from tests.fixtures.hostile import encoded, hostile_redis
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "300"))

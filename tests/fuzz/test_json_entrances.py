@@ -18,12 +18,12 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from agentpool.cli import root
-from agentpool.errors import AgentPoolError
-from agentpool.jobs import JobId, JobRequest, Lease, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
-from agentpool.queue.bodies import MAX_DEPTH
-from agentpool.queue.outcomes import Succeeded
+from agentpool_core.cli.root import root
+from agentpool_core.errors import AgentPoolError
+from agentpool_core.jobs import JobId, JobRequest, Lease, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.queue.codec.json_text import MAX_DEPTH
+from agentpool_core.queue.completions import Succeeded
 from agentpool_worker.handlers.stream import EventParser, parse_ndjson
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.exceptions import ResponseError
 
-from agentpool.errors import InvalidJobError, QueueError
-from agentpool.jobs import JobRequest, PoolRef, Priority, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, connect, scripts
-from agentpool.queue.keys import Keys
-from agentpool.queue.outcomes import Succeeded
+from agentpool_core.errors import InvalidJobError, QueueError
+from agentpool_core.jobs import JobRequest, PoolRef, Priority, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect, scripts
+from agentpool_core.queue.completions import Succeeded
+from agentpool_core.queue.keys import Keys
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))
 POOL = PoolRef("fuzz", "inputs")

@@ -16,12 +16,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from agentpool.documents import history_document, job_document
-from agentpool.errors import QueueError
-from agentpool.jobs import JobId, JobRequest, JobState, PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, connect
-from agentpool.queue.keys import Keys
-from agentpool.queue.outcomes import Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.documents import history_document, job_document
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import JobId, JobRequest, JobState, PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
+from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.queue.keys import Keys
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))
 SETTINGS = PoolSettings(retry_initial_ms=1_000, retry_max_ms=1_000, lease_ms=5_000, timeout_ms=60_000)

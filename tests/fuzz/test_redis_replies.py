@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentpool.errors import AgentPoolError
-from agentpool.queue import connect, producer
-from agentpool.queue.connection import call
+from agentpool_core.errors import AgentPoolError
+from agentpool_core.queue import connect, producer
+from agentpool_core.queue.connection.client import call
 from tests.fixtures.calls import CALLS
 from tests.fixtures.hostile import after_login, encoded, hostile_redis
 

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agentpool.errors import SettingError
-from agentpool.queue import connect
-from agentpool.queue.address import masked, place_of
-from agentpool.queue.options import OPTIONS
-from agentpool.queue.url import SCHEMES, RedisUrl
+from agentpool_core.errors import SettingError
+from agentpool_core.queue import connect
+from agentpool_core.queue.connection.redacted_url import masked, place_of
+from agentpool_core.queue.connection.url import SCHEMES, RedisUrl
+from agentpool_core.queue.connection.url_options import OPTIONS
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "300"))
 MANY = settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))

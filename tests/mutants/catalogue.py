@@ -13,7 +13,7 @@ import textwrap
 from dataclasses import dataclass, replace
 from typing import Any
 
-from agentpool.queue import scripts
+from agentpool_core.queue import scripts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -307,14 +307,14 @@ CATALOGUE = (
     Mutant(
         name="own-name-is-ignored",
         wrong="a submit that is repeated makes a second job",
-        method="agentpool.queue.producer:Producer.submit",
+        method="agentpool_core.queue.producer:Producer.submit",
         old="job_id = request.job_id or job_requests.new_id()",
         new="job_id = job_requests.new_id()",
     ),
     Mutant(
         name="script-is-not-sent-again",
         wrong="a server that has forgotten a script is not told it again",
-        method="agentpool.queue.scripts:Script._sent",
+        method="agentpool_core.queue.scripts:Script._sent",
         old='return await call(redis, "EVAL", self.source, 1, conf, *args)',
         new="raise",
     ),

@@ -8,10 +8,10 @@ import types
 
 import pytest
 
-from agentpool.cancellation import end, raise_lost, together
-from agentpool.errors import QueueUnreachableError, ResultTimeoutError
-from agentpool.inbox import Inbox
-from agentpool.jobs import PoolRef
+from agentpool_core.errors import QueueUnreachableError, ResultTimeoutError
+from agentpool_core.inbox import Inbox
+from agentpool_core.jobs import PoolRef
+from agentpool_core.process.cancellation import end, raise_lost, together
 
 
 async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same():
@@ -132,7 +132,7 @@ async def test_a_wait_for_a_result_ends_in_time_though_its_cancellation_was_lost
         except asyncio.CancelledError:
             raise QueueUnreachableError("away") from None
 
-    monkeypatch.setattr("agentpool.inbox.scripts", types.SimpleNamespace(WATCH=types.SimpleNamespace(run=away)))
+    monkeypatch.setattr("agentpool_core.inbox.scripts", types.SimpleNamespace(WATCH=types.SimpleNamespace(run=away)))
     with pytest.raises(ResultTimeoutError):
         await Inbox(None, PoolRef.parse("default/p")).result("job", timeout_s=0.01)
     assert calls == 1

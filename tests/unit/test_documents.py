@@ -6,10 +6,10 @@ from dataclasses import fields
 
 import pytest
 
-from agentpool.documents import estimated_wait_ms, request_from
-from agentpool.errors import InvalidJobError
-from agentpool.jobs import JobRequest, OnParentFailure, Priority, WorkerId
-from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_core.documents import estimated_wait_ms, request_from
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.jobs import JobRequest, OnParentFailure, Priority, WorkerId
+from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from tests.fixtures.snapshots import snapshot_with
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
-from agentpool.commands.durations import duration
-from agentpool.durations import milliseconds, shown
+from agentpool_core.cli.durations import duration
+from agentpool_core.durations import milliseconds, shown
 
 
 @pytest.mark.parametrize(

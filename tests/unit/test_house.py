@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO_REPORT = "report.md"
-ROOMS = (
-    "agentpool",
+PACKAGES = (
+    "core/agentpool_core",
     "operator/agentpool_operator",
     "worker/agentpool_worker",
     "gateway/agentpool_gateway",
@@ -26,8 +26,8 @@ MAX_MODULE_LINES = 400
 
 
 def modules() -> list[Path]:
-    """Every module of every room."""
-    return sorted(path for room in ROOMS for path in (ROOT / room).rglob("*.py"))
+    """Every module of every package."""
+    return sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
 
 
 def pages(*folders: str) -> list[Path]:
@@ -64,17 +64,17 @@ def test_a_test_says_what_holds(path: Path):
             assert re.match(r"\S+ \S+ .*[.?!:]$", docstring, re.DOTALL), f"{path.name}:{node.lineno} {node.name}"
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_is_typed(room: str):
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_is_typed(package: str):
     """Each package ships py.typed, so that users' type checkers read it."""
-    assert (ROOT / room / "py.typed").exists()
+    assert (ROOT / package / "py.typed").exists()
 
 
 def test_paths_of_the_kubernetes_api_are_built_in_one_place():
-    """Only `api_paths` writes such a path (the devcluster serves them): elsewhere names would go in unchecked."""
+    """Elsewhere than in `agentpool_core.kube.paths`, names would go in unchecked. The devcluster serves the paths."""
     served = ROOT / "devcluster/agentpool_devcluster/api"
     for path in modules():
-        if path == ROOT / "agentpool/api_paths.py" or path.is_relative_to(served):
+        if path == ROOT / "core/agentpool_core/kube/paths.py" or path.is_relative_to(served):
             continue
         tree = ast.parse(path.read_text())
         texts = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
@@ -84,7 +84,7 @@ def test_paths_of_the_kubernetes_api_are_built_in_one_place():
             for node in texts
             if id(node) not in docstrings and re.search(r"^/?apis?/|/apis?/|^/apis?$", node.value)
         ]
-        assert not found, f"{found}: use agentpool.api_paths"
+        assert not found, f"{found}: use agentpool_core.kube.paths"
 
 
 def test_the_devcluster_is_a_distribution_of_its_own():
@@ -123,7 +123,7 @@ def test_no_file_names_a_package_host():
 def test_what_the_documents_name_exists():
     """Each repository path that a document puts between backticks or links to is there."""
     paths = re.compile(
-        r"`((?:agentpool|operator|worker|gateway|devcluster|local|docs|tests|bench|examples|crds|charts)/[\w./-]*)`"
+        r"`((?:core|operator|worker|gateway|devcluster|local|docs|tests|bench|examples|crds|charts)/[\w./-]*)`"
     )
     links = re.compile(r"\]\((?!https?:|#|mailto:)([^)#]+)[^)]*\)")
     documents = pages("docs", "examples")

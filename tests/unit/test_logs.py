@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from agentpool import logs
+from agentpool_core.process import logs
 
 
 def record(**extra: object) -> logging.LogRecord:

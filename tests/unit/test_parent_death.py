@@ -13,7 +13,7 @@ from tests.fixtures.local_system import eventually
 
 PARENT = """
 import signal, subprocess, sys, time
-from agentpool.parent_death import tied
+from agentpool_core.process.parent_death import tied
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], preexec_fn=tied(signal.SIGKILL))
 print(child.pid, flush=True)
 time.sleep(600)

@@ -10,9 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentpool.cluster import Cluster, RefusedError
-from agentpool.environment import redis_url
-from agentpool.errors import (
+from agentpool_core.environment import redis_url
+from agentpool_core.errors import (
     QueueAccessError,
     QueueError,
     QueueMemoryError,
@@ -21,10 +20,18 @@ from agentpool.errors import (
     SettingError,
     UnsupportedServerError,
 )
-from agentpool.jobs import PoolRef
-from agentpool.queue.faults import fault_of
-from agentpool.redis_address import Address, SecretError, address_of, connect_to, describe_without_address, redis_of
-from agentpool.spec.queue import Redis
+from agentpool_core.jobs import PoolRef
+from agentpool_core.kube.client import Cluster, RefusedError
+from agentpool_core.queue.connection.error_translation import fault_of
+from agentpool_core.redis_address import (
+    Address,
+    SecretError,
+    address_of,
+    connect_to,
+    describe_without_address,
+    redis_of,
+)
+from agentpool_core.spec.queue import Redis
 
 FROM_URL = Redis.model_validate({"urlFrom": {"secretKeyRef": {"name": "r"}}})
 FROM_PASSWORD = Redis.model_validate({"url": "redis://h:6379/1", "passwordFrom": {"secretKeyRef": {"name": "r"}}})

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from agentpool.errors import InvalidJobError
-from agentpool.jobs import JobId, JobRequest, JobState, OnParentFailure, Priority, Receipt
-from agentpool.submission import NewJob, SubmitOptions, request_from, request_of
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.jobs import JobId, JobRequest, JobState, OnParentFailure, Priority, Receipt
+from agentpool_core.submission import NewJob, SubmitOptions, request_from, request_of
 
 EVERY_OPTION = SubmitOptions(
     priority="critical",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentpool.errors import InvalidJobError
-from agentpool.text import SHOWN_CHARS, encodable, one_line, printable, shown, shown_error
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.text import SHOWN_CHARS, encodable, one_line, printable, shown, shown_error
 
 
 class Raises:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from agentpool_worker.app import App
     from agentpool_worker.context import BlockingContext, ChildOptions, Context
-    from agentpool_worker.signals import Overloaded, Permanent, Retry
+    from agentpool_worker.exceptions import Overloaded, Permanent, Retry
     from agentpool_worker.worker import Worker
 
 __all__ = ["App", "BlockingContext", "ChildOptions", "Context", "Overloaded", "Permanent", "Retry", "Worker"]
@@ -29,9 +29,9 @@ _MODULES = {
     "BlockingContext": "context",
     "ChildOptions": "context",
     "Context": "context",
-    "Overloaded": "signals",
-    "Permanent": "signals",
-    "Retry": "signals",
+    "Overloaded": "exceptions",
+    "Permanent": "exceptions",
+    "Retry": "exceptions",
     "Worker": "worker",
 }
 

@@ -1,8 +1,9 @@
 """The registry of a program's handlers: `app = App()`, then `@app.handler("kind")` on its functions.
 
 For any shape of function (async, sync, generator of progress), registration checks the function once and wraps it into
-the form that the worker runs (`agentpool_worker.shapes`). A mistake is reported at import time, with the function's
-name and the remedy, not when the first job arrives. `agentpool_worker.execution` calls the result of `find`.
+the form that the worker runs (`agentpool_worker.handlers.shapes`). A mistake is reported at import time, with the
+function's name and the remedy, not when the first job arrives. `agentpool_worker.jobs.execution` calls the result of
+`find`.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from agentpool.errors import HandlerError
-from agentpool.jobs import KIND_FORM, KIND_PATTERN
-from agentpool_worker.shapes import name_of, run_job_of
-from agentpool_worker.threads import HandlerThreads
+from agentpool_core.errors import HandlerError
+from agentpool_core.jobs import KIND_FORM, KIND_PATTERN
+from agentpool_worker.handlers.shapes import name_of, run_job_of
+from agentpool_worker.handlers.threads import HandlerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,8 +1,8 @@
 """`agentpool worker`: run jobs of a pool.
 
 In a pod everything comes from the environment; by hand, flags override the environment. Heavy imports wait until the
-worker has a process of its own, beside the supervisor. `agentpool_worker.supervisor` takes over next, and in the
-worker's process `agentpool_worker.runner`.
+worker has a process of its own, beside the supervisor. `agentpool_worker.supervision.supervisor` takes over next, and
+in the worker's process `agentpool_worker.runner`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentpool.start import release_signals
-from agentpool_worker import supervisor
+from agentpool_core.start import release_signals
 from agentpool_worker.naming import own_name
-from agentpool_worker.probe_socket import probe_socket
+from agentpool_worker.supervision import supervisor
+from agentpool_worker.supervision.probe_socket import probe_socket
 
 if TYPE_CHECKING:
     import socket
@@ -83,10 +83,10 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
 
 def _run(app: str | None, flags: dict[str, Any], listening: socket.socket | None) -> int:
     """Run the worker in this process; return its exit code."""
-    from agentpool_worker.forks import guard_signals
+    from agentpool_worker.guards.forks import guard_signals
 
     guard_signals()
-    from agentpool import logs
+    from agentpool_core.process import logs
     from agentpool_worker.runner import run_process
     from agentpool_worker.worker import Worker
 
@@ -104,7 +104,7 @@ def _report(line: str, flags: dict[str, Any]) -> None:
     """Log a line of the supervisor's, in the worker's form."""
     import logging
 
-    from agentpool import logs
+    from agentpool_core.process import logs
 
     form = flags["log_format"] or os.environ.get("AGENTPOOL_LOG_FORMAT") or "json"
     logs.configure(form=form, level="info")
@@ -123,7 +123,7 @@ def _settings(flags: dict[str, Any], *, by_hand: bool) -> WorkerSettings:
 def _handlers(
     app: str | None, command: str | None, url: str | None, pass_env: Sequence[str], settings: WorkerSettings
 ) -> HandlerSet:
-    from agentpool.errors import SettingError
+    from agentpool_core.errors import SettingError
     from agentpool_worker.handlers import selection
 
     given = [text for text in (app, command, url) if text is not None]

@@ -2,7 +2,7 @@
 
 `Context` is for async handlers; `BlockingContext` has the same names for sync handlers, which run in threads, and
 blocks where the async context awaits. Both are cheap to make, because each job needs one. A `JobLink`
-(`agentpool_worker.link`) carries checkpoints and child jobs to the queue.
+(`agentpool_worker.jobs.queue_calls`) carries checkpoints and child jobs to the queue.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from agentpool.jobs import JobRequest, Priority
-from agentpool.tracing import child_of
-from agentpool_worker.signals import Yielded
+from agentpool_core.jobs import JobRequest, Priority
+from agentpool_core.tracing import child_of
+from agentpool_worker.exceptions import Yielded
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, MutableMapping, Sequence
 
-    from agentpool.jobs import JobId, Lease, Receipt
+    from agentpool_core.jobs import JobId, Lease, Receipt
 
 log = logging.getLogger("agentpool.worker.job")
 

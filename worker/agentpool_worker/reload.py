@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentpool.parent_death import tied
+from agentpool_core.process.parent_death import tied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +69,7 @@ def run_reloading(arguments: Sequence[str], directory: Path) -> int:
 def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     # A session of its own: Ctrl-C reaches the child once, through this process. The child drains when this process is
     # killed.
-    command = [sys.executable, "-m", "agentpool", *arguments]
+    command = [sys.executable, "-m", "agentpool_core", *arguments]
     return subprocess.Popen(command, start_new_session=True, preexec_fn=tied(signal.SIGTERM))  # noqa: PLW1509 - no threads
 
 

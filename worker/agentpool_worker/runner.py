@@ -3,7 +3,7 @@
 SystemExit or KeyboardInterrupt raised in a handler's own task would end the event loop, and so would a handler that
 stops it: the loop is resumed. A handler that cancels all tasks ends the worker, and a new process begins. Hanging
 threads and processes of a handler would keep the process alive after the worker's end: the processes are ended, and the
-threads are not waited for. `agentpool_worker.supervisor`, or the shell, takes over next.
+threads are not waited for. `agentpool_worker.supervision.supervisor`, or the shell, takes over next.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from agentpool_worker import lifeline
-from agentpool_worker.exits import RESTART
-from agentpool_worker.lifeline import Phase
+from agentpool_worker.supervision import lifeline
+from agentpool_worker.supervision.exits import RESTART
+from agentpool_worker.supervision.lifeline import Phase
 
 if TYPE_CHECKING:
     from agentpool_worker.worker import Worker

@@ -11,13 +11,13 @@ import socket
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from agentpool.environment import redis_url
-from agentpool.errors import SettingError
-from agentpool.jobs import PoolRef, WorkerId
-from agentpool.listening import EVERYWHERE
+from agentpool_core.environment import redis_url
+from agentpool_core.errors import SettingError
+from agentpool_core.jobs import PoolRef, WorkerId
+from agentpool_core.process.sockets import EVERYWHERE
 from agentpool_worker.naming import own_name
-from agentpool_worker.probe_socket import HTTP_PORT
-from agentpool_worker.restarts import START_SECONDS
+from agentpool_worker.supervision.probe_socket import HTTP_PORT
+from agentpool_worker.supervision.restarts import START_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

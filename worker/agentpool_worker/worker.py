@@ -2,7 +2,7 @@
 
 Start: prepare the handlers, register (which takes out the lease), start the side loop, claim. End: drain, deliver
 completions, deregister, stop the side loop. The lease is renewed until the very end, so that no job is recovered
-elsewhere while it is being requeued. `agentpool_worker.assembly` builds the parts; `agentpool_worker.runner` adds
+elsewhere while it is being requeued. `agentpool_worker.wiring` builds the parts; `agentpool_worker.runner` adds
 signals.
 """
 
@@ -15,30 +15,30 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from agentpool.cancellation import end
-from agentpool.errors import QueueError, QueueUnreachableError, SettingError, UnknownPoolError
-from agentpool.queue.connection import connect
-from agentpool.queue.consumer import Consumer
-from agentpool.queue.inspect import Inspector
-from agentpool.queue.settings import PoolSettings
-from agentpool_worker import lifeline
-from agentpool_worker.assembly import CLIENT_NAME, Parts
-from agentpool_worker.evidence import explains, words_of
-from agentpool_worker.forks import ForkGuard
-from agentpool_worker.gpu import open_reader
-from agentpool_worker.health import HealthServer, Probes
-from agentpool_worker.lifeline import Phase
-from agentpool_worker.previous_exit import PreviousExit
+from agentpool_core.errors import QueueError, QueueUnreachableError, SettingError, UnknownPoolError
+from agentpool_core.process.cancellation import end
+from agentpool_core.queue.connection.client import connect
+from agentpool_core.queue.consumer import Consumer
+from agentpool_core.queue.inspector import Inspector
+from agentpool_core.queue.settings import PoolSettings
+from agentpool_worker.guards.forks import ForkGuard
 from agentpool_worker.settings import settings_from, variable_of
+from agentpool_worker.slots.gpu import open_reader
+from agentpool_worker.supervision import lifeline
+from agentpool_worker.supervision.evidence import explains, words_of
+from agentpool_worker.supervision.lifeline import Phase
+from agentpool_worker.supervision.previous_exit import PreviousExit
+from agentpool_worker.telemetry.health import HealthServer, Probes
+from agentpool_worker.wiring import CLIENT_NAME, Parts
 
 if TYPE_CHECKING:
     import socket
 
-    from agentpool.jobs import PoolRef
-    from agentpool.queue.connection import RedisClient
-    from agentpool_worker.gpu import GpuReader
+    from agentpool_core.jobs import PoolRef
+    from agentpool_core.queue.connection.client import RedisClient
     from agentpool_worker.handlers import HandlerSet
     from agentpool_worker.settings import WorkerSettings
+    from agentpool_worker.slots.gpu import GpuReader
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
 """Authentication and authorization: static tokens, or Kubernetes' reviews, behind a common interface.
 
-`agentpool_gateway.entry` asks before a request touches a queue.
+`agentpool_gateway.access.admission` asks before a request touches a queue.
 """

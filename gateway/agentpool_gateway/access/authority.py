@@ -7,8 +7,8 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import Protocol
 
-from agentpool.jobs import PoolRef
-from agentpool_gateway.problems import ProblemError
+from agentpool_core.jobs import PoolRef
+from agentpool_gateway.http.problems import ProblemError
 
 
 class Verb(StrEnum):

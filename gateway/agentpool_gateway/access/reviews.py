@@ -13,11 +13,11 @@ import hashlib
 import json
 from typing import Any
 
-from agentpool import api_paths
-from agentpool.cluster import Cluster
-from agentpool.errors import ClusterError
-from agentpool.jobs import PoolRef
-from agentpool.spec import GROUP, PLURAL
+from agentpool_core.errors import ClusterError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import paths
+from agentpool_core.kube.client import Cluster
+from agentpool_core.spec import GROUP, PLURAL
 from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthenticated
 from agentpool_gateway.access.kept import Kept
 from agentpool_gateway.access.rate import ReviewLimit
@@ -111,7 +111,7 @@ class KubernetesReviews:
         if self._audiences:
             spec["audiences"] = list(self._audiences)
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
-        answer = await self._cluster.post(api_paths.resource("authentication.k8s.io/v1", "tokenreviews"), body)
+        answer = await self._cluster.post(paths.resource("authentication.k8s.io/v1", "tokenreviews"), body)
         return _status_of(answer)
 
     async def _review_access(self, user: dict[str, Any], verb: Verb, pool: PoolRef) -> bool:
@@ -134,7 +134,7 @@ class KubernetesReviews:
                 },
             },
         }
-        answer = await self._cluster.post(api_paths.resource("authorization.k8s.io/v1", "subjectaccessreviews"), body)
+        answer = await self._cluster.post(paths.resource("authorization.k8s.io/v1", "subjectaccessreviews"), body)
         status = _status_of(answer)
         return status.get("allowed") is True and not status.get("denied")
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
-from agentpool.errors import SettingError
-from agentpool.jobs import PoolRef
+from agentpool_core.errors import SettingError
+from agentpool_core.jobs import PoolRef
 from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthenticated
 
 log = logging.getLogger(__name__)

@@ -1,8 +1,8 @@
 """The table of all calls at the gateway, with the verb that each call needs.
 
-The check in `agentpool_gateway.entry` reads only this table: a route or a method without a row is refused, and `verify`
-refuses to build an app whose routes differ from the table. A new protocol or tool gets a mapping of its own beside
-`A2A_METHODS`, and the rule `BY_METHOD` for its route. `entry` takes over next.
+The check in `agentpool_gateway.access.admission` reads only this table: a route or a method without a row is refused,
+and `verify` refuses to build an app whose routes differ from the table. A new protocol or tool gets a mapping of its
+own beside `A2A_METHODS`, and the rule `BY_METHOD` for its route. `admission` takes over next.
 """
 
 from __future__ import annotations

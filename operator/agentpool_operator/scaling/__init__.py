@@ -3,5 +3,5 @@
 Nothing here reads a clock, a queue or a cluster; time comes in as a number of seconds. `observation` holds the inputs,
 `policy` the user's settings, `memory` the state between decisions; `demand` turns the backlog into slots, `capacity`
 places workers on nodes and shares them between pools, `behavior` smooths, `decide` combines all.
-`agentpool_operator.scaling_loop` takes over next.
+`agentpool_operator.autoscaler.loop` takes over next.
 """

@@ -1,8 +1,8 @@
 """Desired size of a pool, from the backlog, the expected arrivals, and the learned figures.
 
 Until a start-up and a service time are known, the plain `demand` of the moment. Then the larger of `reaction`, which
-looks ahead by a start-up time and is kept as long as a worker needs to start, and `warmth`, which looks back. `decide`
-takes over next.
+looks ahead by a start-up time and is kept as long as a worker needs to start, and `keep_warm`, which looks back.
+`decide` takes over next.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 
 from agentpool_operator.scaling import learning
 from agentpool_operator.scaling.demand import Demand, demand
+from agentpool_operator.scaling.keep_warm import Load, is_sure, kept_warm, watched
 from agentpool_operator.scaling.memory import Learned, PoolMemory, Recommendation, remembered
 from agentpool_operator.scaling.reaction import Outlook, slots_wanted
-from agentpool_operator.scaling.warmth import Load, is_sure, kept_warm, watched
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Backlog, Observation

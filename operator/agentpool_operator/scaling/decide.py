@@ -17,7 +17,7 @@ from agentpool_operator.scaling.assessment import assessed
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import beside
 from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remembered
-from agentpool_operator.scaling.words import counted, demand_words, doing
+from agentpool_operator.scaling.reason_text import counted, demand_words, doing
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.demand import Demand

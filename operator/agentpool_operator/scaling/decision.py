@@ -1,6 +1,6 @@
 """Result of a decision: the size, the uncapped demand, the cap, and a reason in words.
 
-Written by `decide`; the scaling loop executes it and `agentpool_operator.status` reports it.
+Written by `decide`; the scaling loop executes it and `agentpool_operator.status.patch` reports it.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Learned figures: run time of jobs, start-up time of workers, arrival rate.
 
 The service time is the busy time of slots divided by the jobs that ended meanwhile, with exponential decay: unlike the
-mean of ended jobs it is right at the beginning too, when only short jobs have ended. `reaction`, `warmth` and `demand`
-read the figures.
+mean of ended jobs it is right at the beginning too, when only short jobs have ended. `reaction`, `keep_warm` and
+`demand` read the figures.
 """
 
 from __future__ import annotations

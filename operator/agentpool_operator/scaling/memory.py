@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agentpool_operator.scaling.warmth import Warmth
+from agentpool_operator.scaling.keep_warm import Warmth
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Counters

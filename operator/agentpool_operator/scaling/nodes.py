@@ -1,8 +1,8 @@
 """Nodes, and whether a worker's pod may run on a node: resources, selectors, affinity, taints.
 
 These are the scheduler's filters that a pod template determines: requests against free resources, `nodeSelector`,
-required node affinity, taints against tolerations. `agentpool_operator.inventory` fills the nodes in, `capacity` places
-workers on them. Quantities are whole: millicores, bytes, pods, devices.
+required node affinity, taints against tolerations. `agentpool_operator.capacity.inventory` fills the nodes in,
+`capacity` places workers on them. Quantities are whole: millicores, bytes, pods, devices.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """The user's scaling settings, resolved to plain figures.
 
-`agentpool_operator.resolve` builds the policy from the AgentPool's spec; `decide` obeys it. The behavior types carry
-the names and meanings of the HorizontalPodAutoscaler, version 2.
+`agentpool_operator.pools.resolve` builds the policy from the AgentPool's spec; `decide` obeys it. The behavior types
+carry the names and meanings of the HorizontalPodAutoscaler, version 2.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agentpool.spec.scaling import PolicyType, SelectPolicy
+from agentpool_core.spec.scaling import PolicyType, SelectPolicy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

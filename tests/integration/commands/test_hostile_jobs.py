@@ -10,12 +10,12 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from agentpool.cli import root
-from agentpool.errors import AgentPoolError
-from agentpool.jobs import JobRequest, PoolRef, Priority, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
-from agentpool.queue.keys import Keys
-from agentpool.queue.outcomes import Failed, Succeeded
+from agentpool_core.cli.root import root
+from agentpool_core.errors import AgentPoolError
+from agentpool_core.jobs import JobRequest, PoolRef, Priority, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.queue.completions import Failed, Succeeded
+from agentpool_core.queue.keys import Keys
 
 EVIL = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\u2066\x7f\x00 end"
 OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

@@ -7,10 +7,10 @@ import asyncio
 import pytest
 from click.testing import CliRunner, Result
 
-from agentpool.cli import root
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings
-from agentpool_operator import paths
+from agentpool_core.cli.root import root
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import Inspector, PoolSettings
+from agentpool_operator.kube import paths
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from pathlib import Path
 import click
 import pytest
 
-from agentpool.cli import root
-from agentpool.jobs import JobRequest, PoolRef
-from agentpool.queue import Producer
+from agentpool_core.cli.root import root
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.queue import Producer
 from tests.fixtures.redis import wait_until
 
 BIN = Path(sys.executable).parent
@@ -64,7 +64,7 @@ class Terminal:
         self._ours, theirs = pty.openpty()
         os.set_blocking(self._ours, False)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "agentpool", *args],
+            [sys.executable, "-m", "agentpool_core", *args],
             stdin=theirs, stdout=theirs, stderr=theirs,
             env={**os.environ, "TERM": "xterm", "COLUMNS": "120", "LINES": "40"},
         )  # fmt: skip
@@ -112,7 +112,7 @@ async def test_a_file_shows_how_far_it_is_on_a_terminal_and_nothing_where_it_is_
         assert await terminal.ended() == 0
         assert terminal.shows(b"submitting", b"7/7", b"7 jobs submitted"), terminal.drawn
     piped = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agentpool", *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        sys.executable, "-m", "agentpool_core", *command, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     assert await piped.communicate() == (b"7 jobs submitted, 0 of them were known already\n", b"")
 

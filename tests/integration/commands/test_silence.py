@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import pytest
 from click.testing import CliRunner, Result
 
-from agentpool.cli import root
-from agentpool.client import Client
-from agentpool.commands import connection, waiting
-from agentpool.errors import QueueUnreachableError
-from agentpool.jobs import PoolRef, WorkerId
-from agentpool.queue import Inspector, PoolSettings, connect
+from agentpool_core.cli import connection, waiting
+from agentpool_core.cli.root import root
+from agentpool_core.client import Client
+from agentpool_core.errors import QueueUnreachableError
+from agentpool_core.jobs import PoolRef, WorkerId
+from agentpool_core.queue import Inspector, PoolSettings, connect
 from tests.fixtures.hostile import hostile_redis
 from tests.fixtures.redis import RedisServer, wait_until
 from tests.fixtures.serving import ServingConsumer

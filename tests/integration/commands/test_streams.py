@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from agentpool.jobs import JobRequest, PoolRef
-from agentpool.queue import Producer
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.queue import Producer
 
 TEXT = "ключ \N{KEY} ✓"
-AGENTPOOL = f"{sys.executable} -m agentpool"
+AGENTPOOL = f"{sys.executable} -m agentpool_core"
 pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
 
 

@@ -13,12 +13,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from agentpool.cli import root
-from agentpool.errors import AgentPoolError, UnknownJobError
-from agentpool.jobs import JobRequest, PoolRef
-from agentpool.queue import Inspector, PoolSettings, Producer, Route, acl, connect
-from agentpool.queue.connection import check_server
-from agentpool.queue.outcomes import Failed
+from agentpool_core.cli.root import root
+from agentpool_core.errors import AgentPoolError, UnknownJobError
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.queue import Inspector, PoolSettings, Producer, Route, acl, connect
+from agentpool_core.queue.completions import Failed
+from agentpool_core.queue.connection.client import check_server
 
 CLOSED = PoolSettings(routes=(Route(name="r", kinds=("known",)),), refuse_unlisted_kinds=True)
 
@@ -115,7 +115,7 @@ async def test_a_refused_line_is_named_though_the_queue_was_full_in_between(
     agentpool, consumer, redis, pool: PoolRef, monkeypatch: pytest.MonkeyPatch
 ):
     """What was kept before the wait is counted, and does not shift the line."""
-    monkeypatch.setattr("agentpool.queue.producer.JOBS_A_CALL", 1)
+    monkeypatch.setattr("agentpool_core.queue.producer.JOBS_A_CALL", 1)
     await Inspector(redis).configure(pool, replace(CLOSED, max_depth=1))
     lines = '{"kind": "known"}\n{"kind": "known"}\n{"kind": "other"}\n'
     waiting = asyncio.create_task(agentpool("submit", "--file", "-", stdin=lines))
@@ -302,7 +302,7 @@ async def test_the_doctor_tells_a_clock_that_is_off(agentpool, monkeypatch: pyte
     """By how much, and what to do; a little is no reason to worry."""
     now = time.time
     for ahead_s, level in ((0.0, "ok"), (5.0, "warning"), (-5.0, "warning")):
-        monkeypatch.setattr("agentpool.commands.checkup.redis.time", SimpleNamespace(time=lambda: now() + ahead_s))  # noqa: B023
+        monkeypatch.setattr("agentpool_core.doctor.redis.time", SimpleNamespace(time=lambda: now() + ahead_s))  # noqa: B023
         found = json.loads((await agentpool("doctor", "-o", "json")).output)
         (clock,) = (finding for finding in found if finding["check"] == "clock")
         assert clock["level"] == level, clock

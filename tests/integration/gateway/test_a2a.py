@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import Inspector, PoolSettings
 
 
 def message(identity: str = "m1", **metadata: Any) -> dict[str, Any]:

@@ -20,10 +20,10 @@ from pathlib import Path
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings, connect
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import Inspector, PoolSettings, connect
 
-COMMAND = [sys.executable, "-m", "agentpool", "gateway"]
+COMMAND = [sys.executable, "-m", "agentpool_core", "gateway"]
 QUIET = ("--log-level", "warning")  # nobody reads the pipe meanwhile
 ENVIRONMENT = {**os.environ, "KUBECONFIG": "/nowhere"}
 

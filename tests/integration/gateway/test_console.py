@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool_gateway.pages import CONSOLE, REFERENCE
+from agentpool_core.jobs import PoolRef
+from agentpool_gateway.routes.pages import CONSOLE, REFERENCE
 from tests.fixtures import gateways as tokens
 
 

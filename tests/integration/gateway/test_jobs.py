@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, PoolSettings, Route
-from agentpool.queue.outcomes import Succeeded
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import Inspector, PoolSettings, Route
+from agentpool_core.queue.completions import Succeeded
 from tests.fixtures.redis import wait_until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -18,8 +18,8 @@ from schemathesis import checks
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.specs.openapi import checks as openapi_checks
 
-from agentpool.client import Client
-from agentpool.jobs import PoolRef
+from agentpool_core.client import Client
+from agentpool_core.jobs import PoolRef
 from tests.fixtures import gateways as tokens
 
 CASES = int(os.environ.get("AGENTPOOL_SCHEMA_CASES", "4"))
@@ -120,7 +120,7 @@ def schema_of() -> dict[str, Any]:
     """The description as it is served."""
     from agentpool_gateway.access.authority import Everybody
     from agentpool_gateway.app import build
-    from agentpool_gateway.locations import OneRedis
+    from agentpool_gateway.pools.locations import OneRedis
     from agentpool_gateway.settings import GatewaySettings
 
     return build(GatewaySettings(), OneRedis("redis://127.0.0.1:1/0"), Everybody()).openapi()

@@ -12,20 +12,20 @@ import pytest
 import yaml
 from fastapi import APIRouter
 
-from agentpool.jobs import PoolRef
+from agentpool_core.jobs import PoolRef
 from agentpool_devcluster.api.access.tokens import service_account
 from agentpool_devcluster.api.http.server import ApiServer
-from agentpool_gateway import a2a, health
 from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Everybody, Verb
 from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
-from agentpool_gateway.locations import OneRedis
+from agentpool_gateway.pools.locations import OneRedis
+from agentpool_gateway.routes import a2a, health
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.gateways import Served, serving
 from tests.fixtures.reviews import account
 
-CONSOLE = Path(a2a.__file__).parent / "console"
+CONSOLE = Path(a2a.__file__).parents[1] / "console"
 RBAC = {
     Verb.READ: ("get", "agentpools"),
     Verb.SUBMIT: ("create", "agentpools/jobs"),
@@ -237,6 +237,6 @@ def test_every_call_of_the_console_is_in_the_table():
 
 def test_every_stream_is_a_row():
     """The streams, whose check is repeated, are those that answer with server-sent events."""
-    from agentpool_gateway import events_api
+    from agentpool_gateway.routes import events
 
-    assert table.routes_in(events_api.router.routes) == table.STREAMS
+    assert table.routes_in(events.router.routes) == table.STREAMS

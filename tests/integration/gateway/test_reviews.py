@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agentpool.cluster import connected
-from agentpool.errors import ClusterError, UnknownPoolError
-from agentpool.jobs import PoolRef
-from agentpool.redis_address import SecretError
+from agentpool_core.errors import ClusterError, UnknownPoolError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.kube.client import connected
+from agentpool_core.redis_address import SecretError
 from agentpool_gateway.access.authority import Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.app import build
-from agentpool_gateway.locations import AsDeclared, OneRedis
-from agentpool_gateway.queues import Queues
+from agentpool_gateway.pools.locations import AsDeclared, OneRedis
+from agentpool_gateway.pools.queues import Queues
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.devcluster import ApiClient
 from tests.fixtures.gateways import Served, serving
@@ -175,7 +175,7 @@ async def ran(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
     import sys
 
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agentpool", *arguments,
+        sys.executable, "-m", "agentpool_core", *arguments,
         env=environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     async with asyncio.timeout(60):

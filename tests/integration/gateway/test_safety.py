@@ -9,8 +9,8 @@ import logging
 import httpx
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool_gateway import queues
+from agentpool_core.jobs import PoolRef
+from agentpool_gateway.pools import queues
 from tests.fixtures import gateways as tokens
 from tests.fixtures.hostile import hostile_redis
 

@@ -13,12 +13,12 @@ import httpx
 import pytest
 import yaml
 
-from agentpool.cancellation import end
-from agentpool.jobs import JobRequest, PoolRef
-from agentpool.queue import Producer
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.process.cancellation import end
+from agentpool_core.queue import Producer
 from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
-from agentpool_gateway.locations import OneRedis
+from agentpool_gateway.pools.locations import OneRedis
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.gateways import serving
 from tests.fixtures.redis import wait_until

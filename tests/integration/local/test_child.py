@@ -9,8 +9,8 @@ import textwrap
 import psutil
 import pytest
 
-from agentpool_local.child import Child
 from agentpool_local.errors import ChildDiedError, MissingPartError, NotReadyError
+from agentpool_local.stack.child import Child
 from tests.fixtures.redis import wait_until
 
 
@@ -117,7 +117,7 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     """Even SIGKILL of the supervisor leaves no child behind."""
     program = textwrap.dedent("""
         import asyncio, pathlib, sys
-        from agentpool_local.child import Child
+        from agentpool_local.stack.child import Child
 
         async def main():
             argv = [sys.executable, "-c", "import signal; signal.pause()"]

@@ -4,9 +4,9 @@ import socket
 
 import pytest
 
-from agentpool.errors import QueueUnreachableError, SettingError
-from agentpool.queue.connection import connect
-from agentpool_local.redis_server import check_redis, start_redis
+from agentpool_core.errors import QueueUnreachableError, SettingError
+from agentpool_core.queue.connection.client import connect
+from agentpool_local.stack.redis_server import check_redis, start_redis
 
 
 def unheard(_name, _line):

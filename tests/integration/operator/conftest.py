@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import JobRequest, PoolRef
-from agentpool.queue import Inspector, Producer
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.queue import Inspector, Producer
 from tests.fixtures.redis import wait_until
 
 WITHIN_S = 20.0

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool.spec import AgentPoolSpec
-from agentpool_operator import manifests
+from agentpool_core.jobs import PoolRef
+from agentpool_core.spec import AgentPoolSpec
+from agentpool_operator.children import manifests
 from tests.fixtures.devcluster import ApiClient
 
 SPEC = {"handler": {"command": {"argv": ["cat"]}}, "queue": {"redis": {"url": "redis://redis:6379"}}}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import aiohttp
 
-from agentpool.commands.checkup.cluster import CRD_PATH
-from agentpool.spec import GROUP, VERSION
-from agentpool.spec.crd import custom_resource_definition
+from agentpool_core.doctor.cluster import CRD_PATH
+from agentpool_core.spec import GROUP, VERSION
+from agentpool_core.spec.crd import custom_resource_definition
 from tests.fixtures.redis import wait_until
 
 from .conftest import submit

@@ -11,15 +11,16 @@ import signal
 import kopf
 import pytest
 
-from agentpool.cancellation import end
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector
-from agentpool_operator import handlers, paths
-from agentpool_operator import watching as watching_module
-from agentpool_operator.connection import configuration
-from agentpool_operator.refusals import NotThereError
-from agentpool_operator.registry import Pools
-from agentpool_operator.watching import Watching
+from agentpool_core.jobs import PoolRef
+from agentpool_core.process.cancellation import end
+from agentpool_core.queue import Inspector
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.api_errors import NotThereError
+from agentpool_operator.kube.connection import configuration
+from agentpool_operator.pools import watch_handlers
+from agentpool_operator.pools import watch_thread as watching_module
+from agentpool_operator.pools.registry import Pools
+from agentpool_operator.pools.watch_thread import Watching
 from tests.fixtures.redis import wait_until
 
 from .conftest import submit
@@ -161,7 +162,9 @@ async def test_expired_and_broken_watches_are_taken_up_again(
 async def begun(watching, faulty_api):
     """Waits until all watches run: one that was just being opened would outlive `end_watches`."""
     await wait_until(watching.ready.is_set, "all that is to be watched is served", within_s=WITHIN_S)
-    await wait_until(lambda: faulty_api.open_watches() == len(handlers.WATCHED), "all watches run", within_s=WITHIN_S)
+    await wait_until(
+        lambda: faulty_api.open_watches() == len(watch_handlers.WATCHED), "all watches run", within_s=WITHIN_S
+    )
 
 
 async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty_api, cluster, pool_of, ref):
@@ -186,7 +189,7 @@ async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty
 
 def test_kopf_kills_nobody():
     """It would kill the whole process ten minutes after watches have broken, though they have begun anew."""
-    assert handlers.watch_settings().process.ultimate_exiting_timeout is None
+    assert watch_handlers.watch_settings().process.ultimate_exiting_timeout is None
 
 
 async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
@@ -202,7 +205,7 @@ async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
     forgetful: list[asyncio.Task[None]] = []
 
     def with_a_forgetful_task(*args):
-        registry = handlers.watches(*args)
+        registry = watch_handlers.watches(*args)
 
         @kopf.on.startup(registry=registry)
         async def start(**_):

@@ -6,13 +6,13 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from agentpool.errors import SettingError
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector
-from agentpool.queue.keys import Keys
-from agentpool_operator import paths
-from agentpool_operator.links import LARGEST_REPLY_BYTES
+from agentpool_core.errors import SettingError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import Inspector
+from agentpool_core.queue.keys import Keys
+from agentpool_operator.kube import paths
 from agentpool_operator.process import run
+from agentpool_operator.queue.redis_connections import LARGEST_REPLY_BYTES
 from agentpool_operator.settings import OperatorSettings
 from tests.fixtures.hostile import CONSTANT, hostile_redis
 from tests.fixtures.redis import wait_until

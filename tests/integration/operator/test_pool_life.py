@@ -8,12 +8,12 @@ import time
 import aiohttp
 import pytest
 
-from agentpool.errors import RetiredPoolError
-from agentpool.jobs import JobRequest
-from agentpool.queue import Consumer, Inspector, Producer
-from agentpool.queue.keys import notes_of
-from agentpool_operator import paths
-from agentpool_operator.refusals import NotThereError
+from agentpool_core.errors import RetiredPoolError
+from agentpool_core.jobs import JobRequest
+from agentpool_core.queue import Consumer, Inspector, Producer
+from agentpool_core.queue.keys import notes_of
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.api_errors import NotThereError
 from tests.fixtures.redis import wait_until
 
 from .conftest import WITHIN_S, submit

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentpool.cancellation import end
-from agentpool.errors import RetiredPoolError
-from agentpool.jobs import JobRequest
-from agentpool.queue import Inspector, PoolSettings, Producer
-from agentpool.queue.keys import notes_of
-from agentpool_operator import purge
-from agentpool_operator.purge import Purger
-from agentpool_operator.refusals import ClusterUnreachableError, NotThereError
+from agentpool_core.errors import RetiredPoolError
+from agentpool_core.jobs import JobRequest
+from agentpool_core.process.cancellation import end
+from agentpool_core.queue import Inspector, PoolSettings, Producer
+from agentpool_core.queue.keys import notes_of
+from agentpool_operator.kube.api_errors import ClusterUnreachableError, NotThereError
+from agentpool_operator.queue import purge
+from agentpool_operator.queue.purge import Purger
 from tests.fixtures.redis import wait_until
 
 NOTE = "cluster an-old-uid"
@@ -145,7 +145,7 @@ async def test_a_pool_that_is_made_anew_during_a_purge_keeps_its_queue(deleted, 
 async def test_who_stops_leading_during_a_purge_removes_nothing(deleted, redis, pool, caplog):
     """An operator that was frozen after its look finds that its Lease is over, and leaves the queue alone."""
     api = Api()
-    caplog.set_level(logging.INFO, "agentpool_operator.purge")
+    caplog.set_level(logging.INFO, "agentpool_operator.queue.purge")
     await Purger(api, None, leading=lambda: api.lookups < 2)._guarded(deleted)
     assert await is_there(redis, pool) == (True, True)
     assert "left to the operator that leads" in caplog.text
@@ -172,7 +172,7 @@ async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
         namespaces={"test"},
     )
     purger = Purger(Api(), None, leading=lambda: True)
-    caplog.set_level(logging.INFO, "agentpool_operator.purge")
+    caplog.set_level(logging.INFO, "agentpool_operator.queue.purge")
     for _ in range(100):
         await purger._guarded(link)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 7

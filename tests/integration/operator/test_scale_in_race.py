@@ -12,14 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentpool.jobs import JobRequest, WorkerId
-from agentpool.queue import Consumer, Inspector, Producer
-from agentpool.queue.outcomes import Succeeded
-from agentpool_operator.pressure import backlog_of
-from agentpool_operator.scale_in import ScaleIn
+from agentpool_core.jobs import JobRequest, WorkerId
+from agentpool_core.queue import Consumer, Inspector, Producer
+from agentpool_core.queue.completions import Succeeded
+from agentpool_operator.autoscaler.scale_in import ScaleIn
+from agentpool_operator.pools.views import GOING_COST, DeploymentView, PodView
+from agentpool_operator.queue.reader import backlog_of
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
-from agentpool_operator.views import GOING_COST, DeploymentView, PodView
 
 WORKERS, SLOTS, ROUNDS = 5, 2, 60
 

@@ -10,8 +10,8 @@ import sys
 import psutil
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool.queue import connect
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import connect
 from tests.fixtures.local_system import AGENTPOOL, command_line, eventually
 from tests.fixtures.operators import Process
 
@@ -89,7 +89,7 @@ def test_no_secret_is_seen_outside_its_secret(
         environment = {**os.environ, "REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"}
         pool = str(PoolRef(namespace_name, "good"))
         ran = subprocess.run(
-            [sys.executable, "-m", "agentpool", "submit", "echo", "1", "--pool", pool],
+            [sys.executable, "-m", "agentpool_core", "submit", "echo", "1", "--pool", pool],
             env=environment, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
         assert ran.returncode == 0, ran.stdout + ran.stderr

@@ -9,10 +9,10 @@ import yaml
 from aiohttp import web
 from kubernetes.aio import client as kube
 
-from agentpool_operator import paths
-from agentpool_operator.cluster import AT_ONCE, Cluster
-from agentpool_operator.connection import configuration
-from agentpool_operator.refusals import NotLeadingError
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.api_errors import NotLeadingError
+from agentpool_operator.kube.client import AT_ONCE, Cluster
+from agentpool_operator.kube.connection import configuration
 from tests.fixtures.redis import wait_until
 
 

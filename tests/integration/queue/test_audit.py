@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import JobRequest, JobState, OnParentFailure, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
-from agentpool.queue.audit import Contradiction, Disagreement, audit
-from agentpool.queue.outcomes import Failed, SettleOutcome, Succeeded
+from agentpool_core.jobs import JobRequest, JobState, OnParentFailure, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool_core.queue.audit import Contradiction, Disagreement, audit
+from agentpool_core.queue.completions import Failed, SettleOutcome, Succeeded
 
 LEASE_MS = 10_000
 TIMEOUT_MS = 60_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.errors import (
+from agentpool_core.errors import (
     IdempotencyConflictError,
     InvalidJobError,
     PayloadTooLargeError,
@@ -13,10 +13,19 @@ from agentpool.errors import (
     UnknownParentError,
     UnknownPoolError,
 )
-from agentpool.jobs import Job, JobId, JobRequest, JobState, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
-from agentpool.queue.keys import Keys
-from agentpool.queue.outcomes import (
+from agentpool_core.jobs import (
+    Job,
+    JobId,
+    JobRequest,
+    JobState,
+    LeaseToken,
+    OnParentFailure,
+    PoolRef,
+    Priority,
+    WorkerId,
+)
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool_core.queue.completions import (
     CancelJob,
     Cancelled,
     CancelOutcome,
@@ -27,6 +36,7 @@ from agentpool.queue.outcomes import (
     Succeeded,
     YieldJob,
 )
+from agentpool_core.queue.keys import Keys
 
 
 async def shift_clock(redis, pool, ms: int) -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from agentpool.jobs import JobId, JobRequest, JobState, WorkerId
-from agentpool.queue import Consumer, Inspector, Producer, scripts
-from agentpool.queue.keys import Keys
-from agentpool.queue.outcomes import Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.jobs import JobId, JobRequest, JobState, WorkerId
+from agentpool_core.queue import Consumer, Inspector, Producer, scripts
+from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.queue.keys import Keys
 
 HOLD_MS = 60_000
 MANY = 50

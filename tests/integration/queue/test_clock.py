@@ -6,10 +6,10 @@ import itertools
 
 import pytest
 
-from agentpool.jobs import JobRequest, Priority, WorkerId
-from agentpool.queue import Consumer, Inspector, Producer, scripts
-from agentpool.queue.keys import Keys
-from agentpool.queue.outcomes import Failed
+from agentpool_core.jobs import JobRequest, Priority, WorkerId
+from agentpool_core.queue import Consumer, Inspector, Producer, scripts
+from agentpool_core.queue.completions import Failed
+from agentpool_core.queue.keys import Keys
 
 HOUR_MS = 3_600_000
 LEASE_MS = 10_000  # of the fixture's pool

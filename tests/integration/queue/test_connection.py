@@ -9,11 +9,12 @@ import sys
 import pytest
 import redis as sync_redis
 
-from agentpool.client import Client
-from agentpool.errors import QueueUnreachableError
-from agentpool.queue import connect, pools, wire
-from agentpool.queue.connection import ask, call, together
-from agentpool.queue.pools import KEPT_CONNECTIONS
+from agentpool_core.client import Client
+from agentpool_core.errors import QueueUnreachableError
+from agentpool_core.queue import connect
+from agentpool_core.queue.connection import pools, wire
+from agentpool_core.queue.connection.client import ask, call, together
+from agentpool_core.queue.connection.pools import KEPT_CONNECTIONS
 from tests.fixtures.redis import wait_until
 
 
@@ -115,8 +116,8 @@ async def test_a_connection_that_was_closed_while_the_program_stood_still_is_not
 
 SCRIPT = """
 import asyncio, multiprocessing, sys
-from agentpool.client import Client, SyncClient
-from agentpool.errors import ForeignLoopError, ResultTimeoutError
+from agentpool_core.client import Client, SyncClient
+from agentpool_core.errors import ForeignLoopError, ResultTimeoutError
 
 url, pool, way = sys.argv[1:]
 

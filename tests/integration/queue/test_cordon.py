@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from agentpool.jobs import JobRequest, WorkerId
-from agentpool.queue import Consumer, Inspector, Producer
-from agentpool.queue.outcomes import Succeeded, Wake
+from agentpool_core.jobs import JobRequest, WorkerId
+from agentpool_core.queue import Consumer, Inspector, Producer
+from agentpool_core.queue.completions import Succeeded, Wake
 from tests.fixtures.redis import wait_until
 
 HOLD_MS = 60_000

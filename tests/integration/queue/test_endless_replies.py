@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from agentpool.errors import QueueError
-from agentpool.jobs import PoolRef
-from agentpool.queue import Inspector, connect
-from agentpool.queue.connection import ask
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import Inspector, connect
+from agentpool_core.queue.connection.client import ask
 from tests.fixtures.hostile import hostile_redis
 
 LIMIT = 2**20  # bytes

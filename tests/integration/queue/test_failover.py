@@ -8,11 +8,11 @@ import pytest
 import redis as sync_redis
 from redis.exceptions import ResponseError
 
-from agentpool.client import Client
-from agentpool.errors import QueueAccessError, QueueUnreachableError, ResultTimeoutError
-from agentpool.jobs import JobRequest, JobState, PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, producer
-from agentpool.queue.connection import call
+from agentpool_core.client import Client
+from agentpool_core.errors import QueueAccessError, QueueUnreachableError, ResultTimeoutError
+from agentpool_core.jobs import JobRequest, JobState, PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, producer
+from agentpool_core.queue.connection.client import call
 from tests.fixtures.lines import Line
 from tests.fixtures.redis import wait_until
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from agentpool.errors import (
+from agentpool_core.errors import (
     QueueAccessError,
     QueueError,
     QueueMemoryError,
@@ -15,10 +15,10 @@ from agentpool.errors import (
     SettingError,
     UnsupportedServerError,
 )
-from agentpool.jobs import JobRequest, PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, producer, scripts
-from agentpool.queue.keys import pressure_of
-from agentpool.queue.outcomes import SettleOutcome, Succeeded
+from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, producer, scripts
+from agentpool_core.queue.completions import SettleOutcome, Succeeded
+from agentpool_core.queue.keys import pressure_of
 from tests.fixtures.redis import wait_until
 
 POOL = PoolRef("test", "faults")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.errors import StaleLeaseError
-from agentpool.jobs import JobRequest, WorkerId
-from agentpool.queue import Consumer, Inspector, Producer
-from agentpool.queue.outcomes import Failed, Returned, ReturnReason
+from agentpool_core.errors import StaleLeaseError
+from agentpool_core.jobs import JobRequest, WorkerId
+from agentpool_core.queue import Consumer, Inspector, Producer
+from agentpool_core.queue.completions import Failed, Returned, ReturnReason
 
 
 async def test_a_lease_that_has_passed_on_saves_nothing(redis, pool):

@@ -8,11 +8,11 @@ import shutil
 import pytest
 from redis.exceptions import OutOfMemoryError
 
-from agentpool.client import Client
-from agentpool.errors import QueueMemoryError
-from agentpool.jobs import JobRequest, JobState, PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, connect
-from agentpool.queue.outcomes import Failed, Returned, ReturnReason, SettleOutcome, Succeeded
+from agentpool_core.client import Client
+from agentpool_core.errors import QueueMemoryError
+from agentpool_core.jobs import JobRequest, JobState, PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
+from agentpool_core.queue.completions import Failed, Returned, ReturnReason, SettleOutcome, Succeeded
 from tests.fixtures.redis import server_binary
 
 POOL = PoolRef("test", "full")

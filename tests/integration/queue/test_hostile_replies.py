@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from agentpool.errors import AgentPoolError, QueueReplyError
-from agentpool.queue import connect
-from agentpool.queue.connection import SHORTEST_BLOCK_S, call
+from agentpool_core.errors import AgentPoolError, QueueReplyError
+from agentpool_core.queue import connect
+from agentpool_core.queue.connection.client import SHORTEST_BLOCK_S, call
 from tests.fixtures.calls import CALLS
 from tests.fixtures.hostile import CLOSE, after_login, encoded, hostile_redis
 
@@ -57,9 +57,9 @@ async def outcome(ask, reply, *, rude, within_s=CALL_S):
 
 @pytest.fixture(autouse=True)
 def _few_rounds(monkeypatch):
-    monkeypatch.setattr("agentpool.queue.inspect.MOST_SLICES", 50)
-    monkeypatch.setattr("agentpool.queue.consumer.ROUNDS_MAX", 50)
-    monkeypatch.setattr("agentpool.queue.producer.BACKOFF_FIRST_S", 0.001)
+    monkeypatch.setattr("agentpool_core.queue.inspector.MOST_SLICES", 50)
+    monkeypatch.setattr("agentpool_core.queue.consumer.ROUNDS_MAX", 50)
+    monkeypatch.setattr("agentpool_core.queue.producer.BACKOFF_FIRST_S", 0.001)
 
 
 @pytest.mark.parametrize("rude", [False, True], ids=["after login", "from login on"])

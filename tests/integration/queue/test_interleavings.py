@@ -6,17 +6,17 @@ import asyncio
 import os
 import sys
 
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer
-from agentpool.queue.outcomes import CancelOutcome
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer
+from agentpool_core.queue.completions import CancelOutcome
 from tests.fixtures.redis import wait_until
 
 ROUNDS = int(os.environ.get("AGENTPOOL_INTERLEAVINGS", "1000"))
 RIVAL = """
 import asyncio, sys
-from agentpool.jobs import PoolRef, WorkerId
-from agentpool.queue import Consumer, Producer, connect
-from agentpool.queue.outcomes import Succeeded
+from agentpool_core.jobs import PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Producer, connect
+from agentpool_core.queue.completions import Succeeded
 
 async def main(url, pool, name):
     redis = connect(url)

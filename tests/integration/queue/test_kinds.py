@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool.client import Client
-from agentpool.errors import UnknownKindError
-from agentpool.jobs import JobRequest, JobState, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool_core.client import Client
+from agentpool_core.errors import UnknownKindError
+from agentpool_core.jobs import JobRequest, JobState, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route
 
 OPEN = PoolSettings(
     routes=(Route(name="text", kinds=("summarize", "translate")), Route(name="code", kinds=("review",)))

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 import uvloop
 
-from agentpool.errors import QueueUnreachableError
-from agentpool.jobs import JobRequest, PoolRef
-from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from agentpool_core.errors import QueueUnreachableError
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])

@@ -24,9 +24,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from agentpool.jobs import JobId, JobRequest, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect
-from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.jobs import JobId, JobRequest, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect
+from agentpool_core.queue.completions import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from tests.fixtures.redis import RedisServer, leaked_keys
 from tests.fixtures.rollback import go_back, remember
 from tests.integration.queue.model import LEASE_MS, WAITING, Model, ModelJob

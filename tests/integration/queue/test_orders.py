@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from agentpool.errors import QueueUnreachableError
-from agentpool.jobs import JobId, JobRequest, JobState, LeaseToken, WorkerId
-from agentpool.queue import Consumer, Inspector, Producer, orders, scripts
-from agentpool.queue.outcomes import CancelJob, Wake
+from agentpool_core.errors import QueueUnreachableError
+from agentpool_core.jobs import JobId, JobRequest, JobState, LeaseToken, WorkerId
+from agentpool_core.queue import Consumer, Inspector, Producer, orders, scripts
+from agentpool_core.queue.completions import CancelJob, Wake
 
 ORDERS = [CancelJob(job_id=JobId(name), token=LeaseToken(1)) for name in ("a", "b")]
 

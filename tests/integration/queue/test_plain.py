@@ -6,11 +6,11 @@ import re
 
 import pytest
 
-from agentpool.errors import QueueFullError
-from agentpool.jobs import JobId, JobRequest, JobState, Priority, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route, scripts
-from agentpool.queue.keys import Keys
-from agentpool.queue.outcomes import Succeeded
+from agentpool_core.errors import QueueFullError
+from agentpool_core.jobs import JobId, JobRequest, JobState, Priority, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route, scripts
+from agentpool_core.queue.completions import Succeeded
+from agentpool_core.queue.keys import Keys
 
 SETTINGS = PoolSettings(routes=(Route(name="narrow", kinds=("code",), max_running=2),), max_depth=50)
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool.errors import IdempotencyConflictError, RetiredPoolError
-from agentpool.jobs import JobRequest, JobState, Priority, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, inspect
-from agentpool.queue.keys import Keys, index_of
-from agentpool.queue.outcomes import Failed, Succeeded
+from agentpool_core.errors import IdempotencyConflictError, RetiredPoolError
+from agentpool_core.jobs import JobRequest, JobState, Priority, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.queue import inspector as inspector_module
+from agentpool_core.queue.completions import Failed, Succeeded
+from agentpool_core.queue.keys import Keys, index_of
 
 
 async def test_pools_are_found_by_their_settings(redis, pool):
@@ -33,7 +34,7 @@ async def test_a_pool_is_found_where_memory_is_full_or_its_settings_were_lost(re
 
 async def test_a_purge_leaves_nothing_and_takes_a_bounded_part_at_once(redis, pool, monkeypatch):
     """Waiting, running, blocked, scheduled, dead and ended jobs, their keys, orders and inboxes."""
-    monkeypatch.setattr(inspect, "JOBS_A_SLICE", 10)
+    monkeypatch.setattr(inspector_module, "JOBS_A_SLICE", 10)
     producer, consumer = Producer(redis, pool), Consumer(redis, pool, WorkerId("w1"))
     await producer.submit_many([JobRequest(kind="x", idempotency_key=f"k{n}", max_attempts=1) for n in range(60)])
     parent = await producer.submit(JobRequest(kind="x", ttl_ms=60_000, preemptible=True))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import JobId, JobRequest, JobState, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
-from agentpool.queue.outcomes import CancelOutcome, Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.jobs import JobId, JobRequest, JobState, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool_core.queue.completions import CancelOutcome, Failed, Returned, ReturnReason, Succeeded
 
 LEASE_MS = 60_000
 

@@ -6,14 +6,14 @@ import asyncio
 
 import pytest
 
-from agentpool.client import Client
-from agentpool.commands.checkup.pool import examine
-from agentpool.errors import QueueAccessError, QueueError
-from agentpool.jobs import JobRequest, PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, scripts
-from agentpool.queue.acl import Role, rules
-from agentpool.queue.keys import notes_of
-from agentpool.queue.outcomes import Failed, Succeeded
+from agentpool_core.client import Client
+from agentpool_core.doctor.pool import examine
+from agentpool_core.errors import QueueAccessError, QueueError
+from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, scripts
+from agentpool_core.queue.acl import Role, rules
+from agentpool_core.queue.completions import Failed, Succeeded
+from agentpool_core.queue.keys import notes_of
 
 POOL, OTHER = PoolRef("research", "analysts"), PoolRef("sales", "analysts")
 HOSTILE = (
@@ -154,7 +154,7 @@ async def test_only_operators_purge(users):
 
 def test_every_script_has_a_role():
     """A new script must be given to somebody, or nobody could run it under these rules."""
-    from agentpool.queue import acl
+    from agentpool_core.queue import acl
 
     given = {name for listed in acl._SCRIPTS.values() for name in listed}
     assert {script.name for script in scripts.ALL} == given

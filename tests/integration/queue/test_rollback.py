@@ -7,9 +7,9 @@ import contextlib
 
 import pytest
 
-from agentpool.jobs import JobId, JobRequest, JobState, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, Route
-from agentpool.queue.outcomes import Failed, SettleOutcome, Succeeded
+from agentpool_core.jobs import JobId, JobRequest, JobState, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route
+from agentpool_core.queue.completions import Failed, SettleOutcome, Succeeded
 from tests.fixtures.rollback import go_back, remember
 
 

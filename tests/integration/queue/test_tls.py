@@ -7,9 +7,9 @@ import subprocess
 
 import pytest
 
-from agentpool.errors import QueueUnreachableError, SettingError
-from agentpool.jobs import JobRequest, PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect
+from agentpool_core.errors import QueueUnreachableError, SettingError
+from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect
 from tests.fixtures.redis import free_port, server_binary
 
 POOL = PoolRef("test", "tls")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.client import Client
-from agentpool.errors import QueueError
-from agentpool.jobs import JobRequest, PoolRef, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect
-from agentpool.queue.outcomes import SettleOutcome, Succeeded, Wake
+from agentpool_core.client import Client
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect
+from agentpool_core.queue.completions import SettleOutcome, Succeeded, Wake
 from tests.fixtures.redis import wait_until
 
 POOLS = [PoolRef("test", f"pool-{number}") for number in range(6)]

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool.jobs import JobRequest, JobState, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
-from agentpool.queue.keys import Keys
-from agentpool.queue.outcomes import Failed, Returned, ReturnReason, SettleOutcome, Succeeded
+from agentpool_core.jobs import JobRequest, JobState, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.queue.completions import Failed, Returned, ReturnReason, SettleOutcome, Succeeded
+from agentpool_core.queue.keys import Keys
 
 SETTINGS = PoolSettings(unknown_kind_ms=60_000, lease_ms=3_600_000)
 

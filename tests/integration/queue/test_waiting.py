@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from agentpool.jobs import JobRequest, JobState, WorkerId
-from agentpool.queue import Consumer, Inspector, Producer
-from agentpool.queue.outcomes import Wake
+from agentpool_core.jobs import JobRequest, JobState, WorkerId
+from agentpool_core.queue import Consumer, Inspector, Producer
+from agentpool_core.queue.completions import Wake
 
 
 async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:

@@ -8,9 +8,9 @@ import contextlib
 import pytest
 from redis.exceptions import ConnectionError, TimeoutError  # noqa: A004  # Redis's own
 
-from agentpool.errors import QueueUnreachableError
-from agentpool.queue import connect, scripts
-from agentpool.queue.connection import call, together
+from agentpool_core.errors import QueueUnreachableError
+from agentpool_core.queue import connect, scripts
+from agentpool_core.queue.connection.client import call, together
 from tests.fixtures.redis import wait_until
 
 LARGE = "ü" * 700_000  # comes in many pieces, and is cut within a character

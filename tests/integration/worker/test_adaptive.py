@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from agentpool.jobs import JobRequest
-from agentpool.queue import Inspector, PoolSettings, Producer
-from agentpool.queue.settings import AdaptiveMode
+from agentpool_core.jobs import JobRequest
+from agentpool_core.queue import Inspector, PoolSettings, Producer
+from agentpool_core.queue.settings import AdaptiveMode
 from agentpool_worker import App, Overloaded, Worker
-from agentpool_worker.gpu import GpuReading
 from agentpool_worker.settings import settings_from
+from agentpool_worker.slots.gpu import GpuReading
 from tests.fixtures.workers import until
 
 RECORDING = Path(__file__).parents[2] / "unit" / "worker" / "gpu_recording.json"
@@ -82,9 +82,9 @@ def submit(redis, pool):
 @pytest.fixture(autouse=True)
 def told(monkeypatch, caplog):
     """The reasons of all changes, as the log tells them; a decision comes ten times a second."""
-    monkeypatch.setattr("agentpool_worker.assembly.PERIOD_SECONDS", 0.1)
-    caplog.set_level(logging.INFO, logger="agentpool_worker.adaptive")
-    return lambda: [record.reason for record in caplog.records if record.name == "agentpool_worker.adaptive"]
+    monkeypatch.setattr("agentpool_worker.wiring.PERIOD_SECONDS", 0.1)
+    caplog.set_level(logging.INFO, logger="agentpool_worker.slots.adaptive")
+    return lambda: [record.reason for record in caplog.records if record.name == "agentpool_worker.slots.adaptive"]
 
 
 async def test_slots_follow_recorded_gpu_readings(redis, redis_url, pool, submit, told):

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from agentpool.jobs import JobRequest, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
-from agentpool.queue.outcomes import Wake
+from agentpool_core.jobs import JobRequest, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.queue.completions import Wake
 from tests.fixtures.workers import until
 
 

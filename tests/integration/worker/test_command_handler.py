@@ -10,12 +10,12 @@ import psutil
 import pytest
 import uvloop
 
-from agentpool.errors import HandlerError, SettingError
-from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
-from agentpool_worker.execution import Stop
+from agentpool_core.errors import HandlerError, SettingError
+from agentpool_core.queue.completions import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker.handlers.command import CommandHandlers, _feed
 from agentpool_worker.handlers.job_environment import inherited_variables
 from agentpool_worker.handlers.selection import check_passed
+from agentpool_worker.jobs.execution import Stop
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, is_deadline, lease
 
@@ -293,7 +293,7 @@ def test_a_name_that_passes_nothing_is_refused_by_hand_too(name, told):
 async def test_a_command_killed_for_memory_says_so(monkeypatch, kills, told):
     """SIGKILL while the container's count of such kills grew has a reason; any other SIGKILL has none."""
     counts = iter(kills)
-    monkeypatch.setattr("agentpool_worker.cgroup.oom_kills", lambda: next(counts))
+    monkeypatch.setattr("agentpool_worker.supervision.cgroup.oom_kills", lambda: next(counts))
     completion, _ = await run("import os; os.kill(os.getpid(), 9)")
     assert ("(out of memory: raise resources.limits.memory" in completion.error) is told
 
@@ -301,7 +301,7 @@ async def test_a_command_killed_for_memory_says_so(monkeypatch, kills, told):
 async def test_a_command_that_its_cpu_limit_slowed_says_so(monkeypatch, caplog):
     """The time without CPU is told with the time that the command took."""
     seconds = iter((10.0, 70.0))
-    monkeypatch.setattr("agentpool_worker.cgroup.throttled_seconds", lambda: next(seconds))
+    monkeypatch.setattr("agentpool_worker.supervision.cgroup.throttled_seconds", lambda: next(seconds))
     await run("pass")
     assert "the CPU limit of the container stopped its processes for 60.0 s" in caplog.text
 

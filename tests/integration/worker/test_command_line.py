@@ -15,10 +15,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from agentpool.client import Client
-from agentpool.errors import UnknownPoolError
-from agentpool.jobs import JobRequest, JobState, PoolRef
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.client import Client
+from agentpool_core.errors import UnknownPoolError
+from agentpool_core.jobs import JobRequest, JobState, PoolRef
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
 from agentpool_worker import App, Worker
 from agentpool_worker.settings import settings_from
 from tests.fixtures.lines import Line

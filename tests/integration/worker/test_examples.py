@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer
-from agentpool.spec.pool import AgentPoolSpec
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer
+from agentpool_core.spec.pool import AgentPoolSpec
 from tests.fixtures.workers import until
 
 EXAMPLES = Path(__file__).parents[3] / "examples"

@@ -10,11 +10,11 @@ import socket
 import pytest
 from aiohttp import ClientError, ClientSession
 
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer, connect
-from agentpool_worker.health import HealthServer, Probes
-from agentpool_worker.metrics import WorkerMetrics
-from agentpool_worker.slots import Slots
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
+from agentpool_worker.slots.semaphore import Slots
+from agentpool_worker.telemetry.health import HealthServer, Probes
+from agentpool_worker.telemetry.metrics import WorkerMetrics
 from tests.fixtures.workers import until
 
 
@@ -72,7 +72,7 @@ async def test_drained_answers_when_the_last_job_has_ended():
 
 async def test_a_container_that_ends_alone_waits_for_nobody(monkeypatch):
     """Where only it is restarted, the worker stays, and its jobs are no reason to wait."""
-    monkeypatch.setattr("agentpool_worker.health._LEAVING_SECONDS", 0.1)
+    monkeypatch.setattr("agentpool_worker.telemetry.health._LEAVING_SECONDS", 0.1)
     async with Server() as server:
         server.reasons["busy"] = "1 jobs run"
         assert await server.get("/drained") == (200, "the worker stays\n")

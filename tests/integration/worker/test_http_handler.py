@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
-from agentpool_worker.execution import Stop
+from agentpool_core.queue.completions import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker.handlers.http import HttpHandlers
+from agentpool_worker.jobs.execution import Stop
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, is_deadline, lease
 

@@ -8,8 +8,8 @@ import sys
 import psutil
 import pytest
 
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer
 from tests.fixtures.workers import until
 
 APP = '''

@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agentpool.jobs import Job, JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer
+from agentpool_core.jobs import Job, JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer
 from tests.fixtures.workers import until
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer
-from agentpool.queue.keys import Keys
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer
+from agentpool_core.queue.keys import Keys
 from tests.fixtures.workers import until
 
 SETTINGS = PoolSettings(concurrency=8, retry_initial_ms=20, retry_max_ms=50, lease_ms=1_500)

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool.errors import QueueError
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer, connect
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
 from tests.fixtures.lines import Line
 from tests.fixtures.workers import until
 

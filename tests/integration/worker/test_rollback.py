@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from agentpool.errors import QueueError
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer, Route, connect
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer, Route, connect
 from tests.fixtures.workers import until
 
 SETTINGS = PoolSettings(

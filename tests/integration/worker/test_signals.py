@@ -12,9 +12,9 @@ from dataclasses import replace
 import psutil
 import pytest
 
-from agentpool.errors import QueueError
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer, connect, scripts
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer, connect, scripts
 from tests.fixtures.lines import Line
 from tests.fixtures.workers import until
 

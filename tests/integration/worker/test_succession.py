@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from agentpool.jobs import JobRequest, WorkerId
-from agentpool.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.jobs import JobRequest, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
 from tests.fixtures.workers import until
 
 LEASE_MS = 60_000  # longer than the test: nothing here may wait for a lease to run out

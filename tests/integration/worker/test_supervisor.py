@@ -11,10 +11,10 @@ import sys
 import psutil
 import pytest
 
-from agentpool.jobs import JobRequest, JobState
-from agentpool.queue import Inspector, PoolSettings, Producer
-from agentpool_worker.exits import RESTART, SICK
-from agentpool_worker.supervisor import STOOD_STILL
+from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.queue import Inspector, PoolSettings, Producer
+from agentpool_worker.supervision.exits import RESTART, SICK
+from agentpool_worker.supervision.supervisor import STOOD_STILL
 from tests.fixtures.local_system import eventually
 from tests.fixtures.workers import until
 

@@ -6,7 +6,7 @@ import asyncio
 
 from opentelemetry import trace
 
-from agentpool.client import Client, SyncClient
+from agentpool_core.client import Client, SyncClient
 from agentpool_worker import App, Worker
 from agentpool_worker.settings import settings_from
 from tests.fixtures.workers import until

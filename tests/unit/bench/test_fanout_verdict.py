@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentpool.jobs import HistoryEntry, Job, JobId, JobState, Priority, WorkerId
+from agentpool_core.jobs import HistoryEntry, Job, JobId, JobState, Priority, WorkerId
 from bench.delegations import TTL_MS
 from bench.fanout_verdict import Answer, judged
 

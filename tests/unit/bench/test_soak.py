@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import psutil
 import pytest
 
-from agentpool.errors import QueueUnreachableError
+from agentpool_core.errors import QueueUnreachableError
 from bench import soak
 from tests.fixtures.redis import wait_until
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from agentpool.commands.logs import lines_of
-from agentpool.jobs import JobId
+from agentpool_core.commands.logs import lines_of
+from agentpool_core.jobs import JobId
 
 MINE = JobId("1a1fab44b30-mine")
 

@@ -6,7 +6,7 @@ import json
 
 import yaml
 
-from agentpool.commands.output import Format, emit, table
+from agentpool_core.cli.output import Format, emit, table
 
 DOCUMENT = {"job_id": "a", "payload": {"name": "Müller"}}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.commands.progress import shown_progress
+from agentpool_core.cli.progress import shown_progress
 
 
 def test_nothing_is_counted_where_no_bar_is_drawn(capsys: pytest.CaptureFixture[str]):

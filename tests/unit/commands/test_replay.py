@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agentpool.commands.replay import arrivals, service_seconds
-from agentpool.errors import SettingError
+from agentpool_core.commands.replay import arrivals, service_seconds
+from agentpool_core.errors import SettingError
 
 TRACE = (
     "TIMESTAMP,ContextTokens,GeneratedTokens\n"

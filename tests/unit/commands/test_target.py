@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from agentpool import kubeconfig
-from agentpool.commands.target import target_of
-from agentpool.errors import ClusterError, SettingError
-from agentpool.jobs import PoolRef
+from agentpool_core.cli.target import target_of
+from agentpool_core.errors import ClusterError, SettingError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import kubeconfig
 
 KUBECONFIG = """
 contexts: [{name: here, context: {cluster: c, user: u, namespace: research}}]

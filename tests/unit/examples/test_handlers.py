@@ -7,7 +7,7 @@ import pytest
 from repo_analyst import app
 from repo_analyst.handlers import code, reasoning, text
 
-from agentpool_worker.signals import Permanent
+from agentpool_worker.exceptions import Permanent
 
 
 def context(state=None):

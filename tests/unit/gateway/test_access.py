@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import yaml
 
-from agentpool.errors import ClusterError, SettingError
-from agentpool.jobs import PoolRef
+from agentpool_core.errors import ClusterError, SettingError
+from agentpool_core.jobs import PoolRef
 from agentpool_gateway.access import reviews as reviews_module
 from agentpool_gateway.access.authority import Caller, Verb
 from agentpool_gateway.access.rate import RateLimit, ReviewLimit
 from agentpool_gateway.access.reviews import REVIEWS_AT_ONCE, KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens, grants_of
-from agentpool_gateway.problems import ProblemError
+from agentpool_gateway.http.problems import ProblemError
 
 TOKEN = "a-token-of-more-than-16-characters"
 POOL = PoolRef("research", "analysts")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from fastapi import Request
 
-from agentpool_gateway.bodies import json_body
-from agentpool_gateway.problems import ProblemError
+from agentpool_gateway.http.bodies import json_body
+from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.settings import GatewaySettings
 
 

@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
 
-from agentpool.errors import QueueError
-from agentpool.jobs import JobEvent
-from agentpool_gateway.draining import Draining
-from agentpool_gateway.events_api import _texts
+from agentpool_core.errors import QueueError
+from agentpool_core.jobs import JobEvent
+from agentpool_gateway.http.draining import Draining
+from agentpool_gateway.routes.events import _texts
 
 
 async def unreadable() -> AsyncIterator[JobEvent]:

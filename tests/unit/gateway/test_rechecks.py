@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agentpool.errors import AgentPoolError, ClusterError
-from agentpool.jobs import PoolRef
+from agentpool_core.errors import AgentPoolError, ClusterError
+from agentpool_core.jobs import PoolRef
 from agentpool_gateway.access.authority import Caller, Verb
-from agentpool_gateway.problems import ProblemError
-from agentpool_gateway.rechecks import until_refused
+from agentpool_gateway.access.rechecks import until_refused
+from agentpool_gateway.http.problems import ProblemError
 
 POOL = PoolRef("research", "analysts")
 AWAY = ClusterError("the API server did not answer")

@@ -1,6 +1,6 @@
 """Builds job events for tests."""
 
-from agentpool.jobs import JobEvent, JobId, Priority, WorkerId
+from agentpool_core.jobs import JobEvent, JobId, Priority, WorkerId
 
 
 def event(kind, job, at_ms, *, route="code", worker=None, attempt=1):

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agentpool.errors import SettingError
-from agentpool.jobs import Priority
-from agentpool_local.corpus import LARGEST_FILE_BYTES, find_documents
+from agentpool_core.errors import SettingError
+from agentpool_core.jobs import Priority
+from agentpool_local.demo.corpus import LARGEST_FILE_BYTES, find_documents
 
 
 def write(root, path, content="text\n"):

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given, strategies
 
-from agentpool.jobs import WorkerId
-from agentpool_local.dispatch import DispatchClock, percentile
+from agentpool_core.jobs import WorkerId
+from agentpool_local.demo.dispatch import DispatchClock, percentile
 from tests.unit.local.events import event
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agentpool.errors import SettingError
+from agentpool_core.errors import SettingError
 from agentpool_local.flags import check_image, check_node
 
 

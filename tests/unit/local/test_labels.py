@@ -2,7 +2,7 @@
 
 import io
 
-from agentpool_local.labels import Labels
+from agentpool_local.stack.labels import Labels
 
 
 def test_what_is_said_before_the_release_is_held_and_comes_in_order():

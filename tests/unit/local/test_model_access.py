@@ -1,6 +1,6 @@
 """Handing the user's model server on to the workers."""
 
-from agentpool_local.model_access import SECRET, model_key, with_model
+from agentpool_local.demo.model_access import SECRET, model_key, with_model
 
 POOL = {"spec": {"worker": {"template": {"spec": {"containers": [{"name": "worker", "env": [{"name": "A"}]}]}}}}}
 

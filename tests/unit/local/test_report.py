@@ -4,8 +4,8 @@ import dataclasses
 import re
 from pathlib import Path
 
-from agentpool_local.figures import DemoFigures
-from agentpool_local.report import report, summary
+from agentpool_local.demo.figures import DemoFigures
+from agentpool_local.demo.report import report, summary
 
 FIGURES = DemoFigures(
     submitted=4, succeeded=3, failed=1, duplicates=0, peak_replicas=2, final_replicas=0,

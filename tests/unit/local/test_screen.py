@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from agentpool.jobs import Priority, WorkerId
-from agentpool.queue.snapshots import RouteSnapshot, WorkerSnapshot
-from agentpool_local.cluster import PoolState
-from agentpool_local.figures import View
-from agentpool_local.screen import LiveScreen, PlainScreen, open_screen
+from agentpool_core.jobs import Priority, WorkerId
+from agentpool_core.queue.snapshots import RouteSnapshot, WorkerSnapshot
+from agentpool_local.demo.figures import View
+from agentpool_local.demo.screen import LiveScreen, PlainScreen, open_screen
+from agentpool_local.stack.cluster import PoolState
 from tests.fixtures.snapshots import snapshot_with
 
 

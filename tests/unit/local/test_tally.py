@@ -2,9 +2,9 @@
 
 import json
 
-from agentpool_local.dispatch import DispatchClock
-from agentpool_local.execution_record import ExecutionRecord
-from agentpool_local.tally import Tally
+from agentpool_local.demo.dispatch import DispatchClock
+from agentpool_local.demo.execution_record import ExecutionRecord
+from agentpool_local.demo.tally import Tally
 from tests.unit.local.events import event
 
 

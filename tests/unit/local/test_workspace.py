@@ -6,8 +6,8 @@ import tempfile
 
 import pytest
 
-from agentpool.errors import SettingError
-from agentpool_local.workspace import Workspace
+from agentpool_core.errors import SettingError
+from agentpool_local.stack.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def test_it_goes_with_its_owner(tmp_path):
 
 def test_what_a_killed_owner_left_is_swept_by_the_next(tmp_path):
     """A directory whose owner was killed goes when the next one is made; a living owner's stays."""
-    program = "import os; from agentpool_local.workspace import Workspace; w = Workspace(); os._exit(9)"
+    program = "import os; from agentpool_local.stack.workspace import Workspace; w = Workspace(); os._exit(9)"
     subprocess.run([sys.executable, "-c", program], env={"TMPDIR": str(tmp_path)}, check=False, timeout=30)
     (left,) = tmp_path.iterdir()
     with Workspace() as living, Workspace() as other:

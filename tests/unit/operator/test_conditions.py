@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool.jobs import PoolRef, Priority
-from agentpool.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
-from agentpool_operator.conditions import findings, merged, ready_news
-from agentpool_operator.pressure import backlog_of
-from agentpool_operator.problems import Problem
-from agentpool_operator.registry import Pools
+from agentpool_core.jobs import PoolRef, Priority
+from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_operator.pools.problems import Problem
+from agentpool_operator.pools.registry import Pools
+from agentpool_operator.queue.reader import backlog_of
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.observation import Backlog, RouteLoad
-from agentpool_operator.status import StatusWriter, status_of
+from agentpool_operator.status.conditions import findings, merged, ready_news
+from agentpool_operator.status.patch import StatusWriter, status_of
 
 
 def resource(**spec):

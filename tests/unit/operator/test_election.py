@@ -8,9 +8,9 @@ import logging
 
 import pytest
 
-from agentpool.cancellation import end
+from agentpool_core.process.cancellation import end
 from agentpool_operator.election import Election
-from agentpool_operator.refusals import ClashError, ClusterUnreachableError, ForbiddenError, NotThereError
+from agentpool_operator.kube.api_errors import ClashError, ClusterUnreachableError, ForbiddenError, NotThereError
 from agentpool_operator.settings import ElectionSettings
 from tests.fixtures.redis import wait_until
 

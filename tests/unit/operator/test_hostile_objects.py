@@ -9,17 +9,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentpool import deep_json
-from agentpool.jobs import PoolRef
-from agentpool_operator import nesting
-from agentpool_operator.inventory import Inventory
-from agentpool_operator.placement import UNREADABLE, Placement
-from agentpool_operator.pressure import Pressure
-from agentpool_operator.problems import RETRY_MAX_S, Failures
-from agentpool_operator.quantities import amount_of
+from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import deep_json
+from agentpool_operator.capacity.inventory import Inventory
+from agentpool_operator.capacity.placement import UNREADABLE, Placement
+from agentpool_operator.kube.quantities import amount_of
+from agentpool_operator.pools import nesting
+from agentpool_operator.pools.problems import RETRY_MAX_S, Failures
+from agentpool_operator.pools.registry import Listing, Pools
+from agentpool_operator.pools.resync import Resync
+from agentpool_operator.queue.reader import Pressure
 from agentpool_operator.reconciler import Reconciler
-from agentpool_operator.registry import Listing, Pools
-from agentpool_operator.resync import Resync
 
 REF = PoolRef("ns", "p")
 SECRET = "QXZ"  # what an error's text may repeat, and nothing of ours has

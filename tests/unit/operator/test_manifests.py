@@ -7,13 +7,13 @@ import re
 
 import pytest
 
-from agentpool.errors import SpecError
-from agentpool.jobs import PoolRef
-from agentpool.spec import AgentPoolSpec
-from agentpool_operator import manifests
-from agentpool_operator.drift import differences
-from agentpool_operator.ownership import appliers_of_replicas, changes_of_others
-from agentpool_operator.parsing import spec_of
+from agentpool_core.errors import SpecError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.spec import AgentPoolSpec
+from agentpool_operator.children import manifests
+from agentpool_operator.children.drift import differences
+from agentpool_operator.pools.field_managers import appliers_of_replicas, changes_of_others
+from agentpool_operator.pools.parsing import spec_of
 
 POOL = PoolRef("research", "analysts")
 SPEC = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import PoolRef
+from agentpool_core.jobs import PoolRef
 from agentpool_operator.metrics import Metrics
-from agentpool_operator.registry import Pools
+from agentpool_operator.pools.registry import Pools
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.observation import Backlog

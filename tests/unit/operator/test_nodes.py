@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_operator.inventory import Inventory
-from agentpool_operator.quantities import amount_of
-from agentpool_operator.resolve import requests_of, shape_of
+from agentpool_operator.capacity.inventory import Inventory
+from agentpool_operator.kube.quantities import amount_of
+from agentpool_operator.pools.resolve import requests_of, shape_of
 from agentpool_operator.scaling.capacity import Claim, share
 from agentpool_operator.scaling.nodes import Node, Requirement, Shape, Taint, Toleration, fits
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool_operator import placement
-from agentpool_operator.inventory import Inventory
-from agentpool_operator.placement import Placement
-from agentpool_operator.registry import Pools
+from agentpool_core.jobs import PoolRef
+from agentpool_operator.capacity import placement
+from agentpool_operator.capacity.inventory import Inventory
+from agentpool_operator.capacity.placement import Placement
+from agentpool_operator.pools.registry import Pools
 from agentpool_operator.scaling.observation import Backlog, RouteLoad
 
 GPUS = 4

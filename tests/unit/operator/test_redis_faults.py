@@ -9,15 +9,15 @@ from types import SimpleNamespace
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from agentpool.errors import QueueUnreachableError, UnknownPoolError
-from agentpool.jobs import PoolRef
-from agentpool.queue.keys import notes_of
-from agentpool.redis_address import Address
-from agentpool_operator.links import Links
-from agentpool_operator.pressure import Pressure, backlog_of
-from agentpool_operator.purge import Purger
-from agentpool_operator.refusals import NotThereError
-from agentpool_operator.registry import Pools
+from agentpool_core.errors import QueueUnreachableError, UnknownPoolError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue.keys import notes_of
+from agentpool_core.redis_address import Address
+from agentpool_operator.kube.api_errors import NotThereError
+from agentpool_operator.pools.registry import Pools
+from agentpool_operator.queue.purge import Purger
+from agentpool_operator.queue.reader import Pressure, backlog_of
+from agentpool_operator.queue.redis_connections import Links
 from tests.fixtures.snapshots import snapshot_with
 
 REF = PoolRef("ns", "p")

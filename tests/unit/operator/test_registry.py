@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool_operator.registry import Listing, Pools
-from agentpool_operator.views import deployment_view
+from agentpool_core.jobs import PoolRef
+from agentpool_operator.pools.registry import Listing, Pools
+from agentpool_operator.pools.views import deployment_view
 
 REF = PoolRef("ns", "p")
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool.queue.snapshots import WorkerSnapshot
-from agentpool_operator.pressure import backlog_of
-from agentpool_operator.registry import Pools
-from agentpool_operator.scale_in import planned, removable
-from agentpool_operator.views import DELETION_COST, GOING_COST
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue.snapshots import WorkerSnapshot
+from agentpool_operator.autoscaler.scale_in import planned, removable
+from agentpool_operator.pools.registry import Pools
+from agentpool_operator.pools.views import DELETION_COST, GOING_COST
+from agentpool_operator.queue.reader import backlog_of
 from tests.fixtures.snapshots import snapshot_with
 
 REF = PoolRef("ns", "p")

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from agentpool.spec.scaling import PolicyType, SelectPolicy
+from agentpool_core.spec.scaling import PolicyType, SelectPolicy
 from agentpool_operator.scaling import behavior
 from agentpool_operator.scaling.memory import Change, Recommendation, remembered
 from agentpool_operator.scaling.policy import RatePolicy, ScalingRules

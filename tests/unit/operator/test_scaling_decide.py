@@ -10,16 +10,9 @@ from agentpool_operator.scaling.decide import carried_out, decide
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import Demand
 from agentpool_operator.scaling.memory import Learned, PoolMemory
-from agentpool_operator.scaling.observation import (
-    Backlog,
-    Counters,
-    Observation,
-    PodState,
-    RouteLoad,
-    WorkerLoad,
-)
+from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, RouteLoad, WorkerLoad
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
-from agentpool_operator.scaling.words import demand_words
+from agentpool_operator.scaling.reason_text import demand_words
 
 AT_ONCE = Behavior(down=ScalingRules(stabilization_s=0))
 POLICY = ScalingPolicy(concurrency=5, max_replicas=20, idle_s=10, behavior=AT_ONCE)

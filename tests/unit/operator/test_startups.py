@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool_operator.observing import observation_of
-from agentpool_operator.registry import Pools
-from agentpool_operator.views import pod_view
+from agentpool_core.jobs import PoolRef
+from agentpool_operator.pools.observing import observation_of
+from agentpool_operator.pools.registry import Pools
+from agentpool_operator.pools.views import pod_view
 
 REF = PoolRef("ns", "p")
 

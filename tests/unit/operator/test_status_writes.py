@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from agentpool.jobs import PoolRef
-from agentpool_operator.problems import Problem
-from agentpool_operator.refusals import ClashError
-from agentpool_operator.registry import Pools
+from agentpool_core.jobs import PoolRef
+from agentpool_operator.kube.api_errors import ClashError
+from agentpool_operator.pools.problems import Problem
+from agentpool_operator.pools.registry import Pools
 from agentpool_operator.scaling.observation import Backlog, RouteLoad
-from agentpool_operator.status import FIGURES_PER_S, StatusWriter
+from agentpool_operator.status.patch import FIGURES_PER_S, StatusWriter
 
 REF = PoolRef("ns", "p")
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from agentpool.jobs import JobId, JobState, PoolRef, Priority, WorkerId
-from agentpool.queue import keys, scripts
-from agentpool.queue.keys import Keys, digest_of
+from agentpool_core.jobs import JobId, JobState, PoolRef, Priority, WorkerId
+from agentpool_core.queue import keys, scripts
+from agentpool_core.queue.keys import Keys, digest_of
 
 ROOT = Path(__file__).parents[3]
-SCRIPTS = ROOT / "agentpool" / "queue" / "scripts"
+SCRIPTS = ROOT / "core/agentpool_core/queue/scripts"
 SOURCES = {path.stem: path.read_text() for path in SCRIPTS.glob("*.lua")}
 PARTS = {path.stem: path.read_text() for path in (SCRIPTS / "lib").glob("*.lua")}
 PAGE = (ROOT / "docs" / "state-machine.md").read_text()

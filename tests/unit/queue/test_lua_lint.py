@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from agentpool.queue import scripts
+from agentpool_core.queue import scripts
 from tools import lint_lua
 
 pytestmark = pytest.mark.skipif(shutil.which("luacheck") is None, reason="luacheck is not on PATH (lua-check)")

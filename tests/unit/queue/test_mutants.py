@@ -8,7 +8,7 @@ import textwrap
 
 import pytest
 
-from agentpool.queue import scripts
+from agentpool_core.queue import scripts
 from tests.mutants.catalogue import CATALOGUE
 
 

@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from agentpool.errors import DependencyCycleError, InvalidJobError, SettingError
-from agentpool.jobs import JobId, JobRequest, OnParentFailure, PoolRef, Priority
-from agentpool.queue.bodies import encode
-from agentpool.queue.records import history_of
-from agentpool.queue.requests import arguments, new_id, parents_first
+from agentpool_core.errors import DependencyCycleError, InvalidJobError, SettingError
+from agentpool_core.jobs import JobId, JobRequest, OnParentFailure, PoolRef, Priority
+from agentpool_core.queue.codec.json_text import encode
+from agentpool_core.queue.codec.records import history_of
+from agentpool_core.queue.codec.requests import arguments, new_id, parents_first
 
 
 def test_a_plain_job_is_four_short_texts():

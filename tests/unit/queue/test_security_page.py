@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agentpool.queue import acl
+from agentpool_core.queue import acl
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "security.md").read_text()
@@ -50,7 +50,7 @@ def test_the_bill_of_materials_lists_what_is_needed(tmp_path):
     file = tmp_path / "sbom.json"
     subprocess.run([sys.executable, str(ROOT / "tools" / "sbom.py"), str(file)], check=True)
     bill = json.loads(file.read_text())
-    assert bill["metadata"]["component"]["name"] == "agentpool"
+    assert bill["metadata"]["component"]["name"] == "agentpool-core"
     listed = {entry["name"]: entry["version"] for entry in bill["components"]}
     assert {"redis", "pydantic", "kopf", "fastapi", "aiohttp"} <= set(listed)
     assert all(listed.values())

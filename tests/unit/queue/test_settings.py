@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentpool.queue import PoolSettings, Route
-from agentpool.queue import settings as settings_module
-from agentpool.queue.settings import AdaptiveMode
-from agentpool_worker.adaptive import starting_slots
+from agentpool_core.queue import PoolSettings, Route
+from agentpool_core.queue import settings as settings_module
+from agentpool_core.queue.settings import AdaptiveMode
+from agentpool_worker.slots.adaptive import starting_slots
 
 FULL = PoolSettings(routes=(Route(name="code", kinds=("review",), max_running=2),), lease_ms=12_000, ttl_info_ms=5)
 NAMES = [setting.name for setting in fields(PoolSettings) if setting.init]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agentpool.jobs import WorkerId
-from agentpool.queue.snapshots import WorkerSnapshot
+from agentpool_core.jobs import WorkerId
+from agentpool_core.queue.snapshots import WorkerSnapshot
 from tests.fixtures.snapshots import snapshot_with
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from agentpool.errors import SettingError
-from agentpool.queue import connect
-from agentpool.queue.options import OPTIONS
-from agentpool.queue.url import RedisUrl, Topology
+from agentpool_core.errors import SettingError
+from agentpool_core.queue import connect
+from agentpool_core.queue.connection.url import RedisUrl, Topology
+from agentpool_core.queue.connection.url_options import OPTIONS
 
 SECRET = "s3cr3t"  # what no message may show
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from agentpool.spec.crd import custom_resource_definition, to_yaml
-from agentpool.spec.queue import SecretKeyRef
+from agentpool_core.spec.crd import custom_resource_definition, to_yaml
+from agentpool_core.spec.queue import SecretKeyRef
 from agentpool_devcluster.api.schema.expressions import evaluate
 
 VERSION = custom_resource_definition()["spec"]["versions"][0]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from agentpool.queue.settings import AdaptiveMode, PoolSettings, Route
-from agentpool.spec import AgentPoolSpec, settings_of
+from agentpool_core.queue.settings import AdaptiveMode, PoolSettings, Route
+from agentpool_core.spec import AgentPoolSpec, settings_of
 
 HANDLER = {"handler": {"python": {"app": "analyst:app"}}}
 

@@ -7,21 +7,21 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from agentpool.errors import QueueUnreachableError
-from agentpool.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt
-from agentpool.queue.outcomes import Cancelled, Failed, Returned, SettleOutcome, Succeeded
-from agentpool_worker.claim_loop import ClaimLoop
-from agentpool_worker.fitness import Fitness
-from agentpool_worker.flusher import Flusher
-from agentpool_worker.metrics import WorkerMetrics
-from agentpool_worker.roster import Roster
-from agentpool_worker.slots import Slots
+from agentpool_core.errors import QueueUnreachableError
+from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt
+from agentpool_core.queue.completions import Cancelled, Failed, Returned, SettleOutcome, Succeeded
+from agentpool_worker.guards.fitness import Fitness
+from agentpool_worker.jobs.claim_loop import ClaimLoop
+from agentpool_worker.jobs.completion_buffer import Flusher
+from agentpool_worker.jobs.running_jobs import Roster
+from agentpool_worker.slots.semaphore import Slots
+from agentpool_worker.telemetry.metrics import WorkerMetrics
 from tests.fixtures.redis import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agentpool.queue.outcomes import Completion
+    from agentpool_core.queue.completions import Completion
     from agentpool_worker.app import App
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from agentpool.queue.settings import AdaptiveMode, PoolSettings
-from agentpool_worker.adaptive import AdaptiveSlots, Observation, Reason, decide, starting_slots
-from agentpool_worker.gpu import GpuReading, NvmlReader, open_reader
-from agentpool_worker.slots import Slots
+from agentpool_core.queue.settings import AdaptiveMode, PoolSettings
+from agentpool_worker.slots.adaptive import AdaptiveSlots, Observation, Reason, decide, starting_slots
+from agentpool_worker.slots.gpu import GpuReading, NvmlReader, open_reader
+from agentpool_worker.slots.semaphore import Slots
 
 GIB = 2**30
 GPU = PoolSettings(concurrency=5, adaptive_mode=AdaptiveMode.GPU, adaptive_min=2, adaptive_max=8)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agentpool.jobs import JobId, LeaseToken
-from agentpool.queue.outcomes import Hold, Place
-from agentpool_worker.agreement import Agreement
+from agentpool_core.jobs import JobId, LeaseToken
+from agentpool_core.queue.completions import Hold, Place
+from agentpool_worker.lease.agreement import Agreement
 
 FIRST, SECOND = Place("default:task", "1-0"), Place("default:task", "1-1")
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from agentpool.errors import HandlerError
-from agentpool.queue.outcomes import Succeeded
+from agentpool_core.errors import HandlerError
+from agentpool_core.queue.completions import Succeeded
 from agentpool_worker import App, BlockingContext
 from agentpool_worker.app import load
 from tests.unit.worker.fakes import Bench, lease

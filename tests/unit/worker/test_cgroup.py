@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_worker.cgroup import grew, oom_kills, throttled_seconds
+from agentpool_worker.supervision.cgroup import grew, oom_kills, throttled_seconds
 
 FILES = {
     "second version": {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from agentpool.errors import PayloadTooLargeError
-from agentpool.queue.outcomes import Failed, SettleOutcome, Succeeded
+from agentpool_core.errors import PayloadTooLargeError
+from agentpool_core.queue.completions import Failed, SettleOutcome, Succeeded
 from agentpool_worker import App
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, lease

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.queue.completions import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker import App
-from agentpool_worker.drain import Drain
-from agentpool_worker.execution import Stop
+from agentpool_worker.jobs.drain import Drain
+from agentpool_worker.jobs.execution import Stop
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, lease
 
@@ -105,8 +105,8 @@ async def test_a_second_request_leaves_handlers_a_moment_to_tidy_up():
 @pytest.mark.parametrize("requests", [1, 2])
 async def test_a_handler_that_does_not_stop_is_handed_back_without_it(monkeypatch, requests):
     """The last step has an end of its own."""
-    monkeypatch.setattr("agentpool_worker.drain.CHECKPOINT_SECONDS", 0.02)
-    monkeypatch.setattr("agentpool_worker.drain.HAND_BACK_SECONDS", 0.05)
+    monkeypatch.setattr("agentpool_worker.jobs.drain.CHECKPOINT_SECONDS", 0.02)
+    monkeypatch.setattr("agentpool_worker.jobs.drain.HAND_BACK_SECONDS", 0.05)
     async with leaving() as (bench, drain):
         await begin_job(bench, "stubborn")
         for _ in range(requests):
@@ -118,8 +118,8 @@ async def test_a_handler_that_does_not_stop_is_handed_back_without_it(monkeypatc
 @pytest.mark.parametrize(("stop", "end"), [(Stop.CANCELLED, Cancelled), (Stop.TIMEOUT, Failed)])
 async def test_a_job_that_was_being_stopped_does_not_hold_up_the_drain(monkeypatch, stop, end):
     """Its grace may be an hour; the drain's is not, and the job ends as it was going to."""
-    monkeypatch.setattr("agentpool_worker.drain.CHECKPOINT_SECONDS", 0.02)
-    monkeypatch.setattr("agentpool_worker.drain.HAND_BACK_SECONDS", 0.05)
+    monkeypatch.setattr("agentpool_worker.jobs.drain.CHECKPOINT_SECONDS", 0.02)
+    monkeypatch.setattr("agentpool_worker.jobs.drain.HAND_BACK_SECONDS", 0.05)
     async with leaving(grace_seconds=3600) as (bench, drain):
         execution = await begin_job(bench, "stubborn")
         bench.roster.stop(execution, stop)
@@ -131,7 +131,7 @@ async def test_a_job_that_was_being_stopped_does_not_hold_up_the_drain(monkeypat
 
 async def test_a_state_saved_at_the_last_moment_goes_back_with_the_job(monkeypatch):
     """A handler that saves where it is when it is cancelled loses nothing."""
-    monkeypatch.setattr("agentpool_worker.drain.CHECKPOINT_SECONDS", 0.02)
+    monkeypatch.setattr("agentpool_worker.jobs.drain.CHECKPOINT_SECONDS", 0.02)
     async with leaving() as (bench, drain):
         await begin_job(bench, "saves-when-cancelled")
         drain.begin()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_worker.evidence import explains, words_of
-from agentpool_worker.previous_exit import PreviousExit
+from agentpool_worker.supervision.evidence import explains, words_of
+from agentpool_worker.supervision.previous_exit import PreviousExit
 
 
 @pytest.mark.parametrize(

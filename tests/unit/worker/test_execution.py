@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 
 import pytest
 
-from agentpool.errors import InvalidJobError, StaleLeaseError
-from agentpool.queue.leases import arguments
-from agentpool.queue.outcomes import Cancelled, Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.errors import InvalidJobError, StaleLeaseError
+from agentpool_core.queue.codec.leases import arguments
+from agentpool_core.queue.completions import Cancelled, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker import App, Overloaded, Permanent, Retry
 from agentpool_worker.context import Context
-from agentpool_worker.execution import Stop
+from agentpool_worker.jobs.execution import Stop
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, is_deadline, lease
 

@@ -11,9 +11,9 @@ import threading
 
 import pytest
 
-from agentpool.queue.outcomes import Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker import App
-from agentpool_worker.fitness import Fitness, UnfitWorkerError, failure_of_worker, own_work
+from agentpool_worker.guards.fitness import Fitness, UnfitWorkerError, failure_of_worker, own_work
 from tests.unit.worker.fakes import Bench, lease
 
 

@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from agentpool.errors import UnknownPoolError
-from agentpool.queue.outcomes import Renewal
-from agentpool.queue.settings import PoolSettings
-from agentpool_worker.heartbeat import Heartbeat
-from agentpool_worker.side_loop import SideLoop
+from agentpool_core.errors import UnknownPoolError
+from agentpool_core.queue.completions import Renewal
+from agentpool_core.queue.settings import PoolSettings
+from agentpool_worker.lease.heartbeat import Heartbeat
+from agentpool_worker.lease.side_loop import SideLoop
 
 
 class Queue:

@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from agentpool_worker.memory import MemoryGuard, open_memory
+from agentpool_worker.guards.memory import MemoryGuard, open_memory
 
 
 def test_memory_is_watched_against_the_containers_limit(tmp_path):

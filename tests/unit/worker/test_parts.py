@@ -10,22 +10,22 @@ import types
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agentpool.errors import HandlerError, QueueUnreachableError, SettingError
-from agentpool.jobs import JobRequest
-from agentpool.queue.outcomes import Maintenance, Renewal, SettleOutcome
-from agentpool.queue.settings import PoolSettings
-from agentpool.tracing import child_of
+from agentpool_core.errors import HandlerError, QueueUnreachableError, SettingError
+from agentpool_core.jobs import JobRequest
+from agentpool_core.queue.completions import Maintenance, Renewal, SettleOutcome
+from agentpool_core.queue.settings import PoolSettings
+from agentpool_core.tracing import child_of
 from agentpool_worker import App
 from agentpool_worker.handlers import selection
 from agentpool_worker.handlers.http import _retry_after
 from agentpool_worker.handlers.stream import EventParser, PartName, parse_ndjson
-from agentpool_worker.heartbeat import Heartbeat
-from agentpool_worker.link import QueueLink
-from agentpool_worker.metrics import WorkerMetrics
-from agentpool_worker.side_loop import SideLoop
-from agentpool_worker.slots import Slots
-from agentpool_worker.upkeep import Upkeep
-from agentpool_worker.watchdog import Watchdog
+from agentpool_worker.jobs.maintenance import Upkeep
+from agentpool_worker.jobs.queue_calls import QueueLink
+from agentpool_worker.lease.heartbeat import Heartbeat
+from agentpool_worker.lease.side_loop import SideLoop
+from agentpool_worker.lease.watchdog import Watchdog
+from agentpool_worker.slots.semaphore import Slots
+from agentpool_worker.telemetry.metrics import WorkerMetrics
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, lease
 
@@ -267,7 +267,7 @@ class Away:
 
 async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
     """A job runs on while Redis is away: its state is saved once it can be, its progress only when it can be."""
-    monkeypatch.setattr("agentpool_worker.link._FIRST_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("agentpool_worker.jobs.queue_calls._FIRST_RETRY_SECONDS", 0.001)
     consumer = Away(away=3)
     link = QueueLink(consumer, None)
     await link.progress(lease(), "lost")
@@ -277,7 +277,7 @@ async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
 
 async def test_a_child_waits_for_redis_and_is_submitted_once(monkeypatch):
     """Each try names the same job, so that one whose answer was lost is not kept twice; a key does so, too."""
-    monkeypatch.setattr("agentpool_worker.link._FIRST_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("agentpool_worker.jobs.queue_calls._FIRST_RETRY_SECONDS", 0.001)
     producer = Away(away=3)
     asked = []
     link = QueueLink(

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentpool_worker.previous_exit import MOST_LINE_CHARS, MOST_LINES, VARIABLE, PreviousExit
+from agentpool_worker.supervision.previous_exit import MOST_LINE_CHARS, MOST_LINES, VARIABLE, PreviousExit
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -6,10 +6,10 @@ from itertools import pairwise
 
 import pytest
 
-from agentpool_worker.exits import RESTART, SICK
-from agentpool_worker.lifeline import Phase
-from agentpool_worker.previous_exit import PreviousExit
-from agentpool_worker.restarts import MOST_SHORT_LIVES, MOST_UNREADY, Restarts, WorkerEnd
+from agentpool_worker.supervision.exits import RESTART, SICK
+from agentpool_worker.supervision.lifeline import Phase
+from agentpool_worker.supervision.previous_exit import PreviousExit
+from agentpool_worker.supervision.restarts import MOST_SHORT_LIVES, MOST_UNREADY, Restarts, WorkerEnd
 
 
 def end(*, phase=Phase.SERVING, lived=1.0, wanted=False, **how):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.errors import SettingError
-from agentpool.jobs import PoolRef
+from agentpool_core.errors import SettingError
+from agentpool_core.jobs import PoolRef
 from agentpool_worker.settings import settings_from
 
 

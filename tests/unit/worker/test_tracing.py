@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from opentelemetry import trace
 
-from agentpool import tracing
+from agentpool_core import tracing
 from agentpool_worker import App
 from tests.unit.worker.fakes import Bench, lease
 

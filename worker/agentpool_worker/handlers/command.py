@@ -7,7 +7,7 @@ job must stop, and also after the process's end, together with descendants outsi
 behind, and its exit code decides, even if a descendant still holds the pipes.
 
 Exit codes: 0 succeeded; 65 (EX_DATAERR) failed for good; 75 (EX_TEMPFAIL) overloaded, try later; any other code, and
-death by a signal, failed and may be retried. `agentpool_worker.execution` turns the exceptions raised here into
+death by a signal, failed and may be retried. `agentpool_worker.jobs.execution` turns the exceptions raised here into
 completions.
 """
 
@@ -21,19 +21,19 @@ import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
-from agentpool.cancellation import end
-from agentpool.errors import HandlerError, InvalidJobError
-from agentpool.parent_death import tied
-from agentpool.queue.bodies import parse
-from agentpool_worker.exits import signal_name
-from agentpool_worker.fitness import own_work
+from agentpool_core.errors import HandlerError, InvalidJobError
+from agentpool_core.process.cancellation import end
+from agentpool_core.process.parent_death import tied
+from agentpool_core.queue.codec.json_text import parse
+from agentpool_worker.exceptions import Overloaded, Permanent, Retry, Yielded
+from agentpool_worker.guards.fitness import own_work
 from agentpool_worker.handlers.job_environment import inherited_variables, job_variables
 from agentpool_worker.handlers.job_files import check_directory, job_files
 from agentpool_worker.handlers.job_output import STDOUT_LIMIT_BYTES, JobOutput
 from agentpool_worker.handlers.leftovers import end_leftovers, signal_group
 from agentpool_worker.handlers.limits import Limits
 from agentpool_worker.settings import OUTPUT_SECONDS
-from agentpool_worker.signals import Overloaded, Permanent, Retry, Yielded
+from agentpool_worker.supervision.exits import signal_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

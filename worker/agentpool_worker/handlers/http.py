@@ -3,8 +3,8 @@
 Headers carry the data of a Python handler's context; an address serves data that is too large. The status decides: 2xx
 done; 429 and 503 overloaded, with Retry-After; other 5xx failed and may be retried; everything else failed for good. An
 answer may be streamed as NDJSON or server-sent events to report progress and save state. When the job must stop, the
-request is dropped, which closes the container's connection. `agentpool_worker.execution` turns the exceptions raised
-here into completions.
+request is dropped, which closes the container's connection. `agentpool_worker.jobs.execution` turns the exceptions
+raised here into completions.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 from yarl import URL
 
-from agentpool.errors import HandlerError, InvalidJobError
-from agentpool.queue.bodies import parse
-from agentpool.tracing import child_of
+from agentpool_core.errors import HandlerError, InvalidJobError
+from agentpool_core.queue.codec.json_text import parse
+from agentpool_core.tracing import child_of
+from agentpool_worker.exceptions import Overloaded, Permanent, Retry
 from agentpool_worker.handlers.context_server import ContextServer
 from agentpool_worker.handlers.stream import EventParser, LineSplitter, Part, PartName, parse_ndjson
-from agentpool_worker.signals import Overloaded, Permanent, Retry
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable

@@ -10,8 +10,8 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from agentpool.environment import REDIS_VARIABLES
-from agentpool.tracing import child_of
+from agentpool_core.environment import REDIS_VARIABLES
+from agentpool_core.tracing import child_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

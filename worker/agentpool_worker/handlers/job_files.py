@@ -19,10 +19,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentpool.errors import HandlerError
-from agentpool_worker.fitness import own_work
+from agentpool_core.errors import HandlerError
+from agentpool_worker.exceptions import Permanent
+from agentpool_worker.guards.fitness import own_work
 from agentpool_worker.handlers.stream import LineSplitter, Part, PartName, parse_ndjson
-from agentpool_worker.signals import Permanent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

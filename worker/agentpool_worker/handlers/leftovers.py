@@ -13,8 +13,14 @@ import contextlib
 import os
 import signal
 
-from agentpool_worker import lifeline
-from agentpool_worker.processes import has_children_beside, kill_until_none, name_of, others_below, with_variable
+from agentpool_worker.supervision import lifeline
+from agentpool_worker.supervision.processes import (
+    has_children_beside,
+    kill_until_none,
+    name_of,
+    others_below,
+    with_variable,
+)
 
 _KILL_SECONDS = 1.0
 

@@ -10,7 +10,7 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
-from agentpool_worker import cgroup
+from agentpool_worker.supervision import cgroup
 
 if TYPE_CHECKING:
     from agentpool_worker.context import Context

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from agentpool.errors import SettingError
-from agentpool.spec.worker import VARIABLES_PATTERN, Handler
+from agentpool_core.errors import SettingError
+from agentpool_core.spec.worker import VARIABLES_PATTERN, Handler
 from agentpool_worker.settings import OUTPUT_SECONDS
 
 if TYPE_CHECKING:

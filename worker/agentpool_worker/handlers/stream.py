@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from agentpool.errors import InvalidJobError
-from agentpool.queue.bodies import parse
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.queue.codec.json_text import parse
 
 LINE_LIMIT_BYTES = 16 * 1024 * 1024  # a longer line fails its job, not the worker's memory
 

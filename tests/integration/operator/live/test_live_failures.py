@@ -8,10 +8,10 @@ import signal
 
 import pytest
 
-from agentpool.jobs import JobRequest, PoolRef
-from agentpool.queue import Inspector, Producer
-from agentpool_operator import paths
-from agentpool_operator.refusals import NotThereError
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.queue import Inspector, Producer
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.api_errors import NotThereError
 from tests.chaos.clocks import Clock, ClockMissingError
 from tests.fixtures.redis import wait_until
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool.jobs import JobRequest, PoolRef
-from agentpool.queue import Inspector, Producer
-from agentpool_operator import paths
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.queue import Inspector, Producer
+from agentpool_operator.kube import paths
 from tests.fixtures.redis import wait_until
 
 WITHIN_S = 60.0

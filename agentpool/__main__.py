@@ -1,6 +1,0 @@
-"""`python -m agentpool`: the same as the `agentpool` command."""
-
-from agentpool.start import main
-
-if __name__ == "__main__":  # multiprocessing imports this module under a different name in a spawned process
-    main()

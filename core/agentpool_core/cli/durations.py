@@ -1,0 +1,15 @@
+"""Durations as click options. The commands count in milliseconds."""
+
+from __future__ import annotations
+
+import click
+
+from agentpool_core.durations import FORMS, milliseconds
+
+
+def duration(text: str) -> int:
+    """Milliseconds: the type of a click option. Fails as wrong usage, naming the value and the remedy."""
+    span_ms = milliseconds(text)
+    if span_ms is None:
+        raise click.BadParameter(f"{text!r} is not a span of time; write {FORMS}")
+    return span_ms

@@ -1,0 +1,107 @@
+"""Output of commands: `-o table|json|yaml|name`, like kubectl.
+
+A table is for people and `grep`: upper-case headers, columns padded with three spaces, no colour and no rules, so it
+needs only the standard library. `json` and `yaml` print the documents of `agentpool_core.documents`; `name` prints an
+identifier per line, for `xargs`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from enum import StrEnum
+from typing import Any
+
+import click
+import yaml
+
+from agentpool_core.documents import Document
+from agentpool_core.process.standard_streams import takes_all_text
+from agentpool_core.text import one_line, printable
+
+GAP = "   "
+EXIT_CODES = """
+
+\b
+Exit codes: 0 done, 1 refused or not answered, 2 wrong usage, 130 interrupted."""  # ends an epilog
+
+
+class Format(StrEnum):
+    """Values of `-o`."""
+
+    TABLE = "table"  # columns for people
+    JSON = "json"  # a document, indented
+    YAML = "yaml"  # a document
+    NAME = "name"  # identifiers only, one per line
+
+
+def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `-o/--output` to a command, as the parameter `output`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Choice(values(Format)),
+        default=Format.TABLE.value,
+        callback=lambda _context, _option, value: Format(value),
+        show_default=True,
+        help="How to print.",
+    )(function)
+
+
+def values(choices: type[StrEnum]) -> list[str]:
+    """Return the command-line values of an enum."""
+    return [choice.value for choice in choices]
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Rows under their headers; None is `-`. The last column is not padded."""
+    lines = [[header.upper() for header in headers], *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
+    return "\n".join(
+        GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text, also of jobs, of which a terminal obeys nothing: control characters are escaped. `err`: to stderr."""
+    click.echo(printable(text), err=err, nl=nl)
+
+
+def emit(output: Format, document: Document | list[Document], *, names: Sequence[str], text: str) -> None:
+    """Print a document in the requested form; `text` is its table, `names` its identifiers."""
+    match output:
+        case Format.JSON:
+            say(as_json(document))
+        case Format.YAML:
+            say(_as_yaml(document), nl=False)
+        case Format.NAME:
+            for name in names:
+                say(one_line(name))
+        case Format.TABLE:
+            say(text)
+
+
+def as_json(document: object) -> str:
+    """Return a document as indented JSON, with terminal control characters escaped in JSON's form."""
+    return json.dumps(document, indent=2, ensure_ascii=not takes_all_text())
+
+
+def _as_yaml(document: object) -> str:
+    """Return a document as YAML. Text that needs an escape is quoted: a plain scalar has no escapes."""
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=takes_all_text())
+    return text if printable(text) == text else yaml.safe_dump(document, sort_keys=False, allow_unicode=False)
+
+
+def first_line(error: str | None) -> str | None:
+    """Return the first line of an error, for single-line output; `agentpool get JOB -o json` has the traceback."""
+    return one_line(error.strip().partition("\n")[0]) if error else None
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of them: `1 job`, `2 jobs`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _cell(value: object) -> str:
+    """Return a cell on a single line."""
+    return "-" if value is None or value == "" else one_line(" ".join(str(value).split()))

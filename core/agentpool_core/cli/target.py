@@ -1,0 +1,104 @@
+"""Pool and Redis of a command.
+
+Flags win over the environment, the environment over the kubeconfig. The Redis URL is `--redis`, AGENTPOOL_REDIS_URL or
+REDIS_URL; without any of them the AgentPool names its Redis, read through the kubeconfig, so `kubectl agentpool` needs
+only kubectl's configuration.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentpool_core.environment import redis_url
+from agentpool_core.errors import SettingError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import kubeconfig
+
+if TYPE_CHECKING:
+    from agentpool_core.queue.connection.client import RedisClient
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """A pool, and the URL of its Redis if given."""
+
+    pool: PoolRef
+    redis: str | None  # None: ask the cluster
+
+    async def connect(self) -> RedisClient:
+        """Return a client of the Redis, which the cluster names where nothing else does.
+
+        Raises SettingError with the remedy.
+        """
+        if self.redis:
+            from agentpool_core.queue.connection.client import connect
+
+            return connect(self.redis)
+        from agentpool_core.cli import cluster
+        from agentpool_core.redis_address import connect_to
+
+        return connect_to(await cluster.redis_address(self.pool))
+
+
+def pool_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--pool`, `--namespace` and `--redis` to a command, and pass it a `target`."""
+
+    @click.option("-p", "--pool", "pool", metavar="[NAMESPACE/]NAME", help="The AgentPool. [env: AGENTPOOL_POOL]")
+    @click.option(
+        "-n",
+        "--namespace",
+        help="Its namespace. [env: AGENTPOOL_NAMESPACE; else the kubeconfig's; else default]",
+    )
+    @redis_option
+    @wraps(function)
+    def with_target(*args: Any, pool: str | None, namespace: str | None, redis: str | None, **rest: Any) -> Any:
+        return function(*args, target=target_of(pool, namespace, redis), **rest)
+
+    return with_target
+
+
+def redis_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Adds `--redis` to a command, as the parameter `redis`."""
+    return click.option(
+        "--redis",
+        metavar="URL",
+        help="The Redis that holds the queue. [env: AGENTPOOL_REDIS_URL, REDIS_URL; else as the AgentPool says]",
+    )(function)
+
+
+def target_of(pool: str | None, namespace: str | None, redis: str | None) -> Target:
+    """The target that flags and environment mean. Raises SettingError where they name no pool."""
+    named = pool or os.environ.get("AGENTPOOL_POOL")
+    if not named:
+        raise SettingError(
+            field="--pool",
+            value=None,
+            problem="no pool is named",
+            remedy="pass --pool NAMESPACE/NAME, or set AGENTPOOL_POOL",
+        )
+    if namespace and "/" in named and not named.startswith(f"{namespace}/"):
+        raise SettingError(
+            field="--namespace",
+            value=namespace,
+            problem=f"differs from the namespace in --pool {named}",
+            remedy="name the namespace once",
+        )
+    return Target(
+        pool=PoolRef.parse(named, default_namespace=namespace or default_namespace()), redis=redis_from(redis)
+    )
+
+
+def default_namespace() -> str:
+    """The namespace meant when none is named."""
+    return os.environ.get("AGENTPOOL_NAMESPACE") or kubeconfig.current_namespace() or "default"
+
+
+def redis_from(flag: str | None) -> str | None:
+    """Return the Redis URL of the flag or the environment; None if neither is set."""
+    return flag or redis_url(os.environ)

@@ -1,0 +1,305 @@
+"""The public client: submit jobs, await their results, follow events. Async, with `SyncClient` for blocking programs.
+
+Times are in seconds here, as in asyncio; the queue below uses milliseconds. A waiting `result()` of a receipt costs
+nothing: the queue writes the end of a watched job into this client's inbox, a list shared by all receipts.
+
+    async with Client("redis://localhost:6379/0", pool="research/analysts") as client:
+        receipt = await client.submit("summarize", {"url": "…"}, priority="critical")
+        print(await receipt.result(timeout=60))
+
+`agentpool_core.queue` takes over next; the gateway and the command line use this client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
+
+from agentpool_core.errors import SettingError
+from agentpool_core.inbox import Inbox
+from agentpool_core.jobs import JobId, JobState, PoolRef
+from agentpool_core.jobs import Receipt as QueueReceipt
+from agentpool_core.queue import Inspector, Producer, connect
+from agentpool_core.submission import NewJob, SubmitOptions, request_from, request_of
+from agentpool_core.tracing import current
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from agentpool_core.jobs import Job, JobEvent, JobRequest, Json
+    from agentpool_core.queue.completions import CancelOutcome
+    from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.snapshots import QueueSnapshot
+
+T = TypeVar("T")
+_left_behind: list[asyncio.AbstractEventLoop] = []  # of a parent process, which closing would disturb
+
+__all__ = ("Client", "NewJob", "Receipt", "SubmitOptions", "SyncClient", "SyncReceipt", "request_of")
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """A submitted job."""
+
+    job_id: JobId
+    state: JobState  # state at the submit
+    duplicate: bool  # an earlier submit made this job
+    queue_depth: int  # waiting jobs of the pool at the submit, including this job
+    _client: Client
+
+    async def result(self, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109  # the natural name
+        """Return the job's result after its end.
+
+        `timeout` in seconds; None waits for ever. Raises ResultTimeoutError after the timeout (the job goes on),
+        JobEndedError if the job failed, was cancelled or expired, UnknownJobError after its retention.
+        """
+        return await self._client.result(self.job_id, timeout=timeout)
+
+    async def cancel(self) -> CancelOutcome:
+        """As `Client.cancel`."""
+        return await self._client.cancel(self.job_id)
+
+
+class Client:
+    """A pool's client. Safe to share between the tasks of an event loop; close it, or use `async with`.
+
+    In a later event loop, or in a forked process, the client reconnects; in two concurrent loops it raises
+    ForeignLoopError. `redis` is a URL (see `agentpool_core.queue.connect`) or a client made by `connect`, which then
+    stays open.
+    """
+
+    def __init__(self, redis: str | RedisClient, *, pool: PoolRef | str) -> None:
+        self.pool = PoolRef.parse(pool) if isinstance(pool, str) else pool
+        self._owns_redis = isinstance(redis, str)
+        self._redis = connect(redis) if isinstance(redis, str) else redis
+        self._producer = Producer(self._redis, self.pool)
+        self._inspector = Inspector(self._redis)
+        self._inbox = Inbox(self._redis, self.pool)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End background tasks and, if made by this client, the connections."""
+        await self._inbox.close()
+        if self._owns_redis:
+            await self._redis.aclose()
+
+    async def submit(self, kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> Receipt:
+        """Submit a job; return as soon as the queue has stored it.
+
+        Raises InvalidJobError (or its subclass UnknownKindError, with `known`), UnknownPoolError, RetiredPoolError,
+        QueueFullError (with `retry_after_ms`), or IdempotencyConflictError: nothing is kept then. After
+        QueueUnreachableError the outcome is unknown: submit again with the same `idempotency_key` or `job_id`, which
+        prevents a duplicate.
+        """
+        return self._receipt(await self._producer.submit(_traced(request_of(kind, payload, **options))))
+
+    async def submit_many(self, jobs: Iterable[NewJob | JobRequest]) -> list[Receipt]:
+        """Submit many jobs, a few hundred per round trip; return a receipt for each, in order.
+
+        A job is a dict of `submit`'s arguments, times in seconds: `{"kind": "summarize", "payload": {…}, "delay": 5}`,
+        or a JobRequest, whose times are milliseconds. Jobs may wait for jobs of the same call by `job_id`. Raises the
+        errors of `submit`, and DependencyCycleError; if a later slice of the jobs is refused, the error's `accepted`
+        holds the receipts of the jobs kept before.
+        """
+        receipts = await self._producer.submit_many([_traced(request_from(job)) for job in jobs])
+        return [self._receipt(receipt) for receipt in receipts]
+
+    async def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109
+        """Return a job's result by id, like `Receipt.result`."""
+        return await self._inbox.result(JobId(job_id), timeout_s=timeout)
+
+    async def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
+        """End a waiting job at once; ask the worker of a running job to stop it. Raises UnknownJobError."""
+        return await self._producer.cancel(JobId(job_id), reason=reason)
+
+    async def job(self, job_id: JobId | str) -> Job:
+        """Return the job's record, including its history. Raises UnknownJobError."""
+        return await self._inspector.job(self.pool, JobId(job_id))
+
+    async def jobs(self, state: JobState | str, *, limit: int = 100) -> list[Job]:
+        """Jobs that wait, run or are dead, oldest first within a route and priority."""
+        return await self._inspector.jobs(self.pool, JobState(state), limit=limit)
+
+    async def replay(self, job_id: JobId | str) -> None:
+        """Put a dead letter back into the queue. Raises UnknownJobError, or InvalidJobError if not dead."""
+        await self._inspector.replay(self.pool, JobId(job_id))
+
+    async def queue(self) -> QueueSnapshot:
+        """Depths, running jobs, workers and totals at this moment."""
+        return await self._inspector.snapshot(self.pool)
+
+    async def events(self, *, after: str = "$", job_id: JobId | str | None = None) -> AsyncIterator[JobEvent]:
+        """Yield the events of the pool as they occur; only those of a job if `job_id` is given.
+
+        `after` is the `id` of the last event read, "0" for the oldest event kept, "$" for new events only.
+        """
+        async for event in self._inspector.follow(self.pool, after=after):
+            if job_id is None or event.job_id == job_id:
+                yield event
+
+    def _receipt(self, kept: QueueReceipt) -> Receipt:
+        return Receipt(kept.job_id, kept.state, kept.duplicate, kept.queue_depth, self)
+
+
+@dataclass(frozen=True, slots=True)
+class SyncReceipt:
+    """A submitted job, for a program without an event loop."""
+
+    job_id: JobId
+    state: JobState  # state at the submit
+    duplicate: bool  # an earlier submit made this job
+    queue_depth: int  # waiting jobs of the pool at the submit, including this job
+    _client: SyncClient
+
+    def result(self, *, timeout: float | None = None) -> Json:
+        """As `Receipt.result`."""
+        return self._client.result(self.job_id, timeout=timeout)
+
+    def cancel(self) -> CancelOutcome:
+        """As `Client.cancel`."""
+        return self._client.cancel(self.job_id)
+
+
+class SyncClient:
+    """`Client` for programs without an event loop: the same calls, blocking. Safe to share between threads.
+
+    An event loop in a separate thread serves all calls; close the client, or use `with`. A forked process starts a
+    thread and connections of its own with its first call.
+    """
+
+    def __init__(self, redis: str, *, pool: PoolRef | str) -> None:
+        given: Any = redis  # passing an async client is an easy mistake
+        if not isinstance(given, str):
+            raise SettingError(
+                field="redis", value=given, problem="not a URL", remedy="give SyncClient a URL; its loop is its own"
+            )
+        self._starting = threading.Lock()
+        self._start()
+        try:
+            self._client = self._call(_made(redis, pool))
+        except BaseException:
+            self._end()
+            raise
+        self.pool = self._client.pool
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self) -> None:
+        self._process = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="agentpool-client", daemon=True)
+        self._thread.start()
+
+    def _survive_fork(self) -> None:
+        """Start anew in a forked process: threads stay behind in the parent."""
+        with self._starting:
+            if self._process != os.getpid():
+                _left_behind.append(self._loop)
+                self._start()
+
+    def close(self) -> None:
+        """End the thread and its connections. Safe to call twice."""
+        if self._loop.is_closed() or self._process != os.getpid():  # in a forked process that has not used it
+            return
+        self._call(self._client.close())
+        self._end()
+
+    def _end(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def submit(self, kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> SyncReceipt:
+        """As `Client.submit`, with the same options."""
+        return self._receipt(self._call(self._client.submit(kind, payload, **options)))
+
+    def submit_many(self, jobs: Iterable[NewJob | JobRequest]) -> list[SyncReceipt]:
+        """As `Client.submit_many`."""
+        return [self._receipt(receipt) for receipt in self._call(self._client.submit_many(jobs))]
+
+    def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:
+        """As `Client.result`."""
+        return self._call(self._client.result(job_id, timeout=timeout))
+
+    def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
+        """As `Client.cancel`."""
+        return self._call(self._client.cancel(job_id, reason=reason))
+
+    def job(self, job_id: JobId | str) -> Job:
+        """As `Client.job`."""
+        return self._call(self._client.job(job_id))
+
+    def jobs(self, state: JobState | str, *, limit: int = 100) -> list[Job]:
+        """As `Client.jobs`."""
+        return self._call(self._client.jobs(state, limit=limit))
+
+    def replay(self, job_id: JobId | str) -> None:
+        """As `Client.replay`."""
+        self._call(self._client.replay(job_id))
+
+    def queue(self) -> QueueSnapshot:
+        """As `Client.queue`."""
+        return self._call(self._client.queue())
+
+    def events(self, *, after: str = "$", job_id: JobId | str | None = None) -> Iterator[JobEvent]:
+        """As `Client.events`."""
+        events = self._client.events(after=after, job_id=job_id)
+        try:
+            while True:
+                yield self._call(_next(events))
+        finally:
+            self._call(_closed(events))
+
+    def _receipt(self, kept: Receipt) -> SyncReceipt:
+        return SyncReceipt(kept.job_id, kept.state, kept.duplicate, kept.queue_depth, self)
+
+    def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._process != os.getpid():
+            self._survive_fork()
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("this SyncClient is closed: make another one, or call it within its `with` block")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+
+async def _made(redis: str, pool: PoolRef | str) -> Client:
+    return Client(redis, pool=pool)
+
+
+async def _next(events: AsyncIterator[JobEvent]) -> JobEvent:
+    return await anext(events)
+
+
+async def _closed(events: AsyncIterator[JobEvent]) -> None:
+    close = getattr(events, "aclose", None)
+    if close is not None:
+        await close()
+
+
+def _traced(request: JobRequest) -> JobRequest:
+    """Return the request with the program's current span, unless the request has a trace."""
+    if request.trace or not (trace := current()):
+        return request
+    return replace(request, trace=trace)

@@ -1,0 +1,105 @@
+"""`agentpool dead`: the dead letters of a pool: jobs that failed for good. List, replay, purge."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.output import EXIT_CODES, Format, counted, emit, first_line, output_option, say, table
+from agentpool_core.cli.target import Target, pool_options
+from agentpool_core.documents import job_document
+from agentpool_core.durations import shown
+from agentpool_core.jobs import Job, JobId
+
+EPILOG = (
+    """\b
+Examples:
+  agentpool dead list --pool research/analysts
+  agentpool dead replay 0193f6c2a1b-9f86d081
+  agentpool dead replay --all
+  agentpool dead purge --all --yes"""
+    + EXIT_CODES
+)
+MOST = 10_000  # dead letters replayed or purged by a command
+
+
+@click.group(epilog=EPILOG)
+def dead() -> None:
+    """Look at jobs that failed for good, and replay or purge them."""
+
+
+@dead.command("list")
+@pool_options
+@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The oldest so many.")
+@output_option
+def list_(*, target: Target, limit: int, output: Format) -> None:
+    """List dead letters, oldest first."""
+    jobs, now_ms = run(_read(target, limit))
+    rows = [
+        (j.job_id, j.kind, j.priority, j.attempt, shown(now_ms - (j.finished_at_ms or now_ms)), first_line(j.error))
+        for j in jobs
+    ]
+    text = table(("job", "kind", "priority", "attempts", "died", "error"), rows) if rows else "no dead letters"
+    emit(output, [job_document(job, target.pool) for job in jobs], names=[job.job_id for job in jobs], text=text)
+
+
+@dead.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB...]")
+@pool_options
+@click.option("--all", "everything", is_flag=True, help="All dead letters of the pool.")
+def replay(*, jobs: tuple[str, ...], target: Target, everything: bool) -> None:
+    """Put dead letters back into the queue, with all their attempts."""
+    _check_choice(jobs, everything=everything)
+    for job_id in run(_replay(target, [JobId(job) for job in jobs])):
+        say(f"job {job_id} queued again")
+
+
+@dead.command()
+@click.argument("jobs", nargs=-1, metavar="[JOB...]")
+@pool_options
+@click.option("--all", "everything", is_flag=True, help="All dead letters of the pool.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def purge(*, jobs: tuple[str, ...], target: Target, everything: bool, yes: bool) -> None:
+    """Delete dead letters. They cannot be brought back."""
+    _check_choice(jobs, everything=everything)
+    if not yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("there is no terminal to ask at; pass --yes to delete without being asked")
+        what = "all dead letters" if everything else counted(len(jobs), "dead letter")
+        click.confirm(f"delete {what} of pool {target.pool}?", abort=True, err=True)
+    say(f"{counted(run(_purge(target, [JobId(job) for job in jobs])), 'dead letter')} deleted")
+
+
+def _check_choice(jobs: tuple[str, ...], *, everything: bool) -> None:
+    if everything == bool(jobs):
+        raise click.UsageError("name the JOBs, or pass --all")
+
+
+async def _read(target: Target, limit: int) -> tuple[list[Job], int]:
+    from agentpool_core.queue.inspector import Inspector
+
+    async with opened(target) as redis:
+        inspector = Inspector(redis)
+        now_ms = (await inspector.snapshot(target.pool)).taken_at_ms
+        return await inspector.dead(target.pool, limit=limit), now_ms
+
+
+async def _replay(target: Target, ids: list[JobId]) -> list[JobId]:
+    """Replays these, or all where none are named; returns which."""
+    from agentpool_core.queue.inspector import Inspector
+
+    async with opened(target) as redis:
+        inspector = Inspector(redis)
+        found = ids or [job.job_id for job in await inspector.dead(target.pool, limit=MOST)]
+        for job_id in found:
+            await inspector.replay(target.pool, job_id)
+        return found
+
+
+async def _purge(target: Target, ids: list[JobId]) -> int:
+    from agentpool_core.queue.inspector import Inspector
+
+    async with opened(target) as redis:
+        return await Inspector(redis).discard(target.pool, ids, limit=MOST)

@@ -1,0 +1,161 @@
+"""`agentpool submit`: a job from the arguments, or many jobs from an NDJSON file.
+
+Prints the job's id, so that `JOB=$(agentpool submit …)` works; with `--wait`, the result. Many jobs go in slices, so a
+file of any size needs little memory, and a full queue is waited for. `agentpool_core.queue.producer` takes over next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.durations import duration
+from agentpool_core.cli.output import Format, counted, emit, output_option, say, table, values
+from agentpool_core.cli.payloads import count_of, payload_of, requests_of
+from agentpool_core.cli.progress import shown_progress
+from agentpool_core.cli.sending import send_slice
+from agentpool_core.cli.target import Target, pool_options
+from agentpool_core.cli.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
+from agentpool_core.documents import receipt_document
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.jobs import JobId, JobRequest, OnParentFailure, Priority, Receipt
+
+if TYPE_CHECKING:
+    from agentpool_core.queue.producer import Producer
+
+JOBS_A_SLICE = 500  # read, sent and printed together
+EPILOG = f"""\b
+Examples:
+  agentpool submit summarize '{{"path": "README.md"}}' --pool research/analysts
+  agentpool submit code @request.json --priority critical --wait
+  agentpool submit report --after $FIRST --after $SECOND
+  agentpool submit --file jobs.ndjson              each line is a job
+  cat payloads.ndjson | agentpool submit summarize --file -
+
+\b
+Exit codes: 0 accepted (with --wait: succeeded), 1 refused, 2 wrong usage, {UNSUCCESSFUL_EXIT} ended without a
+result, {TIMEOUT_EXIT} not ended within --wait-timeout."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """Requested output."""
+
+    many: bool  # jobs from a file: report all of them together
+    wait: bool  # until they end
+    timeout_ms: int | None  # longest wait; None: no limit
+    output: Format
+
+
+@click.command(epilog=EPILOG)
+@click.argument("kind", required=False)
+@click.argument("payload", required=False)
+@pool_options
+@click.option("-f", "--file", metavar="FILE", help="NDJSON: a job a line, or with KIND a payload a line.")
+@click.option("--priority", type=click.Choice(values(Priority)), default=Priority.TASK.value, show_default=True)
+@click.option("--key", "idempotency_key", help="Idempotency key: the same key and body return the first job.")
+@click.option("--id", "job_id", help="The job's id. Default: one is made.")
+@click.option("--after", multiple=True, metavar="JOB", help="Wait for this job to succeed. May be repeated.")
+@click.option(
+    "--on-parent-failure",
+    type=click.Choice(values(OnParentFailure)),
+    default=OnParentFailure.CANCEL.value,
+    show_default=True,
+    help="What to do when a job in --after does not succeed.",
+)
+@click.option("--delay", "delay_ms", type=duration, default="0s", help="Not before this long from now, such as 30s.")
+@click.option("--ttl", "ttl_ms", type=duration, help="Longest wait for the start. Default: the pool's.")
+@click.option("--timeout", "timeout_ms", type=duration, help="Longest run of one attempt. Default: the pool's.")
+@click.option("--max-attempts", type=click.IntRange(min=1), help="Default: the pool's.")
+@click.option("--preemptible", is_flag=True, help="May be asked to yield to a critical job at a checkpoint.")
+@click.option("--wait", is_flag=True, help="Wait for the end, and print the result.")
+@click.option("--wait-timeout", type=duration, help="Give up waiting after this long; the job goes on.")
+@output_option
+def submit(
+    *,
+    kind: str | None,
+    payload: str | None,
+    target: Target,
+    file: str | None,
+    wait: bool,
+    wait_timeout: int | None,
+    output: Format,
+    **fields: Any,
+) -> int:
+    """Submit a job of KIND. PAYLOAD is JSON, `@FILE`, or `-` for standard input."""
+    template = None if kind is None else _template(kind, fields)
+    if file is not None:
+        if payload is not None or fields["idempotency_key"] or fields["job_id"]:
+            raise click.UsageError("--file brings many jobs; put payload, idempotency_key and job_id into its lines")
+        jobs = requests_of(file, template)
+    elif template is None:
+        raise click.UsageError("name the KIND of the job, or pass --file with a job a line")
+    else:
+        jobs = iter([("KIND", replace(template, payload=payload_of(payload)))])
+    answer = Answer(
+        many=file is not None, wait=wait or wait_timeout is not None, timeout_ms=wait_timeout, output=output
+    )
+    return run(_submit(target, jobs, file, answer))
+
+
+def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
+    after = tuple(JobId(job_id) for job_id in fields.pop("after"))
+    priority = Priority(fields.pop("priority"))
+    on_parent_failure = OnParentFailure(fields.pop("on_parent_failure"))
+    return JobRequest(kind=kind, after=after, priority=priority, on_parent_failure=on_parent_failure, **fields)
+
+
+async def _submit(target: Target, jobs: Iterator[tuple[str, JobRequest]], file: str | None, answer: Answer) -> int:
+    from agentpool_core.queue.producer import Producer
+
+    async with opened(target) as redis:
+        producer = Producer(redis, target.pool)
+        if file is not None:
+            receipts = await _send_file(producer, jobs, file)
+        else:
+            _place, request = next(jobs)
+            receipts = [await producer.submit(request)]
+        if answer.wait:
+            ids = [receipt.job_id for receipt in receipts]
+            return await wait_and_show(redis, target.pool, ids, answer.timeout_ms, answer.output)
+    _show(receipts, answer)
+    return 0
+
+
+async def _send_file(producer: Producer, jobs: Iterator[tuple[str, JobRequest]], file: str) -> list[Receipt]:
+    """Submit the whole file slice by slice; wait while the queue is full."""
+    receipts: list[Receipt] = []
+    with shown_progress("submitting", lambda: count_of(file)) as progress:
+        while batch := list(islice(jobs, JOBS_A_SLICE)):
+            try:
+                async for kept in send_slice(producer, [request for _place, request in batch]):
+                    receipts += kept
+                    progress(len(kept))
+            except InvalidJobError as error:
+                place = file if error.index is None else batch[error.index][0]
+                raise _refused(place, error, kept=len(receipts) + len(error.accepted)) from error
+    return receipts
+
+
+def _refused(place: str, error: InvalidJobError, *, kept: int) -> InvalidJobError:
+    """Return the error in terms of the file: its line, and the state of the remaining jobs."""
+    remedy = f"{error.remedy}; {f'submitted before it: {kept}' if kept else 'nothing was submitted'}"
+    return InvalidJobError(field=f"{place}: {error.field}", value=error.value, problem=error.problem, remedy=remedy)
+
+
+def _show(receipts: Sequence[Receipt], answer: Answer) -> None:
+    documents = [receipt_document(receipt) for receipt in receipts]
+    ids = [receipt.job_id for receipt in receipts]
+    if answer.many and answer.output is Format.TABLE:
+        duplicates = sum(receipt.duplicate for receipt in receipts)
+        known = f"{duplicates} of them {'was' if duplicates == 1 else 'were'} known already"
+        say(f"{counted(len(receipts), 'job')} submitted, {known}")
+        return
+    rows = [(r.job_id, r.state, "yes" if r.duplicate else "no", r.queue_depth) for r in receipts]
+    shown = table(("job", "state", "duplicate", "depth"), rows)
+    emit(answer.output, documents if answer.many else documents[0], names=ids, text=shown)

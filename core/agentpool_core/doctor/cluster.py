@@ -1,0 +1,119 @@
+"""Checks of the cluster: API reachable, CRD current, AgentPools that are not Ready, GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from agentpool_core.doctor.findings import Finding, failure, fine, note, warning
+from agentpool_core.errors import AgentPoolError, ClusterError
+from agentpool_core.kube import paths
+from agentpool_core.kube.client import NOT_FOUND, Cluster, Object, RefusedError, connected
+
+CRD_PATH = paths.definition("agentpools.agentpool.dev")
+UPDATE_CRD = "agentpool crd | kubectl apply --server-side -f -"
+
+
+async def examine(kubeconfig: Path) -> AsyncIterator[Finding]:
+    """All findings about a cluster."""
+    try:
+        async with connected(kubeconfig) as cluster:
+            version = await cluster.get("/version")
+            yield fine("kubernetes", str(version.get("gitVersion", "answers")))
+            for look in (crd, agentpools, gpus):
+                try:
+                    for finding in await look(cluster):
+                        yield finding
+                except ClusterError as error:
+                    yield note(look.__name__, str(error), "use a kubeconfig whose user may read it")
+    except AgentPoolError as error:
+        yield failure("kubernetes", "cannot be asked", str(error))
+
+
+async def crd(cluster: Cluster) -> list[Finding]:
+    """Check that the CRD is installed, and is that of this version."""
+    from agentpool_core.spec.crd import custom_resource_definition
+
+    try:
+        found = await cluster.get(CRD_PATH)
+    except RefusedError as error:
+        if error.status != NOT_FOUND:
+            raise
+        return [failure("crd", "AgentPool is not installed", UPDATE_CRD)]
+    return [crd_finding(found, custom_resource_definition())]
+
+
+def crd_finding(found: Object, ours: Object) -> Finding:
+    """Compare the installed CRD with this version's, by the fields of each version's spec."""
+    there, here = _fields_by_version(found), _fields_by_version(ours)
+    missing = [
+        f"{version} lacks {', '.join(sorted(lacking))}"
+        for version, fields in here.items()
+        if (lacking := fields - there.get(version, set()))
+    ]
+    if missing:
+        return warning("crd", f"older than this command: {'; '.join(missing)[:200]}", UPDATE_CRD)
+    return fine("crd", f"serves {', '.join(there)}")
+
+
+async def agentpools(cluster: Cluster) -> list[Finding]:
+    """AgentPools that are not Ready, with their own reason."""
+    from agentpool_core.spec import ON_ITS_WAY
+
+    pools = await cluster.agentpools()
+    findings = [fine("agentpools", str(len(pools)))]
+    for pool in pools:
+        name = f"{pool['metadata']['namespace']}/{pool['metadata']['name']}"
+        ready = next((c for c in pool.get("status", {}).get("conditions", []) if c["type"] == "Ready"), None)
+        if ready is None:
+            remedy = "start the operator (helm or agentpool dev), or let it serve this namespace (watchNamespaces)"
+            findings.append(warning(f"agentpool {name}", "no status yet", remedy))
+        elif ready["status"] != "True":
+            told = warning if ready["reason"] in ON_ITS_WAY else failure
+            reason = f"{ready['reason']}: {ready['message']}"
+            findings.append(told(f"agentpool {name}", reason, f"kubectl describe ap -n {name.replace('/', ' ')}"))
+    return findings
+
+
+async def gpus(cluster: Cluster) -> list[Finding]:
+    """The GPUs of the nodes."""
+    nodes = await cluster.get(paths.nodes())
+    return [gpu_finding(nodes.get("items", []))]
+
+
+def gpu_finding(nodes: Sequence[Object]) -> Finding:
+    """Allocatable GPUs by resource name and node; cordoned nodes are said to be."""
+    found = []
+    for node in nodes:
+        amounts: dict[str, Any] = (node.get("status") or {}).get("allocatable") or {}
+        devices = [f"{count} {name}" for name, count in amounts.items() if _is_gpu(name) and str(count) != "0"]
+        if devices:
+            cordoned = " (cordoned)" if (node.get("spec") or {}).get("unschedulable") else ""
+            found.append(f"{node['metadata']['name']}: {', '.join(devices)}{cordoned}")
+    if not found:
+        return note("gpus", "no node offers any", "install the vendor's device plugin where pools need GPUs")
+    return fine("gpus", "; ".join(found))
+
+
+def _is_gpu(resource: str) -> bool:
+    """Extended resources that stand for GPUs or slices of them."""
+    return "/" in resource and any(word in resource for word in ("gpu", "mig-", "/neuron", "/tpu"))
+
+
+def _fields_by_version(crd_object: Object) -> dict[str, set[str]]:
+    """Return the paths of the spec's fields for each served version."""
+    return {
+        version["name"]: set(_paths(version["schema"]["openAPIV3Schema"]["properties"].get("spec", {}), "spec"))
+        for version in crd_object["spec"]["versions"]
+        if version.get("served")
+    }
+
+
+def _paths(schema: Object, at: str) -> list[str]:
+    found: list[str] = []
+    for name, part in (schema.get("properties") or {}).items():
+        found += [f"{at}.{name}", *_paths(part, f"{at}.{name}")]
+    if isinstance(schema.get("items"), dict):
+        found += _paths(schema["items"], f"{at}[]")
+    return found

@@ -1,0 +1,137 @@
+"""Checks of a pool's queue: configured, served by workers, nothing stuck."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import TYPE_CHECKING
+
+from agentpool_core.cli.output import counted
+from agentpool_core.doctor.findings import Finding, failure, fine, note, warning
+from agentpool_core.durations import shown
+from agentpool_core.errors import QueueError
+from agentpool_core.queue.audit import Contradiction, Disagreement, audit
+from agentpool_core.queue.inspector import Inspector
+
+if TYPE_CHECKING:
+    from agentpool_core.jobs import PoolRef
+    from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.snapshots import QueueSnapshot
+
+LONG_WAIT_MS = 600_000  # a ready job that waits longer deserves a look
+NAMES_SHOWN = 5  # of each kind of contradiction
+WORDS = {
+    Contradiction.COUNTER: "a counter that differs from the streams",
+    Contradiction.JOB_GONE: "an entry whose job is gone",
+    Contradiction.MISPLACED: "a job that is held elsewhere than its record says",
+    Contradiction.ORDER_LOST: "a waiting job that is in no order",
+    Contradiction.WORKER_GONE: "a job that runs under a worker that is not registered",
+    Contradiction.WORKER_LOST: "a lost worker whose jobs nobody took back",
+    Contradiction.OVERDUE: "a job that runs for longer than its timeout",
+    Contradiction.PARENT_GONE: "a job that waits for parents that have ended or are gone",
+    Contradiction.MEMBER_GONE: "a name of a job that is gone",
+    Contradiction.UNREADABLE: "a record that cannot be read",
+}
+
+
+async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) -> AsyncIterator[Finding]:
+    """Yield all findings about a pool. `repair` resolves the contradictions in its queue."""
+    try:
+        snapshot = await Inspector(redis).snapshot(pool)
+    except QueueError as error:
+        yield failure("pool", str(pool), str(error))
+        return
+    yield fine("pool", f"{pool}: {snapshot.queued} queued, {snapshot.running} running")
+    for check in (retired, paused, workers, waiting, quarantine, dead):
+        finding = check(snapshot)
+        if finding is not None:
+            yield finding
+    try:
+        found = await audit(redis, pool, repair=repair)
+        left = await audit(redis, pool) if repair and found else found
+    except QueueError as error:
+        seen = failure if repair else note  # a repair that was asked for and not done is no success
+        yield seen("consistency", str(error), "use the Redis user of the operator, or one for all commands")
+        return
+    for finding in contradictions(pool, found, left):
+        yield finding
+
+
+def contradictions(pool: PoolRef, found: Sequence[Disagreement], left: Sequence[Disagreement]) -> list[Finding]:
+    """Return the audit's findings by kind, and whether each is still present."""
+    if not found:
+        return [fine("consistency", "counters, entries and records agree")]
+    by_kind: dict[Contradiction, list[str]] = {}
+    for one in found:
+        by_kind.setdefault(one.kind, []).append(one.what)
+    remaining = {one.kind for one in left}
+    findings = []
+    for kind, names in by_kind.items():
+        some = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
+        text = f"{len(names)} × {WORDS[kind]}: {some}"
+        if kind in remaining:
+            findings.append(warning("consistency", text, f"agentpool doctor --pool {pool} --repair"))
+        else:
+            findings.append(fine("consistency", f"{text}; repaired"))
+    return findings
+
+
+def retired(snapshot: QueueSnapshot) -> Finding | None:
+    """Check for a queue that outlives its AgentPool."""
+    if not snapshot.retired:
+        return None
+    return warning(
+        "deleted",
+        "the AgentPool was deleted and its queue kept; it takes no new jobs",
+        "apply the AgentPool again; to remove the queue, set deletionPolicy: Delete in it and delete it",
+    )
+
+
+def paused(snapshot: QueueSnapshot) -> Finding | None:
+    """A paused pool starts nothing."""
+    if snapshot.paused:
+        return note("paused", "nothing new is started", "set spec.paused to false")
+    return None
+
+
+def workers(snapshot: QueueSnapshot) -> Finding:
+    """Live workers, and work without them."""
+    lost = [worker.name for worker in snapshot.workers if not snapshot.lives(worker)]
+    live = len(snapshot.workers) - len(lost)
+    if lost:
+        return warning(
+            "workers", f"{live} live, {len(lost)} lost: {', '.join(lost[:3])}", "their jobs run again; see their logs"
+        )
+    if snapshot.queued and not live and not snapshot.paused:
+        return failure(
+            "workers",
+            f"none; waiting: {counted(snapshot.queued, 'job')}",
+            "run `kubectl describe agentpool`: its conditions name the cause",
+        )
+    return fine("workers", f"{live} live")
+
+
+def waiting(snapshot: QueueSnapshot) -> Finding | None:
+    """A ready job that waits for very long."""
+    if snapshot.oldest_wait_ms is None or snapshot.oldest_wait_ms < LONG_WAIT_MS:
+        return None
+    return warning(
+        "oldest wait", shown(snapshot.oldest_wait_ms), "raise scaling.maxReplicas, worker.concurrency or route limits"
+    )
+
+
+def quarantine(snapshot: QueueSnapshot) -> Finding | None:
+    """Jobs that may end their workers."""
+    if not snapshot.quarantined:
+        return None
+    return warning(
+        "quarantine",
+        f"{counted(snapshot.quarantined, 'job')} to run alone: workers ended twice while they ran",
+        "see `agentpool get JOB` for how the workers ended; a job that ends its worker again becomes a dead letter",
+    )
+
+
+def dead(snapshot: QueueSnapshot) -> Finding:
+    """Dead letters wait for a decision."""
+    if snapshot.dead:
+        return note("dead letters", str(snapshot.dead), "see `agentpool dead list`, then replay or purge them")
+    return fine("dead letters", "none")

@@ -1,0 +1,224 @@
+"""Jobs and queues as JSON documents: NDJSON files, the command line's `-o json`, and the HTTP API.
+
+All entrances share the names of `JobRequest` and `Job`, with times in milliseconds. Reading is strict: a misspelt field
+is refused by name and never ignored. The producer checks values that only the queue knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.jobs import Job, JobEvent, JobId, JobRequest, Json, OnParentFailure, PoolRef, Priority, Receipt
+from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
+from agentpool_core.submission import choice_of
+
+Document = dict[str, Any]
+
+
+def request_from(document: Json) -> JobRequest:
+    """The request that a document asks for. Raises InvalidJobError naming the field."""
+    if not isinstance(document, Mapping):
+        raise _refused("job", document, "not a JSON object", 'send an object such as {"kind": "greet", "payload": {}}')
+    for name in document:
+        if name not in _READERS:
+            raise _refused(str(name), document[name], "no such field", f"use {', '.join(_READERS)}")
+    if "kind" not in document:
+        raise _refused("kind", None, "missing", "name the handler that is to run the job")
+    values = {name: _READERS[name](name, value) for name, value in document.items()}
+    return JobRequest(**values)
+
+
+def receipt_document(receipt: Receipt) -> Document:
+    """A receipt. `queued` says that the job is kept and has not begun."""
+    return {
+        "job_id": receipt.job_id,
+        "state": receipt.state.value,
+        "queued": not receipt.state.terminal and receipt.state.value != "running",
+        "queue_depth": receipt.queue_depth,
+        "duplicate": receipt.duplicate,
+    }
+
+
+def job_document(job: Job, pool: PoolRef) -> Document:
+    """Return a job's record, without its history."""
+    return {
+        "job_id": job.job_id,
+        "pool": str(pool),
+        "state": job.state.value,
+        "kind": job.kind,
+        "route": job.route,
+        "priority": job.priority.value,
+        "payload": job.payload,
+        "attempt": job.attempt,
+        "max_attempts": job.max_attempts,
+        "timeout_ms": job.timeout_ms,
+        "submitted_at_ms": job.submitted_at_ms,
+        "enqueued_at_ms": job.enqueued_at_ms,
+        "claimed_at_ms": job.claimed_at_ms,
+        "finished_at_ms": job.finished_at_ms,
+        "due_at_ms": job.due_at_ms,
+        "expires_at_ms": job.expires_at_ms,
+        "worker": job.worker,
+        "result": job.result,
+        "error": job.error,
+        "error_attempt": job.error_attempt,
+        "reason": job.reason,
+        "progress": job.progress,
+        "checkpoint": job.checkpoint,
+        "after": list(job.after),
+        "idempotency_key": job.idempotency_key,
+        "cancel_requested": job.cancel_requested,
+        "losses": job.losses,
+        "quarantined": job.quarantined,
+        "undecodable": dict(job.undecodable),
+    }
+
+
+def history_document(job: Job) -> list[Document]:
+    """Return the history of a job, oldest first."""
+    return [
+        {"at_ms": entry.at_ms, "type": entry.type, "attempt": entry.attempt, "worker": entry.worker}
+        for entry in job.history
+    ]
+
+
+def event_document(event: JobEvent) -> Document:
+    """Return an event of a pool's stream."""
+    return {
+        "id": event.id,
+        "type": event.type,
+        "job_id": event.job_id,
+        "at_ms": event.at_ms,
+        "kind": event.kind,
+        "route": event.route,
+        "priority": event.priority.value,
+        "attempt": event.attempt,
+        "worker": event.worker,
+        "detail": event.detail,
+    }
+
+
+def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
+    """Return a pool's queue at a moment."""
+    return {
+        "pool": str(pool),
+        "taken_at_ms": snapshot.taken_at_ms,
+        "paused": snapshot.paused,
+        "retired": snapshot.retired,
+        "depth": snapshot.queued + snapshot.scheduled + snapshot.blocked,
+        "queued": snapshot.queued,
+        "running": snapshot.running,
+        "scheduled": snapshot.scheduled,
+        "blocked": snapshot.blocked,
+        "dead": snapshot.dead,
+        "quarantined": snapshot.quarantined,
+        "oldest_wait_ms": snapshot.oldest_wait_ms,
+        "estimated_wait_ms": estimated_wait_ms(snapshot),
+        "routes": [_route_document(route) for route in snapshot.routes],
+        "workers": [
+            {
+                "name": worker.name,
+                "slots": worker.slots,
+                "running": worker.running,
+                "host": worker.host,
+                "note": worker.note,
+                "lease_expires_at_ms": worker.lease_expires_at_ms,
+            }
+            for worker in snapshot.workers
+        ],
+        "totals": {
+            "submitted": snapshot.submitted_total,
+            "started": snapshot.started_total,
+            "finished": snapshot.finished_total,
+        },
+    }
+
+
+def estimated_wait_ms(snapshot: QueueSnapshot) -> int | None:
+    """Return the estimated wait of a task submitted now: backlog times mean run time over the number of slots.
+
+    A rough figure, after Little's law, with the mean since the creation of the pool. 0: a slot is free. None: no job
+    has ended yet, or no worker exists, so the wait is unknown.
+    """
+    slots = sum(worker.slots for worker in snapshot.workers)
+    if slots > snapshot.running + snapshot.queued:
+        return 0
+    if not slots or not snapshot.attempts_total:
+        return None
+    mean_ms = snapshot.run_ms_total / snapshot.attempts_total
+    return round((snapshot.queued + 1) * mean_ms / slots)
+
+
+def _route_document(route: RouteSnapshot) -> Document:
+    return {
+        "name": route.name,
+        "limit": route.limit,
+        "running": route.running,
+        "queued": {priority.value: route.queued.get(priority, 0) for priority in Priority},
+    }
+
+
+def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:
+    return InvalidJobError(field=field, value=value, problem=problem, remedy=remedy)
+
+
+def _text(field: str, value: Json) -> str:
+    if not isinstance(value, str) or not value:
+        raise _refused(field, value, "not a text", "send a JSON string that is not empty")
+    return value
+
+
+def _optional_text(field: str, value: Json) -> str | None:
+    return None if value is None else _text(field, value)
+
+
+def _whole(field: str, value: Json) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise _refused(field, value, "not a whole number of at least 0", "send an integer")
+    return value
+
+
+def _optional_whole(field: str, value: Json) -> int | None:
+    return None if value is None else _whole(field, value)
+
+
+def _flag(field: str, value: Json) -> bool:
+    if not isinstance(value, bool):
+        raise _refused(field, value, "not a boolean", "send true or false")
+    return value
+
+
+def _job_ids(field: str, value: Json) -> tuple[JobId, ...]:
+    if not isinstance(value, list):
+        raise _refused(field, value, "not a list", "send a JSON array of job ids")
+    return tuple(JobId(_text(f"{field}[{place}]", item)) for place, item in enumerate(value))
+
+
+def _headers(field: str, value: Json) -> dict[str, str]:
+    if not isinstance(value, Mapping):
+        raise _refused(field, value, "not a JSON object", "send an object of W3C trace headers")
+    return {_text(field, name): _text(f"{field}.{name}", text) for name, text in value.items()}
+
+
+def _anything(field: str, value: Json) -> Json:
+    del field
+    return value
+
+
+_READERS: dict[str, Callable[[str, Json], Any]] = {
+    "kind": _text,
+    "payload": _anything,
+    "priority": choice_of(Priority),
+    "job_id": _optional_text,
+    "idempotency_key": _optional_text,
+    "after": _job_ids,
+    "on_parent_failure": choice_of(OnParentFailure),
+    "delay_ms": _whole,
+    "ttl_ms": _optional_whole,
+    "timeout_ms": _optional_whole,
+    "max_attempts": _optional_whole,
+    "preemptible": _flag,
+    "trace": _headers,
+}

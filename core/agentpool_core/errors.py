@@ -1,0 +1,312 @@
+"""All errors that AgentPool raises on purpose.
+
+    AgentPoolError
+    ├── SettingError            a flag, variable or file that cannot be used
+    ├── SpecError               an AgentPool that cannot be served
+    ├── HandlerError            a handler that cannot be loaded or registered
+    ├── ClusterError            the Kubernetes API refused or did not answer
+    └── QueueError              the queue refused, or is unavailable
+        ├── QueueUnreachableError   unknown, never zero: Redis did not answer
+        │   └── QueueReadOnlyError      a replica answered
+        ├── QueueReplyError         the peer does not answer like Redis
+        ├── ForeignLoopError        a client in two concurrent event loops
+        ├── QueueAccessError        wrong password, or missing permission
+        ├── QueueMemoryError        maxmemory is reached
+        ├── UnsupportedServerError  the server is too old
+        ├── NotRegisteredError      the worker has no lease
+        ├── ResultTimeoutError      the job has not ended yet
+        ├── JobEndedError           the awaited job ended without a result
+        ├── UnknownPoolError
+        ├── RetiredPoolError        the AgentPool was deleted; its queue is kept
+        ├── UnknownJobError
+        ├── InvalidJobError         a field of the submitted job is wrong
+        │   ├── PayloadTooLargeError
+        │   ├── PayloadTooDeepError
+        │   ├── UnknownKindError        the pool accepts listed kinds only
+        │   ├── UnknownParentError
+        │   └── DependencyCycleError
+        ├── QueueFullError          maxDepth reached: try again later
+        ├── IdempotencyConflictError
+        └── StaleLeaseError         the lease has passed to a different worker
+
+An error names the problem, the value and the remedy; data for programs are attributes. Third-party errors are wrapped
+at the boundary, with the cause chained. Packages may define subclasses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agentpool_core.text import encodable, shown
+
+
+class AgentPoolError(Exception):
+    """Base class; a command prints the error as a line and exits with `exit_code`."""
+
+    exit_code: int = 1
+
+
+class FieldError(AgentPoolError):
+    """A named field has an unusable value.
+
+    `field` is its path as the user wrote it, `value` its value (None: nothing), `remedy` the user's action.
+    """
+
+    def __init__(self, *, field: str, value: object, problem: str, remedy: str) -> None:
+        self.field = field
+        self.value = value
+        self.problem = problem
+        self.remedy = remedy
+        found = "" if value is None else f"{shown(value)}: "
+        super().__init__(encodable(f"{field}: {found}{problem}; {remedy}"))
+
+
+class SettingError(FieldError):
+    """A flag, environment variable or file that cannot be used."""
+
+    exit_code = 2
+
+
+class SpecError(FieldError):
+    """An AgentPool's field that cannot be served."""
+
+
+class HandlerError(AgentPoolError):
+    """A handler that cannot be loaded or registered."""
+
+
+class ClusterError(AgentPoolError):
+    """The Kubernetes API refused a request or did not answer."""
+
+
+class QueueError(AgentPoolError):
+    """The queue refused a request, or is unavailable.
+
+    For a refused call with many jobs, `accepted` holds the receipts of the jobs kept before, and `index` is the place
+    of the refused job (None: the refusal concerns no single job).
+    """
+
+    accepted: Sequence[object] = ()
+    index: int | None = None
+
+
+class QueueUnreachableError(QueueError):
+    """Redis did not answer, so the queue's state is unknown (never zero).
+
+    `reconnect`: the connection was at fault, so a new connection may work at once; otherwise recovery takes time.
+    """
+
+    reconnect: bool = False
+
+
+class QueueReadOnlyError(QueueUnreachableError):
+    """A replica answered, which cannot be written to; the primary may have changed."""
+
+    reconnect = True
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"this Redis is a read-only replica ({text}); use the primary's URL, or redis+sentinel:// to follow it"
+        )
+
+
+class QueueReplyError(QueueError):
+    """Redis, or a server in its place, sent an invalid reply to a command (`doing`)."""
+
+    def __init__(self, *, doing: str, problem: str) -> None:
+        self.doing = doing
+        super().__init__(
+            f"the reply to {doing} is not one of Redis ({problem}); check that the URL leads to a Redis server, "
+            "and that nothing in between changes what it says"
+        )
+
+
+class ForeignLoopError(QueueError):
+    """The client is in use by a concurrent event loop."""
+
+    def __init__(self) -> None:
+        super().__init__("this client is in use by another event loop, which runs; make a client for each event loop")
+
+
+class QueueAccessError(QueueError):
+    """Redis refused the user: wrong password, or a command or key without permission."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"Redis refused the user ({text}); check user and password in the URL, and that its ACL has the rules "
+            "of its role in docs/security.md"
+        )
+
+
+class QueueMemoryError(QueueError):
+    """Redis has reached maxmemory and takes nothing more; jobs that run can still end."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(
+            f"Redis is out of memory ({text}); raise its maxmemory, shorten spec.queue.retentionSeconds, or try again "
+            "when jobs have ended"
+        )
+
+
+class UnsupportedServerError(QueueError):
+    """The server is too old for the queue's scripts."""
+
+    def __init__(self, *, version: str, needed: str) -> None:
+        self.version = version
+        self.needed = needed
+        super().__init__(f"Redis {version} is too old; use Redis {needed} or later, or Valkey")
+
+
+class NotRegisteredError(QueueError):
+    """The worker has no lease: it never registered, or its lease ended and its jobs were recovered."""
+
+    def __init__(self, pool: str, worker: str) -> None:
+        self.pool = pool
+        self.worker = worker
+        super().__init__(f"worker {worker!r} is not registered in pool {pool!r}; drop its jobs and register again")
+
+
+class ResultTimeoutError(QueueError):
+    """The job did not end within the timeout; the job goes on."""
+
+    def __init__(self, job_id: str, timeout_s: float) -> None:
+        self.job_id = job_id
+        self.timeout_s = timeout_s
+        super().__init__(f"job {job_id!r} has not ended within {timeout_s:g} s; wait longer, or cancel it")
+
+
+class JobEndedError(QueueError):
+    """The awaited job ended without a result: `state` is failed, cancelled or expired; `reason` says why."""
+
+    def __init__(self, *, job_id: str, state: str, reason: str) -> None:
+        self.job_id = job_id
+        self.state = state
+        self.reason = reason
+        super().__init__(f"job {job_id!r} ended as {state}: {reason or 'no reason was given'}")
+
+
+class UnknownPoolError(QueueError):
+    """No pool of that name is known to this Redis."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        super().__init__(
+            f"pool {pool!r} is not known to this Redis; apply its AgentPool and wait until it is Ready, "
+            "or check the namespace, the name and the Redis URL"
+        )
+
+
+class RetiredPoolError(QueueError):
+    """The AgentPool was deleted with deletionPolicy Retain: its jobs can be read, and no new jobs are accepted."""
+
+    def __init__(self, pool: str) -> None:
+        self.pool = pool
+        super().__init__(
+            f"pool {pool!r} was deleted and its queue kept (deletionPolicy Retain), so nobody would run the job; "
+            "apply its AgentPool again, or submit to another pool"
+        )
+
+
+class UnknownJobError(QueueError):
+    """No job of that id is in the pool: it never was, or its retention is over."""
+
+    def __init__(self, pool: str, job_id: str) -> None:
+        self.pool = pool
+        self.job_id = job_id
+        super().__init__(
+            f"job {job_id!r} is not in pool {pool!r}; check the id and the pool, "
+            "or raise spec.queue.retentionSeconds if it ended long ago"
+        )
+
+
+class InvalidJobError(FieldError, QueueError):
+    """A field of the submitted job cannot be used; nothing was written."""
+
+
+class PayloadTooLargeError(InvalidJobError):
+    """The payload, result or state is larger than the queue takes (`limit`, bytes)."""
+
+    def __init__(self, *, field: str, size: int, limit: int) -> None:
+        self.size = size
+        self.limit = limit
+        super().__init__(
+            field=field,
+            value=f"{size} bytes",
+            problem=f"larger than the limit of {limit} bytes",
+            remedy="store the data elsewhere and send a reference to it",
+        )
+
+
+class PayloadTooDeepError(InvalidJobError):
+    """A JSON value has more than `limit` levels of nested objects and arrays."""
+
+    def __init__(self, *, field: str, limit: int) -> None:
+        self.limit = limit
+        super().__init__(
+            field=field,
+            value=None,
+            problem=f"nested deeper than {limit} levels",
+            remedy="flatten it, or send the inner part as text or as a reference",
+        )
+
+
+class UnknownKindError(InvalidJobError):
+    """The pool accepts only the kinds that its routes list (`known`, in alphabetical order)."""
+
+    def __init__(self, *, pool: str, kind: str, known: Sequence[str]) -> None:
+        self.pool = pool
+        self.known = tuple(known)
+        longest = 10  # kinds in a message
+        shown = ", ".join(self.known[:longest]) + (", …" if len(self.known) > longest else "")
+        super().__init__(
+            field="kind",
+            value=kind,
+            problem=f"not listed by a route of pool {pool!r}, which takes no other kinds (unlistedKinds: Refuse)",
+            remedy=f"use one of {shown}, or add the kind to a route of the AgentPool",
+        )
+
+
+class UnknownParentError(InvalidJobError):
+    """A job depends on a job that is not in the pool."""
+
+
+class DependencyCycleError(InvalidJobError):
+    """Jobs of a call wait for each other, so none could ever start."""
+
+
+class QueueFullError(QueueError):
+    """The pool holds `depth` waiting jobs, its `limit`; try again after `retry_after_ms`."""
+
+    def __init__(self, *, pool: str, depth: int, limit: int, retry_after_ms: int) -> None:
+        self.pool = pool
+        self.depth = depth
+        self.limit = limit
+        self.retry_after_ms = retry_after_ms
+        super().__init__(
+            f"pool {pool!r} holds {depth} waiting jobs and spec.queue.maxDepth is {limit}; "
+            f"submit again in {retry_after_ms / 1000:g} s, or raise maxDepth"
+        )
+
+
+class IdempotencyConflictError(QueueError):
+    """The idempotency key was used before, by `job_id`, with a different body."""
+
+    def __init__(self, *, key: str, job_id: str) -> None:
+        self.key = key
+        self.job_id = job_id
+        super().__init__(
+            f"idempotency key {key!r} belongs to job {job_id!r}, whose body differs; "
+            "use a new key for a new request, or send the same body"
+        )
+
+
+class StaleLeaseError(QueueError):
+    """The lease on `job_id` has passed to a different worker, so results of its former holder are refused."""
+
+    def __init__(self, job_id: str, token: int) -> None:
+        self.job_id = job_id
+        self.token = token
+        super().__init__(
+            f"lease {token} on job {job_id!r} is no longer held: it expired, or the job ended; "
+            "stop the work, its result would be refused"
+        )

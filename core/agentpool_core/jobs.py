@@ -1,0 +1,218 @@
+"""Vocabulary of a job: ids, priorities, states, the request, the receipt, the lease, the record.
+
+Values only, without behaviour beyond validation. `agentpool_core.queue` moves jobs through their states,
+`agentpool_core.client` submits them, the worker runs them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NewType, TypeAlias
+
+from agentpool_core.errors import SettingError
+
+JobId = NewType("JobId", str)
+WorkerId = NewType("WorkerId", str)
+LeaseToken = NewType("LeaseToken", int)  # the fence: grows with every claim of a job, never returns to an old value
+
+Json: TypeAlias = Any  # whatever json.dumps takes: object, array, string, finite number, boolean, null
+
+# Common grammar of kinds for submitters, handlers, and an AgentPool's routes (also read by the API server).
+LONGEST_KIND = 63  # characters; keeps the CEL rule over all routes' kinds within the API server's cost limit
+KIND_PATTERN = rf"[A-Za-z0-9]([A-Za-z0-9._/-]{{0,{LONGEST_KIND - 2}}}[A-Za-z0-9])?"
+KIND_FORM = f"at most {LONGEST_KIND} letters, digits, '.', '_', '/' or '-', beginning and ending with a letter or digit"
+
+_POOL_PART = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+
+
+class Priority(StrEnum):
+    """Urgency of a job; aging turns patience into urgency."""
+
+    CRITICAL = "critical"  # goes first; may ask a preemptible job to yield its slot
+    TASK = "task"  # the normal case
+    INFO = "info"  # optional; expires after a long wait
+
+
+class JobState(StrEnum):
+    """State of a job; docs/state-machine.md draws the transitions."""
+
+    SCHEDULED = "scheduled"  # waits for its time: a delay, or the backoff before a retry
+    BLOCKED = "blocked"  # waits for its parents to end
+    QUEUED = "queued"  # ready for the next free slot
+    RUNNING = "running"  # leased to a worker
+    SUCCEEDED = "succeeded"  # ended with a result
+    FAILED = "failed"  # ended without: the dead letter, can be replayed
+    CANCELLED = "cancelled"  # ended on request, or because a parent did not succeed
+    EXPIRED = "expired"  # ended before its start: its ttl passed while it waited
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended for good (a dead letter until replayed)."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+
+
+class OnParentFailure(StrEnum):
+    """Effect of a parent that does not succeed."""
+
+    CANCEL = "cancel"  # cancel the job too, reason `upstream`
+    RUN = "run"  # run the job without that parent's result
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class PoolRef:
+    """A pool's full name; its text is `namespace/name`."""
+
+    namespace: str
+    name: str
+
+    def __post_init__(self) -> None:
+        """Refuse names that Kubernetes would refuse."""
+        for part, value in (("namespace", self.namespace), ("name", self.name)):
+            if not _POOL_PART.fullmatch(value):
+                raise SettingError(
+                    field=f"pool {part}",
+                    value=value,
+                    problem="not a Kubernetes name",
+                    remedy="use lower-case letters, digits, '-' and '.', beginning and ending with a letter or digit",
+                )
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str, *, default_namespace: str = "default") -> PoolRef:
+        """Return the pool of `namespace/name`, or of `name` in the default namespace.
+
+        Raises SettingError for any other text.
+        """
+        namespace, slash, name = text.partition("/")
+        return cls(namespace, name) if slash else cls(default_namespace, text)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobRequest:
+    """A submitter's request. The producer checks it before anything is written."""
+
+    kind: str  # names the handler and picks the route; matches KIND_PATTERN
+    payload: Json = None  # passed to the handler unchanged
+    priority: Priority = Priority.TASK
+    job_id: JobId | None = None  # None: generated; a known id with the same body returns the first job
+    idempotency_key: str | None = None  # same key and body: the first job; same key, different body: a conflict
+    after: tuple[JobId, ...] = ()  # jobs that must end first
+    on_parent_failure: OnParentFailure = OnParentFailure.CANCEL
+    delay_ms: int = 0  # not before this long from now
+    ttl_ms: int | None = None  # longest wait for the first start; None: the pool's setting for the priority
+    timeout_ms: int | None = None  # longest run of an attempt; None: the pool's setting
+    max_attempts: int | None = None  # None: the pool's setting
+    preemptible: bool = False  # may be asked to yield at a checkpoint when a critical job finds no free slot
+    trace: Mapping[str, str] = field(default_factory=dict)  # W3C trace headers, handed to the handler
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Receipt:
+    """The queue's answer to a submit: the job is kept, nothing is dropped."""
+
+    job_id: JobId
+    state: JobState
+    duplicate: bool  # an earlier submit made this job: nothing new was written
+    queue_depth: int  # jobs waiting in the pool (queued, scheduled, blocked), including this job
+
+
+@dataclass(kw_only=True, slots=True)  # frozen would quadruple the construction time on the hot path
+class Lease:
+    """An attempt at a job, held by a worker, with everything that the handler needs."""
+
+    job_id: JobId
+    token: LeaseToken
+    kind: str
+    route: str
+    priority: Priority
+    payload: Json
+    attempt: int  # 1-based; an attempt that was handed back (drain, preemption) counts again
+    max_attempts: int
+    timeout_ms: int
+    enqueued_at_ms: int  # Redis clock; when the job became ready for the first time
+    claimed_at_ms: int  # Redis clock
+    checkpoint: Json = None  # checkpoint of an earlier attempt; None: nothing
+    parents: Mapping[JobId, Json] = field(default_factory=dict)  # result of each parent that succeeded
+    trace: Mapping[str, str] = field(default_factory=dict)
+    preemptible: bool = False
+    entry: str = ""  # the job's entry in the stream of its route and priority
+    fault: str | None = None  # why the job's record cannot be read: it does not run, and becomes a dead letter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class JobEvent:
+    """A change of a job, as in the pool's event stream."""
+
+    id: str  # place in the stream; pass it on to read later events
+    type: str  # queued, started, succeeded, retrying, … (docs/state-machine.md names them)
+    job_id: JobId
+    at_ms: int  # Redis clock
+    kind: str
+    route: str
+    priority: Priority
+    attempt: int  # real attempts begun so far
+    worker: WorkerId | None  # holder of the job, if any
+    detail: str | None  # reason, error or progress, if any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryEntry:
+    """A line of a job's history, kept as long as the job."""
+
+    at_ms: int  # Redis clock
+    type: str  # as JobEvent.type, or checkpointed
+    attempt: int  # real attempts begun so far
+    worker: WorkerId | None  # holder of the job, if any
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """A job's whole record. Times are milliseconds of the Redis clock; None: has not happened."""
+
+    job_id: JobId
+    state: JobState
+    kind: str
+    route: str
+    priority: Priority
+    payload: Json
+    attempt: int  # real attempts begun
+    max_attempts: int
+    timeout_ms: int
+    submitted_at_ms: int
+    enqueued_at_ms: int | None
+    claimed_at_ms: int | None  # of the latest attempt
+    finished_at_ms: int | None
+    due_at_ms: int | None  # when a scheduled job becomes ready
+    expires_at_ms: int | None  # end of the wait by its ttl
+    worker: WorkerId | None  # present or last holder
+    result: Json  # None unless succeeded
+    error: str | None  # of the latest failed attempt
+    reason: str | None  # reason of a cancellation or requeue
+    progress: Json  # as the handler last reported; None: never
+    checkpoint: Json  # state saved by the handler; None: nothing
+    after: tuple[JobId, ...]  # parents
+    idempotency_key: str | None
+    cancel_requested: bool
+    history: tuple[HistoryEntry, ...]
+    losses: int = 0  # workers that were lost, or ran out of memory, while they ran the job
+    quarantined: bool = False  # runs alone, or waits to, because of its losses
+    undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
+
+    @property
+    def error_attempt(self) -> int | None:
+        """Return the attempt of `error`, even after a later success; None: no error, or too long ago."""
+        if self.error is None:
+            return None
+        return next((entry.attempt for entry in reversed(self.history) if entry.type in FAILURES), None)
+
+
+FAILURES = frozenset({"retrying", "recovered", "quarantined", "failed"})  # changes of a history that leave an error
+REASONED = frozenset({"cancelled", "expired", "returned", "preempted"})  # likewise, a reason

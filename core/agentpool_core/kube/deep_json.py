@@ -1,0 +1,40 @@
+"""JSON from the Kubernetes API, at any nesting depth.
+
+A pod template is an open part of an AgentPool, and an API server accepts 10,000 levels, while Python's decoder may end
+at 1,000 with a RecursionError. Such an object must not make the whole list unreadable, so it is decoded without the
+levels below `KEPT_LEVELS`. `agentpool_core.kube.client` and the operator's own client decode with it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+KEPT_LEVELS = 200  # more than anything that is read has, and enough to see that an object is too deep
+CUT = '"…"'  # replaces a removed part
+_TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
+
+
+def loads(text: str | bytes) -> Any:
+    """Decode JSON; remove parts nested too deeply for the decoder. Raises ValueError for invalid JSON."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        return json.loads(_cut(text if isinstance(text, str) else text.decode()))
+
+
+def _cut(text: str) -> str:
+    """Return the text with each object and array below `KEPT_LEVELS` replaced."""
+    kept: list[str] = []
+    depth, since = 0, 0  # `since`: end of the part already kept or removed
+    for token in _TOKEN.finditer(text):
+        if token[0] in "[{":
+            depth += 1
+            if depth == KEPT_LEVELS + 1:
+                kept += [text[since : token.start()], CUT]
+        elif token[0] in "]}":
+            if depth == KEPT_LEVELS + 1:
+                since = token.end()
+            depth -= 1
+    return "".join((*kept, text[since:]))

@@ -1,0 +1,1 @@
+"""Parts of any long-running process: background tasks, sockets, log lines, standard streams."""

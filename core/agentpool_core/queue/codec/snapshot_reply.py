@@ -1,0 +1,78 @@
+"""Convert the snapshot script's flat reply to a QueueSnapshot. Pure. Used by `inspector`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentpool_core.jobs import Priority, WorkerId
+from agentpool_core.queue.settings import DEFAULT_ROUTE, PoolSettings
+from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+
+
+def snapshot_of(reply: list[Any]) -> QueueSnapshot:
+    """Return the snapshot in snapshot.lua's reply, whose first item is "ok"."""
+    _, now, revision, paused, retired, routes, scheduled, blocked, dead, oldest, flat_books, flat_workers = reply
+    books = dict(zip(flat_books[::2], flat_books[1::2], strict=True))
+    return QueueSnapshot(
+        taken_at_ms=now,
+        routes=_routes(routes, books),
+        scheduled=scheduled,
+        blocked=blocked,
+        dead=dead,
+        oldest_wait_ms=None if oldest < 0 else max(0, now - oldest),
+        workers=_workers(flat_workers),
+        submitted_total=int(books.get("submitted", 0)),
+        started_total=int(books.get("started", 0)),
+        finished_total=int(books.get("finished", 0)),
+        run_ms_total=int(books.get("run_ms", 0)),
+        attempts_total=int(books.get("attempts", 0)),
+        quarantined=int(books.get("suspects", 0)),
+        reserved=WorkerId(books["alone"]) if "alone" in books else None,
+        paused=bool(paused),
+        retired=bool(retired),
+        settings_revision=revision,
+        cordoned=frozenset(
+            WorkerId(field[2:]) for field, till in books.items() if field.startswith("x:") and float(till) > now
+        ),
+    )
+
+
+def _routes(settings: str, books: dict[str, str]) -> tuple[RouteSnapshot, ...]:
+    """The routes of the settings, then those that still hold jobs though the settings no longer name them."""
+    limits: dict[str, int | None] = {
+        route.name: route.max_running for route in PoolSettings.from_mapping({"routes": settings}).routes
+    }
+    limits.setdefault(DEFAULT_ROUTE, None)
+    for field, count in books.items():
+        sort, _, place = field.partition(":")
+        if sort in {"q", "y", "u", "r"} and count != "0":
+            limits.setdefault(place if sort == "r" else place.rpartition(":")[0], None)
+    return tuple(
+        RouteSnapshot(
+            name=name,
+            limit=limit,
+            queued={
+                priority: sum(int(books.get(f"{sort}:{name}:{priority}", 0)) for sort in "qyu") for priority in Priority
+            },
+            running=int(books.get(f"r:{name}", 0)),
+        )
+        for name, limit in limits.items()
+    )
+
+
+def _workers(flat: list[str]) -> tuple[WorkerSnapshot, ...]:
+    found = []
+    for name, expiry, info in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
+        line, _, note = info.partition("\n")
+        slots, running, _since, host = line.split(" ", 3)
+        found.append(
+            WorkerSnapshot(
+                name=WorkerId(name),
+                slots=int(slots),
+                running=int(running),
+                host=host,
+                note=note,
+                lease_expires_at_ms=int(float(expiry)),
+            )
+        )
+    return tuple(found)

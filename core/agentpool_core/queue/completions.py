@@ -1,0 +1,162 @@
+"""Inputs and outputs of the worker's side of the queue: completions, outcomes, orders.
+
+Plain values; the enum values here are the names that scripts return. `agentpool_core.queue.consumer` converts them to
+script calls and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, TypeAlias
+
+from agentpool_core.jobs import JobId, Json, LeaseToken
+from agentpool_core.queue.audit import Disagreement
+
+
+class ReturnReason(StrEnum):
+    """Why a job is handed back unfinished; the attempt does not count."""
+
+    DRAIN = "drain"  # the worker is stopping
+    PREEMPTED = "preempted"  # yielded to a critical job
+    EXHAUSTED = "exhausted"  # the worker leaves because its memory ran out: a loss, of which the first costs no attempt
+    UNFIT = "unfit"  # the worker cannot do its part of running the job; the job is deferred
+    UNKNOWN_KIND = "unknown_kind"  # no handler in this worker; the job is deferred for a different worker
+    OVERLOADED = "overloaded"  # deferred by `after_ms`; after its timeout in total, a failed attempt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Succeeded:
+    """The attempt ended with a result."""
+
+    job_id: JobId
+    token: LeaseToken
+    result: Json = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Failed:
+    """The attempt ended with an error."""
+
+    job_id: JobId
+    token: LeaseToken
+    error: str  # a line or a traceback; cut to `MAX_ERROR_CHARS`
+    retry: bool = True  # False: dead at once, whatever attempts are left
+    retry_after_ms: int | None = None  # None: the pool's backoff
+    reason: str = ""  # of a dead letter, as a word for programs: undecodable
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cancelled:
+    """The attempt was stopped because the job was cancelled."""
+
+    job_id: JobId
+    token: LeaseToken
+    reason: str = "requested"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Returned:
+    """The job is requeued unfinished."""
+
+    job_id: JobId
+    token: LeaseToken
+    reason: ReturnReason
+    checkpoint: Json = None  # state for the next attempt; None: keep the last checkpoint
+    after_ms: int | None = None  # OVERLOADED only: the least wait before the next attempt; None: the pool's backoff
+    said: str = ""  # OVERLOADED: the handler's message; UNFIT, EXHAUSTED: the worker's problem; for the job's error
+
+
+Completion: TypeAlias = Succeeded | Failed | Cancelled | Returned
+
+
+class SettleOutcome(StrEnum):
+    """Effect of a completion."""
+
+    APPLIED = "applied"  # succeeded: the result is kept
+    RETRYING = "retrying"  # failed: runs again after its backoff
+    DEAD = "dead"  # failed for good: a dead letter
+    RETURNED = "returned"  # requeued in its place
+    CANCELLED = "cancelled"  # ended as cancelled
+    STALE = "stale"  # refused: the lease has passed on; nothing was changed
+
+
+class CancelOutcome(StrEnum):
+    """Effect of a request to cancel."""
+
+    CANCELLED = "cancelled"  # was waiting and has ended
+    REQUESTED = "requested"  # is running: its worker was asked
+    FINISHED = "finished"  # had ended before
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wake:
+    """There may be something to claim."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CancelJob:
+    """Stop this attempt and settle it as Cancelled."""
+
+    job_id: JobId
+    token: LeaseToken
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class YieldJob:
+    """Requeue the job at its next checkpoint: a critical job waits for the slot."""
+
+    job_id: JobId
+    token: LeaseToken
+
+
+Control: TypeAlias = Wake | CancelJob | YieldJob
+
+
+class Place(NamedTuple):
+    """Place of a job in the queue, from its readiness to its end."""
+
+    stream: str  # route:priority
+    entry: str  # id of the entry
+
+
+class Hold(NamedTuple):
+    """A worker's hold on a job."""
+
+    token: LeaseToken
+    place: Place
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Renewal:
+    """The answer to a heartbeat."""
+
+    settings_revision: str  # differs from the worker's: read the settings again
+    still_registered: bool  # False: the lease had run out and the jobs were taken back; drop them and register
+    held: frozenset[Place] = frozenset()  # the entries that the queue holds for the worker
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reconciliation:
+    """Differences between the jobs of a worker and the jobs that the queue leases to it."""
+
+    returned: int = 0  # jobs handed back, since the worker does not hold them; no attempt counts
+    dropped: int = 0  # dropped entries whose job is gone from Redis
+    corrected: int = 0  # counters of the pool that were wrong
+    disowned: tuple[tuple[JobId, LeaseToken], ...] = ()  # jobs without a lease, which the worker must stop
+
+    @property
+    def differed(self) -> bool:
+        """Whether there was any."""
+        return bool(self.returned or self.dropped or self.corrected or self.disowned)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Maintenance:
+    """Result of a round of maintenance, and the time of the next."""
+
+    recovered: int  # jobs of workers whose lease expired
+    promoted: int  # scheduled jobs that became ready
+    expired: int  # jobs whose TTL expired
+    next_due_ms: int | None  # until a job is due or a silent worker's lease ends; 0: more is due now; None: neither
+    resolved: tuple[Disagreement, ...] = ()  # contradictions between the pool's keys that were found and resolved

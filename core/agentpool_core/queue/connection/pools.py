@@ -1,0 +1,281 @@
+"""Connection pools that wait for a free connection, belong to an event loop and process, and follow a failover.
+
+redis-py's pools raise when all connections are in use, keep those of a closed event loop or of a parent process, and
+keep those to a demoted server. Mechanism: a short call takes one of `CALLS_AT_ONCE` turns; without a free connection
+the call waits; in a new loop or process a pool forgets its connections; `drop` ends a generation. `client` makes
+the pools and asks through them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections import deque
+from typing import Any
+
+from redis.asyncio import ConnectionPool, RedisCluster
+from redis.asyncio.connection import AbstractConnection, Connection
+from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.exceptions import ClusterError, InvalidResponse, MaxConnectionsError, RedisError
+from redis.exceptions import ConnectionError as LostConnectionError
+
+from agentpool_core.queue.connection.loop_ownership import Owner, Use
+from agentpool_core.queue.connection.reply_limits import MAX_REPLY_BYTES, Frames
+from agentpool_core.queue.connection.wire import Wire
+
+KEPT_CONNECTIONS = 8  # of a pool, at hand as wires
+CALLS_AT_ONCE = 64  # short calls on their way; more wait, which is faster than to connect for each
+FREE_WITHIN_S = 20.0  # longest wait for a turn or a connection
+BLOCKING = frozenset({"BLPOP", "XREAD"})  # commands that keep a connection for long
+_left_behind: list[Any] = []  # of a parent process: to close them in a forked child would disturb the parent
+
+
+class QueuePool(ConnectionPool):
+    """A pool that keeps some connections at hand between calls, as wires.
+
+    Taking a connection out and back costs more than writing a command. redis-py counts the wires as in use, and closes
+    them with the rest.
+    """
+
+    def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
+        super().__init__(connection_class=_guarded(connection_class, self), **options)
+        self.largest_reply_bytes = MAX_REPLY_BYTES  # more than that, and the connection is closed
+        self.wires_made = 0
+        self._generation = 0
+        self._owner = Owner()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._kept: list[Wire] = []
+        self._lock = asyncio.Lock()  # redis-py's lock, which belongs to the loop of its first use
+        self._turns = asyncio.Semaphore(min(CALLS_AT_ONCE, self.max_connections))
+        self._waiting: deque[asyncio.Future[None]] = deque()  # for a connection
+
+    def _own(self) -> None:
+        """Forget the connections of a previous loop or process."""
+        use = self._owner.check()
+        if use is Use.SAME:
+            return
+        former = [*self._available_connections, *self._in_use_connections]
+        if use is Use.FORKED:
+            _left_behind.extend(former)
+        else:
+            for connection in former:
+                _hang_up(connection)
+        typed: Any = super()  # redis-py's ships without types
+        typed.reset()
+        self._begin()
+
+    async def take(self, *, blocking: bool = False) -> Wire:
+        """Return a wire that is ready for a call; a blocking call takes no turn, which it would keep for long."""
+        self._own()
+        if not blocking:
+            if self._turns.locked():
+                await self._await_turn()
+            else:
+                await self._turns.acquire()
+        try:
+            while self._kept:
+                wire = self._kept.pop()
+                if await wire.is_alive():
+                    return wire
+                await self._close(wire)
+            self.wires_made += 1
+            return Wire(await self.get_connection(), generation=self._generation, most_bytes=self.largest_reply_bytes)
+        except BaseException:
+            if not blocking:
+                self._turns.release()
+            raise
+
+    async def put_back(self, wire: Wire, *, blocking: bool = False) -> None:
+        """Take back a wire whose replies have been read, or that is closed."""
+        try:
+            at_hand = len(self._kept) < KEPT_CONNECTIONS or self._turns.locked()  # a caller waits for it
+            if wire.usable and at_hand and not self._waiting:
+                self._kept.append(wire)
+            else:
+                await self._close(wire)
+        finally:
+            if not blocking:
+                self._turns.release()
+
+    async def get_connection(self, *names: Any, **options: Any) -> AbstractConnection:
+        """Return a connection like redis-py's pool, but wait instead of raising. Raises MaxConnectionsError."""
+        self._own()
+        typed: Any = super()
+        give_up_at = asyncio.get_running_loop().time() + FREE_WITHIN_S
+        while True:
+            try:
+                connection: AbstractConnection = await typed.get_connection(*names, **options)
+            except MaxConnectionsError:
+                await self._room(give_up_at)
+            else:
+                return connection
+
+    async def ensure_connection(self, connection: AbstractConnection) -> None:
+        """Connect, as redis-py does; close the connection after a failed login."""
+        try:
+            await super().ensure_connection(connection)
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+
+    async def release(self, connection: AbstractConnection) -> None:
+        """Take a connection back, and wake the next waiting caller."""
+        await super().release(connection)
+        self._wake()
+
+    async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002  # redis-py's signature
+        """Close the connections; do not wait for slow closes."""
+        self._own()
+        with contextlib.suppress(RedisError, OSError):
+            await super().disconnect(inuse_connections)
+
+    async def drop(self, generation: int) -> None:
+        """Close all connections of that generation: the server behind them has changed its role."""
+        if generation != self._generation:  # already done
+            return
+        self._generation += 1
+        await self.disconnect()
+
+    async def _await_turn(self) -> None:
+        try:
+            async with asyncio.timeout(FREE_WITHIN_S):
+                await self._turns.acquire()
+        except TimeoutError:
+            raise self._all_busy() from None
+
+    async def _room(self, give_up_at: float) -> None:
+        """Return once a connection may be free."""
+        if self._kept:
+            await self._close(self._kept.pop())
+            return
+        freed = asyncio.get_running_loop().create_future()
+        self._waiting.append(freed)
+        try:
+            async with asyncio.timeout_at(give_up_at):
+                await freed
+        except TimeoutError:
+            raise self._all_busy() from None
+        finally:
+            if freed in self._waiting:
+                self._waiting.remove(freed)
+            elif freed.cancelled():  # it had been woken, so wake the next
+                self._wake()
+
+    def _wake(self) -> None:
+        while self._waiting:
+            freed = self._waiting.popleft()
+            if not freed.done():
+                freed.set_result(None)
+                return
+
+    def _all_busy(self) -> MaxConnectionsError:
+        return MaxConnectionsError(
+            f"all {self.max_connections} connections of this client were busy for {FREE_WITHIN_S:g} s"
+        )
+
+    async def _close(self, wire: Wire) -> None:
+        """Close a wire; the pool reconnects it for ordinary use."""
+        await wire.connection.disconnect(nowait=True)
+        await self.release(wire.connection)
+
+
+class SentinelPool(SentinelConnectionPool, QueuePool):
+    """The same, to the primary that Sentinels name."""
+
+
+class QueueCluster(RedisCluster):
+    """A cluster's client whose calls wait for a turn, in a single event loop and process at a time."""
+
+    def __init__(self, *, max_connections: int, **options: Any) -> None:
+        self._options = options | {"max_connections": max_connections}
+        self.largest_reply_bytes = MAX_REPLY_BYTES  # more than that, and the connection is closed
+        self._owner = Owner()
+        self._begin()
+
+    def _begin(self) -> None:
+        super().__init__(**self._options)
+        settings: dict[str, Any] = self.get_connection_kwargs()
+        guarded: Any = _guarded(settings["connection_class"], self)
+        settings["connection_class"] = guarded
+        for node in self.nodes_manager.startup_nodes.values():
+            node.connection_class = guarded
+        most = self._options["max_connections"]  # to each node
+        self._turns = asyncio.Semaphore(min(CALLS_AT_ONCE, max(1, most // 2)))
+        self._blocking_turns = asyncio.Semaphore(max(1, most - CALLS_AT_ONCE, most // 2))
+
+    async def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command in its turn, as redis-py does. Raises MaxConnectionsError after a long wait."""
+        self._own()
+        turns = self._blocking_turns if args[0] in BLOCKING else self._turns
+        try:
+            async with asyncio.timeout(FREE_WITHIN_S):
+                await turns.acquire()
+        except TimeoutError:
+            raise MaxConnectionsError(f"the calls of this client have been busy for {FREE_WITHIN_S:g} s") from None
+        try:
+            return await super().execute_command(*args, **options)
+        except AttributeError as error:  # redis-py looks up a node that it does not know yet
+            await super().aclose()  # the next call reads the topology
+            raise ClusterError(f"redirected to an unknown node ({error})") from None
+        finally:
+            turns.release()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        self._own()
+        await super().aclose()
+
+    def _own(self) -> None:
+        use = self._owner.check()
+        if use is Use.SAME:
+            return
+        if use is Use.FORKED:
+            _left_behind.append(self.nodes_manager)
+        self._begin()
+
+
+def _hang_up(connection: AbstractConnection) -> None:
+    """End a connection of a finished event loop; its socket is closed when Python collects it."""
+    writer = getattr(connection, "_writer", None)  # no public name
+    with contextlib.suppress(OSError):
+        if writer is not None:
+            writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
+
+def _guard(reader: asyncio.StreamReader, frames: Frames) -> None:
+    """Let the reader fail where a list is announced that would take all memory, or a reply has no end."""
+    feed = reader.feed_data
+
+    def guarded(data: bytes) -> None:
+        try:
+            frames.check(data)
+        except InvalidResponse as error:
+            reader.set_exception(error)
+            return
+        feed(data)
+
+    reader.feed_data = guarded  # type: ignore[assignment]  # asyncio's protocol calls it by its name
+
+
+def _guarded(kind: type[AbstractConnection], pool: QueuePool | QueueCluster) -> type[AbstractConnection]:
+    """Return that class of connection, raising a connection error for a lost connection on every event loop.
+
+    asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which does not look like an
+    outage. Data read during the login and by the client's own calls passes `reply_limits`.
+    """
+
+    class Guarded(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
+        async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
+            _guard(self._reader, Frames(pool.largest_reply_bytes, each=True))
+            await super().on_connect_check_health(*args, **options)
+
+        async def send_packed_command(self, *args: Any, **options: Any) -> None:
+            try:
+                await super().send_packed_command(*args, **options)
+            except RuntimeError as error:
+                raise LostConnectionError(f"Connection lost before it was written to: {error}") from error
+
+    return Guarded

@@ -1,0 +1,123 @@
+"""Every key that a pool owns in Redis: name, type, lifetime, owner.
+
+All keys begin with `ap:{namespace/name}:`. The braces are a hash tag, so a pool lives in a single slot of a Cluster and
+pools spread over shards. Names of routes, jobs, workers and clients are identifiers of a fixed form, and each follows
+its own prefix, so it never collides with a different key. Further user text is never part of a key's name: an
+idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and derive the rest, which are all in its slot;
+`scripts/lib/pool.lua` has the same names, and a test compares the two.
+
+| key | type | lifetime | owner |
+|---|---|---|---|
+| conf | hash | the pool's | settings, written by the operator |
+| books | hash | the pool's | counters and stream cursors, written by scripts |
+| s:ROUTE:PRIORITY | stream | the pool's | jobs in order; one consumer group, `pool` |
+| job:ID | hash | until retention ends | a job |
+| kids:ID | set | until the parent ends | jobs that wait for the parent |
+| key:SHA256 | string | as its job | digest of an idempotency key -> job id |
+| due | zset by ms | the pool's | scheduled jobs, retries included |
+| ttl | zset by ms | the pool's | waiting jobs that expire |
+| dead | zset by ms | the pool's, entries until retention ends | dead letters |
+| blocked | set | the pool's | jobs that wait for others |
+| yield | zset by rank | the pool's | running jobs that may be asked to yield |
+| suspects | zset by entry | the pool's | jobs in quarantine that wait to run alone |
+| workers | zset by ms | the pool's | leases: worker -> expiry |
+| worker-kinds | hash | the pool's | worker -> its kinds of job |
+| worker-info | hash | the pool's | worker -> slots, running, host |
+| ctl:WORKER | list | 1 h after the last push | cancel and yield orders |
+| bell | list | the pool's | at most a single ring, for an idle worker |
+| inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
+| events | stream | the pool's, capped | events, in order |
+
+A namespace has keys of its own, `ap:{namespace/}:`, covered by the pattern of its ACL users: no pool's name is empty.
+
+| key | type | lifetime | owner |
+|---|---|---|---|
+| pools | set | while the namespace has pools | names of the pools with settings, written with them |
+| deletable | hash | as the pools | the operator's notes on the queues of deleted pools |
+
+`ap:{namespace/}:pressure` is the pub/sub channel on which a submit that finds no free slot names its pool.
+
+In addition, each Redis has `ap:namespaces`, the set of namespaces with pools, for users of all namespaces only.
+`agentpool_core.queue.scripts` uses the keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentpool_core.jobs import JobId, PoolRef, Priority, WorkerId
+
+GROUP = "pool"  # the consumer group of each stream
+READY = "~ready"  # reserved consumer: requeued entries, ready in their old place
+PARKED = "~parked"  # reserved consumer: entries that wait for their backoff
+SWEEPER = "~sweeper"  # reserved consumer: reads tombstones away
+SUSPECT = "~suspect"  # reserved consumer: in quarantine, waits to run alone
+RESERVED = "~"  # not allowed at the start of a worker's name
+NAMESPACES = "ap:namespaces"
+
+
+def digest_of(idempotency_key: str) -> str:
+    """The name under which an idempotency key is remembered: key names are seen by more users than values are."""
+    return hashlib.sha256(idempotency_key.encode()).hexdigest()
+
+
+def index_of(namespace: str) -> str:
+    """The set of a namespace's pools."""
+    return f"ap:{{{namespace}/}}:pools"
+
+
+def notes_of(namespace: str) -> str:
+    """Return the key of a namespace's notes: pool -> effect of its deletion."""
+    return f"ap:{{{namespace}/}}:deletable"
+
+
+def pressure_of(namespace: str) -> str:
+    """The channel on which a namespace's pools call for workers."""
+    return f"ap:{{{namespace}/}}:pressure"
+
+
+class Keys:
+    """Names of a pool's keys."""
+
+    def __init__(self, pool: PoolRef) -> None:
+        prefix = f"ap:{{{pool}}}:"
+        self.prefix = prefix
+        self.conf = f"{prefix}conf"
+        self.books = f"{prefix}books"
+        self.due = f"{prefix}due"
+        self.ttl = f"{prefix}ttl"
+        self.dead = f"{prefix}dead"
+        self.blocked = f"{prefix}blocked"
+        self.yields = f"{prefix}yield"
+        self.suspects = f"{prefix}suspects"
+        self.workers = f"{prefix}workers"
+        self.worker_info = f"{prefix}worker-info"
+        self.worker_kinds = f"{prefix}worker-kinds"
+        self.bell = f"{prefix}bell"
+        self.events = f"{prefix}events"
+
+    def stream(self, route: str, priority: Priority) -> str:
+        """Return the stream of a route's jobs of a priority."""
+        return f"{self.prefix}s:{route}:{priority.value}"
+
+    def job(self, job_id: JobId) -> str:
+        """The job's hash."""
+        return f"{self.prefix}job:{job_id}"
+
+    def kids(self, job_id: JobId) -> str:
+        """Return the set of jobs that wait for this job."""
+        return f"{self.prefix}kids:{job_id}"
+
+    def idempotency(self, key: str) -> str:
+        """The string that remembers which job an idempotency key made."""
+        return f"{self.prefix}key:{digest_of(key)}"
+
+    def control(self, worker: WorkerId) -> str:
+        """Return the list of orders to a worker."""
+        return f"{self.prefix}ctl:{worker}"
+
+    def inbox(self, client: str) -> str:
+        """Return the list of a client's awaited ends."""
+        return f"{self.prefix}inbox:{client}"

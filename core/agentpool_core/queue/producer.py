@@ -1,0 +1,207 @@
+"""The submitter's side of a pool's queue: submit jobs, cancel a job.
+
+A call is checked here, then stored by a single script, completely or not at all. It may be repeated safely after a lost
+answer, because a job's id is made before sending; so it is retried with backoff: a few times after a lost connection,
+and for some seconds while a cluster moves the pool's slot. A worker's `Consumer` claims the job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from agentpool_core.errors import (
+    IdempotencyConflictError,
+    InvalidJobError,
+    QueueError,
+    QueueFullError,
+    QueueReadOnlyError,
+    QueueReplyError,
+    QueueUnreachableError,
+    RetiredPoolError,
+    UnknownJobError,
+    UnknownKindError,
+    UnknownParentError,
+    UnknownPoolError,
+)
+from agentpool_core.jobs import JobId, JobState, Priority, Receipt
+from agentpool_core.process.cancellation import raise_lost
+from agentpool_core.queue import scripts
+from agentpool_core.queue.codec import requests as job_requests
+from agentpool_core.queue.completions import CancelOutcome
+from agentpool_core.queue.connection.error_translation import Reading, is_passing_of_cluster
+from agentpool_core.queue.keys import Keys
+
+if TYPE_CHECKING:
+    from agentpool_core.jobs import JobRequest, PoolRef
+    from agentpool_core.queue.connection.client import RedisClient
+
+JOBS_A_CALL = 500  # in a script: bounds the time of the script
+BYTES_A_CALL = 4_194_304  # of arguments in a script
+TRIES = 4  # of a submit after a lost connection
+TRIES_OF_CLUSTER = 12  # over some 6 s: a slot that moves, or a shard that elects a primary
+BACKOFF_FIRST_S = 0.05  # doubles each time, with jitter
+BACKOFF_LONGEST_S = 0.8
+UNKNOWN_REMEDY = "whether the job was kept is unknown: submit it again with the same idempotency key or job id"
+
+_TTL = -2  # submit_plain.lua's answer where the pool gives the priority a ttl
+_STATES = {state.value: state for state in JobState}
+
+
+class Producer:
+    """Submits to a pool. Safe to share between tasks; stateless except for the client."""
+
+    def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
+        self.pool = pool
+        self._redis = redis
+        self._conf = Keys(pool).conf
+        self._not_plain = {Priority.CRITICAL.value}  # priorities whose jobs always need the full script
+
+    async def submit(self, request: JobRequest) -> Receipt:
+        """Submit a job.
+
+        Raises InvalidJobError (an unusable field), UnknownKindError, UnknownParentError, UnknownPoolError,
+        RetiredPoolError, QueueFullError or IdempotencyConflictError, or a different QueueError if Redis cannot be
+        written: nothing is kept then. Only after QueueUnreachableError the outcome is unknown, because the answer may
+        be lost: repeat the call with the same key or id.
+        """
+        job_id = request.job_id or job_requests.new_id()
+        args = job_requests.arguments(request, job_id)
+        depth = await self._send_plain(args)
+        if depth is not None:
+            return Receipt(job_id=job_id, state=JobState.QUEUED, duplicate=False, queue_depth=depth + 1)
+        reply = await self._send(scripts.SUBMIT, args)
+        with Reading("submit"):
+            if reply[0] != "ok":
+                raise self._refusal(reply, {0: request}, [])
+            return _receipts(reply, [job_id])[0]
+
+    async def submit_many(self, requests: Sequence[JobRequest]) -> list[Receipt]:
+        """Submit many jobs; return a receipt for each, in order. Jobs may wait for jobs of the same call by `job_id`.
+
+        All are checked before the first is sent. They are stored in slices of `JOBS_A_CALL`, each completely or not at
+        all: if a later slice is refused, the error's `accepted` holds the receipts of the earlier slices. Its `index`
+        is the place of the refused job. Raises the errors of `submit`, and DependencyCycleError.
+        """
+        order = job_requests.parents_first(requests)
+        ids = [request.job_id or job_requests.new_id() for request in requests]
+        prepared = [_prepared(requests, index, ids[index]) for index in order]
+        receipts: list[Receipt] = []
+        for start, end in _slices(prepared):
+            reply = await self._send(scripts.SUBMIT, [text for job in prepared[start:end] for text in job])
+            with Reading("submit"):
+                if reply[0] != "ok":
+                    raise self._refusal(reply, {index: requests[index] for index in order[start:end]}, receipts)
+                receipts += _receipts(reply, [ids[index] for index in order[start:end]])
+        in_order: list[Any] = [None] * len(requests)
+        for index, receipt in zip(order, receipts, strict=True):
+            in_order[index] = receipt
+        return in_order
+
+    async def cancel(self, job_id: JobId, *, reason: str = "requested") -> CancelOutcome:
+        """End a waiting job with its children; ask the worker of a running job to stop it.
+
+        Raises UnknownJobError.
+        """
+        reply = await scripts.CANCEL.run(self._redis, self._conf, (job_id, reason))
+        if reply == ["unknown"]:
+            raise UnknownJobError(str(self.pool), job_id)
+        with Reading("cancel"):
+            return CancelOutcome(reply[0])
+
+    async def _send_plain(self, args: Sequence[str]) -> int | None:
+        """Return the depth before the job, stored by the short script; None if the job needs the full script."""
+        job_id, spec, payload, extras = args
+        kind, priority, rest = spec.split("|", 2)
+        if extras or priority in self._not_plain:
+            return None
+        depth: int = await self._send(scripts.SUBMIT_PLAIN, (job_id, kind, priority, rest, payload))
+        if depth == _TTL:
+            self._not_plain.add(priority)
+        return None if depth < 0 else depth
+
+    async def _send(self, script: scripts.Script, args: Sequence[str]) -> Any:
+        """A submit script's reply, tried again while the connection is lost."""
+        attempt = 0
+        while True:
+            try:
+                return await script.run(self._redis, self._conf, args)
+            except QueueUnreachableError as error:
+                raise_lost()
+                attempt += 1
+                if attempt >= (TRIES_OF_CLUSTER if is_passing_of_cluster(error.__cause__) else TRIES):
+                    if isinstance(error, QueueReadOnlyError):  # nothing was kept
+                        raise
+                    raise QueueUnreachableError(f"{error}; {UNKNOWN_REMEDY}") from error
+                pause = min(BACKOFF_FIRST_S * 2**attempt, BACKOFF_LONGEST_S)
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+
+    def _refusal(self, reply: list[Any], asked: Mapping[int, JobRequest], accepted: list[Receipt]) -> QueueError:
+        """Return the error for a refusal; `asked` holds the requests by their place in the call, in the order sent."""
+        error: QueueError
+        index: int | None = None
+        request = next(iter(asked.values()))
+        if reply[0] in {"conflict", "unknown_kind", "unknown_parent"}:
+            index, request = list(asked.items())[reply[1]]
+        match reply:
+            case ["unknown_pool"]:
+                error = UnknownPoolError(str(self.pool))
+            case ["retired"]:
+                error = RetiredPoolError(str(self.pool))
+            case ["full", depth, limit, retry_after]:
+                error = QueueFullError(pool=str(self.pool), depth=depth, limit=limit, retry_after_ms=retry_after)
+            case ["conflict", _, job_id]:
+                error = IdempotencyConflictError(key=request.idempotency_key or str(request.job_id), job_id=job_id)
+            case ["unknown_kind", _, kinds]:
+                error = UnknownKindError(pool=str(self.pool), kind=request.kind, known=kinds)
+            case ["unknown_parent", _, parent]:
+                error = UnknownParentError(
+                    field=f"after[{parent}]",
+                    value=list(dict.fromkeys(request.after))[parent],
+                    problem="no job of that id is in the pool",
+                    remedy="submit the parent first, or in the same call with its job_id",
+                )
+            case _:
+                raise QueueReplyError(doing="submit", problem=f"outcome {str(reply[0])[:20]!r}")
+        error.accepted, error.index = accepted, index
+        return error
+
+
+def _prepared(requests: Sequence[JobRequest], index: int, job_id: JobId) -> list[str]:
+    """Return the script's arguments for a job of many. An error names its index."""
+    try:
+        return job_requests.arguments(requests[index], job_id)
+    except InvalidJobError as error:
+        error.index = index
+        raise
+
+
+def _receipts(reply: list[Any], ids: Sequence[JobId]) -> list[Receipt]:
+    depth: int = reply[1]
+    receipts = []
+    for job_id, answer in zip(ids, reply[2:], strict=True):
+        if answer[0] == "=":
+            known, _, state = answer[1:].partition(" ")
+            receipt = Receipt(job_id=JobId(known), state=_STATES[state], duplicate=True, queue_depth=depth)
+        else:
+            depth += answer != "cancelled"
+            receipt = Receipt(job_id=job_id, state=_STATES[answer], duplicate=False, queue_depth=depth)
+        receipts.append(receipt)
+    return receipts
+
+
+def _slices(prepared: Sequence[list[str]]) -> list[tuple[int, int]]:
+    """Cuts jobs into calls of bounded number and size."""
+    cuts = []
+    start = size = 0
+    for index, job in enumerate(prepared):
+        job_size = len(job[2])
+        if index > start and (index - start >= JOBS_A_CALL or size + job_size > BYTES_A_CALL):
+            cuts.append((start, index))
+            start, size = index, 0
+        size += job_size
+    if prepared:
+        cuts.append((start, len(prepared)))
+    return cuts

@@ -1,0 +1,101 @@
+"""The queue's transitions: a Lua file each, the only writers of a pool's keys.
+
+A file names its parts (`--- include: part`, from `lib/`); `load` assembles them, once per process. `Script.run` calls
+by digest and sends the source only if the server does not know it (first use, restart, failover, eviction). `producer`,
+`consumer` and `inspector` pass the arguments and read the replies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from redis.exceptions import NoScriptError
+
+from agentpool_core.errors import QueueReplyError, QueueUnreachableError
+from agentpool_core.queue.connection.client import call
+from agentpool_core.queue.connection.error_translation import Asking
+
+if TYPE_CHECKING:
+    from agentpool_core.queue.connection.client import RedisClient
+
+Arg: TypeAlias = str | int | float | bytes
+
+_INCLUDE = re.compile(r"^--- include: (\w+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Script:
+    """A transition."""
+
+    name: str  # the file's, without .lua
+    source: str  # with its parts
+    sha: str  # digest for EVALSHA
+    repeatable: bool = True  # idempotent, so repeated after a connection failure
+    returns: type = list  # of the reply
+
+    async def run(self, redis: RedisClient, conf: str, args: Sequence[Arg] = ()) -> Any:
+        """Return the script's reply for the pool with this `conf` key. Raises QueueError.
+
+        Raises QueueReplyError for a reply of a different type.
+        """
+        try:
+            reply = await self._sent(redis, conf, args)
+        except QueueUnreachableError as error:
+            if not (self.repeatable and error.reconnect):
+                raise
+            reply = await self._sent(redis, conf, args)
+        if type(reply) is not self.returns:
+            raise QueueReplyError(doing=self.name, problem=f"a {type(reply).__name__}")
+        return reply
+
+    async def _sent(self, redis: RedisClient, conf: str, args: Sequence[Arg]) -> Any:
+        with Asking(self.name):
+            try:
+                return await call(redis, "EVALSHA", self.sha, 1, conf, *args)
+            except NoScriptError:
+                return await call(redis, "EVAL", self.source, 1, conf, *args)
+
+
+@cache
+def load(name: str, *, repeatable: bool = True, returns: type = list) -> Script:
+    """Return the script of that file, with its parts."""
+    here = resources.files(__package__ or __name__)
+    text = here.joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    source = _INCLUDE.sub(lambda part: here.joinpath("lib", f"{part[1]}.lua").read_text(encoding="utf-8"), text)
+    sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
+    return Script(name=name, source=source, sha=sha, repeatable=repeatable, returns=returns)
+
+
+SUBMIT = load("submit", repeatable=False)  # repeated by the producer, which reports an unknown outcome
+SUBMIT_PLAIN = load("submit_plain", repeatable=False, returns=int)
+CANCEL = load("cancel")
+WATCH = load("watch")
+REGISTER = load("register")
+RENEW = load("renew")
+DEREGISTER = load("deregister")
+RECONCILE = load("reconcile")
+AUDIT = load("audit")
+CLAIM = load("claim", repeatable=False)  # a lost answer may have brought jobs: see the consumer
+CLAIM_PLAIN = load("claim_plain", repeatable=False)
+SETTLE = load("settle")
+EXCHANGE = load("exchange", repeatable=False)
+NOTE = load("note")
+MAINTAIN = load("maintain")
+LAG = load("lag")
+CONFIGURE = load("configure")
+CORDON = load("cordon")
+SNAPSHOT = load("snapshot")
+LIST = load("list")
+REPLAY = load("replay", repeatable=False)  # not idempotent: the job is no longer dead
+DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next ones
+PURGE = load("purge")
+ALL = (
+    SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE,
+    EXCHANGE, NOTE, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD, PURGE,
+)  # fmt: skip

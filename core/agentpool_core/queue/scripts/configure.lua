@@ -1,0 +1,18 @@
+-- configure: publishes a pool's settings; wakes a worker when they changed, for there may be room now.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   field, value, ... (core/agentpool_core/queue/settings.py), among them revision
+-- Returns {'changed' | 'unchanged'}
+-- Events none.
+
+--- include: pool
+
+local fields = {}
+for i = 1, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
+if redis.call('HGET', CONF, 'revision') == fields.revision then return { 'unchanged' } end
+redis.call('DEL', CONF)
+for i = 1, #ARGV, CALL_ARGS_MAX do
+  redis.call('HSET', CONF, unpack(ARGV, i, math.min(i + CALL_ARGS_MAX - 1, #ARGV)))
+end
+ring()
+return { 'changed' }

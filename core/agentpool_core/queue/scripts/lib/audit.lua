@@ -1,0 +1,217 @@
+-- Looks for records, entries and sets that contradict each other, a bounded part of the pool at each call. Scripts keep
+-- them together; Redis can lose one key without the other, and a worker can hold a job for longer than it may.
+--
+-- Each contradiction is told as found(kind, what) and, where `repairs`, resolved so that every job goes on or ends with a
+-- reason. Kinds: core/agentpool_core/queue/audit.py. Needs lib/settle.lua, lib/workers.lua and lib/recount.lua.
+
+local TIMEOUT_GRACE_MS = 10000 -- beside a lease, for a worker to end an attempt that has timed out and to say so
+
+local audit = { leases = {} } -- of this call: left, repairs, any, found; what is known of workers
+
+-- When the worker's lease ends or ended; false: it is not registered.
+local function lease_of(worker)
+  local ends = audit.leases[worker]
+  if ends == nil then
+    local score = redis.call('ZSCORE', WORKERS, worker)
+    ends = score and tonumber(score)
+    audit.leases[worker] = ends
+  end
+  return ends
+end
+
+-- The consumer that holds the entry of a job in this state; nil: the job has none.
+local function consumer_of(job)
+  if job.state == 'running' then return job.worker end
+  if job.state == 'scheduled' then return PARKED end
+  if job.state == 'queued' then return job.losses >= SUSPECT_LOSSES and SUSPECT or READY end
+end
+
+local function overdue_ms(job)
+  local v = redis.call('HMGET', CONF, 'timeout_ms', 'lease_ms')
+  local allowed = number_or(job.spec.timeout, nil) or number_or(v[1], 900000)
+  return now - job.claimed - allowed - number_or(v[2], 10000) - TIMEOUT_GRACE_MS, allowed
+end
+
+local function check_running(job)
+  local lease_ends = lease_of(job.worker)
+  if not lease_ends then
+    audit.found('worker_gone', job.id)
+    if audit.repairs then settle_one(job.id, job.token, job.worker, 'drain', '', '') end
+    return
+  end
+  local late, allowed = overdue_ms(job)
+  if late <= 0 or lease_ends <= now then return end -- a lost worker's jobs are taken back as such
+  audit.found('overdue', job.id)
+  if not audit.repairs then return end
+  local error = 'timeout: the attempt ran longer than ' .. allowed / 1000 .. ' s, and its worker did not end it'
+  settle_one(job.id, job.token, job.worker, 'failed', error, '')
+end
+
+local function check_order(job, order, score)
+  if redis.call('ZSCORE', order, job.id) then return end
+  audit.found('order_lost', job.id)
+  if audit.repairs then redis.call('ZADD', order, score, job.id) end
+end
+
+local function check_entry(stream, item, consumer)
+  local entry = redis.call('XRANGE', stream, item, item)[1]
+  local job = entry and load(entry[2][2])
+  local expected = job and consumer_of(job)
+  if job and is_lost(job) then
+    audit.found('unreadable', job.id)
+    if audit.repairs then bury(job, stream, item) end
+  elseif not job or job.entry ~= item or ENDS[job.state] then
+    audit.found('job_gone', entry and entry[2][2] or item)
+    if audit.repairs then drop_entry(stream, item) end
+  elseif not expected then
+    audit.found('unreadable', job.id)
+  elseif expected ~= consumer then
+    audit.found('misplaced', job.id)
+    if audit.repairs then redis.call('XCLAIM', stream, GROUP, expected, 0, item, 'JUSTID') end
+  elseif job.state == 'running' then
+    check_running(job)
+  elseif job.state == 'scheduled' then
+    check_order(job, DUE, redis.call('HGET', job.key, 'due') or now_text)
+  elseif consumer == SUSPECT then
+    check_order(job, SUSPECTS, suspect_score(job.entry))
+  end
+end
+
+-- The job of an entry; the entry's own id where it has none.
+local function job_of(stream, item)
+  local entry = redis.call('XRANGE', stream, item, item)[1]
+  return entry and entry[2][2] or item
+end
+
+-- Pending entries of one place from `from` on; returns the next, or nil.
+local function check_pending(place, from)
+  local stream = PREFIX .. 's:' .. place
+  local page = redis.pcall('XPENDING', stream, GROUP, from, '+', audit.left)
+  if page.err then return nil end
+  for _, item in ipairs(page) do
+    local read = pcall(check_entry, stream, item[1], item[2])
+    if not read then audit.found('unreadable', job_of(stream, item[1])) end -- no script has written such a record
+  end
+  audit.left = audit.left - #page
+  return audit.left <= 0 and '(' .. page[#page][1] or nil
+end
+
+-- What a blocked job waits for, worked out anew: {how many parents, the id of one that cannot succeed any more}.
+local function waits_of(job)
+  local waits, hopeless, seen = 0, nil, {}
+  for parent in string.gmatch(redis.call('HGET', job.key, 'after') or '', '%S+') do
+    if not seen[parent] and redis.call('HEXISTS', job.key, 'in:' .. parent) == 0 then
+      local key = PREFIX .. 'job:' .. parent
+      local v = redis.pcall('HMGET', key, 'state', 'result')
+      if v[1] == 'succeeded' then
+        if audit.repairs then redis.call('HSET', job.key, 'in:' .. parent, v[2]) end
+      elseif not v[1] or ENDS[v[1]] then
+        if not has_flag(job, 'u') then hopeless = hopeless or parent end
+        if audit.repairs then redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
+      else
+        waits = waits + 1
+        if audit.repairs then
+          redis.call('SADD', PREFIX .. 'kids:' .. parent, job.id)
+          redis.call('HSET', key, 'kids', '1', 'mark', '1')
+        end
+      end
+    end
+    seen[parent] = true
+  end
+  return waits, hopeless
+end
+
+local function check_blocked(id)
+  local job = load(id)
+  if job and is_lost(job) then
+    audit.found('unreadable', id)
+    if audit.repairs then bury(job) end
+    return
+  end
+  if not job or job.state ~= 'blocked' then
+    audit.found('member_gone', id)
+    if audit.repairs then redis.call('SREM', BLOCKED, id) end
+    return
+  end
+  local waits, hopeless = waits_of(job)
+  if waits == number_or(redis.call('HGET', job.key, 'waits'), 0) and not hopeless then return end
+  audit.found('parent_gone', id)
+  if not audit.repairs then return end
+  if hopeless then
+    leave_blocked(job)
+    if has_flag(job, 't') then redis.call('ZREM', TTL, id) end
+    finish(job, 'cancelled', 'reason', 'upstream', 'upstream ' .. hopeless .. ': it ended without a result, or is gone')
+  else
+    redis.call('HSET', job.key, 'waits', waits)
+    if waits == 0 then unblock(job, redis.call('HGET', job.key, 'due')) end
+  end
+end
+
+local function check_members(cursor)
+  local reply = redis.call('SSCAN', BLOCKED, cursor, 'COUNT', audit.left)
+  for _, id in ipairs(reply[2]) do check_blocked(id) end
+  audit.left = audit.left - #reply[2]
+  return reply[1] ~= '0' and reply[1] or nil
+end
+
+-- Dead letters and scheduled jobs whose record is gone, from a rank on.
+local function check_ranks(order, state, from)
+  local ids = redis.call('ZRANGE', order, from, from + audit.left - 1)
+  local kept = 0
+  for _, id in ipairs(ids) do
+    if redis.pcall('HGET', PREFIX .. 'job:' .. id, 'state') == state then
+      kept = kept + 1
+    else
+      audit.found('member_gone', id)
+      if audit.repairs then redis.call('ZREM', order, id) else kept = kept + 1 end
+    end
+  end
+  audit.left = audit.left - #ids
+  return audit.left <= 0 and from + kept or nil
+end
+
+-- The parts of a pool in their order: {name, check(from) -> next or nil, the first from}.
+local function parts()
+  local found = {}
+  for _, stream in ipairs(streams()) do
+    local place = string.sub(stream, #PREFIX + 3)
+    found[#found + 1] = { 's:' .. place, function(from) return check_pending(place, from) end, '-' }
+  end
+  table.sort(found, function(a, b) return a[1] < b[1] end)
+  found[#found + 1] = { 'blocked', check_members, '0' }
+  found[#found + 1] = { 'dead', function(from) return check_ranks(DEAD, 'failed', tonumber(from)) end, '0' }
+  found[#found + 1] = { 'due', function(from) return check_ranks(DUE, 'scheduled', tonumber(from)) end, '0' }
+  return found
+end
+
+-- Audits a part of the pool: about `budget` entries from `cursor` on ('': from the beginning, with the counters). Returns the
+-- next cursor, '' when the whole pool has been looked at.
+local function audit_part(cursor, budget, repairs, found)
+  audit.left, audit.repairs, audit.any = budget, repairs, false
+  audit.found = function(kind, what)
+    audit.any = true
+    found(kind, what)
+  end
+  if cursor == '' then
+    local function wrong(field) found('counter', field) end
+    if repairs then correct_books(wrong) else recount(wrong) end
+  end
+  local at, from = string.match(cursor, '^(%S+) (.+)$')
+  local next_cursor = ''
+  for _, part in ipairs(parts()) do
+    if not at or at == part[1] then
+      local rest = at and from or part[3]
+      at = nil
+      if audit.left > 0 then rest = part[2](rest) end
+      if rest then
+        next_cursor = part[1] .. ' ' .. rest
+        break
+      end
+    end
+  end
+  if repairs and audit.any then
+    conclude()
+    correct_books()
+  end
+  return next_cursor
+end

@@ -1,0 +1,394 @@
+-- A job's record and the moves that several scripts share: load, log, enqueue, finish, release children.
+--
+-- Fields of job:ID  state · spec kind|route|priority|maxAttempts|timeoutMs|flags · payload · entry
+--   lease   token attempt claimedMs worker: of the latest attempt
+--   ended   ms, once it has
+--   log     one line a change: change ms attempt worker. The plain way queued, started, ended is not written down: entry,
+--           lease and ended say it, and core/agentpool_core/queue/codec/records.py puts it together
+--   only where needed: due expires waits after in:PARENT checkpoint progress result error reason trace digest
+--   putoff  attempt sinceMs times: of the latest attempt that was put off by an overloaded handler
+--   unknown attempt sinceMs times: of the latest attempt that met a worker which does not know the kind
+--   losses  how many workers were lost, or ran out of memory, while they ran the job
+--   alone   1 while it runs in quarantine: its worker holds nothing else
+--   mark    1 where any of these is: cancel kids watch idem losses alone
+--   idem    the idempotency key: its digest, which names key:DIGEST, a blank, its text
+-- Flags  p preemptible · u runs though a parent failed · a has parents · t has a ttl · x has a trace
+
+local SPEC = '^(([^|]+)|([^|]+)|(%a+))|(%d*)|(%d*)|(%a*)$'
+local LEASE = '^(%d+) (%d+) (%d+) (.*)$'
+local DIGITS_MAX = 15 -- of a number in a record: all of it is exact, here and in Python
+local UNREADABLE = '~undecodable' -- stands for the kind of a job whose spec cannot be read
+local PRIORITIES = { critical = true, task = true, info = true }
+local STATES = { queued = true, running = true, scheduled = true, blocked = true }
+local ENDS = { succeeded = true, failed = true, cancelled = true, expired = true }
+local SUSPECT_LOSSES = 2 -- a job with so many runs alone next time
+local UNEXPLAINED_MAX = 4 -- losses after which a job is poison though no loss was explained
+local SEQUENCES_A_MS = 4096 -- entries of one millisecond that keep their order among suspects
+local EVENTS_AN_ENTRY = 50 -- events of one script share entries of the event stream
+
+-- nil: it is not as the scripts write it.
+local function read_lease(text)
+  if not text then return 0, 0, 0, '' end
+  local token, attempt, claimed, worker = string.match(text, LEASE)
+  if not token or math.max(#token, #attempt, #claimed) > DIGITS_MAX then return nil end
+  return tonumber(token), tonumber(attempt), tonumber(claimed), worker
+end
+
+local function is_entry(text)
+  local ms, seq = string.match(text, '^(%d+)%-(%d+)$')
+  return ms and math.max(#ms, #seq) <= DIGITS_MAX
+end
+
+local function lease_text(job)
+  return job.token .. ' ' .. job.attempt .. ' ' .. job.claimed .. ' ' .. job.worker
+end
+
+-- What a spec says, read once a script: jobs of one kind share it.
+local specs = {}
+
+-- nil: it is not as the scripts write it.
+local function read_spec(text)
+  if not text then return nil end
+  local spec = specs[text]
+  if spec then return spec end
+  spec = {}
+  spec.label, spec.kind, spec.route, spec.priority, spec.max, spec.timeout, spec.flags = string.match(text, SPEC)
+  if not PRIORITIES[spec.priority or ''] or math.max(#spec.max, #spec.timeout) > DIGITS_MAX then return nil end
+  spec.place = ':' .. spec.route .. ':' .. spec.priority
+  spec.stream = PREFIX .. 's' .. spec.place
+  spec.running = 'r:' .. spec.route
+  specs[text] = spec
+  return spec
+end
+
+local function unreadable_spec(place)
+  local route, priority = string.match(place, '^:(.+):(%a+)$')
+  return read_spec(UNREADABLE .. '|' .. route .. '|' .. priority .. '|||')
+end
+
+-- The spec of a job whose own cannot be read, from the stream that its entry is in; of no use without that entry.
+local function spec_of_place(job)
+  for _, stream in ipairs(job.entry and streams() or {}) do
+    local found = redis.pcall('XRANGE', stream, job.entry, job.entry)[1]
+    if found and found[2][2] == job.id then return unreadable_spec(string.sub(stream, #PREFIX + 2)) end
+  end
+  job.entry = nil
+  return unreadable_spec(':default:task')
+end
+
+-- Whether the entry of a job in this state is as the scripts write it.
+local function fits_entry(state, text)
+  if not text then return state ~= 'queued' and state ~= 'running' end
+  return is_entry(text)
+end
+
+local function undecodable(field, text)
+  return 'undecodable: ' .. field .. ' of the record is ' .. (text and "'" .. string.sub(text, 1, 200) .. "'" or 'missing')
+end
+
+-- Makes a job whose record cannot be read fit to be ended; `broken` says which field it is.
+local function mend(job, v)
+  if not fits_entry(job.state, v[3]) then job.entry, job.broken = nil, undecodable('entry', v[3]) end
+  if not job.token then
+    job.broken = undecodable('lease', v[4])
+    job.token, job.attempt, job.claimed, job.worker = now, 0, 0, '' -- a token that no worker has had
+  end
+  if not job.spec then job.spec, job.broken = spec_of_place(job), undecodable('spec', v[2]) end
+  if not STATES[job.state] and not ENDS[job.state] then job.broken = undecodable('state', v[1]) end
+end
+
+local function read_marks(job)
+  local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone')
+  job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
+  job.losses, job.alone = number_or(marks[5], 0), marks[6]
+end
+
+-- nil: there is no such job. A key that holds something else is none: the claim that meets it makes it a dead letter.
+local function load(id)
+  local key = PREFIX .. 'job:' .. id
+  local v = redis.pcall('HMGET', key, 'state', 'spec', 'entry', 'lease', 'mark')
+  if v.err or not (v[1] or v[2]) then return nil end
+  local token, attempt, claimed, worker = read_lease(v[4])
+  local job = {
+    id = id, key = key, state = v[1] or '', spec = read_spec(v[2]), entry = v[3],
+    token = token, attempt = attempt, claimed = claimed, worker = worker, losses = 0,
+  }
+  if not (token and job.spec and (STATES[job.state] or ENDS[job.state]) and fits_entry(job.state, v[3])) then mend(job, v) end
+  if v[5] then read_marks(job) end
+  return job
+end
+
+-- Whether a job has not ended and cannot go on, for its record cannot be read: `bury` it.
+local function is_lost(job)
+  return job.broken and not ENDS[job.state]
+end
+
+local function idempotency_key(job)
+  return PREFIX .. 'key:' .. string.match(job.idem, '^%S*')
+end
+
+local function has_flag(job, flag)
+  local flags = job.spec.flags
+  return flags ~= '' and string.find(flags, flag, 1, true) ~= nil
+end
+
+-- Writes a change into the job's own history, after what was not written down so far. Of a history that is too long
+-- the middle goes: the first line, which tells the submit time, stays. `at`: ms of a change that was not written down
+-- when it happened; nil: now. Of states saved one after another it tells the last, from which a later attempt goes on.
+local function note_change(job, change, at)
+  local log = redis.call('HGET', job.key, 'log') or ''
+  if log == '' and job.entry then log = 'queued ' .. string.match(job.entry, '^%d+') .. ' 0 \n' end
+  if job.claimed and job.claimed > 0 and not string.find(log, 'started ' .. job.claimed .. ' ', 1, true) then
+    log = log .. 'started ' .. job.claimed .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
+  end
+  if change == 'checkpointed' then log = string.gsub(log, 'checkpointed [^\n]*\n$', '') end
+  log = log .. change .. ' ' .. (at or now_text) .. ' ' .. job.attempt .. ' ' .. job.worker .. '\n'
+  if #log > LOG_MAX_BYTES then
+    local first_end = string.find(log, '\n', 1, true)
+    local kept_from = string.find(log, '\n', #log - LOG_MAX_BYTES / 2, true)
+    log = string.sub(log, 1, first_end) .. string.sub(log, kept_from + 1)
+  end
+  redis.call('HSET', job.key, 'log', log)
+end
+
+local function save_state(job, state)
+  redis.call('HSET', job.key, 'checkpoint', state)
+  note_change(job, 'checkpointed')
+end
+
+-- Events of one script: number, 'change id kind|route|priority attempt worker detail', ...
+local told = {}
+
+local function tell(change, job, detail)
+  local n = #told
+  told[n + 1] = n / 2
+  told[n + 2] = change .. ' ' .. job.id .. ' ' .. job.spec.label .. ' ' .. job.attempt .. ' ' .. job.worker .. ' ' .. (detail or '')
+end
+
+local function write_events()
+  for first = 1, #told, 2 * EVENTS_AN_ENTRY do
+    redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_MAX, '*',
+      unpack(told, first, math.min(first + 2 * EVENTS_AN_ENTRY - 1, #told)))
+  end
+  told = {}
+end
+
+-- Streams and their group are made when the first job needs them; a cursor in the books says that they exist.
+local streams_known = {}
+
+-- The last entry that the group has read, by the stream itself; nil: there is no such stream.
+local function cursor_of(stream)
+  local groups = redis.pcall('XINFO', 'GROUPS', stream)
+  if groups.err or not groups[1] then return nil end
+  return pairs_of(groups[1])['last-delivered-id']
+end
+
+local function ensure_stream(stream, route, priority)
+  if streams_known[stream] then return end
+  streams_known[stream] = true
+  local field = 'c:' .. route .. ':' .. priority
+  if redis.call('HSETNX', BOOKS, field, '0-0') == 0 then return end
+  local cursor = cursor_of(stream) -- there is one where Redis has lost the books
+  if cursor then
+    redis.call('HSET', BOOKS, field, cursor)
+  else
+    redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+  end
+end
+
+-- Routes of the jobs that became ready in this script, for announce().
+local ready_count = 0
+local ready_critical = {}
+
+local function note_ready(job)
+  ready_count = ready_count + 1
+  if job.spec.priority == 'critical' then ready_critical[#ready_critical + 1] = job.spec.route end
+end
+
+-- A new entry at the end of the job's stream. The caller writes state and entry.
+local function append_entry(job)
+  ensure_stream(job.spec.stream, job.spec.route, job.spec.priority)
+  job.entry = redis.call('XADD', job.spec.stream, '*', 'job', job.id)
+  bump('q' .. job.spec.place, 1)
+  bump('queued', 1)
+  note_ready(job)
+  return job.entry
+end
+
+local function suspect_score(entry)
+  local ms, seq = id_parts(entry)
+  return string.format('%.0f', ms * SEQUENCES_A_MS + math.min(seq, SEQUENCES_A_MS - 1))
+end
+
+-- The job's old entry competes again, at its old place. That of a suspect waits in quarantine for a worker of its own.
+local function ready_again(job)
+  local suspect = job.losses >= SUSPECT_LOSSES
+  local holder = suspect and SUSPECT or READY
+  -- Redis has lost the entry, or the spec names another stream than its own.
+  if #redis.pcall('XCLAIM', job.spec.stream, GROUP, holder, 0, job.entry, 'JUSTID') == 0 then
+    redis.call('HSET', job.key, 'entry', append_entry(job))
+    return
+  end
+  bump('queued', 1)
+  if suspect then
+    redis.call('ZADD', SUSPECTS, suspect_score(job.entry), job.id)
+    bump('u' .. job.spec.place, 1)
+    bump('suspects', 1)
+    ready_count = ready_count + 1
+  else
+    bump('y' .. job.spec.place, 1)
+    note_ready(job)
+  end
+end
+
+-- Jobs that ended in this script and have children: {id, state, result}.
+local ended = {}
+local retention
+
+local function finish(job, state, field, text, detail)
+  if not retention then
+    retention = redis.call('HMGET', CONF, 'retention_results_ms', 'retention_dead_ms')
+  end
+  local keep_ms = number_or(state == 'failed' and retention[2] or retention[1], 86400000)
+  redis.call('HSET', job.key, 'state', state, 'ended', now_text, field, text)
+  redis.call('PEXPIRE', job.key, keep_ms)
+  if state == 'failed' then redis.call('ZADD', DEAD, now, job.id) end
+  if job.idem then redis.call('PEXPIRE', idempotency_key(job), keep_ms) end
+  if job.watch then
+    for client in string.gmatch(job.watch, '%S+') do
+      local inbox = PREFIX .. 'inbox:' .. client
+      redis.call('RPUSH', inbox, job.id)
+      redis.call('EXPIRE', inbox, LIST_TTL_S)
+    end
+    redis.call('HDEL', job.key, 'watch')
+  end
+  bump('finished', 1)
+  bump(state, 1)
+  tell(state, job, detail)
+  if job.kids then ended[#ended + 1] = { job.id, state, text } end
+end
+
+-- Takes a running job's slot back.
+local function release_slot(job)
+  bump('running', -1)
+  bump(job.spec.running, -1)
+  bump('run_ms', math.max(0, now - job.claimed))
+  bump('attempts', 1)
+  if has_flag(job, 'p') then redis.call('ZREM', YIELD, job.id) end
+  if job.alone then
+    redis.call('HDEL', BOOKS, 'alone_job')
+    redis.call('HDEL', job.key, 'alone')
+  end
+end
+
+-- Makes a job whose record cannot be read a dead letter, and no other. `stream`, `item`: where its entry is, if known.
+-- Without its entry, lib/recount.lua puts the counters right.
+local function bury(job, stream, item)
+  if stream then job.spec, job.entry = unreadable_spec(string.sub(stream, #PREFIX + 2)), item end
+  if job.state == 'running' or (stream and not STATES[job.state]) then release_slot(job) end
+  if job.entry and job.state ~= 'queued' then drop_entry(job.spec.stream, job.entry) end
+  redis.call('ZREM', DUE, job.id)
+  redis.call('ZREM', TTL, job.id)
+  redis.call('SREM', BLOCKED, job.id)
+  redis.call('HSET', job.key, 'reason', 'undecodable')
+  finish(job, 'failed', 'error', job.broken, job.broken)
+end
+
+-- Since when and how often the present attempt has been put off, by a field that holds attempt, sinceMs and times.
+local function put_offs(job, field)
+  local attempt, since, times = string.match(redis.call('HGET', job.key, field) or '', '^(%d+) (%d+) (%d+)$')
+  if number_or(attempt, -1) ~= job.attempt then return now, 0 end -- of an earlier attempt, or none
+  return number_or(since, now), number_or(times, 0)
+end
+
+local function keep_put_offs(job, field, since, times)
+  redis.call('HSET', job.key, field, job.attempt .. ' ' .. string.format('%.0f', since) .. ' ' .. times)
+end
+
+local function max_attempts_of(job)
+  return number_or(job.spec.max, nil) or setting_or(redis.call('HGET', CONF, 'max_attempts'), 5)
+end
+
+-- Back to its old place; its attempt does not count, its token does.
+local function hand_back(job, change, why, checkpoint)
+  ready_again(job)
+  if checkpoint ~= '' then save_state(job, checkpoint) end
+  note_change(job, change)
+  job.attempt = math.max(0, job.attempt - 1)
+  redis.call('HSET', job.key, 'state', 'queued', 'lease', lease_text(job), 'reason', why)
+  tell(change, job, why)
+  return 'returned'
+end
+
+local function condemn(job, error)
+  drop_entry(job.spec.stream, job.entry)
+  redis.call('HSET', job.key, 'reason', 'poison')
+  finish(job, 'failed', 'error', 'poison: the job was running alone when its worker ended: ' .. error, 'poison: ' .. error)
+  return 'dead'
+end
+
+-- A worker was lost under the job, which may be the cause. The attempt counts, but the last one is never lost to what
+-- another job may have done. `explained`: the error says how the worker ended; without that, it may have been the node.
+local function lose(job, error, explained)
+  job.losses = job.losses + 1
+  redis.call('HSET', job.key, 'losses', job.losses, 'mark', '1')
+  if job.alone and (explained or job.losses >= UNEXPLAINED_MAX) then return condemn(job, error) end
+  ready_again(job)
+  note_change(job, 'recovered')
+  tell('recovered', job, error)
+  if job.losses >= SUSPECT_LOSSES then
+    note_change(job, 'quarantined')
+    tell('quarantined', job, error)
+  end
+  job.attempt = math.min(job.attempt, max_attempts_of(job) - 1)
+  redis.call('HSET', job.key, 'state', 'queued', 'error', error, 'lease', lease_text(job))
+  return 'returned'
+end
+
+-- A job whose parents have ended becomes ready, or waits for its time.
+local function unblock(job, due)
+  redis.call('SREM', BLOCKED, job.id)
+  if number_or(due, 0) > now then
+    redis.call('ZADD', DUE, due, job.id)
+    redis.call('HSET', job.key, 'state', 'scheduled')
+    note_change(job, 'scheduled')
+    tell('scheduled', job)
+  else
+    note_change(job, 'queued')
+    redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))
+    tell('queued', job)
+  end
+end
+
+-- Each child of an ended job hears of it once: kids:PARENT goes with it.
+local function release_children()
+  local next_ended = 1
+  while ended[next_ended] do
+    local parent, state, result = unpack(ended[next_ended])
+    next_ended = next_ended + 1
+    local children = PREFIX .. 'kids:' .. parent
+    for _, id in ipairs(redis.call('SMEMBERS', children)) do
+      local child = load(id)
+      if child and is_lost(child) then
+        bury(child)
+      elseif child and child.state == 'blocked' then
+        if state == 'succeeded' then redis.call('HSET', child.key, 'in:' .. parent, result) end
+        if state == 'succeeded' or has_flag(child, 'u') then
+          local waits = redis.pcall('HINCRBY', child.key, 'waits', -1)
+          if type(waits) == 'table' then
+            child.broken = undecodable('waits', redis.call('HGET', child.key, 'waits'))
+            bury(child)
+          elseif waits == 0 then
+            unblock(child, redis.call('HGET', child.key, 'due'))
+          end
+        else
+          redis.call('SREM', BLOCKED, id)
+          if has_flag(child, 't') then redis.call('ZREM', TTL, id) end
+          finish(child, 'cancelled', 'reason', 'upstream', 'upstream ' .. parent)
+        end
+      end
+    end
+    redis.call('DEL', children)
+  end
+  ended = {}
+end

@@ -1,0 +1,175 @@
+"""A pool's settings in its queue: the `conf` hash.
+
+The operator resolves an AgentPool's spec into `PoolSettings` and publishes it; scripts read single fields, workers read
+the whole hash and notice a change by `revision`. A worker run by hand publishes defaults if there are none.
+`agentpool_core.queue.inspector` writes the hash, `agentpool_core.queue.consumer` reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from enum import StrEnum
+from functools import lru_cache
+
+from agentpool_core.text import SHOWN_CHARS, shown
+
+DEFAULT_ROUTE = "default"
+_MOST = 2**53  # of any number here: the largest exact number for every reader
+_LEAST = {  # of numbers that may not be 0
+    **dict.fromkeys(("max_depth", "max_attempts", "lease_ms", "timeout_ms", "concurrency"), 1),
+    **dict.fromkeys(("adaptive_min", "adaptive_max", "retention_results_ms", "retention_dead_ms"), 1),
+}
+log = logging.getLogger(__name__)
+
+
+class AdaptiveMode(StrEnum):
+    """Basis of changes to a worker's number of slots at run time."""
+
+    OFF = "Off"  # nothing: `concurrency` slots
+    GPU = "GPU"  # GPU utilisation and memory, and the handler's overload signals
+    OVERLOAD = "Overload"  # the handler's overload signals only
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Route:
+    """A share of the pool: its kinds of job, and their limit."""
+
+    name: str
+    kinds: tuple[str, ...] = ()  # job kinds that take this route; unlisted kinds take `default`, or are refused
+    max_running: int | None = None  # jobs at once over all workers; None = no limit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoolSettings:
+    """Everything that scripts and workers need to know of a pool. Times are milliseconds."""
+
+    routes: tuple[Route, ...] = ()  # `default` is added if not listed
+    refuse_unlisted_kinds: bool = False  # refuse a job whose kind no route lists, instead of the route `default`
+    max_depth: int = 100_000  # waiting jobs (scheduled, blocked, queued) before submits are refused
+    patience_critical_ms: int = 0  # added to a job's enqueue time when heads are compared
+    patience_task_ms: int = 60_000
+    patience_info_ms: int = 600_000
+    ttl_critical_ms: int | None = None  # longest wait before a job expires; None = for ever
+    ttl_task_ms: int | None = None
+    ttl_info_ms: int | None = None
+    max_attempts: int = 5  # real attempts; a drain or a preemption does not count
+    retry_initial_ms: int = 1_000  # first backoff; doubles each attempt, with jitter
+    retry_max_ms: int = 300_000  # longest backoff
+    lease_ms: int = 10_000  # time until a silent worker loses its jobs
+    timeout_ms: int = 900_000  # longest run of an attempt
+    unknown_kind_ms: int = 600_000  # wait of a job for a worker that knows its kind, while none does
+    retention_results_ms: int = 86_400_000  # how long ended jobs can be read
+    retention_dead_ms: int = 604_800_000  # how long dead letters are kept
+    concurrency: int = 20  # slots a worker
+    adaptive_mode: AdaptiveMode = AdaptiveMode.OFF
+    adaptive_min: int = 1  # slots, floor when adaptive
+    adaptive_max: int = 20  # slots, ceiling when adaptive
+    drain_ms: int = 300_000  # time for the jobs of a stopping worker
+    paused: bool = False  # no new claims
+    delete_with_pool: bool = False  # deletionPolicy: Delete: the keys go when the AgentPool goes
+    retired: bool = False  # deletionPolicy: Retain: the AgentPool is gone; its jobs can be read, new jobs are refused
+    _by_kind: Mapping[str, str] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Add the default route if missing, and index the kinds."""
+        if all(route.name != DEFAULT_ROUTE for route in self.routes):
+            object.__setattr__(self, "routes", (*self.routes, Route(name=DEFAULT_ROUTE)))
+        by_kind = {kind: route.name for route in self.routes for kind in route.kinds}
+        object.__setattr__(self, "_by_kind", by_kind)
+
+    def route_of(self, kind: str) -> str:
+        """The route a job of this kind takes."""
+        return self._by_kind.get(kind, DEFAULT_ROUTE)
+
+    @property
+    def revision(self) -> str:
+        """A short digest of all settings: equal exactly when the settings are."""
+        text = json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def to_mapping(self) -> dict[str, str]:
+        """Return the `conf` hash: a field for each setting, plus `route:<kind>` and `limit:<route>` for scripts.
+
+        A setting of None is the empty string.
+        """
+        mapping = {name: _encoded(value) for name, value in _plain(self).items()}
+        mapping |= {f"route:{kind}": route.name for route in self.routes for kind in route.kinds}
+        mapping |= {
+            f"limit:{route.name}": str(route.max_running) for route in self.routes if route.max_running is not None
+        }
+        mapping["revision"] = self.revision
+        return mapping
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, str]) -> PoolSettings:
+        """Return the settings of a `conf` hash. Never raises: a different version may have written it.
+
+        Missing fields keep their defaults, and so do unusable values, with a warning each; unknown fields are ignored.
+        """
+        values: dict[str, object] = {}
+        for setting in fields(cls):
+            if not setting.init or (text := mapping.get(setting.name)) is None:
+                continue
+            try:
+                values[setting.name] = _decoded(setting.name, str(setting.type), text)
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                _warn_of(setting.name, text[:SHOWN_CHARS], str(setting.default))
+        return cls(**values)  # type: ignore[arg-type]  # each value was decoded by its field's type
+
+
+def _plain(settings: PoolSettings) -> dict[str, object]:
+    """The settings as JSON values, by field name."""
+    plain: dict[str, object] = {s.name: getattr(settings, s.name) for s in fields(settings) if s.init}
+    plain["routes"] = [{"name": r.name, "kinds": list(r.kinds), "max_running": r.max_running} for r in settings.routes]
+    return plain
+
+
+def _encoded(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    if isinstance(value, list):
+        return json.dumps(value, separators=(",", ":"))
+    return str(value)
+
+
+def routes_of(text: str) -> tuple[Route, ...]:
+    """Return the routes of the field `routes`. Raises ValueError, TypeError or KeyError for any other text."""
+    found = []
+    for route in json.loads(text):
+        name, kinds, limit = route["name"], route["kinds"], route["max_running"]
+        if not isinstance(name, str) or not all(isinstance(kind, str) for kind in kinds):
+            raise TypeError("a route's name and kinds are texts")
+        if limit is not None and (not isinstance(limit, int) or limit < 1):
+            raise ValueError("a route's max_running is a whole number from 1, or null")
+        found.append(Route(name=name, kinds=tuple(kinds), max_running=limit))
+    return tuple(found)
+
+
+def _decoded(name: str, kind: str, text: str) -> object:
+    if name == "routes":
+        return routes_of(text)
+    if kind == "AdaptiveMode":
+        return AdaptiveMode(text)
+    if kind == "bool":
+        return {"1": True, "0": False}[text]
+    if text == "" and kind.endswith("None"):
+        return None
+    number = int(text)
+    if not _LEAST.get(name, 0) <= number <= _MOST:
+        raise ValueError("out of range")
+    return number
+
+
+@lru_cache(maxsize=1_000)  # bounded: values come from Redis
+def _warn_of(name: str, text: str, default: str) -> None:
+    """Warn once in a process of a setting that this version cannot use."""
+    log.warning(
+        "setting %s of the pool is %s, which this version cannot use: it goes on with the default, %s",
+        name, shown(text), default,
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""A pool's queue at a moment of the Redis clock.
+
+Plain values, read by a single script, so the figures are consistent. Used by the operator's scaling loop, the gateway
+and the command line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from agentpool_core.jobs import Priority, WorkerId
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteSnapshot:
+    """A route's share."""
+
+    name: str
+    limit: int | None  # jobs at once over all workers; None = no limit
+    queued: Mapping[Priority, int]  # ready jobs
+    running: int  # leased jobs
+
+    @property
+    def backlog(self) -> int:
+        """Ready jobs of all priorities."""
+        return sum(self.queued.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WorkerSnapshot:
+    """A registered worker, as last reported."""
+
+    name: WorkerId
+    slots: int  # concurrent jobs
+    running: int  # running jobs; in a reading of many pools, those of its last heartbeat
+    host: str
+    note: str = ""  # why it takes no jobs at present; `slots` is 0 then
+    lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: lost, its jobs are about to be recovered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueSnapshot:
+    """A pool's queue."""
+
+    taken_at_ms: int  # Redis clock
+    routes: tuple[RouteSnapshot, ...]
+    scheduled: int  # waiting for their time, retries included
+    blocked: int  # waiting for their parents
+    dead: int  # dead letters
+    oldest_wait_ms: int | None  # age of the oldest ready job; None = none is ready
+    workers: tuple[WorkerSnapshot, ...]
+    submitted_total: int  # since the pool began; these four only grow
+    started_total: int  # attempts begun
+    finished_total: int  # jobs ended, in whatever way; many may never have run
+    run_ms_total: int  # time that ended attempts took
+    paused: bool
+    settings_revision: str
+    cordoned: frozenset[WorkerId] = frozenset()  # workers that take no more jobs, registered or not
+    retired: bool = False  # the AgentPool was deleted: its jobs can be read, new jobs are refused
+    quarantined: int = 0  # of the ready jobs, those that wait to run alone
+    reserved: WorkerId | None = None  # the worker that runs them, in sequence, and nothing else
+    attempts_total: int = 0  # ended attempts with any outcome; `run_ms_total` is their total time
+
+    @property
+    def queued(self) -> int:
+        """Ready jobs over all routes."""
+        return sum(route.backlog for route in self.routes)
+
+    @property
+    def running(self) -> int:
+        """Leased jobs over all routes."""
+        return sum(route.running for route in self.routes)
+
+    @property
+    def live_workers(self) -> tuple[WorkerSnapshot, ...]:
+        """Return the workers with an unexpired lease."""
+        return tuple(worker for worker in self.workers if self.lives(worker))
+
+    def lives(self, worker: WorkerSnapshot) -> bool:
+        """Whether this worker's lease was unexpired; the jobs of a lost worker are recovered by other workers."""
+        return worker.lease_expires_at_ms > self.taken_at_ms

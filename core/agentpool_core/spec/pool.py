@@ -1,0 +1,95 @@
+"""The AgentPool resource: spec and status.
+
+Single source of truth: `crd.py` generates the CustomResourceDefinition from these models, the operator parses with
+them, and `resolve.py` turns a spec into the queue's settings.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar
+
+from pydantic import Field
+
+from agentpool_core.spec.base import Part, Rule
+from agentpool_core.spec.presets import Profile, Workload
+from agentpool_core.spec.queue import MAX_ROUTES, Queue, RouteSpec
+from agentpool_core.spec.scaling import MAX_REPLICAS, Gpu, Scaling
+from agentpool_core.spec.worker import Handler, Worker
+
+GROUP = "agentpool.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "AgentPool"
+PLURAL = "agentpools"
+MAX_NAME_LENGTH = 63  # the name is a label value and the Deployment's name
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the queue when its AgentPool is deleted."""
+
+    RETAIN = "Retain"  # the queue's keys stay in Redis
+    DELETE = "Delete"  # the operator removes them
+
+
+class AgentPoolSpec(Part):
+    """The wanted state of a pool. Only `handler` is required."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds=(
+                "!has(self.routes) || self.routes.all(r, !has(r.kinds) || r.kinds.all(k, "
+                "self.routes.exists_one(o, has(o.kinds) && k in o.kinds)))"
+            ),
+            message="a kind may be listed by one route only; remove it from the others",
+            explain=(
+                "'a kind may be listed by one route only, and more list %s; remove it from the others'"
+                ".format([self.routes.map(r, has(r.kinds) ? r.kinds.filter(k, !self.routes.exists_one(o, "
+                "has(o.kinds) && k in o.kinds)) : []).filter(found, found.size() > 0)[0][0]])"
+            ),
+            field=".routes",
+        ),
+        Rule(
+            holds=(
+                "!has(self.queue) || !has(self.queue.unlistedKinds) || self.queue.unlistedKinds != 'Refuse' || "
+                "has(self.routes) && self.routes.exists(r, has(r.kinds) && size(r.kinds) > 0)"
+            ),
+            message="unlistedKinds Refuse takes no job while no route lists a kind; list kinds, or set it to Accept",
+            field=".queue.unlistedKinds",
+        ),
+    )
+
+    workload: Workload = Field(
+        default=Workload.AGENT,
+        description="What the jobs are like; with `profile` it picks a worker's slots (Agent 5, Task 20, Workflow 10).",
+    )
+    profile: Profile = Field(
+        default=Profile.DEFAULT,
+        description="How hard a worker is driven; with `workload` it picks the slots of a worker.",
+    )
+    handler: Handler = Field(description="What runs a job: exactly one of python, http, command.")
+    worker: Worker = Field(default_factory=Worker, description="One worker: its slots, how it stops, and its pod.")
+    routes: list[RouteSpec] = Field(
+        default_factory=list,
+        max_length=MAX_ROUTES,
+        description="Shares of the pool with limits of their own; a job's kind picks its route.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    queue: Queue = Field(
+        default_factory=Queue, description="Where jobs wait, for how long, and what becomes of those that fail."
+    )
+    scaling: Scaling = Field(default_factory=Scaling, description="How the number of workers follows the work.")
+    gpu: Gpu | None = Field(default=None, description="The GPUs that each worker takes. Unset: workers need none.")
+    replicas: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_REPLICAS,
+        description="Fixes the number of workers and stops scaling; set by `kubectl scale`. Unset: scaling decides.",
+    )
+    paused: bool = Field(
+        default=False, description="Stops new claims: running jobs finish, waiting jobs wait, workers drain."
+    )
+    deletion_policy: DeletionPolicy = Field(
+        default=DeletionPolicy.RETAIN,
+        description="Whether the queue's keys stay in Redis (Retain) or go (Delete) when the AgentPool is deleted.",
+    )

@@ -1,0 +1,229 @@
+"""The queue of a pool: its Redis, its routes, and the rules for waiting, failing and retention."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, ClassVar
+
+from pydantic import Field, StringConstraints, model_validator
+
+from agentpool_core.jobs import KIND_PATTERN, LONGEST_KIND
+from agentpool_core.spec.base import MAX_INT32, SUBDOMAIN_PATTERN, Part, Rule
+
+YEAR_SECONDS = 31_536_000
+DAY_SECONDS = 86_400
+MAX_ROUTES = 16  # with MAX_KINDS, keeps the CEL rule over all kinds within the API server's cost limit
+MAX_KINDS = 32
+
+Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=LONGEST_KIND)]
+RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
+
+
+ObjectName = Annotated[str, StringConstraints(pattern=SUBDOMAIN_PATTERN, max_length=253)]
+DataKey = Annotated[str, StringConstraints(pattern=r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=253)]
+
+
+class RouteSpec(Part):
+    """A share of the pool: the kinds of job that take it, and how many of them may run at once."""
+
+    name: RouteName = Field(description="The route's name; `default` takes the kinds that no route lists.")
+    kinds: list[Kind] = Field(
+        default_factory=list,
+        max_length=MAX_KINDS,
+        description="Kinds of job that take this route.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    max_running: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INT32,
+        description="Jobs of this route that run at once, over all workers. Unset: no limit but the slots.",
+    )
+
+
+class SecretKeyRef(Part):
+    """A key of a Secret in the pool's namespace."""
+
+    name: ObjectName = Field(description="Name of the Secret.")
+    key: DataKey = Field(default="url", description="Key in the Secret's data.")
+
+
+class UrlSource(Part):
+    """Where the Redis URL is read from."""
+
+    secret_key_ref: SecretKeyRef = Field(description="A key of a Secret in the pool's namespace.")
+
+
+class PasswordKeyRef(SecretKeyRef):
+    """A key of a Secret in the pool's namespace."""
+
+    key: DataKey = Field(default="password", description="Key in the Secret's data.")
+
+
+class PasswordSource(Part):
+    """Where the Redis password is read from."""
+
+    secret_key_ref: PasswordKeyRef = Field(description="A key of a Secret in the pool's namespace.")
+
+
+class Redis(Part):
+    """The Redis or Valkey server that holds the pool's queue."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="has(self.url) != has(self.urlFrom)",
+            message="redis must hold exactly one of url and urlFrom; remove one or add one",
+        ),
+        Rule(
+            holds="!has(self.url) || !self.url.contains('@')",
+            message="url must not carry credentials; put the URL into a Secret and name it in urlFrom.secretKeyRef",
+            field=".url",
+        ),
+        Rule(
+            holds="!has(self.passwordFrom) || has(self.url)",
+            message="passwordFrom needs a url; add one, or put the password into the URL that urlFrom names",
+            field=".passwordFrom",
+        ),
+    )
+
+    url: Annotated[str, StringConstraints(pattern=r"^(rediss?|valkeys?)://", max_length=2048)] | None = Field(
+        default=None,
+        description="URL without credentials, such as redis://redis.data.svc:6379/0 (rediss:// for TLS).",
+    )
+    url_from: UrlSource | None = Field(
+        default=None, description='Reads the URL from a Secret labelled agentpool.dev/redis: "true".'
+    )
+    password_from: PasswordSource | None = Field(
+        default=None,
+        description='Reads the password for `url` from a Secret labelled agentpool.dev/redis: "true".',
+    )
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Redis:
+        """Check the rules above again: a resource may be older than they are."""
+        url = self.url or ""
+        broken = [
+            rule.message
+            for rule, holds in zip(
+                self.rules,
+                ((self.url is None) != (self.url_from is None), "@" not in url, not self.password_from or bool(url)),
+                strict=True,
+            )
+            if not holds
+        ]
+        if broken:
+            raise ValueError(broken[0])
+        return self
+
+
+DEFAULT_SECRET = SecretKeyRef(name="agentpool-redis")
+DEFAULT_REDIS = Redis(url_from=UrlSource(secret_key_ref=DEFAULT_SECRET))
+
+
+class Patience(Part):
+    """How long each priority waits before it overtakes fresh work of a higher one, in seconds."""
+
+    critical: int = Field(default=0, ge=0, le=DAY_SECONDS, description="Patience of critical jobs, in seconds.")
+    task: int = Field(default=60, ge=0, le=DAY_SECONDS, description="Patience of task jobs, in seconds.")
+    info: int = Field(default=600, ge=0, le=DAY_SECONDS, description="Patience of info jobs, in seconds.")
+
+
+class Ttl(Part):
+    """How long a job may wait before it expires, in seconds; a job's own ttl overrides it."""
+
+    critical: int | None = Field(
+        default=None, ge=1, le=YEAR_SECONDS, description="For critical jobs, in seconds. Unset: for ever."
+    )
+    task: int | None = Field(
+        default=None, ge=1, le=YEAR_SECONDS, description="For task jobs, in seconds. Unset: for ever."
+    )
+    info: int | None = Field(default=3600, ge=1, le=YEAR_SECONDS, description="For info jobs, in seconds.")
+
+
+class Retry(Part):
+    """How a failed attempt is repeated: exponential backoff with jitter."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            # has(): the API server checks the default `{}` before the defaults below it apply
+            holds=("!has(self.initialSeconds) || !has(self.maxSeconds) || self.initialSeconds <= self.maxSeconds"),
+            message="initialSeconds must not exceed maxSeconds; lower the first or raise the second",
+            explain=(
+                "'initialSeconds (%d) must not exceed maxSeconds (%d); lower the first or raise the second'"
+                ".format([self.initialSeconds, self.maxSeconds])"
+            ),
+            field=".initialSeconds",
+        ),
+    )
+
+    max_attempts: int = Field(
+        default=5,
+        ge=1,
+        le=100,
+        description="Attempts in all. A drain or a preemption does not count; a lost worker does.",
+    )
+    initial_seconds: int = Field(
+        default=1, ge=0, le=DAY_SECONDS, description="First backoff, in seconds; it doubles with each attempt."
+    )
+    max_seconds: int = Field(default=300, ge=0, le=DAY_SECONDS, description="Longest backoff, in seconds.")
+
+
+class Retention(Part):
+    """How long ended jobs are kept, in seconds."""
+
+    results: int = Field(
+        default=86_400, ge=1, le=YEAR_SECONDS, description="Succeeded, cancelled and expired jobs, in seconds."
+    )
+    dead: int = Field(default=604_800, ge=1, le=YEAR_SECONDS, description="Dead letters, in seconds.")
+
+
+class UnlistedKinds(StrEnum):
+    """What becomes of a job whose kind no route lists."""
+
+    ACCEPT = "Accept"  # the job takes the route `default`
+    REFUSE = "Refuse"  # the submit fails with a list of the accepted kinds
+
+
+class Queue(Part):
+    """Where jobs wait, for how long, and what becomes of those that fail."""
+
+    redis: Redis = Field(
+        default=DEFAULT_REDIS, description="The Redis (6.2 or later) or Valkey server that holds the queue."
+    )
+    unlisted_kinds: UnlistedKinds = Field(
+        default=UnlistedKinds.ACCEPT,
+        description="Whether a job whose kind no route lists takes route `default` (Accept) or is refused (Refuse).",
+    )
+    max_depth: int = Field(
+        default=100_000,
+        ge=1,
+        le=MAX_INT32,
+        description="Jobs that may wait; further submits are refused with the depth and a time to retry after.",
+    )
+    patience_seconds: Patience = Field(
+        default_factory=Patience,
+        description="How long each priority waits before it overtakes fresh work of a higher one, in seconds.",
+    )
+    ttl_seconds: Ttl = Field(default_factory=Ttl, description="How long a job may wait before it expires, in seconds.")
+    retry: Retry = Field(default_factory=Retry, description="How failed attempts are repeated.")
+    lease_seconds: int = Field(
+        default=10,
+        ge=2,
+        le=3600,
+        description="How long a worker that has fallen silent keeps its jobs before others take them, in seconds.",
+    )
+    timeout_seconds: int = Field(
+        default=900,
+        ge=1,
+        le=7 * DAY_SECONDS,
+        description="Longest run of one attempt, in seconds; a job's own timeout overrides it.",
+    )
+    unknown_kind_seconds: int = Field(
+        default=600,
+        ge=0,
+        le=DAY_SECONDS,
+        description="How long a job waits for a worker that knows its kind, in seconds; then it is a dead letter.",
+    )
+    retention_seconds: Retention = Field(
+        default_factory=Retention, description="How long ended jobs are kept, in seconds."
+    )

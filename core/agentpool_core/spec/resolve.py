@@ -1,0 +1,56 @@
+"""Convert a spec to the settings of queue and workers.
+
+Presets and all dependent defaults are applied here and nowhere else. The operator publishes the settings with
+`agentpool_core.queue.inspector`.
+"""
+
+from __future__ import annotations
+
+from agentpool_core.queue.settings import PoolSettings, Route
+from agentpool_core.spec.pool import AgentPoolSpec, DeletionPolicy
+from agentpool_core.spec.presets import CONCURRENCY, Profile
+from agentpool_core.spec.queue import UnlistedKinds
+
+MS_PER_SECOND = 1000
+
+
+def concurrency_of(spec: AgentPoolSpec) -> int:
+    """Return the slots of a worker: the spec's value, else the preset."""
+    return spec.worker.concurrency or CONCURRENCY[spec.workload][spec.profile]
+
+
+def settings_of(spec: AgentPoolSpec) -> PoolSettings:
+    """The queue's settings for this spec."""
+    queue, worker = spec.queue, spec.worker
+    concurrency = concurrency_of(spec)
+    ceiling = worker.adaptive.max or max(concurrency, CONCURRENCY[spec.workload][Profile.HIGH_THROUGHPUT])
+    return PoolSettings(
+        routes=tuple(Route(name=r.name, kinds=tuple(r.kinds), max_running=r.max_running) for r in spec.routes),
+        refuse_unlisted_kinds=queue.unlisted_kinds is UnlistedKinds.REFUSE,
+        max_depth=queue.max_depth,
+        patience_critical_ms=queue.patience_seconds.critical * MS_PER_SECOND,
+        patience_task_ms=queue.patience_seconds.task * MS_PER_SECOND,
+        patience_info_ms=queue.patience_seconds.info * MS_PER_SECOND,
+        ttl_critical_ms=_ms(queue.ttl_seconds.critical),
+        ttl_task_ms=_ms(queue.ttl_seconds.task),
+        ttl_info_ms=_ms(queue.ttl_seconds.info),
+        max_attempts=queue.retry.max_attempts,
+        retry_initial_ms=queue.retry.initial_seconds * MS_PER_SECOND,
+        retry_max_ms=queue.retry.max_seconds * MS_PER_SECOND,
+        lease_ms=queue.lease_seconds * MS_PER_SECOND,
+        timeout_ms=queue.timeout_seconds * MS_PER_SECOND,
+        retention_results_ms=queue.retention_seconds.results * MS_PER_SECOND,
+        unknown_kind_ms=queue.unknown_kind_seconds * MS_PER_SECOND,
+        retention_dead_ms=queue.retention_seconds.dead * MS_PER_SECOND,
+        concurrency=concurrency,
+        adaptive_mode=worker.adaptive.mode,
+        adaptive_min=worker.adaptive.min,
+        adaptive_max=ceiling,
+        drain_ms=worker.drain_seconds * MS_PER_SECOND,
+        paused=spec.paused,
+        delete_with_pool=spec.deletion_policy is DeletionPolicy.DELETE,
+    )
+
+
+def _ms(seconds: int | None) -> int | None:
+    return None if seconds is None else seconds * MS_PER_SECOND

@@ -1,0 +1,82 @@
+"""The status of an AgentPool, as in `kubectl get` and `kubectl describe`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Literal
+
+from pydantic import Field
+
+from agentpool_core.spec.base import Part
+
+
+class ConditionType(StrEnum):
+    """The conditions of an AgentPool."""
+
+    READY = "Ready"  # the pool serves: its queue answers and its workers are as desired
+    PROGRESSING = "Progressing"  # workers are being added, removed or replaced
+    QUEUE_REACHABLE = "QueueReachable"  # the operator can read the queue
+    SCALING_ACTIVE = "ScalingActive"  # the operator decides the number of workers
+    SCALING_LIMITED = "ScalingLimited"  # more workers are wanted than allowed or possible
+
+
+# Reasons of a pool that is not Ready and needs no action: it is being created or deleted.
+ON_ITS_WAY = frozenset({"Creating", "Deleting", "NotReadYet", "SettingsMissing"})
+
+
+class Condition(Part):
+    """One condition, as Kubernetes defines it."""
+
+    type: str = Field(max_length=316, description="Name of the condition, in CamelCase.")
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    observed_generation: int | None = Field(
+        default=None, ge=0, description="The generation of the spec that the condition was set for."
+    )
+    last_transition_time: str = Field(
+        description="When the status last changed, in RFC 3339.", json_schema_extra={"format": "date-time"}
+    )
+    reason: str = Field(min_length=1, max_length=1024, description="Why, as one CamelCase word.")
+    message: str = Field(max_length=32768, description="Why, as a sentence, with the remedy where there is one.")
+
+
+class GpuStatus(Part):
+    """The pool's GPUs."""
+
+    placeable: int = Field(ge=0, description="Workers that the nodes can take, this pool's own counted in.")
+    held: int = Field(ge=0, description="Devices that this pool's pods hold.")
+
+
+class LastDecision(Part):
+    """The latest change of the number of workers, or why idle ones stay."""
+
+    at: str = Field(description="When it was made, in RFC 3339.", json_schema_extra={"format": "date-time"})
+    reason: str = Field(description="Why, in one sentence.")
+
+
+class AgentPoolStatus(Part):
+    """The observed state of a pool."""
+
+    observed_generation: int | None = Field(
+        default=None, ge=0, description="The generation of the spec that this status was computed from."
+    )
+    replicas: int = Field(default=0, ge=0, description="Workers that exist, ready or not.")
+    ready_replicas: int = Field(default=0, ge=0, description="Workers that are ready.")
+    desired_replicas: int = Field(default=0, ge=0, description="Workers that the operator has asked for.")
+    wanted_replicas: int = Field(
+        default=0, ge=0, description="Workers that the work alone would want, before limits, capacity and behaviour."
+    )
+    selector: str = Field(default="", description="Label selector of the workers' pods, as a string.")
+    queued: int = Field(default=0, ge=0, description="Jobs that are ready and wait for a slot.")
+    running: int = Field(default=0, ge=0, description="Jobs that run now.")
+    oldest_wait_seconds: int = Field(
+        default=0, ge=0, description="How long the oldest ready job has waited, in seconds."
+    )
+    gpus: GpuStatus | None = Field(default=None, description="The pool's GPUs. Unset: the pool needs none.")
+    last_decision: LastDecision | None = Field(
+        default=None, description="The latest change of the number of workers, or why idle ones stay."
+    )
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        description="Ready, Progressing, QueueReachable, ScalingActive and ScalingLimited.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )

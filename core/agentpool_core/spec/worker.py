@@ -1,0 +1,167 @@
+"""The workers of a pool: handler, slots, pod."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field, StringConstraints
+
+from agentpool_core.queue.settings import AdaptiveMode
+from agentpool_core.spec.base import Part, Rule
+from agentpool_core.spec.template import pod_template
+
+MAX_CONCURRENCY = 10_000  # slots of a worker
+DAY_SECONDS = 86_400
+VARIABLES_PATTERN = r"^([A-Za-z_][A-Za-z0-9_]*\*?|\*)$"  # a variable's name, or a prefix with an asterisk
+APP_PATTERN = "[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*"  # module:attribute, for CEL and Python alike
+
+
+def _app(text: str) -> str:
+    """Check the rule below again: a resource may be older than the rule."""
+    if not re.fullmatch(APP_PATTERN, text):
+        raise ValueError("must be module:attribute, such as my_agents:app")
+    return text
+
+
+class PythonHandler(Part):
+    """Jobs are calls of Python functions that an `App` registers."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(  # a pattern's error would show the pattern only
+            holds=f"self.app.matches('^{APP_PATTERN}$')",
+            message="app must be module:attribute; name the module and the App in it, such as my_agents:app",
+            explain=(
+                "'app (' + self.app + ') must be module:attribute; "
+                "name the module and the App in it, such as my_agents:app'"
+            ),
+            field=".app",
+        ),
+    )
+
+    app: Annotated[str, StringConstraints(max_length=253), AfterValidator(_app)] = Field(
+        description="Where the App is, as `module:attribute`, importable in the worker's image."
+    )
+
+
+class HttpHandler(Part):
+    """Jobs are POST requests to another container of the same pod."""
+
+    port: int = Field(ge=1, le=65535, description="Port on which the container listens.")
+    path: Annotated[str, StringConstraints(pattern=r"^/", max_length=1024)] = Field(
+        default="/", description="Path that takes the POST of a job."
+    )
+
+
+class CommandHandler(Part):
+    """Each job is one process: JSON on standard input, JSON on standard output."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="!has(self.passEnv) || !self.passEnv.exists(name, name.startsWith('AGENTPOOL_'))",
+            message="passEnv names a variable of the worker's own (AGENTPOOL_…), which no job sees; remove it",
+            field=".passEnv",
+        ),
+    )
+
+    argv: list[Annotated[str, StringConstraints(max_length=4096)]] = Field(
+        min_length=1,
+        max_length=64,
+        description="The program and its arguments, one string each; no shell is involved.",
+    )
+    pass_env: list[Annotated[str, StringConstraints(pattern=VARIABLES_PATTERN, max_length=253)]] | None = Field(
+        default=None,
+        max_length=64,
+        description=(
+            "Environment variables of the worker's container that the program sees too, such as `OPENAI_API_KEY`; "
+            "`*` at the end stands for any rest. PATH, HOME, the locale, TZ, TMPDIR and their like are passed in any "
+            "case; the worker's own (`AGENTPOOL_…`, the URL of its Redis) never are."
+        ),
+    )
+
+
+class Handler(Part):
+    """What runs a job. Exactly one of `python`, `http` and `command`."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="[has(self.python), has(self.http), has(self.command)].filter(x, x).size() == 1",
+            message="handler must hold exactly one of python, http, command; remove the others or add one",
+            explain=(
+                "'handler must hold exactly one of python, http, command, and holds%s%s%s%s; "
+                "remove the others or add one'.format([has(self.python) ? ' python' : '', "
+                "has(self.http) ? ' http' : '', has(self.command) ? ' command' : '', "
+                "has(self.python) || has(self.http) || has(self.command) ? '' : ' none'])"
+            ),
+        ),
+    )
+
+    python: PythonHandler | None = Field(default=None, description="Calls Python functions registered by an App.")
+    http: HttpHandler | None = Field(
+        default=None, description="Forwards each job over HTTP to a container in the same pod, in any language."
+    )
+    command: CommandHandler | None = Field(
+        default=None, description="Runs one process for each job: JSON on stdin, JSON on stdout."
+    )
+
+
+class Adaptive(Part):
+    """Whether a worker changes its number of slots while it runs."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="!has(self.max) || self.min <= self.max",
+            message="min must not exceed max; lower adaptive.min or raise adaptive.max",
+            explain=(
+                "'min (%d) must not exceed max (%d); lower adaptive.min or raise adaptive.max'"
+                ".format([self.min, self.max])"
+            ),
+            field=".min",
+        ),
+    )
+
+    mode: AdaptiveMode = Field(
+        default=AdaptiveMode.OFF,
+        description=(
+            "Off keeps `concurrency`; GPU follows GPU utilisation and memory, and the handler's overload signals; "
+            "Overload follows the handler's overload signals only."
+        ),
+    )
+    min: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, description="Fewest slots a worker shrinks to.")
+    max: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_CONCURRENCY,
+        description="Most slots a worker grows to. Unset: the HighThroughput preset of the workload.",
+    )
+
+
+class Worker(Part):
+    """One worker: its slots, how it stops, and its pod."""
+
+    concurrency: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_CONCURRENCY,
+        description="Jobs that one worker runs at once. Unset: the preset of `workload` and `profile`.",
+    )
+    adaptive: Adaptive = Field(
+        default_factory=Adaptive, description="Whether a worker changes its number of slots while it runs."
+    )
+    drain_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=DAY_SECONDS,
+        description=(
+            "How long a stopping worker lets its jobs finish before it hands them back, in seconds. "
+            "The pod's termination grace period is this plus 15 seconds."
+        ),
+    )
+    template: Annotated[dict[str, Any], AfterValidator(pod_template)] = Field(
+        default_factory=dict,
+        description=(
+            "A pod template (`metadata`, `spec`) that the worker's pod starts from: image and resources of the "
+            "container named `worker`, nodeSelector, tolerations, volumes, extra containers."
+        ),
+        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
+    )

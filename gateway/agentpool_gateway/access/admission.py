@@ -1,0 +1,157 @@
+"""Admission of every request: need of the route, token, rate, pool name, permission, queue.
+
+`guard` runs before every handler and reads the need in `access.table`; a route without a row is refused. A handler asks
+for `Admitted`, or for `Visiting` if the body decides the verb. Nothing about a pool is looked up for a caller without
+permission.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Annotated, Any, TypeAlias, cast
+
+from fastapi import Depends, Request
+
+from agentpool_core.jobs import PoolRef
+from agentpool_gateway.access import table
+from agentpool_gateway.access.authority import Authority, Caller, Verb
+from agentpool_gateway.access.rate import RateLimit
+from agentpool_gateway.access.table import Rule
+from agentpool_gateway.http.draining import Draining
+from agentpool_gateway.http.problems import ProblemError
+from agentpool_gateway.metrics import Metrics
+from agentpool_gateway.pools.pool_resources import Declarations
+from agentpool_gateway.pools.queues import PoolQueue, Queues
+from agentpool_gateway.settings import GatewaySettings
+
+SCHEME = "bearer"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gateway:
+    """Shared state of all requests, attached to the app."""
+
+    settings: GatewaySettings
+    authority: Authority
+    rate: RateLimit
+    queues: Queues
+    declarations: Declarations
+    metrics: Metrics
+    draining: Draining
+
+    async def close(self) -> None:
+        """Closes connections."""
+        await self.queues.close()
+        await self.authority.close()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Visit:
+    """An authenticated caller at the door of a pool."""
+
+    gateway: Gateway
+    caller: Caller
+    pool: PoolRef
+    token: str | None = field(repr=False)  # kept during the request, for rechecks
+    client: str  # address
+
+    async def enter(self, verb: Verb) -> Entry:
+        """Return the pool's queue for a caller with the verb. Raises ProblemError (403) or UnknownPoolError."""
+        await self.gateway.authority.check(self.caller, verb, self.pool)
+        return Entry(visit=self, verb=verb, queue=await self.gateway.queues.of(self.pool))
+
+    async def may(self, verb: Verb) -> bool:
+        """Whether the caller holds the verb."""
+        try:
+            await self.gateway.authority.check(self.caller, verb, self.pool)
+        except ProblemError as refusal:
+            if refusal.status is not HTTPStatus.FORBIDDEN:
+                raise
+            return False
+        return True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Entry:
+    """An admitted request."""
+
+    visit: Visit
+    verb: Verb  # verb of the admission
+    queue: PoolQueue
+
+    @property
+    def gateway(self) -> Gateway:
+        """Return the gateway of the request."""
+        return self.visit.gateway
+
+    @property
+    def pool(self) -> PoolRef:
+        """Return the pool of the request."""
+        return self.visit.pool
+
+    async def may_read(self) -> bool:
+        """Return whether the caller may see jobs and results; without `read` a submitter gets receipts only."""
+        return self.verb is Verb.READ or await self.visit.may(Verb.READ)
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The gateway that serves a request."""
+    return cast("Gateway", request.app.state.gateway)
+
+
+async def guard(request: Request) -> None:
+    """Admit a request according to the table, before its handler runs. Raises ProblemError: 401, 403 or 429."""
+    route: Any = request.scope.get("route")
+    need = table.need_of(request.method, getattr(route, "path", ""))
+    if need is None:
+        raise _unlisted(request)
+    if need is Rule.PUBLIC:
+        return
+    gateway, token = gateway_of(request), _token_of(request)
+    client = request.client.host if request.client else ""
+    caller = await gateway.authority.caller(token, client=client)
+    request.scope["caller"] = caller.name
+    gateway.rate.check(caller)
+    if need is Rule.KNOWN:
+        request.state.caller = caller
+        return
+    names = request.path_params
+    pool = PoolRef(names["namespace"], names["pool"])
+    visit = Visit(gateway=gateway, caller=caller, pool=pool, token=token, client=client)
+    request.state.visit = visit
+    if isinstance(need, Verb):
+        request.state.entry = await visit.enter(need)
+
+
+def _token_of(request: Request) -> str | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == SCHEME else None
+
+
+def _unlisted(request: Request) -> ProblemError:
+    return ProblemError(
+        HTTPStatus.FORBIDDEN,
+        "unlisted-route",
+        f"{request.method} {request.url.path[:200]!r} has no row in the gateway's table of permissions",
+        remedy="report it as a bug of the gateway",
+    )
+
+
+async def _visit(request: Request, namespace: str, pool: str) -> Visit:
+    del namespace, pool  # parameters of the path, named for the API's description; `guard` has read them
+    return cast("Visit", request.state.visit)
+
+
+async def _entry(request: Request, namespace: str, pool: str) -> Entry:
+    del namespace, pool
+    return cast("Entry", request.state.entry)
+
+
+async def _known(request: Request) -> Caller:
+    return cast("Caller", request.state.caller)
+
+
+Admitted: TypeAlias = Annotated[Entry, Depends(_entry)]
+Visiting: TypeAlias = Annotated[Visit, Depends(_visit)]
+Known: TypeAlias = Annotated[Caller, Depends(_known)]

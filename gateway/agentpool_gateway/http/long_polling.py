@@ -1,0 +1,65 @@
+"""Long-polls: `?wait=30s` and RFC 7240's `Prefer: wait=30`, bounded by the gateway's own limit."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi import Request
+
+from agentpool_core.durations import milliseconds
+from agentpool_core.errors import JobEndedError, ResultTimeoutError
+from agentpool_core.jobs import Job, JobId
+from agentpool_gateway.access import rechecks
+from agentpool_gateway.access.authority import Verb
+from agentpool_gateway.http.problems import ProblemError
+
+if TYPE_CHECKING:
+    from agentpool_gateway.access.admission import Entry
+
+_PREFERENCE = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
+
+
+def wait_of(request: Request, most_s: float) -> float:
+    """How long the caller would wait, in seconds; 0: not at all. The query goes before the header."""
+    text = request.query_params.get("wait")
+    if text is not None:
+        span_ms = milliseconds(text)
+        if span_ms is None:
+            raise ProblemError(
+                HTTPStatus.BAD_REQUEST,
+                "bad-wait",
+                f"wait is {text[:50]!r}",
+                remedy=f"write wait=30s, at most {most_s:g}s",
+            )
+        return min(most_s, span_ms / 1000)
+    preferred = _PREFERENCE.search(request.headers.get("prefer", ""))
+    return min(most_s, float(preferred[1])) if preferred else 0.0
+
+
+async def _has_ended(entry: Entry, job_id: JobId, within_s: float) -> bool:
+    try:
+        await entry.queue.client.result(job_id, timeout=within_s)
+    except JobEndedError:
+        return True
+    except ResultTimeoutError:
+        return False
+    return True
+
+
+async def job_after(entry: Entry, job_id: JobId, wait_s: float) -> Job:
+    """Return the job after its end, after `wait_s`, or when the gateway closes.
+
+    Raises UnknownJobError, and ProblemError if the caller may no longer read.
+    """
+    loop = asyncio.get_running_loop()
+    until, recheck_s = loop.time() + wait_s, entry.gateway.settings.recheck_s
+    ended = wait_s <= 0
+    while not ended:
+        left_s = until - loop.time()
+        waited = await entry.gateway.draining.unless_closing(_has_ended(entry, job_id, min(left_s, recheck_s)))
+        ended = waited is not False or left_s <= recheck_s
+        await rechecks.check(entry, Verb.READ)
+    return await entry.queue.inspector.job(entry.pool, job_id)

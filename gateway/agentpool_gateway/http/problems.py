@@ -1,0 +1,160 @@
+"""Errors over HTTP: RFC 9457 problem details, each with its remedy.
+
+A table maps our errors to a status; the message is the error's own, with field, value and remedy. Any other error
+becomes a 500 without internal details; the log has them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+
+from agentpool_core.errors import (
+    AgentPoolError,
+    ClusterError,
+    FieldError,
+    IdempotencyConflictError,
+    InvalidJobError,
+    PayloadTooDeepError,
+    PayloadTooLargeError,
+    QueueError,
+    QueueFullError,
+    RetiredPoolError,
+    SettingError,
+    UnknownJobError,
+    UnknownKindError,
+    UnknownPoolError,
+)
+from agentpool_core.redis_address import SecretError, describe_without_address
+from agentpool_gateway.http.answers import JsonResponse
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_UNREACHABLE_S = 1
+UNKNOWN_REMEDY = (
+    "try again; whether a job was kept is unknown, so submit it again with the same Idempotency-Key or job id"
+)
+_UNAVAILABLE = {  # details of a 503; the log has the cause, which may name a server
+    "queue-unavailable": "the Redis of the pool is unavailable",
+    "cluster-unavailable": "the Kubernetes API is unavailable",
+}
+log = logging.getLogger(__name__)
+
+
+class ProblemError(AgentPoolError):
+    """A problem that only HTTP has: authentication, media types, sizes, rates."""
+
+    def __init__(
+        self, status: HTTPStatus, name: str, detail: str, *, remedy: str, headers: dict[str, str] | None = None
+    ) -> None:
+        self.status = status
+        self.name = name  # kebab-case; ends the type's URN
+        self.detail = detail
+        self.remedy = remedy
+        self.headers = headers or {}
+        super().__init__(f"{detail}; {remedy}")
+
+
+# The first match counts; a subclass precedes its base.
+_STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
+    (UnknownPoolError, HTTPStatus.NOT_FOUND, "unknown-pool"),
+    (RetiredPoolError, HTTPStatus.GONE, "retired-pool"),
+    (UnknownJobError, HTTPStatus.NOT_FOUND, "unknown-job"),
+    (PayloadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large"),
+    (PayloadTooDeepError, HTTPStatus.UNPROCESSABLE_ENTITY, "too-deep"),
+    (UnknownKindError, HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-kind"),
+    (InvalidJobError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-job"),
+    (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS, "queue-full"),
+    (IdempotencyConflictError, HTTPStatus.CONFLICT, "idempotency-conflict"),
+    (SecretError, HTTPStatus.SERVICE_UNAVAILABLE, "queue-unavailable"),  # for the pool's owner to fix
+    (SettingError, HTTPStatus.BAD_REQUEST, "bad-request"),
+    (QueueError, HTTPStatus.SERVICE_UNAVAILABLE, "queue-unavailable"),
+    (ClusterError, HTTPStatus.SERVICE_UNAVAILABLE, "cluster-unavailable"),
+)
+
+
+def problem_of(error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
+    """Status, body and headers of an error."""
+    if isinstance(error, ProblemError):
+        return error.status, _body(error.status, error.name, error.detail, remedy=error.remedy), error.headers
+    status, name = next(
+        ((status, name) for kind, status, name in _STATUS if isinstance(error, kind)),
+        (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
+    )
+    text = str(error)
+    detail, _, remedy = text.rpartition("; ")
+    body = _body(status, name, detail or text, remedy=remedy if detail else None)
+    headers: dict[str, str] = {}
+    if isinstance(error, FieldError):
+        body |= {"field": error.field, "detail": f"{error.field}: {error.problem}", "remedy": error.remedy}
+    if isinstance(error, QueueFullError):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_ms / 1000)))
+        body |= {"depth": error.depth, "limit": error.limit, "retry_after_ms": error.retry_after_ms}
+    if isinstance(error, IdempotencyConflictError):
+        body["job_id"] = error.job_id
+    if status is HTTPStatus.SERVICE_UNAVAILABLE:
+        headers["Retry-After"] = str(RETRY_UNREACHABLE_S)
+        body |= {"detail": _UNAVAILABLE[name], "remedy": UNKNOWN_REMEDY}
+        log.warning("%s: %s", name, describe_without_address(error) if isinstance(error, QueueError) else error)
+    return status, body, headers
+
+
+def _body(status: HTTPStatus, name: str, detail: str, *, remedy: str | None) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "type": f"urn:agentpool:problem:{name}",
+        "title": status.phrase,
+        "status": status.value,
+        "detail": detail,
+    }
+    return body | {"remedy": remedy} if remedy else body
+
+
+def install(app: FastAPI) -> None:
+    """Makes every error of the app a problem."""
+
+    @app.exception_handler(AgentPoolError)
+    async def ours(request: Request, error: AgentPoolError) -> JsonResponse:
+        status, body, headers = problem_of(error)
+        accepted = getattr(error, "accepted", None)
+        if accepted:
+            from agentpool_core.documents import receipt_document
+
+            body["accepted"] = [receipt_document(receipt) for receipt in accepted]
+        return _response(request, status, body, headers)
+
+    @app.exception_handler(RequestValidationError)
+    async def parameters(request: Request, error: RequestValidationError) -> JsonResponse:
+        first = error.errors()[0]
+        status = HTTPStatus.UNPROCESSABLE_ENTITY
+        body = _body(status, "bad-parameter", str(first["msg"]), remedy="correct the parameter; /docs lists them")
+        body["field"] = ".".join(str(part) for part in first["loc"])
+        return _response(request, status, body, {})
+
+    @app.exception_handler(HTTPException)
+    async def http(request: Request, error: HTTPException) -> JsonResponse:
+        status = HTTPStatus(error.status_code)
+        body = _body(status, status.phrase.lower().replace(" ", "-"), str(error.detail), remedy="see /docs")
+        return _response(request, status, body, dict(error.headers or {}))
+
+
+def failure(path: str) -> JsonResponse:
+    """Return the answer to an unexpected failure, without internal details."""
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    body = _body(status, "internal", "the gateway failed", remedy="see its log") | {"instance": path}
+    return JsonResponse(body, status_code=status, media_type=MEDIA_TYPE)
+
+
+def response(request: Request, error: AgentPoolError) -> JsonResponse:
+    """Return the answer for an error raised before the app handles the request."""
+    status, body, headers = problem_of(error)
+    return _response(request, status, body, headers)
+
+
+def _response(request: Request, status: HTTPStatus, body: dict[str, Any], headers: dict[str, str]) -> JsonResponse:
+    body["instance"] = request.url.path
+    return JsonResponse(body, status_code=status, headers=headers, media_type=MEDIA_TYPE)

@@ -1,0 +1,1 @@
+"""The served pools: their Redis, queues, events and resources."""

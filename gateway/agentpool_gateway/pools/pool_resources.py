@@ -1,0 +1,79 @@
+"""The cluster's knowledge of a pool beyond its queue: replicas, limits, reasons.
+
+Changes a single field: `spec.paused`. A pool without an AgentPool (a worker run by hand), or a gateway without a
+cluster, has no scaling to report; its queue is paused directly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agentpool_core.documents import Document
+from agentpool_core.errors import UnknownPoolError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.kube.client import Cluster, Object
+from agentpool_core.pausing import set_paused
+
+if TYPE_CHECKING:
+    from agentpool_core.queue import Inspector
+
+MANAGER = "agentpool-gateway"  # field manager of the gateway's changes
+_COUNTS = {
+    "replicas": "replicas",
+    "ready_replicas": "readyReplicas",
+    "desired_replicas": "desiredReplicas",
+    "wanted_replicas": "wantedReplicas",
+}
+
+
+class Declarations:
+    """The AgentPools, as far as there is a cluster to ask."""
+
+    def __init__(self, cluster: Cluster | None) -> None:
+        self._cluster = cluster
+
+    async def scaling(self, pool: PoolRef) -> Document:
+        """Return a pool's desired and current replicas, and their limit. Raises ClusterError."""
+        found = await self._find(pool)
+        return {"pool": str(pool), "declared": found is not None} | (scaling_document(found) if found else {})
+
+    async def pause(self, pool: PoolRef, inspector: Inspector, *, paused: bool) -> None:
+        """Stops new claims, or lets them go on; running jobs end in peace. Raises ClusterError or QueueError."""
+        await set_paused(pool, paused=paused, cluster=self._cluster, inspector=inspector, manager=MANAGER)
+
+    async def _find(self, pool: PoolRef) -> Object | None:
+        if self._cluster is None:
+            return None
+        try:
+            return await self._cluster.agentpool(pool)
+        except UnknownPoolError:
+            return None
+
+
+def scaling_document(found: Object) -> Document:
+    """Return the scaling part of an AgentPool's status. None: not reported yet."""
+    spec, status = found.get("spec") or {}, found.get("status") or {}
+    bounds = spec.get("scaling") or {}
+    decision = status.get("lastDecision")
+    return {
+        **{name: status.get(field) for name, field in _COUNTS.items()},
+        "manual_replicas": spec.get("replicas"),
+        "min_replicas": bounds.get("minReplicas"),
+        "max_replicas": bounds.get("maxReplicas"),
+        "paused": bool(spec.get("paused")),
+        "limited": _limit(status),
+        "decision": {"at": decision["at"], "reason": decision["reason"]} if decision else None,
+        "gpus": status.get("gpus"),
+        "conditions": [
+            {name: condition.get(name) for name in ("type", "status", "reason", "message")}
+            for condition in status.get("conditions") or []
+        ],
+    }
+
+
+def _limit(status: dict[str, Any]) -> Document | None:
+    """Return the limit on the number of workers, or None."""
+    for condition in status.get("conditions") or []:
+        if condition["type"] == "ScalingLimited" and condition["status"] == "True":
+            return {"reason": condition["reason"], "message": condition["message"]}
+    return None

@@ -1,0 +1,171 @@
+"""Server-Sent Events of a pool or a job; resumable with Last-Event-ID.
+
+A comment is sent during silence, so proxies keep the stream open. A job's stream begins with the present job and ends
+when the job ends; a client that resumes after the end gets 204, which stops a browser. When the caller loses the
+permission, the stream ends with the event `error` and a problem document as data. That event has no id, so a resumed
+stream misses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing
+from http import HTTPStatus
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response, StreamingResponse
+
+from agentpool_core.documents import Document, event_document, job_document
+from agentpool_core.errors import AgentPoolError
+from agentpool_core.jobs import JobEvent, JobId, JobState
+from agentpool_core.process.cancellation import end
+from agentpool_gateway import openapi
+from agentpool_gateway.access.admission import Admitted, Entry
+from agentpool_gateway.access.rechecks import until_refused
+from agentpool_gateway.http.problems import ProblemError, problem_of
+from agentpool_gateway.pools.event_hub import START
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["events"])
+log = logging.getLogger(__name__)
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+_ENDS = frozenset(state.value for state in JobState if state.terminal)
+_ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
+
+
+@router.get("/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME)
+async def pool_events(entry: Admitted, request: Request) -> Response:
+    """All events of the pool, from now on or after Last-Event-ID."""
+    return _stream(entry, _pool_stream(entry, request.url.path, _last_id(request)))
+
+
+@router.get(
+    "/jobs/{job_id}/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME
+)
+async def job_events(entry: Admitted, request: Request, job_id: str) -> Response:
+    """Stream a job's events until its end."""
+    last = _last_id(request)
+    job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
+    if job.state.terminal and last != START and not await _end_is_left(entry, JobId(job_id), last):
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return _stream(entry, _job_stream(entry, request.url.path, JobId(job_id), last))
+
+
+async def _end_is_left(entry: Entry, job_id: JobId, last: str) -> bool:
+    """Return whether the end of an ended job comes after this event, as far as events are kept."""
+    while events := await entry.queue.inspector.events(entry.pool, after=last):
+        if any(event.job_id == job_id and event.type in _ENDS for event in events):
+            return True
+        last = events[-1].id
+    return False
+
+
+def _last_id(request: Request) -> str:
+    last = request.headers.get("last-event-id", "")
+    if not last:
+        return START
+    if not _ID.fullmatch(last):
+        raise ProblemError(
+            HTTPStatus.BAD_REQUEST,
+            "bad-event-id",
+            f"Last-Event-ID is {last[:50]!r}",
+            remedy="send the id of an event of this stream, or leave the header out",
+        )
+    return last
+
+
+def _stream(entry: Entry, texts: AsyncGenerator[str, None]) -> StreamingResponse:
+    return StreamingResponse(_counted(entry, texts), media_type="text/event-stream", headers=HEADERS)
+
+
+async def _counted(entry: Entry, texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    with entry.gateway.metrics.streams.track_inprogress():
+        async with aclosing(texts):
+            async for text in texts:
+                yield text
+
+
+async def _pool_stream(entry: Entry, path: str, last: str) -> AsyncGenerator[str, None]:
+    async with entry.queue.hub.listen(last) as events:
+        texts = _texts(entry, path, events, lambda _event: True)
+        async with aclosing(texts):
+            async for text in texts:
+                yield text
+
+
+async def _job_stream(entry: Entry, path: str, job_id: JobId, last: str) -> AsyncGenerator[str, None]:
+    async with entry.queue.hub.listen(last) as events:
+        job = await entry.queue.inspector.job(entry.pool, job_id)
+        if last == START:
+            yield _message("job", job_document(job, entry.pool))
+            if job.state.terminal:
+                return
+        texts = _texts(entry, path, events, lambda event: event.job_id == job_id)
+        async with aclosing(texts):
+            async for text in texts:
+                yield text
+                if any(text.startswith(f"event: {state}\n") for state in _ENDS):
+                    return
+
+
+async def _texts(
+    entry: Entry, path: str, events: AsyncIterator[JobEvent], wanted: Callable[[JobEvent], bool]
+) -> AsyncGenerator[str, None]:
+    """Yield events as text, with a comment after each `heartbeat_s` of silence.
+
+    Ends with the events, with the gateway, and, after the event `error`, when the caller loses the permission.
+    """
+    yield ": begun\n\n"
+    texts: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
+    refusal: list[AgentPoolError] = []
+
+    async def feed() -> None:
+        try:
+            async for event in events:
+                if wanted(event):
+                    await texts.put(_message(event.type, event_document(event), event.id))
+        except AgentPoolError as error:  # the missed events cannot be read; the client resumes by its last id
+            log.warning("an event stream ends: %s", type(error).__name__)
+        await texts.put(None)
+
+    async def watch() -> None:
+        refused = await entry.gateway.draining.unless_closing(until_refused(entry))
+        await end(feeder)
+        refusal.extend([refused] if refused else [])
+        await texts.put(None)
+
+    feeder = asyncio.create_task(feed())
+    watcher = asyncio.create_task(watch())
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(entry.gateway.settings.heartbeat_s):
+                    text = await texts.get()
+            except TimeoutError:
+                yield ": still here\n\n"
+                continue
+            if refusal:
+                yield _problem(refusal[0], path)
+            if text is None or refusal:
+                return
+            yield text
+    finally:
+        feeder.cancel()  # both at once: a client that went away interrupts every wait here
+        watcher.cancel()
+        await end(watcher)
+        await end(feeder)
+
+
+def _problem(refusal: AgentPoolError, path: str) -> str:
+    """Return the last message of a stream after the caller has lost the permission: a problem document."""
+    _, body, _ = problem_of(refusal)
+    return _message("error", body | {"instance": path})
+
+
+def _message(kind: str, document: Document, event_id: str | None = None) -> str:
+    """Return a message; JSON has no raw line breaks, so data cannot forge a field."""
+    identity = f"id: {event_id}\n" if event_id else ""
+    return f"event: {kind}\n{identity}data: {json.dumps(document)}\n\n"

@@ -1,0 +1,175 @@
+"""Jobs over HTTP: submit, read, result, history, list, cancel."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request
+
+from agentpool_core.documents import Document, history_document, job_document, receipt_document, request_from
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
+from agentpool_gateway import openapi
+from agentpool_gateway.access.admission import Admitted, Entry
+from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.bodies import json_body
+from agentpool_gateway.http.long_polling import job_after, wait_of
+from agentpool_gateway.http.problems import ProblemError
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
+TRACE_HEADERS = ("traceparent", "tracestate")
+LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.FAILED)
+
+
+@router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
+async def submit(entry: Admitted, request: Request) -> JsonResponse:
+    """Submit a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of a single job.
+
+    Without the verb `read` the receipt comes at once, regardless of the wait.
+    """
+    settings = entry.gateway.settings
+    wait_s = wait_of(request, settings.max_wait_s)
+    if wait_s > 0 and not await entry.may_read():
+        wait_s = 0.0  # results need `read`; a submit-only caller gets the receipt at once
+    body, many = await json_body(request, settings, lines=True)
+    if many:
+        return await _submit_many(entry, request, body)
+    wanted = _with_headers(request_from(body), request)
+    receipt = await entry.queue.producer.submit(wanted)
+    _count(entry, [receipt])
+    headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
+    if wait_s > 0:
+        job = await job_after(entry, receipt.job_id, wait_s)
+        if job.state.terminal:
+            return JsonResponse(receipt_document(receipt) | _result(job), headers=headers)
+    position, _ = await entry.queue.position(wanted.kind, wanted.priority, receipt.state)
+    document = receipt_document(receipt) | {"position": position}
+    return JsonResponse(document, status_code=HTTPStatus.ACCEPTED, headers=headers)
+
+
+async def _submit_many(entry: Entry, request: Request, documents: list[Json]) -> JsonResponse:
+    _check_no_key(request)
+    limit = entry.gateway.settings.max_jobs
+    if len(documents) > limit:
+        raise ProblemError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            "too-many-jobs",
+            f"{len(documents)} jobs in one request, more than {limit}",
+            remedy="send them in several requests",
+        )
+    wanted = [_numbered(place, document) for place, document in enumerate(documents)]
+    trace = _trace(request)
+    receipts = await entry.queue.producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
+    _count(entry, receipts)
+    body = {
+        "jobs": [receipt_document(receipt) for receipt in receipts],
+        "accepted": len(receipts),
+        "duplicates": sum(receipt.duplicate for receipt in receipts),
+    }
+    return JsonResponse(body, status_code=HTTPStatus.ACCEPTED)
+
+
+@router.get("", responses=openapi.READ_JOBS)
+async def list_jobs(
+    entry: Admitted, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+) -> JsonResponse:
+    """Jobs that wait, run or are dead; of each state at most `limit`."""
+    found: list[Job] = []
+    for wanted in [state] if state else LISTED:
+        found += await entry.queue.inspector.jobs(entry.pool, wanted, limit=limit)
+    return JsonResponse({"jobs": [job_document(job, entry.pool) for job in found]})
+
+
+@router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)
+async def read(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
+    """Return a job's record; with `wait`, after its end or the timeout."""
+    job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
+    return JsonResponse(job_document(job, entry.pool))
+
+
+@router.get("/{job_id}/result", responses=openapi.RESULT, openapi_extra=openapi.WAIT)
+async def result(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
+    """Return the result of a job: 200 after its end; 202 before."""
+    job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
+    status = HTTPStatus.OK if job.state.terminal else HTTPStatus.ACCEPTED
+    return JsonResponse(_result(job), status_code=status)
+
+
+@router.get("/{job_id}/history", responses=openapi.READ_HISTORY)
+async def history(entry: Admitted, job_id: str) -> JsonResponse:
+    """Return the history of a job, oldest first."""
+    job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
+    return JsonResponse({"job_id": job.job_id, "history": history_document(job)})
+
+
+@router.delete("/{job_id}", responses=openapi.CANCEL)
+async def cancel(
+    entry: Admitted, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
+) -> JsonResponse:
+    """Cancel a job: 200 for a waiting job, 202 for a running job, 409 after its end."""
+    outcome = (await entry.queue.producer.cancel(JobId(job_id), reason=reason)).value
+    if outcome == "finished":
+        raise ProblemError(
+            HTTPStatus.CONFLICT, "job-ended", f"job {job_id!r} had ended before", remedy="read its result"
+        )
+    status = HTTPStatus.OK if outcome == "cancelled" else HTTPStatus.ACCEPTED
+    return JsonResponse({"job_id": job_id, "outcome": outcome}, status_code=status)
+
+
+def _with_headers(wanted: JobRequest, request: Request) -> JobRequest:
+    """Return the request, completed from its headers."""
+    key = request.headers.get("idempotency-key")
+    if key and wanted.idempotency_key and key != wanted.idempotency_key:
+        raise InvalidJobError(
+            field="Idempotency-Key",
+            value=key,
+            problem="differs from idempotency_key in the body",
+            remedy="send the key once",
+        )
+    return replace(wanted, idempotency_key=wanted.idempotency_key or key, trace=dict(wanted.trace) or _trace(request))
+
+
+def _check_no_key(request: Request) -> None:
+    """Refuse a single key for many jobs, which would make the rest duplicates or conflicts."""
+    if key := request.headers.get("idempotency-key"):
+        raise InvalidJobError(
+            field="Idempotency-Key",
+            value=key,
+            problem="is the key of one job, and the body is a list",
+            remedy="give each job its own idempotency_key in the body",
+        )
+
+
+def _trace(request: Request) -> dict[str, str]:
+    return {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
+
+
+def _numbered(place: int, document: Json) -> JobRequest:
+    """Return a request of a list; errors name its index."""
+    try:
+        return request_from(document)
+    except InvalidJobError as error:
+        raise InvalidJobError(
+            field=f"[{place}].{error.field}", value=error.value, problem=error.problem, remedy=error.remedy
+        ) from error
+
+
+def _result(job: Job) -> Document:
+    return {
+        "job_id": job.job_id,
+        "state": job.state.value,
+        "result": job.result,
+        "error": job.error,
+        "reason": job.reason,
+        "progress": job.progress,
+    }
+
+
+def _count(entry: Entry, receipts: list[Receipt]) -> None:
+    for duplicate in (False, True):
+        count = sum(receipt.duplicate is duplicate for receipt in receipts)
+        if count:
+            labels = (entry.pool.namespace, entry.pool.name, str(duplicate).lower())
+            entry.gateway.metrics.jobs.labels(*labels).inc(count)

@@ -1,0 +1,59 @@
+"""A pool's queue over HTTP, and its dead letters: read, replay, purge."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from agentpool_core.documents import job_document, queue_document
+from agentpool_core.errors import InvalidJobError, UnknownJobError
+from agentpool_core.jobs import JobId
+from agentpool_gateway import openapi
+from agentpool_gateway.access.admission import Admitted
+from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.problems import ProblemError
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["queue"])
+MOST = 1_000  # dead letters replayed or purged by a request
+
+
+@router.get("/queue", responses=openapi.READ_QUEUE)
+async def queue(entry: Admitted) -> JsonResponse:
+    """Depth by route and priority, running, oldest wait, estimated wait, workers."""
+    return JsonResponse(queue_document(await entry.queue.lookout.snapshot(), entry.pool))
+
+
+@router.get("/dead", responses=openapi.READ_JOBS)
+async def dead(entry: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
+    """Dead letters, oldest first."""
+    jobs = await entry.queue.inspector.dead(entry.pool, limit=limit)
+    return JsonResponse({"jobs": [job_document(job, entry.pool) for job in jobs]})
+
+
+@router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.REPLAY)
+async def replay(entry: Admitted, job_id: str) -> JsonResponse:
+    """Put a dead letter back into the queue, with all its attempts."""
+    try:
+        await entry.queue.inspector.replay(entry.pool, JobId(job_id))
+    except InvalidJobError as error:
+        raise ProblemError(
+            HTTPStatus.CONFLICT, "not-dead", f"job {job_id!r}: {error.problem}", remedy=error.remedy
+        ) from error
+    return JsonResponse({"job_id": job_id, "outcome": "queued"}, status_code=HTTPStatus.ACCEPTED)
+
+
+@router.delete("/dead/{job_id}", responses=openapi.DISCARDED)
+async def discard(entry: Admitted, job_id: str) -> JsonResponse:
+    """Deletes a dead letter for good."""
+    if not await entry.queue.inspector.discard(entry.pool, [JobId(job_id)]):
+        raise UnknownJobError(str(entry.pool), job_id)
+    return JsonResponse({"job_id": job_id, "outcome": "deleted"})
+
+
+@router.delete("/dead", responses=openapi.PURGED)
+async def purge(entry: Admitted) -> JsonResponse:
+    """Deletes the oldest dead letters, at most a thousand; `left` says how many there still are."""
+    gone = await entry.queue.inspector.discard(entry.pool, limit=MOST)
+    return JsonResponse({"deleted": gone, "left": (await entry.queue.lookout.snapshot()).dead})

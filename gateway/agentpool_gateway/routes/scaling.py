@@ -1,0 +1,30 @@
+"""A pool's workers over HTTP: desired and current replicas, limits, reasons; and the pool's pause."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+
+from agentpool_core.errors import InvalidJobError
+from agentpool_gateway import openapi
+from agentpool_gateway.access.admission import Admitted
+from agentpool_gateway.http.bodies import json_body
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["scaling"])
+
+
+@router.get("/scaling", responses=openapi.SCALING)
+async def scaling(entry: Admitted) -> JSONResponse:
+    """Return demand, desired, current and ready replicas, their limit, and the last decision in words."""
+    return JSONResponse(await entry.gateway.declarations.scaling(entry.pool))
+
+
+@router.put("/paused", responses=openapi.PAUSED, openapi_extra=openapi.PAUSED_BODY)
+async def pause(entry: Admitted, request: Request) -> JSONResponse:
+    """Pause or resume the pool. A paused pool accepts jobs and starts none; running jobs finish."""
+    body, _ = await json_body(request, entry.gateway.settings)
+    paused = body.get("paused") if isinstance(body, dict) else None
+    if not isinstance(paused, bool):
+        raise InvalidJobError(field="paused", value=paused, problem="not a boolean", remedy='send {"paused": true}')
+    await entry.gateway.declarations.pause(entry.pool, entry.queue.inspector, paused=paused)
+    return JSONResponse({"pool": str(entry.pool), "paused": paused})

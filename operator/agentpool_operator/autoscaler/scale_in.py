@@ -1,0 +1,139 @@
+"""Remove idle workers only, although jobs may arrive at any moment.
+
+Kubernetes has no call "this pod, and one replica fewer": the size is lowered, then a controller picks pods. So the
+workers selected for removal are first cordoned through the queue. The same script counts their jobs: a cordoned worker
+without jobs is idle, and stays idle. Only idle pods are marked as the cheapest to delete, and the size is lowered by
+their number. Busy workers stay cordoned until idle, or until they are needed again, which is faster than a new pod. A
+cordon expires unless repeated, so nothing depends on a vanished operator.
+
+A ReplicaSet deletes pods that are not ready before cheap pods, so those are cordoned too, and nothing is lowered while
+such a pod is busy, nor during a rollout with several ReplicaSets. Pods that are not seen yet cannot be cordoned: while
+there are any, the queue is read once more, and any running job keeps the size. `replicas` does the writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentpool_core.errors import QueueError
+from agentpool_operator.pools.views import GOING_COST
+from agentpool_operator.scaling.decision import Mode
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from agentpool_operator.autoscaler.replicas import Scaler
+    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.views import DeploymentView, PodView
+    from agentpool_operator.queue.reader import Pressure
+    from agentpool_operator.scaling.decision import Decision
+
+HOLD_S = 60.0  # seconds of a cordon unless repeated: many polls, and longer than a takeover
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Leave:
+    """Workers to remove: a plan for a pass."""
+
+    leaving: tuple[PodView, ...]  # the first to go first
+    cordoned: tuple[PodView, ...]  # these, and those that a ReplicaSet might take in their place
+    settled: bool  # the controllers have caught up, so the size may be lowered (further)
+
+
+class ScaleIn:
+    """Lowers sizes."""
+
+    def __init__(self, scaler: Scaler, pressure: Pressure) -> None:
+        self._scaler = scaler
+        self._pressure = pressure
+
+    async def carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
+        """Cordon the selected workers and remove the idle ones. Return the reached size; None = decide again."""
+        if decision.mode is Mode.MANUAL:
+            return await self._obeyed(pool, deployment, decision.keep)
+        if pool.snapshot is None:
+            return deployment.replicas
+        plan = planned(pool, deployment, decision.keep)
+        held = await self._cordoned(pool, plan.cordoned)
+        if not plan.settled:
+            return deployment.replicas
+        if deployment.replicas > len(pool.live_pods) and await self._runs_something(pool):
+            return deployment.replicas  # pods that are not seen yet would go first, and may be busy already
+        gone = removable(plan, held, deployment, surplus=deployment.replicas - decision.keep)
+        going = [pod for pod in plan.leaving if held.get(pod.name) == 0][:gone]
+        await self._scaler.mark(pool, going)
+        if gone == 0:
+            return deployment.replicas
+        reached = deployment.replicas - gone
+        return reached if await self._scaler.scale(pool, deployment, reached) else None
+
+    async def _runs_something(self, pool: Pool) -> bool:
+        """Read the queue again: since the last reading, a pod that is not seen yet may have claimed a job."""
+        await self._pressure.read([pool])
+        return pool.snapshot is None or pool.snapshot.running > 0
+
+    async def release(self, pool: Pool, deployment: DeploymentView) -> None:
+        """Lets workers that were about to leave take jobs again, but for those that are as good as gone."""
+        if pool.snapshot is None:
+            return
+        plan = planned(pool, deployment, len(pool.live_pods))
+        await self._cordoned(pool, plan.cordoned)
+        if plan.settled:
+            await self._scaler.mark(pool, ())
+
+    async def _cordoned(self, pool: Pool, pods: Sequence[PodView]) -> dict[str, int]:
+        """Cordons exactly these; the jobs that each of them holds."""
+        names = [pod.name for pod in pods]
+        pool.leaving = len(names)
+        if not names and (pool.snapshot is None or not pool.snapshot.cordoned):
+            return {}
+        held = await self._pressure.cordon(pool, names, hold_s=HOLD_S)
+        return dict(zip(names, held, strict=True))
+
+    async def _obeyed(self, pool: Pool, deployment: DeploymentView, replicas: int) -> int | None:
+        """Apply a size set by the user at once: idle workers go first, busy workers drain."""
+        pods = planned(pool, deployment, replicas).leaving
+        with contextlib.suppress(QueueError):  # an order is obeyed whatever the queue says
+            await self._cordoned(pool, pods)
+        await self._scaler.mark(pool, pods)
+        if replicas == deployment.replicas:
+            return replicas
+        return replicas if await self._scaler.scale(pool, deployment, replicas) else None
+
+
+def planned(pool: Pool, deployment: DeploymentView, keep: int) -> Leave:
+    """Select the workers to remove so that `keep` workers stay, by the state of pods and workers. Pure."""
+    live = pool.live_pods
+    settled = not live or (len(live) <= deployment.replicas and deployment.observed_generation >= deployment.generation)
+    running = {worker.name: worker.running for worker in pool.backlog.workers} if pool.backlog is not None else {}
+    cordoned: Collection[str] = pool.snapshot.cordoned if pool.snapshot is not None else ()
+    ranked = sorted(
+        live,
+        key=lambda pod: (
+            not settled and pod.deletion_cost != GOING_COST,  # on their way out already
+            pod.ready,
+            running.get(pod.name, 0),
+            pod.name not in cordoned,
+            -pod.created_at,
+            pod.name,
+        ),
+    )
+    leaving = ranked[: max(0, len(live) - keep)]
+    beside = [
+        pod
+        for pod in ranked[len(leaving) :]
+        if (leaving and not pod.ready) or (not settled and pod.deletion_cost == GOING_COST)
+    ]
+    return Leave(leaving=tuple(leaving), cordoned=(*leaving, *beside), settled=settled)
+
+
+def removable(plan: Leave, held: dict[str, int], deployment: DeploymentView, *, surplus: int) -> int:
+    """By how many the size may be lowered now without touching a busy worker. Pure."""
+    if surplus <= 0 or any(held.get(pod.name, 0) > 0 for pod in plan.cordoned if not pod.ready):
+        return 0
+    idle = sum(1 for pod in plan.leaving if held.get(pod.name) == 0)
+    if 0 < deployment.updated < deployment.total and idle < deployment.total:
+        return 0
+    return surplus if idle == len(plan.leaving) else min(surplus, idle)

@@ -1,0 +1,88 @@
+"""List and watch nodes and pods to keep the inventory current.
+
+Started when the first pool requests devices. An ended watch resumes at its last version; an expired or broken watch
+starts again with a full list. Until both first lists are complete, nothing is known (`ready`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from agentpool_core.errors import ClusterError
+from agentpool_core.process.cancellation import together
+from agentpool_operator.capacity.inventory import HOLDING_PODS, Inventory
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.api_errors import ExpiredError, ForbiddenError
+from agentpool_operator.pools.registry import each
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from agentpool_operator.kube.client import Cluster
+
+Json = dict[str, Any]
+RETRY_S = 1.0  # seconds before a list is tried again
+FORBIDDEN_RETRY_S = 30.0  # seconds, where the operator's account may not read
+log = logging.getLogger(__name__)
+
+
+class Feed:
+    """Two watches that fill the inventory."""
+
+    def __init__(self, cluster: Cluster, inventory: Inventory) -> None:
+        self._cluster = cluster
+        self._inventory = inventory
+        self._wanted = asyncio.Event()
+        self._listed = {"nodes": asyncio.Event(), "pods": asyncio.Event()}
+        self.problem: str = ""  # why the inventory cannot be kept current; empty = no problem
+
+    @property
+    def ready(self) -> bool:
+        """Whether both lists have been read at least once."""
+        return all(event.is_set() for event in self._listed.values())
+
+    def start(self) -> None:
+        """Begins to watch, where `run` runs; again does nothing."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Watch for ever after the start. An unexpected error ends the watch, and so the operator."""
+        await self._wanted.wait()
+        seen = self._inventory
+        await together(
+            self._follow("nodes", paths.nodes(), {}, seen.see_node, seen.replace_nodes),
+            self._follow("pods", paths.pods(), {"fieldSelector": HOLDING_PODS}, seen.see_pod, seen.replace_pods),
+        )
+
+    async def _follow(
+        self,
+        kind: str,
+        path: str,
+        selectors: dict[str, str],
+        see: Callable[..., None],
+        replace: Callable[[Iterable[Json]], None],
+    ) -> None:
+        since = ""
+        while True:
+            try:
+                if not since:
+                    items, since = await self._cluster.list(path, **selectors)
+                    replace(items)
+                    self._listed[kind].set()
+                    self.problem = ""
+                async for type_, found in self._cluster.watch(path, since, **selectors):
+                    since = found["metadata"]["resourceVersion"]
+                    if type_ != "BOOKMARK":
+                        each(see, found, gone=type_ == "DELETED")
+            except ExpiredError:
+                since = ""
+            except ForbiddenError as error:
+                self.problem = f"the operator may not watch {kind}: {error.detail}"
+                since = ""
+                await asyncio.sleep(FORBIDDEN_RETRY_S)
+            except ClusterError as error:
+                log.info("%s are listed again: %s", kind, error)
+                since = ""
+                await asyncio.sleep(RETRY_S)

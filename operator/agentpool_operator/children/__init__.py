@@ -1,0 +1,1 @@
+"""A pool's children: the Deployment and the PodDisruptionBudget, compared and applied."""

@@ -1,0 +1,241 @@
+"""Bring a pool's children to the desired state, by server-side apply, and only if they differ.
+
+The Deployment is created with 0 replicas; the field is handed to the scaling loop's field manager at once, because
+server-side apply resets a field to its default when its only owner leaves it out
+(https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership). Each step is derived from
+the live object, so the next pass completes an interrupted pass.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from agentpool_core.redis_address import NOT_LABELLED, SecretError
+from agentpool_operator.children import manifests
+from agentpool_operator.children.drift import differences
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.api_errors import (
+    ClashError,
+    ForbiddenError,
+    InvalidObjectError,
+    NotThereError,
+    WebhookError,
+)
+from agentpool_operator.pools.field_managers import CHILDREN_MANAGER, SCALING_MANAGER, Standing, standing_of
+from agentpool_operator.pools.problems import Problem
+from agentpool_operator.pools.views import deployment_view, version_of
+
+if TYPE_CHECKING:
+    from agentpool_core.spec import AgentPoolSpec
+    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.pools.registry import Pool, Pools
+    from agentpool_operator.pools.views import DeploymentView
+    from agentpool_operator.queue.secrets import Secrets
+
+Json = dict[str, Any]
+BUDGET_RECHECK_S = 60.0  # seconds between checks of the PodDisruptionBudget, which is not watched
+FORBIDDEN = " is forbidden: "  # part of every admission refusal, whatever its status
+log = logging.getLogger(__name__)
+
+
+class Applier:
+    """Keeps the children of pools in order."""
+
+    def __init__(self, cluster: Cluster, pools: Pools, secrets: Secrets, *, default_image: str) -> None:
+        self._cluster = cluster
+        self._secrets = secrets
+        self._pools = pools
+        self._default_image = default_image
+        self._accepted: dict[str, Json] = {}  # Deployment uid -> fingerprint of its last correct state
+
+    async def apply(self, pool: Pool, spec: AgentPoolSpec) -> None:
+        """Run a pass over a pool's children; problems for the user to solve end up in `child_problem`."""
+        child = "Deployment"
+        try:
+            problem = await self._secret(pool, spec) or await self._deployment(pool, spec)
+            if problem is None:
+                child = "PodDisruptionBudget"
+                problem = await self._budget(pool)
+        except WebhookError as error:
+            problem = _unasked(child, error.detail)
+        except (InvalidObjectError, ForbiddenError) as error:
+            problem = _refused(child, error.detail)
+        pool.child_problem = problem
+
+    async def _secret(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
+        """Return the problem of the pool's Secret if no worker may be started with it.
+
+        A Deployment would pass the Secret to the pods. An existing Deployment keeps its workers while a permitted
+        Secret is missing or wrong for a while.
+        """
+        try:
+            await self._secrets.address(pool.ref, spec)
+        except SecretError as error:
+            if error.reason == NOT_LABELLED or pool.deployment is None:
+                return Problem(reason=error.reason, message=str(error))
+        return None
+
+    async def _deployment(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
+        """The problem, where the Deployment of that name is not this pool's."""
+        wanted = manifests.deployment(pool.ref, pool.uid, spec, default_image=self._default_image)
+        path = paths.deployments(pool.ref.namespace, pool.ref.name)
+        if not pool.owns_deployment:  # missing, foreign, or removed unnoticed: a foreign Deployment is in no watch
+            self._pools.set_deployment(pool, await self._found(path))
+        if pool.deployment is None:
+            made = await self._cluster.apply(path, _with_replicas(wanted, 0), manager=CHILDREN_MANAGER)
+            found = deployment_view(made)
+            log.info("made Deployment %s", pool.ref)
+        elif (foreign := _not_ours(pool, "Deployment", pool.deployment.raw)) is not None:
+            return foreign
+        else:
+            found = pool.deployment
+        if CHILDREN_MANAGER in found.appliers_of_replicas:
+            found = deployment_view(await self._handed_over(path, wanted, found.replicas))
+        elif self._drifted(wanted, found.raw):
+            changed = _only_if_still(wanted, found.resource_version)
+            try:
+                found = deployment_view(await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER))
+            except ClashError:  # changed meanwhile; without our label no watch shows the change
+                self._pools.set_deployment(pool, await self._found(path))
+                raise
+            log.info("set Deployment %s right", pool.ref)
+        self._accept(wanted, found.raw)
+        self._pools.set_deployment(pool, found)
+        return None
+
+    async def _found(self, path: str) -> DeploymentView | None:
+        """Return the Deployment from the server: a Deployment without our label is in no watch."""
+        try:
+            return deployment_view(await self._cluster.get(path))
+        except NotThereError:
+            return None
+
+    async def _handed_over(self, path: str, wanted: Json, replicas: int) -> Json:
+        """Gives `replicas` to the scaling loop's manager, then applies without the field."""
+        only = {
+            "apiVersion": "apps/v1",
+            "kind": "Deployment",
+            "metadata": {"name": wanted["metadata"]["name"], "namespace": wanted["metadata"]["namespace"]},
+            "spec": {"replicas": replicas},
+        }
+        await self._cluster.apply(path, only, manager=SCALING_MANAGER)
+        return await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
+
+    def _drifted(self, wanted: Json, live: Json) -> bool:
+        metadata = live["metadata"]
+        found = (metadata.get("annotations") or {}).get(manifests.DIGEST)
+        digest = wanted["metadata"]["annotations"][manifests.DIGEST]
+        if found != digest:
+            return True
+        if self._accepted.get(metadata["uid"]) == _settled(wanted, live):
+            return False  # the server normalises the value: applying again would not change it
+        paths_that_differ = _differences(wanted, live)
+        if paths_that_differ:
+            log.info("Deployment %s differs at %s", metadata["name"], ", ".join(paths_that_differ[:5]))
+        return bool(paths_that_differ)
+
+    def _accept(self, wanted: Json, live: Json) -> None:
+        self._accepted[live["metadata"]["uid"]] = _settled(wanted, live)
+
+    async def _budget(self, pool: Pool) -> Problem | None:
+        """The problem, where the PodDisruptionBudget of that name is not this pool's."""
+        if time.monotonic() - pool.budget_seen_at < BUDGET_RECHECK_S:
+            return None
+        path = paths.disruption_budgets(pool.ref.namespace, pool.ref.name)
+        wanted = manifests.disruption_budget(pool.ref, pool.uid)
+        try:
+            live = await self._found_budget(path)
+            foreign = None if live is None else _not_ours(pool, "PodDisruptionBudget", live)
+            if foreign is not None:
+                return replace(foreign, stops_scaling=False)
+            if live is None:
+                await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
+            elif _differences(wanted, live):
+                changed = _only_if_still(wanted, version_of(live))
+                await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER)
+        except NotThereError:
+            log.debug("this cluster serves no PodDisruptionBudgets")
+        pool.budget_seen_at = time.monotonic()
+        return None
+
+    async def _found_budget(self, path: str) -> Json | None:
+        try:
+            return await self._cluster.get(path)
+        except NotThereError:
+            return None
+
+
+def _differences(wanted: Json, live: Json) -> list[str]:
+    """Return the differences of the live object, which may come from a list without kinds."""
+    return differences({part: wanted[part] for part in ("metadata", "spec")}, live)
+
+
+def _with_replicas(deployment: Json, replicas: int) -> Json:
+    return {**deployment, "spec": {**deployment["spec"], "replicas": replicas}}
+
+
+def _only_if_still(wanted: Json, version: str) -> Json:
+    """The same, but refused (409) once the object has changed: a frozen operator's late write does nothing."""
+    return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
+
+
+def _settled(wanted: Json, live: Json) -> Json:
+    """Return the fingerprint of a correct Deployment; labels and owners do not change the generation."""
+    metadata = live["metadata"]
+    return {
+        "digest": wanted["metadata"]["annotations"][manifests.DIGEST],
+        **{name: metadata.get(name) for name in ("generation", "labels", "ownerReferences")},
+    }
+
+
+def _unasked(child: str, detail: str) -> Problem:
+    """A webhook restarts now and then: the workers that are there are scaled on."""
+    return Problem(
+        reason="WebhookFailed",
+        message=(
+            f"the API server cannot ask an admission webhook about the workers' {child}: {detail}; repair the "
+            "webhook, or its failurePolicy"
+        ),
+        stops_scaling=False,
+    )
+
+
+def _refused(child: str, detail: str) -> Problem:
+    """Return the API server's objection to a child, with the user's names for its fields."""
+    told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", " ".join(detail.split()))
+    if FORBIDDEN in told:
+        return Problem(
+            reason="DeploymentForbidden",
+            message=(
+                f"the API server forbids what the workers need: {told}; a quota, a policy or the operator's own "
+                "rights forbid it: change that, or what it forbids in the AgentPool"
+            ),
+        )
+    return Problem(
+        reason="TemplateRefused",
+        message=f"the API server refuses the workers' {child}: {told}; correct spec.worker.template",
+    )
+
+
+def _not_ours(pool: Pool, kind: str, child: Json) -> Problem | None:
+    """Return the problem of a foreign child, which is left alone."""
+    ref = pool.ref
+    standing = standing_of(child, name=ref.name, uid=pool.uid, labels=manifests.marks_of(ref))
+    if standing in {Standing.OURS, Standing.LEFT_BEHIND}:
+        return None
+    if standing is Standing.LEAVING:
+        return Problem(
+            reason=f"{kind}Leaving",
+            message=f"the {kind} of a deleted AgentPool of this name is still there; a new one follows it",
+        )
+    return Problem(
+        reason=f"{kind}NotOwned",
+        message=(
+            f"a {kind} named {ref.name!r} exists and is not controlled by this AgentPool, so it is left alone; delete "
+            "or rename it, or give the AgentPool another name"
+        ),
+    )

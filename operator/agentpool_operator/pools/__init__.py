@@ -1,0 +1,1 @@
+"""The served AgentPools: watches, registry, typed specs."""

@@ -1,0 +1,26 @@
+"""Build the decision's `Observation` of a pool from the registry. Pure.
+
+`loop` and `placement` call it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentpool_operator.scaling.observation import Observation, PodState
+
+if TYPE_CHECKING:
+    from agentpool_operator.pools.registry import Pool
+
+
+def observation_of(pool: Pool, *, now: float) -> Observation:
+    """Return the observation of the pool; `now` is seconds since the epoch."""
+    live = pool.live_pods
+    return Observation(
+        replicas=pool.deployment.replicas if pool.deployment is not None else 0,
+        backlog=pool.backlog,
+        pods=tuple(PodState(name=p.name, ready=p.ready, age_s=max(0.0, now - p.created_at)) for p in live),
+        placeable=pool.placeable,
+        max_pending=pool.gpu.max_pending if pool.gpu is not None else 0,
+        startup_samples_s=tuple(p.startup_s for p in live if p.startup_s is not None and p.uid not in pool.starts_seen),
+    )

@@ -1,0 +1,86 @@
+"""Parse an AgentPool from the API into the typed spec.
+
+Resources refused by CEL and the schema never arrive here; a resource stored under an older schema may. Fields of a
+newer schema arrive too, with their defaults, in every pool: the resource definition is upgraded before the operator,
+and stays when the operator is rolled back. Unknown fields are ignored. `registry` calls this, and reports the ignored
+fields. Pure.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from agentpool_core.errors import SpecError
+from agentpool_core.spec import AgentPoolSpec
+from agentpool_core.spec.pool import MAX_NAME_LENGTH
+from agentpool_operator.pools.nesting import MAX_DEPTH, TOO_DEEP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Json = dict[str, Any]
+REDIS = ("queue", "redis")  # where a spec says how to reach Redis
+UNKNOWN = "extra_forbidden"  # pydantic's word for a field that the model lacks
+
+
+def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
+    """The typed spec, and the fields that are left alone, such as `spec.routes.later`.
+
+    Raises SpecError naming the first field that cannot be served.
+    """
+    given = resource.get("spec") or {}
+    if TOO_DEEP in given:
+        raise SpecError(
+            field=f"spec.{given[TOO_DEEP]}",
+            value=None,
+            problem=f"nested more than {MAX_DEPTH} levels deep, which no pod template is",
+            remedy="remove the nested part",
+        )
+    try:
+        return AgentPoolSpec.model_validate(given), frozenset()
+    except ValidationError as error:
+        problems = error.errors(include_url=False)
+        unknown = [found["loc"] for found in problems if found["type"] == UNKNOWN]
+        if unknown:
+            spec, more = spec_of({**resource, "spec": _without(given, unknown)})
+            return spec, more | {_path(step for step in place if isinstance(step, str)) for place in unknown}
+        first = problems[0]
+        path = _path(first["loc"])
+        raise SpecError(
+            field=path,
+            value=None if first["loc"][:2] == REDIS else first.get("input"),  # a URL may hold a password
+            problem=first["msg"],
+            remedy=f"see `kubectl explain ap.{path}` and apply it again",
+        ) from error
+
+
+def check_name(name: str) -> None:
+    """Check the rule of the schema again: the name becomes a label's value and the Deployment's name.
+
+    Raises SpecError.
+    """
+    if len(name) > MAX_NAME_LENGTH or "." in name:
+        raise SpecError(
+            field="metadata.name",
+            value=name,
+            problem=f"not a DNS label of at most {MAX_NAME_LENGTH} characters",
+            remedy="make the AgentPool again under a shorter name without dots",
+        )
+
+
+def _without(given: Json, unknown: list[tuple[int | str, ...]]) -> Json:
+    """The spec without these fields."""
+    kept = copy.deepcopy(given)
+    for place in unknown:
+        part: Any = kept
+        for step in place[:-1]:
+            part = part[step]
+        del part[place[-1]]
+    return kept
+
+
+def _path(place: Iterable[int | str]) -> str:
+    return ".".join(str(step) for step in ("spec", *place))

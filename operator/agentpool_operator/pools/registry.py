@@ -1,0 +1,320 @@
+"""All served pools with their last observed state: resource, Deployment, pods.
+
+Fed by the watches (`watch_handlers`) and by full lists (`resync`); every change marks the pool, and `reconciler` and
+the scaling loop work on marked pools, never on the kind of event. In memory only: after a restart the lists fill the
+registry again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from agentpool_core.errors import SpecError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.redis_address import NOT_LABELLED
+from agentpool_core.text import frames_of
+from agentpool_operator.pools.parsing import check_name, spec_of
+from agentpool_operator.pools.problems import Problem, unexpected
+from agentpool_operator.pools.views import (
+    DeploymentView,
+    PodView,
+    deployment_view,
+    is_later,
+    pod_view,
+    pool_of,
+    served,
+    version_of,
+)
+from agentpool_operator.scaling.memory import PoolMemory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from agentpool_core.queue.snapshots import QueueSnapshot
+    from agentpool_core.spec import AgentPoolSpec
+    from agentpool_core.spec.scaling import Gpu
+    from agentpool_operator.scaling.decision import Decision
+    from agentpool_operator.scaling.observation import Backlog
+
+Json = dict[str, Any]
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Pool:
+    """A pool as known to the operator. Changed only by the event loop's thread."""
+
+    ref: PoolRef
+    resource: Json  # the AgentPool as last seen, without managedFields
+    spec: AgentPoolSpec | None  # None = unparsable, see `spec_problem`
+    spec_problem: Problem | None = None
+    deployment: DeploymentView | None = None
+    pods: dict[str, PodView] = field(default_factory=dict)
+    unknown_fields: frozenset[str] = frozenset()  # fields of the spec unknown to this operator, and ignored
+    child_problem: Problem | None = None  # obstacle to creating or keeping its children
+    scale_problem: Problem | None = None  # obstacle to setting its size
+    queue_problem: Problem | None = None  # obstacle to reading or configuring its queue
+    queue_read: bool = False  # the queue has been read at least once
+    memory: PoolMemory = field(default_factory=PoolMemory)
+    backlog: Backlog | None = None  # the last reading; None = unknown
+    snapshot: QueueSnapshot | None = None  # the same reading whole, for metrics; None = unknown
+    decision: Decision | None = None
+    decided_at: float | None = None  # seconds since the epoch: when the size last changed
+    decided_reason: str = ""  # reason of the last change
+    placeable: int | None = None  # workers that fit; None = no device is asked for
+    misfit: str = ""  # why no node could hold a worker, even if empty; empty = a node could, or not checked
+    budget_seen_at: float = float("-inf")  # seconds, monotonic: last correct state of its PodDisruptionBudget
+    published: str = ""  # revision of the settings that the queue holds
+    leaving: int = 0  # workers that finish their jobs and are taken away then
+    poll_s: float = 1.0  # seconds between reads of its queue, from its spec
+    due_at: float = 0.0  # seconds, monotonic: next read of its queue
+    starts_seen: set[str] = field(default_factory=set)  # uids of pods whose start-up time was learned
+
+    @property
+    def uid(self) -> str:
+        """The AgentPool's uid."""
+        return str(self.resource["metadata"]["uid"])
+
+    @property
+    def generation(self) -> int:
+        """The generation of the spec."""
+        return int(self.resource["metadata"].get("generation", 1))
+
+    @property
+    def deleting(self) -> bool:
+        """Whether the AgentPool is being deleted."""
+        return bool(self.resource["metadata"].get("deletionTimestamp"))
+
+    @property
+    def blocked(self) -> Problem | None:
+        """Return the obstacle to serving and scaling; None = no obstacle."""
+        stopped = self.child_problem is not None and self.child_problem.stops_scaling
+        forbidden = self.queue_problem is not None and self.queue_problem.reason == NOT_LABELLED
+        return self.spec_problem or (self.child_problem if stopped else self.queue_problem if forbidden else None)
+
+    @property
+    def owns_deployment(self) -> bool:
+        """Whether the Deployment of its name exists and belongs to it."""
+        return self.deployment is not None and self.deployment.owner_uid == self.uid
+
+    @property
+    def live_pods(self) -> list[PodView]:
+        """Return the pods that count as its workers."""
+        return [pod for pod in self.pods.values() if pod.alive]
+
+    @property
+    def gpu(self) -> Gpu | None:
+        """Return the device requests of its workers; None = no request, or an unreadable spec."""
+        return self.spec.gpu if self.spec is not None else None
+
+    @property
+    def devices_held(self) -> int:
+        """Return the devices held by its pods, including ending pods; 0 without a request."""
+        holders = sum(1 for pod in self.pods.values() if pod.node and not pod.ended)
+        return holders * self.gpu.per_worker if self.gpu is not None else 0
+
+    def note_starts(self) -> None:
+        """Record the pods whose start-up time was learned. A pod that is ready again after a fault has not started."""
+        self.starts_seen = {pod.uid for pod in self.pods.values() if pod.ready or pod.uid in self.starts_seen}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listing:
+    """A collection at a moment."""
+
+    items: list[Json]
+    version: str  # the collection's resourceVersion: later objects cannot be in it
+
+
+class Pools:
+    """The registry."""
+
+    def __init__(self) -> None:
+        self._pools: dict[PoolRef, Pool] = {}
+        self._orphans: dict[PoolRef, dict[str, PodView]] = {}  # pods seen before their pool
+        self._deployments: dict[PoolRef, DeploymentView] = {}
+        self._marked: set[PoolRef] = set()
+        self._mark = asyncio.Event()
+        self.on_gone: Callable[[Pool], None] = lambda _pool: None  # called when a pool has been deleted
+
+    def __iter__(self) -> Iterator[Pool]:
+        return iter(list(self._pools.values()))
+
+    def __len__(self) -> int:
+        return len(self._pools)
+
+    def get(self, ref: PoolRef) -> Pool | None:
+        """The pool of that name; None when there is none."""
+        return self._pools.get(ref)
+
+    def see_pool(self, resource: Json, *, gone: bool = False) -> None:
+        """An AgentPool was seen, or seen to be gone."""
+        ref, resource = _ref(resource), served(resource)
+        known = self._pools.get(ref)
+        if gone:
+            if known is not None and known.uid == resource["metadata"]["uid"]:
+                self._pools.pop(ref)
+                self.on_gone(known)
+            return
+        if known is not None and known.uid != resource["metadata"]["uid"]:
+            self.on_gone(known)
+            known = None
+        if known is None:
+            known = Pool(ref=ref, resource=resource, spec=None)
+            known.deployment = self._deployments.get(ref)
+            known.pods = self._orphans.setdefault(ref, {})
+            self._pools[ref] = known
+        elif known.spec is not None and known.resource.get("spec") == resource.get("spec"):
+            known.resource = resource
+            if known.deleting:
+                self.mark(ref)
+            return
+        known.resource = resource
+        _parse(known)
+        self.mark(ref)
+
+    def see_deployment(self, deployment: Json, *, gone: bool = False) -> None:
+        """A Deployment that bears the operator's label was seen, or seen to be gone."""
+        ref = _ref(deployment)
+        view = None if gone else deployment_view(deployment)
+        known = self._deployments.get(ref)
+        if view is not None and known is not None and known.newer_than(view):
+            return  # a watch lags behind the result of our own write
+        if view is None:
+            self._deployments.pop(ref, None)
+        else:
+            self._deployments[ref] = view
+        pool = self._pools.get(ref)
+        if pool is not None:
+            pool.deployment = view
+            self.mark(ref)
+
+    def set_deployment(self, pool: Pool, view: DeploymentView | None) -> None:
+        """Keep the API server's answer to our own read or write, unless a watch was faster."""
+        known = self._deployments.get(pool.ref)
+        if view is not None and known is not None and known.as_new_as(view):
+            pool.deployment = known
+            return
+        pool.deployment = view
+        if view is None:
+            self._deployments.pop(pool.ref, None)
+        else:
+            self._deployments[pool.ref] = view
+
+    def see_pod(self, pod: Json, *, gone: bool = False) -> None:
+        """A worker's pod was seen, or seen to be gone."""
+        ref = pool_of(pod)
+        if ref is None:
+            return
+        pods = self._orphans.setdefault(ref, {})
+        if gone:
+            pods.pop(pod["metadata"]["name"], None)
+        else:
+            known, seen = pods.get(pod["metadata"]["name"]), pod_view(pod)
+            if known is not None and known.trouble and known.resource_version == seen.resource_version != "":
+                return  # listed again without change; keep data that came from its events
+            pods[seen.name] = seen
+        if ref in self._pools:
+            self.mark(ref)
+
+    def see_delay(self, ref: PoolRef, pod: PodView, reason: str, message: str) -> None:
+        """Record a node's reason for a slow start of a pod; cleared by a change of the pod."""
+        pods = self._orphans.get(ref, {})
+        told = replace(pod, trouble=reason, trouble_message=message)
+        if pods.get(pod.name) == pod != told:
+            pods[pod.name] = told
+            self.mark(ref)
+
+    def see_all(self, namespace: str | None, *, resources: Listing, deployments: Listing, pods: Listing) -> None:
+        """Apply full lists of a namespace (None: of all): missing objects are gone, unless younger than the lists."""
+
+        def here(ref: PoolRef) -> bool:
+            return namespace is None or ref.namespace == namespace
+
+        listed = {_ref(resource) for resource in resources.items}
+        for pool in [p for p in self if here(p.ref) and p.ref not in listed]:
+            if not is_later(version_of(pool.resource), resources.version):
+                self.see_pool(pool.resource, gone=True)
+        children = {_ref(deployment) for deployment in deployments.items}
+        for ref in [r for r in self._deployments if here(r) and r not in children]:
+            view = self._deployments[ref]
+            if not is_later(view.resource_version, deployments.version):
+                self.see_deployment(view.raw, gone=True)
+        self._forget_pods(here, pods)
+        for resource in resources.items:
+            known = self._pools.get(_ref(resource))
+            if known is None or not is_later(version_of(known.resource), version_of(resource)):
+                each(self.see_pool, resource)
+        for deployment in deployments.items:
+            each(self.see_deployment, deployment)
+        for pod in pods.items:
+            each(self.see_pod, pod)
+
+    def _forget_pods(self, here: Callable[[PoolRef], bool], listing: Listing) -> None:
+        names = {(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in listing.items}
+        for ref, known in self._orphans.items():
+            gone = [n for n in known if here(ref) and (ref.namespace, n) not in names]
+            for name in gone:
+                if not is_later(known[name].resource_version, listing.version):
+                    del known[name]
+
+    def mark(self, ref: PoolRef) -> None:
+        """Asks for a pass over the pool."""
+        self._marked.add(ref)
+        self._mark.set()
+
+    def mark_all(self) -> None:
+        """Asks for a pass over every pool."""
+        for ref in self._pools:
+            self.mark(ref)
+
+    async def marked(self) -> set[PoolRef]:
+        """Waits until a pool is marked, and takes all marks."""
+        await self._mark.wait()
+        self._mark.clear()
+        taken, self._marked = self._marked, set()
+        return taken
+
+
+def each(see: Callable[..., None], thing: Json, *, gone: bool = False) -> None:
+    """Pass a single object to the registry; log an unreadable object, and continue with the rest."""
+    try:
+        see(thing, gone=gone)
+    except Exception as error:  # noqa: BLE001 - what a tenant has put into one object must not hide all others
+        metadata = thing.get("metadata") or {}
+        name = f"{metadata.get('namespace')}/{metadata.get('name')}"
+        text = "%s %s cannot be read and is left out:\n%s"
+        log.error(text, see.__name__, name, frames_of(error))  # noqa: TRY400 - without the error's text
+
+
+def _ref(resource: Json) -> PoolRef:
+    return PoolRef(resource["metadata"]["namespace"], resource["metadata"]["name"])
+
+
+def _tell_unknown(pool: Pool, fields: frozenset[str]) -> None:
+    """Once for each pool and field."""
+    news = fields - pool.unknown_fields
+    pool.unknown_fields |= news
+    if news:
+        text = "pool %s: this operator is older than the CRD and leaves %s alone; upgrade the operator"
+        log.warning(text, pool.ref, ", ".join(sorted(news)))
+
+
+def _parse(pool: Pool) -> None:
+    try:
+        check_name(pool.ref.name)
+        pool.spec, unknown = spec_of(pool.resource)
+        _tell_unknown(pool, unknown)
+        pool.spec_problem, pool.poll_s = None, pool.spec.scaling.poll_seconds
+        if pool.gpu is None:
+            pool.placeable, pool.misfit = None, ""  # the room for its former device requests is no limit any more
+    except SpecError as error:
+        pool.spec = None
+        pool.spec_problem = Problem(reason="InvalidSpec", message=str(error))
+    except Exception as error:  # noqa: BLE001 - a spec may hold anything
+        log.error("the spec of pool %s cannot be read:\n%s", pool.ref, frames_of(error))  # noqa: TRY400 - no texts
+        pool.spec = None
+        pool.spec_problem = unexpected(error, reason="InvalidSpec", doing="reading the spec")

@@ -1,0 +1,130 @@
+"""Convert an AgentPool's spec to the inputs of scaling decision and placement. Pure.
+
+`agentpool_core.spec.settings_of` resolves the queue's settings; this module the rest: the scaling policy, and the shape
+of a worker's pod as the scheduler will see it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from agentpool_core.spec import concurrency_of
+from agentpool_operator.kube.quantities import amount_of
+from agentpool_operator.scaling.nodes import Requirement, Shape, Toleration
+from agentpool_operator.scaling.policy import Behavior, RatePolicy, ScalingPolicy, ScalingRules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from agentpool_core.spec import AgentPoolSpec
+    from agentpool_core.spec.scaling import ScalingRules as RulesSpec
+
+Json = dict[str, Any]
+UP_WINDOW_S = 0.0  # seconds: HPA's default for scaling up
+DOWN_WINDOW_S = 120.0  # seconds: documented default of the spec
+
+
+def policy_of(spec: AgentPoolSpec) -> ScalingPolicy:
+    """The scaling policy of a spec."""
+    scaling = spec.scaling
+    return ScalingPolicy(
+        concurrency=concurrency_of(spec),
+        min_replicas=scaling.min_replicas,
+        max_replicas=scaling.max_replicas,
+        manual_replicas=spec.replicas,
+        paused=spec.paused,
+        target_wait_s=scaling.target_wait_seconds,
+        idle_s=scaling.idle_seconds,
+        learns_hold=scaling.behavior.scale_down.stabilization_window_seconds is None,
+        behavior=Behavior(
+            up=_rules(scaling.behavior.scale_up, UP_WINDOW_S),
+            down=_rules(scaling.behavior.scale_down, DOWN_WINDOW_S),
+        ),
+    )
+
+
+def _rules(rules: RulesSpec, default_window_s: float) -> ScalingRules:
+    window = rules.stabilization_window_seconds
+    return ScalingRules(
+        stabilization_s=default_window_s if window is None else window,
+        select=rules.select_policy,
+        policies=tuple(RatePolicy(kind=p.type, value=p.value, period_s=p.period_seconds) for p in rules.policies),
+    )
+
+
+def shape_of(template: Json) -> Shape:
+    """Return a pod template's node requirements. Raises AttributeError or TypeError for an invalid shape.
+
+    The template is an open part of the spec, so all results are texts and numbers, for any input.
+    """
+    pod = template.get("spec") or {}
+    affinity = ((pod.get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ) or {}
+    return Shape(
+        requests=requests_of(pod),
+        node_selector={str(key): str(value) for key, value in (pod.get("nodeSelector") or {}).items()},
+        affinity=tuple(_term(term) for term in affinity.get("nodeSelectorTerms") or []),
+        tolerations=tuple(
+            Toleration(
+                key=str(t.get("key", "")),
+                operator=str(t.get("operator", "Equal")),
+                value=str(t.get("value", "")),
+                effect=str(t.get("effect", "")),
+            )
+            for t in pod.get("tolerations") or []
+        ),
+    )
+
+
+def _term(term: Json) -> tuple[Requirement, ...]:
+    def requirement(expression: Json, *, on_field: bool) -> Requirement:
+        return Requirement(
+            key=str(expression.get("key", "")),
+            operator=str(expression.get("operator", "")),
+            values=tuple(str(value) for value in expression.get("values") or ()),
+            on_field=on_field,
+        )
+
+    return (
+        *(requirement(e, on_field=False) for e in term.get("matchExpressions") or []),
+        *(requirement(e, on_field=True) for e in term.get("matchFields") or []),
+    )
+
+
+def requests_of(pod: Json) -> dict[str, int]:
+    """Return the scheduler's reservation for a pod: its containers together, or the largest init step if larger.
+
+    Init containers with restartPolicy Always run beside later containers. A limit without a request counts as a
+    request. Source: the Kubernetes documentation, "Resource sharing within containers" of init and sidecar containers.
+    """
+    total = _summed(_requests(container) for container in pod.get("containers") or [])
+    beside: dict[str, int] = {}
+    peak: dict[str, int] = {}
+    for container in pod.get("initContainers") or []:
+        if container.get("restartPolicy") == "Always":
+            beside = _summed((beside, _requests(container)))
+            peak = _highest(peak, beside)
+        else:
+            peak = _highest(peak, _summed((beside, _requests(container))))
+    needed = _highest(_summed((total, beside)), peak)
+    overhead = {name: amount_of(name, str(q)) for name, q in (pod.get("overhead") or {}).items()}
+    return {**_summed((needed, overhead)), "pods": 1}
+
+
+def _requests(container: Json) -> dict[str, int]:
+    resources = container.get("resources") or {}
+    stated = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
+    return {name: amount_of(name, str(quantity)) for name, quantity in stated.items()}
+
+
+def _summed(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for part in parts:
+        for name, amount in part.items():
+            total[name] = total.get(name, 0) + amount
+    return total
+
+
+def _highest(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+    return {name: max(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}

@@ -1,0 +1,56 @@
+"""Periodic full lists, which reveal changes hidden by a broken watch.
+
+A watch that was away during a deletion never reports it. `watch_handlers` feeds the registry in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from agentpool_core.errors import ClusterError
+from agentpool_operator.kube import paths
+from agentpool_operator.pools.registry import Listing
+from agentpool_operator.pools.views import POOL_LABEL
+
+if TYPE_CHECKING:
+    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.pools.registry import Pools
+
+log = logging.getLogger(__name__)
+
+
+class Resync:
+    """The lists."""
+
+    def __init__(self, cluster: Cluster, pools: Pools, *, namespaces: tuple[str, ...], every_s: float) -> None:
+        self._cluster = cluster
+        self._pools = pools
+        self._namespaces: tuple[str | None, ...] = namespaces or (None,)
+        self._every_s = every_s
+
+    async def run(self) -> None:
+        """Lists, for ever."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            try:
+                await self.run_once()
+            except ClusterError as error:
+                log.warning("the full list is tried again later: %s", error)
+            except Exception:
+                log.exception("the full list failed and is tried again later; please report this")
+
+    async def run_once(self) -> None:
+        """List everything that is watched, once."""
+        for namespace in self._namespaces:
+            self._pools.see_all(
+                namespace,
+                resources=await self._listed(paths.agentpools(namespace)),
+                deployments=await self._listed(paths.deployments(namespace), labelSelector=POOL_LABEL),
+                pods=await self._listed(paths.pods(namespace), labelSelector=POOL_LABEL),
+            )
+
+    async def _listed(self, path: str, **selectors: str) -> Listing:
+        items, version = await self._cluster.list(path, **selectors)
+        return Listing(items=items, version=version)

@@ -1,0 +1,1 @@
+"""A pool's queue as the operator uses it: Secret, connection, readings, settings, purge."""

@@ -1,0 +1,238 @@
+"""Purge or retire the queue of a deleted AgentPool, without delaying the deletion.
+
+No finalizer: each pool has a note in its Redis, among the notes of its namespace, with its cluster, its uid, and
+whether its queue is retained. A pass compares the notes with the API server. For a deleted pool, `deletionPolicy:
+Delete` removes the keys after its workers are gone; otherwise its queue is retired at once, and accepts no new jobs
+until an AgentPool of that name publishes its settings again. Then the note is removed. So a deletion without a running
+operator is completed by the next operator that reads that Redis. Before each step of a purge the absence of the pool
+and the leadership are checked again: either may have changed while the operator was suspended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agentpool_core.errors import AgentPoolError, ClusterError, QueueError, SettingError, UnknownPoolError
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue.codec.records import fields_of
+from agentpool_core.queue.connection.client import ask
+from agentpool_core.queue.connection.error_translation import Reading
+from agentpool_core.queue.keys import notes_of
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.api_errors import NotLeadingError, NotThereError
+from agentpool_operator.pools.problems import Failures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.queue.redis_connections import Link, Links
+
+RETAIN = "retain"  # third word of a note of a retained queue; the first are the cluster's and the pool's uid
+PASS_S = 5.0  # seconds between passes while something waits to be purged
+LONGEST_PASS_S = 120.0  # seconds for a Redis; the rest waits for the next pass
+REST_S = 300.0  # seconds between passes otherwise
+LOOKUP_S = 1.0  # seconds: the caller has a queue to read, which must not wait for a slow API server
+ASK_AGAIN_S = 5.0  # seconds before a look-up that failed is tried again
+log = logging.getLogger(__name__)
+
+
+class Purger:
+    """Keeps and serves the notes."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        links: Links,
+        *,
+        leading: Callable[[], bool],
+        lives: Callable[[PoolRef], bool] = lambda _: False,
+    ) -> None:
+        self._cluster = cluster
+        self._links = links
+        self._leading = leading
+        self._lives = lives  # known pools need no lookup
+        self._asking = asyncio.Lock()
+        self._cluster_id = ""  # the kube-system namespace's uid; empty = not known, then nothing is noted
+        self._ask_at = 0.0  # seconds, monotonic: not before
+        self._unknown_because = ""  # last logged reason
+        self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
+        self._owed: dict[tuple[str, PoolRef], str] = {}  # notes that wait for the cluster's uid, which goes before them
+        self._met: set[str] = set()  # URLs whose notes have been, or are about to be, read
+        self._due = asyncio.Event()
+        self._failures: dict[str, int] = {}  # URL -> passes in a row that failed
+        self._unexpected = Failures()
+        self.waiting: set[str] = set()  # URLs on which a pool waits to be purged
+
+    async def note(self, link: Link, pool: PoolRef, uid: str, *, delete: bool) -> None:
+        """Writes a pool's note, where that changes anything. Raises QueueError."""
+        if link.url not in self._met:  # notes show deletions without a running operator
+            self._met.add(link.url)
+            self.pool_gone(link.url)
+        self._owed[link.url, pool] = uid if delete else f"{uid} {RETAIN}"
+        await self._pay(link, pool)  # otherwise a pass does, of which this Redis has one until all is done
+
+    async def _pay(self, link: Link, pool: PoolRef) -> bool:
+        """Writes the note that is owed to a pool; False while the cluster is not known. Raises QueueError."""
+        cluster = await self._cluster_uid()
+        owed = self._owed.get((link.url, pool))
+        if not cluster or owed is None:
+            return owed is None
+        note = f"{cluster} {owed}"
+        if self._noted.get((link.url, pool)) != note:
+            await ask(link.redis, "HSET", notes_of(pool.namespace), pool.name, note, doing="note")
+        self._noted[link.url, pool] = note
+        if self._owed.get((link.url, pool)) == owed:
+            del self._owed[link.url, pool]
+        return True
+
+    def pool_gone(self, url: str | None) -> None:
+        """Note that a pool on this Redis may have been deleted; None = unknown Redis. Checks soon."""
+        if url is not None:
+            self.waiting.add(url)
+        self._due.set()
+
+    async def run(self) -> None:
+        """Passes over all known Redis servers, for ever."""
+        while True:
+            if self._leading():
+                await asyncio.gather(*(self._guarded(link) for link in self._links.all()))
+            try:
+                async with asyncio.timeout(PASS_S if self.waiting else REST_S):
+                    await self._due.wait()
+                await asyncio.sleep(1.0)  # the workers are about to be stopped
+            except TimeoutError:
+                pass
+            self._due.clear()
+
+    async def _guarded(self, link: Link) -> None:
+        try:
+            async with asyncio.timeout(LONGEST_PASS_S):
+                waits = await self.run_once(link)
+            if waits:
+                self.waiting.add(link.url)
+            else:
+                self.waiting.discard(link.url)
+        except NotLeadingError:
+            log.info("deleted pools on %s are left to the operator that leads now", link.place)
+        except AgentPoolError as error:
+            failures = self._failures[link.url] = self._failures.get(link.url, 0) + 1
+            told = failures.bit_count() == 1  # the 1st, 2nd, 4th, 8th …: reported less and less often
+            log.log(
+                logging.WARNING if told else logging.DEBUG,
+                "deleted pools on %s are purged later: %s",
+                link.place,
+                link.words(error) if isinstance(error, QueueError) else error,
+            )
+        except Exception as error:  # noqa: BLE001 - a server may answer anything, or without end
+            self._unexpected.note(link.place, error, doing="purging deleted pools")
+        else:
+            self._unexpected.succeeded(link.place)
+            if self._failures.pop(link.url, 0):
+                log.info("deleted pools on %s can be purged again", link.place)
+
+    async def run_once(self, link: Link) -> bool:
+        """Run a pass over a Redis; return whether workers must go first, or the cluster is unknown."""
+        owing = [pool for url, pool in self._owed if url == link.url]
+        waits = not all([await self._pay(link, pool) for pool in owing])
+        for namespace in sorted(link.namespaces | set(await link.inspector.namespaces())):
+            waits |= await self._read_notes(link, namespace)
+        return waits
+
+    async def _read_notes(self, link: Link, namespace: str) -> bool:
+        """Process the notes of a namespace; return whether something waits."""
+        found = await ask(link.redis, "HGETALL", notes_of(namespace), doing="read notes")
+        with Reading("hgetall"):
+            notes = fields_of(found)
+        cluster = await self._cluster_uid()
+        waits = False
+        for name, note in notes.items():
+            pool = _pool_named(f"{namespace}/{name}")
+            if pool is not None and cluster and str(note).partition(" ")[0] == cluster:
+                waits |= await self._serve(link, pool, retain=str(note).endswith(f" {RETAIN}"))
+        return waits
+
+    async def _serve(self, link: Link, pool: PoolRef, *, retain: bool) -> bool:
+        if self._lives(pool) or not await self._is_gone(pool):
+            return False  # alive, or a new pool of that name has taken over the queue
+        if retain:
+            await self._retire(link, pool)
+            return False
+        if await self._has_workers(link, pool):
+            return True
+
+        async def permitted() -> bool:
+            return await self._is_gone(pool)
+
+        gone = await link.inspector.purge(pool, permitted=permitted)
+        if not await self._is_gone(pool):
+            return False  # created again meanwhile: the note belongs to the new pool
+        await self._remove_note(link, pool)
+        log.info("pool %s was deleted with deletionPolicy Delete: %d keys removed", pool, gone)
+        return False
+
+    async def _retire(self, link: Link, pool: PoolRef) -> None:
+        """Make the queue refuse new jobs. Published settings of a new pool, now or later, end that."""
+        with contextlib.suppress(UnknownPoolError):
+            settings = await link.inspector.settings(pool)
+            await link.inspector.configure(pool, replace(settings, retired=True))
+        await self._remove_note(link, pool)
+        log.info("pool %s was deleted with deletionPolicy Retain: its queue takes no new jobs", pool)
+
+    async def _remove_note(self, link: Link, pool: PoolRef) -> None:
+        await ask(link.redis, "HDEL", notes_of(pool.namespace), pool.name, doing="remove note")
+        self._noted.pop((link.url, pool), None)
+
+    async def _is_gone(self, pool: PoolRef) -> bool:
+        """Return whether the pool is gone and this operator still leads.
+
+        The leadership is checked last, because the operator may have been suspended.
+        """
+        try:
+            await self._cluster.get(paths.agentpools(pool.namespace, pool.name))
+        except NotThereError:
+            if not self._leading():
+                raise NotLeadingError(f"the queue of {pool} is not purged: this operator does not lead") from None
+            return True
+        return False
+
+    async def _has_workers(self, link: Link, pool: PoolRef) -> bool:
+        try:
+            found = await link.inspector.snapshots([pool])
+        except QueueError:
+            return True
+        snapshot = found[pool]
+        if isinstance(snapshot, UnknownPoolError):
+            return False
+        if isinstance(snapshot, QueueError):
+            raise snapshot
+        return bool(snapshot.live_workers)
+
+    async def _cluster_uid(self) -> str:
+        async with self._asking:  # a single request serves many pools at once
+            if not self._cluster_id and time.monotonic() >= self._ask_at:
+                try:
+                    async with asyncio.timeout(LOOKUP_S):
+                        namespace = await self._cluster.get(paths.namespaces("kube-system"))
+                except (ClusterError, TimeoutError) as error:
+                    self._ask_at = time.monotonic() + ASK_AGAIN_S
+                    why = str(error) or "the API server is slow"
+                    if why != self._unknown_because:
+                        self._unknown_because = why
+                        log.info("what deleted pools leave is looked after once the cluster's uid is read: %s", why)
+                else:
+                    self._cluster_id = str(namespace["metadata"]["uid"])
+            return self._cluster_id
+
+
+def _pool_named(text: str) -> PoolRef | None:
+    """Return the pool of a note; None for an invalid name, because other users may write there."""
+    try:
+        return PoolRef.parse(text)
+    except SettingError:
+        return None

@@ -1,0 +1,245 @@
+"""The backlog of pools: a pipelined read for each Redis, and the published settings beside it.
+
+Every pool ends with either a fresh `backlog` or a `queue_problem` with the reason; a pool's problem never affects a
+different pool. Unknown is not zero: the scaling loop holds such a pool.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from agentpool_core.errors import (
+    ClusterError,
+    QueueAccessError,
+    QueueError,
+    QueueReplyError,
+    QueueUnreachableError,
+    SettingError,
+    UnknownPoolError,
+)
+from agentpool_core.jobs import WorkerId
+from agentpool_core.queue.snapshots import QueueSnapshot
+from agentpool_core.redis_address import SecretError
+from agentpool_core.spec import settings_of
+from agentpool_operator.kube.api_errors import NotLeadingError
+from agentpool_operator.pools.problems import Failures, Problem, unexpected
+from agentpool_operator.queue import plausibility
+from agentpool_operator.scaling.observation import Backlog, Counters, RouteLoad, WorkerLoad
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from agentpool_core.redis_address import Address
+    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.queue.purge import Purger
+    from agentpool_operator.queue.redis_connections import Link, Links
+    from agentpool_operator.queue.secrets import Secrets
+
+MS_PER_S = 1000.0
+DOING = "reading the queue"
+log = logging.getLogger(__name__)
+
+
+class Pressure:
+    """Reads backlogs."""
+
+    def __init__(
+        self,
+        secrets: Secrets,
+        links: Links,
+        purger: Purger,
+        *,
+        timeout_s: float,
+        leading: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._leading = leading
+        self._purger = purger
+        self._secrets = secrets
+        self._links = links
+        self._timeout_s = timeout_s
+        self._addresses: dict[str, Address] = {}  # pool -> address in use
+        self._failures = Failures()
+
+    async def read(self, pools: Sequence[Pool]) -> None:
+        """Reads the queues of pools, each Redis once and all of them at the same time."""
+        together: dict[int, tuple[Link, list[Pool]]] = {}
+        links = await asyncio.gather(*(self._link_of(pool) for pool in pools))
+        for pool, link in zip(pools, links, strict=True):
+            if link is not None:
+                together.setdefault(id(link), (link, []))[1].append(pool)
+        await asyncio.gather(*(self._read_link(link, some) for link, some in together.values()))
+
+    async def tidy(self, pools: Iterable[Pool], *, also: set[str]) -> None:
+        """Closes links that neither a pool nor `also` needs."""
+        present = {str(pool.ref) for pool in pools}
+        self._addresses = {name: address for name, address in self._addresses.items() if name in present}
+        await self._links.keep_only({address.url for address in self._addresses.values()} | also)
+
+    def url_of(self, pool: Pool) -> str | None:
+        """Return the URL of the last reading of a pool's queue; None if never read."""
+        address = self._addresses.get(str(pool.ref))
+        return None if address is None else address.url
+
+    async def cordon(self, pool: Pool, workers: list[str], *, hold_s: float) -> list[int]:
+        """Lets exactly these workers claim nothing more; the jobs that each holds. Raises QueueError."""
+        if not self._leading():
+            raise NotLeadingError(f"workers of {pool.ref} are not cordoned: this operator does not lead")
+        address = self._addresses.get(str(pool.ref))
+        if address is None:
+            raise QueueUnreachableError(f"the queue of {pool.ref} has not been read yet")
+        link = self._links.open(address)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await link.inspector.cordon(
+                    pool.ref, [WorkerId(name) for name in workers], hold_ms=int(hold_s * MS_PER_S)
+                )
+        except QueueError as error:
+            raise QueueError(f"the workers are not cordoned: {address.place}: {address.describe(error)}") from error
+        except TimeoutError as error:
+            raise self._no_answer() from error
+
+    async def _link_of(self, pool: Pool) -> Link | None:
+        if pool.spec is None:
+            return None
+        try:
+            address = await self._secrets.address(pool.ref, pool.spec)
+            link = self._links.open(address, namespace=pool.ref.namespace)
+        except SecretError as error:
+            self._secrets.doubt(pool.ref, pool.spec)
+            _unknown(pool, Problem(reason=error.reason, message=str(error)))
+        except SettingError as error:
+            _unknown(pool, Problem(reason="InvalidRedisURL", message=str(error)))
+        except ClusterError as error:
+            _unknown(pool, Problem(reason="SecretUnreadable", message=f"the Secret could not be read: {error}"))
+        except Exception as error:  # noqa: BLE001 - one pool's address must not stop the others
+            self._unexpected(pool, error)
+        else:
+            if self._addresses.get(str(pool.ref)) != address:
+                self._addresses[str(pool.ref)] = address
+                pool.published = ""
+            return link
+        return None
+
+    def _unexpected(self, pool: Pool, error: Exception) -> None:
+        """Show an unexpected error in the pool's status; it is retried with growing pauses."""
+        pause_s = self._failures.note(pool.ref, error, doing=DOING)
+        pool.due_at = max(pool.due_at, time.monotonic() + pause_s)
+        _unknown(pool, unexpected(error, reason="QueueUnreadable", doing=DOING))
+
+    async def _read_link(self, link: Link, pools: list[Pool]) -> None:
+        """Read pools of a Redis together; after an unexpected failure, each alone."""
+        try:
+            await self._read_together(link, pools)
+        except Exception as error:  # noqa: BLE001 - a server may answer anything
+            if len(pools) == 1:
+                self._unexpected(pools[0], error)
+                return
+            for pool in pools:
+                await self._read_link(link, [pool])
+
+    async def _read_together(self, link: Link, pools: list[Pool]) -> None:
+        await asyncio.gather(*(self._publish(link, pool) for pool in pools if not pool.published))
+        ready = [pool for pool in pools if pool.published]
+        if not ready:
+            return
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                found = await link.inspector.snapshots([pool.ref for pool in ready])
+        except TimeoutError:
+            self._failed(link, ready, self._no_answer())
+        except QueueError as error:
+            self._failed(link, ready, error)
+        else:
+            if len(ready) > 1 and all(isinstance(outcome, QueueReplyError) for outcome in found.values()):
+                for pool in ready:  # one pool's reply that is too large ends the connection, and with it all others
+                    await self._read_together(link, [pool])
+                return
+            await asyncio.gather(*(self._took(link, pool, found[pool.ref]) for pool in ready))
+
+    async def _publish(self, link: Link, pool: Pool) -> None:
+        """Publish the pool's settings and its note; on failure the queue is unknown."""
+        if pool.spec is None or not self._leading():
+            return  # a suspended operator must not publish outdated settings
+        settings = settings_of(pool.spec)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await link.inspector.configure(pool.ref, settings)
+                await self._purger.note(link, pool.ref, pool.uid, delete=settings.delete_with_pool)
+        except TimeoutError:
+            self._failed(link, [pool], self._no_answer())
+        except QueueError as error:
+            self._failed(link, [pool], error)
+        else:
+            pool.published = settings.revision
+
+    def _no_answer(self) -> QueueUnreachableError:
+        return QueueUnreachableError(f"no answer within {self._timeout_s:g} s; check the server and the network")
+
+    async def _took(self, link: Link, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
+        if isinstance(outcome, UnknownPoolError):
+            pool.published = ""  # its settings are gone: the next read publishes them again
+            _unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being written"))
+            return
+        if isinstance(outcome, QueueError):
+            self._failed(link, [pool], outcome)
+            return
+        try:
+            plausibility.check(outcome)
+        except QueueError as error:
+            self._failed(link, [pool], error)
+            return
+        pool.backlog, pool.snapshot = backlog_of(outcome), outcome
+        pool.queue_problem, pool.queue_read = None, True
+        self._failures.succeeded(pool.ref)
+        if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:
+            await self._publish(link, pool)
+
+    def _failed(self, link: Link, pools: list[Pool], error: QueueError) -> None:
+        for pool in pools:
+            if pool.spec is not None:
+                self._secrets.doubt(pool.ref, pool.spec)
+            address = self._addresses.get(str(pool.ref), link.address)  # the link's may be another namespace's
+            _unknown(pool, _redis_problem(address, error))
+
+
+def _unknown(pool: Pool, problem: Problem) -> None:
+    pool.backlog, pool.snapshot, pool.queue_problem = None, None, problem
+
+
+def _redis_problem(address: Address, error: QueueError) -> Problem:
+    if isinstance(error, QueueAccessError):
+        remedy = "correct the Secret" if address.secret else "name a Secret in spec.queue.redis.passwordFrom"
+        return Problem(
+            reason="RedisAuthFailed",
+            message=f"Redis at {address.place} refuses the credentials: {address.describe(error)}; {remedy}",
+        )
+    words = address.describe(error)
+    return Problem(reason="RedisUnreachable", message=f"Redis at {address.place} cannot be read: {words}")
+
+
+def _out_of_service(snapshot: QueueSnapshot) -> int:
+    """Count the live workers that would leave an ordinary job waiting."""
+    impeded = sum(bool(worker.note) for worker in snapshot.live_workers)
+    alone = any(worker.name == snapshot.reserved and not worker.note for worker in snapshot.live_workers)
+    return impeded + (alone and snapshot.queued > snapshot.quarantined)
+
+
+def backlog_of(snapshot: QueueSnapshot) -> Backlog:
+    """Return a snapshot as the decision's backlog; workers with an expired lease hold no running jobs."""
+    return Backlog(
+        routes=tuple(
+            RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes
+        ),
+        workers=tuple(WorkerLoad(name=w.name, slots=w.slots, running=w.running) for w in snapshot.live_workers),
+        out_of_service=_out_of_service(snapshot),
+        oldest_wait_s=None if snapshot.oldest_wait_ms is None else snapshot.oldest_wait_ms / MS_PER_S,
+        counters=Counters(
+            submitted=snapshot.submitted_total,
+            started=snapshot.started_total,
+            finished=snapshot.attempts_total,
+            run_s=snapshot.run_ms_total / MS_PER_S,
+        ),
+    )

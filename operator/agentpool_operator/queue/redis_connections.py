@@ -1,0 +1,117 @@
+"""Connections to the Redis servers of pools: one for each URL, shared by its pools.
+
+A link has the queue's Inspector and a listener on the pressure channel, which reconnects with backoff as long as the
+link lives. Links without pools are closed. `reader` reads through them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentpool_core.errors import QueueError
+from agentpool_core.process.cancellation import end
+from agentpool_core.queue.inspector import Inspector
+from agentpool_core.redis_address import connect_to
+from agentpool_core.text import frames_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool_core.jobs import PoolRef
+    from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.redis_address import Address
+
+CONNECT_TIMEOUT_S = 2.0  # seconds: a pool of a silent server becomes unknown soon, and reports that
+LARGEST_REPLY_BYTES = 4 * 2**20  # of pools that are read together; 10,000 workers of one pool take less than half
+RECONNECT_MIN_S = 0.2  # seconds before the first attempt to listen again
+RECONNECT_MAX_S = 10.0  # seconds between later attempts
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Link:
+    """A Redis server."""
+
+    address: Address
+    redis: RedisClient
+    inspector: Inspector
+    listener: asyncio.Task[None]
+    namespaces: set[str]  # of the pools that are served on it; grows
+
+    @property
+    def url(self) -> str:
+        """Return the URL, with its credentials."""
+        return self.address.url
+
+    @property
+    def place(self) -> str:
+        """Name of the server in the log, after the pool that opened the link."""
+        return self.address.place
+
+    def words(self, error: QueueError) -> str:
+        """Return an error in the form for messages: nothing from the server if its address is secret."""
+        return self.address.describe(error)
+
+
+class Links:
+    """All links."""
+
+    def __init__(self, on_pressure: Callable[[PoolRef, str], None]) -> None:
+        self._on_pressure = on_pressure
+        self._links: dict[tuple[str, bool], Link] = {}  # by URL, and whether the URL is secret
+
+    def __len__(self) -> int:
+        return len(self._links)
+
+    def open(self, address: Address, *, namespace: str | None = None) -> Link:
+        """Return the link to an address, for a pool of a namespace. Raises SettingError for an unusable URL."""
+        key = (address.url, bool(address.secret))
+        link = self._links.get(key)
+        if link is None:
+            namespaces: set[str] = set()
+            client = connect_to(
+                address, socket_connect_timeout=CONNECT_TIMEOUT_S, largest_reply_bytes=LARGEST_REPLY_BYTES
+            )
+            inspector = Inspector(client)
+            listener = asyncio.create_task(self._listen(address.url, inspector, namespaces), name="pressure-listener")
+            link = Link(address=address, redis=client, inspector=inspector, listener=listener, namespaces=namespaces)
+            self._links[key] = link
+        if namespace is not None:
+            link.namespaces.add(namespace)
+        return link
+
+    def all(self) -> list[Link]:
+        """Every open link."""
+        return list(self._links.values())
+
+    async def keep_only(self, urls: set[str]) -> None:
+        """Closes links that no pool uses."""
+        for key in [key for key in self._links if key[0] not in urls]:
+            await self._close(self._links.pop(key))
+
+    async def close(self) -> None:
+        """Closes all links."""
+        await self.keep_only(set())
+
+    async def _close(self, link: Link) -> None:
+        await end(link.listener)
+        await link.redis.aclose()
+
+    async def _listen(self, url: str, inspector: Inspector, namespaces: set[str]) -> None:
+        """Pass on every pressure signal. Signals missed while disconnected are covered by the next poll."""
+        pause = RECONNECT_MIN_S
+        while True:
+            try:
+                async for pool in inspector.pressure(namespaces):
+                    pause = RECONNECT_MIN_S
+                    self._on_pressure(pool, url)
+                    await asyncio.sleep(0)  # a server that sends without end must not starve other tasks
+            except QueueError as error:
+                log.debug("the pressure channel is not heard: %s", type(error).__name__)
+            except Exception as error:  # noqa: BLE001 - a server may answer anything; the polls go on
+                log.debug("the pressure channel is not heard:\n%s", frames_of(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, RECONNECT_MAX_S)

@@ -1,0 +1,48 @@
+"""Reasons of decisions in words: short clauses that form a sentence.
+
+Used by `decide` for `Decision.reason`, and by the events that repeat it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from agentpool_operator.scaling.keep_warm import UNSURE_HOLD_S
+
+if TYPE_CHECKING:
+    from agentpool_operator.scaling.demand import Demand
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 job`, `2 jobs`, `no jobs`."""
+    if count == 0:
+        return f"no {noun}s"
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def doing(count: int, noun: str, verb: str) -> str:
+    """`1 job waits`, `2 jobs wait`, `no jobs wait`."""
+    return f"{counted(count, noun)} {verb}{'s' if count == 1 else ''}"
+
+
+def demand_words(need: Demand, concurrency: int) -> str:
+    """Describe the waiting and running jobs, and the workers that they need."""
+    if need.ready == 0 and need.running == 0:
+        found = "no job waits or runs"
+        return found if need.warm == 0 else f"{found}; {_warm_words(need)}"
+    waits, runs = doing(need.ready, "job", "wait"), doing(need.running, "job", "run")
+    found = " and ".join(words for words, count in ((waits, need.ready), (runs, need.running)) if count)
+    takes = f"{found}, which takes {counted(need.reacting, 'worker')} of {counted(concurrency, 'slot')}"
+    if need.out_of_service:
+        takes += f", {need.out_of_service} of them in place of {counted(need.out_of_service, 'worker')} out of service"
+    return takes if need.warm == 0 else f"{takes}; {_warm_words(need)}"
+
+
+def _warm_words(need: Demand) -> str:
+    kept = f"{counted(need.warm, 'worker')} kept warm"
+    if need.warm_is_sure:
+        return f"{kept}, because bursts have come back sooner than a new start would pay"
+    return (
+        f"{kept} for more than {UNSURE_HOLD_S:g} s, idleSeconds or not, because too few bursts have come back to know "
+        "how soon they do; behavior.scaleDown.stabilizationWindowSeconds sets a time instead"
+    )

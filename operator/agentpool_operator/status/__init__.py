@@ -1,0 +1,1 @@
+"""A pool's status: conditions, events, and the patch of the resource."""

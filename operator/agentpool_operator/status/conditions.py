@@ -1,0 +1,296 @@
+"""Conditions of a pool, computed from the registry. Pure.
+
+`Ready`: the pool serves. `Progressing`: its workers are being added, removed or replaced. `QueueReachable`: the
+operator can read the queue. `ScalingActive`: the operator sets the size. `ScalingLimited`: a limit separates the size
+from the demand. kstatus counts a pool as in progress while `Ready` is False or the generation has not been observed
+(https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md). `patch` takes over next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentpool_core.spec import ON_ITS_WAY, ConditionType
+from agentpool_core.text import one_line
+from agentpool_operator.scaling.decision import LIMITS, Cap, Mode
+from agentpool_operator.scaling.reason_text import counted
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.views import DeploymentView, PodView
+    from agentpool_operator.status.events import EventType
+
+Json = dict[str, Any]
+Status = Literal["True", "False", "Unknown"]
+LONGEST_MESSAGE = 2000  # characters: the schema would refuse a longer message, and nothing would be shown
+SAME_CAUSE = {"ErrImagePull": "ImagePullBackOff"}  # a kubelet alternates between the two during retries
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """A condition without its times."""
+
+    type: ConditionType
+    status: Status
+    reason: str
+    message: str
+
+
+def findings(pool: Pool) -> list[Finding]:
+    """All conditions of a pool as they are now."""
+    queue = _queue_reachable(pool)
+    progressing = _progressing(pool)
+    return [_ready(pool, queue, progressing), progressing, queue, _scaling_active(pool), _scaling_limited(pool)]
+
+
+def merged(old: Sequence[Json], new: Sequence[Finding], *, generation: int, now: str) -> list[Json]:
+    """The conditions as they go into the status; a transition time moves only with the status."""
+    before = {condition["type"]: condition for condition in old}
+    return [
+        {
+            "type": finding.type.value,
+            "status": finding.status,
+            "observedGeneration": generation,
+            "lastTransitionTime": _since(before.get(finding.type.value), finding, now),
+            "reason": finding.reason,
+            "message": bounded_message(finding.message),
+        }
+        for finding in new
+    ]
+
+
+def bounded_message(text: str) -> str:
+    """Return a message of bounded length, without control characters: parts of it may come from a server or a user."""
+    safe = one_line(text[:LONGEST_MESSAGE])
+    return safe if len(safe) < LONGEST_MESSAGE else f"{safe[: LONGEST_MESSAGE - 1]}…"
+
+
+def ready_news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:
+    """Return the event for a change of `Ready`: type, reason and message; None = no event."""
+    before = next((condition for condition in old if condition["type"] == ConditionType.READY.value), {})
+    after = next(condition for condition in new if condition["type"] == ConditionType.READY.value)
+    was_ill = before.get("status") == "False" and before["reason"] not in ON_ITS_WAY
+    is_ill = after["status"] == "False" and after["reason"] not in ON_ITS_WAY
+    if is_ill and not (was_ill and _cause(before) == _cause(after)):
+        return "Warning", after["reason"], after["message"]
+    if was_ill and after["status"] == "True":
+        return "Normal", after["reason"], after["message"]
+    return None
+
+
+def _cause(condition: Json) -> str:
+    reason = str(condition["reason"])
+    return SAME_CAUSE.get(reason, reason)
+
+
+def _since(before: Json | None, finding: Finding, now: str) -> str:
+    if before is None or before.get("status") != finding.status:
+        return now
+    return str(before.get("lastTransitionTime") or now)
+
+
+def _ready(pool: Pool, queue: Finding, progressing: Finding) -> Finding:
+    blocked = _why_not_ready(pool, queue)
+    if blocked is not None:
+        return Finding(type=ConditionType.READY, status="False", reason=blocked[0], message=blocked[1])
+    reason, message = "Serving", f"jobs are taken; {counted(_ready_count(pool), 'worker')} ready"
+    if impeded := _why_no_jobs(pool):
+        message += f"; {impeded[1]}"
+    if pool.spec is not None and pool.spec.paused:
+        reason, message = "Paused", "the pool is paused as asked"
+    elif progressing.reason == "Starting" and _ready_count(pool) == 0:
+        reason, message = "Starting", "jobs are taken; workers are starting"
+    return Finding(type=ConditionType.READY, status="True", reason=reason, message=message)
+
+
+def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
+    """Return reason and message of the obstacle to serving; None = no obstacle."""
+    if pool.deleting:
+        return "Deleting", _deleting_words(pool)
+    if pool.blocked is not None:
+        return pool.blocked.reason, pool.blocked.message
+    if queue.status != "True":
+        return queue.reason, queue.message
+    if pool.deployment is None or not pool.owns_deployment:
+        return _held_back(pool) or ("Creating", "the workers' Deployment is being made")
+    if any(pod.ready for pod in pool.live_pods):
+        return None
+    return _why_no_worker(pool, pool.deployment) or _why_no_jobs(pool)
+
+
+def _held_back(pool: Pool) -> tuple[str, str] | None:
+    """Return reason and message of an obstacle to changing the children of a scaled pool; None = no obstacle."""
+    return None if pool.child_problem is None else (pool.child_problem.reason, pool.child_problem.message)
+
+
+def _why_no_worker(pool: Pool, deployment: DeploymentView) -> tuple[str, str] | None:
+    """Return reason and message of an obstacle to starting or creating pods; None = no obstacle."""
+    stuck = stuck_pods(pool)
+    if stuck:
+        return stuck[0].trouble, _stuck_words(stuck)
+    if deployment.failures:
+        reason, message = deployment.failures[0]
+        return reason or "DeploymentFailed", message
+    if _waits_for_a_node_in_vain(pool):
+        return "NoNodeFits", f"{pool.misfit}; change what the pool asks for, or add a node that has it"
+    return None
+
+
+def _why_no_jobs(pool: Pool) -> tuple[str, str] | None:
+    """Return reason and message of a live worker that takes no jobs, in its own words; None = there is none."""
+    impeded = [worker for worker in pool.snapshot.live_workers if worker.note] if pool.snapshot is not None else []
+    if not impeded:
+        return None
+    first = min(impeded, key=lambda worker: worker.name)
+    more = f" (and {counted(len(impeded) - 1, 'other worker')})" if len(impeded) > 1 else ""
+    return "WorkerImpeded", f"worker {first.name} takes no jobs{more}: it {first.note}"
+
+
+def _waits_for_a_node_in_vain(pool: Pool) -> bool:
+    """Whether jobs want workers that no node could hold, and no pod may wait for a new node."""
+    asked_for = pool.decision is not None and pool.decision.capped_by is Cap.GPU_CAPACITY
+    return asked_for and bool(pool.misfit) and pool.gpu is not None and pool.gpu.max_pending == 0
+
+
+def _deleting_words(pool: Pool) -> str:
+    holders = ", ".join(pool.resource["metadata"].get("finalizers") or [])
+    waits = f"; it goes when these finalizers have been removed: {holders}" if holders else ""
+    return f"the pool is being deleted and is scaled no more{waits}"
+
+
+def _ready_count(pool: Pool) -> int:
+    """By the pods, where the Deployment's own count has not come up to them yet."""
+    counted_up = pool.deployment.ready if pool.deployment is not None else 0
+    return max(counted_up, sum(pod.ready for pod in pool.live_pods))
+
+
+def stuck_pods(pool: Pool) -> list[PodView]:
+    """Pods that will not start by waiting, the oldest first; pods that may wait for nodes do not count."""
+    found = [pod for pod in pool.live_pods if pod.trouble and not pod.ready]
+    unplaced = sorted((p for p in found if p.trouble == "FailedScheduling"), key=lambda p: p.created_at)
+    others = sorted((p for p in found if p.trouble != "FailedScheduling"), key=lambda p: p.created_at)
+    may_wait = pool.gpu.max_pending if pool.gpu is not None else 0
+    return others + unplaced[may_wait:]
+
+
+def _stuck_words(stuck: Sequence[PodView]) -> str:
+    first = stuck[0]
+    more = f" (and {counted(len(stuck) - 1, 'other pod')})" if len(stuck) > 1 else ""
+    detail = first.trouble_message or first.trouble  # the condition's reason is the trouble: once is enough
+    return f"pod {first.name} cannot start{more}: {detail}; see `kubectl describe pod {first.name}`"
+
+
+def _progressing(pool: Pool) -> Finding:
+    status, reason, message = _progress(pool)
+    return Finding(type=ConditionType.PROGRESSING, status=status, reason=reason, message=message)
+
+
+def _progress(pool: Pool) -> tuple[Status, str, str]:
+    if pool.blocked is not None:
+        return "False", "Blocked", "blocked by the problem in the condition Ready"
+    held_back = _held_back(pool)
+    if held_back is not None:
+        return "False", *held_back
+    if pool.deployment is None or not pool.owns_deployment:
+        return "True", "Creating", "the workers' Deployment is being made"
+    blocked = _why_no_worker(pool, pool.deployment)
+    if blocked is not None:
+        return "False", *blocked
+    return _movement(pool, pool.deployment)
+
+
+def _movement(pool: Pool, deployment: DeploymentView) -> tuple[Status, str, str]:
+    leaving = sum(1 for pod in pool.pods.values() if pod.terminating)
+    if deployment.paused:
+        return "False", "RolloutPaused", _paused_words(pool.ref.name)
+    if deployment.total > deployment.replicas or (deployment.replicas == 0 and leaving):
+        return "True", "Draining", "workers that are no longer needed finish their jobs and leave"
+    if deployment.updated < min(deployment.replicas, deployment.total):
+        return "True", "RollingOut", "workers are being replaced to follow a changed template"
+    if deployment.ready < deployment.replicas:
+        return "True", "Starting", f"{counted(deployment.replicas - deployment.ready, 'worker')} on the way"
+    if deployment.changed_by_others:
+        return "False", "ChangedByOthers", _foreign_words(deployment.changed_by_others)
+    return "False", "Settled", "as many workers as asked for"
+
+
+def _paused_words(name: str) -> str:
+    return (
+        "somebody has paused the Deployment's rollout, so a changed template does not reach the workers; "
+        f"`kubectl rollout resume deployment/{name}` lets it go on"
+    )
+
+
+def _foreign_words(changes: str) -> str:
+    return (
+        f"as many workers as asked for; their Deployment holds what this AgentPool does not say: {changes}; "
+        "put it into spec.worker.template, or take it out of the Deployment"
+    )
+
+
+def _queue_reachable(pool: Pool) -> Finding:
+    if pool.queue_problem is not None:
+        status: Status = "False"
+        reason, message = pool.queue_problem.reason, pool.queue_problem.message
+    elif pool.queue_read:
+        status, reason, message = "True", "Answering", "the queue is read and its settings are published"
+    else:
+        status, reason, message = "Unknown", "NotReadYet", "the queue has not been read yet"
+    return Finding(type=ConditionType.QUEUE_REACHABLE, status=status, reason=reason, message=message)
+
+
+def _following(pool: Pool) -> Finding:
+    kind = ConditionType.SCALING_ACTIVE
+    if pool.scale_problem is not None:
+        return Finding(type=kind, status="False", reason=pool.scale_problem.reason, message=pool.scale_problem.message)
+    if pool.decision is None:
+        return Finding(type=kind, status="Unknown", reason="NotDecidedYet", message="no decision has been made yet")
+    return Finding(type=kind, status="True", reason="FollowingDemand", message="the size follows the queue")
+
+
+def _scaling_active(pool: Pool) -> Finding:
+    def finding(status: Status, reason: str, message: str) -> Finding:
+        return Finding(type=ConditionType.SCALING_ACTIVE, status=status, reason=reason, message=message)
+
+    if pool.spec is not None and pool.spec.replicas is not None:
+        return finding(
+            "False", "ManualReplicas", f"spec.replicas fixes the size at {pool.spec.replicas}; remove it to scale again"
+        )
+    if pool.spec is not None and pool.spec.paused:
+        return finding("False", "Paused", "spec.paused stops new claims; running jobs finish")
+    if pool.blocked is not None:
+        return finding("False", "Blocked", "scaling is blocked by the problem in the condition Ready")
+    if pool.queue_problem is not None:
+        return finding("False", pool.queue_problem.reason, "the size is held because the queue cannot be read")
+    return _following(pool)
+
+
+def _scaling_limited(pool: Pool) -> Finding:
+    decision = pool.decision
+    limited = decision is not None and decision.mode is Mode.AUTOMATIC and decision.capped_by in LIMITS
+    if decision is None or not limited:
+        return Finding(
+            type=ConditionType.SCALING_LIMITED, status="False", reason="WithinLimits", message="no limit holds it back"
+        )
+    return Finding(
+        type=ConditionType.SCALING_LIMITED, status="True", reason=decision.capped_by.value, message=_cap_words(pool)
+    )
+
+
+def _cap_words(pool: Pool) -> str:
+    """Describe the limit, without constantly changing numbers: a condition is not a log."""
+    decision, spec = pool.decision, pool.spec
+    if decision is None or spec is None:
+        return ""
+    words = {
+        "MaxReplicas": f"more than spec.scaling.maxReplicas ({spec.scaling.max_replicas}) workers are wanted",
+        "MinReplicas": f"spec.scaling.minReplicas ({spec.scaling.min_replicas}) keeps workers that no job needs",
+        "RouteLimit": "jobs wait for a place in a route that is at its maxRunning",
+        "ScaleUpPolicy": "spec.scaling.behavior.scaleUp slows the rise",
+        "ScaleDownPolicy": "spec.scaling.behavior.scaleDown slows the fall",
+        "GPUCapacity": pool.misfit or f"the nodes have room for {counted(pool.placeable or 0, 'worker')} of this pool",
+    }
+    return words.get(decision.capped_by.value, decision.reason)

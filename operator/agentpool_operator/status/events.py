@@ -1,0 +1,122 @@
+"""Events about pools for `kubectl describe`, each recorded once.
+
+Recording never waits: a background task posts queued events, drops the oldest under pressure, and raises the count of a
+repeated event. Events are informational: a refusal is only logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from agentpool_core.errors import ClusterError
+from agentpool_core.spec import API_VERSION, KIND
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.api_errors import ClashError
+from agentpool_operator.pools.views import rfc3339
+from agentpool_operator.status.conditions import bounded_message
+
+if TYPE_CHECKING:
+    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.pools.registry import Pool
+
+Json = dict[str, Any]
+EventType = Literal["Normal", "Warning"]
+COMPONENT = "agentpool-operator"
+QUEUED_AT_MOST = 1000  # events: beyond, the oldest are dropped
+LONGEST_MESSAGE = 1000  # characters: an API server may refuse events with more
+SILENCE_S = 60.0  # seconds in which the same event is not recorded again
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Sentence:
+    """An event to be posted."""
+
+    namespace: str
+    pool: Json  # the involved object's reference
+    type: EventType
+    reason: str
+    message: str
+
+    @property
+    def key(self) -> str:
+        """Equal for equal sentences about the same object."""
+        text = "\0".join((self.pool["uid"], self.type, self.reason, self.message))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Recorder:
+    """Records events."""
+
+    def __init__(self, cluster: Cluster, *, identity: str) -> None:
+        self._cluster = cluster
+        self._identity = identity
+        self._queue: asyncio.Queue[_Sentence] = asyncio.Queue(QUEUED_AT_MOST)
+        self._told_at: dict[str, float] = {}  # seconds, monotonic, by key
+
+    def record(self, pool: Pool, type_: EventType, reason: str, message: str) -> None:
+        """Queue an event about a pool, unless it was recorded recently."""
+        sentence = _Sentence(
+            namespace=pool.ref.namespace,
+            pool={
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "name": pool.ref.name,
+                "namespace": pool.ref.namespace,
+                "uid": pool.uid,
+                "resourceVersion": pool.resource["metadata"].get("resourceVersion", ""),
+            },
+            type=type_,
+            reason=reason,
+            message=bounded_message(message)[:LONGEST_MESSAGE],
+        )
+        now = time.monotonic()
+        if now - self._told_at.get(sentence.key, float("-inf")) < SILENCE_S:
+            return
+        self._told_at = {k: at for k, at in self._told_at.items() if now - at < SILENCE_S}
+        self._told_at[sentence.key] = now
+        if self._queue.full():
+            self._queue.get_nowait()
+        self._queue.put_nowait(sentence)
+
+    async def run(self) -> None:
+        """Post queued events until cancelled."""
+        while True:
+            sentence = await self._queue.get()
+            try:
+                await self._post(sentence)
+            except ClusterError as error:
+                log.info("an event was not posted: %s", error)
+            except Exception:
+                log.exception("an event of %s could not be posted; please report this", sentence.pool["name"])
+
+    async def _post(self, sentence: _Sentence) -> None:
+        now = rfc3339(time.time())
+        name = f"{sentence.pool['name']}.{sentence.key}"
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": sentence.namespace},
+            "involvedObject": sentence.pool,
+            "type": sentence.type,
+            "reason": sentence.reason,
+            "message": sentence.message,
+            "count": 1,
+            "firstTimestamp": now,
+            "lastTimestamp": now,
+            "source": {"component": COMPONENT},
+            "reportingComponent": COMPONENT,
+            "reportingInstance": self._identity,
+        }
+        try:
+            await self._cluster.create(paths.events(sentence.namespace), body)
+        except ClashError:
+            path = paths.events(sentence.namespace, name)
+            told = await self._cluster.get(path)
+            patch = {"count": int(told.get("count") or 1) + 1, "lastTimestamp": now}
+            await self._cluster.merge(path, patch, manager=COMPONENT)

@@ -1,0 +1,95 @@
+"""Report an outage of the API server in few lines: at its beginning, once a minute, and at its end.
+
+During an outage every client of the API server fails repeatedly, and each part logs the failure. `Outage` is a log
+filter: it drops repetitions of the outage (passes them at debug level), and takes the first as the reason to probe the
+API server until it answers. `process` installs the filter in the log's handlers and runs it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from typing import TYPE_CHECKING
+
+from agentpool_core.errors import ClusterError
+from agentpool_operator.kube.api_errors import BusyError, ClusterUnreachableError, NotLeadingError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+ASK_S = 1.0  # seconds between probes during an outage
+TELL_S = 60.0  # seconds between lines about a continuing outage, or about failing single requests
+KOPF_FAILED = re.compile(r"Request attempt #\S+ failed; (?!.*-> API(Forbidden|TooManyRequests)Error)")
+NOTHING = (logging.NOTSET, "")
+log = logging.getLogger(__name__)
+
+
+class Outage(logging.Filter):
+    """The filter and the prober. Used by the event loop's thread and by that of the watches."""
+
+    def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self._ask = ask  # raises ClusterUnreachableError or BusyError while the API server is away
+        self._loop = asyncio.get_running_loop()
+        self._suspected = asyncio.Event()
+        self._echo = NOTHING  # level and text of the gravest that was dropped since the last line
+        self._told_at = float("-inf")  # seconds, monotonic: last line about single failures
+        self.away = False
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record passes: not if it only repeats the outage."""
+        if not self._is_echo(record):
+            return True
+        self._echo = max(self._echo, (record.levelno, record.getMessage()), key=lambda echo: echo[0])
+        self._loop.call_soon_threadsafe(self._suspected.set)
+        return logging.getLogger().isEnabledFor(logging.DEBUG)
+
+    def _is_echo(self, record: logging.LogRecord) -> bool:
+        if record.name == __name__:
+            return False
+        if record.name.startswith("kopf"):
+            return KOPF_FAILED.match(record.getMessage()) is not None
+        causes = record.args if isinstance(record.args, tuple) else ()
+        if any(isinstance(cause, ClusterUnreachableError) for cause in causes):
+            return True
+        return self.away and any(isinstance(cause, BusyError | NotLeadingError) for cause in causes)
+
+    async def run(self) -> None:
+        """Probe after each suspicion of an outage, for ever."""
+        while True:
+            await self._suspected.wait()
+            self._suspected.clear()
+            began = time.monotonic()
+            why = await self._why_away()
+            if why:
+                await self._last(why, began)
+            elif time.monotonic() - self._told_at >= TELL_S:
+                self._told_at = time.monotonic()
+                (level, text), self._echo = self._echo, NOTHING
+                log.log(level, "a request failed, though the API server answers; it is sent again: %s", text)
+
+    async def _last(self, why: str, began: float) -> None:
+        """Report the outage from its first line to its last; it was suspected when it `began`."""
+        told_at = began
+        self.away = True
+        log.warning("the API server is away; pools keep their size until it answers: %s", why)
+        while why := await self._why_away():
+            if time.monotonic() - told_at >= TELL_S:
+                told_at += TELL_S
+                log.warning("the API server has been away for %d s: %s", time.monotonic() - began, why)
+            await asyncio.sleep(ASK_S)
+        self.away = False
+        self._told_at, self._echo = time.monotonic(), NOTHING  # requests that still fail were sent before
+        log.warning("the API server answers again, after %d s", self._told_at - began)
+
+    async def _why_away(self) -> str:
+        """Return why the API server does not serve; empty = it serves, even by a refusal."""
+        try:
+            await self._ask()
+        except (ClusterUnreachableError, BusyError) as error:
+            return str(error)
+        except ClusterError:
+            pass
+        return ""

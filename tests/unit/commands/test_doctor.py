@@ -1,0 +1,109 @@
+"""What the doctor makes of what it reads."""
+
+from __future__ import annotations
+
+from agentpool_core.doctor import cluster, pool, redis
+from agentpool_core.doctor.findings import Level
+from agentpool_core.jobs import Priority
+from agentpool_core.queue.snapshots import RouteSnapshot
+from agentpool_core.spec.crd import custom_resource_definition
+from tests.fixtures.snapshots import snapshot_with
+
+
+def test_durability_is_judged_by_the_append_only_file():
+    """Off is a warning with the command that turns it on; on but failing to write is a failure."""
+    off = redis.durability({"aof_enabled": 0, "rdb_last_save_time": 1})
+    assert off.level is Level.WARNING
+    assert "appendonly yes" in (off.remedy or "")
+    assert redis.durability({"aof_enabled": 1}).level is Level.OK
+    assert redis.durability({"aof_enabled": 1, "aof_last_write_status": "err"}).level is Level.FAILURE
+
+
+def test_eviction_that_would_drop_jobs_is_a_failure():
+    """With a limit and allkeys-lru Redis throws jobs away; with noeviction it refuses instead."""
+    assert redis.eviction({"maxmemory_policy": "noeviction"}).level is Level.OK
+    assert redis.eviction({"maxmemory_policy": "allkeys-lru", "maxmemory": 1}).level is Level.FAILURE
+    assert redis.eviction({"maxmemory_policy": "volatile-ttl", "maxmemory": 1}).level is Level.WARNING
+    assert redis.eviction({}).level is Level.NOTE
+
+
+def test_a_replica_and_a_full_server_are_told():
+    """Both carry a remedy."""
+    assert redis.role({"role": "slave"}).level is Level.FAILURE
+    full = redis.memory({"maxmemory": 100, "used_memory": 90})
+    assert full is not None
+    assert full.level is Level.WARNING
+    assert redis.memory({"used_memory": 90}) is None
+
+
+def test_an_older_crd_is_noticed_by_its_missing_fields():
+    """The installed schema is compared by what it can hold, not by its text."""
+    ours = custom_resource_definition()
+    assert cluster.crd_finding(ours, ours).level is Level.OK
+    older = custom_resource_definition()
+    del older["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]["properties"]["gpu"]
+    finding = cluster.crd_finding(older, ours)
+    assert finding.level is Level.WARNING
+    assert "spec.gpu" in finding.found
+
+
+def test_gpus_are_listed_by_node():
+    """Any vendor's extended resource counts; a cordoned node is said to be one."""
+    nodes = [
+        {"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "4", "nvidia.com/gpu": "2"}}},
+        {"metadata": {"name": "b"}, "spec": {"unschedulable": True}, "status": {"allocatable": {"amd.com/gpu": "1"}}},
+        {"metadata": {"name": "c"}, "status": {"allocatable": {"nvidia.com/gpu": "0"}}},
+    ]
+    assert cluster.gpu_finding(nodes).found == "a: 2 nvidia.com/gpu; b: 1 amd.com/gpu (cordoned)"
+    assert cluster.gpu_finding([]).level is Level.NOTE
+
+
+async def test_a_pool_that_is_not_ready_is_a_failure_unless_it_is_on_its_way():
+    """With the words of its condition; a pool that is being set up is worth a look, no more."""
+
+    class Api:
+        async def agentpools(self):
+            told = (("True", "Serving"), ("False", "CrashLoopBackOff"), ("False", "Creating"))
+            return [
+                {
+                    "metadata": {"namespace": "ns", "name": reason.lower()},
+                    "status": {"conditions": [{"type": "Ready", "status": s, "reason": reason, "message": "because"}]},
+                }
+                for s, reason in told
+            ]
+
+    _, ill, on_its_way = await cluster.agentpools(Api())
+    assert (ill.check, ill.level, ill.found) == (
+        "agentpool ns/crashloopbackoff",
+        Level.FAILURE,
+        "CrashLoopBackOff: because",
+    )
+    assert (on_its_way.level, on_its_way.found) == (Level.WARNING, "Creating: because")
+
+
+async def test_a_pool_that_no_operator_serves_may_be_outside_its_namespaces():
+    """On a shared cluster the operator runs, and serves other namespaces."""
+
+    class Api:
+        async def agentpools(self):
+            return [{"metadata": {"namespace": "other", "name": "p"}}]
+
+    _, unserved = await cluster.agentpools(Api())
+    assert (unserved.found, unserved.level) == ("no status yet", Level.WARNING)
+    assert "watchNamespaces" in unserved.remedy
+
+
+def test_a_deleted_pools_queue_is_named_with_what_may_be_done():
+    """Its queue is kept and takes no jobs; the other checks say nothing of that."""
+    finding = pool.retired(snapshot_with(retired=True))
+    assert finding is not None
+    assert finding.level is Level.WARNING
+    assert "deletionPolicy: Delete" in finding.remedy
+    assert pool.retired(snapshot_with()) is None
+
+
+def test_jobs_without_a_worker_are_a_failure():
+    """With their number."""
+    route = RouteSnapshot(name="default", limit=None, queued={Priority.TASK: 1}, running=0)
+    finding = pool.workers(snapshot_with(routes=(route,)))
+    assert (finding.level, finding.found) == (Level.FAILURE, "none; waiting: 1 job")

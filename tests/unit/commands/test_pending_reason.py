@@ -1,0 +1,86 @@
+"""The sentence that says why a job has not begun."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from agentpool_core.cli.pending_reason import holdup
+from agentpool_core.commands.get import history_table
+from agentpool_core.commands.queue import workers_table
+from agentpool_core.jobs import HistoryEntry, Job, JobId, JobState, Priority, WorkerId
+from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+
+NOW_MS = 100_000
+LOST = "the process of worker w ended with exit code 7"
+JOB = Job(
+    job_id=JobId("a"), state=JobState.QUEUED, kind="code", route="code", priority=Priority.TASK, payload=None,
+    attempt=0, max_attempts=3, timeout_ms=1_000, submitted_at_ms=NOW_MS, enqueued_at_ms=NOW_MS, claimed_at_ms=None,
+    finished_at_ms=None, due_at_ms=None, expires_at_ms=None, worker=None, result=None, error=None, reason=None,
+    progress=None, checkpoint=None, after=(), idempotency_key=None, cancel_requested=False, history=(),
+)  # fmt: skip
+WORKER = WorkerSnapshot(name=WorkerId("w"), slots=2, running=0, host="h", lease_expires_at_ms=NOW_MS + 10_000)
+ROUTE = RouteSnapshot(name="code", limit=2, queued={Priority.TASK: 3}, running=0)
+QUEUE = QueueSnapshot(
+    taken_at_ms=NOW_MS, routes=(ROUTE,), scheduled=0, blocked=0, dead=0, oldest_wait_ms=0, workers=(WORKER,),
+    submitted_total=0, started_total=0, finished_total=0, run_ms_total=0, paused=False, settings_revision="1",
+)  # fmt: skip
+RETRIED = {
+    "due_at_ms": NOW_MS + 30_000,
+    "attempt": 1,
+    "error": "no",
+    "history": (HistoryEntry(at_ms=1, type="retrying", attempt=1, worker=None),),
+}
+UNKNOWN = {
+    "due_at_ms": NOW_MS + 30_000,
+    "reason": "unknown_kind",
+    "history": (HistoryEntry(at_ms=1, type="returned", attempt=1, worker=None),),
+}
+
+
+@pytest.mark.parametrize(
+    ("job", "queue", "says"),
+    [
+        ({}, {"retired": True, "paused": True}, "its AgentPool was deleted"),
+        ({}, {"paused": True}, "its pool is paused"),
+        ({}, {"workers": ()}, "no worker takes jobs"),
+        ({}, {"cordoned": frozenset({"w"})}, "no worker takes jobs"),
+        ({}, {"workers": (replace(WORKER, lease_expires_at_ms=NOW_MS - 1),)}, "no worker takes jobs"),
+        ({}, {"workers": (replace(WORKER, running=2),)}, "all 2 slots of 1 worker are taken (3 jobs of its route"),
+        ({}, {"routes": (replace(ROUTE, running=2),)}, "route 'code' runs 2 jobs, as many as it may (3 jobs of its"),
+        ({}, {}, "it is about to begin"),
+        ({"state": JobState.SCHEDULED, "due_at_ms": NOW_MS + 30_000}, {}, "it is due in 30s"),
+        ({"state": JobState.SCHEDULED, **RETRIED}, {}, "it is due in 30s after attempt 1 failed"),
+        ({"state": JobState.SCHEDULED, **UNKNOWN}, {}, "no running worker has a handler for kind 'code': start one"),
+        ({"quarantined": True, "losses": 2}, {}, "it is in quarantine: 2 workers ended while they ran it, so it runs"),
+        ({"state": JobState.SCHEDULED, **UNKNOWN, **RETRIED}, {}, "it is due in 30s after attempt 1 failed"),
+        ({"state": JobState.BLOCKED, "after": (JobId("p"), JobId("q"))}, {}, "it waits for p, q"),
+    ],
+)
+def test_what_keeps_a_job_from_beginning_is_told(job, queue, says):
+    """The first of the causes that hold, from what keeps all jobs to what keeps this one."""
+    assert holdup(replace(JOB, **job), replace(QUEUE, **queue)).startswith(says)
+
+
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED])
+def test_nothing_is_told_of_a_job_that_has_begun_or_ended(state):
+    """Whatever state its pool is in."""
+    assert holdup(replace(JOB, state=state), QUEUE) is None
+
+
+def test_the_history_says_why_a_job_was_recovered_and_quarantined():
+    """The record keeps only its latest error; the earlier changes have their general meaning."""
+    changes = ("queued", "started", "recovered", "started", "recovered", "quarantined")
+    history = tuple(HistoryEntry(at_ms=NOW_MS, type=change, attempt=1, worker=WorkerId("w")) for change in changes)
+    lines = history_table(replace(JOB, error=f"{LOST}\nLast log lines:\nx", history=history)).splitlines()
+    assert all(line.endswith("its worker was lost") for line in (lines[3], lines[5]))
+    assert lines[6].endswith(LOST)
+
+
+def test_the_worker_that_runs_jobs_in_quarantine_is_marked():
+    """Its free slots take no other job."""
+    queue = replace(QUEUE, workers=(WORKER, replace(WORKER, name=WorkerId("v"))), reserved=WORKER.name)
+    marked, other = workers_table(queue).splitlines()[1:]
+    assert marked.endswith("reserved for jobs in quarantine")
+    assert "reserved" not in other

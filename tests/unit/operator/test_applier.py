@@ -1,0 +1,248 @@
+"""What the operator writes for a pool's children, against an API server that only keeps what it is given."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool_core.jobs import PoolRef
+from agentpool_core.redis_address import NOT_LABELLED, Address, SecretError
+from agentpool_operator.children import applier
+from agentpool_operator.children.applier import Applier
+from agentpool_operator.kube import paths
+from agentpool_operator.kube.api_errors import NotThereError, WebhookError
+from agentpool_operator.pools.problems import Problem
+from agentpool_operator.pools.registry import Pools
+from agentpool_operator.pools.views import POOL_LABEL
+
+REF = PoolRef("ns", "p")
+DEPLOYMENT = paths.deployments("ns", "p")
+BUDGET = paths.disruption_budgets("ns", "p")
+
+
+class Server:
+    """Objects by path; an apply merges into what is there, one level deep in metadata and spec."""
+
+    def __init__(self):
+        self.objects = {}
+        self.applied = []
+        self.on_apply = lambda _body: None
+        self.unasked = ""  # the path of whose applies a webhook cannot be asked
+
+    async def get(self, path):
+        if path not in self.objects:
+            raise NotThereError(request=path, status=404, message="not found")
+        return self.objects[path]
+
+    async def apply(self, path, body, *, manager):
+        if path == self.unasked:
+            raise WebhookError(request=path, status=500, message='failed calling webhook "w.example.com"')
+        self.on_apply(body)
+        self.applied.append(path)
+        live = self.objects.get(path, {"metadata": {"uid": path, "generation": 1}})
+        merged = {part: {**live.get(part, {}), **body.get(part, {})} for part in ("metadata", "spec")}
+        version = str(int(live["metadata"].get("resourceVersion", "0")) + 1)
+        self.objects[path] = {**merged, "metadata": {**merged["metadata"], "resourceVersion": version}}
+        return self.objects[path]
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def pools():
+    made = Pools()
+    metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
+    made.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
+    return made
+
+
+class Secrets:
+    """Secrets of which each may be used, until a test says what is wrong with them."""
+
+    def __init__(self):
+        self.error = None
+
+    async def address(self, _pool, _spec):
+        if self.error is not None:
+            raise self.error
+        return Address(url="redis://h")
+
+
+@pytest.fixture
+def secrets():
+    return Secrets()
+
+
+@pytest.fixture
+def one_pass(server, pools, secrets):
+    applier = Applier(server, pools, secrets, default_image="image")
+    pool = pools.get(REF)
+
+    async def run():
+        server.applied.clear()
+        await applier.apply(pool, pool.spec)
+        return server.applied
+
+    return run
+
+
+def changed(server, **metadata):
+    """Somebody changes the Deployment's metadata, which moves no generation."""
+    live = server.objects[DEPLOYMENT]
+    version = str(int(live["metadata"]["resourceVersion"]) + 1)
+    return {**live, "metadata": {**live["metadata"], "resourceVersion": version, **metadata}}
+
+
+async def test_a_second_pass_writes_nothing(one_pass):
+    """What is in order is left alone."""
+    assert await one_pass() == [DEPLOYMENT, BUDGET]
+    assert await one_pass() == []
+
+
+async def test_what_comes_from_a_list_is_in_order_though_it_tells_no_kind(one_pass, server, pools, secrets):
+    """A real API server leaves apiVersion and kind out of a list's items; a new leader begins with a list."""
+    await one_pass()
+    listed = changed(server)
+    server.objects[DEPLOYMENT] = {part: listed[part] for part in ("metadata", "spec")}
+    pools.see_deployment(server.objects[DEPLOYMENT])
+    anew = Applier(server, pools, secrets, default_image="image")
+    server.applied.clear()
+    await anew.apply(pools.get(REF), pools.get(REF).spec)
+    assert server.applied == []
+
+
+@pytest.mark.parametrize("value", [None, "other"])
+async def test_the_pools_label_comes_back(one_pass, server, pools, value):
+    """Without it the Deployment is in no watch, and the operator would go by what it last saw of it."""
+    await one_pass()
+    labels = {key: text for key, text in server.objects[DEPLOYMENT]["metadata"]["labels"].items() if key != POOL_LABEL}
+    server.objects[DEPLOYMENT] = changed(server, labels=labels if value is None else labels | {POOL_LABEL: value})
+    pools.see_deployment(server.objects[DEPLOYMENT], gone=value is None)
+    assert await one_pass() == [DEPLOYMENT]
+    assert server.objects[DEPLOYMENT]["metadata"]["labels"][POOL_LABEL] == "p"
+    assert await one_pass() == []
+
+
+async def test_an_orphan_of_the_pools_name_is_taken_back(one_pass, server, pools):
+    """`kubectl delete --cascade=orphan` leaves workers that go on; the pool applied again owns them again."""
+    await one_pass()
+    server.objects[DEPLOYMENT] = changed(server, ownerReferences=[])
+    pools.see_deployment(server.objects[DEPLOYMENT])
+    assert await one_pass() == [DEPLOYMENT]
+    assert pools.get(REF).owns_deployment
+    assert pools.get(REF).child_problem is None
+
+
+async def test_an_orphan_that_bears_no_mark_of_ours_is_left_alone(one_pass, server, pools):
+    """A Deployment of the same name is somebody else's, whatever one label says."""
+    await one_pass()
+    server.objects[DEPLOYMENT] = changed(server, ownerReferences=[], labels={POOL_LABEL: "p"})
+    pools.see_deployment(server.objects[DEPLOYMENT])
+    assert await one_pass() == []
+    assert pools.get(REF).child_problem.reason == "DeploymentNotOwned"
+
+
+async def test_the_deployment_of_a_pool_that_is_gone_is_waited_for(one_pass, server, pools):
+    """A pool made anew at once waits for the garbage collector; nobody is asked to delete or rename anything."""
+    await one_pass()
+    former = [{"kind": "AgentPool", "name": "p", "uid": "former", "controller": True}]
+    server.objects[DEPLOYMENT] = changed(server, ownerReferences=former)
+    pools.see_deployment(server.objects[DEPLOYMENT])
+    assert await one_pass() == []
+    assert pools.get(REF).child_problem.reason == "DeploymentLeaving"
+
+
+async def test_a_deleted_budget_comes_back(one_pass, server, monkeypatch):
+    """No watch tells of it, so it is looked at again from time to time."""
+    await one_pass()
+    del server.objects[BUDGET]
+    assert await one_pass() == []
+    monkeypatch.setattr(applier, "BUDGET_RECHECK_S", 0.0)
+    assert await one_pass() == [BUDGET]
+    assert await one_pass() == []
+
+
+@pytest.mark.parametrize(("path", "child"), [(DEPLOYMENT, "Deployment"), (BUDGET, "PodDisruptionBudget")])
+async def test_a_webhook_that_cannot_be_asked_is_told_by_its_name_and_what_it_was_to_allow(
+    one_pass, server, pools, path, child
+):
+    """It is not the template's fault, and what runs is scaled on; once the webhook is there again, all is well."""
+    server.unasked = path
+    await one_pass()
+    problem = pools.get(REF).child_problem
+    assert problem.reason == "WebhookFailed"
+    assert f"the workers' {child}: " in problem.message
+    assert "w.example.com" in problem.message
+    assert pools.get(REF).blocked is None
+    server.unasked = ""
+    await one_pass()
+    assert pools.get(REF).child_problem is None
+
+
+def refused(reason):
+    return SecretError(reason=reason, field="Secret 's'", problem="it cannot be used", remedy="mend it")
+
+
+@pytest.mark.parametrize("reason", [NOT_LABELLED, "SecretNotFound", "SecretForbidden", "InvalidRedisURL"])
+async def test_no_deployment_is_made_for_a_secret_that_cannot_be_used(one_pass, server, pools, secrets, reason):
+    """Its pods would get the Secret from the kubelet, whatever the operator itself does not read."""
+    secrets.error = refused(reason)
+    assert await one_pass() == []
+    assert server.objects == {}
+    assert pools.get(REF).child_problem.reason == reason
+    assert pools.get(REF).blocked is not None
+    secrets.error = None
+    assert await one_pass() == [DEPLOYMENT, BUDGET]
+    assert pools.get(REF).child_problem is None
+
+
+async def test_a_label_that_was_taken_away_stops_the_pool_and_a_missing_secret_does_not(one_pass, pools, secrets):
+    """The Secret's owner may take the permission back; a Secret that is replaced is away for a moment."""
+    await one_pass()
+    secrets.error = refused("SecretNotFound")
+    await one_pass()
+    assert pools.get(REF).blocked is None
+    secrets.error = refused(NOT_LABELLED)
+    assert await one_pass() == []
+    assert pools.get(REF).blocked.reason == NOT_LABELLED
+
+
+async def test_no_label_stops_the_scaling_before_the_next_pass_over_the_children(one_pass, pools):
+    """The scaling loop reads the Secret more often; a size set by hand is not carried out either."""
+    await one_pass()
+    pool = pools.get(REF)
+    pool.queue_problem = Problem(reason=NOT_LABELLED, message="no label")
+    assert pool.blocked == pool.queue_problem
+
+
+FOREIGN = {"metadata": {"name": "p", "uid": "theirs", "resourceVersion": "7"}, "spec": {"minAvailable": 1}}
+
+
+@pytest.mark.parametrize("path", [DEPLOYMENT, BUDGET])
+@pytest.mark.parametrize(
+    "owners", [[], [{"kind": "Deployment", "name": "p", "uid": "x", "controller": True}]], ids=["nobody's", "owned"]
+)
+async def test_a_child_that_only_bears_the_pools_name_is_left_alone(one_pass, server, pools, path, owners):
+    """It is neither changed nor given an owner, with whom the garbage collector would delete it; the pool says so."""
+    theirs = {**FOREIGN, "metadata": {**FOREIGN["metadata"], "ownerReferences": owners}}
+    server.objects[path] = theirs
+    assert path not in await one_pass()
+    assert server.objects[path] == theirs
+    kind = "Deployment" if path == DEPLOYMENT else "PodDisruptionBudget"
+    assert pools.get(REF).child_problem.reason == f"{kind}NotOwned"
+    assert "left alone" in pools.get(REF).child_problem.message
+    assert (pools.get(REF).blocked is None) == (path == BUDGET)  # workers go on without a budget of the pool's own
+
+
+async def test_a_budget_is_set_right_only_in_the_state_that_was_looked_at(one_pass, server, monkeypatch):
+    """Whoever replaces it between the look and the write keeps it: the write is conditional."""
+    await one_pass()
+    monkeypatch.setattr(applier, "BUDGET_RECHECK_S", 0.0)
+    live = server.objects[BUDGET]
+    server.objects[BUDGET] = {**live, "spec": {**live["spec"], "maxUnavailable": 5}}
+    bodies = []
+    monkeypatch.setattr(server, "on_apply", bodies.append)
+    assert await one_pass() == [BUDGET]
+    assert bodies[0]["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]

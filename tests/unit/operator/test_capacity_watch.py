@@ -1,0 +1,57 @@
+"""The inventory's watches: begun when they are wanted, and never dead unseen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from agentpool_operator.capacity.capacity_watch import Feed
+from agentpool_operator.capacity.inventory import Inventory
+from tests.fixtures.redis import wait_until
+
+
+class Cluster:
+    """A cluster without nodes and pods; its watches end with what a test gives."""
+
+    def __init__(self, end: Exception | None = None) -> None:
+        self._end = end
+        self.watching = 0
+
+    async def list(self, _path, **_selectors):
+        return [], "1"
+
+    async def watch(self, _path, _since, **_selectors) -> AsyncIterator[tuple[str, dict]]:
+        if self._end is not None:
+            raise self._end
+        self.watching += 1
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.watching -= 1
+        yield "ADDED", {}
+
+
+async def test_an_unexpected_fault_ends_the_feed():
+    """A watch that died unseen would leave an old inventory that calls itself ready."""
+    feed = Feed(Cluster(KeyError("resourceVersion")), Inventory())
+    feed.start()
+    async with asyncio.timeout(10):
+        with pytest.raises(KeyError):
+            await feed.run()
+
+
+async def test_the_feed_watches_from_its_start_to_its_end():
+    """Nothing is asked before devices are; once over, nothing goes on."""
+    cluster = Cluster()
+    feed = Feed(cluster, Inventory())
+    running = asyncio.create_task(feed.run())
+    await asyncio.sleep(0)
+    assert not feed.ready
+    feed.start()
+    await wait_until(lambda: cluster.watching == 2, "both watches are open")
+    assert feed.ready
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert cluster.watching == 0

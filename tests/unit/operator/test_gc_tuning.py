@@ -1,0 +1,45 @@
+"""Pauses of the garbage collector: what survived a long one is not gone through again."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+
+import pytest
+
+from agentpool_operator import gc_tuning
+from agentpool_operator.gc_tuning import LONG_S, ShortPauses
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    """How often the collector was told to set aside what it has."""
+    calls = []
+    monkeypatch.setattr(gc, "freeze", lambda: calls.append(True))
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("generation", "took_s", "times"), [(2, 2 * LONG_S, 1), (2, LONG_S / 2, 0), (1, 2 * LONG_S, 0)]
+)
+def test_only_a_long_full_collection_sets_its_survivors_aside(monkeypatch, frozen, generation, took_s, times):
+    """Young collections and short full ones change nothing."""
+    clock = itertools.count(0.0, took_s)
+    monkeypatch.setattr(gc_tuning.time, "perf_counter", lambda: next(clock))
+    pauses = ShortPauses()
+    pauses("start", {"generation": generation})
+    pauses("stop", {"generation": generation})
+    assert len(frozen) == times
+
+
+def test_a_long_collection_leaves_nothing_to_go_through_again(monkeypatch):
+    """Told by Python itself of a real collection, it has what survived set aside."""
+    monkeypatch.setattr(gc_tuning, "LONG_S", -1.0)
+    pauses = ShortPauses()
+    gc.callbacks.append(pauses)
+    try:
+        gc.collect()
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.callbacks.remove(pauses)
+        gc.unfreeze()

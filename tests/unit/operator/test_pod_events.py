@@ -1,0 +1,145 @@
+"""What holds up a pod that has its node: which pods are asked about, when, and which event is told."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool_core.jobs import PoolRef
+from agentpool_operator.kube.api_errors import ForbiddenError
+from agentpool_operator.pools.registry import Pools
+from agentpool_operator.pools.views import rfc3339
+from agentpool_operator.status import pod_events
+from agentpool_operator.status.pod_events import FORBIDDEN_RETRY_S, PASS_S, TOLD_S, Delays
+
+BOUND = 1_000_000.0  # seconds since the epoch: when the pods get their nodes
+LATE = BOUND + PASS_S
+
+
+class Server:
+    """Events by the uid of their pod; keeps who was asked about, and refuses where it is told to."""
+
+    def __init__(self):
+        self.events = {}
+        self.asked = []
+        self.forbidden = set()  # namespaces
+
+    async def list(self, path, *, fieldSelector):  # noqa: N803 - as the API calls it
+        uid = fieldSelector.removeprefix("involvedObject.uid=").removesuffix(",type=Warning")
+        self.asked.append(uid)
+        if path.split("/")[4] in self.forbidden:
+            raise ForbiddenError(request=f"GET {path}", status=403, message='cannot list resource "events"')
+        return self.events.get(uid, []), "1"
+
+    def taken(self):
+        """Who was asked about since the last call."""
+        asked, self.asked = self.asked, []
+        return asked
+
+
+@pytest.fixture
+def server():
+    return Server()
+
+
+@pytest.fixture
+def pools():
+    return Pools()
+
+
+@pytest.fixture
+def look(server, pools):
+    return Delays(server, pools, leading=lambda: True).run_once
+
+
+def add(pools, name, *pods, namespace="ns"):
+    """A pool whose pods, given by name and seconds before they got their node, are being set up."""
+    metadata = {"name": name, "namespace": namespace, "uid": name, "resourceVersion": "1"}
+    pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
+    for pod, waited in pods:
+        metadata = {"name": pod, "namespace": namespace, "uid": pod, "resourceVersion": "1"}
+        metadata |= {"labels": {"agentpool.dev/pool": name}, "creationTimestamp": rfc3339(BOUND - waited)}
+        bound = {"type": "PodScheduled", "status": "True", "lastTransitionTime": rfc3339(BOUND)}
+        status = {"phase": "Pending", "conditions": [bound]}
+        pools.see_pod({"metadata": metadata, "spec": {"nodeName": "n"}, "status": status})
+    return pools.get(PoolRef(namespace, name))
+
+
+def event(reason, *, made=BOUND, last=BOUND):
+    return {
+        "metadata": {"creationTimestamp": rfc3339(made)},
+        "reason": reason,
+        "message": f"why {reason}",
+        "lastTimestamp": rfc3339(last),
+    }
+
+
+async def test_what_was_said_before_it_had_a_node_is_not_why_it_does_not_come_up(server, pools, look):
+    """Of waiting for a node there may be a newer warning than what the node tells, whose clock is its own."""
+    pod = add(pools, "p", ("w", 60)).pods["w"]
+    server.events["w"] = [
+        event("FailedScheduling", last=BOUND + 1),
+        event("NoQuota", made=BOUND - 9, last=BOUND + 1),
+    ]
+    await look(now=LATE)
+    assert pools.get(PoolRef("ns", "p")).pods["w"] == pod
+    server.events["w"] += [event("FailedMount", last=BOUND - 3600), event("NetworkNotReady", last=BOUND - 3601)]
+    await look(now=LATE)
+    told = pools.get(PoolRef("ns", "p")).pods["w"]
+    assert (told.trouble, told.trouble_message) == ("FailedMount", "why FailedMount")
+
+
+async def test_a_pod_has_its_time_from_when_it_has_a_node(server, pools, look):
+    """However long it waited for one."""
+    add(pools, "p", ("w", 3600))
+    await look(now=LATE - 1)
+    assert server.taken() == []
+    await look(now=LATE)
+    assert server.taken() == ["w"]
+
+
+async def test_the_oldest_pod_of_each_pool_is_asked_about_until_it_is_known_what_it_has(server, pools, look):
+    """It is the one that is told; then it is asked about now and then, for it may have got another trouble."""
+    pool = add(pools, "p", ("young", 1), ("old", 9))
+    for _ in range(2):
+        await look(now=LATE)
+        assert server.taken() == ["old"]
+    server.events["old"] = [event("FailedMount")]
+    await look(now=LATE)
+    assert pool.pods["old"].trouble == "FailedMount"
+    server.taken()
+    await look(now=LATE + TOLD_S - 1)
+    assert server.taken() == []
+    server.events["old"] = [event("FailedAttachVolume")]
+    await look(now=LATE + TOLD_S)
+    assert pool.pods["old"].trouble == "FailedAttachVolume"
+
+
+async def test_of_too_many_pools_each_gets_its_turn(server, pools, look, monkeypatch):
+    """Those whose pods nobody tells anything of do not keep the others from being asked about."""
+    monkeypatch.setattr(pod_events, "AT_ONCE", 2)
+    for number in range(5):
+        add(pools, f"p{number}", (f"w{number}", 9 - number))
+    looks = []
+    for at in range(3):
+        await look(now=LATE + at)
+        looks.append(server.taken())
+    assert looks == [["w0", "w1"], ["w2", "w3"], ["w4", "w0"]]
+
+
+async def test_without_the_right_to_list_events_it_is_told_once_and_tried_rarely(server, pools, look, caplog):
+    """Other namespaces are read meanwhile; and once it is allowed, so is this one."""
+    server.forbidden = {"closed"}
+    closed = [add(pools, name, (name, 9), namespace="closed") for name in ("c", "d")]
+    add(pools, "p", ("w", 1))
+    await look(now=LATE)
+    assert server.taken() == ["c", "d", "w"]
+    await look(now=LATE + FORBIDDEN_RETRY_S - 1)
+    assert server.taken() == ["w"]
+    await look(now=LATE + FORBIDDEN_RETRY_S)
+    (line,) = caplog.messages
+    assert "in closed " in line
+    assert "list events" in line
+    server.forbidden = set()
+    server.events["c"] = [event("FailedMount")]
+    await look(now=LATE + 2 * FORBIDDEN_RETRY_S)
+    assert closed[0].pods["c"].trouble == "FailedMount"

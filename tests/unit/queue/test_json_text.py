@@ -1,0 +1,146 @@
+"""JSON in and out: what no Python at the other end could decode is refused before anything is stored."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentpool_core.errors import InvalidJobError, PayloadTooDeepError
+from agentpool_core.queue.codec.json_text import ENVELOPE_DEPTH, MAX_DEPTH, UndecodableError, decode, encode, parse
+
+
+def lists(levels: int) -> object:
+    """Lists inside each other."""
+    value: object = 0
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def dicts(levels: int) -> object:
+    """Objects inside each other, with brackets in their texts."""
+    value: object = "[{"
+    for _ in range(levels):
+        value = {'"[': value}
+    return value
+
+
+def depth_of(value: object) -> int:
+    """Levels of containers, counted from inside."""
+    if isinstance(value, dict | list):
+        inner = value.values() if isinstance(value, dict) else value
+        return 1 + max(map(depth_of, inner), default=0)
+    return 0
+
+
+@pytest.mark.parametrize("nest", [lists, dicts])
+@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 600, 990, 1_500, 100_000])
+def test_what_is_nested_too_deeply_is_refused_by_its_place(nest, levels: int):
+    """The limit is the product's own: it is the same for every Python, and far below where one of them fails."""
+    with pytest.raises(PayloadTooDeepError, match=f"result: nested deeper than {MAX_DEPTH} levels") as caught:
+        encode("result", nest(levels))
+    assert caught.value.limit == MAX_DEPTH
+
+
+@pytest.mark.parametrize("nest", [lists, dicts])
+def test_what_is_as_deep_as_allowed_comes_out_as_it_went_in(nest):
+    """The limit itself is allowed, beside any number of brackets in texts and of shallow containers."""
+    value = [nest(MAX_DEPTH - 1), [[]] * 500, "[{" * 500]
+    assert decode(encode("payload", value)) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "x", "[", '{"a": 1}x', " 1", "nul", '"\\u12', "\\", "[" * 200, "]" * 200, "[[]" * 300),
+        *(
+            "[" * 100_000 + "]" * 100_000,
+            '{"a":' * 5_000 + "1" + "}" * 5_000,
+            "1e999x",
+            "\ufeff1",
+            '"' + '\\"[' * 9_000,
+        ),
+    ],
+)
+def test_stored_text_that_is_no_json_is_an_error_of_one_kind(text: str):
+    """Whatever was stored, reading it raises nothing else, and the message is short enough for a line."""
+    with pytest.raises(UndecodableError) as caught:
+        decode(text)
+    assert len(str(caught.value)) < 300
+
+
+@given(st.text(alphabet='[]{}",:1a\\ ', max_size=400))
+def test_any_text_is_decoded_as_python_does_or_refused(text: str):
+    """The depth check never refuses shallow JSON and never lets anything but an UndecodableError out."""
+    try:
+        expected = json.loads(text)
+    except ValueError:
+        with pytest.raises(UndecodableError):
+            decode(text)
+    else:
+        if text == text.strip():
+            assert decode(text) == expected
+            assert depth_of(expected) <= MAX_DEPTH
+
+
+def test_json_from_outside_has_the_same_limit_and_room_for_an_envelope():
+    """A request around a body may add levels; the body itself may not."""
+    deep = json.dumps(lists(MAX_DEPTH))
+    assert depth_of(parse("the body", deep)) == MAX_DEPTH
+    with pytest.raises(PayloadTooDeepError, match="the body"):
+        parse("the body", f"[{deep}]")
+    assert depth_of(parse("the body", f"[{deep}]", envelope=True)) == MAX_DEPTH + 1
+    with pytest.raises(PayloadTooDeepError):
+        parse("the body", json.dumps(lists(MAX_DEPTH + ENVELOPE_DEPTH + 1)), envelope=True)
+    for text in ("NaN", "[-Infinity]", "", b"\xff"):
+        with pytest.raises(ValueError, match=r"."):
+            parse("the body", text)
+
+
+class Odd(dict):  # type: ignore[type-arg]  # a user's own
+    """A dict whose methods raise, as a lazy object's do."""
+
+    def items(self):
+        """Raise what nobody expects."""
+        raise KeyError("gone")
+
+
+class Leaving(list):  # type: ignore[type-arg]  # a user's own
+    """A list that ends the process of whoever reads it."""
+
+    def __iter__(self):
+        """Raise what is no Exception."""
+        raise SystemExit(4)
+
+
+class Interrupted(list):  # type: ignore[type-arg]  # a user's own
+    """A list during whose reading a person presses Ctrl-C."""
+
+    def __iter__(self):
+        """Raise what the interpreter raises then."""
+        raise KeyboardInterrupt
+
+
+class Unprintable:
+    """A value that has no text."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("Instance is not bound to a Session")
+
+
+@pytest.mark.parametrize(
+    "value", [Unprintable(), [Unprintable()], {"a": (Unprintable(),)}, Odd(a=1), {Unprintable(): 1}, Leaving([1])]
+)
+def test_a_value_that_cannot_be_shown_is_refused_by_name(value: object):
+    """The error path shows the value safely; it raises nothing but the refusal."""
+    with pytest.raises(InvalidJobError, match="result"):
+        encode("result", value)
+
+
+def test_a_persons_interrupt_while_a_value_is_encoded_stays_one():
+    """Ctrl-C ends the program, and is no error of the value."""
+    with pytest.raises(KeyboardInterrupt):
+        encode("result", Interrupted([1]))

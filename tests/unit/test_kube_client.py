@@ -1,0 +1,68 @@
+"""A kubeconfig that cannot be used is told in one line, by what names it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agentpool_core.errors import ClusterError, SettingError
+from agentpool_core.kube import kubeconfig
+from agentpool_core.kube.client import Cluster, configuration
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"), [(None, "there is no such file"), ("a: [b", "cannot be used: while parsing a flow sequence")]
+)
+async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, caplog, text, problem):
+    """One line with the file and the remedy; the library, which takes a missing file for an empty one, says nothing."""
+    file = tmp_path / "config"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(SettingError) as refused:
+        await configuration(file)
+    assert str(refused.value).startswith(f"kubeconfig: '{file}': {problem}")
+    assert "\n" not in str(refused.value)
+    assert caplog.messages == []
+
+
+NO_KUBECONFIGS = (
+    *(b"root:x:0:0:root", b"- a", b"3", b"\xff\xfe\x00", b"clusters: 3", b"contexts: [1]\ncurrent-context: x"),
+    *(b"current-context: x\ncontexts: [{name: x}]", b"users: {a: b}\ncurrent-context: []", b"&a [*a]", b"[" * 5_000),
+)
+
+
+@pytest.mark.parametrize("content", NO_KUBECONFIGS, ids=lambda content: str(content[:30]))
+async def test_a_file_that_is_no_kubeconfig_is_refused_in_one_line(tmp_path, monkeypatch, content: bytes):
+    """Whatever it holds; and a command that only wants the current namespace goes on without it."""
+    file = tmp_path / "config"
+    file.write_bytes(content)
+    with pytest.raises(SettingError) as refused:
+        await configuration(file)
+    assert str(refused.value).startswith(f"kubeconfig: '{file}': ")
+    assert "\n" not in str(refused.value)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    assert kubeconfig.current_namespace() is None
+
+
+@pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b'"text"', b"null", b"[" * 100_000, b"\xff"])
+async def test_an_answer_that_is_no_object_is_an_outage(monkeypatch, answer: bytes):
+    """Such as a proxy's page in place of the API: the error names the request."""
+
+    async def answered(*_: object, **__: object) -> bytes:
+        return answer
+
+    monkeypatch.setattr(Cluster, "_bytes", answered)
+    with pytest.raises(ClusterError, match="GET /api: the answer is no JSON object"):
+        await Cluster(None).request("GET", "/api")
+
+
+def test_a_user_without_a_home_has_no_kubeconfig(monkeypatch):
+    """As in a container that runs with an id of the cluster's choice."""
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setattr(Path, "home", no_home)
+    assert kubeconfig.path() is None
+
+
+def no_home() -> Path:
+    raise RuntimeError("Could not determine home directory.")

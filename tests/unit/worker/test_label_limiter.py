@@ -1,0 +1,47 @@
+"""The names of kinds of job: one grammar for those who submit, handle and route them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from pydantic import ValidationError
+
+from agentpool_core.errors import HandlerError, InvalidJobError
+from agentpool_core.jobs import JobId, JobRequest
+from agentpool_core.queue.codec.requests import arguments
+from agentpool_core.spec.queue import RouteSpec
+from agentpool_worker import App
+
+
+def submitted(kind: str) -> None:
+    """The producer's check of a request."""
+    arguments(JobRequest(kind=kind), JobId("i"))
+
+
+def handled(kind: str) -> None:
+    """A handler's registration."""
+    App().handler(kind)(lambda payload, ctx: None)
+
+
+def routed(kind: str) -> None:
+    """A route of an AgentPool."""
+    RouteSpec(name="r", kinds=[kind])
+
+
+ROOMS = pytest.mark.parametrize("taken_by", [submitted, handled, routed])
+
+
+@ROOMS
+@pytest.mark.parametrize("kind", ["k", "code-generation", "team/code.v2_b", "K" * 63])
+def test_a_kind_that_one_takes_all_take(taken_by: Callable[[str], None], kind: str):
+    """What can be submitted can be handled and routed."""
+    taken_by(kind)
+
+
+@ROOMS
+@pytest.mark.parametrize("kind", ["", "a:b", "a-", "-a", "two words", "k\n", "é", "k" * 64])
+def test_a_kind_that_one_refuses_all_refuse(taken_by: Callable[[str], None], kind: str):
+    """What no handler could take is refused when it is submitted."""
+    with pytest.raises((InvalidJobError, HandlerError, ValidationError)):
+        taken_by(kind)

@@ -1,0 +1,180 @@
+"""The listener: one wait brings the bell and the jobs, and a wait that is not wanted any more leaves nothing behind."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+from agentpool_core.errors import QueueUnreachableError
+from agentpool_core.queue.completions import CancelJob, Cancelled, Wake
+from agentpool_worker import App
+from agentpool_worker.jobs.order_listener import Listener
+from tests.fixtures.redis import wait_until
+from tests.unit.worker.fakes import Bench, lease
+
+app = App()
+
+
+@app.handler("work")
+async def work(payload):
+    if payload is not None:
+        await payload.wait()
+
+
+@app.handler("call")
+async def call(payload):
+    payload()
+
+
+class BlockingQueue:
+    """The blocking half of a fake queue: a bell with the claim behind it, and a list of orders."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.queue = bench.queue
+        self.bell: asyncio.Queue[None] = asyncio.Queue()
+        self.orders: asyncio.Queue = asyncio.Queue()
+        self.limits: list[int] = []  # of each wait
+        self.fails = 0  # waits that are to fail
+        self.closing = 0  # turns of the event loop that a wait takes to end when it is broken off
+
+    async def wait(self, timeout_ms, *, for_work=True):
+        assert not for_work
+        return [await self.orders.get()]
+
+    async def wait_and_claim(self, timeout_ms, limit):
+        self.limits.append(limit)
+        if self.fails:
+            self.fails -= 1
+            raise QueueUnreachableError("away")
+        try:
+            await self.bell.get()
+        except asyncio.CancelledError:
+            for _ in range(self.closing):
+                await asyncio.sleep(0)
+            raise
+        return [Wake()], self.queue._take(limit)
+
+    async def claim(self, limit):
+        return await self.queue.claim(limit)
+
+
+@asynccontextmanager
+async def listening(**slots):
+    async with Bench(app, **slots) as bench:
+        blocking = BlockingQueue(bench)
+        listener = Listener(queue=blocking, claims=bench.claims, roster=bench.roster, safety_poll_ms=1_000)
+        task = asyncio.create_task(listener.run())
+        await wait_until(lambda: blocking.limits, "the worker waits for the bell")
+        yield bench, blocking
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_jobs_come_with_the_bell():
+    """An idle worker asks for all its slots in its wait, and makes no call of its own."""
+    async with listening(slots=4) as (bench, blocking):
+        calls = len(bench.queue.calls)
+        bench.queue.ready.append(lease())
+        blocking.bell.put_nowait(None)
+        await bench.settled(1)
+        assert blocking.limits[0] == 4
+        assert not [name for name, _, _ in bench.queue.calls[calls:] if name == "claim"]
+
+
+async def test_a_handler_begins_before_the_next_wait_is_sent():
+    """The job does not stand behind the work of listening for another one."""
+    waits_before_it: list[int] = []
+    async with listening(slots=4) as (bench, blocking):
+        bench.queue.ready.append(lease("call", lambda: waits_before_it.append(len(blocking.limits))))
+        blocking.bell.put_nowait(None)
+        await wait_until(lambda: len(blocking.limits) > 1, "it listens again")
+        assert waits_before_it == [1]
+
+
+async def test_waited_for_slots_are_nobody_elses():
+    """While a wait keeps the free slots, no claim asks for them."""
+    async with listening(slots=4) as (bench, _):
+        bench.claims.bell()
+        await asyncio.sleep(0)
+        hold = asyncio.Event()
+        bench.queue.ready.extend(lease(payload=hold, number=number) for number in range(3))
+        bench.claims.bell()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert bench.slots.used == 0
+
+
+async def test_a_full_wait_is_followed_by_claims():
+    """When the wait filled its slots, the claim loop goes on where it left off."""
+    async with listening(slots=2) as (bench, blocking):
+        bench.queue.ready.extend(lease(number=number) for number in range(7))
+        blocking.bell.put_nowait(None)
+        await bench.settled(7)
+
+
+async def test_a_worker_that_leaves_breaks_its_wait_off():
+    """Nothing is waited for after `stop_claiming`, and what the wait may have been given is asked back."""
+    async with listening(slots=4) as (bench, blocking):
+        bench.claims.stop_claiming()
+        await wait_until(lambda: ("claim", 0, 0) in bench.queue.calls, "the bell is passed on")
+        bench.queue.ready.append(lease())
+        blocking.bell.put_nowait(None)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not bench.queue.settled
+        assert len(blocking.limits) == 1
+
+
+async def test_fewer_slots_are_waited_for_after_a_shrink():
+    """A wait that keeps more slots than there are is begun again with fewer."""
+    async with listening(slots=4) as (bench, blocking):
+        bench.slots.resize(2)
+        bench.claims.slots_changed()
+        await wait_until(lambda: blocking.limits == [4, 2], "the worker waits with fewer slots")
+
+
+async def test_a_worker_whose_cordon_is_lifted_claims_however_long_its_wait_takes_to_end():
+    """The slots that the wait kept come back after the turn that should have used them: another turn is due then."""
+    async with listening(slots=1) as (bench, blocking):
+        blocking.closing = 5
+        bench.queue.ready.append(lease())
+        blocking.orders.put_nowait(Wake())
+        await bench.settled(1)
+
+
+async def test_a_wait_that_failed_is_begun_again():
+    """After an outage the claim loop asks first; then the wait goes on."""
+    async with Bench(app) as bench:
+        blocking = BlockingQueue(bench)
+        blocking.fails = 1
+        listener = Listener(queue=blocking, claims=bench.claims, roster=bench.roster, safety_poll_ms=1_000)
+        task = asyncio.create_task(listener.run())
+        await wait_until(lambda: len(blocking.limits) == 2, "the second wait has begun")
+        bench.queue.ready.append(lease())
+        blocking.bell.put_nowait(None)
+        await bench.settled(1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_orders_are_obeyed_while_work_is_waited_for():
+    """A cancel reaches its job, and a lifted cordon makes the worker ask at once."""
+    async with listening(slots=4) as (bench, blocking):
+        bench.queue.ready.append(lease(payload=asyncio.Event()))
+        blocking.bell.put_nowait(None)
+        await wait_until(lambda: bench.slots.used == 1, "the job runs")
+        blocking.orders.put_nowait(CancelJob(job_id="job-1", token=1))
+        (ended,) = await bench.settled(1)
+        assert isinstance(ended, Cancelled)
+        waits = len(blocking.limits)
+        blocking.orders.put_nowait(Wake())
+        await wait_until(lambda: len(blocking.limits) > waits, "it waits again, having asked")
+
+
+async def test_a_lost_lease_does_not_leave_an_idle_worker_deaf():
+    """A wait that is broken off keeps its slots for a moment; they are asked for as soon as it is over."""
+    async with listening(slots=4) as (bench, _):
+        bench.queue.ready.append(lease())
+        bench.claims.break_off()
+        bench.claims.bell()
+        await bench.settled(1)

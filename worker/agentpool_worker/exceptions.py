@@ -1,0 +1,49 @@
+"""Exceptions of a handler that decide on its job.
+
+Any other exception fails the attempt, and the pool's retry settings decide. `Yielded` is not for handlers to raise:
+`ctx.checkpoint` raises it to unwind a job that was asked to yield. `agentpool_worker.jobs.execution` turns each of them
+into a completion.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+class Retry(Exception):  # noqa: N818 - it reads as the order it is: `raise Retry(after_seconds=30)`
+    """The attempt failed, and a retry may succeed; not before `after_seconds` (None: the pool's backoff)."""
+
+    def __init__(self, message: str = "the handler asked for a retry", *, after_seconds: float | None = None) -> None:
+        self.after_seconds = _seconds(after_seconds)
+        super().__init__(message)
+
+
+class Overloaded(Retry):
+    """The handler, or a service behind it, is too busy: retry later without counting, with fewer jobs at once."""
+
+    def __init__(self, message: str = "the handler is overloaded", *, after_seconds: float | None = None) -> None:
+        super().__init__(message, after_seconds=after_seconds)
+
+
+class Permanent(Exception):  # noqa: N818 - it reads as the verdict it is: `raise Permanent("no such file")`
+    """The job can never succeed: it fails for good, regardless of remaining attempts."""
+
+
+class Yielded(BaseException):
+    """The job was asked to yield and has just saved its state: it is requeued in its place.
+
+    Not an Exception, so that a handler's `except Exception` does not stop the unwinding.
+    """
+
+    def __init__(self, state: object) -> None:
+        self.state = state
+        super().__init__("the job yields to another and continues later from its checkpoint")
+
+
+def _seconds(wait: object) -> float | None:
+    """Return a valid wait for the queue; None for a wait in the past. Raises ValueError for other values."""
+    if wait is None:
+        return None
+    if not isinstance(wait, int | float) or not math.isfinite(wait):
+        raise ValueError(f"after_seconds: {wait!r}: not a number of seconds; give one, such as 30, or leave it out")
+    return max(0.0, wait)

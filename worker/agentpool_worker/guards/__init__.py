@@ -1,0 +1,1 @@
+"""Guards of the worker process: its resources, its memory, its forks."""

@@ -1,0 +1,258 @@
+"""The worker's conversation with the queue: completions out, leases in, together where both are due.
+
+The loop sleeps until an event: a completion, the bell, a free slot. Then a single round trip settles the gathered
+completions and claims as many jobs as there are free slots. A full claim means there may be more, so the loop continues
+at once; a short claim means that the queue is empty until the bell rings; meanwhile the listener's wait for the bell
+keeps the free slots and brings the next jobs itself. There is no polling in between. Two lanes take turns, each with
+half of the slots under load: Redis works on one half while this process works on the other.
+`agentpool_worker.jobs.running_jobs` starts claimed jobs; `agentpool_worker.jobs.order_listener` hears the bell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Protocol
+
+from agentpool_core.errors import InvalidJobError, QueueError
+from agentpool_core.process.cancellation import together
+from agentpool_worker.jobs.completion_buffer import unfit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agentpool_core.jobs import Lease
+    from agentpool_core.queue.completions import Completion, SettleOutcome
+    from agentpool_worker.jobs.completion_buffer import Batch, Flusher
+    from agentpool_worker.jobs.running_jobs import Roster
+    from agentpool_worker.slots.semaphore import Slots
+    from agentpool_worker.telemetry.metrics import WorkerMetrics
+
+log = logging.getLogger(__name__)
+
+_FIRST_BACKOFF_SECONDS = 0.05
+_LONGEST_BACKOFF_SECONDS = 1.0  # a worker is back within a second after its Redis
+_UNFIT = (TypeError, ValueError, InvalidJobError)  # not JSON, or too large: found before anything is sent
+_LANES = 2
+_SMALLEST_SHARE = 16  # completions or slots; fewer are not worth dividing
+_LARGEST_CLAIM = 200  # jobs; keeps a script call to a few milliseconds of Redis
+
+
+class ClaimQueue(Protocol):
+    """The part of `agentpool_core.queue.consumer.Consumer` that is used here."""
+
+    async def claim(self, limit: int) -> list[Lease]:
+        """Takes up to `limit` jobs."""
+
+    def doubt(self) -> None:
+        """Makes the next claim compare the jobs in hand with the queue's."""
+
+    async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
+        """Ends attempts."""
+
+    async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
+        """Settle and claim in a single round trip."""
+
+
+class ClaimLoop:
+    """Carries completions and leases until stopped."""
+
+    def __init__(self, *, queue: ClaimQueue, slots: Slots, metrics: WorkerMetrics) -> None:
+        self._queue = queue
+        self._slots = slots
+        self._metrics = metrics
+        self._turn = asyncio.Event()
+        self._landed = asyncio.Event()
+        self._flying = 0  # lanes that wait for an answer
+        self._reserved = 0  # slots that they, or the listener's wait, have asked jobs for
+        self._rings = 0  # reasons so far to think that there is something to claim
+        self._unreached = False  # the last answer was lost
+        self.flusher: Flusher  # set by `join`: the three are mutually dependent
+        self.roster: Roster
+        self.claiming = False
+        self.maybe_work = True
+        self.hungry = asyncio.Event()  # a job could start here and none is known to wait: listen for the bell
+        self.break_off: Callable[[], bool] = lambda: False  # ends the listener's wait, which releases its slots
+        self._doubted = False  # the queue may hold different jobs for this worker than it runs
+
+    def join(self, flusher: Flusher, roster: Roster) -> None:
+        """Connect the loop with its flusher and roster."""
+        self.flusher = flusher
+        self.roster = roster
+
+    @property
+    def may_claim(self) -> bool:
+        """Whether a job could start here now."""
+        return self.claiming and self._slots.free > 0
+
+    def signal(self) -> None:
+        """Something happened: a turn is due."""
+        self._turn.set()
+
+    def bell(self) -> None:
+        """There may be something to claim."""
+        self.maybe_work = True
+        self.hungry.clear()
+        self._rings += 1
+        self._turn.set()
+
+    def start_claiming(self) -> None:
+        """From now on, free slots are filled."""
+        self.claiming = True
+        self.bell()
+
+    def stop_claiming(self) -> None:
+        """From now on, nothing is claimed; completions still leave."""
+        self.claiming = False
+        self.hungry.clear()
+        self.break_off()
+
+    def slots_changed(self) -> None:
+        """There may be fewer slots than the listener's wait keeps free."""
+        if self._reserved > self._slots.free:
+            self.break_off()
+
+    def keep_free(self) -> tuple[int, int]:
+        """Return for the listener's wait the number of slots kept until `let_go`, and the argument for `claimed`."""
+        limit = min(self._slots.free - self._reserved, _LARGEST_CLAIM) if self.claiming else 0
+        self._reserved += max(0, limit)
+        return limit, self._rings
+
+    def let_go(self, limit: int) -> None:
+        """The listener's wait is over."""
+        self._reserved -= limit
+        if self.maybe_work:  # a bell that rang meanwhile found no slot that was not kept
+            self._turn.set()
+
+    def doubt(self) -> None:
+        """Compare the running jobs with the queue's records, once no call that may bring or end jobs is in flight."""
+        self._queue.doubt()
+        if not self.break_off():  # the end of that wait compares
+            self._doubted = True
+            self._turn.set()
+
+    async def landed(self) -> None:
+        """Returns when no lane waits for an answer."""
+        while self._flying:
+            await self._landed.wait()
+
+    async def run(self) -> None:
+        """Turns for ever, through outages; ends when cancelled."""
+        await together(*(self._lane() for _ in range(_LANES)))
+
+    async def _lane(self) -> None:
+        backoff = _FIRST_BACKOFF_SECONDS
+        while True:
+            await self._turn.wait()
+            self._turn.clear()
+            if (self._unreached or self._doubted) and self._flying:
+                # After a lost answer, or in doubt, the queue returns the jobs that this worker does not know. The
+                # answer of the second lane must be in before that, or its jobs would count as unknown too.
+                await self._landed.wait()
+                self._turn.set()
+                continue
+            if await self._fly():
+                backoff = _FIRST_BACKOFF_SECONDS
+            else:
+                await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads workers, hides nothing
+                backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
+
+    async def _fly(self) -> bool:
+        """Run a turn; return whether the queue was reachable."""
+        self._flying += 1
+        self._landed.clear()
+        try:
+            await self.run_once()
+        except QueueError as error:
+            if not self._unreached:
+                log.warning("the queue cannot be asked; finished jobs are kept until it can: %s", error)
+            self._unreached = True
+            self.break_off()
+            self.bell()  # the result of the call is unknown
+            return False
+        finally:
+            self._flying -= 1
+            if not self._flying:
+                self._landed.set()
+        if self._unreached:
+            self._unreached = False
+            self._metrics.reconnects += 1
+            log.info("the queue answers again")
+        return True
+
+    async def run_once(self) -> None:
+        """Run a round trip, or none if nothing is due. Raises QueueError; completions are kept then."""
+        if self._doubted:
+            await self._queue.claim(0)
+            self._doubted = False
+        share = max(_SMALLEST_SHARE, -(-self._slots.total // _LANES))
+        limit = min(self._slots.free - self._reserved, share, _LARGEST_CLAIM) if self.claiming else 0
+        rings = self._rings
+        if not self.flusher.pending and not (limit > 0 and self.maybe_work):
+            return
+        batch = self.flusher.take(share)
+        self._reserved += max(0, limit)
+        try:
+            if self.flusher.pending or (self.maybe_work and self._slots.free > self._reserved):
+                self._turn.set()  # the second lane handles the rest
+            leases = await (self._carry(batch, limit) if batch else self._queue.claim(limit))
+        finally:
+            self._reserved -= max(0, limit)
+        if limit > 0:
+            self.claimed(leases, limit, rings)
+
+    def claimed(self, leases: list[Lease], limit: int, rings: int) -> None:
+        """Handle the answer to a claim: start the jobs, and decide whether more may be ready.
+
+        `rings`: number of bells at the time of the call.
+        """
+        if not self.claiming:  # the worker leaves, and the claim was in flight
+            self.roster.hand_back(leases)
+            return
+        if leases:
+            self.roster.start(leases)
+        if len(leases) == limit:
+            self.bell()
+        elif rings != self._rings:  # the bell may have rung for a job that came after the claim
+            self._turn.set()
+        else:
+            self.maybe_work = False
+            if self.may_claim:
+                self.hungry.set()
+
+    async def _carry(self, batch: Batch, limit: int) -> list[Lease]:
+        try:
+            if limit > 0:
+                outcomes, leases = await self._queue.exchange(batch.completions, limit)
+            else:
+                outcomes, leases = await self._queue.settle(batch.completions), []
+        except _UNFIT:
+            await self._carry_each(batch)
+            return []
+        except BaseException:  # for example cancelled: unconfirmed completions are kept
+            self.flusher.keep(batch)
+            raise
+        self.flusher.delivered(batch, outcomes)
+        return leases
+
+    async def _carry_each(self, batch: Batch) -> None:
+        """Send each completion alone after an encoding failure, so only the faulty completion is affected."""
+        waiting = batch.split()
+        try:
+            while waiting:
+                waiting[0], outcomes = await self._settle_alone(waiting[0])
+                self.flusher.delivered(waiting.pop(0), outcomes)
+        except BaseException:
+            for single in reversed(waiting):
+                self.flusher.keep(single)
+            raise
+        self.bell()
+
+    async def _settle_alone(self, single: Batch) -> tuple[Batch, list[SettleOutcome]]:
+        """Send a single completion; return it with its outcome."""
+        try:
+            return single, await self._queue.settle(single.completions)
+        except _UNFIT as error:
+            single = single.replaced(unfit(single.completions[0], error))
+            return single, await self._queue.settle(single.completions)

@@ -1,0 +1,123 @@
+"""Completions on their way to the queue, committed in groups.
+
+The completions of an event-loop turn are gathered here and sent in a single script call. While Redis is away they stay,
+in order; nothing is claimed meanwhile, so their number is bounded by the slots. A completion that the queue cannot
+encode or refuses fails only its own job. Failed attempts are logged when settled. `agentpool_worker.jobs.claim_loop`
+carries a batch and returns its outcomes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentpool_core.queue.completions import Completion, Failed, Returned, SettleOutcome
+from agentpool_core.text import shown_error
+from agentpool_worker.jobs.attempt_log import FailureLog
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from agentpool_core.jobs import Lease
+    from agentpool_worker.telemetry.metrics import WorkerMetrics
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """Completions sent together, with their leases."""
+
+    completions: list[Completion]
+    leases: list[Lease]
+
+    def __len__(self) -> int:
+        return len(self.completions)
+
+    def split(self) -> list[Batch]:
+        """Return a batch for each completion."""
+        pairs = zip(self.completions, self.leases, strict=True)
+        return [Batch(completions=[completion], leases=[lease]) for completion, lease in pairs]
+
+    def replaced(self, completion: Completion) -> Batch:
+        """Return a batch of one with a different completion in its place."""
+        return Batch(completions=[completion], leases=self.leases)
+
+
+def unfit(completion: Completion, error: Exception) -> Failed:
+    """Return the replacement for a completion that the queue cannot take."""
+    what = "saved a state" if isinstance(completion, Returned) else "returned a result"
+    return Failed(
+        job_id=completion.job_id,
+        token=completion.token,
+        error=f"the handler {what} that cannot be kept: {shown_error(error)}",
+        retry=False,
+    )
+
+
+class Flusher:
+    """Gathers completions; `signal` is called when there is something to carry."""
+
+    def __init__(self, *, signal: Callable[[], None], metrics: WorkerMetrics) -> None:
+        self._signal = signal
+        self._metrics = metrics
+        self._failures = FailureLog()
+        self._completions: list[Completion] = []
+        self._leases: list[Lease] = []
+        self._travelling = 0
+        self._empty = asyncio.Event()
+        self._empty.set()
+
+    @property
+    def undelivered(self) -> int:
+        """Completions that the queue has not confirmed."""
+        return len(self._completions) + self._travelling
+
+    @property
+    def pending(self) -> bool:
+        """Whether there is something to carry."""
+        return bool(self._completions)
+
+    def add(self, completion: Completion, lease: Lease) -> None:
+        """An attempt ended."""
+        self._completions.append(completion)
+        self._leases.append(lease)
+        self._empty.clear()
+        self._signal()
+
+    async def wait_empty(self) -> None:
+        """Returns when the queue has confirmed every completion."""
+        await self._empty.wait()
+
+    def take(self, most: int) -> Batch:
+        """The oldest completions, `most` at most; the carrier calls `delivered` or `keep` with them."""
+        batch = Batch(completions=self._completions[:most], leases=self._leases[:most])
+        del self._completions[:most], self._leases[:most]
+        self._travelling += len(batch)
+        return batch
+
+    def keep(self, batch: Batch) -> None:
+        """The queue was not reached: the batch goes first next time."""
+        self._travelling -= len(batch)
+        self._completions[:0] = batch.completions
+        self._leases[:0] = batch.leases
+
+    def delivered(self, batch: Batch, outcomes: Sequence[SettleOutcome]) -> None:
+        """The queue has answered."""
+        self._travelling -= len(batch)
+        self._metrics.settled([lease.kind for lease in batch.leases], outcomes)
+        self._failures.settled(batch.leases, batch.completions, outcomes)
+        if not self.undelivered:
+            self._empty.set()
+        if SettleOutcome.STALE in outcomes:
+            stale = [c.job_id for c, o in zip(batch.completions, outcomes, strict=True) if o is SettleOutcome.STALE]
+            log.warning(
+                "%d finished jobs were refused: their leases had passed to other workers: %s",
+                len(stale), ", ".join(stale[:10]),
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """Write the remaining log lines; nothing is added any more."""
+        self._failures.close()

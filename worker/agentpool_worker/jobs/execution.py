@@ -1,0 +1,196 @@
+"""An attempt at a job: run the handler, and turn its end into a completion.
+
+Nothing that a handler does escapes: exceptions, SystemExit and KeyboardInterrupt alike end the attempt and nothing
+else. An attempt that must stop (timeout, cancel, drain, lost lease) is cancelled first; its behaviour during the grace
+period decides the completion, and after the grace period the attempt is abandoned. `agentpool_worker.jobs.running_jobs`
+starts, stops and counts executions; the completion goes to the flusher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from agentpool_core.errors import StaleLeaseError
+from agentpool_core.queue.completions import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.text import encodable, shown_error
+from agentpool_core.tracing import entered
+from agentpool_worker.context import Context
+from agentpool_worker.exceptions import Overloaded, Permanent, Retry, Yielded
+from agentpool_worker.guards.fitness import failure_of_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from agentpool_core.jobs import Lease
+    from agentpool_worker.context import JobLink
+    from agentpool_worker.handlers import RunJob
+
+_OURS = Path(__file__).parents[1]
+_TRACEBACK_FRAMES = 20  # the innermost are kept: they name the line that failed
+_HEAD_CHARS = 2_000  # of an error's own words, which some fill with a whole web page
+_TRACE_CHARS = 6_000  # of the end of the traceback; with the above, less than a record keeps
+
+
+class Stop(Enum):
+    """Reason to stop an attempt before its handler ends."""
+
+    TIMEOUT = "timeout"  # ran longer than the job allows
+    CANCELLED = "cancelled"  # the job was cancelled
+    DRAIN = "drain"  # the worker leaves; the job is requeued, unless it succeeds within the grace period
+    LEASE_LOST = "lease_lost"  # the queue does not lease the job to this worker: its outcome is not reported
+
+
+class Execution:
+    """An attempt in progress. Made for every job, so it is small and passive."""
+
+    __slots__ = ("ctx", "lease", "overloaded", "started_at", "stop", "stop_at", "task", "unfit", "yield_reason")
+
+    def __init__(self, lease: Lease, link: JobLink, started_at: float) -> None:
+        self.lease = lease
+        self.started_at = started_at  # time.monotonic()
+        self.stop_at = started_at + lease.timeout_ms / 1000  # then, the next step of stopping is due
+        self.ctx = Context(lease, link, self.stop_at)
+        self.stop: Stop | None = None
+        self.yield_reason = ReturnReason.PREEMPTED
+        self.overloaded = False  # the handler said so
+        self.unfit = ""  # the worker's failure in this attempt
+        self.task: asyncio.Task[None] | None = None
+
+    async def run(self, run_job: RunJob, ended: Callable[[Execution, Completion], None]) -> None:
+        """Awaits the handler and calls `ended` once."""
+        lease = self.lease
+        completion: Completion
+        try:
+            if lease.trace:
+                with entered(lease.trace):
+                    result = await run_job(lease.payload, self.ctx)
+            else:
+                result = await run_job(lease.payload, self.ctx)
+            while hasattr(type(result), "__await__"):  # of a wrapper that does not await its async function
+                result = await result
+        except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError too are this job's affair only
+            completion = self._safely_after(error)
+        else:
+            completion = self._with(result)
+        ended(self, completion)
+
+    def ask_to_yield(self, reason: ReturnReason) -> None:
+        """Requeue the job at its next checkpoint, unless the attempt ends for a reason of its own."""
+        if self.stop in (None, Stop.DRAIN):
+            self.yield_reason = reason
+            self.ctx.yielding = True
+
+    def begin_stop(self, stop: Stop, now: float, grace_seconds: float) -> None:
+        """Cancel the handler; its behaviour within the grace period still counts."""
+        self.stop = stop
+        self.stop_at = now + grace_seconds
+        self.ctx.cancelled = True
+        if stop is not Stop.DRAIN:  # a later checkpoint is for the next attempt and does not undo this end
+            self.ctx.yielding = False
+        if self.task is not None:
+            # Not at once: a task cancelled before its first step never enters `run`, and would never report its end.
+            self.task.get_loop().call_soon(self.task.cancel, stop.value)
+
+    def given_up(self) -> Completion:
+        """Return the completion of an attempt that did not stop within its grace period."""
+        return self._stopped()
+
+    def _with(self, result: Any) -> Completion:
+        if self.stop is None or self.stop is Stop.DRAIN:
+            return Succeeded(job_id=self.lease.job_id, token=self.lease.token, result=result)
+        return self._stopped()
+
+    def _safely_after(self, error: BaseException) -> Completion:
+        try:
+            return self._after(error)
+        except BaseException as fault:  # noqa: BLE001 - an exception of the handler's own kind, which cannot be read
+            return self._unreadable(error, fault)
+
+    def _unreadable(self, error: BaseException, fault: BaseException) -> Failed:
+        """Fail the attempt with an error whose text cannot be read; `fault` was raised by reading it."""
+        try:
+            return self._failed(fault)
+        except BaseException:  # noqa: BLE001 - the fault is of the same kind
+            return Failed(job_id=self.lease.job_id, token=self.lease.token, error=shown_error(error))
+
+    def _after(self, error: BaseException) -> Completion:
+        if isinstance(error, Yielded):
+            return self._returned(error.state)
+        if isinstance(error, StaleLeaseError) and error.job_id == self.lease.job_id:
+            self.stop = Stop.LEASE_LOST  # a checkpoint was refused before a renewal has noticed
+            return self._stopped()
+        if self.stop is not None and (isinstance(error, asyncio.CancelledError) or self.stop is not Stop.DRAIN):
+            return self._stopped()
+        if words := failure_of_worker(error):
+            return self._elsewhere(words)
+        if isinstance(error, Overloaded):
+            return self._deferred(error)
+        return self._failed(error)
+
+    def _stopped(self) -> Completion:
+        job_id, token = self.lease.job_id, self.lease.token
+        match self.stop:
+            case Stop.TIMEOUT:
+                limit = f"{self.lease.timeout_ms / 1000:g} s"
+                return Failed(job_id=job_id, token=token, error=f"timeout: the attempt ran longer than {limit}")
+            case Stop.CANCELLED:
+                return Cancelled(job_id=job_id, token=token)
+            case _:
+                self.yield_reason = ReturnReason.DRAIN
+                return self._returned(None)
+
+    def _returned(self, state: Any) -> Returned:
+        lease = self.lease
+        return Returned(job_id=lease.job_id, token=lease.token, reason=self.yield_reason, checkpoint=state)
+
+    def _deferred(self, error: Overloaded) -> Returned:
+        """Defer the job: an overload is no failure, and this attempt does not count."""
+        self.overloaded = True
+        return Returned(
+            job_id=self.lease.job_id,
+            token=self.lease.token,
+            reason=ReturnReason.OVERLOADED,
+            after_ms=None if error.after_seconds is None else round(error.after_seconds * 1000),
+            said=encodable(str(error)),
+        )
+
+    def _elsewhere(self, words: str) -> Returned:
+        """Return a job that the worker failed, not the handler: it is deferred, without counting an attempt."""
+        self.unfit = words
+        lease = self.lease
+        return Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.UNFIT, said=encodable(words))
+
+    def _failed(self, error: BaseException) -> Failed:
+        retry_after_ms = None
+        if isinstance(error, Retry):
+            if error.after_seconds is not None:
+                retry_after_ms = round(error.after_seconds * 1000)
+            text = encodable(f"{type(error).__name__}: {error}")
+        elif isinstance(error, Permanent):
+            text = encodable(f"{type(error).__name__}: {error}")
+        else:
+            text = encodable(_description_of(error))
+        return Failed(
+            job_id=self.lease.job_id,
+            token=self.lease.token,
+            error=text,
+            retry=not isinstance(error, Permanent),
+            retry_after_ms=retry_after_ms,
+        )
+
+
+def _description_of(error: BaseException) -> str:
+    """Return the error and its location, without the worker's own frames above the handler's."""
+    frames = error.__traceback__
+    while frames and frames.tb_next and Path(frames.tb_frame.f_code.co_filename).is_relative_to(_OURS):
+        frames = frames.tb_next
+    lines = traceback.format_exception(type(error), error, frames, limit=-_TRACEBACK_FRAMES)
+    own = traceback.format_exception_only(type(error), error)  # a syntax error's place, the error, its notes
+    head = next((line for line in own if not line.startswith(" ")), own[0])
+    if lines[-len(own) :] == own:
+        lines[-len(own) :] = [line for line in own if line is not head]
+    return f"{head[:_HEAD_CHARS].rstrip()}\n{''.join(lines)[-_TRACE_CHARS:]}".strip()

@@ -1,0 +1,79 @@
+"""Calls of a running job to the queue: save state, report progress, submit a child.
+
+While Redis is away the job continues as long as possible: progress without an observer is dropped, a checkpoint waits
+until the state is stored, and a child until it is kept. `agentpool_core.queue.consumer` and
+`agentpool_core.queue.producer` take over next.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from agentpool_core.errors import QueueMemoryError, QueueUnreachableError
+from agentpool_core.process.cancellation import raise_lost
+from agentpool_core.queue.codec.requests import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from agentpool_core.jobs import JobRequest, Lease, Receipt
+    from agentpool_core.queue.consumer import Consumer
+    from agentpool_core.queue.producer import Producer
+
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+_FIRST_RETRY_SECONDS = 0.1
+_LONGEST_RETRY_SECONDS = 1.0  # the job continues within a second after its Redis
+
+
+class QueueLink:
+    """The `JobLink` of a worker that runs against a real queue."""
+
+    def __init__(self, consumer: Consumer, producer: Producer) -> None:
+        self._consumer = consumer
+        self._producer = producer
+
+    async def checkpoint(self, lease: Lease, state: Any) -> None:
+        """Saves the job's state, however long Redis is away or full: the job's own timeout ends the wait.
+
+        Raises StaleLeaseError.
+        """
+        return await _once_reached(
+            lambda: self._consumer.checkpoint(lease, state),
+            f"job {lease.job_id} saves its state",
+            waits_for=(QueueUnreachableError, QueueMemoryError),  # a full Redis empties as jobs end
+        )
+
+    async def progress(self, lease: Lease, value: Any) -> None:
+        """Publishes the job's progress, unless Redis is away or full. Raises StaleLeaseError."""
+        try:
+            await self._consumer.progress(lease, value)
+        except (QueueUnreachableError, QueueMemoryError) as error:
+            log.debug("progress of job %s is not published: %s", lease.job_id, error)
+
+    async def submit(self, request: JobRequest) -> Receipt:
+        """Submit a job to the worker's own pool exactly once, even if Redis is away: its key or id stays."""
+        named = request if request.job_id or request.idempotency_key else replace(request, job_id=new_id())
+        return await _once_reached(lambda: self._producer.submit(named), "a child is submitted")
+
+
+async def _once_reached(
+    ask: Callable[[], Awaitable[_T]],
+    what: str,
+    *,
+    waits_for: tuple[type[Exception], ...] = (QueueUnreachableError,),
+) -> _T:
+    """Return the queue's answer as soon as Redis is reachable; the job's own timeout ends the wait."""
+    pause = _FIRST_RETRY_SECONDS
+    while True:
+        try:
+            return await ask()
+        except waits_for as error:
+            log.debug("%s once Redis can be reached: %s", what, error)
+        raise_lost()
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, _LONGEST_RETRY_SECONDS)

@@ -1,0 +1,220 @@
+"""The running jobs: started when claimed, found for an order, stopped at their deadline.
+
+A single timer serves the deadlines of all jobs. It is armed for the earliest known deadline; when it fires, all running
+jobs are checked and it is armed again. A job that ends in time costs nothing. `agentpool_worker.jobs.execution` runs
+each job, `agentpool_worker.jobs.completion_buffer` takes its completion.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from agentpool_core.queue.completions import Completion, Failed, Returned, ReturnReason, SettleOutcome
+from agentpool_worker.jobs.execution import Execution, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from agentpool_core.jobs import JobId, Lease, LeaseToken
+    from agentpool_worker.context import JobLink
+    from agentpool_worker.guards.fitness import Fitness
+    from agentpool_worker.handlers import HandlerSet
+    from agentpool_worker.jobs.completion_buffer import Flusher
+    from agentpool_worker.slots.semaphore import Slots
+    from agentpool_worker.telemetry.metrics import WorkerMetrics
+
+log = logging.getLogger(__name__)
+
+_NEVER = float("inf")
+
+
+class Roster:
+    """Every attempt that runs in this worker. Used from the jobs' event loop only."""
+
+    def __init__(
+        self,
+        *,
+        handlers: HandlerSet,
+        slots: Slots,
+        flusher: Flusher,
+        link: JobLink,
+        metrics: WorkerMetrics,
+        grace_seconds: float,
+        overloaded: Callable[[], None],
+        fitness: Fitness,
+    ) -> None:
+        self._handlers = handlers
+        self._slots = slots
+        self._flusher = flusher
+        self._link = link
+        self._metrics = metrics
+        self._grace_seconds = grace_seconds
+        self._overloaded = overloaded
+        self._fitness = fitness
+        self.exhausted = ""  # how memory ran out, while the worker leaves because of it
+        self._loop = asyncio.get_running_loop()
+        self._armed_for = _NEVER
+        self._timer: asyncio.TimerHandle | None = None
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self.running: set[Execution] = set()
+
+    def start(self, leases: Iterable[Lease]) -> None:
+        """Start an attempt at each claimed job; return jobs without a handler, fail unreadable jobs."""
+        now = time.monotonic()
+        earliest = _NEVER
+        for lease in leases:
+            if lease.fault is not None:
+                self._flusher.add(_undecodable(lease, lease.fault), lease)
+                continue
+            run_job = self._handlers.find(lease.kind)
+            if run_job is None:
+                self._flusher.add(self._without_handler(lease), lease)
+                continue
+            execution = Execution(lease, self._link, now)
+            self.running.add(execution)
+            self._slots.take()
+            execution.task = self._loop.create_task(execution.run(run_job, self._ended))
+            self._metrics.started(lease)
+            earliest = min(earliest, execution.stop_at)
+        if self.running:
+            self._empty.clear()
+            self._arm(earliest)
+
+    def hand_back(self, leases: Iterable[Lease]) -> None:
+        """Starts none of these jobs: they go back to their place, no attempt counted."""
+        for lease in leases:
+            self._flusher.add(Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN), lease)
+
+    def find(self, job_id: JobId, token: LeaseToken) -> Execution | None:
+        """Return the attempt under this lease, or None after its end."""
+        for execution in self.running:
+            if execution.lease.job_id == job_id and execution.lease.token == token:
+                return execution
+        return None
+
+    def stop(self, execution: Execution, stop: Stop, *, grace_seconds: float | None = None) -> None:
+        """Ask an attempt to stop; abandon it after the grace period."""
+        grace = self._grace_seconds if grace_seconds is None else grace_seconds
+        execution.begin_stop(stop, time.monotonic(), grace)
+        self._arm(execution.stop_at)
+
+    def stop_all(self, stop: Stop, *, grace_seconds: float | None = None) -> int:
+        """Ask every attempt to stop that was not asked before; return their number.
+
+        An attempt that is already stopping for its own reason gets no longer than this grace period.
+        """
+        asked = [execution for execution in self.running if execution.stop in (None, Stop.DRAIN)]
+        hastened = self.running.difference(asked) if grace_seconds is not None else ()
+        for execution in asked:
+            self.stop(execution, stop, grace_seconds=grace_seconds)
+        for execution in hastened:
+            execution.stop_at = min(execution.stop_at, time.monotonic() + (grace_seconds or 0.0))
+            self._arm(execution.stop_at)
+        return len(asked)
+
+    def disown(self, leases: Iterable[tuple[JobId, LeaseToken]]) -> None:
+        """Stops the attempts at these jobs, which the queue does not lease to this worker."""
+        for job_id, token in leases:
+            execution = self.find(job_id, token)
+            if execution is not None:
+                self.stop(execution, Stop.LEASE_LOST)
+
+    def ask_all_to_yield(self, reason: ReturnReason) -> None:
+        """Requeue every job at its next checkpoint."""
+        for execution in self.running:
+            execution.ask_to_yield(reason)
+
+    async def wait_empty(self) -> None:
+        """Returns when no job runs."""
+        await self._empty.wait()
+
+    def of_task(self, task: asyncio.Task[object] | None) -> Execution | None:
+        """Return the attempt of this task, or None. May be called from a different thread: only reads."""
+        return next((execution for execution in tuple(self.running) if execution.task is task), None)
+
+    def told(self) -> str:
+        """Describe the number of running jobs of each kind, for a log line. Thread-safe: only reads."""
+        kinds = Counter(execution.lease.kind for execution in tuple(self.running))
+        return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "no jobs"
+
+    def close(self) -> None:
+        """Takes the timer down; no job runs any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ended(self, execution: Execution, completion: Completion) -> None:
+        if execution not in self.running:
+            log.info("job %s has ended after it was given up", execution.lease.job_id)
+            return
+        self.running.discard(execution)
+        self._slots.give_back()
+        self._metrics.ended(execution.lease.kind, time.monotonic() - execution.started_at)
+        self._judge(execution, completion)
+        if execution.stop is Stop.LEASE_LOST:  # under the same token, the queue may have given the job out again
+            self._metrics.settled([execution.lease.kind], [SettleOutcome.STALE])
+        else:
+            self._flusher.add(self._by_cause(completion), execution.lease)
+        if not self.running:
+            self._empty.set()
+
+    def _judge(self, execution: Execution, completion: Completion) -> None:
+        """Pass on the attempt's information about the handler's load and the worker."""
+        if execution.overloaded:
+            self._overloaded()
+        if execution.unfit:
+            self._fitness.attempt_failed(execution.lease.job_id, execution.unfit)
+        elif not isinstance(completion, Returned):
+            self._fitness.attempt_ended()
+
+    def _by_cause(self, completion: Completion) -> Completion:
+        """Adapt the completion of an unfinished job to the reason."""
+        if self.exhausted and isinstance(completion, Returned) and completion.reason is ReturnReason.DRAIN:
+            return replace(completion, reason=ReturnReason.EXHAUSTED, said=self.exhausted)
+        return completion
+
+    def _arm(self, at: float) -> None:
+        if at >= self._armed_for:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_for = at
+        self._timer = self._loop.call_later(max(0.0, at - time.monotonic()), self._ring) if at < _NEVER else None
+
+    def _ring(self) -> None:
+        self._armed_for = _NEVER
+        self._timer = None
+        now = time.monotonic()
+        for execution in [execution for execution in self.running if execution.stop_at <= now]:
+            self._overdue(execution)
+        self._arm(min((execution.stop_at for execution in self.running), default=_NEVER))
+
+    def _overdue(self, execution: Execution) -> None:
+        if execution.stop is None:
+            self.stop(execution, Stop.TIMEOUT)
+            return
+        log.error(
+            "job %s (%s) did not stop within its grace and is given up; its handler must let CancelledError pass",
+            execution.lease.job_id, execution.lease.kind,
+        )  # fmt: skip
+        self._metrics.abandoned += 1
+        self._ended(execution, execution.given_up())
+
+    def _without_handler(self, lease: Lease) -> Returned:
+        """Return a job without a handler: a different version of the program may know its kind."""
+        known = ", ".join(self._handlers.kinds or ()) or "none"
+        return Returned(
+            job_id=lease.job_id,
+            token=lease.token,
+            reason=ReturnReason.UNKNOWN_KIND,
+            said=f"no handler for kind {lease.kind!r}; this worker's kinds are: {known}",
+        )
+
+
+def _undecodable(lease: Lease, fault: str) -> Failed:
+    return Failed(job_id=lease.job_id, token=lease.token, error=fault, retry=False, reason="undecodable")

@@ -1,0 +1,1 @@
+"""The number of jobs that a worker runs at once."""

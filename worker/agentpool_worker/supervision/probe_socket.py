@@ -1,0 +1,45 @@
+"""The socket of a worker's probes, opened before heavy imports.
+
+A probe during the worker's start finds a listener and waits for its answer; a refused probe would be a kubelet warning
+at every start. The supervisor keeps the socket over restarts of the worker, and answers for a restarting worker:
+liveness is probed by then, and a slow import is no reason to end the container. `agentpool_worker.telemetry.health`
+serves on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from typing import TYPE_CHECKING, Any
+
+from agentpool_core.process.sockets import EVERYWHERE, listening_socket
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HTTP_PORT = 8080
+_REQUEST_BYTES = 4096
+_REQUEST_SECONDS = 1.0  # for a request after its connection, on a busy machine too
+
+
+def probe_socket(flags: Mapping[str, Any], environ: Mapping[str, str]) -> socket.socket | None:
+    """Open the socket of flags and environment; return None on failure, which the worker reports later."""
+    host = flags["http_host"] or environ.get("AGENTPOOL_HTTP_HOST") or EVERYWHERE
+    port = flags["http_port"] if flags["http_port"] is not None else environ.get("AGENTPOOL_HTTP_PORT") or HTTP_PORT
+    try:
+        return listening_socket(host, int(port))
+    except (OSError, ValueError, OverflowError):
+        return None
+
+
+def answer_one(listening: socket.socket, reason: str) -> None:
+    """Answer a probe for a restarting worker: alive, and not ready for this reason."""
+    with contextlib.suppress(OSError):  # the client is gone, or the worker was faster
+        connection, _ = listening.accept()
+        with connection:
+            connection.settimeout(_REQUEST_SECONDS)
+            alive = b" /healthz" in connection.recv(_REQUEST_BYTES).split(b"\r\n", 1)[0]
+            status, text = ("200 OK", "ok\n") if alive else ("503 Service Unavailable", f"{reason}\n")
+            body = text.encode()
+            head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+            connection.sendall(f"{head}Connection: close\r\n\r\n".encode() + body)

@@ -1,0 +1,251 @@
+"""Build the parts of a worker and connect them; no part creates a further part.
+
+Two groups: parts in the jobs' event loop, and parts in the side loop with a connection of their own.
+`agentpool_worker.worker` starts and stops them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+from typing import TYPE_CHECKING
+
+from agentpool_core.queue.connection.client import connect
+from agentpool_core.queue.consumer import Consumer
+from agentpool_core.queue.inspector import Inspector
+from agentpool_core.queue.producer import Producer
+from agentpool_worker.guards.fitness import Fitness
+from agentpool_worker.guards.memory import MemoryGuard, open_memory
+from agentpool_worker.jobs.claim_loop import ClaimLoop
+from agentpool_worker.jobs.completion_buffer import Flusher
+from agentpool_worker.jobs.drain import Drain
+from agentpool_worker.jobs.execution import Stop
+from agentpool_worker.jobs.maintenance import Upkeep
+from agentpool_worker.jobs.order_listener import Listener
+from agentpool_worker.jobs.queue_calls import QueueLink
+from agentpool_worker.jobs.running_jobs import Roster
+from agentpool_worker.lease.blocked_loop import Surrender
+from agentpool_worker.lease.heartbeat import Heartbeat
+from agentpool_worker.lease.side_loop import SideLoop
+from agentpool_worker.lease.watchdog import Watchdog
+from agentpool_worker.slots.adaptive import PERIOD_SECONDS, AdaptiveSlots, Change, starting_slots
+from agentpool_worker.slots.semaphore import Slots
+from agentpool_worker.supervision.exits import RESTART, SICK
+from agentpool_worker.supervision.lifeline import follow_supervisor
+from agentpool_worker.telemetry.health import HealthServer, Probes
+from agentpool_worker.telemetry.metrics import WorkerMetrics
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from agentpool_core.queue.completions import Reconciliation
+    from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.settings import PoolSettings
+    from agentpool_worker.handlers import HandlerSet
+    from agentpool_worker.settings import WorkerSettings
+    from agentpool_worker.slots.gpu import GpuReader
+
+log = logging.getLogger(__name__)
+
+CLIENT_NAME = "agentpool-worker"  # shown in CLIENT LIST
+_NEIGHBOURS_SECONDS = 3.0  # for the hooks of a pod's other containers to ask; all begin at once
+_READY_SILENCE_LEASES = 1.0  # leases without a renewal after which a worker is not ready
+
+
+class Parts:
+    """A worker's parts, made in the jobs' event loop."""
+
+    def __init__(
+        self,
+        *,
+        handlers: HandlerSet,
+        settings: WorkerSettings,
+        pool: PoolSettings,
+        redis: RedisClient,
+        reader: GpuReader | None,
+        ends_process: bool,
+        listening: socket.socket | None,
+    ) -> None:
+        self.settings = settings
+        self.pool = effective(pool, settings)
+        self._loop = asyncio.get_running_loop()
+        self.slots = Slots(starting_slots(self.pool))
+        self.metrics = WorkerMetrics(self.slots)
+        self._kinds = handlers.kinds
+        self.consumer = Consumer(redis, settings.pool, settings.worker, kinds=handlers.kinds)
+        self.claims = ClaimLoop(queue=self.consumer, slots=self.slots, metrics=self.metrics)
+        self.slots.on_free = self.claims.bell
+        self.flusher = Flusher(signal=self.claims.signal, metrics=self.metrics)
+        self.adaptive = AdaptiveSlots(
+            slots=self.slots, settings=lambda: self.pool, reader=reader, changed=self._slots_changed
+        )
+        self.fitness = Fitness(unfit=lambda _words: self.drain.leave_early(SICK))
+        self.roster = Roster(
+            handlers=handlers,
+            slots=self.slots,
+            flusher=self.flusher,
+            link=QueueLink(self.consumer, Producer(redis, settings.pool)),
+            metrics=self.metrics,
+            grace_seconds=settings.cancel_grace_seconds,
+            overloaded=self.adaptive.overloaded,
+            fitness=self.fitness,
+        )
+        self.claims.join(self.flusher, self.roster)
+        self.consumer.reconciled = self._reconciled
+        self.metrics.gpus = lambda: self.adaptive.readings
+        self.drain = Drain(claims=self.claims, roster=self.roster, metrics=self.metrics)
+        self.listener = Listener(
+            queue=self.consumer,
+            claims=self.claims,
+            roster=self.roster,
+            safety_poll_ms=round(settings.safety_poll_seconds * 1000),
+        )
+        self.side_redis = connect(settings.redis_url, client_name=CLIENT_NAME)
+        self._side_consumer = Consumer(self.side_redis, settings.pool, settings.worker, kinds=self._kinds)
+        self.watchdog = Watchdog(
+            roster=self.roster,
+            metrics=self.metrics,
+            warn_seconds=settings.block_warn_seconds,
+            give_up_seconds=settings.block_give_up_seconds,
+            give_up=Surrender(self._side_consumer, ends_process=ends_process),
+        )
+        self._assemble_side(pool, listening)
+
+    @property
+    def drain_seconds(self) -> float:
+        """How long leaving lets jobs finish: the worker's own setting, else the pool's."""
+        own = self.settings.drain_seconds
+        return self.pool.drain_ms / 1000 if own is None else own
+
+    def _assemble_side(self, pool: PoolSettings, listening: socket.socket | None) -> None:
+        settings = self.settings
+        self.heartbeat = Heartbeat(
+            queue=self._side_consumer,
+            slots=self.slots,
+            metrics=self.metrics,
+            watchdog=self.watchdog,
+            impediment=self._impediment,
+            settings=pool,
+            host=settings.host,
+            lost=lambda: self._in_jobs_loop(self._lease_lost),
+            changed=lambda changed: self._in_jobs_loop(lambda: self._settings_changed(changed)),
+            holdings=self.consumer.holdings,
+            disagrees=lambda: self._in_jobs_loop(self.claims.doubt),
+            publish=self._publish if settings.publish_defaults else None,
+        )
+        upkeep = Upkeep(
+            queue=self._side_consumer,
+            heartbeat=self.heartbeat,
+            metrics=self.metrics,
+            found=lambda: self._in_jobs_loop(self.claims.bell),
+            period_seconds=settings.upkeep_seconds,
+        )
+        probes = Probes(
+            stuck=self._stuck,
+            unready=self._unready,
+            staying=self._staying,
+            busy=lambda: f"{len(self.roster.running)} jobs run" if self.roster.running else None,
+        )
+        self.health = HealthServer(
+            host=settings.http_host,
+            port=settings.http_port,
+            probes=probes,
+            metrics=self.metrics,
+            listening=listening,
+        )
+        self.memory = MemoryGuard(
+            memory=open_memory(settings.memory_limit_bytes),
+            running=self.roster.told,
+            leave=lambda: self._in_jobs_loop(self._run_out),
+            hurry=lambda: self._in_jobs_loop(self.drain.hurry),
+        )
+        services = (self.heartbeat.run, upkeep.run, self.watchdog.run, self.memory.run, self.health.run, self._adapt)
+        self.side = SideLoop((*services, follow_supervisor, self._hold_connection))
+
+    async def wait_for_neighbours(self) -> None:
+        """Answer the neighbours of this pod that ask whether the last job has ended, but not for long."""
+        count = self.settings.neighbours
+        if self.drain.asked and count:
+            await self.side.ask(lambda: self.health.wait_for_neighbours(count, within_seconds=_NEIGHBOURS_SECONDS))
+
+    async def _adapt(self) -> None:
+        """Reads the GPUs in the side loop, decides in the jobs' loop."""
+        while True:
+            await asyncio.sleep(PERIOD_SECONDS)
+            self.adaptive.read()
+            self._in_jobs_loop(self.adaptive.run_once)
+
+    async def _hold_connection(self) -> None:
+        """Closes the side loop's connection when the side loop ends."""
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await self.side_redis.aclose()
+
+    def _run_out(self) -> None:
+        """The memory runs out: jobs that do not end in time are handed back with a loss."""
+        self.roster.exhausted = f"worker {self.settings.worker} {self.memory.words}"
+        self.drain.leave_early(RESTART)
+
+    def _in_jobs_loop(self, call: Callable[[], object]) -> None:
+        self._loop.call_soon_threadsafe(call)
+
+    def _staying(self) -> str | None:
+        leaves = self.drain.begun.is_set() and self.drain.exit_code != RESTART
+        return None if leaves else "the worker stays"
+
+    def _lease_lost(self) -> None:
+        self.roster.stop_all(Stop.LEASE_LOST)
+        self.consumer.forget()
+        self.claims.break_off()  # the bell may have rung while unregistered, without effect
+        self.claims.bell()
+
+    def _reconciled(self, found: Reconciliation) -> None:
+        self.metrics.reconciliations += 1
+        log.warning(
+            "the queue and this worker disagreed, as after Redis went back in time: handed back %d jobs that do not "
+            "run here, stopped %d that run here without a lease (%s), dropped %d entries, corrected %d counters",
+            found.returned, len(found.disowned), ", ".join(job_id for job_id, _ in found.disowned[:10]) or "none",
+            found.dropped, found.corrected,
+        )  # fmt: skip
+        self.roster.disown(found.disowned)
+
+    def _settings_changed(self, pool: PoolSettings) -> None:
+        self.pool = effective(pool, self.settings)
+        self.adaptive.settings_changed()
+        self.claims.bell()  # the pool may have been resumed, or a route's limit raised
+
+    def _slots_changed(self, change: Change) -> None:
+        self.metrics.slot_changes[change.reason.value] += 1
+        self.claims.slots_changed()
+
+    async def _publish(self, pool: PoolSettings) -> None:
+        await Inspector(self.side_redis).configure(self.settings.pool, pool)
+
+    def _stuck(self) -> str | None:
+        if not self.watchdog.given_up:
+            return None
+        return f"the event loop has stood still for {self.watchdog.blocked_seconds:.0f} s"
+
+    def _impediment(self) -> str | None:
+        """Return why the worker takes no jobs without being asked to leave; None: it takes jobs."""
+        return self.watchdog.impediment() or self.fitness.complaint
+
+    def _unready(self) -> str | None:
+        if impediment := self._impediment():
+            return f"the worker {impediment}"
+        if self.metrics.draining:
+            return "draining"
+        silent = self.heartbeat.silent_seconds
+        if silent > self.heartbeat.lease_seconds * _READY_SILENCE_LEASES:
+            return f"Redis has not confirmed the lease for {silent:.0f} s"
+        return None
+
+
+def effective(pool: PoolSettings, settings: WorkerSettings) -> PoolSettings:
+    """Return the pool's settings, overridden by the worker's own settings."""
+    if settings.concurrency is None:
+        return pool
+    return dataclasses.replace(pool, concurrency=settings.concurrency)
