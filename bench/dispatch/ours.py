@@ -13,7 +13,7 @@ from agentpool_core.client import Client
 from agentpool_core.errors import QueueError
 from agentpool_core.jobs import PoolRef, WorkerId
 from agentpool_core.queue import Inspector, PoolSettings, connect
-from agentpool_worker.app import App
+from agentpool_worker.handlers.app import App
 from agentpool_worker.settings import WorkerSettings
 from agentpool_worker.worker import Worker
 

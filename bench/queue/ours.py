@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agentpool_core.client import Client, request_of
 from agentpool_core.jobs import PoolRef, WorkerId
 from agentpool_core.queue import Inspector, PoolSettings, connect
-from agentpool_worker.app import App
+from agentpool_worker.handlers.app import App
 from agentpool_worker.settings import WorkerSettings
 from agentpool_worker.worker import Worker
 from bench.queue.contender import Figures, contender_main

@@ -18,7 +18,7 @@ from agentpool_core.client import Client, request_of
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, connect
 from agentpool_core.queue.snapshots import QueueSnapshot
-from agentpool_worker.app import App
+from agentpool_worker.handlers.app import App
 from bench.queue.contender import Figures, contender_main
 from bench.report import CannotRunError
 

@@ -19,8 +19,8 @@ from agentpool_gateway.access import table
 from agentpool_gateway.access.admission import Gateway, guard
 from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.rate import RateLimit
+from agentpool_gateway.addresses import Names, Proxies
 from agentpool_gateway.http import problems
-from agentpool_gateway.http.addresses import Names, Proxies
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.intake import Intake
 from agentpool_gateway.http.middleware import Wrapping

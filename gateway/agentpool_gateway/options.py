@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agentpool_gateway.http.addresses import ExternalUrl
+from agentpool_gateway.addresses import ExternalUrl
 from agentpool_gateway.settings import GatewaySettings
 
 

@@ -28,8 +28,8 @@ from agentpool_core.process.sockets import authority, listening_socket
 from agentpool_gateway.access.authority import Authority, Everybody
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens
+from agentpool_gateway.addresses import Proxies
 from agentpool_gateway.app import build, own_names
-from agentpool_gateway.http.addresses import Proxies
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.header_timeout import protocol
 from agentpool_gateway.http.intake import Intake

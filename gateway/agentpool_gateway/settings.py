@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agentpool_gateway.http.addresses import ExternalUrl
+from agentpool_gateway.addresses import ExternalUrl
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -395,7 +395,7 @@ def test_a_gateway_that_leaves_is_given_the_time_for_it():
 
 def test_the_external_url_and_the_proxies_reach_the_gateway():
     """As it takes them; without them it is told nothing."""
-    from agentpool_gateway.http.addresses import ExternalUrl, Proxies
+    from agentpool_gateway.addresses import ExternalUrl, Proxies
 
     values = {"externalUrl": "https://agents.example.org/pools", "trustedProxies": ["10.0.0.0/8", "fd00::/8"]}
     found = manifests({"gateway": {"enabled": True, **values}})

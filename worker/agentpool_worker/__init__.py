@@ -17,15 +17,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentpool_worker.app import App
     from agentpool_worker.context import BlockingContext, ChildOptions, Context
     from agentpool_worker.exceptions import Overloaded, Permanent, Retry
+    from agentpool_worker.handlers.app import App
     from agentpool_worker.worker import Worker
 
 __all__ = ["App", "BlockingContext", "ChildOptions", "Context", "Overloaded", "Permanent", "Retry", "Worker"]
 
 _MODULES = {
-    "App": "app",
+    "App": "handlers.app",
     "BlockingContext": "context",
     "ChildOptions": "context",
     "Context": "context",

@@ -21,7 +21,6 @@ from agentpool_worker.jobs.claim_loop import ClaimLoop
 from agentpool_worker.jobs.completion_buffer import Flusher
 from agentpool_worker.jobs.drain import Drain
 from agentpool_worker.jobs.execution import Stop
-from agentpool_worker.jobs.maintenance import Upkeep
 from agentpool_worker.jobs.order_listener import Listener
 from agentpool_worker.jobs.queue_calls import QueueLink
 from agentpool_worker.jobs.running_jobs import Roster
@@ -29,6 +28,7 @@ from agentpool_worker.lease.blocked_loop import Surrender
 from agentpool_worker.lease.heartbeat import Heartbeat
 from agentpool_worker.lease.side_loop import SideLoop
 from agentpool_worker.lease.watchdog import Watchdog
+from agentpool_worker.maintenance import Upkeep
 from agentpool_worker.slots.adaptive import PERIOD_SECONDS, AdaptiveSlots, Change, starting_slots
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.supervision.exits import RESTART, SICK

@@ -5,7 +5,7 @@ Pure: a snapshot in, a renderable out. Colours repeat information that the text 
 
 from __future__ import annotations
 
-from agentpool_core.commands.queue import headline
+from agentpool_core.cli.queue_tables import headline
 from agentpool_core.durations import shown
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef, Priority

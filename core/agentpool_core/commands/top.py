@@ -15,8 +15,8 @@ import click
 from agentpool_core.cli.connection import opened, run
 from agentpool_core.cli.durations import duration
 from agentpool_core.cli.output import EXIT_CODES, say
+from agentpool_core.cli.queue_tables import headline, routes_table, workers_table
 from agentpool_core.cli.target import Target, pool_options
-from agentpool_core.commands.queue import headline, routes_table, workers_table
 from agentpool_core.errors import QueueUnreachableError, SettingError
 from agentpool_core.queue.snapshots import QueueSnapshot
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 
 from agentpool_gateway.access.authority import Caller
-from agentpool_gateway.http.addresses import address_of
+from agentpool_gateway.addresses import address_of
 from agentpool_gateway.http.problems import ProblemError
 
 MOST_CALLERS = 10_000  # remembered; the longest silent caller is dropped first, with a full bucket

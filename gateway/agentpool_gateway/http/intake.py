@@ -15,8 +15,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from agentpool_gateway.addresses import ExternalUrl, Names, Proxies
 from agentpool_gateway.http import problems
-from agentpool_gateway.http.addresses import ExternalUrl, Names, Proxies
 from agentpool_gateway.http.problems import ProblemError
 
 

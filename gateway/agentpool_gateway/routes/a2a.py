@@ -22,8 +22,8 @@ from agentpool_gateway.access.authority import Verb, forbidden
 from agentpool_gateway.access.table import A2A_METHODS
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import json_body
-from agentpool_gateway.http.long_polling import job_after
 from agentpool_gateway.http.problems import ProblemError, problem_of
+from agentpool_gateway.routes.long_polling import job_after
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/a2a", tags=["a2a"])
 VERSION = "0.3.0"

@@ -15,8 +15,8 @@ from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted, Entry
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import json_body
-from agentpool_gateway.http.long_polling import job_after, wait_of
 from agentpool_gateway.http.problems import ProblemError
+from agentpool_gateway.routes.long_polling import job_after, wait_of
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
 TRACE_HEADERS = ("traceparent", "tracestate")

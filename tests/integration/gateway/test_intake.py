@@ -9,8 +9,8 @@ import pytest
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef
 from agentpool_gateway.access.authority import Everybody
+from agentpool_gateway.addresses import ExternalUrl, Names, Proxies
 from agentpool_gateway.app import build
-from agentpool_gateway.http.addresses import ExternalUrl, Names, Proxies
 from agentpool_gateway.pools.locations import OneRedis
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures import gateways as tokens

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from agentpool_core.cli.pending_reason import holdup
+from agentpool_core.cli.queue_tables import workers_table
 from agentpool_core.commands.get import history_table
-from agentpool_core.commands.queue import workers_table
 from agentpool_core.jobs import HistoryEntry, Job, JobId, JobState, Priority, WorkerId
 from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 

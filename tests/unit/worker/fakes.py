@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agentpool_core.queue.completions import Completion
-    from agentpool_worker.app import App
+    from agentpool_worker.handlers.app import App
 
 
 def lease(kind: str = "work", payload: Any = None, *, number: int = 1, **fields: Any) -> Lease:

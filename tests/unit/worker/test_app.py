@@ -12,7 +12,7 @@ import pytest
 from agentpool_core.errors import HandlerError
 from agentpool_core.queue.completions import Succeeded
 from agentpool_worker import App, BlockingContext
-from agentpool_worker.app import load
+from agentpool_worker.handlers.app import load
 from tests.unit.worker.fakes import Bench, lease
 
 

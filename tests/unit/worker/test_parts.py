@@ -19,11 +19,11 @@ from agentpool_worker import App
 from agentpool_worker.handlers import selection
 from agentpool_worker.handlers.http import _retry_after
 from agentpool_worker.handlers.stream import EventParser, PartName, parse_ndjson
-from agentpool_worker.jobs.maintenance import Upkeep
 from agentpool_worker.jobs.queue_calls import QueueLink
 from agentpool_worker.lease.heartbeat import Heartbeat
 from agentpool_worker.lease.side_loop import SideLoop
 from agentpool_worker.lease.watchdog import Watchdog
+from agentpool_worker.maintenance import Upkeep
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.telemetry.metrics import WorkerMetrics
 from tests.fixtures.redis import wait_until

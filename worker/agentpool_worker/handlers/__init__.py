@@ -1,8 +1,8 @@
 """Handlers: a program's functions, a container with an HTTP server, or a process for each job.
 
 All three look the same to the worker: a `HandlerSet` finds the `RunJob` of a kind, which is awaited with the payload
-and the job's context. To add a fourth, implement `HandlerSet` in a new module and name it in
-`agentpool_worker.settings`. `agentpool_worker.jobs.execution` runs a job with the result of `find`.
+and the job's context. To add a fourth, implement `HandlerSet` in a new module here and select it in
+`selection`. `agentpool_worker.jobs.execution` runs a job with the result of `find`.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def check_passed(names: Sequence[str]) -> None:
 
 def from_app(reference: str) -> HandlerSet:
     """The functions of the App at `module:attribute`. Raises HandlerError."""
-    from agentpool_worker.app import load
+    from agentpool_worker.handlers.app import load
 
     return load(reference)
 

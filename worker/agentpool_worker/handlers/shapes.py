@@ -3,7 +3,7 @@
 An async function (also a method, a partial, or an object whose `__call__` is async) runs in the event loop. Any other
 callable runs in a thread; if it returns an awaitable, like an undecorated wrapper of an async function, the awaitable
 is awaited in the event loop within the same attempt, and a generator of either sort is read to its end. An unusable
-callable is refused at registration. `agentpool_worker.app` registers the result of `run_job_of`.
+callable is refused at registration. `agentpool_worker.handlers.app` registers the result of `run_job_of`.
 """
 
 from __future__ import annotations

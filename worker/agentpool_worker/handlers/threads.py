@@ -2,8 +2,8 @@
 
 A thread cannot be killed, so a thread that hangs past its job's timeout is abandoned and replaced for the next job. The
 threads are daemons for the same reason: the standard library's executor joins its threads at exit, and a single hanging
-handler would keep a drained worker alive. The slots bound their number; here there is no bound. `agentpool_worker.app`
-runs sync handlers here.
+handler would keep a drained worker alive. The slots bound their number; here there is no bound.
+`agentpool_worker.handlers.app` runs sync handlers here.
 """
 
 from __future__ import annotations

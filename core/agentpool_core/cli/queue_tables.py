@@ -1,0 +1,70 @@
+"""A pool's queue as text: the headline, the table of routes, the table of workers. Pure."""
+
+from __future__ import annotations
+
+from agentpool_core.cli.output import counted, table
+from agentpool_core.documents import estimated_wait_ms
+from agentpool_core.durations import shown
+from agentpool_core.jobs import Priority
+from agentpool_core.queue.snapshots import QueueSnapshot
+
+RESERVED = "reserved for jobs in quarantine"
+
+
+def headline(snapshot: QueueSnapshot) -> str:
+    """The figures of the whole pool, in two lines."""
+    slots = sum(worker.slots for worker in snapshot.workers)
+    waits = [
+        f"{snapshot.queued} queued",
+        f"{snapshot.scheduled} scheduled",
+        f"{snapshot.blocked} blocked",
+        f"{snapshot.dead} dead",
+        f"oldest waits {shown(snapshot.oldest_wait_ms)}",
+    ]
+    if snapshot.quarantined:
+        waits.insert(1, f"{snapshot.quarantined} in quarantine")
+    works = [
+        f"{snapshot.running} running",
+        f"{counted(slots, 'slot')} in {counted(len(snapshot.workers), 'worker')}",
+        _prospect(snapshot),
+    ]
+    return ", ".join(waits) + "\n" + ", ".join(works)
+
+
+def _prospect(snapshot: QueueSnapshot) -> str:
+    """Describe the expected wait of a new task."""
+    if snapshot.retired:
+        return "DELETED: it takes no new jobs"
+    if snapshot.paused:
+        return "PAUSED"
+    estimate = estimated_wait_ms(snapshot)
+    return "a new task's wait is unknown" if estimate is None else f"a new task would wait {shown(estimate)}"
+
+
+def routes_table(snapshot: QueueSnapshot) -> str:
+    """Return the table of routes."""
+    rows = [
+        (
+            route.name,
+            route.running,
+            "-" if route.limit is None else route.limit,
+            *(route.queued.get(priority, 0) for priority in Priority),
+        )
+        for route in snapshot.routes
+    ]
+    return table(("route", "running", "limit", *Priority), rows)
+
+
+def workers_table(snapshot: QueueSnapshot) -> str:
+    """Return the table of workers; `lost` after the end of the lease."""
+    rows = [
+        (
+            worker.name,
+            f"{worker.running}/{worker.slots}",
+            "live" if snapshot.lives(worker) else "lost",
+            worker.host,
+            worker.note or (RESERVED if worker.name == snapshot.reserved else None),
+        )
+        for worker in snapshot.workers
+    ]
+    return table(("worker", "slots", "lease", "host", "note"), rows) if rows else "no workers"
