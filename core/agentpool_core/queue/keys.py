@@ -28,6 +28,74 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
 | events | stream | the pool's, capped | events, in order |
 
+Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are times on the pool's clock.
+
+| field | holds |
+|---|---|
+| state | a JobState |
+| spec | SPEC |
+| payload | JSON |
+| entry | id of the stream entry that is the job's place in the order |
+| lease | LEASE of the latest attempt |
+| ended | ms of the end |
+| log | lines of HISTORY, without the plain sequence queued, started, ended: entry, lease and ended contain it |
+| due | ms from which a scheduled job may run |
+| expires | ms at which a waiting job expires |
+| waits | number of parents that have not ended |
+| after | ids of the parents, separated by blanks |
+| in:PARENT | result of a parent, JSON |
+| checkpoint | saved state, JSON |
+| progress | JSON |
+| result | JSON |
+| error | text of the last failure |
+| reason | a word: why the job is in its state |
+| trace | W3C trace headers, JSON |
+| digest | digest of the request, compared when an id is submitted again |
+| putoff | DEFERRALS by an overloaded handler |
+| unknown | DEFERRALS by workers that do not know the kind |
+| losses | number of workers lost, or out of memory, under the job |
+| alone | 1 while the job runs in quarantine |
+| cancel | reason of a requested cancellation |
+| kids | 1 if children wait |
+| watch | clients that wait for the end, separated by blanks |
+| idem | digest of the idempotency key, a blank, the key |
+| mark | 1 if cancel, kids, watch, idem, losses or alone exists: one read says that there is more to read |
+
+Fields of `books`. PLACE is ROUTE:PRIORITY, a stream.
+
+| field | holds |
+|---|---|
+| queued | number of ready jobs |
+| running | number of running jobs |
+| submitted | number of submits, ever |
+| started | number of claims, ever |
+| finished | number of ended jobs, ever |
+| succeeded | number of jobs that ended so, ever |
+| failed | number of jobs that ended so, ever |
+| cancelled | number of jobs that ended so, ever |
+| expired | number of jobs that ended so, ever |
+| attempts | number of ended attempts, ever |
+| run_ms | ms of all ended attempts |
+| slots | slots of the live workers |
+| suspects | number of jobs in quarantine that wait |
+| alone | worker that is reserved for a job in quarantine |
+| alone_job | id of the job that it runs |
+| cordoned | 1 if any x:WORKER exists |
+| pressure_at | ms of the last signal for more workers |
+| audit | cursor of the audit |
+| audit_at | ms from which the audit goes on |
+| clock_offset_ms | ms added to the server's clock; tests only |
+| clock_ahead_ms | ms by which the pool's clock is ahead after the server's went back |
+| clock_seen_ms | ms of the clock at the last maintenance |
+| q:PLACE | number of entries that no worker has read |
+| y:PLACE | number of requeued entries (consumer `~ready`) |
+| u:PLACE | number of entries in quarantine (consumer `~suspect`) |
+| t:PLACE | number of tombstones: unread entries of jobs that ended while they waited |
+| c:PLACE | cursor: last entry that the group has read; the stream and its group exist |
+| d:PLACE | an acknowledged entry that stays, so that the server can compute the group's lag |
+| r:ROUTE | number of running jobs |
+| x:WORKER | ms until which the worker is cordoned |
+
 A namespace has keys of its own, `ap:{namespace/}:`, covered by the pattern of its ACL users: no pool's name is empty.
 
 | key | type | lifetime | owner |

@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from agentpool_core.jobs import JobId, Lease, LeaseToken, Priority
+from agentpool_core.jobs import JobId, Lease, LeaseToken
 from agentpool_core.queue.codec.json_text import UndecodableError, decode, encode
+from agentpool_core.queue.codec.layout import PREEMPTIBLE, read_spec
 from agentpool_core.queue.completions import Cancelled, Completion, Failed, Succeeded
 from agentpool_core.text import encodable, shown
 
@@ -72,14 +73,16 @@ def leases_of(reply: list[Any]) -> list[Lease]:
 @lru_cache(maxsize=1_000)  # a pool has few specs, and dispatch latency includes this call
 def _form(spec: str, attempts: int, timeout: int) -> tuple[Any, ...]:
     """Return the data shared by all jobs of a spec; the pool's settings fill in missing values."""
-    kind, route, priority, own_attempts, own_timeout, flags = spec.split("|")
+    found = read_spec(spec)
+    if found is None:
+        raise ValueError(f"not a spec: {shown(spec)}")
     return (
-        kind,
-        route,
-        Priority(priority),
-        int(own_attempts) if own_attempts else attempts,
-        int(own_timeout) if own_timeout else timeout,
-        "p" in flags,
+        found.kind,
+        found.route,
+        found.priority,
+        attempts if found.max_attempts is None else found.max_attempts,
+        timeout if found.timeout_ms is None else found.timeout_ms,
+        PREEMPTIBLE in found.flags,
     )
 
 

@@ -1,31 +1,35 @@
 """Convert a job's hash and a stream's entries to Job, JobEvent and HistoryEntry.
 
-`scripts/lib/job.lua` writes the fields, and omits the normal sequence of a job (queued, started, ended) from its log,
+`layout` takes the texts apart. Scripts omit the normal sequence of a job (queued, started, ended) from its log,
 because entry, lease and end contain it; here they are combined. An unreadable field hides no other field: the record
 names it, and shows its text. Used by `inspector`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from agentpool_core.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Priority, WorkerId
 from agentpool_core.queue.codec.json_text import UndecodableError, decode
+from agentpool_core.queue.codec.layout import (
+    SUSPECT_LOSSES,
+    UNREADABLE_KIND,
+    LeaseText,
+    Spec,
+    read_entry_ms,
+    read_event,
+    read_history,
+    read_lease,
+    read_spec,
+)
 from agentpool_core.queue.settings import DEFAULT_ROUTE
 from agentpool_core.text import encodable
 
-UNREADABLE_KIND = "~undecodable"  # as in scripts/lib/job.lua: replaces the kind of a job with an unreadable spec
 SHOWN_RAW_CHARS = 1_000  # of a field that cannot be read
 LONGEST_NUMBER = 25  # characters; scripts write fewer
-_PRIORITY = "critical|task|info"
-_SPEC = re.compile(rf"([^|]+)\|([^|]+)\|({_PRIORITY})\|(\d{{0,15}})\|(\d{{0,15}})\|[a-z]*", re.ASCII)
-_LEASE = re.compile(r"(\d{1,15}) (\d{1,15}) (\d{1,15}) (.*)", re.ASCII | re.DOTALL)
-_ENTRY = re.compile(r"\d{1,15}-\d{1,15}", re.ASCII)
-_LINE = re.compile(r"(\S+) (\d{1,15}) (\d{1,15}) (.*)", re.ASCII)
-_EVENT = re.compile(rf"(\S+) (\S+) ([^|\s]+)\|([^|\s]+)\|({_PRIORITY}) (\d{{1,15}}) (\S*) (.*)", re.ASCII | re.DOTALL)
-SUSPECT_LOSSES = 2  # as in scripts/lib/job.lua: a job with so many runs alone next time
+_NO_SPEC = Spec(UNREADABLE_KIND, DEFAULT_ROUTE, Priority.TASK, None, None, "")
+_NO_LEASE = LeaseText(0, 0, 0, "")
 
 
 def fields_of(reply: Any) -> dict[str, str]:
@@ -78,57 +82,55 @@ class _Record:
             self.doubt("state")
             return JobState.FAILED
 
-    def spec(self) -> tuple[str, str, Priority, int | None, int | None]:
-        """Kind, route, priority, and the job's own attempts and timeout."""
-        found = _SPEC.fullmatch(self.fields.get("spec", ""))
+    def spec(self) -> Spec:
+        """Return the spec; for an unreadable spec a stand-in."""
+        found = read_spec(self.fields.get("spec", ""))
         if found is None:
             self.doubt("spec")
-            return UNREADABLE_KIND, DEFAULT_ROUTE, Priority.TASK, None, None
-        kind, route, priority, attempts, timeout = found.groups()
-        return kind, route, Priority(priority), _number(attempts), _number(timeout)
+        return found or _NO_SPEC
 
-    def lease(self) -> tuple[int, int, str]:
-        """Return attempt, time of the claim, and worker."""
-        found = _LEASE.fullmatch(self.fields.get("lease") or "0 0 0 ")
+    def lease(self) -> LeaseText:
+        """Return the latest attempt; zeros before the first attempt."""
+        text = self.fields.get("lease")
+        found = read_lease(text) if text else _NO_LEASE
         if found is None:
             self.doubt("lease")
-            return 0, 0, ""
-        return int(found[2]), int(found[3]), found[4]
+        return found or _NO_LEASE
 
     def entry_ms(self) -> int | None:
-        """When the job became ready for the first time."""
+        """Return the time at which the job became ready for the first time; None if it never was."""
         text = self.fields.get("entry")
-        if text and not _ENTRY.fullmatch(text):
-            self.doubt("entry")
+        if not text:
             return None
-        return int(text.partition("-")[0]) if text else None
+        found = read_entry_ms(text)
+        if found is None:
+            self.doubt("entry")
+        return found
 
 
 def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout_ms: int) -> Job:
     """Return the record; the pool's settings fill in missing values. Never raises."""
     record = _Record(fields)
-    kind, route, priority, own_attempts, own_timeout = record.spec()
-    state = record.state()
-    attempt, claimed, worker = record.lease()
+    spec, state, lease = record.spec(), record.state(), record.lease()
     enqueued = record.entry_ms()
     history = history_of(fields)
     return Job(
         job_id=JobId(job_id),
         state=state,
-        kind=kind,
-        route=route,
-        priority=priority,
+        kind=spec.kind,
+        route=spec.route,
+        priority=spec.priority,
         payload=record.body("payload", needed=True),
-        attempt=attempt,
-        max_attempts=max_attempts if own_attempts is None else own_attempts,
-        timeout_ms=timeout_ms if own_timeout is None else own_timeout,
-        submitted_at_ms=history[0].at_ms if history else enqueued or claimed,
+        attempt=lease.attempt,
+        max_attempts=max_attempts if spec.max_attempts is None else spec.max_attempts,
+        timeout_ms=timeout_ms if spec.timeout_ms is None else spec.timeout_ms,
+        submitted_at_ms=history[0].at_ms if history else enqueued or lease.claimed_ms,
         enqueued_at_ms=enqueued,
-        claimed_at_ms=claimed or None,
+        claimed_at_ms=lease.claimed_ms or None,
         finished_at_ms=history[-1].at_ms if state.terminal and history else None,
         due_at_ms=record.number("due") if state in {JobState.SCHEDULED, JobState.BLOCKED} else None,
         expires_at_ms=record.number("expires"),
-        worker=WorkerId(worker) if worker else None,
+        worker=WorkerId(lease.worker) if lease.worker else None,
         result=record.body("result"),
         error=fields.get("error"),
         reason=fields.get("reason"),
@@ -155,23 +157,21 @@ def history_of(fields: Mapping[str, str]) -> tuple[HistoryEntry, ...]:
     lines = fields.get("log", "").splitlines()
     if not lines and "entry" in fields:
         lines.append(f"queued {fields['entry'].partition('-')[0]} 0 ")
-    lease = _LEASE.fullmatch(fields.get("lease", ""))
-    claims, attempt, claimed, worker = lease.groups() if lease else ("0", "0", "0", "")
-    started = f"started {claimed} "
-    if claims != "0" and claimed != "0" and not any(line.startswith(started) for line in lines):
-        lines.append(f"{started}{attempt} {worker}")
+    lease = read_lease(fields.get("lease", "")) or _NO_LEASE
+    started = f"started {lease.claimed_ms} "
+    if lease.token and lease.claimed_ms and not any(line.startswith(started) for line in lines):
+        lines.append(f"{started}{lease.attempt} {lease.worker}")
     if "ended" in fields:
-        lines.append(f"{fields.get('state', '')} {fields['ended']} {attempt} {worker}")
+        lines.append(f"{fields.get('state', '')} {fields['ended']} {lease.attempt} {lease.worker}")
     return tuple(entry for line in lines if (entry := _history_entry(line)) is not None)
 
 
-def _history_entry(line: str) -> HistoryEntry | None:
-    found = _LINE.fullmatch(line)
-    if found is None:
+def _history_entry(text: str) -> HistoryEntry | None:
+    line = read_history(text)
+    if line is None:
         return None
-    change, at_ms, attempt, worker = found.groups()
-    holder = WorkerId(worker) if worker else None
-    return HistoryEntry(at_ms=int(at_ms), type=change, attempt=int(attempt), worker=holder)
+    holder = WorkerId(line.worker) if line.worker else None
+    return HistoryEntry(at_ms=line.at_ms, type=line.change, attempt=line.attempt, worker=holder)
 
 
 def events_of(entry_id: str, fields: Mapping[str, str], *, first: int = 0) -> list[JobEvent]:
@@ -184,21 +184,20 @@ def events_of(entry_id: str, fields: Mapping[str, str], *, first: int = 0) -> li
 
 
 def _event(event_id: str, text: str) -> JobEvent | None:
-    found = _EVENT.fullmatch(text)
-    if found is None:
+    event = read_event(text)
+    if event is None:
         return None
-    change, job_id, kind, route, priority, attempt, worker, detail = found.groups()
     return JobEvent(
         id=event_id,
-        type=change,
-        job_id=JobId(job_id),
+        type=event.change,
+        job_id=JobId(event.job_id),
         at_ms=int(event_id.partition("-")[0]),
-        kind=kind,
-        route=route,
-        priority=Priority(priority),
-        attempt=int(attempt),
-        worker=WorkerId(worker) if worker else None,
-        detail=detail or None,
+        kind=event.kind,
+        route=event.route,
+        priority=event.priority,
+        attempt=event.attempt,
+        worker=WorkerId(event.worker) if event.worker else None,
+        detail=event.detail or None,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentpool_core.jobs import Priority, WorkerId
+from agentpool_core.queue.codec.layout import read_worker
 from agentpool_core.queue.settings import DEFAULT_ROUTE, PoolSettings
 from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 
@@ -63,15 +64,14 @@ def _routes(settings: str, books: dict[str, str]) -> tuple[RouteSnapshot, ...]:
 def _workers(flat: list[str]) -> tuple[WorkerSnapshot, ...]:
     found = []
     for name, expiry, info in zip(flat[::3], flat[1::3], flat[2::3], strict=True):
-        line, _, note = info.partition("\n")
-        slots, running, _since, host = line.split(" ", 3)
+        worker = read_worker(info)
         found.append(
             WorkerSnapshot(
                 name=WorkerId(name),
-                slots=int(slots),
-                running=int(running),
-                host=host,
-                note=note,
+                slots=worker.slots,
+                running=worker.running,
+                host=worker.host,
+                note=worker.note,
                 lease_expires_at_ms=int(float(expiry)),
             )
         )

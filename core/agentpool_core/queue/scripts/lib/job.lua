@@ -1,18 +1,7 @@
 -- A job's record and the moves that several scripts share: load, log, enqueue, finish, release children.
 --
--- Fields of job:ID  state · spec kind|route|priority|maxAttempts|timeoutMs|flags · payload · entry
---   lease   token attempt claimedMs worker: of the latest attempt
---   ended   ms, once it has
---   log     one line a change: change ms attempt worker. The plain way queued, started, ended is not written down: entry,
---           lease and ended say it, and core/agentpool_core/queue/codec/records.py puts it together
---   only where needed: due expires waits after in:PARENT checkpoint progress result error reason trace digest
---   putoff  attempt sinceMs times: of the latest attempt that was put off by an overloaded handler
---   unknown attempt sinceMs times: of the latest attempt that met a worker which does not know the kind
---   losses  how many workers were lost, or ran out of memory, while they ran the job
---   alone   1 while it runs in quarantine: its worker holds nothing else
---   mark    1 where any of these is: cancel kids watch idem losses alone
---   idem    the idempotency key: its digest, which names key:DIGEST, a blank, its text
--- Flags  p preemptible · u runs though a parent failed · a has parents · t has a ttl · x has a trace
+-- core/agentpool_core/queue/keys.py lists the fields of job:ID, codec/layout.py the texts in them; a test compares them
+-- with the names and patterns here. `mark` is read first: without it, a job has no field that only some jobs have.
 
 local SPEC = '^(([^|]+)|([^|]+)|(%a+))|(%d*)|(%d*)|(%a*)$'
 local LEASE = '^(%d+) (%d+) (%d+) (.*)$'

@@ -1,0 +1,134 @@
+"""Layout of the texts inside a pool's hashes and entries: the only Python module that takes them apart.
+
+`scripts/lib/job.lua` writes these texts and has the same patterns; a test compares the two. `agentpool_core.queue.keys`
+lists the fields that hold them. A number has at most DIGITS_MAX digits, so it is exact in Lua and in Python.
+
+    SPEC       kind|route|priority|maxAttempts|timeoutMs|flags; an empty number stands for the pool's setting
+    LEASE      token attempt claimedMs worker
+    HISTORY    change ms attempt worker
+    DEFERRALS  attempt sinceMs times
+    EVENT      change jobId kind|route|priority attempt worker detail
+    WORKER     slots running sinceMs host, and on a second line a note
+    FLAGS      p preemptible, u runs though a parent failed, a has parents, t has a ttl, x has a trace
+
+`records`, `leases` and `snapshot_reply` build values from the parts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from agentpool_core.jobs import Priority
+
+DIGITS_MAX = 15
+FLAGS = "puatx"
+PREEMPTIBLE = "p"
+UNREADABLE_KIND = "~undecodable"  # stands for the kind of a job whose spec cannot be read
+SUSPECT_LOSSES = 2  # a job with so many losses runs alone next time
+_NUMBER = rf"\d{{1,{DIGITS_MAX}}}"
+_OWN_NUMBER = rf"\d{{0,{DIGITS_MAX}}}"
+_PRIORITY = "critical|task|info"
+_SPEC = re.compile(rf"([^|]+)\|([^|]+)\|({_PRIORITY})\|({_OWN_NUMBER})\|({_OWN_NUMBER})\|([A-Za-z]*)", re.ASCII)
+_LEASE = re.compile(rf"({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (.*)", re.ASCII | re.DOTALL)
+_ENTRY = re.compile(rf"({_NUMBER})-{_NUMBER}", re.ASCII)
+_HISTORY = re.compile(rf"(\S+) ({_NUMBER}) ({_NUMBER}) (.*)", re.ASCII)
+_EVENT = re.compile(rf"(\S+) (\S+) ([^|\s]+)\|([^|\s]+)\|({_PRIORITY}) ({_NUMBER}) (\S*) (.*)", re.ASCII | re.DOTALL)
+
+
+class Spec(NamedTuple):
+    """The data shared by all jobs of a kind with equal limits. None: the pool's setting applies."""
+
+    kind: str
+    route: str
+    priority: Priority
+    max_attempts: int | None
+    timeout_ms: int | None
+    flags: str
+
+
+class LeaseText(NamedTuple):
+    """The latest attempt at a job; zeros and no worker before the first."""
+
+    token: int
+    attempt: int
+    claimed_ms: int
+    worker: str
+
+
+class HistoryLine(NamedTuple):
+    """A change of a job."""
+
+    change: str
+    at_ms: int
+    attempt: int
+    worker: str
+
+
+class EventText(NamedTuple):
+    """A change of a job as the event stream tells it."""
+
+    change: str
+    job_id: str
+    kind: str
+    route: str
+    priority: Priority
+    attempt: int
+    worker: str
+    detail: str
+
+
+class WorkerText(NamedTuple):
+    """A worker's report about itself."""
+
+    slots: int
+    running: int
+    host: str
+    note: str
+
+
+def read_spec(text: str) -> Spec | None:
+    """Return the parts of a SPEC; None for a text that no script writes."""
+    found = _SPEC.fullmatch(text)
+    if found is None:
+        return None
+    kind, route, priority, attempts, timeout, flags = found.groups()
+    return Spec(kind, route, Priority(priority), _own(attempts), _own(timeout), flags)
+
+
+def read_lease(text: str) -> LeaseText | None:
+    """Return the parts of a LEASE; None for a text that no script writes."""
+    found = _LEASE.fullmatch(text)
+    return found and LeaseText(int(found[1]), int(found[2]), int(found[3]), found[4])
+
+
+def read_entry_ms(text: str) -> int | None:
+    """Return the time in an entry's id; None for a text that is no id."""
+    found = _ENTRY.fullmatch(text)
+    return found and int(found[1])
+
+
+def read_history(text: str) -> HistoryLine | None:
+    """Return the parts of a line of HISTORY; None for a text that no script writes."""
+    found = _HISTORY.fullmatch(text)
+    return found and HistoryLine(found[1], int(found[2]), int(found[3]), found[4])
+
+
+def read_event(text: str) -> EventText | None:
+    """Return the parts of an EVENT; None for a text that no script writes."""
+    found = _EVENT.fullmatch(text)
+    if found is None:
+        return None
+    change, job_id, kind, route, priority, attempt, worker, detail = found.groups()
+    return EventText(change, job_id, kind, route, Priority(priority), int(attempt), worker, detail)
+
+
+def read_worker(text: str) -> WorkerText:
+    """Return the parts of a WORKER. Raises ValueError for a text that no script writes."""
+    line, _, note = text.partition("\n")
+    slots, running, _since, host = line.split(" ", 3)
+    return WorkerText(int(slots), int(running), host, note)
+
+
+def _own(text: str) -> int | None:
+    return int(text) if text else None
