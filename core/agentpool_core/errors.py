@@ -5,9 +5,11 @@
     ├── SpecError               an AgentPool that cannot be served
     ├── HandlerError            a handler that cannot be loaded or registered
     ├── ClusterError            the Kubernetes API refused or did not answer
+    │   └── ClusterUnreachableError  no answer
     └── QueueError              the queue refused, or is unavailable
         ├── QueueUnreachableError   unknown, never zero: Redis did not answer
-        │   └── QueueReadOnlyError      a replica answered
+        │   ├── QueueReadOnlyError      a replica answered
+        │   └── SubmitUnknownError      Redis did not confirm a submit
         ├── QueueReplyError         the peer does not answer like Redis
         ├── ForeignLoopError        a client in two concurrent event loops
         ├── QueueAccessError        wrong password, or missing permission
@@ -29,8 +31,9 @@
         ├── IdempotencyConflictError
         └── StaleLeaseError         the lease has passed to a different worker
 
-An error names the problem, the value and the remedy; data for programs are attributes. Third-party errors are wrapped
-at the boundary, with the cause chained. Packages may define subclasses.
+An error has a `detail` (the problem, with field and value) and a `remedy` (the user's action; empty if there is none);
+its text joins both. Further data for programs are attributes. Third-party errors are wrapped at the boundary, with the
+cause chained. Packages may define subclasses.
 """
 
 from __future__ import annotations
@@ -41,24 +44,31 @@ from agentpool_core.text import encodable, shown
 
 
 class AgentPoolError(Exception):
-    """Base class; a command prints the error as a line and exits with `exit_code`."""
+    """Base class; a command prints the error as a line and exits with `exit_code`.
+
+    `detail` states the problem, `remedy` the user's action (empty: none). The text of the error joins both.
+    """
 
     exit_code: int = 1
+
+    def __init__(self, detail: str, *, remedy: str = "") -> None:
+        self.detail = encodable(detail)
+        self.remedy = encodable(remedy)
+        super().__init__("; ".join(filter(None, (self.detail, self.remedy))))
 
 
 class FieldError(AgentPoolError):
     """A named field has an unusable value.
 
-    `field` is its path as the user wrote it, `value` its value (None: nothing), `remedy` the user's action.
+    `field` is its path as the user wrote it, `value` its value (None: nothing), `problem` the detail without both.
     """
 
     def __init__(self, *, field: str, value: object, problem: str, remedy: str) -> None:
         self.field = field
         self.value = value
         self.problem = problem
-        self.remedy = remedy
         found = "" if value is None else f"{shown(value)}: "
-        super().__init__(encodable(f"{field}: {found}{problem}; {remedy}"))
+        super().__init__(f"{field}: {found}{problem}", remedy=remedy)
 
 
 class SettingError(FieldError):
@@ -77,6 +87,10 @@ class HandlerError(AgentPoolError):
 
 class ClusterError(AgentPoolError):
     """The Kubernetes API refused a request or did not answer."""
+
+
+class ClusterUnreachableError(ClusterError):
+    """The Kubernetes API did not answer."""
 
 
 class QueueError(AgentPoolError):
@@ -106,7 +120,18 @@ class QueueReadOnlyError(QueueUnreachableError):
 
     def __init__(self, text: str) -> None:
         super().__init__(
-            f"this Redis is a read-only replica ({text}); use the primary's URL, or redis+sentinel:// to follow it"
+            f"this Redis is a read-only replica ({text})",
+            remedy="use the primary's URL, or redis+sentinel:// to follow it",
+        )
+
+
+class SubmitUnknownError(QueueUnreachableError):
+    """Redis did not confirm a submit, so the queue may hold the job; `remedy` avoids a duplicate."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(
+            detail,
+            remedy="whether the job was kept is unknown: submit it again with the same idempotency key or job id",
         )
 
 
@@ -116,8 +141,8 @@ class QueueReplyError(QueueError):
     def __init__(self, *, doing: str, problem: str) -> None:
         self.doing = doing
         super().__init__(
-            f"the reply to {doing} is not one of Redis ({problem}); check that the URL leads to a Redis server, "
-            "and that nothing in between changes what it says"
+            f"the reply to {doing} is not a reply of Redis ({problem})",
+            remedy="check that the URL leads to a Redis server, and that no proxy in between changes its replies",
         )
 
 
@@ -125,7 +150,9 @@ class ForeignLoopError(QueueError):
     """The client is in use by a concurrent event loop."""
 
     def __init__(self) -> None:
-        super().__init__("this client is in use by another event loop, which runs; make a client for each event loop")
+        super().__init__(
+            "this client is in use by a different event loop, which runs", remedy="make a client for each event loop"
+        )
 
 
 class QueueAccessError(QueueError):
@@ -133,8 +160,9 @@ class QueueAccessError(QueueError):
 
     def __init__(self, text: str) -> None:
         super().__init__(
-            f"Redis refused the user ({text}); check user and password in the URL, and that its ACL has the rules "
-            "of its role in docs/security.md"
+            f"Redis refused the user ({text})",
+            remedy="check user and password in the URL, and that the user's ACL has the rules of its role in "
+            "docs/security.md",
         )
 
 
@@ -143,8 +171,8 @@ class QueueMemoryError(QueueError):
 
     def __init__(self, text: str) -> None:
         super().__init__(
-            f"Redis is out of memory ({text}); raise its maxmemory, shorten spec.queue.retentionSeconds, or try again "
-            "when jobs have ended"
+            f"Redis is out of memory ({text})",
+            remedy="raise its maxmemory, shorten spec.queue.retentionSeconds, or try again when jobs have ended",
         )
 
 
@@ -154,7 +182,7 @@ class UnsupportedServerError(QueueError):
     def __init__(self, *, version: str, needed: str) -> None:
         self.version = version
         self.needed = needed
-        super().__init__(f"Redis {version} is too old; use Redis {needed} or later, or Valkey")
+        super().__init__(f"Redis {version} is too old", remedy=f"use Redis {needed} or later, or Valkey")
 
 
 class NotRegisteredError(QueueError):
@@ -163,7 +191,9 @@ class NotRegisteredError(QueueError):
     def __init__(self, pool: str, worker: str) -> None:
         self.pool = pool
         self.worker = worker
-        super().__init__(f"worker {worker!r} is not registered in pool {pool!r}; drop its jobs and register again")
+        super().__init__(
+            f"worker {worker!r} is not registered in pool {pool!r}", remedy="drop its jobs and register again"
+        )
 
 
 class ResultTimeoutError(QueueError):
@@ -172,7 +202,7 @@ class ResultTimeoutError(QueueError):
     def __init__(self, job_id: str, timeout_s: float) -> None:
         self.job_id = job_id
         self.timeout_s = timeout_s
-        super().__init__(f"job {job_id!r} has not ended within {timeout_s:g} s; wait longer, or cancel it")
+        super().__init__(f"job {job_id!r} has not ended within {timeout_s:g} s", remedy="wait longer, or cancel it")
 
 
 class JobEndedError(QueueError):
@@ -191,8 +221,8 @@ class UnknownPoolError(QueueError):
     def __init__(self, pool: str) -> None:
         self.pool = pool
         super().__init__(
-            f"pool {pool!r} is not known to this Redis; apply its AgentPool and wait until it is Ready, "
-            "or check the namespace, the name and the Redis URL"
+            f"pool {pool!r} is not known to this Redis",
+            remedy="apply its AgentPool and wait until it is Ready, or check the namespace, the name and the Redis URL",
         )
 
 
@@ -202,8 +232,8 @@ class RetiredPoolError(QueueError):
     def __init__(self, pool: str) -> None:
         self.pool = pool
         super().__init__(
-            f"pool {pool!r} was deleted and its queue kept (deletionPolicy Retain), so nobody would run the job; "
-            "apply its AgentPool again, or submit to another pool"
+            f"pool {pool!r} was deleted and its queue kept (deletionPolicy Retain), so no worker would run the job",
+            remedy="apply its AgentPool again, or submit to a different pool",
         )
 
 
@@ -214,8 +244,8 @@ class UnknownJobError(QueueError):
         self.pool = pool
         self.job_id = job_id
         super().__init__(
-            f"job {job_id!r} is not in pool {pool!r}; check the id and the pool, "
-            "or raise spec.queue.retentionSeconds if it ended long ago"
+            f"job {job_id!r} is not in pool {pool!r}",
+            remedy="check the id and the pool, or raise spec.queue.retentionSeconds if it ended long ago",
         )
 
 
@@ -283,8 +313,8 @@ class QueueFullError(QueueError):
         self.limit = limit
         self.retry_after_ms = retry_after_ms
         super().__init__(
-            f"pool {pool!r} holds {depth} waiting jobs and spec.queue.maxDepth is {limit}; "
-            f"submit again in {retry_after_ms / 1000:g} s, or raise maxDepth"
+            f"pool {pool!r} holds {depth} waiting jobs and spec.queue.maxDepth is {limit}",
+            remedy=f"submit again in {retry_after_ms / 1000:g} s, or raise maxDepth",
         )
 
 
@@ -295,8 +325,8 @@ class IdempotencyConflictError(QueueError):
         self.key = key
         self.job_id = job_id
         super().__init__(
-            f"idempotency key {key!r} belongs to job {job_id!r}, whose body differs; "
-            "use a new key for a new request, or send the same body"
+            f"idempotency key {key!r} belongs to job {job_id!r}, whose body differs",
+            remedy="use a new key for a new request, or send the same body",
         )
 
 
@@ -307,6 +337,6 @@ class StaleLeaseError(QueueError):
         self.job_id = job_id
         self.token = token
         super().__init__(
-            f"lease {token} on job {job_id!r} is no longer held: it expired, or the job ended; "
-            "stop the work, its result would be refused"
+            f"lease {token} on job {job_id!r} is no longer held: it expired, or the job ended",
+            remedy="stop the work, its result would be refused",
         )

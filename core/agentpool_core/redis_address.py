@@ -45,7 +45,11 @@ INVALID_URL = "InvalidRedisURL"
 URL_FIELD = "spec.queue.redis.url"
 
 
-class SecretError(SettingError):
+class AddressError(SettingError):
+    """`spec.queue.redis` of an AgentPool, or the Secret that it names, leads to no Redis."""
+
+
+class SecretError(AddressError):
     """A Secret that cannot be used for a pool's Redis; `reason` is a CamelCase word. Never shows a value."""
 
     def __init__(self, *, reason: str, field: str, problem: str, remedy: str) -> None:
@@ -66,13 +70,13 @@ class Address:
         """Name of the server in messages: host and port, or the Secret that holds them."""
         return f"the address in {self.secret}" if self.secret and not self.declared else place_of(self.url)
 
-    def describe(self, error: QueueError) -> str:
-        """Describe an error, without the server's own words where any part of the URL is secret."""
-        return describe_without_address(error) if self.secret else str(error)
+    def without_secret(self, error: QueueError) -> QueueError:
+        """Return an error to show, without the server's own words where any part of the URL is secret."""
+        return without_address(error) if self.secret else error
 
 
 def redis_of(agentpool: Mapping[str, Any]) -> Redis:
-    """Return `spec.queue.redis` of an AgentPool from the API. Raises SettingError if it cannot be used.
+    """Return `spec.queue.redis` of an AgentPool from the API. Raises AddressError if it cannot be used.
 
     Ignores fields of newer AgentPools.
     """
@@ -84,8 +88,8 @@ def redis_of(agentpool: Mapping[str, Any]) -> Redis:
     except (ValidationError, TypeError) as error:
         faults = error.errors(include_url=False, include_input=False) if isinstance(error, ValidationError) else []
         problem = faults[0]["msg"] if faults else "not an object"
-        remedy = "see `kubectl explain agentpool_core.spec.queue.redis`"
-        raise SettingError(field="spec.queue.redis", value=None, problem=problem, remedy=remedy) from None
+        remedy = "see `kubectl explain agentpool.spec.queue.redis`"
+        raise AddressError(field="spec.queue.redis", value=None, problem=problem, remedy=remedy) from None
 
 
 def secret_of(redis: Redis) -> SecretKeyRef | None:
@@ -142,27 +146,30 @@ def connect_to(address: Address, **options: Any) -> RedisClient:
         return connect(address.url, **options)
     except SettingError as error:
         if address.declared:
-            raise SettingError(field=URL_FIELD, value=None, problem=error.problem, remedy=error.remedy) from None
+            raise AddressError(field=URL_FIELD, value=None, problem=error.problem, remedy=error.remedy) from None
         raise (_unusable(address.secret, error) if address.secret else error) from None
 
 
-def describe_without_address(error: QueueError) -> str:
-    """Describe a failure of a Redis with a secret address, without the address and the server's message."""
+def without_address(error: QueueError) -> QueueError:
+    """Return an error for a failure of a Redis with a secret address, without the address and the server's message."""
     match error:
         case QueueAccessError():
-            return (
-                "it refuses the user: user or password is wrong, or its ACL lacks a command or key that "
-                "docs/security.md lists"
-            )
+            detail = "it refuses the user"
+            remedy = "correct user and password, or give its ACL the commands and keys that docs/security.md lists"
         case QueueReadOnlyError():
-            return "it is a read-only replica; name the primary, or Sentinels"
+            detail, remedy = "it is a read-only replica", "name the primary, or Sentinels"
         case QueueMemoryError():
-            return "it is out of memory; raise its maxmemory, or shorten spec.queue.retentionSeconds"
+            detail = "it is out of memory"
+            remedy = "raise its maxmemory, or shorten spec.queue.retentionSeconds"
         case UnsupportedServerError():
-            return f"it is too old; use Redis {error.needed} or later, or Valkey"
+            detail, remedy = "it is too old", error.remedy
         case QueueUnreachableError():
-            return f"it does not answer{_cause(error)}; check that it runs, and that address and network are right"
-    return "its answer cannot be used; check that it is a Redis or Valkey server, and that nobody else writes ap:* keys"
+            detail = f"it does not answer{_cause(error)}"
+            remedy = "check that it runs, and that address and network are right"
+        case _:
+            detail = "its answer cannot be used"
+            remedy = "check that it is a Redis or Valkey server, and that no other program writes ap:* keys"
+    return QueueError(detail, remedy=remedy)
 
 
 def _place(namespace: str, reference: SecretKeyRef) -> str:

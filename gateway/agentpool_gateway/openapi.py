@@ -71,7 +71,8 @@ _COMMON: Responses = {
     404: _problem("No such pool or job."),
     422: _problem("A field cannot be used."),
     429: _problem("The queue is full (type …:queue-full), or the caller too fast (…:rate-limited); see Retry-After."),
-    503: _problem("Redis or the cluster did not answer; see Retry-After."),
+    502: _problem("The Kubernetes API refuses the gateway (type …:cluster-refused)."),
+    503: _problem("Redis (…:queue-unavailable) or the Kubernetes API (…:cluster-unavailable) failed; see Retry-After."),
 }
 _BODY: Responses = {
     408: _problem("The body came too slowly."),

@@ -26,7 +26,7 @@ def bundled(name: str) -> Path:
     for root in (CHECKOUT, INSTALLED):
         if (root / name).exists():
             return root / name
-    raise MissingPartError(f"{name} is neither in {CHECKOUT} nor in {INSTALLED}; install agentpool again")
+    raise MissingPartError(f"{name} is neither in {CHECKOUT} nor in {INSTALLED}", remedy="install agentpool again")
 
 
 def manifest(name: str) -> dict[str, Any]:

@@ -251,7 +251,7 @@ class Worker:
             log.error("%d finished jobs could not be delivered: %s", left, error)  # noqa: TRY400 - one line is enough
             if left and not at_once:
                 raise QueueUnreachableError(
-                    f"{left} finished jobs could not be delivered before leaving; they will run again elsewhere"
+                    f"{left} finished jobs could not be delivered before leaving, so they will run again elsewhere"
                 ) from error
         ended = ", ".join(f"{count} {outcome}" for outcome, count in parts.metrics.outcomes().items())
         log.info("worker %s has left; attempts: %s", self._settings.worker, ended or "none")

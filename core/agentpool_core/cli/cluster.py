@@ -34,4 +34,5 @@ async def redis_address(pool: PoolRef) -> Address:
         async with connected(found) as cluster:
             return await cluster.redis_address(pool)
     except ClusterError as error:
-        raise ClusterError(f"the cluster could not say where the queue is ({error}); {REMEDY}") from error
+        remedy = f"{error.remedy}; or {REMEDY}" if error.remedy else REMEDY
+        raise ClusterError(f"the cluster could not say where the queue is ({error.detail})", remedy=remedy) from error

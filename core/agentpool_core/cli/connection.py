@@ -53,5 +53,5 @@ async def reach(redis: RedisClient) -> None:
                 await redis.execute_command("PING")
     except TimeoutError as error:
         raise QueueUnreachableError(
-            f"Redis did not answer within {REACH_S:g} s; check that it runs and the URL is right"
+            f"Redis did not answer within {REACH_S:g} s", remedy="check that it runs and the URL is right"
         ) from error

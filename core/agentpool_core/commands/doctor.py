@@ -76,7 +76,7 @@ def _no_kubeconfig() -> Finding:
 async def _examine_redis(pool: PoolRef | None, redis_url: str | None, *, repair: bool) -> list[Finding]:
     from agentpool_core.doctor import pool as pool_checkup
     from agentpool_core.doctor import redis as redis_checkup
-    from agentpool_core.doctor.findings import failure, note
+    from agentpool_core.doctor.findings import failure_of, note
     from agentpool_core.queue.connection.client import connect
 
     if redis_url is None and pool is None:
@@ -84,12 +84,12 @@ async def _examine_redis(pool: PoolRef | None, redis_url: str | None, *, repair:
     try:
         redis = await Target(pool=pool, redis=redis_url).connect() if pool else connect(str(redis_url))
     except AgentPoolError as error:
-        return [failure("redis", "cannot be found", str(error))]
+        return [failure_of("redis", error)]
     try:
         try:
             await reach(redis)
         except QueueError as error:
-            return [failure("redis", "cannot be asked", str(error))]
+            return [failure_of("redis", error)]
         findings = [finding async for finding in redis_checkup.examine(redis, pool)]
         if pool is not None:
             findings += [finding async for finding in pool_checkup.examine(redis, pool, repair=repair)]

@@ -122,7 +122,7 @@ def _why_unread(error: ClusterError) -> str:
 
     if isinstance(error, RefusedError) and error.status == NOT_FOUND:
         return f"there is no such pod; where it ran by hand, look at its own output; of a pod that is gone, {COLLECTOR}"
-    return f"{error}; {COLLECTOR}"
+    return f"{error.detail}; {COLLECTOR}"
 
 
 def workers_of(job: Job) -> Sequence[str]:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from agentpool_core.doctor.findings import Finding, failure, fine, note, warning
+from agentpool_core.doctor.findings import Finding, failure, failure_of, fine, note, warning
 from agentpool_core.errors import AgentPoolError, ClusterError
 from agentpool_core.kube import paths
 from agentpool_core.kube.client import NOT_FOUND, Cluster, Object, RefusedError, connected
@@ -26,9 +26,9 @@ async def examine(kubeconfig: Path) -> AsyncIterator[Finding]:
                     for finding in await look(cluster):
                         yield finding
                 except ClusterError as error:
-                    yield note(look.__name__, str(error), "use a kubeconfig whose user may read it")
+                    yield note(look.__name__, error.detail, "use a kubeconfig whose user may read it")
     except AgentPoolError as error:
-        yield failure("kubernetes", "cannot be asked", str(error))
+        yield failure_of("kubernetes", error)
 
 
 async def crd(cluster: Cluster) -> list[Finding]:

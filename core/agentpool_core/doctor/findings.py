@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from agentpool_core.errors import AgentPoolError
+
 
 class Level(StrEnum):
     """Severity of a finding."""
@@ -43,3 +45,8 @@ def warning(check: str, found: str, remedy: str) -> Finding:
 def failure(check: str, found: str, remedy: str) -> Finding:
     """Does not work."""
     return Finding(check=check, level=Level.FAILURE, found=found, remedy=remedy)
+
+
+def failure_of(check: str, error: AgentPoolError) -> Finding:
+    """Return the failure of a check that raised an error."""
+    return Finding(check=check, level=Level.FAILURE, found=error.detail, remedy=error.remedy or None)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
 from agentpool_core.cli.output import counted
-from agentpool_core.doctor.findings import Finding, failure, fine, note, warning
+from agentpool_core.doctor.findings import Finding, failure, failure_of, fine, note, warning
 from agentpool_core.durations import shown
 from agentpool_core.errors import QueueError
 from agentpool_core.queue.audit import Contradiction, Disagreement, audit
@@ -38,7 +38,7 @@ async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) ->
     try:
         snapshot = await Inspector(redis).snapshot(pool)
     except QueueError as error:
-        yield failure("pool", str(pool), str(error))
+        yield failure_of("pool", error)
         return
     yield fine("pool", f"{pool}: {snapshot.queued} queued, {snapshot.running} running")
     for check in (retired, paused, workers, waiting, quarantine, dead):
@@ -50,7 +50,7 @@ async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) ->
         left = await audit(redis, pool) if repair and found else found
     except QueueError as error:
         seen = failure if repair else note  # a repair that was asked for and not done is no success
-        yield seen("consistency", str(error), "use the Redis user of the operator, or one for all commands")
+        yield seen("consistency", error.detail, "use the Redis user of the operator, or one for all commands")
         return
     for finding in contradictions(pool, found, left):
         yield finding

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from agentpool_core.doctor.findings import Finding, failure, fine, note, warning
+from agentpool_core.doctor.findings import Finding, failure, failure_of, fine, note, warning
 from agentpool_core.errors import QueueError, UnsupportedServerError
 from agentpool_core.queue.connection.client import check_server
 from agentpool_core.queue.connection.error_translation import Asking, Reading
@@ -51,10 +51,10 @@ async def examine(redis: RedisClient, pool: PoolRef | None) -> AsyncIterator[Fin
     try:
         version = await check_server(redis)
     except UnsupportedServerError as error:
-        yield failure("redis version", error.version, f"use Redis {error.needed} or later, or Valkey")
+        yield failure("redis version", error.version, error.remedy)
         return
     except QueueError as error:
-        yield failure("redis", "cannot be asked", str(error))
+        yield failure_of("redis", error)
         return
     info = await _info(redis)
     yield fine("redis version", _server(info, version))
@@ -131,9 +131,11 @@ async def permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
     except QueueError as error:
         with contextlib.suppress(QueueError), Asking("probe"):
             await redis.delete(key)  # the script ended halfway
-        found = "this user may not do what submitters and workers do (operators and readers need not)"
-        named = "" if pool else "; if it is a user for one namespace or pool, name the pool with --pool"
-        return failure("permissions", found, f"{error}{named}")
+        found = (
+            f"this user lacks permissions of submitters and workers (operators and readers need none): {error.detail}"
+        )
+        named = "" if pool else "if the user serves a single namespace or pool, name the pool with --pool"
+        return failure("permissions", found, "; ".join(filter(None, (error.remedy, named))))
     return fine("permissions", "scripts, streams and pub/sub may be used")
 
 
@@ -144,7 +146,7 @@ async def clock(redis: RedisClient) -> Finding:
         with Asking("time"):
             seconds, micros = await redis.time()
     except QueueError as error:
-        return note("clock", f"Redis does not tell its time ({error})")
+        return note("clock", f"Redis does not report its time ({error.detail})")
     ended = time.time()
     skew_ms = abs((begun + ended) / 2 - (seconds + micros / 1_000_000)) * 1_000
     found = f"{skew_ms:.0f} ms from Redis, round trip {(ended - begun) * 1_000:.1f} ms"

@@ -16,14 +16,17 @@ from urllib.parse import urlencode
 
 import yaml
 
-from agentpool_core.errors import ClusterError, SettingError, UnknownPoolError
+from agentpool_core.errors import ClusterError, ClusterUnreachableError, SettingError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import deep_json, paths
 from agentpool_core.redis_address import Address, address_of, missing_secret, redis_of, secret_of
+from agentpool_core.text import shown_error
 
 TIMEOUT_S = 10.0  # per request
 NOT_FOUND = 404
 FIRST_REFUSAL = 400  # HTTP status
+TOO_MANY_REQUESTS = 429
+FIRST_SERVER_ERROR = 500
 SHOWN_BYTES = 200  # of an answer that is not a Status
 Object = Mapping[str, Any]
 
@@ -38,6 +41,11 @@ class RefusedError(ClusterError):
         except (TypeError, ValueError, KeyError):
             message = body[:SHOWN_BYTES].decode(errors="replace")
         super().__init__(f"{method} {path}: {status} {message}")
+
+    @property
+    def passing(self) -> bool:
+        """Return whether the server may accept the same request a little later."""
+        return self.status == TOO_MANY_REQUESTS or self.status >= FIRST_SERVER_ERROR
 
 
 class Cluster:
@@ -137,7 +145,9 @@ class Cluster:
             )
             text = await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ClusterError(f"{method} {path}: no answer ({error}); check the kubeconfig and the network") from error
+            raise ClusterUnreachableError(
+                f"{method} {path}: no answer ({shown_error(error)})", remedy="check the kubeconfig and the network"
+            ) from error
         if response.status >= FIRST_REFUSAL:
             raise RefusedError(method, path, response.status, text)
         return bytes(text)
@@ -198,4 +208,6 @@ def _is_there(kubeconfig: Path) -> bool:
 
 
 def _no_object(method: str, path: str) -> ClusterError:
-    return ClusterError(f"{method} {path}: the answer is no JSON object; check what is behind the server's address")
+    return ClusterError(
+        f"{method} {path}: the answer is no JSON object", remedy="check what is behind the server's address"
+    )

@@ -21,6 +21,7 @@ from agentpool_core.errors import (
     QueueReplyError,
     QueueUnreachableError,
     RetiredPoolError,
+    SubmitUnknownError,
     UnknownJobError,
     UnknownKindError,
     UnknownParentError,
@@ -44,7 +45,6 @@ TRIES = 4  # of a submit after a lost connection
 TRIES_OF_CLUSTER = 12  # over some 6 s: a slot that moves, or a shard that elects a primary
 BACKOFF_FIRST_S = 0.05  # doubles each time, with jitter
 BACKOFF_LONGEST_S = 0.8
-UNKNOWN_REMEDY = "whether the job was kept is unknown: submit it again with the same idempotency key or job id"
 
 _TTL = -2  # submit_plain.lua's answer where the pool gives the priority a ttl
 _STATES = {state.value: state for state in JobState}
@@ -64,8 +64,8 @@ class Producer:
 
         Raises InvalidJobError (an unusable field), UnknownKindError, UnknownParentError, UnknownPoolError,
         RetiredPoolError, QueueFullError or IdempotencyConflictError, or a different QueueError if Redis cannot be
-        written: nothing is kept then. Only after QueueUnreachableError the outcome is unknown, because the answer may
-        be lost: repeat the call with the same key or id.
+        written: nothing is kept then. Only after SubmitUnknownError the outcome is unknown, because the answer may be
+        lost: repeat the call with the same key or id.
         """
         job_id = request.job_id or job_requests.new_id()
         args = job_requests.arguments(request, job_id)
@@ -134,7 +134,7 @@ class Producer:
                 if attempt >= (TRIES_OF_CLUSTER if is_passing_of_cluster(error.__cause__) else TRIES):
                     if isinstance(error, QueueReadOnlyError):  # nothing was kept
                         raise
-                    raise QueueUnreachableError(f"{error}; {UNKNOWN_REMEDY}") from error
+                    raise SubmitUnknownError(error.detail) from error
                 pause = min(BACKOFF_FIRST_S * 2**attempt, BACKOFF_LONGEST_S)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
 

@@ -113,12 +113,18 @@ async def guard(request: Request) -> None:
     caller = await gateway.authority.caller(token, client=client)
     request.scope["caller"] = caller.name
     gateway.rate.check(caller)
+    await _admit(request, need, caller, token, client)
+    request.state.admitted = True  # the handler begins: the effect of a later failure may be unknown
+
+
+async def _admit(request: Request, need: Verb | Rule, caller: Caller, token: str | None, client: str) -> None:
+    """Store in the request what its handler asks for: caller, visit or entry."""
     if need is Rule.KNOWN:
         request.state.caller = caller
         return
     names = request.path_params
     pool = PoolRef(names["namespace"], names["pool"])
-    visit = Visit(gateway=gateway, caller=caller, pool=pool, token=token, client=client)
+    visit = Visit(gateway=gateway_of(request), caller=caller, pool=pool, token=token, client=client)
     request.state.visit = visit
     if isinstance(need, Verb):
         request.state.entry = await visit.enter(need)

@@ -143,7 +143,7 @@ def _status_of(answer: Any) -> dict[str, Any]:
     """Return the status of a review. Raises ClusterError for an answer that is no review."""
     status = (answer.get("status") or {}) if isinstance(answer, dict) else None
     if not isinstance(status, dict):
-        raise ClusterError("the API server's answer is no review; check what is behind its address")
+        raise ClusterError("the API server's answer is no review", remedy="check what is behind its address")
     return status
 
 

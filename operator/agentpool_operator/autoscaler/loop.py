@@ -160,7 +160,7 @@ class ScalingLoop:
         try:
             reached = await self._carry_out(pool, deployment, decision)
         except (ForbiddenError, InvalidObjectError, WebhookError) as error:
-            self._tell_refused(pool, error.detail)
+            self._tell_refused(pool, error.message)
             return
         pool.scale_problem = None
         if reached is None:

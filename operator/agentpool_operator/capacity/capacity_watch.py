@@ -79,7 +79,7 @@ class Feed:
             except ExpiredError:
                 since = ""
             except ForbiddenError as error:
-                self.problem = f"the operator may not watch {kind}: {error.detail}"
+                self.problem = f"the operator may not watch {kind}: {error.message}"
                 since = ""
                 await asyncio.sleep(FORBIDDEN_RETRY_S)
             except ClusterError as error:

@@ -61,9 +61,9 @@ class Applier:
                 child = "PodDisruptionBudget"
                 problem = await self._budget(pool)
         except WebhookError as error:
-            problem = _unasked(child, error.detail)
+            problem = _unasked(child, error.message)
         except (InvalidObjectError, ForbiddenError) as error:
-            problem = _refused(child, error.detail)
+            problem = _refused(child, error.message)
         pool.child_problem = problem
 
     async def _secret(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:

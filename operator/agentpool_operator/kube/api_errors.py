@@ -1,7 +1,7 @@
 """Errors of the Kubernetes API; subclasses of `agentpool_core.errors.ClusterError`.
 
 ClusterError
-└── ClusterRefusalError     `patch` is the HTTP status
+└── ClusterRefusalError     `status` is the HTTP status
     ├── NotThereError           404
     ├── ClashError              409: changed meanwhile
     ├── ExpiredError            410: the resourceVersion is too old, list again
@@ -9,7 +9,6 @@ ClusterError
     ├── WebhookError            500 for an unreachable admission webhook
     ├── InvalidObjectError      400, 422, and 500 for an apply that does not fit the kind
     └── BusyError               401, 429, 5xx: try again after `retry_after_s`
-└── ClusterUnreachableError     no answer
 └── NotLeadingError             a write stopped because a different operator may lead
 """
 
@@ -19,13 +18,13 @@ from agentpool_core.errors import ClusterError
 
 
 class ClusterRefusalError(ClusterError):
-    """The API server refused `request` with `patch`."""
+    """The API server refused `request` with `status`."""
 
     def __init__(self, *, request: str, status: int, message: str, retry_after_s: float | None = None) -> None:
         self.request = request
         self.status = status
         self.retry_after_s = retry_after_s
-        self.detail = message
+        self.message = message
         super().__init__(f"{request}: {status}: {message}")
 
 
@@ -55,10 +54,6 @@ class InvalidObjectError(ClusterRefusalError):
 
 class BusyError(ClusterRefusalError):
     """429 or 5xx: the API server cannot serve now. Also 401: the token has expired, and the next token is read."""
-
-
-class ClusterUnreachableError(ClusterError):
-    """The API server did not answer."""
 
 
 class NotLeadingError(ClusterError):

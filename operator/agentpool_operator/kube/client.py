@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
+from agentpool_core.errors import ClusterUnreachableError
 from agentpool_core.kube import deep_json
 from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import ClusterUnreachableError, ExpiredError, NotLeadingError, refusal
+from agentpool_operator.kube.api_errors import ExpiredError, NotLeadingError, refusal
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

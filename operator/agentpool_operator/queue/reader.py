@@ -97,7 +97,9 @@ class Pressure:
                     pool.ref, [WorkerId(name) for name in workers], hold_ms=int(hold_s * MS_PER_S)
                 )
         except QueueError as error:
-            raise QueueError(f"the workers are not cordoned: {address.place}: {address.describe(error)}") from error
+            known = address.without_secret(error)
+            detail = f"the workers are not cordoned: {address.place}: {known.detail}"
+            raise QueueError(detail, remedy=known.remedy) from error
         except TimeoutError as error:
             raise self._no_answer() from error
 
@@ -176,7 +178,9 @@ class Pressure:
             pool.published = settings.revision
 
     def _no_answer(self) -> QueueUnreachableError:
-        return QueueUnreachableError(f"no answer within {self._timeout_s:g} s; check the server and the network")
+        return QueueUnreachableError(
+            f"no answer within {self._timeout_s:g} s", remedy="check the server and the network"
+        )
 
     async def _took(self, link: Link, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
         if isinstance(outcome, UnknownPoolError):
@@ -214,10 +218,10 @@ def _redis_problem(address: Address, error: QueueError) -> Problem:
         remedy = "correct the Secret" if address.secret else "name a Secret in spec.queue.redis.passwordFrom"
         return Problem(
             reason="RedisAuthFailed",
-            message=f"Redis at {address.place} refuses the credentials: {address.describe(error)}; {remedy}",
+            message=f"Redis at {address.place} refuses the credentials: {address.without_secret(error)}; {remedy}",
         )
-    words = address.describe(error)
-    return Problem(reason="RedisUnreachable", message=f"Redis at {address.place} cannot be read: {words}")
+    known = address.without_secret(error)
+    return Problem(reason="RedisUnreachable", message=f"Redis at {address.place} cannot be read: {known}")
 
 
 def _out_of_service(snapshot: QueueSnapshot) -> int:

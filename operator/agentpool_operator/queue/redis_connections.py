@@ -53,7 +53,7 @@ class Link:
 
     def words(self, error: QueueError) -> str:
         """Return an error in the form for messages: nothing from the server if its address is secret."""
-        return self.address.describe(error)
+        return str(self.address.without_secret(error))
 
 
 class Links:

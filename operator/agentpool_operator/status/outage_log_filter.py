@@ -13,8 +13,8 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from agentpool_core.errors import ClusterError
-from agentpool_operator.kube.api_errors import BusyError, ClusterUnreachableError, NotLeadingError
+from agentpool_core.errors import ClusterError, ClusterUnreachableError
+from agentpool_operator.kube.api_errors import BusyError, NotLeadingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -101,7 +101,8 @@ async def test_a_gateway_uses_only_secrets_that_opt_in(
             await api.patch(secret, {"metadata": {"labels": {"agentpool.dev/redis": None}}})
             refused = await client.get(at)
             assert refused.status_code == 503
-            assert refused.json()["detail"] == "the Redis of the pool is unavailable"
+            assert refused.json()["detail"] == "the AgentPool names no Redis that can be used"
+            assert refused.headers["retry-after"] == "30"
         with pytest.raises(SecretError, match=r"label secret agentpool-redis agentpool\.dev/redis=true"):
             await connection.redis_address(pool)
 

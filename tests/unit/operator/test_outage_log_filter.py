@@ -7,8 +7,9 @@ import logging
 
 import pytest
 
+from agentpool_core.errors import ClusterUnreachableError
 from agentpool_core.process.cancellation import end
-from agentpool_operator.kube.api_errors import BusyError, ClusterUnreachableError, ForbiddenError, NotLeadingError
+from agentpool_operator.kube.api_errors import BusyError, ForbiddenError, NotLeadingError
 from agentpool_operator.status import outage_log_filter
 from agentpool_operator.status.outage_log_filter import Outage
 from tests.fixtures.redis import wait_until

@@ -52,7 +52,9 @@ class App:
         HandlerError for a function or kind that cannot be used.
         """
         if not kinds or not all(isinstance(kind, str) for kind in kinds):
-            raise HandlerError('app.handler takes the kinds of job: write @app.handler("kind") above the function')
+            raise HandlerError(
+                "app.handler takes the kinds of job", remedy='write @app.handler("kind") above the function'
+            )
 
         def register(function: F) -> F:
             run = run_job_of(function, self._threads)
@@ -74,10 +76,11 @@ class App:
 
     def _add(self, kind: str, run: RunJob, name: str) -> None:
         if not _KIND.fullmatch(kind):
-            raise HandlerError(f"{name}: {kind!r} is not a kind of job; use {KIND_FORM}")
+            raise HandlerError(f"{name}: {kind!r} is not a kind of job", remedy=f"use {KIND_FORM}")
         if kind in self._run_by_kind:
             raise HandlerError(
-                f"{name}: kind {kind!r} already has the handler {self._names[kind]}; remove one, or rename its kind"
+                f"{name}: kind {kind!r} already has the handler {self._names[kind]}",
+                remedy="remove a handler, or rename its kind",
             )
         self._run_by_kind[kind] = run
         self._names[kind] = name
@@ -97,28 +100,34 @@ def load(reference: str) -> App:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise HandlerError(
-                f"app {reference!r}: there is no module {module_name!r} in the working directory or on PYTHONPATH; "
-                "write module:attribute, for example my_agents:app"
+                f"app {reference!r}: there is no module {module_name!r} in the working directory or on PYTHONPATH",
+                remedy="write module:attribute, for example my_agents:app",
             ) from error
-        raise HandlerError(f"app {reference!r}: {module_name} needs the module {error.name!r}: install it") from error
+        raise HandlerError(
+            f"app {reference!r}: {module_name} needs the module {error.name!r}", remedy="install it"
+        ) from error
     except Exception as error:
         raise HandlerError(f"app {reference!r}: importing it raised {type(error).__name__}: {error}") from error
     try:
         app = functools.reduce(getattr, attribute.split("."), module)
     except AttributeError as error:
-        raise HandlerError(f"app {reference!r}: {module_name} has no {attribute!r}; {_apps_of(module)}") from error
+        problem = f"app {reference!r}: {module_name} has no {attribute!r}"
+        raise HandlerError(problem, remedy=_name_an_app(module)) from error
     return _checked_app(reference, app, module)
 
 
 def _checked_app(reference: str, app: Any, module: Any) -> App:
     if not isinstance(app, App):
-        kind = type(app).__name__
-        raise HandlerError(f"app {reference!r}: it is a {kind}, not an agentpool_worker.App; {_apps_of(module)}")
+        problem = f"app {reference!r}: it is a {type(app).__name__}, not an agentpool_worker.App"
+        raise HandlerError(problem, remedy=_name_an_app(module))
     if not app.kinds:
-        raise HandlerError(f'app {reference!r}: it has no handlers; write @app.handler("kind") above a function')
+        raise HandlerError(
+            f"app {reference!r}: it has no handlers", remedy='write @app.handler("kind") above a function'
+        )
     return app
 
 
-def _apps_of(module: Any) -> str:
+def _name_an_app(module: Any) -> str:
+    """Return the remedy: the names of the module's Apps, or how to make an App."""
     names = [name for name, value in vars(module).items() if isinstance(value, App)]
     return f"it has the App {', '.join(names)}" if names else "write app = App() there"

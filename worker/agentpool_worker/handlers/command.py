@@ -79,8 +79,8 @@ class CommandHandlers:
         """Check the program and the directory for its files. Raises HandlerError."""
         if shutil.which(self._argv[0]) is None:
             raise HandlerError(
-                f"handler.command.argv: {self._argv[0]!r}: there is no such program on PATH, or it is not executable; "
-                "check its spelling and its execute permission"
+                f"handler.command.argv: {self._argv[0]!r}: there is no such program on PATH, or it is not executable",
+                remedy="check its spelling and its execute permission",
             )
         check_directory()
 

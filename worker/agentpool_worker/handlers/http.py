@@ -83,8 +83,8 @@ class HttpHandlers:
         while not await self._listens():
             if time.monotonic() > give_up_at:
                 raise HandlerError(
-                    f"handler.http: nothing listens at {self._url} after {_UP_SECONDS:g} s; "
-                    "check the container's port, and that it listens on all addresses or on localhost"
+                    f"handler.http: nothing listens at {self._url} after {_UP_SECONDS:g} s",
+                    remedy="check the container's port, and that it listens on all addresses or on localhost",
                 )
             await asyncio.sleep(_UP_POLL_SECONDS)
 

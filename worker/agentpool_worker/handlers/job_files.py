@@ -115,7 +115,8 @@ def check_directory() -> None:
     except OSError as error:
         raise HandlerError(
             f"TMPDIR: {os.environ.get('TMPDIR')!r}: a command's job needs a directory to write to, and there is none "
-            f"({error}); mount a volume at /tmp, such as an emptyDir, or name a directory that can be written"
+            f"({error})",
+            remedy="mount a volume at /tmp, such as an emptyDir, or name a directory that can be written",
         ) from error
 
 

@@ -61,11 +61,13 @@ def _takes_context(function: Any) -> bool:
     """
     name = name_of(function)
     if inspect.isclass(function) or not callable(function):
-        raise HandlerError(f"{name}: a handler is a function (payload, ctx); this is a {type(function).__name__}")
+        kind = type(function).__name__
+        raise HandlerError(f"{name}: a handler is a function (payload, ctx), and this is an object of type {kind}")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError) as error:
-        raise HandlerError(f"{name}: its parameters cannot be read; wrap it in a function (payload, ctx)") from error
+        remedy = "wrap it in a function (payload, ctx)"
+        raise HandlerError(f"{name}: its parameters cannot be read", remedy=remedy) from error
     parameters = list(signature.parameters.values())
     _check_bound(name, function, parameters)
     if not _accepts(signature, 1):
@@ -94,8 +96,8 @@ def _check_bound(name: str, function: Any, parameters: list[inspect.Parameter]) 
     if parameters and parameters[0].name in {"self", "cls"} and parameters[0].default is inspect.Parameter.empty:
         owner, _, method = getattr(function, "__qualname__", "Agent.method").rpartition(".")
         raise HandlerError(
-            f"{name}: it is a method without its object, so {parameters[0].name!r} would be the payload; register the "
-            f"bound method: app.handler(…)({owner.rpartition('.')[2] or 'Agent'}().{method})"
+            f"{name}: it is a method without its object, so {parameters[0].name!r} would be the payload",
+            remedy=f"register the bound method: app.handler(…)({owner.rpartition('.')[2] or 'Agent'}().{method})",
         )
 
 

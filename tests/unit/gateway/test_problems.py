@@ -1,0 +1,85 @@
+"""Failures of Redis and of the Kubernetes API as problem documents."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from agentpool_core.errors import (
+    AgentPoolError,
+    ClusterError,
+    ClusterUnreachableError,
+    QueueAccessError,
+    QueueMemoryError,
+    QueueReplyError,
+    QueueUnreachableError,
+    SettingError,
+    SubmitUnknownError,
+    UnknownPoolError,
+)
+from agentpool_core.kube.client import RefusedError
+from agentpool_core.redis_address import AddressError, missing_secret
+from agentpool_gateway.http.problems import problem_of
+
+SECRET = "QXZ"  # stands for an address or a server's own words
+BAD_URL = AddressError(field="spec.queue.redis.url", value=None, problem=SECRET, remedy=SECRET)
+
+
+def refused(status: int) -> RefusedError:
+    return RefusedError("GET", SECRET, status, json.dumps({"message": SECRET}).encode())
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "name", "detail", "retry"),
+    [
+        (QueueUnreachableError(SECRET), 503, "queue-unavailable", "Redis of the pool is unreachable", "1"),
+        (SubmitUnknownError(SECRET), 503, "queue-unavailable", "Redis of the pool is unreachable", "1"),
+        (QueueAccessError(SECRET), 503, "queue-unavailable", "it refuses the user", "30"),
+        (QueueMemoryError(SECRET), 503, "queue-unavailable", "it is out of memory", "30"),
+        (QueueReplyError(doing="x", problem=SECRET), 503, "queue-unavailable", "its answer cannot be used", "30"),
+        (missing_secret("n", SECRET), 503, "queue-unavailable", "names no Redis that can be used", "30"),
+        (BAD_URL, 503, "queue-unavailable", "names no Redis that can be used", "30"),
+        (ClusterUnreachableError(SECRET), 503, "cluster-unavailable", "Kubernetes API is unreachable", "1"),
+        (refused(429), 503, "cluster-unavailable", "cannot serve at the moment (status 429)", "1"),
+        (refused(500), 503, "cluster-unavailable", "cannot serve at the moment (status 500)", "1"),
+        (refused(403), 502, "cluster-refused", "Kubernetes API refuses the gateway (status 403)", "30"),
+        (ClusterError(SECRET), 502, "cluster-refused", "Kubernetes API sent an answer that cannot be used", "30"),
+    ],
+)
+def test_a_failure_behind_the_gateway_names_its_part(
+    error: AgentPoolError, status: int, name: str, detail: str, retry: str
+):
+    """With a status, a time to come again, and nothing of an address or of a server's words."""
+    found, body, headers = problem_of(error)
+    assert (found, body["status"], body["type"]) == (status, status, f"urn:agentpool:problem:{name}")
+    assert detail in body["detail"]
+    assert body["remedy"]
+    assert headers == {"Retry-After": retry}
+    assert SECRET not in json.dumps(body)
+
+
+def test_a_request_that_was_not_executed_can_be_sent_again_as_it_is():
+    """Only a submit that Redis did not confirm needs its key again."""
+    before = problem_of(ClusterUnreachableError("away"), executed=False)[1]
+    during = problem_of(ClusterUnreachableError("away"))[1]
+    unknown = problem_of(SubmitUnknownError("away"))[1]
+    assert "did not execute" in before["remedy"]
+    assert "did not execute" not in during["remedy"]
+    assert "same Idempotency-Key" in unknown["remedy"]
+
+
+def test_a_mistake_of_the_caller_keeps_its_detail_and_remedy():
+    """Taken from the error's attributes."""
+    error = UnknownPoolError("a/b")
+    _, body, headers = problem_of(error)
+    assert (body["detail"], body["remedy"], headers) == (error.detail, error.remedy, {})
+    bad = SettingError(field="pool", value="A", problem="not a name; too long", remedy="use lower case")
+    _, body, _ = problem_of(bad)
+    assert (body["detail"], body["remedy"], body["field"]) == ("pool: not a name; too long", "use lower case", "pool")
+
+
+def test_an_error_without_a_status_is_a_failure_of_the_gateway():
+    """And its text stays in the log."""
+    status, body, _ = problem_of(AgentPoolError(SECRET))
+    assert (status, body["detail"]) == (500, "the gateway failed")
