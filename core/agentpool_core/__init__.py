@@ -1,7 +1,67 @@
-"""The bottom layer of AgentPool.
+"""AgentPool's client and the ground of its other packages.
 
-Errors, the AgentPool resource's types (`spec`), jobs, the queue and the client live here. The package imports none of
-the packages above it (operator, worker, gateway, local); import-linter enforces that.
+The public API for programs that submit jobs is here. Each name is imported on first use, so a program pays for what it
+uses.
+
+    from agentpool_core import Client
+
+    async with Client("redis://localhost:6379/0", pool="research/analysts") as client:
+        receipt = await client.submit("summarize", {"url": "…"}, priority="critical")
+        print(await receipt.result(timeout=60))
+
+`client` has the methods, `errors` all that they raise. The package imports none of the packages above it (operator,
+worker, gateway, local); import-linter enforces that.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentpool_core.client import Client, NewJob, Receipt, SubmitOptions, SyncClient, SyncReceipt
+    from agentpool_core.errors import AgentPoolError, JobEndedError, QueueFullError, ResultTimeoutError
+    from agentpool_core.jobs import JobState, PoolRef, Priority
+
+__all__ = [
+    "AgentPoolError",
+    "Client",
+    "JobEndedError",
+    "JobState",
+    "NewJob",
+    "PoolRef",
+    "Priority",
+    "QueueFullError",
+    "Receipt",
+    "ResultTimeoutError",
+    "SubmitOptions",
+    "SyncClient",
+    "SyncReceipt",
+]
+
 DISTRIBUTION = "agentpool-core"  # the name to install; `agentpool` on the package index is a different project
+
+_MODULES = {
+    "AgentPoolError": "errors",
+    "Client": "client",
+    "JobEndedError": "errors",
+    "JobState": "jobs",
+    "NewJob": "client",
+    "PoolRef": "jobs",
+    "Priority": "jobs",
+    "QueueFullError": "errors",
+    "Receipt": "client",
+    "ResultTimeoutError": "errors",
+    "SubmitOptions": "client",
+    "SyncClient": "client",
+    "SyncReceipt": "client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name, imported on first use."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return value
