@@ -37,7 +37,7 @@ RUN python3 -m pip --python /opt/agentpool/bin/python3 install --constraint cons
 # What all results share: the user, and where the command is. 65532 is the chart's runAsUser.
 FROM ${PYTHON_IMAGE} AS runtime
 ARG PYTHON_IMAGE
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="AgentPool" \
       org.opencontainers.image.description="Queue, slots and just enough workers for AI agents on Kubernetes." \

@@ -1,7 +1,7 @@
 # All images at once: `docker buildx bake`; for a registry: `REGISTRY=registry.example.com/team/ TAG=1.2.3 docker buildx bake --push`.
 
 variable "REGISTRY" { default = "" }
-variable "TAG" { default = "0.1.0" }
+variable "TAG" { default = "0.2.0" }
 variable "REVISION" { default = "unknown" }
 variable "PLATFORMS" { default = "" } # such as "linux/amd64,linux/arm64"
 

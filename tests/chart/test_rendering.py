@@ -30,6 +30,7 @@ from tests.chart.rendering import (
 
 PROMETHEUS_KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 COMPONENT = "app.kubernetes.io/component"
+CHART_VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
 ways = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
 
 
@@ -228,7 +229,7 @@ def test_a_change_of_its_settings_rolls_the_trial_redis():
     before = only(manifests(), "StatefulSet", "agentpool-redis")["spec"]["template"]
     for change in ({"extraConfig": "maxmemory 1gb"}, {"auth": {"password": "new"}}):
         assert only(manifests({"redis": change}), "StatefulSet", "agentpool-redis")["spec"]["template"] != before
-    assert "0.1.0" not in str(before)
+    assert CHART_VERSION not in str(before)
 
 
 def test_a_pods_annotations_hold_no_plain_hash_of_the_password():
@@ -246,7 +247,10 @@ def test_images_come_from_the_mirror():
     found = manifests(MATRIX["mirrored"])
     operator = only(found, "Deployment", "agentpool-operator")["spec"]["template"]["spec"]
     assert operator["containers"][0]["image"] == "registry.example.com/team/agentpool-operator@sha256:" + "a" * 64
-    assert "--worker-image=registry.example.com/team/agentpool-worker:0.1.0" in operator["containers"][0]["args"]
+    assert (
+        f"--worker-image=registry.example.com/team/agentpool-worker:{CHART_VERSION}"
+        in operator["containers"][0]["args"]
+    )
     for manifest in found:
         if template := pod_of(manifest):
             assert template["spec"]["imagePullSecrets"] == [{"name": "pull"}]
