@@ -273,3 +273,52 @@ async def test_a_record_that_no_script_has_written_hides_no_other(ground):
     assert await ground.kinds(repair=True) >= {"unreadable", "job_gone"}
     assert await ground.state(odd) == "failed"
     assert await audit(ground.redis, ground.pool) == []
+
+
+async def test_a_running_job_that_its_stream_offers_again_stays_with_its_worker(ground):
+    """The group is lost and made anew: a claim meets the entry, and leaves it to the worker that the record names."""
+    first, second = await ground.worker("first"), await ground.worker("second")
+    (job,) = await ground.submit()
+    (lease,) = await first.claim(1)
+    await ground.redis.xgroup_destroy(f"{ground.prefix}s:default:task", "pool")
+    await ground.kinds(repair=True)
+    assert await second.claim(1) == []
+    assert await audit(ground.redis, ground.pool) == []
+    await ground.pass_time(LONG_MS, second)
+    await second.maintain()  # the first worker is lost
+    (again,) = await second.claim(1)
+    assert (again.job_id, again.attempt) == (job, lease.attempt + 1)
+
+
+async def test_a_waiting_job_whose_record_says_that_it_runs_is_handed_back(ground):
+    """A claim leaves it alone, as it would leave a job that another worker runs; no worker does, so it waits again."""
+    consumer = await ground.worker()
+    (job,) = await ground.submit()
+    await ground.redis.hset(f"{ground.prefix}job:{job}", "state", "running")
+    assert await consumer.claim(1) == []
+    await ground.heals_to("worker_gone")
+    assert [lease.job_id for lease in await consumer.claim(1)] == [job]
+
+
+@pytest.mark.parametrize(("fields", "state"), [({"delay_ms": LONG_MS}, "blocked"), ({"after": True}, "scheduled")])
+async def test_a_job_to_which_nothing_leads_any_more_is_a_dead_letter(ground, fields, state):
+    """Its record says another state than the set that names it: without an end, its caller would wait for ever."""
+    (parent,) = await ground.submit(delay_ms=LONG_MS)
+    (job,) = await ground.submit(**fields | ({"after": (parent,)} if "after" in fields else {}))
+    await ground.redis.hset(f"{ground.prefix}job:{job}", "state", state)
+    await ground.heals_to("member_gone")
+    record = await ground.inspector.job(ground.pool, job)
+    assert (record.state, record.error) == (JobState.FAILED, f"undecodable: state of the record is '{state}'")
+
+
+async def test_an_entry_of_a_blocked_job_is_a_contradiction(ground):
+    """A blocked job has none: the job is a dead letter, when a consumer holds its entry or a claim meets it."""
+    consumer = await ground.worker()
+    held, waiting = await ground.submit(2)
+    await consumer.claim(1)
+    for job in (held, waiting):
+        await ground.redis.hset(f"{ground.prefix}job:{job}", "state", "blocked")
+    await ground.heals_to("unreadable")
+    assert await consumer.claim(1) == []
+    assert (await ground.state(held), await ground.state(waiting)) == ("failed", "failed")
+    assert await audit(ground.redis, ground.pool) == []

@@ -50,8 +50,10 @@ end
 local function promote(id)
   redis.call('ZREM', DUE, id)
   local job = load(id)
-  if job and is_lost(job) then bury(job) end
-  if not job or job.broken or job.state ~= 'scheduled' then return 0 end
+  if not job or job.broken or job.state ~= 'scheduled' then
+    end_unreachable(job)
+    return 0
+  end
   note_change(job, 'queued')
   if job.entry then ready_again(job) else append_entry(job) end
   redis.call('HSET', job.key, 'state', 'queued', 'entry', job.entry)

@@ -19,13 +19,6 @@ local function lease_of(worker)
   return ends
 end
 
--- The consumer that holds the entry of a job in this state; nil: the job has none.
-local function consumer_of(job)
-  if job.state == 'running' then return job.worker end
-  if job.state == 'scheduled' then return PARKED end
-  if job.state == 'queued' then return job.losses >= SUSPECT_LOSSES and SUSPECT or READY end
-end
-
 local function overdue_ms(job)
   local v = redis.call('HMGET', CONF, 'timeout_ms', 'lease_ms')
   local allowed = number_or(job.spec.timeout, nil) or number_or(v[1], 900000)
@@ -57,14 +50,15 @@ local function check_entry(stream, item, consumer)
   local entry = redis.call('XRANGE', stream, item, item)[1]
   local job = entry and load(entry[2][2])
   local expected = job and consumer_of(job)
+  if job and job.entry == item and STATES[job.state] and not expected then
+    job.broken = job.broken or undecodable('state', job.state)
+  end
   if job and is_lost(job) then
     audit.found('unreadable', job.id)
     if audit.repairs then bury(job, stream, item) end
   elseif not job or job.entry ~= item or ENDS[job.state] then
     audit.found('job_gone', entry and entry[2][2] or item)
     if audit.repairs then drop_entry(stream, item) end
-  elseif not expected then
-    audit.found('unreadable', job.id)
   elseif expected ~= consumer then
     audit.found('misplaced', job.id)
     if audit.repairs then redis.call('XCLAIM', stream, GROUP, expected, 0, item, 'JUSTID') end
@@ -121,16 +115,31 @@ local function waits_of(job)
   return waits, hopeless
 end
 
+-- Whether a set or its stream leads to a job that has not ended: scripts come upon it there.
+local function is_reachable(job)
+  if job.state == 'blocked' then return redis.call('SISMEMBER', BLOCKED, job.id) == 1 end
+  if not job.entry then return redis.call('ZSCORE', DUE, job.id) end
+  local entry = redis.pcall('XRANGE', job.spec.stream, job.entry, job.entry)[1]
+  if not entry or entry[2][2] ~= job.id then return false end
+  if redis.pcall('XPENDING', job.spec.stream, GROUP, job.entry, job.entry, 1)[1] then return true end
+  return id_after(job.entry, redis.call('HGET', BOOKS, 'c' .. job.spec.place) or '0-0')
+end
+
+-- Ends a job that a set has named until now, though its state is another's, unless something else leads to it.
+local function end_unreachable(job)
+  if not job or ENDS[job.state] or (not job.broken and is_reachable(job)) then return end
+  job.broken = job.broken or undecodable('state', job.state)
+  bury(job)
+end
+
 local function check_blocked(id)
   local job = load(id)
-  if job and is_lost(job) then
-    audit.found('unreadable', id)
-    if audit.repairs then bury(job) end
-    return
-  end
-  if not job or job.state ~= 'blocked' then
-    audit.found('member_gone', id)
-    if audit.repairs then redis.call('SREM', BLOCKED, id) end
+  if not job or job.broken or job.state ~= 'blocked' then
+    audit.found(job and is_lost(job) and 'unreadable' or 'member_gone', id)
+    if audit.repairs then
+      redis.call('SREM', BLOCKED, id)
+      end_unreachable(job)
+    end
     return
   end
   local waits, hopeless = waits_of(job)
@@ -154,7 +163,7 @@ local function check_members(cursor)
   return reply[1] ~= '0' and reply[1] or nil
 end
 
--- Dead letters and scheduled jobs whose record is gone, from a rank on.
+-- Dead letters and scheduled jobs whose record is gone or says something else, from a rank on.
 local function check_ranks(order, state, from)
   local ids = redis.call('ZRANGE', order, from, from + audit.left - 1)
   local kept = 0
@@ -163,7 +172,12 @@ local function check_ranks(order, state, from)
       kept = kept + 1
     else
       audit.found('member_gone', id)
-      if audit.repairs then redis.call('ZREM', order, id) else kept = kept + 1 end
+      if audit.repairs then
+        redis.call('ZREM', order, id)
+        end_unreachable(load(id))
+      else
+        kept = kept + 1
+      end
     end
   end
   audit.left = audit.left - #ids

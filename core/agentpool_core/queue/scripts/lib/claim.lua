@@ -121,15 +121,28 @@ local function end_unreadable(id, c, entry, why, is_foreign)
   bury(job)
 end
 
--- Why the record of an entry cannot be read; nil: the entry is a tombstone, or its job is gone.
-local function why_unreadable(v, key, c, entry)
+-- Why the record of an entry cannot be read; nil: the entry is a tombstone, its job is gone, or a consumer holds it.
+local function why_unreadable(v, id, c, entry)
   if v.err then return 'undecodable: the key of the record holds something else' end
-  if not v[1] then return redis.call('EXISTS', key) == 1 and undecodable('state', nil) or nil end
+  if not v[1] then return redis.call('EXISTS', PREFIX .. 'job:' .. id) == 1 and undecodable('state', nil) or nil end
   if v[1] ~= 'queued' then
-    return v[4] == entry and not STATES[v[1]] and not ENDS[v[1]] and undecodable('state', v[1]) or nil
+    if v[4] ~= entry or ENDS[v[1]] then return nil end
+    local job = load(id)
+    return job.broken or not consumer_of(job) and undecodable('state', v[1]) or nil
   end
   if v[4] and is_entry(v[4]) and redis.call('XRANGE', c.stream, v[4], v[4])[1] then return nil end
   return undecodable('entry', v[4])
+end
+
+-- Gives the entry of a job that is not ready to the consumer that the record names. Redis has lost the group, or somebody
+-- has changed the record: maintenance looks after what consumers hold.
+local function give_to_holder(id, entry, c)
+  local job = load(id)
+  redis.call('XCLAIM', c.stream, GROUP, consumer_of(job), 0, entry, 'JUSTID')
+  if job.state == 'running' then
+    bump('running', 1)
+    bump(job.spec.running, 1)
+  end
 end
 
 local function end_in_queue(id, c, entry, state, reason)
@@ -161,16 +174,17 @@ local function start(entry, c, worker, leases)
   local key = PREFIX .. 'job:' .. id
   local v = redis.pcall('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
   if v[1] ~= 'queued' or v[4] ~= entry[1] then
-    local why = why_unreadable(v, key, c, entry[1])
+    local why = why_unreadable(v, id, c, entry[1])
     if why then
       end_unreadable(id, c, entry[1], why, v.err)
       return false
     end
-    drop_entry(c.stream, entry[1])
-    if not c.kept and c.tombstones > 0 then
+    local held = v[4] == entry[1] and not ENDS[v[1]]
+    if held then give_to_holder(id, entry[1], c) else drop_entry(c.stream, entry[1]) end
+    if not held and not c.kept and c.tombstones > 0 then
       c.tombstones = c.tombstones - 1
       bump('t' .. c.place, -1)
-    else -- its record was lost while it waited
+    else -- its record was lost or changed while it waited
       c.count = c.count - 1
       bump(c.field, -1)
       bump('queued', -1)

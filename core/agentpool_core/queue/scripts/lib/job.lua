@@ -112,6 +112,13 @@ local function is_lost(job)
   return job.broken and not ENDS[job.state]
 end
 
+-- The consumer that holds the entry of a job in this state; nil: the job has none.
+local function consumer_of(job)
+  if job.state == 'running' then return job.worker end
+  if job.state == 'scheduled' then return PARKED end
+  if job.state == 'queued' then return job.losses >= SUSPECT_LOSSES and SUSPECT or READY end
+end
+
 local function idempotency_key(job)
   return PREFIX .. 'key:' .. string.match(job.idem, '^%S*')
 end

@@ -42,7 +42,7 @@ local function count_tombstones(stream, cursor, said, undelivered)
   local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', LOOK_MAX)
   for _, entry in ipairs(page) do
     local v = redis.pcall('HMGET', PREFIX .. 'job:' .. entry[2][2], 'state', 'entry')
-    if v[1] == 'queued' and v[2] == entry[1] then ready = ready + 1 end
+    if v[2] == entry[1] and not ENDS[v[1]] then ready = ready + 1 end
   end
   if #page >= undelivered then return undelivered - ready end
   return math.max(0, math.min(said, undelivered - ready))

@@ -12,7 +12,7 @@ local function sweep(stream, route, priority)
     local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
     if not head then break end
     local v = redis.pcall('HMGET', PREFIX .. 'job:' .. head[2][2], 'state', 'entry')
-    if v[1] == 'queued' and v[2] == head[1] then break end
+    if v[2] == head[1] and not ENDS[v[1]] then break end
     redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', 1, 'STREAMS', stream, '>')
     drop_entry(stream, head[1])
     cursor = head[1]
