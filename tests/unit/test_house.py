@@ -156,9 +156,9 @@ def test_every_test_that_a_page_names_is_there():
 
 
 def test_every_claim_of_the_security_page_names_its_test():
-    """Each row of a table of what is stopped, so that a reader can see it fail."""
+    """Each row of a table of threats, so a reader can see the test fail."""
     page = (ROOT / "docs/security.md").read_text()
-    tables = re.findall(r"^\| stopped \| by \|\n\|---\|---\|\n((?:\|.*\n)+)", page, re.MULTILINE)
+    tables = re.findall(r"^\| threat \| protection \|\n\|---\|---\|\n((?:\|.*\n)+)", page, re.MULTILINE)
     rows = [row for table in tables for row in table.splitlines()]
     assert len(rows) > 20
     assert [row for row in rows if not (TESTED.search(row) or "`make lint`" in row)] == []

@@ -40,7 +40,7 @@ class LocalPlanner:
         ]
         unnamed = len(state.steps) >= len(steps) and mentions(state.steps[-1].observation)[0] == 0
         if unnamed and len(path.stem) > SHORTEST_STEM and path.stem != path.name:
-            why = "nobody writes its full name: see who writes its stem"
+            why = "no file contains the full name: search for the stem"
             steps.append(ToolCall(tool="grep", arguments={"text": path.stem, "except": state.path}, why=why))
         return steps
 
