@@ -41,11 +41,12 @@ demo: setup ## Run the main job: real agents, workers rising and falling (DEMO_A
 test: setup ## Run all tests (TESTS=tests/unit for some)
 	$(BIN)/python -m pytest -n auto $(TESTS)
 
-lint: setup ## Check style, import directions, and the Lua scripts (needs luacheck)
+lint: setup ## Check style, import directions, retired words, and the Lua scripts (needs luacheck)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python tools/lint_lua.py
+	$(BIN)/python tools/lint_words.py
 
 types: setup ## Check types
 	$(BIN)/mypy

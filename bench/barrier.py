@@ -30,7 +30,7 @@ WITHIN = 1.02  # relative to the event loop alone
 
 
 async def run() -> Report:
-    """Barrier, dependencies and the bare loop, in turns."""
+    """Barrier, dependencies and the bare loop, alternately."""
     barrier, dependent, bare = [], [], []
     async with stage(PoolSettings(concurrency=CHAINS)) as place, place.workers(1):
         for number in range(ROUNDS):

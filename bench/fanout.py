@@ -26,7 +26,7 @@ FLOOR_S = 0.001  # resolution of the queue's clock
 
 
 async def run() -> Report:
-    """Both versions, in turns."""
+    """Run both versions alternately."""
     ours: list[Outcome] = []
     busy: list[Outcome] = []
     for number in range(1 if quick() else ROUNDS):

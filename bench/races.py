@@ -30,7 +30,7 @@ LEASE_MS = 2_000
 
 
 async def run() -> Report:
-    """Both versions, in turns."""
+    """Run both versions alternately."""
     before, after = [], []
     async with stage(PoolSettings(lease_ms=LEASE_MS)) as place:
         for _ in range(ROUNDS):

@@ -65,7 +65,7 @@ PANELS: tuple[View, ...] = (
     View(row=FLEET, title="Dead letters", text="Jobs that failed for good and were not replayed or removed.",
          sort="number", width=4,
          queries=(("sum(max by (namespace, pool) (agentpool_pool_dead_jobs))", "jobs"),)),
-    View(row=FLEET, title="Leading operators", text="Exactly one operator leads; 0 means that nobody decides.",
+    View(row=FLEET, title="Leading operators", text="Exactly one operator leads; at 0 no operator scales.",
          sort="number", width=4, queries=(("sum(agentpool_operator_leading)", "operators"),)),
     View(row=FLEET, title="Oldest wait by pool", text="The longest wait of a ready job.", unit="s", width=12,
          queries=(("max by (namespace, pool) (agentpool_pool_oldest_wait_seconds)", "{{namespace}}/{{pool}}"),)),

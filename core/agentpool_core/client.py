@@ -208,7 +208,7 @@ class SyncClient:
         self._thread.start()
 
     def _survive_fork(self) -> None:
-        """Start anew in a forked process: threads stay behind in the parent."""
+        """Start a new thread in a forked process: threads stay behind in the parent."""
         with self._starting:
             if self._process != os.getpid():
                 _left_behind.append(self._loop)

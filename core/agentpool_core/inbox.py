@@ -55,7 +55,7 @@ class Inbox:
         self._reader: asyncio.Task[None] | None = None
 
     def _own(self) -> None:
-        """Start anew in a new event loop or process: two readers of a list would each get half of the entries."""
+        """Start again in a new event loop or process: two readers of a list would each get half of the entries."""
         if self._owner.check() is not Use.SAME:
             self._begin()
 

@@ -109,6 +109,6 @@ def _check(options: GatewayOptions) -> None:
         raise SettingError(
             field="--tokens",
             value=None,
-            problem="nobody could come in",
+            problem="every request would be refused",
             remedy="pass --tokens FILE, --auth kubernetes, or --no-auth on a laptop",
         )

@@ -49,7 +49,7 @@ Exit codes: 0 stopped, 1 a part failed, 2 wrong usage.
 def dev(*, nodes: tuple[str, ...], images: tuple[str, ...], verbose: bool, **places: Any) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
-    Starts Redis, a small Kubernetes in one process (no Docker needed), the operator, and the gateway with its console.
+    Starts Redis, a small Kubernetes cluster (no Docker needed), the operator, and the gateway with its console.
     Prints KUBECONFIG, REDIS_URL, the gateway's URL and token, and what to type next. Nothing is left behind at the end.
     """
     from agentpool_local.dev import run_dev

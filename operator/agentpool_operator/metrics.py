@@ -53,7 +53,7 @@ class Metrics:
         self.reachable = self._gauge("queue_reachable", "1 while the queue can be read.")
         self.capped = Gauge(
             "agentpool_pool_capped",
-            "1 for what keeps a pool's size from the want.",
+            "1 for the reason that keeps a pool's size from its demand.",
             (*POOL, "by"),
             registry=self.registry,
         )

@@ -20,7 +20,7 @@ def table(outcome: Outcome) -> str:
         *((f"jobs {state}", count) for state, count in sorted(outcome.jobs.items())),
         ("submits sent / lost with their connection", f"{outcome.submits} / {outcome.refused}"),
         ("claims", outcome.claims),
-        ("jobs taken back from lost workers", outcome.recovered),
+        ("jobs recovered from lost workers", outcome.recovered),
         ("jobs run to the end again, one result kept", outcome.reruns),
         ("jobs lost", losses),
         ("jobs ended or run twice under one claim", doubles),

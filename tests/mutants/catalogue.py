@@ -48,7 +48,7 @@ CATALOGUE = (
     ),
     Mutant(
         name="recovers-the-living",
-        wrong="upkeep takes jobs back from workers whose lease still runs",
+        wrong="maintenance recovers jobs of workers with a valid lease",
         old="redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10)",
         new="redis.call('ZRANGEBYSCORE', WORKERS, '-inf', '+inf', 'LIMIT', 0, 10)",
     ),
@@ -76,35 +76,35 @@ CATALOGUE = (
     ),
     Mutant(
         name="verdict-without-evidence",
-        wrong="a suspect whose worker was lost, nobody knows how, is poison",
+        wrong="a suspect is poison after an unexplained loss of its worker",
         old="if job.alone and (explained or job.losses >= UNEXPLAINED_MAX) then",
         new="if job.alone then",
     ),
     Mutant(
         name="drain-costs-an-attempt",
-        wrong="a job that was handed back has lost an attempt",
+        wrong="a requeued job has lost an attempt",
         old="job.attempt = math.max(0, job.attempt - 1)",
     ),
     Mutant(
         name="leaving-costs-an-attempt",
-        wrong="a job that a leaving worker was given and never heard of has lost an attempt",
+        wrong="a job leased to a leaving worker that never received the answer has lost an attempt",
         old="if ARGV[2] == 'these' then agree(worker, 3) end",
     ),
     Mutant(
         name="a-line-for-each-state",
-        wrong="a handler that saves its state often pushes all else out of the job's history",
+        wrong="frequent checkpoints push all other events out of the job's history",
         old="if change == 'checkpointed' then log = ",
         new="if false then log = ",
     ),
     Mutant(
         name="put-off-for-ever",
-        wrong="a job whose handler is always overloaded is put off without end",
+        wrong="a job with an overloaded handler is deferred without end",
         old="if now - since < longest then",
         new="if true then",
     ),
     Mutant(
         name="replay-of-the-put-off",
-        wrong="a replayed job has no time left to be put off in",
+        wrong="a replayed job has no deferral time left",
         old="'kids', 'due', 'ended', 'putoff', ",
         new="'kids', 'due', 'ended', ",
     ),
@@ -176,7 +176,7 @@ CATALOGUE = (
     ),
     Mutant(
         name="place-is-lost",
-        wrong="a job that came back goes to the end of the line",
+        wrong="a requeued job goes to the end of the queue",
         old="    bump('y' .. job.spec.place, 1)\n    note_ready(job)",
         new=(
             "  drop_entry(job.spec.stream, job.entry)\n"
@@ -199,7 +199,7 @@ CATALOGUE = (
     ),
     Mutant(
         name="cancel-reaches-nobody",
-        wrong="the worker of a cancelled job is not told",
+        wrong="the worker of a cancelled job is not notified",
         old="redis.call('RPUSH', orders, 'cancel ' .. job.token .. ' ' .. id)",
     ),
     Mutant(
@@ -238,12 +238,12 @@ CATALOGUE = (
     ),
     Mutant(
         name="conflicts-pass",
-        wrong="one idempotency key serves two different jobs",
+        wrong="the same idempotency key serves two different jobs",
         old="if known and digest and digest ~= extras.digest then return { 'conflict', index, known } end",
     ),
     Mutant(
         name="unlisted-kinds-pass",
-        wrong="a pool that refuses unlisted kinds takes a plain job of one",
+        wrong="a pool that refuses unlisted kinds accepts a plain job of an unlisted kind",
         old=" or (not conf[4] and conf[6] == '1') then",
         new=" then",
     ),
@@ -255,13 +255,13 @@ CATALOGUE = (
     ),
     Mutant(
         name="silent-bell",
-        wrong="a submit wakes nobody",
+        wrong="a submit wakes no worker",
         old="  ring()\n  local v = redis.call('HMGET', BOOKS, 'queued', 'slots',",
         new="  local v = redis.call('HMGET', BOOKS, 'queued', 'slots',",
     ),
     Mutant(
         name="nobody-yields",
-        wrong="a critical job without a slot asks nobody to yield",
+        wrong="a critical job without a slot preempts no job",
         old="ask_to_yield(nil, patience)",
         new="local _ = patience",
     ),
@@ -313,7 +313,7 @@ CATALOGUE = (
     ),
     Mutant(
         name="script-is-not-sent-again",
-        wrong="a server that has forgotten a script is not told it again",
+        wrong="a script that the server has forgotten is not loaded again",
         method="agentpool_core.queue.scripts:Script._sent",
         old='return await call(redis, "EVAL", self.source, 1, conf, *args)',
         new="raise",

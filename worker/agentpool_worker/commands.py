@@ -55,7 +55,7 @@ Exit codes: 0 drained after SIGTERM or Ctrl-C, 1 failed, 2 wrong usage, 70 the w
 @click.option("--http-port", type=int, help="Their port; 0: any free one [AGENTPOOL_HTTP_PORT].")
 @click.option("--log-format", type=click.Choice(["json", "text"]), help="json, unless on a terminal.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[AGENTPOOL_LOG_LEVEL]")
-@click.option("--reload", "reloading", is_flag=True, help="Start anew when a .py file here changes (development).")
+@click.option("--reload", "reloading", is_flag=True, help="Restart when a .py file here changes (development).")
 def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
     """Run jobs of one pool until SIGTERM, then drain.
 

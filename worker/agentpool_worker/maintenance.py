@@ -69,11 +69,11 @@ class Upkeep:
         try:
             done = await self._queue.maintain(take_back=steady)
         except QueueError as error:
-            log.debug("no upkeep: %s", error)
+            log.debug("no maintenance: %s", error)
             return _RETRY_SECONDS
         if done.recovered:
             self._metrics.recovered += done.recovered
-            log.warning("%d jobs were taken back from workers whose lease ran out", done.recovered)
+            log.warning("%d jobs were recovered from workers with an expired lease", done.recovered)
         if done.resolved:
             self._metrics.resolved += len(done.resolved)
             told = ", ".join(f"{one.kind} {one.what}" for one in done.resolved[:10])

@@ -185,7 +185,7 @@ class Parts:
             await self.side_redis.aclose()
 
     def _run_out(self) -> None:
-        """The memory runs out: jobs that do not end in time are handed back with a loss."""
+        """Drain because memory runs out: jobs that do not end in time are requeued with a loss."""
         self.roster.exhausted = f"worker {self.settings.worker} {self.memory.words}"
         self.drain.leave_early(RESTART)
 
@@ -205,7 +205,7 @@ class Parts:
     def _reconciled(self, found: Reconciliation) -> None:
         self.metrics.reconciliations += 1
         log.warning(
-            "the queue and this worker disagreed, as after Redis went back in time: handed back %d jobs that do not "
+            "the queue and this worker disagreed, as after Redis went back in time: requeued %d jobs that do not "
             "run here, stopped %d that run here without a lease (%s), dropped %d entries, corrected %d counters",
             found.returned, len(found.disowned), ", ".join(job_id for job_id, _ in found.disowned[:10]) or "none",
             found.dropped, found.corrected,

@@ -13,7 +13,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* To the trial Redis, and to the ports of the user's own. */}}
+{{/* To the bundled Redis, and to the ports of the user's own Redis. */}}
 {{- define "agentpool.egressRedis" -}}
 {{- if include "agentpool.trialRedis" . }}
 - ports:

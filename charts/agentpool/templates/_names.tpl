@@ -71,7 +71,7 @@ app.kubernetes.io/component: {{ index . 1 | quote }}
 {{- end -}}
 {{- end -}}
 
-{{/* Whether the trial Redis runs: "true" or nothing. */}}
+{{/* Whether the bundled Redis runs: "true" or nothing. */}}
 {{- define "agentpool.trialRedis" -}}
 {{- if and .Values.redis.enabled (not .Values.redis.existingSecret) }}true{{ end -}}
 {{- end -}}

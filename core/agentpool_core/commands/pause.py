@@ -17,8 +17,8 @@ Examples:
   agentpool pause --pool research/analysts
   agentpool resume --pool research/analysts
 
-It sets spec.paused of the AgentPool, found through the kubeconfig; a pool that
-none declares is paused at its queue. What runs ends in peace."""
+The command sets spec.paused of the AgentPool, found through the kubeconfig. A
+pool without an AgentPool is paused at its queue. Running jobs finish."""
     + EXIT_CODES
 )
 

@@ -25,7 +25,7 @@ WORDS = {
     Contradiction.MISPLACED: "a job that is held elsewhere than its record says",
     Contradiction.ORDER_LOST: "a waiting job that is in no order",
     Contradiction.WORKER_GONE: "a job that runs under a worker that is not registered",
-    Contradiction.WORKER_LOST: "a lost worker whose jobs nobody took back",
+    Contradiction.WORKER_LOST: "a lost worker whose jobs were not recovered",
     Contradiction.OVERDUE: "a job that runs for longer than its timeout",
     Contradiction.PARENT_GONE: "a job that waits for parents that have ended or are gone",
     Contradiction.MEMBER_GONE: "a name of a job that is gone",

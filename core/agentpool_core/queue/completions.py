@@ -15,7 +15,7 @@ from agentpool_core.queue.audit import Disagreement
 
 
 class ReturnReason(StrEnum):
-    """Why a job is handed back unfinished; the attempt does not count."""
+    """Reason of a requeue; the attempt does not count."""
 
     DRAIN = "drain"  # the worker is stopping
     PREEMPTED = "preempted"  # yielded to a critical job

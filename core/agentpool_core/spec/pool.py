@@ -26,7 +26,7 @@ MAX_NAME_LENGTH = 63  # the name is a label value and the Deployment's name
 
 
 class DeletionPolicy(StrEnum):
-    """What becomes of the queue when its AgentPool is deleted."""
+    """Fate of the queue when its AgentPool is deleted."""
 
     RETAIN = "Retain"  # the queue's keys stay in Redis
     DELETE = "Delete"  # the operator removes them
@@ -76,7 +76,8 @@ class AgentPoolSpec(Part):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     queue: Queue = Field(
-        default_factory=Queue, description="Where jobs wait, for how long, and what becomes of those that fail."
+        default_factory=Queue,
+        description="The Redis that holds the jobs, the limits of the queue, and the handling of failed jobs.",
     )
     scaling: Scaling = Field(default_factory=Scaling, description="How the number of workers follows the work.")
     gpu: Gpu | None = Field(default=None, description="The GPUs that each worker takes. Unset: workers need none.")

@@ -178,14 +178,14 @@ class Retention(Part):
 
 
 class UnlistedKinds(StrEnum):
-    """What becomes of a job whose kind no route lists."""
+    """Treatment of a job with a kind that no route lists."""
 
     ACCEPT = "Accept"  # the job takes the route `default`
     REFUSE = "Refuse"  # the submit fails with a list of the accepted kinds
 
 
 class Queue(Part):
-    """Where jobs wait, for how long, and what becomes of those that fail."""
+    """The Redis that holds the jobs, the limits of the queue, and the handling of failed jobs."""
 
     redis: Redis = Field(
         default=DEFAULT_REDIS, description="The Redis (6.2 or later) or Valkey server that holds the queue."

@@ -58,7 +58,7 @@ def forbidden(caller: Caller, verb: Verb, pool: PoolRef) -> ProblemError:
         HTTPStatus.FORBIDDEN,
         "forbidden",
         f"{caller.name} may not {verb} in pool {pool}",
-        remedy=f"ask whoever runs the gateway to allow {verb} in {pool.namespace}",
+        remedy=f"ask the operator of the gateway to allow {verb} in {pool.namespace}",
     )
 
 

@@ -48,7 +48,7 @@ export function show(...content) {
   return dialog;
 }
 
-// Asks before something is done; what cannot be taken back has the button for that.
+// Asks for confirmation; an irreversible action has the button for danger.
 export function asked(question, doing, final = false) {
   return new Promise((resolve) => {
     const answer = (value) => () => { dialog.close(); resolve(value); };

@@ -59,7 +59,7 @@ export function open(pool, root, signal, tell) {
 
   async function pause(paused) {
     const question = paused
-      ? `Pause ${pool}? It goes on taking jobs in, and starts none until it is resumed. What runs ends in peace.`
+      ? `Pause ${pool}? The pool accepts new jobs and starts none until you resume it. Running jobs finish.`
       : `Let ${pool} start jobs again?`;
     if (!(await asked(question, paused ? "Pause the pool" : "Resume"))) return;
     await call(`${at(pool)}/paused`, "PUT", { paused }).then(tick).catch((error) => show(make("p", { class: "error", role: "alert" }, error.message)));

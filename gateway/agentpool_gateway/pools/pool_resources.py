@@ -38,7 +38,7 @@ class Declarations:
         return {"pool": str(pool), "declared": found is not None} | (scaling_document(found) if found else {})
 
     async def pause(self, pool: PoolRef, inspector: Inspector, *, paused: bool) -> None:
-        """Stops new claims, or lets them go on; running jobs end in peace. Raises ClusterError or QueueError."""
+        """Stop new claims, or allow them again; running jobs finish. Raises ClusterError or QueueError."""
         await set_paused(pool, paused=paused, cluster=self._cluster, inspector=inspector, manager=MANAGER)
 
     async def _find(self, pool: PoolRef) -> Object | None:

@@ -75,7 +75,7 @@ class ScaleIn:
         return pool.snapshot is None or pool.snapshot.running > 0
 
     async def release(self, pool: Pool, deployment: DeploymentView) -> None:
-        """Lets workers that were about to leave take jobs again, but for those that are as good as gone."""
+        """Uncordon the workers that were selected for removal, except those that are already ending."""
         if pool.snapshot is None:
             return
         plan = planned(pool, deployment, len(pool.live_pods))

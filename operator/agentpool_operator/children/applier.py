@@ -193,7 +193,7 @@ def _settled(wanted: Json, live: Json) -> Json:
 
 
 def _unasked(child: str, detail: str) -> Problem:
-    """A webhook restarts now and then: the workers that are there are scaled on."""
+    """Return the problem of a failed webhook. Existing workers are still scaled: webhooks restart now and then."""
     return Problem(
         reason="WebhookFailed",
         message=(

@@ -49,7 +49,7 @@ class Failures:
         return pause_s
 
     def succeeded(self, subject: Hashable) -> None:
-        """Start counting anew."""
+        """Start counting again."""
         self._counts.pop(subject, None)
 
 

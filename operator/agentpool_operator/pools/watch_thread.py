@@ -95,7 +95,7 @@ class Watching:
                 self._tell_missing(str(error))
                 await asyncio.sleep(AGAIN_S)
             except Exception as error:  # noqa: BLE001 - an answer that kopf does not expect, such as 410 to a watch
-                log.warning("the watches broke and begin anew: %s", error)
+                log.warning("the watches failed and start again: %s", error)
                 await asyncio.sleep(AGAIN_S)
 
     async def _once(self, pass_on: PassOn) -> None:

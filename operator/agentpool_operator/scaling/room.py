@@ -37,7 +37,7 @@ class Room:
         self._counts: list[_Counts] = []  # many pools, few shapes
 
     def give_back(self, place: str, shape: Shape, workers: int) -> None:
-        """Workers that are there already count as room. Only before anything is asked or taken."""
+        """Count existing workers as room. Call this before any room is asked for or taken."""
         if place in self._free:
             self._take(place, shape, -workers)
 

@@ -162,7 +162,7 @@ def _deleting_words(pool: Pool) -> str:
 
 
 def _ready_count(pool: Pool) -> int:
-    """By the pods, where the Deployment's own count has not come up to them yet."""
+    """Return the number of ready workers; the pods count where the Deployment's own number is behind them."""
     counted_up = pool.deployment.ready if pool.deployment is not None else 0
     return max(counted_up, sum(pod.ready for pod in pool.live_pods))
 
@@ -289,8 +289,8 @@ def _cap_words(pool: Pool) -> str:
         "MaxReplicas": f"more than spec.scaling.maxReplicas ({spec.scaling.max_replicas}) workers are wanted",
         "MinReplicas": f"spec.scaling.minReplicas ({spec.scaling.min_replicas}) keeps workers that no job needs",
         "RouteLimit": "jobs wait for a place in a route that is at its maxRunning",
-        "ScaleUpPolicy": "spec.scaling.behavior.scaleUp slows the rise",
-        "ScaleDownPolicy": "spec.scaling.behavior.scaleDown slows the fall",
+        "ScaleUpPolicy": "spec.scaling.behavior.scaleUp slows the scale-out",
+        "ScaleDownPolicy": "spec.scaling.behavior.scaleDown slows the scale-in",
         "GPUCapacity": pool.misfit or f"the nodes have room for {counted(pool.placeable or 0, 'worker')} of this pool",
     }
     return words.get(decision.capped_by.value, decision.reason)

@@ -144,7 +144,7 @@ async def test_a_webhook_that_cannot_be_asked_is_told_and_heals(start_operator, 
 async def test_expired_and_broken_watches_are_taken_up_again(
     start_operator, faulty_api, pool_of, look, ref, cluster, namespace
 ):
-    """Watches that break off, or are told that they are too old (410), begin anew and see what they missed."""
+    """Watches that break off, or are told that they are too old (410), start again and report the missed changes."""
     process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
     await shows(lambda: look.condition("Ready"), SERVING)
@@ -153,7 +153,7 @@ async def test_expired_and_broken_watches_are_taken_up_again(
     await wait_until(lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_S)
     await pool_of(replicas=2)
     await shows(look.replicas, 2)
-    await wait_until(lambda: "begin anew" in process.written(), "the watches began anew", within_s=WITHIN_S)
+    await wait_until(lambda: "start again" in process.written(), "the watches started again", within_s=WITHIN_S)
     await pool_of(replicas=3)
     await shows(look.replicas, 3)
     assert process.running()
@@ -178,7 +178,7 @@ async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty
     faulty_api.end_watches()
     await wait_until(lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_S)
     lists = faulty_api.lists
-    await wait_until(lambda: faulty_api.lists > lists, "the watches began anew", within_s=WITHIN_S)
+    await wait_until(lambda: faulty_api.lists > lists, "the watches started again", within_s=WITHIN_S)
     await pool_of()
     await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
     assert not work.done()
@@ -220,7 +220,7 @@ async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
     await begun(watching, faulty_api)
     faulty_api.fail(410, times=1, methods={"GET"}, part="agentpools?watch=", reason="Expired")
     faulty_api.end_watches()
-    await wait_until(lambda: len(forgetful) > 1, "the watches began anew", within_s=WITHIN_S)
+    await wait_until(lambda: len(forgetful) > 1, "the watches started again", within_s=WITHIN_S)
     await pool_of()
     await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
     assert forgetful[0].cancelled()

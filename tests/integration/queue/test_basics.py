@@ -416,7 +416,7 @@ async def test_a_job_that_is_put_off_for_longer_than_its_timeout_has_failed_an_a
     assert (outcome, record.state, record.attempt) == (SettleOutcome.DEAD, JobState.FAILED, 2)
     assert record.checkpoint == [1]
     assert record.error == (
-        "overloaded: put off 3 times, for longer than the 60 s that the attempt may run; the handler said: no GPU"
+        "overloaded: deferred 3 times, for longer than the 60 s that the attempt may run; the handler said: no GPU"
     )
 
 

@@ -216,7 +216,7 @@ async def test_stopped_longer_than_its_lease_a_worker_finds_its_finishes_refused
     fresh = workers.start()
     records = await all_succeeded(redis, pool, jobs)
     stale.send(signal.SIGCONT)
-    await until(lambda: "registering anew" in stale.log(), "the stale worker has noticed")
+    await until(lambda: "registering again" in stale.log(), "the stale worker has noticed")
     await until(lambda: stale.metric("agentpool_worker_jobs_total") >= 4, "its finishes were refused")
     assert stale.metric("agentpool_worker_leases_lost_total") == 1
     assert 'outcome="stale"} 4.0' in stale.get("/metrics")[1]

@@ -310,7 +310,7 @@ async def test_a_worker_that_stands_still_as_a_whole_is_killed(serve, submit, re
     await submit("stand-still", how, max_attempts=1)
     previous = await result("previous")
     assert (previous["signal"], previous["cause"]) == ("SIGKILL", STOOD_STILL)
-    assert "the worker shows no sign of life" in worker.log()
+    assert "the worker sends no liveness signal" in worker.log()
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
 
@@ -336,7 +336,7 @@ async def test_probes_are_answered_while_a_worker_starts_anew(serve, submit, res
     worker = serve(AT_IMPORT="wait")
     await until(worker.ready, "the first worker serves")
     await submit("end", 3, max_attempts=1)
-    reason = "starting anew: the worker process ended (exit code 3)\n"
+    reason = "starting again: the worker process ended (exit code 3)\n"
     await until(lambda: worker.get("/readyz") == (503, reason), "the supervisor answers")
     assert worker.get("/healthz") == (200, "ok\n")
     (tmp_path / "go on").touch()

@@ -74,7 +74,7 @@ async def test_each_failed_attempt_is_one_line_that_says_what_follows(told):
     ]  # fmt: skip
     assert lines["job-2"].getMessage().endswith("failed for good: a dead letter: Permanent: no such file")
     assert "no handler for kind 'mystery'" in lines["job-3"].getMessage()
-    assert lines["job-4"].getMessage().endswith("is put off and does not count: the model is busy")
+    assert lines["job-4"].getMessage().endswith("is deferred and does not count: the model is busy")
     assert [lines[f"job-{n}"].levelname for n in (1, 2, 3, 4)] == ["WARNING", "ERROR", "INFO", "INFO"]
     assert all(record.exc_info is None for record in told())
 

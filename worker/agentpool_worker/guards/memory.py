@@ -206,7 +206,7 @@ class MemoryGuard:
 
     def _end(self, memory: MemoryReader, used: int) -> bool:
         self.words = _words(memory, used)
-        log.error("%s: handing back jobs now; running: %s", self.words, self._running())
+        log.error("%s: requeuing jobs now; running: %s", self.words, self._running())
         self._hurry()
         return True
 

@@ -31,7 +31,7 @@ _LONGEST_LINE = 300  # characters of the error; the record has all of it
 _FOLLOWS = {  # outcome: level, consequence, and its machine-readable name
     SettleOutcome.RETRYING: (logging.WARNING, "failed and is retried", "retry"),
     SettleOutcome.DEAD: (logging.ERROR, "failed for good: a dead letter", "dead"),
-    SettleOutcome.RETURNED: (logging.INFO, "is put off and does not count", "put-off"),
+    SettleOutcome.RETURNED: (logging.INFO, "is deferred and does not count", "put-off"),
 }
 
 

@@ -3,8 +3,8 @@
 The loop sleeps until an event: a completion, the bell, a free slot. Then a single round trip settles the gathered
 completions and claims as many jobs as there are free slots. A full claim means there may be more, so the loop continues
 at once; a short claim means that the queue is empty until the bell rings; meanwhile the listener's wait for the bell
-keeps the free slots and brings the next jobs itself. There is no polling in between. Two lanes take turns, each with
-half of the slots under load: Redis works on one half while this process works on the other.
+keeps the free slots and brings the next jobs itself. There is no polling in between. Two claim tasks take turns, each
+with half of the slots under load: Redis works on one half while this process works on the other.
 `agentpool_worker.jobs.running_jobs` starts claimed jobs; `agentpool_worker.jobs.order_listener` hears the bell.
 """
 
@@ -77,7 +77,7 @@ class ClaimLoop:
         self._doubted = False  # the queue may hold different jobs for this worker than it runs
 
     def join(self, flusher: Flusher, roster: Roster) -> None:
-        """Connect the loop with its flusher and roster."""
+        """Connect the loop with its flusher and its running jobs."""
         self.flusher = flusher
         self.roster = roster
 
@@ -133,7 +133,7 @@ class ClaimLoop:
             self._turn.set()
 
     async def landed(self) -> None:
-        """Returns when no lane waits for an answer."""
+        """Return when no claim waits for an answer."""
         while self._flying:
             await self._landed.wait()
 

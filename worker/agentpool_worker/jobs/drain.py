@@ -41,7 +41,7 @@ class Drain:
     def begin(self) -> None:
         """Handle a request to leave: the first stops claiming at once, the second requeues now."""
         if self.asked:
-            log.warning("asked to leave again: handing back %d jobs now", len(self._roster.running))
+            log.warning("asked to stop again: requeuing %d jobs now", len(self._roster.running))
             self.hurry()
         self.asked = True
         self.leave_early()
@@ -60,12 +60,12 @@ class Drain:
             self.begun.set()
 
     def hurry(self) -> None:
-        """There is no time to let jobs end: they are handed back now."""
+        """Requeue the running jobs now, without waiting for their end."""
         self.leave_early()
         self.hurried.set()
 
     async def run(self, drain_seconds: float) -> None:
-        """Empties the roster."""
+        """Wait until no job runs: first for the ends, then for checkpoints, then stop and requeue."""
         log.info("leaving: no new jobs; %d running jobs have %g s to end", len(self._roster.running), drain_seconds)
         if not await self._emptied_within(drain_seconds):
             self._roster.ask_all_to_yield(ReturnReason.DRAIN)
@@ -73,7 +73,7 @@ class Drain:
             await self._emptied_within(CHECKPOINT_SECONDS)
         left = self._roster.stop_all(Stop.DRAIN, grace_seconds=HAND_BACK_SECONDS)
         if left:
-            log.warning("handing back %d jobs", left)
+            log.warning("requeuing %d jobs", left)
         await self._roster.wait_empty()
 
     async def _emptied_within(self, seconds: float) -> bool:

@@ -2,10 +2,10 @@
 
 The heartbeat lives in the side loop with its own connection, so no handler can starve it. A renewal is due after a
 third of the lease, so two may fail in a row before the lease is in danger; while Redis is away the renewal is retried
-more often. If the lease has expired, the jobs belong to other workers: they are stopped, and the worker registers anew.
-An absent Redis comes back; a Redis that refuses the user for longer than the lease has a new password, so the process
-ends, and its successor gets the new password. `agentpool_worker.worker` stops the jobs of a lost lease and applies
-changed settings.
+more often. If the lease has expired, the jobs belong to other workers: they are stopped, and the worker registers
+again. An absent Redis comes back; a Redis that refuses the user for longer than the lease has a new password, so the
+process ends, and its successor gets the new password. `agentpool_worker.worker` stops the jobs of a lost lease and
+applies changed settings.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Heartbeat:
         if not self._unregistered:  # once, however often it is tried
             self._unregistered = True
             log.error(
-                "the lease ran out %.1f s after its last renewal: %d running jobs were taken back; registering anew",
+                "the lease ran out %.1f s after its last renewal: the queue recovered %d jobs; registering again",
                 self.silent_seconds, self._slots.used,
             )  # fmt: skip
             self._metrics.leases_lost += 1

@@ -2,9 +2,9 @@
 
 The jobs' loop leaves a time mark ten times a second, which the side loop reads. A process that was suspended as a whole
 (SIGSTOP, a frozen virtual machine) leaves old marks too, but then the side loop overslept as well, which is
-distinguished. Native code that keeps Python's lock looks the same from inside, so each look is also a sign of life for
-the supervisor, which kills a process that shows none. After a long block the lease is given up: `give_up` reports the
-blocking job to the queue, and may end the process. `agentpool_worker.lease.blocked_loop` gives the lease up,
+distinguished. Native code that keeps Python's lock looks the same from inside, so each look is also a liveness signal
+for the supervisor, which kills a process that shows none. After a long block the lease is given up: `give_up` reports
+the blocking job to the queue, and may end the process. `agentpool_worker.lease.blocked_loop` gives the lease up,
 `agentpool_worker.telemetry.health` reports it.
 """
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 MARK_SECONDS = 0.1  # between time marks
 LOOK_SECONDS = 0.25  # between looks
-SIGN_SECONDS = 6.0  # that a sign of life may be later than the end of the longest block: giving up takes a moment
+SIGN_SECONDS = 6.0  # that a liveness signal may be later than the end of the longest block: giving up takes a moment
 UNREADY_SECONDS = 10.0  # of standing still after which the worker is not ready
 _SHOWN_FRAMES = 5  # innermost frames of the blocked handler in the log
 

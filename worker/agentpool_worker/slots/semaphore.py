@@ -45,7 +45,7 @@ class Slots:
     def give_back(self) -> None:
         """A job ended."""
         if self._used == 0:
-            message = "a slot was given back that nobody had taken"
+            message = "a slot was released that was not in use"
             raise RuntimeError(message)
         self._used -= 1
 

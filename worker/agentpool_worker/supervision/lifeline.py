@@ -1,9 +1,9 @@
-"""Memory that the supervisor shares with a worker process: the phase of its life, its own stops, its next sign of life.
+"""Memory that the supervisor shares with a worker process: phase, own stops, and time of the next liveness signal.
 
 The worker records when it serves and when it ends on purpose, so the supervisor can distinguish an end that the worker
 chose from an end caused by a job, `os._exit(0)` included. A worker whose supervisor is stopped (SIGSTOP) stops too, and
 the supervisor continues it: a signal to the known process id means the worker. A serving worker also promises when it
-will show the next sign of life, because native code that keeps Python's lock stops every thread, the watchdog's too.
+will send the next liveness signal, because native code that keeps Python's lock stops every thread, the watchdog's too.
 `agentpool_worker.supervision.supervisor` reads it.
 """
 
@@ -20,7 +20,7 @@ from agentpool_worker.supervision.processes import Watched
 
 _LOOK_SECONDS = 0.1  # between looks at the supervisor
 _PHASE, _STOPPED = 0, 1  # offsets
-_DUE = slice(8, 16)  # time.monotonic() of the next sign of life, the same clock in every process; 0: none is promised
+_DUE = slice(8, 16)  # time.monotonic() of the next liveness signal; every process has the same clock; 0: none
 _SIZE = 16
 
 
@@ -53,7 +53,7 @@ class Lifeline:
 
     @property
     def due(self) -> float:
-        """Return the time (`time.monotonic()`) of the promised sign of life; 0: none is promised."""
+        """Return the time (`time.monotonic()`) of the promised liveness signal; 0: none is promised."""
         due: float = struct.unpack("d", self._shared[_DUE])[0]
         return due
 
@@ -107,7 +107,7 @@ def mark(phase: Phase) -> None:
 
 
 def promise(seconds: float) -> None:
-    """Show a sign of life and promise the next one within this time, or the supervisor kills this process."""
+    """Send a liveness signal and promise the next within this time, or the supervisor kills this process."""
     for lifeline in _own:
         lifeline.due = time.monotonic() + seconds
 

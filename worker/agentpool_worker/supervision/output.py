@@ -85,7 +85,7 @@ class Output:
             self.move(ready)
 
     def take_lines(self) -> tuple[str, ...]:
-        """Return the last lines, and begin anew."""
+        """Return the last lines, and start again with none."""
         lines = self._tail.decode(errors="replace").splitlines()
         self._tail = b""
         return tuple(shorten(line) for line in lines[-MOST_LINES:])

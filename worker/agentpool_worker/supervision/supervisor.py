@@ -40,8 +40,8 @@ _EXIT_OF_SIGNAL = 128  # a shell's: 128 + N where signal N ended the process
 _LEFTOVERS_END_SECONDS = 0.5  # for processes that end by themselves once the worker is gone
 _LEFTOVERS_KILL_SECONDS = 5.0
 _POLL_SECONDS = 0.02
-_LOOK_SECONDS = 1.0  # between looks at a worker that promises no sign of life
-_LAST_CHANCE_SECONDS = 2.0  # for a late sign of life: this process may have been stopped, or the machine frozen
+_LOOK_SECONDS = 1.0  # between looks at a worker that promises no liveness signal
+_LAST_CHANCE_SECONDS = 2.0  # for a late liveness signal: this process may have been stopped, or the machine frozen
 STOOD_STILL = "its whole process stood still: native code kept Python's lock, or it was stopped"  # cause of a kill
 
 
@@ -154,13 +154,13 @@ class _Supervisor:
             self._until(lambda: self._status is not None, within_seconds=min(left, _LOOK_SECONDS))
 
     def _await_sign_of_life(self, due: float) -> None:
-        """Attend to the worker until its next sign of life is due; kill it when there is none."""
+        """Attend to the worker until its next liveness signal is due; kill it if the signal is missing."""
         self._until(lambda: self._status is not None, within_seconds=due - time.monotonic())
         if self._lifeline.due == due:
             self._until(lambda: self._status is not None, within_seconds=_LAST_CHANCE_SECONDS)
         if self._worker and self._lifeline.due == due:
             self._stood_still = True
-            self._kill(f"shows no sign of life ({STOOD_STILL})")
+            self._kill(f"sends no liveness signal ({STOOD_STILL})")
 
     def _kill(self, why: str) -> None:
         self._report(f"the worker {why}: killed")
@@ -191,7 +191,7 @@ class _Supervisor:
         if self._listening is None or self._previous is None or self._listening.fileno() not in ready:
             return
         if self._stands_in():  # else the worker answers by now
-            answer_one(self._listening, f"starting anew: the worker process ended ({describe(self._previous)})")
+            answer_one(self._listening, f"starting again: the worker process ended ({describe(self._previous)})")
 
     def _stands_in(self) -> bool:
         """Return whether probes are answered here: after a restart, until the worker answers itself."""

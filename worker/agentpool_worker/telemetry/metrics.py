@@ -157,8 +157,8 @@ class WorkerMetrics:
             ("redis_reconnects", "Times Redis answered again after it could not be reached.", self.reconnects),
             ("event_loop_blocks", "Times a handler held up the event loop.", self.loop_blocks),
             ("reconciliations", "Disagreements with the queue that were resolved.", self.reconciliations),
-            ("resolved_contradictions", "Contradictions within the queue that upkeep resolved.", self.resolved),
-            ("recovered_jobs", "Jobs taken back from lost workers.", self.recovered),
+            ("resolved_contradictions", "Contradictions within the queue that maintenance resolved.", self.resolved),
+            ("recovered_jobs", "Jobs recovered from lost workers.", self.recovered),
         ):
             yield CounterMetricFamily(f"agentpool_worker_{name}", told, value=value)
 

@@ -1,4 +1,4 @@
-{{/* The server's settings; the trial Redis restarts when they change. */}}
+{{/* The server's settings; the bundled Redis restarts when they change. */}}
 {{- define "agentpool.valkeyConf" -}}
 include /etc/valkey/auth/auth.conf
 dir /data
@@ -18,8 +18,8 @@ save ""
 {{- with .Values.redis.auth.password }}{{ derivePassword 1 "long" . $.Release.Name $.Release.Namespace | sha256sum }}{{ end -}}
 {{- end -}}
 
-{{/* The trial Redis runs as its image's own user, 999, where other pods run as the user of AgentPool's images;
-     any other id, or none (for OpenShift, which chooses one), holds for it too. */}}
+{{/* The bundled Redis runs as user 999, as its image expects; the other pods run as the user of AgentPool's images.
+     A configured id, or none (OpenShift chooses an id), applies to the bundled Redis too. */}}
 {{- define "agentpool.redisPodSecurity" -}}
 {{- $pod := deepCopy .Values.securityContext.pod -}}
 {{- range list "runAsUser" "runAsGroup" "fsGroup" -}}

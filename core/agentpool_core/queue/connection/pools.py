@@ -89,7 +89,7 @@ class QueuePool(ConnectionPool):
             raise
 
     async def put_back(self, wire: Wire, *, blocking: bool = False) -> None:
-        """Take back a wire whose replies have been read, or that is closed."""
+        """Return a wire to the pool after its replies have been read or the wire was closed."""
         try:
             at_hand = len(self._kept) < KEPT_CONNECTIONS or self._turns.locked()  # a caller waits for it
             if wire.usable and at_hand and not self._waiting:

@@ -28,7 +28,7 @@ write_though_memory_is_full()
 keep_time()
 
 local function lost_words(worker)
-  return 'worker ' .. worker .. ' was lost: its lease ran out, and nobody knows how it ended'
+  return 'worker ' .. worker .. ' was lost: its lease expired, and the cause is unknown'
 end
 
 local takes_back = ARGV[1] ~= 'waiting'

@@ -57,7 +57,7 @@ local function count_put_off(job, why, said)
   keep_put_offs(job, 'putoff', since, times)
   local longest = number_or(job.spec.timeout, nil) or setting_or(redis.call('HGET', CONF, 'timeout_ms'), 900000)
   if now - since < longest then return times, nil end
-  return times, why .. ': put off ' .. times .. ' times, for longer than the ' .. longest / 1000
+  return times, why .. ': deferred ' .. times .. ' times, for longer than the ' .. longest / 1000
     .. ' s that the attempt may run; the ' .. (why == 'unfit' and 'worker' or 'handler') .. ' said: ' .. said
 end
 
