@@ -34,7 +34,7 @@ PRINTER_COLUMNS: list[dict[str, Any]] = [
         "name": "Desired",
         "type": "integer",
         "jsonPath": ".status.desiredReplicas",
-        "description": "Workers that the operator has asked for.",
+        "description": "Workers that the operator has requested.",
     },
     {"name": "Queued", "type": "integer", "jsonPath": ".status.queued", "description": "Jobs that wait for a slot."},
     {"name": "Running", "type": "integer", "jsonPath": ".status.running", "description": "Jobs that run now."},

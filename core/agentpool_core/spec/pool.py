@@ -33,7 +33,7 @@ class DeletionPolicy(StrEnum):
 
 
 class AgentPoolSpec(Part):
-    """The wanted state of a pool. Only `handler` is required."""
+    """The desired state of a pool. Only `handler` is required."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -61,36 +61,36 @@ class AgentPoolSpec(Part):
 
     workload: Workload = Field(
         default=Workload.AGENT,
-        description="What the jobs are like; with `profile` it picks a worker's slots (Agent 5, Task 20, Workflow 10).",
+        description="Type of the jobs; selects the slots of a worker with `profile` (Agent 5, Task 20, Workflow 10).",
     )
     profile: Profile = Field(
         default=Profile.DEFAULT,
-        description="How hard a worker is driven; with `workload` it picks the slots of a worker.",
+        description="Load of a worker; selects the slots of a worker with `workload`.",
     )
-    handler: Handler = Field(description="What runs a job: exactly one of python, http, command.")
-    worker: Worker = Field(default_factory=Worker, description="One worker: its slots, how it stops, and its pod.")
+    handler: Handler = Field(description="Handler of the jobs: exactly one of python, http, command.")
+    worker: Worker = Field(default_factory=Worker, description="A worker: slots, drain, and pod.")
     routes: list[RouteSpec] = Field(
         default_factory=list,
         max_length=MAX_ROUTES,
-        description="Shares of the pool with limits of their own; a job's kind picks its route.",
+        description="Shares of the pool with separate limits; the kind of a job selects the route.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     queue: Queue = Field(
         default_factory=Queue,
         description="The Redis that holds the jobs, the limits of the queue, and the handling of failed jobs.",
     )
-    scaling: Scaling = Field(default_factory=Scaling, description="How the number of workers follows the work.")
-    gpu: Gpu | None = Field(default=None, description="The GPUs that each worker takes. Unset: workers need none.")
+    scaling: Scaling = Field(default_factory=Scaling, description="Bounds, target and speed of scaling.")
+    gpu: Gpu | None = Field(default=None, description="GPUs of each worker. Unset: none.")
     replicas: int | None = Field(
         default=None,
         ge=0,
         le=MAX_REPLICAS,
-        description="Fixes the number of workers and stops scaling; set by `kubectl scale`. Unset: scaling decides.",
+        description="Fixed number of workers instead of scaling; set by `kubectl scale`. Unset: scaling decides.",
     )
     paused: bool = Field(
         default=False, description="Stops new claims: running jobs finish, waiting jobs wait, workers drain."
     )
     deletion_policy: DeletionPolicy = Field(
         default=DeletionPolicy.RETAIN,
-        description="Whether the queue's keys stay in Redis (Retain) or go (Delete) when the AgentPool is deleted.",
+        description="Whether the queue's keys stay in Redis (Retain) or are removed (Delete) with the AgentPool.",
     )

@@ -1,4 +1,4 @@
-"""The queue of a pool: its Redis, its routes, and the rules for waiting, failing and retention."""
+"""The queue of a pool: Redis, routes, and the rules for waiting, failing and retention."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DataKey = Annotated[str, StringConstraints(pattern=r"^\.?[A-Za-z0-9_-][A-Za-z0-9
 
 
 class RouteSpec(Part):
-    """A share of the pool: the kinds of job that take it, and how many of them may run at once."""
+    """Share of a pool: kinds of jobs, and the number of these jobs that may run at once."""
 
     name: RouteName = Field(description="The route's name; `default` takes the kinds that no route lists.")
     kinds: list[Kind] = Field(
@@ -49,7 +49,7 @@ class SecretKeyRef(Part):
 
 
 class UrlSource(Part):
-    """Where the Redis URL is read from."""
+    """Source of the Redis URL."""
 
     secret_key_ref: SecretKeyRef = Field(description="A key of a Secret in the pool's namespace.")
 
@@ -61,7 +61,7 @@ class PasswordKeyRef(SecretKeyRef):
 
 
 class PasswordSource(Part):
-    """Where the Redis password is read from."""
+    """Source of the Redis password."""
 
     secret_key_ref: PasswordKeyRef = Field(description="A key of a Secret in the pool's namespace.")
 
@@ -100,7 +100,7 @@ class Redis(Part):
 
     @model_validator(mode="after")
     def _check_rules(self) -> Redis:
-        """Check the rules above again: a resource may be older than they are."""
+        """Check the rules above again: a resource may be older than the rules."""
         url = self.url or ""
         broken = [
             rule.message
@@ -121,7 +121,7 @@ DEFAULT_REDIS = Redis(url_from=UrlSource(secret_key_ref=DEFAULT_SECRET))
 
 
 class Patience(Part):
-    """How long each priority waits before it overtakes fresh work of a higher one, in seconds."""
+    """Time that a priority waits before its jobs overtake fresh jobs of a higher priority, in seconds."""
 
     critical: int = Field(default=0, ge=0, le=DAY_SECONDS, description="Patience of critical jobs, in seconds.")
     task: int = Field(default=60, ge=0, le=DAY_SECONDS, description="Patience of task jobs, in seconds.")
@@ -129,7 +129,7 @@ class Patience(Part):
 
 
 class Ttl(Part):
-    """How long a job may wait before it expires, in seconds; a job's own ttl overrides it."""
+    """Longest wait of a job before expiry, in seconds; the ttl of the job overrides this value."""
 
     critical: int | None = Field(
         default=None, ge=1, le=YEAR_SECONDS, description="For critical jobs, in seconds. Unset: for ever."
@@ -141,7 +141,7 @@ class Ttl(Part):
 
 
 class Retry(Part):
-    """How a failed attempt is repeated: exponential backoff with jitter."""
+    """Retries of failed attempts: exponential backoff with jitter."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -160,16 +160,16 @@ class Retry(Part):
         default=5,
         ge=1,
         le=100,
-        description="Attempts in all. A drain or a preemption does not count; a lost worker does.",
+        description="Largest number of attempts. A drain or a preemption does not count; the loss of a worker counts.",
     )
     initial_seconds: int = Field(
-        default=1, ge=0, le=DAY_SECONDS, description="First backoff, in seconds; it doubles with each attempt."
+        default=1, ge=0, le=DAY_SECONDS, description="First backoff, in seconds; doubled with each attempt."
     )
     max_seconds: int = Field(default=300, ge=0, le=DAY_SECONDS, description="Longest backoff, in seconds.")
 
 
 class Retention(Part):
-    """How long ended jobs are kept, in seconds."""
+    """Retention of ended jobs, in seconds."""
 
     results: int = Field(
         default=86_400, ge=1, le=YEAR_SECONDS, description="Succeeded, cancelled and expired jobs, in seconds."
@@ -192,38 +192,36 @@ class Queue(Part):
     )
     unlisted_kinds: UnlistedKinds = Field(
         default=UnlistedKinds.ACCEPT,
-        description="Whether a job whose kind no route lists takes route `default` (Accept) or is refused (Refuse).",
+        description="Treatment of kinds that no route lists: the route `default` (Accept), or refusal (Refuse).",
     )
     max_depth: int = Field(
         default=100_000,
         ge=1,
         le=MAX_INT32,
-        description="Jobs that may wait; further submits are refused with the depth and a time to retry after.",
+        description="Largest number of waiting jobs; further submits are refused with a time for the retry.",
     )
     patience_seconds: Patience = Field(
         default_factory=Patience,
-        description="How long each priority waits before it overtakes fresh work of a higher one, in seconds.",
+        description="Time that a priority waits before its jobs overtake fresh jobs of a higher priority, in seconds.",
     )
-    ttl_seconds: Ttl = Field(default_factory=Ttl, description="How long a job may wait before it expires, in seconds.")
-    retry: Retry = Field(default_factory=Retry, description="How failed attempts are repeated.")
+    ttl_seconds: Ttl = Field(default_factory=Ttl, description="Longest wait of a job before expiry, in seconds.")
+    retry: Retry = Field(default_factory=Retry, description="Retries of failed attempts.")
     lease_seconds: int = Field(
         default=10,
         ge=2,
         le=3600,
-        description="How long a worker that has fallen silent keeps its jobs before others take them, in seconds.",
+        description="Time after the last heartbeat of a worker until its jobs are recovered, in seconds.",
     )
     timeout_seconds: int = Field(
         default=900,
         ge=1,
         le=7 * DAY_SECONDS,
-        description="Longest run of one attempt, in seconds; a job's own timeout overrides it.",
+        description="Longest run of an attempt, in seconds; the timeout of the job overrides this value.",
     )
     unknown_kind_seconds: int = Field(
         default=600,
         ge=0,
         le=DAY_SECONDS,
-        description="How long a job waits for a worker that knows its kind, in seconds; then it is a dead letter.",
+        description="Time that a job waits for a worker with a handler of its kind, in seconds; then a dead letter.",
     )
-    retention_seconds: Retention = Field(
-        default_factory=Retention, description="How long ended jobs are kept, in seconds."
-    )
+    retention_seconds: Retention = Field(default_factory=Retention, description="Retention of ended jobs, in seconds.")

@@ -1,4 +1,4 @@
-"""How the number of workers follows the work: bounds, targets, behaviour as in HPA v2, and GPUs."""
+"""Scaling of a pool: bounds, targets, behaviour as in HPA v2, and GPUs."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ MAX_REPLICAS = 10_000
 
 
 class PolicyType(StrEnum):
-    """What a scaling policy counts in."""
+    """Unit of a scaling policy."""
 
     PODS = "Pods"  # a number of pods
     PERCENT = "Percent"  # a share of the current pods
 
 
 class SelectPolicy(StrEnum):
-    """Which of several policies decides."""
+    """Choice between several policies."""
 
     MAX = "Max"  # the largest allowed change
     MIN = "Min"  # the smallest allowed change
@@ -31,7 +31,7 @@ class SelectPolicy(StrEnum):
 
 
 class ScalingPolicy(Part):
-    """The largest change within a period."""
+    """Largest change within a period."""
 
     type: PolicyType = Field(description="Pods counts pods; Percent counts a share of the current pods.")
     value: int = Field(ge=1, le=MAX_INT32, description="The largest change: pods, or percent.")
@@ -41,20 +41,22 @@ class ScalingPolicy(Part):
 
 
 class ScalingRules(Part):
-    """How fast replicas change in one direction, as in HorizontalPodAutoscaler v2."""
+    """Speed of a change in one direction, as in HorizontalPodAutoscaler v2."""
 
     stabilization_window_seconds: int | None = Field(
         default=None,
         ge=0,
         le=HPA_MAX_WINDOW_SECONDS,
         description=(
-            "How long past wants are remembered, in seconds: scaling up takes the lowest of them, scaling down the "
-            "highest. Unset: 0 for scaleUp; for scaleDown 120 until it is known how long workers take to start and "
-            "jobs to run, then each worker is kept as long as bursts have come back sooner than a new start would pay."
+            "Time over which past recommendations are remembered, in seconds: scale-out takes the lowest of them, "
+            "scale-in the highest. Unset: 0 for scaleUp; for scaleDown 120 until the start-up time of workers and the "
+            "service time of jobs are known, then each worker is kept while past bursts returned sooner than a restart "
+            "would pay."
         ),
     )
     select_policy: SelectPolicy = Field(
-        default=SelectPolicy.MAX, description="Which of several policies decides; Disabled forbids the direction."
+        default=SelectPolicy.MAX,
+        description="Choice between policies: the largest or smallest change; Disabled forbids changes.",
     )
     policies: list[ScalingPolicy] = Field(
         default_factory=list, max_length=16, description="Limits on the change. Empty: no limit."
@@ -62,14 +64,14 @@ class ScalingRules(Part):
 
 
 class Behavior(Part):
-    """How fast replicas change, as in HorizontalPodAutoscaler v2."""
+    """Speed of changes, as in HorizontalPodAutoscaler v2."""
 
-    scale_up: ScalingRules = Field(default_factory=ScalingRules, description="How fast workers are added.")
-    scale_down: ScalingRules = Field(default_factory=ScalingRules, description="How fast idle workers are removed.")
+    scale_up: ScalingRules = Field(default_factory=ScalingRules, description="Speed of scale-out.")
+    scale_down: ScalingRules = Field(default_factory=ScalingRules, description="Speed of scale-in.")
 
 
 class Scaling(Part):
-    """How the number of workers follows the work."""
+    """Bounds, target and speed of scaling."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -84,37 +86,37 @@ class Scaling(Part):
         ),
     )
 
-    min_replicas: int = Field(default=0, ge=0, le=MAX_REPLICAS, description="Fewest workers, also when idle.")
-    max_replicas: int = Field(default=20, ge=1, le=MAX_REPLICAS, description="Most workers.")
+    min_replicas: int = Field(default=0, ge=0, le=MAX_REPLICAS, description="Lowest number of workers, also when idle.")
+    max_replicas: int = Field(default=20, ge=1, le=MAX_REPLICAS, description="Highest number of workers.")
     target_wait_seconds: int = Field(
-        default=5, ge=1, le=DAY_SECONDS, description="How long a job should wait at most, in seconds."
+        default=5, ge=1, le=DAY_SECONDS, description="Target for the longest wait of a ready job, in seconds."
     )
     poll_seconds: int = Field(
         default=2,
         ge=1,
         le=300,
-        description="Time between two looks at the queue, in seconds; a submit that finds no free slot wakes it early.",
+        description="Time between readings of the queue, in seconds; a submit without a free slot triggers a reading.",
     )
     idle_seconds: int = Field(
         default=60,
         ge=0,
         le=DAY_SECONDS,
-        description="How long the queue stays empty before the last worker goes, in seconds.",
+        description="Time with an empty queue before the last worker is removed, in seconds.",
     )
     behavior: Behavior = Field(
-        default_factory=Behavior, description="How fast replicas change, as in HorizontalPodAutoscaler v2."
+        default_factory=Behavior, description="Speed of changes, as in HorizontalPodAutoscaler v2."
     )
 
 
 class GpuPolicy(StrEnum):
-    """What to do when more workers are wanted than GPUs are free."""
+    """Behaviour of a pool that needs more GPUs than are free."""
 
-    EXISTING = "Existing"  # never more workers than fit on the nodes there are
-    PROVISION = "Provision"  # let some pods wait, so that a node autoscaler adds nodes
+    EXISTING = "Existing"  # never more workers than fit on the existing nodes
+    PROVISION = "Provision"  # some pods wait until a node autoscaler adds nodes
 
 
 class Gpu(Part):
-    """The GPUs that each worker takes, and what happens when they run out."""
+    """GPUs of each worker, and the behaviour without free GPUs."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -134,8 +136,8 @@ class Gpu(Part):
     policy: GpuPolicy = Field(
         default=GpuPolicy.EXISTING,
         description=(
-            "Existing never asks for more workers than fit on the nodes there are; Provision lets up to maxPending "
-            "pods wait for new nodes."
+            "Existing never requests more workers than fit on the existing nodes; with Provision up to maxPending pods "
+            "may wait for new nodes."
         ),
     )
     max_pending: int = Field(
@@ -145,5 +147,5 @@ class Gpu(Part):
         default=0,
         ge=-1_000_000,
         le=1_000_000,
-        description="When pools compete for devices, the higher goes first; equals share fairly.",
+        description="Priority between pools that compete for devices: the higher goes first; equal pools share fairly.",
     )

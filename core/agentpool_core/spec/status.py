@@ -13,7 +13,7 @@ from agentpool_core.spec.base import Part
 class ConditionType(StrEnum):
     """The conditions of an AgentPool."""
 
-    READY = "Ready"  # the pool serves: its queue answers and its workers are as desired
+    READY = "Ready"  # the pool serves: the queue answers and the workers are as desired
     PROGRESSING = "Progressing"  # workers are being added, removed or replaced
     QUEUE_REACHABLE = "QueueReachable"  # the operator can read the queue
     SCALING_ACTIVE = "ScalingActive"  # the operator decides the number of workers
@@ -33,24 +33,24 @@ class Condition(Part):
         default=None, ge=0, description="The generation of the spec that the condition was set for."
     )
     last_transition_time: str = Field(
-        description="When the status last changed, in RFC 3339.", json_schema_extra={"format": "date-time"}
+        description="Time of the last change of the status, in RFC 3339.", json_schema_extra={"format": "date-time"}
     )
-    reason: str = Field(min_length=1, max_length=1024, description="Why, as one CamelCase word.")
-    message: str = Field(max_length=32768, description="Why, as a sentence, with the remedy where there is one.")
+    reason: str = Field(min_length=1, max_length=1024, description="Reason, as a CamelCase word.")
+    message: str = Field(max_length=32768, description="Reason, as a sentence, with the remedy if known.")
 
 
 class GpuStatus(Part):
     """The pool's GPUs."""
 
-    placeable: int = Field(ge=0, description="Workers that the nodes can take, this pool's own counted in.")
+    placeable: int = Field(ge=0, description="Workers that the nodes can hold, including current workers of the pool.")
     held: int = Field(ge=0, description="Devices that this pool's pods hold.")
 
 
 class LastDecision(Part):
-    """The latest change of the number of workers, or why idle ones stay."""
+    """The latest change of the number of workers, or the reason that idle workers stay."""
 
-    at: str = Field(description="When it was made, in RFC 3339.", json_schema_extra={"format": "date-time"})
-    reason: str = Field(description="Why, in one sentence.")
+    at: str = Field(description="Time of the decision, in RFC 3339.", json_schema_extra={"format": "date-time"})
+    reason: str = Field(description="Reason, as a sentence.")
 
 
 class AgentPoolStatus(Part):
@@ -61,19 +61,17 @@ class AgentPoolStatus(Part):
     )
     replicas: int = Field(default=0, ge=0, description="Workers that exist, ready or not.")
     ready_replicas: int = Field(default=0, ge=0, description="Workers that are ready.")
-    desired_replicas: int = Field(default=0, ge=0, description="Workers that the operator has asked for.")
+    desired_replicas: int = Field(default=0, ge=0, description="Workers that the operator has requested.")
     wanted_replicas: int = Field(
-        default=0, ge=0, description="Workers that the work alone would want, before limits, capacity and behaviour."
+        default=0, ge=0, description="Workers that the work alone would need, before limits, capacity and behaviour."
     )
     selector: str = Field(default="", description="Label selector of the workers' pods, as a string.")
     queued: int = Field(default=0, ge=0, description="Jobs that are ready and wait for a slot.")
     running: int = Field(default=0, ge=0, description="Jobs that run now.")
-    oldest_wait_seconds: int = Field(
-        default=0, ge=0, description="How long the oldest ready job has waited, in seconds."
-    )
-    gpus: GpuStatus | None = Field(default=None, description="The pool's GPUs. Unset: the pool needs none.")
+    oldest_wait_seconds: int = Field(default=0, ge=0, description="Wait of the oldest ready job, in seconds.")
+    gpus: GpuStatus | None = Field(default=None, description="The pool's GPUs. Unset: none.")
     last_decision: LastDecision | None = Field(
-        default=None, description="The latest change of the number of workers, or why idle ones stay."
+        default=None, description="The latest change of the number of workers, or the reason that idle workers stay."
     )
     conditions: list[Condition] = Field(
         default_factory=list,

@@ -25,7 +25,7 @@ def _app(text: str) -> str:
 
 
 class PythonHandler(Part):
-    """Jobs are calls of Python functions that an `App` registers."""
+    """Handler that calls Python functions of an `App`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(  # a pattern's error would show the pattern only
@@ -40,21 +40,21 @@ class PythonHandler(Part):
     )
 
     app: Annotated[str, StringConstraints(max_length=253), AfterValidator(_app)] = Field(
-        description="Where the App is, as `module:attribute`, importable in the worker's image."
+        description="The App as `module:attribute`, importable in the worker's image."
     )
 
 
 class HttpHandler(Part):
-    """Jobs are POST requests to another container of the same pod."""
+    """Handler that sends POST requests to a container of the same pod."""
 
     port: int = Field(ge=1, le=65535, description="Port on which the container listens.")
     path: Annotated[str, StringConstraints(pattern=r"^/", max_length=1024)] = Field(
-        default="/", description="Path that takes the POST of a job."
+        default="/", description="Path of the POST request."
     )
 
 
 class CommandHandler(Part):
-    """Each job is one process: JSON on standard input, JSON on standard output."""
+    """Handler that runs a process for each job: JSON on standard input, JSON on standard output."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -67,21 +67,21 @@ class CommandHandler(Part):
     argv: list[Annotated[str, StringConstraints(max_length=4096)]] = Field(
         min_length=1,
         max_length=64,
-        description="The program and its arguments, one string each; no shell is involved.",
+        description="The program and each argument, without a shell.",
     )
     pass_env: list[Annotated[str, StringConstraints(pattern=VARIABLES_PATTERN, max_length=253)]] | None = Field(
         default=None,
         max_length=64,
         description=(
-            "Environment variables of the worker's container that the program sees too, such as `OPENAI_API_KEY`; "
-            "`*` at the end stands for any rest. PATH, HOME, the locale, TZ, TMPDIR and their like are passed in any "
-            "case; the worker's own (`AGENTPOOL_…`, the URL of its Redis) never are."
+            "Environment variables of the worker's container to pass to the program, such as `OPENAI_API_KEY`; `*` at "
+            "the end stands for any suffix. PATH, HOME, the locale, TZ, TMPDIR and similar variables are always "
+            "passed; the worker's own (`AGENTPOOL_…`, the URL of Redis) are never passed."
         ),
     )
 
 
 class Handler(Part):
-    """What runs a job. Exactly one of `python`, `http` and `command`."""
+    """Handler of the jobs. Exactly one of `python`, `http` and `command`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -101,12 +101,12 @@ class Handler(Part):
         default=None, description="Forwards each job over HTTP to a container in the same pod, in any language."
     )
     command: CommandHandler | None = Field(
-        default=None, description="Runs one process for each job: JSON on stdin, JSON on stdout."
+        default=None, description="Runs a process for each job: JSON on stdin, JSON on stdout."
     )
 
 
 class Adaptive(Part):
-    """Whether a worker changes its number of slots while it runs."""
+    """Changes of the number of slots of a running worker."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -127,40 +127,40 @@ class Adaptive(Part):
             "Overload follows the handler's overload signals only."
         ),
     )
-    min: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, description="Fewest slots a worker shrinks to.")
+    min: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, description="Lowest number of slots of a worker.")
     max: int | None = Field(
         default=None,
         ge=1,
         le=MAX_CONCURRENCY,
-        description="Most slots a worker grows to. Unset: the HighThroughput preset of the workload.",
+        description="Highest number of slots of a worker. Unset: the HighThroughput preset of the workload.",
     )
 
 
 class Worker(Part):
-    """One worker: its slots, how it stops, and its pod."""
+    """A worker: slots, drain, and pod."""
 
     concurrency: int | None = Field(
         default=None,
         ge=1,
         le=MAX_CONCURRENCY,
-        description="Jobs that one worker runs at once. Unset: the preset of `workload` and `profile`.",
+        description="Jobs that a worker runs at once. Unset: the preset of `workload` and `profile`.",
     )
     adaptive: Adaptive = Field(
-        default_factory=Adaptive, description="Whether a worker changes its number of slots while it runs."
+        default_factory=Adaptive, description="Changes of the number of slots of a running worker."
     )
     drain_seconds: int = Field(
         default=300,
         ge=0,
         le=DAY_SECONDS,
         description=(
-            "How long a stopping worker lets its jobs finish before it hands them back, in seconds. "
-            "The pod's termination grace period is this plus 15 seconds."
+            "Time for running jobs of a stopping worker to finish before they are requeued, in seconds. "
+            "The pod's termination grace period is 15 seconds longer."
         ),
     )
     template: Annotated[dict[str, Any], AfterValidator(pod_template)] = Field(
         default_factory=dict,
         description=(
-            "A pod template (`metadata`, `spec`) that the worker's pod starts from: image and resources of the "
+            "Base of the worker's pod, as a pod template (`metadata`, `spec`): image and resources of the "
             "container named `worker`, nodeSelector, tolerations, volumes, extra containers."
         ),
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
