@@ -33,7 +33,7 @@ from agentpool_operator.kube.connection import configuration
 from agentpool_operator.metrics import Metrics
 from agentpool_operator.pools.registry import Pool, Pools
 from agentpool_operator.pools.resync import Resync
-from agentpool_operator.pools.watch_thread import Watching
+from agentpool_operator.pools.watches import Watches
 from agentpool_operator.queue.purge import Purger
 from agentpool_operator.queue.reader import Pressure
 from agentpool_operator.queue.redis_connections import Links
@@ -71,7 +71,7 @@ class Parts:
     reconciler: Reconciler
     loop: ScalingLoop
     resync: Resync
-    watching: Watching
+    watches: Watches
     outage: Outage
     delays: Delays
 
@@ -166,7 +166,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         reconciler=reconciler,
         loop=loop,
         resync=resync,
-        watching=Watching(pools, connection, namespaces=settings.namespaces),
+        watches=Watches(cluster, pools, connection, namespaces=settings.namespaces),
         outage=Outage(ask),
         delays=Delays(cluster, pools, leading=leading),
     )
@@ -183,7 +183,7 @@ async def run(settings: OperatorSettings) -> None:
     health = Health(
         parts.metrics,
         last_pass_at=lambda: parts.loop.last_pass_at,
-        ready=parts.watching.ready.is_set,
+        ready=lambda: parts.watches.ready,
         refresh=lambda: _refresh(parts),
     )
     handlers = logging.getLogger().handlers
@@ -208,14 +208,14 @@ async def _serve(parts: Parts) -> None:
     stop = asyncio.Event()
     _heed_signals(stop)
     services = [asyncio.create_task(service) for service in parts.services()]
-    watching = asyncio.create_task(parts.watching.run())
+    watching = asyncio.create_task(parts.watches.run())
     waiter = asyncio.create_task(stop.wait())
     try:
         await _first_failure([*services, watching], waiter)
     finally:
         await _ended([*services, waiter])
         await parts.election.resign()  # no writer is left: the next leader need not wait for the watches to end
-        await parts.watching.close()
+        await parts.watches.close()
         await _ended([watching])
 
 

@@ -1,16 +1,16 @@
-"""kopf's wiring: watches that feed the registry, and nothing else.
+"""kopf's wiring: handlers and settings under which kopf only watches.
 
-Only `on.event` handlers: they need no finalizers, annotations or patches of kopf's, so the deletion of an AgentPool
-never waits for the operator. Server-side selectors exclude foreign objects. `watch_thread` runs them; `reconciler` and
-`loop` take over next.
+All handlers are `on.event` handlers. They need no finalizers, annotations or patches of kopf's, so the deletion of an
+AgentPool never waits for the operator. Server-side selectors exclude foreign objects. `watch_thread` runs kopf with
+this wiring; `registry` stores the observed objects.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from functools import partial
-from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import kopf
 
@@ -20,7 +20,7 @@ from agentpool_operator.pools.registry import each
 from agentpool_operator.pools.views import POOL_LABEL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from kubernetes.aio import client as kube
 
@@ -28,73 +28,104 @@ if TYPE_CHECKING:
 
     PassOn = Callable[[Callable[[], None]], object]  # calls this in the event loop that owns the registry
 
-AGENTPOOLS = (GROUP, VERSION, PLURAL)
-DEPLOYMENTS = ("apps", "v1", "deployments")
-PODS = ("", "v1", "pods")
-WATCHED = (AGENTPOOLS, DEPLOYMENTS, PODS)
-CONNECT_TIMEOUT_S = 10.0  # seconds
-REQUEST_TIMEOUT_S = 30.0  # seconds
-EXIT_S = 0.2  # seconds for the handlers to end: they only take notes
-FIRST_BACKOFFS_S = (0.2, 0.5, 1.0, 2.0)  # seconds before a request of a watch is tried again
-LASTING_BACKOFF_S = 5.0  # seconds, from then on
-WATCH_S = 290  # seconds: the server closes a watch after this, below common proxies' 300 s
+
+class Kind(NamedTuple):
+    """A kind of objects, as the API server's discovery names it."""
+
+    group: str  # empty = core
+    version: str
+    plural: str
 
 
-class Backoffs:
-    """Pauses between attempts that never end: by default kopf's watches die when the API is away for a minute."""
+AGENTPOOLS = Kind(GROUP, VERSION, PLURAL)
+DEPLOYMENTS = Kind("apps", "v1", "deployments")
+PODS = Kind("", "v1", "pods")
+WATCHED = frozenset({AGENTPOOLS, DEPLOYMENTS, PODS})
+CONNECT_TIMEOUT_SECONDS = 10.0
+REQUEST_TIMEOUT_SECONDS = 30.0
+EXIT_SECONDS = 0.2  # for running handlers to end; they only pass events on
+RETRY_SECONDS = (0.2, 0.5, 1.0, 2.0)  # between attempts of a request; after the last, the error ends kopf
+WATCH_SECONDS = 290  # the server closes a watch after this time, which is below the 300 s of common proxies
 
-    def __iter__(self) -> Iterator[float]:
-        """Yield growing pauses, then equal pauses for ever."""
-        return chain(FIRST_BACKOFFS_S, repeat(LASTING_BACKOFF_S))
+
+class Discovery:
+    """The watched kinds that kopf has found in the API server's discovery. Used in kopf's event loop only."""
+
+    def __init__(self) -> None:
+        self.missing = set(WATCHED)
+        self.complete = asyncio.Event()
+
+    def selector(self, kind: Kind) -> Callable[[kopf.Resource], bool]:
+        """Return a resource selector that selects `kind`, and notes that kopf has found it."""
+
+        def is_watched(resource: kopf.Resource) -> bool:
+            if Kind(resource.group, resource.version, resource.plural) != kind:
+                return False
+            self.missing.discard(kind)
+            if not self.missing:
+                self.complete.set()
+            return True
+
+        return is_watched
 
 
-def watches(pools: Pools, connection: kube.Configuration, pass_on: PassOn) -> kopf.OperatorRegistry:
-    """The handlers that keep the registry fed, from whatever event loop they run in."""
+class NoDiffs(kopf.DiffBaseStorage):
+    """Storage without content: event handlers need no diffs, and kopf would copy every object to compute one."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        """Return the same empty essence for all objects."""
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        """Return no last state."""
+
+    def store(self, **_: Any) -> None:
+        """Store nothing."""
+
+
+def handlers(
+    pools: Pools, connection: kube.Configuration, discovery: Discovery, pass_on: PassOn
+) -> kopf.OperatorRegistry:
+    """Return the handlers that pass all watched objects on to the registry."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
     async def log_in(**_: Any) -> kopf.ConnectionInfo:
         return await kopf_connection(connection)
 
-    @kopf.on.event(*AGENTPOOLS, registry=registry)
-    async def see_pool(event: Any, **_: Any) -> None:
-        pass_on(partial(each, pools.see_pool, dict(event["object"]), gone=event["type"] == "DELETED"))
+    def watch(kind: Kind, see: Callable[..., None]) -> None:
+        # The group beside the selector keeps kopf's discovery to this group.
+        @kopf.on.event(
+            discovery.selector(kind), group=kind.group, version=kind.version, id=kind.plural, registry=registry
+        )
+        async def pass_event_on(event: Any, **_: Any) -> None:
+            pass_on(partial(each, see, dict(event["object"]), gone=event["type"] == "DELETED"))
 
-    @kopf.on.event(*DEPLOYMENTS, registry=registry)
-    async def see_deployment(event: Any, **_: Any) -> None:
-        pass_on(partial(each, pools.see_deployment, dict(event["object"]), gone=event["type"] == "DELETED"))
-
-    @kopf.on.event(*PODS, registry=registry)
-    async def see_pod(event: Any, **_: Any) -> None:
-        pass_on(partial(each, pools.see_pod, dict(event["object"]), gone=event["type"] == "DELETED"))
-
+    watch(AGENTPOOLS, pools.see_pool)
+    watch(DEPLOYMENTS, pools.see_deployment)
+    watch(PODS, pools.see_pod)
     return registry
 
 
 def watch_settings() -> kopf.OperatorSettings:
-    """Settings under which kopf only watches and writes nothing."""
+    """Return settings under which kopf only watches and writes nothing."""
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
-    settings.peering.standalone = True
-    settings.scanning.disabled = True  # `watch_thread` scans itself
-    settings.process.ultimate_exiting_timeout = None  # else kopf kills the process later
-    settings.networking.connect_timeout = CONNECT_TIMEOUT_S
-    settings.networking.request_timeout = REQUEST_TIMEOUT_S
-    settings.queueing.exit_timeout = EXIT_S
-    settings.networking.error_backoffs = Backoffs()
-    settings.watching.connect_timeout = CONNECT_TIMEOUT_S
-    settings.watching.server_timeout = WATCH_S
+    settings.scanning.disabled = True  # no right to list definitions or namespaces; `watches` checks instead
+    settings.process.ultimate_exiting_timeout = None  # else kopf kills the process ten minutes after broken watches
+    settings.networking.connect_timeout = CONNECT_TIMEOUT_SECONDS
+    settings.networking.request_timeout = REQUEST_TIMEOUT_SECONDS
+    settings.networking.error_backoffs = RETRY_SECONDS
+    settings.queueing.exit_timeout = EXIT_SECONDS
+    settings.watching.server_timeout = WATCH_SECONDS
     settings.watching.label_selectors[DEPLOYMENTS] = POOL_LABEL
     settings.watching.label_selectors[PODS] = POOL_LABEL
-    settings.persistence.finalizer = f"{GROUP}/never-set"
-    settings.persistence.progress_storage = kopf.StatusProgressStorage(field="status.neverSet")
-    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP)
+    settings.persistence.finalizer = f"{GROUP}/never-set"  # kopf removes its default finalizer from foreign objects
+    settings.persistence.diffbase_storage = NoDiffs()
     return settings
 
 
 def quiet_kopf() -> None:
-    """Reduce kopf's logging: kopf logs every handled event, and its warnings suffice."""
-    for name in ("kopf", "kopf.objects", "kopf.activities"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("running", "orchestration", "observation"):  # their messages reach us as an exception, logged once
-        logging.getLogger(f"kopf._core.reactor.{name}").setLevel(logging.CRITICAL)
+    """Reduce kopf's log to problems of single objects: an error that ends kopf is raised, and `watches` logs it."""
+    logging.getLogger("kopf").setLevel(logging.CRITICAL)
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)

@@ -1,15 +1,14 @@
 """Report an outage of the API server in few lines: at its beginning, once a minute, and at its end.
 
-During an outage every client of the API server fails repeatedly, and each part logs the failure. `Outage` is a log
-filter: it drops repetitions of the outage (passes them at debug level), and takes the first as the reason to probe the
-API server until it answers. `process` installs the filter in the log's handlers and runs it.
+During an outage every request fails, and each part logs the failure. `Outage` is a log filter: it drops repetitions of
+the outage (passes them at debug level), and takes the first as the reason to probe the API server until it answers.
+`process` installs the filter in the log's handlers and runs it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from typing import TYPE_CHECKING
 
@@ -17,17 +16,16 @@ from agentpool_core.errors import ClusterError, ClusterUnreachableError
 from agentpool_operator.kube.api_errors import BusyError, NotLeadingError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
 ASK_S = 1.0  # seconds between probes during an outage
 TELL_S = 60.0  # seconds between lines about a continuing outage, or about failing single requests
-KOPF_FAILED = re.compile(r"Request attempt #\S+ failed; (?!.*-> API(Forbidden|TooManyRequests)Error)")
 NOTHING = (logging.NOTSET, "")
 log = logging.getLogger(__name__)
 
 
 class Outage(logging.Filter):
-    """The filter and the prober. Used by the event loop's thread and by that of the watches."""
+    """The filter and the prober. `filter` is called in any thread."""
 
     def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
         super().__init__()
@@ -40,18 +38,15 @@ class Outage(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record passes: not if it only repeats the outage."""
-        if not self._is_echo(record):
+        causes = record.args if isinstance(record.args, tuple) and record.name != __name__ else ()
+        if any(isinstance(cause, ClusterUnreachableError | BusyError) for cause in causes):
+            self._loop.call_soon_threadsafe(self._suspected.set)
+        if not self._is_echo(causes):
             return True
         self._echo = max(self._echo, (record.levelno, record.getMessage()), key=lambda echo: echo[0])
-        self._loop.call_soon_threadsafe(self._suspected.set)
         return logging.getLogger().isEnabledFor(logging.DEBUG)
 
-    def _is_echo(self, record: logging.LogRecord) -> bool:
-        if record.name == __name__:
-            return False
-        if record.name.startswith("kopf"):
-            return KOPF_FAILED.match(record.getMessage()) is not None
-        causes = record.args if isinstance(record.args, tuple) else ()
+    def _is_echo(self, causes: Sequence[object]) -> bool:
         if any(isinstance(cause, ClusterUnreachableError) for cause in causes):
             return True
         return self.away and any(isinstance(cause, BusyError | NotLeadingError) for cause in causes)
@@ -65,7 +60,7 @@ class Outage(logging.Filter):
             why = await self._why_away()
             if why:
                 await self._last(why, began)
-            elif time.monotonic() - self._told_at >= TELL_S:
+            elif self._echo != NOTHING and time.monotonic() - self._told_at >= TELL_S:
                 self._told_at = time.monotonic()
                 (level, text), self._echo = self._echo, NOTHING
                 log.log(level, "a request failed, though the API server answers; it is sent again: %s", text)

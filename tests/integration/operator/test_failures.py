@@ -17,10 +17,9 @@ from agentpool_core.queue import Inspector
 from agentpool_operator.kube import paths
 from agentpool_operator.kube.api_errors import NotThereError
 from agentpool_operator.kube.connection import configuration
-from agentpool_operator.pools import watch_handlers
-from agentpool_operator.pools import watch_thread as watching_module
+from agentpool_operator.pools import watch_handlers, watch_thread
 from agentpool_operator.pools.registry import Pools
-from agentpool_operator.pools.watch_thread import Watching
+from agentpool_operator.pools.watches import DISCOVERY, Watches
 from tests.fixtures.redis import wait_until
 
 from .conftest import submit
@@ -159,20 +158,33 @@ async def test_expired_and_broken_watches_are_taken_up_again(
     assert process.running()
 
 
-async def begun(watching, faulty_api):
+@pytest.fixture
+async def pools():
+    """The registry that `watches` feeds."""
+    return Pools()
+
+
+@pytest.fixture
+async def watches(faulty_api, cluster, pools, ref):
+    """The watches of one namespace, running in the test's own process."""
+    watches = Watches(cluster, pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
+    running = asyncio.create_task(watches.run())
+    yield watches
+    await watches.close()
+    await asyncio.wait_for(running, WITHIN_S)
+
+
+async def begun(watches, faulty_api):
     """Waits until all watches run: one that was just being opened would outlive `end_watches`."""
-    await wait_until(watching.ready.is_set, "all that is to be watched is served", within_s=WITHIN_S)
+    await wait_until(lambda: watches.ready, "all that is to be watched is served", within_s=WITHIN_S)
     await wait_until(
         lambda: faulty_api.open_watches() == len(watch_handlers.WATCHED), "all watches run", within_s=WITHIN_S
     )
 
 
-async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty_api, cluster, pool_of, ref):
+async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty_api, watches, pools, pool_of, ref):
     """Kopf cancels all tasks of its event loop when it ends; the operator's passes must not be among them."""
-    pools = Pools()
-    watching = Watching(pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
-    running = asyncio.create_task(watching.run())
-    await begun(watching, faulty_api)
+    await begun(watches, faulty_api)
     work = asyncio.create_task(asyncio.Event().wait())  # begun later than kopf, as every pass is
     faulty_api.fail(410, times=4, methods={"GET"}, part="watch=", reason="Expired")
     faulty_api.end_watches()
@@ -183,8 +195,6 @@ async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty
     await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
     assert not work.done()
     await end(work)
-    await watching.close()
-    await asyncio.wait_for(running, WITHIN_S)
 
 
 def test_kopf_kills_nobody():
@@ -193,7 +203,7 @@ def test_kopf_kills_nobody():
 
 
 async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
-    faulty_api, cluster, pool_of, ref, monkeypatch
+    faulty_api, cluster, pools, pool_of, ref, monkeypatch
 ):
     """Kopf cancels a task once and waits for its end: one that missed it left the operator blind for good."""
 
@@ -205,7 +215,7 @@ async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
     forgetful: list[asyncio.Task[None]] = []
 
     def with_a_forgetful_task(*args):
-        registry = watch_handlers.watches(*args)
+        registry = watch_handlers.handlers(*args)
 
         @kopf.on.startup(registry=registry)
         async def start(**_):
@@ -213,18 +223,33 @@ async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
 
         return registry
 
-    monkeypatch.setattr(watching_module, "watches", with_a_forgetful_task)
-    pools = Pools()
-    watching = Watching(pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
-    running = asyncio.create_task(watching.run())
-    await begun(watching, faulty_api)
+    monkeypatch.setattr(watch_thread, "handlers", with_a_forgetful_task)
+    watches = Watches(cluster, pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
+    running = asyncio.create_task(watches.run())
+    await begun(watches, faulty_api)
     faulty_api.fail(410, times=1, methods={"GET"}, part="agentpools?watch=", reason="Expired")
     faulty_api.end_watches()
     await wait_until(lambda: len(forgetful) > 1, "the watches started again", within_s=WITHIN_S)
     await pool_of()
     await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
     assert forgetful[0].cancelled()
-    await watching.close()
+    await watches.close()
+    await asyncio.wait_for(running, WITHIN_S)
+
+
+async def test_kopf_starts_again_until_it_has_found_all_kinds(
+    faulty_api, cluster, pools, pool_of, ref, monkeypatch, caplog
+):
+    """One of several API servers may serve a new kind later than its peers: kopf looks once, and watched nothing."""
+    monkeypatch.setattr(watch_thread, "DISCOVERY_SECONDS", 0.5)
+    faulty_api.faults.append((lambda _method, path: path == DISCOVERY, 404, {"reason": "NotFound"}))  # kopf's only
+    watches = Watches(cluster, pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
+    running = asyncio.create_task(watches.run())
+    await pool_of()
+    await wait_until(lambda: pools.get(ref), "the pool is seen", within_s=WITHIN_S)
+    assert not faulty_api.faults
+    assert "kopf has not found agentpools" in caplog.text
+    await watches.close()
     await asyncio.wait_for(running, WITHIN_S)
 
 

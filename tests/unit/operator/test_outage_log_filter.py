@@ -16,7 +16,6 @@ from tests.fixtures.redis import wait_until
 
 AWAY = ClusterUnreachableError("GET /x: no answer: refused")
 BUSY = BusyError(request="GET /x", status=500, message="etcdserver: request timed out")
-KOPF = "Request attempt #7 failed; will retry: GET https://h/x -> ClientConnectorError(...)"
 
 
 class Server:
@@ -53,22 +52,22 @@ async def echoes(server, caplog, monkeypatch):
 def parts_fail(error):
     """What the parts log when a request of theirs fails."""
     logging.getLogger("agentpool_operator.election").warning("the Lease could not be renewed or read: %s", error)
-    logging.getLogger("kopf._cogs.clients.watching").error(KOPF)
     logging.getLogger("agentpool_operator.autoscaler.loop").warning("pool %s is tried again: %s", "ns/p", error)
 
 
-@pytest.mark.parametrize("error", [AWAY, BUSY], ids=["no answer", "no storage"])
-async def test_an_outage_is_told_by_its_first_line_and_its_last(server, echoes, caplog, error):
-    """However often everybody fails meanwhile."""
+@pytest.mark.parametrize(("error", "passed"), [(AWAY, 0), (BUSY, 1)], ids=["no answer", "no storage"])
+async def test_an_outage_is_told_by_its_first_line_and_its_last(server, echoes, caplog, error, passed):
+    """However often everybody fails meanwhile; an answer of the server passes until the outage is known."""
     server.trouble = error
-    logging.getLogger("kopf._cogs.clients.watching").error(KOPF)
+    logging.getLogger("agentpool_operator.reconciler").warning("pool %s is tried again: %s", "ns/p", error)
     await wait_until(lambda: echoes.away, "it is known to be away")
     for _ in range(100):
         parts_fail(error)
     parts_fail(NotLeadingError("not sent"))
     server.trouble = None
     await wait_until(lambda: not echoes.away, "it is known to be back")
-    begins, ends = (record.message for record in caplog.records)
+    *before, begins, ends = (record.message for record in caplog.records)
+    assert before == ["pool ns/p is tried again: GET /x: 500: etcdserver: request timed out"][:passed]
     assert begins == f"the API server is away; pools keep their size until it answers: {error}"
     assert ends.startswith("the API server answers again, after ")
 
@@ -86,16 +85,19 @@ async def test_what_is_no_outage_is_told_as_it_comes(server, echoes, caplog):
     """A refusal, rights that lack, and everything else."""
     told = [
         (ForbiddenError(request="GET /x", status=403, message="no"), "pool is tried again: %s"),
-        (BUSY, "pool is tried again: %s"),
         ("nothing", "leading as %s"),
     ]
     for argument, text in told:
         logging.getLogger("agentpool_operator.reconciler").warning(text, argument)
-    logging.getLogger("kopf.x").error(
-        "Request attempt #1 failed; will retry: GET https://h/x -> APIForbiddenError(403)"
-    )
-    assert len(caplog.records) == len(told) + 1
+    assert len(caplog.records) == len(told)
     assert server.asked == 0
+
+
+async def test_a_busy_answer_is_told_and_checked(server, echoes, caplog):
+    """A single 5xx may be the first of an outage; the API server is probed, and nothing more is told if it answers."""
+    logging.getLogger("agentpool_operator.reconciler").warning("pool is tried again: %s", BUSY)
+    await wait_until(lambda: server.asked == 1, "it was asked")
+    assert [record.message for record in caplog.records] == [f"pool is tried again: {BUSY}"]
 
 
 async def test_single_requests_that_fail_are_told_once_a_minute(server, echoes, caplog):
