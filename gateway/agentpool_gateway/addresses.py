@@ -21,23 +21,23 @@ SCHEMES = frozenset({"http", "https"})
 OWN_PATHS = frozenset({"v1", "console", "docs"})  # first parts of the gateway's own paths
 
 
-class Names:
+class AllowedHosts:
     """The names by which a gateway without authentication may be reached: loopback, and those that are configured."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
         """Raises SettingError for a name that no Host header can have."""
-        self._names = {"localhost", *map(_configured, names)}
+        self._names = {"localhost", *map(_parse_allowed_host, names)}
 
     def include(self, host: str) -> bool:
         """Whether a Host header, or the part of an Origin after the scheme, is included."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False
-        name = _bare(found["name"])
+        name = _normalize_host(found["name"])
         return name in self._names or _is_loopback(name)
 
 
-def _configured(name: str) -> str:
+def _parse_allowed_host(name: str) -> str:
     found = _HOST.fullmatch(f"[{name}]" if name.count(":") > 1 and "[" not in name else name)
     if found is None or found["port"]:
         raise SettingError(
@@ -46,10 +46,10 @@ def _configured(name: str) -> str:
             problem="not a host name or address",
             remedy="write it without scheme, port and path, as in box.example",
         )
-    return _bare(found["name"])
+    return _normalize_host(found["name"])
 
 
-def _bare(name: str) -> str:
+def _normalize_host(name: str) -> str:
     """Return a name in one spelling; an IPv6 address without brackets."""
     return name.strip("[]").rstrip(".").lower()
 
@@ -68,7 +68,7 @@ def address_of(text: str) -> Address | None:
     return getattr(found, "ipv4_mapped", None) or found
 
 
-class Proxies:
+class TrustedProxies:
     """The trusted proxies; without any, X-Forwarded headers are ignored."""
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
@@ -77,12 +77,12 @@ class Proxies:
     def apply(self, scope: Scope) -> None:
         """Take client, scheme and host of a request from a trusted proxy's headers."""
         client = scope.get("client")
-        if client is None or not self._trusted(client[0]):
+        if client is None or not self._is_trusted(client[0]):
             return
         headers = Headers(scope=scope)
-        if address := self._client_of(_whole(headers, "x-forwarded-for")):
+        if address := self._client_of(_joined_lines(headers, "x-forwarded-for")):
             scope["client"] = (address, 0)
-        scheme, host = _last(headers, "x-forwarded-proto"), _last(headers, "x-forwarded-host")
+        scheme, host = _nearest_value(headers, "x-forwarded-proto"), _nearest_value(headers, "x-forwarded-host")
         if scheme in SCHEMES:
             scope["scheme"] = scheme
         if _HOST.fullmatch(host):
@@ -93,11 +93,11 @@ class Proxies:
         for address in (part.strip() for part in reversed(forwarded.split(","))):
             if address_of(address) is None:
                 return None
-            if not self._trusted(address):
+            if not self._is_trusted(address):
                 return address
         return None
 
-    def _trusted(self, address: str) -> bool:
+    def _is_trusted(self, address: str) -> bool:
         found = address_of(address)
         return found is not None and any(found in network for network in self._networks)
 
@@ -114,12 +114,12 @@ def _network(text: str) -> Network:
         ) from error
 
 
-def _last(headers: Headers, name: str) -> str:
+def _nearest_value(headers: Headers, name: str) -> str:
     """Return the value written by the nearest proxy."""
-    return _whole(headers, name).rpartition(",")[2].strip()
+    return _joined_lines(headers, name).rpartition(",")[2].strip()
 
 
-def _whole(headers: Headers, name: str) -> str:
+def _joined_lines(headers: Headers, name: str) -> str:
     """Return all lines of a header as one list, as RFC 9110 has it: some proxies add a line of their own at the end."""
     return ",".join(headers.getlist(name))
 

@@ -17,16 +17,16 @@ from agentpool_core.kube.client import Cluster
 from agentpool_gateway import openapi
 from agentpool_gateway.access import table
 from agentpool_gateway.access.admission import Gateway, guard
-from agentpool_gateway.access.authority import Authority, Everybody
+from agentpool_gateway.access.authority import AllowAll, Authority
 from agentpool_gateway.access.rate import RateLimit
-from agentpool_gateway.addresses import Names, Proxies
+from agentpool_gateway.addresses import AllowedHosts, TrustedProxies
 from agentpool_gateway.http import problems
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.intake import Intake
-from agentpool_gateway.http.middleware import Wrapping
+from agentpool_gateway.http.middleware import RequestMiddleware
 from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.pools.locations import Locations
-from agentpool_gateway.pools.pool_resources import Declarations
+from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import Queues
 from agentpool_gateway.routes import a2a, events, health, jobs, pages, pools, queue, scaling
 from agentpool_gateway.settings import GatewaySettings
@@ -45,14 +45,14 @@ def build(
         authority=authority,
         rate=RateLimit(per_s=settings.rate_per_s, burst=settings.rate_burst),
         queues=Queues(locations, settings),
-        declarations=Declarations(cluster),
+        pool_resources=PoolResources(cluster),
         metrics=Metrics(),
         draining=Draining(),
     )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        if (fault := await health.fault(gateway.queues)) is not None:
+        if (fault := await health.find_fault(gateway.queues)) is not None:
             log.warning("%s; until it can be used, /readyz and requests are answered 503", fault)
         yield
         await gateway.close()
@@ -72,18 +72,18 @@ def build(
         app.include_router(module.router)
     pages.install(app)
     table.verify([*app.routes, *(route for module in ROUTES for route in module.router.routes)])
-    openapi.described(app)
+    openapi.add_security_schemes(app)
     app.add_middleware(
         Intake,
-        names=own_names(settings) if isinstance(authority, Everybody) else None,
-        proxies=Proxies(settings.trusted_proxies),
+        names=own_hosts(settings) if isinstance(authority, AllowAll) else None,
+        proxies=TrustedProxies(settings.trusted_proxies),
         external=settings.external_url,
     )
-    app.add_middleware(Wrapping, metrics=gateway.metrics, draining=gateway.draining)
+    app.add_middleware(RequestMiddleware, metrics=gateway.metrics, draining=gateway.draining)
     return app
 
 
-def own_names(settings: GatewaySettings) -> Names:
+def own_hosts(settings: GatewaySettings) -> AllowedHosts:
     """Return the host names to which a gateway without authentication answers."""
     external = settings.external_url
-    return Names((*settings.allowed_hosts, *([external.name] if external else [])))
+    return AllowedHosts((*settings.allowed_hosts, *([external.name] if external else [])))

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
-BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
@@ -28,7 +28,7 @@ class Metrics:
             "agentpool_gateway_request_seconds",
             "Time until an answer began, in seconds; long-polls wait on purpose.",
             ["method", "route"],
-            buckets=BUCKETS_S,
+            buckets=BUCKETS_SECONDS,
             registry=self.registry,
         )
         self.jobs = Counter(

@@ -122,7 +122,7 @@ STREAM: Responses = {
 A2A: Responses = {**_BODY, **_read(schemas.A2A_ANSWER, "A JSON-RPC 2.0 response.")}
 
 
-def described(app: FastAPI) -> None:
+def add_security_schemes(app: FastAPI) -> None:
     """Says in the description which routes want a token, and for which verb."""
     plain = app.openapi
 

@@ -2,7 +2,7 @@
 
 The socket is opened first, so that a port in use gives a one-line error, and the port chosen for 0 can be reported.
 After SIGTERM requests are served for a while (`draining`); then streams end, to resume elsewhere by their last id, and
-open requests have `STOP_S`.
+open requests have `STOP_SECONDS`.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from agentpool_core.kube import kubeconfig
 from agentpool_core.kube.client import Cluster, connected
 from agentpool_core.process import logs
 from agentpool_core.process.sockets import authority, listening_socket
-from agentpool_gateway.access.authority import Authority, Everybody
+from agentpool_gateway.access.authority import AllowAll, Authority
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens
-from agentpool_gateway.addresses import Proxies
-from agentpool_gateway.app import build, own_names
+from agentpool_gateway.addresses import TrustedProxies
+from agentpool_gateway.app import build, own_hosts
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.header_timeout import protocol
 from agentpool_gateway.http.intake import Intake
 from agentpool_gateway.options import GatewayOptions
-from agentpool_gateway.pools.locations import AsDeclared, Locations, OneRedis
+from agentpool_gateway.pools.locations import DeclaredRedis, Locations, SingleRedis
 from agentpool_gateway.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-STOP_S = 10  # for requests in flight
-IDLE_S = 30  # a kept-alive connection without requests
+STOP_SECONDS = 10  # for requests in flight
+IDLE_SECONDS = 30  # a kept-alive connection without requests
 
 
 class OrderlyServer(uvicorn.Server):
@@ -102,20 +102,20 @@ async def _serve(options: GatewayOptions, listener: socket.socket, beside: socke
     settings = options.settings()
     async with _parts(options, settings) as (locations, authority, cluster):
         app = build(settings, locations, authority, cluster)
-        server = OrderlyServer(configured(app, settings), app.state.gateway.draining, drain_s=settings.drain_s)
+        server = OrderlyServer(uvicorn_config(app, settings), app.state.gateway.draining, drain_s=settings.drain_s)
         click.echo(f"gateway at {_url(listener)}", err=True)
         metrics = Intake(
             app.state.gateway.metrics.app(),
-            names=own_names(settings) if options.no_auth else None,
-            proxies=Proxies(),
+            names=own_hosts(settings) if options.no_auth else None,
+            proxies=TrustedProxies(),
             external=None,
         )
-        async with _metrics_served(configured(metrics, settings, lifespan="off"), beside):
+        async with _serve_metrics(uvicorn_config(metrics, settings, lifespan="off"), beside):
             await server.serve(sockets=[listener])
 
 
 @contextlib.asynccontextmanager
-async def _metrics_served(config: uvicorn.Config, listener: socket.socket | None) -> AsyncIterator[None]:
+async def _serve_metrics(config: uvicorn.Config, listener: socket.socket | None) -> AsyncIterator[None]:
     """The metrics port, for as long as the block runs; None: there is none."""
     if listener is None:
         yield
@@ -135,8 +135,8 @@ def _url(listener: socket.socket) -> str:
     return f"http://{authority(host, port)}"
 
 
-def configured(
-    app: ASGIApp, settings: GatewaySettings, *, stop_s: int = STOP_S, lifespan: Literal["on", "off"] = "on"
+def uvicorn_config(
+    app: ASGIApp, settings: GatewaySettings, *, stop_s: int = STOP_SECONDS, lifespan: Literal["on", "off"] = "on"
 ) -> uvicorn.Config:
     """Return uvicorn's configuration: time limits, and no access log, which would contain queries."""
     return uvicorn.Config(
@@ -148,7 +148,7 @@ def configured(
         access_log=False,
         proxy_headers=False,  # `addresses` believes those of trusted proxies only; uvicorn, those of any local process
         server_header=False,
-        timeout_keep_alive=IDLE_S,
+        timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=stop_s,
     )
 
@@ -165,9 +165,9 @@ async def _parts(
             cluster = await stack.enter_async_context(connected(options.kubeconfig or kubeconfig.path()))
         authority = _authority(options, settings, cluster)
         if options.redis is not None:
-            yield OneRedis(options.redis, namespaces=options.namespace), authority, cluster
+            yield SingleRedis(options.redis, namespaces=options.namespace), authority, cluster
         elif cluster is not None:
-            locations = AsDeclared(cluster, cache_s=settings.location_cache_s, namespaces=options.namespace)
+            locations = DeclaredRedis(cluster, cache_s=settings.location_cache_s, namespaces=options.namespace)
             yield locations, authority, cluster
 
 
@@ -182,7 +182,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _authority(options: GatewayOptions, settings: GatewaySettings, cluster: Cluster | None) -> Authority:
     if options.no_auth:
-        return Everybody()
+        return AllowAll()
     if options.auth == "kubernetes" and cluster is not None:
         return KubernetesReviews(cluster, cache_s=settings.review_cache_s, audiences=options.audience)
     if options.tokens is None:

@@ -399,13 +399,13 @@ def test_a_gateway_that_leaves_is_given_the_time_for_it():
 
 def test_the_external_url_and_the_proxies_reach_the_gateway():
     """As it takes them; without them it is told nothing."""
-    from agentpool_gateway.addresses import ExternalUrl, Proxies
+    from agentpool_gateway.addresses import ExternalUrl, TrustedProxies
 
     values = {"externalUrl": "https://agents.example.org/pools", "trustedProxies": ["10.0.0.0/8", "fd00::/8"]}
     found = manifests({"gateway": {"enabled": True, **values}})
     (container,) = only(found, "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]["containers"]
     told = [arg.partition("=") for arg in container["args"]]
-    Proxies([value for name, _, value in told if name == "--trusted-proxies"])
+    TrustedProxies([value for name, _, value in told if name == "--trusted-proxies"])
     (url,) = (value for name, _, value in told if name == "--external-url")
     assert ExternalUrl.parse(url).path == "/pools"
     (plain,) = only(manifests(MATRIX["gateway"]), "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"][

@@ -21,7 +21,7 @@ from agentpool_gateway.access.table import Rule
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.metrics import Metrics
-from agentpool_gateway.pools.pool_resources import Declarations
+from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import PoolQueue, Queues
 from agentpool_gateway.settings import GatewaySettings
 
@@ -36,7 +36,7 @@ class Gateway:
     authority: Authority
     rate: RateLimit
     queues: Queues
-    declarations: Declarations
+    pool_resources: PoolResources
     metrics: Metrics
     draining: Draining
 
@@ -105,7 +105,7 @@ async def guard(request: Request) -> None:
     route: Any = request.scope.get("route")
     need = table.need_of(request.method, getattr(route, "path", ""))
     if need is None:
-        raise _unlisted(request)
+        raise _unlisted_route(request)
     if need is Rule.PUBLIC:
         return
     gateway, token = gateway_of(request), _token_of(request)
@@ -135,7 +135,7 @@ def _token_of(request: Request) -> str | None:
     return token.strip() if scheme.lower() == SCHEME else None
 
 
-def _unlisted(request: Request) -> ProblemError:
+def _unlisted_route(request: Request) -> ProblemError:
     return ProblemError(
         HTTPStatus.FORBIDDEN,
         "unlisted-route",

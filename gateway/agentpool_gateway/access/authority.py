@@ -62,16 +62,16 @@ def forbidden(caller: Caller, verb: Verb, pool: PoolRef) -> ProblemError:
     )
 
 
-class Everybody:
+class AllowAll:
     """No authentication at all, for a laptop: `--no-auth`."""
 
     async def caller(self, token: str | None, *, client: str = "") -> Caller:
-        """Everybody is anonymous."""
+        """Return the anonymous caller."""
         del token, client
         return Caller(name="anonymous", key="anonymous")
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
-        """Everybody may do everything."""
+        """Allow every verb."""
 
     async def close(self) -> None:
         """Holds nothing."""

@@ -31,7 +31,7 @@ async def check(entry: Entry, verb: Verb) -> None:
     await entry.gateway.authority.check(caller, verb, visit.pool)
 
 
-async def until_refused(entry: Entry) -> AgentPoolError:
+async def wait_until_refused(entry: Entry) -> AgentPoolError:
     """Wait until a stream's caller loses its permission; return the reason."""
     failed = False
     while True:

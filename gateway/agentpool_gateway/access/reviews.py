@@ -3,7 +3,7 @@
 So a ServiceAccount's own token suffices for submitting jobs, and `kubectl create role` grants it. Answers hold for
 `cache_s`; the caches are keyed by a digest of the token. Refusals have caches of their own, so that made-up tokens and
 pools displace no valid answer. Refused reviews are limited for each client address, and concurrent reviews in total.
-A token that was good within `PROVEN_S` is exempt, because many callers may share an address with a guessing client.
+A token that was good within `PROVEN_SECONDS` is exempt, because many callers may share an address with a guessing client.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from agentpool_core.kube import paths
 from agentpool_core.kube.client import Cluster
 from agentpool_core.spec import GROUP, PLURAL
 from agentpool_gateway.access.authority import Caller, Verb, forbidden, unauthenticated
-from agentpool_gateway.access.kept import Kept
+from agentpool_gateway.access.expiring_cache import ExpiringCache
 from agentpool_gateway.access.rate import ReviewLimit
 
 MOST_ANSWERS = 10_000  # of each kind
-PROVEN_S = 3_600.0  # the usual lifetime of a ServiceAccount's token
+PROVEN_SECONDS = 3_600.0  # the usual lifetime of a ServiceAccount's token
 REVIEWS_AT_ONCE = 32  # concurrent token reviews: the API server has further callers
 # verb and subresource of agentpools.agentpool.dev that RBAC is asked for
 _RBAC = {
@@ -48,11 +48,11 @@ class KubernetesReviews:
         self._cluster = cluster
         self._audiences = audiences
         self._limit = limit or ReviewLimit()
-        self._users: Kept[dict[str, Any]] = Kept(seconds=cache_s, most=MOST_ANSWERS)
-        self._proven: Kept[bool] = Kept(seconds=PROVEN_S, most=MOST_ANSWERS)
-        self._unknown: Kept[bool] = Kept(seconds=cache_s, most=MOST_ANSWERS)
-        self._allowed: Kept[bool] = Kept(seconds=cache_s, most=MOST_ANSWERS)
-        self._denied: Kept[bool] = Kept(seconds=cache_s, most=MOST_ANSWERS)
+        self._users: ExpiringCache[dict[str, Any]] = ExpiringCache(seconds=cache_s, most=MOST_ANSWERS)
+        self._proven: ExpiringCache[bool] = ExpiringCache(seconds=PROVEN_SECONDS, most=MOST_ANSWERS)
+        self._unknown: ExpiringCache[bool] = ExpiringCache(seconds=cache_s, most=MOST_ANSWERS)
+        self._allowed: ExpiringCache[bool] = ExpiringCache(seconds=cache_s, most=MOST_ANSWERS)
+        self._denied: ExpiringCache[bool] = ExpiringCache(seconds=cache_s, most=MOST_ANSWERS)
         self._slots = asyncio.Semaphore(REVIEWS_AT_ONCE)
 
     async def caller(self, token: str | None, *, client: str = "") -> Caller:

@@ -36,10 +36,10 @@ async def json_body(request: Request, settings: GatewaySettings, *, lines: bool 
         )
     data = await _bytes(request, settings)
     if kind == JSON_TYPE:
-        found = _parsed(data, "the body")
+        found = _parse_json(data, "the body")
         return found, isinstance(found, list)
     rows = enumerate(data.split(b"\n"), start=1)
-    return [_parsed(row, f"line {number}") for number, row in rows if row.strip()], True
+    return [_parse_json(row, f"line {number}") for number, row in rows if row.strip()], True
 
 
 async def _bytes(request: Request, settings: GatewaySettings) -> bytes:
@@ -85,7 +85,7 @@ def _too_large(limit: int) -> ProblemError:
     )
 
 
-def _parsed(data: bytes, place: str) -> Json:
+def _parse_json(data: bytes, place: str) -> Json:
     try:
         return parse(place, data, envelope=True)
     except ValueError as error:

@@ -11,7 +11,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 
-class PatientProtocol(H11Protocol):
+class HeaderTimeoutProtocol(H11Protocol):
     """HTTP/1.1 with a time limit for request line and headers."""
 
     header_timeout_s: float = 10.0
@@ -52,6 +52,6 @@ class PatientProtocol(H11Protocol):
             self.transport.close()
 
 
-def protocol(header_timeout_s: float) -> type[PatientProtocol]:
+def protocol(header_timeout_s: float) -> type[HeaderTimeoutProtocol]:
     """Return the protocol with this limit."""
-    return type("LimitedProtocol", (PatientProtocol,), {"header_timeout_s": header_timeout_s})
+    return type("LimitedProtocol", (HeaderTimeoutProtocol,), {"header_timeout_s": header_timeout_s})

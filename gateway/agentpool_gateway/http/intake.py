@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from agentpool_gateway.addresses import ExternalUrl, Names, Proxies
+from agentpool_gateway.addresses import AllowedHosts, ExternalUrl, TrustedProxies
 from agentpool_gateway.http import problems
 from agentpool_gateway.http.problems import ProblemError
 
@@ -23,7 +23,9 @@ from agentpool_gateway.http.problems import ProblemError
 class Intake:
     """Middleware that refuses requests or corrects their address."""
 
-    def __init__(self, app: ASGIApp, *, names: Names | None, proxies: Proxies, external: ExternalUrl | None) -> None:
+    def __init__(
+        self, app: ASGIApp, *, names: AllowedHosts | None, proxies: TrustedProxies, external: ExternalUrl | None
+    ) -> None:
         self._app = app
         self._names = names  # None: any, because requests need a token
         self._proxies = proxies

@@ -24,7 +24,7 @@ QUIET = frozenset({"/healthz", "/readyz"})
 API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 
 
-class Wrapping:
+class RequestMiddleware:
     """Measures, logs and adds headers."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, draining: Draining) -> None:
@@ -40,7 +40,7 @@ class Wrapping:
         begun = time.perf_counter()
         answered = False
 
-        async def watched(message: Message) -> None:
+        async def send_watched(message: Message) -> None:
             nonlocal answered
             if message["type"] == "http.response.start":
                 answered = True
@@ -49,11 +49,11 @@ class Wrapping:
             await send(message)
 
         try:
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, send_watched)
         except Exception as error:  # noqa: BLE001 - an unexpected error ends this request only
             log.error("unexpected error at %s:\n%s", _template(scope), frames_of(error))  # noqa: TRY400 - without texts
             if not answered:
-                await failure(scope["path"])(scope, receive, watched)
+                await failure(scope["path"])(scope, receive, send_watched)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         template, method = _template(scope), _method(scope)

@@ -72,7 +72,7 @@ def problem_of(error: AgentPoolError, *, executed: bool = True) -> tuple[HTTPSta
     status, name = _status_of(error)
     if status is None:
         outage = outage_of(error, executed=executed)
-        return _failed() if outage is None else _unavailable(outage, error)
+        return _internal_error() if outage is None else _outage_answer(outage, error)
     body = _body(status, name, error.detail, remedy=error.remedy)
     headers: dict[str, str] = {}
     if isinstance(error, FieldError):
@@ -92,13 +92,13 @@ def _status_of(error: AgentPoolError) -> tuple[HTTPStatus | None, str]:
     return next(((status, name) for kind, status, name in _STATUS if isinstance(error, kind)), (None, ""))
 
 
-def _unavailable(outage: Outage, error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
+def _outage_answer(outage: Outage, error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
     log.warning("%s: %s", outage.name, without_address(error) if isinstance(error, QueueError) else error)
     body = _body(outage.status, outage.name, outage.detail, remedy=outage.remedy)
     return outage.status, body, {"Retry-After": str(outage.retry_after_seconds)}
 
 
-def _failed() -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
+def _internal_error() -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:
     status = HTTPStatus.INTERNAL_SERVER_ERROR
     return status, _body(status, "internal", "the gateway failed", remedy="see its log"), {}
 
@@ -143,7 +143,7 @@ def install(app: FastAPI) -> None:
 
 def failure(path: str) -> JsonResponse:
     """Return the answer to an unexpected failure, without internal details."""
-    status, body, headers = _failed()
+    status, body, headers = _internal_error()
     return JsonResponse(body | {"instance": path}, status_code=status, headers=headers, media_type=MEDIA_TYPE)
 
 

@@ -25,7 +25,7 @@ class Locations(Protocol):
     async def address(self, pool: PoolRef) -> Address:
         """Return the address. Raises UnknownPoolError, ClusterError or SettingError."""
 
-    async def declared(self) -> list[PoolRef] | None:
+    async def list_pools(self) -> list[PoolRef] | None:
         """The pools that are declared somewhere; None: only Redis knows them."""
 
     @property
@@ -37,7 +37,7 @@ class Locations(Protocol):
         """Return the common URL of all pools; None if each pool may have its own."""
 
 
-class _Served:
+class _ServedNamespaces:
     """The namespaces that are served; none named: all."""
 
     def __init__(self, namespaces: Collection[str]) -> None:
@@ -48,7 +48,7 @@ class _Served:
             raise UnknownPoolError(str(pool))
 
 
-class OneRedis(_Served):
+class SingleRedis(_ServedNamespaces):
     """A single Redis for all pools."""
 
     def __init__(self, url: str, *, namespaces: Collection[str] = ()) -> None:
@@ -60,12 +60,12 @@ class OneRedis(_Served):
         self._check(pool)
         return Address(url=str(self.fixed))
 
-    async def declared(self) -> list[PoolRef] | None:
+    async def list_pools(self) -> list[PoolRef] | None:
         """Return None: no cluster declares the pools."""
         return None
 
 
-class AsDeclared(_Served):
+class DeclaredRedis(_ServedNamespaces):
     """The Redis named by each AgentPool, cached for a while."""
 
     fixed: str | None = None
@@ -86,7 +86,7 @@ class AsDeclared(_Served):
         self._known[pool] = (time.monotonic() + self._cache_s, address)
         return address
 
-    async def declared(self) -> list[PoolRef] | None:
+    async def list_pools(self) -> list[PoolRef] | None:
         """Return the cluster's AgentPools; with namespaces set, from a list request per namespace."""
         lists = await asyncio.gather(*(self._cluster.agentpools(place) for place in self.namespaces or (None,)))
         found = [pool["metadata"] for pools in lists for pool in pools]

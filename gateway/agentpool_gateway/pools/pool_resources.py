@@ -26,7 +26,7 @@ _COUNTS = {
 }
 
 
-class Declarations:
+class PoolResources:
     """The AgentPools, as far as there is a cluster to ask."""
 
     def __init__(self, cluster: Cluster | None) -> None:

@@ -14,7 +14,7 @@ from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer
 from agentpool_core.redis_address import Address, connect_to
 from agentpool_gateway.pools.event_hub import EventHub
-from agentpool_gateway.pools.snapshot_cache import Lookout
+from agentpool_gateway.pools.snapshot_cache import SnapshotCache
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import JobState, Priority
@@ -34,7 +34,7 @@ class PoolQueue:
         self.producer = Producer(redis, pool)
         self.inspector = Inspector(redis)
         self.client = Client(redis, pool=pool)
-        self.lookout = Lookout(self.inspector, pool)
+        self.snapshots = SnapshotCache(self.inspector, pool)
         self.hub = EventHub(self.inspector, pool, backlog=backlog)
         self._settings: tuple[str, PoolSettings] | None = None  # revision, settings
 
@@ -43,7 +43,7 @@ class PoolQueue:
 
         An upper bound: earlier jobs may have been claimed since.
         """
-        snapshot = await self.lookout.snapshot()
+        snapshot = await self.snapshots.snapshot()
         if state.value != "queued":
             return None, snapshot
         settings = await self._settings_of(snapshot.settings_revision)
@@ -92,7 +92,7 @@ class Queues:
         return found
 
     async def _find_names(self) -> list[PoolRef]:
-        declared = await self.locations.declared()
+        declared = await self.locations.list_pools()
         if declared is not None:
             return declared
         inspector = Inspector(self.redis(Address(url=str(self.locations.fixed))))

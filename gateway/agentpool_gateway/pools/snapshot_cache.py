@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.snapshots import QueueSnapshot
 
 
-class Lookout:
+class SnapshotCache:
     """Snapshots of a pool."""
 
     def __init__(self, inspector: Inspector, pool: PoolRef) -> None:

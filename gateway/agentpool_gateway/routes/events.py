@@ -25,7 +25,7 @@ from agentpool_core.jobs import JobEvent, JobId, JobState
 from agentpool_core.process.cancellation import end
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted, Entry
-from agentpool_gateway.access.rechecks import until_refused
+from agentpool_gateway.access.rechecks import wait_until_refused
 from agentpool_gateway.http.problems import ProblemError, problem_of
 from agentpool_gateway.pools.event_hub import START
 
@@ -78,10 +78,10 @@ def _last_id(request: Request) -> str:
 
 
 def _stream(entry: Entry, texts: AsyncGenerator[str, None]) -> StreamingResponse:
-    return StreamingResponse(_counted(entry, texts), media_type="text/event-stream", headers=HEADERS)
+    return StreamingResponse(_count_stream(entry, texts), media_type="text/event-stream", headers=HEADERS)
 
 
-async def _counted(entry: Entry, texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+async def _count_stream(entry: Entry, texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
     with entry.gateway.metrics.streams.track_inprogress():
         async with aclosing(texts):
             async for text in texts:
@@ -132,7 +132,7 @@ async def _texts(
         await texts.put(None)
 
     async def watch() -> None:
-        refused = await entry.gateway.draining.unless_closing(until_refused(entry))
+        refused = await entry.gateway.draining.unless_closing(wait_until_refused(entry))
         await end(feeder)
         refusal.extend([refused] if refused else [])
         await texts.put(None)

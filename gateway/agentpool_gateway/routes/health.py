@@ -16,7 +16,7 @@ from agentpool_gateway.access.admission import gateway_of
 from agentpool_gateway.pools.queues import Queues
 
 router = APIRouter(tags=["health"])
-PING_S = 2.0  # a Redis that takes longer is not ready
+PING_SECONDS = 2.0  # a Redis that takes longer is not ready
 
 
 @router.get("/healthz", response_class=PlainTextResponse)
@@ -35,21 +35,21 @@ async def readyz(request: Request) -> PlainTextResponse:
     gateway = gateway_of(request)
     if gateway.draining.begun and request.query_params.get("draining") != "ready":
         return PlainTextResponse("stopping\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)
-    if await fault(gateway.queues) is not None:
+    if await find_fault(gateway.queues) is not None:
         return PlainTextResponse("Redis cannot be used\n", status_code=HTTPStatus.SERVICE_UNAVAILABLE)
     return PlainTextResponse("ok\n")
 
 
-async def fault(queues: Queues) -> str | None:
+async def find_fault(queues: Queues) -> str | None:
     """Return the problem of the gateway's own Redis, for the log; None without a problem or without a Redis."""
     url = queues.locations.fixed
     if url is None:
         return None
     try:
-        async with asyncio.timeout(PING_S):
+        async with asyncio.timeout(PING_SECONDS):
             await ask(queues.redis(Address(url=url)), "PING")
     except TimeoutError:
-        return f"{masked(url)}: Redis did not answer within {PING_S:g} s"
+        return f"{masked(url)}: Redis did not answer within {PING_SECONDS:g} s"
     except QueueError as error:
         return f"{masked(url)}: {error}"
     return None

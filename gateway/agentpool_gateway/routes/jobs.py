@@ -38,7 +38,7 @@ async def submit(entry: Admitted, request: Request) -> JsonResponse:
     body, many = await json_body(request, settings, lines=True)
     if many:
         return await _submit_many(entry, request, body)
-    wanted = _with_headers(request_from(body), request)
+    wanted = _complete_from_headers(request_from(body), request)
     receipt = await entry.queue.producer.submit(wanted)
     _count(entry, [receipt])
     headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
@@ -74,7 +74,7 @@ async def _submit_many(entry: Entry, request: Request, documents: list[Json]) ->
             f"{len(documents)} jobs in one request, more than {limit}",
             remedy="send them in several requests",
         )
-    wanted = [_numbered(place, document) for place, document in enumerate(documents)]
+    wanted = [_parse_numbered(place, document) for place, document in enumerate(documents)]
     trace = _trace(request)
     receipts = await entry.queue.producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
     _count(entry, receipts)
@@ -133,7 +133,7 @@ async def cancel(
     return JsonResponse({"job_id": job_id, "outcome": outcome}, status_code=status)
 
 
-def _with_headers(wanted: JobRequest, request: Request) -> JobRequest:
+def _complete_from_headers(wanted: JobRequest, request: Request) -> JobRequest:
     """Return the request, completed from its headers."""
     key = request.headers.get("idempotency-key")
     if key and wanted.idempotency_key and key != wanted.idempotency_key:
@@ -161,7 +161,7 @@ def _trace(request: Request) -> dict[str, str]:
     return {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
 
 
-def _numbered(place: int, document: Json) -> JobRequest:
+def _parse_numbered(place: int, document: Json) -> JobRequest:
     """Return a request of a list; errors name its index."""
     try:
         return request_from(document)

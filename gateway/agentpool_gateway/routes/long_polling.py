@@ -39,7 +39,7 @@ def wait_of(request: Request, most_s: float) -> float:
     return min(most_s, float(preferred[1])) if preferred else 0.0
 
 
-async def _has_ended(entry: Entry, job_id: JobId, within_s: float) -> bool:
+async def _wait_until_ended(entry: Entry, job_id: JobId, within_s: float) -> bool:
     try:
         await entry.queue.client.result(job_id, timeout=within_s)
     except JobEndedError:
@@ -59,7 +59,7 @@ async def job_after(entry: Entry, job_id: JobId, wait_s: float) -> Job:
     ended = wait_s <= 0
     while not ended:
         left_s = until - loop.time()
-        waited = await entry.gateway.draining.unless_closing(_has_ended(entry, job_id, min(left_s, recheck_s)))
+        waited = await entry.gateway.draining.unless_closing(_wait_until_ended(entry, job_id, min(left_s, recheck_s)))
         ended = waited is not False or left_s <= recheck_s
         await rechecks.check(entry, Verb.READ)
     return await entry.queue.inspector.job(entry.pool, job_id)

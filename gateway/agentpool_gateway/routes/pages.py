@@ -36,12 +36,12 @@ class Pages(StaticFiles):
 def install(app: FastAPI) -> None:
     """Serve the console at `/console/` and the API's page at `/docs/`; shorter paths redirect there."""
     for short, whole in (("/", "/console/"), ("/console", "/console/"), ("/docs", "/docs/")):
-        _lead(app, short, whole)
+        _redirect(app, short, whole)
     app.mount("/console", Pages(directory=CONSOLE, html=True))
     app.mount("/docs", Pages(directory=REFERENCE, html=True))
 
 
-def _lead(app: FastAPI, path: str, to: str) -> None:
+def _redirect(app: FastAPI, path: str, to: str) -> None:
     @app.get(path, include_in_schema=False)
     async def lead(request: Request) -> RedirectResponse:
         return RedirectResponse(request.scope.get("root_path", "") + to, status_code=HTTPStatus.TEMPORARY_REDIRECT)

@@ -22,7 +22,7 @@ MOST = 1_000  # dead letters replayed or purged by a request
 @router.get("/queue", responses=openapi.READ_QUEUE)
 async def queue(entry: Admitted) -> JsonResponse:
     """Depth by route and priority, running, oldest wait, estimated wait, workers."""
-    return JsonResponse(queue_document(await entry.queue.lookout.snapshot(), entry.pool))
+    return JsonResponse(queue_document(await entry.queue.snapshots.snapshot(), entry.pool))
 
 
 @router.get("/dead", responses=openapi.READ_JOBS)
@@ -56,4 +56,4 @@ async def discard(entry: Admitted, job_id: str) -> JsonResponse:
 async def purge(entry: Admitted) -> JsonResponse:
     """Deletes the oldest dead letters, at most a thousand; `left` says how many there still are."""
     gone = await entry.queue.inspector.discard(entry.pool, limit=MOST)
-    return JsonResponse({"deleted": gone, "left": (await entry.queue.lookout.snapshot()).dead})
+    return JsonResponse({"deleted": gone, "left": (await entry.queue.snapshots.snapshot()).dead})

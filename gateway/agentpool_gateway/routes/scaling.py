@@ -16,7 +16,7 @@ router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["scal
 @router.get("/scaling", responses=openapi.SCALING)
 async def scaling(entry: Admitted) -> JSONResponse:
     """Return demand, desired, current and ready replicas, their limit, and the last decision in words."""
-    return JSONResponse(await entry.gateway.declarations.scaling(entry.pool))
+    return JSONResponse(await entry.gateway.pool_resources.scaling(entry.pool))
 
 
 @router.put("/paused", responses=openapi.PAUSED, openapi_extra=openapi.PAUSED_BODY)
@@ -26,5 +26,5 @@ async def pause(entry: Admitted, request: Request) -> JSONResponse:
     paused = body.get("paused") if isinstance(body, dict) else None
     if not isinstance(paused, bool):
         raise InvalidJobError(field="paused", value=paused, problem="not a boolean", remedy='send {"paused": true}')
-    await entry.gateway.declarations.pause(entry.pool, entry.queue.inspector, paused=paused)
+    await entry.gateway.pool_resources.pause(entry.pool, entry.queue.inspector, paused=paused)
     return JSONResponse({"pool": str(entry.pool), "paused": paused})

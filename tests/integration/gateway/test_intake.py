@@ -8,10 +8,10 @@ import pytest
 
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef
-from agentpool_gateway.access.authority import Everybody
-from agentpool_gateway.addresses import ExternalUrl, Names, Proxies
+from agentpool_gateway.access.authority import AllowAll
+from agentpool_gateway.addresses import AllowedHosts, ExternalUrl, TrustedProxies
 from agentpool_gateway.app import build
-from agentpool_gateway.pools.locations import OneRedis
+from agentpool_gateway.pools.locations import SingleRedis
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures import gateways as tokens
 from tests.fixtures.gateways import Served, serving
@@ -57,7 +57,7 @@ async def opened(redis_url: str) -> AsyncIterator[Callable[..., Awaitable[Served
 
         async def start(**chosen) -> Served:
             settings = GatewaySettings(**chosen)
-            app = build(settings, OneRedis(redis_url), Everybody())
+            app = build(settings, SingleRedis(redis_url), AllowAll())
             return await stack.enter_async_context(serving(app, settings))
 
         yield start
@@ -159,7 +159,7 @@ def test_the_client_is_the_last_address_that_no_trusted_proxy_has(forwarded: str
     scope = {"client": ("10.0.0.1", 1), "scheme": "http", "headers": [(b"x-forwarded-for", forwarded.encode())]}
     mapped = scope | {"client": ("::ffff:10.0.0.1", 1)}  # as a socket for both families writes it
     for each in (scope, mapped):
-        Proxies(["10.0.0.0/8"]).apply(each)
+        TrustedProxies(["10.0.0.0/8"]).apply(each)
         assert each["client"][0].removeprefix("::ffff:") == client
 
 
@@ -168,7 +168,7 @@ def test_a_line_that_the_client_sent_does_not_hide_the_proxys_own():
     sent = {"for": ("192.0.2.66", "192.0.2.9"), "proto": ("http", "https"), "host": ("evil.example", "agents.example")}
     lines = [(f"x-forwarded-{name}".encode(), value.encode()) for name, values in sent.items() for value in values]
     scope = {"client": ("10.0.0.1", 1), "scheme": "http", "headers": [*lines, (b"host", b"10.0.0.7")]}
-    Proxies(["10.0.0.0/8"]).apply(scope)
+    TrustedProxies(["10.0.0.0/8"]).apply(scope)
     assert (scope["client"][0], scope["scheme"]) == ("192.0.2.9", "https")
     assert (b"host", b"agents.example") in scope["headers"]
 
@@ -223,19 +223,19 @@ def test_wrong_networks_are_refused_and_names_are_compared_whole():
     """A network with bits beyond its prefix is a slip that would trust nobody."""
     for text in ("10.0.0.1/8", "proxy", ""):
         with pytest.raises(SettingError, match="--trusted-proxies"):
-            Proxies([text])
-    assert not Names().include("localhost:99999999")
-    assert not Names(["a"]).include("b.a")
+            TrustedProxies([text])
+    assert not AllowedHosts().include("localhost:99999999")
+    assert not AllowedHosts(["a"]).include("b.a")
 
 
 @pytest.mark.parametrize("name", ["http://box.example", "box.example:8080", "box.example/x", "[::1", "*", ""])
 def test_an_allowed_host_that_no_request_can_have_is_refused(name: str):
     """It would never match, and nobody would know why."""
     with pytest.raises(SettingError, match="--allowed-host"):
-        Names([name])
+        AllowedHosts([name])
 
 
 @pytest.mark.parametrize("name", ["2001:DB8::1", "[2001:db8::1]", "Box.example."])
 def test_an_allowed_host_may_be_written_in_several_ways(name: str):
     """Of an address with or without brackets, and of a name with a dot at its end."""
-    assert Names([name]).include("[2001:db8::1]:8088" if ":" in name else "box.example:8088")
+    assert AllowedHosts([name]).include("[2001:db8::1]:8088" if ":" in name else "box.example:8088")

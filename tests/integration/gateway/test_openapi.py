@@ -118,9 +118,9 @@ async def client(redis_url: str, pool: PoolRef):
 @pytest.fixture
 def schema_of() -> dict[str, Any]:
     """The description as it is served."""
-    from agentpool_gateway.access.authority import Everybody
+    from agentpool_gateway.access.authority import AllowAll
     from agentpool_gateway.app import build
-    from agentpool_gateway.pools.locations import OneRedis
+    from agentpool_gateway.pools.locations import SingleRedis
     from agentpool_gateway.settings import GatewaySettings
 
-    return build(GatewaySettings(), OneRedis("redis://127.0.0.1:1/0"), Everybody()).openapi()
+    return build(GatewaySettings(), SingleRedis("redis://127.0.0.1:1/0"), AllowAll()).openapi()

@@ -16,10 +16,10 @@ from agentpool_core.jobs import PoolRef
 from agentpool_devcluster.api.access.tokens import service_account
 from agentpool_devcluster.api.http.server import ApiServer
 from agentpool_gateway.access import table
-from agentpool_gateway.access.authority import Everybody, Verb
+from agentpool_gateway.access.authority import AllowAll, Verb
 from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
-from agentpool_gateway.pools.locations import OneRedis
+from agentpool_gateway.pools.locations import SingleRedis
 from agentpool_gateway.routes import a2a, health
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.gateways import Served, serving
@@ -103,7 +103,7 @@ async def by_tokens(redis_url: str, tmp_path: Path) -> AsyncIterator[Doors]:
     file = tmp_path / "tokens.yaml"
     file.write_text(yaml.safe_dump({"tokens": grants}).replace("'2020-01-01T00:00:00Z'", "2020-01-01T00:00:00Z"))
     settings = GatewaySettings()
-    async with serving(build(settings, OneRedis(redis_url), StaticTokens(file)), settings) as served:
+    async with serving(build(settings, SingleRedis(redis_url), StaticTokens(file)), settings) as served:
         yield Doors(served=served, of_verb=of_verb, elsewhere=elsewhere, expired=expired)
 
 
@@ -198,7 +198,7 @@ async def test_a_route_that_is_not_in_the_table_is_refused(redis_url: str, monke
         return "leaked"
 
     settings = GatewaySettings()
-    app = build(settings, OneRedis(redis_url), Everybody())
+    app = build(settings, SingleRedis(redis_url), AllowAll())
     app.include_router(router)
     app.add_api_route("/v1/leak/too", leak)
     async with serving(app, settings) as served, served.client(None) as client:
@@ -207,7 +207,7 @@ async def test_a_route_that_is_not_in_the_table_is_refused(redis_url: str, monke
             assert (answer.status_code, answer.json()["type"]) == (403, "urn:agentpool:problem:unlisted-route")
     monkeypatch.setattr(health, "router", router)
     with pytest.raises(LookupError, match="/v1/leak"):
-        build(settings, OneRedis(redis_url), Everybody())
+        build(settings, SingleRedis(redis_url), AllowAll())
 
 
 async def test_a_method_that_is_not_in_the_table_is_refused(http, monkeypatch: pytest.MonkeyPatch):

@@ -13,10 +13,10 @@ from agentpool_core.errors import ClusterError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube.client import connected
 from agentpool_core.redis_address import SecretError
-from agentpool_gateway.access.authority import Everybody
+from agentpool_gateway.access.authority import AllowAll
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.app import build
-from agentpool_gateway.pools.locations import AsDeclared, OneRedis
+from agentpool_gateway.pools.locations import DeclaredRedis, SingleRedis
 from agentpool_gateway.pools.queues import Queues
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.devcluster import ApiClient
@@ -80,9 +80,9 @@ async def test_a_gateway_of_some_namespaces_needs_no_right_in_others(
     token = await account(api, "gateway", *rights)
     async with connected(_as_account(server_kubeconfig, token, tmp_path / "gateway")) as connection:
         with pytest.raises(ClusterError, match="forbidden"):
-            await AsDeclared(connection, cache_s=0).declared()
-        served = AsDeclared(connection, cache_s=0, namespaces=("test",))
-        assert await served.declared() == [pool]
+            await DeclaredRedis(connection, cache_s=0).list_pools()
+        served = DeclaredRedis(connection, cache_s=0, namespaces=("test",))
+        assert await served.list_pools() == [pool]
         with pytest.raises(UnknownPoolError):
             await served.address(PoolRef("other", "any"))
 
@@ -94,7 +94,7 @@ async def test_a_gateway_uses_only_secrets_that_opt_in(
     secret = "/api/v1/namespaces/test/secrets/agentpool-redis"
     async with connected(server_kubeconfig) as connection:
         settings = GatewaySettings()
-        app = build(settings, AsDeclared(connection, cache_s=0), Everybody(), connection)
+        app = build(settings, DeclaredRedis(connection, cache_s=0), AllowAll(), connection)
         async with serving(app, settings) as served, served.client(None) as client:
             at = f"/v1/namespaces/test/pools/{pool.name}/queue"
             assert (await client.get(at)).status_code == 200
@@ -110,7 +110,7 @@ async def test_a_gateway_uses_only_secrets_that_opt_in(
 async def test_on_one_redis_too_other_namespaces_do_not_exist(redis_url: str, pool: PoolRef):
     """Of all the pools in a Redis, those of the named namespaces are listed and served."""
     for namespaces, seen in (((), True), ((pool.namespace,), True), (("elsewhere",), False)):
-        queues = Queues(OneRedis(redis_url, namespaces=namespaces), GatewaySettings())
+        queues = Queues(SingleRedis(redis_url, namespaces=namespaces), GatewaySettings())
         try:
             assert (pool in await queues.names()) is seen
             if not seen:
@@ -129,7 +129,7 @@ async def test_a_token_for_another_service_is_refused(
     async with connected(server_kubeconfig) as connection:
         settings = GatewaySettings()
         authority = KubernetesReviews(connection, cache_s=0, audiences=("agentpool",))
-        app = build(settings, OneRedis(redis_url), authority, connection)
+        app = build(settings, SingleRedis(redis_url), authority, connection)
         async with serving(app, settings) as served:
             told = {}
             for audience in wanted:

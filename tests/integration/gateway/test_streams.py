@@ -18,7 +18,7 @@ from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Producer
 from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
-from agentpool_gateway.pools.locations import OneRedis
+from agentpool_gateway.pools.locations import SingleRedis
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.gateways import serving
 from tests.fixtures.redis import wait_until
@@ -135,7 +135,7 @@ async def revocable(redis_url: str, tmp_path: Path, pool: PoolRef):
 
     grant({"name": "lead", "token": TOKEN})
     settings = GatewaySettings(recheck_s=0.05, heartbeat_s=0.1)
-    app = build(settings, OneRedis(redis_url), StaticTokens(file))
+    app = build(settings, SingleRedis(redis_url), StaticTokens(file))
     async with serving(app, settings) as served, served.client(TOKEN) as client:
         client.base_url = f"{served.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
         yield client, grant

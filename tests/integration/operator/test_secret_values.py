@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agentpool_core.kube.client import connected
-from agentpool_gateway.access.authority import Everybody
+from agentpool_gateway.access.authority import AllowAll
 from agentpool_gateway.app import build
-from agentpool_gateway.pools.locations import AsDeclared
+from agentpool_gateway.pools.locations import DeclaredRedis
 from agentpool_gateway.settings import GatewaySettings
 from agentpool_operator.kube import paths
 from tests.fixtures.gateways import serving
@@ -106,7 +106,7 @@ async def keep(cluster, namespace, name: str, value: bytes) -> None:
 async def asked(stack: AsyncExitStack, kubeconfig, namespace: str, pools: list[str]) -> str:
     """All that a gateway answers about these pools."""
     connection = await stack.enter_async_context(connected(kubeconfig))
-    app = build(GatewaySettings(), AsDeclared(connection, cache_s=0), Everybody(), connection)
+    app = build(GatewaySettings(), DeclaredRedis(connection, cache_s=0), AllowAll(), connection)
     served = await stack.enter_async_context(serving(app, GatewaySettings()))
     client = await stack.enter_async_context(served.client(None))
     found = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentpool_gateway.http.draining import Draining
-from agentpool_gateway.http.middleware import Wrapping
+from agentpool_gateway.http.middleware import RequestMiddleware
 from agentpool_gateway.metrics import Metrics
 
 
@@ -25,7 +25,7 @@ def metrics():
 
 async def test_words_that_are_no_methods_share_one_series(metrics):
     """HTTP takes any word as a method; a series for each would fill the memory of gateway and Prometheus."""
-    wrapping = Wrapping(answer, metrics=metrics, draining=Draining())
+    wrapping = RequestMiddleware(answer, metrics=metrics, draining=Draining())
     for method in ("GET", "FOO1", "FOO2", "FOO3"):
         await wrapping({"type": "http", "method": method, "path": "/", "headers": []}, None, unheard)
     counted = [

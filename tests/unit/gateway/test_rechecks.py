@@ -11,7 +11,7 @@ import pytest
 from agentpool_core.errors import AgentPoolError, ClusterError
 from agentpool_core.jobs import PoolRef
 from agentpool_gateway.access.authority import Caller, Verb
-from agentpool_gateway.access.rechecks import until_refused
+from agentpool_gateway.access.rechecks import wait_until_refused
 from agentpool_gateway.http.problems import ProblemError
 
 POOL = PoolRef("research", "analysts")
@@ -53,7 +53,7 @@ async def test_a_stream_ends_when_it_is_refused_or_cannot_be_checked_twice(answe
     entry: Any = SimpleNamespace(
         visit=SimpleNamespace(token="t", pool=POOL, client="192.0.2.1"), verb=Verb.READ, gateway=gateway
     )
-    assert await until_refused(entry) is told
+    assert await wait_until_refused(entry) is told
     assert script.answers == []
 
 
@@ -70,5 +70,5 @@ async def test_an_error_that_nobody_expected_leaves_no_stream_unchecked():
     entry: Any = SimpleNamespace(
         visit=SimpleNamespace(token="t", pool=POOL, client="192.0.2.1"), verb=Verb.READ, gateway=gateway
     )
-    assert isinstance(await until_refused(entry), ClusterError)
+    assert isinstance(await wait_until_refused(entry), ClusterError)
     assert script.answers == []

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class ExpiringCache(Generic[T]):
     """At most `most` answers, each for `seconds`."""
 
     def __init__(self, *, seconds: float, most: int) -> None:
