@@ -72,9 +72,9 @@ def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
     from agentpool_gateway.http.middleware import METHODS
     from agentpool_operator.scaling.decision import Cap
     from agentpool_worker.slots.adaptive import Reason
-    from agentpool_worker.telemetry.label_limiter import BoundedKinds
+    from agentpool_worker.telemetry.label_limiter import LabelLimiter
 
-    bounded = BoundedKinds(others="other")
+    bounded = LabelLimiter(others="other")
     kinds = len({bounded.name(str(number)) for number in range(10_000)})
     return {
         ("operator", "error"): ("the code's classes", "the class of the error, never its message"),
@@ -150,8 +150,8 @@ def worker_registry() -> CollectorRegistry:
 
     slots = SimpleNamespace(total=1, used=0)
     metrics = WorkerMetrics(cast("Any", slots))
-    metrics.settled(["kind"], [SettleOutcome.APPLIED])
-    metrics.ended("kind", 0.0)
+    metrics.record_outcomes(["kind"], [SettleOutcome.APPLIED])
+    metrics.record_end("kind", 0.0)
     metrics.slot_changes["settings"] += 1
     metrics.gpus = lambda: [GpuReading(index=0, utilisation=0.0, memory_used_bytes=0, memory_total_bytes=1)]
     return metrics.registry

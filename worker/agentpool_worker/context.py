@@ -1,7 +1,7 @@
 """The context of a handler: data of its job, and calls to the worker while the job runs.
 
 `Context` is for async handlers; `BlockingContext` has the same names for sync handlers, which run in threads, and
-blocks where the async context awaits. Both are cheap to make, because each job needs one. A `JobLink`
+blocks where the async context awaits. Both are cheap to make, because each job needs one. A `JobCalls`
 (`agentpool_worker.jobs.queue_calls`) carries checkpoints and child jobs to the queue.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("agentpool.worker.job")
 
 
-class JobLink(Protocol):
+class JobCalls(Protocol):
     """How a running job reaches the queue."""
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
@@ -56,11 +56,11 @@ class ChildOptions:
 class Context:
     """An attempt at a job, as seen by its async handler."""
 
-    __slots__ = ("_lease", "_link", "_loop", "_state", "_stop_at", "cancelled", "yielding")
+    __slots__ = ("_calls", "_lease", "_loop", "_state", "_stop_at", "cancelled", "yielding")
 
-    def __init__(self, lease: Lease, link: JobLink, stop_at: float) -> None:
+    def __init__(self, lease: Lease, calls: JobCalls, stop_at: float) -> None:
         self._lease = lease
-        self._link = link
+        self._calls = calls
         self._stop_at = stop_at  # time.monotonic() at which the attempt times out
         self._state = lease.checkpoint
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -130,21 +130,21 @@ class Context:
         """
         if self.yielding:
             raise Yielded(state)
-        await self._link.checkpoint(self._lease, state)
+        await self._calls.checkpoint(self._lease, state)
         self._state = state
         if self.yielding:  # asked while the state was being sent
             raise Yielded(state)
 
     async def progress(self, value: Any) -> None:
         """Publish the job's progress (any JSON value) for observers of the job."""
-        await self._link.progress(self._lease, value)
+        await self._calls.progress(self._lease, value)
 
     async def submit(self, kind: str, payload: Any = None, options: ChildOptions | None = None) -> Receipt:
         """Submit a child job to the same pool, within this job's trace.
 
         Raises the errors of `Producer.submit`: QueueFullError, InvalidJobError, QueueUnreachableError, ….
         """
-        return await self._link.submit(_child_request(self._lease, kind, payload, options or ChildOptions()))
+        return await self._calls.submit(_child_request(self._lease, kind, payload, options or ChildOptions()))
 
     def blocking(self) -> BlockingContext:
         """The same context for a handler that runs in a thread. Called in the event loop."""
@@ -223,4 +223,4 @@ def _child_request(lease: Lease, kind: str, payload: Any, options: ChildOptions)
     )
 
 
-__all__: Sequence[str] = ("BlockingContext", "ChildOptions", "Context", "JobLink")
+__all__: Sequence[str] = ("BlockingContext", "ChildOptions", "Context", "JobCalls")

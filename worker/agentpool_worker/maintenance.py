@@ -28,20 +28,20 @@ _SHORTEST_SECONDS = 0.02  # between rounds when more is due at once
 _RETRY_SECONDS = 1.0  # after Redis was not reached
 
 
-class UpkeepQueue(Protocol):
+class MaintenanceQueue(Protocol):
     """The part of `agentpool_core.queue.consumer.Consumer` that is used here."""
 
     async def maintain(self, *, take_back: bool) -> Maintenance:
         """Run a round; `take_back`: include jobs of lost workers."""
 
 
-class Upkeep:
+class MaintenanceLoop:
     """Rounds for ever; `found` is called, in the side loop's thread, when jobs became ready."""
 
     def __init__(
         self,
         *,
-        queue: UpkeepQueue,
+        queue: MaintenanceQueue,
         heartbeat: Heartbeat,
         metrics: WorkerMetrics,
         found: Callable[[], None],

@@ -52,7 +52,7 @@ class WorkerSettings:
     start_seconds: float | None = None  # for Redis and the pool to be available; None: 600, or 30 if run by hand
     neighbours: int = 0  # containers of the pod that ask /drained before they end
     safety_poll_seconds: float = 10.0  # a claim for the case that a bell was lost
-    upkeep_seconds: float = 1.0  # about, between rounds of the queue's upkeep
+    maintenance_seconds: float = 1.0  # about, between rounds of the queue's maintenance
     log_format: str = "json"  # json | text
     log_level: str = "info"
 
@@ -78,7 +78,7 @@ def settings_from(environ: Mapping[str, str], **flags: Any) -> WorkerSettings:
     for field in fields(WorkerSettings):
         given = flags.get(field.name)
         if given is None and field.name != "redis_url" and (text := environ.get(variable_of(field.name), "")):
-            given = _parsed(field.name, str(field.type), text)
+            given = _parse(field.name, str(field.type), text)
         if given is not None:
             values[field.name] = given
     values["pool"] = _pool(values.get("pool"), environ)
@@ -90,7 +90,7 @@ def settings_from(environ: Mapping[str, str], **flags: Any) -> WorkerSettings:
     return WorkerSettings(**values)
 
 
-def _parsed(name: str, kind: str, text: str) -> Any:
+def _parse(name: str, kind: str, text: str) -> Any:
     try:
         if kind.startswith("int"):
             return int(text)

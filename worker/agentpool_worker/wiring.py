@@ -18,17 +18,17 @@ from agentpool_core.queue.producer import Producer
 from agentpool_worker.guards.fitness import Fitness
 from agentpool_worker.guards.memory import MemoryGuard, open_memory
 from agentpool_worker.jobs.claim_loop import ClaimLoop
-from agentpool_worker.jobs.completion_buffer import Flusher
+from agentpool_worker.jobs.completion_buffer import CompletionBuffer
 from agentpool_worker.jobs.drain import Drain
 from agentpool_worker.jobs.execution import Stop
-from agentpool_worker.jobs.order_listener import Listener
-from agentpool_worker.jobs.queue_calls import QueueLink
-from agentpool_worker.jobs.running_jobs import Roster
+from agentpool_worker.jobs.order_listener import OrderListener
+from agentpool_worker.jobs.queue_calls import QueueCalls
+from agentpool_worker.jobs.running_jobs import RunningJobs
 from agentpool_worker.lease.blocked_loop import Surrender
 from agentpool_worker.lease.heartbeat import Heartbeat
 from agentpool_worker.lease.side_loop import SideLoop
 from agentpool_worker.lease.watchdog import Watchdog
-from agentpool_worker.maintenance import Upkeep
+from agentpool_worker.maintenance import MaintenanceLoop
 from agentpool_worker.slots.adaptive import PERIOD_SECONDS, AdaptiveSlots, Change, starting_slots
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.supervision.exits import RESTART, SICK
@@ -77,35 +77,35 @@ class Parts:
         self.consumer = Consumer(redis, settings.pool, settings.worker, kinds=handlers.kinds)
         self.claims = ClaimLoop(queue=self.consumer, slots=self.slots, metrics=self.metrics)
         self.slots.on_free = self.claims.bell
-        self.flusher = Flusher(signal=self.claims.signal, metrics=self.metrics)
+        self.buffer = CompletionBuffer(signal=self.claims.signal, metrics=self.metrics)
         self.adaptive = AdaptiveSlots(
-            slots=self.slots, settings=lambda: self.pool, reader=reader, changed=self._slots_changed
+            slots=self.slots, settings=lambda: self.pool, reader=reader, changed=self._on_slots
         )
         self.fitness = Fitness(unfit=lambda _words: self.drain.leave_early(SICK))
-        self.roster = Roster(
+        self.running_jobs = RunningJobs(
             handlers=handlers,
             slots=self.slots,
-            flusher=self.flusher,
-            link=QueueLink(self.consumer, Producer(redis, settings.pool)),
+            buffer=self.buffer,
+            calls=QueueCalls(self.consumer, Producer(redis, settings.pool)),
             metrics=self.metrics,
             grace_seconds=settings.cancel_grace_seconds,
-            overloaded=self.adaptive.overloaded,
+            overloaded=self.adaptive.report_overload,
             fitness=self.fitness,
         )
-        self.claims.join(self.flusher, self.roster)
-        self.consumer.reconciled = self._reconciled
+        self.claims.join(self.buffer, self.running_jobs)
+        self.consumer.reconciled = self._on_reconciled
         self.metrics.gpus = lambda: self.adaptive.readings
-        self.drain = Drain(claims=self.claims, roster=self.roster, metrics=self.metrics)
-        self.listener = Listener(
+        self.drain = Drain(claims=self.claims, running_jobs=self.running_jobs, metrics=self.metrics)
+        self.listener = OrderListener(
             queue=self.consumer,
             claims=self.claims,
-            roster=self.roster,
+            running_jobs=self.running_jobs,
             safety_poll_ms=round(settings.safety_poll_seconds * 1000),
         )
         self.side_redis = connect(settings.redis_url, client_name=CLIENT_NAME)
         self._side_consumer = Consumer(self.side_redis, settings.pool, settings.worker, kinds=self._kinds)
         self.watchdog = Watchdog(
-            roster=self.roster,
+            running_jobs=self.running_jobs,
             metrics=self.metrics,
             warn_seconds=settings.block_warn_seconds,
             give_up_seconds=settings.block_give_up_seconds,
@@ -129,24 +129,24 @@ class Parts:
             impediment=self._impediment,
             settings=pool,
             host=settings.host,
-            lost=lambda: self._in_jobs_loop(self._lease_lost),
-            changed=lambda changed: self._in_jobs_loop(lambda: self._settings_changed(changed)),
+            lost=lambda: self._in_jobs_loop(self._on_lease_lost),
+            changed=lambda changed: self._in_jobs_loop(lambda: self._on_settings(changed)),
             holdings=self.consumer.holdings,
             disagrees=lambda: self._in_jobs_loop(self.claims.doubt),
             publish=self._publish if settings.publish_defaults else None,
         )
-        upkeep = Upkeep(
+        maintenance = MaintenanceLoop(
             queue=self._side_consumer,
             heartbeat=self.heartbeat,
             metrics=self.metrics,
             found=lambda: self._in_jobs_loop(self.claims.bell),
-            period_seconds=settings.upkeep_seconds,
+            period_seconds=settings.maintenance_seconds,
         )
         probes = Probes(
             stuck=self._stuck,
             unready=self._unready,
             staying=self._staying,
-            busy=lambda: f"{len(self.roster.running)} jobs run" if self.roster.running else None,
+            busy=lambda: f"{len(self.running_jobs.running)} jobs run" if self.running_jobs.running else None,
         )
         self.health = HealthServer(
             host=settings.http_host,
@@ -157,11 +157,18 @@ class Parts:
         )
         self.memory = MemoryGuard(
             memory=open_memory(settings.memory_limit_bytes),
-            running=self.roster.told,
-            leave=lambda: self._in_jobs_loop(self._run_out),
+            running=self.running_jobs.describe,
+            leave=lambda: self._in_jobs_loop(self._leave_for_memory),
             hurry=lambda: self._in_jobs_loop(self.drain.hurry),
         )
-        services = (self.heartbeat.run, upkeep.run, self.watchdog.run, self.memory.run, self.health.run, self._adapt)
+        services = (
+            self.heartbeat.run,
+            maintenance.run,
+            self.watchdog.run,
+            self.memory.run,
+            self.health.run,
+            self._adapt,
+        )
         self.side = SideLoop((*services, follow_supervisor, self._hold_connection))
 
     async def wait_for_neighbours(self) -> None:
@@ -184,9 +191,9 @@ class Parts:
         finally:
             await self.side_redis.aclose()
 
-    def _run_out(self) -> None:
+    def _leave_for_memory(self) -> None:
         """Drain because memory runs out: jobs that do not end in time are requeued with a loss."""
-        self.roster.exhausted = f"worker {self.settings.worker} {self.memory.words}"
+        self.running_jobs.exhausted = f"worker {self.settings.worker} {self.memory.words}"
         self.drain.leave_early(RESTART)
 
     def _in_jobs_loop(self, call: Callable[[], object]) -> None:
@@ -196,13 +203,13 @@ class Parts:
         leaves = self.drain.begun.is_set() and self.drain.exit_code != RESTART
         return None if leaves else "the worker stays"
 
-    def _lease_lost(self) -> None:
-        self.roster.stop_all(Stop.LEASE_LOST)
+    def _on_lease_lost(self) -> None:
+        self.running_jobs.stop_all(Stop.LEASE_LOST)
         self.consumer.forget()
         self.claims.break_off()  # the bell may have rung while unregistered, without effect
         self.claims.bell()
 
-    def _reconciled(self, found: Reconciliation) -> None:
+    def _on_reconciled(self, found: Reconciliation) -> None:
         self.metrics.reconciliations += 1
         log.warning(
             "the queue and this worker disagreed, as after Redis went back in time: requeued %d jobs that do not "
@@ -210,16 +217,16 @@ class Parts:
             found.returned, len(found.disowned), ", ".join(job_id for job_id, _ in found.disowned[:10]) or "none",
             found.dropped, found.corrected,
         )  # fmt: skip
-        self.roster.disown(found.disowned)
+        self.running_jobs.disown(found.disowned)
 
-    def _settings_changed(self, pool: PoolSettings) -> None:
+    def _on_settings(self, pool: PoolSettings) -> None:
         self.pool = effective(pool, self.settings)
-        self.adaptive.settings_changed()
+        self.adaptive.apply_settings()
         self.claims.bell()  # the pool may have been resumed, or a route's limit raised
 
-    def _slots_changed(self, change: Change) -> None:
+    def _on_slots(self, change: Change) -> None:
         self.metrics.slot_changes[change.reason.value] += 1
-        self.claims.slots_changed()
+        self.claims.release_excess()
 
     async def _publish(self, pool: PoolSettings) -> None:
         await Inspector(self.side_redis).configure(self.settings.pool, pool)

@@ -95,7 +95,7 @@ class Worker:
         redis = connect(self._settings.redis_url, client_name=CLIENT_NAME)
         try:
             try:
-                pool = await self._begun(redis)
+                pool = await self._prepare(redis)
                 if pool is not None:
                     await self._live(redis, pool)
             finally:
@@ -103,21 +103,21 @@ class Worker:
         finally:
             await redis.aclose()
 
-    async def _begun(self, redis: RedisClient) -> PoolSettings | None:
+    async def _prepare(self, redis: RedisClient) -> PoolSettings | None:
         """Return the pool's settings after preparation and registration; None if asked to leave earlier."""
         if not self._asked_to_leave:
             beginning = self._beginning = asyncio.create_task(self._begin(redis))
             try:
                 return await beginning
             except asyncio.CancelledError:
-                if not self._ended_by_leave():
+                if not self._is_ended_by_leave():
                     raise
             finally:
                 self._beginning = None
         log.info("worker %s was asked to leave before it served", self._settings.worker)
         return None
 
-    def _ended_by_leave(self) -> bool:
+    def _is_ended_by_leave(self) -> bool:
         """Whether the cancellation comes from `leave`, not from the surrounding program or from within."""
         current = asyncio.current_task()
         return self._asked_to_leave > 0 and current is not None and not current.cancelling()
@@ -127,7 +127,7 @@ class Worker:
         answering = asyncio.create_task(self._answer_probes())
         try:
             await self._handlers.start()
-            return await self._registered(redis)
+            return await self._register_unless_cancelled(redis)
         finally:
             await end(answering)
 
@@ -146,7 +146,7 @@ class Worker:
                 listening=self._listening,
             ).run()
 
-    async def _registered(self, redis: RedisClient) -> PoolSettings:
+    async def _register_unless_cancelled(self, redis: RedisClient) -> PoolSettings:
         consumer = Consumer(redis, self._settings.pool, self._settings.worker, kinds=self._handlers.kinds)
         try:
             return await self._register(redis, consumer)
@@ -172,8 +172,8 @@ class Worker:
         finally:
             forks.close()
             parts.watchdog.close()
-            parts.roster.close()
-            parts.flusher.close()
+            parts.running_jobs.close()
+            parts.buffer.close()
             await parts.side.stop()
             if reader is not None:
                 reader.close()
@@ -242,12 +242,12 @@ class Worker:
         await end(listening)  # before the end of the lease: the bell of the deregistration is for other workers
         try:
             async with asyncio.timeout(DELIVER_SECONDS):
-                await parts.claims.landed()  # it may bring jobs, which are requeued
-                await parts.flusher.wait_empty()
+                await parts.claims.wait_for_answers()  # it may bring jobs, which are requeued
+                await parts.buffer.wait_empty()
                 await parts.side.ask(parts.heartbeat.retire)
                 await parts.consumer.deregister()
         except (TimeoutError, QueueError) as error:
-            left = parts.flusher.undelivered
+            left = parts.buffer.undelivered
             log.error("%d finished jobs could not be delivered: %s", left, error)  # noqa: TRY400 - one line is enough
             if left and not at_once:
                 raise QueueUnreachableError(

@@ -94,7 +94,7 @@ async def test_a_command_asked_to_yield_goes_back_at_its_next_checkpoint():
     async with Bench(CommandHandlers(["sh", "-c", source])) as bench:
         bench.submit(lease())
         await wait_until(lambda: bench.queue.saved, "progress has arrived")
-        (execution,) = bench.roster.running
+        (execution,) = bench.running_jobs.running
         execution.ask_to_yield(ReturnReason.DRAIN)
         (completion,) = await bench.settled(1)
     assert completion == Returned(job_id="job-1", token=1, reason=ReturnReason.DRAIN, checkpoint=5)
@@ -160,8 +160,8 @@ async def test_a_jobs_processes_end_with_it(tmp_path, monkeypatch, how: str):
         bench.submit(lease(timeout_ms=timeout_ms))
         await wait_until(lambda: path.exists() and path.read_text(), "the process has a child")
         if how == "cancelled":
-            (execution,) = bench.roster.running
-            bench.roster.stop(execution, Stop.CANCELLED)
+            (execution,) = bench.running_jobs.running
+            bench.running_jobs.stop(execution, Stop.CANCELLED)
         (completion,) = await bench.settled(1)
     assert isinstance(completion, {"cancelled": Cancelled, "timeout": Failed}.get(how, object))
     await wait_until(lambda: gone(int(path.read_text())), "the grandchild is gone")
@@ -175,8 +175,8 @@ async def test_no_process_outlives_its_worker(tmp_path, monkeypatch):
     async with Bench(handlers, grace_seconds=0.05) as bench:
         bench.submit(lease())
         await wait_until(lambda: path.exists() and path.read_text(), "the process has a child")
-        (execution,) = bench.roster.running
-        bench.roster.stop(execution, Stop.DRAIN)
+        (execution,) = bench.running_jobs.running
+        bench.running_jobs.stop(execution, Stop.DRAIN)
         await bench.settled(1)
         assert not gone(int(path.read_text()))
         await handlers.stop()

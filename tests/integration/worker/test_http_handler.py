@@ -229,8 +229,8 @@ async def test_stopping_a_job_closes_its_request(serve):
     async with Bench(handlers) as bench:
         bench.submit(lease())
         await wait_until(lambda: seen, "the request has arrived")
-        (execution,) = bench.roster.running
-        bench.roster.stop(execution, Stop.CANCELLED)
+        (execution,) = bench.running_jobs.running
+        bench.running_jobs.stop(execution, Stop.CANCELLED)
         (completion,) = await bench.settled(1)
         await wait_until(lambda: seen == ["begun", "closed"], "the container has noticed")
     assert isinstance(completion, Cancelled)
@@ -254,7 +254,7 @@ async def test_yield_takes_effect_at_a_streamed_checkpoint(serve):
     async with Bench(handlers) as bench:
         bench.submit(lease())
         await wait_until(lambda: bench.queue.saved, "progress has arrived")
-        (execution,) = bench.roster.running
+        (execution,) = bench.running_jobs.running
         execution.ask_to_yield(ReturnReason.PREEMPTED)
         goes_on.set()
         (completion,) = await bench.settled(1)

@@ -12,8 +12,8 @@ from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Re
 from agentpool_core.queue.completions import Cancelled, Failed, Returned, SettleOutcome, Succeeded
 from agentpool_worker.guards.fitness import Fitness
 from agentpool_worker.jobs.claim_loop import ClaimLoop
-from agentpool_worker.jobs.completion_buffer import Flusher
-from agentpool_worker.jobs.running_jobs import Roster
+from agentpool_worker.jobs.completion_buffer import CompletionBuffer
+from agentpool_worker.jobs.running_jobs import RunningJobs
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.telemetry.metrics import WorkerMetrics
 from tests.fixtures.redis import wait_until
@@ -125,7 +125,7 @@ def _usual(completion: Completion) -> SettleOutcome:
 
 
 class Bench:
-    """A claim loop, a flusher and a roster around a fake queue: a worker without Redis."""
+    """A claim loop, a completion buffer and running jobs around a fake queue: a worker without Redis."""
 
     def __init__(self, app: App, *, slots: int = 4, grace_seconds: float = 0.2) -> None:
         self.queue = FakeQueue()
@@ -133,21 +133,21 @@ class Bench:
         self.metrics = WorkerMetrics(self.slots)
         self.claims = ClaimLoop(queue=self.queue, slots=self.slots, metrics=self.metrics)
         self.slots.on_free = self.claims.bell
-        self.flusher = Flusher(signal=self.claims.signal, metrics=self.metrics)
+        self.buffer = CompletionBuffer(signal=self.claims.signal, metrics=self.metrics)
         self.overloads = 0
         self.complaints: list[str] = []
         self.fitness = Fitness(unfit=self.complaints.append)
-        self.roster = Roster(
+        self.running_jobs = RunningJobs(
             handlers=app,
             slots=self.slots,
-            flusher=self.flusher,
-            link=self.queue,
+            buffer=self.buffer,
+            calls=self.queue,
             metrics=self.metrics,
             grace_seconds=grace_seconds,
             overloaded=self._overloaded,
             fitness=self.fitness,
         )
-        self.claims.join(self.flusher, self.roster)
+        self.claims.join(self.buffer, self.running_jobs)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -156,7 +156,7 @@ class Bench:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        self.roster.close()
+        self.running_jobs.close()
         assert self._task is not None
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)

@@ -93,8 +93,8 @@ def test_overload_signals_count_once():
     """The signals since the last decision make one decrease."""
     slots = Slots(8)
     adaptive = AdaptiveSlots(slots=slots, settings=lambda: OVERLOAD, reader=None, changed=lambda change: None)
-    adaptive.overloaded()
-    adaptive.overloaded()
+    adaptive.report_overload()
+    adaptive.report_overload()
     adaptive.run_once()
     adaptive.run_once()
     assert slots.total == 5
@@ -106,10 +106,10 @@ def test_settings_move_the_slots_to_their_new_place():
     slots = Slots(starting_slots(current))
     adaptive = AdaptiveSlots(slots=slots, settings=lambda: current, reader=None, changed=lambda change: None)
     current = PoolSettings(concurrency=9)
-    adaptive.settings_changed()
+    adaptive.apply_settings()
     assert slots.total == 9
     current = GPU
-    adaptive.settings_changed()
+    adaptive.apply_settings()
     assert slots.total == 8
     assert starting_slots(GPU) == 5
 

@@ -54,7 +54,7 @@ async def run(*leases, refuse=lambda _completion: None):
         bench.queue.refuse = refuse
         bench.submit(*leases)
         await bench.settled(len(leases))
-        await wait_until(lambda: bench.flusher.undelivered == 0, "the outcomes are in")
+        await wait_until(lambda: bench.buffer.undelivered == 0, "the outcomes are in")
         return bench
 
 
@@ -119,7 +119,7 @@ async def test_whole_errors_are_logged_at_debug(told, caplog):
 def _settle(failures, count, *, kind="fails", outcome=SettleOutcome.RETRYING, error="boom"):
     leases = [lease(kind, number=number) for number in range(count)]
     failed = [Failed(job_id=each.job_id, token=each.token, error=error) for each in leases]
-    failures.settled(leases, failed, [outcome] * count)
+    failures.record(leases, failed, [outcome] * count)
 
 
 async def test_a_handler_that_always_fails_does_not_drown_the_log(told):
@@ -154,7 +154,7 @@ async def test_what_is_handed_back_or_refused_is_no_failure(told):
     failed = Failed(job_id="job-1", token=1, error="boom")
     failures = FailureLog()
     outcomes = (SettleOutcome.RETURNED, SettleOutcome.STALE, SettleOutcome.CANCELLED)
-    failures.settled([lease()] * 3, [drained, failed, failed], outcomes)
+    failures.record([lease()] * 3, [drained, failed, failed], outcomes)
     failures.close()
     assert told() == []
 

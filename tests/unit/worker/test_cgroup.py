@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_worker.supervision.cgroup import grew, oom_kills, throttled_seconds
+from agentpool_worker.supervision.cgroup import has_grown, oom_kills, throttled_seconds
 
 FILES = {
     "second version": {
@@ -38,5 +38,5 @@ def test_an_unreadable_counter_is_unknown(tmp_path, text):
 
 def test_only_two_known_values_show_growth():
     """An unknown value proves nothing."""
-    assert grew(1, 2)
-    assert not any((grew(None, 2), grew(1, None), grew(2, 2)))
+    assert has_grown(1, 2)
+    assert not any((has_grown(None, 2), has_grown(1, None), has_grown(2, 2)))

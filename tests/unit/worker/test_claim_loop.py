@@ -78,10 +78,10 @@ async def test_finished_jobs_are_kept_while_the_queue_is_away():
         bench.queue.away = True
         hold.set()
         await wait_until(lambda: bench.queue.unreached >= 2, "delivery was tried")
-        assert (bench.flusher.undelivered, bench.metrics.reconnects) == (3, 0)
+        assert (bench.buffer.undelivered, bench.metrics.reconnects) == (3, 0)
         bench.queue.away = False
         settled = await bench.settled(3)
-        await wait_until(lambda: bench.flusher.undelivered == 0, "everything is confirmed")
+        await wait_until(lambda: bench.buffer.undelivered == 0, "everything is confirmed")
         await wait_until(lambda: bench.metrics.reconnects, "the end of the outage is counted")
     assert bench.metrics.reconnects == 1
     assert [completion.job_id for completion in settled] == ["job-0", "job-1", "job-2"]
@@ -112,7 +112,7 @@ async def test_stale_finishes_are_counted():
         bench.submit(lease())
         await bench.settled(1)
         await wait_until(lambda: bench.metrics.outcomes() == {"stale": 1}, "the refusal is counted")
-        assert bench.flusher.undelivered == 0
+        assert bench.buffer.undelivered == 0
 
 
 async def test_growing_slots_are_filled_at_once():

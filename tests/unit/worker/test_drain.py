@@ -54,7 +54,7 @@ async def saves_when_cancelled(payload, ctx):
 async def leaving(**how):
     """A worker without Redis, and its drain."""
     async with Bench(app, **how) as bench:
-        yield bench, Drain(claims=bench.claims, roster=bench.roster, metrics=bench.metrics)
+        yield bench, Drain(claims=bench.claims, running_jobs=bench.running_jobs, metrics=bench.metrics)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
         task.cancel()  # what was given up
 
@@ -62,8 +62,8 @@ async def leaving(**how):
 async def begin_job(bench, kind, **fields):
     """The execution of one job, which runs."""
     bench.submit(lease(kind, **fields))
-    await wait_until(lambda: bench.roster.running, "the job runs")
-    (execution,) = bench.roster.running
+    await wait_until(lambda: bench.running_jobs.running, "the job runs")
+    (execution,) = bench.running_jobs.running
     await asyncio.sleep(0)
     return execution
 
@@ -85,7 +85,7 @@ async def test_what_a_claim_on_its_way_brings_is_handed_back_and_never_begun():
         drain.begin()
         await asyncio.wait_for(drain.run(60), 10)
         answer.set()
-        await asyncio.wait_for(bench.claims.landed(), 10)
+        await asyncio.wait_for(bench.claims.wait_for_answers(), 10)
         assert await bench.settled(1) == [HANDED_BACK]
         assert not bench.metrics._run
 
@@ -106,7 +106,7 @@ async def test_a_second_request_leaves_handlers_a_moment_to_tidy_up():
 async def test_a_handler_that_does_not_stop_is_handed_back_without_it(monkeypatch, requests):
     """The last step has an end of its own."""
     monkeypatch.setattr("agentpool_worker.jobs.drain.CHECKPOINT_SECONDS", 0.02)
-    monkeypatch.setattr("agentpool_worker.jobs.drain.HAND_BACK_SECONDS", 0.05)
+    monkeypatch.setattr("agentpool_worker.jobs.drain.REQUEUE_SECONDS", 0.05)
     async with leaving() as (bench, drain):
         await begin_job(bench, "stubborn")
         for _ in range(requests):
@@ -119,10 +119,10 @@ async def test_a_handler_that_does_not_stop_is_handed_back_without_it(monkeypatc
 async def test_a_job_that_was_being_stopped_does_not_hold_up_the_drain(monkeypatch, stop, end):
     """Its grace may be an hour; the drain's is not, and the job ends as it was going to."""
     monkeypatch.setattr("agentpool_worker.jobs.drain.CHECKPOINT_SECONDS", 0.02)
-    monkeypatch.setattr("agentpool_worker.jobs.drain.HAND_BACK_SECONDS", 0.05)
+    monkeypatch.setattr("agentpool_worker.jobs.drain.REQUEUE_SECONDS", 0.05)
     async with leaving(grace_seconds=3600) as (bench, drain):
         execution = await begin_job(bench, "stubborn")
-        bench.roster.stop(execution, stop)
+        bench.running_jobs.stop(execution, stop)
         drain.begin()
         await asyncio.wait_for(drain.run(0.0), 10)
         (completion,) = await bench.settled(1)

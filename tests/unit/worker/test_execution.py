@@ -269,12 +269,12 @@ async def test_a_checkpoint_in_the_grace_of_a_timeout_is_saved_and_the_attempt_s
     """A job that was asked to yield, and then ran out of time, has run out of time: its attempt counts."""
     async with Bench(app, grace_seconds=10) as bench:
         bench.submit(lease("saves-in-its-grace", timeout_ms=60_000))
-        await wait_until(lambda: bench.roster.running, "the job runs")
-        (execution,) = bench.roster.running
+        await wait_until(lambda: bench.running_jobs.running, "the job runs")
+        (execution,) = bench.running_jobs.running
         await asyncio.sleep(0)
         if asked == "before":
             execution.ask_to_yield(ReturnReason.PREEMPTED)
-        bench.roster.stop(execution, Stop.TIMEOUT)
+        bench.running_jobs.stop(execution, Stop.TIMEOUT)
         if asked == "after":
             execution.ask_to_yield(ReturnReason.PREEMPTED)
         (failed,) = await bench.settled(1)
@@ -306,9 +306,9 @@ async def test_cancelled_job_is_settled_as_cancelled():
     """A cancel order stops the handler, and the completion says so."""
     async with Bench(app) as bench:
         bench.submit(lease("hang"))
-        await wait_until(lambda: bench.roster.running, "the job runs")
-        (execution,) = bench.roster.running
-        bench.roster.stop(execution, Stop.CANCELLED)
+        await wait_until(lambda: bench.running_jobs.running, "the job runs")
+        (execution,) = bench.running_jobs.running
+        bench.running_jobs.stop(execution, Stop.CANCELLED)
         (cancelled,) = await bench.settled(1)
     assert isinstance(cancelled, Cancelled)
     assert execution.ctx.cancelled
@@ -317,8 +317,8 @@ async def test_cancelled_job_is_settled_as_cancelled():
 async def test_job_stopped_before_its_first_step_ends_at_once():
     """A stop in the very turn in which the job was started needs no grace."""
     async with Bench(app, grace_seconds=600) as bench:
-        bench.roster.start([lease("hang")])
-        bench.roster.stop_all(Stop.DRAIN)
+        bench.running_jobs.start([lease("hang")])
+        bench.running_jobs.stop_all(Stop.DRAIN)
         (returned,) = await bench.settled(1)
     assert isinstance(returned, Returned)
 
@@ -327,9 +327,9 @@ async def test_drained_job_that_ends_in_its_grace_has_succeeded():
     """What a handler returns after it was asked to leave still counts."""
     async with Bench(app) as bench:
         bench.submit(lease("finishes-on-cancel"), lease("hang", number=2))
-        await wait_until(lambda: len(bench.roster.running) == 2, "both jobs run")
+        await wait_until(lambda: len(bench.running_jobs.running) == 2, "both jobs run")
         bench.claims.stop_claiming()
-        bench.roster.stop_all(Stop.DRAIN)
+        bench.running_jobs.stop_all(Stop.DRAIN)
         by_job = {completion.job_id: completion for completion in await bench.settled(2)}
     assert by_job["job-1"].result == "tidied up"
     assert by_job["job-2"] == Returned(job_id="job-2", token=1, reason=ReturnReason.DRAIN)
@@ -340,7 +340,7 @@ async def test_job_asked_to_yield_is_returned_with_its_state_at_the_next_checkpo
     async with Bench(app) as bench:
         bench.submit(lease("steps", checkpoint=7))
         await wait_until(lambda: len(bench.queue.saved) > 3, "some checkpoints are saved")
-        (execution,) = bench.roster.running
+        (execution,) = bench.running_jobs.running
         execution.ask_to_yield(ReturnReason.PREEMPTED)
         (returned,) = await bench.settled(1)
     assert isinstance(returned, Returned)
@@ -353,9 +353,9 @@ async def test_a_job_whose_lease_was_lost_is_stopped_and_reports_nothing():
     """Its end is counted as stale and not sent: the queue may have given the job out again under the same token."""
     async with Bench(app) as bench:
         bench.submit(lease("hang"))
-        await wait_until(lambda: bench.roster.running, "the job runs")
-        assert bench.roster.stop_all(Stop.LEASE_LOST) == 1
-        await bench.roster.wait_empty()
+        await wait_until(lambda: bench.running_jobs.running, "the job runs")
+        assert bench.running_jobs.stop_all(Stop.LEASE_LOST) == 1
+        await bench.running_jobs.wait_empty()
         assert bench.metrics.outcomes() == {"stale": 1}
     assert bench.queue.settled == []
 
@@ -375,10 +375,10 @@ async def test_only_the_disowned_attempt_is_stopped():
     """A job that the queue does not lease to this worker is stopped; one beside it ends as it would."""
     async with Bench(app) as bench:
         bench.submit(lease("hang"))
-        await wait_until(lambda: bench.roster.running, "the job runs")
-        (execution,) = bench.roster.running
-        bench.roster.disown([(execution.lease.job_id, execution.lease.token + 1)])
+        await wait_until(lambda: bench.running_jobs.running, "the job runs")
+        (execution,) = bench.running_jobs.running
+        bench.running_jobs.disown([(execution.lease.job_id, execution.lease.token + 1)])
         assert execution.stop is None
-        bench.roster.disown([(execution.lease.job_id, execution.lease.token)])
-        await bench.roster.wait_empty()
+        bench.running_jobs.disown([(execution.lease.job_id, execution.lease.token)])
+        await bench.running_jobs.wait_empty()
     assert bench.queue.settled == []

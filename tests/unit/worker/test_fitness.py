@@ -100,13 +100,13 @@ def test_a_few_failures_in_a_row_make_a_worker_unfit_once():
     told = []
     fitness = Fitness(unfit=told.append, examine=lambda: None)
     for job in ("a", "b"):
-        fitness.attempt_failed(job, "has no descriptors")
-    fitness.attempt_ended()
+        fitness.record_failure(job, "has no descriptors")
+    fitness.record_end()
     for job in ("c", "d"):
-        fitness.attempt_failed(job, "has no descriptors")
+        fitness.record_failure(job, "has no descriptors")
     assert (told, fitness.complaint) == ([], None)
     for job in ("e", "f"):
-        fitness.attempt_failed(job, "has no descriptors")
+        fitness.record_failure(job, "has no descriptors")
     assert told == [fitness.complaint] == ["has no descriptors"]
 
 
@@ -116,7 +116,7 @@ def test_one_job_alone_makes_no_healthy_worker_unfit(found, complaints):
     told = []
     fitness = Fitness(unfit=told.append, examine=lambda: found)
     for _ in range(9):
-        fitness.attempt_failed("a", "has no descriptors")
+        fitness.record_failure("a", "has no descriptors")
     assert len(told) == complaints
 
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from agentpool_core.errors import QueueUnreachableError
 from agentpool_core.queue.completions import CancelJob, Cancelled, Wake
 from agentpool_worker import App
-from agentpool_worker.jobs.order_listener import Listener
+from agentpool_worker.jobs.order_listener import OrderListener
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, lease
 
@@ -62,7 +62,9 @@ class BlockingQueue:
 async def listening(**slots):
     async with Bench(app, **slots) as bench:
         blocking = BlockingQueue(bench)
-        listener = Listener(queue=blocking, claims=bench.claims, roster=bench.roster, safety_poll_ms=1_000)
+        listener = OrderListener(
+            queue=blocking, claims=bench.claims, running_jobs=bench.running_jobs, safety_poll_ms=1_000
+        )
         task = asyncio.create_task(listener.run())
         await wait_until(lambda: blocking.limits, "the worker waits for the bell")
         yield bench, blocking
@@ -129,7 +131,7 @@ async def test_fewer_slots_are_waited_for_after_a_shrink():
     """A wait that keeps more slots than there are is begun again with fewer."""
     async with listening(slots=4) as (bench, blocking):
         bench.slots.resize(2)
-        bench.claims.slots_changed()
+        bench.claims.release_excess()
         await wait_until(lambda: blocking.limits == [4, 2], "the worker waits with fewer slots")
 
 
@@ -147,7 +149,9 @@ async def test_a_wait_that_failed_is_begun_again():
     async with Bench(app) as bench:
         blocking = BlockingQueue(bench)
         blocking.fails = 1
-        listener = Listener(queue=blocking, claims=bench.claims, roster=bench.roster, safety_poll_ms=1_000)
+        listener = OrderListener(
+            queue=blocking, claims=bench.claims, running_jobs=bench.running_jobs, safety_poll_ms=1_000
+        )
         task = asyncio.create_task(listener.run())
         await wait_until(lambda: len(blocking.limits) == 2, "the second wait has begun")
         bench.queue.ready.append(lease())

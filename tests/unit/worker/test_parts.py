@@ -1,4 +1,4 @@
-"""The worker's small parts: slots, metrics, streams, handler selection, tracing, watchdog, upkeep."""
+"""The worker's small parts: slots, metrics, streams, handler selection, tracing, watchdog, maintenance."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from agentpool_worker import App
 from agentpool_worker.handlers import selection
 from agentpool_worker.handlers.http import _retry_after
 from agentpool_worker.handlers.stream import EventParser, PartName, parse_ndjson
-from agentpool_worker.jobs.queue_calls import QueueLink
+from agentpool_worker.jobs.queue_calls import QueueCalls
 from agentpool_worker.lease.heartbeat import Heartbeat
 from agentpool_worker.lease.side_loop import SideLoop
 from agentpool_worker.lease.watchdog import Watchdog
-from agentpool_worker.maintenance import Upkeep
+from agentpool_worker.maintenance import MaintenanceLoop
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.telemetry.metrics import WorkerMetrics
 from tests.fixtures.redis import wait_until
@@ -46,9 +46,9 @@ def test_exposition_is_valid_and_its_labels_are_bounded():
     """What is scraped parses, counts are right, and the kinds of job cannot flood it."""
     metrics = WorkerMetrics(Slots(3))
     for number in range(200):
-        metrics.started(lease(number=number))
-        metrics.ended(f"kind-{number}", 0.02)
-        metrics.settled([f"kind-{number}"], [SettleOutcome.APPLIED])
+        metrics.record_start(lease(number=number))
+        metrics.record_end(f"kind-{number}", 0.02)
+        metrics.record_outcomes([f"kind-{number}"], [SettleOutcome.APPLIED])
     families = {family.name: family for family in text_string_to_metric_families(metrics.exposition().decode())}
     jobs = families["agentpool_worker_jobs"].samples
     assert len(jobs) == 51
@@ -128,7 +128,11 @@ async def test_watchdog_tells_once_per_doubling_and_gives_up_at_its_limit(caplog
     """A block is told when it begins to matter and each time it has doubled; past the limit the lease goes."""
     async with Bench(App()) as bench:
         watchdog = Watchdog(
-            roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0, give_up=unwanted
+            running_jobs=bench.running_jobs,
+            metrics=bench.metrics,
+            warn_seconds=1.0,
+            give_up_seconds=4.0,
+            give_up=unwanted,
         )
         with caplog.at_level(logging.WARNING):
             for blocked in (0.5, 1.0, 1.5, 2.1, 3.0, 4.5):
@@ -150,7 +154,7 @@ class FakeLeases:
         self.away = False
         self.pool = PoolSettings(lease_ms=100)
         self.renewed: list[tuple[int, str]] = []  # slots and note
-        self.took_back: list[bool] = []  # of each round of upkeep
+        self.took_back: list[bool] = []  # of each round of maintenance
 
     async def register(self, *, slots, host):
         self.registered = True
@@ -171,11 +175,15 @@ class FakeLeases:
 
 
 async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_after_an_outage():
-    """A renewal that comes too late registers anew; upkeep takes nothing back until others could renew too."""
+    """A renewal that comes too late registers anew; maintenance takes nothing back until others could renew too."""
     async with Bench(App()) as bench:
         queue, told, impediments = FakeLeases(), [], [None]
         watchdog = Watchdog(
-            roster=bench.roster, metrics=bench.metrics, warn_seconds=1.0, give_up_seconds=4.0, give_up=unwanted
+            running_jobs=bench.running_jobs,
+            metrics=bench.metrics,
+            warn_seconds=1.0,
+            give_up_seconds=4.0,
+            give_up=unwanted,
         )
         heartbeat = Heartbeat(
             queue=queue, slots=bench.slots, metrics=bench.metrics, watchdog=watchdog, settings=queue.pool, host="h",
@@ -183,7 +191,7 @@ async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_aft
             disagrees=lambda: told.append("disagrees"), impediment=lambda: impediments[-1],
         )  # fmt: skip
         found = []
-        upkeep = Upkeep(
+        maintenance = MaintenanceLoop(
             queue=queue, heartbeat=heartbeat, metrics=bench.metrics, found=lambda: found.append(1), period_seconds=1.0
         )
         assert await heartbeat.run_once()
@@ -199,13 +207,13 @@ async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_aft
         queue.away = True
         assert not await heartbeat.run_once()
         assert not heartbeat.steady
-        await upkeep.run_once()
+        await maintenance.run_once()
         queue.away = False
         assert await heartbeat.run_once()
-        assert await upkeep.run_once() <= heartbeat.lease_seconds
+        assert await maintenance.run_once() <= heartbeat.lease_seconds
         assert (queue.took_back, found) == ([False, False], [])
         await wait_until(lambda: heartbeat.steady, "a lease's time has passed")
-        assert await upkeep.run_once() == pytest.approx(0.05)
+        assert await maintenance.run_once() == pytest.approx(0.05)
         assert (queue.took_back, found) == ([False, False, True], [1])
         watchdog.given_up = True
         assert not await heartbeat.run_once()
@@ -269,9 +277,9 @@ async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
     """A job runs on while Redis is away: its state is saved once it can be, its progress only when it can be."""
     monkeypatch.setattr("agentpool_worker.jobs.queue_calls._FIRST_RETRY_SECONDS", 0.001)
     consumer = Away(away=3)
-    link = QueueLink(consumer, None)
-    await link.progress(lease(), "lost")
-    await link.checkpoint(lease(), "kept")
+    calls = QueueCalls(consumer, None)
+    await calls.progress(lease(), "lost")
+    await calls.checkpoint(lease(), "kept")
     assert consumer.saved == ["kept"]
 
 
@@ -280,9 +288,9 @@ async def test_a_child_waits_for_redis_and_is_submitted_once(monkeypatch):
     monkeypatch.setattr("agentpool_worker.jobs.queue_calls._FIRST_RETRY_SECONDS", 0.001)
     producer = Away(away=3)
     asked = []
-    link = QueueLink(
+    calls = QueueCalls(
         None, types.SimpleNamespace(submit=lambda request: asked.append(request) or producer.submit(request))
     )
-    job_id = await link.submit(JobRequest(kind="x"))
+    job_id = await calls.submit(JobRequest(kind="x"))
     assert [request.job_id for request in asked] == [job_id] * 4
-    assert await link.submit(JobRequest(kind="x", idempotency_key="k")) is None
+    assert await calls.submit(JobRequest(kind="x", idempotency_key="k")) is None

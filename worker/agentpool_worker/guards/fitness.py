@@ -104,11 +104,11 @@ class Fitness:
         self._row: list[JobId] = []
         self.complaint: str | None = None  # the worker's failure, once unfit
 
-    def attempt_ended(self) -> None:
+    def record_end(self) -> None:
         """Record an attempt that the worker could run to its end."""
         self._row.clear()
 
-    def attempt_failed(self, job_id: JobId, words: str) -> None:
+    def record_failure(self, job_id: JobId, words: str) -> None:
         """Note an attempt that failed because of the worker."""
         self._row.append(job_id)
         if self.complaint is not None or len(self._row) < FAILURES_IN_A_ROW:

@@ -113,10 +113,10 @@ def load(reference: str) -> App:
     except AttributeError as error:
         problem = f"app {reference!r}: {module_name} has no {attribute!r}"
         raise HandlerError(problem, remedy=_name_an_app(module)) from error
-    return _checked_app(reference, app, module)
+    return _check_app(reference, app, module)
 
 
-def _checked_app(reference: str, app: Any, module: Any) -> App:
+def _check_app(reference: str, app: Any, module: Any) -> App:
     if not isinstance(app, App):
         problem = f"app {reference!r}: it is a {type(app).__name__}, not an agentpool_worker.App"
         raise HandlerError(problem, remedy=_name_an_app(module))

@@ -114,7 +114,7 @@ class CommandHandlers:
         output.close_ends()
         self._groups.add(process.pid)
         try:
-            code = await _lived(process, json.dumps(payload).encode(), files)
+            code = await _run_to_exit(process, json.dumps(payload).encode(), files)
         except BaseException:
             await _kill_group(process)
             raise
@@ -133,10 +133,10 @@ class CommandHandlers:
             ctx.log.warning("the command left %d processes running, which were killed: %s", len(left), ", ".join(left))
 
 
-async def _lived(process: asyncio.subprocess.Process, data: bytes, files: JobFiles) -> int:
+async def _run_to_exit(process: asyncio.subprocess.Process, data: bytes, files: JobFiles) -> int:
     """Feed the process and listen until its end; return its exit code. Raises the errors of `JobFiles.listen`."""
     listening = asyncio.ensure_future(files.listen())
-    living = asyncio.ensure_future(_fed_until_exit(process, data))
+    living = asyncio.ensure_future(_feed_until_exit(process, data))
     try:
         await asyncio.wait({listening, living}, return_when=asyncio.FIRST_COMPLETED)
         if listening.done():
@@ -151,7 +151,7 @@ async def _lived(process: asyncio.subprocess.Process, data: bytes, files: JobFil
     return code
 
 
-async def _fed_until_exit(process: asyncio.subprocess.Process, data: bytes) -> int:
+async def _feed_until_exit(process: asyncio.subprocess.Process, data: bytes) -> int:
     """Feed the process until its end: a leftover process may hold its input without reading."""
     feeding = asyncio.ensure_future(_feed(process.stdin, data))
     try:

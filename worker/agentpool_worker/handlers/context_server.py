@@ -45,7 +45,7 @@ class ContextServer:
             await self._runner.cleanup()
 
     @contextlib.contextmanager
-    def shown(self, ctx: Context) -> Iterator[str]:
+    def address_for(self, ctx: Context) -> Iterator[str]:
         """Yield the job's address, valid while the job runs."""
         key = secrets.token_urlsafe(_KEY_BYTES)
         self._by_key[key] = ctx

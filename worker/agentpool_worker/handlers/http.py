@@ -102,7 +102,7 @@ class HttpHandlers:
         with contextlib.ExitStack() as stack:
             headers = _headers(ctx)
             if self._contexts is not None:
-                headers["Agentpool-Context"] = stack.enter_context(self._contexts.shown(ctx))
+                headers["Agentpool-Context"] = stack.enter_context(self._contexts.address_for(ctx))
             return await self._forward(self._session, payload, headers, ctx)
 
     async def _forward(
@@ -146,9 +146,9 @@ async def _answer(response: aiohttp.ClientResponse, ctx: Context) -> Any:
     if status // 100 != 2:  # noqa: PLR2004 - 2xx
         raise _error(status, (await response.text(errors="replace"))[:_ERROR_BODY_CHARS], response.headers)
     if response.content_type == "application/x-ndjson":
-        return await _streamed(response, ctx, parse_ndjson)
+        return await _read_stream(response, ctx, parse_ndjson)
     if response.content_type == "text/event-stream":
-        return await _streamed(response, ctx, EventParser().feed)
+        return await _read_stream(response, ctx, EventParser().feed)
     body = await response.text(errors="replace")
     if not body.strip():
         return None
@@ -158,7 +158,7 @@ async def _answer(response: aiohttp.ClientResponse, ctx: Context) -> Any:
         raise Permanent(f"the container answered {status} with a body that is not JSON: {error}") from error
 
 
-async def _streamed(response: aiohttp.ClientResponse, ctx: Context, parse: Callable[[bytes], Part | None]) -> Any:
+async def _read_stream(response: aiohttp.ClientResponse, ctx: Context, parse: Callable[[bytes], Part | None]) -> Any:
     async with contextlib.aclosing(_parts(response, parse)) as parts:
         async for part in parts:
             match part:

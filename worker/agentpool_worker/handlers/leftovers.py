@@ -47,7 +47,7 @@ def _end(mark: str, supervisor: int | None, alone: bool) -> list[str]:  # noqa: 
     names: dict[int, str] = {}
 
     def find() -> list[int]:
-        found = _left(mark, supervisor, alone=alone)
+        found = _remaining(mark, supervisor, alone=alone)
         for pid in found:
             names.setdefault(pid, name_of(pid))
         return found
@@ -56,7 +56,7 @@ def _end(mark: str, supervisor: int | None, alone: bool) -> list[str]:  # noqa: 
     return list(names.values())
 
 
-def _left(mark: str, supervisor: int | None, *, alone: bool) -> list[int]:
+def _remaining(mark: str, supervisor: int | None, *, alone: bool) -> list[int]:
     if supervisor is None:
         return with_variable(mark)
     orphans = others_below(supervisor, os.getpid())

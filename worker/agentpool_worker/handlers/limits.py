@@ -28,7 +28,7 @@ class Limits:
 
     def cause(self, number: int) -> str:
         """Return the reason of an end by this signal, for an error; empty where none is known."""
-        if number != signal.SIGKILL or not cgroup.grew(self._kills, cgroup.oom_kills()):
+        if number != signal.SIGKILL or not cgroup.has_grown(self._kills, cgroup.oom_kills()):
             return ""
         return f" ({cgroup.OUT_OF_MEMORY}: raise resources.limits.memory, or lower the worker's concurrency)"
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from agentpool_core.queue.completions import Failed, Returned, ReturnReason, SettleOutcome
 from agentpool_core.text import one_line
-from agentpool_worker.telemetry.label_limiter import BoundedKinds
+from agentpool_worker.telemetry.label_limiter import LabelLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,10 +41,10 @@ class FailureLog:
     def __init__(self, *, window_seconds: float = WINDOW_SECONDS) -> None:
         self._window_seconds = window_seconds
         self._seen: Counter[tuple[str, SettleOutcome]] = Counter()  # attempts in this window
-        self._kinds = BoundedKinds(others="other kinds")
+        self._kinds = LabelLimiter(others="other kinds")
         self._window: asyncio.TimerHandle | None = None  # rings when the window ends
 
-    def settled(
+    def record(
         self, leases: Iterable[Lease], completions: Iterable[Completion], outcomes: Iterable[SettleOutcome]
     ) -> None:
         """The queue has answered a batch."""

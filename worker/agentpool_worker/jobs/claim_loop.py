@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Protocol
 
 from agentpool_core.errors import InvalidJobError, QueueError
 from agentpool_core.process.cancellation import together
-from agentpool_worker.jobs.completion_buffer import unfit
+from agentpool_worker.jobs.completion_buffer import replacement_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agentpool_core.jobs import Lease
     from agentpool_core.queue.completions import Completion, SettleOutcome
-    from agentpool_worker.jobs.completion_buffer import Batch, Flusher
-    from agentpool_worker.jobs.running_jobs import Roster
+    from agentpool_worker.jobs.completion_buffer import Batch, CompletionBuffer
+    from agentpool_worker.jobs.running_jobs import RunningJobs
     from agentpool_worker.slots.semaphore import Slots
     from agentpool_worker.telemetry.metrics import WorkerMetrics
 
@@ -63,23 +63,23 @@ class ClaimLoop:
         self._slots = slots
         self._metrics = metrics
         self._turn = asyncio.Event()
-        self._landed = asyncio.Event()
-        self._flying = 0  # lanes that wait for an answer
+        self._all_answered = asyncio.Event()
+        self._calls_in_flight = 0  # lanes that wait for an answer
         self._reserved = 0  # slots that they, or the listener's wait, have asked jobs for
         self._rings = 0  # reasons so far to think that there is something to claim
         self._unreached = False  # the last answer was lost
-        self.flusher: Flusher  # set by `join`: the three are mutually dependent
-        self.roster: Roster
+        self.buffer: CompletionBuffer  # set by `join`: the three are mutually dependent
+        self.running_jobs: RunningJobs
         self.claiming = False
         self.maybe_work = True
         self.hungry = asyncio.Event()  # a job could start here and none is known to wait: listen for the bell
         self.break_off: Callable[[], bool] = lambda: False  # ends the listener's wait, which releases its slots
         self._doubted = False  # the queue may hold different jobs for this worker than it runs
 
-    def join(self, flusher: Flusher, roster: Roster) -> None:
+    def join(self, buffer: CompletionBuffer, running_jobs: RunningJobs) -> None:
         """Connect the loop with its flusher and its running jobs."""
-        self.flusher = flusher
-        self.roster = roster
+        self.buffer = buffer
+        self.running_jobs = running_jobs
 
     @property
     def may_claim(self) -> bool:
@@ -108,18 +108,18 @@ class ClaimLoop:
         self.hungry.clear()
         self.break_off()
 
-    def slots_changed(self) -> None:
+    def release_excess(self) -> None:
         """There may be fewer slots than the listener's wait keeps free."""
         if self._reserved > self._slots.free:
             self.break_off()
 
     def keep_free(self) -> tuple[int, int]:
-        """Return for the listener's wait the number of slots kept until `let_go`, and the argument for `claimed`."""
+        """Return the number of slots kept for the listener's wait until `release`, and `rings` for `handle_claim`."""
         limit = min(self._slots.free - self._reserved, _LARGEST_CLAIM) if self.claiming else 0
         self._reserved += max(0, limit)
         return limit, self._rings
 
-    def let_go(self, limit: int) -> None:
+    def release(self, limit: int) -> None:
         """The listener's wait is over."""
         self._reserved -= limit
         if self.maybe_work:  # a bell that rang meanwhile found no slot that was not kept
@@ -132,10 +132,10 @@ class ClaimLoop:
             self._doubted = True
             self._turn.set()
 
-    async def landed(self) -> None:
+    async def wait_for_answers(self) -> None:
         """Return when no claim waits for an answer."""
-        while self._flying:
-            await self._landed.wait()
+        while self._calls_in_flight:
+            await self._all_answered.wait()
 
     async def run(self) -> None:
         """Turns for ever, through outages; ends when cancelled."""
@@ -146,22 +146,22 @@ class ClaimLoop:
         while True:
             await self._turn.wait()
             self._turn.clear()
-            if (self._unreached or self._doubted) and self._flying:
+            if (self._unreached or self._doubted) and self._calls_in_flight:
                 # After a lost answer, or in doubt, the queue returns the jobs that this worker does not know. The
                 # answer of the second lane must be in before that, or its jobs would count as unknown too.
-                await self._landed.wait()
+                await self._all_answered.wait()
                 self._turn.set()
                 continue
-            if await self._fly():
+            if await self._take_turn():
                 backoff = _FIRST_BACKOFF_SECONDS
             else:
                 await asyncio.sleep(backoff * random.uniform(0.5, 1.0))  # noqa: S311 - spreads workers, hides nothing
                 backoff = min(backoff * 2, _LONGEST_BACKOFF_SECONDS)
 
-    async def _fly(self) -> bool:
+    async def _take_turn(self) -> bool:
         """Run a turn; return whether the queue was reachable."""
-        self._flying += 1
-        self._landed.clear()
+        self._calls_in_flight += 1
+        self._all_answered.clear()
         try:
             await self.run_once()
         except QueueError as error:
@@ -172,9 +172,9 @@ class ClaimLoop:
             self.bell()  # the result of the call is unknown
             return False
         finally:
-            self._flying -= 1
-            if not self._flying:
-                self._landed.set()
+            self._calls_in_flight -= 1
+            if not self._calls_in_flight:
+                self._all_answered.set()
         if self._unreached:
             self._unreached = False
             self._metrics.reconnects += 1
@@ -189,29 +189,29 @@ class ClaimLoop:
         share = max(_SMALLEST_SHARE, -(-self._slots.total // _LANES))
         limit = min(self._slots.free - self._reserved, share, _LARGEST_CLAIM) if self.claiming else 0
         rings = self._rings
-        if not self.flusher.pending and not (limit > 0 and self.maybe_work):
+        if not self.buffer.pending and not (limit > 0 and self.maybe_work):
             return
-        batch = self.flusher.take(share)
+        batch = self.buffer.take(share)
         self._reserved += max(0, limit)
         try:
-            if self.flusher.pending or (self.maybe_work and self._slots.free > self._reserved):
+            if self.buffer.pending or (self.maybe_work and self._slots.free > self._reserved):
                 self._turn.set()  # the second lane handles the rest
             leases = await (self._carry(batch, limit) if batch else self._queue.claim(limit))
         finally:
             self._reserved -= max(0, limit)
         if limit > 0:
-            self.claimed(leases, limit, rings)
+            self.handle_claim(leases, limit, rings)
 
-    def claimed(self, leases: list[Lease], limit: int, rings: int) -> None:
+    def handle_claim(self, leases: list[Lease], limit: int, rings: int) -> None:
         """Handle the answer to a claim: start the jobs, and decide whether more may be ready.
 
         `rings`: number of bells at the time of the call.
         """
         if not self.claiming:  # the worker leaves, and the claim was in flight
-            self.roster.hand_back(leases)
+            self.running_jobs.requeue(leases)
             return
         if leases:
-            self.roster.start(leases)
+            self.running_jobs.start(leases)
         if len(leases) == limit:
             self.bell()
         elif rings != self._rings:  # the bell may have rung for a job that came after the claim
@@ -231,9 +231,9 @@ class ClaimLoop:
             await self._carry_each(batch)
             return []
         except BaseException:  # for example cancelled: unconfirmed completions are kept
-            self.flusher.keep(batch)
+            self.buffer.keep(batch)
             raise
-        self.flusher.delivered(batch, outcomes)
+        self.buffer.mark_delivered(batch, outcomes)
         return leases
 
     async def _carry_each(self, batch: Batch) -> None:
@@ -242,10 +242,10 @@ class ClaimLoop:
         try:
             while waiting:
                 waiting[0], outcomes = await self._settle_alone(waiting[0])
-                self.flusher.delivered(waiting.pop(0), outcomes)
+                self.buffer.mark_delivered(waiting.pop(0), outcomes)
         except BaseException:
             for single in reversed(waiting):
-                self.flusher.keep(single)
+                self.buffer.keep(single)
             raise
         self.bell()
 
@@ -254,5 +254,5 @@ class ClaimLoop:
         try:
             return single, await self._queue.settle(single.completions)
         except _UNFIT as error:
-            single = single.replaced(unfit(single.completions[0], error))
+            single = single.with_replacement(replacement_for(single.completions[0], error))
             return single, await self._queue.settle(single.completions)

@@ -41,12 +41,12 @@ class Batch:
         pairs = zip(self.completions, self.leases, strict=True)
         return [Batch(completions=[completion], leases=[lease]) for completion, lease in pairs]
 
-    def replaced(self, completion: Completion) -> Batch:
+    def with_replacement(self, completion: Completion) -> Batch:
         """Return a batch of one with a different completion in its place."""
         return Batch(completions=[completion], leases=self.leases)
 
 
-def unfit(completion: Completion, error: Exception) -> Failed:
+def replacement_for(completion: Completion, error: Exception) -> Failed:
     """Return the replacement for a completion that the queue cannot take."""
     what = "saved a state" if isinstance(completion, Returned) else "returned a result"
     return Failed(
@@ -57,7 +57,7 @@ def unfit(completion: Completion, error: Exception) -> Failed:
     )
 
 
-class Flusher:
+class CompletionBuffer:
     """Gathers completions; `signal` is called when there is something to carry."""
 
     def __init__(self, *, signal: Callable[[], None], metrics: WorkerMetrics) -> None:
@@ -92,7 +92,7 @@ class Flusher:
         await self._empty.wait()
 
     def take(self, most: int) -> Batch:
-        """The oldest completions, `most` at most; the carrier calls `delivered` or `keep` with them."""
+        """The oldest completions, `most` at most; the carrier calls `mark_delivered` or `keep` with them."""
         batch = Batch(completions=self._completions[:most], leases=self._leases[:most])
         del self._completions[:most], self._leases[:most]
         self._travelling += len(batch)
@@ -104,11 +104,11 @@ class Flusher:
         self._completions[:0] = batch.completions
         self._leases[:0] = batch.leases
 
-    def delivered(self, batch: Batch, outcomes: Sequence[SettleOutcome]) -> None:
+    def mark_delivered(self, batch: Batch, outcomes: Sequence[SettleOutcome]) -> None:
         """The queue has answered."""
         self._travelling -= len(batch)
-        self._metrics.settled([lease.kind for lease in batch.leases], outcomes)
-        self._failures.settled(batch.leases, batch.completions, outcomes)
+        self._metrics.record_outcomes([lease.kind for lease in batch.leases], outcomes)
+        self._failures.record(batch.leases, batch.completions, outcomes)
         if not self.undelivered:
             self._empty.set()
         if SettleOutcome.STALE in outcomes:

@@ -17,21 +17,21 @@ from agentpool_worker.jobs.execution import Stop
 
 if TYPE_CHECKING:
     from agentpool_worker.jobs.claim_loop import ClaimLoop
-    from agentpool_worker.jobs.running_jobs import Roster
+    from agentpool_worker.jobs.running_jobs import RunningJobs
     from agentpool_worker.telemetry.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_SECONDS = 5.0  # for jobs to reach their next checkpoint once their time is over
-HAND_BACK_SECONDS = 3.0  # for cancelled handlers to tidy up; with the above, well within the pod's 15 s of grace
+REQUEUE_SECONDS = 3.0  # for cancelled handlers to tidy up; with the above, well within the pod's 15 s of grace
 
 
 class Drain:
     """Drain of a worker. Call `begin` once or twice; `run` ends when no job is left."""
 
-    def __init__(self, *, claims: ClaimLoop, roster: Roster, metrics: WorkerMetrics) -> None:
+    def __init__(self, *, claims: ClaimLoop, running_jobs: RunningJobs, metrics: WorkerMetrics) -> None:
         self._claims = claims
-        self._roster = roster
+        self._running_jobs = running_jobs
         self._metrics = metrics
         self.asked = False  # from outside
         self._own_code = 0  # exit code that the worker's own reason asks for
@@ -41,7 +41,7 @@ class Drain:
     def begin(self) -> None:
         """Handle a request to leave: the first stops claiming at once, the second requeues now."""
         if self.asked:
-            log.warning("asked to stop again: requeuing %d jobs now", len(self._roster.running))
+            log.warning("asked to stop again: requeuing %d jobs now", len(self._running_jobs.running))
             self.hurry()
         self.asked = True
         self.leave_early()
@@ -66,23 +66,25 @@ class Drain:
 
     async def run(self, drain_seconds: float) -> None:
         """Wait until no job runs: first for the ends, then for checkpoints, then stop and requeue."""
-        log.info("leaving: no new jobs; %d running jobs have %g s to end", len(self._roster.running), drain_seconds)
-        if not await self._emptied_within(drain_seconds):
-            self._roster.ask_all_to_yield(ReturnReason.DRAIN)
-            log.info("asking %d jobs to checkpoint", len(self._roster.running))
-            await self._emptied_within(CHECKPOINT_SECONDS)
-        left = self._roster.stop_all(Stop.DRAIN, grace_seconds=HAND_BACK_SECONDS)
+        log.info(
+            "leaving: no new jobs; %d running jobs have %g s to end", len(self._running_jobs.running), drain_seconds
+        )
+        if not await self._wait_empty_within(drain_seconds):
+            self._running_jobs.ask_all_to_yield(ReturnReason.DRAIN)
+            log.info("asking %d jobs to checkpoint", len(self._running_jobs.running))
+            await self._wait_empty_within(CHECKPOINT_SECONDS)
+        left = self._running_jobs.stop_all(Stop.DRAIN, grace_seconds=REQUEUE_SECONDS)
         if left:
             log.warning("requeuing %d jobs", left)
-        await self._roster.wait_empty()
+        await self._running_jobs.wait_empty()
 
-    async def _emptied_within(self, seconds: float) -> bool:
+    async def _wait_empty_within(self, seconds: float) -> bool:
         """Waits for the last job, the limit or the second request; whether no job is left."""
-        empty = asyncio.ensure_future(self._roster.wait_empty())
+        empty = asyncio.ensure_future(self._running_jobs.wait_empty())
         hurried = asyncio.ensure_future(self.hurried.wait())
         try:
             await asyncio.wait({empty, hurried}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             empty.cancel()
             hurried.cancel()
-        return not self._roster.running
+        return not self._running_jobs.running

@@ -3,7 +3,7 @@
 Nothing that a handler does escapes: exceptions, SystemExit and KeyboardInterrupt alike end the attempt and nothing
 else. An attempt that must stop (timeout, cancel, drain, lost lease) is cancelled first; its behaviour during the grace
 period decides the completion, and after the grace period the attempt is abandoned. `agentpool_worker.jobs.running_jobs`
-starts, stops and counts executions; the completion goes to the flusher.
+starts, stops and counts executions; the completion goes to the completion buffer.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentpool_core.jobs import Lease
-    from agentpool_worker.context import JobLink
+    from agentpool_worker.context import JobCalls
     from agentpool_worker.handlers import RunJob
 
 _OURS = Path(__file__).parents[1]
@@ -49,11 +49,11 @@ class Execution:
 
     __slots__ = ("ctx", "lease", "overloaded", "started_at", "stop", "stop_at", "task", "unfit", "yield_reason")
 
-    def __init__(self, lease: Lease, link: JobLink, started_at: float) -> None:
+    def __init__(self, lease: Lease, calls: JobCalls, started_at: float) -> None:
         self.lease = lease
         self.started_at = started_at  # time.monotonic()
         self.stop_at = started_at + lease.timeout_ms / 1000  # then, the next step of stopping is due
-        self.ctx = Context(lease, link, self.stop_at)
+        self.ctx = Context(lease, calls, self.stop_at)
         self.stop: Stop | None = None
         self.yield_reason = ReturnReason.PREEMPTED
         self.overloaded = False  # the handler said so
@@ -73,9 +73,9 @@ class Execution:
             while hasattr(type(result), "__await__"):  # of a wrapper that does not await its async function
                 result = await result
         except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError too are this job's affair only
-            completion = self._safely_after(error)
+            completion = self._as_ended_safely(error)
         else:
-            completion = self._with(result)
+            completion = self._as_completion(result)
         ended(self, completion)
 
     def ask_to_yield(self, reason: ReturnReason) -> None:
@@ -95,43 +95,43 @@ class Execution:
             # Not at once: a task cancelled before its first step never enters `run`, and would never report its end.
             self.task.get_loop().call_soon(self.task.cancel, stop.value)
 
-    def given_up(self) -> Completion:
+    def abandon(self) -> Completion:
         """Return the completion of an attempt that did not stop within its grace period."""
-        return self._stopped()
+        return self._as_stopped()
 
-    def _with(self, result: Any) -> Completion:
+    def _as_completion(self, result: Any) -> Completion:
         if self.stop is None or self.stop is Stop.DRAIN:
             return Succeeded(job_id=self.lease.job_id, token=self.lease.token, result=result)
-        return self._stopped()
+        return self._as_stopped()
 
-    def _safely_after(self, error: BaseException) -> Completion:
+    def _as_ended_safely(self, error: BaseException) -> Completion:
         try:
-            return self._after(error)
+            return self._as_ended(error)
         except BaseException as fault:  # noqa: BLE001 - an exception of the handler's own kind, which cannot be read
-            return self._unreadable(error, fault)
+            return self._as_unreadable(error, fault)
 
-    def _unreadable(self, error: BaseException, fault: BaseException) -> Failed:
+    def _as_unreadable(self, error: BaseException, fault: BaseException) -> Failed:
         """Fail the attempt with an error whose text cannot be read; `fault` was raised by reading it."""
         try:
-            return self._failed(fault)
+            return self._as_failed(fault)
         except BaseException:  # noqa: BLE001 - the fault is of the same kind
             return Failed(job_id=self.lease.job_id, token=self.lease.token, error=shown_error(error))
 
-    def _after(self, error: BaseException) -> Completion:
+    def _as_ended(self, error: BaseException) -> Completion:
         if isinstance(error, Yielded):
-            return self._returned(error.state)
+            return self._as_returned(error.state)
         if isinstance(error, StaleLeaseError) and error.job_id == self.lease.job_id:
             self.stop = Stop.LEASE_LOST  # a checkpoint was refused before a renewal has noticed
-            return self._stopped()
+            return self._as_stopped()
         if self.stop is not None and (isinstance(error, asyncio.CancelledError) or self.stop is not Stop.DRAIN):
-            return self._stopped()
+            return self._as_stopped()
         if words := failure_of_worker(error):
-            return self._elsewhere(words)
+            return self._as_unfit(words)
         if isinstance(error, Overloaded):
-            return self._deferred(error)
-        return self._failed(error)
+            return self._as_deferred(error)
+        return self._as_failed(error)
 
-    def _stopped(self) -> Completion:
+    def _as_stopped(self) -> Completion:
         job_id, token = self.lease.job_id, self.lease.token
         match self.stop:
             case Stop.TIMEOUT:
@@ -141,13 +141,13 @@ class Execution:
                 return Cancelled(job_id=job_id, token=token)
             case _:
                 self.yield_reason = ReturnReason.DRAIN
-                return self._returned(None)
+                return self._as_returned(None)
 
-    def _returned(self, state: Any) -> Returned:
+    def _as_returned(self, state: Any) -> Returned:
         lease = self.lease
         return Returned(job_id=lease.job_id, token=lease.token, reason=self.yield_reason, checkpoint=state)
 
-    def _deferred(self, error: Overloaded) -> Returned:
+    def _as_deferred(self, error: Overloaded) -> Returned:
         """Defer the job: an overload is no failure, and this attempt does not count."""
         self.overloaded = True
         return Returned(
@@ -158,13 +158,13 @@ class Execution:
             said=encodable(str(error)),
         )
 
-    def _elsewhere(self, words: str) -> Returned:
+    def _as_unfit(self, words: str) -> Returned:
         """Return a job that the worker failed, not the handler: it is deferred, without counting an attempt."""
         self.unfit = words
         lease = self.lease
         return Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.UNFIT, said=encodable(words))
 
-    def _failed(self, error: BaseException) -> Failed:
+    def _as_failed(self, error: BaseException) -> Failed:
         retry_after_ms = None
         if isinstance(error, Retry):
             if error.after_seconds is not None:

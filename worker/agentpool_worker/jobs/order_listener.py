@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import Lease
     from agentpool_worker.jobs.claim_loop import ClaimLoop
-    from agentpool_worker.jobs.running_jobs import Roster
+    from agentpool_worker.jobs.running_jobs import RunningJobs
 
 log = logging.getLogger(__name__)
 
@@ -44,20 +44,22 @@ class ControlQueue(Protocol):
         """Claim; with limit 0 claim nothing, but ring for an idle worker if something is ready."""
 
 
-class Listener:
+class OrderListener:
     """Waits, and passes on orders and bells."""
 
-    def __init__(self, *, queue: ControlQueue, claims: ClaimLoop, roster: Roster, safety_poll_ms: int) -> None:
+    def __init__(
+        self, *, queue: ControlQueue, claims: ClaimLoop, running_jobs: RunningJobs, safety_poll_ms: int
+    ) -> None:
         self._queue = queue
         self._claims = claims
-        self._roster = roster
+        self._running_jobs = running_jobs
         self._safety_poll_ms = safety_poll_ms
         self._waiting: asyncio.Task[Any] | None = None  # blocked, with slots reserved
         claims.break_off = self.break_off
 
     async def run(self) -> None:
         """Listens for ever; ends when cancelled."""
-        await together(_for_ever(self.hear_orders), _for_ever(self.hear_bell))
+        await together(_repeat(self.hear_orders), _repeat(self.hear_bell))
 
     async def hear_orders(self) -> None:
         """Wait once for orders."""
@@ -65,7 +67,7 @@ class Listener:
             if isinstance(control, Wake):  # a cordon was lifted
                 self.break_off()
                 self._claims.bell()
-            self._obey(control)
+            self._carry_out(control)
 
     async def hear_bell(self) -> None:
         """Wait once for work. Claims even without a bell: a lost bell delays, never strands."""
@@ -87,10 +89,10 @@ class Listener:
             raise
         finally:
             self._waiting = None
-            self._claims.let_go(limit)
-        self._claims.claimed(leases, limit, rings)
+            self._claims.release(limit)
+        self._claims.handle_claim(leases, limit, rings)
         for control in controls:
-            self._obey(control)
+            self._carry_out(control)
         if leases:
             await asyncio.sleep(0)  # the handlers begin before the next wait is sent, not after
 
@@ -103,22 +105,22 @@ class Listener:
 
     async def _give_back(self) -> None:
         await asyncio.sleep(_CLOSING_SECONDS)
-        await self._claims.landed()  # jobs of an answer in flight would count as unknown too
+        await self._claims.wait_for_answers()  # jobs of an answer in flight would count as unknown too
         await self._queue.claim(0)
 
-    def _obey(self, control: Control) -> None:
+    def _carry_out(self, control: Control) -> None:
         if isinstance(control, Wake):  # the claim came along with it
             return
-        execution = self._roster.find(control.job_id, control.token)
+        execution = self._running_jobs.find(control.job_id, control.token)
         if execution is None:  # ended while the order was in flight
             return
         if isinstance(control, CancelJob):
-            self._roster.stop(execution, Stop.CANCELLED)
+            self._running_jobs.stop(execution, Stop.CANCELLED)
         elif isinstance(control, YieldJob):
             execution.ask_to_yield(ReturnReason.PREEMPTED)
 
 
-async def _for_ever(hear: Callable[[], Awaitable[None]]) -> None:
+async def _repeat(hear: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await hear()

@@ -30,8 +30,8 @@ _FIRST_RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 1.0  # the job continues within a second after its Redis
 
 
-class QueueLink:
-    """The `JobLink` of a worker that runs against a real queue."""
+class QueueCalls:
+    """The `JobCalls` of a worker that runs against a real queue."""
 
     def __init__(self, consumer: Consumer, producer: Producer) -> None:
         self._consumer = consumer
@@ -42,7 +42,7 @@ class QueueLink:
 
         Raises StaleLeaseError.
         """
-        return await _once_reached(
+        return await _retry_until_reached(
             lambda: self._consumer.checkpoint(lease, state),
             f"job {lease.job_id} saves its state",
             waits_for=(QueueUnreachableError, QueueMemoryError),  # a full Redis empties as jobs end
@@ -58,10 +58,10 @@ class QueueLink:
     async def submit(self, request: JobRequest) -> Receipt:
         """Submit a job to the worker's own pool exactly once, even if Redis is away: its key or id stays."""
         named = request if request.job_id or request.idempotency_key else replace(request, job_id=new_id())
-        return await _once_reached(lambda: self._producer.submit(named), "a child is submitted")
+        return await _retry_until_reached(lambda: self._producer.submit(named), "a child is submitted")
 
 
-async def _once_reached(
+async def _retry_until_reached(
     ask: Callable[[], Awaitable[_T]],
     what: str,
     *,

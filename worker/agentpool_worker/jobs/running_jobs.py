@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agentpool_core.jobs import JobId, Lease, LeaseToken
-    from agentpool_worker.context import JobLink
+    from agentpool_worker.context import JobCalls
     from agentpool_worker.guards.fitness import Fitness
     from agentpool_worker.handlers import HandlerSet
-    from agentpool_worker.jobs.completion_buffer import Flusher
+    from agentpool_worker.jobs.completion_buffer import CompletionBuffer
     from agentpool_worker.slots.semaphore import Slots
     from agentpool_worker.telemetry.metrics import WorkerMetrics
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _NEVER = float("inf")
 
 
-class Roster:
+class RunningJobs:
     """Every attempt that runs in this worker. Used from the jobs' event loop only."""
 
     def __init__(
@@ -41,8 +41,8 @@ class Roster:
         *,
         handlers: HandlerSet,
         slots: Slots,
-        flusher: Flusher,
-        link: JobLink,
+        buffer: CompletionBuffer,
+        calls: JobCalls,
         metrics: WorkerMetrics,
         grace_seconds: float,
         overloaded: Callable[[], None],
@@ -50,8 +50,8 @@ class Roster:
     ) -> None:
         self._handlers = handlers
         self._slots = slots
-        self._flusher = flusher
-        self._link = link
+        self._buffer = buffer
+        self._calls = calls
         self._metrics = metrics
         self._grace_seconds = grace_seconds
         self._overloaded = overloaded
@@ -70,26 +70,26 @@ class Roster:
         earliest = _NEVER
         for lease in leases:
             if lease.fault is not None:
-                self._flusher.add(_undecodable(lease, lease.fault), lease)
+                self._buffer.add(_as_undecodable(lease, lease.fault), lease)
                 continue
             run_job = self._handlers.find(lease.kind)
             if run_job is None:
-                self._flusher.add(self._without_handler(lease), lease)
+                self._buffer.add(self._as_unknown_kind(lease), lease)
                 continue
-            execution = Execution(lease, self._link, now)
+            execution = Execution(lease, self._calls, now)
             self.running.add(execution)
             self._slots.take()
-            execution.task = self._loop.create_task(execution.run(run_job, self._ended))
-            self._metrics.started(lease)
+            execution.task = self._loop.create_task(execution.run(run_job, self._finish))
+            self._metrics.record_start(lease)
             earliest = min(earliest, execution.stop_at)
         if self.running:
             self._empty.clear()
             self._arm(earliest)
 
-    def hand_back(self, leases: Iterable[Lease]) -> None:
+    def requeue(self, leases: Iterable[Lease]) -> None:
         """Starts none of these jobs: they go back to their place, no attempt counted."""
         for lease in leases:
-            self._flusher.add(Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN), lease)
+            self._buffer.add(Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN), lease)
 
     def find(self, job_id: JobId, token: LeaseToken) -> Execution | None:
         """Return the attempt under this lease, or None after its end."""
@@ -138,7 +138,7 @@ class Roster:
         """Return the attempt of this task, or None. May be called from a different thread: only reads."""
         return next((execution for execution in tuple(self.running) if execution.task is task), None)
 
-    def told(self) -> str:
+    def describe(self) -> str:
         """Describe the number of running jobs of each kind, for a log line. Thread-safe: only reads."""
         kinds = Counter(execution.lease.kind for execution in tuple(self.running))
         return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "no jobs"
@@ -148,18 +148,18 @@ class Roster:
         if self._timer is not None:
             self._timer.cancel()
 
-    def _ended(self, execution: Execution, completion: Completion) -> None:
+    def _finish(self, execution: Execution, completion: Completion) -> None:
         if execution not in self.running:
             log.info("job %s has ended after it was given up", execution.lease.job_id)
             return
         self.running.discard(execution)
         self._slots.give_back()
-        self._metrics.ended(execution.lease.kind, time.monotonic() - execution.started_at)
+        self._metrics.record_end(execution.lease.kind, time.monotonic() - execution.started_at)
         self._judge(execution, completion)
         if execution.stop is Stop.LEASE_LOST:  # under the same token, the queue may have given the job out again
-            self._metrics.settled([execution.lease.kind], [SettleOutcome.STALE])
+            self._metrics.record_outcomes([execution.lease.kind], [SettleOutcome.STALE])
         else:
-            self._flusher.add(self._by_cause(completion), execution.lease)
+            self._buffer.add(self._by_cause(completion), execution.lease)
         if not self.running:
             self._empty.set()
 
@@ -168,9 +168,9 @@ class Roster:
         if execution.overloaded:
             self._overloaded()
         if execution.unfit:
-            self._fitness.attempt_failed(execution.lease.job_id, execution.unfit)
+            self._fitness.record_failure(execution.lease.job_id, execution.unfit)
         elif not isinstance(completion, Returned):
-            self._fitness.attempt_ended()
+            self._fitness.record_end()
 
     def _by_cause(self, completion: Completion) -> Completion:
         """Adapt the completion of an unfinished job to the reason."""
@@ -191,10 +191,10 @@ class Roster:
         self._timer = None
         now = time.monotonic()
         for execution in [execution for execution in self.running if execution.stop_at <= now]:
-            self._overdue(execution)
+            self._stop_overdue(execution)
         self._arm(min((execution.stop_at for execution in self.running), default=_NEVER))
 
-    def _overdue(self, execution: Execution) -> None:
+    def _stop_overdue(self, execution: Execution) -> None:
         if execution.stop is None:
             self.stop(execution, Stop.TIMEOUT)
             return
@@ -203,9 +203,9 @@ class Roster:
             execution.lease.job_id, execution.lease.kind,
         )  # fmt: skip
         self._metrics.abandoned += 1
-        self._ended(execution, execution.given_up())
+        self._finish(execution, execution.abandon())
 
-    def _without_handler(self, lease: Lease) -> Returned:
+    def _as_unknown_kind(self, lease: Lease) -> Returned:
         """Return a job without a handler: a different version of the program may know its kind."""
         known = ", ".join(self._handlers.kinds or ()) or "none"
         return Returned(
@@ -216,5 +216,5 @@ class Roster:
         )
 
 
-def _undecodable(lease: Lease, fault: str) -> Failed:
+def _as_undecodable(lease: Lease, fault: str) -> Failed:
     return Failed(job_id=lease.job_id, token=lease.token, error=fault, retry=False, reason="undecodable")

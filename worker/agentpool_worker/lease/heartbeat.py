@@ -144,11 +144,11 @@ class Heartbeat:
             renewal = await self._queue.renew(slots=slots, running=self._slots.used, note=note)
             await self._act_on(renewal, before)
         except QueueError as error:
-            self._failed(error)
+            self._record_failure(error)
             if isinstance(error, QueueAccessError) and self.silent_seconds > self.lease_seconds:
                 raise
             return False
-        self._confirmed()
+        self._record_renewal()
         return True
 
     async def _act_on(self, renewal: Renewal, before: Mapping[JobId, Hold]) -> None:
@@ -160,20 +160,20 @@ class Heartbeat:
         if renewal.settings_revision != self._settings.revision:
             self._apply(await self._queue.settings())
 
-    def _confirmed(self) -> None:
+    def _record_renewal(self) -> None:
         if self._steady_since is None:
             log.info("the lease is renewed again after %.1f s", self.silent_seconds)
             self._steady_since = time.monotonic()
         self._renewed_at = time.monotonic()
         self._metrics.renewals += 1
 
-    def _failed(self, error: QueueError) -> None:
+    def _record_failure(self, error: QueueError) -> None:
         if self._steady_since is not None:
-            log.warning("the lease could not be renewed, %.1f s of it are left: %s", self._left(), error)
+            log.warning("the lease could not be renewed, %.1f s of it are left: %s", self._remaining_seconds(), error)
         self._steady_since = None
         self._metrics.renewal_failures += 1
 
-    def _left(self) -> float:
+    def _remaining_seconds(self) -> float:
         return max(0.0, self.lease_seconds - self.silent_seconds)
 
     async def _register_anew(self) -> None:
@@ -186,11 +186,11 @@ class Heartbeat:
             )  # fmt: skip
             self._metrics.leases_lost += 1
             self._lost()
-        self._apply(await self._registered())
+        self._apply(await self._register())
         self._unregistered = False
         self._steady_since = time.monotonic()
 
-    async def _registered(self) -> PoolSettings:
+    async def _register(self) -> PoolSettings:
         try:
             return await self._queue.register(slots=self._slots.total, host=self._host)
         except UnknownPoolError:  # Redis has lost everything

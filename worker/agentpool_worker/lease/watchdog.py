@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import JobId
     from agentpool_worker.jobs.execution import Execution
-    from agentpool_worker.jobs.running_jobs import Roster
+    from agentpool_worker.jobs.running_jobs import RunningJobs
     from agentpool_worker.telemetry.metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
@@ -43,13 +43,13 @@ class Watchdog:
     def __init__(
         self,
         *,
-        roster: Roster,
+        running_jobs: RunningJobs,
         metrics: WorkerMetrics,
         warn_seconds: float,
         give_up_seconds: float,
         give_up: Callable[[str, Sequence[JobId]], Awaitable[None]],
     ) -> None:
-        self._roster = roster
+        self._running_jobs = running_jobs
         self._metrics = metrics
         self._warn_seconds = warn_seconds
         self._give_up_seconds = give_up_seconds
@@ -102,13 +102,13 @@ class Watchdog:
         if self.blocked_seconds < min(UNREADY_SECONDS, self._give_up_seconds / 2):
             return None
         execution = self._running_now()
-        who = "" if execution is None else f", held up by {_named(execution)}"
+        who = "" if execution is None else f", held up by {_describe_execution(execution)}"
         return f"has an event loop that stands still{who}"  # without a number: a condition repeats the text
 
     def look(self, blocked: float) -> bool:
         """Log a block when it becomes relevant and each time it has doubled; return whether it is given up now."""
         if blocked < self._warn_seconds:
-            self._recovered()
+            self._report_recovery()
             return False
         if blocked >= max(self._warn_seconds, self._told_at * 2):
             if not self._told_at:
@@ -119,12 +119,12 @@ class Watchdog:
             self.given_up = True
             log.critical(
                 "the event loop has stood still for %.1f s: the lease on %d jobs is given up, others will run them",
-                blocked, len(self._roster.running),
+                blocked, len(self._running_jobs.running),
             )  # fmt: skip
             return True
         return False
 
-    def _recovered(self) -> None:
+    def _report_recovery(self) -> None:
         if self._told_at:
             log.warning("the event loop turns again after at least %.1f s", self._told_at)
         self._told_at = 0.0
@@ -132,12 +132,12 @@ class Watchdog:
 
     def _mark(self) -> None:
         now = time.monotonic()
-        self._metrics.lagged(max(0.0, now - self._marked_at - MARK_SECONDS))
+        self._metrics.record_lag(max(0.0, now - self._marked_at - MARK_SECONDS))
         self._marked_at = now
         self._timer = self._loop.call_later(MARK_SECONDS, self._mark)
 
     def _running_now(self) -> Execution | None:
-        return self._roster.of_task(_current_task(self._loop))
+        return self._running_jobs.of_task(_current_task(self._loop))
 
     def _culprits(self) -> list[JobId]:
         execution = self._running_now()
@@ -146,7 +146,7 @@ class Watchdog:
     def _culprit(self) -> str:
         """Describe the job whose handler runs now, and the innermost lines of its code."""
         execution = self._running_now()
-        who = "no job's handler" if execution is None else _named(execution)
+        who = "no job's handler" if execution is None else _describe_execution(execution)
         frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - the only way to see another thread's stack
         if frame is None:
             return who
@@ -154,7 +154,7 @@ class Watchdog:
         return f"{who} is at\n{''.join(lines).rstrip()}"
 
 
-def _named(execution: Execution) -> str:
+def _describe_execution(execution: Execution) -> str:
     lease = execution.lease
     return f"the handler of {lease.kind!r} (job {lease.job_id}, attempt {lease.attempt})"
 

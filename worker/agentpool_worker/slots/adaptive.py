@@ -131,7 +131,7 @@ class AdaptiveSlots:
         self._overloads = 0
         self.readings: Sequence[GpuReading] = ()  # the latest; empty where there is no GPU
 
-    def overloaded(self) -> None:
+    def report_overload(self) -> None:
         """A job ended with an overload signal."""
         self._overloads += 1
 
@@ -151,7 +151,7 @@ class AdaptiveSlots:
         if change is not None:
             self.apply(change)
 
-    def settings_changed(self) -> None:
+    def apply_settings(self) -> None:
         """Apply new settings: their concurrency, or the nearest bound in adaptive mode."""
         settings = self._settings()
         slots = starting_slots(settings)

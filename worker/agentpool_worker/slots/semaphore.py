@@ -19,7 +19,7 @@ class Slots:
     __slots__ = ("_total", "_used", "on_free")
 
     def __init__(self, total: int) -> None:
-        self._total = _checked(total)
+        self._total = _check_total(total)
         self._used = 0
         self.on_free: Callable[[], None] | None = None
 
@@ -51,13 +51,13 @@ class Slots:
 
     def resize(self, total: int) -> None:
         """Changes the number of slots; jobs that run keep theirs."""
-        grown = _checked(total) > self._total
+        grown = _check_total(total) > self._total
         self._total = total
         if grown and self.on_free is not None:
             self.on_free()
 
 
-def _checked(total: int) -> int:
+def _check_total(total: int) -> int:
     if total < 1:
         raise ValueError(f"slots: {total}: a worker needs at least one slot; pause the pool to stop claims")
     return total

@@ -30,7 +30,7 @@ def throttled_seconds(root: Path = ROOT) -> float | None:
     return None
 
 
-def grew(before: int | None, after: int | None) -> bool:
+def has_grown(before: int | None, after: int | None) -> bool:
     """Return whether a counter is known to have grown."""
     return before is not None and after is not None and after > before
 

@@ -55,7 +55,7 @@ class Output:
         self._streams = [_Stream(target, also) for target, also in _targets()]
         self._tail = b""
 
-    def watched(self) -> list[tuple[int, int]]:
+    def descriptors(self) -> list[tuple[int, int]]:
         """Return each descriptor to poll with its events."""
         return [
             (stream.target, select.POLLOUT) if stream.waiting else (stream.source, select.POLLIN)
@@ -76,7 +76,7 @@ class Output:
         give_up_at = time.monotonic() + _FLUSH_SECONDS
         while time.monotonic() < give_up_at:
             poll = select.poll()
-            for descriptor, events in self.watched():
+            for descriptor, events in self.descriptors():
                 poll.register(descriptor, events)
             waits = any(stream.waiting for stream in self._streams)
             ready = {descriptor for descriptor, _ in poll.poll(50 if waits else 0)}

@@ -86,7 +86,7 @@ class _Supervisor:
             self._output.finish()
             self._end_leftovers()
             self._output.finish()
-            end = self._ended(begun_at, kills)
+            end = self._end_of_worker(begun_at, kills)
             code = _code_of(end.exit)
             pause = self._restarts.pause_after(end)
             if pause is None:
@@ -176,9 +176,9 @@ class _Supervisor:
                 return
             poll = select.poll()
             poll.register(self._wake, select.POLLIN)
-            for descriptor, events in self._output.watched():
+            for descriptor, events in self._output.descriptors():
                 poll.register(descriptor, events)
-            if self._stands_in():
+            if self._answers_probes():
                 poll.register(self._listening, select.POLLIN)  # type: ignore[arg-type]  # it is there, says _stands_in
             ready = {descriptor for descriptor, _ in poll.poll(None if left is None else left * 1000)}
             self._output.move(ready)
@@ -190,10 +190,10 @@ class _Supervisor:
     def _answer_probe(self, ready: set[int]) -> None:
         if self._listening is None or self._previous is None or self._listening.fileno() not in ready:
             return
-        if self._stands_in():  # else the worker answers by now
+        if self._answers_probes():  # else the worker answers by now
             answer_one(self._listening, f"starting again: the worker process ended ({describe(self._previous)})")
 
-    def _stands_in(self) -> bool:
+    def _answers_probes(self) -> bool:
         """Return whether probes are answered here: after a restart, until the worker answers itself."""
         return self._listening is not None and self._previous is not None and self._lifeline.phase is Phase.STARTING
 
@@ -224,17 +224,17 @@ class _Supervisor:
     def _end_leftovers(self) -> None:
         """End leftovers of jobs, which would hold the worker's ports and memory."""
         give_up_at = time.monotonic() + _LEFTOVERS_END_SECONDS
-        while self._left() and time.monotonic() < give_up_at:
+        while self._remaining() and time.monotonic() < give_up_at:
             self._until(lambda: False, within_seconds=_POLL_SECONDS)
-        killed = kill_until_none(self._left, within_seconds=_LEFTOVERS_KILL_SECONDS)
+        killed = kill_until_none(self._remaining, within_seconds=_LEFTOVERS_KILL_SECONDS)
         if killed:
             self._report(f"{len(killed)} processes that jobs had left running were killed")
 
-    def _left(self) -> list[int]:
+    def _remaining(self) -> list[int]:
         self._reap()
         return descendants(os.getpid())
 
-    def _ended(self, begun_at: float, kills: int | None) -> WorkerEnd:
+    def _end_of_worker(self, begun_at: float, kills: int | None) -> WorkerEnd:
         code = os.waitstatus_to_exitcode(self._status or 0)
         number = -code if code < 0 else None
         end = PreviousExit(
@@ -274,7 +274,7 @@ def _cause(number: int | None, kills: int | None) -> str | None:
     if number != signal.SIGKILL:
         return None
     now = cgroup.oom_kills()
-    if cgroup.grew(kills, now):
+    if cgroup.has_grown(kills, now):
         return cgroup.OUT_OF_MEMORY
     return KILLED_FROM_OUTSIDE if now is not None else f"{KILLED_FROM_OUTSIDE} or out of memory"
 

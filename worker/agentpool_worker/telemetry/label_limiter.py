@@ -8,7 +8,7 @@ from __future__ import annotations
 _MOST = 50
 
 
-class BoundedKinds:
+class LabelLimiter:
     """The first kinds, each by its own name, and all further kinds under a common name."""
 
     def __init__(self, *, others: str) -> None:

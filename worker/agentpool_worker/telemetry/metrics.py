@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
-from agentpool_worker.telemetry.label_limiter import BoundedKinds
+from agentpool_worker.telemetry.label_limiter import LabelLimiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -63,7 +63,7 @@ class WorkerMetrics:
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
         self._jobs: Counter[tuple[str, str]] = Counter()  # by (kind, outcome)
-        self._kinds = BoundedKinds(others="other")
+        self._kinds = LabelLimiter(others="other")
         self._dispatch = Distribution(DISPATCH_BOUNDS_SECONDS)
         self._run: dict[str, Distribution] = {}
         self._lag = Distribution(LAG_BOUNDS_SECONDS)
@@ -76,32 +76,32 @@ class WorkerMetrics:
         self.reconnects = 0  # outages that are over, however many calls each failed
         self.loop_blocks = 0  # times the event loop stood still for longer than the warning limit
         self.reconciliations = 0  # disagreements with the queue about jobs in hand that were resolved
-        self.resolved = 0  # contradictions between the pool's keys that this worker's upkeep resolved
-        self.recovered = 0  # jobs that this worker's upkeep took back from lost workers
+        self.resolved = 0  # contradictions between the pool's keys that this worker's maintenance resolved
+        self.recovered = 0  # jobs that this worker's maintenance recovered from lost workers
         self.draining = False
         self.registry = CollectorRegistry()
         self.registry.register(self)
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
-    def started(self, lease: Lease) -> None:
+    def record_start(self, lease: Lease) -> None:
         """Record the start of an attempt; the first attempt's wait since ready is the dispatch latency."""
         if lease.attempt == 1:
             self._dispatch.observe((lease.claimed_at_ms - lease.enqueued_at_ms) / 1000)
 
-    def ended(self, kind: str, seconds: float) -> None:
+    def record_end(self, kind: str, seconds: float) -> None:
         """An attempt's handler has ended, in whatever way."""
         run = self._run.get(kind)
         if run is None:
             run = self._run.setdefault(self._kinds.name(kind), Distribution(RUN_BOUNDS_SECONDS))
         run.observe(seconds)
 
-    def settled(self, kinds: Iterable[str], outcomes: Iterable[SettleOutcome]) -> None:
+    def record_outcomes(self, kinds: Iterable[str], outcomes: Iterable[SettleOutcome]) -> None:
         """The queue has answered a batch."""
         for (kind, outcome), count in Counter(zip(kinds, outcomes, strict=True)).items():
             self._jobs[self._kinds.name(kind), outcome.value] += count
 
-    def lagged(self, seconds: float) -> None:
+    def record_lag(self, seconds: float) -> None:
         """A turn of the event loop came this much later than asked."""
         self._lag.observe(seconds)
 
