@@ -3,7 +3,7 @@
 So a ServiceAccount's own token suffices for submitting jobs, and `kubectl create role` grants it. Answers hold for
 `cache_s`; the caches are keyed by a digest of the token. Refusals have caches of their own, so that made-up tokens and
 pools displace no valid answer. Refused reviews are limited for each client address, and concurrent reviews in total.
-A token that was good within `PROVEN_SECONDS` is exempt, because many callers may share an address with a guessing client.
+A token that was good within `PROVEN_SECONDS` is exempt: many callers may share an address with a guessing client.
 """
 
 from __future__ import annotations

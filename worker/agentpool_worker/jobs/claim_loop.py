@@ -77,7 +77,7 @@ class ClaimLoop:
         self._doubted = False  # the queue may hold different jobs for this worker than it runs
 
     def join(self, buffer: CompletionBuffer, running_jobs: RunningJobs) -> None:
-        """Connect the loop with its flusher and its running jobs."""
+        """Connect the loop with its completion buffer and its running jobs."""
         self.buffer = buffer
         self.running_jobs = running_jobs
 
