@@ -33,7 +33,7 @@ class Outcome:
     """Result of a whole round."""
 
     dropped: int  # delegations refused, or never run although their TTL had not passed
-    run_twice: int  # keys whose handler ran more than once
+    run_twice: int  # keys with more than one run of the handler
     ran: int  # runs of handlers
     makespan_s: float  # from the first submit to the last end
     answer_p99_s: float  # until the caller had its 202, or its refusal

@@ -64,7 +64,7 @@ def _of(jobs: Mapping[JobId, Job], priority: str) -> list[Job]:
 
 
 def _served(job: Job, sent_ms: int) -> bool:
-    """Whether the job ran to its end, or was an info whose TTL had passed."""
+    """Return whether the job ran to the end, or was an info with an expired TTL."""
     return job.state is JobState.SUCCEEDED or (
         job.state is JobState.EXPIRED and (job.finished_at_ms or 0) >= sent_ms + TTL_MS
     )

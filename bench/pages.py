@@ -21,7 +21,7 @@ TABLE = re.compile(r"(<!-- table: python -m bench (\w+) -->\n).*?(<!-- end of ta
 
 
 def write(report: Report, pages: tuple[Path, ...] = PAGES) -> list[Path]:
-    """Write the tables of the report and its parts into their documents; return the changed pages."""
+    """Write the tables of the report and the parts into their documents; return the changed pages."""
     reports = {each.name: each for each in (report, *report.parts)}
     changed = []
     for page in pages:

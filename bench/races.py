@@ -1,6 +1,6 @@
 """Two workers on a queue: a status that is read and then written, or an atomic claim.
 
-Before: each worker looks for a job whose status is `queued`, then writes `running`, as two calls; a worker that looks
+Before: each worker looks for a job with the status `queued`, then writes `running`, as two calls; a worker that looks
 in between runs the job too. A worker is stopped in the middle, like a daemon thread at exit: its jobs stay `running`
 for ever. After: the queue's claim, and a worker stopped the same way; its jobs come back when its lease ends.
 """

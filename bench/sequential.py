@@ -1,4 +1,4 @@
-"""A single job at a time per worker, or many under a semaphore: waiting time of a job before its start.
+"""A single job at a time per worker, or many under a semaphore: waiting time of a job before the start.
 
 Twenty agent runs that mostly wait (as on a model's answer) reach a worker together. In sequence, the last starts after
 the end of all others; with the Task preset of 20 slots, each starts at once.

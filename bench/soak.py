@@ -2,7 +2,7 @@
 
 Jobs of every sort come at a steady pace: fast jobs, jobs in threads, jobs that fail and are retried, jobs that store
 checkpoints. The ratios compare the first quarter after the warm-up with the last; a load or a worker that ends early
-ends the run with its error. Memory and open files over time are printed, and drawn into the PNG that `SOAK_PLOT` names
+ends the run with the error. Memory and open files over time are printed, and drawn into the PNG that `SOAK_PLOT` names
 (if matplotlib is installed). `SOAK_SECONDS` shortens the run.
 """
 

@@ -50,7 +50,7 @@ def documented_values(text: str) -> Iterator[Value]:
     values = yaml.safe_load(text)
     path: list[tuple[int, str]] = []  # indentation and key of the enclosing maps
     comment: list[str] = []
-    below = ""  # the value whose own lines follow: part of its default
+    below = ""  # the value with lines of its own below: part of the default
     for line in text.splitlines():
         bare = line.strip()
         if bare.startswith("# "):

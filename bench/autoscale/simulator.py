@@ -1,7 +1,7 @@
 """A discrete-event simulation of a pool: jobs, slots, workers with a start-up time, and a sizing policy.
 
 A single queue in order of arrival. Free slots are used in turn, like workers that wait on the bell, so work spreads
-over all workers: the worst case for scale-in. A worker costs from its creation, start-up included, until its end; a
+over all workers: the worst case for scale-in. A worker costs from its creation, start-up included, until the end; a
 worker removed with running jobs drains first, and jobs that outlast the drain count as killed.
 """
 

@@ -86,7 +86,7 @@ class Happened:
             waits_s=self.waits_s,
             worker_hours=self.worker_s / 3600.0,
             changes=len(self.sizes) - 1,
-            harmed=0,  # not observed here: an interrupted job did not run once to its end
+            harmed=0,  # not observed here: an interrupted job did not run once to the end
             killed=len(self.waits_s) - self.ran_once,
             sizes=self.sizes,
         )

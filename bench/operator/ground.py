@@ -151,7 +151,7 @@ async def operator(log: Path, *flags: str) -> asyncio.subprocess.Process:
 
 
 async def _started(log: Path, *arguments: str) -> asyncio.subprocess.Process:
-    """Start Python as a process whose output goes to a file."""
+    """Start Python as a process that writes its output to a file."""
     with log.open("wb") as out:
         return await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=out, stderr=out, cwd=log.parent)
 

@@ -52,10 +52,10 @@ class Receipt:
     _client: Client
 
     async def result(self, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109  # the natural name
-        """Return the job's result after its end.
+        """Return the job's result after the end.
 
         `timeout` in seconds; None waits for ever. Raises ResultTimeoutError after the timeout (the job goes on),
-        JobEndedError if the job failed, was cancelled or expired, UnknownJobError after its retention.
+        JobEndedError if the job failed, was cancelled or expired, UnknownJobError after the retention.
         """
         return await self._client.result(self.job_id, timeout=timeout)
 
@@ -108,7 +108,7 @@ class Client:
         """Submit many jobs, a few hundred per round trip; return a receipt for each, in order.
 
         A job is a dict of `submit`'s arguments, times in seconds: `{"kind": "summarize", "payload": {…}, "delay": 5}`,
-        or a JobRequest, whose times are milliseconds. Jobs may wait for jobs of the same call by `job_id`. Raises the
+        or a JobRequest with times in milliseconds. Jobs may wait for jobs of the same call by `job_id`. Raises the
         errors of `submit`, and DependencyCycleError; if a later slice of the jobs is refused, the error's `accepted`
         holds the receipts of the jobs kept before.
         """
@@ -124,7 +124,7 @@ class Client:
         return await self._producer.cancel(JobId(job_id), reason=reason)
 
     async def job(self, job_id: JobId | str) -> Job:
-        """Return the job's record, including its history. Raises UnknownJobError."""
+        """Return the job's record, including the history. Raises UnknownJobError."""
         return await self._inspector.job(self.pool, JobId(job_id))
 
     async def jobs(self, state: JobState | str, *, limit: int = 100) -> list[Job]:

@@ -42,7 +42,7 @@ def receipt_document(receipt: Receipt) -> Document:
 
 
 def job_document(job: Job, pool: PoolRef) -> Document:
-    """Return a job's record, without its history."""
+    """Return a job's record, without the history."""
     return {
         "job_id": job.job_id,
         "pool": str(pool),

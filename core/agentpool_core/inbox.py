@@ -60,7 +60,7 @@ class Inbox:
             self._begin()
 
     async def result(self, job_id: JobId, *, timeout_s: float | None) -> Json:
-        """Return the result of a job after its end; see `Receipt.result`."""
+        """Return the result of a job after the end; see `Receipt.result`."""
         self._own()
         try:
             async with asyncio.timeout(timeout_s):

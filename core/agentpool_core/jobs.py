@@ -46,7 +46,7 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"  # ended with a result
     FAILED = "failed"  # ended without: the dead letter, can be replayed
     CANCELLED = "cancelled"  # ended on request, or because a parent did not succeed
-    EXPIRED = "expired"  # ended before its start: its ttl passed while it waited
+    EXPIRED = "expired"  # ended before the start: its ttl passed while it waited
 
     @property
     def terminal(self) -> bool:

@@ -1,8 +1,8 @@
 """Address of a pool's Redis: a URL in its AgentPool, or values of a Secret that has opted in.
 
 Used by operator, gateway and command line. A Secret is used only with the label `agentpool.dev/redis: "true"`: a user
-who may create AgentPools need not be allowed to read Secrets, and must not have the operator read them instead. No
-message contains a part of a Secret's value: it names the Secret, the key and the kind of mistake. The URL goes to
+with permission to create AgentPools may lack permission to read Secrets, and must not read them through the operator.
+No message contains a part of a Secret's value: it names the Secret, the key and the kind of mistake. The URL goes to
 `agentpool_core.queue.connect`.
 """
 
@@ -62,7 +62,7 @@ class Address:
     """A Redis URL, and the Secret that it or its password comes from."""
 
     url: str = field(repr=False)
-    secret: str = ""  # name of the Secret and its key for messages; empty: nothing in the URL is secret
+    secret: str = ""  # name of the Secret and the key for messages; empty: nothing in the URL is secret
     declared: bool = False  # whether the AgentPool holds the URL, so that at most the password is secret
 
     @property

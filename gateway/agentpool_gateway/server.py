@@ -157,7 +157,7 @@ def uvicorn_config(
 async def _parts(
     options: GatewayOptions, settings: GatewaySettings
 ) -> AsyncIterator[tuple[Locations, Authority, Cluster | None]]:
-    """Yield the locations of pools, the authority, and the cluster, whose connection lasts as long as the block."""
+    """Yield the locations of pools, the authority, and the cluster; the connection lasts as long as the block."""
     by_reviews = options.auth == "kubernetes"
     async with contextlib.AsyncExitStack() as stack:
         cluster: Cluster | None = None

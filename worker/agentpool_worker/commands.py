@@ -1,7 +1,7 @@
 """`agentpool worker`: run jobs of a pool.
 
 In a pod everything comes from the environment; by hand, flags override the environment. Heavy imports wait until the
-worker has a process of its own, beside the supervisor. `agentpool_worker.supervision.supervisor` takes over next, and
+worker has a separate process, beside the supervisor. `agentpool_worker.supervision.supervisor` takes over next, and
 in the worker's process `agentpool_worker.runner`.
 """
 
@@ -59,7 +59,7 @@ Exit codes: 0 drained after SIGTERM or Ctrl-C, 1 failed, 2 wrong usage, 70 the w
 def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
     """Run jobs of one pool until SIGTERM, then drain.
 
-    APP is module:attribute of an agentpool_worker.App; without it, and without --handler-…, AGENTPOOL_HANDLER (the
+    APP is module:attribute of an agentpool_worker.App. Without APP and without --handler-…, AGENTPOOL_HANDLER (the
     JSON of spec.handler) says what runs the jobs.
     """
     if reloading:
@@ -68,7 +68,7 @@ def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
         release_signals()
         arguments = [argument for argument in sys.argv[1:] if argument != "--reload"]
         sys.exit(run_reloading(arguments, Path.cwd()))
-    # A restarted worker has the name of its predecessor, whose jobs it releases.
+    # A restarted worker has the name of its predecessor and releases the predecessor's jobs.
     flags["worker_id"] = flags["worker_id"] or os.environ.get("AGENTPOOL_WORKER") or own_name()
     listening = probe_socket(flags, os.environ)
     if supervisor.is_wanted():

@@ -45,7 +45,7 @@ class ChildOptions:
     """Options of a child job; None uses the pool's settings."""
 
     priority: Priority | None = None  # None: the parent's
-    key: str | None = None  # names this child within its parent, so a retried parent does not submit it again
+    key: str | None = None  # names this child within the parent, so a retried parent does not submit the child again
     after: tuple[JobId, ...] = ()  # jobs that must end first
     delay_seconds: float = 0.0
     timeout_seconds: float | None = None  # longest run of an attempt
@@ -64,7 +64,7 @@ class Context:
         self._stop_at = stop_at  # time.monotonic() at which the attempt times out
         self._state = lease.checkpoint
         self._loop: asyncio.AbstractEventLoop | None = None
-        self.cancelled = False  # the job must stop: timed out, cancelled, or its worker leaves
+        self.cancelled = False  # the job must stop: timeout, cancellation, or a leaving worker
         self.yielding = False  # the next checkpoint hands the job back
 
     @property
@@ -119,11 +119,11 @@ class Context:
 
     @property
     def log(self) -> logging.LoggerAdapter[logging.Logger]:
-        """Return a logger whose lines carry the job's id, kind and attempt."""
+        """Return a logger that adds the job's id, kind and attempt to each line."""
         return _JobLog(log, {"job_id": self.job_id, "kind": self.kind, "attempt": self.attempt})
 
     async def checkpoint(self, state: Any) -> None:
-        """Save the job's state for a later attempt, which finds it in `ctx.state`. A good place to be interrupted.
+        """Save the job's state for a later attempt, as `ctx.state`. A good place for an interruption.
 
         Raises StaleLeaseError when the lease has passed to a different worker. In a job that was asked to yield the
         call does not return: the job is requeued with this state and continues later, without counting an attempt.
@@ -181,7 +181,7 @@ class BlockingContext:
         return receipt
 
     def _raise_if_cancelled(self) -> None:
-        # A thread cannot be interrupted from outside, so a report tells it to stop.
+        # A thread cannot be interrupted from outside, so a report asks the thread to stop.
         if self._ctx.cancelled:
             raise asyncio.CancelledError
 

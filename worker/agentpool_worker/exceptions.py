@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 
-class Retry(Exception):  # noqa: N818 - it reads as the order it is: `raise Retry(after_seconds=30)`
+class Retry(Exception):  # noqa: N818 - the name reads as an order: `raise Retry(after_seconds=30)`
     """The attempt failed, and a retry may succeed; not before `after_seconds` (None: the pool's backoff)."""
 
     def __init__(self, message: str = "the handler asked for a retry", *, after_seconds: float | None = None) -> None:
@@ -25,7 +25,7 @@ class Overloaded(Retry):
         super().__init__(message, after_seconds=after_seconds)
 
 
-class Permanent(Exception):  # noqa: N818 - it reads as the verdict it is: `raise Permanent("no such file")`
+class Permanent(Exception):  # noqa: N818 - the name reads as a verdict: `raise Permanent("no such file")`
     """The job can never succeed: it fails for good, regardless of remaining attempts."""
 
 

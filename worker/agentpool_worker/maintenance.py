@@ -1,6 +1,6 @@
 """The queue's maintenance, done by any worker: due retries, expired waits, jobs of lost workers.
 
-Every worker runs it, at random moments around once a second, so no worker is special. It runs in the side loop: a
+Every worker runs maintenance, at random moments around once a second, so no worker is special. The side loop runs it: a
 blocked handler must not delay the retries of the whole pool. After an outage it recovers no jobs until the other
 workers have had time to renew their leases, so live workers are not mistaken for lost. Scripts of the queue take over
 next; promoted and recovered jobs ring the bell.
@@ -64,7 +64,7 @@ class MaintenanceLoop:
         pause = self._period_seconds * random.uniform(0.7, 1.3)  # noqa: S311 - spreads workers, hides nothing
         steady = self._heartbeat.steady
         if not steady:
-            # A worker that replaces a lost worker has waited for a lease by then: it waits no further round.
+            # A worker that replaces a lost worker has waited for a lease by then, and waits no further round.
             pause = min(pause, max(_SHORTEST_SECONDS, self._heartbeat.steady_in_seconds))
         try:
             done = await self._queue.maintain(take_back=steady)

@@ -1,4 +1,4 @@
-"""Default name of a worker. Imports little: the supervisor chooses the name for all its workers."""
+"""Default name of a worker. Imports little: the supervisor chooses the name for all workers."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def changed_files(directory: Path, seen: dict[Path, float]) -> list[Path]:
 
 
 def run_reloading(arguments: Sequence[str], directory: Path) -> int:
-    """Run `agentpool ARGUMENTS` repeatedly; return the exit code of the last run, after its end by a signal."""
+    """Run `agentpool ARGUMENTS` repeatedly; return the exit code of the last run, after the end by a signal."""
     told: list[subprocess.Popen[bytes]] = []  # the child that was there when we were asked to end, each time
 
     def stop(_number: int, _frame: object) -> None:
@@ -67,7 +67,7 @@ def run_reloading(arguments: Sequence[str], directory: Path) -> int:
 
 
 def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
-    # A session of its own: Ctrl-C reaches the child once, through this process. The child drains when this process is
+    # A separate session: Ctrl-C reaches the child once, through this process. The child drains when this process is
     # killed.
     command = [sys.executable, "-m", "agentpool_core", *arguments]
     return subprocess.Popen(command, start_new_session=True, preexec_fn=tied(signal.SIGTERM))  # noqa: PLW1509 - no threads

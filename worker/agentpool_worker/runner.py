@@ -31,7 +31,7 @@ _TIDY_SECONDS = 1.0  # for generators and threads that handlers left behind
 
 
 def run_process(worker: Worker) -> int:
-    """Run the worker to its end; return its exit code. Raises the errors of `Worker.run`."""
+    """Run the worker to the end; return its exit code. Raises the errors of `Worker.run`."""
     worker.ends_process = True
     loop = _new_loop()
     asyncio.set_event_loop(loop)

@@ -44,11 +44,11 @@ class WorkerSettings:
     http_port: int = HTTP_PORT  # probes and metrics; 0: any free port
     block_warn_seconds: float = 1.0  # blocked event loop: log a warning
     block_give_up_seconds: float = 60.0  # event loop standing still: the lease is given up
-    cancel_grace_seconds: float = 5.0  # for a cancelled handler to stop before it is abandoned
+    cancel_grace_seconds: float = 5.0  # for a cancelled handler to stop
     output_seconds: float = (
         OUTPUT_SECONDS  # for a command's output after the end of its process; later output is ignored
     )
-    memory_limit_bytes: int | None = None  # of this process; near it the worker drains; None: the container's limit
+    memory_limit_bytes: int | None = None  # of this process: drains near the limit; None: the container's limit
     start_seconds: float | None = None  # for Redis and the pool to be available; None: 600, or 30 if run by hand
     neighbours: int = 0  # containers of the pod that ask /drained before they end
     safety_poll_seconds: float = 10.0  # a claim for the case that a bell was lost

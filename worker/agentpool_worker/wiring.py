@@ -237,7 +237,7 @@ class Parts:
         return f"the event loop has stood still for {self.watchdog.blocked_seconds:.0f} s"
 
     def _impediment(self) -> str | None:
-        """Return why the worker takes no jobs without being asked to leave; None: it takes jobs."""
+        """Return why the worker takes no jobs without a request to leave; None: claims jobs."""
         return self.watchdog.impediment() or self.fitness.complaint
 
     def _unready(self) -> str | None:

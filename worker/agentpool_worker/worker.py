@@ -1,4 +1,4 @@
-"""A worker's life: `await Worker(app, redis=…, pool=…).run()`, in its own process or inside a user's program.
+"""The life of a worker: `await Worker(app, redis=…, pool=…).run()`, in its own process or inside a user's program.
 
 Start: prepare the handlers, register (which takes out the lease), start the side loop, claim. End: drain, deliver
 completions, deregister, stop the side loop. The lease is renewed until the very end, so that no job is recovered
@@ -62,23 +62,23 @@ class Worker:
         listening: socket.socket | None = None,
     ) -> None:
         self._handlers = handlers
-        by_hand = pool is not None  # possibly without an operator that publishes its settings
+        by_hand = pool is not None  # possibly without an operator that publishes the settings
         environ = _BY_HAND | os.environ if by_hand else os.environ
         self._settings = settings or settings_from(
             environ, redis_url=redis, pool=pool, publish_defaults=by_hand or None
         )
         self._reader = gpu_reader
         self._listening = listening  # for the probes; None: opened here
-        self._unready = "starting"  # the reason, before it serves
-        self.ends_process = False  # whether it may end its process, which has no other purpose
+        self._unready = "starting"  # the reason, before serving
+        self.ends_process = False  # whether the worker may end the process, which has no other purpose
         self._asked_to_leave = 0  # times, before there was anything to leave
         self._beginning: asyncio.Task[PoolSettings] | None = None  # while preparing and registering
         self.parts: Parts | None = None  # None before registering; for metrics and tests
-        self.complaint: str | None = None  # why it left, if it could not run jobs
+        self.complaint: str | None = None  # reason for leaving, if unable to run jobs
         self.exit_code = 0  # of the process that runs this worker, after an orderly end
 
     def leave(self) -> None:
-        """Drain, as on SIGTERM. A second call requeues running jobs at once. Call it in the event loop."""
+        """Drain, as on SIGTERM. A second call requeues running jobs at once. Only for calls in the event loop."""
         if self.parts is not None:
             self.parts.drain.begin()
             return
@@ -242,7 +242,7 @@ class Worker:
         await end(listening)  # before the end of the lease: the bell of the deregistration is for other workers
         try:
             async with asyncio.timeout(DELIVER_SECONDS):
-                await parts.claims.wait_for_answers()  # it may bring jobs, which are requeued
+                await parts.claims.wait_for_answers()  # the answer may bring jobs, which are requeued
                 await parts.buffer.wait_empty()
                 await parts.side.ask(parts.heartbeat.retire)
                 await parts.consumer.deregister()

@@ -23,7 +23,7 @@ REACH_S = 5.0  # for Redis to answer a command's first question
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a command's coroutine to its end."""
+    """Run a command's coroutine to the end."""
     return asyncio.run(work)
 
 

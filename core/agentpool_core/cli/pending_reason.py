@@ -1,4 +1,4 @@
-"""The reason why a job has not started, in a sentence, from its record and its pool's queue. Pure.
+"""The reason why a job has not started, in a sentence, from the record and its pool's queue. Pure.
 
 Uses only data in Redis, because a user may have no cluster access. `get` shows the reason under the job, `wait` prints
 it once on a terminal.

@@ -1,7 +1,7 @@
 """The `agentpool` command, assembled from the commands of each package.
 
 Packages register click commands in the entry-point group `agentpool.commands`; a command is imported only for its run
-or its help, so `agentpool --help` stays fast and a missing extra is reported only on use. A module that is missing
+or the help, so `agentpool --help` stays fast and a missing extra is reported only on use. A module that is missing
 because of a bug is not a missing extra: its error is not caught. Errors that AgentPool or click raise on purpose end as
 a line on standard error.
 """
@@ -25,7 +25,7 @@ GROUP = "agentpool.commands"
 
 
 class Subcommands(click.Group):
-    """A group whose subcommands are entry points, loaded late."""
+    """Command group that loads its subcommands from entry points on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all subcommands, sorted."""
@@ -128,7 +128,7 @@ def main() -> None:
 
 
 def _one_line(error: click.ClickException) -> str:
-    """Return click's message in our form; for usage errors with the command whose help applies."""
+    """Return click's message in our form; a usage error names the command with the right help."""
     message = " ".join(error.format_message().split()).removesuffix(".")
     if isinstance(error, click.UsageError) and error.ctx is not None:
         message += f"; see '{error.ctx.command_path} --help'"

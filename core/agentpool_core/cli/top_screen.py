@@ -32,7 +32,7 @@ COLOURS = {Priority.CRITICAL: "red", Priority.TASK: "cyan", Priority.INFO: "brig
 
 
 def live() -> Live:
-    """Return the display, which releases the terminal after its block."""
+    """Return the display, which releases the terminal after the block."""
     return Live(screen=True, auto_refresh=False)
 
 
@@ -59,7 +59,7 @@ def _routes(snapshot: QueueSnapshot) -> Table:
 
 
 def _bar(route: RouteSnapshot, longest: int) -> Text:
-    """Return a bar whose full width is the longest route's backlog."""
+    """Return a bar; its full width is the backlog of the longest route."""
     bar = Text()
     for priority, cell in zip(Priority, "■▣□", strict=True):
         count = route.queued.get(priority, 0)

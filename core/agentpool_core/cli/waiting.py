@@ -53,7 +53,7 @@ async def wait_and_show(
 
 
 async def _ended(client: Client, job_id: JobId) -> Job:
-    """Return the job after its end. The client itself waits for ever, regardless of Redis."""
+    """Return the job after the end. The client itself waits for ever, regardless of Redis."""
     with contextlib.suppress(JobEndedError):
         await client.result(job_id)
     return await client.job(job_id)

@@ -1,4 +1,4 @@
-"""`agentpool get`: jobs in the manner of `kubectl get`; with an id, a single job, with its history on request."""
+"""`agentpool get`: jobs in the manner of `kubectl get`; with an id, a single job, with the history on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.snapshots import QueueSnapshot
 
 ENDED_WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
-MEANING = {  # of changes whose own reason is no longer kept
+MEANING = {  # of changes without a stored reason
     "recovered": "its worker was lost",
     "quarantined": "its worker was lost again: it runs alone from now on",
 }

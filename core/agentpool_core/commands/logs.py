@@ -72,7 +72,7 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
         job = await inspector.job(target.pool, job_id)
         cluster = await _cluster(stack)
         told: dict[str, int] = {}  # lines of each pod that were printed
-        missing: dict[str, str] = {}  # pods whose log cannot be read, with the reason
+        missing: dict[str, str] = {}  # pods without a readable log, with the reason
         while True:
             await _tell(cluster, target.pool, job, told, missing)
             if not follow or job.state.terminal:

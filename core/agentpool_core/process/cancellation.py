@@ -18,7 +18,7 @@ ASK_AGAIN_S = 0.05
 
 
 async def end(task: asyncio.Task[Any]) -> None:
-    """Cancel a task and return after its end. Errors of the task are not raised; a cancellation of the caller is."""
+    """Cancel a task and return after the end. Errors of the task are not raised; a cancellation of the caller is."""
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=ASK_AGAIN_S)

@@ -21,7 +21,7 @@ class JsonFormatter(logging.Formatter):
     """A line of JSON: time, level, logger, message, extra fields, and the traceback if any."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, without its end."""
+        """Return the line, without the line end."""
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),
@@ -41,14 +41,14 @@ class TextFormatter(logging.Formatter):
     """A line for people, in which nothing that a job said moves the terminal's cursor."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line with following lines, such as a traceback, without its end."""
+        """Return the line with following lines, such as a traceback, without the line end."""
         if record.args and (message := _message(record)):
             record = logging.makeLogRecord({**vars(record), "msg": message, "args": None})
         return printable(super().format(record))
 
 
 def _message(record: logging.LogRecord) -> str:
-    """Return the message; if an argument cannot be formatted, the message with its arguments shown safely."""
+    """Return the message; if an argument cannot be formatted, the message with the arguments shown safely."""
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001  # an argument's __str__ may raise anything

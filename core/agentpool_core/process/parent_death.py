@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
-_EXIT_CODE = 1  # of a child whose parent ended before the child's start
+_EXIT_CODE = 1  # of a child that started after the end of its parent
 
 
 def tied(number: signal.Signals) -> Callable[[], None] | None:

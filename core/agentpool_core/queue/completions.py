@@ -74,7 +74,7 @@ class SettleOutcome(StrEnum):
     """Effect of a completion."""
 
     APPLIED = "applied"  # succeeded: the result is kept
-    RETRYING = "retrying"  # failed: runs again after its backoff
+    RETRYING = "retrying"  # failed: runs again after the backoff
     DEAD = "dead"  # failed for good: a dead letter
     RETURNED = "returned"  # requeued in its place
     CANCELLED = "cancelled"  # ended as cancelled
@@ -114,7 +114,7 @@ Control: TypeAlias = Wake | CancelJob | YieldJob
 
 
 class Place(NamedTuple):
-    """Place of a job in the queue, from its readiness to its end."""
+    """Place of a job in the queue, from its readiness to the end."""
 
     stream: str  # route:priority
     entry: str  # id of the entry
@@ -141,7 +141,7 @@ class Reconciliation:
     """Differences between the jobs of a worker and the jobs that the queue leases to it."""
 
     returned: int = 0  # jobs handed back, since the worker does not hold them; no attempt counts
-    dropped: int = 0  # dropped entries whose job is gone from Redis
+    dropped: int = 0  # dropped entries without a job in Redis
     corrected: int = 0  # counters of the pool that were wrong
     disowned: tuple[tuple[JobId, LeaseToken], ...] = ()  # jobs without a lease, which the worker must stop
 
@@ -155,8 +155,8 @@ class Reconciliation:
 class Maintenance:
     """Result of a round of maintenance, and the time of the next."""
 
-    recovered: int  # jobs of workers whose lease expired
+    recovered: int  # jobs of workers with an expired lease
     promoted: int  # scheduled jobs that became ready
-    expired: int  # jobs whose TTL expired
+    expired: int  # jobs with an expired TTL
     next_due_ms: int | None  # until a job is due or a silent worker's lease ends; 0: more is due now; None: neither
     resolved: tuple[Disagreement, ...] = ()  # contradictions between the pool's keys that were found and resolved

@@ -77,7 +77,7 @@ class Consumer:
         self._doubted = False  # the queue may hold different jobs for this worker
         self._broken_off = False  # a wait was cancelled; the server may have noticed late
         self._lag_reported_at: int | None = None  # connections made until then
-        self._in_flight = 0  # calls whose answer may bring jobs
+        self._in_flight = 0  # calls that may return leased jobs
         self._reconciling = asyncio.Lock()
         self._orders = Orders(redis, self._keys, worker)
         self._last_place = ""  # where the last job came from: the next is most likely there too
@@ -178,7 +178,7 @@ class Consumer:
         return await self._orders.read(rung)
 
     async def wait_and_claim(self, timeout_ms: int, limit: int) -> tuple[list[Control], list[Lease]]:
-        """`wait` and `claim` in a single round trip: for an idle worker, whose free slots cannot change meanwhile.
+        """`wait` and `claim` in a single round trip: for an idle worker: its free slots cannot change meanwhile.
 
         The claim is sent behind the blocking read, so the server runs it when the bell rings, and a job reaches an idle
         worker without a further request; several jobs take a second round trip. After `timeout_ms` it claims anyway: a
@@ -297,7 +297,7 @@ class Consumer:
         return await self._call(script, args)
 
     async def _call(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
-        """Make a call whose lost answer may have brought jobs."""
+        """Make a call that leases jobs, also if the answer is lost."""
         self._in_flight += 1
         try:
             return await script.run(self._redis, self._conf, args)

@@ -24,7 +24,7 @@ class Holdings:
         self._held: dict[JobId, Hold] = {}
 
     def keep(self, leases: Iterable[Lease]) -> tuple[tuple[JobId, LeaseToken], ...]:
-        """Add claimed jobs; return the earlier holds of jobs that were held already, whose lease is gone."""
+        """Add claimed jobs; return earlier holds of the same jobs, which have lost their lease."""
         held = self._held
         again = []
         for lease in leases:

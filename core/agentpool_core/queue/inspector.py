@@ -89,7 +89,7 @@ class Inspector:
         return [pool for pool, exists in zip(found, there, strict=True) if exists]
 
     async def namespaces(self) -> list[str]:
-        """Return the namespaces with pools in this Redis; none for a user who may not list them."""
+        """Return the namespaces with pools in this Redis; none for a user without permission to list them."""
         try:
             return await self._namespaces()
         except QueueAccessError:
@@ -118,7 +118,7 @@ class Inspector:
     async def cordon(self, pool: PoolRef, workers: Sequence[WorkerId], *, hold_ms: int) -> list[int]:
         """Cordon exactly these workers; return the number of jobs of each (at most 100 are counted).
 
-        All other workers claim again. After the answer, a worker with 0 jobs stays idle until its release, or for
+        All other workers claim again. After the answer, a worker with 0 jobs stays idle until the release, or for
         `hold_ms`: time enough to remove it. Names need not be registered yet.
         """
         reply = await scripts.CORDON.run(self._redis, Keys(pool).conf, (hold_ms, *workers))
@@ -165,7 +165,7 @@ class Inspector:
                 await subscription.aclose()
 
     async def job(self, pool: PoolRef, job_id: JobId) -> Job:
-        """Return a job's record, including its history. Raises UnknownJobError."""
+        """Return a job's record, including the history. Raises UnknownJobError."""
         fields = await ask(self._redis, "HGETALL", Keys(pool).job(job_id))
         if not fields:
             raise UnknownJobError(str(pool), job_id)

@@ -137,7 +137,7 @@ def index_of(namespace: str) -> str:
 
 
 def notes_of(namespace: str) -> str:
-    """Return the key of a namespace's notes: pool -> effect of its deletion."""
+    """Return the key of a namespace's notes: pool -> effect of the deletion."""
     return f"ap:{{{namespace}/}}:deletable"
 
 

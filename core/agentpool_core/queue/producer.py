@@ -57,7 +57,7 @@ class Producer:
         self.pool = pool
         self._redis = redis
         self._conf = Keys(pool).conf
-        self._not_plain = {Priority.CRITICAL.value}  # priorities whose jobs always need the full script
+        self._not_plain = {Priority.CRITICAL.value}  # priorities that always need the full script
 
     async def submit(self, request: JobRequest) -> Receipt:
         """Submit a job.

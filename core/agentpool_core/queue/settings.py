@@ -48,7 +48,7 @@ class PoolSettings:
     """Everything that scripts and workers need to know of a pool. Times are milliseconds."""
 
     routes: tuple[Route, ...] = ()  # `default` is added if not listed
-    refuse_unlisted_kinds: bool = False  # refuse a job whose kind no route lists, instead of the route `default`
+    refuse_unlisted_kinds: bool = False  # refuse a job of a kind that no route lists, instead of the route `default`
     max_depth: int = 100_000  # waiting jobs (scheduled, blocked, queued) before submits are refused
     patience_critical_ms: int = 0  # added to a job's enqueue time when heads are compared
     patience_task_ms: int = 60_000

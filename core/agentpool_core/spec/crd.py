@@ -2,7 +2,7 @@
 
 `custom_resource_definition` returns plain data; `to_yaml` text. The JSON schema of pydantic is converted to a
 structural schema: references are expanded, optional fields lose their null, nested objects get `{}` as default so that
-their own defaults apply, and each description ends with its default. Source of the rules for structural schemas: the
+their own defaults apply, and each description ends with the default. Source of the rules for structural schemas: the
 Kubernetes documentation, "Extend the Kubernetes API with CustomResourceDefinitions". `make generate` writes the file
 `crds/agentpools.yaml`.
 """

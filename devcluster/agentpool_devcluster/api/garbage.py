@@ -108,7 +108,7 @@ class GarbageCollector:
         return found is not None and uid_of(found.body) == owner.get("uid")
 
     def _collect(self, key: ObjectKey, lost: str) -> None:
-        """Delete a dependent whose owners are all gone, or remove the lost owners from its list.
+        """Delete a dependent without remaining owners, or remove the lost owners from its list.
 
         A lost uid is gone for certain, even if its kind is no longer served.
         """

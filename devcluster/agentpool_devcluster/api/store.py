@@ -55,7 +55,7 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A write and its result."""
+    """A write and the result."""
 
     kind: ChangeKind
     version: int  # resourceVersion of the write

@@ -69,7 +69,7 @@ class ReplicaSetController:
         await self._queue.run(self.reconcile, workers=WORKERS)
 
     async def reconcile(self, key: ObjectKey) -> None:
-        """Bring the pods and the status of one ReplicaSet in line with its spec."""
+        """Bring the pods and the status of one ReplicaSet in line with the spec."""
         replica_set = self._replica_sets.get(key)
         if replica_set is None:
             self._expectations.forget(key)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 LARGEST_BACKLOG = 1000  # events; later ones are dropped while the server does not answer
-REMEMBERED = 2000  # distinct events whose count can still rise
+REMEMBERED = 2000  # distinct events with a count that can still rise
 
 
 _About = tuple[tuple[str, str], ...]

@@ -1,7 +1,7 @@
 """Read a kubeconfig: server, trust and identity. The client takes over next.
 
 Supported: the current context's server, `certificate-authority(-data)`, `insecure-skip-tls-verify`, `tls-server-name`,
-`token`, `tokenFile`, `client-certificate(-data)` with its key, `username`/`password`. Refused by name: `exec` and
+`token`, `tokenFile`, `client-certificate(-data)` with the key, `username`/`password`. Refused by name: `exec` and
 `auth-provider` plugins.
 """
 

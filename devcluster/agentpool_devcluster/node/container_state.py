@@ -1,4 +1,4 @@
-"""State of a container, as in its status. Pure."""
+"""State of a container, as in the status. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 EXIT_START_FAILED = 128  # the kubelet's exit code for a program that could not be started
-EXIT_LOST = 137  # of a container whose process ended unobserved
+EXIT_LOST = 137  # of a container after an unobserved end of its process
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

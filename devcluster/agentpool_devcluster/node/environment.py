@@ -1,4 +1,4 @@
-"""A container's environment, from its spec and the referenced config maps and secrets. Pure.
+"""A container's environment, from the spec and the referenced config maps and secrets. Pure.
 
 The caller asks `references`, fetches those objects, and passes them to `environment`.
 """

@@ -37,7 +37,7 @@ class Guardian:
         self._tell(f"+{group}\n")
 
     def release(self, group: int) -> None:
-        """Forget an ended group, whose number may be reused."""
+        """Forget an ended group: its number may be reused."""
         self._tell(f"-{group}\n")
 
     async def stop(self) -> None:

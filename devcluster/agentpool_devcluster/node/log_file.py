@@ -35,7 +35,7 @@ class LogWriter:
         self._size = path.stat().st_size
 
     async def copy(self, source: asyncio.StreamReader, stream: str) -> None:
-        """Write data from `source` until its end; `stream` is stdout or stderr."""
+        """Write data from `source` until the end; `stream` is stdout or stderr."""
         while True:
             try:
                 line = await source.readuntil(b"\n")

@@ -29,7 +29,7 @@ from agentpool_devcluster.node.volumes import fill_volumes
 _log = logging.getLogger(__name__)
 
 DEFAULT_GRACE_SECONDS = 30
-VANISHED_GRACE_SECONDS = 2.0  # for a pod whose object was removed without waiting for this node
+VANISHED_GRACE_SECONDS = 2.0  # for a pod object that was removed without waiting for this node
 FIRST_RETRY_SECONDS = 0.05
 LONGEST_RETRY_SECONDS = 5.0
 
@@ -118,7 +118,7 @@ class PodRunner:
             self._dirty.set()
 
     async def _get_ready(self) -> bool:
-        """Check and prepare the pod; return False if the pod can only wait for its deletion."""
+        """Check and prepare the pod; return False if the pod can only wait for the deletion."""
         able = not has_mounts(self.pod) or await asyncio.to_thread(mounts_supported)
         refused = refusals(self.pod, mounts_supported=able)
         events = self._surroundings.tools.events

@@ -1,4 +1,4 @@
-"""A pod's status from the states of its containers. Pure."""
+"""A pod's status from the states of the containers. Pure."""
 
 from __future__ import annotations
 

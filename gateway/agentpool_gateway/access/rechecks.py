@@ -42,7 +42,7 @@ async def wait_until_refused(entry: Entry) -> AgentPoolError:
             if failed or (isinstance(error, ProblemError) and error.status in REFUSED):
                 return error
             failed = True
-        except Exception as error:  # noqa: BLE001 - an error that nobody expected must not leave a stream unchecked
+        except Exception as error:  # noqa: BLE001 - an unexpected error must not leave a stream unchecked
             log.warning("the token of a stream cannot be checked:\n%s", frames_of(error))
             if failed:
                 return ClusterError(f"the token cannot be checked ({type(error).__name__})")

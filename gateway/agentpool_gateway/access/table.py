@@ -70,7 +70,7 @@ def routes_in(routes: Iterable[Any]) -> set[tuple[str, str]]:
     """Return method and template of every route of a list; mounted files count as a route of the method MOUNT."""
     found: set[tuple[str, str]] = set()
     for route in routes:
-        if hasattr(route, "path"):  # entries without a path lead to a router, whose routes are in the list
+        if hasattr(route, "path"):  # entries without a path lead to a router; its routes are in the list
             methods = getattr(route, "methods", None) or {"MOUNT"}
             found |= {(method, route.path) for method in methods - {"HEAD"}}
     return found

@@ -1,4 +1,4 @@
-"""Close connections whose headers do not arrive in time, which uvicorn would wait for indefinitely.
+"""Close connections without complete headers after a limit; uvicorn would wait indefinitely.
 
 uvicorn's keep-alive limit takes over after the first complete request.
 """

@@ -1,4 +1,4 @@
-"""Errors over HTTP: RFC 9457 problem details, each with its remedy.
+"""Errors over HTTP: RFC 9457 problem details, each with the remedy.
 
 A table maps our errors to a status; detail and remedy are those of the error. `outages` describes failures of Redis and
 of the Kubernetes API. An unexpected error becomes a 500 without internal details; the log has them.

@@ -99,7 +99,7 @@ class EventHub:
                 self._listeners -= {one for one in self._listeners if not one.offer(event)}
         except QueueError:
             self._cut_off()
-        except Exception as error:  # noqa: BLE001 - a server may answer anything; who listens must not wait for ever
+        except Exception as error:  # noqa: BLE001 - a server may answer anything; listeners must not wait for ever
             log.warning("the events of %s cannot be read: %s", self._pool, type(error).__name__)
             self._cut_off()
 

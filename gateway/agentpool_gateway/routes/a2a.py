@@ -27,7 +27,7 @@ from agentpool_gateway.routes.long_polling import job_after
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/a2a", tags=["a2a"])
 VERSION = "0.3.0"
-DEFAULT_KIND = "message"  # kind of a job whose message names none
+DEFAULT_KIND = "message"  # kind of a job if the message names none
 INVALID_REQUEST, METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL = -32600, -32601, -32602, -32603
 TASK_NOT_FOUND, TASK_NOT_CANCELABLE = -32001, -32002
 QUEUE_FULL = -32050  # ours: in the range that JSON-RPC leaves to servers

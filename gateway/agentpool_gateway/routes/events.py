@@ -46,7 +46,7 @@ async def pool_events(entry: Admitted, request: Request) -> Response:
     "/jobs/{job_id}/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME
 )
 async def job_events(entry: Admitted, request: Request, job_id: str) -> Response:
-    """Stream a job's events until its end."""
+    """Stream a job's events until the end."""
     last = _last_id(request)
     job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
     if job.state.terminal and last != START and not await _end_is_left(entry, JobId(job_id), last):

@@ -99,14 +99,14 @@ async def list_jobs(
 
 @router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)
 async def read(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
-    """Return a job's record; with `wait`, after its end or the timeout."""
+    """Return a job's record; with `wait`, after the end or the timeout."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
     return JsonResponse(job_document(job, entry.pool))
 
 
 @router.get("/{job_id}/result", responses=openapi.RESULT, openapi_extra=openapi.WAIT)
 async def result(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
-    """Return the result of a job: 200 after its end; 202 before."""
+    """Return the result of a job: 200 after the end; 202 before."""
     job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
     status = HTTPStatus.OK if job.state.terminal else HTTPStatus.ACCEPTED
     return JsonResponse(_result(job), status_code=status)
@@ -123,7 +123,7 @@ async def history(entry: Admitted, job_id: str) -> JsonResponse:
 async def cancel(
     entry: Admitted, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
 ) -> JsonResponse:
-    """Cancel a job: 200 for a waiting job, 202 for a running job, 409 after its end."""
+    """Cancel a job: 200 for a waiting job, 202 for a running job, 409 after the end."""
     outcome = (await entry.queue.producer.cancel(JobId(job_id), reason=reason)).value
     if outcome == "finished":
         raise ProblemError(

@@ -50,7 +50,7 @@ async def _wait_until_ended(entry: Entry, job_id: JobId, within_s: float) -> boo
 
 
 async def job_after(entry: Entry, job_id: JobId, wait_s: float) -> Job:
-    """Return the job after its end, after `wait_s`, or when the gateway closes.
+    """Return the job after the end, after `wait_s`, or when the gateway closes.
 
     Raises UnknownJobError, and ProblemError if the caller may no longer read.
     """

@@ -87,7 +87,7 @@ class Demo:
         self._began = began  # time.monotonic()
 
     def stack(self, workspace: Workspace) -> Stack:
-        """Return a system of its own, not started yet."""
+        """Return a separate system, not started yet."""
         return Stack(
             StackOptions(redis_url=self._options.redis_url),
             workspace,

@@ -28,7 +28,7 @@ LAST_WORDS_SECONDS = 2.0  # time for output after the end of the process
 
 
 class Child:
-    """A child process, from its start to its end."""
+    """A child process, from its start to the end."""
 
     def __init__(self, name: str, process: asyncio.subprocess.Process, sink: Callable[[str, str], None]) -> None:
         self.name = name

@@ -119,7 +119,7 @@ class Stack:
         """Wait until a part ends that cannot be started again, and return which and how.
 
         An operator or gateway that ends is started again, as its Deployment would: on a cluster, too, everything else
-        continues without it. One that ends again and again soon after its start is returned.
+        continues without it. One that ends again and again soon after the start is returned.
         """
         anew = {OPERATOR: self._start_operator, GATEWAY: self._start_gateway}
         early: Counter[str] = Counter()  # ends in a row soon after the start

@@ -1,7 +1,7 @@
 """The temporary directory for all files of the started parts.
 
 Removed at the end. A killed run cannot remove its directory, so each directory holds a lock while its owner lives, and
-the next run removes directories whose lock is free.
+the next run removes directories with a free lock.
 """
 
 from __future__ import annotations

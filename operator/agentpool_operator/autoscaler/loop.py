@@ -2,7 +2,7 @@
 
 `run` waits until `read_order` has a turn for some pools; `run_once` is that turn: a pipelined read of their Redis,
 shared capacity, a pure decision for each pool, then the writes. Turns of different Redis servers run concurrently.
-While this operator does not lead, the loop rests. A pool whose write fails keeps its memory, so the next turn decides
+While this operator does not lead, the loop rests. A pool with a failed write keeps its memory, so the next turn decides
 again.
 """
 
@@ -79,7 +79,7 @@ class ScalingLoop:
         self.last_pass_at = time.monotonic()  # seconds, monotonic: for the liveness probe
 
     def press(self, ref: PoolRef) -> None:
-        """Read this pool now: a submit found no free slot, or its spec has changed."""
+        """Read this pool now: a submit found no free slot, or the spec has changed."""
         self._schedule.press(ref)
 
     async def run(self) -> None:
@@ -213,7 +213,7 @@ class ScalingLoop:
 
 
 def _idles(pool: Pool, decision: Decision) -> bool:
-    """Whether idle workers exist, whose reason the user wants to know."""
+    """Return whether idle workers exist; the status then explains them."""
     work = pool.backlog is None or pool.backlog.ready or pool.backlog.running
     return decision.mode is Mode.AUTOMATIC and decision.replicas > 0 and not work
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.views import DeploymentView, PodView
 
 Json = dict[str, Any]
-ATTEMPTS = 3  # tries against a Deployment whose status keeps changing
+ATTEMPTS = 3  # tries against a Deployment with a changing status
 log = logging.getLogger(__name__)
 
 

@@ -31,7 +31,7 @@ UNREADABLE = "what its pods ask of nodes cannot be read; correct resources, node
 
 
 def takes_part(pool: Pool) -> bool:
-    """Whether the pool requests devices, and has its own Deployment whose pods would hold them."""
+    """Return whether the pool requests devices and has its own Deployment for pods that hold them."""
     return pool.gpu is not None and pool.owns_deployment
 
 

@@ -1,4 +1,4 @@
-"""Ownership of a child, by its owner references, and of its fields, by `managedFields`. Pure.
+"""Ownership of a child, by its owner references, and of the fields, by `managedFields`. Pure.
 
 A Deployment or PodDisruptionBudget that happens to have a pool's name is foreign: it is neither changed nor given an
 owner, with which the garbage collector would delete it.

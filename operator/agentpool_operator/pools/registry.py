@@ -69,9 +69,9 @@ class Pool:
     budget_seen_at: float = float("-inf")  # seconds, monotonic: last correct state of its PodDisruptionBudget
     published: str = ""  # revision of the settings that the queue holds
     leaving: int = 0  # workers that finish their jobs and are taken away then
-    poll_s: float = 1.0  # seconds between reads of its queue, from its spec
+    poll_s: float = 1.0  # seconds between reads of its queue, from the spec
     due_at: float = 0.0  # seconds, monotonic: next read of its queue
-    starts_seen: set[str] = field(default_factory=set)  # uids of pods whose start-up time was learned
+    starts_seen: set[str] = field(default_factory=set)  # uids of pods with a known start-up time
 
     @property
     def uid(self) -> str:
@@ -97,7 +97,7 @@ class Pool:
 
     @property
     def owns_deployment(self) -> bool:
-        """Whether the Deployment of its name exists and belongs to it."""
+        """Return whether the Deployment of the name exists and belongs to the pool."""
         return self.deployment is not None and self.deployment.owner_uid == self.uid
 
     @property
@@ -117,7 +117,7 @@ class Pool:
         return holders * self.gpu.per_worker if self.gpu is not None else 0
 
     def note_starts(self) -> None:
-        """Record the pods whose start-up time was learned. A pod that is ready again after a fault has not started."""
+        """Record the pods with a known start-up time. A pod that is ready again after a fault has not started."""
         self.starts_seen = {pod.uid for pod in self.pods.values() if pod.ready or pod.uid in self.starts_seen}
 
 

@@ -48,8 +48,8 @@ def rfc3339(seconds: float) -> str:
 def pool_of(pod: Json) -> PoolRef | None:
     """Return the pool in a pod's label; None for a pod that is not a worker of a pool.
 
-    Any user who may create pods may set the label, so it may be impossible, and a pod with a different controller is
-    neither counted as a worker nor marked for removal.
+    Any user with permission to create pods may set the label, so it may be impossible, and a pod with a different
+    controller is neither counted as a worker nor marked for removal.
     """
     metadata = pod["metadata"]
     name = (metadata.get("labels") or {}).get(POOL_LABEL)
@@ -63,9 +63,9 @@ def pool_of(pod: Json) -> PoolRef | None:
 
 
 def served(resource: Json) -> Json:
-    """Return an AgentPool as kept: without `managedFields`, and without a part of its spec that is too deep.
+    """Return an AgentPool as kept: without `managedFields`, and without a part of the spec that is too deep.
 
-    A part whose nesting could exhaust the stack is replaced by a mark, which `parsing` reports.
+    A part with a nesting that could exhaust the stack is replaced by a mark, which `parsing` reports.
     """
     kept = without_owners(resource)
     place = too_deep(kept.get("spec"))
@@ -100,7 +100,7 @@ class PodView:
     startup_s: float | None  # seconds from creation until ready; None = not ready
     terminating: bool
     ended: bool  # Succeeded or Failed
-    trouble: str  # obstacle to its start, as a CamelCase word; empty = none known
+    trouble: str  # obstacle to the start, as a CamelCase word; empty = none known
     trouble_message: str
     deletion_cost: int
     setting_up: bool = False  # on its node, without its volumes and its network

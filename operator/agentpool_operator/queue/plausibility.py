@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LARGEST = 2**53  # largest exact integer of JSON, Lua and Prometheus
 MOST_ROUTES = 64  # of a pool; its spec has 16, and routes of an earlier spec may still hold jobs
-MOST_WORKERS = 20_000  # of a pool: twice the limit of its spec
+MOST_WORKERS = 20_000  # of a pool: twice the limit of the spec
 LONGEST_NAME = 253  # characters
 
 

@@ -1,6 +1,6 @@
 """Purge or retire the queue of a deleted AgentPool, without delaying the deletion.
 
-No finalizer: each pool has a note in its Redis, among the notes of its namespace, with its cluster, its uid, and
+No finalizer: each pool has a note in its Redis, among the notes of the namespace, with its cluster, its uid, and
 whether its queue is retained. A pass compares the notes with the API server. For a deleted pool, `deletionPolicy:
 Delete` removes the keys after its workers are gone; otherwise its queue is retired at once, and accepts no new jobs
 until an AgentPool of that name publishes its settings again. Then the note is removed. So a deletion without a running
@@ -63,7 +63,7 @@ class Purger:
         self._unknown_because = ""  # last logged reason
         self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
         self._owed: dict[tuple[str, PoolRef], str] = {}  # notes that wait for the cluster's uid, which goes before them
-        self._met: set[str] = set()  # URLs whose notes have been, or are about to be, read
+        self._met: set[str] = set()  # URLs with notes that have been, or are about to be, read
         self._due = asyncio.Event()
         self._failures: dict[str, int] = {}  # URL -> passes in a row that failed
         self._unexpected = Failures()

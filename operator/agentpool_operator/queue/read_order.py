@@ -50,7 +50,7 @@ class Schedule:
         self._wake = asyncio.Event()
 
     def press(self, ref: PoolRef) -> None:
-        """Schedule this pool at once: a submit found no free slot, or its spec has changed."""
+        """Schedule this pool at once: a submit found no free slot, or the spec has changed."""
         pool = self._pools.get(ref)
         if pool is None:
             return

@@ -1,4 +1,4 @@
-"""Report an outage of the API server in few lines: at its beginning, once a minute, and at its end.
+"""Report an outage of the API server in few lines: at its beginning, once a minute, and at the end.
 
 During an outage every request fails, and each part logs the failure. `Outage` is a log filter: it drops repetitions of
 the outage (passes them at debug level), and takes the first as the reason to probe the API server until it answers.

@@ -1,1 +1,1 @@
-"""Guards of the worker process: its resources, its memory, its forks."""
+"""Guards of the worker process: resources, memory, forks."""

@@ -1,7 +1,7 @@
 """Failures of the worker itself, separate from job failures: no temporary directory, no descriptors, no processes.
 
 Such a failure says nothing about the job: the job is requeued without counting an attempt, and deferred a little for a
-different worker. After a few in a row the worker is unfit: it stops claiming, reports the reason, and leaves. A single
+different worker. After a few in a row the unfit worker stops claiming, reports the reason, and leaves. A single
 job with repeated failures does not make its worker unfit as long as the worker finds no problem in itself.
 `agentpool_worker.jobs.execution` classifies errors here, `agentpool_worker.jobs.drain` leaves.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FAILURES_IN_A_ROW = 3  # without an attempt between them that ended by itself
+FAILURES_IN_A_ROW = 3  # without a normal end of an attempt between them
 _CHAIN_MAX = 5  # causes of an error that are looked at
 _OF_THE_JOB = frozenset({errno.E2BIG, errno.ENAMETOOLONG})  # caused by oversized data of the job
 _USED_UP = frozenset({errno.EMFILE, errno.ENFILE})
@@ -34,7 +34,7 @@ _FORKS = frozenset({"_execute_child", "_fork_exec", "_launch", "fork"})  # funct
 
 
 class UnfitWorkerError(Exception):
-    """The worker could not do its own part of running a job."""
+    """Failure of the worker, not of the job."""
 
 
 @contextlib.contextmanager

@@ -1,10 +1,10 @@
 """Protection of the worker and the queue from processes that a handler forks.
 
-A fork copies the worker: its event loop, and its connections to Redis, which both would read and write. In the child
-these connections are closed, and a child that returns to the event loop ends there, before any action. A child that
-runs its own code and ends by itself (`multiprocessing`, fork and exec) is not affected. A signal to a child is for the
-child only: it starts with the default actions, and without the descriptor through which signals wake the worker.
-`agentpool_worker.worker` guards its loop as long as it lives.
+A fork copies the worker with its event loop and its connections to Redis, which both processes would read and write. In
+the child these connections are closed, and a child that returns to the event loop ends there, before any action. A
+child that runs its own code and ends by itself (`multiprocessing`, fork and exec) is not affected. A signal to a child
+is for the child only: the child starts with the default actions, and without the descriptor through which signals wake
+the worker. `agentpool_worker.worker` guards its loop as long as the instance exists.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLONE_EXIT_CODE = 70  # EX_SOFTWARE: of a child that a handler forked and that c
 
 
 class ForkGuard:
-    """Guards an event loop and its Redis clients. Create it in the guarded loop; active until `close`."""
+    """Guards an event loop and its Redis clients. Create the guard in the guarded loop; active until `close`."""
 
     def __init__(self, clients: Sequence[RedisClient]) -> None:
         self._clients = tuple(clients)

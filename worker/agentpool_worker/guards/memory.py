@@ -70,7 +70,7 @@ class ContainerMemory:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessMemory:
-    """The worker's own memory, against a limit in its settings."""
+    """Memory of the worker process, compared with a limit in the settings."""
 
     limit_bytes: int
 
@@ -115,7 +115,7 @@ class Trend:
             self._readings.popleft()
 
     def seconds_until(self, limit_bytes: int) -> float | None:
-        """Return how long the memory lasts at the present growth; None unless it grew all the time."""
+        """Return how long the memory lasts at the present growth; None without constant growth."""
         (began, first), (now, used) = self._readings[0], self._readings[-1]
         count = len(self._readings)
         third, two_thirds = self._readings[count // 3][1], self._readings[2 * count // 3][1]

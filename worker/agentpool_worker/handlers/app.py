@@ -46,9 +46,9 @@ class App:
         """Register the decorated function for these kinds of job.
 
         The function takes `(payload, ctx)` or `(payload)` and returns a JSON value. It may be async, sync (then it runs
-        in a thread, and its `ctx` blocks where the async context awaits), or a generator of either sort: each yielded
-        value is published as progress, and the last value is the result. An awaitable returned by a sync function is
-        awaited. A second parameter with a default gets the context only if named `ctx` or `context`. Raises
+        in a thread, with a `ctx` that blocks where the async context awaits), or a generator of either sort: each
+        yielded value is published as progress, and the last value is the result. An awaitable returned by a sync
+        function is awaited. A second parameter with a default gets the context only if named `ctx` or `context`. Raises
         HandlerError for a function or kind that cannot be used.
         """
         if not kinds or not all(isinstance(kind, str) for kind in kinds):

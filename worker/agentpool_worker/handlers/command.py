@@ -1,10 +1,10 @@
 """A process for each job, in any language: JSON on standard input, JSON on standard output.
 
-The payload goes to the process's standard input; its standard output is the result; standard error is its log, whose
+The payload goes to standard input; standard output is the result; standard error is the log, whose
 tail becomes the error message. The environment contains the job's id, attempt and deadline, and the names of the files
 and the pipe for state and progress. Each process leads a process group of its own, which is killed as a whole when the
 job must stop, and also after the process's end, together with descendants outside the group: a job leaves nothing
-behind, and its exit code decides, even if a descendant still holds the pipes.
+behind, and the exit code decides, even if a descendant still holds the pipes.
 
 Exit codes: 0 succeeded; 65 (EX_DATAERR) failed for good; 75 (EX_TEMPFAIL) overloaded, try later; any other code, and
 death by a signal, failed and may be retried. `agentpool_worker.jobs.execution` turns the exceptions raised here into
@@ -49,7 +49,7 @@ _EX_TEMPFAIL = 75
 
 
 class CommandFailedError(Retry):
-    """The process ended with an error; the message holds the tail of its standard error."""
+    """The process ended with an error; the message holds the tail of standard error."""
 
 
 class CommandHandlers:
@@ -109,7 +109,7 @@ class CommandHandlers:
                 stderr=output.ends[1],
                 env={**inherited_variables(os.environ, self._pass_env), **job_variables(ctx), **files.environment},
                 preexec_fn=self._tie,
-                start_new_session=True,  # a group of its own: its descendants can be found and killed with it
+                start_new_session=True,  # a separate group: its descendants can be found and killed with it
             )
         output.close_ends()
         self._groups.add(process.pid)
@@ -146,13 +146,13 @@ async def _run_to_exit(process: asyncio.subprocess.Process, data: bytes, files: 
         for task in (listening, living):
             task.cancel()
         await asyncio.gather(listening, living, return_exceptions=True)
-    with contextlib.suppress(Yielded):  # it has ended by itself: nothing is left to requeue
+    with contextlib.suppress(Yielded):  # the process has ended: nothing is left to requeue
         await files.hear_all()
     return code
 
 
 async def _feed_until_exit(process: asyncio.subprocess.Process, data: bytes) -> int:
-    """Feed the process until its end: a leftover process may hold its input without reading."""
+    """Feed the process until its end: a leftover process may hold the input without reading."""
     feeding = asyncio.ensure_future(_feed(process.stdin, data))
     try:
         return await _exit_code(process)
@@ -163,7 +163,7 @@ async def _feed_until_exit(process: asyncio.subprocess.Process, data: bytes) -> 
 async def _feed(stdin: asyncio.StreamWriter | None, data: bytes) -> None:
     if stdin is None:
         return
-    # A program need not read its input. uvloop raises RuntimeError for a pipe that is already closed.
+    # A program may ignore the input. uvloop raises RuntimeError for a pipe that is already closed.
     with contextlib.suppress(BrokenPipeError, ConnectionResetError, RuntimeError):
         stdin.write(data)
         await stdin.drain()

@@ -1,4 +1,4 @@
-"""Data too large for headers, served to containers of the same pod: the job's saved state, its parents' results.
+"""Data too large for headers, served to containers of the same pod: the checkpoint and the results of the parents.
 
 A small HTTP server on the loopback address, which a pod's containers share. Each forwarded request names an unguessable
 address, which answers as long as the job runs. `agentpool_worker.handlers.http` sends the address in the header

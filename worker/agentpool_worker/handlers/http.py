@@ -183,7 +183,7 @@ async def _parts(response: aiohttp.ClientResponse, parse: Callable[[bytes], Part
                     yield part
     except ValueError as error:
         raise Permanent(f"the container streamed something else than agreed: {error}") from error
-    with contextlib.suppress(ValueError):  # a last line without its end, or an incomplete line
+    with contextlib.suppress(ValueError):  # a last line without the line end, or an incomplete line
         if (part := parse(lines.rest())) is not None:
             yield part
 

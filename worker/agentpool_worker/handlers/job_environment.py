@@ -1,6 +1,6 @@
 """The environment of a job's process: an allow-list of the worker's variables, plus variables of the job.
 
-A job runs foreign input or a model's output, so it gets no secret that was not passed by name: the worker's own
+A job runs foreign input or a model's output, so the job gets no secret that was not passed by name: the worker's own
 variables, such as the URL of its Redis, stay with the worker. `agentpool_worker.handlers.command` starts the process
 with it.
 """
@@ -68,6 +68,6 @@ def job_variables(ctx: Context) -> dict[str, str]:
 def _is_passed(name: str, pass_env: Sequence[str]) -> bool:
     if name.startswith(_OWN_PREFIX):
         return name in _NAMES
-    if name in REDIS_VARIABLES:  # the worker's own, if run by hand: a pattern must not match it
+    if name in REDIS_VARIABLES:  # the worker's own variable, if run by hand: a pattern must not match this name
         return name in pass_env
     return any(fnmatchcase(name, pattern) for pattern in (*PASSED, *pass_env))

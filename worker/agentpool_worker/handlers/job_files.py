@@ -3,9 +3,9 @@
 A directory for each job, removed with the job. `AGENTPOOL_STATE` and `AGENTPOOL_PARENTS` name JSON files, because the
 environment is too small for their content. `AGENTPOOL_REPORT` names a pipe for appended lines from any language, even a
 shell: `{"progress": …}` or `{"checkpoint": …}`, the NDJSON of the http handler's streams. The worker holds both ends of
-the pipe open, so opening it never blocks, and reports are published in order, each after the previous: a process that
-reports faster than Redis accepts waits at its write. `agentpool_worker.handlers.command` starts the process and listens
-while it runs.
+the pipe open, so opening the pipe never blocks, and reports are published in order, each after the previous: a process
+that reports faster than Redis accepts waits at the write. `agentpool_worker.handlers.command` starts the process and
+listens while it runs.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def check_directory() -> None:
 
 @contextlib.contextmanager
 def job_files(ctx: Context) -> Iterator[JobFiles]:
-    """Yield the job's directory while its process runs."""
+    """Yield the job's directory while the process runs."""
     with own_work("make a directory for a job"):
         directory = Path(tempfile.mkdtemp(prefix=_PREFIX))
     try:

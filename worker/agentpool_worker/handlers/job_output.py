@@ -1,6 +1,6 @@
 """Standard output and standard error of a job's process, read through our own pipes.
 
-The end of the process decides, not the end of its output: a leftover process may hold the pipes for ever. The output is
+The end of the process decides, not the end of the output: a leftover process may hold the pipes for ever. The output is
 everything that arrives until shortly after the end. `agentpool_worker.handlers.command` turns it into a result.
 """
 
@@ -65,7 +65,7 @@ class JobOutput:
         self.ends = ()
 
     async def wait_for_end(self, within_seconds: float) -> bool:
-        """Wait briefly for the end of the output; return whether it came."""
+        """Wait briefly for the end of the output; return whether the output ended."""
         _, late = await asyncio.wait(self._readers, timeout=within_seconds)
         return not late
 

@@ -1,7 +1,7 @@
 """Processes that a job's process leaves behind: found and killed, also outside its process group.
 
 A process that changed its session (`setsid`, a daemon) is identified by a variable of its environment that belongs to
-the job alone. Under a supervisor only its orphans are examined; a process with a cleared environment counts as left
+the job alone. Under a supervisor only orphans are examined; a process with a cleared environment counts as left
 behind as soon as no job runs. Without a supervisor all processes are examined. `agentpool_worker.handlers.command`
 reports the killed processes.
 """
@@ -26,7 +26,7 @@ _KILL_SECONDS = 1.0
 
 
 def signal_group(group: int, number: signal.Signals) -> None:
-    """Send the signal to a process group, if it still exists."""
+    """Send the signal to a process group; ignore a missing group."""
     with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; on macOS a group of zombies says EPERM
         os.killpg(group, number)
 

@@ -33,7 +33,7 @@ class Limits:
         return f" ({cgroup.OUT_OF_MEMORY}: raise resources.limits.memory, or lower the worker's concurrency)"
 
     def report(self, ctx: Context) -> None:
-        """Log how long the container's CPU limit throttled its processes while the command ran."""
+        """Log how long the container's CPU limit throttled the processes while the command ran."""
         now, seconds = cgroup.throttled_seconds(), time.monotonic() - self._begun_at
         if now is None or self._throttled is None:
             return

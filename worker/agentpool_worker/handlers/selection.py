@@ -1,4 +1,4 @@
-"""Build the handler from its description (`spec.handler`, or a flag).
+"""Build the handler from the description (`spec.handler`, or a flag).
 
 `agentpool_worker.worker` starts it.
 """

@@ -2,7 +2,7 @@
 
 An async function (also a method, a partial, or an object whose `__call__` is async) runs in the event loop. Any other
 callable runs in a thread; if it returns an awaitable, like an undecorated wrapper of an async function, the awaitable
-is awaited in the event loop within the same attempt, and a generator of either sort is read to its end. An unusable
+is awaited in the event loop within the same attempt, and a generator of either sort is read to the end. An unusable
 callable is refused at registration. `agentpool_worker.handlers.app` registers the result of `run_job_of`.
 """
 
@@ -39,7 +39,7 @@ def run_job_of(function: Any, threads: HandlerThreads) -> RunJob:
     if _is(inspect.isasyncgenfunction, function):
         return lambda payload, ctx: _read_async(call(payload, ctx), ctx)
     if _is(inspect.iscoroutinefunction, function):
-        return call  # already checked: the worker runs it unchanged
+        return call  # already checked: runs unchanged
     return _in_thread(call, threads)
 
 
@@ -55,9 +55,9 @@ def _is(test: Callable[[Any], bool], function: Any) -> bool:
 
 
 def _takes_context(function: Any) -> bool:
-    """Whether the function takes (payload, ctx) rather than (payload). Raises HandlerError if it takes neither.
+    """Whether the function takes (payload, ctx) rather than (payload). Raises HandlerError for any other signature.
 
-    A second parameter with a default gets the context only if its name or annotation asks for it.
+    A second parameter with a default gets the context only by name or annotation.
     """
     name = name_of(function)
     if inspect.isclass(function) or not callable(function):
@@ -113,7 +113,7 @@ def _in_thread(call: Callable[[Any, BlockingContext], Any], threads: HandlerThre
 
 
 def _read(result: Any, ctx: BlockingContext) -> Any:
-    """Read a generator to its end, publishing each value as progress; return any other value unchanged."""
+    """Read a generator to the end, publishing each value as progress; return any other value unchanged."""
     if not inspect.isgenerator(result):
         return result
     last = None

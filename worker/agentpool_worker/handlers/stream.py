@@ -15,7 +15,7 @@ from typing import Any
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.queue.codec.json_text import parse
 
-LINE_LIMIT_BYTES = 16 * 1024 * 1024  # a longer line fails its job, not the worker's memory
+LINE_LIMIT_BYTES = 16 * 1024 * 1024  # a longer line fails the job instead of filling the worker's memory
 
 
 class PartName(StrEnum):

@@ -37,7 +37,7 @@ class HandlerThreads:
         self._numbers = itertools.count(1)
 
     async def run(self, call: Callable[[], Any]) -> Any:
-        """Return the call's result. When cancelled, the caller continues at once and the thread ends with its call."""
+        """Return the call's result. When cancelled, the caller continues at once and the thread ends with the call."""
         future = asyncio.get_running_loop().create_future()
         work = (contextvars.copy_context(), call, future)
         with self._lock:

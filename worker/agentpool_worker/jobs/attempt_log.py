@@ -93,7 +93,7 @@ class FailureLog:
 
 
 def _headline(error: str) -> str:
-    """Return the error's first line, plus its last line if the first only introduces a standard error output."""
+    """Return the error's first line, plus the last line if the first only introduces a standard error output."""
     lines = error.strip().splitlines() or [""]
     told = f"{lines[0]} … {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
     return one_line(told[:_LONGEST_LINE])

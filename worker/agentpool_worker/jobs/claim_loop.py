@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_SECONDS = 0.05
-_LONGEST_BACKOFF_SECONDS = 1.0  # a worker is back within a second after its Redis
+_LONGEST_BACKOFF_SECONDS = 1.0  # a worker is back within a second after Redis
 _UNFIT = (TypeError, ValueError, InvalidJobError)  # not JSON, or too large: found before anything is sent
 _LANES = 2
 _SMALLEST_SHARE = 16  # completions or slots; fewer are not worth dividing
@@ -74,7 +74,7 @@ class ClaimLoop:
         self.maybe_work = True
         self.hungry = asyncio.Event()  # a job could start here and none is known to wait: listen for the bell
         self.break_off: Callable[[], bool] = lambda: False  # ends the listener's wait, which releases its slots
-        self._doubted = False  # the queue may hold different jobs for this worker than it runs
+        self._doubted = False  # the leases in the queue may differ from the running jobs
 
     def join(self, buffer: CompletionBuffer, running_jobs: RunningJobs) -> None:
         """Connect the loop with its completion buffer and its running jobs."""
@@ -250,7 +250,7 @@ class ClaimLoop:
         self.bell()
 
     async def _settle_alone(self, single: Batch) -> tuple[Batch, list[SettleOutcome]]:
-        """Send a single completion; return it with its outcome."""
+        """Send a single completion; return it with the outcome."""
         try:
             return single, await self._queue.settle(single.completions)
         except _UNFIT as error:

@@ -1,4 +1,4 @@
-"""An attempt at a job: run the handler, and turn its end into a completion.
+"""An attempt at a job: run the handler, and turn the end into a completion.
 
 Nothing that a handler does escapes: exceptions, SystemExit and KeyboardInterrupt alike end the attempt and nothing
 else. An attempt that must stop (timeout, cancel, drain, lost lease) is cancelled first; its behaviour during the grace
@@ -40,12 +40,12 @@ class Stop(Enum):
 
     TIMEOUT = "timeout"  # ran longer than the job allows
     CANCELLED = "cancelled"  # the job was cancelled
-    DRAIN = "drain"  # the worker leaves; the job is requeued, unless it succeeds within the grace period
-    LEASE_LOST = "lease_lost"  # the queue does not lease the job to this worker: its outcome is not reported
+    DRAIN = "drain"  # the worker leaves; the job is requeued, except after a success within the grace period
+    LEASE_LOST = "lease_lost"  # the queue does not lease the job to this worker: the outcome is not reported
 
 
 class Execution:
-    """An attempt in progress. Made for every job, so it is small and passive."""
+    """An attempt in progress. Created for every job, so small and passive."""
 
     __slots__ = ("ctx", "lease", "overloaded", "started_at", "stop", "stop_at", "task", "unfit", "yield_reason")
 
@@ -79,7 +79,7 @@ class Execution:
         ended(self, completion)
 
     def ask_to_yield(self, reason: ReturnReason) -> None:
-        """Requeue the job at its next checkpoint, unless the attempt ends for a reason of its own."""
+        """Requeue the job at its next checkpoint, unless the attempt ends for a different reason."""
         if self.stop in (None, Stop.DRAIN):
             self.yield_reason = reason
             self.ctx.yielding = True
@@ -159,7 +159,7 @@ class Execution:
         )
 
     def _as_unfit(self, words: str) -> Returned:
-        """Return a job that the worker failed, not the handler: it is deferred, without counting an attempt."""
+        """Defer a job after a failure of the worker, not the handler, without counting an attempt."""
         self.unfit = words
         lease = self.lease
         return Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.UNFIT, said=encodable(words))

@@ -97,7 +97,7 @@ class OrderListener:
             await asyncio.sleep(0)  # the handlers begin before the next wait is sent, not after
 
     def break_off(self) -> bool:
-        """End the present wait, whose result is no longer needed; return whether a wait was running."""
+        """Cancel the present wait; return whether a wait was running."""
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             waiting.cancel()
@@ -109,7 +109,7 @@ class OrderListener:
         await self._queue.claim(0)
 
     def _carry_out(self, control: Control) -> None:
-        if isinstance(control, Wake):  # the claim came along with it
+        if isinstance(control, Wake):  # the claim came with the order
             return
         execution = self._running_jobs.find(control.job_id, control.token)
         if execution is None:  # ended while the order was in flight

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 _FIRST_RETRY_SECONDS = 0.1
-_LONGEST_RETRY_SECONDS = 1.0  # the job continues within a second after its Redis
+_LONGEST_RETRY_SECONDS = 1.0  # the job continues within a second after Redis
 
 
 class QueueCalls:
@@ -56,7 +56,7 @@ class QueueCalls:
             log.debug("progress of job %s is not published: %s", lease.job_id, error)
 
     async def submit(self, request: JobRequest) -> Receipt:
-        """Submit a job to the worker's own pool exactly once, even if Redis is away: its key or id stays."""
+        """Submit a job to the worker's own pool exactly once, even if Redis is away: key or id stay the same."""
         named = request if request.job_id or request.idempotency_key else replace(request, job_id=new_id())
         return await _retry_until_reached(lambda: self._producer.submit(named), "a child is submitted")
 

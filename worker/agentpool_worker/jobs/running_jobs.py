@@ -1,8 +1,8 @@
 """The running jobs: started when claimed, found for an order, stopped at their deadline.
 
-A single timer serves the deadlines of all jobs. It is armed for the earliest known deadline; when it fires, all running
-jobs are checked and it is armed again. A job that ends in time costs nothing. `agentpool_worker.jobs.execution` runs
-each job, `agentpool_worker.jobs.completion_buffer` takes its completion.
+A single timer serves the deadlines of all jobs. The timer is armed for the earliest known deadline; when the timer
+fires, all running jobs are checked and the timer is armed again. A job that ends in time costs nothing.
+`agentpool_worker.jobs.execution` runs each job, `agentpool_worker.jobs.completion_buffer` takes its completion.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class RunningJobs:
         self._grace_seconds = grace_seconds
         self._overloaded = overloaded
         self._fitness = fitness
-        self.exhausted = ""  # how memory ran out, while the worker leaves because of it
+        self.exhausted = ""  # description of the exhausted memory, while the worker leaves for this reason
         self._loop = asyncio.get_running_loop()
         self._armed_for = _NEVER
         self._timer: asyncio.TimerHandle | None = None
@@ -92,7 +92,7 @@ class RunningJobs:
             self._buffer.add(Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN), lease)
 
     def find(self, job_id: JobId, token: LeaseToken) -> Execution | None:
-        """Return the attempt under this lease, or None after its end."""
+        """Return the attempt under this lease, or None after the end."""
         for execution in self.running:
             if execution.lease.job_id == job_id and execution.lease.token == token:
                 return execution
@@ -107,7 +107,7 @@ class RunningJobs:
     def stop_all(self, stop: Stop, *, grace_seconds: float | None = None) -> int:
         """Ask every attempt to stop that was not asked before; return their number.
 
-        An attempt that is already stopping for its own reason gets no longer than this grace period.
+        An attempt that is already stopping for a different reason gets this grace period at most.
         """
         asked = [execution for execution in self.running if execution.stop in (None, Stop.DRAIN)]
         hastened = self.running.difference(asked) if grace_seconds is not None else ()
@@ -206,7 +206,7 @@ class RunningJobs:
         self._finish(execution, execution.abandon())
 
     def _as_unknown_kind(self, lease: Lease) -> Returned:
-        """Return a job without a handler: a different version of the program may know its kind."""
+        """Return a job without a handler: a different version of the program may know the kind."""
         known = ", ".join(self._handlers.kinds or ()) or "none"
         return Returned(
             job_id=lease.job_id,

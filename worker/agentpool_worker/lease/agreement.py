@@ -1,6 +1,6 @@
 """Comparison of the worker's jobs with the queue's records, at every renewal.
 
-Redis may have gone back in time: a crash lost the tail of its log, a lagging replica took over, a backup was restored,
+Redis may have gone back in time: a crash lost the tail of the log, a lagging replica took over, a backup was restored,
 a key was evicted. The queue then holds jobs for a worker that does not run them, or the worker runs jobs that the queue
 offers elsewhere. Calls in flight make single differences normal; a difference at two renewals is real.
 `agentpool_worker.jobs.claim_loop` has the differences resolved once no call is in flight.

@@ -1,8 +1,9 @@
 """End of a worker with a blocked event loop: report the blocking job, release all jobs, end the process.
 
 The lease is given up through the side loop's connection, so other workers get the jobs at once. A worker with its own
-process then ends it without waiting for the blocked loop; the supervisor starts the next worker. A worker inside a
-program stays, and registers again when its loop runs. `agentpool_worker.supervision.supervisor` takes over next.
+process then ends the process without waiting for the blocked loop; the supervisor starts the next worker. A worker
+inside a program stays, and registers again when the loop runs. `agentpool_worker.supervision.supervisor` takes over
+next.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_REPORT_SECONDS = 5.0  # for the report to the queue; without a report, the lease expires by itself
+_REPORT_SECONDS = 5.0  # for the report to the queue; without a report, the lease expires later
 
 
 class CrashQueue(Protocol):

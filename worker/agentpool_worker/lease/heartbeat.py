@@ -1,6 +1,6 @@
-"""Renew the worker's lease, and with it the lease of every job: a single write for any number of jobs.
+"""Renew the worker's lease, and so the lease of every job: a single write for any number of jobs.
 
-The heartbeat lives in the side loop with its own connection, so no handler can starve it. A renewal is due after a
+The heartbeat lives in the side loop with a separate connection, so no handler can starve it. A renewal is due after a
 third of the lease, so two may fail in a row before the lease is in danger; while Redis is away the renewal is retried
 more often. If the lease has expired, the jobs belong to other workers: they are stopped, and the worker registers
 again. An absent Redis comes back; a Redis that refuses the user for longer than the lease has a new password, so the
@@ -66,12 +66,12 @@ class Heartbeat:
         disagrees: Callable[[], None],
         publish: Callable[[PoolSettings], Awaitable[None]] | None = None,
     ) -> None:
-        """`publish` gives a pool that Redis has forgotten its settings again; None: that is the operator's."""
+        """`publish` restores the settings of a pool that Redis has lost; None: the operator does so."""
         self._queue = queue
         self._slots = slots
         self._metrics = metrics
         self._watchdog = watchdog
-        self._impediment = impediment  # why the worker takes no jobs; None: it takes jobs
+        self._impediment = impediment  # reason why the worker claims no jobs; None: claims jobs
         self._settings = settings
         self._host = host
         self._lost = lost
@@ -178,7 +178,7 @@ class Heartbeat:
 
     async def _register_anew(self) -> None:
         """Register again after an expired lease. The jobs are stopped before new claims under the new lease."""
-        if not self._unregistered:  # once, however often it is tried
+        if not self._unregistered:  # once, after any number of tries
             self._unregistered = True
             log.error(
                 "the lease ran out %.1f s after its last renewal: the queue recovered %d jobs; registering again",

@@ -38,7 +38,7 @@ class SideLoop:
         self._thread.start()
 
     async def ask(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `call` in the side loop and return after its end; return at once if that loop does not run."""
+        """Run `call` in the side loop and return after the end; return at once if that loop does not run."""
         if self._loop is not None and not self._loop.is_closed():
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._loop))
 

@@ -64,7 +64,7 @@ class Watchdog:
 
     @property
     def blocked_seconds(self) -> float:
-        """Return how long the loop has been blocked; below the distance of marks while it runs."""
+        """Return how long the loop has been blocked; below the distance of marks in a running loop."""
         return time.monotonic() - self._marked_at
 
     def close(self) -> None:
@@ -86,7 +86,7 @@ class Watchdog:
             overslept = time.monotonic() - slept_from - LOOK_SECONDS
             slept_from = time.monotonic()
             if overslept > self._warn_seconds:
-                # If native code kept Python's lock, its handler is often, but not always, still running.
+                # If native code kept Python's lock, the handler is often, but not always, still running.
                 log.warning("the whole process stood still for %.1f s: %s", overslept, self._culprit())
                 self._marked_at = max(self._marked_at, slept_from - LOOK_SECONDS)
                 continue
@@ -106,7 +106,7 @@ class Watchdog:
         return f"has an event loop that stands still{who}"  # without a number: a condition repeats the text
 
     def look(self, blocked: float) -> bool:
-        """Log a block when it becomes relevant and each time it has doubled; return whether it is given up now."""
+        """Log a block when it becomes relevant and at each doubling; return whether to give up now."""
         if blocked < self._warn_seconds:
             self._report_recovery()
             return False
@@ -144,7 +144,7 @@ class Watchdog:
         return [] if execution is None else [execution.lease.job_id]
 
     def _culprit(self) -> str:
-        """Describe the job whose handler runs now, and the innermost lines of its code."""
+        """Describe the job with the running handler, and the innermost lines of the code."""
         execution = self._running_now()
         who = "no job's handler" if execution is None else _describe_execution(execution)
         frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - the only way to see another thread's stack

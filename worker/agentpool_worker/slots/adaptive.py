@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GROW_UTILISATION_BELOW = 0.70  # share of time; above it a GPU is busy enough
-GROW_MEMORY_BELOW = 0.85  # share of memory; above it a further job may not fit
-SHRINK_MEMORY_ABOVE = 0.95  # share of memory; above it the next allocation may fail
+GROW_UTILISATION_BELOW = 0.70  # share of time; a GPU above this share is busy enough
+GROW_MEMORY_BELOW = 0.85  # share of memory; above, a further job may not fit
+SHRINK_MEMORY_ABOVE = 0.95  # share of memory; above, the next allocation may fail
 SHRINK_FACTOR = 0.7  # share of the slots left after a decrease
 PERIOD_SECONDS = 2.0  # between decisions; NVML averages utilisation over up to a second
 
@@ -136,7 +136,7 @@ class AdaptiveSlots:
         self._overloads += 1
 
     def read(self) -> None:
-        """Take a reading. May block for milliseconds, so it is called outside the jobs' event loop."""
+        """Take a reading. May block for milliseconds, so called outside the jobs' event loop."""
         if self._reader is not None:
             self.readings = self._reader.read()
 

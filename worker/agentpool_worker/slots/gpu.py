@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class GpuReading:
     """A GPU at a moment."""
 
-    index: int  # number of the GPU on its host
+    index: int  # number of the GPU on the host
     utilisation: float | None  # share of the last sample period in which a kernel ran, 0–1; None: not reported
     memory_used_bytes: int
     memory_total_bytes: int

@@ -1,1 +1,1 @@
-"""The supervisor: a small process that starts the worker, observes its end, and restarts it."""
+"""The supervisor: a small process that starts the worker, observes the end, and restarts the worker."""

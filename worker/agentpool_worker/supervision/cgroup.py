@@ -23,7 +23,7 @@ def oom_kills(root: Path = ROOT) -> int | None:
 
 
 def throttled_seconds(root: Path = ROOT) -> float | None:
-    """Return how long this container was throttled by its CPU limit."""
+    """Return how long the CPU limit throttled this container."""
     for file, name, per_second in _THROTTLED:
         if (value := _counter(root / file, name)) is not None:
             return value / per_second

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def explains(previous: PreviousExit | None) -> bool:
-    """Return whether the process ended by itself, so that a job which ran alone in it is the cause.
+    """Return whether the end had no outside cause: then a job that ran alone in the process is the cause.
 
     A restarted container may have been on a failed node, and a kill from outside is not a job's fault.
     """

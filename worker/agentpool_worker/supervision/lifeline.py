@@ -1,7 +1,7 @@
 """Memory that the supervisor shares with a worker process: phase, own stops, and time of the next liveness signal.
 
 The worker records when it serves and when it ends on purpose, so the supervisor can distinguish an end that the worker
-chose from an end caused by a job, `os._exit(0)` included. A worker whose supervisor is stopped (SIGSTOP) stops too, and
+chose from an end caused by a job, `os._exit(0)` included. A worker with a stopped supervisor (SIGSTOP) stops too, and
 the supervisor continues it: a signal to the known process id means the worker. A serving worker also promises when it
 will send the next liveness signal, because native code that keeps Python's lock stops every thread, the watchdog's too.
 `agentpool_worker.supervision.supervisor` reads it.
@@ -28,7 +28,7 @@ class Phase(IntEnum):
     """How far a worker process has come."""
 
     STARTING = 0  # imports its handlers
-    WAITING = 1  # answers probes, and waits for Redis and its pool
+    WAITING = 1  # answers probes, and waits for Redis and the pool
     SERVING = 2  # may hold jobs: an end here is not intended
     LEFT = 3  # ends on purpose, with a chosen exit code
 
@@ -44,7 +44,7 @@ class Lifeline:
         """How far the worker has come."""
         try:
             return Phase(self._shared[_PHASE])
-        except ValueError:  # a job may write anywhere in its process
+        except ValueError:  # a job may write anywhere in the process
             return Phase.SERVING
 
     @phase.setter
@@ -113,7 +113,7 @@ def promise(seconds: float) -> None:
 
 
 def promise_nothing() -> None:
-    """Withdraw the promise: this process ends in its own time."""
+    """Withdraw the promise: this process ends without a time limit."""
     for lifeline in _own:
         lifeline.due = 0.0
 

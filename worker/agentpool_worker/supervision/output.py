@@ -1,4 +1,4 @@
-"""Pass on a worker's output unchanged and keep its last lines for its end.
+"""Pass on a worker's output unchanged and keep its last lines for the end.
 
 Each stream gets a pipe; standard output and standard error of the same file share a pipe, which keeps their order. A
 pipe in place of a pipe or a file changes nothing for the writer: Python and C buffer alike for both. A terminal is left
@@ -38,7 +38,7 @@ class _Stream:
             return b""
 
     def write(self) -> None:
-        """Write a part of the pending output; drop it if the reader is gone."""
+        """Write a part of the pending output; drop the output of a missing reader."""
         try:
             written = os.write(self.target, self.waiting[:_PIECE_BYTES])
         except BlockingIOError:
@@ -56,7 +56,7 @@ class Output:
         self._tail = b""
 
     def descriptors(self) -> list[tuple[int, int]]:
-        """Return each descriptor to poll with its events."""
+        """Return each descriptor to poll with the events."""
         return [
             (stream.target, select.POLLOUT) if stream.waiting else (stream.source, select.POLLIN)
             for stream in self._streams
@@ -100,7 +100,7 @@ class Output:
 
 
 def _targets() -> list[tuple[int, tuple[int, ...]]]:
-    """Return each target descriptor with its duplicates of the same file."""
+    """Return each target descriptor with the duplicates of the same file."""
     found: list[tuple[int, tuple[int, int]]] = []
     for descriptor in (1, 2):
         with contextlib.suppress(OSError):  # closed

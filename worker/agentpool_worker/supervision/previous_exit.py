@@ -25,7 +25,7 @@ class PreviousExit:
     """End of a worker process. Exactly one of `exit_code` and `signal` is set if the end is known."""
 
     exit_code: int | None = None  # None: ended by a signal
-    signal: str | None = None  # signal name, such as SIGSEGV; None: the process ended by itself
+    signal: str | None = None  # signal name, such as SIGSEGV; None: no signal
     cause: str | None = None  # the reason in words if known, such as "out of memory"
     log: tuple[str, ...] = ()  # the last lines of standard error, oldest first
 

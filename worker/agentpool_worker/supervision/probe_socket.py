@@ -1,6 +1,6 @@
 """The socket of a worker's probes, opened before heavy imports.
 
-A probe during the worker's start finds a listener and waits for its answer; a refused probe would be a kubelet warning
+A probe during the worker's start finds a listener and waits for an answer; a refused probe would be a kubelet warning
 at every start. The supervisor keeps the socket over restarts of the worker, and answers for a restarting worker:
 liveness is probed by then, and a slow import is no reason to end the container. `agentpool_worker.telemetry.health`
 serves on it.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 HTTP_PORT = 8080
 _REQUEST_BYTES = 4096
-_REQUEST_SECONDS = 1.0  # for a request after its connection, on a busy machine too
+_REQUEST_SECONDS = 1.0  # for a request after the connection, on a busy machine too
 
 
 def probe_socket(flags: Mapping[str, Any], environ: Mapping[str, str]) -> socket.socket | None:

@@ -92,7 +92,7 @@ def with_variable(assignment: str, among: Iterable[int] | None = None) -> list[i
 
 
 def name_of(pid: int) -> str:
-    """Return the process's short name; its id if gone."""
+    """Return the process's short name; the id if gone."""
     try:
         return (_PROC / str(pid) / "comm").read_text(errors="replace").strip()
     except OSError:

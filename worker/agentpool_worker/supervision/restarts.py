@@ -1,4 +1,4 @@
-"""Decide whether and when an ended worker process is restarted in its container. Pure.
+"""Decide whether and when an ended worker process is restarted in the container. Pure.
 
 `agentpool_worker.supervision.supervisor` asks after each end.
 """

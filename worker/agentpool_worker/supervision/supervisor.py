@@ -1,4 +1,4 @@
-"""A small process that starts the worker, stays beside it, and observes its end.
+"""A small process that starts the worker, stays beside the worker, and observes the end.
 
 The supervisor forks the worker before heavy imports, forwards signals and output, reaps orphans of jobs, and starts a
 new worker after an unintended end. The new worker finds the end of its predecessor in AGENTPOOL_PREVIOUS_EXIT. An end
@@ -70,9 +70,9 @@ class _Supervisor:
         self._worker = 0  # process id; 0: none runs
         self._status: int | None = None  # result of waitpid, after the worker's end
         self._asked_to_leave = False
-        self._stood_still = False  # the present worker was killed for it
+        self._stood_still = False  # the present worker was killed for this reason
         self._forwarded: set[int] = set()  # signals that the present worker got
-        self._wake, self._waker = os.pipe()  # a byte for each signal, its number
+        self._wake, self._waker = os.pipe()  # a byte for each signal: the signal number
 
     def run(self) -> int | None:
         adopt_orphans()
@@ -105,7 +105,7 @@ class _Supervisor:
         signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
     def _start(self) -> bool:
-        """Start a worker; return whether this is its process."""
+        """Start a worker; return whether this is the process of the worker."""
         self._lifeline = Lifeline()
         self._status = None
         self._stood_still = False
@@ -140,7 +140,7 @@ class _Supervisor:
         release_signals()
 
     def _until_ended(self) -> None:
-        """Attend to the worker until its end; kill a worker that hangs in its imports, or as a whole later."""
+        """Attend to the worker until the end; kill a worker that hangs in its imports, or as a whole later."""
         seconds = _start_seconds()
         begun_at = time.monotonic()
         while self._status is None:
@@ -194,7 +194,7 @@ class _Supervisor:
             answer_one(self._listening, f"starting again: the worker process ended ({describe(self._previous)})")
 
     def _answers_probes(self) -> bool:
-        """Return whether probes are answered here: after a restart, until the worker answers itself."""
+        """Return whether probes are answered here: after a restart, until the worker answers."""
         return self._listening is not None and self._previous is not None and self._lifeline.phase is Phase.STARTING
 
     def _handle(self, number: int) -> None:

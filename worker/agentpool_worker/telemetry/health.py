@@ -2,7 +2,7 @@
 
 Served from the side loop, so they answer while a handler blocks the jobs' loop. Liveness fails only if a restart is the
 remedy: the jobs' loop has been blocked for so long that the lease was given up. Readiness fails while the worker takes
-no jobs: before its registration, while Redis does not answer, and during a drain. When a pod ends, all its containers
+no jobs: before the registration, while Redis does not answer, and during a drain. When a pod ends, all its containers
 get SIGTERM at once; /drained is the preStop hook of the worker's neighbours, which its jobs still need. The kubelet
 asks /readyz?draining=ready, which does not fail for a worker that was asked to leave: an ending pod gets no traffic in
 any case, and each failed probe is a warning to the user.
@@ -90,7 +90,7 @@ class HealthServer:
 
     async def _listen(self, runner: web.AppRunner) -> None:
         try:
-            # A copy: the site closes its socket, and probes wait at the open socket for the next server.
+            # A copy: the site closes the socket, and probes wait at the open socket for the next server.
             opened = (
                 listening_socket(self._host, self._asked_port) if self._listening is None else self._listening.dup()
             )

@@ -79,7 +79,7 @@ def parse(field: str, text: str | bytes, *, envelope: bool = False) -> Json:
     check_depth(field, text, MAX_DEPTH + ENVELOPE_DEPTH if envelope else MAX_DEPTH)
     try:
         return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError as error:  # unbalanced brackets, or a caller whose own stack is nearly exhausted
+    except RecursionError as error:  # unbalanced brackets, or a caller with a nearly exhausted stack
         raise ValueError("nested too deeply to be read") from error
 
 

@@ -24,7 +24,7 @@ from agentpool_core.jobs import Priority
 DIGITS_MAX = 15
 FLAGS = "puatx"
 PREEMPTIBLE = "p"
-UNREADABLE_KIND = "~undecodable"  # stands for the kind of a job whose spec cannot be read
+UNREADABLE_KIND = "~undecodable"  # stands for the kind of a job with an unreadable spec
 SUSPECT_LOSSES = 2  # a job with so many losses runs alone next time
 _NUMBER = rf"\d{{1,{DIGITS_MAX}}}"
 _OWN_NUMBER = rf"\d{{0,{DIGITS_MAX}}}"

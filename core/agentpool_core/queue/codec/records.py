@@ -43,11 +43,11 @@ def fields_of(reply: Any) -> dict[str, str]:
 
 
 class _Record:
-    """A job's hash, read field by field: an unreadable field counts as missing, and its text is kept."""
+    """A job's hash, read field by field: an unreadable field counts as missing, and the text is kept."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
         self.fields = fields
-        self.unreadable: dict[str, str] = {}  # field: start of its text
+        self.unreadable: dict[str, str] = {}  # field: start of the text
 
     def doubt(self, field: str) -> None:
         """Remember a field that cannot be read."""

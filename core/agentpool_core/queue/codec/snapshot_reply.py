@@ -11,7 +11,7 @@ from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerS
 
 
 def snapshot_of(reply: list[Any]) -> QueueSnapshot:
-    """Return the snapshot in snapshot.lua's reply, whose first item is "ok"."""
+    """Return the snapshot in snapshot.lua's reply, which starts with "ok"."""
     _, now, revision, paused, retired, routes, scheduled, blocked, dead, oldest, flat_books, flat_workers = reply
     books = dict(zip(flat_books[::2], flat_books[1::2], strict=True))
     return QueueSnapshot(

@@ -48,7 +48,7 @@ class QueuePool(ConnectionPool):
 
     def _begin(self) -> None:
         self._kept: list[Wire] = []
-        self._lock = asyncio.Lock()  # redis-py's lock, which belongs to the loop of its first use
+        self._lock = asyncio.Lock()  # redis-py's lock, which belongs to the loop of the first use
         self._turns = asyncio.Semaphore(min(CALLS_AT_ONCE, self.max_connections))
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a connection
 
@@ -187,7 +187,7 @@ class SentinelPool(SentinelConnectionPool, QueuePool):
 
 
 class QueueCluster(RedisCluster):
-    """A cluster's client whose calls wait for a turn, in a single event loop and process at a time."""
+    """Client of a cluster; its calls wait for a turn, in a single event loop and process at a time."""
 
     def __init__(self, *, max_connections: int, **options: Any) -> None:
         self._options = options | {"max_connections": max_connections}

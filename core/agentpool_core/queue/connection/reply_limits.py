@@ -18,7 +18,7 @@ BYTES_PER_ITEM = 16  # on average, at least; short items cost ten times as much 
 COUNTED_FROM_BYTES = 65_536  # of one call: longer replies are counted, so that there is never much to catch up with
 _SUSPICIOUS = re.compile(rb"\r\n[*%~>|]\+?\d{6}")
 _LISTS = b"*%~>|"
-_PAIRS = b"%|"  # lists whose announced size is half of their items
+_PAIRS = b"%|"  # lists that announce half of their items
 _TEXTS = b"$=!"
 _SHORTEST_HEADER = 7  # bytes of an announcement that is suspicious, at the beginning of a reply
 _LONGEST_HEADER = 24  # bytes that an announcement may have, and may be cut in
@@ -81,7 +81,7 @@ class _Count:
         self._items = 0  # announced so far
         self._owed = 0  # frames that the reply still lacks
         self._skip = 0  # bytes that a text still lacks
-        self._rest = b""  # a header without its end
+        self._rest = b""  # a header without the line end
 
     def add(self, data: bytes) -> int | None:
         """Take the next bytes; return how many of them follow the last whole reply, None where none has ended.

@@ -1,4 +1,4 @@
-"""Allowed options of a Redis URL, each with the reader of its value.
+"""Allowed options of a Redis URL, each with the reader of the value.
 
 An allow-list, because redis-py passes unknown options to a connection, which raises a TypeError at the first command.
 `url` reads them, `client` passes them on.

@@ -34,7 +34,7 @@ class Script:
     """A transition."""
 
     name: str  # the file's, without .lua
-    source: str  # with its parts
+    source: str  # with the parts
     sha: str  # digest for EVALSHA
     repeatable: bool = True  # idempotent, so repeated after a connection failure
     returns: type = list  # of the reply
@@ -64,7 +64,7 @@ class Script:
 
 @cache
 def load(name: str, *, repeatable: bool = True, returns: type = list) -> Script:
-    """Return the script of that file, with its parts."""
+    """Return the script of that file, with the parts."""
     here = resources.files(__package__ or __name__)
     text = here.joinpath(f"{name}.lua").read_text(encoding="utf-8")
     source = _INCLUDE.sub(lambda part: here.joinpath("lib", f"{part[1]}.lua").read_text(encoding="utf-8"), text)

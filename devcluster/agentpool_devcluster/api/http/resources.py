@@ -111,7 +111,7 @@ async def create_object(request: ApiRequest) -> web.Response:
 
 
 async def update_object(request: ApiRequest) -> web.Response:
-    """Replace an object or its status."""
+    """Replace an object, or only the status."""
     body = await request.body()
     options = await request.options(subresource=_door(request))
     name = request.target.name
@@ -121,7 +121,7 @@ async def update_object(request: ApiRequest) -> web.Response:
 
 
 async def patch(request: ApiRequest) -> web.Response:
-    """Patch an object or its status."""
+    """Patch an object, or only the status."""
     kind, patch_body = request.patch_type(), await request.body()
     options = await request.options(subresource=_door(request))
     written = patch_object(

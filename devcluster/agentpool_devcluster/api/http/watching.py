@@ -142,7 +142,7 @@ class WatchStream:
                 self._overrun = True
 
     def _kind_for(self, change: Change) -> str:
-        """Return what a change is to someone who sees only selected objects; empty: nothing."""
+        """Return the type of a change for a watcher with a selector; empty: no event."""
         matches = self._options.selector.matches
         before = change.previous is not None and matches(change.previous.body)
         after = change.kind != "DELETED" and matches(change.stored.body)

@@ -1,7 +1,7 @@
 """The service account token that admission gives to each container of a pod, as a Kubernetes server does.
 
 The pod decides by `automountServiceAccountToken`, else its service account does, else the token is mounted. A container
-that mounts a volume of its own at that path keeps it.
+that mounts a separate volume at that path keeps it.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ def _initial_status(resource: Resource, body: Json) -> None:
 def update(
     cluster: Cluster, resource: Resource, namespace: str, name: str, *, body: Any, options: WriteOptions
 ) -> Written:
-    """Replace an object, or its status if written through that subresource."""
+    """Replace an object, or the status if written through that subresource."""
     old = cluster.read(resource, namespace, name)
     body = check_identity(resource, body, namespace, name)
     return finish(cluster, resource, old, body, options=options)
@@ -151,7 +151,7 @@ def _check_preconditions(resource: Resource, before: Json, body: Json) -> None:
 
 
 def _separate(resource: Resource, before: Json, body: Json, subresource: str) -> Json:
-    """Separate the parts that the main resource and its status subresource may write."""
+    """Separate the parts that the main resource and the status subresource may write."""
     if subresource == "status":
         new: Json = clone({key: value for key, value in before.items() if key != "status"})
         if "status" in body:
@@ -222,6 +222,6 @@ def _commit(
 
 
 def _may_go(body: Json, before: Json) -> bool:
-    """Return whether an object whose last finalizer is gone may be removed: a pod still has its grace period."""
+    """Return whether an object without finalizers may be removed: a pod still has its grace period."""
     had_finalizers = bool(metadata(before).get("finalizers"))
     return had_finalizers and not metadata(body).get("deletionGracePeriodSeconds")

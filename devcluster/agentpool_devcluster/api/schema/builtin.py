@@ -1,6 +1,6 @@
 """Schemas of the built-in types, read from the models of the official Kubernetes client.
 
-The models name every field of every built-in type, its type and its description; the merge rules of lists and maps come
+The models name every field of every built-in type, its type and the description; the merge rules of lists and maps come
 from `schema.merging`. A model is imported on the first access to its fields.
 """
 

@@ -49,7 +49,7 @@ class Schema:
     keywords: Mapping[str, Any] = field(default_factory=dict)  # further JSON-schema keywords, as written
     rules: tuple[Mapping[str, Any], ...] = ()  # x-kubernetes-validations, as written
     reference: str = ""  # name of the component in OpenAPI documents; empty: written in place
-    base: Schema | None = None  # the shared type behind this field; None: a type of its own
+    base: Schema | None = None  # the shared type behind this field; None: a separate type
     has_rules_below: bool = False  # some node of this subtree has rules: worth descending for them
 
     def field(self, name: str) -> Schema | None:
