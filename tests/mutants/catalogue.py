@@ -105,8 +105,8 @@ CATALOGUE = (
     Mutant(
         name="replay-of-the-put-off",
         wrong="a replayed job has no deferral time left",
-        old="'kids', 'due', 'ended', 'putoff', ",
-        new="'kids', 'due', 'ended', ",
+        old="'due', 'ended', 'putoff', ",
+        new="'due', 'ended', ",
     ),
     Mutant(
         name="dead-may-claim",
@@ -160,14 +160,30 @@ CATALOGUE = (
     Mutant(
         name="children-stay-registered",
         wrong="the set of an ended job's children stays for ever",
-        old="    redis.call('DEL', children)\n",
+        old="  redis.call('DEL', kids)\n",
+        new="\n",
+    ),
+    Mutant(
+        name="release-is-not-continued",
+        wrong="children beyond the first part are never released",
+        old="if more then redis.call('SADD', RELEASING, parent) end",
+    ),
+    Mutant(
+        name="release-outruns-a-replay",
+        wrong="the rest of the children ends with a failure that was replayed",
+        old="if not STATES[v[1] or ''] then ended[1]",
+        new="if true then ended[1]",
+    ),
+    Mutant(
+        name="put-back-is-lost",
+        wrong="a job that did not fit into a claim's reply is counted nowhere",
+        old="    bump('y' .. c.place, #ids)\n",
         new="\n",
     ),
     Mutant(
         name="orphans-run",
         wrong="children of a failed parent run all the same",
-        old="if state == 'succeeded' or has_flag(child, 'u') then",
-        new="if true then",
+        old="if state ~= 'succeeded' and not has_flag(child, 'u') then return cancel_child(child, parent) end",
     ),
     Mutant(
         name="results-do-not-reach-children",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
@@ -27,7 +27,7 @@ from agentpool_core.jobs import JobId, LeaseToken
 from agentpool_core.queue import scripts
 from agentpool_core.queue.audit import disagreements
 from agentpool_core.queue.codec.json_text import encode
-from agentpool_core.queue.codec.leases import MAX_ERROR_CHARS, arguments, leases_of
+from agentpool_core.queue.codec.leases import MAX_ERROR_CHARS, SettleCall, leases_of, settle_calls
 from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.completions import Hold, Maintenance, Place, Reconciliation, Renewal, SettleOutcome, Wake
 from agentpool_core.queue.connection.client import ask, call, connections_made, is_cluster, together
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 MAX_CLAIM = 1_000  # jobs in a claim: bounds the time of the script
 MAX_NOTE_CHARS = 300  # of the reason why a worker takes no jobs
 ROUNDS_MAX = 1_000  # of giving up a worker's jobs; bounds a faulty server's answers
-MAX_SETTLE = 500  # completions in a call, as above
 _SEEDS = 2**31 - 1
 log = logging.getLogger(__name__)
 
@@ -130,31 +129,33 @@ class Consumer:
         return self._taken(reply)
 
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
-        """End attempts, `MAX_SETTLE` per round trip; return an outcome for each, in order.
+        """End attempts in calls of bounded size; return an outcome for each, in order.
 
         May be repeated after a lost answer, with the same outcomes. Raises PayloadTooLargeError or InvalidJobError for
         a result that cannot be stored, before anything is sent.
         """
+        return await self._settle(settle_calls(completions))
+
+    async def _settle(self, calls: Iterable[SettleCall]) -> list[SettleOutcome]:
         outcomes: list[SettleOutcome] = []
-        for start in range(0, len(completions), MAX_SETTLE):
-            part = completions[start : start + MAX_SETTLE]
-            reply = await scripts.SETTLE.run(self._redis, self._conf, (_seed(), self.worker, *arguments(part)))
+        for ended in calls:
+            reply = await scripts.SETTLE.run(self._redis, self._conf, (_seed(), self.worker, *ended.arguments))
             with Reading("settle"):
-                outcomes += self._let_go(part, reply)
+                outcomes += self._let_go(ended.completions, reply)
         return outcomes
 
     async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
         """`settle` and `claim` in a single round trip; `limit` is the number of free slots after the settle."""
-        if len(completions) > MAX_SETTLE:
-            first = await self.settle(completions[:-MAX_SETTLE])
-            last, leases = await self.exchange(completions[-MAX_SETTLE:], limit)
-            return first + last, leases
-        if not completions:
+        calls = settle_calls(completions)
+        if not calls:
             return [], await self.claim(limit)
-        ended = arguments(completions)
-        reply = await self._claiming(scripts.EXCHANGE, (self.worker, min(limit, MAX_CLAIM), _seed(), *ended))
+        *earlier, last = calls
+        outcomes = await self._settle(earlier)
+        args = (self.worker, min(limit, MAX_CLAIM), _seed(), *last.arguments)
+        reply = await self._claiming(scripts.EXCHANGE, args)
         with Reading("exchange"):
-            outcomes, claimed = self._let_go(completions, reply[0]), reply[1]
+            outcomes += self._let_go(last.completions, reply[0])
+            claimed = reply[1]
         return outcomes, self._taken(claimed)
 
     async def renew(self, *, slots: int, running: int, note: str = "") -> Renewal:

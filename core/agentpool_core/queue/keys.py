@@ -12,7 +12,8 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | books | hash | the pool's | counters and stream cursors, written by scripts |
 | s:ROUTE:PRIORITY | stream | the pool's | jobs in order; one consumer group, `pool` |
 | job:ID | hash | until retention ends | a job |
-| kids:ID | set | until the parent ends | jobs that wait for the parent |
+| kids:ID | set | until the children are released | jobs that wait for the parent |
+| releasing | set | until its members' children are released | ended jobs with children left to release |
 | key:SHA256 | string | as its job | digest of an idempotency key -> job id |
 | due | zset by ms | the pool's | scheduled jobs, retries included |
 | ttl | zset by ms | the pool's | waiting jobs that expire |
@@ -158,6 +159,7 @@ class Keys:
         self.ttl = f"{prefix}ttl"
         self.dead = f"{prefix}dead"
         self.blocked = f"{prefix}blocked"
+        self.releasing = f"{prefix}releasing"
         self.yields = f"{prefix}yield"
         self.suspects = f"{prefix}suspects"
         self.workers = f"{prefix}workers"

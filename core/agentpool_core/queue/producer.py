@@ -31,6 +31,7 @@ from agentpool_core.jobs import JobId, JobState, Priority, Receipt
 from agentpool_core.process.cancellation import raise_lost
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec import requests as job_requests
+from agentpool_core.queue.codec.slices import slices
 from agentpool_core.queue.completions import CancelOutcome
 from agentpool_core.queue.connection.error_translation import Reading, is_passing_of_cluster
 from agentpool_core.queue.keys import Keys
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import JobRequest, PoolRef
     from agentpool_core.queue.connection.client import RedisClient
 
+CANCEL_CALLS_MAX = 1_000  # the maintenance ends the children of any larger family
 JOBS_A_CALL = 500  # in a script: bounds the time of the script
-BYTES_A_CALL = 4_194_304  # of arguments in a script
 TRIES = 4  # of a submit after a lost connection
 TRIES_OF_CLUSTER = 12  # over some 6 s: a slot that moves, or a shard that elects a primary
 BACKOFF_FIRST_S = 0.05  # doubles each time, with jitter
@@ -89,7 +90,7 @@ class Producer:
         ids = [request.job_id or job_requests.new_id() for request in requests]
         prepared = [_prepared(requests, index, ids[index]) for index in order]
         receipts: list[Receipt] = []
-        for start, end in _slices(prepared):
+        for start, end in slices([len(job[2]) for job in prepared], most=JOBS_A_CALL):
             reply = await self._send(scripts.SUBMIT, [text for job in prepared[start:end] for text in job])
             with Reading("submit"):
                 if reply[0] != "ok":
@@ -105,11 +106,21 @@ class Producer:
 
         Raises UnknownJobError.
         """
+        outcome, more = await self._cancel(job_id, reason)
+        for _ in range(CANCEL_CALLS_MAX):
+            if not more:
+                break
+            _, more = await self._cancel(job_id, reason)
+        return outcome
+
+    async def _cancel(self, job_id: JobId, reason: str) -> tuple[CancelOutcome, bool]:
+        """Return the outcome, and whether another call would end further children."""
         reply = await scripts.CANCEL.run(self._redis, self._conf, (job_id, reason))
-        if reply == ["unknown"]:
-            raise UnknownJobError(str(self.pool), job_id)
         with Reading("cancel"):
-            return CancelOutcome(reply[0])
+            name, more = reply
+            if name != "unknown":
+                return CancelOutcome(name), more == 1
+        raise UnknownJobError(str(self.pool), job_id)
 
     async def _send_plain(self, args: Sequence[str]) -> int | None:
         """Return the depth before the job, stored by the short script; None if the job needs the full script."""
@@ -190,18 +201,3 @@ def _receipts(reply: list[Any], ids: Sequence[JobId]) -> list[Receipt]:
             receipt = Receipt(job_id=job_id, state=_STATES[answer], duplicate=False, queue_depth=depth)
         receipts.append(receipt)
     return receipts
-
-
-def _slices(prepared: Sequence[list[str]]) -> list[tuple[int, int]]:
-    """Cuts jobs into calls of bounded number and size."""
-    cuts = []
-    start = size = 0
-    for index, job in enumerate(prepared):
-        job_size = len(job[2])
-        if index > start and (index - start >= JOBS_A_CALL or size + job_size > BYTES_A_CALL):
-            cuts.append((start, index))
-            start, size = index, 0
-        size += job_size
-    if prepared:
-        cuts.append((start, len(prepared)))
-    return cuts

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentpool_core.jobs import JobId, Lease, LeaseToken
 from agentpool_core.queue.codec.json_text import UndecodableError, decode, encode
 from agentpool_core.queue.codec.layout import PREEMPTIBLE, read_spec
+from agentpool_core.queue.codec.slices import slices
 from agentpool_core.queue.completions import Cancelled, Completion, Failed, Succeeded
 from agentpool_core.text import encodable, shown
 
@@ -22,6 +23,8 @@ MAX_ERROR_CHARS = 8_192  # of a failure's text; the end of a traceback says most
 
 MAX_SAID_CHARS = 2_000  # of an overloaded handler's message
 
+MAX_SETTLE = 500  # completions in a call: bounds the time of the script
+ARGUMENTS_A_COMPLETION = 5
 HEADER = 5  # values before the first lease in claim.lua's reply
 VALUES_A_LEASE = 6
 
@@ -108,6 +111,26 @@ def _decoded(field: str, text: str) -> Any:
         return decode(text)
     except UndecodableError as error:
         raise UndecodableError(f"{field}: {error}") from error
+
+
+class SettleCall(NamedTuple):
+    """Completions that are settled in one call, and settle.lua's arguments for them."""
+
+    completions: Sequence[Completion]
+    arguments: list[Arg]
+
+
+def settle_calls(completions: Sequence[Completion]) -> list[SettleCall]:
+    """Divide completions into calls that hold the server for a bounded time; [] for none.
+
+    Raises PayloadTooLargeError or InvalidJobError for a result that cannot be stored.
+    """
+    args = arguments(completions)
+    texts = args[3::ARGUMENTS_A_COMPLETION]
+    return [
+        SettleCall(completions[start:end], args[start * ARGUMENTS_A_COMPLETION : end * ARGUMENTS_A_COMPLETION])
+        for start, end in slices([len(str(text)) for text in texts], most=MAX_SETTLE)
+    ]
 
 
 def arguments(completions: Sequence[Completion]) -> list[Arg]:

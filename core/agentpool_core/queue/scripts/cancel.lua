@@ -2,11 +2,12 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id, 2 reason
--- Returns {'cancelled' | 'requested' | 'finished' | 'unknown'}
+-- Returns {'cancelled' | 'requested' | 'finished' | 'unknown', 1: call again, for more children end | 0}
 -- Events cancelled, or cancelling for a running job; those of children.
 
 --- include: pool
 --- include: job
+--- include: children
 --- include: announce
 --- include: sweep
 --- include: waiting
@@ -14,11 +15,11 @@
 write_though_memory_is_full()
 local id, reason = ARGV[1], ARGV[2]
 local job = load(id)
-if not job then return { 'unknown' } end
+if not job then return { 'unknown', 0 } end
 if is_lost(job) then
   bury(job)
   conclude()
-  return { 'finished' }
+  return { 'finished', 0 }
 end
 if job.state == 'running' then
   if not job.cancel then
@@ -30,9 +31,14 @@ if job.state == 'running' then
   local orders = PREFIX .. 'ctl:' .. job.worker
   redis.call('RPUSH', orders, 'cancel ' .. job.token .. ' ' .. id)
   redis.call('EXPIRE', orders, LIST_TTL_S)
-  return { 'requested' }
+  return { 'requested', 0 }
 end
-if job.state ~= 'queued' and job.state ~= 'scheduled' and job.state ~= 'blocked' then return { 'finished' } end
-end_waiting(job, 'cancelled', reason)
+local outcome = 'finished'
+if STATES[job.state] then
+  end_waiting(job, 'cancelled', reason)
+  outcome = 'cancelled'
+else
+  continue_release()
+end
 conclude()
-return { 'cancelled' }
+return { outcome, redis.call('EXISTS', RELEASING) }

@@ -10,6 +10,7 @@
 
 --- include: pool
 --- include: job
+--- include: children
 --- include: announce
 --- include: kinds
 --- include: settle

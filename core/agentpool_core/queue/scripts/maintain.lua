@@ -1,14 +1,16 @@
--- maintain: upkeep that any worker may do: lost workers, due jobs, jobs that have expired, dead letters past keeping.
+-- maintain: maintenance by any worker: lost workers, due jobs, expired jobs, old dead letters, children left to release.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 'waiting': nothing is taken back from lost workers, for who asks cannot tell them from the living yet; or none
--- Returns {recovered, promoted, expired, ms until a job is due or a silent worker's lease ends | -1: neither in sight,
+-- Returns {recovered, promoted, expired, ms until there is more to do: a due job, the end of a silent worker's lease (0:
+--        children are left to release) | -1: nothing in sight,
 --        then kind and job id or counter of each contradiction that was resolved (lib/audit.lua)}
 -- Events recovered, quarantined, queued, expired; failed or cancelled for jobs of lost workers; those of children.
 
 --- include: pool
 --- include: clock
 --- include: job
+--- include: children
 --- include: announce
 --- include: sweep
 --- include: waiting
@@ -82,8 +84,9 @@ end
 local dead_ms = setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000)
 redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - dead_ms)
 
+local more_children = continue_release()
 conclude()
-local next_due = tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
+local next_due = more_children and now or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
 local lease_ends = takes_back and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
 if lease_ends and lease_ends - now < LEASE_ENDS_SOON_MS then next_due = math.min(next_due or lease_ends, lease_ends) end
 return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1, unpack(resolved, 1, 200) }

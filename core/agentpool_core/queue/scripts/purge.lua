@@ -79,7 +79,7 @@ end
 local function delete_the_rest()
   for _, worker in ipairs(redis.call('HKEYS', WORKER_INFO)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
-  delete({ BOOKS, DUE, TTL, DEAD, BLOCKED, YIELD, SUSPECTS, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
+  delete({ BOOKS, DUE, TTL, DEAD, BLOCKED, RELEASING, YIELD, SUSPECTS, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 
 delete({ CONF })

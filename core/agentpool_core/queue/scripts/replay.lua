@@ -7,6 +7,7 @@
 
 --- include: pool
 --- include: job
+--- include: children
 --- include: announce
 
 local id = ARGV[1]
@@ -25,7 +26,8 @@ note_change(job, 'failed', redis.call('HGET', job.key, 'ended'))
 job.attempt = 0
 job.claimed = 0
 job.worker = ''
-redis.call('HDEL', job.key, 'kids', 'due', 'ended', 'putoff', 'unknown', 'losses', 'reason')
+if redis.call('EXISTS', PREFIX .. 'kids:' .. id) == 0 then redis.call('HDEL', job.key, 'kids') end
+redis.call('HDEL', job.key, 'due', 'ended', 'putoff', 'unknown', 'losses', 'reason')
 redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job), 'lease', lease_text(job))
 note_change(job, 'queued')
 tell('queued', job, 'replayed')

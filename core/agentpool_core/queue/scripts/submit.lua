@@ -12,6 +12,7 @@
 --- include: pool
 --- include: clock
 --- include: job
+--- include: children
 --- include: announce
 
 local JOB_ARGS = 4

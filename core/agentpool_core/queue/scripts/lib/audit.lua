@@ -90,6 +90,12 @@ local function check_pending(place, from)
   return audit.left <= 0 and '(' .. page[#page][1] or nil
 end
 
+-- Whether the parent has ended and the release of its children has not reached this child yet.
+local function is_releasing(parent, child)
+  return redis.call('SISMEMBER', RELEASING, parent) == 1
+    and redis.call('SISMEMBER', PREFIX .. 'kids:' .. parent, child) == 1
+end
+
 -- What a blocked job waits for, worked out anew: {how many parents, the id of one that cannot succeed any more}.
 local function waits_of(job)
   local waits, hopeless, seen = 0, nil, {}
@@ -97,7 +103,9 @@ local function waits_of(job)
     if not seen[parent] and redis.call('HEXISTS', job.key, 'in:' .. parent) == 0 then
       local key = PREFIX .. 'job:' .. parent
       local v = redis.pcall('HMGET', key, 'state', 'result')
-      if v[1] == 'succeeded' then
+      if is_releasing(parent, job.id) then
+        waits = waits + 1
+      elseif v[1] == 'succeeded' then
         if audit.repairs then redis.call('HSET', job.key, 'in:' .. parent, v[2]) end
       elseif not v[1] or ENDS[v[1]] then
         if not has_flag(job, 'u') then hopeless = hopeless or parent end

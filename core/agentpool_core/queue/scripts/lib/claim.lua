@@ -6,7 +6,10 @@
 
 local RANK = { critical = 0, task = 1, info = 2 }
 local TOMBSTONES_MAX = 500 -- read away in one claim
+local BYTES_MAX = 4194304 -- of payloads, states and parents' results in one claim; the first job comes whatever its size
 local YIELD_RANK_MS = 4e12 -- more than any clock: separates priorities in the yield set
+
+local claimed_bytes = 0 -- in this script
 
 -- A total order, so that the same queue always gives the same jobs.
 local function before(a_score, a_rank, a_entry, a_place, b)
@@ -168,6 +171,16 @@ local function rarities(job, c)
   return { v[1] or '', v[2] or '', has_flag(job, 'a') and parents_of(job.key) or '' }
 end
 
+-- Bytes of {checkpoint, trace, parents}, or of ''.
+local function size_of(rare)
+  if rare == '' then return 0 end
+  local size = #rare[1] + #rare[2]
+  if rare[3] ~= '' then
+    for _, text in ipairs(rare[3]) do size = size + #text end
+  end
+  return size
+end
+
 -- One entry becomes a lease, six values at the end of `leases`; false where it was a tombstone or has expired.
 local function start(entry, c, worker, leases)
   local id = entry[2][2]
@@ -216,20 +229,46 @@ local function start(entry, c, worker, leases)
   local n = #leases
   leases[n + 1], leases[n + 2], leases[n + 3] = id, lease, entry[1]
   leases[n + 4], leases[n + 5], leases[n + 6] = v[2], v[3], rare
+  claimed_bytes = claimed_bytes + #(v[3] or '') + size_of(rare)
   return true
 end
 
+-- Entries from number `first` on are not started, because the reply is large enough: they compete again in their old place.
+local function put_back(c, entries, first, worker, leases)
+  local ids = {}
+  for i = first, #entries do
+    local v = redis.pcall('HMGET', PREFIX .. 'job:' .. entries[i][2][2], 'state', 'entry')
+    if v[1] == 'queued' and v[2] == entries[i][1] then
+      ids[#ids + 1] = entries[i][1]
+    else
+      start(entries[i], c, worker, leases) -- a tombstone: it goes
+    end
+  end
+  for _, id in ipairs(ids) do redis.call('XCLAIM', c.stream, GROUP, READY, 0, id, 'JUSTID') end
+  if not c.kept then
+    bump(c.field, -#ids)
+    bump('y' .. c.place, #ids)
+    c.count = c.count - #ids
+  end
+end
+
+-- Returns how many were taken, and how many entries were not jobs.
 local function take_from(best, second, worker, want, leases)
   local entries = take_entries(best, worker, run_length(best, second, want))
-  local taken = 0
-  for _, entry in ipairs(entries) do
+  local taken, looked_at = 0, 0
+  for i, entry in ipairs(entries) do
+    if claimed_bytes >= BYTES_MAX then
+      put_back(best, entries, i, worker, leases)
+      break
+    end
+    looked_at = i
     if start(entry, best, worker, leases) then taken = taken + 1 end
   end
   bump(best.field, -taken)
   bump('r:' .. best.route, taken)
   best.room.left = best.room.left - taken
   if #entries == 0 then best.count = 0 end -- the books said more than the stream holds: never loop on it
-  return taken, #entries - taken
+  return taken, looked_at - taken
 end
 
 -- Returns how many were taken, and whether more could have been.
@@ -242,7 +281,8 @@ local function take_all(candidates, worker, limit, leases)
   end
   local best, second = candidates[1], nil
   if #candidates > 1 then best, second = best_two(candidates) end
-  while best and best.count > 0 and best.room.left > 0 and taken < limit and skipped < TOMBSTONES_MAX do
+  while best and best.count > 0 and best.room.left > 0 and taken < limit and skipped < TOMBSTONES_MAX
+    and claimed_bytes < BYTES_MAX do
     local want = math.min(limit - taken, best.count, best.room.left, CALL_ARGS_MAX)
     local leased, tombstones = take_from(best, second, worker, want, leases)
     taken = taken + leased

@@ -1,4 +1,4 @@
--- A job's record and the moves that several scripts share: load, log, enqueue, finish, release children.
+-- A job's record and the moves that several scripts share: load, log, enqueue, finish.
 --
 -- core/agentpool_core/queue/keys.py lists the fields of job:ID, codec/layout.py the texts in them; a test compares them
 -- with the names and patterns here. `mark` is read first: without it, a job has no field that only some jobs have.
@@ -237,7 +237,7 @@ local function ready_again(job)
   end
 end
 
--- Jobs that ended in this script and have children: {id, state, result}.
+-- Jobs that ended in this script and have children, {id, state, result}: lib/children.lua releases these.
 local ended = {}
 local retention
 
@@ -339,52 +339,4 @@ local function lose(job, error, explained)
   job.attempt = math.min(job.attempt, max_attempts_of(job) - 1)
   redis.call('HSET', job.key, 'state', 'queued', 'error', error, 'lease', lease_text(job))
   return 'returned'
-end
-
--- A job whose parents have ended becomes ready, or waits for its time.
-local function unblock(job, due)
-  redis.call('SREM', BLOCKED, job.id)
-  if number_or(due, 0) > now then
-    redis.call('ZADD', DUE, due, job.id)
-    redis.call('HSET', job.key, 'state', 'scheduled')
-    note_change(job, 'scheduled')
-    tell('scheduled', job)
-  else
-    note_change(job, 'queued')
-    redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))
-    tell('queued', job)
-  end
-end
-
--- Each child of an ended job hears of it once: kids:PARENT goes with it.
-local function release_children()
-  local next_ended = 1
-  while ended[next_ended] do
-    local parent, state, result = unpack(ended[next_ended])
-    next_ended = next_ended + 1
-    local children = PREFIX .. 'kids:' .. parent
-    for _, id in ipairs(redis.call('SMEMBERS', children)) do
-      local child = load(id)
-      if child and is_lost(child) then
-        bury(child)
-      elseif child and child.state == 'blocked' then
-        if state == 'succeeded' then redis.call('HSET', child.key, 'in:' .. parent, result) end
-        if state == 'succeeded' or has_flag(child, 'u') then
-          local waits = redis.pcall('HINCRBY', child.key, 'waits', -1)
-          if type(waits) == 'table' then
-            child.broken = undecodable('waits', redis.call('HGET', child.key, 'waits'))
-            bury(child)
-          elseif waits == 0 then
-            unblock(child, redis.call('HGET', child.key, 'due'))
-          end
-        else
-          redis.call('SREM', BLOCKED, id)
-          if has_flag(child, 't') then redis.call('ZREM', TTL, id) end
-          finish(child, 'cancelled', 'reason', 'upstream', 'upstream ' .. parent)
-        end
-      end
-    end
-    redis.call('DEL', children)
-  end
-  ended = {}
 end

@@ -24,6 +24,24 @@ local REPEATED = {
   ['unfit scheduled'] = 'returned', ['unfit cancelled'] = 'cancelled', ['unfit failed'] = 'dead',
 }
 
+-- A job that was put off is ready again once it was due. Its history shows that this completion, and not the loss of its
+-- worker, made it wait.
+local function outcome_of_wait(job, verb)
+  local change, attempt, outcome = 'returned', job.attempt + 1, 'returned'
+  if verb == 'failed' then change, attempt, outcome = 'retrying', job.attempt, 'retrying' end
+  for past, number, worker in string.gmatch(redis.call('HGET', job.key, 'log') or '', '(%S+) %d+ (%d+) ([^\n]*)\n') do
+    if past == change and tonumber(number) == attempt and worker == job.worker then return outcome end
+  end
+  return 'stale'
+end
+
+local PUTS_OFF = { failed = true, overloaded = true, unfit = true, unknown_kind = true }
+
+local function repeated(job, verb)
+  if job.state == 'queued' and PUTS_OFF[verb] then return outcome_of_wait(job, verb) end
+  return REPEATED[verb .. ' ' .. job.state] or 'stale'
+end
+
 -- Exponential, halved at random, so that jobs that failed together do not come back together.
 local function backoff_ms(attempt)
   local v = redis.call('HMGET', CONF, 'retry_initial_ms', 'retry_max_ms')
@@ -89,7 +107,7 @@ local function settle_one(id, token, worker, verb, text, number)
   end
   if not job or job.token ~= tonumber(token) then return 'stale' end
   if job.worker ~= worker then return 'stale' end
-  if job.state ~= 'running' then return REPEATED[verb .. ' ' .. job.state] or 'stale' end
+  if job.state ~= 'running' then return repeated(job, verb) end
   release_slot(job)
   if verb == 'succeeded' then
     drop_entry(job.spec.stream, job.entry)
