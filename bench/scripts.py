@@ -1,6 +1,6 @@
 """The longest time for which one script holds the server, in each case that involves many or large jobs.
 
-While a script runs, Redis answers nobody: every pool on the server waits. The server's own slow log gives the times; a
+A running script blocks Redis: every pool on the server waits. The server's own slow log gives the times; a
 case is the longest script of its operation. Every ratio compares the bar with a case, so more is better.
 """
 
