@@ -15,6 +15,7 @@ from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
 from agentpool_core.submission import choice_of
 
 Document = dict[str, Any]
+BODIES = ("payload", "result", "progress", "checkpoint")  # values of any size up to the limit, as handlers see them
 
 
 def request_from(document: Json) -> JobRequest:
@@ -74,6 +75,11 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "quarantined": job.quarantined,
         "undecodable": dict(job.undecodable),
     }
+
+
+def summary_document(job: Job, pool: PoolRef) -> Document:
+    """Return a job's record without its history and without bodies, for a list."""
+    return {name: value for name, value in job_document(job, pool).items() if name not in BODIES}
 
 
 def history_document(job: Job) -> list[Document]:

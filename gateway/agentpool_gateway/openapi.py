@@ -87,7 +87,7 @@ def _read(schema: Schema, description: str) -> Responses:
 
 
 READ_JOB = _read(schemas.JOB, "The job's record.")
-READ_JOBS = _read(schemas.JOBS, "Jobs.")
+READ_JOBS = _read(schemas.JOBS, "Jobs, without payload, result, progress and checkpoint.")
 READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")

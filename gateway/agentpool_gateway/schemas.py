@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from agentpool_core.documents import BODIES
 from agentpool_core.jobs import KIND_PATTERN, JobState, OnParentFailure, Priority
 from agentpool_core.queue.codec.requests import ID_PATTERN, KEY_PATTERN, LONGEST_WAIT_MS, MOST_ATTEMPTS, MOST_PARENTS
 
@@ -110,7 +111,8 @@ JOB = record(
         "description": "Fields of the record that cannot be read, with the beginning of their text.",
     },
 )
-JOBS = record(jobs=rows(JOB))
+SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in BODIES})
+JOBS = record(jobs=rows(SUMMARY))
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
 OUTCOME = record(job_id=TEXT, outcome=TEXT)
 PURGED = record(deleted=COUNT, left=COUNT)

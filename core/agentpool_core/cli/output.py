@@ -34,6 +34,11 @@ class Format(StrEnum):
     YAML = "yaml"  # a document
     NAME = "name"  # identifiers only, one per line
 
+    @property
+    def shows_documents(self) -> bool:
+        """Whether all of a document is printed."""
+        return self in {Format.JSON, Format.YAML}
+
 
 def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Adds `-o/--output` to a command, as the parameter `output`."""

@@ -36,7 +36,7 @@ def dead() -> None:
 @output_option
 def list_(*, target: Target, limit: int, output: Format) -> None:
     """List dead letters, oldest first."""
-    jobs, now_ms = run(_read(target, limit))
+    jobs, now_ms = run(_read(target, limit, bodies=output.shows_documents))
     rows = [
         (j.job_id, j.kind, j.priority, j.attempt, shown(now_ms - (j.finished_at_ms or now_ms)), first_line(j.error))
         for j in jobs
@@ -77,13 +77,13 @@ def _check_choice(jobs: tuple[str, ...], *, everything: bool) -> None:
         raise click.UsageError("name the JOBs, or pass --all")
 
 
-async def _read(target: Target, limit: int) -> tuple[list[Job], int]:
+async def _read(target: Target, limit: int, *, bodies: bool) -> tuple[list[Job], int]:
     from agentpool_core.queue.inspector import Inspector
 
     async with opened(target) as redis:
         inspector = Inspector(redis)
         now_ms = (await inspector.snapshot(target.pool)).taken_at_ms
-        return await inspector.dead(target.pool, limit=limit), now_ms
+        return await inspector.dead(target.pool, limit=limit, bodies=bodies), now_ms
 
 
 async def _replay(target: Target, ids: list[JobId]) -> list[JobId]:
@@ -92,7 +92,7 @@ async def _replay(target: Target, ids: list[JobId]) -> list[JobId]:
 
     async with opened(target) as redis:
         inspector = Inspector(redis)
-        found = ids or [job.job_id for job in await inspector.dead(target.pool, limit=MOST)]
+        found = ids or [job.job_id for job in await inspector.dead(target.pool, limit=MOST, bodies=False)]
         for job_id in found:
             await inspector.replay(target.pool, job_id)
         return found

@@ -17,7 +17,6 @@ from agentpool_core.jobs import FAILURES, REASONED, Job, JobId, JobState
 from agentpool_core.text import shown as shown_text
 
 if TYPE_CHECKING:
-    from agentpool_core.queue.inspector import Inspector
     from agentpool_core.queue.snapshots import QueueSnapshot
 
 ENDED_WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
@@ -53,7 +52,7 @@ def get(
     if history and len(jobs) != 1:
         raise click.UsageError("--history is of one JOB; name it")
     wanted = [JobState(state) for state in states or LISTED]
-    found, queue = run(_read(target, [JobId(job) for job in jobs], wanted, limit))
+    found, queue = run(_read(target, [JobId(job) for job in jobs], wanted, limit, bodies=output.shows_documents))
     if history:
         _show_history(found[0], output)
     else:
@@ -61,7 +60,7 @@ def get(
 
 
 async def _read(
-    target: Target, ids: list[JobId], states: list[JobState], limit: int
+    target: Target, ids: list[JobId], states: list[JobState], limit: int, *, bodies: bool
 ) -> tuple[list[Job], QueueSnapshot]:
     """The jobs, and the queue that they are in."""
     from agentpool_core.queue.inspector import Inspector
@@ -71,14 +70,8 @@ async def _read(
         queue = await inspector.snapshot(target.pool)
         if ids:
             return [await inspector.job(target.pool, job_id) for job_id in ids], queue
-        return await _listed(inspector, target, states, limit), queue
-
-
-async def _listed(inspector: Inspector, target: Target, states: list[JobState], limit: int) -> list[Job]:
-    found: list[Job] = []
-    for state in states:
-        found += await inspector.jobs(target.pool, state, limit=limit)
-    return found
+        lists = [await inspector.jobs(target.pool, state, limit=limit, bodies=bodies) for state in states]
+        return [job for jobs in lists for job in jobs], queue
 
 
 def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: Format, *, one: bool) -> None:

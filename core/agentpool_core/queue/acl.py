@@ -44,11 +44,11 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
 # Commands that the reading scripts may use from parts shared with writing scripts.
 _READ_ONLY = frozenset(
     {
-        "exists", "hget", "hmget", "hgetall", "hkeys", "llen", "scard", "smembers", "srandmember", "time", "xpending",
+        "exists", "hget", "hmget", "hgetall", "hkeys", "llen", "scard", "smembers", "sscan", "time", "xpending",
         "xrange", "xread", "xrevrange", "zcard", "zrange",
     }
 )  # fmt: skip
-_READING = ("exists", "hgetall", "smembers", "xrange", "xrevrange", "xread")
+_READING = ("exists", "hgetall", "hmget", "smembers", "xrange", "xrevrange", "xread")
 _DIRECT: dict[Role, tuple[str, ...]] = {
     Role.READER: _READING,
     Role.SUBMITTER: (*_READING, "blpop", "lpop"),

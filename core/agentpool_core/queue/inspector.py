@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
@@ -28,7 +29,7 @@ from agentpool_core.errors import (
 from agentpool_core.jobs import JobState, PoolRef
 from agentpool_core.process.cancellation import raise_lost
 from agentpool_core.queue import scripts
-from agentpool_core.queue.codec.records import events_of, fields_of, job_of
+from agentpool_core.queue.codec.records import BODY_FIELDS, HEAD_FIELDS, events_of, fields_of, job_of
 from agentpool_core.queue.codec.snapshot_reply import snapshot_of
 from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, repeated, together
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
     from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
 
 JOBS_A_SLICE = 500  # deleted by a script
-MOST_SLICES = 20_000  # of a purge: bounds a faulty server's answers
+PAGE_JOBS = 500  # listed by a script
+PAGE_BYTES = 4 * 2**20  # after which a script ends its page of a list; a job may have as much
+MOST_SLICES = 20_000  # of a purge or a list: bounds a faulty server's answers
 HEAR_S = 1.0  # delay until a new namespace's signals are heard; until then its backlog is polled
 log = logging.getLogger(__name__)
 LISTABLE = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
@@ -166,17 +169,22 @@ class Inspector:
 
     async def job(self, pool: PoolRef, job_id: JobId) -> Job:
         """Return a job's record, including the history. Raises UnknownJobError."""
-        fields = await ask(self._redis, "HGETALL", Keys(pool).job(job_id))
+        names = (*HEAD_FIELDS, *BODY_FIELDS)  # not the parents' results, which may have a MiB each
+        values = await ask(self._redis, "HMGET", Keys(pool).job(job_id), *names)
+        with Reading("hmget"):
+            fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
         if not fields:
             raise UnknownJobError(str(pool), job_id)
         settings = await self.settings(pool)
-        with Reading("hgetall"):
+        with Reading("hmget"):
             return job_of(job_id, fields_of(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
 
-    async def jobs(self, pool: PoolRef, state: JobState, *, limit: int = 100) -> list[Job]:
+    async def jobs(self, pool: PoolRef, state: JobState, *, limit: int = 100, bodies: bool = True) -> list[Job]:
         """Jobs that wait, run or are dead, oldest first within a route and priority.
 
-        Raises InvalidJobError for succeeded, cancelled and expired, which only the events list.
+        Without `bodies`, payload, result, progress and checkpoint are None: they may have a MiB each. Jobs are read in
+        pages of `PAGE_BYTES`, so a job that moves meanwhile may be missing. Raises InvalidJobError for succeeded,
+        cancelled and expired, which only the events list.
         """
         if state not in LISTABLE:
             raise InvalidJobError(
@@ -186,16 +194,24 @@ class Inspector:
                 remedy="read the pool's events, or ask for one job by its id",
             )
         settings = await self.settings(pool)
-        rows = await scripts.LIST.run(self._redis, Keys(pool).conf, (state.value, limit))
-        with Reading("list"):
-            return [
-                job_of(row[0], fields_of(row[1]), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
-                for row in rows
-            ]
+        record = partial(job_of, max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms, bodies=bodies)
+        names = " ".join((*HEAD_FIELDS, *BODY_FIELDS) if bodies else HEAD_FIELDS)
+        found: dict[str, Job] = {}
+        cursor = ""
+        for _ in range(MOST_SLICES):
+            args = (state.value, cursor, min(PAGE_JOBS, limit - len(found)), PAGE_BYTES, names)
+            reply = await scripts.LIST.run(self._redis, Keys(pool).conf, args)
+            with Reading("list"):
+                cursor = str(reply[0])
+                pairs = zip(reply[1::2], reply[2::2], strict=True)
+                found |= {job_id: record(job_id, fields_of(fields)) for job_id, fields in pairs}
+            if not cursor or len(found) >= limit:
+                return list(found.values())
+        raise QueueReplyError(doing="list", problem=f"there are more jobs after {MOST_SLICES} pages")
 
-    async def dead(self, pool: PoolRef, *, limit: int = 100) -> list[Job]:
-        """Dead letters, oldest first."""
-        return await self.jobs(pool, JobState.FAILED, limit=limit)
+    async def dead(self, pool: PoolRef, *, limit: int = 100, bodies: bool = True) -> list[Job]:
+        """Dead letters, oldest first; see `jobs`."""
+        return await self.jobs(pool, JobState.FAILED, limit=limit, bodies=bodies)
 
     async def replay(self, pool: PoolRef, job_id: JobId) -> None:
         """Put a dead letter back into the queue, with all its attempts.

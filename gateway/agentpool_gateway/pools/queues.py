@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from agentpool_gateway.pools.locations import Locations
     from agentpool_gateway.settings import GatewaySettings
 
-LARGEST_REPLY_BYTES = 128 * 2**20  # of one call: a hundred jobs of the largest size; a pool may name any server
+LARGEST_REPLY_BYTES = 128 * 2**20  # of one call, well above a page of a list; a pool may name any server
 
 
 class PoolQueue:

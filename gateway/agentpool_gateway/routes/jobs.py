@@ -9,7 +9,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 
-from agentpool_core.documents import Document, history_document, job_document, receipt_document, request_from
+from agentpool_core.documents import (
+    Document,
+    history_document,
+    job_document,
+    receipt_document,
+    request_from,
+    summary_document,
+)
 from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
 from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
 from agentpool_gateway import openapi
@@ -90,11 +97,11 @@ async def _submit_many(entry: Entry, request: Request, documents: list[Json]) ->
 async def list_jobs(
     entry: Admitted, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
 ) -> JsonResponse:
-    """Jobs that wait, run or are dead; of each state at most `limit`."""
+    """Jobs that wait, run or are dead; of each state at most `limit`. A job's own record has its payload."""
     found: list[Job] = []
     for wanted in [state] if state else LISTED:
-        found += await entry.queue.inspector.jobs(entry.pool, wanted, limit=limit)
-    return JsonResponse({"jobs": [job_document(job, entry.pool) for job in found]})
+        found += await entry.queue.inspector.jobs(entry.pool, wanted, limit=limit, bodies=False)
+    return JsonResponse({"jobs": [summary_document(job, entry.pool) for job in found]})
 
 
 @router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from agentpool_core.documents import job_document, queue_document
+from agentpool_core.documents import queue_document, summary_document
 from agentpool_core.errors import InvalidJobError, UnknownJobError
 from agentpool_core.jobs import JobId
 from agentpool_gateway import openapi
@@ -27,9 +27,9 @@ async def queue(entry: Admitted) -> JsonResponse:
 
 @router.get("/dead", responses=openapi.READ_JOBS)
 async def dead(entry: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
-    """Dead letters, oldest first."""
-    jobs = await entry.queue.inspector.dead(entry.pool, limit=limit)
-    return JsonResponse({"jobs": [job_document(job, entry.pool) for job in jobs]})
+    """Dead letters, oldest first. A job's own record has its payload."""
+    jobs = await entry.queue.inspector.dead(entry.pool, limit=limit, bodies=False)
+    return JsonResponse({"jobs": [summary_document(job, entry.pool) for job in jobs]})
 
 
 @router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.REPLAY)

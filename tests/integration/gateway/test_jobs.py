@@ -133,7 +133,9 @@ async def test_many_jobs_go_in_one_request(http):
     ndjson = await http.post("/jobs", content=lines, headers={"Content-Type": "application/x-ndjson"})
     assert ndjson.json()["duplicates"] == 3
     assert [job["job_id"] for job in ndjson.json()["jobs"]] == [job["job_id"] for job in array.json()["jobs"]]
-    assert len((await http.get("/jobs", params={"state": "queued"})).json()["jobs"]) == 3
+    listed = (await http.get("/jobs", params={"state": "queued"})).json()["jobs"]
+    assert len(listed) == 3
+    assert not {"payload", "result", "progress", "checkpoint"} & listed[0].keys()
 
 
 async def test_a_wrong_job_of_many_is_named_and_none_is_kept(http):

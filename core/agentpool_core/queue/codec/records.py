@@ -26,6 +26,11 @@ from agentpool_core.queue.codec.layout import (
 from agentpool_core.queue.settings import DEFAULT_ROUTE
 from agentpool_core.text import encodable
 
+HEAD_FIELDS = (  # of a job's hash, that make a record: some KiB at most; state is the first
+    "state", "spec", "entry", "lease", "log", "ended", "due", "expires", "after", "error", "reason", "idem", "cancel",
+    "losses", "alone",
+)  # fmt: skip
+BODY_FIELDS = ("payload", "result", "progress", "checkpoint")  # up to MAX_BODY_BYTES each
 SHOWN_RAW_CHARS = 1_000  # of a field that cannot be read
 LONGEST_NUMBER = 25  # characters; scripts write fewer
 _NO_SPEC = Spec(UNREADABLE_KIND, DEFAULT_ROUTE, Priority.TASK, None, None, "")
@@ -108,8 +113,8 @@ class _Record:
         return found
 
 
-def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout_ms: int) -> Job:
-    """Return the record; the pool's settings fill in missing values. Never raises."""
+def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout_ms: int, bodies: bool = True) -> Job:
+    """Return the record; the pool's settings fill in missing values. Never raises. `bodies`: among the fields."""
     record = _Record(fields)
     spec, state, lease = record.spec(), record.state(), record.lease()
     enqueued = record.entry_ms()
@@ -120,7 +125,7 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         kind=spec.kind,
         route=spec.route,
         priority=spec.priority,
-        payload=record.body("payload", needed=True),
+        payload=record.body("payload", needed=bodies),
         attempt=lease.attempt,
         max_attempts=max_attempts if spec.max_attempts is None else spec.max_attempts,
         timeout_ms=timeout_ms if spec.timeout_ms is None else spec.timeout_ms,

@@ -1,83 +1,135 @@
--- list: jobs that wait, run or are dead, oldest first within each stream. Reads only.
+-- list: a page of the jobs that wait, run or are dead, oldest first within each stream. Reads only.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 state (queued, scheduled, blocked, running, failed), 2 limit
--- Returns {[id, [field, value, ...]], ...}
+-- ARGV   1 state (queued, scheduled, blocked, running, failed), 2 cursor ('': from the beginning), 3 most jobs, 4 most
+--        bytes: the page ends with the job that reaches either, 5 names of the fields to read, with blanks between; the
+--        first is state
+-- Returns {next cursor ('': there are no more), id, [field, value, ...], ...}
 -- Events none.
 
 --- include: pool
 
-local state, limit = ARGV[1], tonumber(ARGV[2])
-local ids = {}
+local LOOK_MAX = 5000 -- records looked at for one page: places of jobs that ended in the queue stay a while
+local SLICE = 100 -- ids in one look
 
-local function from_streams(take)
-  for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
-    local place = string.match(field, '^c:(.+)$')
-    if place then take(PREFIX .. 's:' .. place, redis.call('HGET', BOOKS, field)) end
+local state, most_jobs, most_bytes = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
+local fields = {}
+for name in string.gmatch(ARGV[5], '%S+') do fields[#fields + 1] = name end
+
+local page = { '' }
+local looks, jobs, bytes = 0, 0, 0
+
+local function is_full()
+  return jobs >= most_jobs or bytes >= most_bytes or looks >= LOOK_MAX
+end
+
+-- Adds the job to the page, if it is in the state.
+local function add(id)
+  looks = looks + 1
+  local values = redis.pcall('HMGET', PREFIX .. 'job:' .. id, unpack(fields))
+  if values[1] ~= state then return end
+  local record = {}
+  for i, name in ipairs(fields) do
+    if values[i] then
+      record[#record + 1] = name
+      record[#record + 1] = values[i]
+      bytes = bytes + #name + #values[i]
+    end
+  end
+  page[#page + 1] = id
+  page[#page + 1] = record
+  jobs = jobs + 1
+end
+
+-- A source gives slices: slice(from) returns {{id or nil, place after it}, ...} and the place after them, nil at the end.
+
+local function of_order(order)
+  return function(from)
+    local first = tonumber(from)
+    local items = {}
+    for i, id in ipairs(redis.call('ZRANGE', order, first, first + SLICE - 1)) do items[i] = { id, first + i } end
+    return items, #items == SLICE and first + SLICE or nil
   end
 end
 
-local SCAN_MAX = 10000 -- entries of one stream that are looked at: places of jobs that ended in the queue stay a while
-
-local function is_in_state(id)
-  return redis.pcall('HGET', PREFIX .. 'job:' .. id, 'state') == state
-end
-
-local function of_entry(stream, entry)
-  local found = redis.call('XRANGE', stream, entry, entry)[1]
-  if found then ids[#ids + 1] = found[2][2] end
-end
-
--- Entries that nobody has claimed yet, up to `limit` of which the job still waits.
-local function never_delivered(stream, cursor)
-  local found, seen = 0, 0
-  while found < limit and seen < SCAN_MAX do
-    local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', limit)
-    if #page == 0 then return end
-    for _, entry in ipairs(page) do
-      cursor = entry[1]
-      seen = seen + 1
-      if is_in_state(entry[2][2]) then
-        ids[#ids + 1] = entry[2][2]
-        found = found + 1
-      end
-    end
+-- Places are a cursor of SSCAN and how many of its ids are to be skipped: a small set comes whole.
+local function of_set(set)
+  return function(from)
+    local cursor, skipped = string.match(from, '^(%d+) (%d+)$')
+    local reply = redis.call('SSCAN', set, cursor, 'COUNT', SLICE)
+    local items = {}
+    for i = tonumber(skipped) + 1, #reply[2] do items[#items + 1] = { reply[2][i], cursor .. ' ' .. i } end
+    return items, reply[1] ~= '0' and reply[1] .. ' 0' or nil
   end
 end
 
--- What workers hold of a stream, the oldest first. Asked of each worker: what waits for its retry is pending, too.
-local function held(stream, workers)
-  local entries = {}
-  for _, worker in ipairs(workers) do
-    for _, item in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', limit, worker)) do
-      entries[#entries + 1] = item[1]
+local function of_holders(stream, holders)
+  return function(from)
+    local held = {}
+    for _, holder in ipairs(holders) do
+      for _, item in ipairs(redis.pcall('XPENDING', stream, GROUP, from, '+', SLICE, holder)) do held[#held + 1] = item[1] end
+    end
+    table.sort(held, function(a, b) return id_after(b, a) end)
+    local items = {}
+    for i = 1, math.min(SLICE, #held) do
+      local entry = redis.call('XRANGE', stream, held[i], held[i])[1]
+      items[i] = { entry and entry[2][2], '(' .. held[i] }
+    end
+    return items, #held >= SLICE and items[SLICE][2] or nil
+  end
+end
+
+local function of_undelivered(stream)
+  return function(from)
+    local items = {}
+    for i, entry in ipairs(redis.call('XRANGE', stream, from, '+', 'COUNT', SLICE)) do
+      items[i] = { entry[2][2], '(' .. entry[1] }
+    end
+    return items, #items == SLICE and items[SLICE][2] or nil
+  end
+end
+
+-- The sources of the state in their order: {name, slice, the first place}.
+local function sources()
+  if state == 'scheduled' then return { { 'due', of_order(DUE), '0' } } end
+  if state == 'failed' then return { { 'dead', of_order(DEAD), '0' } } end
+  if state == 'blocked' then return { { 'blocked', of_set(BLOCKED), '0 0' } } end
+  local workers = state == 'running' and redis.call('ZRANGE', WORKERS, 0, -1)
+  local found = {}
+  for _, stream in ipairs(streams()) do
+    if workers then
+      found[#found + 1] = { stream, of_holders(stream, workers), '-' }
+    else
+      local delivered = redis.call('HGET', BOOKS, 'c:' .. string.sub(stream, #PREFIX + 3))
+      found[#found + 1] = { stream .. '/1', of_holders(stream, { READY, SUSPECT }), '-' }
+      found[#found + 1] = { stream .. '/2', of_undelivered(stream), '(' .. delivered }
     end
   end
-  table.sort(entries, function(a, b) return id_after(b, a) end)
-  for i = 1, math.min(limit, #entries) do of_entry(stream, entries[i]) end
+  table.sort(found, function(a, b) return a[1] < b[1] end)
+  return found
 end
 
-if state == 'scheduled' then
-  ids = redis.call('ZRANGE', DUE, 0, limit - 1)
-elseif state == 'failed' then
-  ids = redis.call('ZRANGE', DEAD, 0, limit - 1)
-elseif state == 'blocked' then
-  ids = redis.call('SRANDMEMBER', BLOCKED, limit)
-elseif state == 'queued' then
-  from_streams(function(stream, cursor)
-    for _, holder in ipairs({ READY, SUSPECT }) do
-      for _, item in ipairs(redis.call('XPENDING', stream, GROUP, '-', '+', limit, holder)) do of_entry(stream, item[1]) end
+-- Returns where the next page goes on in this source; nil: it has been read to its end.
+local function read(slice, from)
+  while from do
+    local items, rest = slice(from)
+    for _, item in ipairs(items) do
+      if is_full() then return from end
+      if item[1] then add(item[1]) end
+      from = item[2]
     end
-    never_delivered(stream, cursor)
-  end)
-else
-  local workers = redis.call('ZRANGE', WORKERS, 0, -1)
-  from_streams(function(stream) held(stream, workers) end)
+    from = rest
+  end
 end
 
-local jobs = {}
-for _, id in ipairs(ids) do
-  if #jobs >= limit then break end
-  if is_in_state(id) then jobs[#jobs + 1] = { id, redis.call('HGETALL', PREFIX .. 'job:' .. id) } end
+local at, place = string.match(ARGV[2], '^(%S+) (.+)$')
+for _, source in ipairs(sources()) do
+  if not at or source[1] >= at then
+    local rest = read(source[2], at == source[1] and place or source[3])
+    if rest then
+      page[1] = source[1] .. ' ' .. rest
+      break
+    end
+  end
 end
-return jobs
+return page
