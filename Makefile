@@ -19,7 +19,7 @@ SECONDS ?= 120
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify sbom fuzz kind bench soak chaos mutants servers release clean
+.PHONY: help setup demo test lint types generate verify sbom dist fuzz kind bench soak chaos mutants servers release clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,9 +57,19 @@ generate: setup ## Write what is generated: the CRD, references, the chart's cop
 verify: setup ## Fail if what is generated is out of date
 	$(BIN)/python tools/generate.py --check
 
-sbom: setup ## Write build/sbom.json: a CycloneDX list of what is installed
+sbom: dist ## Write build/sbom.json, a CycloneDX list of what a user installs, and check its licences
 	@mkdir -p build
-	$(BIN)/python tools/sbom.py build/sbom.json
+	@$(RUN_PYTHON) -m venv --clear --without-pip .venv-shipped
+	@$(BIN)/python -m pip --python .venv-shipped/bin/python install --quiet --disable-pip-version-check $(PINS) \
+	  --find-links dist "agentpool-core[local]==$$($(BIN)/python tools/release.py)"
+	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --short-PURLs --output-reproducible \
+	  --output-file build/sbom.json .venv-shipped/bin/python
+	$(BIN)/python tools/licences.py build/sbom.json
+
+dist: setup ## Build the wheels and source archives into dist/: the same commit, the same bytes
+	@rm -rf dist
+	@for part in . devcluster; do SOURCE_DATE_EPOCH=$$(git log -1 --format=%ct) \
+	  $(BIN)/python -m build --no-isolation --outdir dist $$part || exit 1; done
 
 fuzz: setup ## Send random pools, jobs, script arguments and HTTP requests; prints counts (CASES=10000 of each)
 	AGENTPOOL_FUZZ_CASES=$(CASES) AGENTPOOL_SCHEMA_CASES=$$(($(CASES) / 20)) $(BIN)/python -m pytest -s -q -n 0 $(FUZZ)
@@ -96,7 +106,7 @@ servers: setup ## Run the queue's tests on Redis 6.2 and Valkey 8, and on the re
 	done
 
 release: ## Write a new version everywhere, and close the changelog's section (VERSION=1.2.3; see CONTRIBUTING.md)
-	@$(RUN_PYTHON) tools/release.py $(VERSION)
+	@$(RUN_PYTHON) tools/release.py $(or $(VERSION),missing)
 
 clean: ## Remove the virtual environment and all caches
 	rm -rf .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

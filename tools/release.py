@@ -1,8 +1,9 @@
 """Prepare a release: `python tools/release.py 1.2.3` writes the version at every place that names it.
 
 The changelog's section `[Unreleased]` becomes the section of the version, under today's date, and a new, empty
-`[Unreleased]` opens above. The version in `pyproject.toml` is the source; `tests/unit/test_release.py` compares the
-other places with it. `.github/workflows/release.yaml` takes over at the tag.
+`[Unreleased]` opens above. Without an argument the program prints the present version, with `notes` the changelog's
+section of that version. The version in `pyproject.toml` is the source; `tests/unit/test_release.py` compares the other
+places with it. `.github/workflows/release.yaml` takes over at the tag.
 """
 
 from __future__ import annotations
@@ -74,18 +75,36 @@ def notes(changelog: str, version: str) -> str:
     return section[1].strip() if section else ""
 
 
-def main() -> None:
-    """Prepare the release of the version that is the only argument."""
-    if len(sys.argv) != 2 or not re.fullmatch(FORM, sys.argv[1]):  # noqa: PLR2004  # the program and one argument
-        raise SystemExit("usage: make release VERSION=1.2.3")
-    version = sys.argv[1]
+def prepare(version: str) -> None:
+    """Write the version at every place, and close the changelog's open section. Raises ReleaseError."""
     changelog = ROOT / CHANGELOG
+    closed = close_section(changelog.read_text(encoding="utf-8"), version, f"{datetime.now(UTC):%Y-%m-%d}")
+    set_version(version)
+    changelog.write_text(closed, encoding="utf-8")
+
+
+def released_notes() -> str:
+    """Return the changelog's section of the present version. Raises ReleaseError if the section is still open."""
+    found = notes((ROOT / CHANGELOG).read_text(encoding="utf-8"), current())
+    if not found:
+        raise ReleaseError(f"{CHANGELOG}: [{current()}] is missing; run make release VERSION={current()}, and commit")
+    return found
+
+
+def main() -> None:
+    """Run what the arguments ask for."""
     try:
-        closed = close_section(changelog.read_text(encoding="utf-8"), version, f"{datetime.now(UTC):%Y-%m-%d}")
-        set_version(version)
+        match sys.argv[1:]:
+            case []:
+                sys.stdout.write(f"{current()}\n")
+            case ["notes"]:
+                sys.stdout.write(f"{released_notes()}\n")
+            case [version] if re.fullmatch(FORM, version):
+                prepare(version)
+            case _:
+                sys.exit("usage: make release VERSION=1.2.3")
     except ReleaseError as error:
         raise SystemExit(str(error)) from None
-    changelog.write_text(closed, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -78,9 +78,19 @@ def test_a_release_without_changes_or_for_the_second_time_is_refused(changelog: 
         release.close_section(changelog, "1.2.3", "2026-02-03")
 
 
-@pytest.mark.parametrize("arguments", [[], ["1.2"], ["v1.2.3"], ["1.2.3", "4.5.6"]])
+@pytest.mark.parametrize("arguments", [["missing"], ["1.2"], ["v1.2.3"], ["1.2.3", "4.5.6"]])
 def test_only_a_plain_version_can_be_released(arguments: list[str], monkeypatch: pytest.MonkeyPatch):
     """Three numbers, which Helm and Python's packaging both read."""
     monkeypatch.setattr("sys.argv", ["release.py", *arguments])
     with pytest.raises(SystemExit, match=r"make release VERSION=1\.2\.3"):
+        release.main()
+
+
+def test_a_version_that_the_changelog_leaves_open_has_no_notes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The release workflow asks for them first, and stops there."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nversion = "1.2.3"\n')
+    (tmp_path / "CHANGELOG.md").write_text("## [Unreleased]\n\n- A leak.\n\n## [1.2.2] - 2026-01-01\n\n- Older.\n")
+    monkeypatch.setattr(release, "ROOT", tmp_path)
+    monkeypatch.setattr("sys.argv", ["release.py", "notes"])
+    with pytest.raises(SystemExit, match=r"\[1\.2\.3\] is missing; run make release VERSION=1\.2\.3"):
         release.main()
