@@ -112,14 +112,15 @@ def operator_registry() -> CollectorRegistry:
     from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_operator.metrics import Metrics
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Declared, Pool, Room
     from agentpool_operator.queue_metrics import QueueMetrics
     from agentpool_operator.scaling.observation import Backlog
 
     spec = AgentPoolSpec.model_validate({"handler": {"command": {"argv": ["true"]}}, "gpu": {}})
-    pool = Pool(ref=PoolRef("ns", "pool"), resource={"metadata": {"uid": "u"}}, spec=spec)
-    pool.backlog, pool.placeable = Backlog(), 1
-    pool.snapshot = QueueSnapshot(
+    declared = Declared(resource={"metadata": {"uid": "u"}}, spec=spec)
+    pool = Pool(ref=PoolRef("ns", "pool"), declared=declared, room=Room(placeable=1))
+    pool.queue.backlog = Backlog()
+    pool.queue.snapshot = QueueSnapshot(
         taken_at_ms=0,
         routes=(RouteSnapshot(name="default", limit=1, queued=dict.fromkeys(Priority, 0), running=0),),
         scheduled=0,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 if TYPE_CHECKING:
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Pool
     from agentpool_operator.scaling.decision import Decision
 
 POOL = ("namespace", "pool")

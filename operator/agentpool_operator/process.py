@@ -31,7 +31,8 @@ from agentpool_operator.kube import paths
 from agentpool_operator.kube.client import Cluster
 from agentpool_operator.kube.connection import configuration
 from agentpool_operator.metrics import Metrics
-from agentpool_operator.pools.registry import Pool, Pools
+from agentpool_operator.pools.pool import Pool
+from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.resync import Resync
 from agentpool_operator.pools.watches import Watches
 from agentpool_operator.queue.purge import Purger
@@ -121,7 +122,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
     inventory = Inventory()
     feed = Feed(cluster, inventory)
     recorder = Recorder(cluster, identity=settings.election.identity)
-    status = StatusWriter(cluster, gap_s=settings.loop.status_gap_s, mark=pools.mark, record=recorder.record)
+    status = StatusWriter(cluster, pools, gap_s=settings.loop.status_gap_s, record=recorder.record)
     applier = Applier(cluster, pools, secrets, default_image=settings.worker_image)
     reconciler = Reconciler(pools, applier, status, recorder, leading=leading, press=press)
     scaler = Scaler(cluster, pools)
@@ -144,7 +145,7 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         purger.pool_gone(pressure.url_of(pool))
         metrics.forget(pool)
         status.forget(pool.ref)
-        reconciler.forget(pool.ref)
+        reconciler.forget(pool)
 
     pools.on_gone = gone
 

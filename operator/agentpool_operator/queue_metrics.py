@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
     from agentpool_core.queue.snapshots import QueueSnapshot
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Pool
 
 POOL = ("namespace", "pool")
 MS = 1000.0  # milliseconds in a second

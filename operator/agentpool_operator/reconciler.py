@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import PoolRef
     from agentpool_operator.children.applier import Applier
+    from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.problems import Problem
-    from agentpool_operator.pools.registry import Pool, Pools
+    from agentpool_operator.pools.registry import Pools
     from agentpool_operator.status.events import Recorder
     from agentpool_operator.status.patch import StatusWriter
 
@@ -107,7 +108,7 @@ class Reconciler:
             return
         before = pool.child_problem
         if pool.spec is not None:
-            await self._applier.apply(pool, pool.spec)
+            pool.child_problem = await self._applier.apply(pool, pool.spec)
         if pool.child_problem is not None and pool.child_problem != before:
             self._recorder.record(pool, "Warning", pool.child_problem.reason, pool.child_problem.message)
         self._tell_scaling(pool)
@@ -128,11 +129,12 @@ class Reconciler:
             self._specs[pool.ref] = now
             self._press(pool.ref)
 
-    def forget(self, ref: PoolRef) -> None:
+    def forget(self, pool: Pool) -> None:
         """Forget a deleted pool."""
-        self._failures.pop(ref, None)
-        self._unexpected.succeeded(ref)
-        self._specs.pop(ref, None)
+        self._failures.pop(pool.ref, None)
+        self._unexpected.succeeded(pool.ref)
+        self._specs.pop(pool.ref, None)
+        self._applier.forget(pool)
 
     def _later(self, ref: PoolRef, seconds: float) -> None:
         asyncio.get_running_loop().call_later(seconds, self._pools.mark, ref)

@@ -83,7 +83,7 @@ async def test_any_reply_is_a_reading_that_can_be_true_or_a_condition():
             replies.append(reply)
             await pressure.read(list(pools))
             for pool in pools:
-                assert (pool.snapshot is None) == (pool.queue_problem is not None), reply
+                assert (pool.snapshot is None) == (pool.queue.problem is not None), reply
                 read += pool.snapshot is not None
             whoever_reads_on_takes_it(pools)
     print(f"replies: {len(drawn)} sent, {read} readings believed")  # noqa: T201 - the count is asked for
@@ -101,7 +101,7 @@ class Reading:
             metadata = {"name": name, "namespace": "ns", "uid": name, "resourceVersion": "1"}
             pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
         for pool in pools:
-            pool.published = "before"
+            pool.queue.published = "before"
 
         async def address(*_):
             return Address(url=url)
@@ -134,7 +134,7 @@ def whoever_reads_on_takes_it(pools: Pools) -> None:
     """The decision, the status as the schema takes it, and Prometheus' page for all pools."""
     for pool in pools:
         seen = observation_of(pool, now=time.time())
-        pool.decision = decide(seen, policy_of(pool.spec), pool.memory, time.monotonic())
+        pool.scaling.decision = decide(seen, policy_of(pool.spec), pool.scaling.memory, time.monotonic())
         status = status_of(pool, now=time.time())
         json.dumps(status, allow_nan=False)
         figures = [status[name] for name in ("queued", "running", "oldestWaitSeconds", "wantedReplicas")]

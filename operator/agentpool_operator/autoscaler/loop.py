@@ -17,6 +17,7 @@ from agentpool_core.errors import ClusterError, QueueError
 from agentpool_operator.capacity.placement import Placement, takes_part
 from agentpool_operator.kube.api_errors import ForbiddenError, InvalidObjectError, WebhookError
 from agentpool_operator.pools.observing import observation_of
+from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.problems import Failures, Problem, unexpected
 from agentpool_operator.pools.resolve import policy_of
 from agentpool_operator.queue.read_order import Schedule
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
     from agentpool_operator.capacity.capacity_watch import Feed
     from agentpool_operator.capacity.inventory import Inventory
     from agentpool_operator.metrics import Metrics
-    from agentpool_operator.pools.registry import Pool, Pools
+    from agentpool_operator.pools.pool import Pool
+    from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import DeploymentView
     from agentpool_operator.queue.read_order import Place, Turn
     from agentpool_operator.queue.reader import Pressure
@@ -100,12 +102,19 @@ class ScalingLoop:
         with self._metrics.pass_seconds.time():
             try:
                 await self._pressure.read(turn.pools)
+                self._postpone(turn.pools)
                 self._share(turn.pools)
             except Exception:
                 log.exception("a turn failed before its pools were decided on; please report this")
             finally:
                 self._schedule.answered(turn)
             await asyncio.gather(*(self._serve(pool) for pool in turn.pools))
+
+    def _postpone(self, pools: Iterable[Pool]) -> None:
+        """Read pools later whose reading failed unexpectedly."""
+        for pool in pools:
+            if pool.queue.pause_s:
+                self._schedule.postpone(pool, pool.queue.pause_s)
 
     def _place_of(self, pool: Pool) -> Place:
         """Return the group of a pool; pools that share the nodes' room form a group."""
@@ -122,7 +131,7 @@ class ScalingLoop:
         asking = [pool for pool in self._pools if takes_part(pool)]
         granted = self._placement.place(asking, news=news, now=time.monotonic(), at=time.time())
         for pool in asking:
-            pool.placeable, pool.misfit = granted.get(pool.ref), self._placement.misfit_of(pool.ref)
+            pool.room = Room(placeable=granted.get(pool.ref), misfit=self._placement.misfit_of(pool.ref))
 
     async def _serve(self, pool: Pool) -> None:
         """Decide for a pool and act; problems of other pools never enter here."""
@@ -143,8 +152,8 @@ class ScalingLoop:
     async def _failed(self, pool: Pool, error: Exception) -> None:
         """Show an unexpected error in the pool's status, and look at the pool again after a pause that grows."""
         doing = "setting the number of workers"
-        pool.due_at = max(pool.due_at, time.monotonic() + self._unexpected.note(pool.ref, error, doing=doing))
-        pool.scale_problem = unexpected(error, reason="ScalingFailed", doing=doing)
+        self._schedule.postpone(pool, self._unexpected.note(pool.ref, error, doing=doing))
+        pool.scaling.problem = unexpected(error, reason="ScalingFailed", doing=doing)
         self._metrics.failures.labels(type(error).__name__).inc()
         try:
             await self._status.write(pool)
@@ -156,26 +165,26 @@ class ScalingLoop:
             return
         deployment = pool.deployment
         seen = observation_of(pool, now=time.time())
-        decision = decide(seen, policy_of(pool.spec), pool.memory, time.monotonic())
+        decision = decide(seen, policy_of(pool.spec), pool.scaling.memory, time.monotonic())
         try:
             reached = await self._carry_out(pool, deployment, decision)
         except (ForbiddenError, InvalidObjectError, WebhookError) as error:
             self._tell_refused(pool, error.message)
             return
-        pool.scale_problem = None
+        pool.scaling.problem = None
         if reached is None:
             self._pools.mark(pool.ref)
             self.press(pool.ref)
             return
         decision = carried_out(decision, before=deployment.replicas, reached=reached)
         changed = decision.replicas != deployment.replicas
-        pool.memory, pool.decision = decision.memory, decision
+        pool.scaling.memory, pool.scaling.decision = decision.memory, decision
         pool.note_starts()
         self._metrics.decided(pool, decision, before=deployment.replicas)
         if changed:
             self._tell(pool, deployment.replicas, decision)
         elif _idles(pool, decision) and decision.reason != _reason_shown(pool):
-            pool.decided_at, pool.decided_reason = time.time(), decision.reason
+            pool.scaling.changed_at, pool.scaling.reason = time.time(), decision.reason
 
     async def _carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
         """Return the resulting size; None = changed meanwhile, decide again."""
@@ -197,14 +206,13 @@ class ScalingLoop:
             reason="ScaleRefused",
             message=f"the API server refuses to set the number of workers: {detail}; change what refuses it",
         )
-        if pool.scale_problem != problem:
-            pool.scale_problem = problem
+        if pool.scaling.problem != problem:
+            pool.scaling.problem = problem
             log.warning("pool %s: %s", pool.ref, problem.message)
             self._recorder.record(pool, "Warning", problem.reason, problem.message)
 
     def _tell(self, pool: Pool, before: int, decision: Decision) -> None:
-        pool.decided_at = time.time()
-        pool.decided_reason = decision.reason
+        pool.scaling.changed_at, pool.scaling.reason = time.time(), decision.reason
         up = decision.replicas > before
         verb, kind = ("Raised", "ScaledUp") if up else ("Lowered", "ScaledDown")
         sentence = f"{verb} from {before} to {counted(decision.replicas, 'worker')}: {decision.reason}."
@@ -221,4 +229,4 @@ def _idles(pool: Pool, decision: Decision) -> bool:
 def _reason_shown(pool: Pool) -> str:
     """Return the reason in the status, possibly written by a previous operator."""
     before = (pool.resource.get("status") or {}).get("lastDecision") or {}
-    return pool.decided_reason or str(before.get("reason", ""))
+    return pool.scaling.reason or str(before.get("reason", ""))

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from agentpool_operator.kube.client import Cluster
-    from agentpool_operator.pools.registry import Pool, Pools
+    from agentpool_operator.pools.pool import Pool
+    from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import DeploymentView, PodView
 
 Json = dict[str, Any]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
     from agentpool_operator.autoscaler.replicas import Scaler
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.views import DeploymentView, PodView
     from agentpool_operator.queue.reader import Pressure
     from agentpool_operator.scaling.decision import Decision
@@ -86,7 +86,7 @@ class ScaleIn:
     async def _cordoned(self, pool: Pool, pods: Sequence[PodView]) -> dict[str, int]:
         """Cordons exactly these; the jobs that each of them holds."""
         names = [pod.name for pod in pods]
-        pool.leaving = len(names)
+        pool.cordoned = len(names)
         if not names and (pool.snapshot is None or not pool.snapshot.cordoned):
             return {}
         held = await self._pressure.cordon(pool, names, hold_s=HOLD_S)

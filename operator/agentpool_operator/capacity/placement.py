@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_core.spec.scaling import Gpu
     from agentpool_operator.capacity.inventory import Inventory
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Pool
     from agentpool_operator.scaling.nodes import Shape
 
 UNREADABLE = "what its pods ask of nodes cannot be read; correct resources, nodeSelector, affinity and tolerations"
@@ -91,7 +91,7 @@ class Placement:
         return Claim(
             pool=pool.ref,
             shape=self._shape(pool, spec),
-            wanted=wanted_workers(seen, policy_of(spec), pool.memory, now),
+            wanted=wanted_workers(seen, policy_of(spec), pool.scaling.memory, now),
             current=seen.replicas,
             priority=gpu.priority,
             busy=Counter(h.node for h in own if h.name in busy_names),

@@ -32,7 +32,8 @@ from agentpool_operator.pools.views import deployment_view, version_of
 if TYPE_CHECKING:
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_operator.kube.client import Cluster
-    from agentpool_operator.pools.registry import Pool, Pools
+    from agentpool_operator.pools.pool import Pool
+    from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import DeploymentView
     from agentpool_operator.queue.secrets import Secrets
 
@@ -51,9 +52,10 @@ class Applier:
         self._pools = pools
         self._default_image = default_image
         self._accepted: dict[str, Json] = {}  # Deployment uid -> fingerprint of its last correct state
+        self._budgets_checked: dict[str, float] = {}  # AgentPool uid -> seconds, monotonic: last correct state
 
-    async def apply(self, pool: Pool, spec: AgentPoolSpec) -> None:
-        """Run a pass over a pool's children; problems for the user to solve end up in `child_problem`."""
+    async def apply(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
+        """Run a pass over a pool's children; return a problem that the user has to solve."""
         child = "Deployment"
         try:
             problem = await self._secret(pool, spec) or await self._deployment(pool, spec)
@@ -64,7 +66,13 @@ class Applier:
             problem = _unasked(child, error.message)
         except (InvalidObjectError, ForbiddenError) as error:
             problem = _refused(child, error.message)
-        pool.child_problem = problem
+        return problem
+
+    def forget(self, pool: Pool) -> None:
+        """Forget a deleted pool."""
+        self._budgets_checked.pop(pool.uid, None)
+        if pool.deployment is not None:
+            self._accepted.pop(pool.deployment.uid, None)
 
     async def _secret(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
         """Return the problem of the pool's Secret if no worker may be started with it.
@@ -143,7 +151,7 @@ class Applier:
 
     async def _budget(self, pool: Pool) -> Problem | None:
         """The problem, where the PodDisruptionBudget of that name is not this pool's."""
-        if time.monotonic() - pool.budget_seen_at < BUDGET_RECHECK_S:
+        if time.monotonic() - self._budgets_checked.get(pool.uid, float("-inf")) < BUDGET_RECHECK_S:
             return None
         path = paths.disruption_budgets(pool.ref.namespace, pool.ref.name)
         wanted = manifests.disruption_budget(pool.ref, pool.uid)
@@ -159,7 +167,7 @@ class Applier:
                 await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER)
         except NotThereError:
             log.debug("this cluster serves no PodDisruptionBudgets")
-        pool.budget_seen_at = time.monotonic()
+        self._budgets_checked[pool.uid] = time.monotonic()
         return None
 
     async def _found_budget(self, path: str) -> Json | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agentpool_operator.scaling.observation import Observation, PodState
 
 if TYPE_CHECKING:
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Pool
 
 
 def observation_of(pool: Pool, *, now: float) -> Observation:
@@ -22,5 +22,5 @@ def observation_of(pool: Pool, *, now: float) -> Observation:
         pods=tuple(PodState(name=p.name, ready=p.ready, age_s=max(0.0, now - p.created_at)) for p in live),
         placeable=pool.placeable,
         max_pending=pool.gpu.max_pending if pool.gpu is not None else 0,
-        startup_samples_s=tuple(p.startup_s for p in live if p.startup_s is not None and p.uid not in pool.starts_seen),
+        startup_samples_s=tuple(p.startup_s for p in pool.starting_pods() if p.startup_s is not None),
     )

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import SpecError
 from agentpool_core.jobs import PoolRef
-from agentpool_core.redis_address import NOT_LABELLED
 from agentpool_core.text import frames_of
 from agentpool_operator.pools.parsing import check_name, spec_of
+from agentpool_operator.pools.pool import Children, Declared, Pool
 from agentpool_operator.pools.problems import Problem, unexpected
 from agentpool_operator.pools.views import (
     DeploymentView,
@@ -28,97 +28,12 @@ from agentpool_operator.pools.views import (
     served,
     version_of,
 )
-from agentpool_operator.scaling.memory import PoolMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from agentpool_core.queue.snapshots import QueueSnapshot
-    from agentpool_core.spec import AgentPoolSpec
-    from agentpool_core.spec.scaling import Gpu
-    from agentpool_operator.scaling.decision import Decision
-    from agentpool_operator.scaling.observation import Backlog
-
 Json = dict[str, Any]
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)
-class Pool:
-    """A pool as known to the operator. Changed only by the event loop's thread."""
-
-    ref: PoolRef
-    resource: Json  # the AgentPool as last seen, without managedFields
-    spec: AgentPoolSpec | None  # None = unparsable, see `spec_problem`
-    spec_problem: Problem | None = None
-    deployment: DeploymentView | None = None
-    pods: dict[str, PodView] = field(default_factory=dict)
-    unknown_fields: frozenset[str] = frozenset()  # fields of the spec unknown to this operator, and ignored
-    child_problem: Problem | None = None  # obstacle to creating or keeping its children
-    scale_problem: Problem | None = None  # obstacle to setting its size
-    queue_problem: Problem | None = None  # obstacle to reading or configuring its queue
-    queue_read: bool = False  # the queue has been read at least once
-    memory: PoolMemory = field(default_factory=PoolMemory)
-    backlog: Backlog | None = None  # the last reading; None = unknown
-    snapshot: QueueSnapshot | None = None  # the same reading whole, for metrics; None = unknown
-    decision: Decision | None = None
-    decided_at: float | None = None  # seconds since the epoch: when the size last changed
-    decided_reason: str = ""  # reason of the last change
-    placeable: int | None = None  # workers that fit; None = no device is asked for
-    misfit: str = ""  # why no node could hold a worker, even if empty; empty = a node could, or not checked
-    budget_seen_at: float = float("-inf")  # seconds, monotonic: last correct state of its PodDisruptionBudget
-    published: str = ""  # revision of the settings that the queue holds
-    leaving: int = 0  # workers that finish their jobs and are taken away then
-    poll_s: float = 1.0  # seconds between reads of its queue, from the spec
-    due_at: float = 0.0  # seconds, monotonic: next read of its queue
-    starts_seen: set[str] = field(default_factory=set)  # uids of pods with a known start-up time
-
-    @property
-    def uid(self) -> str:
-        """The AgentPool's uid."""
-        return str(self.resource["metadata"]["uid"])
-
-    @property
-    def generation(self) -> int:
-        """The generation of the spec."""
-        return int(self.resource["metadata"].get("generation", 1))
-
-    @property
-    def deleting(self) -> bool:
-        """Whether the AgentPool is being deleted."""
-        return bool(self.resource["metadata"].get("deletionTimestamp"))
-
-    @property
-    def blocked(self) -> Problem | None:
-        """Return the obstacle to serving and scaling; None = no obstacle."""
-        stopped = self.child_problem is not None and self.child_problem.stops_scaling
-        forbidden = self.queue_problem is not None and self.queue_problem.reason == NOT_LABELLED
-        return self.spec_problem or (self.child_problem if stopped else self.queue_problem if forbidden else None)
-
-    @property
-    def owns_deployment(self) -> bool:
-        """Return whether the Deployment of the name exists and belongs to the pool."""
-        return self.deployment is not None and self.deployment.owner_uid == self.uid
-
-    @property
-    def live_pods(self) -> list[PodView]:
-        """Return the pods that count as its workers."""
-        return [pod for pod in self.pods.values() if pod.alive]
-
-    @property
-    def gpu(self) -> Gpu | None:
-        """Return the device requests of its workers; None = no request, or an unreadable spec."""
-        return self.spec.gpu if self.spec is not None else None
-
-    @property
-    def devices_held(self) -> int:
-        """Return the devices held by its pods, including ending pods; 0 without a request."""
-        holders = sum(1 for pod in self.pods.values() if pod.node and not pod.ended)
-        return holders * self.gpu.per_worker if self.gpu is not None else 0
-
-    def note_starts(self) -> None:
-        """Record the pods with a known start-up time. A pod that is ready again after a fault has not started."""
-        self.starts_seen = {pod.uid for pod in self.pods.values() if pod.ready or pod.uid in self.starts_seen}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,18 +78,19 @@ class Pools:
             self.on_gone(known)
             known = None
         if known is None:
-            known = Pool(ref=ref, resource=resource, spec=None)
-            known.deployment = self._deployments.get(ref)
-            known.pods = self._orphans.setdefault(ref, {})
-            self._pools[ref] = known
+            children = Children(self._deployments.get(ref), self._orphans.setdefault(ref, {}))
+            known = self._pools[ref] = Pool(ref=ref, declared=Declared(resource=resource), children=children)
         elif known.spec is not None and known.resource.get("spec") == resource.get("spec"):
-            known.resource = resource
+            self.set_resource(known, resource)
             if known.deleting:
                 self.mark(ref)
             return
-        known.resource = resource
-        _parse(known)
+        known.declared = _parse(ref, resource, ignored=known.declared.ignored_fields)
         self.mark(ref)
+
+    def set_resource(self, pool: Pool, resource: Json) -> None:
+        """Keep a newer version of the resource with the same spec, such as the answer to our own write."""
+        pool.declared = replace(pool.declared, resource=resource)
 
     def see_deployment(self, deployment: Json, *, gone: bool = False) -> None:
         """A Deployment that bears the operator's label was seen, or seen to be gone."""
@@ -189,16 +105,16 @@ class Pools:
             self._deployments[ref] = view
         pool = self._pools.get(ref)
         if pool is not None:
-            pool.deployment = view
+            pool.children.deployment = view
             self.mark(ref)
 
     def set_deployment(self, pool: Pool, view: DeploymentView | None) -> None:
         """Keep the API server's answer to our own read or write, unless a watch was faster."""
         known = self._deployments.get(pool.ref)
         if view is not None and known is not None and known.as_new_as(view):
-            pool.deployment = known
+            pool.children.deployment = known
             return
-        pool.deployment = view
+        pool.children.deployment = view
         if view is None:
             self._deployments.pop(pool.ref, None)
         else:
@@ -294,27 +210,23 @@ def _ref(resource: Json) -> PoolRef:
     return PoolRef(resource["metadata"]["namespace"], resource["metadata"]["name"])
 
 
-def _tell_unknown(pool: Pool, fields: frozenset[str]) -> None:
-    """Once for each pool and field."""
-    news = fields - pool.unknown_fields
-    pool.unknown_fields |= news
-    if news:
-        text = "pool %s: this operator is older than the CRD and leaves %s alone; upgrade the operator"
-        log.warning(text, pool.ref, ", ".join(sorted(news)))
-
-
-def _parse(pool: Pool) -> None:
+def _parse(ref: PoolRef, resource: Json, *, ignored: frozenset[str]) -> Declared:
+    """Parse the spec of a resource; `ignored` are the unknown fields that were logged before."""
     try:
-        check_name(pool.ref.name)
-        pool.spec, unknown = spec_of(pool.resource)
-        _tell_unknown(pool, unknown)
-        pool.spec_problem, pool.poll_s = None, pool.spec.scaling.poll_seconds
-        if pool.gpu is None:
-            pool.placeable, pool.misfit = None, ""  # the room for its former device requests is no limit any more
+        check_name(ref.name)
+        spec, unknown = spec_of(resource)
     except SpecError as error:
-        pool.spec = None
-        pool.spec_problem = Problem(reason="InvalidSpec", message=str(error))
+        problem = Problem(reason="InvalidSpec", message=str(error))
     except Exception as error:  # noqa: BLE001 - a spec may hold anything
-        log.error("the spec of pool %s cannot be read:\n%s", pool.ref, frames_of(error))  # noqa: TRY400 - no texts
-        pool.spec = None
-        pool.spec_problem = unexpected(error, reason="InvalidSpec", doing="reading the spec")
+        log.error("the spec of pool %s cannot be read:\n%s", ref, frames_of(error))  # noqa: TRY400 - no texts
+        problem = unexpected(error, reason="InvalidSpec", doing="reading the spec")
+    else:
+        _log_unknown(ref, unknown - ignored)
+        return Declared(resource=resource, spec=spec, ignored_fields=ignored | unknown)
+    return Declared(resource=resource, problem=problem, ignored_fields=ignored)
+
+
+def _log_unknown(ref: PoolRef, fields: frozenset[str]) -> None:
+    if fields:
+        text = "pool %s: this operator is older than the CRD and leaves %s alone; upgrade the operator"
+        log.warning(text, ref, ", ".join(sorted(fields)))

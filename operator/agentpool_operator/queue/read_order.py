@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentpool_core.jobs import PoolRef
-    from agentpool_operator.pools.registry import Pool, Pools
+    from agentpool_operator.pools.pool import Pool
+    from agentpool_operator.pools.registry import Pools
 
 Place = Hashable  # common property of pools that are read together: equal for pools of a Redis
 AT_ONCE = 50  # pools that are read together: some 20 ms of work
+DEFAULT_POLL_S = 1.0  # seconds between reads of a pool whose spec cannot be read any more
 LEAVING_POLL_S = 2.0  # seconds between looks at workers that finish their jobs before they go
 LONGEST_WAIT_S = 1.0  # seconds: new pools become due without a wake-up
 PRESSED_AHEAD_S = 2.0  # seconds: a pool overdue by more precedes pools under pressure, however many
@@ -57,6 +59,10 @@ class Schedule:
         pool.due_at = min(pool.due_at, time.monotonic() + self._gap_s)
         self._pressed.add(ref)
         self._wake.set()
+
+    def postpone(self, pool: Pool, pause_s: float) -> None:
+        """Read this pool not before `pause_s` seconds from now."""
+        pool.due_at = max(pool.due_at, time.monotonic() + pause_s)
 
     def turns(self, now: float) -> list[Turn]:
         """Return the pools to read now; `answered` and `served` must follow. `now` is seconds, monotonic."""
@@ -112,4 +118,5 @@ class Schedule:
 
 def _pause_s(pool: Pool) -> float:
     """Seconds to the pool's next look; sooner while workers are about to leave."""
-    return min(pool.poll_s, LEAVING_POLL_S) if pool.leaving else pool.poll_s
+    poll_s = DEFAULT_POLL_S if pool.spec is None else pool.spec.scaling.poll_seconds
+    return min(poll_s, LEAVING_POLL_S) if pool.cordoned else poll_s

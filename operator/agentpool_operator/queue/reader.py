@@ -1,14 +1,13 @@
 """The backlog of pools: a pipelined read for each Redis, and the published settings beside it.
 
-Every pool ends with either a fresh `backlog` or a `queue_problem` with the reason; a pool's problem never affects a
-different pool. Unknown is not zero: the scaling loop holds such a pool.
+Every pool ends with either a fresh backlog or a problem with the reason, in its record `queue`; a pool's problem never
+affects a different pool. Unknown is not zero: the scaling loop holds such a pool.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import (
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from agentpool_core.redis_address import Address
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Pool
     from agentpool_operator.queue.purge import Purger
     from agentpool_operator.queue.redis_connections import Link, Links
     from agentpool_operator.queue.secrets import Secrets
@@ -64,7 +63,9 @@ class Pressure:
         self._failures = Failures()
 
     async def read(self, pools: Sequence[Pool]) -> None:
-        """Reads the queues of pools, each Redis once and all of them at the same time."""
+        """Read the queues of pools, each Redis once and all of them at the same time."""
+        for pool in pools:
+            pool.queue.pause_s = 0.0
         together: dict[int, tuple[Link, list[Pool]]] = {}
         links = await asyncio.gather(*(self._link_of(pool) for pool in pools))
         for pool, link in zip(pools, links, strict=True):
@@ -121,14 +122,13 @@ class Pressure:
         else:
             if self._addresses.get(str(pool.ref)) != address:
                 self._addresses[str(pool.ref)] = address
-                pool.published = ""
+                pool.queue.published = ""
             return link
         return None
 
     def _unexpected(self, pool: Pool, error: Exception) -> None:
         """Show an unexpected error in the pool's status; it is retried with growing pauses."""
-        pause_s = self._failures.note(pool.ref, error, doing=DOING)
-        pool.due_at = max(pool.due_at, time.monotonic() + pause_s)
+        pool.queue.pause_s = self._failures.note(pool.ref, error, doing=DOING)
         _unknown(pool, unexpected(error, reason="QueueUnreadable", doing=DOING))
 
     async def _read_link(self, link: Link, pools: list[Pool]) -> None:
@@ -143,8 +143,8 @@ class Pressure:
                 await self._read_link(link, [pool])
 
     async def _read_together(self, link: Link, pools: list[Pool]) -> None:
-        await asyncio.gather(*(self._publish(link, pool) for pool in pools if not pool.published))
-        ready = [pool for pool in pools if pool.published]
+        await asyncio.gather(*(self._publish(link, pool) for pool in pools if not pool.queue.published))
+        ready = [pool for pool in pools if pool.queue.published]
         if not ready:
             return
         try:
@@ -175,7 +175,7 @@ class Pressure:
         except QueueError as error:
             self._failed(link, [pool], error)
         else:
-            pool.published = settings.revision
+            pool.queue.published = settings.revision
 
     def _no_answer(self) -> QueueUnreachableError:
         return QueueUnreachableError(
@@ -184,7 +184,7 @@ class Pressure:
 
     async def _took(self, link: Link, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
         if isinstance(outcome, UnknownPoolError):
-            pool.published = ""  # its settings are gone: the next read publishes them again
+            pool.queue.published = ""  # its settings are gone: the next read publishes them again
             _unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being written"))
             return
         if isinstance(outcome, QueueError):
@@ -195,8 +195,8 @@ class Pressure:
         except QueueError as error:
             self._failed(link, [pool], error)
             return
-        pool.backlog, pool.snapshot = backlog_of(outcome), outcome
-        pool.queue_problem, pool.queue_read = None, True
+        pool.queue.backlog, pool.queue.snapshot = backlog_of(outcome), outcome
+        pool.queue.problem, pool.queue.was_read = None, True
         self._failures.succeeded(pool.ref)
         if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:
             await self._publish(link, pool)
@@ -210,7 +210,7 @@ class Pressure:
 
 
 def _unknown(pool: Pool, problem: Problem) -> None:
-    pool.backlog, pool.snapshot, pool.queue_problem = None, None, problem
+    pool.queue.backlog, pool.queue.snapshot, pool.queue.problem = None, None, problem
 
 
 def _redis_problem(address: Address, error: QueueError) -> Problem:

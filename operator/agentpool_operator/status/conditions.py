@@ -19,7 +19,7 @@ from agentpool_operator.scaling.reason_text import counted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.views import DeploymentView, PodView
     from agentpool_operator.status.events import EventType
 
@@ -151,7 +151,7 @@ def _why_no_jobs(pool: Pool) -> tuple[str, str] | None:
 
 def _waits_for_a_node_in_vain(pool: Pool) -> bool:
     """Whether jobs want workers that no node could hold, and no pod may wait for a new node."""
-    asked_for = pool.decision is not None and pool.decision.capped_by is Cap.GPU_CAPACITY
+    asked_for = pool.scaling.decision is not None and pool.scaling.decision.capped_by is Cap.GPU_CAPACITY
     return asked_for and bool(pool.misfit) and pool.gpu is not None and pool.gpu.max_pending == 0
 
 
@@ -232,10 +232,10 @@ def _foreign_words(changes: str) -> str:
 
 
 def _queue_reachable(pool: Pool) -> Finding:
-    if pool.queue_problem is not None:
+    if pool.queue.problem is not None:
         status: Status = "False"
-        reason, message = pool.queue_problem.reason, pool.queue_problem.message
-    elif pool.queue_read:
+        reason, message = pool.queue.problem.reason, pool.queue.problem.message
+    elif pool.queue.was_read:
         status, reason, message = "True", "Answering", "the queue is read and its settings are published"
     else:
         status, reason, message = "Unknown", "NotReadYet", "the queue has not been read yet"
@@ -244,9 +244,11 @@ def _queue_reachable(pool: Pool) -> Finding:
 
 def _following(pool: Pool) -> Finding:
     kind = ConditionType.SCALING_ACTIVE
-    if pool.scale_problem is not None:
-        return Finding(type=kind, status="False", reason=pool.scale_problem.reason, message=pool.scale_problem.message)
-    if pool.decision is None:
+    if pool.scaling.problem is not None:
+        return Finding(
+            type=kind, status="False", reason=pool.scaling.problem.reason, message=pool.scaling.problem.message
+        )
+    if pool.scaling.decision is None:
         return Finding(type=kind, status="Unknown", reason="NotDecidedYet", message="no decision has been made yet")
     return Finding(type=kind, status="True", reason="FollowingDemand", message="the size follows the queue")
 
@@ -263,13 +265,13 @@ def _scaling_active(pool: Pool) -> Finding:
         return finding("False", "Paused", "spec.paused stops new claims; running jobs finish")
     if pool.blocked is not None:
         return finding("False", "Blocked", "scaling is blocked by the problem in the condition Ready")
-    if pool.queue_problem is not None:
-        return finding("False", pool.queue_problem.reason, "the size is held because the queue cannot be read")
+    if pool.queue.problem is not None:
+        return finding("False", pool.queue.problem.reason, "the size is held because the queue cannot be read")
     return _following(pool)
 
 
 def _scaling_limited(pool: Pool) -> Finding:
-    decision = pool.decision
+    decision = pool.scaling.decision
     limited = decision is not None and decision.mode is Mode.AUTOMATIC and decision.capped_by in LIMITS
     if decision is None or not limited:
         return Finding(
@@ -282,7 +284,7 @@ def _scaling_limited(pool: Pool) -> Finding:
 
 def _cap_words(pool: Pool) -> str:
     """Describe the limit, without constantly changing numbers: a condition is not a log."""
-    decision, spec = pool.decision, pool.spec
+    decision, spec = pool.scaling.decision, pool.spec
     if decision is None or spec is None:
         return ""
     words = {

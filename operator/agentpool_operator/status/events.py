@@ -22,7 +22,7 @@ from agentpool_operator.status.conditions import bounded_message
 
 if TYPE_CHECKING:
     from agentpool_operator.kube.client import Cluster
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Pool
 
 Json = dict[str, Any]
 EventType = Literal["Normal", "Warning"]

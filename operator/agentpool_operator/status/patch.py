@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import PoolRef
     from agentpool_operator.kube.client import Cluster
-    from agentpool_operator.pools.registry import Pool
+    from agentpool_operator.pools.pool import Pool
+    from agentpool_operator.pools.registry import Pools
     from agentpool_operator.status.events import EventType
 
 Json = dict[str, Any]
@@ -41,7 +42,9 @@ def status_of(pool: Pool, *, now: float) -> Json:
         "replicas": deployment.total if deployment else 0,
         "readyReplicas": deployment.ready if deployment else 0,
         "desiredReplicas": deployment.replicas if deployment else 0,
-        "wantedReplicas": _int32(pool.decision.wanted) if pool.decision else old.get("wantedReplicas", 0),
+        "wantedReplicas": _int32(pool.scaling.decision.wanted)
+        if pool.scaling.decision
+        else old.get("wantedReplicas", 0),
         "selector": selector_of(pool.ref),
         **_figures(pool, old),
         "gpus": _gpus(pool),
@@ -74,9 +77,9 @@ def _gpus(pool: Pool) -> Json | None:
 
 
 def _last_decision(pool: Pool, old: Json) -> Json | None:
-    if pool.decided_at is None:
+    if pool.scaling.changed_at is None:
         return old.get("lastDecision")
-    return {"at": rfc3339(pool.decided_at), "reason": pool.decided_reason}
+    return {"at": rfc3339(pool.scaling.changed_at), "reason": pool.scaling.reason}
 
 
 class StatusWriter:
@@ -85,16 +88,16 @@ class StatusWriter:
     def __init__(
         self,
         cluster: Cluster,
+        pools: Pools,
         *,
         gap_s: float,
-        mark: Callable[[PoolRef], None],
         record: Callable[[Pool, EventType, str, str], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._cluster = cluster
         self._gap_s = gap_s
         self._clock = clock
-        self._mark = mark  # asks for a pass over a pool
+        self._pools = pools
         self._record = record  # records an event: type, reason and message
         self._written_at: dict[PoolRef, float] = {}  # seconds of the clock
         self._writing: set[PoolRef] = set()
@@ -115,7 +118,7 @@ class StatusWriter:
             self._writing.discard(pool.ref)
             if pool.ref in self._again:  # the patch failed, and a caller left its change to this patch
                 self._again.discard(pool.ref)
-                self._mark(pool.ref)
+                self._pools.mark(pool.ref)
 
     async def _write_once(self, pool: Pool) -> None:
         """A clash is left to the next pass."""
@@ -141,13 +144,13 @@ class StatusWriter:
         if news is not None:
             self._record(pool, *news)
         if not is_later(version_of(pool.resource), version_of(answer)):  # else the watch was faster, with a newer spec
-            pool.resource = served(answer)
+            self._pools.set_resource(pool, served(answer))
 
     async def _refresh(self, pool: Pool) -> None:
         """Take over the resource as it is now, unless the watch already has a newer spec."""
         live = await self._cluster.get(paths.agentpools(pool.ref.namespace, pool.ref.name))
         if live["metadata"]["uid"] == pool.uid and live.get("spec") == pool.resource.get("spec"):
-            pool.resource = served(live)
+            self._pools.set_resource(pool, served(live))
 
     def forget(self, ref: PoolRef) -> None:
         """Forget a deleted pool."""

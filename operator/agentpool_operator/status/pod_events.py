@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import PoolRef
     from agentpool_operator.kube.client import Cluster
-    from agentpool_operator.pools.registry import Pool, Pools
+    from agentpool_operator.pools.pool import Pool
+    from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import PodView
 
 Json = dict[str, Any]

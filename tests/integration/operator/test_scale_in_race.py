@@ -137,7 +137,7 @@ async def test_a_pod_that_is_not_seen_yet_keeps_the_job_that_it_claimed_since_th
 
 async def seen(inspector, pool, pods):
     """The pool as the operator knows it after a reading."""
-    known = SimpleNamespace(pods={pod.name: pod for pod in pods}, live_pods=pods, leaving=0)
+    known = SimpleNamespace(pods={pod.name: pod for pod in pods}, live_pods=pods, cordoned=0)
     known.ref, known.snapshot = pool, await inspector.snapshot(pool)
     known.backlog = backlog_of(known.snapshot)
     return known

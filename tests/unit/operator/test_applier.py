@@ -82,7 +82,7 @@ def one_pass(server, pools, secrets):
 
     async def run():
         server.applied.clear()
-        await applier.apply(pool, pool.spec)
+        pool.child_problem = await applier.apply(pool, pool.spec)
         return server.applied
 
     return run
@@ -213,8 +213,8 @@ async def test_no_label_stops_the_scaling_before_the_next_pass_over_the_children
     """The scaling loop reads the Secret more often; a size set by hand is not carried out either."""
     await one_pass()
     pool = pools.get(REF)
-    pool.queue_problem = Problem(reason=NOT_LABELLED, message="no label")
-    assert pool.blocked == pool.queue_problem
+    pool.queue.problem = Problem(reason=NOT_LABELLED, message="no label")
+    assert pool.blocked == pool.queue.problem
 
 
 FOREIGN = {"metadata": {"name": "p", "uid": "theirs", "resourceVersion": "7"}, "spec": {"minAvailable": 1}}

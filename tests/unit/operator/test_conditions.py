@@ -8,6 +8,7 @@ import pytest
 
 from agentpool_core.jobs import PoolRef, Priority
 from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.problems import Problem
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.queue.reader import backlog_of
@@ -64,8 +65,8 @@ def pools():
     made.see_pool(resource())
     made.see_deployment(deployment())
     pool = made.get(PoolRef("ns", "p"))
-    pool.backlog, pool.queue_read = Backlog(), True
-    pool.decision = decision()
+    pool.queue.backlog, pool.queue.was_read = Backlog(), True
+    pool.scaling.decision = decision()
     return made
 
 
@@ -97,7 +98,7 @@ def test_a_pool_in_order_is_ready_settled_and_active(pool):
 
 def test_an_unreadable_queue_is_told_with_its_reason(pool):
     """A queue problem shows in QueueReachable, Ready and ScalingActive."""
-    pool.queue_problem = Problem(reason="SecretNotFound", message="create it")
+    pool.queue.problem = Problem(reason="SecretNotFound", message="create it")
     told = said(pool)
     assert told["QueueReachable"] == ("False", "SecretNotFound")
     assert told["Ready"] == ("False", "SecretNotFound")
@@ -147,7 +148,9 @@ def test_a_pool_whose_only_worker_takes_no_jobs_is_not_ready(pools, pool):
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(pod())
     note = "has an event loop that stands still, held up by the handler of 'plan' (job 7, attempt 1)"
-    pool.snapshot = snapshot(WorkerSnapshot(name="p-1", slots=0, running=1, host="", note=note, lease_expires_at_ms=9))
+    pool.queue.snapshot = snapshot(
+        WorkerSnapshot(name="p-1", slots=0, running=1, host="", note=note, lease_expires_at_ms=9)
+    )
     ready = findings(pool)[0]
     assert (ready.status, ready.reason) == ("False", "WorkerImpeded")
     assert ready.message == f"worker p-1 takes no jobs: it {note}"
@@ -188,7 +191,7 @@ def test_a_pool_that_others_keep_from_going_says_who(pools, pool):
 
 def test_a_size_that_cannot_be_set_is_told(pool):
     """ScalingActive says who refuses it."""
-    pool.scale_problem = Problem(reason="ScaleRefused", message="a policy")
+    pool.scaling.problem = Problem(reason="ScaleRefused", message="a policy")
     assert said(pool)["ScalingActive"] == ("False", "ScaleRefused")
 
 
@@ -238,9 +241,9 @@ def test_a_crash_loop_is_told_alike_while_it_pauses_and_while_it_runs(pools, poo
 def test_a_worker_that_fits_on_no_node_keeps_its_pool_from_being_ready(pools, pool):
     """From when jobs want it; not where a pod may wait for a new node, nor while a worker is there."""
     pools.see_pool(resource(gpu={"perWorker": 8}))
-    pool.placeable, pool.misfit = 0, "a worker asks for 8 GPUs; the largest node has 2"
+    pool.room = Room(placeable=0, misfit="a worker asks for 8 GPUs; the largest node has 2")
     assert said(pool)["Ready"] == ("True", "Serving")
-    pool.decision = decision(Cap.GPU_CAPACITY)
+    pool.scaling.decision = decision(Cap.GPU_CAPACITY)
     told = {finding.type.value: finding for finding in findings(pool)}
     assert (told["Ready"].status, told["Ready"].reason) == ("False", "NoNodeFits")
     assert told["Ready"].message.startswith(pool.misfit)
@@ -279,9 +282,9 @@ def test_manual_replicas_and_pause_stop_scaling(pools, pool):
 
 def test_a_cap_that_can_be_lifted_limits_scaling(pool):
     """MaxReplicas limits; a stabilisation window only passes."""
-    pool.decision = decision(Cap.MAX_REPLICAS)
+    pool.scaling.decision = decision(Cap.MAX_REPLICAS)
     assert said(pool)["ScalingLimited"] == ("True", "MaxReplicas")
-    pool.decision = decision(Cap.STABILIZATION)
+    pool.scaling.decision = decision(Cap.STABILIZATION)
     assert said(pool)["ScalingLimited"] == ("False", "WithinLimits")
 
 
@@ -300,7 +303,7 @@ def test_a_transition_time_moves_only_with_the_status(pool):
     old = merged([], findings(pool), generation=3, now="2026-01-01T00:00:00Z")
     same = merged(old, findings(pool), generation=4, now="2026-01-02T00:00:00Z")
     assert {c["lastTransitionTime"] for c in same} == {"2026-01-01T00:00:00Z"}
-    pool.queue_problem = Problem(reason="RedisUnreachable", message="away")
+    pool.queue.problem = Problem(reason="RedisUnreachable", message="away")
     changed = {c["type"]: c["lastTransitionTime"] for c in merged(old, findings(pool), generation=4, now="later")}
     assert changed["Ready"] == "later"
     assert changed["Progressing"] == "2026-01-01T00:00:00Z"
@@ -309,7 +312,7 @@ def test_a_transition_time_moves_only_with_the_status(pool):
 def test_the_status_keeps_the_last_known_figures_while_the_queue_is_away(pool):
     """Unknown is not zero, in the status either."""
     pool.resource["status"] = {"queued": 7, "running": 2, "oldestWaitSeconds": 4}
-    pool.backlog = None
+    pool.queue.backlog = None
     status = status_of(pool, now=0.0)
     assert (status["queued"], status["running"], status["oldestWaitSeconds"]) == (7, 2, 4)
 
@@ -339,9 +342,9 @@ class Written:
 async def test_the_end_of_the_work_is_told_at_once_and_figures_alone_in_their_time(pools):
     """While work goes on its figures wait for the gap; nobody reads of waiting jobs when there are none any more."""
     pool, cluster = pools.get(PoolRef("ns", "p")), Written()
-    writer = StatusWriter(cluster, gap_s=3600, mark=pools.mark, record=lambda *_: None)
+    writer = StatusWriter(cluster, pools, gap_s=3600, record=lambda *_: None)
     for queued in (9, 5, 3, 0, 0, 2):
-        pool.backlog = Backlog(routes=(RouteLoad(name="all", limit=None, ready=queued, running=0),))
+        pool.queue.backlog = Backlog(routes=(RouteLoad(name="all", limit=None, ready=queued, running=0),))
         await writer.write(pool)
     assert cluster.queued == [9, 0]
 
@@ -349,12 +352,12 @@ async def test_the_end_of_the_work_is_told_at_once_and_figures_alone_in_their_ti
 async def test_each_reason_that_keeps_a_pool_from_serving_is_one_event_and_so_is_its_end(pools):
     """Not each of its sentences; and nobody is warned of what passes by itself."""
     pool, told = pools.get(PoolRef("ns", "p")), []
-    writer = StatusWriter(Written(), gap_s=3600, mark=pools.mark, record=lambda _pool, *event: told.append(event))
+    writer = StatusWriter(Written(), pools, gap_s=3600, record=lambda _pool, *event: told.append(event))
     away, still_away = (Problem(reason="RedisUnreachable", message=words) for words in ("away", "still away"))
     refused = Problem(reason="RedisAuthFailed", message="wrong password")
     soon = Problem(reason="SettingsMissing", message="being written")
     for problem in (None, away, still_away, refused, None, soon, None):
-        pool.queue_problem = problem
+        pool.queue.problem = problem
         await writer.write(pool)
     assert told == [
         ("Warning", "RedisUnreachable", "away"),

@@ -59,10 +59,10 @@ def test_a_spec_nested_too_deeply_is_refused_by_its_place(pools, kind, levels):
     for _ in range(2):
         pools.see_pool(deep)
     pool = pools.get(REF)
-    assert pool.spec_problem.reason == "InvalidSpec"
-    assert "spec.worker.template.spec" in pool.spec_problem.message
-    assert f"more than {nesting.MAX_DEPTH} levels" in pool.spec_problem.message
-    assert len(pool.spec_problem.message) < 500
+    assert pool.declared.problem.reason == "InvalidSpec"
+    assert "spec.worker.template.spec" in pool.declared.problem.message
+    assert f"more than {nesting.MAX_DEPTH} levels" in pool.declared.problem.message
+    assert len(pool.declared.problem.message) < 500
     assert pools.get(PoolRef("ns", "good")).spec is not None
     pools.see_pool(resource())
     assert pools.get(REF).spec is not None
@@ -73,14 +73,14 @@ def test_a_variable_of_no_shape_is_refused_by_its_place(pools, value):
     """`TMPDIR` is read, to find out where a directory is needed that can be written."""
     worker = {"name": "worker", "env": [{"name": "TMPDIR", "value": value}]}
     pools.see_pool(resource(worker={"template": {"spec": {"containers": [worker]}}}))
-    assert pools.get(REF).spec_problem.reason == "InvalidSpec"
-    assert "spec.containers.0.env.0.value" in pools.get(REF).spec_problem.message
+    assert pools.get(REF).declared.problem.reason == "InvalidSpec"
+    assert "spec.containers.0.env.0.value" in pools.get(REF).declared.problem.message
 
 
 def test_a_template_of_usual_depth_is_served(pools):
     """Kubernetes' own templates are less than twenty levels deep."""
     pools.see_pool(resource(worker={"template": {"metadata": {"annotations": nested(20)}}}))
-    assert pools.get(REF).spec_problem is None
+    assert pools.get(REF).declared.problem is None
 
 
 @pytest.mark.parametrize("levels", [10, 990, 5_000, 100_000])
@@ -204,7 +204,7 @@ async def test_an_unexpected_error_in_a_reading_is_a_condition_of_one_pool():
     pools = Pools()
     for name in ("p", "good"):
         pools.see_pool(resource(name, queue={"redis": {"url": "redis://h"}}))
-        pools.get(PoolRef("ns", name)).published = "before"
+        pools.get(PoolRef("ns", name)).queue.published = "before"
 
     async def snapshots(refs):
         if REF in refs:
@@ -229,8 +229,8 @@ async def test_an_unexpected_error_in_a_reading_is_a_condition_of_one_pool():
     pressure._took = take
     await pressure.read(list(pools))
     assert took == [PoolRef("ns", "good")]
-    assert pools.get(REF).queue_problem.reason == "QueueUnreadable"
-    assert SECRET not in pools.get(REF).queue_problem.message
+    assert pools.get(REF).queue.problem.reason == "QueueUnreadable"
+    assert SECRET not in pools.get(REF).queue.problem.message
 
 
 async def test_full_lists_go_on_after_an_unexpected_error(pools):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agentpool_core.jobs import PoolRef
+from agentpool_core.spec.scaling import Gpu
 from agentpool_operator.metrics import Metrics
+from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
@@ -38,10 +42,10 @@ def shown(metrics):
 def test_a_queue_that_cannot_be_read_has_no_figures(pool):
     """Its last ones would go on for ever, and an alert with them; that it cannot be read is told."""
     metrics = Metrics()
-    pool.backlog = Backlog()
+    pool.queue.backlog = Backlog()
     metrics.decided(pool, DECISION, before=1)
     assert shown(metrics) > OF_QUEUE
-    pool.backlog = None
+    pool.queue.backlog = None
     metrics.decided(pool, DECISION, before=1)
     assert not shown(metrics) & OF_QUEUE
     assert metrics.registry.get_sample_value("agentpool_pool_queue_reachable", {"namespace": "ns", "pool": "p"}) == 0
@@ -51,11 +55,12 @@ def test_a_pool_tells_its_target_while_it_pursues_one_and_its_room_while_it_asks
     """A paused pool lets its jobs wait on purpose; where no devices are asked for, the room for them is not known."""
     metrics = Metrics()
     names = {"namespace": "ns", "pool": "p"}
-    pool.placeable = 2
+    pool.declared = replace(pool.declared, spec=pool.spec.model_copy(update={"gpu": Gpu()}))
+    pool.room = Room(placeable=2)
     metrics.decided(pool, DECISION, before=1)
     assert metrics.registry.get_sample_value("agentpool_pool_target_wait_seconds", names) == 5
     assert metrics.registry.get_sample_value("agentpool_pool_placeable_workers", names) == 2
-    pool.spec, pool.placeable = pool.spec.model_copy(update={"paused": True}), None
+    pool.declared = replace(pool.declared, spec=pool.spec.model_copy(update={"paused": True, "gpu": None}))
     metrics.decided(pool, DECISION, before=1)
     assert not shown(metrics) & {"agentpool_pool_target_wait_seconds", "agentpool_pool_placeable_workers"}
 
@@ -63,7 +68,7 @@ def test_a_pool_tells_its_target_while_it_pursues_one_and_its_room_while_it_asks
 def test_who_stands_down_shows_no_pool_and_shows_it_again_when_he_leads_again(pool):
     """Beside the true figures of the one that leads, old ones would win in a maximum."""
     metrics = Metrics()
-    pool.backlog = Backlog()
+    pool.queue.backlog = Backlog()
     metrics.decided(pool, DECISION, before=1)
     before = shown(metrics)
     metrics.stand_down()

@@ -59,7 +59,7 @@ def shared(monkeypatch):
 
 
 def waiting(pools: Pools, name: str, jobs: int) -> None:
-    pools.get(PoolRef("ns", name)).backlog = Backlog(routes=(RouteLoad(name="default", ready=jobs, running=0),))
+    pools.get(PoolRef("ns", name)).queue.backlog = Backlog(routes=(RouteLoad(name="default", ready=jobs, running=0),))
 
 
 def test_nothing_is_shared_anew_while_nothing_has_changed(pools, inventory, shared):

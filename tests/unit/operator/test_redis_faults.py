@@ -41,7 +41,7 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
         {"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"handler": {"command": {"argv": ["true"]}}}}
     )
     pool = pools.get(REF)
-    pool.published = "what was published before"
+    pool.queue.published = "what was published before"
 
     async def address(*_):
         return Address(url="redis://h")
@@ -52,7 +52,7 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
     pressure._addresses[str(REF)] = Address(url="redis://h")
     async with asyncio.timeout(10):
         await pressure.read([pool])
-    assert pool.queue_problem.reason == "RedisUnreachable"
+    assert pool.queue.problem.reason == "RedisUnreachable"
     assert pool.backlog is None
 
 
@@ -82,7 +82,7 @@ async def test_pools_that_share_a_url_are_told_of_their_own_secrets():
     pressure = Pressure(secrets, SimpleNamespace(open=lambda *_, **__: link), None, timeout_s=1)
     await pressure.read(list(pools))
     for namespace, other in (("alpha", "beta"), ("beta", "alpha")):
-        message = pools.get(PoolRef(namespace, "p")).queue_problem.message
+        message = pools.get(PoolRef(namespace, "p")).queue.problem.message
         assert f"in namespace {namespace!r} cannot be read" in message
         assert other not in message
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentpool_core.jobs import PoolRef
+from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.registry import Listing, Pools
 from agentpool_operator.pools.views import deployment_view
 
@@ -101,7 +102,7 @@ def test_a_pool_that_asks_for_devices_no_more_is_limited_by_none():
     spec = {"handler": {"command": {"argv": ["true"]}}}
     pools.see_pool({"metadata": metadata, "spec": {**spec, "gpu": {}}})
     pool = pools.get(PoolRef("ns", "p"))
-    pool.placeable = 2
+    pool.room = Room(placeable=2)
     pools.see_pool({"metadata": metadata, "spec": {**spec, "gpu": {"priority": 1}}})
     assert pool.placeable == 2
     pools.see_pool({"metadata": metadata, "spec": spec})
@@ -116,7 +117,7 @@ def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served(caplog)
     spec = {"handler": {"command": {"argv": ["true"]}}, "routes": routes, "queue": {"maxDepth": 7, "later": "Accept"}}
     pools.see_pool({"metadata": metadata, "spec": spec})
     pool = pools.get(PoolRef("ns", "p"))
-    assert pool.spec_problem is None
+    assert pool.declared.problem is None
     assert pool.spec.queue.max_depth == 7
     assert pool.spec.routes[0].kinds == ["k"]
     assert pool.resource["spec"] == spec
@@ -126,7 +127,7 @@ def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served(caplog)
     pools.see_pool({"metadata": metadata, "spec": {**spec, "replicas": 1}})
     assert len(caplog.messages) == 1
     pools.see_pool({"metadata": metadata, "spec": {**spec, "scaling": {"maxReplicas": "many", "later": 1}}})
-    assert "spec.scaling.maxReplicas" in pools.get(PoolRef("ns", "p")).spec_problem.message
+    assert "spec.scaling.maxReplicas" in pools.get(PoolRef("ns", "p")).declared.problem.message
 
 
 def test_what_a_node_told_of_a_pod_lasts_until_the_pod_changes():
@@ -160,5 +161,5 @@ def test_a_name_that_is_older_than_the_schema_s_rule_is_told(name):
     pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
     pool = pools.get(PoolRef("ns", name))
     assert pool.spec is None
-    assert pool.spec_problem.reason == "InvalidSpec"
-    assert "metadata.name" in pool.spec_problem.message
+    assert pool.declared.problem.reason == "InvalidSpec"
+    assert "metadata.name" in pool.declared.problem.message

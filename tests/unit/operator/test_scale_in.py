@@ -62,8 +62,8 @@ def pool_of():
         for each in pods:
             pools.see_pod(each)
         pool = pools.get(REF)
-        pool.snapshot = seen or snapshot()
-        pool.backlog = backlog_of(pool.snapshot)
+        pool.queue.snapshot = seen or snapshot()
+        pool.queue.backlog = backlog_of(pool.snapshot)
         return pool
 
     return make

@@ -42,23 +42,23 @@ class Api:
 
 
 @pytest.fixture
-def pool():
+def pools():
+    """The registry, with one pool."""
     pools = Pools()
     metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
     pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
-    return pools.get(REF)
+    return pools
 
 
 @pytest.fixture
-def marked():
-    """The pools over which a pass was asked for."""
-    return []
+def pool(pools):
+    return pools.get(REF)
 
 
-async def test_two_passes_that_see_the_same_send_one_patch(pool, marked):
+async def test_two_passes_that_see_the_same_send_one_patch(pool, pools):
     """The reconciler and the scaling loop come upon the same news at once: it is told once, without a clash."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60, mark=marked.append, record=lambda *_: None)
+    writer = StatusWriter(api, pools, gap_s=60, record=lambda *_: None)
     writes = [asyncio.create_task(writer.write(pool)) for _ in range(2)]
     await asyncio.sleep(0)
     api.go_on.set()
@@ -66,13 +66,13 @@ async def test_two_passes_that_see_the_same_send_one_patch(pool, marked):
     assert (api.asked, api.taken) == (1, 1)
 
 
-async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool, marked):
+async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool, pools):
     """The second pass does not wait, and yet its news is not lost."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60, mark=marked.append, record=lambda *_: None)
+    writer = StatusWriter(api, pools, gap_s=60, record=lambda *_: None)
     first = asyncio.create_task(writer.write(pool))
     await asyncio.sleep(0)
-    pool.queue_problem = Problem(reason="RedisUnreachable", message="gone")
+    pool.queue.problem = Problem(reason="RedisUnreachable", message="gone")
     await writer.write(pool)
     api.go_on.set()
     await first
@@ -81,25 +81,26 @@ async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool
     assert (api.asked, api.taken) == (2, 2)
 
 
-async def test_a_write_that_fails_leaves_the_next_one_free(pool, marked):
+async def test_a_write_that_fails_leaves_the_next_one_free(pool, pools):
     """What broke one patch does not keep the pool's status from being told later."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60, mark=marked.append, record=lambda *_: None)
+    writer = StatusWriter(api, pools, gap_s=60, record=lambda *_: None)
+    await pools.marked()
     broken = asyncio.create_task(writer.write(pool))
     await asyncio.sleep(0)
     await writer.write(pool)
     broken.cancel()
     await asyncio.wait([broken])
-    assert marked == [REF]  # who left his news to it does not know that it failed
+    assert await pools.marked() == {REF}  # who left his news to it does not know that it failed
     api.go_on.set()
     await writer.write(pool)
     assert api.taken == 1
 
 
-async def test_an_answer_that_comes_late_takes_no_newer_spec_back(pool, marked):
+async def test_an_answer_that_comes_late_takes_no_newer_spec_back(pool, pools):
     """The watch was faster: what it told stays, and the status is written to that version next."""
     api = Api(pool.resource)
-    writer = StatusWriter(api, gap_s=60, mark=marked.append, record=lambda *_: None)
+    writer = StatusWriter(api, pools, gap_s=60, record=lambda *_: None)
     first = asyncio.create_task(writer.write(pool))
     await asyncio.sleep(0)
     newer = {
@@ -107,7 +108,7 @@ async def test_an_answer_that_comes_late_takes_no_newer_spec_back(pool, marked):
         "metadata": {**pool.resource["metadata"], "resourceVersion": "9"},
         "spec": {"paused": True},
     }
-    pool.resource = newer
+    pools.set_resource(pool, newer)
     api.go_on.set()
     await first
     assert pool.resource == newer
@@ -132,11 +133,11 @@ async def test_figures_that_merely_move_are_written_so_often_however_many_pools_
     for n in range(count):
         metadata = {"name": f"p{n}", "namespace": "ns", "uid": f"u{n}", "resourceVersion": "1"}
         pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
-    writer = StatusWriter(api, gap_s=5.0, mark=pools.mark, record=lambda *_: None, clock=lambda: clock[0])
+    writer = StatusWriter(api, pools, gap_s=5.0, record=lambda *_: None, clock=lambda: clock[0])
 
     async def look(ready):
         for pool in pools:
-            pool.backlog = Backlog(routes=(RouteLoad(name="all", limit=None, ready=ready, running=0),))
+            pool.queue.backlog = Backlog(routes=(RouteLoad(name="all", limit=None, ready=ready, running=0),))
             await writer.write(pool)
 
     await look(1)
@@ -148,6 +149,6 @@ async def test_figures_that_merely_move_are_written_so_often_however_many_pools_
     assert 0.8 * most_per_s <= (api.patches - first) / 200 <= most_per_s
     told = api.patches
     pool = next(iter(pools))
-    pool.queue_problem = Problem(reason="RedisUnreachable", message="gone")
+    pool.queue.problem = Problem(reason="RedisUnreachable", message="gone")
     await writer.write(pool)
     assert api.patches == told + 1
