@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from agentpool_core.jobs import JobRequest
-from agentpool_core.process.cancellation import together
+from agentpool_core.process.cancellation import run_until_first_end
 from agentpool_core.queue import PoolSettings
 from bench.report import CannotRunError, Figure, Report
 from bench.stage import stage
@@ -95,7 +95,7 @@ def report(samples: Sequence[Sample], seconds: float) -> Report:
 async def under_load(place: Stage, seconds: float) -> list[Sample]:
     """Sample the worker while jobs come. Raises the error that ends the load."""
     samples: list[Sample] = []
-    await together(_load(place), _watch(place, seconds, samples))
+    await run_until_first_end(_load(place), _watch(place, seconds, samples))
     return samples
 
 

@@ -20,7 +20,7 @@ def milliseconds(text: str) -> int | None:
     return round(float(found[1]) * _UNIT_MS[found[2]]) if found else None
 
 
-def shown(span_ms: float | None) -> str:
+def format_duration(span_ms: float | None) -> str:
     """A span as `kubectl get` would show an age; `-` for None."""
     if span_ms is None:
         return "-"

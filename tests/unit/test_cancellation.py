@@ -11,7 +11,7 @@ import pytest
 from agentpool_core.errors import QueueUnreachableError, ResultTimeoutError
 from agentpool_core.inbox import Inbox
 from agentpool_core.jobs import PoolRef
-from agentpool_core.process.cancellation import end, raise_lost, together
+from agentpool_core.process.cancellation import end, raise_lost, run_until_first_end
 
 
 async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same():
@@ -63,9 +63,9 @@ async def test_works_together_end_together_even_deaf_ones():
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
-        await together(deaf(), broken())
+        await run_until_first_end(deaf(), broken())
     assert ended == ["asked once", "asked again"]
-    whole = asyncio.create_task(together(deaf(), deaf()))
+    whole = asyncio.create_task(run_until_first_end(deaf(), deaf()))
     await asyncio.sleep(0)
     await end(whole)
     assert (whole.cancelled(), len(ended)) == (True, 6)
@@ -78,7 +78,7 @@ async def test_works_that_fail_together_leave_no_failure_unseen(unseen_failures)
         raise ValueError(why)
 
     with pytest.raises(ValueError, match="first"):
-        await together(broken("first"), broken("second"))
+        await run_until_first_end(broken("first"), broken("second"))
     gc.collect()
     assert unseen_failures == []
 
@@ -92,7 +92,7 @@ async def test_works_that_fail_while_they_are_cancelled_leave_no_failure_unseen(
         finally:
             raise ValueError("broken as it ended")
 
-    task = asyncio.create_task(together(broken(), broken()))
+    task = asyncio.create_task(run_until_first_end(broken(), broken()))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     task.cancel()

@@ -6,7 +6,7 @@ import click
 import pytest
 
 from agentpool_core.cli.durations import duration
-from agentpool_core.durations import milliseconds, shown
+from agentpool_core.durations import format_duration, milliseconds
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_what_is_no_span_is_refused_with_the_remedy(text: str):
 )
 def test_a_span_is_shown_as_kubectl_shows_ages(span_ms: int | None, text: str):
     """Two units while the larger is small, then the larger alone."""
-    assert shown(span_ms) == text
+    assert format_duration(span_ms) == text

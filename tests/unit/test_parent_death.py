@@ -13,8 +13,9 @@ from tests.fixtures.local_system import eventually
 
 PARENT = """
 import signal, subprocess, sys, time
-from agentpool_core.process.parent_death import tied
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], preexec_fn=tied(signal.SIGKILL))
+from agentpool_core.process.parent_death import signal_on_parent_death
+before_exec = signal_on_parent_death(signal.SIGKILL)
+child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], preexec_fn=before_exec)
 print(child.pid, flush=True)
 time.sleep(600)
 """

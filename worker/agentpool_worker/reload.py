@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentpool_core.process.parent_death import tied
+from agentpool_core.process.parent_death import signal_on_parent_death
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ def _start(arguments: Sequence[str]) -> subprocess.Popen[bytes]:
     # A separate session: Ctrl-C reaches the child once, through this process. The child drains when this process is
     # killed.
     command = [sys.executable, "-m", "agentpool_core", *arguments]
-    return subprocess.Popen(command, start_new_session=True, preexec_fn=tied(signal.SIGTERM))  # noqa: PLW1509 - no threads
+    return subprocess.Popen(command, start_new_session=True, preexec_fn=signal_on_parent_death(signal.SIGTERM))  # noqa: PLW1509 - no threads
 
 
 def _sources(directory: Path) -> list[Path]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
 
 Result = TypeVar("Result")
-REACH_S = 5.0  # for Redis to answer a command's first question
+REACH_SECONDS = 5.0  # for Redis to answer a command's first question
 
 
 def run(work: Coroutine[Any, Any, Result]) -> Result:
@@ -28,7 +28,7 @@ def run(work: Coroutine[Any, Any, Result]) -> Result:
 
 
 @asynccontextmanager
-async def opened(target: Target) -> AsyncIterator[RedisClient]:
+async def open_redis(target: Target) -> AsyncIterator[RedisClient]:
     """Yield the target's Redis, which has answered; close it after the block. Raises QueueUnreachableError."""
     redis = await target.connect()
     try:
@@ -41,17 +41,17 @@ async def opened(target: Target) -> AsyncIterator[RedisClient]:
 async def reach(redis: RedisClient) -> None:
     """Returns once Redis answers.
 
-    Raises QueueUnreachableError, within `REACH_S`, or QueueAccessError for a wrong password.
+    Raises QueueUnreachableError, within `REACH_SECONDS`, or QueueAccessError for a wrong password.
     """
     from redis.exceptions import NoPermissionError
 
     from agentpool_core.queue.connection.error_translation import Asking
 
     try:
-        async with asyncio.timeout(REACH_S):
+        async with asyncio.timeout(REACH_SECONDS):
             with Asking("connect"), contextlib.suppress(NoPermissionError):  # an answer suffices here
                 await redis.execute_command("PING")
     except TimeoutError as error:
         raise QueueUnreachableError(
-            f"Redis did not answer within {REACH_S:g} s", remedy="check that it runs and the URL is right"
+            f"Redis did not answer within {REACH_SECONDS:g} s", remedy="check that it runs and the URL is right"
         ) from error

@@ -102,7 +102,7 @@ def first_line(error: str | None) -> str | None:
     return one_line(error.strip().partition("\n")[0]) if error else None
 
 
-def counted(number: int, noun: str) -> str:
+def format_count(number: int, noun: str) -> str:
     """So many of them: `1 job`, `2 jobs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 

@@ -26,12 +26,12 @@ def payload_of(text: str | None) -> Json:
         return None
     if text == "-":
         try:
-            return _parsed("standard input", sys.stdin.read())
+            return _parse("standard input", sys.stdin.read())
         except UnicodeDecodeError as error:
-            raise _unreadable("standard input", error) from error
+            raise _unreadable_file("standard input", error) from error
     if text.startswith("@"):
-        return _parsed(text[1:], _read(Path(text[1:])))
-    return _parsed("PAYLOAD", _argument(text))
+        return _parse(text[1:], _read(Path(text[1:])))
+    return _parse("PAYLOAD", _argument(text))
 
 
 def _argument(text: str) -> str:
@@ -64,7 +64,7 @@ def requests_of(path: str, template: JobRequest | None) -> Iterator[tuple[str, J
         with Path(path).open(encoding="utf-8") as file:
             yield from _lines(path, file, template)
     except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable("standard input" if path == "-" else path, error) from error
+        raise _unreadable_file("standard input" if path == "-" else path, error) from error
 
 
 def count_of(path: str) -> int | None:
@@ -75,7 +75,7 @@ def count_of(path: str) -> int | None:
         with Path(path).open("rb") as file:
             return sum(1 for line in file if line.strip())
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_file(path, error) from error
 
 
 def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[tuple[str, JobRequest]]:
@@ -83,7 +83,7 @@ def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[tup
         if not line.strip():
             continue
         place = f"{name}:{number}"
-        document = _parsed(place, line, envelope=template is None)
+        document = _parse(place, line, envelope=template is None)
         if template is not None:
             yield place, replace(template, payload=document)
             continue
@@ -99,15 +99,15 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise _unreadable(str(path), error) from error
+        raise _unreadable_file(str(path), error) from error
 
 
-def _unreadable(path: str, error: Exception) -> SettingError:
+def _unreadable_file(path: str, error: Exception) -> SettingError:
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return SettingError(field="file", value=path, problem=f"cannot be read: {reason}", remedy="name a readable file")
 
 
-def _parsed(name: str, text: str, *, envelope: bool = False) -> Json:
+def _parse(name: str, text: str, *, envelope: bool = False) -> Json:
     try:
         return parse(name, text, envelope=envelope)
     except ValueError as error:

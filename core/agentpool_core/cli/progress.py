@@ -14,22 +14,22 @@ Progress: TypeAlias = Callable[[int], None]  # called with the number of newly f
 
 
 @contextmanager
-def shown_progress(title: str, count: Callable[[], int | None]) -> Iterator[Progress]:
+def show_progress(title: str, count: Callable[[], int | None]) -> Iterator[Progress]:
     """Show a bar during the block; call `count` only for a visible bar, for the total (None: unknown)."""
-    bar = _bar(title, count) if sys.stderr.isatty() else None
+    bar = _make_bar(title, count) if sys.stderr.isatty() else None
     if bar is None:
-        yield _unseen
+        yield _ignore
         return
     with bar:
         (task,) = bar.task_ids
         yield lambda more: bar.update(task, advance=more)
 
 
-def _unseen(more: int) -> None:
+def _ignore(more: int) -> None:
     del more
 
 
-def _bar(title: str, count: Callable[[], int | None]) -> Any:
+def _make_bar(title: str, count: Callable[[], int | None]) -> Any:
     """Return rich's Progress with its task; None if rich is not installed."""
     try:
         from rich.console import Console

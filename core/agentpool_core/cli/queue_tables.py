@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from agentpool_core.cli.output import counted, table
+from agentpool_core.cli.output import format_count, table
 from agentpool_core.documents import estimated_wait_ms
-from agentpool_core.durations import shown
+from agentpool_core.durations import format_duration
 from agentpool_core.jobs import Priority
 from agentpool_core.queue.snapshots import QueueSnapshot
 
@@ -19,13 +19,13 @@ def headline(snapshot: QueueSnapshot) -> str:
         f"{snapshot.scheduled} scheduled",
         f"{snapshot.blocked} blocked",
         f"{snapshot.dead} dead",
-        f"oldest waits {shown(snapshot.oldest_wait_ms)}",
+        f"oldest waits {format_duration(snapshot.oldest_wait_ms)}",
     ]
     if snapshot.quarantined:
         waits.insert(1, f"{snapshot.quarantined} in quarantine")
     works = [
         f"{snapshot.running} running",
-        f"{counted(slots, 'slot')} in {counted(len(snapshot.workers), 'worker')}",
+        f"{format_count(slots, 'slot')} in {format_count(len(snapshot.workers), 'worker')}",
         _prospect(snapshot),
     ]
     return ", ".join(waits) + "\n" + ", ".join(works)
@@ -38,7 +38,7 @@ def _prospect(snapshot: QueueSnapshot) -> str:
     if snapshot.paused:
         return "PAUSED"
     estimate = estimated_wait_ms(snapshot)
-    return "a new task's wait is unknown" if estimate is None else f"a new task would wait {shown(estimate)}"
+    return "a new task's wait is unknown" if estimate is None else f"a new task would wait {format_duration(estimate)}"
 
 
 def routes_table(snapshot: QueueSnapshot) -> str:

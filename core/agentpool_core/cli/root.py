@@ -38,7 +38,7 @@ class Subcommands(click.Group):
         found = next((entry for entry in entry_points(group=GROUP) if entry.name == cmd_name), None)
         if found is None:
             return None
-        return _loaded(found)
+        return _load(found)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a subcommand. A missing package, possibly noticed only now, leads to an installation hint."""
@@ -54,7 +54,7 @@ class Subcommands(click.Group):
             ) from error
 
 
-def _loaded(entry: EntryPoint) -> click.Command:
+def _load(entry: EntryPoint) -> click.Command:
     try:
         command = entry.load()
     except ModuleNotFoundError as error:

@@ -27,7 +27,7 @@ async def send_slice(
     Raises the producer's errors; `index` of an InvalidJobError is the job's place in the batch.
     """
     named = any(request.after for request in batch)
-    rest = _named(batch) if named else list(batch)
+    rest = _with_ids(batch) if named else list(batch)
     while rest:
         try:
             yield await producer.submit_many(rest)
@@ -45,7 +45,7 @@ async def send_slice(
             return
 
 
-def _named(batch: Sequence[JobRequest]) -> list[JobRequest]:
+def _with_ids(batch: Sequence[JobRequest]) -> list[JobRequest]:
     from agentpool_core.queue.codec.requests import new_id
 
     return [replace(request, job_id=request.job_id or new_id()) for request in batch]

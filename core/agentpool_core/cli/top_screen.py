@@ -6,7 +6,7 @@ Pure: a snapshot in, a renderable out. Colours repeat information that the text 
 from __future__ import annotations
 
 from agentpool_core.cli.queue_tables import headline
-from agentpool_core.durations import shown
+from agentpool_core.durations import format_duration
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef, Priority
 from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
@@ -31,7 +31,7 @@ MOST_WORKERS = 40  # lines
 COLOURS = {Priority.CRITICAL: "red", Priority.TASK: "cyan", Priority.INFO: "bright_black"}
 
 
-def live() -> Live:
+def open_screen() -> Live:
     """Return the display, which releases the terminal after the block."""
     return Live(screen=True, auto_refresh=False)
 
@@ -73,7 +73,7 @@ def _workers(snapshot: QueueSnapshot) -> Table:
     for header in ("WORKER", "SLOTS", "LEASE", ""):
         grid.add_column(header, header_style="bright_black", no_wrap=True)
     for worker in snapshot.workers[:MOST_WORKERS]:
-        left = shown(worker.lease_expires_at_ms - snapshot.taken_at_ms)
+        left = format_duration(worker.lease_expires_at_ms - snapshot.taken_at_ms)
         lease = Text(left) if snapshot.lives(worker) else Text("lost", style="red")
         grid.add_row(Text(one_line(worker.name)), f"{worker.running}/{worker.slots}", lease, _cells(worker))
     if len(snapshot.workers) > MOST_WORKERS:

@@ -1,7 +1,7 @@
 """Wait for jobs to end, and report their outcome: shared by `wait` and `submit --wait`.
 
 Jobs are awaited in sequence, which takes as long as the last of them. A lost Redis is reported at once, and given
-`PATIENCE_S` to come back. The inbox of `agentpool_core.client` learns of an end at once.
+`PATIENCE_SECONDS` to come back. The inbox of `agentpool_core.client` learns of an end at once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool_core.cli.connection import reach
 from agentpool_core.cli.output import Format, as_json, emit, first_line, say, table
-from agentpool_core.cli.pending_reason import holdup
+from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.documents import job_document
 from agentpool_core.errors import JobEndedError, QueueError, QueueUnreachableError
 from agentpool_core.jobs import Job, JobId, JobState, PoolRef
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 UNSUCCESSFUL_EXIT = 3  # a job ended without a result
 TIMEOUT_EXIT = 4  # a job has not ended yet
-LOOK_S = 1.0  # between two looks whether Redis still answers
-PATIENCE_S = 30.0  # without an answer: a restart takes less
-LONG_S = 5.0  # a job not started after this: explain why
+LOOK_SECONDS = 1.0  # between two looks whether Redis still answers
+PATIENCE_SECONDS = 30.0  # without an answer: a restart takes less
+LONG_SECONDS = 5.0  # a job not started after this: explain why
 T = TypeVar("T")
 
 
@@ -43,7 +43,9 @@ async def wait_and_show(
         try:
             async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
                 for job_id in ids:
-                    job = await _while_redis_answers(redis, _ended(client, job_id), _told(client, job_id))
+                    job = await _while_redis_answers(
+                        redis, _wait_until_ended(client, job_id), _explain_delay(client, job_id)
+                    )
                     jobs.append(job)  # the number of jobs identifies the awaited job
         except TimeoutError:
             say(f"error: job {ids[len(jobs)]!r} has not ended in time; wait longer, or cancel it", err=True)
@@ -52,20 +54,20 @@ async def wait_and_show(
     return 0 if all(job.state is JobState.SUCCEEDED for job in jobs) else UNSUCCESSFUL_EXIT
 
 
-async def _ended(client: Client, job_id: JobId) -> Job:
+async def _wait_until_ended(client: Client, job_id: JobId) -> Job:
     """Return the job after the end. The client itself waits for ever, regardless of Redis."""
     with contextlib.suppress(JobEndedError):
         await client.result(job_id)
     return await client.job(job_id)
 
 
-async def _told(client: Client, job_id: JobId) -> None:
+async def _explain_delay(client: Client, job_id: JobId) -> None:
     """Print once, on a terminal, the reason why the job has not started."""
     if not sys.stderr.isatty():
         return
-    await asyncio.sleep(LONG_S)
+    await asyncio.sleep(LONG_SECONDS)
     with contextlib.suppress(QueueError):  # the wait itself reports it
-        if why := holdup(await client.job(job_id), await client.queue()):
+        if why := pending_reason(await client.job(job_id), await client.queue()):
             say(f"job {job_id} has not begun: {why}", err=True)
 
 
@@ -73,7 +75,11 @@ async def _while_redis_answers(
     redis: RedisClient, work: Coroutine[Any, Any, T], beside: Coroutine[Any, Any, None]
 ) -> T:
     """Return the result of the work, with `beside` running. Raises QueueUnreachableError after a long silence."""
-    task, guard, aside = asyncio.create_task(work), asyncio.create_task(_guard(redis)), asyncio.create_task(beside)
+    task, guard, aside = (
+        asyncio.create_task(work),
+        asyncio.create_task(_watch_redis(redis)),
+        asyncio.create_task(beside),
+    )
     try:
         await asyncio.wait({task, guard}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
@@ -84,19 +90,19 @@ async def _while_redis_answers(
             await end(each)
 
 
-async def _guard(redis: RedisClient) -> None:
+async def _watch_redis(redis: RedisClient) -> None:
     """Report the loss and the return of Redis; raise QueueUnreachableError for a long loss."""
     now = asyncio.get_running_loop().time
     silent_since: float | None = None
     while True:
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(LOOK_SECONDS)
         try:
             await reach(redis)
         except QueueUnreachableError as error:
             if silent_since is None:
                 silent_since = now()
-                say(f"{error}; waiting for it to come back, at most {PATIENCE_S:g} s", err=True)
-            elif now() - silent_since >= PATIENCE_S:
+                say(f"{error}; waiting for it to come back, at most {PATIENCE_SECONDS:g} s", err=True)
+            elif now() - silent_since >= PATIENCE_SECONDS:
                 raise
         else:
             if silent_since is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, say
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.jobs import JobId
@@ -37,7 +37,7 @@ def cancel(*, jobs: tuple[str, ...], target: Target, reason: str) -> None:
 async def _cancel(target: Target, ids: list[JobId], reason: str) -> None:
     from agentpool_core.queue.producer import Producer
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         producer = Producer(redis, target.pool)
         for job_id in ids:
             outcome = await producer.cancel(job_id, reason=reason)

@@ -6,11 +6,11 @@ import sys
 
 import click
 
-from agentpool_core.cli.connection import opened, run
-from agentpool_core.cli.output import EXIT_CODES, Format, counted, emit, first_line, output_option, say, table
+from agentpool_core.cli.connection import open_redis, run
+from agentpool_core.cli.output import EXIT_CODES, Format, emit, first_line, format_count, output_option, say, table
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import job_document
-from agentpool_core.durations import shown
+from agentpool_core.durations import format_duration
 from agentpool_core.jobs import Job, JobId
 
 EPILOG = (
@@ -38,7 +38,14 @@ def list_(*, target: Target, limit: int, output: Format) -> None:
     """List dead letters, oldest first."""
     jobs, now_ms = run(_read(target, limit, bodies=output.shows_documents))
     rows = [
-        (j.job_id, j.kind, j.priority, j.attempt, shown(now_ms - (j.finished_at_ms or now_ms)), first_line(j.error))
+        (
+            j.job_id,
+            j.kind,
+            j.priority,
+            j.attempt,
+            format_duration(now_ms - (j.finished_at_ms or now_ms)),
+            first_line(j.error),
+        )
         for j in jobs
     ]
     text = table(("job", "kind", "priority", "attempts", "died", "error"), rows) if rows else "no dead letters"
@@ -67,9 +74,9 @@ def purge(*, jobs: tuple[str, ...], target: Target, everything: bool, yes: bool)
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is no terminal to ask at; pass --yes to delete without being asked")
-        what = "all dead letters" if everything else counted(len(jobs), "dead letter")
+        what = "all dead letters" if everything else format_count(len(jobs), "dead letter")
         click.confirm(f"delete {what} of pool {target.pool}?", abort=True, err=True)
-    say(f"{counted(run(_purge(target, [JobId(job) for job in jobs])), 'dead letter')} deleted")
+    say(f"{format_count(run(_purge(target, [JobId(job) for job in jobs])), 'dead letter')} deleted")
 
 
 def _check_choice(jobs: tuple[str, ...], *, everything: bool) -> None:
@@ -80,7 +87,7 @@ def _check_choice(jobs: tuple[str, ...], *, everything: bool) -> None:
 async def _read(target: Target, limit: int, *, bodies: bool) -> tuple[list[Job], int]:
     from agentpool_core.queue.inspector import Inspector
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         inspector = Inspector(redis)
         now_ms = (await inspector.snapshot(target.pool)).taken_at_ms
         return await inspector.dead(target.pool, limit=limit, bodies=bodies), now_ms
@@ -90,7 +97,7 @@ async def _replay(target: Target, ids: list[JobId]) -> list[JobId]:
     """Replays these, or all where none are named; returns which."""
     from agentpool_core.queue.inspector import Inspector
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         inspector = Inspector(redis)
         found = ids or [job.job_id for job in await inspector.dead(target.pool, limit=MOST, bodies=False)]
         for job_id in found:
@@ -101,5 +108,5 @@ async def _replay(target: Target, ids: list[JobId]) -> list[JobId]:
 async def _purge(target: Target, ids: list[JobId]) -> int:
     from agentpool_core.queue.inspector import Inspector
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         return await Inspector(redis).discard(target.pool, ids, limit=MOST)

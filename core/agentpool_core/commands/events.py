@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, first_line, say
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import event_document
@@ -38,7 +38,7 @@ def events(*, target: Target, follow: bool, job: str | None, after: str, output:
 async def _print(target: Target, *, follow: bool, job: JobId | None, after: str, as_lines: bool) -> None:
     from agentpool_core.queue.inspector import Inspector
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         inspector = Inspector(redis)
         await inspector.snapshot(target.pool)  # an unknown pool is an error, not silence
         last, met = after, job is None

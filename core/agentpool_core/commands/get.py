@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, Format, emit, first_line, output_option, table
-from agentpool_core.cli.pending_reason import holdup
+from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import history_document, job_document
-from agentpool_core.durations import shown
+from agentpool_core.durations import format_duration
 from agentpool_core.jobs import FAILURES, REASONED, Job, JobId, JobState
 from agentpool_core.text import shown as shown_text
 
@@ -65,7 +65,7 @@ async def _read(
     """The jobs, and the queue that they are in."""
     from agentpool_core.queue.inspector import Inspector
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         inspector = Inspector(redis)
         queue = await inspector.snapshot(target.pool)
         if ids:
@@ -79,7 +79,7 @@ def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: For
     text = jobs_table(jobs, queue.taken_at_ms) if jobs else f"no jobs wait, run or are dead in pool {target.pool}"
     if one:
         documents[0]["history"] = history_document(jobs[0])
-        why = holdup(jobs[0], queue)
+        why = pending_reason(jobs[0], queue)
         text += f"\n\nnot begun: {why}" if why else ""
         text += _end(jobs[0])
         text += "".join(f"\n\n{name} cannot be read: {shown_text(raw)}" for name, raw in jobs[0].undecodable.items())
@@ -102,7 +102,7 @@ def jobs_table(jobs: Sequence[Job], now_ms: int) -> str:
             job.state,
             f"{job.attempt}/{job.max_attempts}",
             job.worker if job.state is JobState.RUNNING else None,
-            shown(now_ms - job.submitted_at_ms),
+            format_duration(now_ms - job.submitted_at_ms),
         )
         for job in jobs
     ]
@@ -123,7 +123,7 @@ def history_table(job: Job) -> str:
     start_ms = job.submitted_at_ms
     why = _reasons(job)
     rows = [
-        (shown(entry.at_ms - start_ms), entry.type, entry.attempt, entry.worker, why.get(number))
+        (format_duration(entry.at_ms - start_ms), entry.type, entry.attempt, entry.worker, why.get(number))
         for number, entry in enumerate(job.history)
     ]
     return table(("after", "event", "attempts", "worker", "why"), rows)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import say
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.errors import ClusterError, SettingError
@@ -34,7 +34,7 @@ Examples:
 Exit codes: 0 told all there is, 1 could not be asked, 2 wrong usage, 5 some of the log is gone."""
 GONE_EXIT = 5
 COLLECTOR = "a log collector would have kept it under job_id"
-FOLLOW_S = 1.0  # between two looks
+FOLLOW_SECONDS = 1.0  # between two looks
 CONTAINER = "worker"
 _FIELDS = frozenset({"time", "level", "logger", "message", "job_id", "kind", "attempt", "traceback"})
 
@@ -68,16 +68,16 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
     from agentpool_core.queue.inspector import Inspector
 
     async with AsyncExitStack() as stack:
-        inspector = Inspector(await stack.enter_async_context(opened(target)))
+        inspector = Inspector(await stack.enter_async_context(open_redis(target)))
         job = await inspector.job(target.pool, job_id)
         cluster = await _cluster(stack)
         told: dict[str, int] = {}  # lines of each pod that were printed
         missing: dict[str, str] = {}  # pods without a readable log, with the reason
         while True:
-            await _tell(cluster, target.pool, job, told, missing)
+            await _print_new_lines(cluster, target.pool, job, told, missing)
             if not follow or job.state.terminal:
                 break
-            await asyncio.sleep(FOLLOW_S)
+            await asyncio.sleep(FOLLOW_SECONDS)
             job = await inspector.job(target.pool, job_id)
     if job.error:
         attempt = "an earlier attempt" if job.error_attempt is None else f"attempt {job.error_attempt}"
@@ -89,7 +89,7 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
     return GONE_EXIT if missing else 0
 
 
-async def _tell(
+async def _print_new_lines(
     cluster: Cluster | None, pool: PoolRef, job: Job, told: dict[str, int], missing: dict[str, str]
 ) -> None:
     """Print new lines in the logs of the job's workers."""

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, say
 from agentpool_core.cli.target import Target, pool_options
 
@@ -46,7 +46,7 @@ async def _set(target: Target, *, paused: bool) -> None:
     async with AsyncExitStack() as stack:
         found = kubeconfig.path()
         cluster = await stack.enter_async_context(connected(found)) if found else None
-        inspector = Inspector(await stack.enter_async_context(opened(target)))
+        inspector = Inspector(await stack.enter_async_context(open_redis(target)))
         pool = target.pool
         declared = await set_paused(pool, paused=paused, cluster=cluster, inspector=inspector, manager=MANAGER)
     done, value = ("paused", "true") if paused else ("resumed", "false")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, Format, emit, output_option
 from agentpool_core.cli.queue_tables import headline, routes_table, workers_table
 from agentpool_core.cli.target import Target, pool_options
@@ -42,5 +42,5 @@ def queue(*, target: Target, workers: bool, output: Format) -> None:
 async def _read(target: Target) -> QueueSnapshot:
     from agentpool_core.queue.inspector import Inspector
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         return await Inspector(redis).snapshot(target.pool)

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.durations import duration
-from agentpool_core.cli.output import counted, say, values
-from agentpool_core.cli.progress import shown_progress
+from agentpool_core.cli.output import format_count, say, values
+from agentpool_core.cli.progress import show_progress
 from agentpool_core.cli.sending import send_slice
 from agentpool_core.cli.target import Target, pool_options
-from agentpool_core.durations import shown
+from agentpool_core.durations import format_duration
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import JobRequest, Priority
 
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 COLUMN = "TIMESTAMP"
 CONTEXT, GENERATED = "ContextTokens", "GeneratedTokens"
-START_S, CONTEXT_PER_S, GENERATED_PER_S = 0.2, 8_000, 40  # the model of a request's service time
-TICK_S = 0.01  # arrivals that are closer than this go out together
+START_SECONDS, CONTEXT_PER_S, GENERATED_PER_S = 0.2, 8_000, 40  # the model of a request's service time
+TICK_SECONDS = 0.01  # arrivals that are closer than this go out together
 MOST_AT_ONCE = 500
 EPILOG = """\b
 Examples:
@@ -95,11 +95,11 @@ def replay_trace(
     rows = arrivals(trace, limit=limit, longest_s=longest_s)
     template = JobRequest(kind=kind, priority=Priority(priority))
     sent = run(_replay(target, rows, total, template, speed))
-    took, span = shown(sent.took_s * 1000), shown(sent.span_s * 1000)
+    took, span = format_duration(sent.took_s * 1000), format_duration(sent.span_s * 1000)
     say(
-        f"{counted(sent.jobs, 'job')} submitted in {took}, {span} of the trace; "
-        f"the latest was {shown(sent.latest_s * 1000)} late"
-        + (f"; the queue was full {counted(sent.waits, 'time')}" if sent.waits else "")
+        f"{format_count(sent.jobs, 'job')} submitted in {took}, {span} of the trace; "
+        f"the latest was {format_duration(sent.latest_s * 1000)} late"
+        + (f"; the queue was full {format_count(sent.waits, 'time')}" if sent.waits else "")
     )
 
 
@@ -126,7 +126,7 @@ def service_seconds(payload: dict[str, Any], speed: float) -> float | None:
     context, generated = payload.get(CONTEXT), payload.get(GENERATED)
     if not isinstance(context, int | float) or not isinstance(generated, int | float):
         return None
-    return round((START_S + context / CONTEXT_PER_S + generated / GENERATED_PER_S) / speed, 4)
+    return round((START_SECONDS + context / CONTEXT_PER_S + generated / GENERATED_PER_S) / speed, 4)
 
 
 async def _replay(target: Target, rows: Iterator[Arrival], total: int, template: JobRequest, speed: float) -> Sent:
@@ -134,10 +134,10 @@ async def _replay(target: Target, rows: Iterator[Arrival], total: int, template:
 
     sent = Sent()
     begun = time.monotonic()
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         producer = Producer(redis, target.pool)
-        with shown_progress(f"replaying at {speed:g}×", lambda: total) as progress:
-            async for batch in _due(rows, begun, speed):
+        with show_progress(f"replaying at {speed:g}×", lambda: total) as progress:
+            async for batch in _batches_due(rows, begun, speed):
                 requests = [_request(template, one, speed) for one in batch]
                 async for kept in send_slice(producer, requests, full=sent.wait):
                     sent.jobs += len(kept)
@@ -148,16 +148,16 @@ async def _replay(target: Target, rows: Iterator[Arrival], total: int, template:
     return sent
 
 
-async def _due(rows: Iterator[Arrival], begun: float, speed: float) -> AsyncIterator[list[Arrival]]:
+async def _batches_due(rows: Iterator[Arrival], begun: float, speed: float) -> AsyncIterator[list[Arrival]]:
     """Yield arrivals when due, those of a tick together."""
     batch: list[Arrival] = []
     for row in rows:
         wait_s = begun + row.at_s / speed - time.monotonic()
-        if batch and (wait_s > TICK_S or len(batch) >= MOST_AT_ONCE):
+        if batch and (wait_s > TICK_SECONDS or len(batch) >= MOST_AT_ONCE):
             yield batch
             batch = []
             wait_s = begun + row.at_s / speed - time.monotonic()
-        if wait_s > TICK_S:
+        if wait_s > TICK_SECONDS:
             await asyncio.sleep(wait_s)
         batch.append(row)
     if batch:

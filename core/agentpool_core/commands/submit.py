@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.durations import duration
-from agentpool_core.cli.output import Format, counted, emit, output_option, say, table, values
+from agentpool_core.cli.output import Format, emit, format_count, output_option, say, table, values
 from agentpool_core.cli.payloads import count_of, payload_of, requests_of
-from agentpool_core.cli.progress import shown_progress
+from agentpool_core.cli.progress import show_progress
 from agentpool_core.cli.sending import send_slice
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.cli.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
@@ -113,7 +113,7 @@ def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
 async def _submit(target: Target, jobs: Iterator[tuple[str, JobRequest]], file: str | None, answer: Answer) -> int:
     from agentpool_core.queue.producer import Producer
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         producer = Producer(redis, target.pool)
         if file is not None:
             receipts = await _send_file(producer, jobs, file)
@@ -130,7 +130,7 @@ async def _submit(target: Target, jobs: Iterator[tuple[str, JobRequest]], file: 
 async def _send_file(producer: Producer, jobs: Iterator[tuple[str, JobRequest]], file: str) -> list[Receipt]:
     """Submit the whole file slice by slice; wait while the queue is full."""
     receipts: list[Receipt] = []
-    with shown_progress("submitting", lambda: count_of(file)) as progress:
+    with show_progress("submitting", lambda: count_of(file)) as progress:
         while batch := list(islice(jobs, JOBS_A_SLICE)):
             try:
                 async for kept in send_slice(producer, [request for _place, request in batch]):
@@ -154,7 +154,7 @@ def _show(receipts: Sequence[Receipt], answer: Answer) -> None:
     if answer.many and answer.output is Format.TABLE:
         duplicates = sum(receipt.duplicate for receipt in receipts)
         known = f"{duplicates} of them {'was' if duplicates == 1 else 'were'} known already"
-        say(f"{counted(len(receipts), 'job')} submitted, {known}")
+        say(f"{format_count(len(receipts), 'job')} submitted, {known}")
         return
     rows = [(r.job_id, r.state, "yes" if r.duplicate else "no", r.queue_depth) for r in receipts]
     shown = table(("job", "state", "duplicate", "depth"), rows)

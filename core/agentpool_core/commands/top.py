@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.durations import duration
 from agentpool_core.cli.output import EXIT_CODES, say
 from agentpool_core.cli.queue_tables import headline, routes_table, workers_table
@@ -64,7 +64,7 @@ def rates(before: QueueSnapshot | None, now: QueueSnapshot) -> str:
 async def _plain(target: Target, every_ms: int, *, once: bool) -> None:
     from agentpool_core.queue.inspector import Inspector
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         inspector = Inspector(redis)
         before = await inspector.snapshot(target.pool)
         while True:
@@ -77,20 +77,20 @@ async def _plain(target: Target, every_ms: int, *, once: bool) -> None:
 
 
 async def _live(target: Target, every_ms: int) -> None:
-    from agentpool_core.cli.top_screen import live, screen
+    from agentpool_core.cli.top_screen import open_screen, screen
     from agentpool_core.queue.inspector import Inspector
 
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         inspector = Inspector(redis)
         before, now = None, await inspector.snapshot(target.pool)
-        with live() as display:
+        with open_screen() as display:
             while True:
                 display.update(screen(target.pool, now, rates(before, now), trouble=None), refresh=True)
                 await asyncio.sleep(every_ms / 1000)
-                before, now = await _again(inspector, target, display, now)
+                before, now = await _refresh(inspector, target, display, now)
 
 
-async def _again(
+async def _refresh(
     inspector: Any, target: Target, display: Any, last: QueueSnapshot
 ) -> tuple[QueueSnapshot | None, QueueSnapshot]:
     """Return the last reading and a new reading; while Redis does not answer, the old figures stay, marked as old."""

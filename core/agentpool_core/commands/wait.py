@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import click
 
-from agentpool_core.cli.connection import opened, run
+from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.durations import duration
 from agentpool_core.cli.output import Format, output_option
 from agentpool_core.cli.target import Target, pool_options
@@ -38,5 +38,5 @@ def wait(*, jobs: tuple[str, ...], target: Target, timeout: int | None, output: 
 
 
 async def _wait(target: Target, ids: list[JobId], timeout_ms: int | None, output: Format) -> int:
-    async with opened(target) as redis:
+    async with open_redis(target) as redis:
         return await wait_and_show(redis, target.pool, ids, timeout_ms, output)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
-from agentpool_core.cli.output import counted
+from agentpool_core.cli.output import format_count
 from agentpool_core.doctor.findings import Finding, failure, failure_of, fine, note, warning
-from agentpool_core.durations import shown
+from agentpool_core.durations import format_duration
 from agentpool_core.errors import QueueError
 from agentpool_core.queue.audit import Contradiction, Disagreement, audit
 from agentpool_core.queue.inspector import Inspector
@@ -41,7 +41,7 @@ async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) ->
         yield failure_of("pool", error)
         return
     yield fine("pool", f"{pool}: {snapshot.queued} queued, {snapshot.running} running")
-    for check in (retired, paused, workers, waiting, quarantine, dead):
+    for check in (check_retired, check_paused, check_workers, check_waiting, check_quarantine, check_dead_letters):
         finding = check(snapshot)
         if finding is not None:
             yield finding
@@ -75,7 +75,7 @@ def contradictions(pool: PoolRef, found: Sequence[Disagreement], left: Sequence[
     return findings
 
 
-def retired(snapshot: QueueSnapshot) -> Finding | None:
+def check_retired(snapshot: QueueSnapshot) -> Finding | None:
     """Check for a queue that outlives its AgentPool."""
     if not snapshot.retired:
         return None
@@ -86,14 +86,14 @@ def retired(snapshot: QueueSnapshot) -> Finding | None:
     )
 
 
-def paused(snapshot: QueueSnapshot) -> Finding | None:
+def check_paused(snapshot: QueueSnapshot) -> Finding | None:
     """A paused pool starts nothing."""
     if snapshot.paused:
         return note("paused", "nothing new is started", "set spec.paused to false")
     return None
 
 
-def workers(snapshot: QueueSnapshot) -> Finding:
+def check_workers(snapshot: QueueSnapshot) -> Finding:
     """Live workers, and work without them."""
     lost = [worker.name for worker in snapshot.workers if not snapshot.lives(worker)]
     live = len(snapshot.workers) - len(lost)
@@ -104,33 +104,35 @@ def workers(snapshot: QueueSnapshot) -> Finding:
     if snapshot.queued and not live and not snapshot.paused:
         return failure(
             "workers",
-            f"none; waiting: {counted(snapshot.queued, 'job')}",
+            f"none; waiting: {format_count(snapshot.queued, 'job')}",
             "run `kubectl describe agentpool`: its conditions name the cause",
         )
     return fine("workers", f"{live} live")
 
 
-def waiting(snapshot: QueueSnapshot) -> Finding | None:
+def check_waiting(snapshot: QueueSnapshot) -> Finding | None:
     """A ready job that waits for very long."""
     if snapshot.oldest_wait_ms is None or snapshot.oldest_wait_ms < LONG_WAIT_MS:
         return None
     return warning(
-        "oldest wait", shown(snapshot.oldest_wait_ms), "raise scaling.maxReplicas, worker.concurrency or route limits"
+        "oldest wait",
+        format_duration(snapshot.oldest_wait_ms),
+        "raise scaling.maxReplicas, worker.concurrency or route limits",
     )
 
 
-def quarantine(snapshot: QueueSnapshot) -> Finding | None:
+def check_quarantine(snapshot: QueueSnapshot) -> Finding | None:
     """Jobs that may end their workers."""
     if not snapshot.quarantined:
         return None
     return warning(
         "quarantine",
-        f"{counted(snapshot.quarantined, 'job')} to run alone: workers ended twice while they ran",
+        f"{format_count(snapshot.quarantined, 'job')} to run alone: workers ended twice while they ran",
         "see `agentpool get JOB` for how the workers ended; a job that ends its worker again becomes a dead letter",
     )
 
 
-def dead(snapshot: QueueSnapshot) -> Finding:
+def check_dead_letters(snapshot: QueueSnapshot) -> Finding:
     """Dead letters wait for a decision."""
     if snapshot.dead:
         return note("dead letters", str(snapshot.dead), "see `agentpool dead list`, then replay or purge them")

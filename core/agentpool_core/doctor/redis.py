@@ -58,14 +58,20 @@ async def examine(redis: RedisClient, pool: PoolRef | None) -> AsyncIterator[Fin
         return
     info = await _info(redis)
     yield fine("redis version", _server(info, version))
-    for finding in (role(info), durability(info), eviction(info), memory(info), clients(info)):
+    for finding in (
+        check_role(info),
+        check_durability(info),
+        check_eviction(info),
+        check_memory(info),
+        check_clients(info),
+    ):
         if finding is not None:
             yield finding
-    yield await permissions(redis, pool)
-    yield await clock(redis)
+    yield await check_permissions(redis, pool)
+    yield await check_clock(redis)
 
 
-def role(info: Info) -> Finding:
+def check_role(info: Info) -> Finding:
     """Only a primary takes jobs."""
     found = str(info.get("role", "unknown"))
     if found == "slave":
@@ -73,7 +79,7 @@ def role(info: Info) -> Finding:
     return fine("redis role", "primary" if found == "master" else found)
 
 
-def durability(info: Info) -> Finding:
+def check_durability(info: Info) -> Finding:
     """Without the append-only file a crash loses jobs that were accepted."""
     if info.get("aof_enabled") in {1, "1"}:
         if info.get("aof_last_write_status", "ok") != "ok":
@@ -87,7 +93,7 @@ def durability(info: Info) -> Finding:
     )
 
 
-def eviction(info: Info) -> Finding:
+def check_eviction(info: Info) -> Finding:
     """Check the eviction policy: an evicting Redis drops jobs when full."""
     policy = str(info.get("maxmemory_policy", "unknown"))
     if policy == "noeviction":
@@ -99,7 +105,7 @@ def eviction(info: Info) -> Finding:
     return failure("eviction", f"{policy} would drop jobs", "CONFIG SET maxmemory-policy noeviction")
 
 
-def memory(info: Info) -> Finding | None:
+def check_memory(info: Info) -> Finding | None:
     """Check the memory use; None without a limit."""
     limit, used = int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
     if not limit:
@@ -110,7 +116,7 @@ def memory(info: Info) -> Finding | None:
     return fine("memory", found)
 
 
-def clients(info: Info) -> Finding | None:
+def check_clients(info: Info) -> Finding | None:
     """Check the connections; None if the limit is unknown."""
     limit, connected = int(info.get("maxclients", 0)), int(info.get("connected_clients", 0))
     if not limit:
@@ -121,7 +127,7 @@ def clients(info: Info) -> Finding | None:
     return fine("connections", found)
 
 
-async def permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
+async def check_permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
     """Check the user's permissions for submitters and workers, on the pool's keys if a pool is named."""
     key = f"{Keys(pool or NOBODYS).prefix}probe:{uuid.uuid4().hex}"
     try:
@@ -139,7 +145,7 @@ async def permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
     return fine("permissions", "scripts, streams and pub/sub may be used")
 
 
-async def clock(redis: RedisClient) -> Finding:
+async def check_clock(redis: RedisClient) -> Finding:
     """Compare this machine's clock with that of Redis, allowing for half the round trip."""
     begun = time.time()
     try:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-ASK_AGAIN_S = 0.05
+ASK_AGAIN_SECONDS = 0.05
 
 
 async def end(task: asyncio.Task[Any]) -> None:
     """Cancel a task and return after the end. Errors of the task are not raised; a cancellation of the caller is."""
     while not task.done():
         task.cancel()
-        await asyncio.wait([task], timeout=ASK_AGAIN_S)
+        await asyncio.wait([task], timeout=ASK_AGAIN_SECONDS)
     if not task.cancelled():
         task.exception()  # marks the exception as retrieved
 
@@ -37,7 +37,7 @@ def raise_lost() -> None:
         raise asyncio.CancelledError
 
 
-async def together(*works: Coroutine[Any, Any, None]) -> None:
+async def run_until_first_end(*works: Coroutine[Any, Any, None]) -> None:
     """Run all until the first end or failure, then end the rest; raise the first failure.
 
     A task group cancels its tasks only once, which is not enough. When this call is cancelled, it returns only after
@@ -53,7 +53,7 @@ async def together(*works: Coroutine[Any, Any, None]) -> None:
         for task in left:
             task.cancel()
         try:
-            await asyncio.wait(left, timeout=ASK_AGAIN_S)
+            await asyncio.wait(left, timeout=ASK_AGAIN_SECONDS)
         except asyncio.CancelledError:  # `end` asks again, and so do we
             cancelled = True
     failures = [failure for task in tasks if not task.cancelled() and (failure := task.exception()) is not None]

@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 _EXIT_CODE = 1  # of a child that started after the end of its parent
 
 
-def tied(number: signal.Signals) -> Callable[[], None] | None:
+def signal_on_parent_death(number: signal.Signals) -> Callable[[], None] | None:
     """Return the function for a new child to run before its program starts (`preexec_fn`); None if unsupported.
 
     Call it before the fork: loading a library afterwards is not safe.

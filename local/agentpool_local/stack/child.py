@@ -14,7 +14,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from agentpool_core.process.parent_death import tied
+from agentpool_core.process.parent_death import signal_on_parent_death
 from agentpool_local.errors import ChildDiedError, MissingPartError, NotReadyError
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Child:
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
                 limit=LONGEST_LINE_BYTES,
-                preexec_fn=tied(signal.SIGTERM),  # a single system call, prepared beforehand
+                preexec_fn=signal_on_parent_death(signal.SIGTERM),  # a single system call, prepared beforehand
             )
         except OSError as error:
             raise MissingPartError(f"{name} cannot be started: {argv[0]}: {error.strerror}") from error

@@ -11,7 +11,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import ClusterError
-from agentpool_core.process.cancellation import together
+from agentpool_core.process.cancellation import run_until_first_end
 from agentpool_operator.capacity.inventory import HOLDING_PODS, Inventory
 from agentpool_operator.kube import paths
 from agentpool_operator.kube.api_errors import ExpiredError, ForbiddenError
@@ -51,7 +51,7 @@ class Feed:
         """Watch for ever after the start. An unexpected error ends the watch, and so the operator."""
         await self._wanted.wait()
         seen = self._inventory
-        await together(
+        await run_until_first_end(
             self._follow("nodes", paths.nodes(), {}, seen.see_node, seen.replace_nodes),
             self._follow("pods", paths.pods(), {"fieldSelector": HOLDING_PODS}, seen.see_pod, seen.replace_pods),
         )

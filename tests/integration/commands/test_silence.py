@@ -40,7 +40,7 @@ async def silent_url() -> AsyncIterator[str]:
 @pytest.mark.parametrize("command", COMMANDS)
 async def test_a_silent_redis_is_told_by_every_command(command: str, silent_url: str, monkeypatch: pytest.MonkeyPatch):
     """What takes connections and answers nothing is not waited for with the patience of a worker."""
-    monkeypatch.setattr(connection, "REACH_S", 0.2)
+    monkeypatch.setattr(connection, "REACH_SECONDS", 0.2)
     result = await agentpool(*command.split(), "--redis", silent_url)
     assert isinstance(result.exception, QueueUnreachableError)
     assert str(result.exception) == "Redis did not answer within 0.2 s; check that it runs and the URL is right"
@@ -59,7 +59,7 @@ async def test_a_redis_that_is_not_there_is_told_in_one_line(scheme: str):
 
 async def test_the_doctor_tells_it_once(silent_url: str, monkeypatch: pytest.MonkeyPatch):
     """One finding for Redis; the pool behind it is not looked for."""
-    monkeypatch.setattr(connection, "REACH_S", 0.2)
+    monkeypatch.setattr(connection, "REACH_SECONDS", 0.2)
     result = await agentpool("doctor", "--redis", silent_url, "-o", "name")
     assert result.output.split() == ["redis", "kubernetes"]
     assert result.return_value == 1
@@ -91,8 +91,8 @@ async def _waiting(server: RedisServer, pool: PoolRef) -> tuple[asyncio.Task[Res
 
 async def test_a_redis_that_goes_away_ends_the_wait(own, monkeypatch: pytest.MonkeyPatch):
     """It is told at once, given some time to come back, and then given up."""
-    monkeypatch.setattr(waiting, "LOOK_S", 0.05)
-    monkeypatch.setattr(waiting, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.3)
     server, pool = own
     task, _ = await _waiting(server, pool)
     server.kill()
@@ -103,7 +103,7 @@ async def test_a_redis_that_goes_away_ends_the_wait(own, monkeypatch: pytest.Mon
 
 async def test_a_restart_of_redis_does_not_end_the_wait(own, monkeypatch: pytest.MonkeyPatch):
     """The job ends after it, and its result is printed."""
-    monkeypatch.setattr(waiting, "LOOK_S", 0.05)
+    monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.05)
     server, pool = own
     task, _ = await _waiting(server, pool)
     server.kill()

@@ -12,28 +12,28 @@ from tests.fixtures.snapshots import snapshot_with
 
 def test_durability_is_judged_by_the_append_only_file():
     """Off is a warning with the command that turns it on; on but failing to write is a failure."""
-    off = redis.durability({"aof_enabled": 0, "rdb_last_save_time": 1})
+    off = redis.check_durability({"aof_enabled": 0, "rdb_last_save_time": 1})
     assert off.level is Level.WARNING
     assert "appendonly yes" in (off.remedy or "")
-    assert redis.durability({"aof_enabled": 1}).level is Level.OK
-    assert redis.durability({"aof_enabled": 1, "aof_last_write_status": "err"}).level is Level.FAILURE
+    assert redis.check_durability({"aof_enabled": 1}).level is Level.OK
+    assert redis.check_durability({"aof_enabled": 1, "aof_last_write_status": "err"}).level is Level.FAILURE
 
 
 def test_eviction_that_would_drop_jobs_is_a_failure():
     """With a limit and allkeys-lru Redis throws jobs away; with noeviction it refuses instead."""
-    assert redis.eviction({"maxmemory_policy": "noeviction"}).level is Level.OK
-    assert redis.eviction({"maxmemory_policy": "allkeys-lru", "maxmemory": 1}).level is Level.FAILURE
-    assert redis.eviction({"maxmemory_policy": "volatile-ttl", "maxmemory": 1}).level is Level.WARNING
-    assert redis.eviction({}).level is Level.NOTE
+    assert redis.check_eviction({"maxmemory_policy": "noeviction"}).level is Level.OK
+    assert redis.check_eviction({"maxmemory_policy": "allkeys-lru", "maxmemory": 1}).level is Level.FAILURE
+    assert redis.check_eviction({"maxmemory_policy": "volatile-ttl", "maxmemory": 1}).level is Level.WARNING
+    assert redis.check_eviction({}).level is Level.NOTE
 
 
 def test_a_replica_and_a_full_server_are_told():
     """Both carry a remedy."""
-    assert redis.role({"role": "slave"}).level is Level.FAILURE
-    full = redis.memory({"maxmemory": 100, "used_memory": 90})
+    assert redis.check_role({"role": "slave"}).level is Level.FAILURE
+    full = redis.check_memory({"maxmemory": 100, "used_memory": 90})
     assert full is not None
     assert full.level is Level.WARNING
-    assert redis.memory({"used_memory": 90}) is None
+    assert redis.check_memory({"used_memory": 90}) is None
 
 
 def test_an_older_crd_is_noticed_by_its_missing_fields():
@@ -95,15 +95,15 @@ async def test_a_pool_that_no_operator_serves_may_be_outside_its_namespaces():
 
 def test_a_deleted_pools_queue_is_named_with_what_may_be_done():
     """Its queue is kept and takes no jobs; the other checks say nothing of that."""
-    finding = pool.retired(snapshot_with(retired=True))
+    finding = pool.check_retired(snapshot_with(retired=True))
     assert finding is not None
     assert finding.level is Level.WARNING
     assert "deletionPolicy: Delete" in finding.remedy
-    assert pool.retired(snapshot_with()) is None
+    assert pool.check_retired(snapshot_with()) is None
 
 
 def test_jobs_without_a_worker_are_a_failure():
     """With their number."""
     route = RouteSnapshot(name="default", limit=None, queued={Priority.TASK: 1}, running=0)
-    finding = pool.workers(snapshot_with(routes=(route,)))
+    finding = pool.check_workers(snapshot_with(routes=(route,)))
     assert (finding.level, finding.found) == (Level.FAILURE, "none; waiting: 1 job")

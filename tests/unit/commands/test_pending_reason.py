@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool_core.cli.pending_reason import holdup
+from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.cli.queue_tables import workers_table
 from agentpool_core.commands.get import history_table
 from agentpool_core.jobs import HistoryEntry, Job, JobId, JobState, Priority, WorkerId
@@ -60,13 +60,13 @@ UNKNOWN = {
 )
 def test_what_keeps_a_job_from_beginning_is_told(job, queue, says):
     """The first of the causes that hold, from what keeps all jobs to what keeps this one."""
-    assert holdup(replace(JOB, **job), replace(QUEUE, **queue)).startswith(says)
+    assert pending_reason(replace(JOB, **job), replace(QUEUE, **queue)).startswith(says)
 
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED])
 def test_nothing_is_told_of_a_job_that_has_begun_or_ended(state):
     """Whatever state its pool is in."""
-    assert holdup(replace(JOB, state=state), QUEUE) is None
+    assert pending_reason(replace(JOB, state=state), QUEUE) is None
 
 
 def test_the_history_says_why_a_job_was_recovered_and_quarantined():

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import HandlerError, InvalidJobError
 from agentpool_core.process.cancellation import end
-from agentpool_core.process.parent_death import tied
+from agentpool_core.process.parent_death import signal_on_parent_death
 from agentpool_core.queue.codec.json_text import parse
 from agentpool_worker.exceptions import Overloaded, Permanent, Retry, Yielded
 from agentpool_worker.guards.fitness import own_work
@@ -61,7 +61,7 @@ class CommandHandlers:
         self._argv = tuple(argv)
         self._pass_env = tuple(pass_env)
         self._output_seconds = output_seconds  # for output after the process has ended
-        self._tie = tied(signal.SIGKILL)  # no two processes run the same job side by side
+        self._tie = signal_on_parent_death(signal.SIGKILL)  # no two processes run the same job side by side
         self._groups: set[int] = set()  # of processes that have not ended for good
         self._running = 0  # jobs
 

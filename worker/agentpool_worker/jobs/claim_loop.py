@@ -16,7 +16,7 @@ import random
 from typing import TYPE_CHECKING, Protocol
 
 from agentpool_core.errors import InvalidJobError, QueueError
-from agentpool_core.process.cancellation import together
+from agentpool_core.process.cancellation import run_until_first_end
 from agentpool_worker.jobs.completion_buffer import replacement_for
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ class ClaimLoop:
 
     async def run(self) -> None:
         """Turns for ever, through outages; ends when cancelled."""
-        await together(*(self._lane() for _ in range(_LANES)))
+        await run_until_first_end(*(self._lane() for _ in range(_LANES)))
 
     async def _lane(self) -> None:
         backoff = _FIRST_BACKOFF_SECONDS

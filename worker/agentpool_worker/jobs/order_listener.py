@@ -14,7 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool_core.errors import QueueError
-from agentpool_core.process.cancellation import together
+from agentpool_core.process.cancellation import run_until_first_end
 from agentpool_core.queue.completions import CancelJob, Control, ReturnReason, Wake, YieldJob
 from agentpool_worker.jobs.execution import Stop
 
@@ -59,7 +59,7 @@ class OrderListener:
 
     async def run(self) -> None:
         """Listens for ever; ends when cancelled."""
-        await together(_repeat(self.hear_orders), _repeat(self.hear_bell))
+        await run_until_first_end(_repeat(self.hear_orders), _repeat(self.hear_bell))
 
     async def hear_orders(self) -> None:
         """Wait once for orders."""

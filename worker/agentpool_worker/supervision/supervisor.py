@@ -20,7 +20,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from agentpool_core.process.parent_death import tied
+from agentpool_core.process.parent_death import signal_on_parent_death
 from agentpool_core.start import HELD, hold_signals, release_signals
 from agentpool_worker.supervision import cgroup
 from agentpool_worker.supervision.exits import signal_name
@@ -110,7 +110,7 @@ class _Supervisor:
         self._status = None
         self._stood_still = False
         self._forwarded.clear()
-        tie = tied(signal.SIGKILL)
+        tie = signal_on_parent_death(signal.SIGKILL)
         hold_signals()
         worker = os.fork()
         if worker == 0:
@@ -179,7 +179,7 @@ class _Supervisor:
             for descriptor, events in self._output.descriptors():
                 poll.register(descriptor, events)
             if self._answers_probes():
-                poll.register(self._listening, select.POLLIN)  # type: ignore[arg-type]  # it is there, says _stands_in
+                poll.register(self._listening, select.POLLIN)  # type: ignore[arg-type]  # open, as _answers_probes says
             ready = {descriptor for descriptor, _ in poll.poll(None if left is None else left * 1000)}
             self._output.move(ready)
             self._answer_probe(ready)
