@@ -162,3 +162,26 @@ def test_every_claim_of_the_security_page_names_its_test():
     rows = [row for table in tables for row in table.splitlines()]
     assert len(rows) > 20
     assert [row for row in rows if not (TESTED.search(row) or "`make lint`" in row)] == []
+
+
+NAMED_IN_FULL = (
+    "gateway",
+    "worker",
+    *(f"core/agentpool_core/{part}" for part in ("cli", "commands", "doctor", "process")),
+)
+
+
+@pytest.mark.parametrize("folder", NAMED_IN_FULL)
+def test_a_constant_names_its_unit_in_full(folder: str):
+    """`_SECONDS`, not `_S`: the reader of a call site sees no comment."""
+    short = re.compile(r"^_?[A-Z][A-Z_]*_S\b", re.MULTILINE)
+    assert [str(path) for path in (ROOT / folder).rglob("*.py") if short.search(path.read_text())] == []
+
+
+@pytest.mark.parametrize("folder", ["core", "gateway", "worker", "operator", "local"])
+def test_a_logger_is_named_after_its_package(folder: str):
+    """`logging.getLogger(__name__)`, or a name below that of the package, so that a level set for a package holds."""
+    named = re.compile(r'^\w+ = logging\.getLogger\("(\w+)', re.MULTILINE)
+    for path in (ROOT / folder).rglob("*.py"):
+        package = path.relative_to(ROOT / folder).parts[0]
+        assert set(named.findall(path.read_text())) <= {package}, path

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import JobId, Lease, Receipt
 
-log = logging.getLogger("agentpool.worker.job")
+log = logging.getLogger("agentpool_worker.job")
 
 
 class JobCalls(Protocol):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from agentpool_worker.context import Context
 
-log = logging.getLogger("agentpool.worker.job")
+log = logging.getLogger("agentpool_worker.job")
 
 STDOUT_LIMIT_BYTES = 16 * 1024 * 1024  # a larger result fails the job, not the worker's memory
 STDERR_TAIL_BYTES = 4096  # kept for the error message
