@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _START_POLL_SECONDS = 0.25
+_USUAL_START_SECONDS = 3.0  # to prepare and register; the first probe waits as long, below the probes' timeout of 5 s
 _TAKE_BACK_SECONDS = 1.0  # for a lease that was asked for and is not wanted any more
 _BY_HAND = {variable_of("http_host"): "127.0.0.1", variable_of("http_port"): "0"}  # many workers may run on a machine
 DELIVER_SECONDS = 5.0  # for the last completions to reach Redis
@@ -132,7 +133,12 @@ class Worker:
             await end(answering)
 
     async def _answer_probes(self) -> None:
-        """Be alive and not ready until the worker serves. The next server reports a port that cannot be opened."""
+        """Be alive and not ready while the start takes unusually long, until the worker serves.
+
+        A usual start answers no probe before the worker is ready, so that no readiness probe fails. The next server
+        reports a port that cannot be opened.
+        """
+        await asyncio.sleep(_USUAL_START_SECONDS)
         probes = Probes(
             stuck=lambda: None, unready=lambda: self._unready, staying=lambda: "the worker starts", busy=lambda: None
         )

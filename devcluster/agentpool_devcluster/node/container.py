@@ -178,6 +178,7 @@ class ContainerRunner:
             return
         if self._stop.is_set():
             self._event("Killing", f"Stopping container {self.name}")
+            probes.keep_readiness_only()
             await self._end(process, exit_task, prober, launch, self._deadline)
             return
         self._event("Killing", f"Container {self.name} failed {probes.failed_kind} probe, will be restarted")

@@ -1,4 +1,8 @@
-"""The three probes of a running container, and their effect: started, ready, or to be restarted."""
+"""The three probes of a running container, and their effect: started, ready, or to be restarted.
+
+As with the kubelet, each failed probe is a warning; an ending container is still probed for readiness, and no more for
+startup and liveness.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool_devcluster.node.probes import Prober, ProbeSpec, watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Coroutine, Mapping
 
     from agentpool_devcluster.node.container_state import ContainerRecord
     from agentpool_devcluster.node.process import Launch
@@ -32,13 +36,15 @@ class ContainerProbes:
         self._record = record
         self._on_change = on_change
         self._on_event = on_event
+        self._fatal: asyncio.Task[None] | None = None  # the running probe whose failure ends the container
+        self._ending = False
 
     async def run(self, prober: Prober, launch: Launch) -> None:
         """Probe until cancelled: startup first, then readiness and liveness."""
         startup = ProbeSpec.of(self._container, "startupProbe")
         if startup is not None:
-            await self._until_started(startup, prober, launch)
-            if self.failed.is_set():
+            await self._run_fatal(self._until_started(startup, prober, launch))
+            if self.failed.is_set() or self._ending:
                 return
         readiness = ProbeSpec.of(self._container, "readinessProbe")
         self._record.started = True
@@ -49,7 +55,24 @@ class ContainerProbes:
             if readiness is not None:
                 group.create_task(self._keep_ready(readiness, prober, launch))
             if liveness is not None:
-                group.create_task(self._keep_alive(liveness, prober, launch, "liveness"))
+                group.create_task(self._run_fatal(self._keep_alive(liveness, prober, launch)))
+
+    def keep_readiness_only(self) -> None:
+        """End the startup and liveness probes: the container ends anyway."""
+        self._ending = True
+        if self._fatal is not None:
+            self._fatal.cancel()
+
+    async def _run_fatal(self, probe: Coroutine[Any, Any, None]) -> None:
+        """Run a probe whose failure ends the container, until the container ends anyway."""
+        self._fatal = asyncio.create_task(probe)
+        if self._ending:
+            self._fatal.cancel()
+        try:
+            await self._fatal
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
 
     async def _until_started(self, spec: ProbeSpec, prober: Prober, launch: Launch) -> None:
         def on_answer(problem: str | None, verdict: bool | None) -> bool:  # noqa: FBT001 - a callback's answer
@@ -70,8 +93,7 @@ class ContainerProbes:
             if verdict is not None and verdict != self._record.ready:
                 self._record.ready = verdict
                 self._on_change()
-            if verdict is not None:
-                self._tell("Readiness", problem)
+            self._tell("Readiness", problem)
             return True
 
         await watch(
@@ -81,11 +103,11 @@ class ContainerProbes:
             on_answer=on_answer,
         )
 
-    async def _keep_alive(self, spec: ProbeSpec, prober: Prober, launch: Launch, kind: str) -> None:
+    async def _keep_alive(self, spec: ProbeSpec, prober: Prober, launch: Launch) -> None:
         def on_answer(problem: str | None, verdict: bool | None) -> bool:  # noqa: FBT001 - a callback's answer
             self._tell("Liveness", problem)
             if verdict is False:
-                self._fail(kind, spec)
+                self._fail("liveness", spec)
             return verdict is not False
 
         await watch(

@@ -11,7 +11,10 @@ import pytest
 from aiohttp import ClientError, ClientSession
 
 from agentpool_core.jobs import JobRequest, JobState
+from agentpool_core.process.sockets import listening_socket
 from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
+from agentpool_worker import App, Worker
+from agentpool_worker.settings import settings_from
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.telemetry.health import HealthServer, Probes
 from agentpool_worker.telemetry.metrics import WorkerMetrics
@@ -42,6 +45,21 @@ class Server:
         self._running.cancel()
         await asyncio.gather(self._running, return_exceptions=True)
 
+    @property
+    def port(self) -> int | None:
+        return self._server.port
+
+    def end(self) -> None:
+        self._running.cancel()
+
+    async def refuses(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return True
+        writer.close()
+        return False
+
     async def get(self, path: str) -> tuple[int, str]:
         async with self._session.get(path) as answer:
             return answer.status, await answer.text()
@@ -54,6 +72,19 @@ async def test_probes_fail_with_their_reason(path: str, probe: str):
         assert await server.get(path) == (200, "ok\n")
         server.reasons[probe] = "because"
         assert await server.get(path) == (503, "because\n")
+
+
+async def test_an_accepted_connection_gets_its_answer_though_the_server_ends():
+    """A probe that has connected and not asked yet must not find a closed connection."""
+    async with Server() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b"GET /healthz HT")
+        assert await server.get("/healthz") == (200, "ok\n")  # so the earlier connection is accepted too
+        server.end()
+        await until(server.refuses, "it takes no connection any more")
+        writer.write(b"TP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 200 OK")
+        writer.close()
 
 
 async def test_drained_answers_when_the_last_job_has_ended():
@@ -110,12 +141,37 @@ async def test_a_worker_waits_for_redis_alive_and_not_ready(start_workers, redis
     await until(worker.ready, "it serves")
 
 
+async def test_a_usual_start_fails_no_probe(redis, redis_url, pool_ref, monkeypatch):
+    """Probes wait until the worker is ready: a readiness probe that fails in between would be a warning."""
+    monkeypatch.setattr("agentpool_worker.worker._USUAL_START_SECONDS", 600.0)
+    with contextlib.closing(listening_socket("127.0.0.1", 0)) as listening:
+        settings = settings_from({}, redis_url=redis_url, pool=pool_ref)
+        worker = Worker(App(), settings, listening=listening)
+        running = asyncio.create_task(worker.run())
+        async with ClientSession(f"http://127.0.0.1:{listening.getsockname()[1]}") as session:
+            asking = asyncio.create_task(in_order(session, "/healthz", "/readyz?draining=ready"))
+            await until(lambda: "no settings yet" in worker._unready, "it waits for its pool")
+            await Inspector(redis).configure(pool_ref, PoolSettings())
+            assert await asking == [200, 200]
+        worker.leave()
+        await running
+
+
+async def in_order(session: ClientSession, *paths: str) -> list[int]:
+    """The statuses of requests, each sent after the answer of the one before."""
+    statuses = []
+    for path in paths:
+        async with session.get(path) as answer:
+            statuses.append(answer.status)
+    return statuses
+
+
 async def test_a_worker_that_waited_for_long_enough_gives_up(start_workers, pool_ref):
     """Then its container ends, and the kubelet says so."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
         nowhere = free.getsockname()[1]
-    worker = start_workers(f"redis://127.0.0.1:{nowhere}/0", pool_ref).start(AGENTPOOL_START_SECONDS="5")
-    assert await asyncio.to_thread(worker.wait) == 1
+    worker = start_workers(f"redis://127.0.0.1:{nowhere}/0", pool_ref).start(AGENTPOOL_START_SECONDS="10")
+    assert await asyncio.to_thread(worker.wait, 40.0) == 1
 
 
 async def test_a_pod_that_ends_fails_no_probe_of_the_kubelet(workers, redis, pool, submit_nap):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import signal
@@ -21,7 +23,7 @@ from tests.fixtures.workers import until
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are supervised on Linux only")
 
 APP = """
-import asyncio, ctypes, json, os, signal, subprocess, sys, time
+import asyncio, atexit, ctypes, json, os, signal, subprocess, sys, time
 from agentpool_worker import App
 
 app = App()
@@ -38,6 +40,12 @@ if os.environ.get("AT_IMPORT") == "restart":
     sys.exit(75)
 if os.environ.get("AT_IMPORT") == "sick":
     sys.exit(70)
+if os.environ.get("AT_EXIT") == "wait":
+    @atexit.register
+    def wait():
+        open("exiting", "w").close()
+        while not os.path.exists("go on"):
+            time.sleep(0.01)
 
 
 @app.handler("previous")
@@ -175,27 +183,23 @@ def test_sigterm_to_the_first_process_of_a_container_is_not_lost(redis_url, tmp_
     """A signal that comes while the first process still imports waits for its handler."""
     marker = tmp_path / "held"
     hold = (
-        "import sys, pathlib; from agentpool import start; sys.argv = ['agentpool', 'worker', 'none:app', "
+        "import sys, pathlib; from agentpool_core import start; sys.argv = ['agentpool', 'worker', 'none:app', "
         f"'--redis', {redis_url!r}, '--pool', 'a/b']; start.hold_signals(); "
         f"pathlib.Path({str(marker)!r}).touch(); sys.stdin.read(); start.main()"
     )
-    inside = subprocess.Popen(
-        ["unshare", "--pid", "--fork", "--kill-child", sys.executable, "-c", hold], stdin=subprocess.PIPE
-    )
-    try:
+    in_namespace = ["unshare", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*in_namespace, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this host allows no process namespaces")
+    with subprocess.Popen([*in_namespace, sys.executable, "-c", hold], stdin=subprocess.PIPE) as inside:
         try:
             eventually(lambda: marker.exists() or inside.poll() is not None, "the process holds its signals")
+            (first,) = psutil.Process(inside.pid).children()
+            first.send_signal(signal.SIGTERM)
+            assert inside.stdin is not None
+            inside.stdin.close()
+            assert inside.wait(20) == 0
         finally:
-            if inside.poll() is not None:
-                pytest.skip("this host allows no process namespaces")
-        (first,) = psutil.Process(inside.pid).children()
-        first.send_signal(signal.SIGTERM)
-        assert inside.stdin is not None
-        inside.stdin.close()
-        assert inside.wait(20) == 0
-    finally:
-        inside.kill()
-        inside.wait()
+            inside.kill()
 
 
 async def test_a_worker_that_never_serves_ends_its_container(serve):
@@ -342,3 +346,29 @@ async def test_probes_are_answered_while_a_worker_starts_anew(serve, submit, res
     (tmp_path / "go on").touch()
     assert (await result("previous"))["exit_code"] == 3
     await until(worker.ready, "the second worker serves at the same port")
+
+
+async def test_probes_are_answered_while_the_process_of_a_worker_ends(serve, tmp_path):
+    """A probe between the worker's last answer and the end of the container succeeds, as does a neighbour's hook."""
+    worker = serve(AT_EXIT="wait")
+    await until(worker.ready, "it serves")
+    port = worker.port()
+    worker.send(signal.SIGTERM)
+    await until((tmp_path / "exiting").exists, "the worker has left, and its process ends")
+    asked = {path: begin_request(port, path) for path in ("/readyz?draining=ready", "/drained", "/readyz")}
+    (tmp_path / "go on").touch()
+    answers = {path: status_of(connection) for path, connection in asked.items()}
+    assert answers == {"/readyz?draining=ready": 200, "/drained": 200, "/readyz": 503}
+    assert worker.wait() == 0
+
+
+def begin_request(port, path):
+    """Connect and send a request, whose answer may come late."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    connection.request("GET", path, headers={"Connection": "close"})
+    return connection
+
+
+def status_of(connection):
+    with contextlib.closing(connection):
+        return connection.getresponse().status

@@ -107,11 +107,12 @@ def test_a_worker_that_is_not_alive_gets_no_time_to_drain():
 def test_a_slow_start_is_no_reason_to_restart():
     """A worker has ten minutes to start, looked at every second; a user's own liveness probe goes without.
 
-    The first look comes after a second: at once it would find nobody, and warn of each start.
+    The first probe comes after a second at least: the kubelet counts from the start's whole second, and a probe before
+    the worker listens would warn of each start.
     """
     probe = worker_of(made())["startupProbe"]
     assert (probe["periodSeconds"] * probe["failureThreshold"], probe["periodSeconds"]) == (600, 1)
-    assert probe["initialDelaySeconds"] == 1
+    assert probe["initialDelaySeconds"] == 2
     assert probe["timeoutSeconds"] == 60  # the worker listens long before it can answer
     own = {"name": "worker", "livenessProbe": {"exec": {"command": ["true"]}}}
     assert "startupProbe" not in worker_of(made(worker={"template": {"spec": {"containers": [own]}}}))

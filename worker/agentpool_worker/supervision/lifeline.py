@@ -4,6 +4,7 @@ The worker records when it serves and when it ends on purpose, so the supervisor
 chose from an end caused by a job, `os._exit(0)` included. A worker with a stopped supervisor (SIGSTOP) stops too, and
 the supervisor continues it: a signal to the known process id means the worker. A serving worker also promises when it
 will send the next liveness signal, because native code that keeps Python's lock stops every thread, the watchdog's too.
+The time of the kubelet's last readiness probe lets the supervisor end between two probes.
 `agentpool_worker.supervision.supervisor` reads it.
 """
 
@@ -21,7 +22,8 @@ from agentpool_worker.supervision.processes import Watched
 _LOOK_SECONDS = 0.1  # between looks at the supervisor
 _PHASE, _STOPPED = 0, 1  # offsets
 _DUE = slice(8, 16)  # time.monotonic() of the next liveness signal; every process has the same clock; 0: none
-_SIZE = 16
+_PROBED = slice(16, 24)  # time.monotonic() of the kubelet's last readiness probe; 0: none
+_SIZE = 24
 
 
 class Phase(IntEnum):
@@ -60,6 +62,16 @@ class Lifeline:
     @due.setter
     def due(self, due: float) -> None:
         self._shared[_DUE] = struct.pack("d", due)
+
+    @property
+    def probed_at(self) -> float:
+        """Return the time (`time.monotonic()`) of the kubelet's last readiness probe; 0: there was none."""
+        at: float = struct.unpack("d", self._shared[_PROBED])[0]
+        return at
+
+    @probed_at.setter
+    def probed_at(self, at: float) -> None:
+        self._shared[_PROBED] = struct.pack("d", at)
 
     def stop_this_process(self) -> None:
         """Stop until the supervisor continues this process, which happens as soon as the supervisor runs itself."""
@@ -116,6 +128,12 @@ def promise_nothing() -> None:
     """Withdraw the promise: this process ends without a time limit."""
     for lifeline in _own:
         lifeline.due = 0.0
+
+
+def note_probe() -> None:
+    """Record a readiness probe of the kubelet."""
+    for lifeline in _own:
+        lifeline.probed_at = time.monotonic()
 
 
 async def follow_supervisor() -> None:

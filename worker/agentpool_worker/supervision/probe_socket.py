@@ -2,8 +2,8 @@
 
 A probe during the worker's start finds a listener and waits for an answer; a refused probe would be a kubelet warning
 at every start. The supervisor keeps the socket over restarts of the worker, and answers for a restarting worker:
-liveness is probed by then, and a slow import is no reason to end the container. `agentpool_worker.telemetry.health`
-serves on it.
+liveness is probed by then, and a slow import is no reason to end the container. The supervisor also answers after the
+end of the last worker. `agentpool_worker.telemetry.health` serves on it.
 """
 
 from __future__ import annotations
@@ -32,14 +32,22 @@ def probe_socket(flags: Mapping[str, Any], environ: Mapping[str, str]) -> socket
         return None
 
 
-def answer_one(listening: socket.socket, reason: str) -> None:
-    """Answer a probe for a restarting worker: alive, and not ready for this reason."""
+def answer_one(listening: socket.socket, reason: str, *, leaving: bool = False) -> bool:
+    """Answer a probe in the worker's place: alive, and not ready for this reason.
+
+    `leaving`: the pod ends, so that the kubelet's own probes and hooks succeed. Return whether the kubelet asked for
+    readiness.
+    """
+    by_kubelet = False
     with contextlib.suppress(OSError):  # the client is gone, or the worker was faster
         connection, _ = listening.accept()
         with connection:
             connection.settimeout(_REQUEST_SECONDS)
-            alive = b" /healthz" in connection.recv(_REQUEST_BYTES).split(b"\r\n", 1)[0]
-            status, text = ("200 OK", "ok\n") if alive else ("503 Service Unavailable", f"{reason}\n")
+            request = connection.recv(_REQUEST_BYTES).split(b"\r\n", 1)[0]
+            by_kubelet = b" /readyz?draining=ready" in request
+            good = b" /healthz" in request or (leaving and (by_kubelet or b" /drained" in request))
+            status, text = ("200 OK", "ok\n") if good else ("503 Service Unavailable", f"{reason}\n")
             body = text.encode()
             head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
             connection.sendall(f"{head}Connection: close\r\n\r\n".encode() + body)
+    return by_kubelet

@@ -4,6 +4,9 @@ The supervisor forks the worker before heavy imports, forwards signals and outpu
 new worker after an unintended end. The new worker finds the end of its predecessor in AGENTPOOL_PREVIOUS_EXIT. An end
 chosen by the worker also ends the supervisor, and so does a repeated crash (`restarts`).
 
+An asked end comes between two readiness probes of the kubelet: the kubelet probes until it has noticed the end of the
+whole pod, and warns the user of each failed probe.
+
 The worker has its own process group, so a signal to the supervisor's group reaches it once; it is killed when the
 supervisor dies, and stops with it. Only Linux has the required features. On a terminal a person sees the worker's end,
 and Ctrl-C and Ctrl-Z should reach the worker itself, so there it runs alone. The worker process returns from
@@ -42,6 +45,8 @@ _LEFTOVERS_KILL_SECONDS = 5.0
 _POLL_SECONDS = 0.02
 _LOOK_SECONDS = 1.0  # between looks at a worker that promises no liveness signal
 _LAST_CHANCE_SECONDS = 2.0  # for a late liveness signal: this process may have been stopped, or the machine frozen
+_SINCE_PROBE_SECONDS = 1.0  # after a readiness probe: the end comes early enough before the next one
+_NEXT_PROBE_SECONDS = 2.5  # to wait for the next readiness probe, longer than the period in the operator's manifests
 STOOD_STILL = "its whole process stood still: native code kept Python's lock, or it was stopped"  # cause of a kill
 
 
@@ -90,10 +95,12 @@ class _Supervisor:
             code = _code_of(end.exit)
             pause = self._restarts.pause_after(end)
             if pause is None:
+                self._await_probe()
                 return code
             self._report(f"the worker process ended ({describe(end.exit)}); another starts in {pause:g} s")
             self._until(lambda: self._asked_to_leave, within_seconds=pause)
             if self._asked_to_leave:
+                self._await_probe()
                 return 0
             self._previous = end.exit
 
@@ -187,15 +194,35 @@ class _Supervisor:
                 for number in os.read(self._wake, 1024):
                     self._handle(number)
 
-    def _answer_probe(self, ready: set[int]) -> None:
-        if self._listening is None or self._previous is None or self._listening.fileno() not in ready:
+    def _await_probe(self) -> None:
+        """Answer until just after a readiness probe, if the kubelet sends any, and until no connection waits."""
+        if not self._asked_to_leave or self._listening is None:
             return
-        if self._answers_probes():  # else the worker answers by now
+        last = self._lifeline.probed_at
+        if time.monotonic() > last + _SINCE_PROBE_SECONDS:
+            left = last + _NEXT_PROBE_SECONDS - time.monotonic()
+            self._until(lambda: self._lifeline.probed_at > last, within_seconds=left)
+        while select.select([self._listening], [], [], 0)[0]:
+            self._answer_probe({self._listening.fileno()})
+
+    def _answer_probe(self, ready: set[int]) -> None:
+        if self._listening is None or self._listening.fileno() not in ready:
+            return
+        if self._leaves():
+            if answer_one(self._listening, "draining", leaving=True):
+                self._lifeline.probed_at = time.monotonic()
+        elif self._previous is not None and self._answers_probes():  # else the worker answers by now
             answer_one(self._listening, f"starting again: the worker process ended ({describe(self._previous)})")
 
     def _answers_probes(self) -> bool:
-        """Return whether probes are answered here: after a restart, until the worker answers."""
-        return self._listening is not None and self._previous is not None and self._lifeline.phase is Phase.STARTING
+        """Return whether probes are answered here: after a restart, until the worker answers, and at the end."""
+        if self._listening is None:
+            return False
+        return self._leaves() or (self._previous is not None and self._lifeline.phase is Phase.STARTING)
+
+    def _leaves(self) -> bool:
+        """Return whether the last worker has ended."""
+        return self._asked_to_leave and not self._worker
 
     def _handle(self, number: int) -> None:
         if number == signal.SIGCHLD:

@@ -5,7 +5,9 @@ remedy: the jobs' loop has been blocked for so long that the lease was given up.
 no jobs: before the registration, while Redis does not answer, and during a drain. When a pod ends, all its containers
 get SIGTERM at once; /drained is the preStop hook of the worker's neighbours, which its jobs still need. The kubelet
 asks /readyz?draining=ready, which does not fail for a worker that was asked to leave: an ending pod gets no traffic in
-any case, and each failed probe is a warning to the user.
+any case, and each failed probe is a warning to the user. For the same reason an ending server first answers the
+connections that it has accepted. Later connections wait in the socket's backlog, for
+`agentpool_worker.supervision.supervisor`.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from aiohttp import web
 
 from agentpool_core.errors import SettingError
 from agentpool_core.process.sockets import authority, listening_socket
+from agentpool_worker.supervision import lifeline
 
 if TYPE_CHECKING:
     import socket
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 _LEAVING_SECONDS = 5.0  # for the worker to begin to leave; else only the container that asks is to end
 _DRAINED_POLL_SECONDS = 0.1
+_LAST_ANSWERS_SECONDS = 0.5  # for the requests on accepted connections, after the end of listening
+_LAST_ANSWERS_POLL_SECONDS = 0.01
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +81,12 @@ class HealthServer:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await self._listen(runner)
-            await asyncio.get_running_loop().create_future()
+            site = await self._listen(runner)
+            try:
+                await asyncio.get_running_loop().create_future()
+            finally:
+                await site.stop()
+                await _answer_accepted(runner)
         finally:
             await runner.cleanup()
 
@@ -88,7 +97,7 @@ class HealthServer:
                 for _ in range(count):
                     await self._told.acquire()
 
-    async def _listen(self, runner: web.AppRunner) -> None:
+    async def _listen(self, runner: web.AppRunner) -> web.SockSite:
         try:
             # A copy: the site closes the socket, and probes wait at the open socket for the next server.
             opened = (
@@ -105,13 +114,16 @@ class HealthServer:
         await site.start()
         self.port = runner.addresses[0][1]
         log.info("probes and metrics at http://%s", authority(self._host, self.port), extra={"http_port": self.port})
+        return site
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         return _answer(self._probes.stuck())
 
     async def _readyz(self, request: web.Request) -> web.Response:
-        if request.query.get("draining") == "ready" and self._probes.staying() is None:
-            return web.Response(text="draining\n")
+        if request.query.get("draining") == "ready":
+            lifeline.note_probe()
+            if self._probes.staying() is None:
+                return web.Response(text="draining\n")
         return _answer(self._probes.unready())
 
     async def _drained(self, _request: web.Request) -> web.Response:
@@ -129,6 +141,16 @@ class HealthServer:
         if self._metrics is None:
             return _answer(self._probes.unready() or "no metrics yet")
         return web.Response(body=self._metrics.exposition(), headers={"Content-Type": _TEXT})
+
+
+async def _answer_accepted(runner: web.AppRunner) -> None:
+    """Wait a moment until every accepted connection has got its answer; kept-alive connections are not waited for."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LAST_ANSWERS_SECONDS):
+            while True:
+                await asyncio.sleep(_LAST_ANSWERS_POLL_SECONDS)
+                if not runner.server or not runner.server.connections:
+                    return
 
 
 def _answer(reason: str | None) -> web.Response:

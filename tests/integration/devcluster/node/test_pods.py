@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from agentpool_devcluster.kube.resources import CONFIG_MAPS, PODS, SECRETS
+from agentpool_devcluster.kube.resources import CONFIG_MAPS, EVENTS, PODS, SECRETS
 from agentpool_devcluster.node.mounts import mounts_supported
 from tests.fixtures.redis import wait_until
 
@@ -78,6 +78,26 @@ async def test_a_container_that_fails_its_liveness_probe_is_restarted(kube, tmp_
         return (await state_of(kube, "frail")).get("restartCount", 0) >= 1
 
     await wait_until(restarted, "the container was restarted")
+
+
+async def test_an_ending_container_is_probed_for_readiness_alone(kube, tmp_path):
+    """As the kubelet does: each failed readiness probe is a warning until the end, and liveness is of no interest."""
+    flag, go = tmp_path / "flag", tmp_path / "go"
+    flag.touch()
+    script = f"trap 'rm {flag}' TERM; while [ ! -e {go} ]; do sleep 0.05; done"
+    probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1, "failureThreshold": 100}
+    await kube.run("ends", "sh", "-c", script, container={"readinessProbe": probe, "livenessProbe": probe})
+    await kube.until_ready("ends")
+    await kube.client.delete(PODS, NAMESPACE, "ends")
+
+    async def warned_twice():
+        listed = await kube.client.list(EVENTS, NAMESPACE, fields="involvedObject.name=ends,reason=Unhealthy")
+        return listed["items"] if sum(event["count"] for event in listed["items"]) > 2 else None
+
+    warnings = await wait_until(warned_twice, "readiness has failed several times")
+    assert {event["message"].split()[0] for event in warnings} == {"Readiness"}
+    go.touch()
+    await kube.until_gone("ends")
 
 
 async def test_a_container_that_keeps_failing_is_held_back(kube):

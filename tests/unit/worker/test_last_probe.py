@@ -1,0 +1,76 @@
+"""The end of a container between two readiness probes of the kubelet."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import sys
+import threading
+import time
+
+import pytest
+
+from agentpool_core.process.sockets import listening_socket
+from agentpool_worker.supervision import supervisor
+from agentpool_worker.supervision.supervisor import _Supervisor
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are supervised on Linux only")
+
+
+@pytest.fixture
+def listening():
+    """The socket of the probes."""
+    with contextlib.closing(listening_socket("127.0.0.1", 0)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def ending(listening, monkeypatch):
+    """A supervisor that was asked to leave and whose worker has ended; it waits for a probe without limit."""
+    monkeypatch.setattr(supervisor, "_NEXT_PROBE_SECONDS", 600.0)
+    ending = _Supervisor(lambda _line: None, listening)
+    ending._asked_to_leave = True
+    return ending
+
+
+def ask(listening, path):
+    """Begin a request."""
+    client = http.client.HTTPConnection("127.0.0.1", listening.getsockname()[1], timeout=20)
+    client.request("GET", path)
+    return client
+
+
+def status(client):
+    """The status of the answer."""
+    with contextlib.closing(client):
+        return client.getresponse().status
+
+
+def test_the_end_comes_just_after_a_readiness_probe(ending, listening):
+    """Other requests are answered and end nothing."""
+    ending._lifeline.probed_at = time.monotonic() - 1.5
+    thread = threading.Thread(target=ending._await_probe)
+    thread.start()
+    assert status(ask(listening, "/healthz")) == 200
+    assert status(ask(listening, "/readyz")) == 503
+    assert thread.is_alive()
+    assert status(ask(listening, "/readyz?draining=ready")) == 200
+    thread.join(20)
+    assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("probed", ["never", "just now", "long ago"])
+def test_nothing_is_waited_for_without_need(ending, listening, probed):
+    """A worker that no kubelet probes ends at once, and so does one right after a probe; who asked gets an answer."""
+    ago = {"never": time.monotonic(), "just now": 0.0, "long ago": 700.0}[probed]
+    ending._lifeline.probed_at = time.monotonic() - ago
+    waiting = ask(listening, "/drained")
+    ending._await_probe()
+    assert status(waiting) == 200
+
+
+def test_a_worker_that_ends_by_itself_waits_for_no_probe(ending, listening):
+    """Its container is started anew, and probes may fail until then."""
+    ending._asked_to_leave = False
+    ending._lifeline.probed_at = time.monotonic() - 1.5
+    ending._await_probe()
