@@ -289,10 +289,11 @@ async def test_redis_stopped_and_started_loses_no_job(workers, start_workers, re
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     redis = await stack.enter_async_context(contextlib.aclosing(connect(server.tcp_url)))
     await Inspector(redis).configure(pool_ref, SETTINGS)
-    requests = [JobRequest(kind="nap", payload=1.0) for _ in range(16)]
-    jobs = [receipt.job_id for receipt in await Producer(redis, pool_ref).submit_many(requests)]
     workers = start_workers(server.tcp_url, pool_ref)
     started = [workers.start(), workers.start()]
+    await until(lambda: all(worker.ready() for worker in started), "both serve")
+    requests = [JobRequest(kind="nap", payload=1.0) for _ in range(16)]
+    jobs = [receipt.job_id for receipt in await Producer(redis, pool_ref).submit_many(requests)]
     await until(lambda: len(workers.runs()) == 16, "all jobs run")
     server.stop()
     ends = lambda: sum(what == "end" for what, _ in workers.runs())  # noqa: E731
