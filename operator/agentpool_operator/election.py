@@ -2,8 +2,8 @@
 
 The holder renews every `retry_s`; a candidate takes over once the Lease has not changed for its duration by the
 candidate's own monotonic clock, so clocks need not agree. A holder that could not renew before `renew_deadline_s`,
-which is shorter than the Lease, stops writing by itself, even after being suspended: `leading` compares clocks and
-keeps no flag. Every operator watches; only the leader writes (`cluster.Cluster.may_write`).
+which is shorter than the Lease, stops writing by itself, even after being suspended (`Leadership`). Every operator
+watches; only the leader writes (`cluster.Cluster.may_write`).
 """
 
 from __future__ import annotations
@@ -29,6 +29,22 @@ WATCHING_S = 1.0  # seconds between a candidate's reads, which are cheap
 log = logging.getLogger(__name__)
 
 
+class Leadership:
+    """The answer to "may this operator write now?": `Election` sets it, every writer asks it.
+
+    A comparison of clocks, not a flag: a process that was suspended past its time does not lead when it continues.
+    """
+
+    def __init__(self, *, elected: bool = True, clock: Callable[[], float] = time.monotonic) -> None:
+        self._elected = elected  # False: this operator always leads
+        self.clock = clock
+        self.until = float("-inf")  # seconds of the clock; written by `Election`
+
+    def __call__(self) -> bool:
+        """Return whether this operator may write now."""
+        return not self._elected or self.clock() < self.until
+
+
 class Election:
     """A candidate."""
 
@@ -36,23 +52,23 @@ class Election:
         self,
         cluster: Cluster,
         settings: ElectionSettings,
+        leadership: Leadership,
         *,
-        clock: Callable[[], float] = time.monotonic,
         on_lead: Callable[[], None] = lambda: None,
     ) -> None:
         self._cluster = cluster
         self._settings = settings
-        self._clock = clock
+        self._leadership = leadership
+        self._clock = leadership.clock
         self._on_lead = on_lead
-        self._leads_until = float("-inf")  # seconds of the clock
         self._terms = 0  # number of terms, including terms restarted after a late renewal
         self._seen: tuple[str, str] = ("", "")  # holder and renewTime last seen
-        self._seen_at = clock()  # seconds of the clock: when that pair was first seen
+        self._seen_at = self._clock()  # seconds of the clock: when that pair was first seen
 
     @property
     def leading(self) -> bool:
         """Whether this operator may write now."""
-        return not self._settings.enabled or self._clock() < self._leads_until
+        return self._leadership()
 
     async def run(self) -> None:
         """Campaigns and renews, for ever."""
@@ -89,7 +105,7 @@ class Election:
             return
         spec = lease.get("spec") or {}
         if spec.get("holderIdentity") != self._settings.identity and not self._expired(spec):
-            self._leads_until = float("-inf")
+            self._leadership.until = float("-inf")
             return
         try:
             await self._cluster.replace(path, self._renewed(lease), gated=False)
@@ -101,7 +117,7 @@ class Election:
     def _lead_until(self, moment: float) -> None:
         """Lead until then, or start to lead: `on_lead` then marks work that was left undone."""
         self._terms += not self.leading
-        self._leads_until = moment
+        self._leadership.until = moment
 
     async def resign(self) -> None:
         """Release the Lease for a faster takeover. Tried once: a Lease that is kept expires by itself.
@@ -110,7 +126,7 @@ class Election:
         """
         if not self._settings.enabled or not self._terms:
             return
-        self._leads_until = float("-inf")
+        self._leadership.until = float("-inf")
         path = paths.leases(self._settings.namespace, self._settings.name)
         try:
             lease = await self._cluster.get(path)

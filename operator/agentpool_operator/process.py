@@ -24,18 +24,18 @@ from agentpool_operator.autoscaler.scale_in import ScaleIn
 from agentpool_operator.capacity.capacity_watch import Feed
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.children.applier import Applier
-from agentpool_operator.election import Election
+from agentpool_operator.election import Election, Leadership
 from agentpool_operator.gc_tuning import ShortPauses
 from agentpool_operator.health import Health
 from agentpool_operator.kube import paths
 from agentpool_operator.kube.client import Cluster
 from agentpool_operator.kube.connection import configuration
 from agentpool_operator.metrics import Metrics
-from agentpool_operator.pools.pool import Pool
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.resync import Resync
 from agentpool_operator.pools.watches import Watches
 from agentpool_operator.queue.purge import Purger
+from agentpool_operator.queue.read_order import Schedule
 from agentpool_operator.queue.reader import Pressure
 from agentpool_operator.queue.redis_connections import Links
 from agentpool_operator.queue.secrets import Secrets
@@ -47,7 +47,7 @@ from agentpool_operator.status.patch import StatusWriter
 from agentpool_operator.status.pod_events import Delays
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
     from agentpool_core.jobs import PoolRef
     from agentpool_operator.settings import OperatorSettings
@@ -68,7 +68,9 @@ class Parts:
     feed: Feed
     metrics: Metrics
     recorder: Recorder
+    leadership: Leadership
     election: Election
+    status: StatusWriter
     reconciler: Reconciler
     loop: ScalingLoop
     resync: Resync
@@ -89,42 +91,34 @@ class Parts:
             self.outage.run(),
             self.delays.run(),
             _tidy(self),
+            _forget_deleted(self),
         ]
 
 
 def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Parts:
     """All parts, connected but not running."""
     pools, metrics = Pools(), Metrics()
-    cluster = Cluster(kube.ApiClient(connection))
-    election = Election(cluster, settings.election, on_lead=pools.mark_all)
+    leadership = Leadership(elected=settings.election.enabled)
+    metrics.registry.register(QueueMetrics(pools, leading=leadership))
+    cluster = Cluster(kube.ApiClient(connection), may_write=leadership)
+    schedule = Schedule(pools, gap_s=settings.loop.wake_gap_s)
 
-    def leading() -> bool:
-        return election.leading
-
-    metrics.registry.register(QueueMetrics(pools, leading=leading))
-    cluster.may_write = leading
-    pressed: list[Callable[[PoolRef], None]] = []
-
-    def press(ref: PoolRef) -> None:
-        for tell in pressed:
-            tell(ref)
-
-    def press_if_there(ref: PoolRef, url: str) -> None:
+    def read_soon(ref: PoolRef, url: str) -> None:
         """Handle a pressure signal: a server may name any pool; only pools of that server are read."""
         pool = pools.get(ref)
-        if pool is not None and pressure.url_of(pool) == url:
-            press(ref)
+        if pool is not None and pool.redis_url == url:
+            schedule.press(ref)
 
-    links = Links(press_if_there)
-    purger = Purger(cluster, links, leading=leading, lives=lambda ref: pools.get(ref) is not None)
+    links = Links(read_soon)
+    purger = Purger(cluster, links, leading=leadership, lives=lambda ref: pools.get(ref) is not None)
     secrets = Secrets(cluster, settings.loop)
-    pressure = Pressure(secrets, links, purger, timeout_s=settings.loop.read_timeout_s, leading=leading)
+    pressure = Pressure(secrets, links, purger, timeout_s=settings.loop.read_timeout_s, leading=leadership)
     inventory = Inventory()
     feed = Feed(cluster, inventory)
     recorder = Recorder(cluster, identity=settings.election.identity)
     status = StatusWriter(cluster, pools, gap_s=settings.loop.status_gap_s, record=recorder.record)
     applier = Applier(cluster, pools, secrets, default_image=settings.worker_image)
-    reconciler = Reconciler(pools, applier, status, recorder, leading=leading, press=press)
+    reconciler = Reconciler(pools, applier, status, recorder, leading=leadership, press=schedule.press)
     scaler = Scaler(cluster, pools)
     loop = ScalingLoop(
         pools=pools,
@@ -136,18 +130,9 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         status=status,
         recorder=recorder,
         metrics=metrics,
-        settings=settings.loop,
-        leading=leading,
+        schedule=schedule,
+        leading=leadership,
     )
-    pressed.append(loop.press)
-
-    def gone(pool: Pool) -> None:
-        purger.pool_gone(pressure.url_of(pool))
-        metrics.forget(pool)
-        status.forget(pool.ref)
-        reconciler.forget(pool)
-
-    pools.on_gone = gone
 
     async def ask() -> None:
         """Send a request that the API server cannot answer without its storage."""
@@ -163,13 +148,15 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         feed=feed,
         metrics=metrics,
         recorder=recorder,
-        election=election,
+        leadership=leadership,
+        election=Election(cluster, settings.election, leadership, on_lead=pools.mark_all),
+        status=status,
         reconciler=reconciler,
         loop=loop,
         resync=resync,
         watches=Watches(cluster, pools, connection, namespaces=settings.namespaces),
         outage=Outage(ask),
-        delays=Delays(cluster, pools, leading=leading),
+        delays=Delays(cluster, pools, leading=leadership),
     )
 
 
@@ -240,10 +227,19 @@ def _heed_signals(stop: asyncio.Event) -> None:
 
 
 def _refresh(parts: Parts) -> None:
-    parts.metrics.leading.set(1 if parts.election.leading else 0)
+    parts.metrics.leading.set(1 if parts.leadership() else 0)
     parts.metrics.pools.set(len(parts.pools))
-    if not parts.election.leading:
+    if not parts.leadership():
         parts.metrics.stand_down()
+
+
+async def _forget_deleted(parts: Parts) -> None:
+    while True:
+        pool = await parts.pools.next_deleted()
+        parts.purger.pool_gone(pool.redis_url)
+        parts.metrics.forget(pool)
+        parts.status.forget(pool.ref)
+        parts.reconciler.forget(pool)
 
 
 async def _tidy(parts: Parts) -> None:

@@ -113,7 +113,7 @@ class Reading:
         secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
         pressure = Pressure(secrets, self._links, SimpleNamespace(note=noted), timeout_s=0.5)
         for pool in pools:
-            pressure._addresses[str(pool.ref)] = Address(url=url)
+            pool.queue.address = Address(url=url)
         return pools, pressure, self._replies
 
     async def __aexit__(self, *error):

@@ -20,7 +20,6 @@ from agentpool_operator.pools.observing import observation_of
 from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.problems import Failures, Problem, unexpected
 from agentpool_operator.pools.resolve import policy_of
-from agentpool_operator.queue.read_order import Schedule
 from agentpool_operator.scaling.decide import carried_out, decide
 from agentpool_operator.scaling.decision import Mode
 from agentpool_operator.scaling.reason_text import counted
@@ -28,7 +27,6 @@ from agentpool_operator.scaling.reason_text import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from agentpool_core.jobs import PoolRef
     from agentpool_operator.autoscaler.replicas import Scaler
     from agentpool_operator.autoscaler.scale_in import ScaleIn
     from agentpool_operator.capacity.capacity_watch import Feed
@@ -37,10 +35,9 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import DeploymentView
-    from agentpool_operator.queue.read_order import Place, Turn
+    from agentpool_operator.queue.read_order import Place, Schedule, Turn
     from agentpool_operator.queue.reader import Pressure
     from agentpool_operator.scaling.decision import Decision
-    from agentpool_operator.settings import ScalingLoopSettings
     from agentpool_operator.status.events import Recorder
     from agentpool_operator.status.patch import StatusWriter
 
@@ -63,7 +60,7 @@ class ScalingLoop:
         status: StatusWriter,
         recorder: Recorder,
         metrics: Metrics,
-        settings: ScalingLoopSettings,
+        schedule: Schedule,
         leading: Callable[[], bool],
     ) -> None:
         self._pools = pools
@@ -76,13 +73,9 @@ class ScalingLoop:
         self._recorder = recorder
         self._metrics = metrics
         self._leading = leading
-        self._schedule = Schedule(pools, self._place_of, gap_s=settings.wake_gap_s)
+        self._schedule = schedule
         self._unexpected = Failures()
         self.last_pass_at = time.monotonic()  # seconds, monotonic: for the liveness probe
-
-    def press(self, ref: PoolRef) -> None:
-        """Read this pool now: a submit found no free slot, or the spec has changed."""
-        self._schedule.press(ref)
 
     async def run(self) -> None:
         """Sizes pools, for ever."""
@@ -93,7 +86,7 @@ class ScalingLoop:
                     await asyncio.sleep(RESTING_S)
                     continue
                 now = time.monotonic()
-                for turn in self._schedule.turns(now):
+                for turn in self._schedule.turns(now, _place_of):
                     under_way.create_task(self.run_once(turn))
                 await self._schedule.rest(since=now)
 
@@ -115,10 +108,6 @@ class ScalingLoop:
         for pool in pools:
             if pool.queue.pause_s:
                 self._schedule.postpone(pool, pool.queue.pause_s)
-
-    def _place_of(self, pool: Pool) -> Place:
-        """Return the group of a pool; pools that share the nodes' room form a group."""
-        return self._pressure.url_of(pool) or "", takes_part(pool)
 
     def _share(self, chosen: Iterable[Pool]) -> None:
         """Give every pool that requests devices its share of the nodes' room, if any of them is being decided."""
@@ -174,7 +163,7 @@ class ScalingLoop:
         pool.scaling.problem = None
         if reached is None:
             self._pools.mark(pool.ref)
-            self.press(pool.ref)
+            self._schedule.press(pool.ref)
             return
         decision = carried_out(decision, before=deployment.replicas, reached=reached)
         changed = decision.replicas != deployment.replicas
@@ -218,6 +207,11 @@ class ScalingLoop:
         sentence = f"{verb} from {before} to {counted(decision.replicas, 'worker')}: {decision.reason}."
         log.info("%s: %s", pool.ref, sentence)
         self._recorder.record(pool, "Normal", kind, sentence)
+
+
+def _place_of(pool: Pool) -> Place:
+    """Return the group of a pool; pools that share the nodes' room form a group."""
+    return pool.redis_url or "", takes_part(pool)
 
 
 def _idles(pool: Pool, decision: Decision) -> bool:

@@ -23,6 +23,7 @@ from agentpool_operator.scaling.memory import PoolMemory
 if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
     from agentpool_core.queue.snapshots import QueueSnapshot
+    from agentpool_core.redis_address import Address
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_core.spec.scaling import Gpu
     from agentpool_operator.pools.problems import Problem
@@ -55,6 +56,7 @@ class Children:
 class QueueState:
     """The last reading of the pool's queue, and the settings that the queue holds."""
 
+    address: Address | None = None  # of the Redis; None = not resolved yet
     backlog: Backlog | None = None  # None = unknown
     snapshot: QueueSnapshot | None = None  # the same reading whole, for metrics
     problem: Problem | None = None  # obstacle to reading or configuring the queue
@@ -131,6 +133,11 @@ class Pool:
     def pods(self) -> dict[str, PodView]:
         """The pods that name the pool in their label, by name."""
         return self.children.pods
+
+    @property
+    def redis_url(self) -> str | None:
+        """The URL of the pool's Redis, which may hold a password; None = not resolved yet."""
+        return None if self.queue.address is None else self.queue.address.url
 
     @property
     def backlog(self) -> Backlog | None:

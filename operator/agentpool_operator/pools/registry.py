@@ -53,7 +53,7 @@ class Pools:
         self._deployments: dict[PoolRef, DeploymentView] = {}
         self._marked: set[PoolRef] = set()
         self._mark = asyncio.Event()
-        self.on_gone: Callable[[Pool], None] = lambda _pool: None  # called when a pool has been deleted
+        self._deleted: asyncio.Queue[Pool] = asyncio.Queue()
 
     def __iter__(self) -> Iterator[Pool]:
         return iter(list(self._pools.values()))
@@ -72,10 +72,10 @@ class Pools:
         if gone:
             if known is not None and known.uid == resource["metadata"]["uid"]:
                 self._pools.pop(ref)
-                self.on_gone(known)
+                self._deleted.put_nowait(known)
             return
         if known is not None and known.uid != resource["metadata"]["uid"]:
-            self.on_gone(known)
+            self._deleted.put_nowait(known)
             known = None
         if known is None:
             children = Children(self._deployments.get(ref), self._orphans.setdefault(ref, {}))
@@ -176,6 +176,10 @@ class Pools:
             for name in gone:
                 if not is_later(known[name].resource_version, listing.version):
                     del known[name]
+
+    async def next_deleted(self) -> Pool:
+        """Wait for the next pool that has been deleted."""
+        return await self._deleted.get()
 
     def mark(self, ref: PoolRef) -> None:
         """Asks for a pass over the pool."""

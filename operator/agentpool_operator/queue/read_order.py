@@ -41,9 +41,8 @@ class Turn:
 class Schedule:
     """The order of looks."""
 
-    def __init__(self, pools: Pools, place_of: Callable[[Pool], Place], *, gap_s: float) -> None:
+    def __init__(self, pools: Pools, *, gap_s: float) -> None:
         self._pools = pools
-        self._place_of = place_of
         self._gap_s = gap_s  # seconds: a burst of pressure signals is a single read
         self._pressed: set[PoolRef] = set()
         self._served: set[PoolRef] = set()  # in a turn, until they have been served
@@ -64,12 +63,12 @@ class Schedule:
         """Read this pool not before `pause_s` seconds from now."""
         pool.due_at = max(pool.due_at, time.monotonic() + pause_s)
 
-    def turns(self, now: float) -> list[Turn]:
+    def turns(self, now: float, place_of: Callable[[Pool], Place]) -> list[Turn]:
         """Return the pools to read now; `answered` and `served` must follow. `now` is seconds, monotonic."""
         due: defaultdict[Place, list[Pool]] = defaultdict(list)
         for pool in self._pools:
             if pool.due_at <= now and self._may_be_chosen(pool):
-                due[self._place_of(pool)].append(pool)
+                due[place_of(pool)].append(pool)
         self._behind = {place for place, some in due.items() if place in self._asked or len(some) > AT_ONCE}
         return [self._turn(place, some, now) for place, some in due.items() if place not in self._asked]
 

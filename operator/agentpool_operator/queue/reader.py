@@ -59,7 +59,6 @@ class Pressure:
         self._secrets = secrets
         self._links = links
         self._timeout_s = timeout_s
-        self._addresses: dict[str, Address] = {}  # pool -> address in use
         self._failures = Failures()
 
     async def read(self, pools: Sequence[Pool]) -> None:
@@ -75,20 +74,13 @@ class Pressure:
 
     async def tidy(self, pools: Iterable[Pool], *, also: set[str]) -> None:
         """Closes links that neither a pool nor `also` needs."""
-        present = {str(pool.ref) for pool in pools}
-        self._addresses = {name: address for name, address in self._addresses.items() if name in present}
-        await self._links.keep_only({address.url for address in self._addresses.values()} | also)
-
-    def url_of(self, pool: Pool) -> str | None:
-        """Return the URL of the last reading of a pool's queue; None if never read."""
-        address = self._addresses.get(str(pool.ref))
-        return None if address is None else address.url
+        await self._links.keep_only({pool.redis_url for pool in pools if pool.redis_url is not None} | also)
 
     async def cordon(self, pool: Pool, workers: list[str], *, hold_s: float) -> list[int]:
         """Lets exactly these workers claim nothing more; the jobs that each holds. Raises QueueError."""
         if not self._leading():
             raise NotLeadingError(f"workers of {pool.ref} are not cordoned: this operator does not lead")
-        address = self._addresses.get(str(pool.ref))
+        address = pool.queue.address
         if address is None:
             raise QueueUnreachableError(f"the queue of {pool.ref} has not been read yet")
         link = self._links.open(address)
@@ -120,9 +112,8 @@ class Pressure:
         except Exception as error:  # noqa: BLE001 - one pool's address must not stop the others
             self._unexpected(pool, error)
         else:
-            if self._addresses.get(str(pool.ref)) != address:
-                self._addresses[str(pool.ref)] = address
-                pool.queue.published = ""
+            if pool.queue.address != address:
+                pool.queue.address, pool.queue.published = address, ""
             return link
         return None
 
@@ -205,7 +196,7 @@ class Pressure:
         for pool in pools:
             if pool.spec is not None:
                 self._secrets.doubt(pool.ref, pool.spec)
-            address = self._addresses.get(str(pool.ref), link.address)  # the link's may be another namespace's
+            address = pool.queue.address or link.address  # the link's may be another namespace's
             _unknown(pool, _redis_problem(address, error))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from agentpool_core.errors import ClusterUnreachableError
 from agentpool_core.process.cancellation import end
-from agentpool_operator.election import Election
+from agentpool_operator.election import Election, Leadership
 from agentpool_operator.kube.api_errors import ClashError, ForbiddenError, NotThereError
 from agentpool_operator.settings import ElectionSettings
 from tests.fixtures.redis import wait_until
@@ -73,7 +73,7 @@ def server():
 @pytest.fixture
 def candidate(server, clock):
     def made(name):
-        return Election(server, ElectionSettings(identity=name), clock=clock)
+        return Election(server, ElectionSettings(identity=name), Leadership(clock=clock))
 
     return made
 
@@ -156,7 +156,7 @@ async def test_a_leader_whose_renewal_came_late_begins_anew(server, clock):
     """What was refused or skipped in the moment without a Lease is marked again, though the Lease was never lost."""
     begun = []
     settings = ElectionSettings(identity="a", retry_s=0.01)
-    election = Election(server, settings, clock=clock, on_lead=lambda: begun.append(clock.now))
+    election = Election(server, settings, Leadership(clock=clock), on_lead=lambda: begun.append(clock.now))
     replace = server.replace
 
     async def late(path, body, *, gated):

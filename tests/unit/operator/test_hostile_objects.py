@@ -220,7 +220,7 @@ async def test_an_unexpected_error_in_a_reading_is_a_condition_of_one_pool():
     secrets = SimpleNamespace(address=addressed, doubt=lambda *_: None)
     pressure = Pressure(secrets, SimpleNamespace(open=lambda *_, **__: link), None, timeout_s=1)
     for pool in pools:
-        pressure._addresses[str(pool.ref)] = address
+        pool.queue.address = address
     took: list[PoolRef] = []
 
     async def take(_link, pool, _outcome):

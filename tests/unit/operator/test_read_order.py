@@ -32,8 +32,16 @@ def pools_of(count: int, **spec) -> Pools:
     return pools
 
 
+def one_redis(_pool) -> str:
+    return "redis"
+
+
+def redis_of_its_own(pool) -> str:
+    return pool.ref.name
+
+
 def chosen(schedule: Schedule, now: float) -> list[PoolRef]:
-    return [pool.ref for turn in schedule.turns(now) for pool in turn.pools]
+    return [pool.ref for turn in schedule.turns(now, one_redis) for pool in turn.pools]
 
 
 @pytest.fixture
@@ -43,11 +51,11 @@ def many():
 
 async def test_many_pools_have_their_turns_one_after_the_other(many):
     """No turn is longer than so many pools, and all have been looked at in the end."""
-    schedule, seen = Schedule(many, lambda _: "redis", gap_s=0.05), set()
+    schedule, seen = Schedule(many, gap_s=0.05), set()
     for _ in range(3):
-        (turn,) = schedule.turns(NOW)
+        (turn,) = schedule.turns(NOW, one_redis)
         assert len(turn.pools) == AT_ONCE
-        assert schedule.turns(NOW) == []
+        assert schedule.turns(NOW, one_redis) == []
         schedule.answered(turn)
         seen |= {pool.ref for pool in turn.pools}
     assert len(seen) == 3 * AT_ONCE
@@ -55,7 +63,7 @@ async def test_many_pools_have_their_turns_one_after_the_other(many):
 
 async def test_who_is_under_pressure_goes_before_those_that_are_merely_due(many):
     """A sign of pressure puts the pool into the next turn, wherever it stood."""
-    schedule = Schedule(many, lambda _: "redis", gap_s=0.05)
+    schedule = Schedule(many, gap_s=0.05)
     last = named(3 * AT_ONCE - 1)
     schedule.press(last)
     assert chosen(schedule, NOW)[0] == last
@@ -63,20 +71,20 @@ async def test_who_is_under_pressure_goes_before_those_that_are_merely_due(many)
 
 async def test_a_redis_that_does_not_answer_holds_only_its_own_pools_up():
     """While one place is waited for, another has turn after turn."""
-    schedule = Schedule(pools_of(2), lambda pool: pool.ref.name, gap_s=0.05)
-    hangs, answers = schedule.turns(NOW)
+    schedule = Schedule(pools_of(2), gap_s=0.05)
+    hangs, answers = schedule.turns(NOW, redis_of_its_own)
     for round_ in range(1, 4):
         schedule.answered(answers)
         for pool in answers.pools:
             schedule.served(pool)
-        (answers,) = schedule.turns(NOW + 1000 * round_)
+        (answers,) = schedule.turns(NOW + 1000 * round_, redis_of_its_own)
         assert answers.place != hangs.place
 
 
 async def test_a_pool_that_is_being_served_is_not_chosen_again_until_it_has_been():
     """A write that takes long is not doubled; pressure that was felt meanwhile is not lost, and others go on."""
-    schedule = Schedule(pools_of(2), lambda _: "redis", gap_s=0.05)
-    (turn,) = schedule.turns(NOW)
+    schedule = Schedule(pools_of(2), gap_s=0.05)
+    (turn,) = schedule.turns(NOW, one_redis)
     schedule.answered(turn)
     schedule.served(turn.pools[1])
     schedule.press(named(0))
@@ -89,14 +97,14 @@ async def test_a_pool_that_is_being_served_is_not_chosen_again_until_it_has_been
 
 async def test_pressure_of_a_pool_that_is_not_known_is_not_kept():
     """Signals of other operators' pools on the same Redis leave nothing behind."""
-    schedule = Schedule(pools_of(0), lambda _: "redis", gap_s=0.05)
+    schedule = Schedule(pools_of(0), gap_s=0.05)
     schedule.press(named(7))
     assert not schedule._pressed
 
 
 async def test_who_has_waited_longest_goes_before_any_number_under_pressure(many):
     """Pools under steady pressure fill every turn of their Redis; the others have theirs all the same."""
-    schedule = Schedule(many, lambda _: "redis", gap_s=0.05)
+    schedule = Schedule(many, gap_s=0.05)
     patient = named(0)
     for pool in many:
         pool.due_at = NOW - (PRESSED_AHEAD_S + 1.0 if pool.ref == patient else 0.0)
@@ -107,7 +115,7 @@ async def test_who_has_waited_longest_goes_before_any_number_under_pressure(many
 
 async def test_who_became_due_since_the_last_turns_is_not_waited_past(many):
     """Rest sees that somebody has not been looked at, though his time has come."""
-    schedule = Schedule(many, lambda _: "redis", gap_s=0.05)
+    schedule = Schedule(many, gap_s=0.05)
     now = time.monotonic()
     for pool in many:
         pool.due_at = NOW
@@ -119,8 +127,8 @@ async def test_who_became_due_since_the_last_turns_is_not_waited_past(many):
 async def test_rest_ends_by_pressure_by_an_answer_and_by_the_end_of_a_turn(many, monkeypatch):
     """Whoever waits for one of these is woken by it; the clock alone would not have."""
     monkeypatch.setattr(agentpool_operator.queue.read_order, "LONGEST_WAIT_S", 600.0)
-    schedule = Schedule(many, lambda _: "redis", gap_s=0.05)
-    (turn,) = schedule.turns(NOW)
+    schedule = Schedule(many, gap_s=0.05)
+    (turn,) = schedule.turns(NOW, one_redis)
     for pool in many:
         pool.due_at = max(pool.due_at, NOW)
     resting = asyncio.create_task(schedule.rest(NOW))

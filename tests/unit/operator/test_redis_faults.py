@@ -49,7 +49,7 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
     link = SimpleNamespace(url="redis://h", address=Address(url="redis://h"), inspector=Inspector())
     secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
     pressure = Pressure(secrets, SimpleNamespace(open=lambda _, **__: link), None, timeout_s=0.05)
-    pressure._addresses[str(REF)] = Address(url="redis://h")
+    pool.queue.address = Address(url="redis://h")
     async with asyncio.timeout(10):
         await pressure.read([pool])
     assert pool.queue.problem.reason == "RedisUnreachable"

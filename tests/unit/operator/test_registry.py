@@ -48,12 +48,10 @@ def pools() -> Pools:
     return made
 
 
-def test_what_a_full_list_lacks_is_gone(pools):
+async def test_what_a_full_list_lacks_is_gone(pools):
     """A watch that was away while objects were deleted never told of it."""
-    gone = []
-    pools.on_gone = gone.append
     resync(pools, "11")
-    assert [pool.ref for pool in gone] == [REF]
+    assert (await pools.next_deleted()).ref == REF
     assert len(pools) == 0
     pools.see_pool(resource("12"))
     assert (pools.get(REF).deployment, pools.get(REF).pods) == (None, {})
