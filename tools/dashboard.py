@@ -54,7 +54,7 @@ def _rate(metric: str, by: str) -> str:
 FLEET, POOL, WORKERS, OPERATOR = "Fleet", "Pool", "Workers", "Operator"
 
 PANELS: tuple[View, ...] = (
-    View(row=FLEET, title="Pools", text="AgentPools that are served.", sort="number", width=4,
+    View(row=FLEET, title="Pools", text="AgentServed pools.", sort="number", width=4,
          queries=(("max(agentpool_operator_pools)", "pools"),)),
     View(row=FLEET, title="Waiting", text="Jobs that wait for a slot, over all pools.", sort="number", width=4,
          queries=(("sum(max by (namespace, pool) (agentpool_pool_queued_jobs))", "jobs"),)),

@@ -58,7 +58,7 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address the API server listens on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, show_default=True,
-    help="Port of the API server; 0: any free one.",
+    help="Port of the API server; 0: any free port.",
 )  # fmt: skip
 @click.option("--record", type=_FILE, help="File that gets one line for each API request.")
 def devcluster(
@@ -82,7 +82,7 @@ def devcluster(
     except (KubeError, NodeError) as error:
         raise click.ClickException(str(error)) from error
     except ListenError as error:
-        remedy = "choose another address or port, or 0 for any free port"
+        remedy = "choose a different address or port, or 0 for any free port"
         raise click.BadParameter(f"{error}; {remedy}", param_hint="'--port'") from error
     except OSError as error:
         words = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"

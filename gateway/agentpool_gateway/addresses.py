@@ -44,7 +44,7 @@ def _parse_allowed_host(name: str) -> str:
             field="--allowed-host",
             value=name,
             problem="not a host name or address",
-            remedy="write it without scheme, port and path, as in box.example",
+            remedy="write the name without scheme, port and path, such as box.example",
         )
     return _normalize_host(found["name"])
 
@@ -147,14 +147,14 @@ class ExternalUrl:
                 field="--external-url",
                 value=text.rpartition("@")[2],  # a password may precede it
                 problem="not a URL of the form https://HOST[:PORT][/PATH]",
-                remedy="write the address that callers use, as in https://agents.example.org",
+                remedy="write the address that callers use, such as https://agents.example.org",
             )
         if parts.path.strip("/").partition("/")[0] in OWN_PATHS:
             raise SettingError(
                 field="--external-url",
                 value=text,
-                problem="its path begins like a path of the gateway, which cannot see whether a proxy has removed it",
-                remedy="choose another path, as in https://example.org/agents",
+                problem="the path begins like a path of the gateway, so its removal by a proxy cannot be detected",
+                remedy="choose a different path, such as https://example.org/agents",
             )
         return cls(scheme=parts.scheme, host=parts.netloc, path=parts.path.rstrip("/"))
 

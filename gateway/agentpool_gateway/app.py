@@ -53,7 +53,7 @@ def build(
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         if (fault := await health.find_fault(gateway.queues)) is not None:
-            log.warning("%s; until it can be used, /readyz and requests are answered 503", fault)
+            log.warning("%s; until then, /readyz and requests are answered with 503", fault)
         yield
         await gateway.close()
 

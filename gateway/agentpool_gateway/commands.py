@@ -29,43 +29,41 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     "--redis",
     metavar="URL",
     envvar="AGENTPOOL_REDIS_URL",
-    help="Where all pools live. Default: as each AgentPool says.",
+    help="Redis of all pools. Default: the Redis of each AgentPool.",
 )
 @click.option(
     "--kubeconfig",
     type=click.Path(path_type=Path),
-    help="Where AgentPools live. With --redis: read for scaling only. Default: as kubectl, or the pod's own account.",
+    help="Kubeconfig of the cluster. With --redis: for scaling only. Default: as kubectl, or the pod's account.",
 )
 @click.option(
     "--namespace", multiple=True, metavar="NAME", help="Serve the pools of this namespace only; may be repeated."
 )
 @click.option("--tokens", type=click.Path(path_type=Path), envvar="AGENTPOOL_TOKENS", help="File of static tokens.")
-@click.option("--auth", type=click.Choice(["tokens", "kubernetes"]), help="Who decides. Default: tokens where given.")
+@click.option("--auth", type=click.Choice(["tokens", "kubernetes"]), help="Permissions. Default: tokens if given.")
 @click.option("--audience", multiple=True, help="Audience that tokens must carry, with --auth kubernetes.")
-@click.option("--no-auth", is_flag=True, help="Serve everybody. For a laptop; only on a loopback address.")
+@click.option("--no-auth", is_flag=True, help="No authentication. For a laptop; only on a loopback address.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8088, show_default=True, help="0: any free one.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8088, show_default=True, help="0: any free port.")
 @click.option(
     "--metrics-port",
     type=click.IntRange(0, 65535),
     help="Port of /metrics, which names the pools of all tenants and asks for no token. Default: no metrics.",
 )
-@click.option("--max-body", type=click.IntRange(min=1), help="Bytes of one request.")
-@click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Requests a second and caller. 0: no limit.")
+@click.option("--max-body", type=click.IntRange(min=1), help="Largest request, in bytes.")
+@click.option("--rate", type=click.FloatRange(min=0), default=0.0, help="Requests per second and caller. 0: no limit.")
 @click.option(
     "--burst", type=click.IntRange(min=1), default=100, show_default=True, help="Requests at once, with --rate."
 )
-@click.option(
-    "--external-url", metavar="URL", help="Address by which callers know it, as in https://agents.example.org."
-)
+@click.option("--external-url", metavar="URL", help="External address for callers, such as https://agents.example.org.")
 @click.option(
     "--trusted-proxies",
     multiple=True,
     metavar="NETWORK",
-    help="Proxies whose X-Forwarded headers count, as in 10.0.0.0/8; may be repeated. Default: none.",
+    help="Trusted proxies for X-Forwarded headers, such as 10.0.0.0/8; may be repeated. Default: none.",
 )
 @click.option(
-    "--allowed-host", multiple=True, metavar="NAME", help="Host name to answer to, with --no-auth; may be repeated."
+    "--allowed-host", multiple=True, metavar="NAME", help="Accepted host name with --no-auth; may be repeated."
 )
 @click.option(
     "--recheck",
@@ -73,7 +71,7 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     default=30.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time after which the token of an open stream is checked again.",
+    help="Time between checks of the token of an open stream.",
 )
 @click.option(
     "--drain",
@@ -81,9 +79,9 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time after SIGTERM in which requests are still taken, while /readyz fails.",
+    help="Time after SIGTERM in which requests are still served, while /readyz fails.",
 )
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="How log lines are written.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Format of log lines.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def gateway(**options: object) -> None:
     """Serve the HTTP API: submit, follow and mend jobs."""
@@ -97,12 +95,12 @@ def gateway(**options: object) -> None:
 
 def _check(options: GatewayOptions) -> None:
     if options.no_auth and (options.tokens or options.auth):
-        raise click.UsageError("--no-auth serves everybody; leave out --tokens and --auth")
+        raise click.UsageError("--no-auth disables authentication; leave out --tokens and --auth")
     if options.no_auth and options.host not in {"127.0.0.1", "::1", "localhost"}:
         raise SettingError(
             field="--host",
             value=options.host,
-            problem="others could reach a gateway that serves everybody",
+            problem="other machines could reach a gateway without authentication",
             remedy="listen on 127.0.0.1, or pass --tokens FILE or --auth kubernetes",
         )
     if not options.no_auth and not options.tokens and options.auth != "kubernetes":

@@ -26,7 +26,7 @@ class Metrics:
         )
         self.seconds = Histogram(
             "agentpool_gateway_request_seconds",
-            "Time until an answer began, in seconds; long-polls wait on purpose.",
+            "Time until the start of an answer, in seconds; long-polls wait on purpose.",
             ["method", "route"],
             buckets=BUCKETS_SECONDS,
             registry=self.registry,
@@ -34,7 +34,7 @@ class Metrics:
         self.jobs = Counter(
             "agentpool_gateway_jobs", "Jobs submitted.", ["namespace", "pool", "duplicate"], registry=self.registry
         )
-        self.streams = Gauge("agentpool_gateway_streams", "Event streams that are open.", registry=self.registry)
+        self.streams = Gauge("agentpool_gateway_streams", "Open event streams.", registry=self.registry)
 
     def text(self) -> bytes:
         """The exposition format."""

@@ -66,7 +66,7 @@ A2A_BODY = _body(schemas.A2A_CALL)
 
 _COMMON: Responses = {
     400: _problem("The request cannot be read."),
-    401: _problem("No token, or one that is not known."),
+    401: _problem("No token, or an unknown token."),
     403: _problem("The caller may not."),
     404: _problem("No such pool or job."),
     422: _problem("A field cannot be used."),
@@ -77,9 +77,9 @@ _COMMON: Responses = {
 _BODY: Responses = {
     408: _problem("The body came too slowly."),
     413: _problem("The body, or a payload, is too large."),
-    415: _problem("The body is of another type."),
+    415: _problem("The body has a different type."),
 }
-_RETIRED = _problem("The pool was deleted; its jobs can be read, and none is taken into the queue.")
+_RETIRED = _problem("The pool was deleted: its jobs can be read, new jobs are refused.")
 
 
 def _read(schema: Schema, description: str) -> Responses:
@@ -93,7 +93,7 @@ READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
 READ_CARD = _read(schemas.CARD, "An A2A agent card.")
 DISCARDED = _read(schemas.OUTCOME, "Deleted.")
-PURGED = _read(schemas.PURGED, "How many are gone, and how many are left.")
+PURGED = _read(schemas.PURGED, "Numbers of removed and remaining jobs.")
 SCALING = _read(schemas.SCALING, "The pool's workers.")
 PAUSED: Responses = {**_BODY, **_read(schemas.PAUSED, "As asked.")}
 CANCEL: Responses = {
@@ -111,13 +111,13 @@ SUBMIT: Responses = {
     **_BODY,
     200: _json(schemas.RESULT, "Ended while waiting.", headers=("Location",)),
     202: _json({"anyOf": [schemas.TAKEN, schemas.TAKEN_MANY]}, "Kept.", headers=("Location",)),
-    409: _problem("The idempotency key or the job's id was used with another body."),
+    409: _problem("The idempotency key or the job's id was used with a different body."),
     410: _RETIRED,
 }
 STREAM: Responses = {
     **_COMMON,
     200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": schemas.TEXT}}},
-    204: {"description": "The job had ended before: do not come back."},
+    204: {"description": "The job had ended before: do not reconnect."},
 }
 A2A: Responses = {**_BODY, **_read(schemas.A2A_ANSWER, "A JSON-RPC 2.0 response.")}
 

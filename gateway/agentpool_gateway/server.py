@@ -57,7 +57,7 @@ class OrderlyServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begins to drain, or ends."""
         if sig == signal.SIGTERM and not self._draining.begun and self._drain_s > 0:
-            log.info("stopping: no longer ready; requests are taken for %g s more", self._drain_s)
+            log.info("stopping: not ready; requests are served for %g s more", self._drain_s)
             self._draining.begin()
             asyncio.get_running_loop().call_later(self._drain_s, self.handle_exit, sig, frame)
             return
@@ -198,5 +198,5 @@ def _listen(field: str, host: str, port: int) -> socket.socket:
             field=field,
             value=authority(host, port),
             problem=f"cannot be listened on ({error.strerror or error})",
-            remedy="choose another address or port, or 0 for any free port",
+            remedy="choose a different address or port, or 0 for any free port",
         ) from error

@@ -28,7 +28,7 @@ Exit codes: 0 stopped, 1 a part failed, 2 wrong usage.
 """
 )
 @click.option("--redis", "redis_url", metavar="URL", help="Use this Redis instead of starting one.")
-@click.option("--redis-port", default=0, show_default="any free one", help="Port of the Redis that is started.")
+@click.option("--redis-port", default=0, show_default="any free one", help="Port of the bundled Redis.")
 @click.option("--api-port", default=0, show_default="any free one", help="Port of the Kubernetes API.")
 @click.option("--gateway-port", default=0, show_default="any free one", help="Port of the HTTP API and the console.")
 @click.option(
@@ -36,7 +36,7 @@ Exit codes: 0 stopped, 1 a part failed, 2 wrong usage.
     "nodes",
     multiple=True,
     metavar="NAME[,RESOURCE=N…]",
-    help="A node and what it offers, GPUs included; may be repeated.  [default: two nodes with 2 GPUs each]",
+    help="A node and its resources, including GPUs; may be repeated.  [default: two nodes with 2 GPUs each]",
 )
 @click.option(
     "--image",
@@ -45,7 +45,7 @@ Exit codes: 0 stopped, 1 a part failed, 2 wrong usage.
     metavar="NAME=DIR",
     help="Run pods of image NAME in directory DIR; may be repeated.",
 )
-@click.option("--verbose", is_flag=True, help="Show every line of every part as it comes, Redis' own log too.")
+@click.option("--verbose", is_flag=True, help="Show every log line of every part immediately, including Redis.")
 def dev(*, nodes: tuple[str, ...], images: tuple[str, ...], verbose: bool, **places: Any) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
@@ -86,9 +86,9 @@ Exit codes: 0 every job succeeded, once; 1 not so; 2 wrong usage; 130 interrupte
     metavar="DIR",
     help="Work on the files in this directory.  [default: this checkout, else the current directory]",
 )
-@click.option("--report", type=WRITTEN, default="report.md", show_default=True, help="Where the agents' findings go.")
-@click.option("--json", "json_file", type=WRITTEN, metavar="FILE", help="Write the measured figures here.")
-@click.option("--kubeconfig", type=FILE, metavar="FILE", help="Run on this cluster, where an operator runs already.")
+@click.option("--report", type=WRITTEN, default="report.md", show_default=True, help="File for the agents' findings.")
+@click.option("--json", "json_file", type=WRITTEN, metavar="FILE", help="File for the measured figures.")
+@click.option("--kubeconfig", type=FILE, metavar="FILE", help="Run on this cluster, with its running operator.")
 @click.option("--redis", "redis_url", metavar="URL", help="Use this Redis instead of starting one.")
 @click.option("--keep", is_flag=True, help="Leave everything running at the end, until Ctrl-C.")
 def demo(  # noqa: PLR0917 - click passes every flag by name

@@ -73,7 +73,7 @@ def next_steps(stack: Stack, *, seconds: float) -> str:
             f"  agentpool submit text {shlex.quote(payload)} --pool repo-analyst --wait",
             "  kubectl get agentpools",
             "",
-            "or all of it at once:",
+            "or run all steps at once:",
             "",
         ]
     lines += [

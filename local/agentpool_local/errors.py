@@ -30,9 +30,7 @@ class ChildDiedError(LocalError):
         self.name = name
         self.code = code
         self.tail = tuple(tail)
-        self.how = f"{name} " + (
-            f"was killed by signal {-code}" if code < 0 else f"ended by itself with exit code {code}"
-        )
+        self.how = f"{name} " + (f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}")
         super().__init__(f"{self.how}{_quoted(tail)}")
 
 

@@ -45,13 +45,13 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     type=click.IntRange(0, 65535),
     default=8081,
     show_default=True,
-    help="Port of /healthz, /readyz and /metrics; 0 takes any free one.",
+    help="Port of /healthz, /readyz and /metrics; 0: any free port.",
 )
 @click.option(
     "--worker-image",
     default=WORKER_IMAGE,
     show_default=True,
-    help="Image for pools whose template names none.",
+    help="Image for pools without an image in their template.",
 )
 @click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Elect one leader by a Lease.")
 @click.option(
@@ -63,14 +63,14 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="How log lines are written.",
+    help="Format of log lines.",
 )
 @click.option(
     "--log-level",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_default=True,
-    help="The least that is logged.",
+    help="Lowest level of the log.",
 )
 def operator(
     *,

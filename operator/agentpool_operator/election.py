@@ -110,7 +110,7 @@ class Election:
         try:
             await self._cluster.replace(path, self._renewed(lease), gated=False)
         except ClashError:
-            log.info("another operator was faster at the Lease")
+            log.info("a different operator took the Lease first")
             return
         self._lead_until(began + self._settings.renew_deadline_s)
 
@@ -137,12 +137,12 @@ class Election:
             return
         except ClusterRefusalError as error:
             log.info(
-                "the Lease expires by itself within %g s: the API server refused to free it (%d), as at an uninstall",
+                "the Lease expires within %g s: the API server refused to release it (%d), as during an uninstall",
                 self._settings.lease_s,
                 error.status,
             )
         except ClusterError as error:
-            log.info("the Lease was not freed: %s", error)
+            log.info("the Lease was not released: %s", error)
 
     def _expired(self, spec: Json) -> bool:
         """Whether the holder has been silent for the Lease's duration, by our own clock."""

@@ -68,7 +68,7 @@ class Health:
     async def _healthz(self, _request: web.Request) -> web.Response:
         silent_s = time.monotonic() - self._last_pass_at()
         if silent_s > STALLED_S:
-            return web.Response(status=503, text=f"the scaling loop has not turned for {silent_s:.0f} s\n")
+            return web.Response(status=503, text=f"the scaling loop has made no pass for {silent_s:.0f} s\n")
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:

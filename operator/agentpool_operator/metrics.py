@@ -24,15 +24,15 @@ class Metrics:
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.leading = Gauge("agentpool_operator_leading", "1 while this operator leads.", registry=self.registry)
-        self.pools = Gauge("agentpool_operator_pools", "Pools that are served.", registry=self.registry)
+        self.pools = Gauge("agentpool_operator_pools", "Served pools.", registry=self.registry)
         self.pass_seconds = Histogram(
             "agentpool_operator_pass_seconds",
-            "Duration of one pass of the scaling loop.",
+            "Duration of a pass of the scaling loop.",
             buckets=PASS_BUCKETS_S,
             registry=self.registry,
         )
         self.failures = Counter(
-            "agentpool_operator_failures", "Passes over a pool that failed.", ("error",), registry=self.registry
+            "agentpool_operator_failures", "Failed passes over a pool.", ("error",), registry=self.registry
         )
         self.decisions = Counter(
             "agentpool_operator_decisions", "Decisions about a pool's size.", registry=self.registry
@@ -41,14 +41,12 @@ class Metrics:
             "agentpool_pool_size_changes", "Changes of a pool's size.", (*POOL, "direction"), registry=self.registry
         )
         self.desired = self._gauge("desired_replicas", "Workers asked for.")
-        self.wanted = self._gauge("wanted_replicas", "Workers that the work alone would want.")
+        self.wanted = self._gauge("wanted_replicas", "Workers that the work alone would need.")
         self.ready = self._gauge("ready_replicas", "Workers that are ready.")
         self.queued = self._gauge("queued_jobs", "Jobs that wait for a slot.")
         self.running = self._gauge("running_jobs", "Jobs that run.")
         self.oldest = self._gauge("oldest_wait_seconds", "Wait of the oldest ready job.")
-        self.target = self._gauge(
-            "target_wait_seconds", "Wait that the pool's size aims at; a paused pool aims at none."
-        )
+        self.target = self._gauge("target_wait_seconds", "Target wait of the pool; none for a paused pool.")
         self.placeable = self._gauge("placeable_workers", "Workers that fit on the nodes.")
         self.reachable = self._gauge("queue_reachable", "1 while the queue can be read.")
         self.capped = Gauge(

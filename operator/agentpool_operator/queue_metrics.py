@@ -54,7 +54,7 @@ def _routes(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
         "agentpool_pool_route_running_jobs", "Jobs that run, by route.", labels=(*POOL, "route")
     )
     limit = GaugeMetricFamily(
-        "agentpool_pool_route_limit_jobs", "Jobs that a route lets run at once.", labels=(*POOL, "route")
+        "agentpool_pool_route_limit_jobs", "Limit of a route: jobs that may run at once.", labels=(*POOL, "route")
     )
     for pool, snapshot in read:
         for route in snapshot.routes:
@@ -86,8 +86,8 @@ def _gauges(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
 def _counters(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
     submitted = CounterMetricFamily("agentpool_pool_submitted_jobs", "Jobs submitted.", labels=POOL)
     started = CounterMetricFamily("agentpool_pool_started_attempts", "Attempts begun.", labels=POOL)
-    finished = CounterMetricFamily("agentpool_pool_finished_jobs", "Jobs ended, in whatever way.", labels=POOL)
-    run = CounterMetricFamily("agentpool_pool_run_seconds", "Time that ended attempts took.", labels=POOL)
+    finished = CounterMetricFamily("agentpool_pool_finished_jobs", "Jobs ended, with any outcome.", labels=POOL)
+    run = CounterMetricFamily("agentpool_pool_run_seconds", "Total time of ended attempts.", labels=POOL)
     for pool, snapshot in read:
         submitted.add_metric(_names(pool), snapshot.submitted_total)
         started.add_metric(_names(pool), snapshot.started_total)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 AT_ONCE = 16  # passes side by side: as many writes as an API server takes without throttling us
 BLOCKED_RETRY_S = 5.0  # seconds before a problem that only the user can solve is looked at again
-DOING = "making the pool's Deployment what it should be"
+DOING = "applying the pool's Deployment"
 log = logging.getLogger(__name__)
 
 

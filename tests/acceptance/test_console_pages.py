@@ -39,7 +39,7 @@ CAPPED = {
                 "type": "ScalingLimited",
                 "status": "True",
                 "reason": "MaxReplicas",
-                "message": "5 workers are wanted and maxReplicas is 2; raise it",
+                "message": "5 workers are needed and maxReplicas is 2; raise it",
             }
         ],
     },

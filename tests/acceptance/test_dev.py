@@ -191,7 +191,7 @@ def test_ctrl_c_says_what_it_waits_for():
         eventually(lambda: system.agentpool(*running).stdout, "the job runs")
         system.process.send_signal(signal.SIGINT)
         assert system.ended() == 0
-        waiting = "waiting for the workers to finish their jobs or hand them back, at most 30 s; Ctrl-C again kills"
+        waiting = "waiting for the workers to finish or requeue their jobs, at most 30 s; Ctrl-C again kills"
         assert waiting in system.output
 
 
@@ -244,7 +244,7 @@ def test_an_operator_and_gateway_that_end_are_started_again(own_dev_system):
 
     Killed or ended by themselves: what one of them met must not take Redis and the jobs in it along.
     """
-    ends = {"terminate": "ended by itself with exit code 0", "kill": "was killed by signal 9"}
+    ends = {"terminate": "ended with exit code 0", "kill": "was killed by signal 9"}
     for part, end in itertools.product(("operator", "gateway"), ends):
         killed = own_dev_system.child("agentpool", part)
         getattr(killed, end)()
@@ -349,6 +349,6 @@ def test_a_demo_leaves_somebodys_pool_alone(dev_system, pool, tmp_path):
         f"--report={tmp_path / 'report.md'}",
     )
     assert done.returncode != 0
-    assert "'default/repo-analyst': is a pool on that cluster already" in done.stderr
+    assert "'default/repo-analyst': exists on that cluster already" in done.stderr
     assert "delete agentpool repo-analyst" in done.stderr
     assert dev_system.kubectl("get", pool, "-o", "jsonpath={.metadata.uid}") == uid

@@ -35,25 +35,25 @@ Examples:
   agentpool worker my_agents:app --reload
 
 \b
-Exit codes: 0 drained after SIGTERM or Ctrl-C, 1 failed, 2 wrong usage, 70 the worker itself is broken,
-75 a restart is wanted, 128+N ended by signal N again and again."""
+Exit codes: 0 drained after SIGTERM or Ctrl-C, 1 failed, 2 wrong usage, 70 a failure of the worker itself,
+75 a restart is requested, 128+N ended repeatedly by signal N."""
 
 
 @click.command(epilog=EPILOG)
 @click.argument("app", required=False)
-@click.option("--redis", "redis_url", metavar="URL", help="Where the queue is [AGENTPOOL_REDIS_URL, else REDIS_URL].")
-@click.option("--pool", metavar="[NAMESPACE/]NAME", help="Whose jobs to run [AGENTPOOL_POOL].")
-@click.option("--worker", "worker_id", metavar="NAME", help="This worker's unique name [AGENTPOOL_WORKER].")
-@click.option("--concurrency", type=int, help="Jobs at once, whatever the pool says.")
-@click.option("--drain-seconds", type=float, help="For jobs to end after SIGTERM, whatever the pool says.")
+@click.option("--redis", "redis_url", metavar="URL", help="Redis of the queue [AGENTPOOL_REDIS_URL, else REDIS_URL].")
+@click.option("--pool", metavar="[NAMESPACE/]NAME", help="Pool of the jobs to run [AGENTPOOL_POOL].")
+@click.option("--worker", "worker_id", metavar="NAME", help="Unique name of this worker [AGENTPOOL_WORKER].")
+@click.option("--concurrency", type=int, help="Jobs at once; overrides the pool's setting.")
+@click.option("--drain-seconds", type=float, help="Drain time after SIGTERM; overrides the pool's setting.")
 @click.option("--handler-command", metavar="COMMAND", help="Run this program for each job: JSON in, JSON out.")
 @click.option(
-    "--pass-env", multiple=True, metavar="NAME", help="A variable that such a program sees too, or a pattern: NAME_*."
+    "--pass-env", multiple=True, metavar="NAME", help="Variable to pass to the program, or a pattern: NAME_*."
 )
 @click.option("--handler-http", metavar="URL", help="POST each job to this URL.")
-@click.option("--http-host", metavar="ADDRESS", help="Where probes and metrics listen [AGENTPOOL_HTTP_HOST].")
-@click.option("--http-port", type=int, help="Their port; 0: any free one [AGENTPOOL_HTTP_PORT].")
-@click.option("--log-format", type=click.Choice(["json", "text"]), help="json, unless on a terminal.")
+@click.option("--http-host", metavar="ADDRESS", help="Address of probes and metrics [AGENTPOOL_HTTP_HOST].")
+@click.option("--http-port", type=int, help="Port of probes and metrics; 0: any free port [AGENTPOOL_HTTP_PORT].")
+@click.option("--log-format", type=click.Choice(["json", "text"]), help="Default: json, or text on a terminal.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="[AGENTPOOL_LOG_LEVEL]")
 @click.option("--reload", "reloading", is_flag=True, help="Restart when a .py file here changes (development).")
 def worker(app: str | None, *, reloading: bool, **flags: Any) -> None:
@@ -131,8 +131,8 @@ def _handlers(
         raise SettingError(
             field="APP, --handler-command, --handler-http",
             value=given,
-            problem="more than one says what runs the jobs",
-            remedy="give one of them",
+            problem="several handlers are given",
+            remedy="keep a single handler",
         )
     if app is not None:
         return selection.from_app(app)
@@ -147,7 +147,7 @@ def _handlers(
         raise SettingError(
             field="APP (AGENTPOOL_HANDLER)",
             value=None,
-            problem="nothing says what runs the jobs",
+            problem="no handler is given",
             remedy="name an App, for example: agentpool worker my_agents:app",
         )
     return selection.from_spec(settings.handler, field="AGENTPOOL_HANDLER", output_seconds=settings.output_seconds)

@@ -37,7 +37,7 @@ class Yielded(BaseException):
 
     def __init__(self, state: object) -> None:
         self.state = state
-        super().__init__("the job yields to another and continues later from its checkpoint")
+        super().__init__("the job yields to a critical job and continues later from its checkpoint")
 
 
 def _seconds(wait: object) -> float | None:

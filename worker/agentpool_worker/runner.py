@@ -63,16 +63,16 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, life: asyncio.Task[None]) -> No
             return loop.run_until_complete(life)
         except asyncio.CancelledError:
             # Nobody else cancels it: `leave` asks, and the signals call `leave`.
-            log.critical("a handler cancelled all tasks of the event loop, the worker's own too; the process ends")
+            log.critical("a handler cancelled all tasks of the event loop, including the worker's; the process ends")
             sys.exit(RESTART)
         except RuntimeError:
             if life.done():
                 raise
-            log.error("a handler stopped the event loop; the worker goes on")  # noqa: TRY400
+            log.error("a handler stopped the event loop; the worker continues")  # noqa: TRY400
         except (SystemExit, KeyboardInterrupt) as error:
             if life.done():
                 raise
-            log.error("a handler's own task raised %s; the worker goes on", type(error).__name__)  # noqa: TRY400
+            log.error("a task of a handler raised %s; the worker continues", type(error).__name__)  # noqa: TRY400
 
 
 async def _tidy(loop: asyncio.AbstractEventLoop) -> None:

@@ -134,7 +134,7 @@ def _check(values: Mapping[str, Any]) -> None:
         raise SettingError(
             field="--worker (AGENTPOOL_WORKER)",
             value=values["worker"],
-            problem="names beginning with '~' are the queue's own",
+            problem="names that begin with '~' are reserved for the queue",
             remedy="choose another name",
         )
 

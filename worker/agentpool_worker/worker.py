@@ -196,12 +196,12 @@ class Worker:
                 previous = PreviousExit.from_environment()
                 taken = await consumer.report_crash(words_of(previous, settings.worker), explained=explains(previous))
                 if taken:
-                    log.warning("the process before this one ended under %d jobs; they run again", taken)
+                    log.warning("the previous process ended with %d running jobs, which run again", taken)
                 return await consumer.register(slots=settings.concurrency or 1, host=settings.host)
             except UnknownPoolError:
                 missing = f"pool {settings.pool} has no settings yet"
                 if settings.publish_defaults:
-                    log.warning("%s; a worker run by hand publishes the defaults and waits for no operator", missing)
+                    log.warning("%s; a worker without an operator publishes the defaults", missing)
                     await Inspector(redis).configure(settings.pool, PoolSettings())
                     continue
                 if time.monotonic() > give_up_at:
@@ -257,7 +257,7 @@ class Worker:
             log.error("%d finished jobs could not be delivered: %s", left, error)  # noqa: TRY400 - one line is enough
             if left and not at_once:
                 raise QueueUnreachableError(
-                    f"{left} finished jobs could not be delivered before leaving, so they will run again elsewhere"
+                    f"{left} finished jobs could not be delivered before the end, so they run again in other workers"
                 ) from error
         ended = ", ".join(f"{count} {outcome}" for outcome, count in parts.metrics.outcomes().items())
         log.info("worker %s has left; attempts: %s", self._settings.worker, ended or "none")

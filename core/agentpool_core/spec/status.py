@@ -17,7 +17,7 @@ class ConditionType(StrEnum):
     PROGRESSING = "Progressing"  # workers are being added, removed or replaced
     QUEUE_REACHABLE = "QueueReachable"  # the operator can read the queue
     SCALING_ACTIVE = "ScalingActive"  # the operator decides the number of workers
-    SCALING_LIMITED = "ScalingLimited"  # more workers are wanted than allowed or possible
+    SCALING_LIMITED = "ScalingLimited"  # more workers are needed than allowed or possible
 
 
 # Reasons of a pool that is not Ready and needs no action: it is being created or deleted.

@@ -14,7 +14,7 @@ from agentpool_devcluster.api.kubeconfig import write_kubeconfig
 
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", default=0, show_default=True, help="Port to listen on; 0: any free one.")
+@click.option("--port", default=0, show_default=True, help="Port to listen on; 0: any free port.")
 @click.option("--kubeconfig", type=click.Path(path_type=Path, dir_okay=False), required=True, help="File to write.")
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), help="File that gets a line a request.")
 def main(host: str, port: int, kubeconfig: Path, record: Path | None) -> None:

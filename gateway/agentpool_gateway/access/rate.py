@@ -81,9 +81,9 @@ class ReviewLimit:
         if wait_s := self._buckets.take(_network(client)):
             raise _too_many(
                 "too-many-unknown-tokens",
-                "too many tokens from this address are not known",
+                "too many unknown tokens from this address",
                 wait_s=wait_s,
-                remedy=f"wait {wait_s} s, and send a token that the API server knows",
+                remedy=f"wait {wait_s} s, and send a token that the API server accepts",
             )
 
     def give_back(self, client: str) -> None:

@@ -64,9 +64,7 @@ class KubernetesReviews:
         if user is None and not self._unknown.get(digest):
             user = await self._review(token, digest, client)
         if user is None:
-            raise unauthenticated(
-                "the API server does not know the token, it has expired, or it is for other audiences"
-            )
+            raise unauthenticated("the API server rejects the token: unknown, expired, or for different audiences")
         return Caller(name=str(user["username"]), key=json.dumps(user, sort_keys=True))
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
@@ -143,7 +141,7 @@ def _status_of(answer: Any) -> dict[str, Any]:
     """Return the status of a review. Raises ClusterError for an answer that is no review."""
     status = (answer.get("status") or {}) if isinstance(answer, dict) else None
     if not isinstance(status, dict):
-        raise ClusterError("the API server's answer is no review", remedy="check what is behind its address")
+        raise ClusterError("the API server's answer is not a review", remedy="check the server behind this address")
     return status
 
 

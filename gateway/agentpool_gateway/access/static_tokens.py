@@ -62,7 +62,7 @@ class StaticTokens:
             if hmac.compare_digest(grant.digest, digest):
                 found = grant
         if found is None or (found.expires is not None and found.expires <= datetime.now(UTC)):
-            raise unauthenticated("the token is not known, or has expired")
+            raise unauthenticated("the token is unknown or has expired")
         return Caller(name=found.name, key=found.name)
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
@@ -91,7 +91,7 @@ class StaticTokens:
         except SettingError as error:
             if not self._grants:
                 raise
-            log.error("%s; until then the tokens of the former file hold", error)  # noqa: TRY400 - a file, no fault here
+            log.error("%s; until then the tokens of the former file stay valid", error)  # noqa: TRY400 - a file, no fault here
         self._stamp = stamp
 
 
@@ -114,9 +114,9 @@ def grants_of(document: Any, name: str) -> tuple[Grant, ...]:
         raise _refused(name, None, "has no list `tokens`")
     grants = tuple(_grant(f"{name}: tokens[{place}]", entry) for place, entry in enumerate(entries))
     if len({grant.name for grant in grants}) < len(grants):
-        raise _refused(name, None, "names two tokens alike")
+        raise _refused(name, None, "gives two tokens the same name")
     if len({grant.digest for grant in grants}) < len(grants):
-        raise _refused(name, None, "gives one token two entries")
+        raise _refused(name, None, "has two entries for the same token")
     return grants
 
 

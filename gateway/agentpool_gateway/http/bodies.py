@@ -65,7 +65,7 @@ async def _bytes(request: Request, settings: GatewaySettings) -> bytes:
             HTTPStatus.REQUEST_TIMEOUT,
             "slow-body",
             f"the body did not arrive within {settings.body_timeout_s:g} s",
-            remedy="send it faster, or in smaller parts",
+            remedy="send the body faster, or in smaller parts",
             headers={"Connection": "close"},
         ) from error
     except ClientDisconnect as error:

@@ -90,7 +90,7 @@ def _not_ours(header: str, value: str) -> ProblemError:
     return ProblemError(
         HTTPStatus.FORBIDDEN,
         "foreign-host",
-        f"{header} is {value[:100]!r}, and this gateway serves everybody who reaches it by a name of its own",
-        remedy="use http://localhost or 127.0.0.1, or start it with --allowed-host NAME or with tokens",
+        f"{header} is {value[:100]!r}, and this gateway without authentication answers only to its own names",
+        remedy="use http://localhost or 127.0.0.1, or start the gateway with --allowed-host NAME or with tokens",
         headers={"Connection": "close"},
     )

@@ -61,7 +61,7 @@ def find_documents(root: Path, *, leave_out: frozenset[Path] = frozenset()) -> t
     """
     if not root.is_dir():
         raise SettingError(
-            field="--input", value=str(root), problem="is not a directory", remedy="name one that you may read"
+            field="--input", value=str(root), problem="is not a directory", remedy="name a readable directory"
         )
     found = []
     for directory, names, files in os.walk(root):
@@ -72,7 +72,7 @@ def find_documents(root: Path, *, leave_out: frozenset[Path] = frozenset()) -> t
                 found.append(_document(path.relative_to(root)))
     if not found:
         raise SettingError(
-            field="--input", value=str(root), problem="holds no text file", remedy="name a directory with some"
+            field="--input", value=str(root), problem="contains no text file", remedy="name a directory with text files"
         )
     return tuple(found)
 

@@ -71,7 +71,7 @@ class DemoRun:
         while state is None or not state.ready:
             state = await self._cluster.pool(self._pool)
             if time.monotonic() > deadline:
-                why = state.reason if state and state.reason else "no operator has taken it up"
+                why = state.reason if state and state.reason else "no operator serves the pool"
                 raise NotReadyError(f"pool {self._pool}", READY_SECONDS, why)
             await asyncio.sleep(LOOK_SECONDS / 4)
         settings = await self._inspector.settings(self._pool)
@@ -154,7 +154,7 @@ class DemoRun:
         self._tally.retire({worker.name for worker in queue.workers})
         state = await self._cluster.pool(self._pool)
         if state is None:
-            raise NotReadyError(f"pool {self._pool}", 0, "somebody deleted it during the demo")
+            raise NotReadyError(f"pool {self._pool}", 0, "deleted during the demo")
         self._peak = max(self._peak, state.ready_replicas)
         delays = self._tally.delays_ms()
         view = View(

@@ -149,7 +149,7 @@ class Demo:
 
     async def _to_the_end(self, run: DemoRun) -> DemoFigures:
         await run.follow()
-        self._screen.say("every job has ended; waiting for the workers to go")
+        self._screen.say("every job has ended; waiting for the workers to stop")
         left = await run.fall()
         figures = run.figures(final_replicas=left, seconds=time.monotonic() - self._began)
         findings, failures = await run.results()
@@ -183,7 +183,7 @@ async def _nobodys(cluster: Cluster, pool: PoolRef) -> None:
         raise SettingError(
             field="--kubeconfig",
             value=str(pool),
-            problem="is a pool on that cluster already, and the demo would replace and delete it",
+            problem="exists on that cluster already, and the demo would replace and delete the pool",
             remedy=f"delete it first: kubectl --namespace {pool.namespace} delete agentpool {pool.name}",
         )
 

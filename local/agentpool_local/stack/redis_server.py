@@ -135,5 +135,5 @@ def check_port(flag: str, port: int) -> None:
             probe.bind((LOOPBACK, port))
         except (OSError, OverflowError) as error:
             problem = "the port is in use" if isinstance(error, OSError) else "is no port"
-            remedy = "choose another, or 0 for any that is free"
+            remedy = "choose a different port, or 0 for any free port"
             raise SettingError(field=flag, value=port, problem=problem, remedy=remedy) from error

@@ -45,7 +45,7 @@ TELL_AFTER_SECONDS = 1.0  # of stopping a part, before a message names the part
 SECRET = "agentpool-redis"  # noqa: S105 - a Secret's name
 NAMESPACE = "default"
 DEVCLUSTER, OPERATOR, GATEWAY = "devcluster", "operator", "gateway"  # the children's names
-STOPPING = {DEVCLUSTER: "the workers to finish their jobs or hand them back", GATEWAY: "open requests to end"}
+STOPPING = {DEVCLUSTER: "the workers to finish or requeue their jobs", GATEWAY: "open requests to end"}
 NODES = ("node-a,cpu=8,memory=32Gi,nvidia.com/gpu=2", "node-b,cpu=8,memory=32Gi,nvidia.com/gpu=2")
 EXAMPLE_IMAGE = "agentpool/repo-analyst"
 

@@ -34,7 +34,7 @@ class Workspace:
             raise SettingError(
                 field="TMPDIR",
                 value=str(parent),
-                problem=f"no directory can be made there ({error.strerror})",
+                problem=f"no directory can be created there ({error.strerror})",
                 remedy="set TMPDIR to a directory that you may write to",
             ) from error
         self._lock = os.open(self.path / LOCK, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)

@@ -98,7 +98,7 @@ class ScalingLoop:
                 self._postpone(turn.pools)
                 self._share(turn.pools)
             except Exception:
-                log.exception("a turn failed before its pools were decided on; please report this")
+                log.exception("a pass failed before the decisions on its pools; please report this")
             finally:
                 self._schedule.answered(turn)
             await asyncio.gather(*(self._serve(pool) for pool in turn.pools))
@@ -193,7 +193,7 @@ class ScalingLoop:
         """Report a lasting refusal to the user, once; the write is retried at every turn."""
         problem = Problem(
             reason="ScaleRefused",
-            message=f"the API server refuses to set the number of workers: {detail}; change what refuses it",
+            message=f"the API server refuses the number of workers: {detail}; correct the policy or right",
         )
         if pool.scaling.problem != problem:
             pool.scaling.problem = problem

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.scaling.nodes import Shape
 
-UNREADABLE = "what its pods ask of nodes cannot be read; correct resources, nodeSelector, affinity and tolerations"
+UNREADABLE = "the pods' node requirements cannot be read; correct resources, nodeSelector, affinity and tolerations"
 
 
 def takes_part(pool: Pool) -> bool:
@@ -80,7 +80,7 @@ class Placement:
         try:
             return self._claim(pool, pool.spec, pool.gpu, now, at)
         except Exception as error:  # noqa: BLE001 - one pool's template must not take the others' shares
-            self._failures.note(pool.ref, error, doing="reading what its pods ask of nodes")
+            self._failures.note(pool.ref, error, doing="reading the node requirements of the pods")
             self._unreadable.add(pool.ref)
             return None
 

@@ -219,8 +219,8 @@ def _refused(child: str, detail: str) -> Problem:
         return Problem(
             reason="DeploymentForbidden",
             message=(
-                f"the API server forbids what the workers need: {told}; a quota, a policy or the operator's own "
-                "rights forbid it: change that, or what it forbids in the AgentPool"
+                f"the API server forbids an object that the workers need: {told}; change the quota, the policy or the "
+                "operator's rights that forbid the object, or the AgentPool"
             ),
         )
     return Problem(
@@ -238,12 +238,12 @@ def _not_ours(pool: Pool, kind: str, child: Json) -> Problem | None:
     if standing is Standing.LEAVING:
         return Problem(
             reason=f"{kind}Leaving",
-            message=f"the {kind} of a deleted AgentPool of this name is still there; a new one follows it",
+            message=f"the {kind} of a deleted AgentPool of this name still exists; a new object follows it",
         )
     return Problem(
         reason=f"{kind}NotOwned",
         message=(
             f"a {kind} named {ref.name!r} exists and is not controlled by this AgentPool, so it is left alone; delete "
-            "or rename it, or give the AgentPool another name"
+            "or rename the object, or rename the AgentPool"
         ),
     )

@@ -113,7 +113,7 @@ class Cluster:
                     raise _watch_error(path, event["object"])
                 yield event["type"], event["object"]
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ClusterUnreachableError(f"watch {path}: the connection broke: {error}") from error
+            raise ClusterUnreachableError(f"watch {path}: the connection was lost: {error}") from error
         finally:
             response.close()
 
@@ -154,7 +154,7 @@ class Cluster:
         try:
             answer: Json = deep_json.loads(await response.read())
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise ClusterUnreachableError(f"{method} {path}: the answer broke off: {error}") from error
+            raise ClusterUnreachableError(f"{method} {path}: the answer is incomplete: {error}") from error
         finally:
             response.release()
         return answer

@@ -36,7 +36,7 @@ def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
         raise SpecError(
             field=f"spec.{given[TOO_DEEP]}",
             value=None,
-            problem=f"nested more than {MAX_DEPTH} levels deep, which no pod template is",
+            problem=f"nested more than {MAX_DEPTH} levels deep, deeper than any pod template",
             remedy="remove the nested part",
         )
     try:
@@ -67,7 +67,7 @@ def check_name(name: str) -> None:
             field="metadata.name",
             value=name,
             problem=f"not a DNS label of at most {MAX_NAME_LENGTH} characters",
-            remedy="make the AgentPool again under a shorter name without dots",
+            remedy="create the AgentPool again with a shorter name without dots",
         )
 
 

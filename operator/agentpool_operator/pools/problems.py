@@ -58,6 +58,6 @@ def unexpected(error: Exception, *, reason: str, doing: str) -> Problem:
     return Problem(
         reason=reason,
         message=f"{doing} failed unexpectedly ({type(error).__name__}) and is tried again; "
-        "the operator's log says where, please report it",
+        "the operator's log has the location, please report this",
         stops_scaling=False,
     )

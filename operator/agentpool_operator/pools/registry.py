@@ -232,5 +232,5 @@ def _parse(ref: PoolRef, resource: Json, *, ignored: frozenset[str]) -> Declared
 
 def _log_unknown(ref: PoolRef, fields: frozenset[str]) -> None:
     if fields:
-        text = "pool %s: this operator is older than the CRD and leaves %s alone; upgrade the operator"
+        text = "pool %s: this operator is older than the CRD and ignores %s; upgrade the operator"
         log.warning(text, ref, ", ".join(sorted(fields)))

@@ -30,11 +30,11 @@ def check(snapshot: QueueSnapshot) -> None:
         )
     for figure in _figures(snapshot):
         if isinstance(figure, bool) or not isinstance(figure, int) or abs(figure) > LARGEST:
-            raise QueueError("a figure of the queue is no whole number of a possible size")
+            raise QueueError("a figure of the queue is not a whole number of a possible size")
     names: list[object] = [snapshot.settings_revision, *(route.name for route in snapshot.routes)]
     names += [text for worker in snapshot.workers for text in (worker.name, worker.host)]
     if any(not isinstance(name, str) or len(name) > LONGEST_NAME for name in names):
-        raise QueueError("a name in the queue is no text of a possible length")
+        raise QueueError("a name in the queue is not a text of a possible length")
 
 
 def _figures(snapshot: QueueSnapshot) -> Iterator[object]:

@@ -182,7 +182,7 @@ class Purger:
             settings = await link.inspector.settings(pool)
             await link.inspector.configure(pool, replace(settings, retired=True))
         await self._remove_note(link, pool)
-        log.info("pool %s was deleted with deletionPolicy Retain: its queue takes no new jobs", pool)
+        log.info("pool %s was deleted with deletionPolicy Retain: its queue refuses new jobs", pool)
 
     async def _remove_note(self, link: Link, pool: PoolRef) -> None:
         await ask(link.redis, "HDEL", notes_of(pool.namespace), pool.name, doing="remove note")
@@ -224,7 +224,7 @@ class Purger:
                     why = str(error) or "the API server is slow"
                     if why != self._unknown_because:
                         self._unknown_because = why
-                        log.info("what deleted pools leave is looked after once the cluster's uid is read: %s", why)
+                        log.info("deleted pools are purged when the cluster's uid is known: %s", why)
                 else:
                     self._cluster_id = str(namespace["metadata"]["uid"])
             return self._cluster_id

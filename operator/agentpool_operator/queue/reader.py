@@ -176,7 +176,7 @@ class Pressure:
     async def _took(self, link: Link, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
         if isinstance(outcome, UnknownPoolError):
             pool.queue.published = ""  # its settings are gone: the next read publishes them again
-            _unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being written"))
+            _unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being published"))
             return
         if isinstance(outcome, QueueError):
             self._failed(link, [pool], outcome)

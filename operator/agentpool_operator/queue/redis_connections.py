@@ -110,7 +110,7 @@ class Links:
                     self._on_pressure(pool, url)
                     await asyncio.sleep(0)  # a server that sends without end must not starve other tasks
             except QueueError as error:
-                log.debug("the pressure channel is not heard: %s", type(error).__name__)
+                log.debug("the operator does not receive the pressure channel: %s", type(error).__name__)
             except Exception as error:  # noqa: BLE001 - a server may answer anything; the polls go on
                 log.debug("the pressure channel is not heard:\n%s", frames_of(error))
             await asyncio.sleep(pause)

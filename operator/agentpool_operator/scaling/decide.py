@@ -183,7 +183,7 @@ def _smoothed(step: _Step, observation: Observation, policy: ScalingPolicy, memo
         note = f"{counted(stable, 'worker')} kept: the last {window:g} s needed them"
         step = _Step(replicas=stable, cap=Cap.STABILIZATION, note=note)
     if step.replicas < current and not memory.covers(now, down.stabilization_s):
-        step = _Step(replicas=current, cap=Cap.YOUNG_MEMORY, note="too little is remembered yet to lower")
+        step = _Step(replicas=current, cap=Cap.YOUNG_MEMORY, note="too few observations yet to scale in")
     step = _rated(step, current, policy, memory, now)
     return replace(step, replicas=min(step.replicas, max(policy.max_replicas, 0)))
 

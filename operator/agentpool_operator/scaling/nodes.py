@@ -129,15 +129,15 @@ def misfit(nodes: Sequence[Node], shape: Shape) -> str:
         return ""
     meant = [node for node in nodes if shape.meant_for(node)]
     if not meant:
-        return "a worker's nodeSelector, affinity and tolerations let it run on none of the nodes"
+        return "a worker's nodeSelector, affinity and tolerations exclude all nodes"
     for name, amount in sorted(shape.requests.items(), key=lambda request: "/" not in request[0]):  # devices first
         most = max(node.allocatable.get(name, 0) for node in meant)
         if most < amount:
             return _shortage(name, amount, most)
-    return f"no node that a worker may run on has enough of {', '.join(sorted(shape.requests))} at once"
+    return f"no permitted node has enough of {', '.join(sorted(shape.requests))} at once"
 
 
 def _shortage(name: str, amount: int, most: int) -> str:
     if "/" not in name:  # counted in millicores or bytes, too detailed for a message
-        return f"a worker asks for more {name} than any node that it may run on has"
-    return f"a worker asks for {amount} {name}; the largest node that it may run on has {most}"
+        return f"a worker asks for more {name} than any permitted node has"
+    return f"a worker asks for {amount} {name}; the largest permitted node has {most}"

@@ -96,13 +96,13 @@ def _ready(pool: Pool, queue: Finding, progressing: Finding) -> Finding:
     blocked = _why_not_ready(pool, queue)
     if blocked is not None:
         return Finding(type=ConditionType.READY, status="False", reason=blocked[0], message=blocked[1])
-    reason, message = "Serving", f"jobs are taken; {counted(_ready_count(pool), 'worker')} ready"
+    reason, message = "Serving", f"jobs are accepted; {counted(_ready_count(pool), 'worker')} ready"
     if impeded := _why_no_jobs(pool):
         message += f"; {impeded[1]}"
     if pool.spec is not None and pool.spec.paused:
-        reason, message = "Paused", "the pool is paused as asked"
+        reason, message = "Paused", "the pool is paused on request"
     elif progressing.reason == "Starting" and _ready_count(pool) == 0:
-        reason, message = "Starting", "jobs are taken; workers are starting"
+        reason, message = "Starting", "jobs are accepted; workers are starting"
     return Finding(type=ConditionType.READY, status="True", reason=reason, message=message)
 
 
@@ -115,7 +115,7 @@ def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
     if queue.status != "True":
         return queue.reason, queue.message
     if pool.deployment is None or not pool.owns_deployment:
-        return _held_back(pool) or ("Creating", "the workers' Deployment is being made")
+        return _held_back(pool) or ("Creating", "the workers' Deployment is being created")
     if any(pod.ready for pod in pool.live_pods):
         return None
     return _why_no_worker(pool, pool.deployment) or _why_no_jobs(pool)
@@ -135,7 +135,7 @@ def _why_no_worker(pool: Pool, deployment: DeploymentView) -> tuple[str, str] | 
         reason, message = deployment.failures[0]
         return reason or "DeploymentFailed", message
     if _waits_for_a_node_in_vain(pool):
-        return "NoNodeFits", f"{pool.misfit}; change what the pool asks for, or add a node that has it"
+        return "NoNodeFits", f"{pool.misfit}; change the pool's requests, or add a node that fits"
     return None
 
 
@@ -157,8 +157,8 @@ def _waits_for_a_node_in_vain(pool: Pool) -> bool:
 
 def _deleting_words(pool: Pool) -> str:
     holders = ", ".join(pool.resource["metadata"].get("finalizers") or [])
-    waits = f"; it goes when these finalizers have been removed: {holders}" if holders else ""
-    return f"the pool is being deleted and is scaled no more{waits}"
+    waits = f"; the object disappears when these finalizers have been removed: {holders}" if holders else ""
+    return f"the pool is being deleted and no longer scaled{waits}"
 
 
 def _ready_count(pool: Pool) -> int:
@@ -195,7 +195,7 @@ def _progress(pool: Pool) -> tuple[Status, str, str]:
     if held_back is not None:
         return "False", *held_back
     if pool.deployment is None or not pool.owns_deployment:
-        return "True", "Creating", "the workers' Deployment is being made"
+        return "True", "Creating", "the workers' Deployment is being created"
     blocked = _why_no_worker(pool, pool.deployment)
     if blocked is not None:
         return "False", *blocked
@@ -214,7 +214,7 @@ def _movement(pool: Pool, deployment: DeploymentView) -> tuple[Status, str, str]
         return "True", "Starting", f"{counted(deployment.replicas - deployment.ready, 'worker')} on the way"
     if deployment.changed_by_others:
         return "False", "ChangedByOthers", _foreign_words(deployment.changed_by_others)
-    return "False", "Settled", "as many workers as asked for"
+    return "False", "Settled", "the number of workers is as desired"
 
 
 def _paused_words(name: str) -> str:
@@ -226,7 +226,7 @@ def _paused_words(name: str) -> str:
 
 def _foreign_words(changes: str) -> str:
     return (
-        f"as many workers as asked for; their Deployment holds what this AgentPool does not say: {changes}; "
+        f"the number of workers is as desired; their Deployment holds what this AgentPool does not say: {changes}; "
         "put it into spec.worker.template, or take it out of the Deployment"
     )
 
@@ -275,7 +275,7 @@ def _scaling_limited(pool: Pool) -> Finding:
     limited = decision is not None and decision.mode is Mode.AUTOMATIC and decision.capped_by in LIMITS
     if decision is None or not limited:
         return Finding(
-            type=ConditionType.SCALING_LIMITED, status="False", reason="WithinLimits", message="no limit holds it back"
+            type=ConditionType.SCALING_LIMITED, status="False", reason="WithinLimits", message="no limit applies"
         )
     return Finding(
         type=ConditionType.SCALING_LIMITED, status="True", reason=decision.capped_by.value, message=_cap_words(pool)
@@ -288,9 +288,9 @@ def _cap_words(pool: Pool) -> str:
     if decision is None or spec is None:
         return ""
     words = {
-        "MaxReplicas": f"more than spec.scaling.maxReplicas ({spec.scaling.max_replicas}) workers are wanted",
+        "MaxReplicas": f"more than spec.scaling.maxReplicas ({spec.scaling.max_replicas}) workers are needed",
         "MinReplicas": f"spec.scaling.minReplicas ({spec.scaling.min_replicas}) keeps workers that no job needs",
-        "RouteLimit": "jobs wait for a place in a route that is at its maxRunning",
+        "RouteLimit": "jobs wait for a slot of a route that is at its maxRunning",
         "ScaleUpPolicy": "spec.scaling.behavior.scaleUp slows the scale-out",
         "ScaleDownPolicy": "spec.scaling.behavior.scaleDown slows the scale-in",
         "GPUCapacity": pool.misfit or f"the nodes have room for {counted(pool.placeable or 0, 'worker')} of this pool",

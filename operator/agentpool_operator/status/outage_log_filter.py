@@ -63,17 +63,17 @@ class Outage(logging.Filter):
             elif self._echo != NOTHING and time.monotonic() - self._told_at >= TELL_S:
                 self._told_at = time.monotonic()
                 (level, text), self._echo = self._echo, NOTHING
-                log.log(level, "a request failed, though the API server answers; it is sent again: %s", text)
+                log.log(level, "a request failed, though the API server answers; it is repeated: %s", text)
 
     async def _last(self, why: str, began: float) -> None:
         """Report the outage from its first line to its last; it was suspected when it `began`."""
         told_at = began
         self.away = True
-        log.warning("the API server is away; pools keep their size until it answers: %s", why)
+        log.warning("the API server does not answer; pools keep their size meanwhile: %s", why)
         while why := await self._why_away():
             if time.monotonic() - told_at >= TELL_S:
                 told_at += TELL_S
-                log.warning("the API server has been away for %d s: %s", time.monotonic() - began, why)
+                log.warning("the API server has not answered for %d s: %s", time.monotonic() - began, why)
             await asyncio.sleep(ASK_S)
         self.away = False
         self._told_at, self._echo = time.monotonic(), NOTHING  # requests that still fail were sent before

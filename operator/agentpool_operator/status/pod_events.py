@@ -53,7 +53,7 @@ class Delays:
                 try:
                     await self.run_once(now=time.time())
                 except Exception:
-                    log.exception("looking for what holds pods up failed and is tried again; please report this")
+                    log.exception("the search for reasons of pending pods failed and is repeated; please report this")
 
     async def run_once(self, *, now: float) -> None:
         """Run a round; `now` is seconds since the epoch."""
@@ -77,7 +77,7 @@ class Delays:
             self._tell_refused(pool.namespace, error, now)
             return
         except ClusterError as error:
-            log.info("what holds pod %s up is not known: %s", pod.name, error)
+            log.info("the reason of the pending pod %s is unknown: %s", pod.name, error)
             return
         self._refused.pop(pool.namespace, None)
         told = [
@@ -90,7 +90,7 @@ class Delays:
 
     def _tell_refused(self, namespace: str, error: ForbiddenError, now: float) -> None:
         if namespace not in self._refused:
-            text = "what holds pods in %s up is not known: allow the operator to list events there: %s"
+            text = "the reason of pending pods in %s is unknown: allow the operator to list events there: %s"
             log.warning(text, namespace, error)
         self._refused[namespace] = now
 

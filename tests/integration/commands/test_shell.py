@@ -126,7 +126,8 @@ def test_a_port_that_is_taken_is_told_by_the_devcluster_with_its_remedy(tmp_path
             cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60,
         )  # fmt: skip
     told = (
-        f"error: Invalid value for '--port': 127.0.0.1:{port}: Address already in use; choose another address or port"
+        f"error: Invalid value for '--port': 127.0.0.1:{port}: Address already in use; "
+        "choose a different address or port"
     )
     assert done.stderr == f"{told}, or 0 for any free port; see 'agentpool devcluster --help'\n"
     assert done.returncode == 2

@@ -229,7 +229,7 @@ def test_a_port_in_use_is_one_line(redis_url: str):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, told = refused("--redis", redis_url, "--no-auth", "--port", str(taken.getsockname()[1]))
     assert (code, told.count("\n")) == (2, 1)
-    assert "choose another address or port" in told
+    assert "choose a different address or port" in told
 
 
 @pytest.mark.parametrize("args", [("--tokens", "/nowhere/tokens.yaml"), ("--auth", "kubernetes")])

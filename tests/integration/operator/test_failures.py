@@ -283,9 +283,9 @@ async def test_an_api_server_that_was_away_for_a_minute_finds_the_operator_at_wo
     faulty_api.away = False
     await wait_until(lambda: "answers again, after" in process.written(), "the end is told", within_s=WITHIN_S)
     assert [re.sub(r"(?<=:) .*|\d+", "…", line) for line in told] == [
-        "the API server is away; pools keep their size until it answers:…",
+        "the API server does not answer; pools keep their size meanwhile:…",
         "no longer leading",
-        "the API server has been away for … s:…",
+        "the API server has not answered for … s:…",
     ]
     await shows(look.replicas, 2)
     assert process.running()

@@ -101,7 +101,7 @@ async def test_a_command_asked_to_yield_goes_back_at_its_next_checkpoint():
 
 
 @pytest.mark.parametrize(
-    ("line", "told"), [("half a thought", "what is no report"), ('{"result": 1}', "a result goes to standard output")]
+    ("line", "told"), [("half a thought", "an invalid report"), ('{"result": 1}', "a result goes to standard output")]
 )
 async def test_what_is_no_report_fails_the_job(line, told):
     """A process that writes something else to its pipe is ended, and the error says what it wrote."""
@@ -222,7 +222,7 @@ async def test_output_that_never_ends_is_not_waited_for(tmp_path, monkeypatch, c
             bench.submit(lease(timeout_ms=600_000))
             (completion,) = await bench.settled(1)
         assert completion.result == 7
-        assert "holds its output, which is not waited for" in caplog.text
+        assert "holds the output, so the rest of the output is ignored" in caplog.text
     finally:
         psutil.Process(int(path.read_text())).kill()
 
@@ -279,7 +279,7 @@ def test_a_pool_names_what_else_its_jobs_see(pass_env, seen):
     [
         ("AGENTPOOL_REDIS_URL", "a variable of the worker's own, which no job sees; remove it"),
         ("AGENTPOOL_*", "a variable of the worker's own"),
-        ("lower case", "not the name of a variable; write NAME, or NAME_\\* for all that begin so"),
+        ("lower case", "not the name of a variable; write NAME, or NAME_\\* for a prefix"),
         ("*_KEY", "not the name of a variable"),
     ],
 )

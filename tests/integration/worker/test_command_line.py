@@ -30,11 +30,11 @@ PAGE = Path(__file__).parents[3] / "docs" / "handlers-python.md"
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["--redis", "redis://127.0.0.1:1/0", "--pool", "p"], 2, "nothing says what runs the jobs"),
+        (["--redis", "redis://127.0.0.1:1/0", "--pool", "p"], 2, "no handler is given"),
         (["worker_app:app", "--pool", "p"], 2, "--redis (AGENTPOOL_REDIS_URL)"),
         (["worker_app:app", "--redis", "http://x", "--pool", "p"], 2, "scheme"),
         (["worker_app:nothing", "--redis", "redis://127.0.0.1:1/0", "--pool", "p"], 1, "has no 'nothing'"),
-        (["worker_app:app", "--handler-command", "x", "--redis", "redis://h", "--pool", "p"], 2, "more than one"),
+        (["worker_app:app", "--handler-command", "x", "--redis", "redis://h", "--pool", "p"], 2, "several handlers"),
         (["worker_app:app", "--redis", "redis://127.0.0.1:1/0", "--pool", "p"], 1, "Redis did not answer"),
     ],
 )

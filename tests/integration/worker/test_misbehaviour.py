@@ -88,7 +88,7 @@ async def test_a_leak_costs_a_drain_and_no_attempt(workers, submit, ended):
     for _ in range(8):
         await submit("leak", 40 * 2**20)
     record = await ended(steps)
-    assert "leaving before the kernel ends every job here; running: 1 steps" in leaking.log()
+    assert "draining before the kernel ends every job; running: 1 steps" in leaking.log()
     assert "exit code 75); another starts" in leaking.log()
     assert (record.state, record.attempt, record.losses) == (JobState.SUCCEEDED, 1, 1)
     done = [count for (what, job), count in workers.runs().items() if job == steps and what.startswith("step ")]

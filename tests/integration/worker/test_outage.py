@@ -80,7 +80,7 @@ async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_facto
         assert worker.metric("agentpool_worker_redis_reconnects_total") == 1
         worker.send(signal.SIGTERM)
         assert worker.wait() == 0
-        assert worker.log().count("the queue cannot be asked; finished jobs are kept") == 1
+        assert worker.log().count("the queue does not answer; finished jobs are kept") == 1
 
 
 async def test_a_worker_cut_off_alone_finds_its_finishes_refused(start_workers, redis_server, redis, pool, stack):

@@ -171,4 +171,4 @@ async def test_a_worker_run_by_hand_publishes_a_pool_that_redis_has_forgotten(gr
     ground.open("gate")
     await ground.ended(await ground.gated("gate"))
     assert worker.log().count("the lease ran out") == 1
-    assert "Redis has forgotten the pool, and no operator publishes it" in worker.log()
+    assert "Redis has lost the pool, and no operator publishes settings" in worker.log()

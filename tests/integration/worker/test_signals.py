@@ -258,7 +258,7 @@ async def test_a_worker_whose_event_loop_stands_still_frees_its_jobs_and_ends(wo
     stuck = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.2", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="0.6")
     await until(lambda: workers.runs()["start", block] and workers.runs()["start", nap], "both jobs run")
     await until(lambda: "the process ends" in stuck.log(), "the worker ends")
-    assert "the lease on 2 jobs is given up" in stuck.log()
+    assert "the lease on 2 jobs is released" in stuck.log()
     record = await Inspector(redis).job(pool, block)
     assert record.losses == 1
     assert f"the handler of 'block-at-first' (job {block}, attempt 1)" in record.error

@@ -323,7 +323,7 @@ async def test_a_handler_that_stops_the_event_loop_ends_nothing(serve, result):
     """The loop is resumed, and the job succeeds in the same process."""
     worker = serve()
     assert await result("stop-loop") == worker.itself().pid
-    assert "a handler stopped the event loop; the worker goes on" in worker.log()
+    assert "a handler stopped the event loop; the worker continues" in worker.log()
 
 
 async def test_a_handler_that_cancels_all_tasks_is_a_crash(serve, submit, result):

@@ -41,7 +41,7 @@ def test_what_nobody_wrote_is_skipped(tmp_path):
     assert [each.path for each in find_documents(tmp_path, leave_out=frozenset({own}))] == ["kept.py"]
 
 
-@pytest.mark.parametrize(("name", "problem"), [("missing", "is not a directory"), ("bare", "holds no text file")])
+@pytest.mark.parametrize(("name", "problem"), [("missing", "is not a directory"), ("bare", "contains no text file")])
 def test_an_input_without_work_is_refused(tmp_path, name, problem):
     """A directory that is missing or empty is named, with the flag and the remedy."""
     (tmp_path / "bare").mkdir()

@@ -140,7 +140,7 @@ def test_a_ready_pod_counts_before_its_deployment_has_counted_it(pools, pool):
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(ready_pod())
     ready = next(finding for finding in findings(pool) if finding.type.value == "Ready")
-    assert ready.message == "jobs are taken; 1 worker ready"
+    assert ready.message == "jobs are accepted; 1 worker ready"
 
 
 def test_a_pool_whose_only_worker_takes_no_jobs_is_not_ready(pools, pool):
@@ -157,7 +157,7 @@ def test_a_pool_whose_only_worker_takes_no_jobs_is_not_ready(pools, pool):
     pools.see_pod(ready_pod())
     ready = findings(pool)[0]
     assert (ready.status, ready.reason) == ("True", "Serving")
-    assert ready.message == f"jobs are taken; 1 worker ready; worker p-1 takes no jobs: it {note}"
+    assert ready.message == f"jobs are accepted; 1 worker ready; worker p-1 takes no jobs: it {note}"
 
 
 def snapshot(*workers, **fields):
@@ -362,7 +362,7 @@ async def test_each_reason_that_keeps_a_pool_from_serving_is_one_event_and_so_is
     assert told == [
         ("Warning", "RedisUnreachable", "away"),
         ("Warning", "RedisAuthFailed", "wrong password"),
-        ("Normal", "Serving", "jobs are taken; 1 worker ready"),
+        ("Normal", "Serving", "jobs are accepted; 1 worker ready"),
     ]
 
 

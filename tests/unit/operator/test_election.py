@@ -147,9 +147,7 @@ async def test_a_leader_whose_rights_are_gone_resigns_with_one_request_and_one_p
     await waiting.resign()
     assert len(requests) == 1  # who waits has nothing to free, and does not ask
     (line,) = caplog.messages
-    assert line == (
-        "the Lease expires by itself within 10 s: the API server refused to free it (403), as at an uninstall"
-    )
+    assert line == ("the Lease expires within 10 s: the API server refused to release it (403), as during an uninstall")
 
 
 async def test_a_leader_whose_renewal_came_late_begins_anew(server, clock):

@@ -68,7 +68,7 @@ async def test_an_outage_is_told_by_its_first_line_and_its_last(server, echoes, 
     await wait_until(lambda: not echoes.away, "it is known to be back")
     *before, begins, ends = (record.message for record in caplog.records)
     assert before == ["pool ns/p is tried again: GET /x: 500: etcdserver: request timed out"][:passed]
-    assert begins == f"the API server is away; pools keep their size until it answers: {error}"
+    assert begins == f"the API server does not answer; pools keep their size meanwhile: {error}"
     assert ends.startswith("the API server answers again, after ")
 
 
@@ -78,7 +78,7 @@ async def test_a_long_outage_is_told_again_and_again_in_its_time(server, echoes,
     server.trouble = AWAY
     parts_fail(AWAY)
     await wait_until(lambda: len(caplog.records) >= 4, "it is told again")
-    assert "has been away for" in caplog.records[-1].message
+    assert "has not answered for" in caplog.records[-1].message
 
 
 async def test_what_is_no_outage_is_told_as_it_comes(server, echoes, caplog):
@@ -108,4 +108,4 @@ async def test_single_requests_that_fail_are_told_once_a_minute(server, echoes, 
         await wait_until(lambda asked=asked: server.asked == asked, "it was asked")
     (line,) = caplog.records
     assert line.levelno == logging.WARNING
-    assert line.message.endswith(f"it is sent again: pool ns/p is tried again: {AWAY}")
+    assert line.message.endswith(f"it is repeated: pool ns/p is tried again: {AWAY}")

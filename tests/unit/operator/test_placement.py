@@ -109,11 +109,11 @@ def test_a_pools_own_idle_pods_count_as_its_room(pools, inventory):
         ({"gpu": {"perWorker": GPUS}}, ""),
         (
             {"gpu": {"perWorker": 8}},
-            "a worker asks for 8 nvidia.com/gpu; the largest node that it may run on has 4",
+            "a worker asks for 8 nvidia.com/gpu; the largest permitted node has 4",
         ),
         (
             {"gpu": {"perWorker": 1}, "worker": {"template": {"spec": {"nodeSelector": {"no": "where"}}}}},
-            "a worker's nodeSelector, affinity and tolerations let it run on none of the nodes",
+            "a worker's nodeSelector, affinity and tolerations exclude all nodes",
         ),
     ],
 )

@@ -121,7 +121,7 @@ def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served(caplog)
     assert pool.resource["spec"] == spec
     (told,) = caplog.messages
     assert told.startswith("pool ns/p: ")
-    assert " leaves spec.queue.later, spec.routes.later alone; upgrade the operator" in told
+    assert " ignores spec.queue.later, spec.routes.later; upgrade the operator" in told
     pools.see_pool({"metadata": metadata, "spec": {**spec, "replicas": 1}})
     assert len(caplog.messages) == 1
     pools.see_pool({"metadata": metadata, "spec": {**spec, "scaling": {"maxReplicas": "many", "later": 1}}})

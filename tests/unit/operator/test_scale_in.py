@@ -113,7 +113,7 @@ def test_nothing_is_lowered_in_a_rollout_unless_all_are_idle(pool_of):
 
 
 def test_who_is_as_good_as_gone_stays_cordoned_until_the_controllers_have_caught_up(pool_of):
-    """After lowering, the marked pod keeps its cordon though more workers are wanted again."""
+    """After lowering, the marked pod keeps its cordon though more workers are needed again."""
     pool = pool_of(deployment(1, total=2), pod("a"), pod("b", cost=GOING_COST))
     plan = planned(pool, pool.deployment, 2)
     assert (names(plan.cordoned), plan.settled) == (["b"], False)

@@ -87,7 +87,7 @@ async def test_a_result_that_cannot_be_kept_is_told_too(told):
 
     await run(lease("not-json"), refuse=refuse)
     (line,) = told()
-    assert "returned a result that cannot be kept: TypeError: not JSON" in line.getMessage()
+    assert "returned a result that cannot be stored: TypeError: not JSON" in line.getMessage()
 
 
 async def test_an_error_with_notes_or_of_many_begins_with_itself(told):

@@ -173,8 +173,8 @@ def refusal_of(completion):
     ("kind", "error", "retry"),
     [
         ("speechless", f"{__name__}.SpeechlessError: <exception str() failed>", True),
-        ("detached", "the handler returned a result that cannot be kept: InvalidJobError: result[0]: ", False),
-        ("deep", "the handler returned a result that cannot be kept: PayloadTooDeepError: result: ", False),
+        ("detached", "the handler returned a result that cannot be stored: InvalidJobError: result[0]: ", False),
+        ("deep", "the handler returned a result that cannot be stored: PayloadTooDeepError: result: ", False),
         ("not-utf-8", "RuntimeError: cannot parse caf\\udce9.pdf", True),
     ],
 )

@@ -116,10 +116,8 @@ class Fitness:
         found = self._examine()
         if found is None and len(set(self._row)) < FAILURES_IN_A_ROW:
             self._row.clear()
-            log.warning(
-                "job %s fails as if the worker were unfit, and nothing is wrong with the worker: %s", job_id, words
-            )
+            log.warning("job %s fails as in an unfit worker, but the worker is fit: %s", job_id, words)
             return
         self.complaint = words
-        log.error("the worker %s; %d attempts in a row: it takes no more jobs", self.complaint, len(self._row))
+        log.error("the worker %s; %d attempts in a row: no more claims", self.complaint, len(self._row))
         self._unfit(self.complaint)

@@ -67,8 +67,8 @@ def _restore_signals() -> None:
 
 def _end_clone() -> None:
     log.error(
-        "process %d, forked by a handler, came back into the worker and is ended; "
-        "end it with os._exit, or start it with multiprocessing or subprocess", os.getpid(),
+        "process %d, forked by a handler, returned into the worker and is ended; "
+        "end the child with os._exit, or start it with multiprocessing or subprocess", os.getpid(),
     )  # fmt: skip
     os._exit(CLONE_EXIT_CODE)
 

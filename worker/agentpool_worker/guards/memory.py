@@ -200,7 +200,7 @@ class MemoryGuard:
     def _begin(self, memory: MemoryReader, used: int, why: str) -> None:
         self.words = _words(memory, used)
         running = self._running()
-        log.error("%s, %s: leaving before the kernel ends every job here; running: %s", self.words, why, running)
+        log.error("%s, %s: draining before the kernel ends every job; running: %s", self.words, why, running)
         self._leaving = True
         self._leave()
 

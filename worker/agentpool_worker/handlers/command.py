@@ -79,8 +79,8 @@ class CommandHandlers:
         """Check the program and the directory for its files. Raises HandlerError."""
         if shutil.which(self._argv[0]) is None:
             raise HandlerError(
-                f"handler.command.argv: {self._argv[0]!r}: there is no such program on PATH, or it is not executable",
-                remedy="check its spelling and its execute permission",
+                f"handler.command.argv: {self._argv[0]!r}: no such program on PATH, or the program is not executable",
+                remedy="check the spelling and the execute permission",
             )
         check_directory()
 
@@ -123,7 +123,7 @@ class CommandHandlers:
             self._groups.discard(process.pid)
             limits.report(ctx)
         if not await output.wait_for_end(self._output_seconds):
-            ctx.log.warning("something that the command left running holds its output, which is not waited for")
+            ctx.log.warning("a leftover process of the command holds the output, so the rest of the output is ignored")
         return _result(code, output, limits)
 
     async def _end_leftovers(self, group: int, files: JobFiles, ctx: Context) -> None:

@@ -78,7 +78,7 @@ class HttpHandlers:
             await self._contexts.start()
         if await self._listens():
             return
-        log.info("nothing listens yet at %s; waiting up to %g s for it", self._url, _UP_SECONDS)
+        log.info("nothing listens yet at %s; waiting up to %g s", self._url, _UP_SECONDS)
         give_up_at = time.monotonic() + _UP_SECONDS
         while not await self._listens():
             if time.monotonic() > give_up_at:
@@ -182,7 +182,7 @@ async def _parts(response: aiohttp.ClientResponse, parse: Callable[[bytes], Part
                 if (part := parse(line)) is not None:
                     yield part
     except ValueError as error:
-        raise Permanent(f"the container streamed something else than agreed: {error}") from error
+        raise Permanent(f"the container streamed an invalid line: {error}") from error
     with contextlib.suppress(ValueError):  # a last line without the line end, or an incomplete line
         if (part := parse(lines.rest())) is not None:
             yield part

@@ -64,7 +64,7 @@ class JobFiles:
             try:
                 parts = [part for line in self._lines.feed(chunk) if (part := parse_ndjson(line)) is not None]
             except ValueError as error:
-                raise Permanent(f"the command wrote to AGENTPOOL_REPORT what is no report: {error}") from error
+                raise Permanent(f"the command wrote an invalid report to AGENTPOOL_REPORT: {error}") from error
             for part in parts:
                 await self._publish(part)
 
@@ -114,9 +114,8 @@ def check_directory() -> None:
             shutil.rmtree(directory, ignore_errors=True)
     except OSError as error:
         raise HandlerError(
-            f"TMPDIR: {os.environ.get('TMPDIR')!r}: a command's job needs a directory to write to, and there is none "
-            f"({error})",
-            remedy="mount a volume at /tmp, such as an emptyDir, or name a directory that can be written",
+            f"TMPDIR: {os.environ.get('TMPDIR')!r}: a command's job needs a writable directory ({error})",
+            remedy="mount a volume at /tmp, such as an emptyDir, or name a writable directory",
         ) from error
 
 

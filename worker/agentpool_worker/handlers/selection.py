@@ -34,13 +34,13 @@ def from_spec(text: str, *, field: str, output_seconds: float = OUTPUT_SECONDS) 
         raise SettingError(field=field, value=text, problem=problem, remedy=_REMEDY) from error
     given = [kind for kind in (handler.python, handler.http, handler.command) if kind is not None]
     if len(given) != 1:
-        raise SettingError(field=field, value=text, problem="it names not exactly one handler", remedy=_REMEDY)
+        raise SettingError(field=field, value=text, problem="name exactly one handler", remedy=_REMEDY)
     if handler.python is not None:
         return from_app(handler.python.app)
     if handler.http is not None:
         return from_url(f"http://127.0.0.1:{handler.http.port}{handler.http.path}")
     if handler.command is None:
-        raise SettingError(field=field, value=text, problem="it names not exactly one handler", remedy=_REMEDY)
+        raise SettingError(field=field, value=text, problem="name exactly one handler", remedy=_REMEDY)
     return from_argv(handler.command.argv, pass_env=handler.command.pass_env or (), output_seconds=output_seconds)
 
 
@@ -50,7 +50,7 @@ def check_passed(names: Sequence[str]) -> None:
         if name.startswith("AGENTPOOL_"):
             problem, remedy = "a variable of the worker's own, which no job sees", "remove it"
         elif not re.fullmatch(VARIABLES_PATTERN, name):
-            problem, remedy = "not the name of a variable", "write NAME, or NAME_* for all that begin so"
+            problem, remedy = "not the name of a variable", "write NAME, or NAME_* for a prefix"
         else:
             continue
         raise SettingError(field="--pass-env", value=name, problem=problem, remedy=remedy)

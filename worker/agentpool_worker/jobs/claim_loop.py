@@ -166,7 +166,7 @@ class ClaimLoop:
             await self.run_once()
         except QueueError as error:
             if not self._unreached:
-                log.warning("the queue cannot be asked; finished jobs are kept until it can: %s", error)
+                log.warning("the queue does not answer; finished jobs are kept until it does: %s", error)
             self._unreached = True
             self.break_off()
             self.bell()  # the result of the call is unknown

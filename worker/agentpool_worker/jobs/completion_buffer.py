@@ -52,7 +52,7 @@ def replacement_for(completion: Completion, error: Exception) -> Failed:
     return Failed(
         job_id=completion.job_id,
         token=completion.token,
-        error=f"the handler {what} that cannot be kept: {shown_error(error)}",
+        error=f"the handler {what} that cannot be stored: {shown_error(error)}",
         retry=False,
     )
 
@@ -114,7 +114,7 @@ class CompletionBuffer:
         if SettleOutcome.STALE in outcomes:
             stale = [c.job_id for c, o in zip(batch.completions, outcomes, strict=True) if o is SettleOutcome.STALE]
             log.warning(
-                "%d finished jobs were refused: their leases had passed to other workers: %s",
+                "%d finished jobs were refused, because their leases had passed to other workers: %s",
                 len(stale), ", ".join(stale[:10]),
             )  # fmt: skip
 

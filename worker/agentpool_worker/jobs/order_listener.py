@@ -125,5 +125,5 @@ async def _repeat(hear: Callable[[], Awaitable[None]]) -> None:
         try:
             await hear()
         except QueueError as error:
-            log.debug("nothing can be heard: %s", error)
+            log.debug("orders cannot be received: %s", error)
             await asyncio.sleep(_RETRY_SECONDS)

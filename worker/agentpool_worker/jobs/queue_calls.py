@@ -73,7 +73,7 @@ async def _retry_until_reached(
         try:
             return await ask()
         except waits_for as error:
-            log.debug("%s once Redis can be reached: %s", what, error)
+            log.debug("%s when Redis answers again: %s", what, error)
         raise_lost()
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_RETRY_SECONDS)

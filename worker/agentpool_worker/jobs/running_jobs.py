@@ -150,7 +150,7 @@ class RunningJobs:
 
     def _finish(self, execution: Execution, completion: Completion) -> None:
         if execution not in self.running:
-            log.info("job %s has ended after it was given up", execution.lease.job_id)
+            log.info("job %s has ended after it was abandoned", execution.lease.job_id)
             return
         self.running.discard(execution)
         self._slots.give_back()
@@ -199,7 +199,7 @@ class RunningJobs:
             self.stop(execution, Stop.TIMEOUT)
             return
         log.error(
-            "job %s (%s) did not stop within its grace and is given up; its handler must let CancelledError pass",
+            "job %s (%s) did not stop in time and is abandoned; its handler must not suppress CancelledError",
             execution.lease.job_id, execution.lease.kind,
         )  # fmt: skip
         self._metrics.abandoned += 1

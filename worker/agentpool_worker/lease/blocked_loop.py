@@ -50,11 +50,11 @@ class Surrender:
                 taken = await self._queue.report_crash(
                     f"worker {self._queue.worker} gave up its lease: {how}", culprits
                 )
-            log.error("%d jobs were given up; others run them", taken)
+            log.error("%d jobs were released for other workers", taken)
         except (TimeoutError, QueueError) as error:
-            log.error("the jobs could not be given up: %s", error)  # noqa: TRY400
+            log.error("the jobs could not be released: %s", error)  # noqa: TRY400
         if self._ends_process:
-            log.critical("the process ends, so that a new one takes its place")
+            log.critical("the process ends, and a new process starts")
             logging.shutdown()
             sys.stdout.flush()
             sys.stderr.flush()

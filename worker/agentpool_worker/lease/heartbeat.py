@@ -169,7 +169,7 @@ class Heartbeat:
 
     def _record_failure(self, error: QueueError) -> None:
         if self._steady_since is not None:
-            log.warning("the lease could not be renewed, %.1f s of it are left: %s", self._remaining_seconds(), error)
+            log.warning("the lease could not be renewed, %.1f s are left: %s", self._remaining_seconds(), error)
         self._steady_since = None
         self._metrics.renewal_failures += 1
 
@@ -196,7 +196,7 @@ class Heartbeat:
         except UnknownPoolError:  # Redis has lost everything
             if self._publish is None:
                 raise
-        log.warning("Redis has forgotten the pool, and no operator publishes it: its last settings are published again")
+        log.warning("Redis has lost the pool, and no operator publishes settings: the last settings are published")
         await self._publish(self._settings)
         return await self._queue.register(slots=self._slots.total, host=self._host)
 

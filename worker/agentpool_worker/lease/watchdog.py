@@ -118,7 +118,7 @@ class Watchdog:
         if blocked >= self._give_up_seconds and not self.given_up:
             self.given_up = True
             log.critical(
-                "the event loop has stood still for %.1f s: the lease on %d jobs is given up, others will run them",
+                "the event loop has stood still for %.1f s: the lease on %d jobs is released for other workers",
                 blocked, len(self._running_jobs.running),
             )  # fmt: skip
             return True
@@ -126,7 +126,7 @@ class Watchdog:
 
     def _report_recovery(self) -> None:
         if self._told_at:
-            log.warning("the event loop turns again after at least %.1f s", self._told_at)
+            log.warning("the event loop runs again after at least %.1f s", self._told_at)
         self._told_at = 0.0
         self.given_up = False
 

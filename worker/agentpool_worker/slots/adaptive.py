@@ -80,7 +80,7 @@ def starting_slots(settings: PoolSettings) -> int:
 def _shrink(seen: Observation, settings: PoolSettings) -> Change | None:
     fewer = min(seen.slots - 1, math.floor(seen.slots * SHRINK_FACTOR))
     if seen.overloads:
-        return Change(slots=fewer, reason=Reason.OVERLOADED, detail=f"{seen.overloads} jobs said they were overloaded")
+        return Change(slots=fewer, reason=Reason.OVERLOADED, detail=f"{seen.overloads} jobs reported an overload")
     if settings.adaptive_mode is not AdaptiveMode.GPU:
         return None
     for gpu in seen.gpus:

@@ -122,12 +122,12 @@ class WorkerMetrics:
         yield from self._gauges()
         yield _histogram(
             "agentpool_worker_dispatch_latency_seconds",
-            "From when a job became ready until it was claimed; first attempts only.",
+            "Time from ready to claimed; first attempts only.",
             self._dispatch,
         )
-        yield _histogram("agentpool_worker_event_loop_lag_seconds", "How late the event loop's turns come.", self._lag)
+        yield _histogram("agentpool_worker_event_loop_lag_seconds", "Delay of event-loop iterations.", self._lag)
         family = HistogramMetricFamily(
-            "agentpool_worker_job_run_seconds", "How long attempts ran, by kind of job.", labels=["kind"]
+            "agentpool_worker_job_run_seconds", "Run time of attempts, by kind of job.", labels=["kind"]
         )
         for kind, run in list(self._run.items()):
             buckets, total = run.buckets()
@@ -137,7 +137,7 @@ class WorkerMetrics:
     def _counters(self) -> Iterator[Metric]:
         jobs = CounterMetricFamily(
             "agentpool_worker_jobs",
-            "Ended attempts by what the queue made of them.",
+            "Ended attempts by outcome in the queue.",
             labels=["kind", "outcome"],
         )
         for labels, count in list(self._jobs.items()):
@@ -150,12 +150,12 @@ class WorkerMetrics:
             changes.add_metric([reason], count)
         yield changes
         for name, told, value in (
-            ("abandoned_jobs", "Attempts that did not stop within their grace.", self.abandoned),
+            ("abandoned_jobs", "Attempts that did not stop within the grace period.", self.abandoned),
             ("lease_renewals", "Heartbeats that Redis confirmed.", self.renewals),
             ("lease_renewal_failures", "Heartbeats that did not reach Redis.", self.renewal_failures),
-            ("leases_lost", "Times the worker's lease ran out under it.", self.leases_lost),
-            ("redis_reconnects", "Times Redis answered again after it could not be reached.", self.reconnects),
-            ("event_loop_blocks", "Times a handler held up the event loop.", self.loop_blocks),
+            ("leases_lost", "Expired leases of the worker.", self.leases_lost),
+            ("redis_reconnects", "Ended outages of Redis.", self.reconnects),
+            ("event_loop_blocks", "Event-loop blocks by a handler.", self.loop_blocks),
             ("reconciliations", "Disagreements with the queue that were resolved.", self.reconciliations),
             ("resolved_contradictions", "Contradictions within the queue that maintenance resolved.", self.resolved),
             ("recovered_jobs", "Jobs recovered from lost workers.", self.recovered),
@@ -163,7 +163,7 @@ class WorkerMetrics:
             yield CounterMetricFamily(f"agentpool_worker_{name}", told, value=value)
 
     def _gauges(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily("agentpool_worker_slots", "Jobs that may run at once.", value=self._slots.total)
+        yield GaugeMetricFamily("agentpool_worker_slots", "Slots: jobs that may run at once.", value=self._slots.total)
         yield GaugeMetricFamily("agentpool_worker_slots_used", "Jobs that run.", value=self._slots.used)
         yield GaugeMetricFamily("agentpool_worker_draining", "1 while the worker is leaving.", value=int(self.draining))
         readings = self.gpus()
