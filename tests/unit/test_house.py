@@ -7,6 +7,7 @@ import importlib
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -97,6 +98,54 @@ def test_the_devcluster_is_a_distribution_of_its_own():
     assert any(
         need.startswith(second["project"]["name"]) for need in first["project"]["optional-dependencies"]["local"]
     )
+
+
+# Modules that use private names of a dependency, whose next major version pyproject.toml must therefore exclude.
+PRIVATE_USES = {
+    "core/agentpool_core/queue/connection/pools.py": "redis",
+    "core/agentpool_core/queue/connection/wire.py": "redis",
+}
+
+
+def programs() -> list[Path]:
+    """Every Python file of the packages, benches, tools, examples and tests."""
+    folders = (*PACKAGES, "bench", "tools", "examples", "tests")
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py"))
+
+
+def private_names(tree: ast.AST) -> Iterator[str]:
+    """Names with one leading underscore that come from other distributions, imported or by `getattr`."""
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "getattr":
+            named = node.args[1]
+            names = [f"getattr.{named.value}"] if isinstance(named, ast.Constant) else []
+        for name in names:
+            top, *inner = name.split(".")
+            if not top.startswith(("agentpool_", "tests")) and any(re.match(r"_[^_]", part) for part in inner):
+                yield name
+
+
+def test_no_private_name_of_a_dependency_is_used():
+    """A release of the dependency may rename it. The exceptions are few, and need a cap of the version."""
+    used = {str(path.relative_to(ROOT)): list(private_names(ast.parse(path.read_text()))) for path in programs()}
+    assert len(used) > 400
+    assert {path: names for path, names in used.items() if names and path not in PRIVATE_USES} == {}
+
+
+def test_a_dependency_whose_private_names_are_used_has_a_cap():
+    """The exceptions are as few as the code needs, and no major version comes in untested."""
+    needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    for path, name in PRIVATE_USES.items():
+        source = (ROOT / path).read_text()
+        assert "SLF001" in source or list(private_names(ast.parse(source))), f"{path} is no exception any more"
+        assert any(re.match(rf"{name}\b.*,<\d+$", need) for need in needs), f"{name} has no cap"
+    waived = {str(path.relative_to(ROOT)) for path in modules() if "SLF001" in path.read_text()}
+    assert waived <= {*PRIVATE_USES, "worker/agentpool_worker/lease/watchdog.py"}  # a function of Python itself
 
 
 def test_every_command_loads_and_explains_itself():

@@ -14,7 +14,9 @@ import logging
 import os
 import signal
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from agentpool_core.queue.connection.pools import QueuePool
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -74,14 +76,7 @@ def _end_clone() -> None:
 
 
 def _descriptors(client: RedisClient) -> Iterator[int]:
-    """Yield the sockets of a client's connections. redis-py has no public way; a hidden connection stays open."""
+    """Yield the sockets of a client's connections. A cluster's client has no pool of its own; its sockets stay open."""
     pool = getattr(client, "connection_pool", None)
-    connections: list[Any] = [
-        *getattr(pool, "_available_connections", ()),
-        *getattr(pool, "_in_use_connections", ()),
-    ]
-    for connection in connections:
-        writer = getattr(connection, "_writer", None)
-        socket = None if writer is None else writer.get_extra_info("socket")
-        if socket is not None and socket.fileno() >= 0:
-            yield socket.fileno()
+    if isinstance(pool, QueuePool):
+        yield from (socket.fileno() for socket in pool.sockets())

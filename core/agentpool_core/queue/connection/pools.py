@@ -139,6 +139,11 @@ class QueuePool(ConnectionPool):
         self._generation += 1
         await self.disconnect()
 
+    def sockets(self) -> list[socket.socket]:
+        """Return the open sockets of the connections, in use or not."""
+        connections = (*self._available_connections, *self._in_use_connections)
+        return [found for connection in connections if (found := _socket(connection)) is not None]
+
     async def _await_turn(self) -> None:
         try:
             async with asyncio.timeout(FREE_WITHIN_S):
@@ -239,10 +244,16 @@ class QueueCluster(RedisCluster):
 
 def _hang_up(connection: AbstractConnection) -> None:
     """End a connection of a finished event loop; its socket is closed when Python collects it."""
+    if (found := _socket(connection)) is not None:
+        with contextlib.suppress(OSError):
+            found.shutdown(socket.SHUT_RDWR)
+
+
+def _socket(connection: AbstractConnection) -> socket.socket | None:
+    """Return the open socket of a connection; None without one."""
     writer = getattr(connection, "_writer", None)  # no public name
-    with contextlib.suppress(OSError):
-        if writer is not None:
-            writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+    found: socket.socket | None = None if writer is None else writer.get_extra_info("socket")
+    return found if found is not None and found.fileno() >= 0 else None
 
 
 def _guard(reader: asyncio.StreamReader, frames: Frames) -> None:
