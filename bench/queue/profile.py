@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 JOBS = 20_000
 WRITERS = {  # part of a file's path -> author of the code; the first match counts
     "agentpool_worker": "worker",
-    "agentpool/": "client and queue",
+    "agentpool_core/": "client and queue",
     "/redis/": "redis-py",
     "asyncio/streams.py": "asyncio: writing to the socket",
     "/asyncio/": "asyncio: the rest",
