@@ -21,8 +21,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from agentpool_core.errors import SettingError
-from agentpool_core.kube import kubeconfig
-from agentpool_core.kube.client import Cluster, connected
+from agentpool_core.kube.client import Cluster
+from agentpool_core.kube.connection import connected
 from agentpool_core.process import logs
 from agentpool_core.process.sockets import authority, listening_socket
 from agentpool_gateway.access.authority import AllowAll, Authority
@@ -162,7 +162,7 @@ async def _parts(
     async with contextlib.AsyncExitStack() as stack:
         cluster: Cluster | None = None
         if by_reviews or options.redis is None or options.kubeconfig is not None:
-            cluster = await stack.enter_async_context(connected(options.kubeconfig or kubeconfig.path()))
+            cluster = await stack.enter_async_context(connected(options.kubeconfig))
         authority = _authority(options, settings, cluster)
         if options.redis is not None:
             yield SingleRedis(options.redis, namespaces=options.namespace), authority, cluster

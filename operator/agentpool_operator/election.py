@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import ClusterError
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import ClashError, ClusterRefusalError, NotThereError
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import ClashError, ClusterRefusalError, NotThereError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.settings import ElectionSettings
 
 Json = dict[str, Any]

@@ -14,8 +14,8 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from kubernetes.aio import client as kube
-
+from agentpool_core.kube import paths
+from agentpool_core.kube.connection import Access, load, opened
 from agentpool_core.process.cancellation import end
 from agentpool_core.text import frames_of
 from agentpool_operator.autoscaler.loop import ScalingLoop
@@ -24,12 +24,10 @@ from agentpool_operator.autoscaler.scale_in import ScaleIn
 from agentpool_operator.capacity.capacity_watch import Feed
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.children.applier import Applier
+from agentpool_operator.cluster import Cluster
 from agentpool_operator.election import Election, Leadership
 from agentpool_operator.gc_tuning import ShortPauses
 from agentpool_operator.health import Health
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.client import Cluster
-from agentpool_operator.kube.connection import configuration
 from agentpool_operator.metrics import Metrics
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.resync import Resync
@@ -50,6 +48,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from agentpool_core.jobs import PoolRef
+    from agentpool_core.kube import client
     from agentpool_operator.settings import OperatorSettings
 
 TIDY_S = 30.0  # seconds between looks for links that no pool uses
@@ -95,12 +94,12 @@ class Parts:
         ]
 
 
-def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Parts:
+def assemble(settings: OperatorSettings, access: Access, api: client.Cluster) -> Parts:
     """All parts, connected but not running."""
     pools, metrics = Pools(), Metrics()
     leadership = Leadership(elected=settings.election.enabled)
     metrics.registry.register(QueueMetrics(pools, leading=leadership))
-    cluster = Cluster(kube.ApiClient(connection), may_write=leadership)
+    cluster = Cluster(api, may_write=leadership)
     schedule = Schedule(pools, gap_s=settings.loop.wake_gap_s)
 
     def read_soon(ref: PoolRef, url: str) -> None:
@@ -154,20 +153,28 @@ def assemble(settings: OperatorSettings, connection: kube.Configuration) -> Part
         reconciler=reconciler,
         loop=loop,
         resync=resync,
-        watches=Watches(cluster, pools, connection, namespaces=settings.namespaces),
+        watches=Watches(cluster, pools, access.settings, namespaces=settings.namespaces),
         outage=Outage(ask),
         delays=Delays(cluster, pools, leading=leadership),
     )
 
 
 async def run(settings: OperatorSettings) -> None:
-    """Run until SIGTERM or SIGINT. Raises SettingError for unusable settings, ClusterError at the first contact."""
+    """Run until SIGTERM or SIGINT. Raises SettingError for unusable settings."""
     for namespace in settings.namespaces:
         paths.agentpools(namespace)  # kopf inserts the name into its own paths unchecked
     pauses = ShortPauses()
     gc.callbacks.append(pauses)
-    connection = await configuration(settings.kubeconfig)
-    parts = assemble(settings, connection)
+    access = await load(settings.kubeconfig)
+    try:
+        async with opened(access) as api:
+            await _run(settings, assemble(settings, access, api))
+    finally:
+        gc.callbacks.remove(pauses)
+
+
+async def _run(settings: OperatorSettings, parts: Parts) -> None:
+    """Serve health, metrics and pools."""
     health = Health(
         parts.metrics,
         last_pass_at=lambda: parts.loop.last_pass_at,
@@ -178,15 +185,12 @@ async def run(settings: OperatorSettings) -> None:
     for handler in handlers:
         handler.addFilter(parts.outage)
     try:
-        await parts.cluster.get("/version")
         port = await health.start(settings.health_host, settings.health_port)
         log.info("serving /healthz, /readyz and /metrics on port %d", port)
         await _serve(parts)
     finally:
         await parts.links.close()
         await health.stop()
-        await parts.cluster.close()
-        gc.callbacks.remove(pauses)
         for handler in handlers:
             handler.removeFilter(parts.outage)
 

@@ -13,7 +13,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import ClusterError
-from agentpool_operator.kube.api_errors import BusyError, NotLeadingError
+from agentpool_core.kube.errors import BusyError
+from agentpool_operator.cluster import NotLeadingError
 from agentpool_operator.pools.problems import RETRY_MAX_S, RETRY_MIN_S, Failures, unexpected
 
 if TYPE_CHECKING:

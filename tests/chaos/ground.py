@@ -160,7 +160,7 @@ class Ground:
             )
             for name in ("a", "b")
         ]  # fmt: skip
-        operator = ("agentpool", "operator", "--kubeconfig", str(self.api_proxy.kubeconfig))
+        operator = ("agentpool_core", "operator", "--kubeconfig", str(self.api_proxy.kubeconfig))
         serving = ("--health-host", "127.0.0.1", "--health-port", "0")
         self.operators = [
             Machine(directory / f"operator-{n}.log", *operator, *serving, clock=self.clocks["operators"])
@@ -196,7 +196,7 @@ class Ground:
         await self.apply()
         arguments = ("--redis", self.redis_url, "--no-auth", "--port", str(self._gateway_port), "--rate", "0")
         log, clock = self.directory / "gateway.log", self.clocks["operators"]
-        self.gateway = Machine(log, "agentpool", "gateway", *arguments, clock=clock)
+        self.gateway = Machine(log, "agentpool_core", "gateway", *arguments, clock=clock)
         for machine in (*self.operators, self.gateway):
             machine.start()
         self.direct = connect(self.referee_line.url)

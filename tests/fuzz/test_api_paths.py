@@ -14,10 +14,10 @@ from yarl import URL
 
 from agentpool_core.errors import SettingError
 from agentpool_core.kube import paths
+from agentpool_core.kube import paths as operator_paths
 from agentpool_devcluster.api.http.paths import parse_target
 from agentpool_devcluster.kube.errors import NameRefusedError
 from agentpool_devcluster.kube.resources import PODS, SECRETS
-from agentpool_operator.kube import paths as operator_paths
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "300"))
 SERVER = "https://10.0.0.1:6443"

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agentpool_core.errors import ClusterError
+from agentpool_core.kube import paths
 from agentpool_core.spec.crd import custom_resource_definition
-from agentpool_operator.kube import paths
 from tests.fixtures.redis import wait_until
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))

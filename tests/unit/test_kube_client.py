@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from agentpool_core.errors import ClusterError, SettingError
+from agentpool_core.errors import SettingError
 from agentpool_core.kube import kubeconfig
-from agentpool_core.kube.client import Cluster, configuration
+from agentpool_core.kube.client import Cluster
+from agentpool_core.kube.connection import load
+from agentpool_core.kube.errors import ForeignAnswerError
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,7 @@ async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, caplog, text,
     if text is not None:
         file.write_text(text)
     with pytest.raises(SettingError) as refused:
-        await configuration(file)
+        await load(file)
     assert str(refused.value).startswith(f"kubeconfig: '{file}': {problem}")
     assert "\n" not in str(refused.value)
     assert caplog.messages == []
@@ -38,7 +40,7 @@ async def test_a_file_that_is_no_kubeconfig_is_refused_in_one_line(tmp_path, mon
     file = tmp_path / "config"
     file.write_bytes(content)
     with pytest.raises(SettingError) as refused:
-        await configuration(file)
+        await load(file)
     assert str(refused.value).startswith(f"kubeconfig: '{file}': ")
     assert "\n" not in str(refused.value)
     monkeypatch.setenv("KUBECONFIG", str(file))
@@ -52,16 +54,16 @@ async def test_an_answer_that_is_no_object_is_an_outage(monkeypatch, answer: byt
     async def answered(*_: object, **__: object) -> bytes:
         return answer
 
-    monkeypatch.setattr(Cluster, "_bytes", answered)
-    with pytest.raises(ClusterError, match="GET /api: the answer is no JSON object"):
-        await Cluster(None).request("GET", "/api")
+    monkeypatch.setattr(Cluster, "_read", answered)
+    with pytest.raises(ForeignAnswerError, match="GET /api: the answer is no JSON object"):
+        await Cluster(None).get("/api")
 
 
 def test_a_user_without_a_home_has_no_kubeconfig(monkeypatch):
     """As in a container that runs with an id of the cluster's choice."""
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
-    assert kubeconfig.path() is None
+    assert kubeconfig.files() == []
 
 
 def no_home() -> Path:

@@ -21,7 +21,8 @@ from agentpool_core.errors import (
     UnsupportedServerError,
 )
 from agentpool_core.jobs import PoolRef
-from agentpool_core.kube.client import Cluster, RefusedError
+from agentpool_core.kube.client import Cluster
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.queue.connection.error_translation import fault_of
 from agentpool_core.redis_address import (
     Address,
@@ -96,7 +97,7 @@ async def test_a_secret_that_does_not_exist_is_named_with_the_remedy():
             return {"spec": {"queue": {"redis": {"urlFrom": {"secretKeyRef": {"name": "r"}}}}}}
 
         async def get(self, path):
-            raise RefusedError("GET", path, 404, b"{}")
+            raise NotThereError(request=f"GET {path}", status=404, message="not found")
 
     with pytest.raises(SecretError, match=r"^Secret 'r' in namespace 'ns': it does not exist; create it") as missing:
         await Api(None).redis_address(PoolRef("ns", "p"))

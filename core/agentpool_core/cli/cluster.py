@@ -18,10 +18,9 @@ async def redis_address(pool: PoolRef) -> Address:
 
     Raises SettingError without a kubeconfig, ClusterError if the cluster does not know the address, UnknownPoolError.
     """
-    from agentpool_core.kube.client import connected
+    from agentpool_core.kube.connection import connected
 
-    found = kubeconfig.path()
-    if found is None:
+    if not kubeconfig.files():
         missing = kubeconfig.missing()
         source = f"KUBECONFIG ({missing}, which is not there)" if missing else "kubeconfig"
         raise SettingError(
@@ -31,7 +30,7 @@ async def redis_address(pool: PoolRef) -> Address:
             remedy=REMEDY,
         )
     try:
-        async with connected(found) as cluster:
+        async with connected() as cluster:
             return await cluster.redis_address(pool)
     except ClusterError as error:
         remedy = f"{error.remedy}; or {REMEDY}" if error.remedy else REMEDY

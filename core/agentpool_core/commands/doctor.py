@@ -5,7 +5,6 @@ Nothing is changed without `--repair`; the probe deletes its own keys. The check
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -43,7 +42,7 @@ def doctor(*, pool: str | None, namespace: str | None, repair: bool, redis: str 
     if repair and pool is None:
         raise click.UsageError("--repair needs --pool: only a pool's queue can be repaired.")
     named = PoolRef.parse(pool, default_namespace=namespace or default_namespace()) if pool else None
-    findings = run(_examine(named, redis_from(redis), kubeconfig.path(), repair=repair))
+    findings = run(_examine(named, redis_from(redis), repair=repair))
     documents = [{"check": f.check, "level": f.level.value, "found": f.found, "remedy": f.remedy} for f in findings]
     emit(output, documents, names=[f.check for f in findings], text="\n".join(map(_line, findings)))
     return 1 if any(f.level.value == "failure" for f in findings) else 0
@@ -54,13 +53,13 @@ def _line(finding: Finding) -> str:
     return f"{line}\n    → {finding.remedy}" if finding.remedy else line
 
 
-async def _examine(pool: PoolRef | None, redis_url: str | None, config: Path | None, *, repair: bool) -> list[Finding]:
+async def _examine(pool: PoolRef | None, redis_url: str | None, *, repair: bool) -> list[Finding]:
     from agentpool_core.doctor import cluster
 
     findings = await _examine_redis(pool, redis_url, repair=repair)
-    if config is None:
+    if not kubeconfig.files():
         return [*findings, _no_kubeconfig()]
-    return [*findings, *[finding async for finding in cluster.examine(config)]]
+    return [*findings, *[finding async for finding in cluster.examine()]]
 
 
 def _no_kubeconfig() -> Finding:

@@ -118,9 +118,9 @@ async def _log_of(cluster: Cluster, pool: PoolRef, worker: str) -> str:
 
 
 def _why_unread(error: ClusterError) -> str:
-    from agentpool_core.kube.client import NOT_FOUND, RefusedError
+    from agentpool_core.kube.errors import NotThereError
 
-    if isinstance(error, RefusedError) and error.status == NOT_FOUND:
+    if isinstance(error, NotThereError):
         return f"there is no such pod; where it ran by hand, look at its own output; of a pod that is gone, {COLLECTOR}"
     return f"{error.detail}; {COLLECTOR}"
 
@@ -131,12 +131,11 @@ def workers_of(job: Job) -> Sequence[str]:
 
 
 async def _cluster(stack: AsyncExitStack) -> Cluster | None:
-    found = kubeconfig.path()
-    if found is None:
+    if not kubeconfig.files():
         return None
-    from agentpool_core.kube.client import connected
+    from agentpool_core.kube.connection import connected
 
-    return await stack.enter_async_context(connected(found))
+    return await stack.enter_async_context(connected())
 
 
 def _readable(fields: dict[str, Any]) -> str:

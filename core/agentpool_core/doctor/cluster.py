@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agentpool_core.doctor.findings import Finding, failure, failure_of, fine, note, warning
 from agentpool_core.errors import AgentPoolError, ClusterError
 from agentpool_core.kube import paths
-from agentpool_core.kube.client import NOT_FOUND, Cluster, Object, RefusedError, connected
+from agentpool_core.kube.connection import connected
+from agentpool_core.kube.errors import NotThereError
+
+if TYPE_CHECKING:
+    from agentpool_core.kube.client import Cluster, Object
 
 CRD_PATH = paths.definition("agentpools.agentpool.dev")
 UPDATE_CRD = "agentpool crd | kubectl apply --server-side -f -"
 
 
-async def examine(kubeconfig: Path) -> AsyncIterator[Finding]:
-    """All findings about a cluster."""
+async def examine() -> AsyncIterator[Finding]:
+    """Yield all findings about the cluster of the kubeconfig."""
     try:
-        async with connected(kubeconfig) as cluster:
+        async with connected() as cluster:
             version = await cluster.get("/version")
             yield fine("kubernetes", str(version.get("gitVersion", "answers")))
             for look in (crd, agentpools, gpus):
@@ -37,9 +40,7 @@ async def crd(cluster: Cluster) -> list[Finding]:
 
     try:
         found = await cluster.get(CRD_PATH)
-    except RefusedError as error:
-        if error.status != NOT_FOUND:
-            raise
+    except NotThereError:
         return [failure("crd", "AgentPool is not installed", UPDATE_CRD)]
     return [crd_finding(found, custom_resource_definition())]
 

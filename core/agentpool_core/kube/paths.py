@@ -2,8 +2,8 @@
 
 Names come from resources, requests, flags and logs of workers, and an HTTP client resolves `..` before it sends a
 request: `secrets/../../victim/secrets/key` would read a different namespace. So every segment of a path is checked and
-percent-encoded here, regardless of earlier checks. `agentpool_core.kube.client` and the operator's own client send the
-requests.
+percent-encoded here, regardless of earlier checks. A function for each kind: without a name, the collection; without a
+namespace, all namespaces. `agentpool_core.kube.client` sends the requests.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from agentpool_core.errors import SettingError
 from agentpool_core.spec.pool import API_VERSION, PLURAL
 
 CORE = "v1"  # apiVersion of the core group, which has no name
+LEASES = "coordination.k8s.io/v1"
 
 
 def group(api_version: str) -> str:
@@ -84,3 +85,33 @@ def secret(namespace: str, name: str) -> str:
 def definition(name: str) -> str:
     """Return the path of a CustomResourceDefinition."""
     return resource("apiextensions.k8s.io/v1", "customresourcedefinitions", name=name)
+
+
+def deployments(namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
+    """Return the path of Deployments."""
+    return resource("apps/v1", "deployments", namespace=namespace, name=name, subresource=subresource)
+
+
+def disruption_budgets(namespace: str, name: str) -> str:
+    """Return the path of a PodDisruptionBudget."""
+    return resource("policy/v1", "poddisruptionbudgets", namespace=namespace, name=name)
+
+
+def namespaces(name: str | None = None) -> str:
+    """Return the path of Namespaces."""
+    return resource(CORE, "namespaces", name=name)
+
+
+def events(namespace: str, name: str | None = None) -> str:
+    """Return the path of Events."""
+    return resource(CORE, "events", namespace=namespace, name=name)
+
+
+def leases(namespace: str, name: str | None = None) -> str:
+    """Return the path of Leases."""
+    return resource(LEASES, "leases", namespace=namespace, name=name)
+
+
+def is_of_lease(path: str) -> bool:
+    """Whether this is the path of a Lease."""
+    return path.startswith(f"{group(LEASES)}/")

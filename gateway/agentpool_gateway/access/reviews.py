@@ -109,7 +109,7 @@ class KubernetesReviews:
         if self._audiences:
             spec["audiences"] = list(self._audiences)
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": spec}
-        answer = await self._cluster.post(paths.resource("authentication.k8s.io/v1", "tokenreviews"), body)
+        answer = await self._cluster.create(paths.resource("authentication.k8s.io/v1", "tokenreviews"), body)
         return _status_of(answer)
 
     async def _review_access(self, user: dict[str, Any], verb: Verb, pool: PoolRef) -> bool:
@@ -132,7 +132,7 @@ class KubernetesReviews:
                 },
             },
         }
-        answer = await self._cluster.post(paths.resource("authorization.k8s.io/v1", "subjectaccessreviews"), body)
+        answer = await self._cluster.create(paths.resource("authorization.k8s.io/v1", "subjectaccessreviews"), body)
         status = _status_of(answer)
         return status.get("allowed") is True and not status.get("denied")
 

@@ -18,7 +18,7 @@ from agentpool_core.errors import (
     QueueUnreachableError,
     SubmitUnknownError,
 )
-from agentpool_core.kube.client import RefusedError
+from agentpool_core.kube.errors import ClusterRefusalError
 from agentpool_core.redis_address import AddressError, without_address
 
 RETRY_SECONDS = 1  # for a failure that passes by itself
@@ -86,7 +86,7 @@ def _cluster(error: ClusterError, again: str) -> Outage:
     if isinstance(error, ClusterUnreachableError):
         return Outage(name=CLUSTER, detail="the Kubernetes API is unreachable", remedy=again)
     detail, to_check = "the Kubernetes API sent an answer that cannot be used", "its kubeconfig"
-    if isinstance(error, RefusedError):
+    if isinstance(error, ClusterRefusalError):
         if error.passing:
             detail = f"the Kubernetes API cannot serve at the moment (status {error.status})"
             return Outage(name=CLUSTER, detail=detail, remedy=again)

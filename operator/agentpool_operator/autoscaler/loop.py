@@ -14,8 +14,8 @@ import time
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import ClusterError, QueueError
+from agentpool_core.kube.errors import ForbiddenError, InvalidObjectError, WebhookError
 from agentpool_operator.capacity.placement import Placement, takes_part
-from agentpool_operator.kube.api_errors import ForbiddenError, InvalidObjectError, WebhookError
 from agentpool_operator.pools.observing import observation_of
 from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.problems import Failures, Problem, unexpected

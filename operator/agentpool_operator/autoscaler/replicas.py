@@ -11,15 +11,15 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import ClashError, NotThereError
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import ClashError, NotThereError
 from agentpool_operator.pools.field_managers import SCALING_MANAGER
 from agentpool_operator.pools.views import DELETION_COST, GOING_COST
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import DeploymentView, PodView

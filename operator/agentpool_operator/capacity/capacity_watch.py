@@ -11,16 +11,16 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import ClusterError
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import ExpiredError, ForbiddenError
 from agentpool_core.process.cancellation import run_until_first_end
 from agentpool_operator.capacity.inventory import HOLDING_PODS, Inventory
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import ExpiredError, ForbiddenError
 from agentpool_operator.pools.registry import each
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
 
 Json = dict[str, Any]
 RETRY_S = 1.0  # seconds before a list is tried again

@@ -11,7 +11,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentpool_operator.kube.quantities import amount_of
+from agentpool_core.kube.quantities import amount_of
 from agentpool_operator.pools.registry import each
 from agentpool_operator.pools.resolve import requests_of
 from agentpool_operator.pools.views import pool_of

@@ -14,24 +14,24 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentpool_core.redis_address import NOT_LABELLED, SecretError
-from agentpool_operator.children import manifests
-from agentpool_operator.children.drift import differences
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import (
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import (
     ClashError,
     ForbiddenError,
     InvalidObjectError,
     NotThereError,
     WebhookError,
 )
+from agentpool_core.redis_address import NOT_LABELLED, SecretError
+from agentpool_operator.children import manifests
+from agentpool_operator.children.drift import differences
 from agentpool_operator.pools.field_managers import CHILDREN_MANAGER, SCALING_MANAGER, Standing, standing_of
 from agentpool_operator.pools.problems import Problem
 from agentpool_operator.pools.views import deployment_view, version_of
 
 if TYPE_CHECKING:
     from agentpool_core.spec import AgentPoolSpec
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import DeploymentView

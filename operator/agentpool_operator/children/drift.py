@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentpool_operator.kube.quantities import same_quantity
+from agentpool_core.kube.quantities import same_quantity
 
 Json = dict[str, Any]
 KEYED_BY = ("name", "containerPort", "key", "topologyKey", "mountPath", "uid")  # identity of a list's item

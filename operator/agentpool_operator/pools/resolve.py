@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from agentpool_core.kube.quantities import amount_of
 from agentpool_core.spec import concurrency_of
-from agentpool_operator.kube.quantities import amount_of
 from agentpool_operator.scaling.nodes import Requirement, Shape, Toleration
 from agentpool_operator.scaling.policy import Behavior, RatePolicy, ScalingPolicy, ScalingRules
 

@@ -10,12 +10,12 @@ import logging
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import ClusterError
-from agentpool_operator.kube import paths
+from agentpool_core.kube import paths
 from agentpool_operator.pools.registry import Listing
 from agentpool_operator.pools.views import POOL_LABEL
 
 if TYPE_CHECKING:
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.pools.registry import Pools
 
 log = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import kopf
 
 from agentpool_core.spec import GROUP, PLURAL, VERSION
-from agentpool_operator.kube.connection import kopf_connection
+from agentpool_operator.pools.kopf_connection import kopf_connection
 from agentpool_operator.pools.registry import each
 from agentpool_operator.pools.views import POOL_LABEL
 

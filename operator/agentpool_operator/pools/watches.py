@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from agentpool_core.errors import ClusterError, ClusterUnreachableError
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.kube.paths import group
 from agentpool_core.spec import GROUP, PLURAL, VERSION
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import NotThereError
 from agentpool_operator.pools.watch_handlers import quiet_kopf
 from agentpool_operator.pools.watch_thread import WatchThread
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from kubernetes.aio import client as kube
 
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.pools.registry import Pools
 
 RESTART_SECONDS = 1.0  # before failed watches start again, and between checks for the definition

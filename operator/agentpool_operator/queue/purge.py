@@ -19,18 +19,19 @@ from typing import TYPE_CHECKING
 
 from agentpool_core.errors import AgentPoolError, ClusterError, QueueError, SettingError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import notes_of
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import NotLeadingError, NotThereError
+from agentpool_operator.cluster import NotLeadingError
 from agentpool_operator.pools.problems import Failures
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.queue.redis_connections import Link, Links
 
 RETAIN = "retain"  # third word of a note of a retained queue; the first are the cluster's and the pool's uid

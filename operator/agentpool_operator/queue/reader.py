@@ -23,7 +23,7 @@ from agentpool_core.jobs import WorkerId
 from agentpool_core.queue.snapshots import QueueSnapshot
 from agentpool_core.redis_address import SecretError
 from agentpool_core.spec import settings_of
-from agentpool_operator.kube.api_errors import NotLeadingError
+from agentpool_operator.cluster import NotLeadingError
 from agentpool_operator.pools.problems import Failures, Problem, unexpected
 from agentpool_operator.queue import plausibility
 from agentpool_operator.scaling.observation import Backlog, Counters, RouteLoad, WorkerLoad

@@ -11,14 +11,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import ForbiddenError, NotThereError
 from agentpool_core.redis_address import Address, SecretError, address_of, missing_secret, secret_of, secret_words
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import ForbiddenError, NotThereError
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
     from agentpool_core.spec import AgentPoolSpec
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.settings import ScalingLoopSettings
 
 Json = dict[str, Any]

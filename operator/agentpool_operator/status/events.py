@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentpool_core.errors import ClusterError
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import ClashError
 from agentpool_core.spec import API_VERSION, KIND
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import ClashError
 from agentpool_operator.pools.views import rfc3339
 from agentpool_operator.status.conditions import bounded_message
 
 if TYPE_CHECKING:
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.pools.pool import Pool
 
 Json = dict[str, Any]

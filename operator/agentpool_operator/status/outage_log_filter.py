@@ -13,13 +13,15 @@ import time
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import ClusterError, ClusterUnreachableError
-from agentpool_operator.kube.api_errors import BusyError, NotLeadingError
+from agentpool_core.kube.errors import BusyError, ForeignAnswerError
+from agentpool_operator.cluster import NotLeadingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-ASK_S = 1.0  # seconds between probes during an outage
+ASK_S = 5.0  # seconds between probes during an outage
 TELL_S = 60.0  # seconds between lines about a continuing outage, or about failing single requests
+UNREACHABLE = (ClusterUnreachableError, ForeignAnswerError)
 NOTHING = (logging.NOTSET, "")
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ class Outage(logging.Filter):
 
     def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
         super().__init__()
-        self._ask = ask  # raises ClusterUnreachableError or BusyError while the API server is away
+        self._ask = ask  # raises an error of UNREACHABLE, or BusyError, while the API server is away
         self._loop = asyncio.get_running_loop()
         self._suspected = asyncio.Event()
         self._echo = NOTHING  # level and text of the gravest that was dropped since the last line
@@ -39,7 +41,7 @@ class Outage(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record passes: not if it only repeats the outage."""
         causes = record.args if isinstance(record.args, tuple) and record.name != __name__ else ()
-        if any(isinstance(cause, ClusterUnreachableError | BusyError) for cause in causes):
+        if any(isinstance(cause, (*UNREACHABLE, BusyError)) for cause in causes):
             self._loop.call_soon_threadsafe(self._suspected.set)
         if not self._is_echo(causes):
             return True
@@ -47,7 +49,7 @@ class Outage(logging.Filter):
         return logging.getLogger().isEnabledFor(logging.DEBUG)
 
     def _is_echo(self, causes: Sequence[object]) -> bool:
-        if any(isinstance(cause, ClusterUnreachableError) for cause in causes):
+        if any(isinstance(cause, UNREACHABLE) for cause in causes):
             return True
         return self.away and any(isinstance(cause, BusyError | NotLeadingError) for cause in causes)
 
@@ -69,22 +71,22 @@ class Outage(logging.Filter):
         """Report the outage from its first line to its last; it was suspected when it `began`."""
         told_at = began
         self.away = True
-        log.warning("the API server does not answer; pools keep their size meanwhile: %s", why)
+        log.warning("%s. Retrying every %g s. Pools keep their size until the API server answers.", why, ASK_S)
         while why := await self._why_away():
             if time.monotonic() - told_at >= TELL_S:
                 told_at += TELL_S
-                log.warning("the API server has not answered for %d s: %s", time.monotonic() - began, why)
+                log.warning("%s, for %d s now. Retrying every %g s.", why, time.monotonic() - began, ASK_S)
             await asyncio.sleep(ASK_S)
         self.away = False
         self._told_at, self._echo = time.monotonic(), NOTHING  # requests that still fail were sent before
-        log.warning("the API server answers again, after %d s", self._told_at - began)
+        log.warning("the API server answers, after %d s", self._told_at - began)
 
     async def _why_away(self) -> str:
         """Return why the API server does not serve; empty = it serves, even by a refusal."""
         try:
             await self._ask()
-        except (ClusterUnreachableError, BusyError) as error:
-            return str(error)
+        except (*UNREACHABLE, BusyError) as error:
+            return error.detail
         except ClusterError:
             pass
         return ""

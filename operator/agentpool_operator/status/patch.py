@@ -11,9 +11,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import ClashError, NotThereError
 from agentpool_operator.children.manifests import selector_of
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import ClashError, NotThereError
 from agentpool_operator.pools.views import is_later, rfc3339, served, version_of
 from agentpool_operator.status.conditions import findings, merged, ready_news
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentpool_core.jobs import PoolRef
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.registry import Pools
     from agentpool_operator.status.events import EventType

@@ -13,15 +13,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import ClusterError
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import ForbiddenError
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import ForbiddenError
 from agentpool_operator.pools.views import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentpool_core.jobs import PoolRef
-    from agentpool_operator.kube.client import Cluster
+    from agentpool_operator.cluster import Cluster
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import PodView

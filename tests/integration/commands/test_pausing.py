@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 
 from agentpool_core.cli.root import root
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector, PoolSettings
-from agentpool_operator.kube import paths
 
 
 @pytest.fixture

@@ -90,8 +90,8 @@ async def test_a_kubernetes_api_that_refuses_the_gateway_is_named(
     """A gateway without rights of its own is a 502: a repetition alone changes nothing."""
     del api_server
     connection = reviewed.app.state.gateway.authority._cluster
-    connection.api.configuration.api_key["BearerToken"] = "Bearer revoked"
-    connection.api.configuration.host = connection.api.configuration.host.split("/token/")[0]
+    connection._api.configuration.api_key["BearerToken"] = "Bearer revoked"
+    connection._api.configuration.host = connection._api.configuration.host.split("/token/")[0]
     async with reviewed.client("any") as client:
         answer = await client.post(f"/v1/namespaces/test/pools/{pool.name}/jobs", json=JOB)
     assert answer.status_code == 502

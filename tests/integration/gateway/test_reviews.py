@@ -11,7 +11,7 @@ import yaml
 
 from agentpool_core.errors import ClusterError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
-from agentpool_core.kube.client import connected
+from agentpool_core.kube.connection import connected
 from agentpool_core.redis_address import SecretError
 from agentpool_gateway.access.authority import AllowAll
 from agentpool_gateway.access.reviews import KubernetesReviews

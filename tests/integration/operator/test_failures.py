@@ -12,11 +12,11 @@ import kopf
 import pytest
 
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import paths
+from agentpool_core.kube.connection import load
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Inspector
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import NotThereError
-from agentpool_operator.kube.connection import configuration
 from agentpool_operator.pools import watch_handlers, watch_thread
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.watches import DISCOVERY, Watches
@@ -167,7 +167,7 @@ async def pools():
 @pytest.fixture
 async def watches(faulty_api, cluster, pools, ref):
     """The watches of one namespace, running in the test's own process."""
-    watches = Watches(cluster, pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
+    watches = Watches(cluster, pools, (await load(faulty_api.kubeconfig)).settings, namespaces=[ref.namespace])
     running = asyncio.create_task(watches.run())
     yield watches
     await watches.close()
@@ -224,7 +224,7 @@ async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
         return registry
 
     monkeypatch.setattr(watch_thread, "handlers", with_a_forgetful_task)
-    watches = Watches(cluster, pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
+    watches = Watches(cluster, pools, (await load(faulty_api.kubeconfig)).settings, namespaces=[ref.namespace])
     running = asyncio.create_task(watches.run())
     await begun(watches, faulty_api)
     faulty_api.fail(410, times=1, methods={"GET"}, part="agentpools?watch=", reason="Expired")
@@ -243,7 +243,7 @@ async def test_kopf_starts_again_until_it_has_found_all_kinds(
     """One of several API servers may serve a new kind later than its peers: kopf looks once, and watched nothing."""
     monkeypatch.setattr(watch_thread, "DISCOVERY_SECONDS", 0.5)
     faulty_api.faults.append((lambda _method, path: path == DISCOVERY, 404, {"reason": "NotFound"}))  # kopf's only
-    watches = Watches(cluster, pools, await configuration(faulty_api.kubeconfig), namespaces=[ref.namespace])
+    watches = Watches(cluster, pools, (await load(faulty_api.kubeconfig)).settings, namespaces=[ref.namespace])
     running = asyncio.create_task(watches.run())
     await pool_of()
     await wait_until(lambda: pools.get(ref), "the pool is seen", within_s=WITHIN_S)
@@ -281,11 +281,11 @@ async def test_an_api_server_that_was_away_for_a_minute_finds_the_operator_at_wo
     await asyncio.sleep(AWAY_S)
     told = [line.partition(": ")[2] for line in process.written().splitlines()[before:]]
     faulty_api.away = False
-    await wait_until(lambda: "answers again, after" in process.written(), "the end is told", within_s=WITHIN_S)
-    assert [re.sub(r"(?<=:) .*|\d+", "…", line) for line in told] == [
-        "the API server does not answer; pools keep their size meanwhile:…",
+    await wait_until(lambda: "answers, after" in process.written(), "the end is told", within_s=WITHIN_S)
+    assert [re.sub(r"(?<=unreachable:) .* \(.*\)|\d+", "…", line) for line in told] == [
+        "Kubernetes API unreachable:…. Retrying every … s. Pools keep their size until the API server answers.",
         "no longer leading",
-        "the API server has not answered for … s:…",
+        "Kubernetes API unreachable:…, for … s now. Retrying every … s.",
     ]
     await shows(look.replicas, 2)
     assert process.running()

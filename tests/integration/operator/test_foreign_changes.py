@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from agentpool_operator.kube import paths
+from agentpool_core.kube import paths
 from agentpool_operator.settings import WORKER_IMAGE
 
 from .conftest import WITHIN_S

@@ -8,9 +8,9 @@ import pytest
 
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector
 from agentpool_core.queue.keys import Keys
-from agentpool_operator.kube import paths
 from agentpool_operator.process import run
 from agentpool_operator.queue.redis_connections import LARGEST_REPLY_BYTES
 from agentpool_operator.settings import OperatorSettings

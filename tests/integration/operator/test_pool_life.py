@@ -10,10 +10,10 @@ import pytest
 
 from agentpool_core.errors import RetiredPoolError
 from agentpool_core.jobs import JobRequest
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.queue import Consumer, Inspector, Producer
 from agentpool_core.queue.keys import notes_of
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import NotThereError
 from tests.fixtures.redis import wait_until
 
 from .conftest import WITHIN_S, submit

@@ -10,10 +10,10 @@ import pytest
 
 from agentpool_core.errors import ClusterUnreachableError, RetiredPoolError
 from agentpool_core.jobs import JobRequest
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Inspector, PoolSettings, Producer
 from agentpool_core.queue.keys import notes_of
-from agentpool_operator.kube.api_errors import NotThereError
 from agentpool_operator.queue import purge
 from agentpool_operator.queue.purge import Purger
 from tests.fixtures.redis import wait_until

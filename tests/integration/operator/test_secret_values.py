@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from agentpool_core.kube.client import connected
+from agentpool_core.kube import paths
+from agentpool_core.kube.connection import connected
 from agentpool_gateway.access.authority import AllowAll
 from agentpool_gateway.app import build
 from agentpool_gateway.pools.locations import DeclaredRedis
 from agentpool_gateway.settings import GatewaySettings
-from agentpool_operator.kube import paths
 from tests.fixtures.gateways import serving
 from tests.fixtures.hostile import hostile_redis
 from tests.fixtures.redis import wait_until

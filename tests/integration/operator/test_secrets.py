@@ -67,7 +67,7 @@ def test_no_secret_is_seen_outside_its_secret(
     kubectl("apply", "-f", str(tmp_path / "crd.yaml"))
     kubectl("wait", "--for=condition=Established", "crd/agentpools.agentpool.dev", "--timeout=30s")
     operator = Process(
-        tmp_path / "operator.log", "agentpool", "operator", "--kubeconfig", str(kubeconfig), "--health-host",
+        tmp_path / "operator.log", "agentpool_core", "operator", "--kubeconfig", str(kubeconfig), "--health-host",
         "127.0.0.1", "--health-port", "0", "--namespace", namespace_name, "--lease-namespace", namespace_name,
         "--log-level", "debug",
     )  # fmt: skip

@@ -7,12 +7,10 @@ import asyncio
 import pytest
 import yaml
 from aiohttp import web
-from kubernetes.aio import client as kube
 
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import NotLeadingError
-from agentpool_operator.kube.client import AT_ONCE, Cluster
-from agentpool_operator.kube.connection import configuration
+from agentpool_core.kube import paths
+from agentpool_core.kube.connection import connected
+from agentpool_operator.cluster import AT_ONCE, Cluster, NotLeadingError
 from tests.fixtures.redis import wait_until
 
 
@@ -60,10 +58,9 @@ async def slow_cluster(slow_api, tmp_path):
     }
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
-    cluster = Cluster(kube.ApiClient(await configuration(kubeconfig)))
-    yield cluster
-    slow_api.go_on.set()
-    await cluster.close()
+    async with connected(kubeconfig) as api:
+        yield Cluster(api)
+        slow_api.go_on.set()
     await runner.cleanup()
 
 

@@ -87,11 +87,11 @@ async def test_a_cluster_that_does_not_answer_is_no_wrong_usage(tmp_path: Path):
     assert caught.value.exit_code == 1
 
 
-def test_the_first_kubeconfig_that_is_there_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_the_kubeconfigs_that_are_there_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """KUBECONFIG may list files that are not there, as for kubectl."""
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     assert kubeconfig.missing() is None
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/nothing{os.pathsep}{tmp_path}/kubeconfig")
-    assert (kubeconfig.path(), kubeconfig.missing()) == (tmp_path / "kubeconfig", None)
+    assert (kubeconfig.files(), kubeconfig.missing()) == ([tmp_path / "kubeconfig"], None)
     monkeypatch.setenv("KUBECONFIG", f"{tmp_path}/nothing")
-    assert (kubeconfig.path(), kubeconfig.missing()) == (None, tmp_path / "nothing")
+    assert (kubeconfig.files(), kubeconfig.missing()) == ([], tmp_path / "nothing")

@@ -32,7 +32,7 @@ class ReviewingCluster:
         self.asked: list[dict[str, Any]] = []
         self.status = status  # of token reviews, beside the usual
 
-    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(body)
         if path.endswith("tokenreviews"):
             known = body["spec"]["token"].startswith(TOKEN)
@@ -143,7 +143,7 @@ async def test_an_answer_that_is_no_review_is_an_outage(answer: Any):
     """Whatever is behind the address lets nobody in, and is no error of the gateway."""
 
     class Odd(ReviewingCluster):
-        async def post(self, path: str, body: dict[str, Any]) -> Any:
+        async def create(self, path: str, body: dict[str, Any]) -> Any:
             return answer
 
     reviews = KubernetesReviews(Odd(), cache_s=60)
@@ -181,7 +181,7 @@ async def test_good_tokens_and_an_api_server_that_is_away_use_nothing_of_the_lim
     """Only refusals count: a fleet behind one address comes in, and an outage is a 503, not a 429."""
 
     class Away(ReviewingCluster):
-        async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
             raise ClusterError("no answer")
 
     limit = ReviewLimit(per_s=1, burst=1, clock=lambda: 0.0)

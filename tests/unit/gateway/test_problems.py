@@ -18,7 +18,7 @@ from agentpool_core.errors import (
     SubmitUnknownError,
     UnknownPoolError,
 )
-from agentpool_core.kube.client import RefusedError
+from agentpool_core.kube.errors import ClusterRefusalError, refusal
 from agentpool_core.redis_address import AddressError, missing_secret
 from agentpool_gateway.http.problems import problem_of
 
@@ -26,8 +26,8 @@ SECRET = "QXZ"  # stands for an address or a server's own words
 BAD_URL = AddressError(field="spec.queue.redis.url", value=None, problem=SECRET, remedy=SECRET)
 
 
-def refused(status: int) -> RefusedError:
-    return RefusedError("GET", SECRET, status, json.dumps({"message": SECRET}).encode())
+def refused(status: int) -> ClusterRefusalError:
+    return refusal(request="GET", status=status, message=SECRET, retry_after_s=None)
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_operator.children.applier import _refused
-from agentpool_operator.kube.api_errors import (
+from agentpool_core.kube.errors import (
     BusyError,
     ClashError,
     ForbiddenError,
@@ -13,6 +12,7 @@ from agentpool_operator.kube.api_errors import (
     WebhookError,
     refusal,
 )
+from agentpool_operator.children.applier import _refused
 
 TYPED = (
     "failed to create typed patch object (ns/p; apps/v1, Kind=Deployment): "

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import NotThereError, WebhookError
 from agentpool_core.redis_address import NOT_LABELLED, Address, SecretError
 from agentpool_operator.children import applier
 from agentpool_operator.children.applier import Applier
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import NotThereError, WebhookError
 from agentpool_operator.pools.problems import Problem
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.views import POOL_LABEL

@@ -9,9 +9,9 @@ import logging
 import pytest
 
 from agentpool_core.errors import ClusterUnreachableError
+from agentpool_core.kube.errors import ClashError, ForbiddenError, NotThereError
 from agentpool_core.process.cancellation import end
 from agentpool_operator.election import Election, Leadership
-from agentpool_operator.kube.api_errors import ClashError, ForbiddenError, NotThereError
 from agentpool_operator.settings import ElectionSettings
 from tests.fixtures.redis import wait_until
 

@@ -11,9 +11,9 @@ import pytest
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import deep_json
+from agentpool_core.kube.quantities import amount_of
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.capacity.placement import UNREADABLE, Placement
-from agentpool_operator.kube.quantities import amount_of
 from agentpool_operator.pools import nesting
 from agentpool_operator.pools.problems import RETRY_MAX_S, Failures
 from agentpool_operator.pools.registry import Listing, Pools

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentpool_core.jobs import PoolRef
-from agentpool_operator.kube.api_errors import ForbiddenError
+from agentpool_core.kube.errors import ForbiddenError
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.views import rfc3339
 from agentpool_operator.status import pod_events

@@ -11,9 +11,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from agentpool_core.errors import QueueUnreachableError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.queue.keys import notes_of
 from agentpool_core.redis_address import Address
-from agentpool_operator.kube.api_errors import NotThereError
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.queue.purge import Purger
 from agentpool_operator.queue.reader import Pressure, backlog_of

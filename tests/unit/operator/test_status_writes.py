@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from agentpool_core.jobs import PoolRef
-from agentpool_operator.kube.api_errors import ClashError
+from agentpool_core.kube.errors import ClashError
 from agentpool_operator.pools.problems import Problem
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.scaling.observation import Backlog, RouteLoad

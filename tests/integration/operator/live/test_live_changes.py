@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector, Producer
-from agentpool_operator.kube import paths
 from tests.fixtures.redis import wait_until
 
 WITHIN_S = 60.0

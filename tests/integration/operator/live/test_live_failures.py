@@ -9,9 +9,9 @@ import signal
 import pytest
 
 from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.kube import paths
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.queue import Inspector, Producer
-from agentpool_operator.kube import paths
-from agentpool_operator.kube.api_errors import NotThereError
 from tests.chaos.clocks import Clock, ClockMissingError
 from tests.fixtures.redis import wait_until
 

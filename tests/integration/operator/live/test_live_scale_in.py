@@ -9,8 +9,8 @@ import random
 import time
 
 from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector, Producer
-from agentpool_operator.kube import paths
 from tests.fixtures.redis import wait_until
 
 STORM_S = float(os.environ.get("AGENTPOOL_STORM_SECONDS", "8"))

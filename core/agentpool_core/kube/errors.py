@@ -1,20 +1,25 @@
 """Errors of the Kubernetes API; subclasses of `agentpool_core.errors.ClusterError`.
 
 ClusterError
-└── ClusterRefusalError     `status` is the HTTP status
-    ├── NotThereError           404
-    ├── ClashError              409: changed meanwhile
-    ├── ExpiredError            410: the resourceVersion is too old, list again
-    ├── ForbiddenError          403
-    ├── WebhookError            500 for an unreachable admission webhook
-    ├── InvalidObjectError      400, 422, and 500 for an apply that does not fit the kind
-    └── BusyError               401, 429, 5xx: try again after `retry_after_s`
-└── NotLeadingError             a write stopped because a different operator may lead
+├── ClusterRefusalError         the API server refused; `status` is the HTTP status
+│   ├── NotThereError           404
+│   ├── ClashError              409: changed meanwhile
+│   ├── ExpiredError            410: the resourceVersion is too old, list again
+│   ├── ForbiddenError          403
+│   ├── WebhookError            500 for an unreachable admission webhook
+│   ├── InvalidObjectError      400, 422, and 500 for an apply that does not fit the kind
+│   └── BusyError               401, 429, 5xx: try again after `retry_after_s`
+└── ForeignAnswerError          the answer is none of a Kubernetes API
+
+Without any answer, `agentpool_core.errors.ClusterUnreachableError` is raised.
 """
 
 from __future__ import annotations
 
 from agentpool_core.errors import ClusterError
+
+TOO_MANY_REQUESTS = 429  # HTTP status
+FIRST_SERVER_ERROR = 500  # HTTP status
 
 
 class ClusterRefusalError(ClusterError):
@@ -26,6 +31,11 @@ class ClusterRefusalError(ClusterError):
         self.retry_after_s = retry_after_s
         self.message = message
         super().__init__(f"{request}: {status}: {message}")
+
+    @property
+    def passing(self) -> bool:
+        """Return whether the server may accept the same request a little later."""
+        return self.status == TOO_MANY_REQUESTS or self.status >= FIRST_SERVER_ERROR
 
 
 class NotThereError(ClusterRefusalError):
@@ -56,8 +66,12 @@ class BusyError(ClusterRefusalError):
     """429 or 5xx: the API server cannot serve now. Also 401: the token has expired, and the next token is read."""
 
 
-class NotLeadingError(ClusterError):
-    """A write was stopped because this operator does not lead, or may not lead any more."""
+class ForeignAnswerError(ClusterError):
+    """The answer is none of a Kubernetes API, such as the page of a proxy."""
+
+    def __init__(self, request: str) -> None:
+        self.request = request
+        super().__init__(f"{request}: the answer is no JSON object", remedy="check what is behind the server's address")
 
 
 _BY_STATUS: dict[int, type[ClusterRefusalError]] = {
@@ -68,9 +82,8 @@ _BY_STATUS: dict[int, type[ClusterRefusalError]] = {
     409: ClashError,
     410: ExpiredError,
     422: InvalidObjectError,
-    429: BusyError,
+    TOO_MANY_REQUESTS: BusyError,
 }
-FIRST_SERVER_ERROR = 500  # HTTP status
 MISFITS = (  # said with a 500 (kubernetes/kubernetes#139253)
     "failed to create typed patch object",  # an unknown field, a value of the wrong type, two items with the same key
     "failed to convert new object",  # a value that only its kind can parse, such as a quantity

@@ -1,1 +1,0 @@
-"""The operator's access to the Kubernetes API."""
