@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agentpool_core.jobs import JobRequest, JobState, PoolRef
+from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector, Producer, connect
-from agentpool_devcluster.kube.resources import DEPLOYMENTS, PODS
 from agentpool_local.errors import LocalError
-from agentpool_local.stack.cluster import POOLS, Cluster
+from agentpool_local.stack.cluster import Cluster, opened
 from agentpool_local.stack.stack import NAMESPACE, SECRET, Stack, StackOptions
 from agentpool_local.stack.workspace import Workspace
 from bench.autoscale.simulator import Outcome
@@ -124,9 +124,9 @@ async def _system() -> AsyncIterator[tuple[Cluster, str]]:
         stack = Stack(options, workspace, sink=lambda _name, _line: None, progress=_tell)
         try:
             await stack.start()
-            async with Cluster(stack.kubeconfig) as cluster:
+            async with opened(stack.kubeconfig) as cluster:
                 yield cluster, stack.redis_url
-                await cluster.delete(POOLS, POOL.namespace, POOL.name)
+                await cluster.delete(paths.agentpools(POOL.namespace, POOL.name))
         except LocalError as error:
             raise CannotRunError(str(error)) from error
         finally:
@@ -150,7 +150,7 @@ async def _applied(cluster: Cluster, stretch_s: float) -> None:
         "metadata": {"name": POOL.name, "namespace": POOL.namespace},
         "spec": spec,
     }
-    await cluster.put(POOLS, POOL.namespace, body)
+    await cluster.apply(paths.agentpools(POOL.namespace, POOL.name), body)
     deadline = time.monotonic() + READY_S
     while (state := await cluster.pool(POOL)) is None or not state.ready:
         if time.monotonic() > deadline:
@@ -160,10 +160,10 @@ async def _applied(cluster: Cluster, stretch_s: float) -> None:
 
 async def _look(cluster: Cluster, watch: _Watch, began: float) -> None:
     while True:
-        deployment = await cluster.read(DEPLOYMENTS, POOL.namespace, POOL.name)
-        pods = await cluster.list(PODS, POOL.namespace, labels=f"agentpool.dev/pool={POOL.name}")
+        deployment = await cluster.read(paths.deployments(POOL.namespace, POOL.name))
+        pods = await cluster.list(paths.pods(POOL.namespace), labelSelector=f"agentpool.dev/pool={POOL.name}")
         replicas = int((deployment or {}).get("spec", {}).get("replicas", 0))
-        watch.see(time.monotonic() - began, replicas, list(pods))
+        watch.see(time.monotonic() - began, replicas, pods)
         await asyncio.sleep(LOOK_S)
 
 

@@ -24,14 +24,15 @@ import redis.asyncio
 
 from agentpool_core.errors import ClusterError
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import paths
 from agentpool_core.queue import connect
 from agentpool_core.queue.keys import Keys
 from agentpool_core.spec.crd import custom_resource_definition
 from agentpool_devcluster.kube.client import KubeClient
 from agentpool_devcluster.kube.errors import KubeError
 from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
-from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS
-from agentpool_local.stack.cluster import POOLS, Cluster
+from agentpool_devcluster.kube.resources import NODES, PODS
+from agentpool_local.stack.cluster import opened
 from tests.chaos.clocks import Clock
 from tests.fixtures.faults import FaultyApi
 from tests.fixtures.lines import Line
@@ -191,7 +192,7 @@ class Ground:
         await self.api_proxy.start()
         for node in self.nodes:
             node.start()
-        async with Cluster(self.kubeconfig) as cluster:
+        async with opened(self.kubeconfig) as cluster:
             await cluster.apply_crd(custom_resource_definition())
         await self.apply()
         arguments = ("--redis", self.redis_url, "--no-auth", "--port", str(self._gateway_port), "--rate", "0")
@@ -243,11 +244,12 @@ class Ground:
     async def apply(self, **changes: object) -> None:
         """Writes the AgentPool with these changes beside the earlier ones."""
         self.changes |= changes
+        at = paths.agentpools(POOL.namespace, POOL.name)
         environment = {"CHAOS_RECORD": str(self.record), **self.clocks["workers"].environment}
-        async with Cluster(self.kubeconfig) as cluster:
+        async with opened(self.kubeconfig) as cluster:
             for _ in range(PUT_TRIES):
                 with contextlib.suppress(ClusterError):  # the operator wrote in between
-                    await cluster.put(POOLS, POOL.namespace, manifest(self.redis_url, environment, self.changes))
+                    await cluster.apply(at, manifest(self.redis_url, environment, self.changes))
                     return
         raise AssertionError(f"the AgentPool could not be written in {PUT_TRIES} tries")
 
@@ -272,16 +274,16 @@ class Ground:
 
     async def size(self) -> tuple[int, int, int]:
         """Replicas asked for, pods there are, worker processes there are."""
-        async with self.kube() as client, Cluster(self.kubeconfig) as cluster:
+        async with self.kube() as client, opened(self.kubeconfig) as cluster:
             state = await cluster.pool(POOL)
             pods = (await client.list(PODS, POOL.namespace))["items"] or []
         return state.desired if state else -1, len(pods), len(self.workers())
 
     async def told(self) -> object:
         """What the operator believes: the AgentPool's status, its Deployment's, and the metrics of the decision."""
-        async with Cluster(self.kubeconfig) as cluster:
-            pool = (await cluster.read(POOLS, POOL.namespace, POOL.name)) or {}
-            deployment = (await cluster.read(DEPLOYMENTS, POOL.namespace, POOL.name)) or {}
+        async with opened(self.kubeconfig) as cluster:
+            pool = (await cluster.read(paths.agentpools(POOL.namespace, POOL.name))) or {}
+            deployment = (await cluster.read(paths.deployments(POOL.namespace, POOL.name))) or {}
         return {"pool": pool.get("status"), "deployment": deployment.get("status"), "metrics": await self._metrics()}
 
     async def _metrics(self) -> list[str]:

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.jobs import JobRequest
+from agentpool_core.kube import paths
 from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.producer import Producer
 from agentpool_local.demo.dispatch import DispatchClock, percentile
@@ -18,7 +19,6 @@ from agentpool_local.demo.execution_record import ExecutionRecord
 from agentpool_local.demo.figures import DemoFigures, View
 from agentpool_local.demo.tally import Tally
 from agentpool_local.errors import NotReadyError
-from agentpool_local.stack.cluster import POOLS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -65,7 +65,7 @@ class DemoRun:
 
     async def apply(self, manifest: Mapping[str, Any]) -> None:
         """Apply the pool and wait until the operator serves it. Raises ClusterError or NotReadyError."""
-        await self._cluster.put(POOLS, self._pool.namespace, manifest)
+        await self._cluster.apply(paths.agentpools(self._pool.namespace, self._pool.name), manifest)
         deadline = time.monotonic() + READY_SECONDS
         state: PoolState | None = None
         while state is None or not state.ready:

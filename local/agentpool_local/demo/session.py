@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import paths
 from agentpool_core.queue.connection.client import connect
 from agentpool_local.bundled import EXAMPLE, manifest
 from agentpool_local.demo.corpus import find_documents
@@ -24,7 +25,7 @@ from agentpool_local.demo.model_access import SECRET as MODEL_SECRET
 from agentpool_local.demo.report import report, summary
 from agentpool_local.demo.run import DemoRun
 from agentpool_local.dev import next_steps
-from agentpool_local.stack.cluster import POOLS, Cluster
+from agentpool_local.stack.cluster import opened
 from agentpool_local.stack.interrupts import Interrupts
 from agentpool_local.stack.redis_server import check_redis
 from agentpool_local.stack.stack import NAMESPACE, SECRET, Stack, StackOptions
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from agentpool_local.demo.figures import DemoFigures
     from agentpool_local.demo.screen import Screen
     from agentpool_local.errors import ChildDiedError
+    from agentpool_local.stack.cluster import Cluster
 
 KILLED = 128  # plus a signal's number: the exit code of a program that the signal ended
 
@@ -124,7 +126,7 @@ class Demo:
         body = with_model(manifest(f"{EXAMPLE}/agentpool.yaml"), os.environ)
         pool = PoolRef(NAMESPACE, body["metadata"]["name"])
         redis = connect(redis_url)
-        async with Cluster(kubeconfig) as cluster:
+        async with opened(kubeconfig) as cluster:
             run = DemoRun(
                 cluster=cluster,
                 redis=redis,
@@ -145,7 +147,7 @@ class Demo:
             finally:
                 await redis.aclose()
                 if clean_up:
-                    await cluster.delete(POOLS, pool.namespace, pool.name)
+                    await cluster.delete(paths.agentpools(pool.namespace, pool.name))
 
     async def _to_the_end(self, run: DemoRun) -> DemoFigures:
         await run.follow()
@@ -179,7 +181,7 @@ async def unless(death: Coroutine[Any, Any, ChildDiedError], work: Coroutine[Any
 
 async def _nobodys(cluster: Cluster, pool: PoolRef) -> None:
     """Check that the pool, which is replaced now and deleted at the end, belongs to the demo. Raises SettingError."""
-    if await cluster.read(POOLS, pool.namespace, pool.name) is not None:
+    if await cluster.read(paths.agentpools(pool.namespace, pool.name)) is not None:
         raise SettingError(
             field="--kubeconfig",
             value=str(pool),

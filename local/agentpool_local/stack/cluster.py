@@ -1,43 +1,34 @@
-"""Kubernetes requests of `dev` and `session`: apply, read, delete.
+"""Kubernetes requests of `dev` and `demo`: apply, read, delete, and the state of a pool.
 
-Uses HTTP with a kubeconfig, so neither needs kubectl. A refusal, or a server that does not answer, is raised as
-ClusterError with the cause chained.
+Uses `agentpool_core.kube`, so neither needs kubectl, and `demo` takes the kubeconfigs that kubectl takes. `stack` and
+`demo` call it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import base64
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from agentpool_core.errors import ClusterError
+from agentpool_core.kube import paths
+from agentpool_core.kube.connection import connected
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.redis_address import OPTED_IN, REDIS_LABEL
-from agentpool_devcluster.kube.client import KubeClient
-from agentpool_devcluster.kube.errors import AlreadyExistsError, KubeError, NotFoundError
-from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
-from agentpool_devcluster.kube.resources import DEPLOYMENTS, NODES, PODS, SECRETS, Resource
 from agentpool_local.errors import NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from agentpool_core.jobs import PoolRef
+    from agentpool_core.kube import client
 
-POOLS = Resource(group="agentpool.dev", version="v1alpha1", plural="agentpools", kind="AgentPool")
-CRDS = Resource(
-    group="apiextensions.k8s.io",
-    version="v1",
-    plural="customresourcedefinitions",
-    kind="CustomResourceDefinition",
-    namespaced=False,
-)
 ESTABLISHED_SECONDS = 15.0
 POLL_SECONDS = 0.05
 GPU = "nvidia.com/gpu"  # the resource that the example asks for
+MANAGER = "agentpool-local"  # field manager
 OURS = {"app.kubernetes.io/managed-by": "agentpool"}
 
 
@@ -56,52 +47,33 @@ class PoolState:
 
 
 class Cluster:
-    """An API server. Use it as an async context manager."""
+    """An API server."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        with _refusals():
-            self._client = KubeClient(read_kubeconfig(kubeconfig), user_agent="agentpool-local")
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._client.close()
+    def __init__(self, api: client.Cluster) -> None:
+        self._api = api
 
     async def apply_crd(self, body: Mapping[str, Any]) -> None:
         """Apply the AgentPool CRD and wait until the server serves it."""
-        await self.put(CRDS, None, body)
+        path = paths.definition(body["metadata"]["name"])
+        await self.apply(path, body)
         deadline = asyncio.get_running_loop().time() + ESTABLISHED_SECONDS
-        while not _holds(await self.read(CRDS, None, body["metadata"]["name"]), "Established"):
+        while not _holds(await self.read(path), "Established"):
             if asyncio.get_running_loop().time() > deadline:
                 raise NotReadyError("the AgentPool CRD", ESTABLISHED_SECONDS, "the API server does not serve it")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def put(self, resource: Resource, namespace: str | None, body: Mapping[str, Any]) -> bool:
-        """Create an object, or replace an existing object; return whether it is new."""
-        with _refusals():
-            try:
-                await self._client.create(resource, namespace, body)
-            except AlreadyExistsError:
-                name = body["metadata"]["name"]
-                there = await self._client.get(resource, namespace, name)
-                metadata = {**body["metadata"], "resourceVersion": there["metadata"]["resourceVersion"]}
-                if namespace is not None:
-                    metadata["namespace"] = namespace
-                await self._client.replace(resource, {**body, "metadata": metadata})
-                return False
-        return True
+    async def apply(self, path: str, body: Mapping[str, Any]) -> None:
+        """Create an object, or give an existing object the fields of `body`."""
+        await self._api.apply(path, body, manager=MANAGER)
 
-    async def put_redis(self, namespace: str, name: str, url: str) -> bool:
-        """Keep a Redis URL in a Secret that pools may use; return whether it is new."""
-        return await self.put_secret(namespace, name, {"url": url}, labels={REDIS_LABEL: OPTED_IN})
+    async def put_redis(self, namespace: str, name: str, url: str) -> None:
+        """Keep a Redis URL in a Secret that pools may use."""
+        await self.put_secret(namespace, name, {"url": url}, labels={REDIS_LABEL: OPTED_IN})
 
     async def put_secret(
         self, namespace: str, name: str, values: Mapping[str, str], *, labels: Mapping[str, str] | None = None
-    ) -> bool:
-        """Store values in a Secret; return whether it is new."""
+    ) -> None:
+        """Store values in a Secret."""
         body = {
             "apiVersion": "v1",
             "kind": "Secret",
@@ -109,35 +81,33 @@ class Cluster:
             "type": "Opaque",
             "data": {key: base64.b64encode(value.encode()).decode() for key, value in values.items()},
         }
-        return await self.put(SECRETS, namespace, body)
+        await self.apply(paths.secret(namespace, name), body)
 
-    async def read(self, resource: Resource, namespace: str | None, name: str) -> dict[str, Any] | None:
+    async def read(self, path: str) -> dict[str, Any] | None:
         """Return an object; None when there is none."""
-        with _refusals():
-            try:
-                return await self._client.get(resource, namespace, name)
-            except NotFoundError:
-                return None
+        try:
+            return await self._api.get(path)
+        except NotThereError:
+            return None
 
-    async def list(self, resource: Resource, namespace: str | None = None, *, labels: str = "") -> Sequence[Any]:
-        """Return the objects of a kind, narrowed by a label selector if given."""
-        with _refusals():
-            return (await self._client.list(resource, namespace, labels=labels))["items"] or ()
+    async def list(self, path: str, **selectors: str) -> list[dict[str, Any]]:
+        """Return the objects of a collection, narrowed by selectors (`labelSelector`) if given."""
+        items, _ = await self._api.list(path, **selectors)
+        return items
 
-    async def delete(self, resource: Resource, namespace: str | None, name: str) -> None:
+    async def delete(self, path: str) -> None:
         """Delete an object; a missing object is fine."""
-        with _refusals():
-            try:
-                await self._client.delete(resource, namespace, name)
-            except NotFoundError:
-                return
+        try:
+            await self._api.delete(path)
+        except NotThereError:
+            return
 
     async def pool(self, pool: PoolRef) -> PoolState | None:
         """Return how a pool stands; None when there is none."""
         found, deployment, pods = await asyncio.gather(
-            self.read(POOLS, pool.namespace, pool.name),
-            self.read(DEPLOYMENTS, pool.namespace, pool.name),
-            self.list(PODS, pool.namespace, labels=f"agentpool.dev/pool={pool.name}"),
+            self.read(paths.agentpools(pool.namespace, pool.name)),
+            self.read(paths.deployments(pool.namespace, pool.name)),
+            self.list(paths.pods(pool.namespace), labelSelector=f"agentpool.dev/pool={pool.name}"),
         )
         if found is None:
             return None
@@ -158,20 +128,19 @@ class Cluster:
 
     async def devices(self) -> int:
         """Count the GPUs of all nodes."""
-        nodes = await self.list(NODES)
+        nodes = await self.list(paths.nodes())
         return sum(int((node.get("status") or {}).get("allocatable", {}).get(GPU, 0)) for node in nodes)
 
     async def ready_nodes(self) -> int:
         """Count the nodes that are ready."""
-        return sum(_holds(node, "Ready") for node in await self.list(NODES))
+        return sum(_holds(node, "Ready") for node in await self.list(paths.nodes()))
 
 
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except KubeError as error:
-        raise ClusterError(str(error)) from error
+@asynccontextmanager
+async def opened(kubeconfig: Path) -> AsyncIterator[Cluster]:
+    """Yield the cluster of a kubeconfig. Raises SettingError for an unusable kubeconfig, ClusterError in the block."""
+    async with connected(kubeconfig) as api:
+        yield Cluster(api)
 
 
 def _devices(pod: Mapping[str, Any], resource: str) -> int:
