@@ -23,6 +23,7 @@ from agentpool_core.kube.watch import SILENCE_S, change, lines, watch_query
 from agentpool_core.redis_address import Address, address_of, missing_secret, redis_of, secret_of
 from agentpool_core.text import shown_error
 
+USER_AGENT = "agentpool"
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -170,7 +171,7 @@ class Cluster:
         query: Mapping[str, str] = {},
         accept: str = JSON,
     ) -> aiohttp.ClientResponse:
-        headers = {"Accept": accept, "Content-Type": kind}
+        headers = {"Accept": accept, "Content-Type": kind, "User-Agent": USER_AGENT}
         url = f"{self._api.configuration.host}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)

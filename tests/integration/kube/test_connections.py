@@ -1,0 +1,231 @@
+"""Connections of the one Kubernetes client, and of kopf, over plugins, proxies and TLS."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from agentpool_core.errors import ClusterUnreachableError, SettingError
+from agentpool_core.kube import kubeconfig, proxies
+from agentpool_core.kube.connection import connected, load
+from agentpool_operator.pools.kopf_connection import kopf_connection
+from tests.fixtures.kube_access import (
+    NAME,
+    TOKEN,
+    UNRESOLVABLE,
+    connect_proxy,
+    exec_plugin,
+    tls_front,
+    token_plugin,
+    without_proxies,
+    write_kubeconfig,
+)
+from tests.fixtures.redis import free_port
+
+
+class Api:
+    """An API server that answers everything with the request's headers."""
+
+    port = 0
+
+    async def handle(self, request: web.Request) -> web.Response:
+        return web.json_response({"authorization": request.headers.get("Authorization"), "host": request.host})
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[Api]:
+    found = Api()
+    application = web.Application()
+    application.router.add_route("*", "/{path:.*}", found.handle)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    found.port = runner.addresses[0][1]
+    yield found
+    await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def no_proxies(monkeypatch):
+    without_proxies(monkeypatch)
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+
+
+async def asked(path: Path | None) -> dict:
+    """What the API server answers to the client."""
+    async with connected(path) as cluster:
+        return await cluster.get("/api")
+
+
+async def asked_by_kopf(path: Path) -> dict:
+    """What the API server answers over the connection that kopf gets, used as kopf uses it."""
+    info = await kopf_connection((await load(path)).settings)
+    connector = aiohttp.TCPConnector(ssl=info.as_ssl_context())
+    async with (
+        aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), proxy=info.proxy_url) as session,
+        session.get(f"{info.server}/api") as answer,
+    ):
+        return await answer.json()
+
+
+async def test_the_plugin_of_a_kubeconfig_gives_the_token(api, tmp_path):
+    """As those of EKS, GKE and AKS do: a program that prints an ExecCredential, with its variables set."""
+    plugin = token_plugin(tmp_path)
+    path = write_kubeconfig(tmp_path / "c", cluster={"server": f"http://127.0.0.1:{api.port}"}, user={"exec": plugin})
+    assert (await asked(path))["authorization"] == f"Bearer {TOKEN}"
+    assert (await asked_by_kopf(path))["authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"command": "no-such-plugin"}, "No such file or directory: 'no-such-plugin'"),
+        ({}, "not logged in"),
+    ],
+    ids=["absent", "failing"],
+)
+async def test_a_plugin_without_credentials_is_named_with_its_hint(tmp_path, caplog, change, told):
+    """The error has the reason and the hint of the kubeconfig; nothing else is logged, and nothing is asked."""
+    plugin = exec_plugin(tmp_path, "sys.exit('not logged in')") | change
+    path = write_kubeconfig(tmp_path / "c", cluster={"server": "http://127.0.0.1:1"}, user={"exec": plugin})
+    with pytest.raises(SettingError) as refused:
+        await asked(path)
+    assert str(path) in refused.value.detail
+    assert f"its exec plugin {plugin['command']!r} gave no credentials" in refused.value.detail
+    assert told in refused.value.detail
+    assert refused.value.remedy == "install the plugin of the test"
+    assert caplog.messages == []
+
+
+async def test_a_plugin_that_asks_a_question_is_not_waited_for_without_end(tmp_path, monkeypatch):
+    """Such as a login that waits for a browser."""
+    monkeypatch.setattr("agentpool_core.kube.connection.PLUGIN_S", 0.2)
+    plugin = exec_plugin(tmp_path, "import time", "time.sleep(600)")
+    path = write_kubeconfig(tmp_path / "c", cluster={"server": "http://127.0.0.1:1"}, user={"exec": plugin})
+    with pytest.raises(SettingError, match=r"its exec plugin has not answered within 0\.2 s; log in first"):
+        await asked(path)
+
+
+async def test_a_token_of_a_plugin_is_renewed(tmp_path, monkeypatch):
+    """A loader with a token from a plugin is renewed as long as the connection is open; others are not."""
+    server = {"server": "http://127.0.0.1:1"}
+    plugged = write_kubeconfig(tmp_path / "plugged", cluster=server, user={"exec": token_plugin(tmp_path)})
+    plain = write_kubeconfig(tmp_path / "plain", cluster=server)
+    assert (await load(plugged)).renew is not None
+    assert (await load(plain)).renew is None
+
+
+@pytest.mark.parametrize("ask", [asked, asked_by_kopf], ids=["client", "kopf"])
+async def test_proxy_url_and_tls_server_name_are_honoured(api, tmp_path, certificate, ask):
+    """A server whose name only the proxy knows, with a certificate for a third name, and a token from a plugin."""
+    async with tls_front(certificate, api.port) as front, connect_proxy(front) as proxy:
+        cluster = {
+            "server": f"https://{UNRESOLVABLE}",
+            "certificate-authority": certificate.name,
+            "proxy-url": proxy.url,
+            "tls-server-name": NAME,
+        }
+        path = write_kubeconfig(certificate.parent / "c", cluster=cluster, user={"exec": token_plugin(tmp_path)})
+        assert await ask(path) == {"authorization": f"Bearer {TOKEN}", "host": UNRESOLVABLE}
+        assert proxy.asked == [UNRESOLVABLE]
+        wrong = write_kubeconfig(certificate.parent / "w", cluster=cluster | {"tls-server-name": "other.internal"})
+        with pytest.raises((ClusterUnreachableError, aiohttp.ClientError), match="certificate"):
+            await ask(wrong)
+
+
+@pytest.mark.parametrize("ask", [asked, asked_by_kopf], ids=["client", "kopf"])
+async def test_tls_server_name_without_a_proxy(api, certificate, ask):
+    """The address is an IP, the certificate has a name."""
+    async with tls_front(certificate, api.port) as front:
+        cluster = {"server": f"https://127.0.0.1:{front}", "certificate-authority": certificate.name}
+        path = write_kubeconfig(certificate.parent / "n", cluster=cluster | {"tls-server-name": NAME})
+        assert (await ask(path))["authorization"] == f"Bearer {TOKEN}"
+
+
+async def test_a_proxy_that_cannot_be_used_is_named(tmp_path):
+    """By its scheme only: its URL may have a password."""
+    cluster = {"server": "https://h", "proxy-url": "socks5://user:secret@proxy:1080"}
+    with pytest.raises(SettingError, match=r"^proxy-url: 'socks5': is the scheme .*; name an HTTP proxy") as refused:
+        await load(write_kubeconfig(tmp_path / "c", cluster=cluster))
+    assert "secret" not in str(refused.value)
+
+
+NEAR, FAR = "https://10.1.2.3:6443", "https://kube.example.com:6443"
+
+
+@pytest.mark.parametrize(
+    ("server", "without", "through"),
+    [
+        (NEAR, "", True),
+        (NEAR, "10.0.0.0/8", False),
+        (NEAR, "192.168.0.0/16, 10.1.2.3", False),
+        (NEAR, "10.2.0.0/16", True),
+        ("https://[fd00::1]:6443", "fd00::/8", False),
+        (FAR, "10.0.0.0/8,.example.com", False),
+        (FAR, "example.org", True),
+        (FAR, "*", False),
+        ("https://127.0.0.1:6443", "", False),
+        ("https://localhost:6443", "", False),
+        ("http://10.1.2.3", "", False),
+    ],
+)
+async def test_no_proxy_is_read_as_kubectl_reads_it(tmp_path, monkeypatch, server, without, through):
+    """CIDRs, domains and addresses; a server on this machine has no proxy; HTTPS_PROXY is for https only."""
+    monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
+    monkeypatch.setenv("NO_PROXY", without)
+    settings = (await load(write_kubeconfig(tmp_path / "c", cluster={"server": server}))).settings
+    assert settings.proxy == ("http://proxy:3128" if through else None)
+    assert (await kopf_connection(settings)).proxy_url == settings.proxy
+
+
+@pytest.mark.parametrize("ask", [asked, asked_by_kopf], ids=["client", "kopf"])
+async def test_a_server_in_a_cidr_of_no_proxy_is_reached_directly(api, tmp_path, monkeypatch, ask):
+    """Where nothing listens at the proxy's address, a request through it would fail."""
+    monkeypatch.setattr(proxies, "_is_local", lambda _server: False)
+    monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@127.0.0.1:{free_port()}")
+    path = write_kubeconfig(tmp_path / "c", cluster={"server": f"http://127.0.0.1:{api.port}"})
+    with pytest.raises((ClusterUnreachableError, aiohttp.ClientError)) as refused:
+        await ask(path)
+    assert "secret" not in str(refused.value)
+    monkeypatch.setenv("NO_PROXY", "10.0.0.0/8,127.0.0.0/8")
+    assert (await ask(path))["authorization"] == f"Bearer {TOKEN}"
+
+
+async def test_a_server_that_is_not_there_is_told_with_its_address(tmp_path):
+    """In the words of the operating system; the path of the URL, which may be a secret, is left out."""
+    port = free_port()
+    path = write_kubeconfig(tmp_path / "c", cluster={"server": f"http://127.0.0.1:{port}/token/secret"})
+    with pytest.raises(ClusterUnreachableError) as away:
+        await asked(path)
+    assert away.value.detail == f"Kubernetes API unreachable: connection refused (http://127.0.0.1:{port})"
+    assert away.value.remedy == "check the kubeconfig and the network"
+
+
+async def test_several_kubeconfigs_are_merged_as_kubectl_merges_them(api, tmp_path, monkeypatch):
+    """The first file that has a value wins, relative names count from their file, others are skipped."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "token").write_text("of-a-file")
+    first, second, empty = tmp_path / "first", folder / "second", tmp_path / "empty"
+    context = {"cluster": "k", "user": "u", "namespace": "research"}
+    first.write_text(json.dumps({"current-context": "mine", "contexts": [{"name": "mine", "context": context}]}))
+    write_kubeconfig(second, cluster={"server": f"http://127.0.0.1:{api.port}"}, user={"tokenFile": "token"})
+    empty.write_text("")
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join(map(str, (tmp_path / "absent", empty, first, second))))
+    assert kubeconfig.current_namespace() == "research"
+    assert (await asked(None))["authorization"] == "Bearer of-a-file"
+    monkeypatch.setenv("KUBECONFIG", os.pathsep.join(map(str, (second, first))))
+    assert kubeconfig.current_namespace() == "default"
+
+
+async def test_a_kubeconfig_that_is_named_but_absent_is_refused(tmp_path, monkeypatch):
+    """KUBECONFIG with a slip of the pen does not silently mean the pod's own account."""
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    with pytest.raises(SettingError, match=r"^kubeconfig: '.*absent': there is no such file"):
+        await load(None)
