@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 
+from tests.fixtures.kube_access import token_plugin, write_kubeconfig
 from tests.fixtures.local_system import DevSystem, eventually
 
 pytestmark = pytest.mark.timeout(180)
@@ -319,13 +320,18 @@ def test_a_kubeconfig_that_cannot_be_written_is_named(program, tmp_path):
 
 
 def test_a_demo_runs_beside_it_and_takes_its_pool_along(dev_system, tmp_path):
-    """`agentpool demo` uses the system that is there, and leaves no pool behind."""
+    """`agentpool demo` uses the system that is there, with an exec plugin, and leaves no pool behind."""
+    config = yaml.safe_load(Path(dev_system.kubeconfig).read_text())
+    server, _, token = config["clusters"][0]["cluster"]["server"].partition("/token/")
+    assert token, "the address has the token, as the plugin is to give it"
+    kubeconfig = tmp_path / "kubeconfig"
+    write_kubeconfig(kubeconfig, cluster={"server": server}, user={"exec": token_plugin(tmp_path, token)})
     (tmp_path / "input").mkdir()
     for number in range(8):
         (tmp_path / "input" / f"part{number}.py").write_text("def f(a):\n    return a\n")
     done = dev_system.agentpool(
         "demo",
-        f"--kubeconfig={dev_system.kubeconfig}",
+        f"--kubeconfig={kubeconfig}",
         f"--redis={dev_system.redis_url}",
         f"--input={tmp_path / 'input'}",
         f"--report={tmp_path / 'report.md'}",

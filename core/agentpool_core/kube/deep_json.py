@@ -2,7 +2,7 @@
 
 A pod template is an open part of an AgentPool, and an API server accepts 10,000 levels, while Python's decoder may end
 at 1,000 with a RecursionError. Such an object must not make the whole list unreadable, so it is decoded without the
-levels below `KEPT_LEVELS`. `agentpool_core.kube.client` and the operator's own client decode with it.
+levels below `KEPT_LEVELS`. `agentpool_core.kube.client` decodes with it.
 """
 
 from __future__ import annotations
