@@ -54,13 +54,13 @@ def _rate(metric: str, by: str) -> str:
 FLEET, POOL, WORKERS, OPERATOR = "Fleet", "Pool", "Workers", "Operator"
 
 PANELS: tuple[View, ...] = (
-    View(row=FLEET, title="Pools", text="AgentServed pools.", sort="number", width=4,
+    View(row=FLEET, title="Pools", text="Served AgentPools.", sort="number", width=4,
          queries=(("max(agentpool_operator_pools)", "pools"),)),
     View(row=FLEET, title="Waiting", text="Jobs that wait for a slot, over all pools.", sort="number", width=4,
          queries=(("sum(max by (namespace, pool) (agentpool_pool_queued_jobs))", "jobs"),)),
-    View(row=FLEET, title="Running", text="Jobs that run, over all pools.", sort="number", width=4,
+    View(row=FLEET, title="Running", text="Running jobs, over all pools.", sort="number", width=4,
          queries=(("sum(max by (namespace, pool) (agentpool_pool_running_jobs))", "jobs"),)),
-    View(row=FLEET, title="Workers", text="Workers that are ready, over all pools.", sort="number", width=4,
+    View(row=FLEET, title="Workers", text="Ready workers, over all pools.", sort="number", width=4,
          queries=(("sum(max by (namespace, pool) (agentpool_pool_ready_replicas))", "workers"),)),
     View(row=FLEET, title="Dead letters", text="Jobs that failed for good and were not replayed or removed.",
          sort="number", width=4,
@@ -69,7 +69,7 @@ PANELS: tuple[View, ...] = (
          sort="number", width=4, queries=(("sum(agentpool_operator_leading)", "operators"),)),
     View(row=FLEET, title="Oldest wait by pool", text="The longest wait of a ready job.", unit="s", width=12,
          queries=(("max by (namespace, pool) (agentpool_pool_oldest_wait_seconds)", "{{namespace}}/{{pool}}"),)),
-    View(row=FLEET, title="Jobs ended by pool", text="Jobs ended each second, in whatever way.", unit="ops", width=12,
+    View(row=FLEET, title="Jobs ended by pool", text="Jobs ended each second, with any outcome.", unit="ops", width=12,
          queries=(("max by (namespace, pool) (rate(agentpool_pool_finished_jobs_total[$__rate_interval]))",
                    "{{namespace}}/{{pool}}"),)),
     View(row=POOL, title="Queue by priority", text="Ready jobs by priority.",
@@ -78,28 +78,28 @@ PANELS: tuple[View, ...] = (
     View(row=POOL, title="Queue by route", text="Ready jobs by route.",
          queries=(((f"sum by (route) (max by (namespace, pool, route, priority) "
                    f"(agentpool_pool_route_queued_jobs{{{OF_POOL}}}))"), "{{route}}"),)),
-    View(row=POOL, title="Waiting for something else", text="Jobs that wait for their time, or for other jobs.",
+    View(row=POOL, title="Scheduled and blocked", text="Jobs that wait for their time, or for other jobs.",
          queries=((_by_pool("agentpool_pool_scheduled_jobs"), "scheduled {{pool}}"),
                   (_by_pool("agentpool_pool_blocked_jobs"), "blocked {{pool}}"))),
-    View(row=POOL, title="Oldest wait", text="The longest wait of a ready job, and what the pool aims at.", unit="s",
+    View(row=POOL, title="Oldest wait", text="The longest wait of a ready job, and the target of the pool.", unit="s",
          queries=((_by_pool("agentpool_pool_oldest_wait_seconds"), "{{pool}}"),
                   (_by_pool("agentpool_pool_target_wait_seconds"), "target {{pool}}"))),
-    View(row=POOL, title="Dispatch latency", text="From ready to claimed, first attempts. Milliseconds while a slot is "
-         "free.", unit="s",
+    View(row=POOL, title="Dispatch latency", text="Time from ready to claimed, first attempts. Milliseconds while a "
+         "slot is free.", unit="s",
          queries=((_quantile(0.5), "p50"), (_quantile(0.95), "p95"), (_quantile(0.99), "p99"))),
-    View(row=POOL, title="Running against slots", text="Jobs that run, and how many the live workers could run.",
+    View(row=POOL, title="Running against slots", text="Running jobs, and the slots of the live workers.",
          queries=((_by_pool("agentpool_pool_running_jobs"), "running {{pool}}"),
                   (_by_pool("agentpool_pool_slots"), "slots {{pool}}"))),
-    View(row=POOL, title="Running by route", text="Jobs that run by route, against its limit.",
+    View(row=POOL, title="Running by route", text="Running jobs and limit of each route.",
          queries=((f"max by (namespace, pool, route) (agentpool_pool_route_running_jobs{{{OF_POOL}}})",
                    "running {{route}}"),
                   (f"max by (namespace, pool, route) (agentpool_pool_route_limit_jobs{{{OF_POOL}}})",
                    "limit {{route}}"))),
-    View(row=POOL, title="Workers", text="What the work would want, what was asked for, and what is ready.",
-         queries=((_by_pool("agentpool_pool_wanted_replicas"), "wanted {{pool}}"),
-                  (_by_pool("agentpool_pool_desired_replicas"), "asked for {{pool}}"),
+    View(row=POOL, title="Workers", text="Demand of the work, desired and ready replicas.",
+         queries=((_by_pool("agentpool_pool_wanted_replicas"), "demand {{pool}}"),
+                  (_by_pool("agentpool_pool_desired_replicas"), "desired {{pool}}"),
                   (_by_pool("agentpool_pool_ready_replicas"), "ready {{pool}}"))),
-    View(row=POOL, title="What caps it", text="What keeps the pool from what it wants; None when nothing does.",
+    View(row=POOL, title="Limit of the size", text="Reason that keeps the size from the demand; None without a limit.",
          sort="table",
          queries=((f"max by (namespace, pool, by) (agentpool_pool_capped{{{OF_POOL}}}) == 1", "{{by}}"),)),
     View(row=POOL, title="GPU capacity", text="Workers that fit on the nodes, and GPUs that the pool holds.",
@@ -108,17 +108,17 @@ PANELS: tuple[View, ...] = (
                   (_by_pool("agentpool_pool_gpus_held"), "GPUs held {{pool}}"))),
     View(row=POOL, title="Dead letters", text="Jobs that failed for good.",
          queries=((_by_pool("agentpool_pool_dead_jobs"), "{{pool}}"),)),
-    View(row=POOL, title="Changes of size", text="How often the pool is made larger or smaller.", unit="ops",
+    View(row=POOL, title="Changes of size", text="Rate of scale-out and scale-in.", unit="ops",
          queries=((_rate("agentpool_pool_size_changes_total", "pool, direction"), "{{pool}} {{direction}}"),)),
-    View(row=WORKERS, title="Outcomes", text="What the queue made of ended attempts: applied is success, retrying and "
-         "dead are failures.", unit="ops",
+    View(row=WORKERS, title="Outcomes", text="Outcomes of ended attempts: applied is success, retrying and dead are "
+         "failures.", unit="ops",
          queries=((_rate("agentpool_worker_jobs_total", "outcome"), "{{outcome}}"),)),
-    View(row=WORKERS, title="Attempts that ended, by kind", text="Each second, by kind of job.", unit="ops",
+    View(row=WORKERS, title="Ended attempts by kind", text="Ended attempts each second, by kind of job.", unit="ops",
          queries=((_rate("agentpool_worker_jobs_total", "kind"), "{{kind}}"),)),
-    View(row=WORKERS, title="Mean run time by kind", text="How long attempts run.", unit="s",
+    View(row=WORKERS, title="Mean run time by kind", text="Mean duration of attempts.", unit="s",
          queries=(((f"{_rate('agentpool_worker_job_run_seconds_sum', 'kind')} / "
                    f"{_rate('agentpool_worker_job_run_seconds_count', 'kind')}"), "{{kind}}"),)),
-    View(row=WORKERS, title="Leases lost and renewals that failed", text="Both should be 0: a lost lease means that "
+    View(row=WORKERS, title="Lost leases and failed renewals", text="Both should be 0: a lost lease means that "
          "jobs ran again.", unit="ops",
          queries=((_rate("agentpool_worker_leases_lost_total", "pool"), "lost {{pool}}"),
                   (_rate("agentpool_worker_lease_renewal_failures_total", "pool"), "failed renewals {{pool}}"))),
@@ -129,11 +129,11 @@ PANELS: tuple[View, ...] = (
          needs="workers with a GPU",
          queries=(((f"agentpool_worker_gpu_memory_used_bytes{{{OF_POOL}}} / "
                    f"agentpool_worker_gpu_memory_bytes{{{OF_POOL}}}"), "{{pod}} {{gpu}}"),)),
-    View(row=OPERATOR, title="Duration of a pass", text="One pass of the scaling loop over all pools.", unit="s",
+    View(row=OPERATOR, title="Duration of a pass", text="A pass of the scaling loop over all pools.", unit="s",
          width=12, queries=((("histogram_quantile(0.99, sum by (le) "
                              "(rate(agentpool_operator_pass_seconds_bucket[$__rate_interval])))"), "p99"),)),
-    View(row=OPERATOR, title="Failed passes", text="Passes over a pool that failed, by error.", unit="ops", width=12,
-         needs="a pass that failed",
+    View(row=OPERATOR, title="Failed passes", text="Failed passes over a pool, by error.", unit="ops", width=12,
+         needs="a failed pass",
          queries=(("sum by (error) (rate(agentpool_operator_failures_total[$__rate_interval]))", "{{error}}"),)),
 )  # fmt: skip
 # Grafana asks for annotations a minute apart. The step is 15 s, the scrape interval of the monitors: without its own

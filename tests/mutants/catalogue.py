@@ -110,7 +110,7 @@ CATALOGUE = (
     ),
     Mutant(
         name="dead-may-claim",
-        wrong="a worker whose lease has run out gets jobs",
+        wrong="a worker with an expired lease gets jobs",
         old="if not expiry or tonumber(expiry) <= now then return { 'unregistered'",
         new="if not expiry then return { 'unregistered'",
     ),
@@ -304,7 +304,7 @@ CATALOGUE = (
     ),
     Mutant(
         name="idle-claim-of-the-dead",
-        wrong="an idle worker whose lease has run out gets a job",
+        wrong="an idle worker with an expired lease gets a job",
         old="or not expiry or tonumber(expiry) <= now then return OTHER end",
         new="or not expiry then return OTHER end",
     ),

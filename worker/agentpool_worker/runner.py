@@ -62,7 +62,7 @@ def _run_to_end(loop: asyncio.AbstractEventLoop, life: asyncio.Task[None]) -> No
         try:
             return loop.run_until_complete(life)
         except asyncio.CancelledError:
-            # Nobody else cancels it: `leave` asks, and the signals call `leave`.
+            # No other code cancels the task: `leave` asks, and the signals call `leave`.
             log.critical("a handler cancelled all tasks of the event loop, including the worker's; the process ends")
             sys.exit(RESTART)
         except RuntimeError:

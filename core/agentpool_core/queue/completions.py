@@ -114,7 +114,7 @@ Control: TypeAlias = Wake | CancelJob | YieldJob
 
 
 class Place(NamedTuple):
-    """Place of a job in the queue, from its readiness to the end."""
+    """Place of a job in the queue, from ready to ended."""
 
     stream: str  # route:priority
     entry: str  # id of the entry

@@ -272,7 +272,7 @@ class Consumer:
         raise QueueReplyError(doing="deregister", problem="there is always more")
 
     async def _report_lag(self) -> None:
-        """Report the lag, unless the server is known to have received the last report: it may have been restarted."""
+        """Report the lag, unless the server is known to have the last report; a restarted server has lost it."""
         made = connections_made(self._redis)
         if made is None or made != self._lag_reported_at:
             await scripts.LAG.run(self._redis, self._conf)

@@ -141,7 +141,7 @@ def host_ports(pod: Mapping[str, Any]) -> set[tuple[int, str]]:
 
 
 def _freedom(requests: Amounts, room: NodeRoom) -> Decimal:
-    """How much of cpu and memory would stay free, as a mean fraction."""
+    """Return the share of cpu and memory that would stay free, as a mean of both."""
     shares = []
     for name in ("cpu", "memory"):
         offered = room.allocatable.get(name, ZERO)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def run_hook(
     name: str, container: Mapping[str, Any], prober: Prober, launch: Launch, deadline: Deadline
 ) -> str | None:
-    """Run the `postStart` or `preStop` hook, if any, within the deadline: None for success, else the problem."""
+    """Run the `postStart` or `preStop` hook within the deadline; return None after success, else the problem."""
     hook = (container.get("lifecycle") or {}).get(name)
     if not hook:
         return None

@@ -36,7 +36,7 @@ class ContainerProbes:
         self._record = record
         self._on_change = on_change
         self._on_event = on_event
-        self._fatal: asyncio.Task[None] | None = None  # the running probe whose failure ends the container
+        self._fatal: asyncio.Task[None] | None = None  # the running liveness or startup probe
         self._ending = False
 
     async def run(self, prober: Prober, launch: Launch) -> None:
@@ -64,7 +64,7 @@ class ContainerProbes:
             self._fatal.cancel()
 
     async def _run_fatal(self, probe: Coroutine[Any, Any, None]) -> None:
-        """Run a probe whose failure ends the container, until the container ends anyway."""
+        """Run a liveness probe until the container ends; a failure ends the container."""
         self._fatal = asyncio.create_task(probe)
         if self._ending:
             self._fatal.cancel()

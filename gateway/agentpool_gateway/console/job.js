@@ -27,7 +27,7 @@ async function shown(pool, job, history, nodes, known) {
   };
   const actions = [close()];
   if (job.state === "failed") {
-    actions.unshift(make("button", { id: "replay", class: "primary", click: () => act(`Run ${id} again, with all its attempts?`, "Replay", "POST", `${at(pool)}/dead/${encodeURIComponent(id)}/replay`) }, "Replay"));
+    actions.unshift(make("button", { id: "replay", class: "primary", click: () => act(`Run ${id} again, with all attempts?`, "Replay", "POST", `${at(pool)}/dead/${encodeURIComponent(id)}/replay`) }, "Replay"));
   } else if (!ENDED.includes(job.state)) {
     actions.unshift(make("button", { id: "cancel", class: "danger", click: () => act(`Cancel ${id}? Jobs that wait for it are cancelled too.`, "Cancel the job", "DELETE", path, true) }, "Cancel job"));
   }
@@ -37,10 +37,10 @@ async function shown(pool, job, history, nodes, known) {
   show(...[
     make("div", { class: "bar title" }, make("b", null, job.kind), state(job.state), make("span", { class: "mono soft" }, id)),
     make("p", { class: "soft" }, facts(job)),
-    part("What happened", timeline(history, job)),
-    part("Depends on, and what waits for it", drawn),
+    part("History", timeline(history, job)),
+    part("Dependencies and dependents", drawn),
     part(job.state === "failed" ? "Error" : "Error of an earlier attempt", text(job.error)), part("Why", job.state === "succeeded" ? null : text(job.reason)), part("Result", text(job.result)),
-    part("Fields that cannot be read", fields(job.undecodable)), part("Progress", ENDED.includes(job.state) ? null : text(job.progress)), part("Saved state", text(job.checkpoint)), part("Payload", text(job.payload)),
+    part("Fields that cannot be read", fields(job.undecodable)), part("Progress", ENDED.includes(job.state) ? null : text(job.progress)), part("Checkpoint", text(job.checkpoint)), part("Payload", text(job.payload)),
     make("div", { class: "bar actions" }, actions)].filter(Boolean));
 }
 

@@ -60,7 +60,7 @@ export function open(pool, root, signal, tell) {
   async function pause(paused) {
     const question = paused
       ? `Pause ${pool}? The pool accepts new jobs and starts none until you resume it. Running jobs finish.`
-      : `Let ${pool} start jobs again?`;
+      : `Resume ${pool}? The pool starts jobs again.`;
     if (!(await asked(question, paused ? "Pause the pool" : "Resume"))) return;
     await call(`${at(pool)}/paused`, "PUT", { paused }).then(tick).catch((error) => show(make("p", { class: "error", role: "alert" }, error.message)));
   }
@@ -109,17 +109,17 @@ function figures(queue) {
     figure("oldest wait", span(queue.oldest_wait_ms)), figure("new task waits", span(queue.estimated_wait_ms)),
     figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("dead letters", queue.dead),
     queue.quarantined ? figure("in quarantine", queue.quarantined) : null,
-    queue.paused ? figure("takes no new work", "paused") : null);
+    queue.paused ? figure("starts no jobs", "paused") : null);
 }
 
 function gone() {
-  return make("div", { class: "card scaling" }, make("p", { class: "warning" }, "Deleted: no AgentPool declares this pool any more. Its queue takes no new jobs; what it holds can be read until its retention ends. Apply the AgentPool again to run what waits."));
+  return make("div", { class: "card scaling" }, make("p", { class: "warning" }, "Deleted: the AgentPool of this pool no longer exists. The queue refuses new jobs; its jobs can be read until their retention ends. Apply the AgentPool again to run waiting jobs."));
 }
 
-// Workers: wanted by the work, desired after limits, current and ready; the limit that applies, and the last decision.
+// Workers: demand of the work, desired after limits, current and ready; the limit that applies, and the last decision.
 function wanted(scaling, paused, button) {
   if (!scaling.declared) {
-    const why = scaling.problem ?? "No AgentPool declares this pool: its workers are run by hand.";
+    const why = scaling.problem ?? "No AgentPool exists for this pool: its workers were started by hand.";
     return make("div", { class: "card scaling" }, make("p", { class: scaling.problem ? "error" : "soft" }, why), make("div", { class: "bar" }, button));
   }
   const count = (name) => scaling[name] ?? "–";
@@ -127,13 +127,13 @@ function wanted(scaling, paused, button) {
   const trouble = unready(scaling);
   const gpus = scaling.gpus ? `, GPUs held ${scaling.gpus.held}, room for ${scaling.gpus.placeable} workers` : "";
   return make("div", { class: "card scaling" },
-    make("div", { class: "steps" }, ...[["wanted", "wanted_replicas"], ["desired", "desired_replicas"], ["current", "replicas"], ["ready", "ready_replicas"]].map(
+    make("div", { class: "steps" }, ...[["demand", "wanted_replicas"], ["desired", "desired_replicas"], ["current", "replicas"], ["ready", "ready_replicas"]].map(
       ([label, name]) => make("div", null, make("b", { "data-count": name }, String(count(name))), make("span", { class: "soft" }, label)))),
     trouble ? make("p", { class: "warning" }, `Not ready (${trouble.reason}): ${trouble.message}`) : null,
     make("p", null, `Bounds: ${bounds}${gpus}.`),
-    scaling.limited ? make("p", { class: "warning", id: "limited" }, `Capped (${scaling.limited.reason}): ${scaling.limited.message}`) : make("p", { class: "soft" }, "Nothing caps it."),
+    scaling.limited ? make("p", { class: "warning", id: "limited" }, `Limited (${scaling.limited.reason}): ${scaling.limited.message}`) : make("p", { class: "soft" }, "No limit applies."),
     scaling.decision ? make("p", { class: "soft" }, `Last decision, ${new Date(scaling.decision.at).toLocaleTimeString()}: ${scaling.decision.reason}`) : null,
-    paused ? make("p", { class: "warning" }, "Paused: it takes jobs in and starts none.") : null,
+    paused ? make("p", { class: "warning" }, "Paused: the pool accepts jobs and starts none.") : null,
     make("div", { class: "bar" }, button));
 }
 

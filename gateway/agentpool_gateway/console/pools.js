@@ -8,7 +8,7 @@ async function glance(name) {
   try {
     const [queue, scaling] = await Promise.all([call(`${at(name)}/queue`), call(`${at(name)}/scaling`).catch(() => ({}))]);
     const slots = queue.workers.reduce((sum, worker) => sum + worker.slots, 0);
-    const workers = scaling.declared ? `workers: ${scaling.ready_replicas ?? 0} ready, ${scaling.wanted_replicas ?? 0} wanted` : `workers: ${queue.workers.length}`;
+    const workers = scaling.declared ? `workers: ${scaling.ready_replicas ?? 0} ready, demand ${scaling.wanted_replicas ?? 0}` : `workers: ${queue.workers.length}`;
     const trouble = unready(scaling);
     const marks = [queue.retired ? "deleted" : null, trouble ? `not ready: ${trouble.reason}` : null, queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.quarantined ? `${queue.quarantined} in quarantine` : null, queue.dead ? `${queue.dead} dead letter${queue.dead === 1 ? "" : "s"}` : null].filter(Boolean);
     return make("div", null,

@@ -1,4 +1,4 @@
-"""The cluster's knowledge of a pool beyond its queue: replicas, limits, reasons.
+"""Data of the cluster about a pool, in addition to the queue: replicas, limits, reasons.
 
 Changes a single field: `spec.paused`. A pool without an AgentPool (a worker run by hand), or a gateway without a
 cluster, has no scaling to report; its queue is paused directly.

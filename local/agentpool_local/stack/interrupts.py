@@ -1,6 +1,6 @@
 """Turn Ctrl-C, SIGTERM and SIGHUP into an orderly end of the main task.
 
-The first signal cancels the task, whose `finally` blocks then stop everything in order; a second signal calls `hurry`.
+The first signal cancels the task; its `finally` blocks then stop everything in order; a second signal calls `hurry`.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ async def _start(directory: Path, sink: Callable[[str, str], None], port: int, *
 
 
 async def check_redis(url: str) -> None:
-    """Make sure that the user's own server answers and is new enough.
+    """Check that the user's server answers and is new enough.
 
     Raises SettingError, UnsupportedServerError or QueueUnreachableError.
     """

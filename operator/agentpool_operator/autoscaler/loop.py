@@ -104,7 +104,7 @@ class ScalingLoop:
             await asyncio.gather(*(self._serve(pool) for pool in turn.pools))
 
     def _postpone(self, pools: Iterable[Pool]) -> None:
-        """Read pools later whose reading failed unexpectedly."""
+        """Read the pools with an unexpected failure later."""
         for pool in pools:
             if pool.queue.pause_s:
                 self._schedule.postpone(pool, pool.queue.pause_s)

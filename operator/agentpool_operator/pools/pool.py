@@ -82,7 +82,7 @@ class ScalingState:
     problem: Problem | None = None  # obstacle to setting the size
     changed_at: float | None = None  # seconds since the epoch: last reported decision
     reason: str = ""  # of the last reported decision
-    learned_starts: set[str] = field(default_factory=set)  # uids of pods whose start-up time was learned
+    learned_starts: set[str] = field(default_factory=set)  # uids of pods with a known start-up time
 
 
 @dataclass(slots=True)
@@ -191,10 +191,10 @@ class Pool:
         return holders * self.gpu.per_worker if self.gpu is not None else 0
 
     def starting_pods(self) -> list[PodView]:
-        """Return the live pods whose start-up time was not learned yet."""
+        """Return the live pods without a known start-up time."""
         return [pod for pod in self.live_pods if pod.uid not in self.scaling.learned_starts]
 
     def note_starts(self) -> None:
-        """Record the pods whose start-up time was learned. A pod that is ready again after a fault has not started."""
+        """Record the pods with a known start-up time. A pod that is ready again after a fault has not started."""
         known = self.scaling.learned_starts
         self.scaling.learned_starts = {pod.uid for pod in self.pods.values() if pod.ready or pod.uid in known}

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Place = Hashable  # common property of pools that are read together: equal for pools of a Redis
 AT_ONCE = 50  # pools that are read together: some 20 ms of work
-DEFAULT_POLL_S = 1.0  # seconds between reads of a pool whose spec cannot be read any more
+DEFAULT_POLL_S = 1.0  # seconds between reads of a pool with an unreadable spec
 LEAVING_POLL_S = 2.0  # seconds between looks at workers that finish their jobs before they go
 LONGEST_WAIT_S = 1.0  # seconds: new pools become due without a wake-up
 PRESSED_AHEAD_S = 2.0  # seconds: a pool overdue by more precedes pools under pressure, however many

@@ -30,7 +30,7 @@ CLONE_EXIT_CODE = 70  # EX_SOFTWARE: of a child that a handler forked and that c
 
 
 class ForkGuard:
-    """Guards an event loop and its Redis clients. Create the guard in the guarded loop; active until `close`."""
+    """Guard of an event loop and its Redis clients. Create the guard in this loop; active until `close`."""
 
     def __init__(self, clients: Sequence[RedisClient]) -> None:
         self._clients = tuple(clients)

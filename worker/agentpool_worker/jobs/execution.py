@@ -111,7 +111,7 @@ class Execution:
             return self._as_unreadable(error, fault)
 
     def _as_unreadable(self, error: BaseException, fault: BaseException) -> Failed:
-        """Fail the attempt with an error whose text cannot be read; `fault` was raised by reading it."""
+        """Fail the attempt with an error that has no readable text; `fault` was raised by reading it."""
         try:
             return self._as_failed(fault)
         except BaseException:  # noqa: BLE001 - the fault is of the same kind

@@ -169,7 +169,7 @@ async def call(redis: RedisClient, *command: Any) -> Any:
 
 
 async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
-    """Return the replies to commands sent at once on a connection; an error reply is an exception in its place.
+    """Send commands together on a connection and return their replies; an exception stands for an error reply.
 
     The client's own call does more (retries, statistics, a timer and a task for each step), which costs more than the
     rest of a submit. Raises redis-py's errors for a lost connection, and TimeoutError after the client's socket

@@ -1,1 +1,1 @@
-"""HTTP in and out: paths, content types, streams, the recorder; no rule of Kubernetes is decided here."""
+"""HTTP of the API server: paths, content types, streams, the recorder; without rules of Kubernetes."""

@@ -37,7 +37,7 @@ PLAIN = Form()
 
 @lru_cache(maxsize=256)
 def choose(accept: str, shapes: tuple[Shape, ...]) -> Form:
-    """Return the first form of an Accept header that the answer can take.
+    """Return the first media type of an Accept header that the server can produce.
 
     Raises a 406 refusal if there is none.
     """
