@@ -78,7 +78,7 @@ def job_document(job: Job, pool: PoolRef) -> Document:
 
 
 def summary_document(job: Job, pool: PoolRef) -> Document:
-    """Return a job's record without its history and without bodies, for a list."""
+    """Return a job's record without the history and without bodies, for a list."""
     return {name: value for name, value in job_document(job, pool).items() if name not in BODIES}
 
 

@@ -2,7 +2,7 @@
 
     AgentPoolError
     └── LocalError
-        ├── ChildDiedError      a part of the system ended by itself
+        ├── ChildDiedError      a part of the system ended
         ├── NotReadyError       a part did not become ready in time
         └── MissingPartError    a file or program of the installation is absent
 

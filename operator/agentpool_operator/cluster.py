@@ -31,7 +31,7 @@ def _always() -> bool:
 
 
 class Cluster:
-    """A connection to an API server; its methods are those of `agentpool_core.kube.client.Cluster`."""
+    """Connection to an API server, with the methods of `agentpool_core.kube.client.Cluster`."""
 
     def __init__(self, api: client.Cluster, *, may_write: Callable[[], bool] = _always) -> None:
         self._api = api
@@ -49,7 +49,7 @@ class Cluster:
             return await self._api.list(path, **selectors)
 
     def watch(self, path: str, since: str, **selectors: str) -> AsyncIterator[tuple[str, Json]]:
-        """Yield changes after a resourceVersion. A watch takes no turn: it lasts for minutes."""
+        """Yield changes after a resourceVersion. A watch takes no turn, because it lasts for minutes."""
         return self._api.watch(path, since, **selectors)
 
     async def create(self, path: str, body: Json, *, gated: bool = True) -> Json:

@@ -141,7 +141,7 @@ async def cancel(
 
 
 def _complete_from_headers(wanted: JobRequest, request: Request) -> JobRequest:
-    """Return the request, completed from its headers."""
+    """Return the request, completed from the headers."""
     key = request.headers.get("idempotency-key")
     if key and wanted.idempotency_key and key != wanted.idempotency_key:
         raise InvalidJobError(

@@ -19,7 +19,7 @@ SECRET = "repo-analyst-model"  # noqa: S105 - a Secret's name
 
 
 def with_model(pool: Mapping[str, Any], environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the pool with the model server in its workers' environment; unchanged if none is named."""
+    """Return the pool with the model server in the workers' environment; unchanged without a model server."""
     changed = copy.deepcopy(dict(pool))
     if not environment.get(BASE_URL):
         return changed

@@ -64,7 +64,7 @@ class DemoRun:
         self._tally = Tally(DispatchClock({}, 1), self._record)
 
     async def apply(self, manifest: Mapping[str, Any]) -> None:
-        """Apply the pool and wait until the operator serves it. Raises ClusterError or NotReadyError."""
+        """Apply the pool and wait until the pool is served. Raises ClusterError or NotReadyError."""
         await self._cluster.apply(paths.agentpools(self._pool.namespace, self._pool.name), manifest)
         deadline = time.monotonic() + READY_SECONDS
         state: PoolState | None = None

@@ -80,7 +80,7 @@ async def run_demo(options: DemoOptions, screen: Screen) -> int:
 
 
 class Demo:
-    """The demo's sequence, on its own system or on an existing cluster."""
+    """Sequence of the demo, on a new system or on an existing cluster."""
 
     def __init__(self, options: DemoOptions, screen: Screen, documents: Sequence[Document], began: float) -> None:
         self._options = options
@@ -98,7 +98,7 @@ class Demo:
         )
 
     async def on_stack(self, stack: Stack, workspace: Workspace) -> DemoFigures:
-        """Start the system and run on it."""
+        """Start the system and run the demo there."""
         await stack.start()
         figures = await unless(stack.died(), self._run(stack.kubeconfig, stack.redis_url, workspace))
         if self._options.keep:

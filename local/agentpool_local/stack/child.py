@@ -91,12 +91,12 @@ class Child:
             await asyncio.sleep(READY_POLL_SECONDS)
 
     async def died(self) -> ChildDiedError:
-        """Wait for the end of the process, and return an error for it."""
+        """Wait for the end of the process, and return the corresponding error."""
         await self._process.wait()
         return await self._death()
 
     async def stop(self, *, seconds: float) -> None:
-        """Ask the process to end, and kill its group after this time. Safe to call twice."""
+        """Ask the process to end, and kill the group after this time. Safe to call twice."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.send_signal(signal.SIGTERM)

@@ -53,7 +53,7 @@ class Cluster:
         self._api = api
 
     async def apply_crd(self, body: Mapping[str, Any]) -> None:
-        """Apply the AgentPool CRD and wait until the server serves it."""
+        """Apply the AgentPool CRD and wait until the server serves AgentPools."""
         path = paths.definition(body["metadata"]["name"])
         await self.apply(path, body)
         deadline = asyncio.get_running_loop().time() + ESTABLISHED_SECONDS

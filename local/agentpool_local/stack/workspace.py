@@ -1,6 +1,6 @@
 """The temporary directory for all files of the started parts.
 
-Removed at the end. A killed run cannot remove its directory, so each directory holds a lock while its owner lives, and
+Removed at the end. A killed run cannot remove the directory, so each directory holds a lock while the owner lives, and
 the next run removes directories with a free lock.
 """
 
@@ -23,7 +23,7 @@ LOCK = "owner.lock"
 
 
 class Workspace:
-    """A temporary directory that is removed with its owner. Use it as a context manager."""
+    """Temporary directory for the life of an owner, as a context manager."""
 
     def __init__(self) -> None:
         parent = Path(tempfile.gettempdir())
@@ -49,13 +49,13 @@ class Workspace:
         self.remove()
 
     def directory(self, name: str) -> Path:
-        """Return the subdirectory of that name; create it if missing."""
+        """Return the subdirectory of that name; create a missing subdirectory."""
         path = self.path / name
         path.mkdir(exist_ok=True)
         return path
 
     def remove(self) -> None:
-        """Remove the directory with its content; a second call changes nothing."""
+        """Remove the directory with all content; a second call changes nothing."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

@@ -28,7 +28,7 @@ HOLDING_PODS = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Holding:
-    """Resources that a pod holds on its node."""
+    """Resources that a pod holds on a node."""
 
     node: str
     name: str

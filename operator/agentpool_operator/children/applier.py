@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 BUDGET_RECHECK_S = 60.0  # seconds between checks of the PodDisruptionBudget, which is not watched
-FORBIDDEN = " is forbidden: "  # part of every admission refusal, whatever its status
+FORBIDDEN = " is forbidden: "  # part of every admission refusal, with any status
 log = logging.getLogger(__name__)
 
 
@@ -75,7 +75,7 @@ class Applier:
             self._accepted.pop(pool.deployment.uid, None)
 
     async def _secret(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
-        """Return the problem of the pool's Secret if no worker may be started with it.
+        """Return the problem of a Secret that forbids new workers.
 
         A Deployment would pass the Secret to the pods. An existing Deployment keeps its workers while a permitted
         Secret is missing or wrong for a while.

@@ -1,4 +1,4 @@
-"""Manifests of a pool's children: the Deployment of its workers, and a PodDisruptionBudget.
+"""Manifests of a pool's children: a Deployment of workers, and a PodDisruptionBudget.
 
 Pure: an AgentPool in, plain objects out, without `replicas`, which belong to the scaling loop. The user's pod template
 is the base; the fields that the worker needs to find its pool and to stop gently are laid over it. `applier` takes over

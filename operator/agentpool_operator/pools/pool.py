@@ -46,7 +46,7 @@ class Declared:
 
 @dataclass(slots=True)
 class Children:
-    """The pool's Deployment and its workers' pods, as last seen."""
+    """The pool's Deployment and the workers' pods, as last seen."""
 
     deployment: DeploymentView | None = None
     pods: dict[str, PodView] = field(default_factory=dict)
@@ -75,7 +75,7 @@ class Room:
 
 @dataclass(slots=True)
 class ScalingState:
-    """The last decision about the pool's size, and its inputs for the next decision."""
+    """The last decision about the pool's size, and inputs for the next decision."""
 
     memory: PoolMemory = field(default_factory=PoolMemory)
     decision: Decision | None = None
@@ -161,17 +161,17 @@ class Pool:
 
     @property
     def owns_deployment(self) -> bool:
-        """Whether the Deployment of its name exists and belongs to it."""
+        """Whether the Deployment of the name exists and belongs to the pool."""
         return self.deployment is not None and self.deployment.owner_uid == self.uid
 
     @property
     def live_pods(self) -> list[PodView]:
-        """Return the pods that count as its workers."""
+        """Return the pods that count as workers of the pool."""
         return [pod for pod in self.pods.values() if pod.alive]
 
     @property
     def gpu(self) -> Gpu | None:
-        """Return the device requests of its workers; None = no request, or an unreadable spec."""
+        """Return the device requests of a worker; None = no request, or an unreadable spec."""
         return self.spec.gpu if self.spec is not None else None
 
     @property
@@ -186,7 +186,7 @@ class Pool:
 
     @property
     def devices_held(self) -> int:
-        """Return the devices held by its pods, including ending pods; 0 without a request."""
+        """Return the devices held by the pods, including ending pods; 0 without a request."""
         holders = sum(1 for pod in self.pods.values() if pod.node and not pod.ended)
         return holders * self.gpu.per_worker if self.gpu is not None else 0
 

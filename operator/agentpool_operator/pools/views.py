@@ -96,15 +96,15 @@ class PodView:
     uid: str
     node: str  # empty = not scheduled
     created_at: float  # seconds since the epoch
-    ready: bool  # whether its readiness probe passes
+    ready: bool  # whether the readiness probe passes
     startup_s: float | None  # seconds from creation until ready; None = not ready
     terminating: bool
     ended: bool  # Succeeded or Failed
     trouble: str  # obstacle to the start, as a CamelCase word; empty = none known
     trouble_message: str
     deletion_cost: int
-    setting_up: bool = False  # on its node, without its volumes and its network
-    scheduled_at: float = 0.0  # seconds since the epoch: time of its scheduling
+    setting_up: bool = False  # on the node, without volumes and network
+    scheduled_at: float = 0.0  # seconds since the epoch: time of scheduling
     resource_version: str = ""
 
     @property
@@ -181,7 +181,7 @@ def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:
 
 
 def _is_between_crashes(container: Json, conditions: dict[str, Json]) -> bool:
-    """Whether the container has restarted and not been ready since: it runs briefly between two pauses.
+    """Whether the container has restarted without being ready since, with short runs between pauses.
 
     Also with exit code 0: a worker runs until stopped.
     """
@@ -200,7 +200,7 @@ def _why(waiting: Json, end: str) -> str:
 
 
 def _last_end(container: Json) -> str:
-    """Describe the end of the container's last run, with its last lines; empty if it has not run."""
+    """Describe the end of the container's last run, with the last lines; empty before the first run."""
     ended = (container.get("lastState") or {}).get("terminated") or {}
     if "exitCode" not in ended:
         return ""
@@ -251,7 +251,7 @@ class DeploymentView:
         return same or self.newer_than(other)
 
     def resized(self, replicas: int, resource_version: str) -> DeploymentView:
-        """Return this Deployment after a change of its scale."""
+        """Return this Deployment after a change of scale."""
         metadata = {
             **self.raw["metadata"],
             "generation": self.generation + 1,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Kind(NamedTuple):
-    """A kind of objects, as the API server's discovery names it."""
+    """A kind of objects, in the terms of the API server's discovery."""
 
     group: str  # empty = core
     version: str

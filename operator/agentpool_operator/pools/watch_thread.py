@@ -1,6 +1,6 @@
 """A run of kopf in a thread and an event loop of its own.
 
-kopf's documentation asks for an event loop that kopf does not share: at its end, kopf cancels every task that was
+kopf's documentation asks for an event loop that kopf does not share: at the end, kopf cancels every task that was
 started after it. The thread also has the stack that decoding a deeply nested object takes. `watch_handlers` has the
 handlers and settings; `watches` starts a new run when a run has ended.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.registry import Pools
 
 STOP_SECONDS = 1.5  # for kopf to close its watches; a connection that stays open ends with the process
-DISCOVERY_SECONDS = 20.0  # for kopf to find all kinds, which it looks for once at its start
+DISCOVERY_SECONDS = 20.0  # for kopf to find all kinds, which it looks for once at the start
 CANCEL_AGAIN_SECONDS = 1.0  # between cancellations of kopf's tasks
 RECURSION_LIMIT = 12_000  # frames: the decoder takes one for each of the 10,000 levels that an API server accepts
 STACK_BYTES = 64 * 2**20

@@ -1,6 +1,6 @@
 """The watches that keep the registry current: started once AgentPools are served, and restarted when they fail.
 
-kopf looks for the served kinds once, at its start, and ends as a whole when one watch gets an unexpected answer, such
+kopf looks for the served kinds once, at the start, and ends as a whole when one watch gets an unexpected answer, such
 as 404 after the removal of the definition. So `Watches` asks the API server before each start, and reports a missing
 definition. `watch_thread` runs kopf; `resync` lists everything from time to time.
 """

@@ -73,7 +73,7 @@ class Schedule:
         return [self._turn(place, some, now) for place, some in due.items() if place not in self._asked]
 
     def answered(self, turn: Turn) -> None:
-        """Record that the Redis has answered or failed: it may be read again."""
+        """Record that the Redis has answered or failed, and may be read again."""
         self._asked.discard(turn.place)
         if turn.place in self._behind:
             self._wake.set()

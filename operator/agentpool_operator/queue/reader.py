@@ -1,6 +1,6 @@
 """The backlog of pools: a pipelined read for each Redis, and the published settings beside it.
 
-Every pool ends with either a fresh backlog or a problem with the reason, in its record `queue`; a pool's problem never
+Every pool ends with either a fresh backlog or a problem with the reason, in the record `queue`; a pool's problem never
 affects a different pool. Unknown is not zero: the scaling loop holds such a pool.
 """
 
@@ -118,7 +118,7 @@ class Pressure:
         return None
 
     def _unexpected(self, pool: Pool, error: Exception) -> None:
-        """Show an unexpected error in the pool's status; it is retried with growing pauses."""
+        """Show an unexpected error in the pool's status, and retry with growing pauses."""
         pool.queue.pause_s = self._failures.note(pool.ref, error, doing=DOING)
         _unknown(pool, unexpected(error, reason="QueueUnreadable", doing=DOING))
 
@@ -147,7 +147,9 @@ class Pressure:
             self._failed(link, ready, error)
         else:
             if len(ready) > 1 and all(isinstance(outcome, QueueReplyError) for outcome in found.values()):
-                for pool in ready:  # one pool's reply that is too large ends the connection, and with it all others
+                for (
+                    pool
+                ) in ready:  # a too large reply for one pool ends the connection, and so the replies for all pools
                     await self._read_together(link, [pool])
                 return
             await asyncio.gather(*(self._took(link, pool, found[pool.ref]) for pool in ready))

@@ -43,7 +43,7 @@ class Link:
 
     @property
     def url(self) -> str:
-        """Return the URL, with its credentials."""
+        """Return the URL, with credentials."""
         return self.address.url
 
     @property
@@ -52,7 +52,7 @@ class Link:
         return self.address.place
 
     def words(self, error: QueueError) -> str:
-        """Return an error in the form for messages: nothing from the server if its address is secret."""
+        """Return an error in the form for messages: nothing from a server with a secret address."""
         return str(self.address.without_secret(error))
 
 

@@ -61,7 +61,7 @@ class Secrets:
             raise
 
     def doubt(self, pool: PoolRef, spec: AgentPoolSpec) -> None:
-        """Read the pool's Secret again soon: its value did not work."""
+        """Read the pool's Secret again soon, because the value did not work."""
         reference = secret_of(spec.queue.redis)
         if reference is None:
             return

@@ -105,7 +105,7 @@ class Fitness:
         self.complaint: str | None = None  # the worker's failure, once unfit
 
     def record_end(self) -> None:
-        """Record an attempt that the worker could run to its end."""
+        """Record an attempt that the worker could run to the end."""
         self._row.clear()
 
     def record_failure(self, job_id: JobId, words: str) -> None:

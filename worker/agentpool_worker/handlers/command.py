@@ -134,7 +134,7 @@ class CommandHandlers:
 
 
 async def _run_to_exit(process: asyncio.subprocess.Process, data: bytes, files: JobFiles) -> int:
-    """Feed the process and listen until its end; return its exit code. Raises the errors of `JobFiles.listen`."""
+    """Feed the process and listen until the end; return its exit code. Raises the errors of `JobFiles.listen`."""
     listening = asyncio.ensure_future(files.listen())
     living = asyncio.ensure_future(_feed_until_exit(process, data))
     try:
@@ -152,7 +152,7 @@ async def _run_to_exit(process: asyncio.subprocess.Process, data: bytes, files: 
 
 
 async def _feed_until_exit(process: asyncio.subprocess.Process, data: bytes) -> int:
-    """Feed the process until its end: a leftover process may hold the input without reading."""
+    """Feed the process until the end: a leftover process may hold the input without reading."""
     feeding = asyncio.ensure_future(_feed(process.stdin, data))
     try:
         return await _exit_code(process)

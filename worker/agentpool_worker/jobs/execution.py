@@ -96,7 +96,7 @@ class Execution:
             self.task.get_loop().call_soon(self.task.cancel, stop.value)
 
     def abandon(self) -> Completion:
-        """Return the completion of an attempt that did not stop within its grace period."""
+        """Return the completion of an attempt that did not stop within the grace period."""
         return self._as_stopped()
 
     def _as_completion(self, result: Any) -> Completion:
