@@ -19,7 +19,7 @@ from agentpool_devcluster.api.operations.deletion import FOREGROUND, ORPHAN, Del
 from agentpool_devcluster.api.store import Change, CollectionKey, ObjectKey, Stored
 
 _log = logging.getLogger(__name__)
-_GRACE_S = 2.0  # time for a missing owner to appear before its dependent is collected
+_GRACE_S = 2.0  # time for a missing owner, or for its kind, to appear before the next look at its dependent
 
 
 class GarbageCollector:
@@ -82,23 +82,36 @@ class GarbageCollector:
     def _expect_owner(self, key: ObjectKey) -> None:
         """Collect a dependent of a missing owner, after a moment in which the owner may appear."""
         stored = self._cluster.store.get(key)
-        if stored is None or all(self._exists(key.namespace, owner) for owner in owners_of(stored.body)):
+        if stored is None:
             return
+        owners = owners_of(stored.body)
+        if not all(self._is_served(owner) and self._exists(key.namespace, owner) for owner in owners):
+            self._revisit_later(key)
+
+    def _revisit_later(self, key: ObjectKey) -> None:
         with contextlib.suppress(RuntimeError):  # no loop: a test calls run_once
             asyncio.get_running_loop().call_later(_GRACE_S, self._revisit, key)
 
     def _revisit(self, key: ObjectKey) -> None:
+        """Collect a dependent of a missing owner; look again while the kind of an owner is not served."""
         stored = self._cluster.store.get(key)
-        if stored is not None:
-            for owner in owners_of(stored.body):
-                if not self._exists(key.namespace, owner):
-                    self._lost[str(owner.get("uid"))] = None
-            self._wake.set()
+        if stored is None:
+            return
+        owners = owners_of(stored.body)
+        for owner in owners:
+            if not self._exists(key.namespace, owner):
+                self._lost[str(owner.get("uid"))] = None
+        self._wake.set()
+        if not all(self._is_served(owner) for owner in owners):
+            self._revisit_later(key)
 
     def _owner_key(self, namespace: str, owner: Json) -> ObjectKey | None:
         group = str(owner.get("apiVersion") or "").rpartition("/")[0]
         resource = self._cluster.registry.owners_kind(group, str(owner.get("kind") or ""))
         return None if resource is None else resource.key(namespace, str(owner.get("name") or ""))
+
+    def _is_served(self, owner: Json) -> bool:
+        return self._owner_key("", owner) is not None
 
     def _exists(self, namespace: str, owner: Json) -> bool:
         key = self._owner_key(namespace, owner)

@@ -231,6 +231,18 @@ async def test_deleting_a_definition_deletes_its_objects(cranes: ApiClient) -> N
     assert (await cranes.ask("GET", f"{DEFINITIONS}/cranes.example.org")).status == 404
 
 
+async def test_a_dependent_of_a_kind_that_is_away_is_collected_when_the_kind_is_back(cranes: ApiClient) -> None:
+    """A controller may create a dependent just after the deletion of its owner's definition."""
+    owner = await cranes.create(CRANES, crane())
+    owned = {"apiVersion": "example.org/v1", "kind": "Crane", "name": "one", "uid": owner["metadata"]["uid"]}
+    await cranes.delete(f"{DEFINITIONS}/cranes.example.org")
+    await cranes.until(CRANES, lambda found: found.status == 404, "the resource is gone")
+    await cranes.create(MAPS, {"metadata": {"name": "late", "ownerReferences": [owned]}})
+    await cranes.create(DEFINITIONS, definition())
+    await cranes.create(CRANES, crane())
+    await cranes.until(f"{MAPS}/late", lambda found: found.status == 404, "the dependent is gone")
+
+
 @pytest.mark.parametrize("change", ["deleted", "changed"])
 async def test_watches_end_with_the_definition(cranes: ApiClient, change: str) -> None:
     """Who watches a kind sees its objects go, if they do, and then the stream's end."""
