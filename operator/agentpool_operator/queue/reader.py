@@ -147,9 +147,7 @@ class Pressure:
             self._failed(link, ready, error)
         else:
             if len(ready) > 1 and all(isinstance(outcome, QueueReplyError) for outcome in found.values()):
-                for (
-                    pool
-                ) in ready:  # a too large reply for one pool ends the connection, and so the replies for all pools
+                for pool in ready:  # a too large reply for one pool ends the connection for all pools
                     await self._read_together(link, [pool])
                 return
             await asyncio.gather(*(self._took(link, pool, found[pool.ref]) for pool in ready))
