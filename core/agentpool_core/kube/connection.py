@@ -27,6 +27,7 @@ from agentpool_core.process.cancellation import end
 if TYPE_CHECKING:
     from agentpool_core.kube.client import Cluster
 
+RENEW_S = 60.0  # seconds between looks whether a plugin's token expires within five minutes
 PLUGIN_S = 60.0  # seconds for an exec plugin, which may ask a cloud for a token
 REMEDY = "pass a kubeconfig that works, set KUBECONFIG, or run in a pod with a service account"
 LOADER_LOG = "kubernetes.aio.config.kube_config"
@@ -61,7 +62,7 @@ async def opened(access: Access) -> AsyncIterator[Cluster]:
 
     loaders: Any = config  # only partly typed, as is its client
     api: Any = client.ApiClient(access.settings)
-    renewing = access.renew and asyncio.create_task(loaders.refresh_token(access.renew, access.settings))
+    renewing = access.renew and asyncio.create_task(loaders.refresh_token(access.renew, access.settings, RENEW_S))
     try:
         yield Cluster(api)
     finally:

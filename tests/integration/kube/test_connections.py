@@ -9,6 +9,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import yaml
 from aiohttp import web
 
 from agentpool_core.errors import ClusterUnreachableError, SettingError
@@ -26,7 +27,7 @@ from tests.fixtures.kube_access import (
     without_proxies,
     write_kubeconfig,
 )
-from tests.fixtures.redis import free_port
+from tests.fixtures.redis import free_port, wait_until
 
 
 class Api:
@@ -112,13 +113,27 @@ async def test_a_plugin_that_asks_a_question_is_not_waited_for_without_end(tmp_p
         await asked(path)
 
 
-async def test_a_token_of_a_plugin_is_renewed(tmp_path, monkeypatch):
-    """A loader with a token from a plugin is renewed as long as the connection is open; others are not."""
-    server = {"server": "http://127.0.0.1:1"}
-    plugged = write_kubeconfig(tmp_path / "plugged", cluster=server, user={"exec": token_plugin(tmp_path)})
-    plain = write_kubeconfig(tmp_path / "plain", cluster=server)
-    assert (await load(plugged)).renew is not None
-    assert (await load(plain)).renew is None
+async def test_a_token_of_a_plugin_is_renewed_before_it_expires(api, tmp_path, monkeypatch):
+    """The plugin runs again while the connection is open; a token that stands in the kubeconfig needs no renewal."""
+    monkeypatch.setattr("agentpool_core.kube.connection.RENEW_S", 0.01)
+    runs = tmp_path / "runs"
+    plugin = exec_plugin(
+        tmp_path,
+        f"open({str(runs)!r}, 'a').write('x')",
+        f"token = 'run-%d' % os.path.getsize({str(runs)!r})",
+        "status = {'token': token, 'expirationTimestamp': '2020-01-01T00:00:00Z'}",
+        "version = 'client.authentication.k8s.io/v1'",
+        "print(json.dumps({'apiVersion': version, 'kind': 'ExecCredential', 'status': status}))",
+    )
+    server = {"server": f"http://127.0.0.1:{api.port}"}
+    async with connected(write_kubeconfig(tmp_path / "c", cluster=server, user={"exec": plugin})) as cluster:
+        assert (await cluster.get("/api"))["authorization"] == "Bearer run-1"
+
+        async def renewed():
+            return (await cluster.get("/api"))["authorization"] not in {"Bearer run-1", None}
+
+        await wait_until(renewed, "the plugin has run again")
+    assert (await load(write_kubeconfig(tmp_path / "plain", cluster=server))).renew is None
 
 
 @pytest.mark.parametrize("ask", [asked, asked_by_kopf], ids=["client", "kopf"])
@@ -213,15 +228,19 @@ async def test_several_kubeconfigs_are_merged_as_kubectl_merges_them(api, tmp_pa
     folder.mkdir()
     (folder / "token").write_text("of-a-file")
     first, second, empty = tmp_path / "first", folder / "second", tmp_path / "empty"
-    context = {"cluster": "k", "user": "u", "namespace": "research"}
-    first.write_text(json.dumps({"current-context": "mine", "contexts": [{"name": "mine", "context": context}]}))
-    write_kubeconfig(second, cluster={"server": f"http://127.0.0.1:{api.port}"}, user={"tokenFile": "token"})
+    mine = {"name": "mine", "context": {"cluster": "k", "user": "of-the-second", "namespace": "research"}}
+    first.write_text(json.dumps({"current-context": "mine", "contexts": [mine]}))
+    write_kubeconfig(second, cluster={"server": f"http://127.0.0.1:{api.port}"}, user={"token": "other"})
+    config = yaml.safe_load(second.read_text())
+    config["users"].append({"name": "of-the-second", "user": {"tokenFile": "token"}})
+    second.write_text(yaml.safe_dump(config))
     empty.write_text("")
     monkeypatch.setenv("KUBECONFIG", os.pathsep.join(map(str, (tmp_path / "absent", empty, first, second))))
     assert kubeconfig.current_namespace() == "research"
     assert (await asked(None))["authorization"] == "Bearer of-a-file"
     monkeypatch.setenv("KUBECONFIG", os.pathsep.join(map(str, (second, first))))
     assert kubeconfig.current_namespace() == "default"
+    assert (await asked(None))["authorization"] == "Bearer other"
 
 
 async def test_a_kubeconfig_that_is_named_but_absent_is_refused(tmp_path, monkeypatch):
