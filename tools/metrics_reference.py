@@ -138,7 +138,7 @@ def operator_registry() -> CollectorRegistry:
     metrics = Metrics()
     metrics.registry.register(QueueMetrics([pool], leading=lambda: True))
     decision = SimpleNamespace(replicas=1, wanted=1, capped_by=SimpleNamespace(value="None"))
-    metrics.decided(pool, cast("Any", decision), before=0)
+    metrics.record_decision(pool, cast("Any", decision), before=0)
     metrics.failures.labels("QueueError").inc(0)
     return metrics.registry
 

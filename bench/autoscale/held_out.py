@@ -32,9 +32,9 @@ CONSTANTS: tuple[tuple[ModuleType, str], ...] = (
     (keep_warm, "PRICE"),
     (keep_warm, "MARGIN"),
     (keep_warm, "LATE_JOBS"),
-    (keep_warm, "UNSURE_HOLD_S"),
+    (keep_warm, "UNSURE_HOLD_SECONDS"),
     (keep_warm, "SURE_AFTER"),
-    (learning, "HALF_LIFE_S"),
+    (learning, "HALF_LIFE_SECONDS"),
     (learning, "STARTS_REMEMBERED"),
 )
 

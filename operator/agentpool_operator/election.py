@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agentpool_operator.settings import ElectionSettings
 
 Json = dict[str, Any]
-WATCHING_S = 1.0  # seconds between a candidate's reads, which are cheap
+WATCHING_SECONDS = 1.0  # seconds between a candidate's reads, which are cheap
 log = logging.getLogger(__name__)
 
 
@@ -75,7 +75,7 @@ class Election:
         if not self._settings.enabled:
             self._on_lead()
             return
-        led, told = False, self._terms
+        led, reported_term = False, self._terms
         while True:
             if led and not self.leading:  # the time ran out, or this process was frozen
                 led = False
@@ -84,14 +84,14 @@ class Election:
                 await self.campaign()
             except ClusterError as error:
                 log.warning("the Lease could not be renewed or read: %s", error)
-            if self.leading and self._terms != told:
-                told = self._terms
+            if self.leading and self._terms != reported_term:
+                reported_term = self._terms
                 log.info("leading as %s", self._settings.identity)
                 self._on_lead()
             elif led and not self.leading:
                 log.warning("no longer leading")
             led = self.leading
-            await asyncio.sleep(self._settings.retry_s if self.leading else WATCHING_S)
+            await asyncio.sleep(self._settings.retry_s if self.leading else WATCHING_SECONDS)
 
     async def campaign(self) -> None:
         """Try once to renew the Lease, or to take a free Lease."""
@@ -108,7 +108,7 @@ class Election:
             self._leadership.until = float("-inf")
             return
         try:
-            await self._cluster.replace(path, self._renewed(lease), gated=False)
+            await self._cluster.replace(path, self._renewal_of(lease), gated=False)
         except ClashError:
             log.info("a different operator took the Lease first")
             return
@@ -160,7 +160,7 @@ class Election:
             "spec": {**self._hold(), "acquireTime": _micro_time(), "leaseTransitions": 0},
         }
 
-    def _renewed(self, lease: Json) -> Json:
+    def _renewal_of(self, lease: Json) -> Json:
         before = lease.get("spec") or {}
         spec = {**before, **self._hold()}
         if before.get("holderIdentity") != self._settings.identity:

@@ -12,7 +12,7 @@ import gc
 import time
 
 OLDEST = 2  # the generation of a full collection
-LONG_S = 0.05  # seconds: a pause that a submit's way to a new size may bear
+LONG_PAUSE_SECONDS = 0.05  # seconds: a pause that a submit's way to a new size may bear
 
 
 class ShortPauses:
@@ -27,5 +27,5 @@ class ShortPauses:
             return
         if phase == "start":
             self._began = time.perf_counter()
-        elif time.perf_counter() - self._began > LONG_S:
+        elif time.perf_counter() - self._began > LONG_PAUSE_SECONDS:
             gc.freeze()

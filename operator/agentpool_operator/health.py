@@ -1,6 +1,6 @@
 """`/healthz`, `/readyz` and `/metrics` over HTTP.
 
-Healthy: the scaling loop has turned lately. Ready: the API server answers this process. Both say why not.
+Healthy: the scaling loop has made a pass lately. Ready: the API server answers this process. Both say why not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from agentpool_operator.metrics import Metrics
 
-STALLED_S = 60.0  # seconds without a turn of the scaling loop: longer than any pass may take
+STALLED_SECONDS = 60.0  # seconds without a pass of the scaling loop: longer than any pass may take
 
 
 class Health:
@@ -67,7 +67,7 @@ class Health:
 
     async def _healthz(self, _request: web.Request) -> web.Response:
         silent_s = time.monotonic() - self._last_pass_at()
-        if silent_s > STALLED_S:
+        if silent_s > STALLED_SECONDS:
             return web.Response(status=503, text=f"the scaling loop has made no pass for {silent_s:.0f} s\n")
         return web.Response(text="ok\n")
 

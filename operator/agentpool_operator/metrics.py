@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.decision import Decision
 
 POOL = ("namespace", "pool")
-PASS_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
+PASS_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
 
 
 class Metrics:
@@ -28,7 +28,7 @@ class Metrics:
         self.pass_seconds = Histogram(
             "agentpool_operator_pass_seconds",
             "Duration of a pass of the scaling loop.",
-            buckets=PASS_BUCKETS_S,
+            buckets=PASS_BUCKETS_SECONDS,
             registry=self.registry,
         )
         self.failures = Counter(
@@ -72,7 +72,7 @@ class Metrics:
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"agentpool_pool_{name}", text, POOL, registry=self.registry)
 
-    def decided(self, pool: Pool, decision: Decision, *, before: int) -> None:
+    def record_decision(self, pool: Pool, decision: Decision, *, before: int) -> None:
         """Record a decision; `before` is the previous size."""
         self.decisions.inc()
         names = (pool.ref.namespace, pool.ref.name)

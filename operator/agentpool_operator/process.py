@@ -21,7 +21,7 @@ from agentpool_core.text import frames_of
 from agentpool_operator.autoscaler.loop import ScalingLoop
 from agentpool_operator.autoscaler.replicas import Scaler
 from agentpool_operator.autoscaler.scale_in import ScaleIn
-from agentpool_operator.capacity.capacity_watch import Feed
+from agentpool_operator.capacity.capacity_watch import CapacityWatch
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.children.applier import Applier
 from agentpool_operator.cluster import Cluster
@@ -34,15 +34,15 @@ from agentpool_operator.pools.resync import Resync
 from agentpool_operator.pools.watches import Watches
 from agentpool_operator.queue.purge import Purger
 from agentpool_operator.queue.read_order import Schedule
-from agentpool_operator.queue.reader import Pressure
-from agentpool_operator.queue.redis_connections import Links
+from agentpool_operator.queue.reader import QueueReader
+from agentpool_operator.queue.redis_connections import RedisConnections
 from agentpool_operator.queue.secrets import Secrets
 from agentpool_operator.queue_metrics import QueueMetrics
 from agentpool_operator.reconciler import Reconciler
 from agentpool_operator.status.events import Recorder
-from agentpool_operator.status.outage_log_filter import Outage
+from agentpool_operator.status.outage_log_filter import OutageLogFilter
 from agentpool_operator.status.patch import StatusWriter
-from agentpool_operator.status.pod_events import Delays
+from agentpool_operator.status.pod_events import PodEventWatch
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from agentpool_core.kube import client
     from agentpool_operator.settings import OperatorSettings
 
-TIDY_S = 30.0  # seconds between looks for links that no pool uses
+TIDY_SECONDS = 30.0  # between searches for connections that no pool uses
 log = logging.getLogger(__name__)
 
 
@@ -61,10 +61,10 @@ class Parts:
 
     cluster: Cluster
     pools: Pools
-    links: Links
-    pressure: Pressure
+    connections: RedisConnections
+    reader: QueueReader
     purger: Purger
-    feed: Feed
+    capacity_watch: CapacityWatch
     metrics: Metrics
     recorder: Recorder
     leadership: Leadership
@@ -74,8 +74,8 @@ class Parts:
     loop: ScalingLoop
     resync: Resync
     watches: Watches
-    outage: Outage
-    delays: Delays
+    outage_filter: OutageLogFilter
+    pod_events: PodEventWatch
 
     def services(self) -> list[Coroutine[Any, Any, None]]:
         """Everything that runs for ever, the watches aside: they end last."""
@@ -86,9 +86,9 @@ class Parts:
             self.recorder.run(),
             self.purger.run(),
             self.resync.run(),
-            self.feed.run(),
-            self.outage.run(),
-            self.delays.run(),
+            self.capacity_watch.run(),
+            self.outage_filter.run(),
+            self.pod_events.run(),
             _tidy(self),
             _forget_deleted(self),
         ]
@@ -106,26 +106,26 @@ def assemble(settings: OperatorSettings, access: Access, api: client.Cluster) ->
         """Handle a pressure signal: a server may name any pool; only pools of that server are read."""
         pool = pools.get(ref)
         if pool is not None and pool.redis_url == url:
-            schedule.press(ref)
+            schedule.request_read(ref)
 
-    links = Links(read_soon)
-    purger = Purger(cluster, links, leading=leadership, lives=lambda ref: pools.get(ref) is not None)
+    connections = RedisConnections(read_soon)
+    purger = Purger(cluster, connections, leading=leadership, lives=lambda ref: pools.get(ref) is not None)
     secrets = Secrets(cluster, settings.loop)
-    pressure = Pressure(secrets, links, purger, timeout_s=settings.loop.read_timeout_s, leading=leadership)
+    reader = QueueReader(secrets, connections, purger, timeout_s=settings.loop.read_timeout_s, leading=leadership)
     inventory = Inventory()
-    feed = Feed(cluster, inventory)
+    capacity_watch = CapacityWatch(cluster, inventory)
     recorder = Recorder(cluster, identity=settings.election.identity)
     status = StatusWriter(cluster, pools, gap_s=settings.loop.status_gap_s, record=recorder.record)
     applier = Applier(cluster, pools, secrets, default_image=settings.worker_image)
-    reconciler = Reconciler(pools, applier, status, recorder, leading=leadership, press=schedule.press)
+    reconciler = Reconciler(pools, applier, status, recorder, leading=leadership, request_read=schedule.request_read)
     scaler = Scaler(cluster, pools)
     loop = ScalingLoop(
         pools=pools,
-        pressure=pressure,
+        reader=reader,
         inventory=inventory,
-        feed=feed,
+        capacity_watch=capacity_watch,
         scaler=scaler,
-        scale_in=ScaleIn(scaler, pressure),
+        scale_in=ScaleIn(scaler, reader),
         status=status,
         recorder=recorder,
         metrics=metrics,
@@ -141,21 +141,21 @@ def assemble(settings: OperatorSettings, access: Access, api: client.Cluster) ->
     return Parts(
         cluster=cluster,
         pools=pools,
-        links=links,
-        pressure=pressure,
+        connections=connections,
+        reader=reader,
         purger=purger,
-        feed=feed,
+        capacity_watch=capacity_watch,
         metrics=metrics,
         recorder=recorder,
         leadership=leadership,
-        election=Election(cluster, settings.election, leadership, on_lead=pools.mark_all),
+        election=Election(cluster, settings.election, leadership, on_lead=pools.request_all_passes),
         status=status,
         reconciler=reconciler,
         loop=loop,
         resync=resync,
         watches=Watches(cluster, pools, access.settings, namespaces=settings.namespaces),
-        outage=Outage(ask),
-        delays=Delays(cluster, pools, leading=leadership),
+        outage_filter=OutageLogFilter(ask),
+        pod_events=PodEventWatch(cluster, pools, leading=leadership),
     )
 
 
@@ -183,16 +183,16 @@ async def _run(settings: OperatorSettings, parts: Parts) -> None:
     )
     handlers = logging.getLogger().handlers
     for handler in handlers:
-        handler.addFilter(parts.outage)
+        handler.addFilter(parts.outage_filter)
     try:
         port = await health.start(settings.health_host, settings.health_port)
         log.info("serving /healthz, /readyz and /metrics on port %d", port)
         await _serve(parts)
     finally:
-        await parts.links.close()
+        await parts.connections.close()
         await health.stop()
         for handler in handlers:
-            handler.removeFilter(parts.outage)
+            handler.removeFilter(parts.outage_filter)
 
 
 async def _serve(parts: Parts) -> None:
@@ -205,10 +205,10 @@ async def _serve(parts: Parts) -> None:
     try:
         await _first_failure([*services, watching], waiter)
     finally:
-        await _ended([*services, waiter])
+        await _end_all([*services, waiter])
         await parts.election.resign()  # no writer is left: the next leader need not wait for the watches to end
         await parts.watches.close()
-        await _ended([watching])
+        await _end_all([watching])
 
 
 async def _first_failure(tasks: list[asyncio.Task[None]], waiter: asyncio.Task[Any]) -> None:
@@ -220,7 +220,7 @@ async def _first_failure(tasks: list[asyncio.Task[None]], waiter: asyncio.Task[A
             await task
 
 
-async def _ended(tasks: list[asyncio.Task[Any]]) -> None:
+async def _end_all(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*(end(task) for task in tasks))
 
 
@@ -240,7 +240,7 @@ def _refresh(parts: Parts) -> None:
 async def _forget_deleted(parts: Parts) -> None:
     while True:
         pool = await parts.pools.next_deleted()
-        parts.purger.pool_gone(pool.redis_url)
+        parts.purger.check_soon(pool.redis_url)
         parts.metrics.forget(pool)
         parts.status.forget(pool.ref)
         parts.reconciler.forget(pool)
@@ -248,8 +248,8 @@ async def _forget_deleted(parts: Parts) -> None:
 
 async def _tidy(parts: Parts) -> None:
     while True:
-        await asyncio.sleep(TIDY_S)
+        await asyncio.sleep(TIDY_SECONDS)
         try:
-            await parts.pressure.tidy(parts.pools, also=parts.purger.waiting)
+            await parts.reader.tidy(parts.pools, also=parts.purger.waiting)
         except Exception as error:  # noqa: BLE001 - closing one pool's connection must not stop the others
             log.warning("connections that no pool uses are closed later:\n%s", frames_of(error))

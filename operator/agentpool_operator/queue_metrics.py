@@ -37,7 +37,7 @@ class QueueMetrics:
         yield from _routes(read)
         yield from _gauges(read)
         yield from _counters(read)
-        yield _held(read)
+        yield _held_devices(read)
 
 
 def _names(pool: Pool) -> list[str]:
@@ -96,7 +96,7 @@ def _counters(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
     yield from (submitted, started, finished, run)
 
 
-def _held(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
+def _held_devices(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
     held = GaugeMetricFamily("agentpool_pool_gpus_held", "Devices that the pool's pods hold.", labels=POOL)
     for pool, _ in read:
         if pool.spec is not None and pool.spec.gpu is not None:

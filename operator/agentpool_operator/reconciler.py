@@ -1,7 +1,7 @@
-"""Level-triggered reconcile loop over marked pools: children and status.
+"""Level-triggered reconcile loop over requested pools: children and status.
 
-A pass computes the desired state and applies it, regardless of the reason for the mark. Passes of different pools run
-concurrently (bounded); a failed pool is marked again after a growing pause. The scaling loop takes over once the
+A pass computes the desired state and applies it, regardless of the reason for the request. Passes of different pools
+run concurrently (bounded); a failed pass is requested again after a growing pause. The scaling loop takes over once the
 Deployment exists.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agentpool_core.errors import ClusterError
 from agentpool_core.kube.errors import BusyError
 from agentpool_operator.cluster import NotLeadingError
-from agentpool_operator.pools.problems import RETRY_MAX_S, RETRY_MIN_S, Failures, unexpected
+from agentpool_operator.pools.problems import RETRY_MAX_SECONDS, RETRY_MIN_SECONDS, Failures, unexpected_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agentpool_operator.status.patch import StatusWriter
 
 AT_ONCE = 16  # passes side by side: as many writes as an API server takes without throttling us
-BLOCKED_RETRY_S = 5.0  # seconds before a problem that only the user can solve is looked at again
+BLOCKED_RETRY_SECONDS = 5.0  # seconds before a problem that only the user can solve is looked at again
 DOING = "applying the pool's Deployment"
 log = logging.getLogger(__name__)
 
@@ -45,14 +45,14 @@ class Reconciler:
         recorder: Recorder,
         *,
         leading: Callable[[], bool],
-        press: Callable[[PoolRef], None],
+        request_read: Callable[[PoolRef], None],
     ) -> None:
         self._pools = pools
         self._applier = applier
         self._status = status
         self._recorder = recorder
         self._leading = leading
-        self._press = press
+        self._request_read = request_read
         self._slots = asyncio.Semaphore(AT_ONCE)
         self._failures: defaultdict[PoolRef, int] = defaultdict(int)
         self._unexpected = Failures()
@@ -60,17 +60,17 @@ class Reconciler:
         self._specs: dict[PoolRef, tuple[str, int]] = {}  # uid and generation last passed to the scaling loop
 
     async def run(self) -> None:
-        """Serves marks, for ever."""
+        """Run the requested passes, for ever."""
         async with asyncio.TaskGroup() as passes:
             while True:
-                for ref in await self._pools.marked():
+                for ref in await self._pools.requested_passes():
                     if ref in self._busy:
-                        self._later(ref, RETRY_MIN_S)
+                        self._request_pass_later(ref, RETRY_MIN_SECONDS)
                     else:
                         self._busy.add(ref)
-                        passes.create_task(self._guarded(ref))
+                        passes.create_task(self._run_guarded(ref))
 
-    async def _guarded(self, ref: PoolRef) -> None:
+    async def _run_guarded(self, ref: PoolRef) -> None:
         try:
             async with self._slots:
                 await self._attempt(ref)
@@ -80,27 +80,27 @@ class Reconciler:
     async def _attempt(self, ref: PoolRef) -> None:
         pool = self._pools.get(ref)
         if pool is None or not self._leading():
-            return  # a new leader marks every pool
+            return  # a new leader requests all passes
         try:
             await self.run_once(pool)
         except NotLeadingError:
             return
         except ClusterError as error:
             self._failures[ref] += 1
-            pause = min(RETRY_MIN_S * 2 ** self._failures[ref], RETRY_MAX_S)
+            pause = min(RETRY_MIN_SECONDS * 2 ** self._failures[ref], RETRY_MAX_SECONDS)
             if isinstance(error, BusyError) and error.retry_after_s:
                 pause = max(pause, error.retry_after_s)
             log.warning("pool %s is tried again in %g s: %s", ref, pause, error)
-            self._later(ref, pause)
+            self._request_pass_later(ref, pause)
             return
         except Exception as error:  # noqa: BLE001 - one pool's trouble must not stop the others
-            self._later(ref, self._unexpected.note(ref, error, doing=DOING))
-            await self._show(pool, unexpected(error, reason="ReconcileFailed", doing=DOING))
+            self._request_pass_later(ref, self._unexpected.note(ref, error, doing=DOING))
+            await self._show_problem(pool, unexpected_problem(error, reason="ReconcileFailed", doing=DOING))
             return
         self._failures.pop(ref, None)
-        self._unexpected.succeeded(ref)
+        self._unexpected.reset(ref)
         if pool.child_problem is not None:
-            self._later(ref, BLOCKED_RETRY_S)
+            self._request_pass_later(ref, BLOCKED_RETRY_SECONDS)
 
     async def run_once(self, pool: Pool) -> None:
         """Run a pass over a pool."""
@@ -112,10 +112,10 @@ class Reconciler:
             pool.child_problem = await self._applier.apply(pool, pool.spec)
         if pool.child_problem is not None and pool.child_problem != before:
             self._recorder.record(pool, "Warning", pool.child_problem.reason, pool.child_problem.message)
-        self._tell_scaling(pool)
+        self._request_read_of_new_spec(pool)
         await self._status.write(pool)
 
-    async def _show(self, pool: Pool, problem: Problem) -> None:
+    async def _show_problem(self, pool: Pool, problem: Problem) -> None:
         """Show a problem in the pool's status; where that fails too, the next attempt does."""
         pool.child_problem = problem
         try:
@@ -123,19 +123,19 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - the same pool's trouble
             log.debug("the status of pool %s is written later: %s", pool.ref, type(error).__name__)
 
-    def _tell_scaling(self, pool: Pool) -> None:
+    def _request_read_of_new_spec(self, pool: Pool) -> None:
         """A spec that has changed is published and decided upon at once, not at the next poll."""
         now = (pool.uid, pool.generation)
         if pool.owns_deployment and self._specs.get(pool.ref) != now:
             self._specs[pool.ref] = now
-            self._press(pool.ref)
+            self._request_read(pool.ref)
 
     def forget(self, pool: Pool) -> None:
         """Forget a deleted pool."""
         self._failures.pop(pool.ref, None)
-        self._unexpected.succeeded(pool.ref)
+        self._unexpected.reset(pool.ref)
         self._specs.pop(pool.ref, None)
         self._applier.forget(pool)
 
-    def _later(self, ref: PoolRef, seconds: float) -> None:
-        asyncio.get_running_loop().call_later(seconds, self._pools.mark, ref)
+    def _request_pass_later(self, ref: PoolRef, seconds: float) -> None:
+        asyncio.get_running_loop().call_later(seconds, self._pools.request_pass, ref)

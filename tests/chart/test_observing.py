@@ -171,5 +171,5 @@ def test_the_chart_ships_the_alerts_unchanged_but_for_what_was_asked():
     wanted = {rule["alert"]: rule for rule in rules() if rule["alert"] != "AgentPoolGpuCapped"}
     assert found.keys() == wanted.keys()
     for name, rule in wanted.items():
-        link = rule["annotations"]["runbook_url"].replace("docs/runbooks.md", "https://example.com/runbooks")
-        assert found[name] == rule | {"annotations": rule["annotations"] | {"runbook_url": link}}
+        connection = rule["annotations"]["runbook_url"].replace("docs/runbooks.md", "https://example.com/runbooks")
+        assert found[name] == rule | {"annotations": rule["annotations"] | {"runbook_url": connection}}

@@ -21,8 +21,8 @@ from agentpool_core.redis_address import Address
 from agentpool_operator.pools.observing import observation_of
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.resolve import policy_of
-from agentpool_operator.queue.reader import Pressure
-from agentpool_operator.queue.redis_connections import Links
+from agentpool_operator.queue.reader import QueueReader
+from agentpool_operator.queue.redis_connections import RedisConnections
 from agentpool_operator.queue_metrics import QueueMetrics
 from agentpool_operator.scaling.decide import decide
 from agentpool_operator.status.patch import status_of
@@ -78,10 +78,10 @@ async def test_any_reply_is_a_reading_that_can_be_true_or_a_condition():
 
     collect()
     read = 0
-    async with reading() as (pools, pressure, replies):
+    async with reading() as (pools, reader, replies):
         for reply in drawn:
             replies.append(reply)
-            await pressure.read(list(pools))
+            await reader.read(list(pools))
             for pool in pools:
                 assert (pool.snapshot is None) == (pool.queue.problem is not None), reply
                 read += pool.snapshot is not None
@@ -109,15 +109,15 @@ class Reading:
         async def noted(*_, **__):
             return None
 
-        self._links = Links(lambda *_: None)
+        self._connections = RedisConnections(lambda *_: None)
         secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
-        pressure = Pressure(secrets, self._links, SimpleNamespace(note=noted), timeout_s=0.5)
+        reader = QueueReader(secrets, self._connections, SimpleNamespace(note=noted), timeout_s=0.5)
         for pool in pools:
             pool.queue.address = Address(url=url)
-        return pools, pressure, self._replies
+        return pools, reader, self._replies
 
     async def __aexit__(self, *error):
-        await self._links.close()
+        await self._connections.close()
         await self._server.__aexit__(*error)
 
     def _answer(self, command: list[bytes]) -> bytes:

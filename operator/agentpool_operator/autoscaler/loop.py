@@ -1,9 +1,9 @@
 """The scaling loop of all pools: read, decide, act.
 
-`run` waits until `read_order` has a turn for some pools; `run_once` is that turn: a pipelined read of their Redis,
-shared capacity, a pure decision for each pool, then the writes. Turns of different Redis servers run concurrently.
-While this operator does not lead, the loop rests. A pool with a failed write keeps its memory, so the next turn decides
-again.
+`run` waits until `read_order` has a batch of pools; `run_once` serves the batch: a pipelined read of their Redis,
+shared capacity, a pure decision for each pool, then the writes. Batches of different Redis servers are served
+concurrently. While this operator does not lead, the loop rests. A pool with a failed write keeps its memory, so the
+next batch decides again.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from agentpool_core.kube.errors import ForbiddenError, InvalidObjectError, Webho
 from agentpool_operator.capacity.placement import Placement, takes_part
 from agentpool_operator.pools.observing import observation_of
 from agentpool_operator.pools.pool import Room
-from agentpool_operator.pools.problems import Failures, Problem, unexpected
+from agentpool_operator.pools.problems import Failures, Problem, unexpected_problem
 from agentpool_operator.pools.resolve import policy_of
-from agentpool_operator.scaling.decide import carried_out, decide
+from agentpool_operator.scaling.decide import decide, record_outcome
 from agentpool_operator.scaling.decision import Mode
-from agentpool_operator.scaling.reason_text import counted
+from agentpool_operator.scaling.reason_text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agentpool_operator.autoscaler.replicas import Scaler
     from agentpool_operator.autoscaler.scale_in import ScaleIn
-    from agentpool_operator.capacity.capacity_watch import Feed
+    from agentpool_operator.capacity.capacity_watch import CapacityWatch
     from agentpool_operator.capacity.inventory import Inventory
     from agentpool_operator.metrics import Metrics
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import DeploymentView
-    from agentpool_operator.queue.read_order import Place, Schedule, Turn
-    from agentpool_operator.queue.reader import Pressure
+    from agentpool_operator.queue.read_order import Group, ReadBatch, Schedule
+    from agentpool_operator.queue.reader import QueueReader
     from agentpool_operator.scaling.decision import Decision
     from agentpool_operator.status.events import Recorder
     from agentpool_operator.status.patch import StatusWriter
 
-RESTING_S = 0.2  # seconds between checks of the leadership
+RESTING_SECONDS = 0.2  # seconds between checks of the leadership
 log = logging.getLogger(__name__)
 
 
@@ -52,9 +52,9 @@ class ScalingLoop:
         self,
         *,
         pools: Pools,
-        pressure: Pressure,
+        reader: QueueReader,
         inventory: Inventory,
-        feed: Feed,
+        capacity_watch: CapacityWatch,
         scaler: Scaler,
         scale_in: ScaleIn,
         status: StatusWriter,
@@ -64,9 +64,9 @@ class ScalingLoop:
         leading: Callable[[], bool],
     ) -> None:
         self._pools = pools
-        self._pressure = pressure
+        self._reader = reader
         self._placement = Placement(inventory)
-        self._feed = feed
+        self._capacity_watch = capacity_watch
         self._scaler = scaler
         self._scale_in = scale_in
         self._status = status
@@ -83,25 +83,25 @@ class ScalingLoop:
             while True:
                 self.last_pass_at = time.monotonic()
                 if not self._leading():
-                    await asyncio.sleep(RESTING_S)
+                    await asyncio.sleep(RESTING_SECONDS)
                     continue
                 now = time.monotonic()
-                for turn in self._schedule.turns(now, _place_of):
-                    under_way.create_task(self.run_once(turn))
+                for batch in self._schedule.batches(now, _group_of):
+                    under_way.create_task(self.run_once(batch))
                 await self._schedule.rest(since=now)
 
-    async def run_once(self, turn: Turn) -> None:
-        """Run a turn of some pools."""
+    async def run_once(self, batch: ReadBatch) -> None:
+        """Serve a batch of pools."""
         with self._metrics.pass_seconds.time():
             try:
-                await self._pressure.read(turn.pools)
-                self._postpone(turn.pools)
-                self._share(turn.pools)
+                await self._reader.read(batch.pools)
+                self._postpone(batch.pools)
+                self._share(batch.pools)
             except Exception:
                 log.exception("a pass failed before the decisions on its pools; please report this")
             finally:
-                self._schedule.answered(turn)
-            await asyncio.gather(*(self._serve(pool) for pool in turn.pools))
+                self._schedule.release(batch)
+            await asyncio.gather(*(self._serve(pool) for pool in batch.pools))
 
     def _postpone(self, pools: Iterable[Pool]) -> None:
         """Read the pools with an unexpected failure later."""
@@ -114,8 +114,8 @@ class ScalingLoop:
         news = {pool.ref for pool in chosen if takes_part(pool)}
         if not news:
             return
-        self._feed.start()
-        if not self._feed.ready:
+        self._capacity_watch.start()
+        if not self._capacity_watch.ready:
             return
         asking = [pool for pool in self._pools if takes_part(pool)]
         granted = self._placement.place(asking, news=news, now=time.monotonic(), at=time.time())
@@ -132,17 +132,17 @@ class ScalingLoop:
             log.warning("pool %s is tried again: %s", pool.ref, error)
             self._metrics.failures.labels(type(error).__name__).inc()
         except Exception as error:  # noqa: BLE001 - one pool's trouble must not stop the others
-            await self._failed(pool, error)
+            await self._report_failure(pool, error)
         else:
-            self._unexpected.succeeded(pool.ref)
+            self._unexpected.reset(pool.ref)
         finally:
-            self._schedule.served(pool)
+            self._schedule.finish(pool)
 
-    async def _failed(self, pool: Pool, error: Exception) -> None:
+    async def _report_failure(self, pool: Pool, error: Exception) -> None:
         """Show an unexpected error in the pool's status, and look at the pool again after a pause that grows."""
         doing = "setting the number of workers"
         self._schedule.postpone(pool, self._unexpected.note(pool.ref, error, doing=doing))
-        pool.scaling.problem = unexpected(error, reason="ScalingFailed", doing=doing)
+        pool.scaling.problem = unexpected_problem(error, reason="ScalingFailed", doing=doing)
         self._metrics.failures.labels(type(error).__name__).inc()
         try:
             await self._status.write(pool)
@@ -158,21 +158,21 @@ class ScalingLoop:
         try:
             reached = await self._carry_out(pool, deployment, decision)
         except (ForbiddenError, InvalidObjectError, WebhookError) as error:
-            self._tell_refused(pool, error.message)
+            self._report_refusal(pool, error.message)
             return
         pool.scaling.problem = None
         if reached is None:
-            self._pools.mark(pool.ref)
-            self._schedule.press(pool.ref)
+            self._pools.request_pass(pool.ref)
+            self._schedule.request_read(pool.ref)
             return
-        decision = carried_out(decision, before=deployment.replicas, reached=reached)
+        decision = record_outcome(decision, before=deployment.replicas, reached=reached)
         changed = decision.replicas != deployment.replicas
         pool.scaling.memory, pool.scaling.decision = decision.memory, decision
         pool.note_starts()
-        self._metrics.decided(pool, decision, before=deployment.replicas)
+        self._metrics.record_decision(pool, decision, before=deployment.replicas)
         if changed:
-            self._tell(pool, deployment.replicas, decision)
-        elif _idles(pool, decision) and decision.reason != _reason_shown(pool):
+            self._report_change(pool, deployment.replicas, decision)
+        elif _has_idle_workers(pool, decision) and decision.reason != _reason_shown(pool):
             pool.scaling.changed_at, pool.scaling.reason = time.time(), decision.reason
 
     async def _carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
@@ -187,10 +187,15 @@ class ScalingLoop:
     def _waits_for_capacity(self, pool: Pool) -> bool:
         """Whether the nodes are still being listed; without the right to list them, the scheduler decides."""
         sized_by_hand = pool.spec is not None and pool.spec.replicas is not None
-        return takes_part(pool) and not sized_by_hand and not self._feed.ready and not self._feed.problem
+        return (
+            takes_part(pool)
+            and not sized_by_hand
+            and not self._capacity_watch.ready
+            and not self._capacity_watch.problem
+        )
 
-    def _tell_refused(self, pool: Pool, detail: str) -> None:
-        """Report a lasting refusal to the user, once; the write is retried at every turn."""
+    def _report_refusal(self, pool: Pool, detail: str) -> None:
+        """Report a lasting refusal to the user, once; the write is retried at every decision."""
         problem = Problem(
             reason="ScaleRefused",
             message=f"the API server refuses the number of workers: {detail}; correct the policy or right",
@@ -200,21 +205,21 @@ class ScalingLoop:
             log.warning("pool %s: %s", pool.ref, problem.message)
             self._recorder.record(pool, "Warning", problem.reason, problem.message)
 
-    def _tell(self, pool: Pool, before: int, decision: Decision) -> None:
+    def _report_change(self, pool: Pool, before: int, decision: Decision) -> None:
         pool.scaling.changed_at, pool.scaling.reason = time.time(), decision.reason
         up = decision.replicas > before
         verb, kind = ("Raised", "ScaledUp") if up else ("Lowered", "ScaledDown")
-        sentence = f"{verb} from {before} to {counted(decision.replicas, 'worker')}: {decision.reason}."
+        sentence = f"{verb} from {before} to {count_text(decision.replicas, 'worker')}: {decision.reason}."
         log.info("%s: %s", pool.ref, sentence)
         self._recorder.record(pool, "Normal", kind, sentence)
 
 
-def _place_of(pool: Pool) -> Place:
+def _group_of(pool: Pool) -> Group:
     """Return the group of a pool; pools that share the nodes' room form a group."""
     return pool.redis_url or "", takes_part(pool)
 
 
-def _idles(pool: Pool, decision: Decision) -> bool:
+def _has_idle_workers(pool: Pool, decision: Decision) -> bool:
     """Return whether idle workers exist; the status then explains them."""
     work = pool.backlog is None or pool.backlog.ready or pool.backlog.running
     return decision.mode is Mode.AUTOMATIC and decision.replicas > 0 and not work

@@ -56,13 +56,13 @@ class Scaler:
             return True
         return False
 
-    async def mark(self, pool: Pool, going: Collection[PodView]) -> None:
+    async def set_deletion_costs(self, pool: Pool, going: Collection[PodView]) -> None:
         """Make exactly these pods the cheapest to delete; correct marks are not written again."""
         names = {pod.name for pod in going}
         wrong = [pod for pod in pool.live_pods if (pod.deletion_cost == GOING_COST) != (pod.name in names)]
-        await asyncio.gather(*(self._mark(pool, pod, going=pod.name in names) for pod in wrong))
+        await asyncio.gather(*(self._set_deletion_cost(pool, pod, going=pod.name in names) for pod in wrong))
 
-    async def _mark(self, pool: Pool, pod: PodView, *, going: bool) -> None:
+    async def _set_deletion_cost(self, pool: Pool, pod: PodView, *, going: bool) -> None:
         cost = str(GOING_COST) if going else None
         patch = {"metadata": {"uid": pod.uid, "annotations": {DELETION_COST: cost}}}
         try:

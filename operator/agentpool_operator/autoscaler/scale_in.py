@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from agentpool_operator.autoscaler.replicas import Scaler
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.views import DeploymentView, PodView
-    from agentpool_operator.queue.reader import Pressure
+    from agentpool_operator.queue.reader import QueueReader
     from agentpool_operator.scaling.decision import Decision
 
-HOLD_S = 60.0  # seconds of a cordon unless repeated: many polls, and longer than a takeover
+HOLD_SECONDS = 60.0  # seconds of a cordon unless repeated: many polls, and longer than a takeover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Leave:
+class RemovalPlan:
     """Workers to remove: a plan for a pass."""
 
     leaving: tuple[PodView, ...]  # the first to go first
@@ -45,25 +45,25 @@ class Leave:
 class ScaleIn:
     """Lowers sizes."""
 
-    def __init__(self, scaler: Scaler, pressure: Pressure) -> None:
+    def __init__(self, scaler: Scaler, reader: QueueReader) -> None:
         self._scaler = scaler
-        self._pressure = pressure
+        self._reader = reader
 
     async def carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
         """Cordon the selected workers and remove the idle ones. Return the reached size; None = decide again."""
         if decision.mode is Mode.MANUAL:
-            return await self._obeyed(pool, deployment, decision.keep)
+            return await self._apply_manual_size(pool, deployment, decision.keep)
         if pool.snapshot is None:
             return deployment.replicas
-        plan = planned(pool, deployment, decision.keep)
-        held = await self._cordoned(pool, plan.cordoned)
+        plan = plan_removal(pool, deployment, decision.keep)
+        held = await self._cordon(pool, plan.cordoned)
         if not plan.settled:
             return deployment.replicas
         if deployment.replicas > len(pool.live_pods) and await self._runs_something(pool):
             return deployment.replicas  # pods that are not seen yet would go first, and may be busy already
-        gone = removable(plan, held, deployment, surplus=deployment.replicas - decision.keep)
+        gone = count_removable(plan, held, deployment, surplus=deployment.replicas - decision.keep)
         going = [pod for pod in plan.leaving if held.get(pod.name) == 0][:gone]
-        await self._scaler.mark(pool, going)
+        await self._scaler.set_deletion_costs(pool, going)
         if gone == 0:
             return deployment.replicas
         reached = deployment.replicas - gone
@@ -71,39 +71,39 @@ class ScaleIn:
 
     async def _runs_something(self, pool: Pool) -> bool:
         """Read the queue again: since the last reading, a pod that is not seen yet may have claimed a job."""
-        await self._pressure.read([pool])
+        await self._reader.read([pool])
         return pool.snapshot is None or pool.snapshot.running > 0
 
     async def release(self, pool: Pool, deployment: DeploymentView) -> None:
         """Uncordon the workers that were selected for removal, except those that are already ending."""
         if pool.snapshot is None:
             return
-        plan = planned(pool, deployment, len(pool.live_pods))
-        await self._cordoned(pool, plan.cordoned)
+        plan = plan_removal(pool, deployment, len(pool.live_pods))
+        await self._cordon(pool, plan.cordoned)
         if plan.settled:
-            await self._scaler.mark(pool, ())
+            await self._scaler.set_deletion_costs(pool, ())
 
-    async def _cordoned(self, pool: Pool, pods: Sequence[PodView]) -> dict[str, int]:
+    async def _cordon(self, pool: Pool, pods: Sequence[PodView]) -> dict[str, int]:
         """Cordons exactly these; the jobs that each of them holds."""
         names = [pod.name for pod in pods]
         pool.cordoned = len(names)
         if not names and (pool.snapshot is None or not pool.snapshot.cordoned):
             return {}
-        held = await self._pressure.cordon(pool, names, hold_s=HOLD_S)
+        held = await self._reader.cordon(pool, names, hold_s=HOLD_SECONDS)
         return dict(zip(names, held, strict=True))
 
-    async def _obeyed(self, pool: Pool, deployment: DeploymentView, replicas: int) -> int | None:
+    async def _apply_manual_size(self, pool: Pool, deployment: DeploymentView, replicas: int) -> int | None:
         """Apply a size set by the user at once: idle workers go first, busy workers drain."""
-        pods = planned(pool, deployment, replicas).leaving
+        pods = plan_removal(pool, deployment, replicas).leaving
         with contextlib.suppress(QueueError):  # an order is obeyed whatever the queue says
-            await self._cordoned(pool, pods)
-        await self._scaler.mark(pool, pods)
+            await self._cordon(pool, pods)
+        await self._scaler.set_deletion_costs(pool, pods)
         if replicas == deployment.replicas:
             return replicas
         return replicas if await self._scaler.scale(pool, deployment, replicas) else None
 
 
-def planned(pool: Pool, deployment: DeploymentView, keep: int) -> Leave:
+def plan_removal(pool: Pool, deployment: DeploymentView, keep: int) -> RemovalPlan:
     """Select the workers to remove so that `keep` workers stay, by the state of pods and workers. Pure."""
     live = pool.live_pods
     settled = not live or (len(live) <= deployment.replicas and deployment.observed_generation >= deployment.generation)
@@ -126,10 +126,10 @@ def planned(pool: Pool, deployment: DeploymentView, keep: int) -> Leave:
         for pod in ranked[len(leaving) :]
         if (leaving and not pod.ready) or (not settled and pod.deletion_cost == GOING_COST)
     ]
-    return Leave(leaving=tuple(leaving), cordoned=(*leaving, *beside), settled=settled)
+    return RemovalPlan(leaving=tuple(leaving), cordoned=(*leaving, *beside), settled=settled)
 
 
-def removable(plan: Leave, held: dict[str, int], deployment: DeploymentView, *, surplus: int) -> int:
+def count_removable(plan: RemovalPlan, held: dict[str, int], deployment: DeploymentView, *, surplus: int) -> int:
     """By how many the size may be lowered now without touching a busy worker. Pure."""
     if surplus <= 0 or any(held.get(pod.name, 0) > 0 for pod in plan.cordoned if not pod.ready):
         return 0

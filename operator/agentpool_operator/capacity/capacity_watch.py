@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from agentpool_operator.cluster import Cluster
 
 Json = dict[str, Any]
-RETRY_S = 1.0  # seconds before a list is tried again
-FORBIDDEN_RETRY_S = 30.0  # seconds, where the operator's account may not read
+RETRY_SECONDS = 1.0  # seconds before a list is tried again
+FORBIDDEN_RETRY_SECONDS = 30.0  # seconds, where the operator's account may not read
 log = logging.getLogger(__name__)
 
 
-class Feed:
+class CapacityWatch:
     """Two watches that fill the inventory."""
 
     def __init__(self, cluster: Cluster, inventory: Inventory) -> None:
@@ -81,8 +81,8 @@ class Feed:
             except ForbiddenError as error:
                 self.problem = f"the operator may not watch {kind}: {error.message}"
                 since = ""
-                await asyncio.sleep(FORBIDDEN_RETRY_S)
+                await asyncio.sleep(FORBIDDEN_RETRY_SECONDS)
             except ClusterError as error:
                 log.info("%s are listed again: %s", kind, error)
                 since = ""
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_SECONDS)

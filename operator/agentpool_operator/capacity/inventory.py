@@ -54,12 +54,12 @@ class Inventory:
         name = node["metadata"]["name"]
         if gone:
             self._nodes.pop(name, None)
-            self._changed(name)
+            self._note_change(name)
             return
         kept = _kept(node)
         if self._nodes.get(name) != kept:
             self._nodes[name] = kept
-            self._changed(name)
+            self._note_change(name)
 
     def see_pod(self, pod: Json, *, gone: bool = False) -> None:
         """A pod on a node was seen, or seen to hold nothing any more."""
@@ -131,9 +131,9 @@ class Inventory:
         used = self._used.setdefault(holding.node, {})
         for name, amount in holding.requests:
             used[name] = used.get(name, 0) + sign * amount
-        self._changed(holding.node)
+        self._note_change(holding.node)
 
-    def _changed(self, node: str) -> None:
+    def _note_change(self, node: str) -> None:
         self._made.pop(node, None)
         self.version += 1
 

@@ -14,7 +14,7 @@ from agentpool_operator.pools.observing import observation_of
 from agentpool_operator.pools.problems import Failures
 from agentpool_operator.pools.resolve import policy_of, shape_of
 from agentpool_operator.scaling.capacity import Claim, share
-from agentpool_operator.scaling.decide import wanted_workers
+from agentpool_operator.scaling.decide import demanded_workers
 from agentpool_operator.scaling.nodes import misfit
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Placement:
         claims = {}
         for pool in asking:
             known = None if moved or pool.ref in news else self._claims.get(pool.ref)
-            claim = known or self._claimed(pool, now, at)
+            claim = known or self._read_claim(pool, now, at)
             if claim is not None:
                 claims[pool.ref] = claim
         if moved or claims != self._claims:
@@ -72,7 +72,7 @@ class Placement:
         """Return why no node could hold a worker of the pool, even if empty; empty = a node could."""
         return UNREADABLE if pool in self._unreadable else self._misfits.get(pool, "")
 
-    def _claimed(self, pool: Pool, now: float, at: float) -> Claim[PoolRef] | None:
+    def _read_claim(self, pool: Pool, now: float, at: float) -> Claim[PoolRef] | None:
         """Return the claim of a pool; None for an unreadable template, which gets no room."""
         self._unreadable.discard(pool.ref)
         if pool.spec is None or pool.gpu is None:
@@ -91,7 +91,7 @@ class Placement:
         return Claim(
             pool=pool.ref,
             shape=self._shape(pool, spec),
-            wanted=wanted_workers(seen, policy_of(spec), pool.scaling.memory, now),
+            wanted=demanded_workers(seen, policy_of(spec), pool.scaling.memory, now),
             current=seen.replicas,
             priority=gpu.priority,
             busy=Counter(h.node for h in own if h.name in busy_names),

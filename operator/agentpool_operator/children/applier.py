@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from agentpool_operator.queue.secrets import Secrets
 
 Json = dict[str, Any]
-BUDGET_RECHECK_S = 60.0  # seconds between checks of the PodDisruptionBudget, which is not watched
-FORBIDDEN = " is forbidden: "  # part of every admission refusal, with any status
+BUDGET_RECHECK_SECONDS = 60.0  # seconds between checks of the PodDisruptionBudget, which is not watched
+FORBIDDEN = " is forbidden: "  # part of every admission refusal, whatever its status
 log = logging.getLogger(__name__)
 
 
@@ -63,9 +63,9 @@ class Applier:
                 child = "PodDisruptionBudget"
                 problem = await self._budget(pool)
         except WebhookError as error:
-            problem = _unasked(child, error.message)
+            problem = _webhook_problem(child, error.message)
         except (InvalidObjectError, ForbiddenError) as error:
-            problem = _refused(child, error.message)
+            problem = _refusal_problem(child, error.message)
         return problem
 
     def forget(self, pool: Pool) -> None:
@@ -92,37 +92,37 @@ class Applier:
         wanted = manifests.deployment(pool.ref, pool.uid, spec, default_image=self._default_image)
         path = paths.deployments(pool.ref.namespace, pool.ref.name)
         if not pool.owns_deployment:  # missing, foreign, or removed unnoticed: a foreign Deployment is in no watch
-            self._pools.set_deployment(pool, await self._found(path))
+            self._pools.set_deployment(pool, await self._read_deployment(path))
         if pool.deployment is None:
             made = await self._cluster.apply(path, _with_replicas(wanted, 0), manager=CHILDREN_MANAGER)
             found = deployment_view(made)
             log.info("made Deployment %s", pool.ref)
-        elif (foreign := _not_ours(pool, "Deployment", pool.deployment.raw)) is not None:
+        elif (foreign := _ownership_problem(pool, "Deployment", pool.deployment.raw)) is not None:
             return foreign
         else:
             found = pool.deployment
         if CHILDREN_MANAGER in found.appliers_of_replicas:
-            found = deployment_view(await self._handed_over(path, wanted, found.replicas))
-        elif self._drifted(wanted, found.raw):
+            found = deployment_view(await self._hand_over_replicas(path, wanted, found.replicas))
+        elif self._has_drifted(wanted, found.raw):
             changed = _only_if_still(wanted, found.resource_version)
             try:
                 found = deployment_view(await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER))
             except ClashError:  # changed meanwhile; without our label no watch shows the change
-                self._pools.set_deployment(pool, await self._found(path))
+                self._pools.set_deployment(pool, await self._read_deployment(path))
                 raise
             log.info("set Deployment %s right", pool.ref)
         self._accept(wanted, found.raw)
         self._pools.set_deployment(pool, found)
         return None
 
-    async def _found(self, path: str) -> DeploymentView | None:
+    async def _read_deployment(self, path: str) -> DeploymentView | None:
         """Return the Deployment from the server: a Deployment without our label is in no watch."""
         try:
             return deployment_view(await self._cluster.get(path))
         except NotThereError:
             return None
 
-    async def _handed_over(self, path: str, wanted: Json, replicas: int) -> Json:
+    async def _hand_over_replicas(self, path: str, wanted: Json, replicas: int) -> Json:
         """Gives `replicas` to the scaling loop's manager, then applies without the field."""
         only = {
             "apiVersion": "apps/v1",
@@ -133,13 +133,13 @@ class Applier:
         await self._cluster.apply(path, only, manager=SCALING_MANAGER)
         return await self._cluster.apply(path, wanted, manager=CHILDREN_MANAGER)
 
-    def _drifted(self, wanted: Json, live: Json) -> bool:
+    def _has_drifted(self, wanted: Json, live: Json) -> bool:
         metadata = live["metadata"]
         found = (metadata.get("annotations") or {}).get(manifests.DIGEST)
         digest = wanted["metadata"]["annotations"][manifests.DIGEST]
         if found != digest:
             return True
-        if self._accepted.get(metadata["uid"]) == _settled(wanted, live):
+        if self._accepted.get(metadata["uid"]) == _fingerprint(wanted, live):
             return False  # the server normalises the value: applying again would not change it
         paths_that_differ = _differences(wanted, live)
         if paths_that_differ:
@@ -147,17 +147,17 @@ class Applier:
         return bool(paths_that_differ)
 
     def _accept(self, wanted: Json, live: Json) -> None:
-        self._accepted[live["metadata"]["uid"]] = _settled(wanted, live)
+        self._accepted[live["metadata"]["uid"]] = _fingerprint(wanted, live)
 
     async def _budget(self, pool: Pool) -> Problem | None:
         """The problem, where the PodDisruptionBudget of that name is not this pool's."""
-        if time.monotonic() - self._budgets_checked.get(pool.uid, float("-inf")) < BUDGET_RECHECK_S:
+        if time.monotonic() - self._budgets_checked.get(pool.uid, float("-inf")) < BUDGET_RECHECK_SECONDS:
             return None
         path = paths.disruption_budgets(pool.ref.namespace, pool.ref.name)
         wanted = manifests.disruption_budget(pool.ref, pool.uid)
         try:
-            live = await self._found_budget(path)
-            foreign = None if live is None else _not_ours(pool, "PodDisruptionBudget", live)
+            live = await self._read_budget(path)
+            foreign = None if live is None else _ownership_problem(pool, "PodDisruptionBudget", live)
             if foreign is not None:
                 return replace(foreign, stops_scaling=False)
             if live is None:
@@ -170,7 +170,7 @@ class Applier:
         self._budgets_checked[pool.uid] = time.monotonic()
         return None
 
-    async def _found_budget(self, path: str) -> Json | None:
+    async def _read_budget(self, path: str) -> Json | None:
         try:
             return await self._cluster.get(path)
         except NotThereError:
@@ -191,7 +191,7 @@ def _only_if_still(wanted: Json, version: str) -> Json:
     return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
 
 
-def _settled(wanted: Json, live: Json) -> Json:
+def _fingerprint(wanted: Json, live: Json) -> Json:
     """Return the fingerprint of a correct Deployment; labels and owners do not change the generation."""
     metadata = live["metadata"]
     return {
@@ -200,7 +200,7 @@ def _settled(wanted: Json, live: Json) -> Json:
     }
 
 
-def _unasked(child: str, detail: str) -> Problem:
+def _webhook_problem(child: str, detail: str) -> Problem:
     """Return the problem of a failed webhook. Existing workers are still scaled: webhooks restart now and then."""
     return Problem(
         reason="WebhookFailed",
@@ -212,7 +212,7 @@ def _unasked(child: str, detail: str) -> Problem:
     )
 
 
-def _refused(child: str, detail: str) -> Problem:
+def _refusal_problem(child: str, detail: str) -> Problem:
     """Return the API server's objection to a child, with the user's names for its fields."""
     told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", " ".join(detail.split()))
     if FORBIDDEN in told:
@@ -229,7 +229,7 @@ def _refused(child: str, detail: str) -> Problem:
     )
 
 
-def _not_ours(pool: Pool, kind: str, child: Json) -> Problem | None:
+def _ownership_problem(pool: Pool, kind: str, child: Json) -> Problem | None:
     """Return the problem of a foreign child, which is left alone."""
     ref = pool.ref
     standing = standing_of(child, name=ref.name, uid=pool.uid, labels=manifests.marks_of(ref))

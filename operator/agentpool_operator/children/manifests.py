@@ -26,12 +26,12 @@ Json = dict[str, Any]
 CONTAINER = "worker"
 TEMPORARY = "agentpool-tmp"  # the volume of the worker's temporary directory
 HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's own address
-FIRST_LOOK_S = 2  # a probe before the worker listens fails, which is a warning; the kubelet may count one second less
-LIVENESS_GRACE_S = 10  # seconds: a worker with a failed liveness probe cannot drain, and its jobs wait meanwhile
-START_WITHIN_S = 600  # seconds for importing handlers before a worker counts as hung
-STARTUP_TIMEOUT_S = 60  # the worker listens at once and answers when ready: a slow import is no failed probe
+FIRST_LOOK_SECONDS = 2  # earlier probes fail, before the worker listens; the kubelet may count one second less
+LIVENESS_GRACE_SECONDS = 10  # seconds: a worker with a failed liveness probe cannot drain, and its jobs wait meanwhile
+START_WITHIN_SECONDS = 600  # seconds for importing handlers before a worker counts as hung
+STARTUP_TIMEOUT_SECONDS = 60  # the worker listens at once and answers when ready: a slow import is no failed probe
 READY_PATH = "/readyz?draining=ready"  # an ending pod stays ready: each failed probe is a warning
-GRACE_BEYOND_DRAIN_S = 15  # seconds: time to hand jobs back after the drain is over
+GRACE_BEYOND_DRAIN_SECONDS = 15  # seconds: time to hand jobs back after the drain is over
 DIGEST = "agentpool.dev/manifest-digest"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
@@ -137,7 +137,7 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> Jso
         beside.setdefault("lifecycle", {})["preStop"] = _until_drained()
     for container in (*containers, *pod.get("initContainers", ())):
         container.setdefault("terminationMessagePolicy", "FallbackToLogsOnError")  # shows the cause of a crash
-    pod["terminationGracePeriodSeconds"] = spec.worker.drain_seconds + GRACE_BEYOND_DRAIN_S
+    pod["terminationGracePeriodSeconds"] = spec.worker.drain_seconds + GRACE_BEYOND_DRAIN_SECONDS
     return template
 
 
@@ -152,10 +152,12 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
     if not any(port.get("name") == "http" for port in ports):
         ports.append({"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"})
     if "livenessProbe" not in worker:  # a probe of the user's own knows how long his start takes
-        first_look = {"initialDelaySeconds": FIRST_LOOK_S}
-        startup = _probe("/healthz", period_s=1, failures=START_WITHIN_S) | {"timeoutSeconds": STARTUP_TIMEOUT_S}
+        first_look = {"initialDelaySeconds": FIRST_LOOK_SECONDS}
+        startup = _probe("/healthz", period_s=1, failures=START_WITHIN_SECONDS) | {
+            "timeoutSeconds": STARTUP_TIMEOUT_SECONDS
+        }
         worker.setdefault("startupProbe", startup | first_look)
-    alive = {"terminationGracePeriodSeconds": LIVENESS_GRACE_S}
+    alive = {"terminationGracePeriodSeconds": LIVENESS_GRACE_SECONDS}
     worker.setdefault("livenessProbe", _probe("/healthz", period_s=10, failures=6) | alive)
     worker.setdefault("readinessProbe", _probe(READY_PATH, period_s=2, failures=3))
     if spec.gpu is not None:

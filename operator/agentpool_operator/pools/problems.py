@@ -16,8 +16,8 @@ from agentpool_core.text import frames_of
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-RETRY_MIN_S = 0.5  # seconds before the first new attempt
-RETRY_MAX_S = 30.0  # seconds between later attempts
+RETRY_MIN_SECONDS = 0.5  # seconds before the first new attempt
+RETRY_MAX_SECONDS = 30.0  # seconds between later attempts
 log = logging.getLogger(__name__)
 
 
@@ -42,18 +42,18 @@ class Failures:
         The 1st, 2nd, 4th, 8th … error in a row is logged: a lasting error is reported less and less often.
         """
         count = self._counts[subject] = self._counts.get(subject, 0) + 1
-        pause_s = float(min(RETRY_MIN_S * 2 ** min(count, 10), RETRY_MAX_S))
+        pause_s = float(min(RETRY_MIN_SECONDS * 2 ** min(count, 10), RETRY_MAX_SECONDS))
         if count.bit_count() == 1:
             text = "%s: %s failed %d times in a row and is tried again in %g s; please report this:\n%s"
             log.error(text, subject, doing, count, pause_s, frames_of(error))
         return pause_s
 
-    def succeeded(self, subject: Hashable) -> None:
+    def reset(self, subject: Hashable) -> None:
         """Start counting again."""
         self._counts.pop(subject, None)
 
 
-def unexpected(error: Exception, *, reason: str, doing: str) -> Problem:
+def unexpected_problem(error: Exception, *, reason: str, doing: str) -> Problem:
     """Return the problem for a condition: the class of the error only, because its text may repeat a Secret."""
     return Problem(
         reason=reason,

@@ -1,7 +1,7 @@
 """All served pools with their last observed state: resource, Deployment, pods.
 
-Fed by the watches (`watch_handlers`) and by full lists (`resync`); every change marks the pool, and `reconciler` and
-the scaling loop work on marked pools, never on the kind of event. In memory only: after a restart the lists fill the
+Fed by the watches (`watch_handlers`) and by full lists (`resync`); every change requests a pass over the pool, and the
+passes of `reconciler` work on the state, never on the kind of event. In memory only: after a restart the lists fill the
 registry again.
 """
 
@@ -17,7 +17,7 @@ from agentpool_core.jobs import PoolRef
 from agentpool_core.text import frames_of
 from agentpool_operator.pools.parsing import check_name, spec_of
 from agentpool_operator.pools.pool import Children, Declared, Pool
-from agentpool_operator.pools.problems import Problem, unexpected
+from agentpool_operator.pools.problems import Problem, unexpected_problem
 from agentpool_operator.pools.views import (
     DeploymentView,
     PodView,
@@ -25,7 +25,7 @@ from agentpool_operator.pools.views import (
     is_later,
     pod_view,
     pool_of,
-    served,
+    trim_resource,
     version_of,
 )
 
@@ -51,8 +51,8 @@ class Pools:
         self._pools: dict[PoolRef, Pool] = {}
         self._orphans: dict[PoolRef, dict[str, PodView]] = {}  # pods seen before their pool
         self._deployments: dict[PoolRef, DeploymentView] = {}
-        self._marked: set[PoolRef] = set()
-        self._mark = asyncio.Event()
+        self._requested: set[PoolRef] = set()
+        self._pass_requested = asyncio.Event()
         self._deleted: asyncio.Queue[Pool] = asyncio.Queue()
 
     def __iter__(self) -> Iterator[Pool]:
@@ -67,7 +67,7 @@ class Pools:
 
     def see_pool(self, resource: Json, *, gone: bool = False) -> None:
         """An AgentPool was seen, or seen to be gone."""
-        ref, resource = _ref(resource), served(resource)
+        ref, resource = _ref(resource), trim_resource(resource)
         known = self._pools.get(ref)
         if gone:
             if known is not None and known.uid == resource["metadata"]["uid"]:
@@ -83,10 +83,10 @@ class Pools:
         elif known.spec is not None and known.resource.get("spec") == resource.get("spec"):
             self.set_resource(known, resource)
             if known.deleting:
-                self.mark(ref)
+                self.request_pass(ref)
             return
         known.declared = _parse(ref, resource, ignored=known.declared.ignored_fields)
-        self.mark(ref)
+        self.request_pass(ref)
 
     def set_resource(self, pool: Pool, resource: Json) -> None:
         """Keep a newer version of the resource with the same spec, such as the answer to our own write."""
@@ -106,7 +106,7 @@ class Pools:
         pool = self._pools.get(ref)
         if pool is not None:
             pool.children.deployment = view
-            self.mark(ref)
+            self.request_pass(ref)
 
     def set_deployment(self, pool: Pool, view: DeploymentView | None) -> None:
         """Keep the API server's answer to our own read or write, unless a watch was faster."""
@@ -134,7 +134,7 @@ class Pools:
                 return  # listed again without change; keep data that came from its events
             pods[seen.name] = seen
         if ref in self._pools:
-            self.mark(ref)
+            self.request_pass(ref)
 
     def see_delay(self, ref: PoolRef, pod: PodView, reason: str, message: str) -> None:
         """Record a node's reason for a slow start of a pod; cleared by a change of the pod."""
@@ -142,7 +142,7 @@ class Pools:
         told = replace(pod, trouble=reason, trouble_message=message)
         if pods.get(pod.name) == pod != told:
             pods[pod.name] = told
-            self.mark(ref)
+            self.request_pass(ref)
 
     def see_all(self, namespace: str | None, *, resources: Listing, deployments: Listing, pods: Listing) -> None:
         """Apply full lists of a namespace (None: of all): missing objects are gone, unless younger than the lists."""
@@ -181,21 +181,21 @@ class Pools:
         """Wait for the next pool that has been deleted."""
         return await self._deleted.get()
 
-    def mark(self, ref: PoolRef) -> None:
+    def request_pass(self, ref: PoolRef) -> None:
         """Asks for a pass over the pool."""
-        self._marked.add(ref)
-        self._mark.set()
+        self._requested.add(ref)
+        self._pass_requested.set()
 
-    def mark_all(self) -> None:
+    def request_all_passes(self) -> None:
         """Asks for a pass over every pool."""
         for ref in self._pools:
-            self.mark(ref)
+            self.request_pass(ref)
 
-    async def marked(self) -> set[PoolRef]:
-        """Waits until a pool is marked, and takes all marks."""
-        await self._mark.wait()
-        self._mark.clear()
-        taken, self._marked = self._marked, set()
+    async def requested_passes(self) -> set[PoolRef]:
+        """Wait until a pass is requested; return all requested pools."""
+        await self._pass_requested.wait()
+        self._pass_requested.clear()
+        taken, self._requested = self._requested, set()
         return taken
 
 
@@ -223,7 +223,7 @@ def _parse(ref: PoolRef, resource: Json, *, ignored: frozenset[str]) -> Declared
         problem = Problem(reason="InvalidSpec", message=str(error))
     except Exception as error:  # noqa: BLE001 - a spec may hold anything
         log.error("the spec of pool %s cannot be read:\n%s", ref, frames_of(error))  # noqa: TRY400 - no texts
-        problem = unexpected(error, reason="InvalidSpec", doing="reading the spec")
+        problem = unexpected_problem(error, reason="InvalidSpec", doing="reading the spec")
     else:
         _log_unknown(ref, unknown - ignored)
         return Declared(resource=resource, spec=spec, ignored_fields=ignored | unknown)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from agentpool_core.spec.scaling import ScalingRules as RulesSpec
 
 Json = dict[str, Any]
-UP_WINDOW_S = 0.0  # seconds: HPA's default for scaling up
-DOWN_WINDOW_S = 120.0  # seconds: documented default of the spec
+UP_WINDOW_SECONDS = 0.0  # seconds: HPA's default for scaling up
+DOWN_WINDOW_SECONDS = 120.0  # seconds: documented default of the spec
 
 
 def policy_of(spec: AgentPoolSpec) -> ScalingPolicy:
@@ -37,8 +37,8 @@ def policy_of(spec: AgentPoolSpec) -> ScalingPolicy:
         idle_s=scaling.idle_seconds,
         learns_hold=scaling.behavior.scale_down.stabilization_window_seconds is None,
         behavior=Behavior(
-            up=_rules(scaling.behavior.scale_up, UP_WINDOW_S),
-            down=_rules(scaling.behavior.scale_down, DOWN_WINDOW_S),
+            up=_rules(scaling.behavior.scale_up, UP_WINDOW_SECONDS),
+            down=_rules(scaling.behavior.scale_down, DOWN_WINDOW_SECONDS),
         ),
     )
 
@@ -98,18 +98,18 @@ def requests_of(pod: Json) -> dict[str, int]:
     Init containers with restartPolicy Always run beside later containers. A limit without a request counts as a
     request. Source: the Kubernetes documentation, "Resource sharing within containers" of init and sidecar containers.
     """
-    total = _summed(_requests(container) for container in pod.get("containers") or [])
+    total = _sum(_requests(container) for container in pod.get("containers") or [])
     beside: dict[str, int] = {}
     peak: dict[str, int] = {}
     for container in pod.get("initContainers") or []:
         if container.get("restartPolicy") == "Always":
-            beside = _summed((beside, _requests(container)))
-            peak = _highest(peak, beside)
+            beside = _sum((beside, _requests(container)))
+            peak = _maximum(peak, beside)
         else:
-            peak = _highest(peak, _summed((beside, _requests(container))))
-    needed = _highest(_summed((total, beside)), peak)
+            peak = _maximum(peak, _sum((beside, _requests(container))))
+    needed = _maximum(_sum((total, beside)), peak)
     overhead = {name: amount_of(name, str(q)) for name, q in (pod.get("overhead") or {}).items()}
-    return {**_summed((needed, overhead)), "pods": 1}
+    return {**_sum((needed, overhead)), "pods": 1}
 
 
 def _requests(container: Json) -> dict[str, int]:
@@ -118,7 +118,7 @@ def _requests(container: Json) -> dict[str, int]:
     return {name: amount_of(name, str(quantity)) for name, quantity in stated.items()}
 
 
-def _summed(parts: Iterable[dict[str, int]]) -> dict[str, int]:
+def _sum(parts: Iterable[dict[str, int]]) -> dict[str, int]:
     total: dict[str, int] = {}
     for part in parts:
         for name, amount in part.items():
@@ -126,5 +126,5 @@ def _summed(parts: Iterable[dict[str, int]]) -> dict[str, int]:
     return total
 
 
-def _highest(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
+def _maximum(left: dict[str, int], right: dict[str, int]) -> dict[str, int]:
     return {name: max(left.get(name, 0), right.get(name, 0)) for name in {**left, **right}}

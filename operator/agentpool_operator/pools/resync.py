@@ -46,11 +46,11 @@ class Resync:
         for namespace in self._namespaces:
             self._pools.see_all(
                 namespace,
-                resources=await self._listed(paths.agentpools(namespace)),
-                deployments=await self._listed(paths.deployments(namespace), labelSelector=POOL_LABEL),
-                pods=await self._listed(paths.pods(namespace), labelSelector=POOL_LABEL),
+                resources=await self._list(paths.agentpools(namespace)),
+                deployments=await self._list(paths.deployments(namespace), labelSelector=POOL_LABEL),
+                pods=await self._list(paths.pods(namespace), labelSelector=POOL_LABEL),
             )
 
-    async def _listed(self, path: str, **selectors: str) -> Listing:
+    async def _list(self, path: str, **selectors: str) -> Listing:
         items, version = await self._cluster.list(path, **selectors)
         return Listing(items=items, version=version)

@@ -62,7 +62,7 @@ def pool_of(pod: Json) -> PoolRef | None:
         return None
 
 
-def served(resource: Json) -> Json:
+def trim_resource(resource: Json) -> Json:
     """Return an AgentPool as kept: without `managedFields`, and without a part of the spec that is too deep.
 
     A part with a nesting that could exhaust the stack is replaced by a mark, which `parsing` reports.

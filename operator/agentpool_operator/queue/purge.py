@@ -32,14 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentpool_operator.cluster import Cluster
-    from agentpool_operator.queue.redis_connections import Link, Links
+    from agentpool_operator.queue.redis_connections import RedisConnection, RedisConnections
 
 RETAIN = "retain"  # third word of a note of a retained queue; the first are the cluster's and the pool's uid
-PASS_S = 5.0  # seconds between passes while something waits to be purged
-LONGEST_PASS_S = 120.0  # seconds for a Redis; the rest waits for the next pass
-REST_S = 300.0  # seconds between passes otherwise
-LOOKUP_S = 1.0  # seconds: the caller has a queue to read, which must not wait for a slow API server
-ASK_AGAIN_S = 5.0  # seconds before a look-up that failed is tried again
+PASS_SECONDS = 5.0  # seconds between passes while something waits to be purged
+LONGEST_PASS_SECONDS = 120.0  # seconds for a Redis; the rest waits for the next pass
+REST_SECONDS = 300.0  # seconds between passes otherwise
+LOOKUP_SECONDS = 1.0  # seconds: the caller has a queue to read, which must not wait for a slow API server
+ASK_AGAIN_SECONDS = 5.0  # seconds before a look-up that failed is tried again
 log = logging.getLogger(__name__)
 
 
@@ -49,13 +49,13 @@ class Purger:
     def __init__(
         self,
         cluster: Cluster,
-        links: Links,
+        connections: RedisConnections,
         *,
         leading: Callable[[], bool],
         lives: Callable[[PoolRef], bool] = lambda _: False,
     ) -> None:
         self._cluster = cluster
-        self._links = links
+        self._connections = connections
         self._leading = leading
         self._lives = lives  # known pools need no lookup
         self._asking = asyncio.Lock()
@@ -70,29 +70,29 @@ class Purger:
         self._unexpected = Failures()
         self.waiting: set[str] = set()  # URLs on which a pool waits to be purged
 
-    async def note(self, link: Link, pool: PoolRef, uid: str, *, delete: bool) -> None:
+    async def note(self, connection: RedisConnection, pool: PoolRef, uid: str, *, delete: bool) -> None:
         """Writes a pool's note, where that changes anything. Raises QueueError."""
-        if link.url not in self._met:  # notes show deletions without a running operator
-            self._met.add(link.url)
-            self.pool_gone(link.url)
-        self._owed[link.url, pool] = uid if delete else f"{uid} {RETAIN}"
-        await self._pay(link, pool)  # otherwise a pass does, of which this Redis has one until all is done
+        if connection.url not in self._met:  # notes show deletions without a running operator
+            self._met.add(connection.url)
+            self.check_soon(connection.url)
+        self._owed[connection.url, pool] = uid if delete else f"{uid} {RETAIN}"
+        await self._pay(connection, pool)  # otherwise a pass does, of which this Redis has one until all is done
 
-    async def _pay(self, link: Link, pool: PoolRef) -> bool:
+    async def _pay(self, connection: RedisConnection, pool: PoolRef) -> bool:
         """Writes the note that is owed to a pool; False while the cluster is not known. Raises QueueError."""
         cluster = await self._cluster_uid()
-        owed = self._owed.get((link.url, pool))
+        owed = self._owed.get((connection.url, pool))
         if not cluster or owed is None:
             return owed is None
         note = f"{cluster} {owed}"
-        if self._noted.get((link.url, pool)) != note:
-            await ask(link.redis, "HSET", notes_of(pool.namespace), pool.name, note, doing="note")
-        self._noted[link.url, pool] = note
-        if self._owed.get((link.url, pool)) == owed:
-            del self._owed[link.url, pool]
+        if self._noted.get((connection.url, pool)) != note:
+            await ask(connection.redis, "HSET", notes_of(pool.namespace), pool.name, note, doing="note")
+        self._noted[connection.url, pool] = note
+        if self._owed.get((connection.url, pool)) == owed:
+            del self._owed[connection.url, pool]
         return True
 
-    def pool_gone(self, url: str | None) -> None:
+    def check_soon(self, url: str | None) -> None:
         """Note that a pool on this Redis may have been deleted; None = unknown Redis. Checks soon."""
         if url is not None:
             self.waiting.add(url)
@@ -102,52 +102,52 @@ class Purger:
         """Passes over all known Redis servers, for ever."""
         while True:
             if self._leading():
-                await asyncio.gather(*(self._guarded(link) for link in self._links.all()))
+                await asyncio.gather(*(self._run_guarded(connection) for connection in self._connections.all()))
             try:
-                async with asyncio.timeout(PASS_S if self.waiting else REST_S):
+                async with asyncio.timeout(PASS_SECONDS if self.waiting else REST_SECONDS):
                     await self._due.wait()
                 await asyncio.sleep(1.0)  # the workers are about to be stopped
             except TimeoutError:
                 pass
             self._due.clear()
 
-    async def _guarded(self, link: Link) -> None:
+    async def _run_guarded(self, connection: RedisConnection) -> None:
         try:
-            async with asyncio.timeout(LONGEST_PASS_S):
-                waits = await self.run_once(link)
+            async with asyncio.timeout(LONGEST_PASS_SECONDS):
+                waits = await self.run_once(connection)
             if waits:
-                self.waiting.add(link.url)
+                self.waiting.add(connection.url)
             else:
-                self.waiting.discard(link.url)
+                self.waiting.discard(connection.url)
         except NotLeadingError:
-            log.info("deleted pools on %s are left to the operator that leads now", link.place)
+            log.info("deleted pools on %s are left to the operator that leads now", connection.place)
         except AgentPoolError as error:
-            failures = self._failures[link.url] = self._failures.get(link.url, 0) + 1
+            failures = self._failures[connection.url] = self._failures.get(connection.url, 0) + 1
             told = failures.bit_count() == 1  # the 1st, 2nd, 4th, 8th …: reported less and less often
             log.log(
                 logging.WARNING if told else logging.DEBUG,
                 "deleted pools on %s are purged later: %s",
-                link.place,
-                link.words(error) if isinstance(error, QueueError) else error,
+                connection.place,
+                connection.words(error) if isinstance(error, QueueError) else error,
             )
         except Exception as error:  # noqa: BLE001 - a server may answer anything, or without end
-            self._unexpected.note(link.place, error, doing="purging deleted pools")
+            self._unexpected.note(connection.place, error, doing="purging deleted pools")
         else:
-            self._unexpected.succeeded(link.place)
-            if self._failures.pop(link.url, 0):
-                log.info("deleted pools on %s can be purged again", link.place)
+            self._unexpected.reset(connection.place)
+            if self._failures.pop(connection.url, 0):
+                log.info("deleted pools on %s can be purged again", connection.place)
 
-    async def run_once(self, link: Link) -> bool:
+    async def run_once(self, connection: RedisConnection) -> bool:
         """Run a pass over a Redis; return whether workers must go first, or the cluster is unknown."""
-        owing = [pool for url, pool in self._owed if url == link.url]
-        waits = not all([await self._pay(link, pool) for pool in owing])
-        for namespace in sorted(link.namespaces | set(await link.inspector.namespaces())):
-            waits |= await self._read_notes(link, namespace)
+        owing = [pool for url, pool in self._owed if url == connection.url]
+        waits = not all([await self._pay(connection, pool) for pool in owing])
+        for namespace in sorted(connection.namespaces | set(await connection.inspector.namespaces())):
+            waits |= await self._read_notes(connection, namespace)
         return waits
 
-    async def _read_notes(self, link: Link, namespace: str) -> bool:
+    async def _read_notes(self, connection: RedisConnection, namespace: str) -> bool:
         """Process the notes of a namespace; return whether something waits."""
-        found = await ask(link.redis, "HGETALL", notes_of(namespace), doing="read notes")
+        found = await ask(connection.redis, "HGETALL", notes_of(namespace), doing="read notes")
         with Reading("hgetall"):
             notes = fields_of(found)
         cluster = await self._cluster_uid()
@@ -155,39 +155,39 @@ class Purger:
         for name, note in notes.items():
             pool = _pool_named(f"{namespace}/{name}")
             if pool is not None and cluster and str(note).partition(" ")[0] == cluster:
-                waits |= await self._serve(link, pool, retain=str(note).endswith(f" {RETAIN}"))
+                waits |= await self._serve(connection, pool, retain=str(note).endswith(f" {RETAIN}"))
         return waits
 
-    async def _serve(self, link: Link, pool: PoolRef, *, retain: bool) -> bool:
+    async def _serve(self, connection: RedisConnection, pool: PoolRef, *, retain: bool) -> bool:
         if self._lives(pool) or not await self._is_gone(pool):
             return False  # alive, or a new pool of that name has taken over the queue
         if retain:
-            await self._retire(link, pool)
+            await self._retire(connection, pool)
             return False
-        if await self._has_workers(link, pool):
+        if await self._has_workers(connection, pool):
             return True
 
         async def permitted() -> bool:
             return await self._is_gone(pool)
 
-        gone = await link.inspector.purge(pool, permitted=permitted)
+        gone = await connection.inspector.purge(pool, permitted=permitted)
         if not await self._is_gone(pool):
             return False  # created again meanwhile: the note belongs to the new pool
-        await self._remove_note(link, pool)
+        await self._remove_note(connection, pool)
         log.info("pool %s was deleted with deletionPolicy Delete: %d keys removed", pool, gone)
         return False
 
-    async def _retire(self, link: Link, pool: PoolRef) -> None:
+    async def _retire(self, connection: RedisConnection, pool: PoolRef) -> None:
         """Make the queue refuse new jobs. Published settings of a new pool, now or later, end that."""
         with contextlib.suppress(UnknownPoolError):
-            settings = await link.inspector.settings(pool)
-            await link.inspector.configure(pool, replace(settings, retired=True))
-        await self._remove_note(link, pool)
+            settings = await connection.inspector.settings(pool)
+            await connection.inspector.configure(pool, replace(settings, retired=True))
+        await self._remove_note(connection, pool)
         log.info("pool %s was deleted with deletionPolicy Retain: its queue refuses new jobs", pool)
 
-    async def _remove_note(self, link: Link, pool: PoolRef) -> None:
-        await ask(link.redis, "HDEL", notes_of(pool.namespace), pool.name, doing="remove note")
-        self._noted.pop((link.url, pool), None)
+    async def _remove_note(self, connection: RedisConnection, pool: PoolRef) -> None:
+        await ask(connection.redis, "HDEL", notes_of(pool.namespace), pool.name, doing="remove note")
+        self._noted.pop((connection.url, pool), None)
 
     async def _is_gone(self, pool: PoolRef) -> bool:
         """Return whether the pool is gone and this operator still leads.
@@ -202,9 +202,9 @@ class Purger:
             return True
         return False
 
-    async def _has_workers(self, link: Link, pool: PoolRef) -> bool:
+    async def _has_workers(self, connection: RedisConnection, pool: PoolRef) -> bool:
         try:
-            found = await link.inspector.snapshots([pool])
+            found = await connection.inspector.snapshots([pool])
         except QueueError:
             return True
         snapshot = found[pool]
@@ -218,10 +218,10 @@ class Purger:
         async with self._asking:  # a single request serves many pools at once
             if not self._cluster_id and time.monotonic() >= self._ask_at:
                 try:
-                    async with asyncio.timeout(LOOKUP_S):
+                    async with asyncio.timeout(LOOKUP_SECONDS):
                         namespace = await self._cluster.get(paths.namespaces("kube-system"))
                 except (ClusterError, TimeoutError) as error:
-                    self._ask_at = time.monotonic() + ASK_AGAIN_S
+                    self._ask_at = time.monotonic() + ASK_AGAIN_SECONDS
                     why = str(error) or "the API server is slow"
                     if why != self._unknown_because:
                         self._unknown_because = why

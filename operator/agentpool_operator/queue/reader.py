@@ -24,7 +24,7 @@ from agentpool_core.queue.snapshots import QueueSnapshot
 from agentpool_core.redis_address import SecretError
 from agentpool_core.spec import settings_of
 from agentpool_operator.cluster import NotLeadingError
-from agentpool_operator.pools.problems import Failures, Problem, unexpected
+from agentpool_operator.pools.problems import Failures, Problem, unexpected_problem
 from agentpool_operator.queue import plausibility
 from agentpool_operator.scaling.observation import Backlog, Counters, RouteLoad, WorkerLoad
 
@@ -34,21 +34,21 @@ if TYPE_CHECKING:
     from agentpool_core.redis_address import Address
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.queue.purge import Purger
-    from agentpool_operator.queue.redis_connections import Link, Links
+    from agentpool_operator.queue.redis_connections import RedisConnection, RedisConnections
     from agentpool_operator.queue.secrets import Secrets
 
-MS_PER_S = 1000.0
+MS_PER_SECOND = 1000.0
 DOING = "reading the queue"
 log = logging.getLogger(__name__)
 
 
-class Pressure:
+class QueueReader:
     """Reads backlogs."""
 
     def __init__(
         self,
         secrets: Secrets,
-        links: Links,
+        connections: RedisConnections,
         purger: Purger,
         *,
         timeout_s: float,
@@ -57,7 +57,7 @@ class Pressure:
         self._leading = leading
         self._purger = purger
         self._secrets = secrets
-        self._links = links
+        self._connections = connections
         self._timeout_s = timeout_s
         self._failures = Failures()
 
@@ -65,16 +65,16 @@ class Pressure:
         """Read the queues of pools, each Redis once and all of them at the same time."""
         for pool in pools:
             pool.queue.pause_s = 0.0
-        together: dict[int, tuple[Link, list[Pool]]] = {}
-        links = await asyncio.gather(*(self._link_of(pool) for pool in pools))
-        for pool, link in zip(pools, links, strict=True):
-            if link is not None:
-                together.setdefault(id(link), (link, []))[1].append(pool)
-        await asyncio.gather(*(self._read_link(link, some) for link, some in together.values()))
+        by_connection: dict[int, tuple[RedisConnection, list[Pool]]] = {}
+        connections = await asyncio.gather(*(self._connection_of(pool) for pool in pools))
+        for pool, connection in zip(pools, connections, strict=True):
+            if connection is not None:
+                by_connection.setdefault(id(connection), (connection, []))[1].append(pool)
+        await asyncio.gather(*(self._read_connection(connection, some) for connection, some in by_connection.values()))
 
     async def tidy(self, pools: Iterable[Pool], *, also: set[str]) -> None:
-        """Closes links that neither a pool nor `also` needs."""
-        await self._links.keep_only({pool.redis_url for pool in pools if pool.redis_url is not None} | also)
+        """Close connections that neither a pool nor `also` needs."""
+        await self._connections.keep_only({pool.redis_url for pool in pools if pool.redis_url is not None} | also)
 
     async def cordon(self, pool: Pool, workers: list[str], *, hold_s: float) -> list[int]:
         """Lets exactly these workers claim nothing more; the jobs that each holds. Raises QueueError."""
@@ -83,11 +83,11 @@ class Pressure:
         address = pool.queue.address
         if address is None:
             raise QueueUnreachableError(f"the queue of {pool.ref} has not been read yet")
-        link = self._links.open(address)
+        connection = self._connections.open(address)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await link.inspector.cordon(
-                    pool.ref, [WorkerId(name) for name in workers], hold_ms=int(hold_s * MS_PER_S)
+                return await connection.inspector.cordon(
+                    pool.ref, [WorkerId(name) for name in workers], hold_ms=int(hold_s * MS_PER_SECOND)
                 )
         except QueueError as error:
             known = address.without_secret(error)
@@ -96,75 +96,75 @@ class Pressure:
         except TimeoutError as error:
             raise self._no_answer() from error
 
-    async def _link_of(self, pool: Pool) -> Link | None:
+    async def _connection_of(self, pool: Pool) -> RedisConnection | None:
         if pool.spec is None:
             return None
         try:
             address = await self._secrets.address(pool.ref, pool.spec)
-            link = self._links.open(address, namespace=pool.ref.namespace)
+            connection = self._connections.open(address, namespace=pool.ref.namespace)
         except SecretError as error:
             self._secrets.doubt(pool.ref, pool.spec)
-            _unknown(pool, Problem(reason=error.reason, message=str(error)))
+            _set_unknown(pool, Problem(reason=error.reason, message=str(error)))
         except SettingError as error:
-            _unknown(pool, Problem(reason="InvalidRedisURL", message=str(error)))
+            _set_unknown(pool, Problem(reason="InvalidRedisURL", message=str(error)))
         except ClusterError as error:
-            _unknown(pool, Problem(reason="SecretUnreadable", message=f"the Secret could not be read: {error}"))
+            _set_unknown(pool, Problem(reason="SecretUnreadable", message=f"the Secret could not be read: {error}"))
         except Exception as error:  # noqa: BLE001 - one pool's address must not stop the others
             self._unexpected(pool, error)
         else:
             if pool.queue.address != address:
                 pool.queue.address, pool.queue.published = address, ""
-            return link
+            return connection
         return None
 
     def _unexpected(self, pool: Pool, error: Exception) -> None:
         """Show an unexpected error in the pool's status, and retry with growing pauses."""
         pool.queue.pause_s = self._failures.note(pool.ref, error, doing=DOING)
-        _unknown(pool, unexpected(error, reason="QueueUnreadable", doing=DOING))
+        _set_unknown(pool, unexpected_problem(error, reason="QueueUnreadable", doing=DOING))
 
-    async def _read_link(self, link: Link, pools: list[Pool]) -> None:
+    async def _read_connection(self, connection: RedisConnection, pools: list[Pool]) -> None:
         """Read pools of a Redis together; after an unexpected failure, each alone."""
         try:
-            await self._read_together(link, pools)
+            await self._read_pipelined(connection, pools)
         except Exception as error:  # noqa: BLE001 - a server may answer anything
             if len(pools) == 1:
                 self._unexpected(pools[0], error)
                 return
             for pool in pools:
-                await self._read_link(link, [pool])
+                await self._read_connection(connection, [pool])
 
-    async def _read_together(self, link: Link, pools: list[Pool]) -> None:
-        await asyncio.gather(*(self._publish(link, pool) for pool in pools if not pool.queue.published))
+    async def _read_pipelined(self, connection: RedisConnection, pools: list[Pool]) -> None:
+        await asyncio.gather(*(self._publish(connection, pool) for pool in pools if not pool.queue.published))
         ready = [pool for pool in pools if pool.queue.published]
         if not ready:
             return
         try:
             async with asyncio.timeout(self._timeout_s):
-                found = await link.inspector.snapshots([pool.ref for pool in ready])
+                found = await connection.inspector.snapshots([pool.ref for pool in ready])
         except TimeoutError:
-            self._failed(link, ready, self._no_answer())
+            self._report_failure(connection, ready, self._no_answer())
         except QueueError as error:
-            self._failed(link, ready, error)
+            self._report_failure(connection, ready, error)
         else:
             if len(ready) > 1 and all(isinstance(outcome, QueueReplyError) for outcome in found.values()):
-                for pool in ready:  # a too large reply for one pool ends the connection for all pools
-                    await self._read_together(link, [pool])
+                for pool in ready:  # one pool's reply that is too large ends the connection, and with it all others
+                    await self._read_pipelined(connection, [pool])
                 return
-            await asyncio.gather(*(self._took(link, pool, found[pool.ref]) for pool in ready))
+            await asyncio.gather(*(self._store(connection, pool, found[pool.ref]) for pool in ready))
 
-    async def _publish(self, link: Link, pool: Pool) -> None:
+    async def _publish(self, connection: RedisConnection, pool: Pool) -> None:
         """Publish the pool's settings and its note; on failure the queue is unknown."""
         if pool.spec is None or not self._leading():
             return  # a suspended operator must not publish outdated settings
         settings = settings_of(pool.spec)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await link.inspector.configure(pool.ref, settings)
-                await self._purger.note(link, pool.ref, pool.uid, delete=settings.delete_with_pool)
+                await connection.inspector.configure(pool.ref, settings)
+                await self._purger.note(connection, pool.ref, pool.uid, delete=settings.delete_with_pool)
         except TimeoutError:
-            self._failed(link, [pool], self._no_answer())
+            self._report_failure(connection, [pool], self._no_answer())
         except QueueError as error:
-            self._failed(link, [pool], error)
+            self._report_failure(connection, [pool], error)
         else:
             pool.queue.published = settings.revision
 
@@ -173,34 +173,34 @@ class Pressure:
             f"no answer within {self._timeout_s:g} s", remedy="check the server and the network"
         )
 
-    async def _took(self, link: Link, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
+    async def _store(self, connection: RedisConnection, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
         if isinstance(outcome, UnknownPoolError):
             pool.queue.published = ""  # its settings are gone: the next read publishes them again
-            _unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being published"))
+            _set_unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being published"))
             return
         if isinstance(outcome, QueueError):
-            self._failed(link, [pool], outcome)
+            self._report_failure(connection, [pool], outcome)
             return
         try:
             plausibility.check(outcome)
         except QueueError as error:
-            self._failed(link, [pool], error)
+            self._report_failure(connection, [pool], error)
             return
         pool.queue.backlog, pool.queue.snapshot = backlog_of(outcome), outcome
         pool.queue.problem, pool.queue.was_read = None, True
-        self._failures.succeeded(pool.ref)
+        self._failures.reset(pool.ref)
         if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:
-            await self._publish(link, pool)
+            await self._publish(connection, pool)
 
-    def _failed(self, link: Link, pools: list[Pool], error: QueueError) -> None:
+    def _report_failure(self, connection: RedisConnection, pools: list[Pool], error: QueueError) -> None:
         for pool in pools:
             if pool.spec is not None:
                 self._secrets.doubt(pool.ref, pool.spec)
-            address = pool.queue.address or link.address  # the link's may be another namespace's
-            _unknown(pool, _redis_problem(address, error))
+            address = pool.queue.address or connection.address  # the connection's may be another namespace's
+            _set_unknown(pool, _redis_problem(address, error))
 
 
-def _unknown(pool: Pool, problem: Problem) -> None:
+def _set_unknown(pool: Pool, problem: Problem) -> None:
     pool.queue.backlog, pool.queue.snapshot, pool.queue.problem = None, None, problem
 
 
@@ -230,11 +230,11 @@ def backlog_of(snapshot: QueueSnapshot) -> Backlog:
         ),
         workers=tuple(WorkerLoad(name=w.name, slots=w.slots, running=w.running) for w in snapshot.live_workers),
         out_of_service=_out_of_service(snapshot),
-        oldest_wait_s=None if snapshot.oldest_wait_ms is None else snapshot.oldest_wait_ms / MS_PER_S,
+        oldest_wait_s=None if snapshot.oldest_wait_ms is None else snapshot.oldest_wait_ms / MS_PER_SECOND,
         counters=Counters(
             submitted=snapshot.submitted_total,
             started=snapshot.started_total,
             finished=snapshot.attempts_total,
-            run_s=snapshot.run_ms_total / MS_PER_S,
+            run_s=snapshot.run_ms_total / MS_PER_SECOND,
         ),
     )

@@ -1,7 +1,7 @@
 """Connections to the Redis servers of pools: one for each URL, shared by its pools.
 
-A link has the queue's Inspector and a listener on the pressure channel, which reconnects with backoff as long as the
-link lives. Links without pools are closed. `reader` reads through them.
+A connection has the queue's Inspector and a listener on the pressure channel, which reconnects with backoff as long as
+the connection lives. Connections without pools are closed. `reader` reads through them.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.redis_address import Address
 
-CONNECT_TIMEOUT_S = 2.0  # seconds: a pool of a silent server becomes unknown soon, and reports that
+CONNECT_TIMEOUT_SECONDS = 2.0  # seconds: a pool of a silent server becomes unknown soon, and reports that
 LARGEST_REPLY_BYTES = 4 * 2**20  # of pools that are read together; 10,000 workers of one pool take less than half
-RECONNECT_MIN_S = 0.2  # seconds before the first attempt to listen again
-RECONNECT_MAX_S = 10.0  # seconds between later attempts
+RECONNECT_MIN_SECONDS = 0.2  # seconds before the first attempt to listen again
+RECONNECT_MAX_SECONDS = 10.0  # seconds between later attempts
 log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Link:
+class RedisConnection:
     """A Redis server."""
 
     address: Address
@@ -48,7 +48,7 @@ class Link:
 
     @property
     def place(self) -> str:
-        """Name of the server in the log, after the pool that opened the link."""
+        """Name of the server in the log, after the pool that opened the connection."""
         return self.address.place
 
     def words(self, error: QueueError) -> str:
@@ -56,57 +56,59 @@ class Link:
         return str(self.address.without_secret(error))
 
 
-class Links:
-    """All links."""
+class RedisConnections:
+    """All connections."""
 
     def __init__(self, on_pressure: Callable[[PoolRef, str], None]) -> None:
         self._on_pressure = on_pressure
-        self._links: dict[tuple[str, bool], Link] = {}  # by URL, and whether the URL is secret
+        self._connections: dict[tuple[str, bool], RedisConnection] = {}  # by URL, and whether the URL is secret
 
     def __len__(self) -> int:
-        return len(self._links)
+        return len(self._connections)
 
-    def open(self, address: Address, *, namespace: str | None = None) -> Link:
-        """Return the link to an address, for a pool of a namespace. Raises SettingError for an unusable URL."""
+    def open(self, address: Address, *, namespace: str | None = None) -> RedisConnection:
+        """Return the connection to an address, for a pool of a namespace. Raises SettingError for an unusable URL."""
         key = (address.url, bool(address.secret))
-        link = self._links.get(key)
-        if link is None:
+        connection = self._connections.get(key)
+        if connection is None:
             namespaces: set[str] = set()
             client = connect_to(
-                address, socket_connect_timeout=CONNECT_TIMEOUT_S, largest_reply_bytes=LARGEST_REPLY_BYTES
+                address, socket_connect_timeout=CONNECT_TIMEOUT_SECONDS, largest_reply_bytes=LARGEST_REPLY_BYTES
             )
             inspector = Inspector(client)
             listener = asyncio.create_task(self._listen(address.url, inspector, namespaces), name="pressure-listener")
-            link = Link(address=address, redis=client, inspector=inspector, listener=listener, namespaces=namespaces)
-            self._links[key] = link
+            connection = RedisConnection(
+                address=address, redis=client, inspector=inspector, listener=listener, namespaces=namespaces
+            )
+            self._connections[key] = connection
         if namespace is not None:
-            link.namespaces.add(namespace)
-        return link
+            connection.namespaces.add(namespace)
+        return connection
 
-    def all(self) -> list[Link]:
-        """Every open link."""
-        return list(self._links.values())
+    def all(self) -> list[RedisConnection]:
+        """All open connections."""
+        return list(self._connections.values())
 
     async def keep_only(self, urls: set[str]) -> None:
-        """Closes links that no pool uses."""
-        for key in [key for key in self._links if key[0] not in urls]:
-            await self._close(self._links.pop(key))
+        """Close connections that no pool uses."""
+        for key in [key for key in self._connections if key[0] not in urls]:
+            await self._close(self._connections.pop(key))
 
     async def close(self) -> None:
-        """Closes all links."""
+        """Close all connections."""
         await self.keep_only(set())
 
-    async def _close(self, link: Link) -> None:
-        await end(link.listener)
-        await link.redis.aclose()
+    async def _close(self, connection: RedisConnection) -> None:
+        await end(connection.listener)
+        await connection.redis.aclose()
 
     async def _listen(self, url: str, inspector: Inspector, namespaces: set[str]) -> None:
         """Pass on every pressure signal. Signals missed while disconnected are covered by the next poll."""
-        pause = RECONNECT_MIN_S
+        pause = RECONNECT_MIN_SECONDS
         while True:
             try:
                 async for pool in inspector.pressure(namespaces):
-                    pause = RECONNECT_MIN_S
+                    pause = RECONNECT_MIN_SECONDS
                     self._on_pressure(pool, url)
                     await asyncio.sleep(0)  # a server that sends without end must not starve other tasks
             except QueueError as error:
@@ -114,4 +116,4 @@ class Links:
             except Exception as error:  # noqa: BLE001 - a server may answer anything; the polls go on
                 log.debug("the pressure channel is not heard:\n%s", frames_of(error))
             await asyncio.sleep(pause)
-            pause = min(2 * pause, RECONNECT_MAX_S)
+            pause = min(2 * pause, RECONNECT_MAX_SECONDS)

@@ -74,10 +74,10 @@ class Secrets:
     async def _current(self, name: SecretName) -> _Read:
         known = self._read.get(name)
         if known is None or time.monotonic() >= known.until:
-            known = self._read[name] = await self._fetched(name)
+            known = self._read[name] = await self._fetch(name)
         return known
 
-    async def _fetched(self, name: SecretName) -> _Read:
+    async def _fetch(self, name: SecretName) -> _Read:
         soon = time.monotonic() + self._settings.secret_retry_s
         try:
             found = await self._cluster.get(paths.secret(*name))

@@ -13,35 +13,35 @@ from typing import TYPE_CHECKING
 
 from agentpool_operator.scaling import learning
 from agentpool_operator.scaling.demand import Demand, demand
-from agentpool_operator.scaling.keep_warm import Load, is_sure, kept_warm, watched
-from agentpool_operator.scaling.memory import Learned, PoolMemory, Recommendation, remembered
-from agentpool_operator.scaling.reaction import Outlook, slots_wanted
+from agentpool_operator.scaling.keep_warm import Load, is_sure, kept_warm, observe_gap
+from agentpool_operator.scaling.memory import Learned, PoolMemory, Recommendation, remember
+from agentpool_operator.scaling.reaction import Outlook, desired_slots
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Backlog, Observation
     from agentpool_operator.scaling.policy import ScalingPolicy
 
 
-def assessed(
+def assess(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> tuple[PoolMemory, Demand]:
     """The memory after this look, and the demand."""
     before = memory.learned
-    known = learning.learned(before, observation, backlog, now)
+    known = learning.learn(before, observation, backlog, now)
     memory = replace(memory, learned=known)
     plain = demand(backlog, policy, known.service_s)
     startup_s = known.startup_s or _at_least(observation, policy)
-    load = _load(known, _arrived(before, known), startup_s, policy, now)
-    warmth = watched(memory.warmth, load)
+    load = _load(known, _count_arrivals(before, known), startup_s, policy, now)
+    warmth = observe_gap(memory.warmth, load)
     if known.startup_s is None:
         return replace(memory, warmth=warmth), plain
     reacting = plain.reacting
     if known.service_s is not None:
         outlook = _outlook(observation, plain, known, policy, service_s=known.service_s, load=load)
-        reacting = math.ceil(slots_wanted(outlook) / max(1, policy.concurrency))
+        reacting = math.ceil(desired_slots(outlook) / max(1, policy.concurrency))
     if not policy.learns_hold:  # a window of the user's own says how long workers are kept, and nothing else does
         return replace(memory, warmth=warmth), replace(plain, reacting=reacting, workers=reacting)
-    reactions = remembered(
+    reactions = remember(
         memory.reactions,
         Recommendation(at=now, replicas=reacting),
         horizon_s=max(known.startup_s, policy.target_wait_s),
@@ -61,7 +61,7 @@ def _at_least(observation: Observation, policy: ScalingPolicy) -> float:
     return max([policy.target_wait_s, *starting])
 
 
-def _arrived(before: Learned, known: Learned) -> int:
+def _count_arrivals(before: Learned, known: Learned) -> int:
     """Jobs that were submitted since the last look."""
     if before.counters is None or known.counters is None:
         return 0

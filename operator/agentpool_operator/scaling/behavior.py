@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-9  # pods: a floating-point tenth of ten must not exceed one pod
 
 
-def stabilized(
+def stabilize(
     *,
     now: float,
     current: int,
@@ -57,7 +57,7 @@ def ceiling(*, now: float, current: int, changes: Iterable[Change], rules: Scali
     if not rules.policies:
         return math.inf
     past = tuple(changes)
-    allowed = [_raised(_at_period_start(now, current, past, p), p) for p in rules.policies]
+    allowed = [_highest_allowed(_at_period_start(now, current, past, p), p) for p in rules.policies]
     limit = max(allowed) if rules.select is SelectPolicy.MAX else min(allowed)
     return max(limit, current)
 
@@ -69,7 +69,7 @@ def floor(*, now: float, current: int, changes: Iterable[Change], rules: Scaling
     if not rules.policies:
         return 0
     past = tuple(changes)
-    allowed = [_lowered(_at_period_start(now, current, past, p), p) for p in rules.policies]
+    allowed = [_lowest_allowed(_at_period_start(now, current, past, p), p) for p in rules.policies]
     limit = min(allowed) if rules.select is SelectPolicy.MAX else max(allowed)
     return max(0, min(limit, current))
 
@@ -79,13 +79,13 @@ def _at_period_start(now: float, current: int, changes: tuple[Change, ...], poli
     return current - sum(change.delta for change in changes if change.at > now - policy.period_s)
 
 
-def _raised(start: int, policy: RatePolicy) -> int:
+def _highest_allowed(start: int, policy: RatePolicy) -> int:
     if policy.kind is PolicyType.PODS:
         return start + policy.value
     return math.ceil(start * (100 + policy.value) / 100)
 
 
-def _lowered(start: int, policy: RatePolicy) -> int:
+def _lowest_allowed(start: int, policy: RatePolicy) -> int:
     if policy.kind is PolicyType.PODS:
         return start - policy.value
     return start * (100 - policy.value) // 100

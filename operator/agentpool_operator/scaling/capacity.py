@@ -43,15 +43,15 @@ class _Account(Generic[Name]):
 def share(nodes: Iterable[Node], claims: Sequence[Claim[Name]]) -> dict[Name, int]:
     """Return the maximum number of workers of each pool, existing workers included."""
     room = Room(nodes)
-    accounts = [_opened(claim, room) for claim in claims]
+    accounts = [_release_idle(claim, room) for claim in claims]
     priorities = sorted({claim.priority for claim in claims}, reverse=True)
-    for most in (_wanted, _current):
+    for most in (_demanded, _current):
         for priority in priorities:
             _serve([a for a in accounts if a.claim.priority == priority], room, most)
     return {a.claim.pool: a.granted + room.total(a.claim.shape) for a in accounts}
 
 
-def _wanted(claim: Claim[Name]) -> int:
+def _demanded(claim: Claim[Name]) -> int:
     return claim.wanted
 
 
@@ -59,7 +59,7 @@ def _current(claim: Claim[Name]) -> int:
     return claim.current
 
 
-def _opened(claim: Claim[Name], room: Room) -> _Account[Name]:
+def _release_idle(claim: Claim[Name], room: Room) -> _Account[Name]:
     """Grant the busy pods of a claim, and return the room of its idle pods to the nodes."""
     for place, count in claim.idle.items():
         room.give_back(place, claim.shape, count)

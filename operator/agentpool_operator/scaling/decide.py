@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agentpool_operator.scaling import behavior
-from agentpool_operator.scaling.assessment import assessed
+from agentpool_operator.scaling.assessment import assess
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import beside
-from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remembered
-from agentpool_operator.scaling.reason_text import counted, demand_words, doing
+from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remember
+from agentpool_operator.scaling.reason_text import count_text, demand_words, doing
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.demand import Demand
@@ -38,7 +38,7 @@ def decide(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, 
     """The size that the pool should have, and the memory for the next decision."""
     memory = _begun(memory, observation, now)
     if policy.manual_replicas is not None:
-        return _settled(
+        return _conclude(
             Mode.MANUAL,
             observation,
             memory,
@@ -47,7 +47,7 @@ def decide(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, 
             reason="spec.replicas sets the size",
         )
     if observation.backlog is None:
-        return _settled(
+        return _conclude(
             Mode.HOLD,
             observation,
             memory,
@@ -56,22 +56,22 @@ def decide(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, 
             reason="the queue cannot be read, so the size is held",
         )
     if policy.paused:
-        return _paused(observation, memory, now)
+        return _decide_paused(observation, memory, now)
     return _automatic(observation, observation.backlog, policy, memory, now)
 
 
-def wanted_workers(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> int:
+def demanded_workers(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> int:
     """Return the workers that the pool would use without a capacity limit: its claim when capacity is shared."""
     if policy.manual_replicas is not None:
         return policy.manual_replicas
     if observation.backlog is None or policy.paused:
         return observation.replicas
-    _, need = assessed(observation, observation.backlog, policy, memory, now)
+    _, need = assess(observation, observation.backlog, policy, memory, now)
     need = beside(need, observation.backlog.out_of_service)
     return min(max(need.workers, policy.min_replicas), policy.max_replicas)
 
 
-def carried_out(decision: Decision, *, before: int, reached: int) -> Decision:
+def record_outcome(decision: Decision, *, before: int, reached: int) -> Decision:
     """Return the executed decision: the number of idle workers may differ from the observation."""
     if reached == decision.replicas:
         return decision
@@ -94,27 +94,27 @@ def _begun(memory: PoolMemory, observation: Observation, now: float) -> PoolMemo
 def _automatic(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> Decision:
-    memory, need = assessed(observation, backlog, policy, memory, now)
+    memory, need = assess(observation, backlog, policy, memory, now)
     need = beside(need, backlog.out_of_service)
     if backlog.ready or backlog.running:
         memory = replace(memory, last_busy_at=now)
-    step = _bounded(need, policy)
+    step = _limit_to_bounds(need, policy)
     step = _kept_while_idle(step, observation, policy, memory, now)
     memory = replace(
         memory,
-        recommendations=remembered(
+        recommendations=remember(
             memory.recommendations,
             Recommendation(at=now, replicas=step.replicas),
             horizon_s=max(policy.behavior.up.stabilization_s, policy.behavior.down.stabilization_s),
             exact=policy.behavior.up.stabilization_s > 0,
         ),
     )
-    step = _smoothed(step, observation, _effective(policy, memory), memory, now)
-    step = _placed(step, observation, at_work=min(max(need.reacting, policy.min_replicas), policy.max_replicas))
+    step = _smooth(step, observation, _effective(policy, memory), memory, now)
+    step = _limit_to_room(step, observation, at_work=min(max(need.reacting, policy.min_replicas), policy.max_replicas))
     keep = step.replicas
-    step = _unharmed(step, observation)
+    step = _protect_busy_pods(step, observation)
     reason = demand_words(need, policy.concurrency) + (f"; {step.note}" if step.note else "")
-    return _settled(
+    return _conclude(
         Mode.AUTOMATIC,
         observation,
         memory,
@@ -137,7 +137,7 @@ def _effective(policy: ScalingPolicy, memory: PoolMemory) -> ScalingPolicy:
     return replace(policy, behavior=replace(policy.behavior, down=down))
 
 
-def _bounded(need: Demand, policy: ScalingPolicy) -> _Step:
+def _limit_to_bounds(need: Demand, policy: ScalingPolicy) -> _Step:
     if need.workers > policy.max_replicas:
         return _Step(
             replicas=policy.max_replicas,
@@ -168,27 +168,27 @@ def _kept_while_idle(
     return _Step(replicas=1, cap=Cap.IDLE_PERIOD, note=f"the last worker stays {policy.idle_s:g} s after the last job")
 
 
-def _smoothed(step: _Step, observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> _Step:
+def _smooth(step: _Step, observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> _Step:
     """Tolerance, stabilisation windows, a young memory's caution, rate policies; never beyond maxReplicas."""
     current = observation.replicas
     up, down = policy.behavior.up, policy.behavior.down
     desired = step.replicas
     if behavior.within_tolerance(current=current, desired=desired, up=up, down=down):
         return replace(step, replicas=min(current, policy.max_replicas))
-    stable = behavior.stabilized(
+    stable = behavior.stabilize(
         now=now, current=current, desired=desired, recommendations=memory.recommendations, up=up, down=down
     )
     if stable != desired:
         window = down.stabilization_s if stable > desired else up.stabilization_s
-        note = f"{counted(stable, 'worker')} kept: the last {window:g} s needed them"
+        note = f"{count_text(stable, 'worker')} kept: the last {window:g} s needed them"
         step = _Step(replicas=stable, cap=Cap.STABILIZATION, note=note)
     if step.replicas < current and not memory.covers(now, down.stabilization_s):
         step = _Step(replicas=current, cap=Cap.YOUNG_MEMORY, note="too few observations yet to scale in")
-    step = _rated(step, current, policy, memory, now)
+    step = _limit_rate(step, current, policy, memory, now)
     return replace(step, replicas=min(step.replicas, max(policy.max_replicas, 0)))
 
 
-def _rated(step: _Step, current: int, policy: ScalingPolicy, memory: PoolMemory, now: float) -> _Step:
+def _limit_rate(step: _Step, current: int, policy: ScalingPolicy, memory: PoolMemory, now: float) -> _Step:
     highest = behavior.ceiling(now=now, current=current, changes=memory.changes, rules=policy.behavior.up)
     if step.replicas > highest:
         note = f"behavior.scaleUp allows {int(highest)} now"
@@ -200,7 +200,7 @@ def _rated(step: _Step, current: int, policy: ScalingPolicy, memory: PoolMemory,
     return step
 
 
-def _placed(step: _Step, observation: Observation, *, at_work: int) -> _Step:
+def _limit_to_room(step: _Step, observation: Observation, *, at_work: int) -> _Step:
     """Limit to workers that fit on nodes, plus those that may wait for nodes. Only `at_work` workers need room."""
     if observation.placeable is None:
         return step
@@ -208,33 +208,33 @@ def _placed(step: _Step, observation: Observation, *, at_work: int) -> _Step:
     if step.replicas <= most:
         return step
     if at_work <= most:
-        idle = counted(most - at_work, "idle worker")
+        idle = count_text(most - at_work, "idle worker")
         return _Step(replicas=most, cap=Cap.NONE, note=f"the nodes have room left for {idle}")
     waiting = f" and {observation.max_pending} may wait" if observation.max_pending else ""
     note = f"{doing(observation.placeable, 'worker', 'fit')} on the nodes{waiting}"
     return _Step(replicas=most, cap=Cap.GPU_CAPACITY, note=note)
 
 
-def _unharmed(step: _Step, observation: Observation) -> _Step:
+def _protect_busy_pods(step: _Step, observation: Observation) -> _Step:
     """Keep at least the busy pods, and do not scale in while a busy pod might be removed."""
     busy = len(observation.busy_workers)
     least = observation.replicas if observation.shaky_busy_pods else min(busy, observation.replicas)
     if step.replicas >= least:
         return step
-    note = f"{counted(busy, 'busy worker')} may finish first"
+    note = f"{count_text(busy, 'busy worker')} may finish first"
     return _Step(replicas=least, cap=Cap.RUNNING_WORK, note=note)
 
 
-def _paused(observation: Observation, memory: PoolMemory, now: float) -> Decision:
+def _decide_paused(observation: Observation, memory: PoolMemory, now: float) -> Decision:
     """Only busy workers stay, and no worker is added."""
-    step = _unharmed(_Step(replicas=0, cap=Cap.NONE), observation)
+    step = _protect_busy_pods(_Step(replicas=0, cap=Cap.NONE), observation)
     reason = "spec.paused is set: no new claims" + (f", and {step.note}" if step.note else "")
-    return _settled(
+    return _conclude(
         Mode.PAUSED, observation, memory, now, replicas=step.replicas, keep=0, reason=reason, wanted=0, cap=step.cap
     )
 
 
-def _settled(
+def _conclude(
     mode: Mode,
     observation: Observation,
     memory: PoolMemory,

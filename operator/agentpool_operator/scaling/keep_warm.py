@@ -10,9 +10,9 @@ default window on top. `reaction` handles the present backlog; `assessment` take
 
 Sources of the constants: `PRICE` 1 prefers neither side, a second of a waiting job costs as much as a second of an idle
 slot. `MARGIN` halves the target wait, because the mean service time of a burst may be twice that of the hour.
-`LATE_JOBS` is a single job, the minimum. `UNSURE_HOLD_S` is `--horizontal-pod-autoscaler-downscale-stabilization`.
-`SURE_AFTER` is the smallest number of gaps that outvotes a single outlier. `python -m bench autoscale` prints the
-results at half and at double of each.
+`LATE_JOBS` is a single job, the minimum. `UNSURE_HOLD_SECONDS` is the default of the HPA's
+`--horizontal-pod-autoscaler-downscale-stabilization`. `SURE_AFTER` is the smallest number of gaps that outvotes a
+single outlier. `python -m bench autoscale` prints the results at half and at double of each.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 PRICE = 1.0  # idle slot-seconds that are worth a second of a job's waiting
 MARGIN = 0.5  # of the target wait that the mean may use up
 LATE_JOBS = 1.0  # jobs: a worker is not needed for less than a whole late job
-UNSURE_HOLD_S = 300.0  # seconds beyond break-even, while too little is known: the HPA's default window
+UNSURE_HOLD_SECONDS = 300.0  # seconds beyond break-even, while too little is known: the HPA's default window
 SURE_AFTER = 3  # gaps
 SAMPLES = 20  # gaps and bursts that are remembered for each level
 LEVELS = 64  # workers beyond which nothing is kept warm: the shadow of each costs a little
@@ -61,7 +61,7 @@ class Load:
     most: int  # workers
 
 
-def watched(before: Warmth, load: Load) -> Warmth:
+def observe_gap(before: Warmth, load: Load) -> Warmth:
     """Return the shadow queues after a further observation."""
     past_s = 0.0 if before.at is None else load.now - before.at
     most = min(load.most, LEVELS)
@@ -71,8 +71,8 @@ def watched(before: Warmth, load: Load) -> Warmth:
         level = _level(before, number)
         late = _late(level, number, load)
         if late_below >= LATE_JOBS and load.arrived:
-            level = _needed(level, late_below - late, load)
-        levels.append(replace(level, in_system=_drained(level.in_system + load.arrived, number, past_s, load)))
+            level = _note_need(level, late_below - late, load)
+        levels.append(replace(level, in_system=_drain(level.in_system + load.arrived, number, past_s, load)))
         if number >= len(before.levels) and late < LATE_JOBS:
             break  # workers beyond this have never been needed
         late_below = late
@@ -101,7 +101,7 @@ def hold_s(level: Level, load: Load) -> float:
         restart_s += PRICE * mean * load.startup_s / load.slots
     learned = _cheapest(level.gaps, restart_s)
     unsure = len(level.gaps) < SURE_AFTER and load.startup_s > load.target_s
-    return learned + UNSURE_HOLD_S if unsure else learned
+    return learned + UNSURE_HOLD_SECONDS if unsure else learned
 
 
 def _cheapest(gaps: tuple[float, ...], restart_s: float) -> float:
@@ -131,7 +131,7 @@ def _late(level: Level, workers: int, load: Load) -> float:
     return max(0.0, load.arrived - max(0.0, room))
 
 
-def _needed(level: Level, avoided: float, load: Load) -> Level:
+def _note_need(level: Level, avoided: float, load: Load) -> Level:
     """Record that the worker is needed; only arrivals during its start-up would wait for it."""
     gap_s = None if level.needed_at is None else load.now - level.needed_at
     if gap_s is None or gap_s > max(load.startup_s, load.target_s):
@@ -142,7 +142,7 @@ def _needed(level: Level, avoided: float, load: Load) -> Level:
     return replace(level, needed_at=load.now)
 
 
-def _drained(in_system: float, workers: int, past_s: float, load: Load) -> float:
+def _drain(in_system: float, workers: int, past_s: float, load: Load) -> float:
     """The shadow queue after the time since the last look."""
     slots = workers * load.slots
     if in_system > slots:

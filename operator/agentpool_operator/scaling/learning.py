@@ -14,17 +14,17 @@ from agentpool_operator.scaling.memory import Arrival, Learned
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Backlog, Counters, Observation
 
-HALF_LIFE_S = 600.0  # half-life of observations in seconds: longer than bursts, shorter than a day's swing
+HALF_LIFE_SECONDS = 600.0  # half-life of observations in seconds: longer than bursts, shorter than a day's swing
 STARTS_REMEMBERED = 5  # pod starts that the average reaches back over; starts are rare and alike
-SHORTEST_LOOK_S = 5.0  # seconds of arrivals that are kept at least
+SHORTEST_LOOK_SECONDS = 5.0  # seconds of arrivals that are kept at least
 
 
-def learned(before: Learned, observation: Observation, backlog: Backlog, now: float) -> Learned:
+def learn(before: Learned, observation: Observation, backlog: Backlog, now: float) -> Learned:
     """Return the figures after a further observation."""
     counters = backlog.counters
-    known = before.counters if before.counters is not None and not _restarted(before.counters, counters) else None
+    known = before.counters if before.counters is not None and not _has_restarted(before.counters, counters) else None
     past_s = 0.0 if before.at is None else max(0.0, now - before.at)
-    fading = 0.5 ** (past_s / HALF_LIFE_S)
+    fading = 0.5 ** (past_s / HALF_LIFE_SECONDS)
     if known is None:  # the first observation, or a purged queue: only the queue's totals are known
         busy_s, ended = counters.run_s, float(counters.finished)
     else:
@@ -46,7 +46,7 @@ def rate_of(arrivals: tuple[Arrival, ...], now: float, window_s: float) -> float
     return sum(a.jobs for a in arrivals if a.at > now - window_s) / window_s if window_s > 0 else 0.0
 
 
-def _restarted(before: Counters, now: Counters) -> bool:
+def _has_restarted(before: Counters, now: Counters) -> bool:
     return now.finished < before.finished or now.submitted < before.submitted
 
 
@@ -58,6 +58,6 @@ def _startup_time(before: float | None, samples: tuple[float, ...]) -> float | N
 
 
 def _arrivals(before: Learned, now: float, jobs: int, startup_s: float | None) -> tuple[Arrival, ...]:
-    horizon_s = max(startup_s or 0.0, SHORTEST_LOOK_S)
+    horizon_s = max(startup_s or 0.0, SHORTEST_LOOK_SECONDS)
     kept = tuple(a for a in before.arrivals if a.at > now - horizon_s)
     return (*kept, Arrival(at=now, jobs=jobs)) if jobs else kept

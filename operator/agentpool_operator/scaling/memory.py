@@ -75,7 +75,7 @@ class PoolMemory:
         return self.since is not None and now - self.since >= window_s
 
 
-def remembered(
+def remember(
     recommendations: tuple[Recommendation, ...], new: Recommendation, *, horizon_s: float, exact: bool
 ) -> tuple[Recommendation, ...]:
     """Return the history with a further entry, pruned to the horizon.

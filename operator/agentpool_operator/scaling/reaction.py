@@ -26,7 +26,7 @@ class Outlook:
     target_s: float  # seconds
 
 
-def slots_wanted(outlook: Outlook) -> int:
+def desired_slots(outlook: Outlook) -> int:
     """Slots that the pool should have, counting those in use."""
     if outlook.startable == 0:
         return outlook.running

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentpool_operator.scaling.keep_warm import UNSURE_HOLD_S
+from agentpool_operator.scaling.keep_warm import UNSURE_HOLD_SECONDS
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.demand import Demand
 
 
-def counted(count: int, noun: str) -> str:
+def count_text(count: int, noun: str) -> str:
     """`1 job`, `2 jobs`, `no jobs`."""
     if count == 0:
         return f"no {noun}s"
@@ -22,7 +22,7 @@ def counted(count: int, noun: str) -> str:
 
 def doing(count: int, noun: str, verb: str) -> str:
     """`1 job waits`, `2 jobs wait`, `no jobs wait`."""
-    return f"{counted(count, noun)} {verb}{'s' if count == 1 else ''}"
+    return f"{count_text(count, noun)} {verb}{'s' if count == 1 else ''}"
 
 
 def demand_words(need: Demand, concurrency: int) -> str:
@@ -32,17 +32,19 @@ def demand_words(need: Demand, concurrency: int) -> str:
         return found if need.warm == 0 else f"{found}; {_warm_words(need)}"
     waits, runs = doing(need.ready, "job", "wait"), doing(need.running, "job", "run")
     found = " and ".join(words for words, count in ((waits, need.ready), (runs, need.running)) if count)
-    takes = f"{found}, which takes {counted(need.reacting, 'worker')} of {counted(concurrency, 'slot')}"
+    takes = f"{found}, which takes {count_text(need.reacting, 'worker')} of {count_text(concurrency, 'slot')}"
     if need.out_of_service:
-        takes += f", {need.out_of_service} of them in place of {counted(need.out_of_service, 'worker')} out of service"
+        takes += (
+            f", {need.out_of_service} of them in place of {count_text(need.out_of_service, 'worker')} out of service"
+        )
     return takes if need.warm == 0 else f"{takes}; {_warm_words(need)}"
 
 
 def _warm_words(need: Demand) -> str:
-    kept = f"{counted(need.warm, 'worker')} kept warm"
+    kept = f"{count_text(need.warm, 'worker')} kept warm"
     if need.warm_is_sure:
         return f"{kept}, because bursts have come back sooner than a new start would pay"
     return (
-        f"{kept} for more than {UNSURE_HOLD_S:g} s, idleSeconds or not, because too few bursts have come back to know "
-        "how soon they do; behavior.scaleDown.stabilizationWindowSeconds sets a time instead"
+        f"{kept} for more than {UNSURE_HOLD_SECONDS:g} s, idleSeconds or not, because too few bursts have come back to "
+        "know how soon they do; behavior.scaleDown.stabilizationWindowSeconds sets a time instead"
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from agentpool_core.spec import ON_ITS_WAY, ConditionType
 from agentpool_core.text import one_line
 from agentpool_operator.scaling.decision import LIMITS, Cap, Mode
-from agentpool_operator.scaling.reason_text import counted
+from agentpool_operator.scaling.reason_text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +46,7 @@ def findings(pool: Pool) -> list[Finding]:
     return [_ready(pool, queue, progressing), progressing, queue, _scaling_active(pool), _scaling_limited(pool)]
 
 
-def merged(old: Sequence[Json], new: Sequence[Finding], *, generation: int, now: str) -> list[Json]:
+def merge_conditions(old: Sequence[Json], new: Sequence[Finding], *, generation: int, now: str) -> list[Json]:
     """The conditions as they go into the status; a transition time moves only with the status."""
     before = {condition["type"]: condition for condition in old}
     return [
@@ -96,7 +96,7 @@ def _ready(pool: Pool, queue: Finding, progressing: Finding) -> Finding:
     blocked = _why_not_ready(pool, queue)
     if blocked is not None:
         return Finding(type=ConditionType.READY, status="False", reason=blocked[0], message=blocked[1])
-    reason, message = "Serving", f"jobs are accepted; {counted(_ready_count(pool), 'worker')} ready"
+    reason, message = "Serving", f"jobs are accepted; {count_text(_ready_count(pool), 'worker')} ready"
     if impeded := _why_no_jobs(pool):
         message += f"; {impeded[1]}"
     if pool.spec is not None and pool.spec.paused:
@@ -145,7 +145,7 @@ def _why_no_jobs(pool: Pool) -> tuple[str, str] | None:
     if not impeded:
         return None
     first = min(impeded, key=lambda worker: worker.name)
-    more = f" (and {counted(len(impeded) - 1, 'other worker')})" if len(impeded) > 1 else ""
+    more = f" (and {count_text(len(impeded) - 1, 'other worker')})" if len(impeded) > 1 else ""
     return "WorkerImpeded", f"worker {first.name} takes no jobs{more}: it {first.note}"
 
 
@@ -178,7 +178,7 @@ def stuck_pods(pool: Pool) -> list[PodView]:
 
 def _stuck_words(stuck: Sequence[PodView]) -> str:
     first = stuck[0]
-    more = f" (and {counted(len(stuck) - 1, 'other pod')})" if len(stuck) > 1 else ""
+    more = f" (and {count_text(len(stuck) - 1, 'other pod')})" if len(stuck) > 1 else ""
     detail = first.trouble_message or first.trouble  # the condition's reason is the trouble: once is enough
     return f"pod {first.name} cannot start{more}: {detail}; see `kubectl describe pod {first.name}`"
 
@@ -211,7 +211,7 @@ def _movement(pool: Pool, deployment: DeploymentView) -> tuple[Status, str, str]
     if deployment.updated < min(deployment.replicas, deployment.total):
         return "True", "RollingOut", "workers are being replaced to follow a changed template"
     if deployment.ready < deployment.replicas:
-        return "True", "Starting", f"{counted(deployment.replicas - deployment.ready, 'worker')} on the way"
+        return "True", "Starting", f"{count_text(deployment.replicas - deployment.ready, 'worker')} on the way"
     if deployment.changed_by_others:
         return "False", "ChangedByOthers", _foreign_words(deployment.changed_by_others)
     return "False", "Settled", "the number of workers is as desired"
@@ -287,12 +287,13 @@ def _cap_words(pool: Pool) -> str:
     decision, spec = pool.scaling.decision, pool.spec
     if decision is None or spec is None:
         return ""
+    room = count_text(pool.placeable or 0, "worker")
     words = {
         "MaxReplicas": f"more than spec.scaling.maxReplicas ({spec.scaling.max_replicas}) workers are needed",
         "MinReplicas": f"spec.scaling.minReplicas ({spec.scaling.min_replicas}) keeps workers that no job needs",
         "RouteLimit": "jobs wait for a slot of a route that is at its maxRunning",
         "ScaleUpPolicy": "spec.scaling.behavior.scaleUp slows the scale-out",
         "ScaleDownPolicy": "spec.scaling.behavior.scaleDown slows the scale-in",
-        "GPUCapacity": pool.misfit or f"the nodes have room for {counted(pool.placeable or 0, 'worker')} of this pool",
+        "GPUCapacity": pool.misfit or f"the nodes have room for {room} of this pool",
     }
     return words.get(decision.capped_by.value, decision.reason)

@@ -29,7 +29,7 @@ EventType = Literal["Normal", "Warning"]
 COMPONENT = "agentpool-operator"
 QUEUED_AT_MOST = 1000  # events: beyond, the oldest are dropped
 LONGEST_MESSAGE = 1000  # characters: an API server may refuse events with more
-SILENCE_S = 60.0  # seconds in which the same event is not recorded again
+SILENCE_SECONDS = 60.0  # seconds in which the same event is not recorded again
 log = logging.getLogger(__name__)
 
 
@@ -76,9 +76,9 @@ class Recorder:
             message=bounded_message(message)[:LONGEST_MESSAGE],
         )
         now = time.monotonic()
-        if now - self._told_at.get(sentence.key, float("-inf")) < SILENCE_S:
+        if now - self._told_at.get(sentence.key, float("-inf")) < SILENCE_SECONDS:
             return
-        self._told_at = {k: at for k, at in self._told_at.items() if now - at < SILENCE_S}
+        self._told_at = {k: at for k, at in self._told_at.items() if now - at < SILENCE_SECONDS}
         self._told_at[sentence.key] = now
         if self._queue.full():
             self._queue.get_nowait()

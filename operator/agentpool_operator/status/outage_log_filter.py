@@ -1,7 +1,7 @@
 """Report an outage of the API server in few lines: at its beginning, once a minute, and at the end.
 
-During an outage every request fails, and each part logs the failure. `Outage` is a log filter: it drops repetitions of
-the outage (passes them at debug level), and takes the first as the reason to probe the API server until it answers.
+During an outage every request fails, and each part logs the failure. `OutageLogFilter` drops repetitions of the outage
+(passes them at debug level), and takes the first as the reason to probe the API server until it answers.
 `process` installs the filter in the log's handlers and runs it.
 """
 
@@ -19,14 +19,14 @@ from agentpool_operator.cluster import NotLeadingError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-ASK_S = 5.0  # seconds between probes during an outage
-TELL_S = 60.0  # seconds between lines about a continuing outage, or about failing single requests
+PROBE_SECONDS = 5.0  # seconds between probes during an outage
+REPORT_SECONDS = 60.0  # seconds between lines about a continuing outage, or about failing single requests
 UNREACHABLE = (ClusterUnreachableError, ForeignAnswerError)
 NOTHING = (logging.NOTSET, "")
 log = logging.getLogger(__name__)
 
 
-class Outage(logging.Filter):
+class OutageLogFilter(logging.Filter):
     """The filter and the prober. `filter` is called in any thread."""
 
     def __init__(self, ask: Callable[[], Awaitable[object]]) -> None:
@@ -35,7 +35,7 @@ class Outage(logging.Filter):
         self._loop = asyncio.get_running_loop()
         self._suspected = asyncio.Event()
         self._echo = NOTHING  # level and text of the gravest that was dropped since the last line
-        self._told_at = float("-inf")  # seconds, monotonic: last line about single failures
+        self._reported_at = float("-inf")  # seconds, monotonic: last line about single failures
         self.away = False
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -61,25 +61,25 @@ class Outage(logging.Filter):
             began = time.monotonic()
             why = await self._why_away()
             if why:
-                await self._last(why, began)
-            elif self._echo != NOTHING and time.monotonic() - self._told_at >= TELL_S:
-                self._told_at = time.monotonic()
+                await self._follow_outage(why, began)
+            elif self._echo != NOTHING and time.monotonic() - self._reported_at >= REPORT_SECONDS:
+                self._reported_at = time.monotonic()
                 (level, text), self._echo = self._echo, NOTHING
                 log.log(level, "a request failed, though the API server answers; it is repeated: %s", text)
 
-    async def _last(self, why: str, began: float) -> None:
+    async def _follow_outage(self, why: str, began: float) -> None:
         """Report the outage from its first line to its last; it was suspected when it `began`."""
-        told_at = began
+        reported_at = began
         self.away = True
-        log.warning("%s. Retrying every %g s. Pools keep their size until the API server answers.", why, ASK_S)
+        log.warning("%s. Retrying every %g s. Pools keep their size until the API server answers.", why, PROBE_SECONDS)
         while why := await self._why_away():
-            if time.monotonic() - told_at >= TELL_S:
-                told_at += TELL_S
-                log.warning("%s, for %d s now. Retrying every %g s.", why, time.monotonic() - began, ASK_S)
-            await asyncio.sleep(ASK_S)
+            if time.monotonic() - reported_at >= REPORT_SECONDS:
+                reported_at += REPORT_SECONDS
+                log.warning("%s, for %d s now. Retrying every %g s.", why, time.monotonic() - began, PROBE_SECONDS)
+            await asyncio.sleep(PROBE_SECONDS)
         self.away = False
-        self._told_at, self._echo = time.monotonic(), NOTHING  # requests that still fail were sent before
-        log.warning("the API server answers, after %d s", self._told_at - began)
+        self._reported_at, self._echo = time.monotonic(), NOTHING  # requests that still fail were sent before
+        log.warning("the API server answers, after %d s", self._reported_at - began)
 
     async def _why_away(self) -> str:
         """Return why the API server does not serve; empty = it serves, even by a refusal."""

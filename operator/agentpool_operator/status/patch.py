@@ -2,8 +2,8 @@
 
 A change of anything except the queue's figures is patched at once, and so is the end of the work: after the last job
 the status should not show waiting jobs. The figures alone (which change constantly under load) are patched at most once
-in `status_gap_s`, and less often with more pools, so that all pools together write no more than `FIGURES_PER_S`. At
-rest nothing is written. `conditions` computes the content, this module the time.
+in `status_gap_s`, and less often with more pools, so that all pools write no more than `FIGURES_PER_SECOND`. At rest
+nothing is written. `conditions` computes the content, this module the time.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.kube import paths
 from agentpool_core.kube.errors import ClashError, NotThereError
 from agentpool_operator.children.manifests import selector_of
-from agentpool_operator.pools.views import is_later, rfc3339, served, version_of
-from agentpool_operator.status.conditions import findings, merged, ready_news
+from agentpool_operator.pools.views import is_later, rfc3339, trim_resource, version_of
+from agentpool_operator.status.conditions import findings, merge_conditions, ready_news
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 MANAGER = "agentpool-status"
 FIGURES = ("queued", "running", "oldestWaitSeconds", "wantedReplicas")  # fields that change constantly under load
-FIGURES_PER_S = 20  # patches of all pools together for changed figures only: a few per cent of etcd's capacity
+FIGURES_PER_SECOND = 20  # patches of all pools together for changed figures only: a few per cent of etcd's capacity
 MAX_INT32 = 2_147_483_647
 
 
@@ -49,7 +49,9 @@ def status_of(pool: Pool, *, now: float) -> Json:
         **_figures(pool, old),
         "gpus": _gpus(pool),
         "lastDecision": _last_decision(pool, old),
-        "conditions": merged(old.get("conditions") or [], findings(pool), generation=pool.generation, now=rfc3339(now)),
+        "conditions": merge_conditions(
+            old.get("conditions") or [], findings(pool), generation=pool.generation, now=rfc3339(now)
+        ),
     }
     return {key: value for key, value in status.items() if value is not None}
 
@@ -118,7 +120,7 @@ class StatusWriter:
             self._writing.discard(pool.ref)
             if pool.ref in self._again:  # the patch failed, and a caller left its change to this patch
                 self._again.discard(pool.ref)
-                self._pools.mark(pool.ref)
+                self._pools.request_pass(pool.ref)
 
     async def _write_once(self, pool: Pool) -> None:
         """A clash is left to the next pass."""
@@ -144,13 +146,13 @@ class StatusWriter:
         if news is not None:
             self._record(pool, *news)
         if not is_later(version_of(pool.resource), version_of(answer)):  # else the watch was faster, with a newer spec
-            self._pools.set_resource(pool, served(answer))
+            self._pools.set_resource(pool, trim_resource(answer))
 
     async def _refresh(self, pool: Pool) -> None:
         """Take over the resource as it is now, unless the watch already has a newer spec."""
         live = await self._cluster.get(paths.agentpools(pool.ref.namespace, pool.ref.name))
         if live["metadata"]["uid"] == pool.uid and live.get("spec") == pool.resource.get("spec"):
-            self._pools.set_resource(pool, served(live))
+            self._pools.set_resource(pool, trim_resource(live))
 
     def forget(self, ref: PoolRef) -> None:
         """Forget a deleted pool."""
@@ -165,7 +167,7 @@ class StatusWriter:
         }
         ended = _idle(wanted) and not _idle(shown)
         since_s = self._clock() - self._written_at.get(pool.ref, float("-inf"))
-        return news or ended or since_s >= max(self._gap_s, len(self._written_at) / FIGURES_PER_S)
+        return news or ended or since_s >= max(self._gap_s, len(self._written_at) / FIGURES_PER_SECOND)
 
 
 def _idle(status: Json) -> bool:

@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.views import PodView
 
 Json = dict[str, Any]
-PASS_S = 5.0  # seconds between looks, and how long a pod that has a node is merely coming up
+PASS_SECONDS = 5.0  # seconds between looks, and how long a pod that has a node is merely coming up
 AT_ONCE = 20  # pods per round; of more, the longest unread
-TOLD_S = 60.0  # seconds before the events of a pod with a known problem are read again
-FORBIDDEN_RETRY_S = 60.0  # seconds, where the operator's account may not list events
+REREAD_SECONDS = 60.0  # seconds before the events of a pod with a known problem are read again
+FORBIDDEN_RETRY_SECONDS = 60.0  # seconds, where the operator's account may not list events
 NEVER = float("-inf")  # seconds since the epoch
 log = logging.getLogger(__name__)
 
 
-class Delays:
+class PodEventWatch:
     """Looks for causes of slow pod starts."""
 
     def __init__(self, cluster: Cluster, pools: Pools, *, leading: Callable[[], bool]) -> None:
@@ -48,7 +48,7 @@ class Delays:
     async def run(self) -> None:
         """Looks, for ever."""
         while True:
-            await asyncio.sleep(PASS_S)
+            await asyncio.sleep(PASS_SECONDS)
             if self._leading():
                 try:
                     await self.run_once(now=time.time())
@@ -64,9 +64,9 @@ class Delays:
         await asyncio.gather(*(self._ask(ref, held_up[ref], now) for ref in due[:AT_ONCE]))
 
     def _is_due(self, pool: PoolRef, pod: PodView, now: float) -> bool:
-        if now - self._refused.get(pool.namespace, NEVER) < FORBIDDEN_RETRY_S:
+        if now - self._refused.get(pool.namespace, NEVER) < FORBIDDEN_RETRY_SECONDS:
             return False
-        return not pod.trouble or now - self._asked.get(pool, NEVER) >= TOLD_S
+        return not pod.trouble or now - self._asked.get(pool, NEVER) >= REREAD_SECONDS
 
     async def _ask(self, pool: PoolRef, pod: PodView, now: float) -> None:
         self._asked[pool] = now
@@ -74,7 +74,7 @@ class Delays:
         try:
             events, _ = await self._cluster.list(paths.events(pool.namespace), fieldSelector=selector)
         except ForbiddenError as error:
-            self._tell_refused(pool.namespace, error, now)
+            self._report_refusal(pool.namespace, error, now)
             return
         except ClusterError as error:
             log.info("the reason of the pending pod %s is unknown: %s", pod.name, error)
@@ -88,7 +88,7 @@ class Delays:
         if told and (pod.trouble, pod.trouble_message) not in told:  # a single stable reason of several
             self._pools.see_delay(pool, pod, *told[-1])
 
-    def _tell_refused(self, namespace: str, error: ForbiddenError, now: float) -> None:
+    def _report_refusal(self, namespace: str, error: ForbiddenError, now: float) -> None:
         if namespace not in self._refused:
             text = "the reason of pending pods in %s is unknown: allow the operator to list events there: %s"
             log.warning(text, namespace, error)
@@ -97,7 +97,7 @@ class Delays:
 
 def _held_up(pool: Pool, now: float) -> PodView | None:
     """Return the oldest pod with a slow start, which `conditions` reports."""
-    found = [pod for pod in pool.live_pods if pod.setting_up and now - pod.scheduled_at >= PASS_S]
+    found = [pod for pod in pool.live_pods if pod.setting_up and now - pod.scheduled_at >= PASS_SECONDS]
     return min(found, key=lambda pod: pod.created_at, default=None)
 
 

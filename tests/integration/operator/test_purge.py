@@ -96,7 +96,7 @@ async def test_a_retained_queue_is_retired_and_comes_back_with_its_pool(deleted,
 
 async def test_a_note_that_could_not_be_written_is_written_once_the_cluster_is_known(deleted, redis, pool, monkeypatch):
     """The API server was away when the pool was set up: a pass makes it good, and the link stays open till then."""
-    monkeypatch.setattr(purge, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(purge, "ASK_AGAIN_SECONDS", 0.0)
     await redis.hdel(notes_of(pool.namespace), pool.name)
     api = Api()
     api.away = True
@@ -121,11 +121,11 @@ async def test_a_pool_that_is_known_to_live_is_not_looked_up(deleted, redis, poo
 async def test_a_pool_whose_redis_is_not_known_is_purged_when_it_goes(deleted, redis, pool):
     """An operator that met it on its way out, held by a finalizer, never read its queue: it looks at every Redis."""
     seen = []
-    links = SimpleNamespace(all=lambda: [deleted])
-    purger = Purger(Api(), links, leading=lambda: True, lives=lambda ref: not seen.append(ref) and len(seen) == 1)
+    connections = SimpleNamespace(all=lambda: [deleted])
+    purger = Purger(Api(), connections, leading=lambda: True, lives=lambda ref: not seen.append(ref) and len(seen) == 1)
     running = asyncio.create_task(purger.run())
     await wait_until(lambda: seen, "a first pass finds it alive")
-    purger.pool_gone(None)
+    purger.check_soon(None)
 
     async def gone():
         return await is_there(redis, pool) == (False, False)
@@ -163,7 +163,7 @@ async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
     async def namespaces():
         return []
 
-    link = SimpleNamespace(
+    connection = SimpleNamespace(
         url="redis://h",
         place="h:6379",
         words=str,
@@ -174,10 +174,10 @@ async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
     purger = Purger(Api(), None, leading=lambda: True)
     caplog.set_level(logging.INFO, "agentpool_operator.queue.purge")
     for _ in range(100):
-        await purger._guarded(link)
+        await purger._guarded(connection)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 7
     failing = False
     caplog.clear()
-    await purger._guarded(link)
-    await purger._guarded(link)
+    await purger._guarded(connection)
+    await purger._guarded(connection)
     assert [record.message for record in caplog.records] == ["deleted pools on h:6379 can be purged again"]

@@ -46,7 +46,7 @@ class Controllers:
         self._pool = pool
         self._taken = taken
 
-    async def mark(self, pool, going):
+    async def set_deletion_costs(self, pool, going):
         chosen = {pod.name for pod in going}
         for name in list(pool.pods):
             pool.pods[name] = view(name, ready=pool.pods[name].ready, cost=GOING_COST if name in chosen else 0)
@@ -96,14 +96,14 @@ async def test_no_worker_is_taken_away_with_a_job_though_jobs_arrive_all_the_tim
             await asyncio.sleep(random.uniform(0, 0.006))
 
     jobs = asyncio.create_task(storm())
-    pressure = SimpleNamespace(
+    reader = SimpleNamespace(
         cordon=lambda _pool, names, *, hold_s: inspector.cordon(pool, names, hold_ms=int(1000 * hold_s))
     )
     try:
         for _ in range(ROUNDS):
             known = await seen(inspector, pool, [view(name, ready=random.random() < 0.9) for name in fleet])
             keep = random.randint(1, WORKERS - 1)
-            await ScaleIn(Controllers(known, taken), pressure).carry_out(known, sized(WORKERS), keeping(keep))
+            await ScaleIn(Controllers(known, taken), reader).carry_out(known, sized(WORKERS), keeping(keep))
             await asyncio.sleep(0.002)
             await inspector.cordon(pool, [], hold_ms=1000)
     finally:

@@ -159,7 +159,7 @@ async def test_a_deleted_budget_comes_back(one_pass, server, monkeypatch):
     await one_pass()
     del server.objects[BUDGET]
     assert await one_pass() == []
-    monkeypatch.setattr(applier, "BUDGET_RECHECK_S", 0.0)
+    monkeypatch.setattr(applier, "BUDGET_RECHECK_SECONDS", 0.0)
     assert await one_pass() == [BUDGET]
     assert await one_pass() == []
 
@@ -239,7 +239,7 @@ async def test_a_child_that_only_bears_the_pools_name_is_left_alone(one_pass, se
 async def test_a_budget_is_set_right_only_in_the_state_that_was_looked_at(one_pass, server, monkeypatch):
     """Whoever replaces it between the look and the write keeps it: the write is conditional."""
     await one_pass()
-    monkeypatch.setattr(applier, "BUDGET_RECHECK_S", 0.0)
+    monkeypatch.setattr(applier, "BUDGET_RECHECK_SECONDS", 0.0)
     live = server.objects[BUDGET]
     server.objects[BUDGET] = {**live, "spec": {**live["spec"], "maxUnavailable": 5}}
     bodies = []

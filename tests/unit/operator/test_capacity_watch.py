@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agentpool_operator.capacity.capacity_watch import Feed
+from agentpool_operator.capacity.capacity_watch import CapacityWatch
 from agentpool_operator.capacity.inventory import Inventory
 from tests.fixtures.redis import wait_until
 
@@ -35,23 +35,23 @@ class Cluster:
 
 async def test_an_unexpected_fault_ends_the_feed():
     """A watch that died unseen would leave an old inventory that calls itself ready."""
-    feed = Feed(Cluster(KeyError("resourceVersion")), Inventory())
-    feed.start()
+    capacity_watch = CapacityWatch(Cluster(KeyError("resourceVersion")), Inventory())
+    capacity_watch.start()
     async with asyncio.timeout(10):
         with pytest.raises(KeyError):
-            await feed.run()
+            await capacity_watch.run()
 
 
 async def test_the_feed_watches_from_its_start_to_its_end():
     """Nothing is asked before devices are; once over, nothing goes on."""
     cluster = Cluster()
-    feed = Feed(cluster, Inventory())
-    running = asyncio.create_task(feed.run())
+    capacity_watch = CapacityWatch(cluster, Inventory())
+    running = asyncio.create_task(capacity_watch.run())
     await asyncio.sleep(0)
-    assert not feed.ready
-    feed.start()
+    assert not capacity_watch.ready
+    capacity_watch.start()
     await wait_until(lambda: cluster.watching == 2, "both watches are open")
-    assert feed.ready
+    assert capacity_watch.ready
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     assert cluster.watching == 0

@@ -15,7 +15,7 @@ from agentpool_operator.queue.reader import backlog_of
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.observation import Backlog, RouteLoad
-from agentpool_operator.status.conditions import findings, merged, ready_news
+from agentpool_operator.status.conditions import findings, merge_conditions, ready_news
 from agentpool_operator.status.patch import StatusWriter, status_of
 
 
@@ -300,11 +300,13 @@ def test_the_rollout_and_the_drain_show_as_progress(pools, pool):
 
 def test_a_transition_time_moves_only_with_the_status(pool):
     """A changed reason keeps the transition time; a changed status moves it."""
-    old = merged([], findings(pool), generation=3, now="2026-01-01T00:00:00Z")
-    same = merged(old, findings(pool), generation=4, now="2026-01-02T00:00:00Z")
+    old = merge_conditions([], findings(pool), generation=3, now="2026-01-01T00:00:00Z")
+    same = merge_conditions(old, findings(pool), generation=4, now="2026-01-02T00:00:00Z")
     assert {c["lastTransitionTime"] for c in same} == {"2026-01-01T00:00:00Z"}
     pool.queue.problem = Problem(reason="RedisUnreachable", message="away")
-    changed = {c["type"]: c["lastTransitionTime"] for c in merged(old, findings(pool), generation=4, now="later")}
+    changed = {
+        c["type"]: c["lastTransitionTime"] for c in merge_conditions(old, findings(pool), generation=4, now="later")
+    }
     assert changed["Ready"] == "later"
     assert changed["Progressing"] == "2026-01-01T00:00:00Z"
 

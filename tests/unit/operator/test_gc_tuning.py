@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from agentpool_operator import gc_tuning
-from agentpool_operator.gc_tuning import LONG_S, ShortPauses
+from agentpool_operator.gc_tuning import LONG_PAUSE_SECONDS, ShortPauses
 
 
 @pytest.fixture
@@ -20,7 +20,8 @@ def frozen(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("generation", "took_s", "times"), [(2, 2 * LONG_S, 1), (2, LONG_S / 2, 0), (1, 2 * LONG_S, 0)]
+    ("generation", "took_s", "times"),
+    [(2, 2 * LONG_PAUSE_SECONDS, 1), (2, LONG_PAUSE_SECONDS / 2, 0), (1, 2 * LONG_PAUSE_SECONDS, 0)],
 )
 def test_only_a_long_full_collection_sets_its_survivors_aside(monkeypatch, frozen, generation, took_s, times):
     """Young collections and short full ones change nothing."""
@@ -34,7 +35,7 @@ def test_only_a_long_full_collection_sets_its_survivors_aside(monkeypatch, froze
 
 def test_a_long_collection_leaves_nothing_to_go_through_again(monkeypatch):
     """Told by Python itself of a real collection, it has what survived set aside."""
-    monkeypatch.setattr(gc_tuning, "LONG_S", -1.0)
+    monkeypatch.setattr(gc_tuning, "LONG_PAUSE_SECONDS", -1.0)
     pauses = ShortPauses()
     gc.callbacks.append(pauses)
     try:

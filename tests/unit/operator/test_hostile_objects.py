@@ -15,10 +15,10 @@ from agentpool_core.kube.quantities import amount_of
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.capacity.placement import UNREADABLE, Placement
 from agentpool_operator.pools import nesting
-from agentpool_operator.pools.problems import RETRY_MAX_S, Failures
+from agentpool_operator.pools.problems import RETRY_MAX_SECONDS, Failures
 from agentpool_operator.pools.registry import Listing, Pools
 from agentpool_operator.pools.resync import Resync
-from agentpool_operator.queue.reader import Pressure
+from agentpool_operator.queue.reader import QueueReader
 from agentpool_operator.reconciler import Reconciler
 
 REF = PoolRef("ns", "p")
@@ -183,9 +183,9 @@ async def test_an_unexpected_error_in_a_pass_is_a_condition_and_is_tried_again(p
         SimpleNamespace(write=write),
         SimpleNamespace(record=lambda *_: None),
         leading=lambda: True,
-        press=marked.append,
+        request_read=marked.append,
     )
-    pools.mark_all()
+    pools.request_all_passes()
     running = asyncio.create_task(reconciler.run())
     async with asyncio.timeout(10):
         await done.wait()
@@ -211,23 +211,25 @@ async def test_an_unexpected_error_in_a_reading_is_a_condition_of_one_pool():
             raise ZeroDivisionError(SECRET)
         return dict.fromkeys(refs, ConnectionError)
 
-    link = SimpleNamespace(url="redis://h", place="h:6379", inspector=SimpleNamespace(snapshots=snapshots), words=str)
+    connection = SimpleNamespace(
+        url="redis://h", place="h:6379", inspector=SimpleNamespace(snapshots=snapshots), words=str
+    )
     address = SimpleNamespace(url="redis://h", secret="")
 
     async def addressed(*_):
         return address
 
     secrets = SimpleNamespace(address=addressed, doubt=lambda *_: None)
-    pressure = Pressure(secrets, SimpleNamespace(open=lambda *_, **__: link), None, timeout_s=1)
+    reader = QueueReader(secrets, SimpleNamespace(open=lambda *_, **__: connection), None, timeout_s=1)
     for pool in pools:
         pool.queue.address = address
     took: list[PoolRef] = []
 
-    async def take(_link, pool, _outcome):
+    async def take(_connection, pool, _outcome):
         took.append(pool.ref)
 
-    pressure._took = take
-    await pressure.read(list(pools))
+    reader._store = take
+    await reader.read(list(pools))
     assert took == [PoolRef("ns", "good")]
     assert pools.get(REF).queue.problem.reason == "QueueUnreadable"
     assert SECRET not in pools.get(REF).queue.problem.message
@@ -259,9 +261,9 @@ def test_a_lasting_failure_is_logged_ever_less_often_and_tried_ever_later(caplog
     failures = Failures()
     pauses = [failures.note("p", ValueError(SECRET), doing="work") for _ in range(16)]
     assert pauses[:3] == [1.0, 2.0, 4.0]
-    assert pauses[-1] == RETRY_MAX_S
+    assert pauses[-1] == RETRY_MAX_SECONDS
     assert len(caplog.records) == 5
-    failures.succeeded("p")
+    failures.reset("p")
     assert failures.note("p", ValueError(SECRET), doing="work") == pauses[0]
     assert SECRET not in caplog.text
 

@@ -43,10 +43,10 @@ def test_a_queue_that_cannot_be_read_has_no_figures(pool):
     """Its last ones would go on for ever, and an alert with them; that it cannot be read is told."""
     metrics = Metrics()
     pool.queue.backlog = Backlog()
-    metrics.decided(pool, DECISION, before=1)
+    metrics.record_decision(pool, DECISION, before=1)
     assert shown(metrics) > OF_QUEUE
     pool.queue.backlog = None
-    metrics.decided(pool, DECISION, before=1)
+    metrics.record_decision(pool, DECISION, before=1)
     assert not shown(metrics) & OF_QUEUE
     assert metrics.registry.get_sample_value("agentpool_pool_queue_reachable", {"namespace": "ns", "pool": "p"}) == 0
 
@@ -57,11 +57,11 @@ def test_a_pool_tells_its_target_while_it_pursues_one_and_its_room_while_it_asks
     names = {"namespace": "ns", "pool": "p"}
     pool.declared = replace(pool.declared, spec=pool.spec.model_copy(update={"gpu": Gpu()}))
     pool.room = Room(placeable=2)
-    metrics.decided(pool, DECISION, before=1)
+    metrics.record_decision(pool, DECISION, before=1)
     assert metrics.registry.get_sample_value("agentpool_pool_target_wait_seconds", names) == 5
     assert metrics.registry.get_sample_value("agentpool_pool_placeable_workers", names) == 2
     pool.declared = replace(pool.declared, spec=pool.spec.model_copy(update={"paused": True, "gpu": None}))
-    metrics.decided(pool, DECISION, before=1)
+    metrics.record_decision(pool, DECISION, before=1)
     assert not shown(metrics) & {"agentpool_pool_target_wait_seconds", "agentpool_pool_placeable_workers"}
 
 
@@ -69,9 +69,9 @@ def test_who_stands_down_shows_no_pool_and_shows_it_again_when_he_leads_again(po
     """Beside the true figures of the one that leads, old ones would win in a maximum."""
     metrics = Metrics()
     pool.queue.backlog = Backlog()
-    metrics.decided(pool, DECISION, before=1)
+    metrics.record_decision(pool, DECISION, before=1)
     before = shown(metrics)
     metrics.stand_down()
     assert shown(metrics) == set()
-    metrics.decided(pool, DECISION, before=1)
+    metrics.record_decision(pool, DECISION, before=1)
     assert shown(metrics) == before

@@ -13,7 +13,7 @@ from agentpool_core.kube.errors import BusyError, ForbiddenError
 from agentpool_core.process.cancellation import end
 from agentpool_operator.cluster import NotLeadingError
 from agentpool_operator.status import outage_log_filter
-from agentpool_operator.status.outage_log_filter import Outage
+from agentpool_operator.status.outage_log_filter import OutageLogFilter
 from tests.fixtures.redis import wait_until
 
 AWAY = ClusterUnreachableError(
@@ -43,8 +43,8 @@ def server():
 @pytest.fixture
 async def echoes(server, caplog, monkeypatch):
     """Logs through the filter, which runs."""
-    monkeypatch.setattr(outage_log_filter, "ASK_S", 0.001)
-    told = Outage(server.answer)
+    monkeypatch.setattr(outage_log_filter, "PROBE_SECONDS", 0.001)
+    told = OutageLogFilter(server.answer)
     caplog.handler.addFilter(told)
     caplog.set_level(logging.INFO)
     running = asyncio.create_task(told.run())
@@ -78,7 +78,7 @@ async def test_an_outage_is_told_by_its_first_line_and_its_last(server, echoes, 
 
 async def test_a_long_outage_is_told_again_and_again_in_its_time(server, echoes, caplog, monkeypatch):
     """Who looks at the log in its middle sees it, too."""
-    monkeypatch.setattr(outage_log_filter, "TELL_S", 0.0)
+    monkeypatch.setattr(outage_log_filter, "REPORT_SECONDS", 0.0)
     server.trouble = AWAY
     parts_fail(AWAY)
     await wait_until(lambda: len(caplog.records) >= 4, "it is told again")

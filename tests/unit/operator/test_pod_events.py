@@ -9,10 +9,10 @@ from agentpool_core.kube.errors import ForbiddenError
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.views import rfc3339
 from agentpool_operator.status import pod_events
-from agentpool_operator.status.pod_events import FORBIDDEN_RETRY_S, PASS_S, TOLD_S, Delays
+from agentpool_operator.status.pod_events import FORBIDDEN_RETRY_SECONDS, PASS_SECONDS, REREAD_SECONDS, PodEventWatch
 
 BOUND = 1_000_000.0  # seconds since the epoch: when the pods get their nodes
-LATE = BOUND + PASS_S
+LATE = BOUND + PASS_SECONDS
 
 
 class Server:
@@ -48,7 +48,7 @@ def pools():
 
 @pytest.fixture
 def look(server, pools):
-    return Delays(server, pools, leading=lambda: True).run_once
+    return PodEventWatch(server, pools, leading=lambda: True).run_once
 
 
 def add(pools, name, *pods, namespace="ns"):
@@ -107,10 +107,10 @@ async def test_the_oldest_pod_of_each_pool_is_asked_about_until_it_is_known_what
     await look(now=LATE)
     assert pool.pods["old"].trouble == "FailedMount"
     server.taken()
-    await look(now=LATE + TOLD_S - 1)
+    await look(now=LATE + REREAD_SECONDS - 1)
     assert server.taken() == []
     server.events["old"] = [event("FailedAttachVolume")]
-    await look(now=LATE + TOLD_S)
+    await look(now=LATE + REREAD_SECONDS)
     assert pool.pods["old"].trouble == "FailedAttachVolume"
 
 
@@ -133,13 +133,13 @@ async def test_without_the_right_to_list_events_it_is_told_once_and_tried_rarely
     add(pools, "p", ("w", 1))
     await look(now=LATE)
     assert server.taken() == ["c", "d", "w"]
-    await look(now=LATE + FORBIDDEN_RETRY_S - 1)
+    await look(now=LATE + FORBIDDEN_RETRY_SECONDS - 1)
     assert server.taken() == ["w"]
-    await look(now=LATE + FORBIDDEN_RETRY_S)
+    await look(now=LATE + FORBIDDEN_RETRY_SECONDS)
     (line,) = caplog.messages
     assert "in closed " in line
     assert "list events" in line
     server.forbidden = set()
     server.events["c"] = [event("FailedMount")]
-    await look(now=LATE + 2 * FORBIDDEN_RETRY_S)
+    await look(now=LATE + 2 * FORBIDDEN_RETRY_SECONDS)
     assert closed[0].pods["c"].trouble == "FailedMount"

@@ -10,7 +10,7 @@ import pytest
 import agentpool_operator.queue.read_order
 from agentpool_core.jobs import PoolRef
 from agentpool_operator.pools.registry import Pools
-from agentpool_operator.queue.read_order import AT_ONCE, PRESSED_AHEAD_S, Schedule
+from agentpool_operator.queue.read_order import AT_ONCE, URGENT_AHEAD_SECONDS, Schedule
 
 NOW = 1_000_000_000.0  # seconds, later than any clock of a test's machine
 
@@ -41,7 +41,7 @@ def redis_of_its_own(pool) -> str:
 
 
 def chosen(schedule: Schedule, now: float) -> list[PoolRef]:
-    return [pool.ref for turn in schedule.turns(now, one_redis) for pool in turn.pools]
+    return [pool.ref for batch in schedule.batches(now, one_redis) for pool in batch.pools]
 
 
 @pytest.fixture
@@ -53,11 +53,11 @@ async def test_many_pools_have_their_turns_one_after_the_other(many):
     """No turn is longer than so many pools, and all have been looked at in the end."""
     schedule, seen = Schedule(many, gap_s=0.05), set()
     for _ in range(3):
-        (turn,) = schedule.turns(NOW, one_redis)
-        assert len(turn.pools) == AT_ONCE
-        assert schedule.turns(NOW, one_redis) == []
-        schedule.answered(turn)
-        seen |= {pool.ref for pool in turn.pools}
+        (batch,) = schedule.batches(NOW, one_redis)
+        assert len(batch.pools) == AT_ONCE
+        assert schedule.batches(NOW, one_redis) == []
+        schedule.release(batch)
+        seen |= {pool.ref for pool in batch.pools}
     assert len(seen) == 3 * AT_ONCE
 
 
@@ -65,41 +65,41 @@ async def test_who_is_under_pressure_goes_before_those_that_are_merely_due(many)
     """A sign of pressure puts the pool into the next turn, wherever it stood."""
     schedule = Schedule(many, gap_s=0.05)
     last = named(3 * AT_ONCE - 1)
-    schedule.press(last)
+    schedule.request_read(last)
     assert chosen(schedule, NOW)[0] == last
 
 
 async def test_a_redis_that_does_not_answer_holds_only_its_own_pools_up():
     """While one place is waited for, another has turn after turn."""
     schedule = Schedule(pools_of(2), gap_s=0.05)
-    hangs, answers = schedule.turns(NOW, redis_of_its_own)
+    hangs, answers = schedule.batches(NOW, redis_of_its_own)
     for round_ in range(1, 4):
-        schedule.answered(answers)
+        schedule.release(answers)
         for pool in answers.pools:
-            schedule.served(pool)
-        (answers,) = schedule.turns(NOW + 1000 * round_, redis_of_its_own)
-        assert answers.place != hangs.place
+            schedule.finish(pool)
+        (answers,) = schedule.batches(NOW + 1000 * round_, redis_of_its_own)
+        assert answers.group != hangs.group
 
 
 async def test_a_pool_that_is_being_served_is_not_chosen_again_until_it_has_been():
     """A write that takes long is not doubled; pressure that was felt meanwhile is not lost, and others go on."""
     schedule = Schedule(pools_of(2), gap_s=0.05)
-    (turn,) = schedule.turns(NOW, one_redis)
-    schedule.answered(turn)
-    schedule.served(turn.pools[1])
-    schedule.press(named(0))
+    (batch,) = schedule.batches(NOW, one_redis)
+    schedule.release(batch)
+    schedule.finish(batch.pools[1])
+    schedule.request_read(named(0))
     assert chosen(schedule, NOW + 1000) == [named(1)]
-    schedule.served(turn.pools[0])
+    schedule.finish(batch.pools[0])
     assert chosen(schedule, NOW + 1000) == []  # their Redis is being asked about the other
-    schedule.answered(turn)
+    schedule.release(batch)
     assert chosen(schedule, NOW + 1000) == [named(0)]
 
 
 async def test_pressure_of_a_pool_that_is_not_known_is_not_kept():
     """Signals of other operators' pools on the same Redis leave nothing behind."""
     schedule = Schedule(pools_of(0), gap_s=0.05)
-    schedule.press(named(7))
-    assert not schedule._pressed
+    schedule.request_read(named(7))
+    assert not schedule._urgent
 
 
 async def test_who_has_waited_longest_goes_before_any_number_under_pressure(many):
@@ -107,9 +107,9 @@ async def test_who_has_waited_longest_goes_before_any_number_under_pressure(many
     schedule = Schedule(many, gap_s=0.05)
     patient = named(0)
     for pool in many:
-        pool.due_at = NOW - (PRESSED_AHEAD_S + 1.0 if pool.ref == patient else 0.0)
+        pool.due_at = NOW - (URGENT_AHEAD_SECONDS + 1.0 if pool.ref == patient else 0.0)
         if pool.ref != patient:
-            schedule._pressed.add(pool.ref)
+            schedule._urgent.add(pool.ref)
     assert chosen(schedule, NOW)[0] == patient
 
 
@@ -126,19 +126,19 @@ async def test_who_became_due_since_the_last_turns_is_not_waited_past(many):
 
 async def test_rest_ends_by_pressure_by_an_answer_and_by_the_end_of_a_turn(many, monkeypatch):
     """Whoever waits for one of these is woken by it; the clock alone would not have."""
-    monkeypatch.setattr(agentpool_operator.queue.read_order, "LONGEST_WAIT_S", 600.0)
+    monkeypatch.setattr(agentpool_operator.queue.read_order, "LONGEST_WAIT_SECONDS", 600.0)
     schedule = Schedule(many, gap_s=0.05)
-    (turn,) = schedule.turns(NOW, one_redis)
+    (batch,) = schedule.batches(NOW, one_redis)
     for pool in many:
         pool.due_at = max(pool.due_at, NOW)
     resting = asyncio.create_task(schedule.rest(NOW))
     await asyncio.sleep(0)
     assert not resting.done()
-    schedule.answered(turn)  # more pools are due there
+    schedule.release(batch)  # more pools are due there
     await asyncio.wait_for(resting, 10)
-    schedule.press(turn.pools[0].ref)
+    schedule.request_read(batch.pools[0].ref)
     await asyncio.wait_for(schedule.rest(NOW), 10)
     resting = asyncio.create_task(schedule.rest(NOW))
     await asyncio.sleep(0)
-    schedule.served(turn.pools[0])  # it was pressed meanwhile
+    schedule.finish(batch.pools[0])  # it was pressed meanwhile
     await asyncio.wait_for(resting, 10)

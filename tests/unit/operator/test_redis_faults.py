@@ -16,8 +16,8 @@ from agentpool_core.queue.keys import notes_of
 from agentpool_core.redis_address import Address
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.queue.purge import Purger
-from agentpool_operator.queue.reader import Pressure, backlog_of
-from agentpool_operator.queue.redis_connections import Links
+from agentpool_operator.queue.reader import QueueReader, backlog_of
+from agentpool_operator.queue.redis_connections import RedisConnections
 from tests.fixtures.snapshots import snapshot_with
 
 REF = PoolRef("ns", "p")
@@ -46,12 +46,12 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
     async def address(*_):
         return Address(url="redis://h")
 
-    link = SimpleNamespace(url="redis://h", address=Address(url="redis://h"), inspector=Inspector())
+    connection = SimpleNamespace(url="redis://h", address=Address(url="redis://h"), inspector=Inspector())
     secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
-    pressure = Pressure(secrets, SimpleNamespace(open=lambda _, **__: link), None, timeout_s=0.05)
+    reader = QueueReader(secrets, SimpleNamespace(open=lambda _, **__: connection), None, timeout_s=0.05)
     pool.queue.address = Address(url="redis://h")
     async with asyncio.timeout(10):
-        await pressure.read([pool])
+        await reader.read([pool])
     assert pool.queue.problem.reason == "RedisUnreachable"
     assert pool.backlog is None
 
@@ -77,10 +77,10 @@ async def test_pools_that_share_a_url_are_told_of_their_own_secrets():
         raise QueueUnreachableError("no answer")
 
     inspector = SimpleNamespace(configure=configure)
-    link = SimpleNamespace(url="redis://h", address=addresses[PoolRef("alpha", "p")], inspector=inspector)
+    connection = SimpleNamespace(url="redis://h", address=addresses[PoolRef("alpha", "p")], inspector=inspector)
     secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
-    pressure = Pressure(secrets, SimpleNamespace(open=lambda *_, **__: link), None, timeout_s=1)
-    await pressure.read(list(pools))
+    reader = QueueReader(secrets, SimpleNamespace(open=lambda *_, **__: connection), None, timeout_s=1)
+    await reader.read(list(pools))
     for namespace, other in (("alpha", "beta"), ("beta", "alpha")):
         message = pools.get(PoolRef(namespace, "p")).queue.problem.message
         assert f"in namespace {namespace!r} cannot be read" in message
@@ -116,33 +116,33 @@ async def test_a_note_that_cannot_be_removed_is_a_queue_error():
         return [REF.namespace]
 
     inspector = SimpleNamespace(snapshots=snapshots, purge=purge, namespaces=namespaces)
-    link = SimpleNamespace(url="redis://h", place="h:6379", redis=Redis(), inspector=inspector, namespaces=set())
+    connection = SimpleNamespace(url="redis://h", place="h:6379", redis=Redis(), inspector=inspector, namespaces=set())
     purger = Purger(SimpleNamespace(get=get), None, leading=lambda: True)
     with pytest.raises(QueueUnreachableError, match="remove note"):
-        await purger.run_once(link)
+        await purger.run_once(connection)
 
 
 async def test_links_close_though_a_listener_has_died():
     """What ended a listener is not raised by who closes the link."""
-    links = Links(lambda *_: None)
-    link = links.open(Address(url="redis+sentinel://one:26379,two:26379/service"))
-    link.listener.cancel()
+    connections = RedisConnections(lambda *_: None)
+    connection = connections.open(Address(url="redis+sentinel://one:26379,two:26379/service"))
+    connection.listener.cancel()
 
     async def died():
         raise ValueError("unexpected")
 
-    link.listener = asyncio.create_task(died())
-    await asyncio.wait([link.listener])
-    await links.close()
-    assert len(links) == 0
+    connection.listener = asyncio.create_task(died())
+    await asyncio.wait([connection.listener])
+    await connections.close()
+    assert len(connections) == 0
 
 
 async def test_a_link_to_several_sentinels_has_a_place():
     """A message names the servers, however many the URL has."""
-    links = Links(lambda *_: None)
-    link = links.open(Address(url="redis+sentinel://user:secret@one:26379,two:26379/service"))
-    assert link.place == "one:26379,two:26379"
-    await links.close()
+    connections = RedisConnections(lambda *_: None)
+    connection = connections.open(Address(url="redis+sentinel://user:secret@one:26379,two:26379/service"))
+    assert connection.place == "one:26379,two:26379"
+    await connections.close()
 
 
 def test_jobs_that_never_ran_are_no_attempts():

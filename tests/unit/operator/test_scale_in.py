@@ -6,7 +6,7 @@ import pytest
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue.snapshots import WorkerSnapshot
-from agentpool_operator.autoscaler.scale_in import planned, removable
+from agentpool_operator.autoscaler.scale_in import count_removable, plan_removal
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.views import DELETION_COST, GOING_COST
 from agentpool_operator.queue.reader import backlog_of
@@ -76,7 +76,7 @@ def names(pods):
 def test_those_leave_first_that_are_not_ready_then_those_that_run_least(pool_of):
     """A ReplicaSet takes unready pods first, so they are chosen first; then whoever runs least."""
     pool = pool_of(deployment(4), pod("a"), pod("b"), pod("c"), pod("d", ready=False), seen=snapshot(a=2, b=1, c=0))
-    plan = planned(pool, pool.deployment, 1)
+    plan = plan_removal(pool, pool.deployment, 1)
     assert names(plan.leaving) == ["d", "c", "b"]
     assert plan.settled
 
@@ -84,7 +84,7 @@ def test_those_leave_first_that_are_not_ready_then_those_that_run_least(pool_of)
 def test_unready_pods_are_cordoned_beside_whoever_leaves(pool_of):
     """Any unready pod might go in a chosen one's place, so none of them may begin a job."""
     pool = pool_of(deployment(3), pod("a"), pod("b", ready=False), pod("c", ready=False))
-    plan = planned(pool, pool.deployment, 2)
+    plan = plan_removal(pool, pool.deployment, 2)
     assert len(plan.leaving) == 1
     assert set(names(plan.cordoned)) == {"b", "c"}
 
@@ -92,43 +92,43 @@ def test_unready_pods_are_cordoned_beside_whoever_leaves(pool_of):
 def test_only_idle_ones_count_as_removable(pool_of):
     """The size falls by those that hold nothing; the others finish first."""
     pool = pool_of(deployment(3), pod("a"), pod("b"), pod("c"), seen=snapshot(a=1, b=1))
-    plan = planned(pool, pool.deployment, 0)
-    assert removable(plan, {"a": 1, "b": 0, "c": 0}, pool.deployment, surplus=3) == 2
+    plan = plan_removal(pool, pool.deployment, 0)
+    assert count_removable(plan, {"a": 1, "b": 0, "c": 0}, pool.deployment, surplus=3) == 2
 
 
 def test_an_unready_busy_pod_forbids_lowering(pool_of):
     """A ReplicaSet would take it before any idle one."""
     pool = pool_of(deployment(2), pod("a", ready=False), pod("b"))
-    plan = planned(pool, pool.deployment, 1)
-    assert removable(plan, {"a": 1}, pool.deployment, surplus=1) == 0
+    plan = plan_removal(pool, pool.deployment, 1)
+    assert count_removable(plan, {"a": 1}, pool.deployment, surplus=1) == 0
 
 
 def test_nothing_is_lowered_in_a_rollout_unless_all_are_idle(pool_of):
     """With two ReplicaSets nobody knows whose pod goes."""
     pool = pool_of(deployment(2, updated=1), pod("a"), pod("b"))
-    plan = planned(pool, pool.deployment, 1)
-    assert removable(plan, {"a": 0, "b": 0}, pool.deployment, surplus=1) == 0
-    plan = planned(pool, pool.deployment, 0)
-    assert removable(plan, {"a": 0, "b": 0}, pool.deployment, surplus=2) == 2
+    plan = plan_removal(pool, pool.deployment, 1)
+    assert count_removable(plan, {"a": 0, "b": 0}, pool.deployment, surplus=1) == 0
+    plan = plan_removal(pool, pool.deployment, 0)
+    assert count_removable(plan, {"a": 0, "b": 0}, pool.deployment, surplus=2) == 2
 
 
 def test_who_is_as_good_as_gone_stays_cordoned_until_the_controllers_have_caught_up(pool_of):
     """After lowering, the marked pod keeps its cordon though more workers are needed again."""
     pool = pool_of(deployment(1, total=2), pod("a"), pod("b", cost=GOING_COST))
-    plan = planned(pool, pool.deployment, 2)
+    plan = plan_removal(pool, pool.deployment, 2)
     assert (names(plan.cordoned), plan.settled) == (["b"], False)
-    assert names(planned(pool, pool.deployment, 1).leaving) == ["b"]
+    assert names(plan_removal(pool, pool.deployment, 1).leaving) == ["b"]
 
 
 def test_a_size_that_no_controller_has_seen_is_not_settled(pool_of):
     """Until the controller has observed the generation, pods may still go by the size before."""
     pool = pool_of(deployment(2, generation=5, observed=4), pod("a"), pod("b", cost=GOING_COST))
-    plan = planned(pool, pool.deployment, 2)
+    plan = plan_removal(pool, pool.deployment, 2)
     assert (names(plan.cordoned), plan.settled) == (["b"], False)
 
 
 def test_pods_that_are_not_there_yet_go_with_the_idle_ones(pool_of):
     """A size that was never filled falls to what is kept once everybody there is idle."""
     pool = pool_of(deployment(5), pod("a"))
-    plan = planned(pool, pool.deployment, 0)
-    assert removable(plan, {"a": 0}, pool.deployment, surplus=5) == 5
+    plan = plan_removal(pool, pool.deployment, 0)
+    assert count_removable(plan, {"a": 0}, pool.deployment, surplus=5) == 5

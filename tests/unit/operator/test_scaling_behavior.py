@@ -8,7 +8,7 @@ import pytest
 
 from agentpool_core.spec.scaling import PolicyType, SelectPolicy
 from agentpool_operator.scaling import behavior
-from agentpool_operator.scaling.memory import Change, Recommendation, remembered
+from agentpool_operator.scaling.memory import Change, Recommendation, remember
 from agentpool_operator.scaling.policy import RatePolicy, ScalingRules
 
 PODS_4_IN_60 = RatePolicy(kind=PolicyType.PODS, value=4, period_s=60)
@@ -87,7 +87,7 @@ def test_the_default_tolerance_is_a_tenth(current, desired, left_alone):
 )
 def test_the_scale_down_window_takes_the_recent_most(past, current, desired, settled):
     """Scale-down waits until the whole window agrees; scale-up does not."""
-    got = behavior.stabilized(
+    got = behavior.stabilize(
         now=0,
         current=current,
         desired=desired,
@@ -100,7 +100,7 @@ def test_the_scale_down_window_takes_the_recent_most(past, current, desired, set
 
 def test_a_scale_up_window_takes_the_recent_least():
     """With a scale-up window the size rises only to what the whole window asked for."""
-    got = behavior.stabilized(
+    got = behavior.stabilize(
         now=0,
         current=2,
         desired=9,
@@ -115,5 +115,5 @@ def test_a_steady_history_stays_short():
     """Entries that can never be the maximum again are dropped."""
     history = ()
     for second in range(1000):
-        history = remembered(history, Recommendation(at=second, replicas=5), horizon_s=300, exact=False)
+        history = remember(history, Recommendation(at=second, replicas=5), horizon_s=300, exact=False)
     assert len(history) == 1

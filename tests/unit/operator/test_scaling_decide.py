@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool_operator.scaling.decide import carried_out, decide
+from agentpool_operator.scaling.decide import decide, record_outcome
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import Demand
 from agentpool_operator.scaling.memory import Learned, PoolMemory
@@ -148,10 +148,10 @@ def test_what_was_carried_out_is_what_is_remembered():
     memory = replace(SETTLED, learned=Learned(at=0.0))
     outcome = decided(replicas=4, memory=memory)
     assert outcome.replicas == 0
-    real = carried_out(outcome, before=4, reached=3)
+    real = record_outcome(outcome, before=4, reached=3)
     assert (real.replicas, real.memory.last_replicas) == (3, 3)
     assert [change.delta for change in real.memory.changes] == [-1]
-    assert carried_out(outcome, before=4, reached=4).memory.changes == ()
+    assert record_outcome(outcome, before=4, reached=4).memory.changes == ()
 
 
 def test_nothing_is_lowered_while_a_busy_pod_is_not_ready():

@@ -11,7 +11,7 @@ from agentpool_core.kube.errors import ClashError
 from agentpool_operator.pools.problems import Problem
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.scaling.observation import Backlog, RouteLoad
-from agentpool_operator.status.patch import FIGURES_PER_S, StatusWriter
+from agentpool_operator.status.patch import FIGURES_PER_SECOND, StatusWriter
 
 REF = PoolRef("ns", "p")
 
@@ -85,13 +85,13 @@ async def test_a_write_that_fails_leaves_the_next_one_free(pool, pools):
     """What broke one patch does not keep the pool's status from being told later."""
     api = Api(pool.resource)
     writer = StatusWriter(api, pools, gap_s=60, record=lambda *_: None)
-    await pools.marked()
+    await pools.requested_passes()
     broken = asyncio.create_task(writer.write(pool))
     await asyncio.sleep(0)
     await writer.write(pool)
     broken.cancel()
     await asyncio.wait([broken])
-    assert await pools.marked() == {REF}  # who left his news to it does not know that it failed
+    assert await pools.requested_passes() == {REF}  # who left his news to it does not know that it failed
     api.go_on.set()
     await writer.write(pool)
     assert api.taken == 1
@@ -126,7 +126,7 @@ class Counting:
         return {"metadata": {"uid": "u", "resourceVersion": "1"}, "status": patch["status"]}
 
 
-@pytest.mark.parametrize(("count", "most_per_s"), [(1, 1 / 5), (1_000, FIGURES_PER_S)])
+@pytest.mark.parametrize(("count", "most_per_s"), [(1, 1 / 5), (1_000, FIGURES_PER_SECOND)])
 async def test_figures_that_merely_move_are_written_so_often_however_many_pools_move_them(count, most_per_s):
     """One busy pool is told every five seconds, a thousand less often; news of any of them at once."""
     pools, clock, api = Pools(), [0.0], Counting()
