@@ -88,6 +88,13 @@ def test_paths_of_the_kubernetes_api_are_built_in_one_place():
         assert not found, f"{found}: use agentpool_core.kube.paths"
 
 
+def test_the_operator_uses_public_parts_of_kopf_only():
+    """A private module or class of kopf may change with any release (decision 19)."""
+    private = re.compile(r"kopf\._|\bkopf\.\w+\._")
+    found = [str(path.relative_to(ROOT)) for path in modules() if private.search(path.read_text())]
+    assert not found
+
+
 def test_the_devcluster_is_a_distribution_of_its_own():
     """The wheel of `agentpool` holds no part of the devcluster, whose own wheel holds all of it and its command."""
     first, second = (tomllib.loads((ROOT / f"{part}pyproject.toml").read_text()) for part in ("", "devcluster/"))

@@ -19,6 +19,7 @@ from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Inspector
 from agentpool_operator.pools import watch_handlers, watch_thread
 from agentpool_operator.pools.registry import Pools
+from agentpool_operator.pools.watch_handlers import RETRY_SECONDS
 from agentpool_operator.pools.watches import DISCOVERY, Watches
 from tests.fixtures.redis import wait_until
 
@@ -235,6 +236,17 @@ async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
     assert forgetful[0].cancelled()
     await watches.close()
     await asyncio.wait_for(running, WITHIN_S)
+
+
+async def test_a_missing_right_to_watch_is_named_in_the_log(faulty_api, watches, pools, pool_of, ref, caplog):
+    """Kopf retries a refusal for some seconds; then the watches fail, and the log has the API server's words."""
+    words = 'pods is forbidden: User "x" cannot list resource "pods"'
+    faulty_api.fail(403, times=1 + len(RETRY_SECONDS), methods={"GET"}, part="/pods?", message=words)
+    await wait_until(lambda: not faulty_api.faults, "all attempts were refused", within_s=WITHIN_S)
+    await pool_of()
+    await wait_until(lambda: "the watches failed and start again" in caplog.text, "it is logged", within_s=WITHIN_S)
+    assert words in caplog.text
+    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
 
 
 async def test_kopf_starts_again_until_it_has_found_all_kinds(
