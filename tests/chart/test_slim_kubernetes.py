@@ -65,7 +65,7 @@ def test_it_is_a_tenth_of_the_whole(site: Path):
     "module", ["agentpool_operator.process", "agentpool_operator.pools.watch_handlers", "agentpool_gateway.server"]
 )
 def test_what_an_image_runs_imports_nothing_that_is_gone(site: Path, module: str):
-    """Each module of a running operator or gateway loads from the slim package, and so do the types that kopf imports."""
+    """Each module of a running operator or gateway loads from the slim package, and so do kopf's types."""
     program = (
         f"import {module}, kubernetes; from kubernetes.aio import client; client.ApiClient, client.Configuration;"
         "from kubernetes.client import V1ObjectMeta, V1OwnerReference; print(kubernetes.__file__)"
