@@ -135,3 +135,38 @@ async def test_a_short_claim_leaves_the_rest_to_the_whole_one(redis, pool, case,
         await consumer.register(slots=5, host="h")
     taken = {"cordoned": 0, "paused": 0, "full route": 0, "two ready": 2, "came back": 1, "unregistered": 1, "empty": 0}
     assert len((await consumer.wait_and_claim(10, 5))[1]) == taken[case]
+
+
+@pytest.mark.parametrize("text", ["INFINITY", "-inf", "nan", "0x10", "1e3", "0."])
+async def test_a_counter_that_only_lua_takes_for_a_number_is_left_to_the_whole_scripts(redis, pool, text):
+    """The short scripts write nothing: the whole ones begin such a counter anew."""
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=10, host="h")
+    await Producer(redis, pool).submit_many([JobRequest(kind="x")])
+    conf, books = Keys(pool).conf, Keys(pool).books
+    for counter in ("queued", "q:default:task", "submitted", "slots", "running", "started", "r:default", "pressure_at"):
+        before = await redis.hget(books, counter)
+        await redis.hset(books, counter, text)
+        kept = await contents(redis, pool)
+        if counter not in {"started", "r:default"}:
+            args = ("id", "x", "task", "||", "null")
+            assert await scripts.SUBMIT_PLAIN.run(redis, conf, args) == -1, counter
+        if counter not in {"submitted", "slots", "pressure_at"}:
+            assert await scripts.CLAIM_PLAIN.run(redis, conf, ("w", ":default:task")) == ["other"], counter
+        assert await contents(redis, pool) == kept
+        await redis.hset(books, counter, before or "0")
+
+
+@pytest.mark.parametrize("text", ["INFINITY", "nan", "0x10"])
+async def test_a_setting_that_only_lua_takes_for_a_number_is_its_default(redis, pool, text):
+    """The short claim and the short submit go by the same settings as the whole ones."""
+    await Inspector(redis).configure(pool, SETTINGS)
+    producer, consumer = Producer(redis, pool), Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=10, host="h")
+    for name in ("max_depth", "max_attempts", "timeout_ms"):
+        await redis.hset(Keys(pool).conf, name, text)
+    await producer.submit_many([JobRequest(kind="x")])
+    conf = Keys(pool).conf
+    plain = await scripts.CLAIM_PLAIN.run(redis, conf, ("w", ":default:task"))
+    assert plain[:1] + plain[3:5] == ["ok", PoolSettings().max_attempts, PoolSettings().timeout_ms]
+    assert await scripts.SUBMIT_PLAIN.run(redis, conf, ("id", "x", "task", "||", "null")) == -1

@@ -10,6 +10,12 @@
 
 local EVENTS_MAX = 10000 -- as in lib/pool.lua
 local OTHER = { 'other' }
+local WHOLE = '^%-?%d+$' -- a number, as is_whole in lib/pool.lua
+local find = string.find
+
+local function setting_or(text, default)
+  return text and find(text, WHOLE) and tonumber(text) or default
+end
 
 local prefix = string.sub(KEYS[1], 1, -5)
 local books_key = prefix .. 'books'
@@ -41,7 +47,7 @@ end
 if books[2] ~= '1' or (books[3] or '0') ~= '0' or books[5] or books[10] or books[12] then return OTHER end
 
 for i = 6, 11 do
-  if i ~= 10 and books[i] and not tonumber(books[i]) then return OTHER end -- claim.lua begins a broken counter anew
+  if i ~= 10 and books[i] and not find(books[i], WHOLE) then return OTHER end -- claim.lua begins a broken counter anew
 end
 local cursor, running = books[4], tonumber(books[8] or 0)
 local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
@@ -50,7 +56,7 @@ local time = redis.call('TIME')
 local clock = time[1] * 1000 + math.floor(time[2] / 1000) + (books[9] or 0) -- an offset only in tests
 local now = clock + (books[11] or 0)
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
-if conf[5] and running >= (tonumber(conf[5]) or 0) then return OTHER end
+if running >= setting_or(conf[5], math.huge) then return OTHER end
 
 local stream = prefix .. 's' .. place
 local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
@@ -69,4 +75,4 @@ redis.call('HSET', books_key, 'c' .. place, entry, 'queued', 0, 'q' .. place, 0,
   'running', (books[6] or 0) + 1, 'started', (books[7] or 0) + 1)
 redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0,
   'started ' .. id .. ' ' .. label .. ' 1 ' .. worker .. ' ')
-return { 'ok', conf[1], clock, tonumber(conf[3] or 5) or 5, tonumber(conf[4] or 900000) or 900000, id, lease, entry, v[2], v[3], '' }
+return { 'ok', conf[1], clock, setting_or(conf[3], 5), setting_or(conf[4], 900000), id, lease, entry, v[2], v[3], '' }
