@@ -300,7 +300,7 @@ CATALOGUE = (
     Mutant(
         name="idle-claim-passes-the-limit",
         wrong="an idle worker gets a job of a route that is full",
-        old="if conf[5] and running >= (tonumber(conf[5]) or 0) then return OTHER end",
+        old="if running >= setting_or(conf[5], math.huge) then return OTHER end",
     ),
     Mutant(
         name="idle-claim-of-the-dead",

@@ -322,3 +322,44 @@ async def test_an_entry_of_a_blocked_job_is_a_contradiction(ground):
     assert await consumer.claim(1) == []
     assert (await ground.state(held), await ground.state(waiting)) == ("failed", "failed")
     assert await audit(ground.redis, ground.pool) == []
+
+
+async def test_a_job_whose_record_names_a_wrong_place_is_a_dead_letter(ground):
+    """Its entry is dropped as another's; nothing leads to the job any more, so it ends with the reason."""
+    consumer = await ground.worker()
+    held, waiting = await ground.submit(2)
+    await consumer.claim(1)
+    for job in (held, waiting):
+        await ground.redis.hset(f"{ground.prefix}job:{job}", "entry", "0-0")
+    await ground.heals_to("job_gone")
+    assert await consumer.claim(1) == []
+    for job in (held, waiting):
+        record = await ground.inspector.job(ground.pool, job)
+        assert (record.state, record.error) == (JobState.FAILED, "undecodable: entry of the record is '0-0'")
+
+
+async def test_a_lost_worker_leaves_no_job_that_its_record_places_elsewhere(ground):
+    """What its entry is goes by the record: a waiting job waits on, and a wrong place is the job's end."""
+    lost, consumer = await ground.worker("lost"), await ground.worker()
+    waiting, nowhere = await ground.submit(2)
+    await lost.claim(2)
+    await ground.redis.hset(f"{ground.prefix}job:{waiting}", "state", "queued")
+    await ground.redis.hset(f"{ground.prefix}job:{nowhere}", "entry", "0-0")
+    await ground.redis.hset(f"{ground.prefix}books", "audit_at", 9 * 10**15)  # which would find them first
+    await ground.pass_time(LONG_MS, consumer)
+    await consumer.maintain()
+    assert (await ground.state(waiting), await ground.state(nowhere)) == ("queued", "failed")
+    await ground.kinds(repair=True)
+    assert [lease.job_id for lease in await consumer.claim(2)] == [waiting]
+
+
+async def test_a_parent_that_succeeded_without_a_result_stops_no_maintenance(ground):
+    """Its result is lost, so its child cannot have it: the child is cancelled with the reason."""
+    (parent,) = await ground.submit(delay_ms=LONG_MS)
+    (child,) = await ground.submit(after=(parent,))
+    await ground.redis.hset(f"{ground.prefix}job:{parent}", "state", "succeeded")
+    await ground.heals_to("parent_gone", "member_gone")
+    assert await ground.state(child) == "cancelled"
+    (late,) = await ground.submit(after=(parent,))
+    assert await ground.state(late) == "cancelled"
+    await ground.evict(f"job:{parent}")  # which no script would let expire

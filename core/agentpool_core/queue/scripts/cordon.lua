@@ -7,6 +7,7 @@
 
 --- include: pool
 --- include: job
+--- include: stray
 --- include: workers
 
 local HELD_MAX = 100 -- more are not counted

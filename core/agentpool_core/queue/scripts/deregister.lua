@@ -10,6 +10,7 @@
 
 --- include: pool
 --- include: job
+--- include: stray
 --- include: children
 --- include: announce
 --- include: kinds

@@ -7,6 +7,7 @@
 
 --- include: pool
 --- include: job
+--- include: stray
 --- include: children
 --- include: announce
 --- include: kinds

@@ -10,6 +10,7 @@
 --- include: pool
 --- include: clock
 --- include: job
+--- include: stray
 --- include: children
 --- include: announce
 --- include: sweep
@@ -53,7 +54,7 @@ local function promote(id)
   redis.call('ZREM', DUE, id)
   local job = load(id)
   if not job or job.broken or job.state ~= 'scheduled' then
-    end_unreachable(job)
+    end_unreachable(job, 'state')
     return 0
   end
   note_change(job, 'queued')

@@ -8,6 +8,7 @@
 --- include: pool
 --- include: clock
 --- include: job
+--- include: stray
 --- include: workers
 
 local conf = redis.call('HGETALL', CONF)

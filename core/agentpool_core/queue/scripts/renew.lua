@@ -9,6 +9,7 @@
 --- include: pool
 --- include: clock
 --- include: job
+--- include: stray
 --- include: workers
 
 write_though_memory_is_full()

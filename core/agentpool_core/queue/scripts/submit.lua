@@ -117,10 +117,10 @@ local function attach(job, parents)
       seen[parent] = true
       local key = PREFIX .. 'job:' .. parent
       local v = redis.pcall('HMGET', key, 'state', 'result')
-      if v[1] == 'succeeded' then
+      if v[1] == 'succeeded' and v[2] then
         fields[#fields + 1] = 'in:' .. parent
         fields[#fields + 1] = v[2]
-      elseif v[1] == 'failed' or v[1] == 'cancelled' or v[1] == 'expired' then
+      elseif ENDS[v[1]] then
         failed = failed or parent
       else
         waits = waits + 1

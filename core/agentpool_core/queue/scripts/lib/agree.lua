@@ -29,7 +29,7 @@ local function agree(worker, first)
     if job and is_lost(job) then
       bury(job, stream, item)
     elseif not job or job.entry ~= item then
-      drop_entry(stream, item)
+      if job and known[job.id] then drop_entry(stream, item) else drop_stray(job, stream, item) end
       dropped = dropped + 1
     elseif known[job.id] then
       known[job.id] = nil

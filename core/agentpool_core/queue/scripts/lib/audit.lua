@@ -58,7 +58,7 @@ local function check_entry(stream, item, consumer)
     if audit.repairs then bury(job, stream, item) end
   elseif not job or job.entry ~= item or ENDS[job.state] then
     audit.found('job_gone', entry and entry[2][2] or item)
-    if audit.repairs then drop_entry(stream, item) end
+    if audit.repairs then drop_stray(job, stream, item) end
   elseif expected ~= consumer then
     audit.found('misplaced', job.id)
     if audit.repairs then redis.call('XCLAIM', stream, GROUP, expected, 0, item, 'JUSTID') end
@@ -105,7 +105,7 @@ local function waits_of(job)
       local v = redis.pcall('HMGET', key, 'state', 'result')
       if is_releasing(parent, job.id) then
         waits = waits + 1
-      elseif v[1] == 'succeeded' then
+      elseif v[1] == 'succeeded' and v[2] then
         if audit.repairs then redis.call('HSET', job.key, 'in:' .. parent, v[2]) end
       elseif not v[1] or ENDS[v[1]] then
         if not has_flag(job, 'u') then hopeless = hopeless or parent end
@@ -123,30 +123,13 @@ local function waits_of(job)
   return waits, hopeless
 end
 
--- Whether a set or its stream leads to a job that has not ended: scripts come upon it there.
-local function is_reachable(job)
-  if job.state == 'blocked' then return redis.call('SISMEMBER', BLOCKED, job.id) == 1 end
-  if not job.entry then return redis.call('ZSCORE', DUE, job.id) end
-  local entry = redis.pcall('XRANGE', job.spec.stream, job.entry, job.entry)[1]
-  if not entry or entry[2][2] ~= job.id then return false end
-  if redis.pcall('XPENDING', job.spec.stream, GROUP, job.entry, job.entry, 1)[1] then return true end
-  return id_after(job.entry, redis.call('HGET', BOOKS, 'c' .. job.spec.place) or '0-0')
-end
-
--- Ends a job that a set has named until now, though its state is another's, unless something else leads to it.
-local function end_unreachable(job)
-  if not job or ENDS[job.state] or (not job.broken and is_reachable(job)) then return end
-  job.broken = job.broken or undecodable('state', job.state)
-  bury(job)
-end
-
 local function check_blocked(id)
   local job = load(id)
   if not job or job.broken or job.state ~= 'blocked' then
     audit.found(job and is_lost(job) and 'unreadable' or 'member_gone', id)
     if audit.repairs then
       redis.call('SREM', BLOCKED, id)
-      end_unreachable(job)
+      end_unreachable(job, 'state')
     end
     return
   end
@@ -182,7 +165,7 @@ local function check_ranks(order, state, from)
       audit.found('member_gone', id)
       if audit.repairs then
         redis.call('ZREM', order, id)
-        end_unreachable(load(id))
+        end_unreachable(load(id), 'state')
       else
         kept = kept + 1
       end

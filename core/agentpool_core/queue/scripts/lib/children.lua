@@ -76,7 +76,8 @@ local function release_children(budget)
 end
 
 -- Continues where earlier scripts stopped. Returns whether children are left. A parent that has not ended was replayed:
--- the rest of its children wait for it again. A parent without a record counts as one that did not succeed.
+-- the rest of its children wait for it again. A parent without a record or without a result counts as one that did
+-- not succeed.
 local function continue_release()
   local budget = RELEASE_MAX
   while budget > 0 do
@@ -84,7 +85,7 @@ local function continue_release()
     if not parent then return false end
     redis.call('SREM', RELEASING, parent)
     local v = redis.pcall('HMGET', PREFIX .. 'job:' .. parent, 'state', 'result')
-    if not STATES[v[1] or ''] then ended[1] = { parent, v[1] or 'cancelled', v[2] } end
+    if not STATES[v[1] or ''] then ended[1] = { parent, v[2] and v[1] or 'cancelled', v[2] } end
     budget = release_children(budget)
   end
   return redis.call('EXISTS', RELEASING) == 1

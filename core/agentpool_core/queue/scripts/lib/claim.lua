@@ -124,17 +124,16 @@ local function end_unreadable(id, c, entry, why, is_foreign)
   bury(job)
 end
 
--- Why the record of an entry cannot be read; nil: the entry is a tombstone, its job is gone, or a consumer holds it.
-local function why_unreadable(v, id, c, entry)
+-- Why the record of an entry cannot be read; nil: the entry is a tombstone or a stray one, its job is gone, or a consumer
+-- holds it.
+local function why_unreadable(v, id, entry)
   if v.err then return 'undecodable: the key of the record holds something else' end
   if not v[1] then return redis.call('EXISTS', PREFIX .. 'job:' .. id) == 1 and undecodable('state', nil) or nil end
-  if v[1] ~= 'queued' then
-    if v[4] ~= entry or ENDS[v[1]] then return nil end
-    local job = load(id)
-    return job.broken or not consumer_of(job) and undecodable('state', v[1]) or nil
-  end
-  if v[4] and is_entry(v[4]) and redis.call('XRANGE', c.stream, v[4], v[4])[1] then return nil end
-  return undecodable('entry', v[4])
+  if ENDS[v[1]] then return nil end
+  local job = load(id)
+  if job.broken then return job.broken end
+  if job.entry == entry then return not consumer_of(job) and undecodable('state', v[1]) or nil end
+  return not is_reachable(job) and undecodable('entry', v[4]) or nil
 end
 
 -- Gives the entry of a job that is not ready to the consumer that the record names. Redis has lost the group, or somebody
@@ -187,7 +186,7 @@ local function start(entry, c, worker, leases)
   local key = PREFIX .. 'job:' .. id
   local v = redis.pcall('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
   if v[1] ~= 'queued' or v[4] ~= entry[1] then
-    local why = why_unreadable(v, id, c, entry[1])
+    local why = why_unreadable(v, id, entry[1])
     if why then
       end_unreadable(id, c, entry[1], why, v.err)
       return false

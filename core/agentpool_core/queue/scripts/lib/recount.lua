@@ -41,8 +41,8 @@ local function count_tombstones(stream, cursor, said, undelivered)
   local ready = 0
   local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', LOOK_MAX)
   for _, entry in ipairs(page) do
-    local v = redis.pcall('HMGET', PREFIX .. 'job:' .. entry[2][2], 'state', 'entry')
-    if v[2] == entry[1] and not ENDS[v[1]] then ready = ready + 1 end
+    local state = redis.pcall('HGET', PREFIX .. 'job:' .. entry[2][2], 'state')
+    if state and not ENDS[state] then ready = ready + 1 end -- also where a claim has to look at it
   end
   if #page >= undelivered then return undelivered - ready end
   return math.max(0, math.min(said, undelivered - ready))

@@ -11,8 +11,8 @@ local function sweep(stream, route, priority)
   while left > 0 and swept < SWEEP_MAX do
     local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
     if not head then break end
-    local v = redis.pcall('HMGET', PREFIX .. 'job:' .. head[2][2], 'state', 'entry')
-    if v[2] == head[1] and not ENDS[v[1]] then break end
+    local state = redis.pcall('HGET', PREFIX .. 'job:' .. head[2][2], 'state')
+    if state and not ENDS[state] then break end -- a claim looks at it
     redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', 1, 'STREAMS', stream, '>')
     drop_entry(stream, head[1])
     cursor = head[1]

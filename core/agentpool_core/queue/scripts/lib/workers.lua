@@ -41,8 +41,10 @@ local function take_back_stream(worker, stream, budget, error, crash)
       bury(job, stream, item[1])
     elseif job and job.state == 'running' and job.entry == item[1] then
       take_back(job, error, crash)
+    elseif job and job.entry == item[1] and consumer_of(job) then
+      redis.call('XCLAIM', stream, GROUP, consumer_of(job), 0, item[1], 'JUSTID')
     else
-      drop_entry(stream, item[1])
+      drop_stray(job, stream, item[1])
     end
   end
   return #held
