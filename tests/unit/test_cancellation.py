@@ -11,7 +11,7 @@ import pytest
 from agentpool_core.errors import QueueUnreachableError, ResultTimeoutError
 from agentpool_core.inbox import Inbox
 from agentpool_core.jobs import PoolRef
-from agentpool_core.process.cancellation import end, raise_lost, run_until_first_end
+from agentpool_core.process.cancellation import end, raise_lost, results_of, run_until_first_end
 
 
 async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same():
@@ -136,3 +136,29 @@ async def test_a_wait_for_a_result_ends_in_time_though_its_cancellation_was_lost
     with pytest.raises(ResultTimeoutError):
         await Inbox(None, PoolRef.parse("default/p")).result("job", timeout_s=0.01)
     assert calls == 1
+
+
+async def test_works_give_their_results_in_order_or_end_with_the_first_failure():
+    """After a failure the rest has ended before it is raised: nothing goes on behind the caller's back."""
+    first, ended = asyncio.Event(), []
+
+    async def number(value: int) -> int:
+        if value:
+            await first.wait()
+        first.set()
+        return value
+
+    async def fail() -> None:
+        raise LookupError("it is gone")
+
+    async def last() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("last")
+
+    assert await results_of(number(value) for value in (1, 0, 2)) == [1, 0, 2]
+    assert await results_of(()) == []
+    with pytest.raises(LookupError, match="it is gone"):
+        await results_of((last(), fail()))
+    assert ended == ["last"]

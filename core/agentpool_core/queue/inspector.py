@@ -27,7 +27,7 @@ from agentpool_core.errors import (
     UnknownPoolError,
 )
 from agentpool_core.jobs import JobState, PoolRef
-from agentpool_core.process.cancellation import raise_lost
+from agentpool_core.process.cancellation import raise_lost, results_of
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.records import BODY_FIELDS, HEAD_FIELDS, events_of, fields_of, job_of
 from agentpool_core.queue.codec.snapshot_reply import snapshot_of
@@ -84,11 +84,11 @@ class Inspector:
         namespace must name it.
         """
         of = sorted(namespaces) or await self._namespaces()
-        members = await asyncio.gather(*(ask(self._redis, "SMEMBERS", index_of(namespace)) for namespace in of))
+        members = await results_of(ask(self._redis, "SMEMBERS", index_of(namespace)) for namespace in of)
         with Reading("smembers"):
             named = [f"{namespace}/{name}" for namespace, names in zip(of, members, strict=True) for name in names]
         found = sorted({pool for pool in map(_pool_named, named) if pool is not None}, key=str)
-        there = await asyncio.gather(*(ask(self._redis, "EXISTS", Keys(pool).conf) for pool in found))
+        there = await results_of(ask(self._redis, "EXISTS", Keys(pool).conf) for pool in found)
         return [pool for pool, exists in zip(found, there, strict=True) if exists]
 
     async def namespaces(self) -> list[str]:
@@ -106,10 +106,12 @@ class Inspector:
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
         """Publish settings; return whether they changed, and wake a worker then. Idempotent."""
         args = [text for pair in settings.to_mapping().items() for text in pair]
-        reply, *_ = await asyncio.gather(
-            scripts.CONFIGURE.run(self._redis, Keys(pool).conf, args),
-            self._index("SADD", index_of(pool.namespace), pool.name),
-            self._index("SADD", NAMESPACES, pool.namespace),
+        reply, *_ = await results_of(
+            (
+                scripts.CONFIGURE.run(self._redis, Keys(pool).conf, args),
+                self._index("SADD", index_of(pool.namespace), pool.name),
+                self._index("SADD", NAMESPACES, pool.namespace),
+            )
         )
         return bool(reply == ["changed"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -74,6 +75,20 @@ async def test_every_call_survives_every_reply(reply, rude):
         if isinstance(end, TimeoutError) and name in STREAMS:
             continue
         assert not isinstance(end, Exception) or isinstance(end, AgentPoolError), f"{name} raised {end!r}"
+
+
+@pytest.mark.parametrize("name", CALLS)
+async def test_nothing_goes_on_after_a_call_has_failed(name):
+    """A part that was left behind would connect anew, after the client was closed: nobody would close that connection."""
+    answers = iter([b"-ERR no\r\n", b"-ERR no\r\n"])  # to the first part of the call; the rest hears nothing
+    async with hostile_redis(after_login(lambda _: next(answers, None))) as url:
+        redis = connect(f"{url}?protocol=2&socket_timeout=5")
+        call = asyncio.create_task(CALLS[name](redis))
+        with contextlib.suppress(TimeoutError, AgentPoolError):
+            async with asyncio.timeout(STREAM_S):
+                await call
+        assert [task for task in asyncio.all_tasks() if "agentpool_core" in task.get_coro().cr_code.co_filename] == []
+        await redis.aclose()
 
 
 @pytest.mark.parametrize("reply", sorted(NAMED))
