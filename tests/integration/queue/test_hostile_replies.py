@@ -79,7 +79,7 @@ async def test_every_call_survives_every_reply(reply, rude):
 
 @pytest.mark.parametrize("name", CALLS)
 async def test_nothing_goes_on_after_a_call_has_failed(name):
-    """A part that was left behind would connect anew, after the client was closed: nobody would close that connection."""
+    """A part that is left behind would connect anew after the client was closed, with nobody to close it."""
     answers = iter([b"-ERR no\r\n", b"-ERR no\r\n"])  # to the first part of the call; the rest hears nothing
     async with hostile_redis(after_login(lambda _: next(answers, None))) as url:
         redis = connect(f"{url}?protocol=2&socket_timeout=5")
