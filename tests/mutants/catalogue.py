@@ -151,10 +151,14 @@ CATALOGUE = (
     Mutant(
         name="children-twice",
         wrong="a released child is put into the queue twice",
-        old="redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))\n    tell('queued', job)",
+        old=(
+            "redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))\n"
+            "    append_event('queued', job)"
+        ),
         new=(
             "append_entry(job)\n"
-            "    redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))\n    tell('queued', job)"
+            "    redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))\n"
+            "    append_event('queued', job)"
         ),
     ),
     Mutant(
@@ -233,7 +237,7 @@ CATALOGUE = (
     Mutant(
         name="given-back-at-once",
         wrong="the pool's time goes back when Redis's clock is put right again",
-        old="math.min(ahead, GIVE_BACK_MAX_MS, math.floor((now - seen) * SLOWER))",
+        old="math.min(ahead, SLOWDOWN_MAX_MS, math.floor((now - seen) * SLOWDOWN))",
         new="math.min(ahead, now - seen)",
     ),
     Mutant(
@@ -278,7 +282,7 @@ CATALOGUE = (
     Mutant(
         name="nobody-yields",
         wrong="a critical job without a slot preempts no job",
-        old="ask_to_yield(nil, patience)",
+        old="request_yield(nil, patience)",
         new="local _ = patience",
     ),
     Mutant(

@@ -90,12 +90,14 @@ def test_the_state_page_draws_every_state_and_event():
     assert named <= set(SOURCES)
     text = "".join([*SOURCES.values(), *PARTS.values()])
     ends = {state.value for state in JobState if state.terminal}
-    told = set(re.findall(r"(?:tell\(|hand_back\(job, )'(\w+)'", text)) | ends | {"queued", "scheduled", "blocked"}
-    noted = set(re.findall(r"(?:note_change|hand_back)\(job, '(\w+)'", text)) | ends
-    noted |= {"started", "blocked"}  # the one is told by the lease, the other written down as the state
+    reported = (
+        set(re.findall(r"(?:append_event\(|requeue\(job, )'(\w+)'", text)) | ends | {"queued", "scheduled", "blocked"}
+    )
+    noted = set(re.findall(r"(?:note_change|requeue)\(job, '(\w+)'", text)) | ends
+    noted |= {"started", "blocked"}  # the lease shows a start, the state a blocked job
     events, history = PAGE.split("## Events")[1].split("## A job's own history")
-    assert set(re.findall(r"`(\w+)`", events)) == told
-    assert set(re.findall(r"`(\w+)`", history)) == told ^ noted
+    assert set(re.findall(r"`(\w+)`", events)) == reported
+    assert set(re.findall(r"`(\w+)`", history)) == reported ^ noted
     terminal = {source for source, target, _ in arrows if target == "[*]"}
     assert terminal == ends
 

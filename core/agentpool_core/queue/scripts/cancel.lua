@@ -1,8 +1,8 @@
--- cancel: ends a waiting job; tells the worker of a running one to stop it.
+-- cancel: ends a waiting job, or orders the worker of a running job to stop the job.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id, 2 reason
--- Returns {'cancelled' | 'requested' | 'finished' | 'unknown', 1: call again, for more children end | 0}
+-- Returns {'cancelled' | 'requested' | 'finished' | 'unknown', 1: call again to end more children | 0}
 -- Events cancelled, or cancelling for a running job; those of children.
 
 --- include: pool
@@ -16,8 +16,8 @@ write_though_memory_is_full()
 local id, reason = ARGV[1], ARGV[2]
 local job = load(id)
 if not job then return { 'unknown', 0 } end
-if is_lost(job) then
-  bury(job)
+if is_undecodable(job) then
+  fail_undecodable(job)
   conclude()
   return { 'finished', 0 }
 end
@@ -25,7 +25,7 @@ if job.state == 'running' then
   if not job.cancel then
     redis.call('HSET', job.key, 'cancel', reason, 'mark', '1')
     note_change(job, 'cancelling')
-    tell('cancelling', job, reason)
+    append_event('cancelling', job, reason)
     write_events()
   end
   local orders = PREFIX .. 'ctl:' .. job.worker

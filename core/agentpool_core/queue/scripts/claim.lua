@@ -1,12 +1,12 @@
--- claim: leases ready jobs to a worker, the most urgent first, as far as its slots and the routes' limits allow.
+-- claim: leases ready jobs to a worker, the most urgent first, within its free slots and the routes' limits.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 limit (free slots)
 -- Returns {'ok', revision, clock ms, max attempts, timeout ms, six values for each lease}
---        | {'paused' | 'cordoned' | 'unregistered', revision, clock ms}; cordoned: also where it is reserved for a suspect
+--        | {'paused' | 'cordoned' | 'unregistered', revision, clock ms}; cordoned: also a worker reserved for a suspect
 --        a lease: id, 'token attempt claimedMs worker', entry, spec, payload, '' or [checkpoint or '', trace or '',
 --        '' or [parent, result, ...]]
--- Events started; expired for a job whose ttl ended meanwhile.
+-- Events started; expired for a job whose ttl has ended.
 
 --- include: pool
 --- include: job

@@ -1,7 +1,7 @@
--- configure: publishes a pool's settings; wakes a worker when they changed, for there may be room now.
+-- configure: publishes a pool's settings. A change wakes a worker, because a limit may have risen.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   field, value, ... (core/agentpool_core/queue/settings.py), among them revision
+-- ARGV   field, value, ... (core/agentpool_core/queue/settings.py), including revision
 -- Returns {'changed' | 'unchanged'}
 -- Events none.
 

@@ -1,8 +1,8 @@
--- cordon: names the workers that take no more jobs, because they are about to be removed, and says what each still holds.
+-- cordon: stops the named workers from claiming before they are removed, and counts the jobs that each still holds.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 how long it holds in ms, unless it is said again, 2.. workers, registered or not; all others take jobs again
--- Returns {'ok', jobs that the first holds, jobs that the second holds, ...}
+-- ARGV   1 duration of the cordon in ms, unless repeated, 2.. workers, registered or not; all other workers claim again
+-- Returns {'ok', jobs held by the first worker, jobs held by the second worker, ...}
 -- Events none.
 
 --- include: pool
@@ -10,8 +10,8 @@
 --- include: stray
 --- include: workers
 
-local HELD_MAX = 100 -- more are not counted
-write_though_memory_is_full() -- workers may leave a pool that is full
+local HELD_MAX = 100 -- entries counted for each worker and stream
+write_though_memory_is_full() -- a full pool must still allow scale-in
 local till = now + tonumber(ARGV[1])
 local named, reply = {}, { 'ok' }
 local all = streams()

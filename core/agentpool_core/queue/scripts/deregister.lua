@@ -1,12 +1,14 @@
--- deregister: a worker gives up its lease; what it still holds becomes ready again at once.
+-- deregister: ends a worker's lease; the jobs that the worker still holds become ready again at once.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 `all`: every held job was begun; `these`: only the jobs whose ids and tokens follow were, the
---        others are handed back and cost no attempt; `crashed`: its process ended under its jobs, 3 how in words, then
---        the ids of the jobs that are known to be the cause (the others are handed back) or none: each of them may be;
---        `gone`: the same, where nobody knows how, or no job could have done it
--- Returns {'ok', jobs taken back}; {'more', n}: call again, there was more than fits in one script.
--- Events recovered, quarantined, returned; failed or cancelled where attempts are used up or cancel was asked for.
+-- ARGV   1 worker, 2 reason:
+--        `all`     every held job was started
+--        `these`   only the jobs whose ids and tokens follow were started; the rest is requeued
+--        `crashed` the process ended under its jobs; 3 how (text), then the ids of the culprits: the rest is requeued;
+--                  no ids: each held job is a possible culprit
+--        `gone`    as crashed, but the cause is unknown, or no job can be the cause
+-- Returns {'ok', jobs recovered}; {'more', n}: call again, a script recovers a bounded part.
+-- Events recovered, quarantined, returned; failed or cancelled where attempts are used up or cancel was requested.
 
 --- include: pool
 --- include: job
@@ -27,7 +29,7 @@ if ARGV[2] == 'crashed' or ARGV[2] == 'gone' then
   if #ARGV > 3 then crash.culprits = {} end
   for i = 4, #ARGV do crash.culprits[ARGV[i]] = true end
 end
-local taken = take_all_back(worker, error, crash)
+local taken = recover_jobs_of(worker, error, crash)
 conclude()
-if number_or(redis.call('HGET', BOOKS, 'queued'), 0) > 0 then ring() end -- it may have taken a bell along
+if number_or(redis.call('HGET', BOOKS, 'queued'), 0) > 0 then ring() end -- the worker may have consumed a bell
 return { taken < RECOVER_MAX and 'ok' or 'more', taken }

@@ -1,8 +1,8 @@
 -- discard: deletes dead letters, oldest first.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 limit, then ids; none: the oldest
--- Returns {how many}
+-- ARGV   1 limit, then ids; without ids: the oldest
+-- Returns {dead letters deleted}
 -- Events none.
 
 --- include: pool

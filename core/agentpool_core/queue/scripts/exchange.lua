@@ -1,9 +1,9 @@
--- exchange: settle and claim in one round trip, for a worker that swaps ended jobs for new ones.
+-- exchange: settles and claims in one round trip, for a worker that replaces ended jobs by new jobs.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 limit (slots free once these are settled), 3 seed, then five for each completion
--- Returns {outcomes, claim's reply}
--- Events those of settle and of claim.
+-- ARGV   1 worker, 2 limit (free slots after the settle), 3 seed (as in settle), then five for each completion
+-- Returns {outcomes, reply of claim}
+-- Events those of settle and claim.
 
 --- include: pool
 --- include: job

@@ -1,9 +1,9 @@
--- note: what a running handler says of itself: saved state or progress.
+-- note: stores a checkpoint or the progress that a running handler reports.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id, 2 token, 3 field (checkpoint or progress), 4 value (JSON), 5 worker
--- Returns {'ok'} | {'stale'}: the lease has passed on; nothing was written.
--- Events progress (its value, where short, as detail); none for a checkpoint, which only the job's own history tells.
+-- Returns {'ok'} | {'stale'}: the lease is no longer current; nothing was written.
+-- Events progress (detail: the value, if short); none for a checkpoint, which only the job's own history records.
 
 --- include: pool
 --- include: job
@@ -18,7 +18,7 @@ if field == 'checkpoint' then
   save_state(job, value)
 else
   redis.call('HSET', job.key, 'progress', value)
-  tell('progress', job, #value <= DETAIL_MAX_BYTES and value or '')
+  append_event('progress', job, #value <= DETAIL_MAX_BYTES and value or '')
   write_events()
 end
 return { 'ok' }

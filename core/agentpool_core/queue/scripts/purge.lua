@@ -1,11 +1,11 @@
--- purge: deletes a pool, a bounded part at each call. Its settings go first, so that nothing is submitted meanwhile.
+-- purge: deletes a pool, a bounded part at each call. The settings go first, which stops submits.
 --
--- Walks what the pool's own keys name: waiting, running and dead jobs, and ended ones as far as events name them. Records
--- of other ended jobs, orders and inboxes have a lifetime, and go by it.
+-- Deletes the jobs that the pool's own keys name: waiting, running and dead jobs, and ended jobs that events name. Records
+-- of other ended jobs, orders and inboxes expire by themselves.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 limit: jobs that are deleted in one call, about
--- Returns {keys deleted, 1 | 0: call again | nothing is left}
+-- ARGV   1 limit: approximate number of jobs deleted in one call
+-- Returns {keys deleted, 1: call again | 0: nothing is left}
 -- Events none.
 
 --- include: pool
@@ -18,7 +18,7 @@ local function delete(names)
   gone = gone + redis.call('UNLINK', unpack(names))
 end
 
--- A record may be of another type or hold anything: what cannot be read of it is not followed.
+-- A record may have a wrong type or any content: unreadable fields are ignored.
 local function delete_job(id)
   local key = PREFIX .. 'job:' .. id
   local names = { key, PREFIX .. 'kids:' .. id }
@@ -73,7 +73,7 @@ local function from_events()
     end
   end
   each_slice(seen, 'XDEL', EVENTS)
-  if #seen > 0 then left = 0 end -- there may be more
+  if #seen > 0 then left = 0 end -- more events may be left
 end
 
 local function delete_the_rest()

@@ -1,11 +1,11 @@
--- reconcile: resolves each difference between the jobs that a worker holds and those that the queue leases to it: an answer
--- was lost, or Redis went back in time.
+-- reconcile: resolves each difference between the jobs that a worker holds and the jobs that the queue leases to the worker.
+-- Causes: a lost reply, or a Redis that was restored to an earlier state.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, then job id and token of each job that it holds
--- Returns {jobs handed back that the worker does not hold, entries dropped whose job is gone, counters corrected,
---        id, token, ...: jobs that the worker must stop, since the queue does not lease them to it}
--- Events returned; cancelled where cancel was asked for. The attempts do not count.
+-- ARGV   1 worker, then job id and token of each job that the worker holds
+-- Returns {requeued jobs that the worker does not hold, deleted entries without a job, corrected counters,
+--        id, token, ...: jobs that the worker must stop, because the queue does not lease them to the worker}
+-- Events returned; cancelled where cancel was requested. The attempts do not count.
 
 --- include: pool
 --- include: job
@@ -20,8 +20,8 @@
 
 write_though_memory_is_full()
 restore_streams()
-local returned, dropped, disowned = agree(ARGV[1], 2)
-local differs = returned + dropped + #disowned > 0
+local returned, dropped, unleased = agree(ARGV[1], 2)
+local differs = returned + dropped + #unleased > 0
 local reply = { returned, dropped, differs and correct_books() or 0 }
-for i = 1, #disowned do reply[i + 3] = disowned[i] end
+for i = 1, #unleased do reply[i + 3] = unleased[i] end
 return reply

@@ -1,7 +1,7 @@
--- register: announces a worker and takes out its lease. Doing it again renews it.
+-- register: registers a worker and gives it a lease. A second call renews the lease.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 slots, 3 host, 4 the kinds of job that it takes, a space between; '*' for every kind
+-- ARGV   1 worker, 2 slots, 3 host, 4 kinds of job that the worker runs, separated by blanks; '*': every kind
 -- Returns {'ok', field, value, ...} of conf | {'unknown_pool'}
 -- Events none: workers are not jobs.
 
@@ -13,7 +13,7 @@
 
 local conf = redis.call('HGETALL', CONF)
 if #conf == 0 then return { 'unknown_pool' } end
-write_though_memory_is_full() -- a full queue without workers could never drain
+write_though_memory_is_full() -- without workers, a full queue never drains
 keep_time()
 local worker, slots, host = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local lease_ms = setting_or(redis.call('HGET', CONF, 'lease_ms'), 10000)

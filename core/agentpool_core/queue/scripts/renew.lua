@@ -1,8 +1,8 @@
--- renew: extends a worker's lease, and with it the lease of every job that it holds.
+-- renew: extends a worker's lease, and with it the lease of every job that the worker holds.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 slots, 3 running, 4 why it takes no jobs, one line; or ''
--- Returns {'lost', settings revision}: the lease ran out and the jobs were taken back
+-- ARGV   1 worker, 2 slots, 3 running, 4 why the worker claims no jobs, one line; or ''
+-- Returns {'lost', settings revision}: the lease expired and the jobs were recovered
 --        | {'ok', settings revision, route:priority, entry, ...}: the entries that the queue holds for the worker
 -- Events none.
 

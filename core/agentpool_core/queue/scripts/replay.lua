@@ -1,4 +1,4 @@
--- replay: puts a dead letter back into the queue, as if newly submitted, with all its attempts.
+-- replay: puts a dead letter back into the queue as a new job would be, with all its attempts.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id
@@ -13,8 +13,8 @@
 local id = ARGV[1]
 local job = load(id)
 if not job then return { 'unknown' } end
-if is_lost(job) then
-  bury(job)
+if is_undecodable(job) then
+  fail_undecodable(job)
   job.state = 'failed'
 end
 if job.state ~= 'failed' then return { 'not_dead', job.state } end
@@ -30,6 +30,6 @@ if redis.call('EXISTS', PREFIX .. 'kids:' .. id) == 0 then redis.call('HDEL', jo
 redis.call('HDEL', job.key, 'due', 'ended', 'putoff', 'unknown', 'losses', 'reason')
 redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job), 'lease', lease_text(job))
 note_change(job, 'queued')
-tell('queued', job, 'replayed')
+append_event('queued', job, 'replayed')
 conclude()
 return { 'ok' }

@@ -1,7 +1,7 @@
--- snapshot: a pool's queue at one moment. Reads only, so that it also runs on a replica.
+-- snapshot: returns the state of a pool's queue at one moment. Only reads, and therefore also runs on a replica.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 'held': count what each worker holds now, in place of what it reported last; or none
+-- ARGV   1 'held': count the jobs that each worker holds now, instead of the number in its last report; or none
 -- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, retired 0/1, routes (JSON), scheduled, blocked,
 --        dead, oldest ready job's enqueue ms by the pool's time or -1, [books field, value, ...],
 --        [worker, expiry ms, info, ...]}

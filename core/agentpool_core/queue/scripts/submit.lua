@@ -1,13 +1,13 @@
--- submit: keeps jobs, all of this call or none of them.
+-- submit: stores all jobs of the call, or none.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   four for each job: id, spec kind|priority|maxAttempts|timeoutMs|flags, payload (JSON),
 --        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, key (digest of the idempotency key), idem (its text),
 --        digest, named)
--- Returns {'ok', depth before, state or '=id state' of each}
+-- Returns {'ok', depth before, state of each job, or '=id state' of an earlier job with the same key or id}
 --        | {'unknown_pool'} | {'retired'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
---        | {'unknown_parent', index, parent index} | {'unknown_kind', index, kinds that are taken} (indexes from 0)
--- Events queued, scheduled, blocked; cancelled for a child of a parent that has failed already.
+--        | {'unknown_parent', index, parent index} | {'unknown_kind', index, accepted kinds} (indexes from 0)
+-- Events queued, scheduled, blocked; cancelled for a child whose parent has already failed.
 
 --- include: pool
 --- include: clock
@@ -36,16 +36,16 @@ local function route_of(kind)
   return route
 end
 
-local function kinds_that_are_taken()
+local function accepted_kinds()
   local kinds = {}
   for _, field in ipairs(redis.call('HKEYS', CONF)) do kinds[#kinds + 1] = string.match(field, '^route:(.+)$') end
   table.sort(kinds)
   return kinds
 end
 
--- An earlier job of the same key or the same id: id, digest; nil: none. A made-up id is known only when its submitter
--- lost the answer and asks again.
-local function earlier(id, extras)
+-- Returns id and digest of an earlier job with the same key or id; nil: none. A generated id exists only if its submitter
+-- lost the reply and repeats the call.
+local function earlier_job(id, extras)
   if extras and extras.key then
     local kept = redis.call('GET', PREFIX .. 'key:' .. extras.key)
     local known, digest = string.match(kept or '', '^(%S+) (%S+)$')
@@ -57,7 +57,7 @@ local function earlier(id, extras)
   return nil
 end
 
-local function time_for_one_to_start()
+local function retry_after_ms()
   local v = redis.call('HMGET', BOOKS, 'run_ms', 'attempts', 'running')
   local attempts = number_or(v[2], 0)
   if attempts == 0 then return RETRY_AFTER_UNKNOWN_MS end
@@ -65,7 +65,7 @@ local function time_for_one_to_start()
   return math.floor(math.max(RETRY_AFTER_MIN_MS, math.min(RETRY_AFTER_MAX_MS, mean)))
 end
 
--- First all checks, then all writes: a refused call has changed nothing.
+-- All checks precede all writes: a refused call changes nothing.
 local jobs = {}
 local here = {} -- ids of this call
 local digests = {} -- by key, then by name, of this call
@@ -74,7 +74,7 @@ for i = 1, #ARGV, JOB_ARGS do
   local index = (i - 1) / JOB_ARGS
   local job = { id = ARGV[i], text = ARGV[i + 1], payload = ARGV[i + 2] }
   local extras = ARGV[i + 3] ~= '' and cjson.decode(ARGV[i + 3]) or nil
-  local known, digest = earlier(job.id, extras)
+  local known, digest = earlier_job(job.id, extras)
   job.extras = extras
   job.known = known
   if extras then
@@ -93,7 +93,7 @@ for i = 1, #ARGV, JOB_ARGS do
   end
   if not job.known then
     if listed_only and route_of(string.match(job.text, '^[^|]*')) == '' then
-      return { 'unknown_kind', index, kinds_that_are_taken() }
+      return { 'unknown_kind', index, accepted_kinds() }
     end
     fresh = fresh + 1
     here[job.id] = true
@@ -105,9 +105,9 @@ if fresh > 0 and conf[6] == '1' then return { 'retired' } end
 local depth = number_or(redis.call('HGET', BOOKS, 'queued'), 0) + redis.call('ZCARD', DUE)
   + redis.call('SCARD', BLOCKED)
 local limit = setting_or(conf[2], 100000)
-if fresh > 0 and depth + fresh > limit then return { 'full', depth, limit, time_for_one_to_start() } end
+if fresh > 0 and depth + fresh > limit then return { 'full', depth, limit, retry_after_ms() } end
 
--- Writes what waits for its parents; returns how many have not ended, and whether one did not succeed.
+-- Writes a child's fields. Returns how many parents have not ended, and the id of a parent that did not succeed, or nil.
 local function attach(job, parents)
   local fields = { 'after', table.concat(parents, ' ') }
   local waits, failed = 0, nil
@@ -156,8 +156,8 @@ end
 
 local NO_EXTRAS = {}
 
--- One new job; returns its state.
-local function keep(request)
+-- Stores a new job and returns its state.
+local function store(request)
   local kind, priority, max, timeout, flags = string.match(request.text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
   local extras = request.extras or NO_EXTRAS
   local ttl = extras.ttl or setting_or(ttl_of[priority], nil)
@@ -193,7 +193,7 @@ local function keep(request)
     redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload)
     note_change(job, state)
   end
-  tell(state, job)
+  append_event(state, job)
   return state
 end
 
@@ -204,7 +204,7 @@ for i, job in ipairs(jobs) do
     local kept = load(job.known)
     reply[i + 2] = '=' .. job.known .. ' ' .. (kept and not kept.broken and kept.state or 'failed')
   else
-    reply[i + 2] = keep(job)
+    reply[i + 2] = store(job)
   end
 end
 bump('submitted', fresh)

@@ -1,4 +1,4 @@
--- watch: asks that a client's inbox be told when a job ends.
+-- watch: adds a client to those whose inbox receives the job's id when the job ends.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id, 2 client

@@ -5,42 +5,42 @@
 -- the worker does not hold (no attempt counts: none was lost), how many entries without a job were dropped, and the ids
 -- and tokens that the worker holds and the queue does not lease to it.
 local function agree(worker, first)
-  local known, disowned = {}, {}
+  local known, unleased = {}, {}
   local returned, dropped = 0, 0
-  local function disown(id, token)
-    disowned[#disowned + 1] = id
-    disowned[#disowned + 1] = token
+  local function add_unleased(id, token)
+    unleased[#unleased + 1] = id
+    unleased[#unleased + 1] = token
   end
   for i = first, #ARGV, 2 do
     local job = load(ARGV[i])
     if job and job.state == 'running' and job.worker == worker and job.token == tonumber(ARGV[i + 1]) then
       known[job.id] = job
     else
-      disown(ARGV[i], ARGV[i + 1])
+      add_unleased(ARGV[i], ARGV[i + 1])
     end
   end
-  local function hand_over(job)
+  local function requeue_held(job)
     settle_one(job.id, job.token, worker, 'drain', '', '')
     returned = returned + 1
   end
   each_held(worker, function(stream, item)
     local entry = redis.call('XRANGE', stream, item, item)[1]
     local job = entry and load(entry[2][2])
-    if job and is_lost(job) then
-      bury(job, stream, item)
+    if job and is_undecodable(job) then
+      fail_undecodable(job, stream, item)
     elseif not job or job.entry ~= item then
       if job and known[job.id] then drop_entry(stream, item) else drop_stray(job, stream, item) end
       dropped = dropped + 1
     elseif known[job.id] then
       known[job.id] = nil
     elseif job.state == 'running' and job.worker == worker then
-      hand_over(job)
+      requeue_held(job)
     end
   end)
   for id, job in pairs(known) do -- its entry is lost: nobody would take it back from a lost worker
-    disown(id, job.token)
-    hand_over(job)
+    add_unleased(id, job.token)
+    requeue_held(job)
   end
   conclude()
-  return returned, dropped, disowned
+  return returned, dropped, unleased
 end

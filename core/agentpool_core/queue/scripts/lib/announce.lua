@@ -9,7 +9,7 @@ local function patience_of()
 end
 
 -- `route` is where room is needed; nil: a slot of any route will do.
-local function ask_to_yield(route, patience)
+local function request_yield(route, patience)
   for _, id in ipairs(redis.call('ZRANGE', YIELD, 0, PREEMPT_LOOK - 1)) do
     local job = load(id)
     if not job or job.broken or job.state ~= 'running' then
@@ -20,7 +20,7 @@ local function ask_to_yield(route, patience)
       redis.call('RPUSH', orders, 'yield ' .. job.token .. ' ' .. id)
       redis.call('EXPIRE', orders, LIST_TTL_S)
       note_change(job, 'yielding')
-      tell('yielding', job)
+      append_event('yielding', job)
       return
     end
   end
@@ -32,9 +32,9 @@ local function preempt(free)
     local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
     local running = number_or(redis.call('HGET', BOOKS, 'r:' .. route), 0)
     if limit and running >= limit then
-      ask_to_yield(route, patience)
+      request_yield(route, patience)
     elseif free <= 0 then
-      ask_to_yield(nil, patience)
+      request_yield(nil, patience)
     end
     free = free - 1
   end

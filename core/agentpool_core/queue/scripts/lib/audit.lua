@@ -53,9 +53,9 @@ local function check_entry(stream, item, consumer)
   if job and job.entry == item and STATES[job.state] and not expected then
     job.broken = job.broken or undecodable('state', job.state)
   end
-  if job and is_lost(job) then
+  if job and is_undecodable(job) then
     audit.found('unreadable', job.id)
-    if audit.repairs then bury(job, stream, item) end
+    if audit.repairs then fail_undecodable(job, stream, item) end
   elseif not job or job.entry ~= item or ENDS[job.state] then
     audit.found('job_gone', entry and entry[2][2] or item)
     if audit.repairs then drop_stray(job, stream, item) end
@@ -126,7 +126,7 @@ end
 local function check_blocked(id)
   local job = load(id)
   if not job or job.broken or job.state ~= 'blocked' then
-    audit.found(job and is_lost(job) and 'unreadable' or 'member_gone', id)
+    audit.found(job and is_undecodable(job) and 'unreadable' or 'member_gone', id)
     if audit.repairs then
       redis.call('SREM', BLOCKED, id)
       end_unreachable(job, 'state')

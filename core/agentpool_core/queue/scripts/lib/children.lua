@@ -13,11 +13,11 @@ local function unblock(job, due)
     redis.call('ZADD', DUE, due, job.id)
     redis.call('HSET', job.key, 'state', 'scheduled')
     note_change(job, 'scheduled')
-    tell('scheduled', job)
+    append_event('scheduled', job)
   else
     note_change(job, 'queued')
     redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))
-    tell('queued', job)
+    append_event('queued', job)
   end
 end
 
@@ -29,14 +29,14 @@ end
 
 local function release_child(id, parent, state, result)
   local child = load(id)
-  if child and is_lost(child) then return bury(child) end
+  if child and is_undecodable(child) then return fail_undecodable(child) end
   if not child or child.state ~= 'blocked' then return end
   if state ~= 'succeeded' and not has_flag(child, 'u') then return cancel_child(child, parent) end
   if state == 'succeeded' then redis.call('HSET', child.key, 'in:' .. parent, result) end
   local waits = redis.pcall('HINCRBY', child.key, 'waits', -1)
   if type(waits) == 'table' then
     child.broken = undecodable('waits', redis.call('HGET', child.key, 'waits'))
-    bury(child)
+    fail_undecodable(child)
   elseif waits == 0 then
     unblock(child, redis.call('HGET', child.key, 'due'))
   end

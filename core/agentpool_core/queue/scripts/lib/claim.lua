@@ -121,7 +121,7 @@ local function end_unreadable(id, c, entry, why, is_foreign)
   bump(c.field, -1)
   bump('queued', -1)
   drop_entry(c.stream, entry)
-  bury(job)
+  fail_undecodable(job)
 end
 
 -- Why the record of an entry cannot be read; nil: the entry is a tombstone or a stray one, its job is gone, or a consumer
@@ -157,7 +157,7 @@ local function end_in_queue(id, c, entry, state, reason)
 end
 
 -- What only some jobs have: {checkpoint, trace, parents}; nil where the ttl has ended the wait.
-local function rarities(job, c)
+local function optional_fields(job, c)
   local v = redis.call('HMGET', job.key, 'checkpoint', 'trace', 'expires')
   if v[3] then
     if number_or(v[3], now) <= now then return nil end
@@ -171,11 +171,11 @@ local function rarities(job, c)
 end
 
 -- Bytes of {checkpoint, trace, parents}, or of ''.
-local function size_of(rare)
-  if rare == '' then return 0 end
-  local size = #rare[1] + #rare[2]
-  if rare[3] ~= '' then
-    for _, text in ipairs(rare[3]) do size = size + #text end
+local function size_of(optional)
+  if optional == '' then return 0 end
+  local size = #optional[1] + #optional[2]
+  if optional[3] ~= '' then
+    for _, text in ipairs(optional[3]) do size = size + #text end
   end
   return size
 end
@@ -214,26 +214,26 @@ local function start(entry, c, worker, leases)
     id = id, key = key, spec = spec, worker = worker, claimed = now_text, token = token + 1,
     attempt = attempt + 1,
   }
-  local rare = ''
+  local optional = ''
   if job.spec.flags ~= '' or v[5] then
-    rare = rarities(job, c)
-    if not rare then
+    optional = optional_fields(job, c)
+    if not optional then
       end_in_queue(id, c, entry[1], 'expired', 'ttl')
       return false
     end
   end
   local lease = lease_text(job)
   redis.call('HSET', key, 'state', 'running', 'lease', lease)
-  tell('started', job)
+  append_event('started', job)
   local n = #leases
   leases[n + 1], leases[n + 2], leases[n + 3] = id, lease, entry[1]
-  leases[n + 4], leases[n + 5], leases[n + 6] = v[2], v[3], rare
-  claimed_bytes = claimed_bytes + #(v[3] or '') + size_of(rare)
+  leases[n + 4], leases[n + 5], leases[n + 6] = v[2], v[3], optional
+  claimed_bytes = claimed_bytes + #(v[3] or '') + size_of(optional)
   return true
 end
 
 -- Entries from number `first` on are not started, because the reply is large enough: they compete again in their old place.
-local function put_back(c, entries, first, worker, leases)
+local function requeue_unstarted(c, entries, first, worker, leases)
   local ids = {}
   for i = first, #entries do
     local v = redis.pcall('HMGET', PREFIX .. 'job:' .. entries[i][2][2], 'state', 'entry')
@@ -257,7 +257,7 @@ local function take_from(best, second, worker, want, leases)
   local taken, looked_at = 0, 0
   for i, entry in ipairs(entries) do
     if claimed_bytes >= BYTES_MAX then
-      put_back(best, entries, i, worker, leases)
+      requeue_unstarted(best, entries, i, worker, leases)
       break
     end
     looked_at = i
@@ -313,12 +313,12 @@ local function claim(worker, limit)
   if ready and limit <= 0 then ring() end -- a full worker heard the bell: it passes it on to an idle one
   if limit <= 0 or not ready then return reply end
   if v[4] or number_or(v[3], 0) > 0 then
-    local turn, job = turn_of(worker, number_or(v[3], 0), v[4], v[5])
-    if turn == 'reserved' then
+    local role, job = quarantine_role(worker, number_or(v[3], 0), v[4], v[5])
+    if role == 'reserved' then
       ring()
       return { 'cordoned', revision, now - ahead }
     end
-    if turn == 'alone' then return start_alone(job, worker, reply, start) end
+    if role == 'alone' then return start_alone(job, worker, reply, start) end
   end
   local books = pairs_of(redis.call('HGETALL', BOOKS))
   local patience = {

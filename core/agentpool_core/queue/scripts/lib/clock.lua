@@ -5,8 +5,8 @@
 -- scripts that do not keep the time may have gone by the old one.
 
 local STEP_MS = 1000 -- going back by less changes nothing that matters
-local GIVE_BACK_MAX_MS = 1000 -- at once
-local SLOWER = 0.25 -- of the time that passes is given back: a lease lasts a third longer meanwhile
+local SLOWDOWN_MAX_MS = 1000 -- at once
+local SLOWDOWN = 0.25 -- of the time that passes is given back: a lease lasts a third longer meanwhile
 
 -- Before anything is written that is meant to last from now on.
 local function keep_time()
@@ -16,7 +16,7 @@ local function keep_time()
   if now < seen - STEP_MS then
     by = seen - now
   elseif ahead > 0 and now > seen then
-    by = -math.min(ahead, GIVE_BACK_MAX_MS, math.floor((now - seen) * SLOWER))
+    by = -math.min(ahead, SLOWDOWN_MAX_MS, math.floor((now - seen) * SLOWDOWN))
   end
   if by ~= 0 then
     redis.call('HINCRBY', BOOKS, 'clock_ahead_ms', string.format('%.0f', by))

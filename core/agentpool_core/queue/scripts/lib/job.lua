@@ -76,7 +76,7 @@ local function undecodable(field, text)
 end
 
 -- Makes a job whose record cannot be read fit to be ended; `broken` says which field it is.
-local function mend(job, v)
+local function fill_unreadable_fields(job, v)
   if not fits_entry(job.state, v[3]) then job.entry, job.broken = nil, undecodable('entry', v[3]) end
   if not job.token then
     job.broken = undecodable('lease', v[4])
@@ -102,13 +102,15 @@ local function load(id)
     id = id, key = key, state = v[1] or '', spec = read_spec(v[2]), entry = v[3],
     token = token, attempt = attempt, claimed = claimed, worker = worker, losses = 0,
   }
-  if not (token and job.spec and (STATES[job.state] or ENDS[job.state]) and fits_entry(job.state, v[3])) then mend(job, v) end
+  if not (token and job.spec and (STATES[job.state] or ENDS[job.state]) and fits_entry(job.state, v[3])) then
+    fill_unreadable_fields(job, v)
+  end
   if v[5] then read_marks(job) end
   return job
 end
 
 -- Whether a job has not ended and cannot go on, for its record cannot be read: `bury` it.
-local function is_lost(job)
+local function is_undecodable(job)
   return job.broken and not ENDS[job.state]
 end
 
@@ -153,20 +155,20 @@ local function save_state(job, state)
 end
 
 -- Events of one script: number, 'change id kind|route|priority attempt worker detail', ...
-local told = {}
+local events = {}
 
-local function tell(change, job, detail)
-  local n = #told
-  told[n + 1] = n / 2
-  told[n + 2] = change .. ' ' .. job.id .. ' ' .. job.spec.label .. ' ' .. job.attempt .. ' ' .. job.worker .. ' ' .. (detail or '')
+local function append_event(change, job, detail)
+  local n = #events
+  events[n + 1] = n / 2
+  events[n + 2] = change .. ' ' .. job.id .. ' ' .. job.spec.label .. ' ' .. job.attempt .. ' ' .. job.worker .. ' ' .. (detail or '')
 end
 
 local function write_events()
-  for first = 1, #told, 2 * EVENTS_AN_ENTRY do
+  for first = 1, #events, 2 * EVENTS_AN_ENTRY do
     redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_MAX, '*',
-      unpack(told, first, math.min(first + 2 * EVENTS_AN_ENTRY - 1, #told)))
+      unpack(events, first, math.min(first + 2 * EVENTS_AN_ENTRY - 1, #events)))
   end
-  told = {}
+  events = {}
 end
 
 -- Streams and their group are made when the first job needs them; a cursor in the books says that they exist.
@@ -260,7 +262,7 @@ local function finish(job, state, field, text, detail)
   end
   bump('finished', 1)
   bump(state, 1)
-  tell(state, job, detail)
+  append_event(state, job, detail)
   if job.kids then ended[#ended + 1] = { job.id, state, text } end
 end
 
@@ -279,7 +281,7 @@ end
 
 -- Makes a job whose record cannot be read a dead letter, and no other. `stream`, `item`: where its entry is, if known.
 -- Without its entry, lib/recount.lua puts the counters right.
-local function bury(job, stream, item)
+local function fail_undecodable(job, stream, item)
   if stream then job.spec, job.entry = unreadable_spec(string.sub(stream, #PREFIX + 2)), item end
   if job.state == 'running' or (stream and not STATES[job.state]) then release_slot(job) end
   if job.entry and job.state ~= 'queued' then drop_entry(job.spec.stream, job.entry) end
@@ -291,13 +293,13 @@ local function bury(job, stream, item)
 end
 
 -- Since when and how often the present attempt has been put off, by a field that holds attempt, sinceMs and times.
-local function put_offs(job, field)
+local function deferrals_of(job, field)
   local attempt, since, times = string.match(redis.call('HGET', job.key, field) or '', '^(%d+) (%d+) (%d+)$')
   if number_or(attempt, -1) ~= job.attempt then return now, 0 end -- of an earlier attempt, or none
   return number_or(since, now), number_or(times, 0)
 end
 
-local function keep_put_offs(job, field, since, times)
+local function write_deferrals(job, field, since, times)
   redis.call('HSET', job.key, field, job.attempt .. ' ' .. string.format('%.0f', since) .. ' ' .. times)
 end
 
@@ -306,17 +308,17 @@ local function max_attempts_of(job)
 end
 
 -- Back to its old place; its attempt does not count, its token does.
-local function hand_back(job, change, why, checkpoint)
+local function requeue(job, change, why, checkpoint)
   ready_again(job)
   if checkpoint ~= '' then save_state(job, checkpoint) end
   note_change(job, change)
   job.attempt = math.max(0, job.attempt - 1)
   redis.call('HSET', job.key, 'state', 'queued', 'lease', lease_text(job), 'reason', why)
-  tell(change, job, why)
+  append_event(change, job, why)
   return 'returned'
 end
 
-local function condemn(job, error)
+local function fail_as_poison(job, error)
   drop_entry(job.spec.stream, job.entry)
   redis.call('HSET', job.key, 'reason', 'poison')
   finish(job, 'failed', 'error', 'poison: the job was running alone when its worker ended: ' .. error, 'poison: ' .. error)
@@ -325,16 +327,16 @@ end
 
 -- A worker was lost under the job, which may be the cause. The attempt counts, but the last one is never lost to what
 -- another job may have done. `explained`: the error says how the worker ended; without that, it may have been the node.
-local function lose(job, error, explained)
+local function apply_loss(job, error, explained)
   job.losses = job.losses + 1
   redis.call('HSET', job.key, 'losses', job.losses, 'mark', '1')
-  if job.alone and (explained or job.losses >= UNEXPLAINED_MAX) then return condemn(job, error) end
+  if job.alone and (explained or job.losses >= UNEXPLAINED_MAX) then return fail_as_poison(job, error) end
   ready_again(job)
   note_change(job, 'recovered')
-  tell('recovered', job, error)
+  append_event('recovered', job, error)
   if job.losses >= SUSPECT_LOSSES then
     note_change(job, 'quarantined')
-    tell('quarantined', job, error)
+    append_event('quarantined', job, error)
   end
   job.attempt = math.min(job.attempt, max_attempts_of(job) - 1)
   redis.call('HSET', job.key, 'state', 'queued', 'error', error, 'lease', lease_text(job))

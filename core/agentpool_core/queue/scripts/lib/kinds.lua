@@ -19,7 +19,7 @@ local function kinds_of_workers()
   return kinds_known
 end
 
-local function kinds_in_words()
+local function kinds_text()
   local kinds = {}
   for kind in pairs(kinds_of_workers()) do kinds[#kinds + 1] = kind end
   table.sort(kinds)
@@ -32,15 +32,15 @@ end
 local function wait_for_kind(job)
   local kinds = kinds_of_workers()
   local known = kinds[job.spec.kind] or kinds['*']
-  local since, times = put_offs(job, 'unknown')
+  local since, times = deferrals_of(job, 'unknown')
   if known then since = now end
   local longest = setting_or(redis.call('HGET', CONF, 'unknown_kind_ms'), 600000)
   local left = longest - (now - since)
   if not known and left <= 0 then
     return nil, 'no worker of the pool has known the kind ' .. job.spec.kind .. ' for ' .. longest / 1000
-      .. ' s; its workers know: ' .. kinds_in_words()
+      .. ' s; its workers know: ' .. kinds_text()
   end
-  keep_put_offs(job, 'unknown', since, times + 1)
+  write_deferrals(job, 'unknown', since, times + 1)
   local first, most = UNKNOWN_FIRST_MS, math.min(UNKNOWN_MAX_MS, left)
   if known then first, most = KNOWN_FIRST_MS, KNOWN_MAX_MS end
   return math.ceil(math.min(most, first * 2 ^ math.min(times, 20)) * (0.5 + math.random() / 2))

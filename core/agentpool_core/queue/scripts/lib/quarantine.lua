@@ -34,7 +34,7 @@ local function still_runs(id)
 end
 
 -- Returns 'alone' and a suspect for this worker, 'reserved' where it is to be given nothing now, or nil: it claims as ever.
-local function turn_of(worker, suspects, holder, job_id)
+local function quarantine_role(worker, suspects, holder, job_id)
   if job_id and not still_runs(job_id) then job_id = nil end
   if holder ~= worker and job_id then return nil end
   if suspects <= 0 and not job_id then

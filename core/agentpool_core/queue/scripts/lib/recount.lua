@@ -37,7 +37,7 @@ local function count_place(stream, kept)
 end
 
 -- How many of the undelivered entries are tombstones. `said`: what the books say, for the part that is not looked at.
-local function count_tombstones(stream, cursor, said, undelivered)
+local function count_tombstones(stream, cursor, reported, undelivered)
   local ready = 0
   local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', LOOK_MAX)
   for _, entry in ipairs(page) do
@@ -45,7 +45,7 @@ local function count_tombstones(stream, cursor, said, undelivered)
     if state and not ENDS[state] then ready = ready + 1 end -- also where a claim has to look at it
   end
   if #page >= undelivered then return undelivered - ready end
-  return math.max(0, math.min(said, undelivered - ready))
+  return math.max(0, math.min(reported, undelivered - ready))
 end
 
 -- Calls fix(field, is, should be) for each field of the books that is wrong.

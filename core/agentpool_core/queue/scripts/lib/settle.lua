@@ -35,10 +35,10 @@ local function outcome_of_wait(job, verb)
   return 'stale'
 end
 
-local PUTS_OFF = { failed = true, overloaded = true, unfit = true, unknown_kind = true }
+local DEFERRING = { failed = true, overloaded = true, unfit = true, unknown_kind = true }
 
 local function repeated(job, verb)
-  if job.state == 'queued' and PUTS_OFF[verb] then return outcome_of_wait(job, verb) end
+  if job.state == 'queued' and DEFERRING[verb] then return outcome_of_wait(job, verb) end
   return REPEATED[verb .. ' ' .. job.state] or 'stale'
 end
 
@@ -63,20 +63,20 @@ local function retry_later(job, text, after)
   redis.call('ZADD', DUE, due, job.id)
   redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'error', text)
   note_change(job, 'retrying')
-  tell('retrying', job, text)
+  append_event('retrying', job, text)
   return 'retrying'
 end
 
 -- An attempt may be put off for as long as it may run; then putting it off once more counts as its failure.
 -- Returns how often it has been put off, and that failure's error or nil.
-local function count_put_off(job, why, said)
-  local since, times = put_offs(job, 'putoff')
+local function count_deferral(job, why, reported)
+  local since, times = deferrals_of(job, 'putoff')
   times = times + 1
-  keep_put_offs(job, 'putoff', since, times)
+  write_deferrals(job, 'putoff', since, times)
   local longest = number_or(job.spec.timeout, nil) or setting_or(redis.call('HGET', CONF, 'timeout_ms'), 900000)
   if now - since < longest then return times, nil end
   return times, why .. ': deferred ' .. times .. ' times, for longer than the ' .. longest / 1000
-    .. ' s that the attempt may run; the ' .. (why == 'unfit' and 'worker' or 'handler') .. ' said: ' .. said
+    .. ' s that the attempt may run; the ' .. (why == 'unfit' and 'worker' or 'handler') .. ' said: ' .. reported
 end
 
 -- As hand_back, but it competes again only after a while.
@@ -87,22 +87,22 @@ local function defer(job, after, times, why)
   note_change(job, 'returned')
   job.attempt = math.max(0, job.attempt - 1)
   redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'lease', lease_text(job), 'reason', why)
-  tell('returned', job, why)
+  append_event('returned', job, why)
   return 'returned'
 end
 
 -- The worker leaves because of its memory, with the job unfinished: a loss. The first costs no attempt.
-local function run_out(job, checkpoint, said)
+local function settle_exhausted(job, checkpoint, reported)
   if checkpoint ~= '' then save_state(job, checkpoint) end
   if job.losses == 0 then job.attempt = job.attempt - 1 end
-  return lose(job, said, true)
+  return apply_loss(job, reported, true)
 end
 
 -- `worker` is the one that asks. After Redis went back in time, another may hold the job under a token of the same number.
 local function settle_one(id, token, worker, verb, text, number)
   local job = load(id)
-  if job and is_lost(job) then
-    bury(job)
+  if job and is_undecodable(job) then
+    fail_undecodable(job)
     return 'dead'
   end
   if not job or job.token ~= tonumber(token) then return 'stale' end
@@ -119,9 +119,9 @@ local function settle_one(id, token, worker, verb, text, number)
     finish(job, 'cancelled', 'reason', job.cancel or text, job.cancel or text)
     return 'cancelled'
   end
-  if verb == 'drain' then return hand_back(job, 'returned', verb, text) end
-  if verb == 'preempted' then return hand_back(job, 'preempted', verb, text) end
-  if verb == 'exhausted' then return run_out(job, text, string.match(number, '^%d* (.*)$') or '') end
+  if verb == 'drain' then return requeue(job, 'returned', verb, text) end
+  if verb == 'preempted' then return requeue(job, 'preempted', verb, text) end
+  if verb == 'exhausted' then return settle_exhausted(job, text, string.match(number, '^%d* (.*)$') or '') end
   if verb == 'unknown_kind' then
     local wait, error = wait_for_kind(job)
     if wait then return defer(job, wait, 1, verb) end
@@ -129,8 +129,8 @@ local function settle_one(id, token, worker, verb, text, number)
   end
   if verb == 'overloaded' or verb == 'unfit' then
     if text ~= '' then save_state(job, text) end
-    local after, said = string.match(number, '^(%d*) ?(.*)$')
-    local times, overdue = count_put_off(job, verb, said)
+    local after, reported = string.match(number, '^(%d*) ?(.*)$')
+    local times, overdue = count_deferral(job, verb, reported)
     if not overdue then return defer(job, after, times, verb) end
     verb, text, number = 'failed', overdue, after
   end

@@ -17,7 +17,7 @@ end
 local function end_unreachable(job, field)
   if not job or ENDS[job.state] or (not job.broken and is_reachable(job)) then return end
   job.broken = job.broken or undecodable(field, job[field])
-  bury(job)
+  fail_undecodable(job)
 end
 
 -- Drops an entry that is not its job's place.

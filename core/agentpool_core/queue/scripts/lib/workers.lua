@@ -11,15 +11,15 @@ end
 
 -- Takes a running job from its worker; the attempt counts. `crash`: the worker ended under its jobs, and one of them may
 -- be the cause: {explained, culprits}, where culprits (id -> true) are known and nil stands for all; nil: nobody crashed.
-local function take_back(job, error, crash)
+local function recover(job, error, crash)
   release_slot(job)
   if job.cancel then
     drop_entry(job.spec.stream, job.entry)
     finish(job, 'cancelled', 'reason', job.cancel, job.cancel)
   elseif crash and crash.culprits and not crash.culprits[job.id] then
-    hand_back(job, 'returned', error, '')
+    requeue(job, 'returned', error, '')
   elseif crash then
-    lose(job, error, crash.explained)
+    apply_loss(job, error, crash.explained)
   elseif job.attempt >= max_attempts_of(job) then
     drop_entry(job.spec.stream, job.entry)
     finish(job, 'failed', 'error', error, error)
@@ -27,20 +27,20 @@ local function take_back(job, error, crash)
     ready_again(job)
     redis.call('HSET', job.key, 'state', 'queued', 'error', error)
     note_change(job, 'recovered')
-    tell('recovered', job, error)
+    append_event('recovered', job, error)
   end
 end
 
 -- Takes back up to `budget` jobs of one worker from one stream; returns how many were held.
-local function take_back_stream(worker, stream, budget, error, crash)
+local function recover_from_stream(worker, stream, budget, error, crash)
   local held = redis.call('XPENDING', stream, GROUP, '-', '+', budget, worker)
   for _, item in ipairs(held) do
     local entry = redis.call('XRANGE', stream, item[1], item[1])[1]
     local job = entry and load(entry[2][2])
-    if job and is_lost(job) then
-      bury(job, stream, item[1])
+    if job and is_undecodable(job) then
+      fail_undecodable(job, stream, item[1])
     elseif job and job.state == 'running' and job.entry == item[1] then
-      take_back(job, error, crash)
+      recover(job, error, crash)
     elseif job and job.entry == item[1] and consumer_of(job) then
       redis.call('XCLAIM', stream, GROUP, consumer_of(job), 0, item[1], 'JUSTID')
     else
@@ -66,7 +66,7 @@ local function each_held(worker, visit)
   end
 end
 
-local function forget(worker)
+local function remove_worker(worker)
   bump('slots', -slots_of(worker))
   redis.call('ZREM', WORKERS, worker)
   redis.call('HDEL', WORKER_INFO, worker)
@@ -77,18 +77,18 @@ local function forget(worker)
 end
 
 -- Returns how many jobs were taken back; the worker is forgotten once it holds none.
-local function take_all_back(worker, error, crash)
+local function recover_jobs_of(worker, error, crash)
   local taken = 0
   local all = streams()
   for _, stream in ipairs(all) do
     if taken < RECOVER_MAX then
-      taken = taken + take_back_stream(worker, stream, RECOVER_MAX - taken, error, crash)
+      taken = taken + recover_from_stream(worker, stream, RECOVER_MAX - taken, error, crash)
     end
   end
   write_acks()
   if taken < RECOVER_MAX then
     for _, stream in ipairs(all) do redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, worker) end
-    forget(worker)
+    remove_worker(worker)
   end
   return taken
 end
