@@ -19,7 +19,7 @@ SECONDS ?= 120
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify sbom dist fuzz kind bench soak chaos mutants servers release clean
+.PHONY: help setup demo test lint types generate verify docs sbom dist fuzz kind bench soak chaos mutants servers release clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ generate: setup ## Write what is generated: the CRD, references, the chart's cop
 
 verify: setup ## Fail if what is generated is out of date
 	$(BIN)/python tools/generate.py --check
+
+docs: setup ## Build the documentation site into build/site; a broken link or anchor fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 sbom: dist ## Write build/sbom.json, a CycloneDX list of what a user installs, and check its licences
 	@mkdir -p build
