@@ -1,16 +1,15 @@
--- claim_plain: leases the only ready job to an idle worker. What claim.lua does, in few commands and without its parts: it
--- stands behind the wait for the bell, so a job waits for it.
+-- claim_plain: leases the only ready job to an idle worker. The short form of claim.lua, with few commands and without
+-- parts, because a job that rang the bell waits for this script.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 where to look first: ':route:priority' of the worker's last job, or ''
--- Returns as claim.lua | {'other'}: nothing was written, claim.lua must decide: several ready jobs, one that came back,
---        tombstones, a route's limit reached, flags, a pause, a cordon, a worker that is reserved for a
---        suspect, a lost lease
+-- ARGV   1 worker, 2 first place to read: ':route:priority' of the worker's last job, or ''
+-- Returns as claim.lua | {'other'}: nothing was written, and claim.lua must decide: several ready jobs, a requeued job,
+--        tombstones, a route at its limit, flags, a pause, a cordon, a worker reserved for a suspect, or a lost lease
 -- Events started.
 
 local EVENTS_MAX = 10000 -- as in lib/pool.lua
 local OTHER = { 'other' }
-local WHOLE = '^%-?%d+$' -- a number, as is_whole in lib/pool.lua
+local WHOLE = '^%-?%d+$' -- a whole number, as is_whole in lib/pool.lua
 local find = string.find
 
 local function setting_or(text, default)
@@ -21,8 +20,8 @@ local prefix = string.sub(KEYS[1], 1, -5)
 local books_key = prefix .. 'books'
 local worker = ARGV[1]
 
--- Where the only ready job is, when it is not where the last one was.
-local function look_everywhere()
+-- Returns the place of the only ready job; nil: none.
+local function find_ready_place()
   local flat = redis.call('HGETALL', books_key)
   for i = 1, #flat, 2 do
     local place = flat[i + 1] ~= '0' and string.match(flat[i], '^q(:.+:%a+)$')
@@ -40,20 +39,20 @@ local place = ARGV[2]
 local books, route = books_of(place)
 if books[1] ~= '1' then return OTHER end
 if books[2] ~= '1' then
-  place = look_everywhere()
+  place = find_ready_place()
   if not place then return OTHER end
   books, route = books_of(place)
 end
 if books[2] ~= '1' or (books[3] or '0') ~= '0' or books[5] or books[10] or books[12] then return OTHER end
 
 for i = 6, 11 do
-  if i ~= 10 and books[i] and not find(books[i], WHOLE) then return OTHER end -- claim.lua begins a broken counter anew
+  if i ~= 10 and books[i] and not find(books[i], WHOLE) then return OTHER end -- claim.lua resets an unreadable counter
 end
 local cursor, running = books[4], tonumber(books[8] or 0)
 local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
 local expiry = redis.call('ZSCORE', prefix .. 'workers', worker)
 local time = redis.call('TIME')
-local clock = time[1] * 1000 + math.floor(time[2] / 1000) + (books[9] or 0) -- an offset only in tests
+local clock = time[1] * 1000 + math.floor(time[2] / 1000) + (books[9] or 0) -- only tests set an offset
 local now = clock + (books[11] or 0)
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
 if running >= setting_or(conf[5], math.huge) then return OTHER end

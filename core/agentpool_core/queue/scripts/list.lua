@@ -1,16 +1,16 @@
--- list: a page of the jobs that wait, run or are dead, oldest first within each stream. Reads only.
+-- list: returns a page of the jobs in a state, oldest first within each stream. Only reads.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 state (queued, scheduled, blocked, running, failed), 2 cursor ('': from the beginning), 3 most jobs, 4 most
---        bytes: the page ends with the job that reaches either, 5 names of the fields to read, with blanks between; the
---        first is state
--- Returns {next cursor ('': there are no more), id, [field, value, ...], ...}
+--        bytes: the page ends with the job that reaches a limit, 5 names of the fields to read, separated by blanks;
+--        the first is state
+-- Returns {next cursor ('': no more jobs), id, [field, value, ...], ...}
 -- Events none.
 
 --- include: pool
 
-local LOOK_MAX = 5000 -- records looked at for one page: places of jobs that ended in the queue stay a while
-local SLICE = 100 -- ids in one look
+local LOOK_MAX = 5000 -- records read for one page: entries of jobs that ended in the queue stay for a while
+local SLICE = 100 -- ids read at once
 
 local state, most_jobs, most_bytes = ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4])
 local fields = {}
@@ -23,7 +23,7 @@ local function is_full()
   return jobs >= most_jobs or bytes >= most_bytes or looks >= LOOK_MAX
 end
 
--- Adds the job to the page, if it is in the state.
+-- Adds the job to the page if its state matches.
 local function add(id)
   looks = looks + 1
   local values = redis.pcall('HMGET', PREFIX .. 'job:' .. id, unpack(fields))
@@ -41,7 +41,7 @@ local function add(id)
   jobs = jobs + 1
 end
 
--- A source gives slices: slice(from) returns {{id or nil, place after it}, ...} and the place after them, nil at the end.
+-- A source yields slices: slice(from) returns {{id or nil, next place}, ...} and the place after the slice, nil at the end.
 
 local function of_order(order)
   return function(from)
@@ -52,7 +52,7 @@ local function of_order(order)
   end
 end
 
--- Places are a cursor of SSCAN and how many of its ids are to be skipped: a small set comes whole.
+-- A place is a cursor of SSCAN and the number of ids to skip, because SSCAN returns a small set as a whole.
 local function of_set(set)
   return function(from)
     local cursor, skipped = string.match(from, '^(%d+) (%d+)$')
@@ -89,7 +89,7 @@ local function of_undelivered(stream)
   end
 end
 
--- The sources of the state in their order: {name, slice, the first place}.
+-- Returns the ordered sources of the state: {name, slice, first place}.
 local function sources()
   if state == 'scheduled' then return { { 'due', of_order(DUE), '0' } } end
   if state == 'failed' then return { { 'dead', of_order(DEAD), '0' } } end
@@ -109,7 +109,7 @@ local function sources()
   return found
 end
 
--- Returns where the next page goes on in this source; nil: it has been read to its end.
+-- Reads a source. Returns the place where the next page continues; nil: the source is exhausted.
 local function read(slice, from)
   while from do
     local items, rest = slice(from)

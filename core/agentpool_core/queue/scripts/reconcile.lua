@@ -1,5 +1,5 @@
--- reconcile: resolves each difference between the jobs that a worker holds and the jobs that the queue leases to the worker.
--- Causes: a lost reply, or a Redis that was restored to an earlier state.
+-- reconcile: resolves each difference between the jobs that a worker holds and the jobs that the queue leases to it. Causes:
+-- a lost reply, or a Redis that was restored to an earlier state.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, then job id and token of each job that the worker holds

@@ -1,19 +1,19 @@
--- submit_plain: keeps one job that needs nothing but to be queued. What submit.lua does, in few commands and without its
--- parts: the way of a job to an idle worker is as long as this script.
+-- submit_plain: stores one job that only needs to be queued. The short form of submit.lua, with few commands and without
+-- parts, because a job's way to an idle worker includes this script.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 id, 2 kind, 3 priority, 4 maxAttempts|timeoutMs|flags, 5 payload (JSON)
--- Returns the depth before | OTHER or TTL: nothing was written, submit.lua must decide: a first job of its route, a
---        known id, a broken counter, a full, retired or unknown pool, a kind that it refuses, a critical job (which may
---        preempt), or the pool gives this priority a ttl. A number: making a table's reply takes the server as long as
---        two commands
+-- Returns the depth before | OTHER or TTL: nothing was written, and submit.lua must decide. OTHER: the first job of its
+--        route, a known id, an unreadable counter, a full, retired or unknown pool, a refused kind, or a critical job
+--        (which may preempt). TTL: the pool gives this priority a ttl. All replies are numbers, because a table costs
+--        the server as much as two commands
 -- Events queued.
 
-local PRESSURE_EVERY_MS = 100 -- as in lib/pool.lua, and EVENTS_MAX
+local PRESSURE_EVERY_MS = 100 -- as in lib/pool.lua, like EVENTS_MAX
 local EVENTS_MAX = 10000
 local OTHER, TTL = -1, -2
-local WHOLE = '^%-?%d+$' -- a number, as is_whole in lib/pool.lua
-local find = string.find -- calling a function of our own ten times costs as much as a command
+local WHOLE = '^%-?%d+$' -- a whole number, as is_whole in lib/pool.lua
+local find = string.find -- ten calls of a Lua function cost as much as one command
 
 local id, kind, priority = ARGV[1], ARGV[2], ARGV[3]
 local prefix = string.sub(KEYS[1], 1, -5)
@@ -29,12 +29,12 @@ local v = redis.call('HMGET', books, 'queued', 'q' .. place, 'submitted', 'c' ..
   'running', 'pressure_at', 'cordoned', 'clock_ahead_ms')
 if not v[4] or v[9] then return OTHER end
 for i = 1, 10 do
-  if i ~= 4 and v[i] and not find(v[i], WHOLE) then return OTHER end -- submit.lua begins a broken counter anew
+  if i ~= 4 and v[i] and not find(v[i], WHOLE) then return OTHER end -- submit.lua resets an unreadable counter
 end
 local queued = tonumber(v[1] or 0)
 local depth = queued
 local key = prefix .. 'job:' .. id
--- Mostly none of them is there: one question then, in place of three. A call costs more than what it asks.
+-- Usually none of the keys exists. One command then replaces three: the call itself costs more than its work.
 if redis.call('EXISTS', prefix .. 'due', prefix .. 'blocked', key) > 0 then
   if redis.pcall('HMGET', key, 'state')[1] then return OTHER end
   depth = depth + redis.call('ZCARD', prefix .. 'due') + redis.call('SCARD', prefix .. 'blocked')
@@ -54,7 +54,7 @@ if queued + 1 > (v[6] or 0) - (v[7] or 0) then
   local now = time[1] * 1000 + math.floor(time[2] / 1000) + (v[5] or 0) + (v[10] or 0)
   if now - (v[8] or 0) >= PRESSURE_EVERY_MS then
     redis.call('HSET', books, 'pressure_at', now)
-    -- refused to some users: see announce
+    -- some users lack the permission: see lib/announce.lua
     redis.pcall('PUBLISH', string.match(prefix, '^ap:{[^/]*/') .. '}:pressure', string.match(prefix, '{(.*)}'))
   end
 end

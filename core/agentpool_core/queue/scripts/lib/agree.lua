@@ -1,9 +1,9 @@
--- Compares the jobs that a worker holds with those that the queue leases to it, and resolves each difference. They differ
--- after a lost answer, and after Redis went back in time. Needs lib/settle.lua and lib/workers.lua.
+-- Compares the jobs that a worker holds with the jobs that the queue leases to the worker, and resolves each difference.
+-- Causes: a lost reply, or a Redis that was restored to an earlier state. Needs lib/settle.lua and lib/workers.lua.
 
--- ARGV[first..] are a job id and a token for each job that the worker holds. Returns how many jobs were handed back that
--- the worker does not hold (no attempt counts: none was lost), how many entries without a job were dropped, and the ids
--- and tokens that the worker holds and the queue does not lease to it.
+-- ARGV[first..] are a job id and a token for each job that the worker holds. Returns the number of requeued jobs that the
+-- worker does not hold (their attempts do not count), the number of deleted entries without a job, and the ids and tokens
+-- of jobs that the worker holds without a lease.
 local function agree(worker, first)
   local known, unleased = {}, {}
   local returned, dropped = 0, 0
@@ -37,7 +37,7 @@ local function agree(worker, first)
       requeue_held(job)
     end
   end)
-  for id, job in pairs(known) do -- its entry is lost: nobody would take it back from a lost worker
+  for id, job in pairs(known) do -- without its entry, the job is never recovered from a lost worker
     add_unleased(id, job.token)
     requeue_held(job)
   end

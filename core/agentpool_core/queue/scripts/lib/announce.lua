@@ -1,14 +1,14 @@
--- Tells whoever should know that jobs became ready: one idle worker (bell), the operator (pressure), and, for a
--- critical job without a slot, the least urgent job that said it may be asked to yield.
+-- Signals that jobs became ready: to one idle worker (bell), to the operator (pressure), and, for a critical job without a
+-- slot, to the least urgent preemptible job (yield order).
 
-local PREEMPT_LOOK = 20 -- candidates looked at for each critical job
+local PREEMPT_LOOK = 20 -- candidates read for each critical job
 
 local function patience_of()
   local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
   return { critical = number_or(v[1], 0), task = number_or(v[2], 60000), info = number_or(v[3], 600000) }
 end
 
--- `route` is where room is needed; nil: a slot of any route will do.
+-- `route`: the route that is at its limit; nil: a job of any route may yield its slot.
 local function request_yield(route, patience)
   for _, id in ipairs(redis.call('ZRANGE', YIELD, 0, PREEMPT_LOOK - 1)) do
     local job = load(id)
@@ -40,8 +40,8 @@ local function preempt(free)
   end
 end
 
--- Slots of registered workers that are told to take no more jobs. `cordoned` says only that somebody was: a hold
--- expires by itself, and workers come and go meanwhile.
+-- Slots of cordoned workers that are registered. The counter field `cordoned` only says that a cordon was set: cordons
+-- expire, and workers register and leave meanwhile.
 local function cordoned_slots()
   local slots, holds = 0, 0
   local books = redis.call('HGETALL', BOOKS)
@@ -56,7 +56,7 @@ local function cordoned_slots()
   return slots
 end
 
--- Slots of the worker that is reserved for quarantine: they wait for nobody else.
+-- Slots of the worker that is reserved for quarantine: no other job may use them.
 local function reserved_slots(worker, alone)
   return math.max(0, slots_of(worker) - (alone and 1 or 0))
 end
@@ -69,13 +69,13 @@ local function announce()
   if v[6] then free = free - reserved_slots(v[6], v[7]) end
   if number_or(v[1], 0) > free and now - number_or(v[4], 0) >= PRESSURE_EVERY_MS then
     redis.call('HSET', BOOKS, 'pressure_at', now)
-    -- An ACL user without the channel still submits; the operator then sees the backlog at its next poll.
+    -- A user whose ACL lacks the channel can still submit; the operator then sees the backlog at its next poll.
     redis.pcall('PUBLISH', string.match(PREFIX, '^ap:{[^/]*/') .. '}:pressure', string.match(PREFIX, '{(.*)}'))
   end
   if #ready_critical > 0 then preempt(free) end
 end
 
--- The end of every script that moves jobs.
+-- Ends every script that moves jobs: writes what the script has collected.
 local function conclude()
   release_children()
   write_acks()

@@ -1,14 +1,14 @@
--- Looks for records, entries and sets that contradict each other, a bounded part of the pool at each call. Scripts keep
--- them together; Redis can lose one key without the other, and a worker can hold a job for longer than it may.
+-- Finds records, entries and sets that contradict each other, in a bounded part of the pool at each call. Scripts keep
+-- them consistent, but Redis can lose single keys, and a worker can hold a job beyond its timeout.
 --
--- Each contradiction is told as found(kind, what) and, where `repairs`, resolved so that every job goes on or ends with a
+-- Each contradiction is reported as found(kind, name) and, with `repairs`, resolved: the job continues, or ends with a
 -- reason. Kinds: core/agentpool_core/queue/audit.py. Needs lib/settle.lua, lib/workers.lua and lib/recount.lua.
 
-local TIMEOUT_GRACE_MS = 10000 -- beside a lease, for a worker to end an attempt that has timed out and to say so
+local TIMEOUT_GRACE_MS = 10000 -- in addition to a lease, for a worker to end and report an attempt that has timed out
 
-local audit = { leases = {} } -- of this call: left, repairs, any, found; what is known of workers
+local audit = { leases = {} } -- of this call: left, repairs, any, found, leases of workers (a cache)
 
--- When the worker's lease ends or ended; false: it is not registered.
+-- Returns the end of the worker's lease (ms); false: the worker is not registered.
 local function lease_of(worker)
   local ends = audit.leases[worker]
   if ends == nil then
@@ -33,7 +33,7 @@ local function check_running(job)
     return
   end
   local late, allowed = overdue_ms(job)
-  if late <= 0 or lease_ends <= now then return end -- a lost worker's jobs are taken back as such
+  if late <= 0 or lease_ends <= now then return end -- maintenance recovers the jobs of a lost worker
   audit.found('overdue', job.id)
   if not audit.repairs then return end
   local error = 'timeout: the attempt ran longer than ' .. allowed / 1000 .. ' s, and its worker did not end it'
@@ -71,32 +71,32 @@ local function check_entry(stream, item, consumer)
   end
 end
 
--- The job of an entry; the entry's own id where it has none.
+-- Returns the job id of an entry, or the entry's own id if the entry has no job.
 local function job_of(stream, item)
   local entry = redis.call('XRANGE', stream, item, item)[1]
   return entry and entry[2][2] or item
 end
 
--- Pending entries of one place from `from` on; returns the next, or nil.
+-- Checks the pending entries of a place from `from` on. Returns the next entry, or nil.
 local function check_pending(place, from)
   local stream = PREFIX .. 's:' .. place
   local page = redis.pcall('XPENDING', stream, GROUP, from, '+', audit.left)
   if page.err then return nil end
   for _, item in ipairs(page) do
     local read = pcall(check_entry, stream, item[1], item[2])
-    if not read then audit.found('unreadable', job_of(stream, item[1])) end -- no script has written such a record
+    if not read then audit.found('unreadable', job_of(stream, item[1])) end -- no script writes such a record
   end
   audit.left = audit.left - #page
   return audit.left <= 0 and '(' .. page[#page][1] or nil
 end
 
--- Whether the parent has ended and the release of its children has not reached this child yet.
+-- Whether the parent has ended, but has not released this child yet.
 local function is_releasing(parent, child)
   return redis.call('SISMEMBER', RELEASING, parent) == 1
     and redis.call('SISMEMBER', PREFIX .. 'kids:' .. parent, child) == 1
 end
 
--- What a blocked job waits for, worked out anew: {how many parents, the id of one that cannot succeed any more}.
+-- Counts again: returns the number of parents that a blocked job waits for, and the id of a parent that cannot succeed.
 local function waits_of(job)
   local waits, hopeless, seen = 0, nil, {}
   for parent in string.gmatch(redis.call('HGET', job.key, 'after') or '', '%S+') do
@@ -154,7 +154,7 @@ local function check_members(cursor)
   return reply[1] ~= '0' and reply[1] or nil
 end
 
--- Dead letters and scheduled jobs whose record is gone or says something else, from a rank on.
+-- Finds dead letters and scheduled jobs whose record is missing or has a different state, from a rank on.
 local function check_ranks(order, state, from)
   local ids = redis.call('ZRANGE', order, from, from + audit.left - 1)
   local kept = 0
@@ -175,7 +175,7 @@ local function check_ranks(order, state, from)
   return audit.left <= 0 and from + kept or nil
 end
 
--- The parts of a pool in their order: {name, check(from) -> next or nil, the first from}.
+-- Returns the ordered parts of a pool: {name, check(from) -> next or nil, first `from`}.
 local function parts()
   local found = {}
   for _, stream in ipairs(streams()) do
@@ -189,8 +189,8 @@ local function parts()
   return found
 end
 
--- Audits a part of the pool: about `budget` entries from `cursor` on ('': from the beginning, with the counters). Returns the
--- next cursor, '' when the whole pool has been looked at.
+-- Audits a part of the pool: about `budget` entries from `cursor` on ('': from the beginning, with the counters). Returns
+-- the next cursor; '': the audit is complete.
 local function audit_part(cursor, budget, repairs, found)
   audit.left, audit.repairs, audit.any = budget, repairs, false
   audit.found = function(kind, what)

@@ -1,12 +1,12 @@
--- Children of ended jobs: released if the parent succeeded, cancelled otherwise, each once.
+-- Children of ended jobs. A child is released if its parent succeeded and cancelled otherwise, exactly once.
 --
--- A parent has any number of children, and a cancelled child may have children itself, so a script releases a bounded
--- part. The rest stays in kids:PARENT, and the parent in `releasing`: the maintenance continues there.
+-- The number of children is unlimited, and a cancelled child may have children itself: a script therefore releases a
+-- bounded part. The rest stays in kids:PARENT, and the parent in `releasing`, where maintenance continues.
 
 local RELEASE_MAX = 200 -- children in one script
 local BYTES_A_CHILD = 20480 -- of the parent's result, copied to each child; a larger result counts as several children
 
--- A job whose parents have ended becomes ready, or waits for its time.
+-- Makes a job whose parents have ended ready, or scheduled if the job is due later.
 local function unblock(job, due)
   redis.call('SREM', BLOCKED, job.id)
   if number_or(due, 0) > now then
@@ -42,7 +42,7 @@ local function release_child(id, parent, state, result)
   end
 end
 
--- Takes at most `most` children out of the set; the second value says whether more are left.
+-- Removes at most `most` children from the set. Returns their ids, and whether children are left.
 local function take_children(kids, most)
   if redis.call('SCARD', kids) > most then return redis.call('SPOP', kids, most), true end
   local ids = redis.call('SMEMBERS', kids)
@@ -50,7 +50,7 @@ local function take_children(kids, most)
   return ids, false
 end
 
--- Releases children of one parent for at most `budget`, and returns the rest of the budget.
+-- Releases children of one parent within `budget`. Returns the rest of the budget.
 local function release_some(parent, state, result, budget)
   local cost = 1 + math.floor(#(result or '') / BYTES_A_CHILD)
   local ids, more = take_children(PREFIX .. 'kids:' .. parent, math.max(1, math.floor(budget / cost)))
@@ -59,7 +59,7 @@ local function release_some(parent, state, result, budget)
   return budget - cost * #ids
 end
 
--- Releases children of the jobs that ended in this script. Returns the rest of the budget.
+-- Releases the children of jobs that ended in this script. Returns the rest of the budget.
 local function release_children(budget)
   budget = budget or RELEASE_MAX
   local first = 1

@@ -1,17 +1,17 @@
--- Takes jobs for a worker: always from the stream whose head has waited longest past its patience.
+-- Claims jobs for a worker, always from the stream whose head has waited longest past its patience.
 --
--- Each stream is in order, so only heads compete: for each route with room and each priority, the head of what was
--- never delivered and the head of what came back. The head with the smallest enqueue time + patience wins; from its
--- stream as many are taken at once as come before the next best head.
+-- Each stream is ordered, so only heads compete. For each priority of each route below its limit, the candidates are the
+-- first undelivered entry and the first requeued entry. The head with the smallest enqueue time + patience wins; its
+-- stream yields all entries that precede the second-best head.
 
 local RANK = { critical = 0, task = 1, info = 2 }
-local TOMBSTONES_MAX = 500 -- read away in one claim
-local BYTES_MAX = 4194304 -- of payloads, states and parents' results in one claim; the first job comes whatever its size
+local TOMBSTONES_MAX = 500 -- skipped in one claim
+local BYTES_MAX = 4194304 -- of payloads, checkpoints and parents' results in one claim; the first job may exceed the limit
 local YIELD_RANK_MS = 4e12 -- more than any clock: separates priorities in the yield set
 
 local claimed_bytes = 0 -- in this script
 
--- A total order, so that the same queue always gives the same jobs.
+-- A total order: the same queue always yields the same jobs.
 local function before(a_score, a_rank, a_entry, a_place, b)
   if a_score ~= b.score then return a_score < b.score end
   if a_rank ~= b.rank then return a_rank < b.rank end
@@ -19,7 +19,7 @@ local function before(a_score, a_rank, a_entry, a_place, b)
   return a_place < b.place
 end
 
--- The ids at the front of a candidate, up to `count`.
+-- Returns the first entries of a candidate, at most `count`.
 local function front(c, count)
   if c.kept then return redis.call('XPENDING', c.stream, GROUP, '-', '+', count, READY) end
   return redis.call('XRANGE', c.stream, '(' .. c.cursor, '+', 'COUNT', count)
@@ -71,7 +71,7 @@ local function best_two(candidates)
   return best, second
 end
 
--- How many of the best candidate's first `want` come before the second's head.
+-- Returns how many of the best candidate's first `want` entries precede the head of the second candidate.
 local function run_length(best, second, want)
   if not second or want == 1 then return want end
   for i, item in ipairs(front(best, want)) do
@@ -92,7 +92,7 @@ local function take_entries(c, worker, count)
   local entries = read[1][2]
   c.cursor = entries[#entries][1]
   redis.call('HSET', BOOKS, 'c' .. c.place, c.cursor)
-  if c.kept_last then acked[c.stream] = acked[c.stream] or {} end -- it can go now
+  if c.kept_last then acked[c.stream] = acked[c.stream] or {} end -- write_acks can delete that entry now
   return entries
 end
 
@@ -108,11 +108,11 @@ local function parents_of(key)
   return results
 end
 
--- Ends a job whose record cannot be read, at its turn.
+-- Ends a job with an unreadable record when a claim reaches the job.
 local function end_unreadable(id, c, entry, why, is_foreign)
   local key = PREFIX .. 'job:' .. id
   local job = { id = id, key = key, state = 'queued', spec = unreadable_spec(c.place), broken = why, attempt = 0, worker = '' }
-  if is_foreign then -- the key holds something else
+  if is_foreign then -- the key has a different type
     redis.call('DEL', key)
     redis.call('HSET', key, 'spec', UNREADABLE .. '|' .. string.sub(c.place, 2) .. '|||', 'entry', entry)
   end
@@ -124,8 +124,8 @@ local function end_unreadable(id, c, entry, why, is_foreign)
   fail_undecodable(job)
 end
 
--- Why the record of an entry cannot be read; nil: the entry is a tombstone or a stray one, its job is gone, or a consumer
--- holds it.
+-- Returns why the record of an entry is unreadable; nil: the entry is a tombstone or not the place of its job, the job is
+-- gone, or a consumer holds the entry.
 local function why_unreadable(v, id, entry)
   if v.err then return 'undecodable: the key of the record holds something else' end
   if not v[1] then return redis.call('EXISTS', PREFIX .. 'job:' .. id) == 1 and undecodable('state', nil) or nil end
@@ -136,8 +136,8 @@ local function why_unreadable(v, id, entry)
   return not is_reachable(job) and undecodable('entry', v[4]) or nil
 end
 
--- Gives the entry of a job that is not ready to the consumer that the record names. Redis has lost the group, or somebody
--- has changed the record: maintenance looks after what consumers hold.
+-- Transfers the entry of a job that is not ready to the consumer that the record implies. Redis has lost the group, or the
+-- record was changed by hand; maintenance checks the entries of consumers.
 local function give_to_holder(id, entry, c)
   local job = load(id)
   redis.call('XCLAIM', c.stream, GROUP, consumer_of(job), 0, entry, 'JUSTID')
@@ -156,7 +156,7 @@ local function end_in_queue(id, c, entry, state, reason)
   finish(job, state, 'reason', reason, reason)
 end
 
--- What only some jobs have: {checkpoint, trace, parents}; nil where the ttl has ended the wait.
+-- Returns the fields that only some jobs have: {checkpoint, trace, parents}; nil: the job's ttl has ended.
 local function optional_fields(job, c)
   local v = redis.call('HMGET', job.key, 'checkpoint', 'trace', 'expires')
   if v[3] then
@@ -180,7 +180,7 @@ local function size_of(optional)
   return size
 end
 
--- One entry becomes a lease, six values at the end of `leases`; false where it was a tombstone or has expired.
+-- Turns an entry into a lease: appends six values to `leases`. Returns false for a tombstone or an expired job.
 local function start(entry, c, worker, leases)
   local id = entry[2][2]
   local key = PREFIX .. 'job:' .. id
@@ -196,7 +196,7 @@ local function start(entry, c, worker, leases)
     if not held and not c.kept and c.tombstones > 0 then
       c.tombstones = c.tombstones - 1
       bump('t' .. c.place, -1)
-    else -- its record was lost or changed while it waited
+    else -- the record was lost or changed while the job waited
       c.count = c.count - 1
       bump(c.field, -1)
       bump('queued', -1)
@@ -232,7 +232,7 @@ local function start(entry, c, worker, leases)
   return true
 end
 
--- Entries from number `first` on are not started, because the reply is large enough: they compete again in their old place.
+-- Requeues the entries from number `first` on at their places, because the reply has reached its size limit.
 local function requeue_unstarted(c, entries, first, worker, leases)
   local ids = {}
   for i = first, #entries do
@@ -240,7 +240,7 @@ local function requeue_unstarted(c, entries, first, worker, leases)
     if v[1] == 'queued' and v[2] == entries[i][1] then
       ids[#ids + 1] = entries[i][1]
     else
-      start(entries[i], c, worker, leases) -- a tombstone: it goes
+      start(entries[i], c, worker, leases) -- deletes the tombstone
     end
   end
   for _, id in ipairs(ids) do redis.call('XCLAIM', c.stream, GROUP, READY, 0, id, 'JUSTID') end
@@ -251,7 +251,7 @@ local function requeue_unstarted(c, entries, first, worker, leases)
   end
 end
 
--- Returns how many were taken, and how many entries were not jobs.
+-- Claims from the best candidate. Returns the number of leased jobs, and the number of entries without a ready job.
 local function take_from(best, second, worker, want, leases)
   local entries = take_entries(best, worker, run_length(best, second, want))
   local taken, looked_at = 0, 0
@@ -266,11 +266,11 @@ local function take_from(best, second, worker, want, leases)
   bump(best.field, -taken)
   bump('r:' .. best.route, taken)
   best.room.left = best.room.left - taken
-  if #entries == 0 then best.count = 0 end -- the books said more than the stream holds: never loop on it
+  if #entries == 0 then best.count = 0 end -- the counter exceeds the stream's content: avoid an endless loop
   return taken, looked_at - taken
 end
 
--- Returns how many were taken, and whether more could have been.
+-- Claims from all candidates. Returns the number of leased jobs, and whether the worker could have claimed more.
 local function take_all(candidates, worker, limit, leases)
   local taken, skipped = 0, 0
   if #candidates > 1 then
@@ -294,8 +294,8 @@ local function take_all(candidates, worker, limit, leases)
   return taken, best ~= nil and best.count > 0 and best.room.left > 0
 end
 
--- Returns {status, revision, Redis's clock, max attempts, timeout ms, six values for each lease}; status: ok, paused, cordoned,
--- unregistered.
+-- Returns {status, revision, Redis's clock, max attempts, timeout ms, six values for each lease}; status: ok, paused,
+-- cordoned, unregistered.
 local function claim(worker, limit)
   local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'max_attempts', 'timeout_ms', 'patience_critical_ms',
     'patience_task_ms', 'patience_info_ms')
@@ -307,10 +307,10 @@ local function claim(worker, limit)
   local v = redis.call('HMGET', BOOKS, 'queued', 'x:' .. worker, 'suspects', 'alone', 'alone_job')
   local ready = number_or(v[1], 0) > 0
   if number_or(v[2], 0) > now then
-    if ready then ring() end -- it may have taken the bell along
+    if ready then ring() end -- the worker may have consumed the bell
     return { 'cordoned', revision, now - ahead }
   end
-  if ready and limit <= 0 then ring() end -- a full worker heard the bell: it passes it on to an idle one
+  if ready and limit <= 0 then ring() end -- a full worker consumed the bell: an idle worker needs a new one
   if limit <= 0 or not ready then return reply end
   if v[4] or number_or(v[3], 0) > 0 then
     local role, job = quarantine_role(worker, number_or(v[3], 0), v[4], v[5])
@@ -333,6 +333,6 @@ local function claim(worker, limit)
   bump('running', taken)
   bump('started', taken)
   conclude()
-  if more then ring() end -- one idle worker more may take the rest
+  if more then ring() end -- a second idle worker may claim the rest
   return reply
 end

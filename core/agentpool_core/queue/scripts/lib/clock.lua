@@ -1,14 +1,14 @@
--- Keeps the pool's time from going back where Redis's clock does: somebody sets it, or a replica whose clock is behind
--- takes over. Leases, delays and ttls are moments of that time: each would last longer by as much as it went back.
+-- Keeps the pool's time monotonic when Redis's clock is set back, by a person or by a failover to a replica whose clock is
+-- behind. Leases, delays and ttls end at a moment of the pool's time; each would last longer by the step.
 --
--- The pool's time is ahead of the clock from then on, and runs slower until they agree. It gives back little at a time:
--- scripts that do not keep the time may have gone by the old one.
+-- After a step the pool's time is ahead of the clock, and runs slower until both agree. Each correction is small, because
+-- scripts without `keep_time` may still use the previous difference.
 
-local STEP_MS = 1000 -- going back by less changes nothing that matters
-local SLOWDOWN_MAX_MS = 1000 -- at once
-local SLOWDOWN = 0.25 -- of the time that passes is given back: a lease lasts a third longer meanwhile
+local STEP_MS = 1000 -- smaller steps are harmless
+local SLOWDOWN_MAX_MS = 1000 -- in one correction
+local SLOWDOWN = 0.25 -- share of the elapsed time that a correction removes: a lease lasts a third longer meanwhile
 
--- Before anything is written that is meant to last from now on.
+-- Updates the pool's time. A script calls it before it writes a moment of the future.
 local function keep_time()
   local known = redis.call('HGET', BOOKS, 'clock_seen_ms')
   local seen = number_or(known, now)

@@ -1,21 +1,21 @@
--- A job's record and the moves that several scripts share: load, log, enqueue, finish.
+-- A job's record, and the transitions that several scripts share: load, log, enqueue, finish.
 --
 -- core/agentpool_core/queue/keys.py lists the fields of job:ID, codec/layout.py the texts in them; a test compares them
--- with the names and patterns here. `mark` is read first: without it, a job has no field that only some jobs have.
+-- with the names and patterns here. `mark` is set if the job has a field that `read_marks` reads.
 
 local SPEC = '^(([^|]+)|([^|]+)|(%a+))|(%d*)|(%d*)|(%a*)$'
 local LEASE = '^(%d+) (%d+) (%d+) (.*)$'
-local DIGITS_MAX = 15 -- of a number in a record: all of it is exact, here and in Python
-local UNREADABLE = '~undecodable' -- stands for the kind of a job whose spec cannot be read
+local DIGITS_MAX = 15 -- of a number in a record: exact in Lua and in Python
+local UNREADABLE = '~undecodable' -- kind of a job whose spec is unreadable
 local PRIORITIES = { critical = true, task = true, info = true }
 local STATES = { queued = true, running = true, scheduled = true, blocked = true }
 local ENDS = { succeeded = true, failed = true, cancelled = true, expired = true }
-local SUSPECT_LOSSES = 2 -- a job with so many runs alone next time
-local UNEXPLAINED_MAX = 4 -- losses after which a job is poison though no loss was explained
+local SUSPECT_LOSSES = 2 -- losses after which a job runs alone
+local UNEXPLAINED_MAX = 4 -- losses after which a job is poison although no loss was explained
 local SEQUENCES_A_MS = 4096 -- entries of one millisecond that keep their order among suspects
-local EVENTS_AN_ENTRY = 50 -- events of one script share entries of the event stream
+local EVENTS_AN_ENTRY = 50 -- events in one entry of the event stream
 
--- nil: it is not as the scripts write it.
+-- Returns token, attempt, claimed ms and worker; nil: no script writes such a lease.
 local function read_lease(text)
   if not text then return 0, 0, 0, '' end
   local token, attempt, claimed, worker = string.match(text, LEASE)
@@ -32,10 +32,10 @@ local function lease_text(job)
   return job.token .. ' ' .. job.attempt .. ' ' .. job.claimed .. ' ' .. job.worker
 end
 
--- What a spec says, read once a script: jobs of one kind share it.
+-- Parsed specs by their text: jobs of one kind share a spec.
 local specs = {}
 
--- nil: it is not as the scripts write it.
+-- Returns the parsed spec; nil: no script writes such a spec.
 local function read_spec(text)
   if not text then return nil end
   local spec = specs[text]
@@ -55,7 +55,7 @@ local function unreadable_spec(place)
   return read_spec(UNREADABLE .. '|' .. route .. '|' .. priority .. '|||')
 end
 
--- The spec of a job whose own cannot be read, from the stream that its entry is in; of no use without that entry.
+-- Returns a substitute for an unreadable spec, with the route and priority of the stream that holds the job's entry.
 local function spec_of_place(job)
   for _, stream in ipairs(job.entry and streams() or {}) do
     local found = redis.pcall('XRANGE', stream, job.entry, job.entry)[1]
@@ -65,7 +65,7 @@ local function spec_of_place(job)
   return unreadable_spec(':default:task')
 end
 
--- Whether the entry of a job in this state is as the scripts write it.
+-- Whether a job in this state has such an entry id, or none where none is allowed.
 local function fits_entry(state, text)
   if not text then return state ~= 'queued' and state ~= 'running' end
   return is_entry(text)
@@ -75,12 +75,12 @@ local function undecodable(field, text)
   return 'undecodable: ' .. field .. ' of the record is ' .. (text and "'" .. string.sub(text, 1, 200) .. "'" or 'missing')
 end
 
--- Makes a job whose record cannot be read fit to be ended; `broken` says which field it is.
+-- Replaces unreadable fields, which allows the job to be ended. `broken` names the last such field and its value.
 local function fill_unreadable_fields(job, v)
   if not fits_entry(job.state, v[3]) then job.entry, job.broken = nil, undecodable('entry', v[3]) end
   if not job.token then
     job.broken = undecodable('lease', v[4])
-    job.token, job.attempt, job.claimed, job.worker = now, 0, 0, '' -- a token that no worker has had
+    job.token, job.attempt, job.claimed, job.worker = now, 0, 0, '' -- a token that no worker holds
   end
   if not job.spec then job.spec, job.broken = spec_of_place(job), undecodable('spec', v[2]) end
   if not STATES[job.state] and not ENDS[job.state] then job.broken = undecodable('state', v[1]) end
@@ -92,7 +92,8 @@ local function read_marks(job)
   job.losses, job.alone = number_or(marks[5], 0), marks[6]
 end
 
--- nil: there is no such job. A key that holds something else is none: the claim that meets it makes it a dead letter.
+-- Returns the job; nil: unknown job. A key of a different type counts as unknown; the claim that reaches its entry makes
+-- it a dead letter.
 local function load(id)
   local key = PREFIX .. 'job:' .. id
   local v = redis.pcall('HMGET', key, 'state', 'spec', 'entry', 'lease', 'mark')
@@ -109,12 +110,12 @@ local function load(id)
   return job
 end
 
--- Whether a job has not ended and cannot go on, for its record cannot be read: `bury` it.
+-- Whether a job that has not ended has an unreadable record: end it with `fail_undecodable`.
 local function is_undecodable(job)
   return job.broken and not ENDS[job.state]
 end
 
--- The consumer that holds the entry of a job in this state; nil: the job has none.
+-- Returns the consumer that should hold the job's entry; nil: none.
 local function consumer_of(job)
   if job.state == 'running' then return job.worker end
   if job.state == 'scheduled' then return PARKED end
@@ -130,9 +131,9 @@ local function has_flag(job, flag)
   return flags ~= '' and string.find(flags, flag, 1, true) ~= nil
 end
 
--- Writes a change into the job's own history, after what was not written down so far. Of a history that is too long
--- the middle goes: the first line, which tells the submit time, stays. `at`: ms of a change that was not written down
--- when it happened; nil: now. Of states saved one after another it tells the last, from which a later attempt goes on.
+-- Appends a change to the job's own history, after earlier changes that are still missing there. A history that is too
+-- long loses its middle; the first line, with the submit time, stays. `at`: ms of an earlier change; nil: now. Of
+-- consecutive checkpoints the history keeps the last, from which a later attempt continues.
 local function note_change(job, change, at)
   local log = redis.call('HGET', job.key, 'log') or ''
   if log == '' and job.entry then log = 'queued ' .. string.match(job.entry, '^%d+') .. ' 0 \n' end
@@ -171,10 +172,10 @@ local function write_events()
   events = {}
 end
 
--- Streams and their group are made when the first job needs them; a cursor in the books says that they exist.
+-- A stream and its group are created for the first job; a cursor among the counters shows that they exist.
 local streams_known = {}
 
--- The last entry that the group has read, by the stream itself; nil: there is no such stream.
+-- Returns the last entry that the stream's group has read; nil: the stream does not exist.
 local function cursor_of(stream)
   local groups = redis.pcall('XINFO', 'GROUPS', stream)
   if groups.err or not groups[1] then return nil end
@@ -186,7 +187,7 @@ local function ensure_stream(stream, route, priority)
   streams_known[stream] = true
   local field = 'c:' .. route .. ':' .. priority
   if redis.call('HSETNX', BOOKS, field, '0-0') == 0 then return end
-  local cursor = cursor_of(stream) -- there is one where Redis has lost the books
+  local cursor = cursor_of(stream) -- the stream exists if Redis has lost only the counters
   if cursor then
     redis.call('HSET', BOOKS, field, cursor)
   else
@@ -203,7 +204,7 @@ local function note_ready(job)
   if job.spec.priority == 'critical' then ready_critical[#ready_critical + 1] = job.spec.route end
 end
 
--- A new entry at the end of the job's stream. The caller writes state and entry.
+-- Appends an entry to the job's stream and returns its id. The caller writes state and entry.
 local function append_entry(job)
   ensure_stream(job.spec.stream, job.spec.route, job.spec.priority)
   job.entry = redis.call('XADD', job.spec.stream, '*', 'job', job.id)
@@ -218,11 +219,11 @@ local function suspect_score(entry)
   return string.format('%.0f', ms * SEQUENCES_A_MS + math.min(seq, SEQUENCES_A_MS - 1))
 end
 
--- The job's old entry competes again, at its old place. That of a suspect waits in quarantine for a worker of its own.
+-- Makes the job's entry ready again at its old place. The entry of a suspect waits in quarantine for a reserved worker.
 local function ready_again(job)
   local suspect = job.losses >= SUSPECT_LOSSES
   local holder = suspect and SUSPECT or READY
-  -- Redis has lost the entry, or the spec names another stream than its own.
+  -- Redis has lost the entry, or the spec names a wrong stream.
   if #redis.pcall('XCLAIM', job.spec.stream, GROUP, holder, 0, job.entry, 'JUSTID') == 0 then
     redis.call('HSET', job.key, 'entry', append_entry(job))
     return
@@ -239,7 +240,7 @@ local function ready_again(job)
   end
 end
 
--- Jobs that ended in this script and have children, {id, state, result}: lib/children.lua releases these.
+-- Ended jobs of this script with children: {id, state, result}. lib/children.lua releases the children.
 local ended = {}
 local retention
 
@@ -266,7 +267,7 @@ local function finish(job, state, field, text, detail)
   if job.kids then ended[#ended + 1] = { job.id, state, text } end
 end
 
--- Takes a running job's slot back.
+-- Frees a running job's slot.
 local function release_slot(job)
   bump('running', -1)
   bump(job.spec.running, -1)
@@ -279,8 +280,8 @@ local function release_slot(job)
   end
 end
 
--- Makes a job whose record cannot be read a dead letter, and no other. `stream`, `item`: where its entry is, if known.
--- Without its entry, lib/recount.lua puts the counters right.
+-- Makes a job with an unreadable record a dead letter. `stream`, `item`: the place of its entry, if known. Without its
+-- entry, lib/recount.lua corrects the counters.
 local function fail_undecodable(job, stream, item)
   if stream then job.spec, job.entry = unreadable_spec(string.sub(stream, #PREFIX + 2)), item end
   if job.state == 'running' or (stream and not STATES[job.state]) then release_slot(job) end
@@ -292,10 +293,10 @@ local function fail_undecodable(job, stream, item)
   finish(job, 'failed', 'error', job.broken, job.broken)
 end
 
--- Since when and how often the present attempt has been put off, by a field that holds attempt, sinceMs and times.
+-- Returns since when (ms) and how often the attempt has been deferred, from a field with attempt, sinceMs and times.
 local function deferrals_of(job, field)
   local attempt, since, times = string.match(redis.call('HGET', job.key, field) or '', '^(%d+) (%d+) (%d+)$')
-  if number_or(attempt, -1) ~= job.attempt then return now, 0 end -- of an earlier attempt, or none
+  if number_or(attempt, -1) ~= job.attempt then return now, 0 end -- the field is missing or concerns an earlier attempt
   return number_or(since, now), number_or(times, 0)
 end
 
@@ -307,7 +308,7 @@ local function max_attempts_of(job)
   return number_or(job.spec.max, nil) or setting_or(redis.call('HGET', CONF, 'max_attempts'), 5)
 end
 
--- Back to its old place; its attempt does not count, its token does.
+-- Requeues a running job at its old place. The attempt does not count; the token is used up.
 local function requeue(job, change, why, checkpoint)
   ready_again(job)
   if checkpoint ~= '' then save_state(job, checkpoint) end
@@ -325,8 +326,9 @@ local function fail_as_poison(job, error)
   return 'dead'
 end
 
--- A worker was lost under the job, which may be the cause. The attempt counts, but the last one is never lost to what
--- another job may have done. `explained`: the error says how the worker ended; without that, it may have been the node.
+-- Records the loss of the worker that ran the job; the job may be the cause. The attempt counts, except the last one,
+-- because a different job may be the cause. `explained`: the error states how the worker ended; otherwise the node may
+-- have failed.
 local function apply_loss(job, error, explained)
   job.losses = job.losses + 1
   redis.call('HSET', job.key, 'losses', job.losses, 'mark', '1')

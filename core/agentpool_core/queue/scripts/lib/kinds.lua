@@ -1,7 +1,7 @@
--- Kinds of job that the registered workers take, as each announced them: 'kind kind ...', or '*' for every kind. A kind
--- that one worker does not know waits for another: during a rollout, old workers meet jobs of new kinds.
+-- Kinds of job that the registered workers run, as each worker announced them: 'kind kind ...', or '*' for every kind. A
+-- job whose kind a worker does not know waits for a different worker: during a rollout, old workers claim new kinds.
 
-local KNOWN_FIRST_MS, KNOWN_MAX_MS = 50, 1000 -- wait for a worker that knows the kind; it doubles each time
+local KNOWN_FIRST_MS, KNOWN_MAX_MS = 50, 1000 -- wait for a worker that knows the kind; doubles each time
 local UNKNOWN_FIRST_MS, UNKNOWN_MAX_MS = 250, 30000 -- the same, while no worker knows it
 local KINDS_SHOWN = 20
 
@@ -27,8 +27,8 @@ local function kinds_text()
   return #kinds == 0 and 'none' or table.concat(kinds, ', ', 1, math.min(#kinds, KINDS_SHOWN)) .. more
 end
 
--- A worker does not know the job's kind. Returns how long the job waits in ms; or nil and the error, where no worker has
--- known it for longer than the pool's setting.
+-- Returns the wait in ms of a job whose kind its worker does not know; or nil and the error, if no worker has known the
+-- kind for longer than the pool's setting.
 local function wait_for_kind(job)
   local kinds = kinds_of_workers()
   local known = kinds[job.spec.kind] or kinds['*']

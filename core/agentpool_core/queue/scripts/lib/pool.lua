@@ -1,9 +1,9 @@
--- The pool's keys, the clock, and the books. First part of every script.
+-- The pool's keys, time and counters. First part of every script.
 --
--- KEYS[1] is the pool's `conf` hash; every other key is derived from it, carries the same hash tag, and so lives in
--- the same slot. core/agentpool_core/queue/keys.py describes them; a test compares the names.
--- The clock is Redis's own: no caller's clock decides anything. lib/clock.lua keeps `clock_ahead_ms` in the books;
--- `clock_offset_ms` is set only by tests.
+-- KEYS[1] is the pool's `conf` hash. All other keys are derived from KEYS[1], carry the same hash tag, and share its slot.
+-- core/agentpool_core/queue/keys.py describes the keys; a test compares the names. The counters are the hash `books`.
+-- Only Redis's clock decides, never a caller's. lib/clock.lua maintains the field `clock_ahead_ms`; only tests set
+-- `clock_offset_ms`.
 
 local PREFIX = string.sub(KEYS[1], 1, -5)
 local CONF = KEYS[1]
@@ -27,25 +27,25 @@ local PARKED = '~parked'
 local SWEEPER = '~sweeper'
 local SUSPECT = '~suspect'
 
-local EVENTS_MAX = 10000 -- events kept, about
-local LIST_TTL_S = 3600 -- orders and inboxes that nobody reads
-local LOG_MAX_BYTES = 4096 -- of a job's own history; the middle goes first
-local PRESSURE_EVERY_MS = 100 -- at most one signal in this time
+local EVENTS_MAX = 10000 -- approximate number of events kept
+local LIST_TTL_S = 3600 -- of orders and inboxes without a reader
+local LOG_MAX_BYTES = 4096 -- of a job's own history; the middle is dropped first
+local PRESSURE_EVERY_MS = 100 -- between two pressure signals
 local CALL_ARGS_MAX = 1000 -- ids in one command
 
--- What is no finite number counts as missing.
+-- Returns the number, or `default` for a text that is no finite number.
 local function number_or(text, default)
   local number = tonumber(text or nil)
   if number and number - number == 0 then return number end
   return default
 end
 
--- What clients read as a whole number. Lua takes more for one: `0.`, `0x1`, `1e9`, `inf`.
+-- Whether clients read the text as a whole number. Lua accepts more: `0.`, `0x1`, `1e9`, `inf`.
 local function is_whole(text)
   return string.find(text, '^%-?%d+$') ~= nil
 end
 
---- A setting of the pool: what is no whole number counts as missing, as it does for the clients.
+-- Returns a setting of the pool, or `default` for a text that is no whole number, as clients do.
 local function setting_or(text, default)
   if text and is_whole(text) then return number_or(text, default) end
   return default
@@ -53,11 +53,11 @@ end
 
 local time = redis.call('TIME')
 local off = redis.call('HMGET', BOOKS, 'clock_offset_ms', 'clock_ahead_ms')
-local ahead = number_or(off[2], 0) -- of the time that entry ids go by
+local ahead = number_or(off[2], 0) -- of the clock that entry ids use
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + number_or(off[1], 0) + ahead
-local now_text = string.format('%.0f', now) -- turning numbers into text is dear, and this one is written often
+local now_text = string.format('%.0f', now) -- converted once, because formatting is slow and scripts write the time often
 
--- Counters change by deltas, written once a script.
+-- Changes of counters, written once at the end of a script.
 local deltas = {}
 
 local function bump(field, by)
@@ -66,13 +66,13 @@ end
 
 local function write_books()
   for field, by in pairs(deltas) do
-    -- A counter that is no number begins anew; lib/recount.lua puts it right.
+    -- A counter that is no number restarts here; lib/recount.lua corrects its value.
     if by ~= 0 and type(redis.pcall('HINCRBY', BOOKS, field, by)) == 'table' then redis.call('HSET', BOOKS, field, by) end
   end
   deltas = {}
 end
 
--- Entries leave the group and the stream together, many at a time.
+-- Entries to acknowledge and delete, by stream, written together at the end of a script.
 local acked = {}
 
 local function drop_entry(stream, entry)
@@ -92,9 +92,9 @@ local function each_slice(ids, command, ...)
   end
 end
 
--- Servers take the group's lag for unknown when the entry that was delivered last is deleted while an older one is
--- still there. So that entry stays, acknowledged, until it is the oldest or another has been delivered: field d of the
--- books remembers it.
+-- Acknowledges and deletes the entries. The server no longer knows the group's lag once the last delivered entry is deleted
+-- while an older entry exists. That entry therefore stays, acknowledged, until it is the oldest or a later entry has been
+-- delivered; the counter field `d:PLACE` holds its id.
 local function write_acks()
   for stream, ids in pairs(acked) do
     local place = string.sub(stream, #PREFIX + 2)
@@ -127,14 +127,14 @@ local function stream_of(route, priority)
   return PREFIX .. 's:' .. route .. ':' .. priority
 end
 
--- A reply of fields and values in turn, as a table.
+-- Converts a reply of alternating fields and values to a table.
 local function pairs_of(flat)
   local fields = {}
   for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
   return fields
 end
 
--- Every stream that the pool has.
+-- Returns the keys of all streams of the pool.
 local function streams()
   local found = {}
   for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
@@ -144,7 +144,7 @@ local function streams()
   return found
 end
 
--- The two numbers of an entry id.
+-- Returns the two numbers of an entry id.
 local function id_parts(entry)
   local ms, seq = string.match(entry, '^(%d+)-(%d+)$')
   return tonumber(ms), tonumber(seq)
@@ -157,8 +157,8 @@ local function id_after(a, b)
   return a_seq > b_seq
 end
 
--- Memory that is full must not keep jobs from ending: Redis refuses a script's first write when it is one that takes
--- memory, so scripts that give memory back begin with one that does not.
+-- Lets a script write at full memory, because jobs must still end. Redis refuses a script only if its first write takes
+-- memory; scripts that free memory therefore start with a deletion.
 local function write_though_memory_is_full()
   redis.call('HDEL', BOOKS, '-')
 end

@@ -1,10 +1,10 @@
--- Quarantine: a suspect (lib/job.lua) runs alone, so that it is known who ended the worker, should it be lost again.
+-- Quarantine: a suspect (lib/job.lua) runs alone, because a further loss of its worker then identifies the cause.
 --
--- One suspect runs at a time. The first worker that claims while one waits is reserved for it: `alone` in the books is its
--- name, and it is given nothing more until it holds nothing. Then it gets one suspect, the oldest first; `alone_job` is that
--- job. A worker that holds nothing goes before a reserved one that is still busy.
+-- One suspect runs at a time. The first worker that claims while a suspect waits is reserved (counter field `alone`: its
+-- name) and receives no jobs until it holds none. Then it receives the oldest suspect (`alone_job`: its id). A worker that
+-- holds no jobs replaces a reserved worker that is still busy.
 
-local SUSPECTS_LOOK = 20 -- the oldest that are looked at for one whose route has room
+local SUSPECTS_LOOK = 20 -- oldest suspects read to find one whose route is below its limit
 
 local function holds_something(worker)
   for _, stream in ipairs(streams()) do
@@ -13,11 +13,11 @@ local function holds_something(worker)
   return false
 end
 
--- The oldest suspect whose route has room; nil: none.
+-- Returns the oldest suspect whose route is below its limit; nil: none.
 local function next_suspect()
   for _, id in ipairs(redis.call('ZRANGE', SUSPECTS, 0, SUSPECTS_LOOK - 1)) do
     local job = load(id)
-    if not job or job.broken or job.state ~= 'queued' then -- its record is gone
+    if not job or job.broken or job.state ~= 'queued' then -- the record is missing or has changed
       redis.call('ZREM', SUSPECTS, id)
     else
       local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. job.spec.route), math.huge)
@@ -33,7 +33,7 @@ local function still_runs(id)
   return false
 end
 
--- Returns 'alone' and a suspect for this worker, 'reserved' where it is to be given nothing now, or nil: it claims as ever.
+-- Returns 'alone' and a suspect for this worker, 'reserved' if the worker must not claim now, or nil: a normal claim.
 local function quarantine_role(worker, suspects, holder, job_id)
   if job_id and not still_runs(job_id) then job_id = nil end
   if holder ~= worker and job_id then return nil end
@@ -54,7 +54,7 @@ local function quarantine_role(worker, suspects, holder, job_id)
   return 'alone', job
 end
 
--- Gives a worker its one suspect: the end of `claim`, whose reply and `start` these are.
+-- Leases the suspect to the worker. Ends a claim: `reply` and `start` are those of lib/claim.lua.
 local function start_alone(job, worker, reply, start)
   local entry = redis.call('XCLAIM', job.spec.stream, GROUP, worker, 0, job.entry)[1]
   local c = {

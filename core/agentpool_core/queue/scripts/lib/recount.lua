@@ -1,13 +1,13 @@
--- Counts again what the books say, from the streams and the leases. Scripts keep both together, but Redis can lose one
--- without the other: an evicted key is gone alone.
+-- Recounts the counters from the streams and the leases. Scripts keep counters and streams consistent, but Redis can lose
+-- single keys, for example by eviction.
 --
--- Pending entries count by their consumer. An undelivered entry is a ready job or a tombstone; only the records tell
--- which, so they are looked at where the books name tombstones or do not add up.
+-- Pending entries count by their consumer. An undelivered entry is a ready job or a tombstone, which only the record shows.
+-- Records are read if the counters name tombstones or do not match the stream.
 
 local TOTALS = { 'submitted', 'started', 'finished', 'run_ms', 'attempts' }
-local LOOK_MAX = 1000 -- undelivered entries of one stream whose records are looked at
+local LOOK_MAX = 1000 -- undelivered entries of one stream whose records are read
 
--- Streams of the pool's routes that the books do not name.
+-- Finds streams of the pool's routes that have no cursor among the counters.
 local function find_streams(books, fix)
   local readable, routes = pcall(cjson.decode, redis.call('HGET', CONF, 'routes') or '[]')
   for _, route in ipairs(readable and type(routes) == 'table' and routes or {}) do
@@ -22,7 +22,7 @@ local function find_streams(books, fix)
   end
 end
 
--- Counts of one place: ready, suspects, running, undelivered; nil where Redis has lost the stream.
+-- Returns the counts of a place: ready, suspects, running, undelivered; nil: Redis has lost the stream.
 local function count_place(stream, kept)
   local pending = redis.pcall('XPENDING', stream, GROUP)
   if pending.err then return nil end
@@ -36,19 +36,19 @@ local function count_place(stream, kept)
   return ready, suspects, running, math.max(0, undelivered)
 end
 
--- How many of the undelivered entries are tombstones. `said`: what the books say, for the part that is not looked at.
+-- Returns how many undelivered entries are tombstones. `reported`: the counter, used for entries beyond the first page.
 local function count_tombstones(stream, cursor, reported, undelivered)
   local ready = 0
   local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', LOOK_MAX)
   for _, entry in ipairs(page) do
     local state = redis.pcall('HGET', PREFIX .. 'job:' .. entry[2][2], 'state')
-    if state and not ENDS[state] then ready = ready + 1 end -- also where a claim has to look at it
+    if state and not ENDS[state] then ready = ready + 1 end -- also a job that only a claim can resolve
   end
   if #page >= undelivered then return undelivered - ready end
   return math.max(0, math.min(reported, undelivered - ready))
 end
 
--- Calls fix(field, is, should be) for each field of the books that is wrong.
+-- Calls fix(field, actual, correct) for each wrong counter.
 local function recount(fix)
   local books = pairs_of(redis.call('HGETALL', BOOKS))
   find_streams(books, fix)
@@ -62,7 +62,7 @@ local function recount(fix)
     if place then
       local ready, suspects, running, undelivered = count_place(PREFIX .. 's' .. place, books['d' .. place])
       if not ready then
-        fix('s' .. place, nil, 'lost') -- with its jobs; the group is made again, so that others can be claimed
+        fix('s' .. place, nil, 'lost') -- with its jobs; a new group allows later jobs to be claimed
         ready, suspects, running, undelivered = 0, 0, 0, redis.call('XLEN', PREFIX .. 's' .. place)
         books['c' .. place] = '0-0'
       end
@@ -82,7 +82,7 @@ local function recount(fix)
   end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do right.slots = right.slots + slots_of(worker) end
   for _, field in ipairs(TOTALS) do
-    if books[field] and not is_whole(books[field]) then right[field] = 0 end -- nothing tells what it was
+    if books[field] and not is_whole(books[field]) then right[field] = 0 end -- the earlier value is unknown
   end
   for field, value in pairs(right) do
     local is = number_or(books[field], 0)
@@ -90,7 +90,7 @@ local function recount(fix)
   end
 end
 
--- Returns how many fields were wrong; calls wrong(field) for each, where it is given.
+-- Corrects the counters and returns how many were wrong. Calls wrong(field), if given, for each.
 local function correct_books(wrong)
   local corrected = 0
   recount(function(field, _, value)
@@ -108,7 +108,7 @@ local function correct_books(wrong)
   return corrected
 end
 
--- Makes streams anew that Redis has lost, so that other scripts can ask them.
+-- Creates streams that Redis has lost, because other scripts read them.
 local function restore_streams()
   for _, stream in ipairs(streams()) do
     if redis.pcall('XPENDING', stream, GROUP).err then return correct_books() end

@@ -1,18 +1,18 @@
 -- Ends attempts. A completion is five values: job id, token, verb, text, number.
 --   succeeded   text: result (JSON)
 --   failed      text: error     number: retry after ms, '' = the pool's backoff
---   dead        text: error     number: the reason in one word, '' = none
+--   dead        text: error     number: reason (one word), '' = none
 --   cancelled   text: reason
---   drain, preempted   text: checkpoint (JSON), '' = keep what was saved before
---   exhausted   text: as above   number: a space, how the worker's memory ran out under the job
---   overloaded  text: as above   number: least wait in ms ('' = the pool's backoff), a space, what the handler said
---   unfit       text: as above   number: a space, what the worker that cannot run the job says of itself
---   unknown_kind   text: ''   number: a space, what the worker said: it does not know the job's kind
+--   drain, preempted   text: checkpoint (JSON), '' = keep the earlier checkpoint
+--   exhausted   text: as above   number: a space, how the worker ran out of memory
+--   overloaded  text: as above   number: least wait in ms ('' = the pool's backoff), a space, the handler's message
+--   unfit       text: as above   number: a space, the message of the worker that cannot run the job
+--   unknown_kind   text: ''   number: a space, the message of the worker, which does not know the job's kind
 -- Outcomes: applied, retrying, dead, returned, cancelled, stale (nothing was changed).
 
 local SETTLE_ARGS = 5
 
--- A caller that lost the answer asks again, with the same token: it hears what became of its completion.
+-- Outcome of a repeated completion: a caller that lost the reply repeats the call with the same token.
 local REPEATED = {
   ['succeeded succeeded'] = 'applied', ['failed failed'] = 'dead', ['dead failed'] = 'dead',
   ['failed cancelled'] = 'cancelled', ['dead cancelled'] = 'cancelled', ['cancelled cancelled'] = 'cancelled',
@@ -24,8 +24,8 @@ local REPEATED = {
   ['unfit scheduled'] = 'returned', ['unfit cancelled'] = 'cancelled', ['unfit failed'] = 'dead',
 }
 
--- A job that was put off is ready again once it was due. Its history shows that this completion, and not the loss of its
--- worker, made it wait.
+-- Returns the outcome of a repeated completion that deferred or retried a job which is ready again. The job's history
+-- shows that the completion, not the loss of its worker, made the job wait.
 local function outcome_of_wait(job, verb)
   local change, attempt, outcome = 'returned', job.attempt + 1, 'returned'
   if verb == 'failed' then change, attempt, outcome = 'retrying', job.attempt, 'retrying' end
@@ -42,14 +42,14 @@ local function repeated(job, verb)
   return REPEATED[verb .. ' ' .. job.state] or 'stale'
 end
 
--- Exponential, halved at random, so that jobs that failed together do not come back together.
+-- Exponential backoff with jitter between half and all of it, which separates jobs that failed together.
 local function backoff_ms(attempt)
   local v = redis.call('HMGET', CONF, 'retry_initial_ms', 'retry_max_ms')
   local full = math.min(setting_or(v[2], 300000), setting_or(v[1], 1000) * 2 ^ math.min(attempt - 1, 40))
   return math.floor(full * (0.5 + math.random() / 2))
 end
 
--- The job's entry keeps its place while the job waits; without one, the job gets a new one when it is due.
+-- Parks the entry, which keeps its place while the job waits. A job whose entry is lost gets a new entry when it is due.
 local function park(job)
   if #redis.pcall('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID') == 0 then
     redis.call('HDEL', job.key, 'entry')
@@ -57,7 +57,7 @@ local function park(job)
 end
 
 local function retry_later(job, text, after)
-  if job.alone then redis.call('HDEL', job.key, 'losses') end -- it ran alone, and the worker lives
+  if job.alone then redis.call('HDEL', job.key, 'losses') end -- the job ran alone, and its worker survived
   local due = now + (number_or(after, nil) or backoff_ms(job.attempt))
   park(job)
   redis.call('ZADD', DUE, due, job.id)
@@ -67,8 +67,8 @@ local function retry_later(job, text, after)
   return 'retrying'
 end
 
--- An attempt may be put off for as long as it may run; then putting it off once more counts as its failure.
--- Returns how often it has been put off, and that failure's error or nil.
+-- Counts a deferral. An attempt may be deferred for as long as its timeout; a later deferral counts as its failure.
+-- Returns the number of deferrals, and the error of that failure or nil.
 local function count_deferral(job, why, reported)
   local since, times = deferrals_of(job, 'putoff')
   times = times + 1
@@ -79,7 +79,7 @@ local function count_deferral(job, why, reported)
     .. ' s that the attempt may run; the ' .. (why == 'unfit' and 'worker' or 'handler') .. ' said: ' .. reported
 end
 
--- As hand_back, but it competes again only after a while.
+-- Requeues the job for a later time. The attempt does not count.
 local function defer(job, after, times, why)
   local due = now + (number_or(after, nil) or backoff_ms(times))
   park(job)
@@ -91,14 +91,15 @@ local function defer(job, after, times, why)
   return 'returned'
 end
 
--- The worker leaves because of its memory, with the job unfinished: a loss. The first costs no attempt.
+-- Requeues a job whose worker ran out of memory. Counts as a loss; the first loss costs no attempt.
 local function settle_exhausted(job, checkpoint, reported)
   if checkpoint ~= '' then save_state(job, checkpoint) end
   if job.losses == 0 then job.attempt = job.attempt - 1 end
   return apply_loss(job, reported, true)
 end
 
--- `worker` is the one that asks. After Redis went back in time, another may hold the job under a token of the same number.
+-- Settles one attempt for `worker`. After Redis was restored to an earlier state, a different worker may hold the job under
+-- the same token.
 local function settle_one(id, token, worker, verb, text, number)
   local job = load(id)
   if job and is_undecodable(job) then
@@ -141,7 +142,7 @@ local function settle_one(id, token, worker, verb, text, number)
   return 'dead'
 end
 
--- Settles ARGV[first..], which a worker holds, and returns the outcomes.
+-- Settles the completions ARGV[first..] of a worker and returns the outcomes.
 local function settle(worker, first)
   local outcomes = {}
   for i = first, #ARGV, SETTLE_ARGS do

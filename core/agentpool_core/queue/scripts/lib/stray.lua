@@ -1,7 +1,7 @@
--- Jobs that nothing leads to: the record names a place where the job is not, so no script would come upon it again. Such a
--- job ends, because its caller would wait for ever. Needs lib/job.lua.
+-- Unreachable jobs: the record names a place that does not hold the job, and no script would find the job again. Such a job
+-- ends, because its caller would wait for ever. Needs lib/job.lua.
 
--- Whether an order, a set or the stream leads to a job that has not ended.
+-- Whether an order, a set or the stream holds a job that has not ended.
 local function is_reachable(job)
   if job.state == 'blocked' then return redis.call('SISMEMBER', BLOCKED, job.id) == 1 end
   if job.state == 'scheduled' and redis.call('ZSCORE', DUE, job.id) then return true end
@@ -12,15 +12,15 @@ local function is_reachable(job)
   return id_after(job.entry, redis.call('HGET', BOOKS, 'c' .. job.spec.place) or '0-0')
 end
 
--- Ends a job that was met outside of its place, unless it is where its record says. `field` is the one that names the place:
--- state or entry.
+-- Ends a job that was found outside its place, unless the place in its record holds the job. `field`: the field that names
+-- the place, state or entry.
 local function end_unreachable(job, field)
   if not job or ENDS[job.state] or (not job.broken and is_reachable(job)) then return end
   job.broken = job.broken or undecodable(field, job[field])
   fail_undecodable(job)
 end
 
--- Drops an entry that is not its job's place.
+-- Deletes an entry that is not the place of its job.
 local function drop_stray(job, stream, item)
   drop_entry(stream, item)
   end_unreachable(job, 'entry')

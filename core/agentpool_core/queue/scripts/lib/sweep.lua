@@ -1,7 +1,7 @@
--- Reads tombstones away. An undelivered entry is never deleted (the group's lag would become unknown): when its job
--- ends in the queue it stays as a tombstone, and goes as soon as it is the stream's head.
+-- Deletes tombstones. An undelivered entry cannot be deleted, because the group's lag would become unknown. If its job ends
+-- in the queue, the entry stays as a tombstone until it is the stream's head.
 
-local SWEEP_MAX = 1000 -- tombstones read away in one script
+local SWEEP_MAX = 1000 -- tombstones deleted in one script
 
 local function sweep(stream, route, priority)
   local place = ':' .. route .. ':' .. priority
@@ -12,7 +12,7 @@ local function sweep(stream, route, priority)
     local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
     if not head then break end
     local state = redis.pcall('HGET', PREFIX .. 'job:' .. head[2][2], 'state')
-    if state and not ENDS[state] then break end -- a claim looks at it
+    if state and not ENDS[state] then break end -- left to a claim
     redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', 1, 'STREAMS', stream, '>')
     drop_entry(stream, head[1])
     cursor = head[1]

@@ -1,4 +1,4 @@
--- Takes a job that waits out of its place: for cancel and expiry. Needs lib/sweep.lua.
+-- Ends waiting jobs, for cancel and expiry. Needs lib/sweep.lua.
 
 local function leave_queue(job)
   local place = job.spec.place
@@ -26,7 +26,7 @@ local function leave_blocked(job)
   end
 end
 
--- `job.state` is queued, scheduled or blocked; afterwards it is `state`.
+-- Ends a queued, scheduled or blocked job with `state`.
 local function end_waiting(job, state, reason)
   local tombstone = false
   if job.state == 'queued' then

@@ -1,16 +1,16 @@
--- Registered workers: their leases, their slots, and what becomes of their jobs when they are lost.
+-- Registered workers: leases, slots, and the recovery of a lost worker's jobs.
 
-local RECOVER_MAX = 500 -- jobs taken back in one script
+local RECOVER_MAX = 500 -- jobs recovered in one script
 
--- info: slots running sinceMs host, and on a second line why the worker takes no jobs, where it does not
+-- Writes info: 'slots running sinceMs host', and on a second line why the worker claims no jobs, if it does not.
 local function write_info(worker, slots, running, since, host, note)
   bump('slots', slots - slots_of(worker))
   local info = slots .. ' ' .. running .. ' ' .. since .. ' ' .. host
   redis.call('HSET', WORKER_INFO, worker, note == '' and info or info .. '\n' .. note)
 end
 
--- Takes a running job from its worker; the attempt counts. `crash`: the worker ended under its jobs, and one of them may
--- be the cause: {explained, culprits}, where culprits (id -> true) are known and nil stands for all; nil: nobody crashed.
+-- Recovers a running job from its worker; the attempt counts. `crash` = {explained, culprits}: the worker ended under its
+-- jobs, and a job may be the cause (culprits: id -> true; nil: each job). `crash` is nil if the worker did not crash.
 local function recover(job, error, crash)
   release_slot(job)
   if job.cancel then
@@ -31,7 +31,7 @@ local function recover(job, error, crash)
   end
 end
 
--- Takes back up to `budget` jobs of one worker from one stream; returns how many were held.
+-- Recovers up to `budget` jobs of a worker from one stream. Returns how many entries were held.
 local function recover_from_stream(worker, stream, budget, error, crash)
   local held = redis.call('XPENDING', stream, GROUP, '-', '+', budget, worker)
   for _, item in ipairs(held) do
@@ -50,9 +50,9 @@ local function recover_from_stream(worker, stream, budget, error, crash)
   return #held
 end
 
-local PAGE = 500 -- held jobs in one look
+local PAGE = 500 -- held entries read at once
 
--- Calls visit(stream, entry id) for each entry that a worker holds; a stream that Redis has lost holds none.
+-- Calls visit(stream, entry id) for each entry that a worker holds. A stream that Redis has lost holds none.
 local function each_held(worker, visit)
   for _, stream in ipairs(streams()) do
     local from = '-'
@@ -76,7 +76,7 @@ local function remove_worker(worker)
   redis.call('DEL', PREFIX .. 'ctl:' .. worker)
 end
 
--- Returns how many jobs were taken back; the worker is forgotten once it holds none.
+-- Recovers a worker's jobs, and removes the worker once it holds none. Returns how many were recovered.
 local function recover_jobs_of(worker, error, crash)
   local taken = 0
   local all = streams()
