@@ -110,6 +110,8 @@ class Reconciler:
         before = pool.child_problem
         if pool.spec is not None:
             pool.child_problem = await self._applier.apply(pool, pool.spec)
+        if self._pools.get(pool.ref) is not pool:
+            return  # deleted meanwhile
         if pool.child_problem is not None and pool.child_problem != before:
             self._recorder.record(pool, "Warning", pool.child_problem.reason, pool.child_problem.message)
         self._request_read_of_new_spec(pool)

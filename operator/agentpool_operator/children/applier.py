@@ -4,6 +4,9 @@ The Deployment is created with 0 replicas; the field is handed to the scaling lo
 server-side apply resets a field to its default when its only owner leaves it out
 (https://kubernetes.io/docs/reference/using-api/server-side-apply/#transferring-ownership). Each step is derived from
 the live object, so the next pass completes an interrupted pass.
+
+Watches of several kinds keep no common order: after the deletion of an AgentPool, the end of its Deployment may be seen
+first. So a Deployment is created only for an AgentPool that the API server still has.
 """
 
 from __future__ import annotations
@@ -43,6 +46,10 @@ FORBIDDEN = " is forbidden: "  # part of every admission refusal, whatever its s
 log = logging.getLogger(__name__)
 
 
+class _DeletedError(Exception):
+    """The AgentPool is deleted, or its deletion has begun."""
+
+
 class Applier:
     """Keeps the children of pools in order."""
 
@@ -62,6 +69,8 @@ class Applier:
             if problem is None:
                 child = "PodDisruptionBudget"
                 problem = await self._budget(pool)
+        except _DeletedError:
+            return None
         except WebhookError as error:
             problem = _webhook_problem(child, error.message)
         except (InvalidObjectError, ForbiddenError) as error:
@@ -94,6 +103,7 @@ class Applier:
         if not pool.owns_deployment:  # missing, foreign, or removed unnoticed: a foreign Deployment is in no watch
             self._pools.set_deployment(pool, await self._read_deployment(path))
         if pool.deployment is None:
+            await self._check_not_deleted(pool)
             made = await self._cluster.apply(path, _with_replicas(wanted, 0), manager=CHILDREN_MANAGER)
             found = deployment_view(made)
             log.info("made Deployment %s", pool.ref)
@@ -114,6 +124,19 @@ class Applier:
         self._accept(wanted, found.raw)
         self._pools.set_deployment(pool, found)
         return None
+
+    async def _check_not_deleted(self, pool: Pool) -> None:
+        """Ask the API server for the AgentPool. Raises _DeletedError; the registry then knows of the deletion."""
+        try:
+            live = await self._cluster.get(paths.agentpools(pool.ref.namespace, pool.ref.name))
+        except NotThereError:
+            live = None
+        if live is None or live["metadata"]["uid"] != pool.uid:
+            self._pools.see_pool(pool.resource, gone=True)
+            raise _DeletedError
+        if live["metadata"].get("deletionTimestamp"):
+            self._pools.see_pool(live)
+            raise _DeletedError
 
     async def _read_deployment(self, path: str) -> DeploymentView | None:
         """Return the Deployment from the server: a Deployment without our label is in no watch."""

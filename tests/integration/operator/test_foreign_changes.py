@@ -40,6 +40,25 @@ async def test_drift_is_repaired(start_operator, pool_of, look, until, cluster, 
     await until(image, WORKER_IMAGE)
 
 
+async def test_a_deployment_is_not_made_again_for_a_pool_whose_deletion_was_not_seen_yet(
+    start_operator, faulty_api, pool_of, look, until, cluster, namespace, deployment, ref
+):
+    """The watch of AgentPools may lag behind the watch of Deployments, which shows the garbage collector's work."""
+    start_operator("--kubeconfig", str(faulty_api.kubeconfig))
+    for name in ("agents", "other"):
+        await pool_of(name)
+        await until(lambda name=name: look.condition("Ready", name), ("True", "Serving"))
+    faulty_api.lags = lambda path: path.endswith("/agentpools")
+    faulty_api.writes.clear()
+    await cluster.delete(paths.agentpools(namespace, "agents"))
+    await until(lambda: look.found(deployment), None)
+    other = paths.deployments(namespace, "other")
+    await cluster.merge(other, {"spec": {"paused": True}}, manager="kubectl-set")
+    await until(lambda: look.condition("Progressing", "other"), ("False", "RolloutPaused"))
+    faulty_api.catch_up.set()
+    assert ("PATCH", deployment) not in faulty_api.writes
+
+
 async def test_what_others_put_into_the_deployment_is_told_with_who_did_it(
     start_operator, pool_of, look, until, cluster, deployment, ref
 ):

@@ -15,6 +15,11 @@ from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.views import POOL_LABEL
 
 REF = PoolRef("ns", "p")
+RESOURCE = {
+    "metadata": {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"},
+    "spec": {"handler": {"command": {"argv": ["true"]}}},
+}
+AGENTPOOL = paths.agentpools("ns", "p")
 DEPLOYMENT = paths.deployments("ns", "p")
 BUDGET = paths.disruption_budgets("ns", "p")
 
@@ -23,7 +28,7 @@ class Server:
     """Objects by path; an apply merges into what is there, one level deep in metadata and spec."""
 
     def __init__(self):
-        self.objects = {}
+        self.objects = {AGENTPOOL: RESOURCE}
         self.applied = []
         self.on_apply = lambda _body: None
         self.unasked = ""  # the path of whose applies a webhook cannot be asked
@@ -53,8 +58,7 @@ def server():
 @pytest.fixture
 def pools():
     made = Pools()
-    metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
-    made.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
+    made.see_pool(RESOURCE)
     return made
 
 
@@ -154,6 +158,28 @@ async def test_the_deployment_of_a_pool_that_is_gone_is_waited_for(one_pass, ser
     assert pools.get(REF).child_problem.reason == "DeploymentLeaving"
 
 
+@pytest.mark.parametrize("successor", [None, {**RESOURCE, "metadata": {**RESOURCE["metadata"], "uid": "next"}}])
+async def test_no_child_is_made_for_a_pool_whose_deletion_was_not_seen_yet(one_pass, server, pools, successor):
+    """The end of its Deployment may be seen first; a new Deployment would be an orphan in the way of the next pool."""
+    await one_pass()
+    pools.see_deployment(server.objects.pop(DEPLOYMENT), gone=True)
+    server.objects.pop(AGENTPOOL)
+    if successor is not None:
+        server.objects[AGENTPOOL] = successor
+    assert await one_pass() == []
+    assert pools.get(REF) is None
+
+
+async def test_no_child_is_made_for_a_pool_whose_deletion_has_begun(one_pass, server, pools):
+    """A finalizer may hold the pool after the end of its children."""
+    await one_pass()
+    pools.see_deployment(server.objects.pop(DEPLOYMENT), gone=True)
+    ending = {**RESOURCE["metadata"], "resourceVersion": "2", "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    server.objects[AGENTPOOL] = {**RESOURCE, "metadata": ending}
+    assert await one_pass() == []
+    assert pools.get(REF).deleting
+
+
 async def test_a_deleted_budget_comes_back(one_pass, server, monkeypatch):
     """No watch tells of it, so it is looked at again from time to time."""
     await one_pass()
@@ -190,7 +216,7 @@ async def test_no_deployment_is_made_for_a_secret_that_cannot_be_used(one_pass, 
     """Its pods would get the Secret from the kubelet, whatever the operator itself does not read."""
     secrets.error = refused(reason)
     assert await one_pass() == []
-    assert server.objects == {}
+    assert DEPLOYMENT not in server.objects
     assert pools.get(REF).child_problem.reason == reason
     assert pools.get(REF).blocked is not None
     secrets.error = None
