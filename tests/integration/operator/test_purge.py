@@ -102,11 +102,11 @@ async def test_a_note_that_could_not_be_written_is_written_once_the_cluster_is_k
     api.away = True
     purger = Purger(api, None, leading=lambda: True, lives=lambda ref: ref == pool)
     await purger.note(deleted, pool, "an-old-uid", delete=True)
-    await purger._guarded(deleted)
+    await purger._run_guarded(deleted)
     assert not await redis.hexists(notes_of(pool.namespace), pool.name)
     assert purger.waiting == {deleted.url}
     api.away = False
-    await purger._guarded(deleted)
+    await purger._run_guarded(deleted)
     assert await is_there(redis, pool) == (True, True)
     assert purger.waiting == set()
 
@@ -146,7 +146,7 @@ async def test_who_stops_leading_during_a_purge_removes_nothing(deleted, redis, 
     """An operator that was frozen after its look finds that its Lease is over, and leaves the queue alone."""
     api = Api()
     caplog.set_level(logging.INFO, "agentpool_operator.queue.purge")
-    await Purger(api, None, leading=lambda: api.lookups < 2)._guarded(deleted)
+    await Purger(api, None, leading=lambda: api.lookups < 2)._run_guarded(deleted)
     assert await is_there(redis, pool) == (True, True)
     assert "left to the operator that leads" in caplog.text
 
@@ -174,10 +174,10 @@ async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
     purger = Purger(Api(), None, leading=lambda: True)
     caplog.set_level(logging.INFO, "agentpool_operator.queue.purge")
     for _ in range(100):
-        await purger._guarded(connection)
+        await purger._run_guarded(connection)
     assert [record.levelname for record in caplog.records] == ["WARNING"] * 7
     failing = False
     caplog.clear()
-    await purger._guarded(connection)
-    await purger._guarded(connection)
+    await purger._run_guarded(connection)
+    await purger._run_guarded(connection)
     assert [record.message for record in caplog.records] == ["deleted pools on h:6379 can be purged again"]
