@@ -145,7 +145,7 @@ def test_deleting_a_pool_works_while_the_operator_is_stopped(own_dev_system):
     """There is no finalizer that only the operator could remove."""
     applied_pool = applied(own_dev_system)
     next(applied_pool)
-    operator = own_dev_system.child("agentpool", "operator")
+    operator = own_dev_system.child("agentpool_core", "operator")
     operator.suspend()
     try:
         own_dev_system.kubectl("delete", "agentpool/repo-analyst", "--timeout=30s")
@@ -232,7 +232,7 @@ def runs(process):
 def test_a_part_that_dies_is_named_and_ends_the_rest(own_dev_system):
     """The exit code is not zero, and the part's name and last lines are told."""
     family = own_dev_system.family()
-    own_dev_system.child("agentpool", "devcluster").kill()
+    own_dev_system.child("agentpool_core", "devcluster").kill()
     assert own_dev_system.ended() == 1
     assert "error: devcluster was killed by signal 9; its last lines:" in own_dev_system.output
     assert "Traceback" not in own_dev_system.output.partition("error: ")[2]
@@ -247,11 +247,11 @@ def test_an_operator_and_gateway_that_end_are_started_again(own_dev_system):
     """
     ends = {"terminate": "ended with exit code 0", "kill": "was killed by signal 9"}
     for part, end in itertools.product(("operator", "gateway"), ends):
-        killed = own_dev_system.child("agentpool", part)
+        killed = own_dev_system.child("agentpool_core", part)
         getattr(killed, end)()
         own_dev_system.until(f"{part} {ends[end]}; starting it again")
         eventually(
-            lambda: any(each.pid != killed.pid for each in own_dev_system.children("agentpool", part)),  # noqa: B023
+            lambda: any(each.pid != killed.pid for each in own_dev_system.children("agentpool_core", part)),  # noqa: B023
             f"another {part}",
         )
     eventually(lambda: answers(f"{own_dev_system.gateway_url}/readyz"), "the gateway answers again")

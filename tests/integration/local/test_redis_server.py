@@ -30,7 +30,7 @@ async def test_a_server_starts_on_a_free_port_and_stops(tmp_path):
 
 async def test_a_port_in_use_is_refused_by_name(tmp_path):
     """The flag, the port and the remedy are told."""
-    refused = pytest.raises(SettingError, match=r"--redis-port: .*: the port is in use; choose another")
+    refused = pytest.raises(SettingError, match=r"--redis-port: .*: the port is in use; choose a different port")
     with socket.create_server(("127.0.0.1", 0)) as taken, refused:
         await start_redis(tmp_path, unheard, port=taken.getsockname()[1])
 
