@@ -58,7 +58,7 @@ verify: setup ## Fail if what is generated is out of date
 	$(BIN)/python tools/generate.py --check
 
 docs: setup ## Build the documentation site into build/site; a broken link or anchor fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 sbom: dist ## Write build/sbom.json, a CycloneDX list of what a user installs, and check its licences
 	@mkdir -p build

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,10 @@ ROOT = Path(__file__).resolve().parents[2]
 FETCHED = re.compile(r"<(?:script|img|iframe)[^>]* src=[\"']?(?:https?:)?//|<link[^>]* href=[\"']?(?:https?:)?//")
 
 
-def built(target: Path) -> subprocess.CompletedProcess[str]:
+def built(target: Path, config: Path = ROOT / "mkdocs.yml") -> subprocess.CompletedProcess[str]:
     """Build the site into a folder."""
     return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--config-file", str(config), "--site-dir", str(target)],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
@@ -77,3 +78,15 @@ def test_a_list_that_follows_its_introduction_is_a_list(site: Path):
     assert "<p><strong>Alternatives.</strong></p>\n<ul>" in (site / "decisions/0011-quarantine.html").read_text()
     assert not [page.name for page in site.rglob("*.html") if re.search(r"<p>[^<]*\n- ", page.read_text())]
     assert "sharing:\n  timeSlicing:\n" in re.sub(r"<[^>]+>", "", (site / "operate.html").read_text())
+
+
+def test_a_broken_link_fails_the_build(tmp_path: Path):
+    """And so does an anchor that is not there, and a page that the navigation leaves out."""
+    docs = shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    (docs / "redis.md").write_text("# Redis\n\n[gone](gone.md) [nowhere](operate.md#nowhere)\n")
+    (docs / "left-out.md").write_text("# Left out\n")
+    config = tmp_path / "mkdocs.yml"
+    config.write_text(f"INHERIT: {ROOT}/mkdocs.yml\ndocs_dir: docs\nhooks: [{ROOT}/tools/docs_site.py]\n")
+    done = built(tmp_path / "site", config)
+    assert done.returncode == 1
+    assert [word for word in ("gone.md", "#nowhere", "left-out.md", "strict mode") if word not in done.stderr] == []

@@ -1,0 +1,62 @@
+"""docs/reference/conditions.md lists every reason that the operator reports."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from agentpool_core.spec import ConditionType
+from agentpool_operator.pools.views import FAILING_REASONS
+from agentpool_operator.scaling.decision import LIMITS
+
+ROOT = Path(__file__).resolve().parents[3]
+PAGE = (ROOT / "docs/reference/conditions.md").read_text()
+OPERATOR = ROOT / "operator/agentpool_operator"
+WORD = re.compile(r"(?:[A-Z]+[a-z]+)+(?:URL)?")
+STATUSES = {"Normal", "Warning", "True", "False", "Unknown"}
+CHILDREN = ("Deployment", "PodDisruptionBudget")
+
+
+def words(tree: ast.AST) -> Iterator[str]:
+    """Every CamelCase word that stands alone in a string."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and WORD.fullmatch(node.value):
+            yield node.value
+
+
+def given_reasons(tree: ast.AST) -> Iterator[str]:
+    """The words that are given as an argument `reason`; those that begin with the kind of a child, for each."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg == "reason":
+            found = list(words(node.value))
+            is_of_child = isinstance(node.value, ast.JoinedStr)
+            yield from (f"{kind}{word}" for kind in CHILDREN for word in found) if is_of_child else found
+
+
+def reasons() -> set[str]:
+    """Every reason of a condition or an event in the code."""
+    trees = [ast.parse(path.read_text()) for path in OPERATOR.rglob("*.py")]
+    conditions = ast.parse((OPERATOR / "status/conditions.py").read_text())
+    addresses = ast.parse((ROOT / "core/agentpool_core/redis_address.py").read_text())
+    found = {reason for tree in (*trees, addresses) for reason in given_reasons(tree)}
+    found |= {*words(conditions)} - STATUSES - set(ConditionType)
+    found |= {node.value.value for node in addresses.body if isinstance(node, ast.Assign) for _ in words(node)}
+    return found | FAILING_REASONS | {cap.value for cap in LIMITS} | {"ScaledUp", "ScaledDown", "PodFailed"}
+
+
+def test_every_reason_is_on_the_page_and_no_other():
+    """The first cell of a row names one reason or several."""
+    cells = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", PAGE, re.MULTILINE)
+    listed = {reason for cell in cells for reason in re.findall(r"\w+", cell)} - set(ConditionType)
+    code = reasons()
+    assert len(code) > 50
+    assert code - listed == set()
+    assert listed - code == set()
+
+
+def test_the_conditions_are_the_resources_own():
+    """The first table has the conditions in their order."""
+    table = PAGE.partition("|---|---|---|\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(ConditionType)
