@@ -15,6 +15,7 @@ from fastapi import Depends, FastAPI
 from agentpool_core import DISTRIBUTION
 from agentpool_core.kube.client import Cluster
 from agentpool_gateway import openapi
+from agentpool_gateway.a2a import discovery, jsonrpc, rest
 from agentpool_gateway.access import table
 from agentpool_gateway.access.admission import Gateway, guard
 from agentpool_gateway.access.authority import AllowAll, Authority
@@ -28,12 +29,12 @@ from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.pools.locations import Locations
 from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import Queues
-from agentpool_gateway.routes import a2a, events, health, jobs, pages, pools, queue, scaling
+from agentpool_gateway.routes import events, health, jobs, pages, pools, queue, scaling
 from agentpool_gateway.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
-ROUTES = (jobs, queue, scaling, events, a2a, pools, health)
+ROUTES = (jobs, queue, scaling, events, discovery, jsonrpc, rest, pools, health)
 
 
 def build(

@@ -62,7 +62,25 @@ SUBMIT_BODY: dict[str, Any] = {
     ],
 }
 PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
-A2A_BODY = _body(schemas.A2A_CALL)
+A2A_TYPE = "application/a2a+json"
+_VERSION = _parameter("header", "A2A-Version", enum=["1.0", "0.3"], example="1.0")
+A2A_BODY = _body(schemas.a2a_call(table.A2A_METHODS)) | {"parameters": [_VERSION]}
+A2A_MESSAGE = _body(schemas.A2A_MESSAGE, (A2A_TYPE, schemas.A2A_MESSAGE)) | {"parameters": [_VERSION]}
+A2A_PLAIN = {"parameters": [_VERSION]}
+_HISTORY = _parameter("query", "historyLength", type="integer", minimum=0, maximum=1_000)
+A2A_GET = {"parameters": [_VERSION, _HISTORY]}
+A2A_LIST = {
+    "parameters": [
+        _VERSION,
+        _HISTORY,
+        _parameter("query", "pageSize", type="integer", minimum=1, maximum=100),
+        _parameter("query", "pageToken", description="nextPageToken of the page before."),
+        _parameter("query", "contextId"),
+        _parameter("query", "status", example="TASK_STATE_WORKING"),
+        _parameter("query", "statusTimestampAfter", format="date-time"),
+        _parameter("query", "includeArtifacts", type="boolean"),
+    ]
+}
 
 _COMMON: Responses = {
     400: _problem("The request cannot be read."),
@@ -92,6 +110,7 @@ READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
 READ_CARD = _read(schemas.CARD, "An A2A agent card.")
+READ_AGENTS = _read(schemas.AGENTS, "Agents, and where their cards are.")
 DISCARDED = _read(schemas.OUTCOME, "Deleted.")
 PURGED = _read(schemas.PURGED, "Numbers of removed and remaining jobs.")
 SCALING = _read(schemas.SCALING, "The pool's workers.")
@@ -119,7 +138,29 @@ STREAM: Responses = {
     200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": schemas.TEXT}}},
     204: {"description": "The job had ended before: do not reconnect."},
 }
-A2A: Responses = {**_BODY, **_read(schemas.A2A_ANSWER, "A JSON-RPC 2.0 response.")}
+A2A: Responses = {
+    **_BODY,
+    **_COMMON,
+    200: {
+        "description": "A JSON-RPC 2.0 response; a stream of such for a method that streams.",
+        "content": {
+            "application/json": {"schema": schemas.A2A_ANSWER},
+            "text/event-stream": {"schema": schemas.TEXT},
+        },
+    },
+}
+_A2A_ERRORS: Responses = {
+    status: {**answer, "content": {**answer["content"], A2A_TYPE: {"schema": schemas.A2A_ERROR}}}
+    for status, answer in {**_BODY, **_COMMON, 500: _problem("The agent's answer cannot be read.")}.items()
+}
+A2A_REST: Responses = {
+    **_A2A_ERRORS,
+    200: {"description": "Done.", "content": {A2A_TYPE: {"schema": schemas.A2A_DOCUMENT}}},
+}
+A2A_STREAM: Responses = {
+    **_A2A_ERRORS,
+    200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": schemas.TEXT}}},
+}
 
 
 def add_security_schemes(app: FastAPI) -> None:

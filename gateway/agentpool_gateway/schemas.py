@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from agentpool_core.documents import BODIES
@@ -35,6 +36,20 @@ def record(**properties: Schema) -> Schema:
 def rows(schema: Schema) -> Schema:
     """A list."""
     return {"type": "array", "items": schema}
+
+
+def a2a_call(methods: Iterable[str]) -> Schema:
+    """A JSON-RPC call of one of these methods."""
+    return {
+        "type": "object",
+        "required": ["jsonrpc", "method"],
+        "properties": {
+            "jsonrpc": {"const": "2.0"},
+            "id": {"type": ["string", "integer", "null"]},
+            "method": {"type": "string", "enum": list(methods)},
+            "params": {"type": "object"},
+        },
+    }
 
 
 def _ms(least: int) -> Schema:
@@ -172,16 +187,6 @@ SCALING: Schema = {
     },
 }
 PAUSED = record(pool=TEXT, paused=FLAG)
-A2A_CALL: Schema = {
-    "type": "object",
-    "required": ["jsonrpc", "method", "params"],
-    "properties": {
-        "jsonrpc": {"const": "2.0"},
-        "id": {"type": ["string", "integer", "null"]},
-        "method": {"type": "string", "enum": ["message/send", "tasks/get", "tasks/cancel"]},
-        "params": {"type": "object"},
-    },
-}
 A2A_ANSWER: Schema = {
     "type": "object",
     "required": ["jsonrpc", "id"],
@@ -196,7 +201,36 @@ A2A_ANSWER: Schema = {
         },
     },
 }
-CARD = record(protocolVersion=TEXT, name=TEXT, description=TEXT, url=TEXT, capabilities={"type": "object"})
+A2A_DOCUMENT: Schema = {"type": "object", "description": "As the specification of A2A 1.0 has it."}
+A2A_MESSAGE: Schema = {
+    "type": "object",
+    "required": ["message"],
+    "properties": {
+        "message": {
+            "type": "object",
+            "required": ["messageId", "role", "parts"],
+            "properties": {
+                "messageId": {"type": "string", "minLength": 1},
+                "contextId": TEXT,
+                "taskId": TEXT,
+                "role": {"type": "string", "enum": ["ROLE_USER", "ROLE_AGENT"]},
+                "parts": {
+                    "type": "array",
+                    "minItems": 1,
+                    "items": {"type": "object", "properties": {"text": TEXT, "data": ANYTHING}},
+                },
+                "metadata": {"type": "object"},
+            },
+        },
+        "configuration": {"type": "object", "properties": {"returnImmediately": FLAG, "historyLength": COUNT}},
+        "metadata": {"type": "object"},
+    },
+}
+A2A_ERROR = record(error=record(code={"type": "integer"}, status=TEXT, message=TEXT, details=rows({"type": "object"})))
+AGENTS = record(agents=rows(record(name=TEXT, url=TEXT, card=TEXT)))
+CARD = record(
+    name=TEXT, description=TEXT, supportedInterfaces=rows({"type": "object"}), skills=rows({"type": "object"})
+)
 PROBLEM: Schema = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],

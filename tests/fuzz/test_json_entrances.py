@@ -131,7 +131,8 @@ class Entrances:
     async def a2a(self, text: str) -> JobId | None:
         """A message of another agent."""
         self.messages += 1
-        message = f'{{"messageId": "m{self.messages}", "parts": [{text}]}}'
+        part = f'{{"kind": "data", "data": {{"value": {text}}}}}'
+        message = f'{{"messageId": "m{self.messages}", "role": "user", "parts": [{part}]}}'
         call = f'{{"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {{"message": {message}}}}}'
         return await self._posted("application/json", call, "/a2a")
 

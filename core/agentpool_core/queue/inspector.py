@@ -260,6 +260,12 @@ class Inspector:
             return found
         return [event for row in await self._newest(pool) for event in events_of(row[0], fields_of(row[1]))]
 
+    async def newest_events(self, pool: PoolRef, *, limit: int = 1_000) -> list[JobEvent]:
+        """Return the events of the newest `limit` entries that are kept, newest first."""
+        rows = await ask(self._redis, "XREVRANGE", Keys(pool).events, "+", "-", "COUNT", limit)
+        with Reading("xrevrange"):
+            return [event for row in rows for event in reversed(list(events_of(row[0], fields_of(row[1]))))]
+
     async def follow(self, pool: PoolRef, *, after: str = "$") -> AsyncIterator[JobEvent]:
         """Yield events as they occur, after a position ("$": from now on). Never ends by itself."""
         key = Keys(pool).events

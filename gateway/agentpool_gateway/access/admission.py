@@ -15,7 +15,7 @@ from fastapi import Depends, Request
 
 from agentpool_core.jobs import PoolRef
 from agentpool_gateway.access import table
-from agentpool_gateway.access.authority import Authority, Caller, Verb
+from agentpool_gateway.access.authority import Authority, Caller, Verb, forbidden
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.access.table import Rule
 from agentpool_gateway.http.draining import Draining
@@ -63,13 +63,14 @@ class Visit:
 
     async def may(self, verb: Verb) -> bool:
         """Whether the caller holds the verb."""
-        try:
-            await self.gateway.authority.check(self.caller, verb, self.pool)
-        except ProblemError as refusal:
-            if refusal.status is not HTTPStatus.FORBIDDEN:
-                raise
-            return False
-        return True
+        return await _holds(self.gateway.authority, self.caller, verb, self.pool)
+
+    async def check_any(self) -> Verb:
+        """Return a verb that the caller holds. Raises ProblemError (403) for a caller without any."""
+        for verb in Verb:
+            if await self.may(verb):
+                return verb
+        raise forbidden(self.caller, Verb.READ, self.pool)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,6 +94,24 @@ class Entry:
     async def may_read(self) -> bool:
         """Return whether the caller may see jobs and results; without `read` a submitter gets receipts only."""
         return self.verb is Verb.READ or await self.visit.may(Verb.READ)
+
+
+async def holds_any(authority: Authority, caller: Caller, pool: PoolRef) -> bool:
+    """Return whether the caller holds any verb of a pool, and so may know that the pool exists."""
+    for verb in Verb:
+        if await _holds(authority, caller, verb, pool):
+            return True
+    return False
+
+
+async def _holds(authority: Authority, caller: Caller, verb: Verb, pool: PoolRef) -> bool:
+    try:
+        await authority.check(caller, verb, pool)
+    except ProblemError as refusal:
+        if refusal.status is not HTTPStatus.FORBIDDEN:
+            raise
+        return False
+    return True
 
 
 def gateway_of(request: Request) -> Gateway:
@@ -126,6 +145,8 @@ async def _admit(request: Request, need: Verb | Rule, caller: Caller, token: str
     pool = PoolRef(names["namespace"], names["pool"])
     visit = Visit(gateway=gateway_of(request), caller=caller, pool=pool, token=token, client=client)
     request.state.visit = visit
+    if need is Rule.ANY_VERB:
+        request.state.entry = await visit.enter(await visit.check_any())
     if isinstance(need, Verb):
         request.state.entry = await visit.enter(need)
 

@@ -18,13 +18,15 @@ class Rule(StrEnum):
     """The need of a call that no single verb describes."""
 
     PUBLIC = "public"  # no token: probes, static files, the API's description; no pool is named in them
-    KNOWN = "known"  # any valid token; the answer is limited to pools that the holder may read
+    KNOWN = "known"  # any valid token; the answer is limited to pools that the holder may see
+    ANY_VERB = "any-verb"  # any verb of the pool
     BY_METHOD = "by-method"  # the body names a method, with its verb in a separate mapping
 
 
 Need: TypeAlias = Verb | Rule
 
 _POOL = "/v1/namespaces/{namespace}/pools/{pool}"
+_A2A = f"{_POOL}/a2a"
 ROUTES: Mapping[tuple[str, str], Need] = {
     ("POST", f"{_POOL}/jobs"): Verb.SUBMIT,
     ("GET", f"{_POOL}/jobs"): Verb.READ,
@@ -41,8 +43,22 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("DELETE", f"{_POOL}/dead"): Verb.MANAGE,
     ("GET", f"{_POOL}/scaling"): Verb.READ,
     ("PUT", f"{_POOL}/paused"): Verb.CONFIGURE,
-    ("GET", f"{_POOL}/a2a/agent-card.json"): Verb.READ,
-    ("POST", f"{_POOL}/a2a"): Rule.BY_METHOD,
+    ("GET", f"{_A2A}/.well-known/agent-card.json"): Rule.ANY_VERB,
+    ("POST", _A2A): Rule.BY_METHOD,
+    ("POST", f"{_A2A}/"): Rule.BY_METHOD,
+    ("POST", f"{_A2A}/message:send"): Verb.SUBMIT,
+    ("POST", f"{_A2A}/message:stream"): Verb.SUBMIT,
+    ("GET", f"{_A2A}/tasks"): Verb.READ,
+    ("GET", f"{_A2A}/tasks/{{job_id}}"): Verb.READ,
+    ("POST", f"{_A2A}/tasks/{{job_id}}:cancel"): Verb.MANAGE,
+    ("GET", f"{_A2A}/tasks/{{job_id}}:subscribe"): Verb.READ,
+    ("POST", f"{_A2A}/tasks/{{job_id}}:subscribe"): Verb.READ,
+    ("POST", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs"): Verb.READ,
+    ("GET", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs"): Verb.READ,
+    ("GET", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs/{{config_id}}"): Verb.READ,
+    ("DELETE", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs/{{config_id}}"): Verb.READ,
+    ("GET", f"{_A2A}/extendedAgentCard"): Verb.READ,
+    ("GET", "/v1/a2a/agents"): Rule.KNOWN,
     ("GET", "/v1/pools"): Rule.KNOWN,
     ("GET", "/healthz"): Rule.PUBLIC,
     ("GET", "/readyz"): Rule.PUBLIC,
@@ -54,9 +70,29 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("MOUNT", "/docs"): Rule.PUBLIC,
 }
 A2A_METHODS: Mapping[str, Verb] = {
-    "message/send": Verb.SUBMIT,  # without `read` the answer is the receipt alone
+    # A2A 1.0
+    "SendMessage": Verb.SUBMIT,  # without `read` the answer is the receipt alone
+    "SendStreamingMessage": Verb.SUBMIT,  # likewise, and the stream ends
+    "GetTask": Verb.READ,
+    "ListTasks": Verb.READ,
+    "CancelTask": Verb.MANAGE,  # without `read` the answer is the state alone
+    "SubscribeToTask": Verb.READ,
+    "CreateTaskPushNotificationConfig": Verb.READ,  # this and the following are refused as not supported
+    "GetTaskPushNotificationConfig": Verb.READ,
+    "ListTaskPushNotificationConfigs": Verb.READ,
+    "DeleteTaskPushNotificationConfig": Verb.READ,
+    "GetExtendedAgentCard": Verb.READ,
+    # A2A 0.3
+    "message/send": Verb.SUBMIT,
+    "message/stream": Verb.SUBMIT,
     "tasks/get": Verb.READ,
-    "tasks/cancel": Verb.MANAGE,  # without `read` the answer is the state alone
+    "tasks/cancel": Verb.MANAGE,
+    "tasks/resubscribe": Verb.READ,
+    "tasks/pushNotificationConfig/set": Verb.READ,
+    "tasks/pushNotificationConfig/get": Verb.READ,
+    "tasks/pushNotificationConfig/list": Verb.READ,
+    "tasks/pushNotificationConfig/delete": Verb.READ,
+    "agent/getAuthenticatedExtendedCard": Verb.READ,
 }
 STREAMS = frozenset(route for route in ROUTES if route[1].endswith("/events"))  # answers that outlast their check
 

@@ -23,11 +23,13 @@ NDJSON_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "applica
 PATIENCE = 2  # times the limit that a sender may send before the connection is closed on him
 
 
-async def json_body(request: Request, settings: GatewaySettings, *, lines: bool = False) -> tuple[Json, bool]:
-    """Return the body, and whether it is a list of jobs. With `lines`, NDJSON is accepted as well."""
+async def json_body(
+    request: Request, settings: GatewaySettings, *, lines: bool = False, kinds: tuple[str, ...] = (JSON_TYPE,)
+) -> tuple[Json, bool]:
+    """Return the body, and whether it is a list of jobs. `kinds`: media types of JSON; with `lines`, also NDJSON."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != JSON_TYPE and not (lines and kind in NDJSON_TYPES):
-        accepted = f"{JSON_TYPE} or application/x-ndjson" if lines else JSON_TYPE
+    if kind not in kinds and not (lines and kind in NDJSON_TYPES):
+        accepted = " or ".join((*kinds, "application/x-ndjson") if lines else kinds)
         raise ProblemError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",
@@ -35,7 +37,7 @@ async def json_body(request: Request, settings: GatewaySettings, *, lines: bool 
             remedy=f"send {accepted} and the header Content-Type",
         )
     data = await _bytes(request, settings)
-    if kind == JSON_TYPE:
+    if kind in kinds:
         found = _parse_json(data, "the body")
         return found, isinstance(found, list)
     rows = enumerate(data.split(b"\n"), start=1)

@@ -8,9 +8,7 @@ stream misses nothing.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
@@ -22,16 +20,13 @@ from fastapi.responses import Response, StreamingResponse
 from agentpool_core.documents import Document, event_document, job_document
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import JobEvent, JobId, JobState
-from agentpool_core.process.cancellation import end
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted, Entry
-from agentpool_gateway.access.rechecks import wait_until_refused
 from agentpool_gateway.http.problems import ProblemError, problem_of
 from agentpool_gateway.pools.event_hub import START
+from agentpool_gateway.routes.event_feed import HEADERS, SILENCE, fed
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["events"])
-log = logging.getLogger(__name__)
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _ENDS = frozenset(state.value for state in JobState if state.terminal)
 _ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
 
@@ -114,49 +109,18 @@ async def _job_stream(entry: Entry, path: str, job_id: JobId, last: str) -> Asyn
 async def _texts(
     entry: Entry, path: str, events: AsyncIterator[JobEvent], wanted: Callable[[JobEvent], bool]
 ) -> AsyncGenerator[str, None]:
-    """Yield events as text, with a comment after each `heartbeat_s` of silence.
+    """Yield events as text, with a comment after each silence.
 
     Ends with the events, with the gateway, and, after the event `error`, when the caller loses the permission.
     """
     yield ": begun\n\n"
-    texts: asyncio.Queue[str | None] = asyncio.Queue(maxsize=1)
-    refusal: list[AgentPoolError] = []
-
-    async def feed() -> None:
+    feed = fed(entry, (event async for event in events if wanted(event)))
+    async with aclosing(feed):
         try:
-            async for event in events:
-                if wanted(event):
-                    await texts.put(_message(event.type, event_document(event), event.id))
-        except AgentPoolError as error:  # the missed events cannot be read; the client resumes by its last id
-            log.warning("an event stream ends: %s", type(error).__name__)
-        await texts.put(None)
-
-    async def watch() -> None:
-        refused = await entry.gateway.draining.unless_closing(wait_until_refused(entry))
-        await end(feeder)
-        refusal.extend([refused] if refused else [])
-        await texts.put(None)
-
-    feeder = asyncio.create_task(feed())
-    watcher = asyncio.create_task(watch())
-    try:
-        while True:
-            try:
-                async with asyncio.timeout(entry.gateway.settings.heartbeat_s):
-                    text = await texts.get()
-            except TimeoutError:
-                yield ": still here\n\n"
-                continue
-            if refusal:
-                yield _problem(refusal[0], path)
-            if text is None or refusal:
-                return
-            yield text
-    finally:
-        feeder.cancel()  # both at once: a client that went away interrupts every wait here
-        watcher.cancel()
-        await end(watcher)
-        await end(feeder)
+            async for event in feed:
+                yield SILENCE if event is None else _message(event.type, event_document(event), event.id)
+        except AgentPoolError as refusal:
+            yield _problem(refusal, path)
 
 
 def _problem(refusal: AgentPoolError, path: str) -> str:

@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings
+from tests.fixtures.gateways import SUBMITTER
+
+AT_ONCE = {"configuration": {"returnImmediately": True}}
+REST = {"A2A-Version": "1.0", "Content-Type": "application/a2a+json"}
 
 
-def message(identity: str = "m1", **metadata: Any) -> dict[str, Any]:
+OPTIONS = "agentpool.dev/job"
+
+
+def message(identity: str = "m1", **options: Any) -> dict[str, Any]:
+    """A message of A2A 0.3, with fields of a job in its metadata."""
     parts = [{"kind": "text", "text": "hello"}]
+    metadata = {OPTIONS: options, "somebody.else": 1} if options else {"kind": "of somebody else"}
     return {"kind": "message", "role": "user", "messageId": identity, "parts": parts, "metadata": metadata}
+
+
+def current(identity: str = "m1", **fields: Any) -> dict[str, Any]:
+    """A message of A2A 1.0."""
+    return {"role": "ROLE_USER", "messageId": identity, "parts": [{"text": "hello"}], **fields}
+
+
+async def posted(http, method: str, params: Any, version: str) -> dict[str, Any]:
+    body = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
+    headers = {"A2A-Version": version, "Content-Type": "application/json"}
+    answer = await http.post("/a2a", content=json.dumps(body), headers=headers)
+    assert answer.status_code == 200
+    assert answer.json()["id"] == 7
+    return answer.json()
 
 
 @pytest.fixture
 def call(http):
-    """One JSON-RPC call; returns the whole response."""
+    """One call of A2A 0.3; returns the whole response."""
 
     async def send(method: str, **params: Any) -> dict[str, Any]:
-        answer = await http.post("/a2a", json={"jsonrpc": "2.0", "id": 7, "method": method, "params": params})
-        assert answer.status_code == 200
-        assert answer.json()["id"] == 7
-        return answer.json()
+        return await posted(http, method, params, "0.3")
 
     return send
 
@@ -69,22 +90,163 @@ async def test_a_task_can_be_cancelled_once(call):
 @pytest.mark.parametrize(
     ("method", "params", "code"),
     [
-        ("message/stream", {}, -32601),
+        ("message/push", {}, -32601),
         ("message/send", {}, -32602),
+        ("message/send", [], -32602),
         ("message/send", {"message": message(priority="urgent")}, -32602),
+        ("message/send", {"message": message(payload=1)}, -32602),
+        ("message/send", {"message": message() | {"metadata": {OPTIONS: []}}}, -32602),
         ("tasks/get", {"id": "stranger"}, -32001),
+        ("tasks/get", {"id": "stränger"}, -32001),
         ("tasks/get", {}, -32602),
         ("message/send", {"message": message() | {"messageId": ["m1"]}}, -32602),
         ("message/send", {"message": message() | {"messageId": 1.0}}, -32602),
         ("message/send", {"message": message(), "metadata": "text"}, -32602),
         ("message/send", {"message": message(), "configuration": [1]}, -32602),
+        ("SendMessage", {"message": current()}, -32009),
+        ("tasks/pushNotificationConfig/set", {}, -32003),
+        ("agent/getAuthenticatedExtendedCard", {}, -32004),
     ],
 )
-async def test_errors_have_the_protocols_codes(call, method: str, params: dict, code: int):
-    """What was wrong is said in the message."""
-    error = (await call(method, **params))["error"]
+async def test_errors_of_0_3_have_the_protocols_codes(call, http, method: str, params: Any, code: int):
+    """What was wrong is said in the message, and nothing is submitted."""
+    error = (await posted(http, method, params, "0.3"))["error"]
     assert error["code"] == code
     assert error["message"]
+    assert (await http.get("/queue")).json()["totals"]["submitted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("SendMail", {}, -32601),
+        ("message/send", {"message": message()}, -32009),
+        ("SendMessage", {}, -32602),
+        ("SendMessage", {"message": current(parts=[])}, -32602),
+        ("SendMessage", {"message": current(identity="")}, -32602),
+        ("SendMessage", {"message": current(role="ROLE_NOBODY")}, -32602),
+        ("SendMessage", {"message": current(parts=[{"text": "\ud800"}])}, -32602),
+        ("SendMessage", {"message": current(metadata={"x": "\ud800"})}, -32602),
+        ("SendMessage", {"message": current(), "configuration": {"historyLength": -1}}, -32602),
+        ("SendMessage", {"message": current(taskId="stranger")}, -32001),
+        ("SendStreamingMessage", {"message": current(taskId="stranger")}, -32001),
+        ("SubscribeToTask", {"id": "stranger"}, -32001),
+        ("GetTask", {"id": ""}, -32602),
+        ("GetTask", {"id": "stranger"}, -32001),
+        ("CancelTask", {"id": "stranger"}, -32001),
+        ("ListTasks", {"pageSize": 0}, -32602),
+        ("ListTasks", {"pageSize": 101}, -32602),
+        ("ListTasks", {"pageToken": "Zm9v"}, -32602),
+        ("ListTasks", {"historyLength": -1}, -32602),
+        ("CreateTaskPushNotificationConfig", {"taskId": "t", "url": "https://example.org"}, -32003),
+        ("GetTaskPushNotificationConfig", {"taskId": "t", "id": "c"}, -32003),
+        ("ListTaskPushNotificationConfigs", {"taskId": "t"}, -32003),
+        ("DeleteTaskPushNotificationConfig", {"taskId": "t", "id": "c"}, -32003),
+        ("GetExtendedAgentCard", {}, -32004),
+    ],
+)
+async def test_errors_of_1_0_have_the_protocols_codes(http, method: str, params: dict, code: int):
+    """Each with a typed reason; what was wrong is said in the message, and nothing is submitted."""
+    error = (await posted(http, method, params, "1.0"))["error"]
+    assert error["code"] == code
+    assert error["message"]
+    assert error["data"][0]["@type"].endswith("google.rpc.ErrorInfo")
+    assert (await http.get("/queue")).json()["totals"]["submitted"] == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [("{", -32700), ("[]", -32600), ('"text"', -32600), ('{"jsonrpc": "1.0", "method": "GetTask"}', -32600),
+     ('{"jsonrpc": "2.0"}', -32600), ('{"jsonrpc": "2.0", "id": true, "method": "GetTask"}', -32600)],
+)  # fmt: skip
+async def test_what_is_no_call_has_json_rpcs_own_codes(http, body: str, code: int):
+    """Malformed JSON, a batch, another version, no method, an id that is none."""
+    answer = await http.post("/a2a", content=body, headers={"Content-Type": "application/json"})
+    assert (answer.status_code, answer.json()["id"], answer.json()["error"]["code"]) == (200, None, code)
+
+
+@pytest.mark.parametrize("version", ["", "0.3", "0.3.0", "1.0", "1.0.1"])
+async def test_the_version_of_a_request_is_negotiated(http, version: str):
+    """Without a header it is 0.3; the patch level does not count; the query may name it; others are refused by name."""
+    method = "GetTask" if version.startswith("1.0") else "tasks/get"
+    assert (await posted(http, method, {"id": "stranger"}, version))["error"]["code"] == -32001
+    assert (await posted(http, method, {"id": "stranger"}, "2.0"))["error"]["code"] == -32009
+    body = {"jsonrpc": "2.0", "id": 7, "method": "GetTask", "params": {"id": "stranger"}}
+    assert (await http.post("/a2a?A2A-Version=1.0", json=body)).json()["error"]["code"] == -32001
+
+
+async def test_a_message_is_its_callers_own(http, gateway):
+    """The same id with another content is a conflict for its caller, and another task for another caller."""
+    task = (await posted(http, "SendMessage", {"message": current(), **AT_ONCE}, "1.0"))["result"]["task"]
+    other = {"message": current(parts=[{"text": "another"}]), **AT_ONCE}
+    error = (await posted(http, "SendMessage", other, "1.0"))["error"]
+    assert error["code"] == -32602
+    assert task["id"] in error["message"]
+    async with gateway.client(SUBMITTER) as another:
+        another.base_url = http.base_url
+        theirs = (await posted(another, "SendMessage", other, "1.0"))["result"]["task"]
+    assert theirs["id"] != task["id"]
+
+
+async def test_a_repeated_message_finds_its_task_and_its_context(http):
+    """The context that the gateway makes is the same for a message that is sent again."""
+    params = {"message": current(metadata={OPTIONS: {"ttl_ms": 60000.0}}), **AT_ONCE}
+    first, again = [(await posted(http, "SendMessage", params, "1.0"))["result"]["task"] for _ in range(2)]
+    assert (first["id"], first["contextId"]) == (again["id"], again["contextId"])
+    assert first["status"]["message"]["parts"] == [{"text": "waits for a free slot"}]
+
+
+@pytest.mark.parametrize(
+    ("result", "parts"),
+    [
+        ("text", [{"text": "text"}]),
+        ({"a": 1}, [{"data": {"a": 1}, "mediaType": "application/json"}]),
+        ([1, None], [{"data": [1, None], "mediaType": "application/json"}]),
+        ({"parts": [{"url": "https://example.org/a.png"}]}, [{"url": "https://example.org/a.png"}]),
+        ({"artifacts": [{"artifactId": "a", "parts": [{"raw": "aGk="}]}]}, [{"raw": "aGk="}]),
+        ({"parts": "of a car"}, [{"data": {"parts": "of a car"}, "mediaType": "application/json"}]),
+        ({"parts": [{}]}, [{"data": {"parts": [{}]}, "mediaType": "application/json"}]),
+        ("\ud800", [{"data": "\ud800"}]),
+    ],
+)
+async def test_a_result_becomes_an_artifact(http, consumer, result: Any, parts: list[dict[str, Any]]):
+    """Text and data as they are, the protocol's own parts and artifacts where a handler returns them."""
+    sending = asyncio.create_task(posted(http, "SendMessage", {"message": current()}, "1.0"))
+    await consumer.serve_one(result=result)
+    (artifact,) = (await sending)["result"]["task"]["artifacts"]
+    if result == "\ud800":  # protobuf has no half characters
+        assert artifact["parts"] == [{"text": '"\\ud800"', "mediaType": "application/json"}]
+    else:
+        assert artifact["parts"] == parts
+
+
+async def test_rest_errors_are_statuses_with_a_reason(http):
+    """A google.rpc.Status with the specification's reason, and the version that REST speaks."""
+    answer = await http.get("/a2a/tasks/stranger", headers={"A2A-Version": "1.0"})
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/a2a+json")
+    error = answer.json()["error"]
+    assert (error["code"], error["status"], error["details"][0]["reason"]) == (404, "NOT_FOUND", "TASK_NOT_FOUND")
+    old = await http.get("/a2a/tasks/stranger")
+    assert (old.status_code, old.json()["error"]["details"][0]["reason"]) == (400, "VERSION_NOT_SUPPORTED")
+    odd = await http.get("/a2a/tasks?pageSize=many", headers={"A2A-Version": "1.0"})
+    assert (odd.status_code, odd.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
+    cut = await http.post("/a2a/message:send", content="{", headers=REST)
+    assert (cut.status_code, cut.json()["error"]["code"]) == (400, 400)
+
+
+async def test_a_stream_ends_when_its_token_does(gateway_factory, pool: PoolRef, tmp_path, consumer):
+    """With an error of the protocol, not with an end that looks like a success."""
+    gateway = await gateway_factory(recheck_s=0.1)
+    async with gateway.client(SUBMITTER) as client:
+        client.base_url = f"{gateway.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+        body = {"jsonrpc": "2.0", "id": 7, "method": "SendStreamingMessage", "params": {"message": current()}}
+        async with client.stream("POST", "/a2a", json=body, headers={"A2A-Version": "1.0"}) as answer:
+            lines = (line async for line in answer.aiter_lines() if line.startswith("data: "))
+            assert "task" in json.loads((await anext(lines))[6:])["result"]
+            tokens = tmp_path / "tokens.yaml"
+            tokens.write_text(tokens.read_text().replace(SUBMITTER, "x" * 32))
+            last = [json.loads(line[6:]) async for line in lines][-1]
+    assert (last["id"], last["error"]["code"]) == (7, -32051)
 
 
 @pytest.mark.parametrize(
@@ -103,11 +265,4 @@ async def test_a_full_queue_says_when_to_come_again(call, redis, pool: PoolRef):
     await call("message/send", message=message("m1"))
     error = (await call("message/send", message=message("m2")))["error"]
     assert error["code"] == -32050
-    assert error["data"]["retry_after_ms"] > 0
-
-
-async def test_the_agent_card_names_the_endpoint(http):
-    """As A2A clients look for it."""
-    card = (await http.get("/a2a/agent-card.json")).json()
-    assert card["url"].endswith("/a2a")
-    assert card["preferredTransport"] == "JSONRPC"
+    assert int(error["data"][0]["metadata"]["retryAfterMs"]) > 0

@@ -126,7 +126,7 @@ FORWARDED = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "agents.example.o
 async def card_url(served: Served, pool: PoolRef, **headers: str) -> str:
     """The URL in the agent card."""
     async with served.client(headers=headers) as client:
-        return (await client.get(f"{at(pool)}/a2a/agent-card.json")).json()["url"]
+        return (await client.get(f"{at(pool)}/a2a/.well-known/agent-card.json")).json()["url"]
 
 
 async def test_headers_of_a_trusted_proxy_count_and_those_of_others_do_not(gateway_factory, pool: PoolRef):
@@ -182,7 +182,7 @@ async def test_links_and_redirects_use_the_external_url(gateway_factory, pool: P
     headers = {"Host": "10.0.0.7:8080", "X-Forwarded-Host": "evil.example"}
     for before in {"", prefix}:
         async with served.client(headers=headers) as client:
-            card = (await client.get(f"{before}{at(pool)}/a2a/agent-card.json")).json()
+            card = (await client.get(f"{before}{at(pool)}/a2a/.well-known/agent-card.json")).json()
             assert card["url"] == f"{whole}{at(pool)}/a2a"
             assert (await client.get(f"{before}/")).headers["location"] == f"{prefix}/console/"
             assert (await client.get(f"{before}/console/")).status_code == 200

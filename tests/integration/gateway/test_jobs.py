@@ -105,7 +105,7 @@ async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, po
     assert (await http.get(f"/jobs/{dead}")).json()["state"] == "failed"
     sent = {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}]}}
     call = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": sent}
-    assert (await http.post("/a2a", json=call)).json()["error"]["data"]["status"] == 410
+    assert (await http.post("/a2a", json=call)).json()["error"]["code"] == -32004
 
 
 async def test_a_kind_that_the_pool_does_not_take_is_told_with_those_that_it_takes(http, redis, pool: PoolRef):
@@ -118,8 +118,9 @@ async def test_a_kind_that_the_pool_does_not_take_is_told_with_those_that_it_tak
         assert refused.json()["field"] == "kind"
         assert "use one of greet, or add" in refused.json()["remedy"]
     assert (await http.get("/queue")).json()["depth"] == 0
-    sent = {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}]}}
-    call = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": sent}
+    metadata = {"agentpool.dev/job": {"kind": "gret"}}
+    message = {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}], "metadata": metadata}
+    call = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {"message": message}}
     assert "use one of greet" in (await http.post("/a2a", json=call)).json()["error"]["message"]
     assert (await http.post("/jobs", json={"kind": "greet"})).status_code == 202
 

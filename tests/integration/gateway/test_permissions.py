@@ -15,24 +15,27 @@ from fastapi import APIRouter
 from agentpool_core.jobs import PoolRef
 from agentpool_devcluster.api.access.tokens import service_account
 from agentpool_devcluster.api.http.server import ApiServer
+from agentpool_gateway.a2a import jsonrpc, legacy, methods
 from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import AllowAll, Verb
 from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
 from agentpool_gateway.pools.locations import SingleRedis
-from agentpool_gateway.routes import a2a, health
+from agentpool_gateway.routes import health, pages
 from agentpool_gateway.settings import GatewaySettings
 from tests.fixtures.gateways import Served, serving
 from tests.fixtures.reviews import account
 
-CONSOLE = Path(a2a.__file__).parents[1] / "console"
+CONSOLE = pages.CONSOLE
 RBAC = {
     Verb.READ: ("get", "agentpools"),
     Verb.SUBMIT: ("create", "agentpools/jobs"),
     Verb.MANAGE: ("delete", "agentpools/jobs"),
     Verb.CONFIGURE: ("patch", "agentpools"),
 }
-SEND = {"message": {"messageId": "m", "parts": [{"kind": "text", "text": "hello"}]}}
+SEND = {"message": {"messageId": "m", "role": "user", "parts": [{"kind": "text", "text": "hello"}]}}
+SEND_1_0 = {"message": {"messageId": "m", "role": "ROLE_USER", "parts": [{"text": "hello"}]}}
+SEND_1_0["configuration"] = {"returnImmediately": True}
 NOBODY = {"none": None, "empty": "", "garbage": "x" * 40, "control": "a\tb" * 12}
 
 
@@ -58,16 +61,23 @@ class Call:
     def __str__(self) -> str:
         return f"{self.method} {self.template} {self.rpc}".strip()
 
+    def _body(self) -> object:
+        if self.rpc:
+            sends = {"message/send": SEND, "message/stream": SEND, "SendMessage": SEND_1_0}
+            params = {**sends, "SendStreamingMessage": SEND_1_0}.get(self.rpc, {"id": "stranger"})
+            return {"jsonrpc": "2.0", "id": 1, "method": self.rpc, "params": params}
+        if self.template.endswith(("message:send", "message:stream")):
+            return SEND_1_0
+        if self.method in {"POST", "PUT"} and "/dead/" not in self.template:
+            return {"paused": False} if self.template.endswith("paused") else {"kind": "greet"}
+        return None
+
     async def send(self, client: httpx.AsyncClient, pool: PoolRef) -> tuple[int, str]:
         """Status and body; a stream is left after its headers."""
-        path = self.template.format(namespace=pool.namespace, pool=pool.name, job_id="stranger")
-        body = None
-        if self.method in {"POST", "PUT"} and "/dead/" not in self.template:
-            body = {"paused": False} if self.template.endswith("paused") else {"kind": "greet"}
-        if self.rpc:
-            params = SEND if self.rpc == "message/send" else {"id": "stranger"}
-            body = {"jsonrpc": "2.0", "id": 1, "method": self.rpc, "params": params}
-        async with client.stream(self.method, path, json=body) as answer:
+        names = {"namespace": pool.namespace, "pool": pool.name, "job_id": "stranger", "config_id": "stranger"}
+        headers = {"A2A-Version": "0.3" if "/" in self.rpc else "1.0"}
+        path = self.template.format(**names)
+        async with client.stream(self.method, path, json=self._body(), headers=headers) as answer:
             if answer.headers.get("content-type", "").startswith("text/event-stream"):
                 return answer.status_code, ""
             return answer.status_code, (await answer.aread()).decode()
@@ -148,12 +158,25 @@ async def test_a_token_of_another_verb_passes_no_row(doors: Doors, pool: PoolRef
 
 
 async def test_a_token_of_another_namespace_passes_no_row(doors: Doors, pool: PoolRef):
-    """403 whether the pool exists or not; the list of pools is empty."""
+    """403 whether the pool exists or not; the lists of pools and of agents are empty."""
+    wanted = [*OF_A_POOL, *(call for call in calls() if call.need is table.Rule.ANY_VERB)]
     for named in (pool, PoolRef(pool.namespace, "no-such-pool")):
-        told = await answers(doors, doors.elsewhere, named, OF_A_POOL)
+        told = await answers(doors, doors.elsewhere, named, wanted)
         assert {status for status, _ in told.values()} == {403}
     async with doors.served.client(doors.elsewhere) as client:
         assert (await client.get("/v1/pools")).json() == {"pools": []}
+        assert (await client.get("/v1/a2a/agents")).json() == {"agents": []}
+
+
+async def test_the_card_is_for_everybody_with_a_verb(doors: Doors, pool: PoolRef):
+    """A caller who may only submit, or only cancel, can still discover the agent, and finds it in the catalogue."""
+    for token in doors.of_verb.values():
+        wanted = [call for call in calls() if call.need is table.Rule.ANY_VERB]
+        assert {status for status, _ in (await answers(doors, token, pool, wanted)).values()} == {200}
+        async with doors.served.client(token) as client:
+            (agent,) = (await client.get("/v1/a2a/agents")).json()["agents"]
+            assert agent["name"] == str(pool)
+            assert (await client.get(agent["card"])).json()["name"] == pool.name
 
 
 @pytest.mark.parametrize("body", ['{"jsonrpc": "2.0", "method": "tasks/list", "params": {}}', "[]", "{}", "1", "{"])
@@ -163,7 +186,7 @@ async def test_an_unlisted_method_tells_a_stranger_nothing(doors: Doors, pool: P
     async with doors.served.client(doors.elsewhere) as client:
         for name in (pool.name, "no-such-pool"):
             answer = await client.post(f"/v1/namespaces/test/pools/{name}/a2a", content=body, headers=headers)
-            assert answer.status_code == (400 if body == "{" else 403)
+            assert answer.status_code == 403
 
 
 async def test_a_submitter_sees_the_receipt_and_no_result(doors: Doors, pool: PoolRef, consumer):
@@ -212,14 +235,12 @@ async def test_a_route_that_is_not_in_the_table_is_refused(redis_url: str, monke
 
 async def test_a_method_that_is_not_in_the_table_is_refused(http, monkeypatch: pytest.MonkeyPatch):
     """A handler alone opens nothing; every handler has its row and every row its handler."""
-    assert set(a2a.METHODS) == set(table.A2A_METHODS)
-
-    async def leak(_entry, _params):
-        return {"leaked": True}
-
-    monkeypatch.setattr(a2a, "METHODS", {**a2a.METHODS, "tasks/list": leak})
+    assert {*methods.OPERATIONS, *legacy.LEGACY} == set(table.A2A_METHODS)
+    operations = {**methods.OPERATIONS, "tasks/list": methods.OPERATIONS["ListTasks"]}
+    monkeypatch.setattr(jsonrpc, "OPERATIONS", operations)
     call = {"jsonrpc": "2.0", "id": 1, "method": "tasks/list", "params": {}}
-    assert (await http.post("/a2a", json=call)).json()["error"]["code"] == -32601
+    answer = await http.post("/a2a", json=call, headers={"A2A-Version": "1.0"})
+    assert answer.json()["error"]["code"] == -32601
 
 
 def test_every_call_of_the_console_is_in_the_table():

@@ -1,0 +1,52 @@
+"""Discovery: each agent's card at its well-known address, and the catalogue of the agents that a caller may see.
+
+A card is for callers that hold any verb of the pool; nobody else learns that the pool exists.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+
+from a2a.server.request_handlers.response_helpers import agent_card_to_dict
+from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH
+from fastapi import APIRouter, Request
+
+from agentpool_gateway import openapi
+from agentpool_gateway.a2a.card import card_of
+from agentpool_gateway.a2a.values import whole
+from agentpool_gateway.access.admission import Admitted, Known, gateway_of, holds_any
+from agentpool_gateway.access.authority import Everybody
+from agentpool_gateway.http.answers import JsonResponse
+
+router = APIRouter(tags=["a2a"])
+_BASE = "/v1/namespaces/{namespace}/pools/{pool}/a2a"
+CATALOGUE = "/v1/a2a/agents"
+FRESH_S = 60  # for which a client may keep a card
+
+
+@router.get(f"{_BASE}{AGENT_CARD_WELL_KNOWN_PATH}", responses=openapi.READ_CARD)
+async def card(entry: Admitted, request: Request) -> JsonResponse:
+    """Return the card of a pool, with the fields that clients of 0.3 look for."""
+    url = str(request.url.replace(query="")).removesuffix(AGENT_CARD_WELL_KNOWN_PATH)
+    settings = await entry.queue.inspector.settings(entry.pool)
+    tokens = not isinstance(entry.gateway.authority, Everybody)
+    answer = JsonResponse(whole(agent_card_to_dict(card_of(entry.pool, settings, url=url, tokens=tokens))))
+    answer.headers["Cache-Control"] = f"private, max-age={FRESH_S}"
+    answer.headers["ETag"] = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
+    return answer
+
+
+@router.get(CATALOGUE, responses=openapi.READ_AGENTS)
+async def agents(request: Request, caller: Known) -> JsonResponse:
+    """Return the agents that the caller may see, with the addresses of their cards."""
+    gateway = gateway_of(request)
+    found = await gateway.queues.names()
+    allowed = await asyncio.gather(*(holds_any(gateway.authority, caller, pool) for pool in found))
+    base = str(request.url.replace(query="")).removesuffix(CATALOGUE)
+    rows = []
+    for pool, may in zip(found, allowed, strict=True):
+        if may:
+            url = base + _BASE.format(namespace=pool.namespace, pool=pool.name)
+            rows.append({"name": str(pool), "url": url, "card": url + AGENT_CARD_WELL_KNOWN_PATH})
+    return JsonResponse({"agents": rows})

@@ -1,0 +1,64 @@
+"""A message as the request of a job. Pure.
+
+The message's id is an idempotency key of its caller: a repeated message gets the same task, and callers do not see each
+other's ids. `metadata` is free; fields of the job stand in it under one key, `agentpool.dev/job`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+
+from a2a.types import SendMessageRequest
+from google.protobuf.json_format import MessageToDict
+
+from agentpool_core.documents import Document, request_from
+from agentpool_core.jobs import JobRequest
+from agentpool_core.queue import PoolSettings
+from agentpool_gateway.a2a.errors import invalid
+from agentpool_gateway.a2a.tasks import NAMESPACE
+from agentpool_gateway.a2a.values import document_of, whole
+
+KIND = "message"  # of a job whose message names none
+_NOT_FOR_SENDERS = ("payload", "job_id")  # the message is the payload, and the agent names its tasks
+
+
+def kinds_of(settings: PoolSettings) -> list[str]:
+    """Return the kinds that the pool's routes list, in order."""
+    return list(dict.fromkeys(kind for route in settings.routes for kind in route.kinds))
+
+
+def default_kind(settings: PoolSettings) -> str:
+    """Return the kind of a message that names none: the only kind of a pool that refuses others, or `message`."""
+    kinds = kinds_of(settings)
+    return kinds[0] if settings.refuse_unlisted_kinds and len(kinds) == 1 else KIND
+
+
+def job_request(params: SendMessageRequest, *, caller: str, kind: str) -> JobRequest:
+    """Return the job that a message asks for. Raises InvalidParamsError, or InvalidJobError naming the option."""
+    identity = _identity(caller, params.message.message_id)
+    message = document_of(params.message)
+    message.setdefault("contextId", str(uuid.uuid5(uuid.NAMESPACE_OID, identity)))  # the same for a repeated message
+    payload = {"message": message}
+    if params.HasField("metadata"):
+        payload["metadata"] = document_of(params.metadata)
+    return request_from({"kind": kind, "idempotency_key": identity, **_options(params), "payload": payload})
+
+
+def _identity(caller: str, message_id: str) -> str:
+    return "a2a " + hashlib.sha256(f"{caller}\0{message_id}".encode()).hexdigest()[:40]
+
+
+def _options(params: SendMessageRequest) -> Document:
+    """Return the fields of a job in the metadata; the message's go before the request's."""
+    options: Document = {}
+    for place, metadata in (("metadata", params.metadata), ("message.metadata", params.message.metadata)):
+        field = f"{place}[{NAMESPACE!r}]"
+        found = whole(MessageToDict(metadata)).get(NAMESPACE, {})
+        if not isinstance(found, dict):
+            raise invalid(field, 'not an object; send fields of a job, as in {"kind": "greet"}')
+        for name in _NOT_FOR_SENDERS:
+            if name in found:
+                raise invalid(f"{field}.{name}", "not a field for senders; leave it out")
+        options |= found
+    return options

@@ -1,0 +1,165 @@
+"""The operations of A2A 1.0 on a pool, independent of their binding.
+
+`OPERATIONS` has each by its JSON-RPC name. An operation takes the protocol's request and returns the protocol's answer,
+or an open stream. `jsonrpc` and `rest` call them after admission, which reads their verbs in `access.table`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from a2a import types as pb
+from a2a.utils.errors import PushNotificationNotSupportedError, TaskNotCancelableError, UnsupportedOperationError
+from a2a.utils.proto_utils import validate_proto_required_fields
+from google.protobuf.message import Message
+
+from agentpool_core.documents import Document
+from agentpool_core.errors import UnknownJobError
+from agentpool_core.jobs import Job, JobId, Receipt
+from agentpool_gateway.a2a import streams
+from agentpool_gateway.a2a.errors import invalid
+from agentpool_gateway.a2a.listing import list_tasks
+from agentpool_gateway.a2a.messages import default_kind, job_request
+from agentpool_gateway.a2a.streams import Updates
+from agentpool_gateway.a2a.tasks import bare_task, context_of, history_length_of, task_of
+from agentpool_gateway.a2a.values import document_of, parsed
+from agentpool_gateway.access.admission import Entry
+from agentpool_gateway.routes.long_polling import job_after
+
+CANCEL_WAIT_S = 5.0  # for a running job to end after its cancellation; most do within milliseconds
+
+
+async def send_message(entry: Entry, params: pb.SendMessageRequest) -> pb.SendMessageResponse:
+    """Submit a message; wait for the end of its task, unless the caller wants to return immediately."""
+    receipt = await _submit(entry, params)
+    if not await entry.may_read():
+        return pb.SendMessageResponse(task=bare_task(receipt.job_id, receipt.state))
+    wait_s = 0.0 if params.configuration.return_immediately else entry.gateway.settings.max_wait_s
+    job = await job_after(entry, receipt.job_id, wait_s)
+    return pb.SendMessageResponse(task=task_of(job, history_length=history_length_of(params.configuration)))
+
+
+async def send_streaming_message(entry: Entry, params: pb.SendMessageRequest) -> Updates:
+    """Submit a message and follow its task."""
+    receipt = await _submit(entry, params)
+    if not await entry.may_read():
+        return streams.alone(bare_task(receipt.job_id, receipt.state))
+    return streams.follow(entry, receipt.job_id, history_length_of(params.configuration))
+
+
+async def get_task(entry: Entry, params: pb.GetTaskRequest) -> pb.Task:
+    """Return a task."""
+    history_length = history_length_of(params)
+    return task_of(await _job(entry, params.id), history_length=history_length)
+
+
+async def cancel_task(entry: Entry, params: pb.CancelTaskRequest) -> pb.Task:
+    """Cancel a task; return it canceled, or still working if its handler takes longer to stop."""
+    job_id = JobId(_known_form(entry, params.id))
+    outcome = await entry.queue.producer.cancel(job_id)
+    if outcome.value == "finished":
+        raise TaskNotCancelableError(f"task {job_id!r} had ended before", {"taskId": job_id})
+    if await entry.may_read():
+        return task_of(await job_after(entry, job_id, min(CANCEL_WAIT_S, entry.gateway.settings.max_wait_s)))
+    job = await entry.queue.inspector.job(entry.pool, job_id)
+    return bare_task(job_id, job.state)
+
+
+async def subscribe_to_task(entry: Entry, params: pb.SubscribeToTaskRequest) -> Updates:
+    """Follow a task that has not ended."""
+    job = await _job(entry, params.id)
+    if job.state.terminal:
+        raise _ended(job)
+    return streams.follow(entry, job.job_id)
+
+
+async def refuse_push(_entry: Entry, _params: Message) -> Message:
+    """Refuse what concerns push notifications, as the card says."""
+    raise PushNotificationNotSupportedError("push notifications are not supported; stream the task or poll it")
+
+
+async def refuse_extended_card(_entry: Entry, _params: Message) -> Message:
+    """Refuse the extended card, as the card says."""
+    raise UnsupportedOperationError("there is no extended card: the agent's card already needs a token")
+
+
+async def _submit(entry: Entry, params: pb.SendMessageRequest) -> Receipt:
+    history_length_of(params.configuration)
+    if params.configuration.HasField("task_push_notification_config"):
+        await refuse_push(entry, params)
+    if params.message.task_id:
+        raise await _no_follow_up(entry, params.message)
+    settings = await entry.queue.inspector.settings(entry.pool)
+    request = job_request(params, caller=entry.visit.caller.name, kind=default_kind(settings))
+    return await entry.queue.producer.submit(request)
+
+
+async def _no_follow_up(entry: Entry, message: pb.Message) -> Exception:
+    """Return the error for a message to a task, none of which takes further messages."""
+    if not await entry.may_read():
+        return UnsupportedOperationError("a follow-up needs the permission to read the task")
+    job = await _job(entry, message.task_id)
+    if message.context_id and message.context_id != context_of(job):
+        return invalid("message.contextId", f"not the context of task {job.job_id}; leave it out")
+    if job.state.terminal:
+        return _ended(job)
+    return UnsupportedOperationError(
+        f"task {job.job_id} does not wait for a message; send a new message, with its contextId or referenceTaskIds",
+        {"taskId": job.job_id},
+    )
+
+
+def _ended(job: Job) -> UnsupportedOperationError:
+    return UnsupportedOperationError(f"task {job.job_id} has ended ({job.state.value})", {"taskId": job.job_id})
+
+
+async def _job(entry: Entry, task_id: str) -> Job:
+    return await entry.queue.inspector.job(entry.pool, JobId(_known_form(entry, task_id)))
+
+
+def _known_form(entry: Entry, task_id: str) -> str:
+    """Return the id of a task; no task has another form. Raises UnknownJobError."""
+    if not task_id.isascii() or not task_id.isprintable():
+        raise UnknownJobError(str(entry.pool), task_id[:100])
+    return task_id
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """An operation, with the type of its request."""
+
+    request: Callable[[], Message]
+    call: Callable[[Entry, Any], Awaitable[Any]]
+    streams: bool = False  # the answer is a stream
+
+    def params(self, document: Document) -> Message:
+        """Return the request. Raises InvalidParamsError naming the fields."""
+        found = parsed(document, self.request())
+        if self.call not in _REFUSING:
+            validate_proto_required_fields(found)
+        return found
+
+
+_REFUSING = (refuse_push, refuse_extended_card)
+OPERATIONS: Mapping[str, Operation] = {
+    "SendMessage": Operation(request=pb.SendMessageRequest, call=send_message),
+    "SendStreamingMessage": Operation(request=pb.SendMessageRequest, call=send_streaming_message, streams=True),
+    "GetTask": Operation(request=pb.GetTaskRequest, call=get_task),
+    "ListTasks": Operation(request=pb.ListTasksRequest, call=list_tasks),
+    "CancelTask": Operation(request=pb.CancelTaskRequest, call=cancel_task),
+    "SubscribeToTask": Operation(request=pb.SubscribeToTaskRequest, call=subscribe_to_task, streams=True),
+    "CreateTaskPushNotificationConfig": Operation(request=pb.TaskPushNotificationConfig, call=refuse_push),
+    "GetTaskPushNotificationConfig": Operation(request=pb.GetTaskPushNotificationConfigRequest, call=refuse_push),
+    "ListTaskPushNotificationConfigs": Operation(request=pb.ListTaskPushNotificationConfigsRequest, call=refuse_push),
+    "DeleteTaskPushNotificationConfig": Operation(request=pb.DeleteTaskPushNotificationConfigRequest, call=refuse_push),
+    "GetExtendedAgentCard": Operation(request=pb.GetExtendedAgentCardRequest, call=refuse_extended_card),
+}
+
+
+def answer_of(found: Message) -> Document:
+    """Return the document of an answer; the fields of a list are there even if they are empty."""
+    if isinstance(found, pb.ListTasksResponse):
+        return {"tasks": [], "nextPageToken": "", "pageSize": 0, "totalSize": 0, **document_of(found)}
+    return document_of(found)

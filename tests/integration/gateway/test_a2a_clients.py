@@ -1,0 +1,251 @@
+"""The protocol's official client, a real gateway and a real worker: JSON-RPC and REST of A2A 1.0, JSON-RPC of 0.3."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+
+import pytest
+from a2a.client import A2ACardResolver, Client, ClientConfig, ClientFactory
+from a2a.client.errors import A2AClientError
+from a2a.helpers import get_artifact_text, get_stream_response_text, new_data_message, new_text_message
+from a2a.types import a2a_pb2 as pb
+from a2a.utils.errors import (
+    A2AError,
+    PushNotificationNotSupportedError,
+    TaskNotCancelableError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
+
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import Inspector, PoolSettings, Route
+from tests.fixtures.workers import until
+
+COMPLETED, WORKING = pb.TASK_STATE_COMPLETED, pb.TASK_STATE_WORKING
+SPOKEN = [("JSONRPC", "1.0"), ("HTTP+JSON", "1.0"), ("JSONRPC", "0.3")]
+
+
+def text_message(text: str, **fields) -> pb.Message:
+    return new_text_message(text, role=pb.ROLE_USER, **fields)
+
+
+class Remote:
+    """The official client of one agent."""
+
+    def __init__(self, card: pb.AgentCard, client: Client) -> None:
+        self.card = card
+        self.client = client
+
+    async def send(self, message: pb.Message, **configuration) -> pb.Task:
+        """The task that the client reports at the end of sending."""
+        request = pb.SendMessageRequest(message=message, configuration=pb.SendMessageConfiguration(**configuration))
+        seen = [update async for update in self.client.send_message(request)]
+        task_id = seen[0].task.id or seen[-1].status_update.task_id
+        return await self.client.get_task(pb.GetTaskRequest(id=task_id))
+
+    def stream(self, message: pb.Message) -> AsyncIterator[pb.StreamResponse]:
+        return self.client.send_message(pb.SendMessageRequest(message=message))
+
+    async def begin(self, text: str, **fields) -> pb.Task:
+        """A task that was sent and whose stream the client has left."""
+        async with aclosing(self.stream(text_message(text, **fields))) as updates:
+            async for update in updates:
+                return update.task
+        raise AssertionError("the stream was empty")
+
+    async def get(self, task_id: str, **params) -> pb.Task:
+        return await self.client.get_task(pb.GetTaskRequest(id=task_id, **params))
+
+    async def until_state(self, task_id: str, state: pb.TaskState) -> None:
+        async def reached() -> bool:
+            return (await self.get(task_id)).status.state == state
+
+        await until(reached, f"the task is {pb.TaskState.Name(state)}")
+
+
+@pytest.fixture
+async def speak(http, workers):
+    """Return the official client in one binding and version; it has found the agent by its card."""
+    workers.start(app="a2a_app:app")
+    opened = []
+
+    async def start(binding: str = "JSONRPC", version: str = "1.0", *, streaming: bool = True) -> Remote:
+        card = await A2ACardResolver(http, f"{http.base_url}a2a").get_agent_card()
+        kept = [i for i in card.supported_interfaces if (i.protocol_binding, i.protocol_version) == (binding, version)]
+        chosen = pb.AgentCard.FromString(card.SerializeToString())
+        del chosen.supported_interfaces[:]
+        chosen.supported_interfaces.extend(kept)
+        config = ClientConfig(httpx_client=http, supported_protocol_bindings=[binding], streaming=streaming)
+        http.headers.pop("A2A-Version", None)
+        opened.append(ClientFactory(config).create(chosen))
+        if version == "0.3":
+            del http.headers["A2A-Version"]  # a shared HTTP client of a process that speaks 1.0 beside
+        return Remote(card, opened[-1])
+
+    return start
+
+
+@pytest.fixture(params=SPOKEN, ids=[f"{binding} {version}" for binding, version in SPOKEN])
+async def remote(request: pytest.FixtureRequest, speak) -> Remote:
+    """The official client in each binding and version."""
+    return await speak(*request.param)
+
+
+async def test_the_client_discovers_the_agent(http, gateway, speak, redis, pool: PoolRef):
+    """The card is at the well-known address below the agent's URL, which the catalogue names, with the pool's kinds."""
+    await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="text", kinds=("summarize", "greet")),)))
+    (agent,) = (await http.get(f"{gateway.url}/v1/a2a/agents")).json()["agents"]
+    card = await A2ACardResolver(http, agent["url"]).get_agent_card()
+    assert card.name == pool.name
+    assert [(i.url, i.protocol_binding, i.protocol_version) for i in card.supported_interfaces] == [
+        (agent["url"], binding, version) for binding, version in SPOKEN
+    ]
+    assert [skill.id for skill in card.skills] == ["summarize", "greet", "message"]
+    assert card.capabilities.streaming
+    assert not card.capabilities.push_notifications
+    assert card.security_schemes["bearer"].http_auth_security_scheme.scheme == "bearer"
+    assert "bearer" in card.security_requirements[0].schemes
+
+
+async def test_a_sent_message_comes_back_completed(remote: Remote):
+    """The client waits for the end, gets the result as an artifact, and its own message as history."""
+    task = await remote.send(text_message("hello"))
+    assert (task.status.state, get_artifact_text(task.artifacts[0])) == (COMPLETED, "you said hello")
+    assert task.status.timestamp.seconds > 0
+    (sent,) = task.history
+    assert (sent.role, sent.parts[0].text, sent.task_id) == (pb.ROLE_USER, "hello", task.id)
+    assert sent.context_id == task.context_id
+
+
+async def test_a_client_without_streams_waits_for_the_end(speak):
+    """`SendMessage` returns the completed task; with `returnImmediately` it returns a task that goes on."""
+    remote = await speak(streaming=False)
+    request = pb.SendMessageRequest(message=text_message("hello"))
+    (answer,) = [update async for update in remote.client.send_message(request)]
+    assert answer.task.status.state == COMPLETED
+    waiting = pb.SendMessageRequest(message=text_message("wait"))
+    waiting.configuration.return_immediately = True
+    (answer,) = [update async for update in remote.client.send_message(waiting)]
+    assert answer.task.status.state in {pb.TASK_STATE_SUBMITTED, WORKING}
+    await remote.client.cancel_task(pb.CancelTaskRequest(id=answer.task.id))
+
+
+async def test_a_stream_tells_states_progress_and_result_in_order(remote: Remote):
+    """First the task, then its changes, the artifact before the last status, which ends the stream."""
+    seen = [update async for update in remote.stream(text_message("count"))]
+    kinds = [update.WhichOneof("payload") for update in seen]
+    assert kinds[0] == "task"
+    assert kinds[-2:] == ["artifact_update", "status_update"]
+    assert get_stream_response_text(seen[-2]) == "three"
+    states = [update.status_update.status.state for update in seen if update.HasField("status_update")]
+    assert states[-1] == COMPLETED
+    assert states[-4:-1] == [WORKING, WORKING, WORKING]
+    told = [get_stream_response_text(update) for update in seen[1:-2]]
+    assert told[-2:] == ['progress: "one"', 'progress: "two"']
+
+
+async def test_data_arrives_with_the_numbers_that_were_sent(remote: Remote):
+    """A whole number stays whole for the handler, although protobuf knows floating-point numbers only."""
+    task = await remote.send(new_data_message({"count": 42, "share": 0.5}, role=pb.ROLE_USER))
+    seen = dict(task.artifacts[0].parts[0].data.struct_value["seen"])
+    assert seen == {"count": 42, "share": 0.5}
+
+
+async def test_a_failure_is_told_without_a_traceback(remote: Remote, http):
+    """The status has the first line of the error; the gateway's own API has the rest."""
+    message = text_message("break")
+    message.metadata.update({"agentpool.dev/job": {"max_attempts": 1}, "somebody.else": {"x": 1}})
+    task = await remote.send(message)
+    assert task.status.state == pb.TASK_STATE_FAILED
+    assert task.status.message.parts[0].text == "ValueError: the model was not found"
+    assert "Traceback" not in str(task)
+    assert "a2a_app.py" in (await http.get(f"/jobs/{task.id}")).json()["error"]
+
+
+async def test_a_task_is_cancelled_once(remote: Remote):
+    """The answer has the task canceled; a second cancellation is refused as such."""
+    task = await remote.begin("wait")
+    await remote.until_state(task.id, WORKING)
+    cancelled = await remote.client.cancel_task(pb.CancelTaskRequest(id=task.id))
+    assert cancelled.status.state == pb.TASK_STATE_CANCELED
+    with pytest.raises(TaskNotCancelableError):
+        await remote.client.cancel_task(pb.CancelTaskRequest(id=task.id))
+
+
+async def test_a_subscriber_sees_the_end_of_a_task(remote: Remote):
+    """Any number of subscribers, from the present state on; an ended task has no stream."""
+    task = await remote.begin("wait")
+    await remote.until_state(task.id, WORKING)
+    heard: list[list[pb.StreamResponse]] = [[], []]
+
+    async def subscribe(to: list[pb.StreamResponse]) -> None:
+        async for update in remote.client.subscribe(pb.SubscribeToTaskRequest(id=task.id)):
+            to.append(update)  # noqa: PERF401 - while the stream goes on
+
+    subscribers = [asyncio.create_task(subscribe(to)) for to in heard]
+    await until(lambda: all(heard), "both have the task")
+    await remote.client.cancel_task(pb.CancelTaskRequest(id=task.id))
+    await asyncio.gather(*subscribers)
+    for updates in heard:
+        assert updates[0].task.status.state == WORKING
+        assert updates[-1].status_update.status.state == pb.TASK_STATE_CANCELED
+    with pytest.raises((UnsupportedOperationError, A2AClientError), match="ended"):
+        await anext(remote.client.subscribe(pb.SubscribeToTaskRequest(id=task.id)))
+
+
+@pytest.mark.parametrize("binding", ["JSONRPC", "HTTP+JSON"])
+async def test_tasks_are_listed_newest_first_page_by_page(speak, binding: str):
+    """By context, by state, with and without artifacts; a page goes on where the page before ended."""
+    remote = await speak(binding)
+    context = str(uuid.uuid4())
+    sent = [(await remote.send(text_message(f"no {number}", context_id=context))).id for number in range(5)]
+    await remote.send(text_message("elsewhere"))
+    listed, token, pages = [], "", 0
+    while pages == 0 or token:
+        request = pb.ListTasksRequest(context_id=context, page_size=2, page_token=token)
+        answer = await remote.client.list_tasks(request)
+        listed += [task.id for task in answer.tasks]
+        assert not any(task.artifacts for task in answer.tasks)
+        token, pages = answer.next_page_token, pages + 1
+        assert answer.total_size == 5
+    assert (listed, pages) == (sent[::-1], 3)
+    request = pb.ListTasksRequest(context_id=context, status=COMPLETED, include_artifacts=True, history_length=0)
+    answer = await remote.client.list_tasks(request)
+    assert all(task.artifacts and not task.history for task in answer.tasks)
+    assert not (await remote.client.list_tasks(pb.ListTasksRequest(status=WORKING))).tasks
+
+
+async def test_a_follow_up_never_becomes_a_new_task(remote: Remote, http):
+    """To an unknown task, to an ended task, to a running task, with another context: each has its own error."""
+    with pytest.raises(TaskNotFoundError):
+        await remote.send(text_message("more", task_id="stranger"))
+    ended = await remote.send(text_message("hello"))
+    with pytest.raises((UnsupportedOperationError, A2AClientError), match="has ended"):
+        await remote.send(text_message("more", task_id=ended.id))
+    running = await remote.begin("wait")
+    with pytest.raises((UnsupportedOperationError, A2AClientError), match="does not wait for a message"):
+        await remote.send(text_message("more", task_id=running.id, context_id=running.context_id))
+    with pytest.raises(A2AError, match="contextId"):
+        await remote.send(text_message("more", task_id=running.id, context_id="another"))
+    assert (await http.get("/queue")).json()["totals"]["submitted"] == 2
+    await remote.client.cancel_task(pb.CancelTaskRequest(id=running.id))
+
+
+async def test_history_is_as_long_as_asked_for(speak):
+    """All by default; none for 0."""
+    remote = await speak()
+    task = await remote.send(text_message("hello"))
+    assert len((await remote.get(task.id, history_length=5)).history) == 1
+    assert not (await remote.get(task.id, history_length=0)).history
+
+
+async def test_push_notifications_are_refused_as_the_card_says(remote: Remote):
+    """With the error that the specification has for it, alone and as part of a message."""
+    config = pb.TaskPushNotificationConfig(task_id="t", url="https://example.org/push")
+    with pytest.raises((PushNotificationNotSupportedError, A2AClientError), match="not supported"):
+        await remote.client.create_task_push_notification_config(config)
+    with pytest.raises((PushNotificationNotSupportedError, A2AClientError), match="not supported"):
+        await remote.send(text_message("hello"), task_push_notification_config=config)
