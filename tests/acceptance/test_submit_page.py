@@ -20,6 +20,8 @@ PROMISED = (
     "{'hello': 'you'}",
     '"queue_depth":1',
     '"result":{"hello":"you"}',
+    "update you said: hello",
+    '"text":"you said: Ada"',
     "event: succeeded",
     "attempt 1: greeting you",
     "ValueError: the model was not found",

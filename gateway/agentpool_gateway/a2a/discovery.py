@@ -1,6 +1,6 @@
 """Discovery: each agent's card at its well-known address, and the catalogue of the agents that a caller may see.
 
-A card is for callers that hold any verb of the pool; nobody else learns that the pool exists.
+A card is for callers that hold any verb of the pool; no other caller learns that the pool exists.
 """
 
 from __future__ import annotations
@@ -8,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from a2a.server.request_handlers.response_helpers import agent_card_to_dict
 from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH
 from fastapi import APIRouter, Request
 
 from agentpool_gateway import openapi
 from agentpool_gateway.a2a.card import card_of
-from agentpool_gateway.a2a.values import whole
+from agentpool_gateway.a2a.legacy import with_legacy_fields
 from agentpool_gateway.access.admission import Admitted, Known, gateway_of, holds_any
 from agentpool_gateway.access.authority import Everybody
 from agentpool_gateway.http.answers import JsonResponse
@@ -31,7 +30,7 @@ async def card(entry: Admitted, request: Request) -> JsonResponse:
     url = str(request.url.replace(query="")).removesuffix(AGENT_CARD_WELL_KNOWN_PATH)
     settings = await entry.queue.inspector.settings(entry.pool)
     tokens = not isinstance(entry.gateway.authority, Everybody)
-    answer = JsonResponse(whole(agent_card_to_dict(card_of(entry.pool, settings, url=url, tokens=tokens))))
+    answer = JsonResponse(with_legacy_fields(card_of(entry.pool, settings, url=url, tokens=tokens)))
     answer.headers["Cache-Control"] = f"private, max-age={FRESH_S}"
     answer.headers["ETag"] = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
     return answer

@@ -66,8 +66,8 @@ def fault_of(error: AgentPoolError | a2a.A2AError) -> a2a.A2AError:
             return fault(error)
     if isinstance(error, (UnknownPoolError, FieldError)) or not isinstance(error, (QueueError, ClusterError)):
         raise error
-    _, body, _ = problem_of(error)  # logs the cause, which may name a server
-    return Unavailable(f"{body['detail']}; {body['remedy']}")
+    _, body, headers = problem_of(error)  # logs the cause, which may name a server
+    return Unavailable(f"{body['detail']}; {body['remedy']}", {"retryAfterMs": f"{headers['Retry-After']}000"})
 
 
 _FAULTS: tuple[tuple[type[AgentPoolError], Callable[[Any], a2a.A2AError]], ...] = (
@@ -109,10 +109,9 @@ def rest_error(error: a2a.A2AError) -> tuple[int, Document]:
 
 
 def retry_after(error: a2a.A2AError) -> dict[str, str]:
-    """Return the headers that say when to come again."""
-    if isinstance(error, QueueFull) and error.data:
-        return {"Retry-After": str(max(1, -(-int(error.data["retryAfterMs"]) // 1000)))}
-    return {"Retry-After": "1"} if isinstance(error, Unavailable) else {}
+    """Return the header that says when to come again, if coming again helps."""
+    after_ms = (error.data or {}).get("retryAfterMs")
+    return {"Retry-After": str(max(1, -(-int(after_ms) // 1000)))} if after_ms else {}
 
 
 def _codes(error: a2a.A2AError) -> tuple[int, a2a.ErrorMapping]:

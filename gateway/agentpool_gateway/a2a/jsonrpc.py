@@ -1,7 +1,7 @@
 """The JSON-RPC binding: one address for all methods of A2A 1.0 and 0.3.
 
-The method decides the verb that the caller needs; whoever holds no verb of the pool learns nothing, malformed requests
-included. Errors of the call are JSON-RPC errors; errors of the request as HTTP are problem documents.
+The method decides the verb that the caller needs. A caller without any verb of the pool learns nothing, whatever the
+body is. Errors of the call are JSON-RPC errors; errors of the request as HTTP are problem documents.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from agentpool_core.documents import Document
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.methods import OPERATIONS, Operation
-from agentpool_gateway.a2a.values import whole
+from agentpool_gateway.a2a.values import document_of, whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +78,12 @@ LEGACY: Mapping[str, LegacyMethod] = {
 
 def answer_of(found: Message) -> Document:
     """Return the document of an answer in the form of 0.3."""
-    document: Document = whole(_converted(found).model_dump(mode="json", by_alias=True, exclude_none=True))
-    return document
+    return _document(_converted(found))
+
+
+def _document(model: BaseModel) -> Document:
+    found: Document = whole(model.model_dump(mode="json", by_alias=True, exclude_none=True))
+    return found
 
 
 def _converted(found: Message) -> BaseModel:
@@ -87,3 +91,16 @@ def _converted(found: Message) -> BaseModel:
         return conversions.to_compat_stream_response(found).result
     task = found.task if isinstance(found, pb.SendMessageResponse) else found
     return conversions.to_compat_task(cast("pb.Task", task))
+
+
+def with_legacy_fields(card: pb.AgentCard) -> Document:
+    """Return a card with the fields of both versions: 0.3 knows one address and other names in security schemes."""
+    return _merged(_document(conversions.to_compat_agent_card(card)), document_of(card))
+
+
+def _merged(old_fields: Document, fields: Document) -> Document:
+    found = old_fields | fields
+    for name in old_fields.keys() & fields.keys():
+        if isinstance(old_fields[name], dict) and isinstance(fields[name], dict):
+            found[name] = _merged(old_fields[name], fields[name])
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from a2a import types as pb
@@ -18,11 +19,10 @@ from google.protobuf.message import Message
 from agentpool_core.documents import Document
 from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, Receipt
-from agentpool_gateway.a2a import streams
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.listing import list_tasks
 from agentpool_gateway.a2a.messages import default_kind, job_request
-from agentpool_gateway.a2a.streams import Updates
+from agentpool_gateway.a2a.streams import Updates, alone, follow, follow_new, opened
 from agentpool_gateway.a2a.tasks import bare_task, context_of, history_length_of, task_of
 from agentpool_gateway.a2a.values import document_of, parsed
 from agentpool_gateway.access.admission import Entry
@@ -43,10 +43,11 @@ async def send_message(entry: Entry, params: pb.SendMessageRequest) -> pb.SendMe
 
 async def send_streaming_message(entry: Entry, params: pb.SendMessageRequest) -> Updates:
     """Submit a message and follow its task."""
+    if await entry.may_read():
+        history_length = history_length_of(params.configuration)
+        return await opened(follow_new(entry, partial(_submit, entry, params), history_length))
     receipt = await _submit(entry, params)
-    if not await entry.may_read():
-        return streams.alone(bare_task(receipt.job_id, receipt.state))
-    return streams.follow(entry, receipt.job_id, history_length_of(params.configuration))
+    return alone(bare_task(receipt.job_id, receipt.state))
 
 
 async def get_task(entry: Entry, params: pb.GetTaskRequest) -> pb.Task:
@@ -72,7 +73,7 @@ async def subscribe_to_task(entry: Entry, params: pb.SubscribeToTaskRequest) -> 
     job = await _job(entry, params.id)
     if job.state.terminal:
         raise _ended(job)
-    return streams.follow(entry, job.job_id)
+    return await opened(follow(entry, job.job_id))
 
 
 async def refuse_push(_entry: Entry, _params: Message) -> Message:

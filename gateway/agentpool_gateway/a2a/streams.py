@@ -6,14 +6,14 @@ ended: its artifacts come before its last status. `None` in a stream is a silenc
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from a2a.types import StreamResponse, Task, TaskArtifactUpdateEvent, TaskState, TaskStatus, TaskStatusUpdateEvent
 
-from agentpool_core.jobs import Job, JobEvent, JobId, JobState
-from agentpool_gateway.a2a.tasks import agent_message, artifacts_of, context_of, status_of, task_of
+from agentpool_core.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Receipt
+from agentpool_gateway.a2a.tasks import STATES, agent_message, artifacts_of, context_of, status_of, task_of
 from agentpool_gateway.a2a.values import timestamp_of
 from agentpool_gateway.routes.event_feed import fed
 
@@ -30,30 +30,68 @@ async def alone(task: Task) -> Updates:
     yield StreamResponse(task=task)
 
 
-async def follow(entry: Entry, job_id: JobId, history_length: int | None = None) -> Updates:
+async def opened(updates: Updates) -> Updates:
+    """Return a stream whose first update is there, so what prevents the stream is raised before its answer begins."""
+    return _after(await anext(updates), updates)
+
+
+async def _after(first: StreamResponse | None, rest: Updates) -> Updates:
+    async with aclosing(rest):
+        yield first
+        async for update in rest:
+            yield update
+
+
+async def follow(entry: Entry, job_id: JobId) -> Updates:
     """Yield a task and its changes. Raises UnknownJobError, or the refusal of a caller who lost the permission."""
     async with entry.queue.hub.listen() as events:
         job = await entry.queue.inspector.job(entry.pool, job_id)
-        yield StreamResponse(task=task_of(job, history_length=history_length))
-        if job.state.terminal:
-            return
-        feed = fed(entry, _later(events, job))
-        async with aclosing(feed):
-            async for event in feed:
-                if event is None:
-                    yield None
-                    continue
-                for update in await _updates(entry, job, event):
-                    yield update
-                if event.type in _ENDS:
-                    return
+        yield StreamResponse(task=task_of(job))
+        async for update in _changes(entry, events, job, known=job.history):
+            yield update
 
 
-async def _later(events: AsyncIterator[JobEvent], job: Job) -> AsyncGenerator[JobEvent, None]:
-    """Yield the job's events that its record does not know yet."""
-    known = {(entry.at_ms, entry.type) for entry in job.history}
+async def follow_new(entry: Entry, submit: Callable[[], Awaitable[Receipt]], history_length: int | None) -> Updates:
+    """Submit a task and yield it with all its changes, however fast they are. Raises as `follow`, and as `submit`."""
+    async with entry.queue.hub.listen() as events:
+        receipt = await submit()
+        job = await entry.queue.inspector.job(entry.pool, receipt.job_id)
+        known = job.history
+        task = task_of(job, history_length=history_length)
+        if not receipt.duplicate:
+            known = job.history[:1]
+            task.status.CopyFrom(TaskStatus(state=STATES[receipt.state], timestamp=timestamp_of(job.submitted_at_ms)))
+            del task.artifacts[:]
+        yield StreamResponse(task=task)
+        async for update in _changes(entry, events, job, known=known):
+            yield update
+
+
+async def _changes(
+    entry: Entry, events: AsyncIterator[JobEvent], job: Job, *, known: Sequence[HistoryEntry]
+) -> Updates:
+    """Yield the changes after those in `known`, until the task ends."""
+    if any(change.type in _ENDS for change in known[-1:]):
+        return
+    feed = fed(entry, _later(events, job, known))
+    async with aclosing(feed):
+        async for event in feed:
+            if event is None:
+                yield None
+                continue
+            for update in await _updates(entry, job, event):
+                yield update
+            if event.type in _ENDS:
+                return
+
+
+async def _later(
+    events: AsyncIterator[JobEvent], job: Job, known: Sequence[HistoryEntry]
+) -> AsyncGenerator[JobEvent, None]:
+    """Yield the job's events beyond those in `known`."""
+    seen = {(change.at_ms, change.type) for change in known}
     async for event in events:
-        if event.job_id == job.job_id and (event.at_ms, event.type) not in known:
+        if event.job_id == job.job_id and (event.at_ms, event.type) not in seen:
             yield event
 
 

@@ -137,14 +137,12 @@ async def test_a_stream_tells_states_progress_and_result_in_order(remote: Remote
     """First the task, then its changes, the artifact before the last status, which ends the stream."""
     seen = [update async for update in remote.stream(text_message("count"))]
     kinds = [update.WhichOneof("payload") for update in seen]
-    assert kinds[0] == "task"
-    assert kinds[-2:] == ["artifact_update", "status_update"]
-    assert get_stream_response_text(seen[-2]) == "three"
-    states = [update.status_update.status.state for update in seen if update.HasField("status_update")]
-    assert states[-1] == COMPLETED
-    assert states[-4:-1] == [WORKING, WORKING, WORKING]
-    told = [get_stream_response_text(update) for update in seen[1:-2]]
-    assert told[-2:] == ['progress: "one"', 'progress: "two"']
+    assert kinds == ["task", *["status_update"] * 3, "artifact_update", "status_update"]
+    assert seen[0].task.status.state == pb.TASK_STATE_SUBMITTED
+    assert [update.status_update.status.state for update in seen[1:4]] == [WORKING] * 3
+    told = [get_stream_response_text(update) for update in seen[1:5]]
+    assert told == ["started", 'progress: "one"', 'progress: "two"', "three"]
+    assert seen[-1].status_update.status.state == COMPLETED
 
 
 async def test_data_arrives_with_the_numbers_that_were_sent(remote: Remote):
