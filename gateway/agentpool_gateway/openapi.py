@@ -149,13 +149,17 @@ A2A: Responses = {
         },
     },
 }
+_A2A_ERROR = {"schema": schemas.A2A_ERROR}
 _A2A_ERRORS: Responses = {
-    status: {**answer, "content": {**answer["content"], A2A_TYPE: {"schema": schemas.A2A_ERROR}}}
+    status: {**answer, "content": {**answer["content"], **dict.fromkeys(("application/json", A2A_TYPE), _A2A_ERROR)}}
     for status, answer in {**_BODY, **_COMMON, 500: _problem("The agent's answer cannot be read.")}.items()
 }
 A2A_REST: Responses = {
     **_A2A_ERRORS,
-    200: {"description": "Done.", "content": {A2A_TYPE: {"schema": schemas.A2A_DOCUMENT}}},
+    200: {
+        "description": "Done.",
+        "content": {kind: {"schema": schemas.A2A_DOCUMENT} for kind in ("application/json", A2A_TYPE)},
+    },
 }
 A2A_STREAM: Responses = {
     **_A2A_ERRORS,

@@ -8,30 +8,34 @@ from __future__ import annotations
 import asyncio
 import hashlib
 
-from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH
+from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH, VERSION_HEADER
 from fastapi import APIRouter, Request
 
 from agentpool_gateway import openapi
 from agentpool_gateway.a2a.card import card_of
 from agentpool_gateway.a2a.legacy import with_legacy_fields
+from agentpool_gateway.a2a.values import document_of
+from agentpool_gateway.a2a.versions import speaks_current
 from agentpool_gateway.access.admission import Admitted, Known, gateway_of, holds_any
-from agentpool_gateway.access.authority import Everybody
+from agentpool_gateway.access.authority import AllowAll
 from agentpool_gateway.http.answers import JsonResponse
 
 router = APIRouter(tags=["a2a"])
 _BASE = "/v1/namespaces/{namespace}/pools/{pool}/a2a"
 CATALOGUE = "/v1/a2a/agents"
-FRESH_S = 60  # for which a client may keep a card
+FRESH_SECONDS = 60  # for which a client may keep a card
 
 
 @router.get(f"{_BASE}{AGENT_CARD_WELL_KNOWN_PATH}", responses=openapi.READ_CARD)
 async def card(entry: Admitted, request: Request) -> JsonResponse:
-    """Return the card of a pool, with the fields that clients of 0.3 look for."""
+    """Return the card of a pool; unless the request speaks 1.0, with the fields that clients of 0.3 look for."""
     url = str(request.url.replace(query="")).removesuffix(AGENT_CARD_WELL_KNOWN_PATH)
     settings = await entry.queue.inspector.settings(entry.pool)
-    tokens = not isinstance(entry.gateway.authority, Everybody)
-    answer = JsonResponse(with_legacy_fields(card_of(entry.pool, settings, url=url, tokens=tokens)))
-    answer.headers["Cache-Control"] = f"private, max-age={FRESH_S}"
+    tokens = not isinstance(entry.gateway.authority, AllowAll)
+    found = card_of(entry.pool, settings, url=url, tokens=tokens)
+    answer = JsonResponse(document_of(found) if speaks_current(request) else with_legacy_fields(found))
+    answer.headers["Cache-Control"] = f"private, max-age={FRESH_SECONDS}"
+    answer.headers["Vary"] = VERSION_HEADER
     answer.headers["ETag"] = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
     return answer
 

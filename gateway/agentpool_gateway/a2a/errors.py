@@ -27,8 +27,6 @@ from agentpool_core.errors import (
 )
 from agentpool_gateway.http.problems import ProblemError, problem_of
 
-FIELD_OF_KEY = "message.messageId"  # the idempotency key is derived from it
-
 
 class QueueFull(a2a.A2AError):
     """The pool's queue is full; `data` says when to come again."""
@@ -77,7 +75,7 @@ _FAULTS: tuple[tuple[type[AgentPoolError], Callable[[Any], a2a.A2AError]], ...] 
     ),
     (
         IdempotencyConflictError,
-        lambda e: invalid(FIELD_OF_KEY, f"used before, for task {e.job_id}, with another content; use a new one"),
+        lambda e: invalid("idempotency_key", f"used before, for task {e.job_id}, with another content; use a new one"),
     ),
     (InvalidJobError, lambda e: invalid(e.field, f"{e.problem}; {e.remedy}")),
     (

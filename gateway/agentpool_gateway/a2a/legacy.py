@@ -89,6 +89,8 @@ def _document(model: BaseModel) -> Document:
 def _converted(found: Message) -> BaseModel:
     if isinstance(found, pb.StreamResponse):
         return conversions.to_compat_stream_response(found).result
+    if isinstance(found, pb.SendMessageResponse) and found.HasField("message"):
+        return conversions.to_compat_message(found.message)
     task = found.task if isinstance(found, pb.SendMessageResponse) else found
     return conversions.to_compat_task(cast("pb.Task", task))
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeAlias
 
 from a2a.types import ListTasksRequest, ListTasksResponse
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 MOST_LISTED = 1_000
 MOST_ENDED = 200
 PAGE, LARGEST_PAGE = 50, 100
+CHUNK = 50  # whole records that are read at once
+Place: TypeAlias = tuple[int, JobId]  # of a task in the list: time of its last change, id
 _ENDED = frozenset(state.value for state in JobState if state.terminal and state not in LISTABLE)
 
 
@@ -35,29 +38,48 @@ async def list_tasks(entry: Entry, params: ListTasksRequest) -> ListTasksRespons
         raise invalid("pageSize", f"{size} is not from 1 to {LARGEST_PAGE}")
     history = history_length_of(params)
     after = _place_of(params.page_token)
-    found = sorted((job for job in await _jobs(entry) if _wanted(job, params)), key=_place, reverse=True)
-    rest = [job for job in found if after is None or _place(job) < after]
-    page = rest[:size]
+    found = sorted((_place(job) for job in await _heads(entry) if _wanted(job, params)), reverse=True)
+    if params.context_id:
+        found = await _of_context(entry, found, params.context_id)
+    rest = [place for place in found if after is None or place < after]
+    page = await _records(entry, rest[:size])
     return ListTasksResponse(
         tasks=[task_of(job, history_length=history, artifacts=params.include_artifacts) for job in page],
-        next_page_token=_token(page[-1]) if len(rest) > size else "",
+        next_page_token=_token(rest[size - 1]) if len(rest) > size else "",
         page_size=len(page),
         total_size=len(found),
     )
 
 
-async def _jobs(entry: Entry) -> list[Job]:
-    inspector = entry.queue.inspector
-    listed = await asyncio.gather(*(inspector.jobs(entry.pool, state, limit=MOST_LISTED) for state in LISTABLE))
+async def _heads(entry: Entry) -> list[Job]:
+    """Return the tasks without payloads and results, which may have a MiB each."""
+    inspector, pool = entry.queue.inspector, entry.pool
+    listed = [await inspector.jobs(pool, state, limit=MOST_LISTED, bodies=False) for state in LISTABLE]
     by_id = {job.job_id: job for jobs in listed for job in jobs}
-    newest = await inspector.newest_events(entry.pool, limit=MOST_LISTED)
+    newest = await inspector.newest_events(pool, limit=MOST_LISTED)
     ended = dict.fromkeys(event.job_id for event in newest if event.type in _ENDED and event.job_id not in by_id)
-    return [*by_id.values(), *await _records(entry, list(ended)[:MOST_ENDED])]
+    places: list[Place] = [(0, job_id) for job_id in list(ended)[:MOST_ENDED]]
+    for chunk in _chunks(places):
+        by_id |= {job.job_id: replace(job, payload=None, result=None) for job in await _records(entry, chunk)}
+    return list(by_id.values())
 
 
-async def _records(entry: Entry, ids: Sequence[JobId]) -> list[Job]:
-    """Return the records that are still kept."""
-    records = (entry.queue.inspector.job(entry.pool, job_id) for job_id in ids)
+async def _of_context(entry: Entry, places: Sequence[Place], context: str) -> list[Place]:
+    """Return the places of the tasks of a context, which is a part of their payloads."""
+    found: list[Place] = []
+    for chunk in _chunks(places):
+        wanted = {job.job_id for job in await _records(entry, chunk) if context_of(job) == context}
+        found += [place for place in chunk if place[1] in wanted]
+    return found
+
+
+def _chunks(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
+    return (places[first : first + CHUNK] for first in range(0, len(places), CHUNK))
+
+
+async def _records(entry: Entry, places: Sequence[Place]) -> list[Job]:
+    """Return the whole records that are still kept."""
+    records = (entry.queue.inspector.job(entry.pool, job_id) for _, job_id in places)
     found = await asyncio.gather(*records, return_exceptions=True)
     for each in found:
         if isinstance(each, BaseException) and not isinstance(each, UnknownJobError):
@@ -68,27 +90,26 @@ async def _records(entry: Entry, ids: Sequence[JobId]) -> list[Job]:
 def _wanted(job: Job, params: ListTasksRequest) -> bool:
     if params.status and STATES[job.state] != params.status:
         return False
-    since = params.status_timestamp_after
-    if params.HasField("status_timestamp_after") and changed_at_ms(job) < since.ToMilliseconds():
-        return False
-    return not params.context_id or context_of(job) == params.context_id
+    if not params.HasField("status_timestamp_after"):
+        return True
+    return changed_at_ms(job) >= params.status_timestamp_after.ToMilliseconds()
 
 
-def _place(job: Job) -> tuple[int, str]:
+def _place(job: Job) -> Place:
     return changed_at_ms(job), job.job_id
 
 
-def _token(job: Job) -> str:
+def _token(place: Place) -> str:
     """Return the cursor after a task; clients do not look into it."""
-    at_ms, job_id = _place(job)
+    at_ms, job_id = place
     return base64.urlsafe_b64encode(f"{at_ms} {job_id}".encode()).decode()
 
 
-def _place_of(token: str) -> tuple[int, str] | None:
+def _place_of(token: str) -> Place | None:
     if not token:
         return None
     try:
         at_ms, job_id = base64.urlsafe_b64decode(token.encode()).decode().split(" ")
-        return int(at_ms), job_id
+        return int(at_ms), JobId(job_id)
     except ValueError as error:
         raise invalid("pageToken", "not a token of this list; send nextPageToken of the page before") from error

@@ -1,19 +1,21 @@
 """A message as the request of a job. Pure.
 
-The message's id is an idempotency key of its caller: a repeated message gets the same task, and callers do not see each
-other's ids. `metadata` is free; fields of the job stand in it under one key, `agentpool.dev/job`.
+A message that its caller repeats, with the same id and content, gets the same task. Clients use an id again for another
+content, so the idempotency key is a digest of caller, id and content. `metadata` is free; fields of the job stand in it
+under one key, `agentpool.dev/job`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import uuid
 
 from a2a.types import SendMessageRequest
 from google.protobuf.json_format import MessageToDict
 
 from agentpool_core.documents import Document, request_from
-from agentpool_core.jobs import JobRequest
+from agentpool_core.jobs import JobRequest, Json
 from agentpool_core.queue import PoolSettings
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.tasks import NAMESPACE
@@ -36,8 +38,8 @@ def default_kind(settings: PoolSettings) -> str:
 
 def job_request(params: SendMessageRequest, *, caller: str, kind: str) -> JobRequest:
     """Return the job that a message asks for. Raises InvalidParamsError, or InvalidJobError naming the option."""
-    identity = _identity(caller, params.message.message_id)
     message = document_of(params.message)
+    identity = _identity(caller, message, document_of(params.metadata))
     message.setdefault("contextId", str(uuid.uuid5(uuid.NAMESPACE_OID, identity)))  # the same for a repeated message
     payload = {"message": message}
     if params.HasField("metadata"):
@@ -45,8 +47,8 @@ def job_request(params: SendMessageRequest, *, caller: str, kind: str) -> JobReq
     return request_from({"kind": kind, "idempotency_key": identity, **_options(params), "payload": payload})
 
 
-def _identity(caller: str, message_id: str) -> str:
-    return "a2a " + hashlib.sha256(f"{caller}\0{message_id}".encode()).hexdigest()[:40]
+def _identity(*parts: Json) -> str:
+    return "a2a " + hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:40]
 
 
 def _options(params: SendMessageRequest) -> Document:

@@ -23,12 +23,12 @@ from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.listing import list_tasks
 from agentpool_gateway.a2a.messages import default_kind, job_request
 from agentpool_gateway.a2a.streams import Updates, alone, follow, follow_new, opened
-from agentpool_gateway.a2a.tasks import bare_task, context_of, history_length_of, task_of
+from agentpool_gateway.a2a.tasks import bare_task, context_of, history_length_of, reply_of, task_of
 from agentpool_gateway.a2a.values import document_of, parsed
 from agentpool_gateway.access.admission import Entry
 from agentpool_gateway.routes.long_polling import job_after
 
-CANCEL_WAIT_S = 5.0  # for a running job to end after its cancellation; most do within milliseconds
+CANCEL_WAIT_SECONDS = 5.0  # for a running job to end after its cancellation; most do within milliseconds
 
 
 async def send_message(entry: Entry, params: pb.SendMessageRequest) -> pb.SendMessageResponse:
@@ -38,6 +38,8 @@ async def send_message(entry: Entry, params: pb.SendMessageRequest) -> pb.SendMe
         return pb.SendMessageResponse(task=bare_task(receipt.job_id, receipt.state))
     wait_s = 0.0 if params.configuration.return_immediately else entry.gateway.settings.max_wait_s
     job = await job_after(entry, receipt.job_id, wait_s)
+    if reply := reply_of(job):
+        return pb.SendMessageResponse(message=reply)
     return pb.SendMessageResponse(task=task_of(job, history_length=history_length_of(params.configuration)))
 
 
@@ -63,7 +65,7 @@ async def cancel_task(entry: Entry, params: pb.CancelTaskRequest) -> pb.Task:
     if outcome.value == "finished":
         raise TaskNotCancelableError(f"task {job_id!r} had ended before", {"taskId": job_id})
     if await entry.may_read():
-        return task_of(await job_after(entry, job_id, min(CANCEL_WAIT_S, entry.gateway.settings.max_wait_s)))
+        return task_of(await job_after(entry, job_id, min(CANCEL_WAIT_SECONDS, entry.gateway.settings.max_wait_s)))
     job = await entry.queue.inspector.job(entry.pool, job_id)
     return bare_task(job_id, job.state)
 

@@ -105,10 +105,16 @@ async def _answer(entry: Entry, request: Request, name: str, **path: str) -> Res
         fault = fault_of(error)
         status, body = rest_error(fault)
         headers = retry_after(fault)
-        return JsonResponse(body, status_code=status, media_type=A2A_JSON_MEDIA_TYPE, headers=headers)
+        return JsonResponse(body, status_code=status, media_type=_media_type(request), headers=headers)
     if operation.streams:
         return await streamed(entry, found, result=document_of, refused=lambda error: rest_error(error)[1])
-    return JsonResponse(answer_of(found), media_type=A2A_JSON_MEDIA_TYPE)
+    return JsonResponse(answer_of(found), media_type=_media_type(request))
+
+
+def _media_type(request: Request) -> str:
+    """Return the protocol's own media type to clients that use it, and plain JSON to others."""
+    used = f"{request.headers.get('accept', '')} {request.headers.get('content-type', '')}"
+    return A2A_JSON_MEDIA_TYPE if A2A_JSON_MEDIA_TYPE in used else JSON_TYPE
 
 
 async def _params(entry: Entry, request: Request, operation: Operation, path: dict[str, str]) -> Message:

@@ -151,6 +151,19 @@ def _own_artifacts(result: Json) -> list[Artifact]:
     return found
 
 
+def reply_of(job: Job) -> Message | None:
+    """Return the message with which a handler answers instead of a task: the result `{"message": {"parts": […]}}`."""
+    found = job.result.get("message") if isinstance(job.result, dict) and job.result.keys() == {"message"} else None
+    if job.state is not JobState.SUCCEEDED or not isinstance(found, dict) or "parts" not in found:
+        return None
+    try:
+        message = ParseDict({"parts": found["parts"], "metadata": found.get("metadata", {})}, Message())
+    except UNFIT:
+        return None
+    message.MergeFrom(Message(message_id=f"{job.job_id}-reply", context_id=context_of(job), role=Role.ROLE_AGENT))
+    return message if message.parts else None
+
+
 def history_of(job: Job) -> list[Message]:
     """Return the messages of the task, oldest first: the message from which it was made."""
     message = _message_of(job)

@@ -14,11 +14,24 @@ def version_of(request: Request, *supported: str) -> str:
 
     Raises VersionNotSupportedError.
     """
-    named = request.headers.get(VERSION_HEADER) or request.query_params.get(VERSION_HEADER) or LEGACY_VERSION
-    found = ".".join(named.strip().split(".")[:2])
+    named = _named(request)
+    found = _without_patch(named)
     if found not in supported:
         raise VersionNotSupportedError(
             f"A2A version {named[:20]!r} is not served here; send the header {VERSION_HEADER}: {supported[0]}",
             {"supported": ", ".join(supported)},
         )
     return found
+
+
+def speaks_current(request: Request) -> bool:
+    """Return whether a request names the current version."""
+    return _without_patch(_named(request)) == CURRENT
+
+
+def _named(request: Request) -> str:
+    return request.headers.get(VERSION_HEADER) or request.query_params.get(VERSION_HEADER) or LEGACY_VERSION
+
+
+def _without_patch(named: str) -> str:
+    return ".".join(named.strip().split(".")[:2])

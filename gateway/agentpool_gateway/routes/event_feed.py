@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import JobEvent
 from agentpool_core.process.cancellation import end
-from agentpool_gateway.access.rechecks import until_refused
+from agentpool_gateway.access.rechecks import wait_until_refused
 
 if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Entry
@@ -41,7 +41,7 @@ async def fed(entry: Entry, events: AsyncIterator[JobEvent]) -> AsyncGenerator[J
         await ready.put(None)
 
     async def watch() -> None:
-        refused = await entry.gateway.draining.unless_closing(until_refused(entry))
+        refused = await entry.gateway.draining.unless_closing(wait_until_refused(entry))
         await end(feeder)
         refusal.extend([refused] if refused else [])
         await ready.put(None)

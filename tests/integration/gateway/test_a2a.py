@@ -176,16 +176,42 @@ async def test_the_version_of_a_request_is_negotiated(http, version: str):
 
 
 async def test_a_message_is_its_callers_own(http, gateway):
-    """The same id with another content is a conflict for its caller, and another task for another caller."""
-    task = (await posted(http, "SendMessage", {"message": current(), **AT_ONCE}, "1.0"))["result"]["task"]
+    """Sent again it is the same task; with another content, or by another caller, it is another task."""
+    params = {"message": current(), **AT_ONCE}
+    task = (await posted(http, "SendMessage", params, "1.0"))["result"]["task"]
+    assert (await posted(http, "SendMessage", params, "1.0"))["result"]["task"] == task
     other = {"message": current(parts=[{"text": "another"}]), **AT_ONCE}
-    error = (await posted(http, "SendMessage", other, "1.0"))["error"]
-    assert error["code"] == -32602
-    assert task["id"] in error["message"]
     async with gateway.client(SUBMITTER) as another:
         another.base_url = http.base_url
-        theirs = (await posted(another, "SendMessage", other, "1.0"))["result"]["task"]
-    assert theirs["id"] != task["id"]
+        answers = [await posted(http, "SendMessage", other, "1.0"), await posted(another, "SendMessage", params, "1.0")]
+    assert len({task["id"], *(answer["result"]["task"]["id"] for answer in answers)}) == 3
+
+
+async def test_a_conflict_is_no_internal_error(http):
+    """A key of the sender's own that was used with another content is refused by its name."""
+    for text, code in (("hello", None), ("another", -32602)):
+        message = current(parts=[{"text": text}], metadata={OPTIONS: {"idempotency_key": "order-7"}})
+        answer = await posted(http, "SendMessage", {"message": message, **AT_ONCE}, "1.0")
+        assert answer.get("error", {}).get("code") == code
+
+
+async def test_a_handler_may_answer_with_a_message(http, consumer):
+    """Instead of a task, for a sender who waits."""
+    sending = asyncio.create_task(posted(http, "SendMessage", {"message": current()}, "1.0"))
+    await consumer.serve_one(result={"message": {"parts": [{"text": "at once"}]}})
+    reply = (await sending)["result"]["message"]
+    assert (reply["role"], reply["parts"]) == ("ROLE_AGENT", [{"text": "at once"}])
+
+
+async def test_the_card_has_the_fields_of_the_version_that_is_spoken(http):
+    """A request that names no version speaks 0.3: its clients look for one address at the top."""
+    at = "/a2a/.well-known/agent-card.json"
+    card = (await http.get(at, headers={"A2A-Version": "1.0"})).json()
+    old = (await http.get(at)).json()
+    assert not {"url", "protocolVersion", "preferredTransport"} & card.keys()
+    assert (old["url"], old["protocolVersion"]) == (card["supportedInterfaces"][0]["url"], "0.3")
+    assert old["securitySchemes"]["bearer"]["type"] == "http"
+    assert card["skills"] == old["skills"]
 
 
 async def test_a_repeated_message_finds_its_task_and_its_context(http):
@@ -222,11 +248,12 @@ async def test_a_result_becomes_an_artifact(http, consumer, result: Any, parts: 
 
 async def test_rest_errors_are_statuses_with_a_reason(http):
     """A google.rpc.Status with the specification's reason, and the version that REST speaks."""
-    answer = await http.get("/a2a/tasks/stranger", headers={"A2A-Version": "1.0"})
+    answer = await http.get("/a2a/tasks/stranger", headers={"A2A-Version": "1.0", "Accept": "application/a2a+json"})
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/a2a+json")
     error = answer.json()["error"]
     assert (error["code"], error["status"], error["details"][0]["reason"]) == (404, "NOT_FOUND", "TASK_NOT_FOUND")
     old = await http.get("/a2a/tasks/stranger")
+    assert old.headers["content-type"] == "application/json"
     assert (old.status_code, old.json()["error"]["details"][0]["reason"]) == (400, "VERSION_NOT_SUPPORTED")
     odd = await http.get("/a2a/tasks?pageSize=many", headers={"A2A-Version": "1.0"})
     assert (odd.status_code, odd.json()["error"]["status"]) == (400, "INVALID_ARGUMENT")
