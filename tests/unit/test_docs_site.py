@@ -89,4 +89,5 @@ def test_a_broken_link_fails_the_build(tmp_path: Path):
     config.write_text(f"INHERIT: {ROOT}/mkdocs.yml\ndocs_dir: docs\nhooks: [{ROOT}/tools/docs_site.py]\n")
     done = built(tmp_path / "site", config)
     assert done.returncode == 1
-    assert [word for word in ("gone.md", "#nowhere", "left-out.md", "strict mode") if word not in done.stderr] == []
+    said = done.stdout + done.stderr
+    assert [word for word in ("gone.md", "#nowhere", "left-out.md", "strict mode") if word not in said] == []
