@@ -32,7 +32,7 @@ def request_from(document: Json) -> JobRequest:
 
 
 def receipt_document(receipt: Receipt) -> Document:
-    """A receipt. `queued` says that the job is kept and has not begun."""
+    """A receipt. `queued` says that the job is stored and has not started."""
     return {
         "job_id": receipt.job_id,
         "state": receipt.state.value,

@@ -131,7 +131,7 @@ class SubmitUnknownError(QueueUnreachableError):
     def __init__(self, detail: str) -> None:
         super().__init__(
             detail,
-            remedy="whether the job was kept is unknown: submit it again with the same idempotency key or job id",
+            remedy="the queue may hold the job: submit it again with the same idempotency key or job id",
         )
 
 
@@ -141,8 +141,8 @@ class QueueReplyError(QueueError):
     def __init__(self, *, doing: str, problem: str) -> None:
         self.doing = doing
         super().__init__(
-            f"the reply to {doing} is not a reply of Redis ({problem})",
-            remedy="check that the URL leads to a Redis server, and that no proxy in between changes its replies",
+            f"{doing}: the server sent an invalid Redis reply ({problem})",
+            remedy="check that the URL names a Redis server, and that no proxy changes the replies",
         )
 
 
@@ -151,7 +151,8 @@ class ForeignLoopError(QueueError):
 
     def __init__(self) -> None:
         super().__init__(
-            "this client is in use by a different event loop, which runs", remedy="make a client for each event loop"
+            "the client is in use by a running event loop other than this one",
+            remedy="create a client for each event loop",
         )
 
 
@@ -161,18 +162,17 @@ class QueueAccessError(QueueError):
     def __init__(self, text: str) -> None:
         super().__init__(
             f"Redis refused the user ({text})",
-            remedy="check user and password in the URL, and that the user's ACL has the rules of its role in "
-            "docs/security.md",
+            remedy="check user and password in the URL, and the user's ACL (rules of each role: docs/security.md)",
         )
 
 
 class QueueMemoryError(QueueError):
-    """Redis has reached maxmemory and takes nothing more; jobs that run can still end."""
+    """Redis has reached maxmemory and refuses new data; running jobs can still end."""
 
     def __init__(self, text: str) -> None:
         super().__init__(
             f"Redis is out of memory ({text})",
-            remedy="raise its maxmemory, shorten spec.queue.retentionSeconds, or try again when jobs have ended",
+            remedy="raise maxmemory, shorten spec.queue.retentionSeconds, or try again after running jobs have ended",
         )
 
 
@@ -192,12 +192,12 @@ class NotRegisteredError(QueueError):
         self.pool = pool
         self.worker = worker
         super().__init__(
-            f"worker {worker!r} is not registered in pool {pool!r}", remedy="drop its jobs and register again"
+            f"worker {worker!r} is not registered in pool {pool!r}", remedy="stop the worker's jobs and register again"
         )
 
 
 class ResultTimeoutError(QueueError):
-    """The job did not end within the timeout; the job goes on."""
+    """The job did not end within the timeout; the job continues."""
 
     def __init__(self, job_id: str, timeout_s: float) -> None:
         self.job_id = job_id
@@ -212,17 +212,17 @@ class JobEndedError(QueueError):
         self.job_id = job_id
         self.state = state
         self.reason = reason
-        super().__init__(f"job {job_id!r} ended as {state}: {reason or 'no reason was given'}")
+        super().__init__(f"job {job_id!r} ended as {state}: {reason or 'no reason given'}")
 
 
 class UnknownPoolError(QueueError):
-    """No pool of that name is known to this Redis."""
+    """This Redis has no pool of that name."""
 
     def __init__(self, pool: str) -> None:
         self.pool = pool
         super().__init__(
             f"pool {pool!r} is not known to this Redis",
-            remedy="apply its AgentPool and wait until it is Ready, or check the namespace, the name and the Redis URL",
+            remedy="apply the AgentPool and wait until it is Ready, or check namespace, name and Redis URL",
         )
 
 
@@ -232,20 +232,20 @@ class RetiredPoolError(QueueError):
     def __init__(self, pool: str) -> None:
         self.pool = pool
         super().__init__(
-            f"pool {pool!r} was deleted and its queue kept (deletionPolicy Retain), so no worker would run the job",
-            remedy="apply its AgentPool again, or submit to a different pool",
+            f"pool {pool!r} is deleted (its queue is kept: deletionPolicy Retain) and accepts no jobs",
+            remedy="apply the AgentPool again, or submit to a different pool",
         )
 
 
 class UnknownJobError(QueueError):
-    """No job of that id is in the pool: it never was, or its retention is over."""
+    """The pool has no job of that id: the id is wrong, or the job's retention has ended."""
 
     def __init__(self, pool: str, job_id: str) -> None:
         self.pool = pool
         self.job_id = job_id
         super().__init__(
             f"job {job_id!r} is not in pool {pool!r}",
-            remedy="check the id and the pool, or raise spec.queue.retentionSeconds if it ended long ago",
+            remedy="check the id and the pool; for jobs that ended long ago, raise spec.queue.retentionSeconds",
         )
 
 
@@ -254,7 +254,7 @@ class InvalidJobError(FieldError, QueueError):
 
 
 class PayloadTooLargeError(InvalidJobError):
-    """The payload, result or state is larger than the queue takes (`limit`, bytes)."""
+    """The payload, result or state exceeds the queue's `limit` (bytes)."""
 
     def __init__(self, *, field: str, size: int, limit: int) -> None:
         self.size = size
@@ -291,7 +291,7 @@ class UnknownKindError(InvalidJobError):
         super().__init__(
             field="kind",
             value=kind,
-            problem=f"not listed by a route of pool {pool!r}, which takes no other kinds (unlistedKinds: Refuse)",
+            problem=f"not listed by a route of pool {pool!r}, which refuses unlisted kinds (unlistedKinds: Refuse)",
             remedy=f"use one of {shown}, or add the kind to a route of the AgentPool",
         )
 
@@ -301,7 +301,7 @@ class UnknownParentError(InvalidJobError):
 
 
 class DependencyCycleError(InvalidJobError):
-    """Jobs of a call wait for each other, so none could ever start."""
+    """Jobs of a call wait for each other, so none can start."""
 
 
 class QueueFullError(QueueError):
@@ -313,7 +313,7 @@ class QueueFullError(QueueError):
         self.limit = limit
         self.retry_after_ms = retry_after_ms
         super().__init__(
-            f"pool {pool!r} holds {depth} waiting jobs and spec.queue.maxDepth is {limit}",
+            f"pool {pool!r} is full: {depth} jobs wait, and spec.queue.maxDepth is {limit}",
             remedy=f"submit again in {retry_after_ms / 1000:g} s, or raise maxDepth",
         )
 
@@ -325,8 +325,8 @@ class IdempotencyConflictError(QueueError):
         self.key = key
         self.job_id = job_id
         super().__init__(
-            f"idempotency key {key!r} belongs to job {job_id!r}, whose body differs",
-            remedy="use a new key for a new request, or send the same body",
+            f"idempotency key {key!r} belongs to job {job_id!r} with a different body",
+            remedy="use a new key for a new job, or send the same body",
         )
 
 
@@ -337,6 +337,6 @@ class StaleLeaseError(QueueError):
         self.job_id = job_id
         self.token = token
         super().__init__(
-            f"lease {token} on job {job_id!r} is no longer held: it expired, or the job ended",
-            remedy="stop the work, its result would be refused",
+            f"lease {token} of job {job_id!r} is stale: the lease expired, or the job ended",
+            remedy="stop the work: the queue refuses its result",
         )

@@ -22,11 +22,11 @@ async def redis_address(pool: PoolRef) -> Address:
 
     if not kubeconfig.files():
         missing = kubeconfig.missing()
-        source = f"KUBECONFIG ({missing}, which is not there)" if missing else "kubeconfig"
+        source = f"KUBECONFIG names {missing}, which does not exist" if missing else "there is no kubeconfig"
         raise SettingError(
             field="--redis",
             value=None,
-            problem=f"the queue's Redis is named by no flag, environment variable or {source}",
+            problem=f"no flag or environment variable names the Redis, and {source}",
             remedy=REMEDY,
         )
     try:
@@ -34,4 +34,4 @@ async def redis_address(pool: PoolRef) -> Address:
             return await cluster.redis_address(pool)
     except ClusterError as error:
         remedy = f"{error.remedy}; or {REMEDY}" if error.remedy else REMEDY
-        raise ClusterError(f"the cluster could not say where the queue is ({error.detail})", remedy=remedy) from error
+        raise ClusterError(f"cannot read the queue's Redis from the cluster ({error.detail})", remedy=remedy) from error

@@ -39,7 +39,7 @@ async def open_redis(target: Target) -> AsyncIterator[RedisClient]:
 
 
 async def reach(redis: RedisClient) -> None:
-    """Returns once Redis answers.
+    """Return once Redis answers.
 
     Raises QueueUnreachableError, within `REACH_SECONDS`, or QueueAccessError for a wrong password.
     """
@@ -53,5 +53,6 @@ async def reach(redis: RedisClient) -> None:
                 await redis.execute_command("PING")
     except TimeoutError as error:
         raise QueueUnreachableError(
-            f"Redis did not answer within {REACH_SECONDS:g} s", remedy="check that it runs and the URL is right"
+            f"Redis did not answer within {REACH_SECONDS:g} s",
+            remedy="check that Redis runs and that the URL is correct",
         ) from error

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Job
     from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
 
-UNKNOWN_KIND_REMEDY = "start one that has, or the job fails after spec.queue.unknownKindSeconds"
+UNKNOWN_KIND_REMEDY = "start a worker with that handler, or the job fails after spec.queue.unknownKindSeconds"
 
 
 def pending_reason(job: Job, queue: QueueSnapshot) -> str | None:
@@ -26,43 +26,44 @@ def pending_reason(job: Job, queue: QueueSnapshot) -> str | None:
             if job.reason == "unknown_kind" and job.history[-1].type == "returned":
                 return f"no running worker has a handler for kind {job.kind!r}: {UNKNOWN_KIND_REMEDY}"
             after = f" after attempt {job.attempt} failed" if job.error_attempt else ""
-            return f"it is due in {format_duration((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
+            return (
+                f"the job is due in {format_duration((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
+            )
         case JobState.BLOCKED:
-            return f"it waits for {', '.join(job.after)}"
+            return f"the job waits for {', '.join(job.after)}"
         case JobState.QUEUED if job.quarantined and not queue.paused:
             return _in_quarantine(job, queue)
         case JobState.QUEUED:
-            return _in_the_queue(job, queue)
+            return _in_queue(job, queue)
         case _:
             return None
 
 
-def _in_the_queue(job: Job, queue: QueueSnapshot) -> str:
+def _in_queue(job: Job, queue: QueueSnapshot) -> str:
     if queue.retired:
-        return "its AgentPool was deleted: apply it again, or cancel the job"
+        return "the AgentPool is deleted: apply it again, or cancel the job"
     if queue.paused:
-        return "its pool is paused: set spec.paused of the AgentPool to false"
+        return "the pool is paused: set spec.paused of the AgentPool to false"
     route = next((each for each in queue.routes if each.name == job.route), None)
     if route is not None and route.limit is not None and route.running >= route.limit:
-        return (
-            f"route {route.name!r} runs {format_count(route.running, 'job')}, as many as it may ({_before(job, route)})"
-        )
+        running = format_count(route.running, "running job")
+        return f"route {route.name!r} has reached its limit with {running} ({_backlog(job, route)})"
     free = [worker for worker in queue.live_workers if worker.name not in queue.cordoned]
     if not free:
-        return "no worker takes jobs: `kubectl describe agentpool` and `agentpool doctor` name the cause"
+        return "no worker claims jobs: `kubectl describe agentpool` and `agentpool doctor` show the cause"
     slots = sum(worker.slots for worker in free)
     if sum(worker.running for worker in free) >= slots:
         of_workers = f"of {format_count(len(free), 'worker')}"
-        return f"all {format_count(slots, 'slot')} {of_workers} are taken ({_before(job, route)})"
-    return "it is about to begin"
+        return f"all {format_count(slots, 'slot')} {of_workers} are in use ({_backlog(job, route)})"
+    return "the job is about to start"
 
 
 def _in_quarantine(job: Job, queue: QueueSnapshot) -> str:
-    worker = f"worker {queue.reserved!r}" if queue.reserved else "the next worker that is free"
+    worker = f"worker {queue.reserved!r}" if queue.reserved else "the next free worker"
     losses = format_count(job.losses, "worker")
-    return f"it is in quarantine: {losses} ended while they ran it, so it runs alone on {worker}"
+    return f"the job is in quarantine, because {losses} ended while running it: the job runs alone on {worker}"
 
 
-def _before(job: Job, route: RouteSnapshot | None) -> str:
+def _backlog(job: Job, route: RouteSnapshot | None) -> str:
     waiting = 0 if route is None else route.queued.get(job.priority, 0)
-    return f"{format_count(waiting, 'job')} of its route and priority {'waits' if waiting == 1 else 'wait'}"
+    return f"{format_count(waiting, 'job')} of this route and priority {'waits' if waiting == 1 else 'wait'}"

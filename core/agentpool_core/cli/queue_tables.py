@@ -34,7 +34,7 @@ def headline(snapshot: QueueSnapshot) -> str:
 def _prospect(snapshot: QueueSnapshot) -> str:
     """Describe the expected wait of a new task."""
     if snapshot.retired:
-        return "DELETED: it takes no new jobs"
+        return "DELETED: accepts no new jobs"
     if snapshot.paused:
         return "PAUSED"
     estimate = estimated_wait_ms(snapshot)

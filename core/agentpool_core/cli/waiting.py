@@ -35,7 +35,7 @@ T = TypeVar("T")
 async def wait_and_show(
     redis: RedisClient, pool: PoolRef, ids: Sequence[JobId], timeout_ms: int | None, output: Format
 ) -> int:
-    """Waits for all of them, prints how they ended, and returns the exit code. Raises UnknownJobError."""
+    """Wait for all jobs, print how each ended, and return the exit code. Raises UnknownJobError."""
     from agentpool_core.client import Client
 
     jobs: list[Job] = []
@@ -48,7 +48,7 @@ async def wait_and_show(
                     )
                     jobs.append(job)  # the number of jobs identifies the awaited job
         except TimeoutError:
-            say(f"error: job {ids[len(jobs)]!r} has not ended in time; wait longer, or cancel it", err=True)
+            say(f"error: job {ids[len(jobs)]!r} has not ended within the timeout; wait longer, or cancel it", err=True)
             return TIMEOUT_EXIT
     _show(jobs, pool, output)
     return 0 if all(job.state is JobState.SUCCEEDED for job in jobs) else UNSUCCESSFUL_EXIT
@@ -68,7 +68,7 @@ async def _explain_delay(client: Client, job_id: JobId) -> None:
     await asyncio.sleep(LONG_SECONDS)
     with contextlib.suppress(QueueError):  # the wait itself reports it
         if why := pending_reason(await client.job(job_id), await client.queue()):
-            say(f"job {job_id} has not begun: {why}", err=True)
+            say(f"job {job_id} has not started: {why}", err=True)
 
 
 async def _while_redis_answers(
@@ -101,7 +101,7 @@ async def _watch_redis(redis: RedisClient) -> None:
         except QueueUnreachableError as error:
             if silent_since is None:
                 silent_since = now()
-                say(f"{error}; waiting for it to come back, at most {PATIENCE_SECONDS:g} s", err=True)
+                say(f"{error}; waiting at most {PATIENCE_SECONDS:g} s for Redis to answer", err=True)
             elif now() - silent_since >= PATIENCE_SECONDS:
                 raise
         else:
@@ -121,7 +121,7 @@ def _show(jobs: Sequence[Job], pool: PoolRef, output: Format) -> None:
     if job.state is JobState.SUCCEEDED:
         say(as_json(job.result))
     else:
-        say(f"error: job {job.job_id!r} ended as {job.state}: {_why(job) or 'no reason was given'}", err=True)
+        say(f"error: job {job.job_id!r} ended as {job.state}: {_why(job) or 'no reason given'}", err=True)
 
 
 def _why(job: Job) -> str | None:

@@ -32,13 +32,13 @@ SIGNS = {"ok": "✓", "note": "·", "warning": "!", "failure": "✗"}
 
 
 @click.command(epilog=EPILOG)
-@click.option("-p", "--pool", metavar="[NAMESPACE/]NAME", envvar="AGENTPOOL_POOL", help="Look at this AgentPool too.")
+@click.option("-p", "--pool", metavar="[NAMESPACE/]NAME", envvar="AGENTPOOL_POOL", help="Check this AgentPool too.")
 @click.option("-n", "--namespace", help="Its namespace.")
 @click.option("--repair", is_flag=True, help="Resolve contradictions in the pool's queue; no worker needs to run.")
 @redis_option
 @output_option
 def doctor(*, pool: str | None, namespace: str | None, repair: bool, redis: str | None, output: Format) -> int:
-    """Check Redis, a pool and the cluster, and say each remedy."""
+    """Check Redis, a pool and the cluster, and print remedies."""
     if repair and pool is None:
         raise click.UsageError("--repair needs --pool: only a pool's queue can be repaired.")
     named = PoolRef.parse(pool, default_namespace=namespace or default_namespace()) if pool else None
@@ -68,8 +68,8 @@ def _no_kubeconfig() -> Finding:
 
     missing = kubeconfig.missing()
     if missing is None:
-        return note("kubernetes", "no kubeconfig", "set KUBECONFIG to look at the cluster too")
-    return warning("kubernetes", f"KUBECONFIG names {missing}, which is not there", "correct KUBECONFIG, or unset it")
+        return note("kubernetes", "no kubeconfig", "set KUBECONFIG to check the cluster too")
+    return warning("kubernetes", f"KUBECONFIG names {missing}, which does not exist", "correct KUBECONFIG, or unset it")
 
 
 async def _examine_redis(pool: PoolRef | None, redis_url: str | None, *, repair: bool) -> list[Finding]:
@@ -79,7 +79,7 @@ async def _examine_redis(pool: PoolRef | None, redis_url: str | None, *, repair:
     from agentpool_core.queue.connection.client import connect
 
     if redis_url is None and pool is None:
-        return [note("redis", "no URL", "pass --redis URL or --pool NAMESPACE/NAME to look at Redis too")]
+        return [note("redis", "no URL", "pass --redis URL or --pool NAMESPACE/NAME to check Redis too")]
     try:
         redis = await Target(pool=pool, redis=redis_url).connect() if pool else connect(str(redis_url))
     except AgentPoolError as error:

@@ -80,7 +80,7 @@ def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: For
     if one:
         documents[0]["history"] = history_document(jobs[0])
         why = pending_reason(jobs[0], queue)
-        text += f"\n\nnot begun: {why}" if why else ""
+        text += f"\n\nnot started: {why}" if why else ""
         text += _end(jobs[0])
         text += "".join(f"\n\n{name} cannot be read: {shown_text(raw)}" for name, raw in jobs[0].undecodable.items())
     emit(output, documents[0] if one else documents, names=[job.job_id for job in jobs], text=text)

@@ -1,7 +1,7 @@
 """`agentpool logs`: a job's log lines from the logs of its workers' pods, and the job's last error.
 
-A worker's lines carry the job's id (`ctx.log`), so the lines of a job can be selected. Nothing else is kept: output of
-print() in a handler has no job id, and the log of a removed pod is gone, which the command reports. A log collector
+A worker's lines carry the job's id (`ctx.log`), so the lines of a job can be selected. Output of print() in a
+handler has no job id, and the log of a removed pod is gone, which the command reports. A log collector
 keeps the same lines under the same `job_id`.
 """
 
@@ -31,10 +31,10 @@ Examples:
   agentpool logs 0193f6c2a1b-9f86d081 -f
 
 \b
-Exit codes: 0 told all there is, 1 could not be asked, 2 wrong usage, 5 some of the log is gone."""
+Exit codes: 0 printed all lines, 1 Redis or cluster unreachable, 2 wrong usage, 5 a part of the log is missing."""
 GONE_EXIT = 5
-COLLECTOR = "a log collector would have kept it under job_id"
-FOLLOW_SECONDS = 1.0  # between two looks
+COLLECTOR = "a log collector keeps the lines of removed pods, under job_id"
+FOLLOW_SECONDS = 1.0  # between two reads
 CONTAINER = "worker"
 _FIELDS = frozenset({"time", "level", "logger", "message", "job_id", "kind", "attempt", "traceback"})
 
@@ -42,7 +42,7 @@ _FIELDS = frozenset({"time", "level", "logger", "message", "job_id", "kind", "at
 @click.command(epilog=EPILOG)
 @click.argument("job")
 @pool_options
-@click.option("-f", "--follow", is_flag=True, help="Go on until the job has ended.")
+@click.option("-f", "--follow", is_flag=True, help="Continue until the job has ended.")
 def logs(*, job: str, target: Target, follow: bool) -> int:
     """Print the log lines of one JOB, all its attempts."""
     return run(_print(target, JobId(job), follow=follow))
@@ -71,10 +71,10 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
         inspector = Inspector(await stack.enter_async_context(open_redis(target)))
         job = await inspector.job(target.pool, job_id)
         cluster = await _cluster(stack)
-        told: dict[str, int] = {}  # lines of each pod that were printed
+        printed: dict[str, int] = {}  # lines of each pod that were printed
         missing: dict[str, str] = {}  # pods without a readable log, with the reason
         while True:
-            await _print_new_lines(cluster, target.pool, job, told, missing)
+            await _print_new_lines(cluster, target.pool, job, printed, missing)
             if not follow or job.state.terminal:
                 break
             await asyncio.sleep(FOLLOW_SECONDS)
@@ -85,29 +85,29 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
     for worker, why in missing.items():
         say(f"no log of {worker}: {why}", err=True)
     if not workers_of(job):
-        say(f"job {job_id} is {job.state}, and no worker has begun it", err=True)
+        say(f"job {job_id} is {job.state}, and no worker has started it", err=True)
     return GONE_EXIT if missing else 0
 
 
 async def _print_new_lines(
-    cluster: Cluster | None, pool: PoolRef, job: Job, told: dict[str, int], missing: dict[str, str]
+    cluster: Cluster | None, pool: PoolRef, job: Job, printed: dict[str, int], missing: dict[str, str]
 ) -> None:
     """Print new lines in the logs of the job's workers."""
     for worker in workers_of(job):
         if cluster is None:
-            missing[worker] = "no kubeconfig leads to its pod; where it runs by hand, its terminal has the log"
+            missing[worker] = "no kubeconfig for the worker's pod; outside Kubernetes, read the worker's own output"
             continue
         try:
             found = lines_of(await _log_of(cluster, pool, worker), job.job_id)
         except SettingError:
-            missing[worker] = "no pod can have this name; where it ran by hand, look at its own output"
+            missing[worker] = "not a valid name of a pod; outside Kubernetes, read the worker's own output"
             continue
         except ClusterError as error:
             missing[worker] = _why_unread(error)
             continue
-        for line in found[told.get(worker, 0) :]:
+        for line in found[printed.get(worker, 0) :]:
             say(line)
-        told[worker] = len(found)
+        printed[worker] = len(found)
 
 
 async def _log_of(cluster: Cluster, pool: PoolRef, worker: str) -> str:
@@ -121,7 +121,7 @@ def _why_unread(error: ClusterError) -> str:
     from agentpool_core.kube.errors import NotThereError
 
     if isinstance(error, NotThereError):
-        return f"there is no such pod; where it ran by hand, look at its own output; of a pod that is gone, {COLLECTOR}"
+        return f"no such pod; {COLLECTOR}; outside Kubernetes, read the worker's own output"
     return f"{error.detail}; {COLLECTOR}"
 
 

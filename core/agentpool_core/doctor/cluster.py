@@ -29,13 +29,13 @@ async def examine() -> AsyncIterator[Finding]:
                     for finding in await look(cluster):
                         yield finding
                 except ClusterError as error:
-                    yield note(look.__name__, error.detail, "use a kubeconfig whose user may read it")
+                    yield note(look.__name__, error.detail, "use a kubeconfig with read permission")
     except AgentPoolError as error:
         yield failure_of("kubernetes", error)
 
 
 async def crd(cluster: Cluster) -> list[Finding]:
-    """Check that the CRD is installed, and is that of this version."""
+    """Check that the CRD of this version is installed."""
     from agentpool_core.spec.crd import custom_resource_definition
 
     try:
@@ -59,7 +59,7 @@ def crd_finding(found: Object, ours: Object) -> Finding:
 
 
 async def agentpools(cluster: Cluster) -> list[Finding]:
-    """AgentPools that are not Ready, with their own reason."""
+    """Return the number of AgentPools, and each AgentPool that is not Ready with its reason."""
     from agentpool_core.spec import ON_ITS_WAY
 
     pools = await cluster.agentpools()
@@ -71,20 +71,20 @@ async def agentpools(cluster: Cluster) -> list[Finding]:
             remedy = "start the operator (helm or agentpool dev), or let it serve this namespace (watchNamespaces)"
             findings.append(warning(f"agentpool {name}", "no status yet", remedy))
         elif ready["status"] != "True":
-            told = warning if ready["reason"] in ON_ITS_WAY else failure
+            make = warning if ready["reason"] in ON_ITS_WAY else failure
             reason = f"{ready['reason']}: {ready['message']}"
-            findings.append(told(f"agentpool {name}", reason, f"kubectl describe ap -n {name.replace('/', ' ')}"))
+            findings.append(make(f"agentpool {name}", reason, f"kubectl describe ap -n {name.replace('/', ' ')}"))
     return findings
 
 
 async def gpus(cluster: Cluster) -> list[Finding]:
-    """The GPUs of the nodes."""
+    """Check the GPUs of the nodes."""
     nodes = await cluster.get(paths.nodes())
     return [gpu_finding(nodes.get("items", []))]
 
 
 def gpu_finding(nodes: Sequence[Object]) -> Finding:
-    """Allocatable GPUs by resource name and node; cordoned nodes are said to be."""
+    """Return the allocatable GPUs by resource name and node; cordoned nodes are marked."""
     found = []
     for node in nodes:
         amounts: dict[str, Any] = (node.get("status") or {}).get("allocatable") or {}
@@ -93,7 +93,7 @@ def gpu_finding(nodes: Sequence[Object]) -> Finding:
             cordoned = " (cordoned)" if (node.get("spec") or {}).get("unschedulable") else ""
             found.append(f"{node['metadata']['name']}: {', '.join(devices)}{cordoned}")
     if not found:
-        return note("gpus", "no node offers any", "install the vendor's device plugin where pools need GPUs")
+        return note("gpus", "no node has GPUs", "if pools need GPUs, install the vendor's device plugin")
     return fine("gpus", "; ".join(found))
 
 

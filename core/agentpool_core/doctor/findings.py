@@ -12,7 +12,7 @@ class Level(StrEnum):
     """Severity of a finding."""
 
     OK = "ok"  # as expected
-    NOTE = "note"  # could not be looked at, or worth knowing
+    NOTE = "note"  # not checked, or worth knowing
     WARNING = "warning"  # works, with a risk
     FAILURE = "failure"  # does not work
 
@@ -28,12 +28,12 @@ class Finding:
 
 
 def fine(check: str, found: str) -> Finding:
-    """All is well."""
+    """Return a finding without a problem."""
     return Finding(check=check, level=Level.OK, found=found)
 
 
 def note(check: str, found: str, remedy: str | None = None) -> Finding:
-    """Worth knowing."""
+    """Return a finding that is worth knowing."""
     return Finding(check=check, level=Level.NOTE, found=found, remedy=remedy)
 
 
@@ -43,7 +43,7 @@ def warning(check: str, found: str, remedy: str) -> Finding:
 
 
 def failure(check: str, found: str, remedy: str) -> Finding:
-    """Does not work."""
+    """Return a finding that does not work."""
     return Finding(check=check, level=Level.FAILURE, found=found, remedy=remedy)
 
 

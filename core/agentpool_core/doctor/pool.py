@@ -21,15 +21,15 @@ LONG_WAIT_MS = 600_000  # a ready job that waits longer deserves a look
 NAMES_SHOWN = 5  # of each kind of contradiction
 WORDS = {
     Contradiction.COUNTER: "a counter that differs from the streams",
-    Contradiction.JOB_GONE: "an entry whose job is gone",
-    Contradiction.MISPLACED: "a job that is held elsewhere than its record says",
-    Contradiction.ORDER_LOST: "a waiting job that is in no order",
-    Contradiction.WORKER_GONE: "a job that runs under a worker that is not registered",
+    Contradiction.JOB_GONE: "an entry without a job",
+    Contradiction.MISPLACED: "a job whose entry is held by the wrong consumer",
+    Contradiction.ORDER_LOST: "a waiting job that is missing from its order",
+    Contradiction.WORKER_GONE: "a running job whose worker is not registered",
     Contradiction.WORKER_LOST: "a lost worker whose jobs were not recovered",
-    Contradiction.OVERDUE: "a job that runs for longer than its timeout",
-    Contradiction.PARENT_GONE: "a job that waits for parents that have ended or are gone",
-    Contradiction.MEMBER_GONE: "a name of a job that is gone",
-    Contradiction.UNREADABLE: "a record that cannot be read",
+    Contradiction.OVERDUE: "a job that exceeds its timeout",
+    Contradiction.PARENT_GONE: "a job that waits for ended or missing parents",
+    Contradiction.MEMBER_GONE: "a list entry without a job",
+    Contradiction.UNREADABLE: "an unreadable record",
 }
 
 
@@ -49,8 +49,8 @@ async def examine(redis: RedisClient, pool: PoolRef, *, repair: bool = False) ->
         found = await audit(redis, pool, repair=repair)
         left = await audit(redis, pool) if repair and found else found
     except QueueError as error:
-        seen = failure if repair else note  # a repair that was asked for and not done is no success
-        yield seen("consistency", error.detail, "use the Redis user of the operator, or one for all commands")
+        level = failure if repair else note  # a requested repair that was not done is a failure
+        yield level("consistency", error.detail, "use the Redis user of the operator, or a user with all commands")
         return
     for finding in contradictions(pool, found, left):
         yield finding
@@ -61,9 +61,9 @@ def contradictions(pool: PoolRef, found: Sequence[Disagreement], left: Sequence[
     if not found:
         return [fine("consistency", "counters, entries and records agree")]
     by_kind: dict[Contradiction, list[str]] = {}
-    for one in found:
-        by_kind.setdefault(one.kind, []).append(one.what)
-    remaining = {one.kind for one in left}
+    for contradiction in found:
+        by_kind.setdefault(contradiction.kind, []).append(contradiction.what)
+    remaining = {contradiction.kind for contradiction in left}
     findings = []
     for kind, names in by_kind.items():
         some = ", ".join(names[:NAMES_SHOWN]) + (", …" if len(names) > NAMES_SHOWN else "")
@@ -81,37 +81,39 @@ def check_retired(snapshot: QueueSnapshot) -> Finding | None:
         return None
     return warning(
         "deleted",
-        "the AgentPool was deleted and its queue kept; it takes no new jobs",
-        "apply the AgentPool again; to remove the queue, set deletionPolicy: Delete in it and delete it",
+        "the AgentPool is deleted; its queue is kept and accepts no new jobs",
+        "apply the AgentPool again; to remove the queue, apply it with deletionPolicy: Delete and delete it",
     )
 
 
 def check_paused(snapshot: QueueSnapshot) -> Finding | None:
-    """A paused pool starts nothing."""
+    """Check for a paused pool, which starts no jobs."""
     if snapshot.paused:
-        return note("paused", "nothing new is started", "set spec.paused to false")
+        return note("paused", "no job starts", "set spec.paused to false")
     return None
 
 
 def check_workers(snapshot: QueueSnapshot) -> Finding:
-    """Live workers, and work without them."""
+    """Check for live workers, lost workers, and jobs without workers."""
     lost = [worker.name for worker in snapshot.workers if not snapshot.lives(worker)]
     live = len(snapshot.workers) - len(lost)
     if lost:
         return warning(
-            "workers", f"{live} live, {len(lost)} lost: {', '.join(lost[:3])}", "their jobs run again; see their logs"
+            "workers",
+            f"{live} live, {len(lost)} lost: {', '.join(lost[:3])}",
+            "read the logs of the lost workers; their jobs run again",
         )
     if snapshot.queued and not live and not snapshot.paused:
         return failure(
             "workers",
             f"none; waiting: {format_count(snapshot.queued, 'job')}",
-            "run `kubectl describe agentpool`: its conditions name the cause",
+            "run `kubectl describe agentpool`: the conditions show the cause",
         )
     return fine("workers", f"{live} live")
 
 
 def check_waiting(snapshot: QueueSnapshot) -> Finding | None:
-    """A ready job that waits for very long."""
+    """Check for a ready job that has waited very long."""
     if snapshot.oldest_wait_ms is None or snapshot.oldest_wait_ms < LONG_WAIT_MS:
         return None
     return warning(
@@ -122,18 +124,18 @@ def check_waiting(snapshot: QueueSnapshot) -> Finding | None:
 
 
 def check_quarantine(snapshot: QueueSnapshot) -> Finding | None:
-    """Jobs that may end their workers."""
+    """Check for jobs that may end their workers."""
     if not snapshot.quarantined:
         return None
     return warning(
         "quarantine",
-        f"{format_count(snapshot.quarantined, 'job')} to run alone: workers ended twice while they ran",
-        "see `agentpool get JOB` for how the workers ended; a job that ends its worker again becomes a dead letter",
+        f"{format_count(snapshot.quarantined, 'job')} must run alone, because two workers ended under each",
+        "run `agentpool get JOB` to see how the workers ended; a job whose worker ends again becomes a dead letter",
     )
 
 
 def check_dead_letters(snapshot: QueueSnapshot) -> Finding:
-    """Dead letters wait for a decision."""
+    """Check for dead letters, which wait for a decision."""
     if snapshot.dead:
-        return note("dead letters", str(snapshot.dead), "see `agentpool dead list`, then replay or purge them")
+        return note("dead letters", str(snapshot.dead), "run `agentpool dead list`, then replay or purge them")
     return fine("dead letters", "none")

@@ -24,7 +24,7 @@ from agentpool_core.jobs import PoolRef
 
 SKEW_WARNING_MS = 1_000  # error of displayed ages; the queue itself uses only the clock of Redis
 FULL_SHARE = 0.8  # share of a limit that leads to a warning
-NOBODYS = PoolRef("agentpool-doctor", "probe")  # owner of the probe's keys if no pool is named
+PROBE_POOL = PoolRef("agentpool-doctor", "probe")  # owner of the probe's keys if no pool is named
 Info = Mapping[str, Any]
 
 # A command of each kind in the queue's scripts, on a temporary key.
@@ -47,7 +47,7 @@ return redis.call('TIME')
 
 
 async def examine(redis: RedisClient, pool: PoolRef | None) -> AsyncIterator[Finding]:
-    """Yield all findings about a Redis, for a pool if named; stop at the first failure to answer."""
+    """Yield all findings about a Redis, for a pool if named; stop at the first missing answer."""
     try:
         version = await check_server(redis)
     except UnsupportedServerError as error:
@@ -72,7 +72,7 @@ async def examine(redis: RedisClient, pool: PoolRef | None) -> AsyncIterator[Fin
 
 
 def check_role(info: Info) -> Finding:
-    """Only a primary takes jobs."""
+    """Check the role: only a primary accepts jobs."""
     found = str(info.get("role", "unknown"))
     if found == "slave":
         return failure("redis role", "replica", "use the primary's URL, or redis+sentinel:// to follow it")
@@ -80,12 +80,12 @@ def check_role(info: Info) -> Finding:
 
 
 def check_durability(info: Info) -> Finding:
-    """Without the append-only file a crash loses jobs that were accepted."""
+    """Check the append-only file: without it, a crash loses accepted jobs."""
     if info.get("aof_enabled") in {1, "1"}:
         if info.get("aof_last_write_status", "ok") != "ok":
             return failure("durability", "the append-only file cannot be written", "free disk space on the Redis host")
         return fine("durability", "append-only file is on")
-    saved = "snapshots only" if info.get("rdb_last_save_time") else "nothing is saved"
+    saved = "snapshots only" if info.get("rdb_last_save_time") else "no snapshots"
     return warning(
         "durability",
         f"append-only file is off, {saved}: a crash of Redis loses accepted jobs",
@@ -99,7 +99,7 @@ def check_eviction(info: Info) -> Finding:
     if policy == "noeviction":
         return fine("eviction", policy)
     if policy == "unknown":
-        return note("eviction", "the policy is not told", "make sure that it is noeviction")
+        return note("eviction", "the server does not report its policy", "set maxmemory-policy noeviction")
     if policy.startswith("volatile") or not int(info.get("maxmemory", 0)):
         return warning("eviction", f"{policy} may drop results early", "CONFIG SET maxmemory-policy noeviction")
     return failure("eviction", f"{policy} would drop jobs", "CONFIG SET maxmemory-policy noeviction")
@@ -123,17 +123,17 @@ def check_clients(info: Info) -> Finding | None:
         return None
     found = f"{connected} of {limit}"
     if connected >= limit * FULL_SHARE:
-        return warning("connections", found, "raise maxclients; each worker holds a few")
+        return warning("connections", found, "raise maxclients; each worker has several connections")
     return fine("connections", found)
 
 
 async def check_permissions(redis: RedisClient, pool: PoolRef | None) -> Finding:
     """Check the user's permissions for submitters and workers, on the pool's keys if a pool is named."""
-    key = f"{Keys(pool or NOBODYS).prefix}probe:{uuid.uuid4().hex}"
+    key = f"{Keys(pool or PROBE_POOL).prefix}probe:{uuid.uuid4().hex}"
     try:
         with Asking("probe"):
             await redis.eval(PROBE, 1, key)
-            await redis.execute_command("PUBLISH", pressure_of((pool or NOBODYS).namespace), str(NOBODYS))
+            await redis.execute_command("PUBLISH", pressure_of((pool or PROBE_POOL).namespace), str(PROBE_POOL))
     except QueueError as error:
         with contextlib.suppress(QueueError), Asking("probe"):
             await redis.delete(key)  # the script ended halfway
@@ -142,7 +142,7 @@ async def check_permissions(redis: RedisClient, pool: PoolRef | None) -> Finding
         )
         named = "" if pool else "if the user serves a single namespace or pool, name the pool with --pool"
         return failure("permissions", found, "; ".join(filter(None, (error.remedy, named))))
-    return fine("permissions", "scripts, streams and pub/sub may be used")
+    return fine("permissions", "scripts, streams and pub/sub are allowed")
 
 
 async def check_clock(redis: RedisClient) -> Finding:
@@ -157,7 +157,7 @@ async def check_clock(redis: RedisClient) -> Finding:
     skew_ms = abs((begun + ended) / 2 - (seconds + micros / 1_000_000)) * 1_000
     found = f"{skew_ms:.0f} ms from Redis, round trip {(ended - begun) * 1_000:.1f} ms"
     if skew_ms > SKEW_WARNING_MS:
-        return warning("clock", found, "run NTP on both machines; ages shown here are off by as much")
+        return warning("clock", found, "run NTP on both machines; ages in the output are wrong by this difference")
     return fine("clock", found)
 
 

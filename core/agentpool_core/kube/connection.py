@@ -153,7 +153,7 @@ def _unusable(sources: Sequence[Path], problem: str, *, remedy: str = REMEDY) ->
 
 def _plugin_failed(sources: Sequence[Path], plugin: Entry, failures: Sequence[str]) -> SettingError:
     command = plugin.get("command")
-    cause = "; ".join(failures) or "no reason was given"
+    cause = "; ".join(failures) or "no reason given"
     hint = " ".join(str(plugin.get("installHint") or f"install {command}, and log in with it").split())
     return _unusable(sources, f"its exec plugin {command!r} gave no credentials ({cause})", remedy=hint)
 

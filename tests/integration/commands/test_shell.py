@@ -139,5 +139,5 @@ async def test_a_wait_tells_on_a_terminal_why_the_job_has_not_begun(redis_url: s
     command = ["wait", receipt.job_id, "--timeout", "8s", "--pool", str(pool), "--redis", redis_url]
     with contextlib.closing(Terminal(*command)) as terminal:
         assert await terminal.ended() == 4
-        told = f"job {receipt.job_id} has not begun: no worker takes jobs".encode()
+        told = f"job {receipt.job_id} has not started: no worker claims jobs".encode()
         assert terminal.drawn.count(told) == 1, terminal.drawn

@@ -43,7 +43,8 @@ async def test_a_silent_redis_is_told_by_every_command(command: str, silent_url:
     monkeypatch.setattr(connection, "REACH_SECONDS", 0.2)
     result = await agentpool(*command.split(), "--redis", silent_url)
     assert isinstance(result.exception, QueueUnreachableError)
-    assert str(result.exception) == "Redis did not answer within 0.2 s; check that it runs and the URL is right"
+    remedy = "check that Redis runs and that the URL is correct"
+    assert str(result.exception) == f"Redis did not answer within 0.2 s; {remedy}"
     assert result.exception.exit_code == 1
     assert not result.output
 
@@ -53,7 +54,7 @@ async def test_a_redis_that_is_not_there_is_told_in_one_line(scheme: str):
     """Whatever kind of server the URL means; no innards of the client are shown."""
     result = await agentpool("wait", "abc", "--redis", f"{scheme}://127.0.0.1:1/0")
     assert isinstance(result.exception, QueueUnreachableError)
-    assert "check that it runs and the URL is right" in str(result.exception)
+    assert "check that Redis runs and that the URL is correct" in str(result.exception)
     assert "<redis" not in str(result.exception)
 
 
@@ -98,7 +99,7 @@ async def test_a_redis_that_goes_away_ends_the_wait(own, monkeypatch: pytest.Mon
     server.kill()
     result = await task
     assert isinstance(result.exception, QueueUnreachableError)
-    assert result.stderr.count("waiting for it to come back, at most 0.3 s") == 1
+    assert result.stderr.count("waiting at most 0.3 s for Redis to answer") == 1
 
 
 async def test_a_restart_of_redis_does_not_end_the_wait(own, monkeypatch: pytest.MonkeyPatch):

@@ -66,7 +66,7 @@ async def test_waiting_too_long_ends_with_exit_code_4(agentpool):
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     result = await agentpool("wait", job, "--timeout", "50ms")
     assert result.return_value == 4
-    assert "has not ended in time" in result.stderr
+    assert "has not ended within the timeout" in result.stderr
 
 
 async def test_a_file_of_jobs_is_submitted_in_order(agentpool, tmp_path: Path):
@@ -225,10 +225,10 @@ async def test_get_shows_the_reason_of_an_end_without_a_result(agentpool, consum
 async def test_get_tells_why_a_job_has_not_begun(agentpool, redis, pool: PoolRef):
     """Below the job's own row; once it is more than one job, there is no room for it."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
-    assert "\n\nnot begun: no worker takes jobs" in (await agentpool("get", job)).output
+    assert "\n\nnot started: no worker claims jobs" in (await agentpool("get", job)).output
     await Inspector(redis).configure(pool, PoolSettings(paused=True))
-    assert "not begun: its pool is paused" in (await agentpool("get", job)).output
-    assert "not begun" not in (await agentpool("get", job, job)).output
+    assert "not started: the pool is paused" in (await agentpool("get", job)).output
+    assert "not started" not in (await agentpool("get", job, job)).output
 
 
 async def test_an_error_is_told_with_the_attempt_that_it_is_of(agentpool, consumer):
@@ -283,10 +283,10 @@ async def test_the_doctor_tells_and_repairs_a_queue_that_contradicts_itself(agen
         return [(f["level"], f["found"], f["remedy"]) for f in found if f["check"] == "consistency"]
 
     told = await consistency()
-    assert ("warning", f"1 × an entry whose job is gone: {job}", f"agentpool doctor --pool {pool} --repair") in told
+    assert ("warning", f"1 × an entry without a job: {job}", f"agentpool doctor --pool {pool} --repair") in told
     assert await consistency() == told
     repaired = await consistency("--repair")
-    assert ("ok", f"1 × an entry whose job is gone: {job}; repaired", None) in repaired
+    assert ("ok", f"1 × an entry without a job: {job}; repaired", None) in repaired
     assert {level for level, *_ in repaired} == {"ok"}
     assert await consistency() == [("ok", "counters, entries and records agree", None)]
 
@@ -336,9 +336,8 @@ async def test_the_doctor_tells_what_a_redis_user_may_not(agentpool, redis_serve
 async def test_the_doctor_names_a_kubeconfig_that_is_not_there(agentpool):
     """It was named, so leaving it out in silence would mislead."""
     result = await agentpool("doctor")
-    assert (
-        "! kubernetes: KUBECONFIG names /-, which is not there\n    → correct KUBECONFIG, or unset it" in result.output
-    )
+    finding = "! kubernetes: KUBECONFIG names /-, which does not exist\n    → correct KUBECONFIG, or unset it"
+    assert finding in result.output
 
 
 async def test_a_payload_that_is_no_json_is_wrong_usage(agentpool):
@@ -389,7 +388,7 @@ async def test_a_full_queue_is_waited_for_and_nothing_is_sent_twice(agentpool, c
 async def test_logs_say_what_they_cannot_know(agentpool, consumer):
     """Without a cluster the job's own error is all there is, and the exit code says that more is missing."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
-    assert "no worker has begun it" in (await agentpool("logs", job)).stderr
+    assert "no worker has started it" in (await agentpool("logs", job)).stderr
     await consumer.serve_one(error="no good")
     result = await agentpool("logs", job)
     assert "attempt 1 failed: no good" in result.stdout
@@ -402,6 +401,6 @@ async def test_logs_of_a_worker_that_is_no_pod_say_so(agentpool, consumer, serve
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     await consumer.serve_one()
     result = await agentpool("logs", job, KUBECONFIG=str(server_kubeconfig))
-    assert "no log of w1: there is no such pod; where it ran by hand, look at its own output" in result.stderr
+    assert "no log of w1: no such pod; a log collector" in result.stderr
     assert "/api/v1" not in result.stderr
     assert result.return_value == 5

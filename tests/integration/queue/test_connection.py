@@ -165,7 +165,7 @@ else:
     ("way", "said"),
     [
         ("loops", "[1, 2, 3]"),
-        ("two loops at once", "make a client for each event loop"),
+        ("two loops at once", "create a client for each event loop"),
         ("fork", "1 (2, 0) 3"),
         ("sync", "((False, 2, None), 0)\n(None, 0)\nqueued"),
     ],

@@ -89,7 +89,7 @@ async def test_a_leak_costs_a_drain_and_no_attempt(workers, submit, ended):
         await submit("leak", 40 * 2**20)
     record = await ended(steps)
     assert "draining before the kernel ends every job; running: 1 steps" in leaking.log()
-    assert "exit code 75); another starts" in leaking.log()
+    assert "exit code 75); a new worker process starts" in leaking.log()
     assert (record.state, record.attempt, record.losses) == (JobState.SUCCEEDED, 1, 1)
     done = [count for (what, job), count in workers.runs().items() if job == steps and what.startswith("step ")]
     assert (len(done), set(done)) == (400, {1})

@@ -16,7 +16,7 @@ import pytest
 from agentpool_core.jobs import JobRequest, JobState
 from agentpool_core.queue import Inspector, PoolSettings, Producer
 from agentpool_worker.supervision.exits import RESTART, SICK
-from agentpool_worker.supervision.supervisor import STOOD_STILL
+from agentpool_worker.supervision.supervisor import HUNG
 from tests.fixtures.local_system import eventually
 from tests.fixtures.workers import until
 
@@ -234,7 +234,7 @@ async def test_what_jobs_leave_behind_ends_with_the_worker(serve, result, tmp_pa
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
     assert not psutil.pid_exists(orphan)
-    assert "1 processes that jobs had left running were killed" in worker.log()
+    assert "killed 1 processes that jobs had left running" in worker.log()
 
 
 async def test_the_worker_dies_with_its_supervisor(serve, result):
@@ -313,7 +313,7 @@ async def test_a_worker_that_stands_still_as_a_whole_is_killed(serve, submit, re
     await until(worker.ready, "it serves")
     await submit("stand-still", how, max_attempts=1)
     previous = await result("previous")
-    assert (previous["signal"], previous["cause"]) == ("SIGKILL", STOOD_STILL)
+    assert (previous["signal"], previous["cause"]) == ("SIGKILL", HUNG)
     assert "the worker sends no liveness signal" in worker.log()
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0

@@ -73,7 +73,7 @@ async def test_without_any_word_on_redis_the_remedy_is_told(tmp_path: Path):
     """No flag, no variable, no kubeconfig: one line, which names a KUBECONFIG that is not there."""
     with pytest.raises(SettingError, match="pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL") as caught:
         await target_of("a/b", None, None).connect()
-    assert f"environment variable or KUBECONFIG ({tmp_path}/kubeconfig, which is not there)" in str(caught.value)
+    assert f"and KUBECONFIG names {tmp_path}/kubeconfig, which does not exist" in str(caught.value)
     assert "None" not in str(caught.value)
 
 
@@ -82,7 +82,7 @@ async def test_a_cluster_that_does_not_answer_is_no_wrong_usage(tmp_path: Path):
     user = "users: [{name: u, user: {token: t}}]"
     cluster = "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]"
     (tmp_path / "kubeconfig").write_text(f"{KUBECONFIG}{cluster}\n{user}\n")
-    with pytest.raises(ClusterError, match=r"could not say where the queue is .* pass --redis URL") as caught:
+    with pytest.raises(ClusterError, match=r"cannot read the queue's Redis .* pass --redis URL") as caught:
         await target_of("a/b", None, None).connect()
     assert caught.value.exit_code == 1
 

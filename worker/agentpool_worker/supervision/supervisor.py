@@ -47,7 +47,7 @@ _LOOK_SECONDS = 1.0  # between looks at a worker that promises no liveness signa
 _LAST_CHANCE_SECONDS = 2.0  # for a late liveness signal: this process may have been stopped, or the machine frozen
 _SINCE_PROBE_SECONDS = 1.0  # after a readiness probe: the end comes early enough before the next one
 _NEXT_PROBE_SECONDS = 2.5  # to wait for the next readiness probe, longer than the period in the operator's manifests
-STOOD_STILL = "its whole process stood still: native code kept Python's lock, or it was stopped"  # cause of a kill
+HUNG = "the whole process hung: native code held the GIL, or a signal stopped the process"  # cause of a kill
 
 
 def is_wanted() -> bool:
@@ -75,7 +75,7 @@ class _Supervisor:
         self._worker = 0  # process id; 0: none runs
         self._status: int | None = None  # result of waitpid, after the worker's end
         self._asked_to_leave = False
-        self._stood_still = False  # the present worker was killed for this reason
+        self._hung = False  # the present worker was killed for this reason
         self._forwarded: set[int] = set()  # signals that the present worker got
         self._wake, self._waker = os.pipe()  # a byte for each signal: the signal number
 
@@ -97,7 +97,7 @@ class _Supervisor:
             if pause is None:
                 self._await_probe()
                 return code
-            self._report(f"the worker process ended ({describe(end.exit)}); another starts in {pause:g} s")
+            self._report(f"the worker process ended ({describe(end.exit)}); a new worker process starts in {pause:g} s")
             self._until(lambda: self._asked_to_leave, within_seconds=pause)
             if self._asked_to_leave:
                 self._await_probe()
@@ -115,7 +115,7 @@ class _Supervisor:
         """Start a worker; return whether this is the process of the worker."""
         self._lifeline = Lifeline()
         self._status = None
-        self._stood_still = False
+        self._hung = False
         self._forwarded.clear()
         tie = signal_on_parent_death(signal.SIGKILL)
         hold_signals()
@@ -152,7 +152,7 @@ class _Supervisor:
         begun_at = time.monotonic()
         while self._status is None:
             if due := self._lifeline.due:
-                self._await_sign_of_life(due)
+                self._await_liveness(due)
                 continue
             left = begun_at + seconds - time.monotonic() if self._lifeline.phase is Phase.STARTING else _LOOK_SECONDS
             if left <= 0:
@@ -160,14 +160,14 @@ class _Supervisor:
                 return
             self._until(lambda: self._status is not None, within_seconds=min(left, _LOOK_SECONDS))
 
-    def _await_sign_of_life(self, due: float) -> None:
+    def _await_liveness(self, due: float) -> None:
         """Attend to the worker until its next liveness signal is due; kill it if the signal is missing."""
         self._until(lambda: self._status is not None, within_seconds=due - time.monotonic())
         if self._lifeline.due == due:
             self._until(lambda: self._status is not None, within_seconds=_LAST_CHANCE_SECONDS)
         if self._worker and self._lifeline.due == due:
-            self._stood_still = True
-            self._kill(f"sends no liveness signal ({STOOD_STILL})")
+            self._hung = True
+            self._kill(f"sends no liveness signal ({HUNG})")
 
     def _kill(self, why: str) -> None:
         self._report(f"the worker {why}: killed")
@@ -255,7 +255,7 @@ class _Supervisor:
             self._until(lambda: False, within_seconds=_POLL_SECONDS)
         killed = kill_until_none(self._remaining, within_seconds=_LEFTOVERS_KILL_SECONDS)
         if killed:
-            self._report(f"{len(killed)} processes that jobs had left running were killed")
+            self._report(f"killed {len(killed)} processes that jobs had left running")
 
     def _remaining(self) -> list[int]:
         self._reap()
@@ -267,7 +267,7 @@ class _Supervisor:
         end = PreviousExit(
             exit_code=code if number is None else None,
             signal=None if number is None else signal_name(number),
-            cause=STOOD_STILL if self._stood_still else _cause(number, kills),
+            cause=HUNG if self._hung else _cause(number, kills),
             log=self._output.take_lines(),
         )
         return WorkerEnd(

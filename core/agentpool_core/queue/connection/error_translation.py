@@ -95,7 +95,9 @@ def fault_of(error: BaseException, *, doing: str) -> QueueError:
         return QueueReadOnlyError(text)
     if _is_full(error):
         return QueueMemoryError(text)
-    fault = QueueUnreachableError(f"Redis did not answer ({text})", remedy="check that it runs and the URL is right")
+    fault = QueueUnreachableError(
+        f"Redis did not answer ({text})", remedy="check that Redis runs and that the URL is correct"
+    )
     fault.reconnect = remedy is Remedy.RECONNECT
     return fault
 
