@@ -280,8 +280,8 @@ async def test_what_a_command_leaves_behind_ends_with_its_job(workers, redis, po
     """A daemon in a session of its own is killed, and so is one that has no environment once no other job runs."""
     script = tmp_path / "agent.sh"
     script.write_text(
-        f"#!/bin/sh\n{how} sh -c 'echo $$ > daemon.new; mv daemon.new daemon; exec sleep 600' &\n"
-        "while [ ! -e daemon ]; do sleep 0.01; done\necho 7\n"
+        f"#!/bin/sh\n{how} sh -c 'echo $$ > daemon; exec sleep 600' &\n"
+        "while [ ! -s daemon ]; do sleep 0.01; done\necho 7\n"
     )
     script.chmod(0o755)
     await Inspector(redis).configure(pool, PoolSettings(concurrency=4))
