@@ -1,14 +1,21 @@
-"""The console script: prepare signals before slow imports, then run `agentpool_core.cli.root`.
+"""The console script: prepare signals and a socket before slow imports, then run `agentpool_core.cli.root`.
 
 A container's first process receives only signals that it handles or blocks. So a worker first blocks the signals that
-its supervisor handles: a signal that arrives during the imports waits, and is not lost. `agentpool_core.cli.root` takes
-over next; for workers `agentpool_worker.supervision.supervisor`, which unblocks the signals.
+its supervisor handles: a signal that arrives during the imports waits, and is not lost. The socket of its probes is
+opened, too: a probe that finds no listener is a kubelet warning, and a pod may have a small share of a CPU.
+`agentpool_core.cli.root` takes over next; for workers `agentpool_worker.supervision.supervisor`, which unblocks the
+signals.
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import socket
 
 # SIGCHLD: an orphan may be adopted, and end, before the supervisor listens.
 HELD = frozenset(
@@ -30,10 +37,33 @@ def release_signals() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
 
 
+_opened: list[socket.socket] = []  # by `open_probe_socket`, until taken
+
+
+def open_probe_socket() -> None:
+    """Open the socket that a pod's environment names, if any; the worker reports a failure later."""
+    host, port = os.environ.get("AGENTPOOL_HTTP_HOST"), os.environ.get("AGENTPOOL_HTTP_PORT")
+    if not host or not port:
+        return
+    from agentpool_core.process.sockets import listening_socket
+
+    try:
+        _opened.append(listening_socket(host, int(port)))
+    except (OSError, ValueError, OverflowError):
+        return
+
+
+def take_probe_socket() -> socket.socket | None:
+    """Return the socket of `open_probe_socket`, once."""
+    return _opened.pop() if _opened else None
+
+
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:2] == ["worker"]:
         hold_signals()
+        if "--reload" not in sys.argv:  # a worker that reloads is a child process with a socket of its own
+            open_probe_socket()
     from agentpool_core.cli import root
 
     root.main()

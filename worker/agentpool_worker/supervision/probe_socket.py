@@ -13,6 +13,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.process.sockets import EVERYWHERE, listening_socket
+from agentpool_core.start import take_probe_socket
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +24,12 @@ _REQUEST_SECONDS = 1.0  # for a request after the connection, on a busy machine 
 
 
 def probe_socket(flags: Mapping[str, Any], environ: Mapping[str, str]) -> socket.socket | None:
-    """Open the socket of flags and environment; return None on failure, which the worker reports later."""
+    """Return the socket of flags and environment, open; None on failure, which the worker reports later."""
+    opened = take_probe_socket()
+    if opened is not None:
+        if flags["http_host"] is None and flags["http_port"] is None:
+            return opened
+        opened.close()
     host = flags["http_host"] or environ.get("AGENTPOOL_HTTP_HOST") or EVERYWHERE
     port = flags["http_port"] if flags["http_port"] is not None else environ.get("AGENTPOOL_HTTP_PORT") or HTTP_PORT
     try:
