@@ -298,7 +298,9 @@ async def test_redis_stopped_and_started_loses_no_job(workers, start_workers, re
     server.stop()
     ends = lambda: sum(what == "end" for what, _ in workers.runs())  # noqa: E731
     await until(lambda: ends() == 16, "the jobs end while Redis is away")
-    await until(lambda: all("the queue does not answer" in worker.log() for worker in started), "each has said what it misses")
+    await until(
+        lambda: all("the queue does not answer" in worker.log() for worker in started), "each has said what it misses"
+    )
     server.start()
     records = await all_succeeded(redis, pool_ref, jobs)
     assert {record.attempt for record in records} == {1}
