@@ -109,8 +109,7 @@ def test_the_devcluster_is_a_distribution_of_its_own():
 
 # Modules that use private names of a dependency, whose next major version pyproject.toml must therefore exclude.
 PRIVATE_USES = {
-    "core/agentpool_core/queue/connection/pools.py": "redis",
-    "core/agentpool_core/queue/connection/wire.py": "redis",
+    "core/agentpool_core/queue/connection/redis_internals.py": "redis",
 }
 
 

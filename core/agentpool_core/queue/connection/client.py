@@ -21,6 +21,7 @@ from redis.exceptions import RedisError, ResponseError
 from agentpool_core.errors import QueueUnreachableError, SettingError, UnsupportedServerError
 from agentpool_core.queue.connection.error_translation import Asking, Reading, is_demotion
 from agentpool_core.queue.connection.pools import BLOCKING, QueueCluster, QueuePool, SentinelPool
+from agentpool_core.queue.connection.reply_limits import MAX_REPLY_BYTES
 from agentpool_core.queue.connection.sentinels import Sentinels
 from agentpool_core.queue.connection.url import RedisUrl, Topology
 from agentpool_core.text import encodable
@@ -39,14 +40,14 @@ MAX_CONNECTIONS = 1_000  # of a client, to each server
 NEEDED_VERSION = (6, 2)
 
 
-def connect(url: str, *, largest_reply_bytes: int | None = None, **options: Any) -> RedisClient:
+def connect(url: str, *, largest_reply_bytes: int = MAX_REPLY_BYTES, **options: Any) -> RedisClient:
     """Return a client for `url`, which connects with its first command.
 
     `redis://[user:password@]host[:port][/db]`, `rediss://…` (TLS; `?ssl_ca_certs=FILE`), `unix:///path`,
     `redis+sentinel://[user:password@]host:port[,host:port]/service[/db]`,
     `redis+cluster://[user:password@]host:port[,host:port]`; `docs/redis.md` lists the options. `valkey` and `valkeys`
     are synonyms of `redis` and `rediss`. `url_options` are passed to the client unchanged, unless the URL has them. A
-    connection whose replies to a call exceed `largest_reply_bytes` (None: the limit of Redis itself) is closed. Raises
+    connection whose replies to a call exceed `largest_reply_bytes` is closed. Raises
     SettingError for an invalid URL.
     """
     read = RedisUrl.parse(url)
@@ -57,11 +58,12 @@ def connect(url: str, *, largest_reply_bytes: int | None = None, **options: Any)
         "socket_connect_timeout": CONNECT_TIMEOUT_S,
         **({} if read.topology is Topology.SOCKET else {"socket_keepalive": True}),
         "max_connections": MAX_CONNECTIONS,
+        "largest_reply_bytes": largest_reply_bytes,
         **options,
         **read.settings,
     }
     try:
-        client = _client(read, settings)
+        return _client(read, settings)
     except (RedisError, TypeError, ValueError):
         raise SettingError(
             field="Redis URL",
@@ -69,10 +71,6 @@ def connect(url: str, *, largest_reply_bytes: int | None = None, **options: Any)
             problem="its options do not go together",
             remedy="leave out those that the server does not need",
         ) from None  # the cause may show pieces of a password
-    if largest_reply_bytes is not None:
-        limited = client if is_cluster(client) else client.connection_pool
-        limited.largest_reply_bytes = largest_reply_bytes
-    return client
 
 
 def _client(read: RedisUrl, settings: dict[str, Any]) -> RedisClient:

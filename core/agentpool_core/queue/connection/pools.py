@@ -21,6 +21,7 @@ from redis.exceptions import ClusterError, InvalidResponse, MaxConnectionsError,
 from redis.exceptions import ConnectionError as LostConnectionError
 
 from agentpool_core.queue.connection.loop_ownership import Owner, Use
+from agentpool_core.queue.connection.redis_internals import reader_of, socket_of
 from agentpool_core.queue.connection.reply_limits import MAX_REPLY_BYTES, Frames
 from agentpool_core.queue.connection.wire import Wire
 
@@ -34,13 +35,20 @@ _left_behind: list[Any] = []  # of a parent process: to close them in a forked c
 class QueuePool(ConnectionPool):
     """A pool that keeps some connections at hand between calls, as wires.
 
-    Taking a connection out and back costs more than writing a command. redis-py counts the wires as in use, and closes
-    them with the rest.
+    Taking a connection out and back costs more than writing a command. The pool counts its connections itself: wires
+    are in use, and are closed with the rest. redis-py's own count, which serves its statistics and its notices of a
+    server's maintenance, stays at zero. A connection whose reply exceeds `largest_reply_bytes` is closed.
     """
 
-    def __init__(self, connection_class: type[AbstractConnection] = Connection, **options: Any) -> None:
-        super().__init__(connection_class=_guarded(connection_class, self), **options)
-        self.largest_reply_bytes = MAX_REPLY_BYTES  # more than that, and the connection is closed
+    def __init__(
+        self,
+        connection_class: type[AbstractConnection] = Connection,
+        *,
+        largest_reply_bytes: int = MAX_REPLY_BYTES,
+        **options: Any,
+    ) -> None:
+        super().__init__(connection_class=_guarded(connection_class, largest_reply_bytes), **options)
+        self._largest_reply_bytes = largest_reply_bytes
         self.wires_made = 0
         self._generation = 0
         self._owner = Owner()
@@ -48,7 +56,8 @@ class QueuePool(ConnectionPool):
 
     def _begin(self) -> None:
         self._kept: list[Wire] = []
-        self._lock = asyncio.Lock()  # redis-py's lock, which belongs to the loop of the first use
+        self._free: list[AbstractConnection] = []
+        self._in_use: set[AbstractConnection] = set()
         self._turns = asyncio.Semaphore(min(CALLS_AT_ONCE, self.max_connections))
         self._waiting: deque[asyncio.Future[None]] = deque()  # for a connection
 
@@ -57,14 +66,14 @@ class QueuePool(ConnectionPool):
         use = self._owner.check()
         if use is Use.SAME:
             return
-        former = [*self._available_connections, *self._in_use_connections]
+        former = [*self._free, *self._in_use]
         if use is Use.FORKED:
             _left_behind.extend(former)
         else:
             for connection in former:
                 _hang_up(connection)
-        typed: Any = super()  # redis-py's ships without types
-        typed.reset()
+        typed: Any = self  # redis-py's pool ships without types
+        typed.reset()  # a Sentinel's pool forgets the primary
         self._begin()
 
     async def take(self, *, blocking: bool = False) -> Wire:
@@ -82,7 +91,7 @@ class QueuePool(ConnectionPool):
                     return wire
                 await self._close(wire)
             self.wires_made += 1
-            return Wire(await self.get_connection(), generation=self._generation, most_bytes=self.largest_reply_bytes)
+            return Wire(await self.get_connection(), generation=self._generation, most_bytes=self._largest_reply_bytes)
         except BaseException:
             if not blocking:
                 self._turns.release()
@@ -100,18 +109,21 @@ class QueuePool(ConnectionPool):
             if not blocking:
                 self._turns.release()
 
-    async def get_connection(self, *names: Any, **options: Any) -> AbstractConnection:
+    async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         """Return a connection like redis-py's pool, but wait instead of raising. Raises MaxConnectionsError."""
         self._own()
-        typed: Any = super()
         give_up_at = asyncio.get_running_loop().time() + FREE_WITHIN_S
-        while True:
-            try:
-                connection: AbstractConnection = await typed.get_connection(*names, **options)
-            except MaxConnectionsError:
-                await self._room(give_up_at)
-            else:
-                return connection
+        while not self._free and len(self._in_use) >= self.max_connections:
+            await self._room(give_up_at)
+        typed: Any = self  # redis-py's pool ships without types
+        connection: AbstractConnection = self._free.pop() if self._free else typed.make_connection()
+        self._in_use.add(connection)
+        try:
+            await self.ensure_connection(connection)
+        except BaseException:
+            await self.release(connection)
+            raise
+        return connection
 
     async def ensure_connection(self, connection: AbstractConnection) -> None:
         """Connect, as redis-py does; close the connection after a failed login."""
@@ -123,14 +135,18 @@ class QueuePool(ConnectionPool):
 
     async def release(self, connection: AbstractConnection) -> None:
         """Take a connection back, and wake the next waiting caller."""
-        await super().release(connection)
+        self._in_use.remove(connection)
+        self._free.append(connection)
         self._wake()
 
     async def disconnect(self, inuse_connections: bool = True) -> None:  # noqa: FBT001, FBT002  # redis-py's signature
         """Close the connections; do not wait for slow closes."""
         self._own()
-        with contextlib.suppress(RedisError, OSError):
-            await super().disconnect(inuse_connections)
+        connections = [*self._free, *self._in_use] if inuse_connections else list(self._free)
+        ends = await asyncio.gather(*(connection.disconnect() for connection in connections), return_exceptions=True)
+        for end in ends:
+            if isinstance(end, BaseException) and not isinstance(end, RedisError | OSError):
+                raise end
 
     async def drop(self, generation: int) -> None:
         """Close all connections of that generation: the server behind them has changed its role."""
@@ -141,8 +157,8 @@ class QueuePool(ConnectionPool):
 
     def sockets(self) -> list[socket.socket]:
         """Return the open sockets of the connections, in use or not."""
-        connections = (*self._available_connections, *self._in_use_connections)
-        return [found for connection in connections if (found := _socket(connection)) is not None]
+        connections = (*self._free, *self._in_use)
+        return [found for connection in connections if (found := socket_of(connection)) is not None]
 
     async def _await_turn(self) -> None:
         try:
@@ -194,16 +210,16 @@ class SentinelPool(SentinelConnectionPool, QueuePool):
 class QueueCluster(RedisCluster):
     """Client of a cluster; its calls wait for a turn, in a single event loop and process at a time."""
 
-    def __init__(self, *, max_connections: int, **options: Any) -> None:
+    def __init__(self, *, max_connections: int, largest_reply_bytes: int = MAX_REPLY_BYTES, **options: Any) -> None:
         self._options = options | {"max_connections": max_connections}
-        self.largest_reply_bytes = MAX_REPLY_BYTES  # more than that, and the connection is closed
+        self._largest_reply_bytes = largest_reply_bytes
         self._owner = Owner()
         self._begin()
 
     def _begin(self) -> None:
         super().__init__(**self._options)
         settings: dict[str, Any] = self.get_connection_kwargs()
-        guarded: Any = _guarded(settings["connection_class"], self)
+        guarded: Any = _guarded(settings["connection_class"], self._largest_reply_bytes)
         settings["connection_class"] = guarded
         for node in self.nodes_manager.startup_nodes.values():
             node.connection_class = guarded
@@ -244,16 +260,9 @@ class QueueCluster(RedisCluster):
 
 def _hang_up(connection: AbstractConnection) -> None:
     """End a connection of a finished event loop; its socket is closed when Python collects it."""
-    if (found := _socket(connection)) is not None:
+    if (found := socket_of(connection)) is not None:
         with contextlib.suppress(OSError):
             found.shutdown(socket.SHUT_RDWR)
-
-
-def _socket(connection: AbstractConnection) -> socket.socket | None:
-    """Return the open socket of a connection; None without one."""
-    writer = getattr(connection, "_writer", None)  # no public name
-    found: socket.socket | None = None if writer is None else writer.get_extra_info("socket")
-    return found if found is not None and found.fileno() >= 0 else None
 
 
 def _guard(reader: asyncio.StreamReader, frames: Frames) -> None:
@@ -271,7 +280,7 @@ def _guard(reader: asyncio.StreamReader, frames: Frames) -> None:
     reader.feed_data = guarded  # type: ignore[assignment]  # asyncio's protocol calls it by its name
 
 
-def _guarded(kind: type[AbstractConnection], pool: QueuePool | QueueCluster) -> type[AbstractConnection]:
+def _guarded(kind: type[AbstractConnection], largest_reply_bytes: int) -> type[AbstractConnection]:
     """Return that class of connection, raising a connection error for a lost connection on every event loop.
 
     asyncio's own loop lets the write pass and the read fail; uvloop raises a RuntimeError, which does not look like an
@@ -280,7 +289,7 @@ def _guarded(kind: type[AbstractConnection], pool: QueuePool | QueueCluster) -> 
 
     class Guarded(kind):  # type: ignore[misc, valid-type] # whatever the URL's scheme asks for
         async def on_connect_check_health(self, *args: Any, **options: Any) -> None:
-            _guard(self._reader, Frames(pool.largest_reply_bytes, each=True))
+            _guard(reader_of(self), Frames(largest_reply_bytes, each=True))
             await super().on_connect_check_health(*args, **options)
 
         async def send_packed_command(self, *args: Any, **options: Any) -> None:

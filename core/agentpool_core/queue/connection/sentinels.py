@@ -35,11 +35,10 @@ class Sentinels(Sentinel):
         typed.__init__([], sentinel_kwargs={})
         ways = list(_ways(url, settings))
         self.sentinels = [
-            Redis.from_pool(QueuePool(host=host, port=port, **way)) for way in ways for host, port in url.hosts
+            Redis.from_pool(QueuePool(host=host, port=port, largest_reply_bytes=LARGEST_REPLY_BYTES, **way))
+            for way in ways
+            for host, port in url.hosts
         ]
-        for sentinel in self.sentinels:
-            pool: Any = sentinel.connection_pool
-            pool.largest_reply_bytes = LARGEST_REPLY_BYTES
 
     async def discover_master(self, service_name: str) -> Any:
         """Return the primary's host and port. Raises AuthenticationError, or MasterNotFoundError, in plain words."""

@@ -8,12 +8,12 @@ through redis-py's stream and parser adds more to the dispatch latency than the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from hiredis import PushNotification, Reader
 from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError  # noqa: A004  # Redis's own
 
+from agentpool_core.queue.connection.redis_internals import error_maker_of, transport_of
 from agentpool_core.queue.connection.reply_limits import MAX_REPLY_BYTES, Frames
 
 IDLE_S = 0.5  # after which a connection may have been closed unheard; servers count in seconds
@@ -29,16 +29,15 @@ class Wire(asyncio.Protocol):
     def __init__(self, connection: Any, *, generation: int = 0, most_bytes: int = MAX_REPLY_BYTES) -> None:
         self.connection = connection
         self.generation = generation
-        self._transport: asyncio.Transport = connection._writer.transport  # noqa: SLF001  # it has no public name
+        self._transport = transport_of(connection)
         self._stream = self._transport.get_protocol()  # redis-py's own end, which must learn of a closed connection
         self._replies = Reader(
             protocolError=InvalidResponse,
-            replyError=connection._parser.parse_error,  # noqa: SLF001  # it makes exceptions of error replies
+            replyError=error_maker_of(connection),
             notEnoughData=_MORE_TO_COME,
             encoding="utf-8",
             errors="backslashreplace",  # a record that is not UTF-8 must not cost the connection
         )
-        self._is_marked: Callable[[], bool] = getattr(connection, "should_reconnect", bool)  # from redis-py 7 on
         self._answer: asyncio.Future[list[Any]] | None = None
         self._found: list[Any] = []
         self._wanted = 0
@@ -49,7 +48,7 @@ class Wire(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Return whether the connection is open, without unrequested data."""
-        return not self._transport.is_closing() and not self._is_marked()
+        return not self._transport.is_closing()
 
     async def is_alive(self) -> bool:
         """Return whether it is usable, after the loop has processed events of an idle connection.
