@@ -40,7 +40,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from agentpool_core.text import encodable, shown
+from agentpool_core.text import encodable, render_value
 
 
 class AgentPoolError(Exception):
@@ -67,7 +67,7 @@ class FieldError(AgentPoolError):
         self.field = field
         self.value = value
         self.problem = problem
-        found = "" if value is None else f"{shown(value)}: "
+        found = "" if value is None else f"{render_value(value)}: "
         super().__init__(f"{field}: {found}{problem}", remedy=remedy)
 
 
@@ -131,7 +131,7 @@ class SubmitUnknownError(QueueUnreachableError):
     def __init__(self, detail: str) -> None:
         super().__init__(
             detail,
-            remedy="the queue may hold the job: submit it again with the same idempotency key or job id",
+            remedy="the outcome is unknown: submit the job again with the same idempotency key or job id",
         )
 
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
 
 NAME_BYTES = 8  # of an inbox's random name
-RETRY_S = 0.2  # between tries while Redis does not answer
-ASK_AGAIN_S = 30.0  # a slow second look, should the list have expired or been removed
+RETRY_SECONDS = 0.2  # between tries while Redis does not answer
+ASK_AGAIN_SECONDS = 30.0  # a slow second look, should the list have expired or been removed
 
 
 class Inbox:
@@ -91,7 +91,7 @@ class Inbox:
                     raise QueueReplyError(doing="watch", problem="an unknown outcome")
                 self._read_along()
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(ASK_AGAIN_S):  # wait_for of Python 3.11 may lose a cancellation
+                    async with asyncio.timeout(ASK_AGAIN_SECONDS):  # wait_for of Python 3.11 may lose a cancellation
                         await bell.wait()
                 raise_lost()
         finally:
@@ -106,7 +106,7 @@ class Inbox:
                 return await scripts.WATCH.run(self._redis, self._conf, (job_id, self._name))
             except (QueueUnreachableError, QueueMemoryError):  # a full Redis takes no mark, and jobs end all the same
                 raise_lost()
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_SECONDS)
 
     @staticmethod
     def _outcome(job_id: JobId, state: str, result: str, error: str, reason: str) -> Json:
@@ -126,7 +126,7 @@ class Inbox:
                 ended = await self._ended(block_s)
             except QueueError:
                 raise_lost()
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_SECONDS)
                 ended = list(self._waits)
             for job_id in ended:
                 for bell in self._waits.get(job_id, ()):

@@ -1,9 +1,9 @@
 r"""Text that is safe to store, log and print, from any source.
 
-Handlers, submitters and stored records supply text and objects. Three functions make them safe: `shown` turns any
-object into a short line and never raises, `encodable` returns text that UTF-8 can encode, and `printable` removes
+Handlers, submitters and stored records supply text and objects. Three functions make them safe: `render_value` turns
+any object into a short line and never raises, `encodable` returns text that UTF-8 can encode, and `printable` removes
 terminal control characters. Escapes have JSON's form (`\u001b`), so escaped JSON remains the same JSON. Errors and
-failed attempts use `shown`, the queue's connection `encodable`, logs and commands `printable`.
+failed attempts use `render_value`, the queue's connection `encodable`, logs and commands `printable`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import reprlib
 import traceback
 
 FRAMES = 30  # innermost frames of a traceback that are logged: a RecursionError has a thousand
-SHOWN_CHARS = 120  # of an object in a message
+RENDERED_CHARS = 120  # of an object in a message
 _LEVELS = 8  # of nested objects in a message
 _ITEMS = 40  # of a container in a message; more would not fit
 
@@ -41,7 +41,7 @@ def one_line(text: object) -> str:
     return _IN_LINE.sub(_escape, str(text))
 
 
-def shown(value: object, *, longest: int = SHOWN_CHARS) -> str:
+def render_value(value: object, *, longest: int = RENDERED_CHARS) -> str:
     """Return any object as a line of at most `longest` characters. Never raises, regardless of its `__repr__`."""
     try:
         text = one_line(_Repr(longest).repr(value))
@@ -50,7 +50,7 @@ def shown(value: object, *, longest: int = SHOWN_CHARS) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 
-def shown_error(error: BaseException) -> str:
+def render_error(error: BaseException) -> str:
     """Return `Type: message` of an exception. Never raises, regardless of its `__str__`."""
     try:
         message = encodable(f"{error}")

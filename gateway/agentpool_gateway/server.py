@@ -22,7 +22,7 @@ from starlette.types import ASGIApp
 
 from agentpool_core.errors import SettingError
 from agentpool_core.kube.client import Cluster
-from agentpool_core.kube.connection import connected
+from agentpool_core.kube.connection import open_cluster
 from agentpool_core.process import logs
 from agentpool_core.process.sockets import authority, listening_socket
 from agentpool_gateway.access.authority import AllowAll, Authority
@@ -162,7 +162,7 @@ async def _parts(
     async with contextlib.AsyncExitStack() as stack:
         cluster: Cluster | None = None
         if by_reviews or options.redis is None or options.kubeconfig is not None:
-            cluster = await stack.enter_async_context(connected(options.kubeconfig))
+            cluster = await stack.enter_async_context(open_cluster(options.kubeconfig))
         authority = _authority(options, settings, cluster)
         if options.redis is not None:
             yield SingleRedis(options.redis, namespaces=options.namespace), authority, cluster

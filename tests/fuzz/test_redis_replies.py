@@ -44,7 +44,7 @@ replies = st.lists(st.one_of(values, values, broken), min_size=1, max_size=3)
 @pytest.mark.timeout(3600)
 def test_any_reply_is_understood_or_refused(monkeypatch):
     """The calls take turns on random replies, one after another for the commands of a call; then a good call works."""
-    monkeypatch.setattr(producer, "BACKOFF_FIRST_S", 0.0)
+    monkeypatch.setattr(producer, "BACKOFF_FIRST_SECONDS", 0.0)
     seen: Counter[str] = Counter()
 
     left: list[bytes] = []  # what is said next; the last again and again

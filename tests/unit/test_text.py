@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.text import SHOWN_CHARS, encodable, one_line, printable, shown, shown_error
+from agentpool_core.text import RENDERED_CHARS, encodable, one_line, printable, render_error, render_value
 
 
 class Raises:
@@ -62,9 +62,9 @@ def nested(levels: int) -> object:
 )
 def test_any_object_is_shown_in_one_short_line(value: object, part: str):
     """Whatever its `__repr__` does, an object has a line, and an error that names it can be made."""
-    line = shown(value)
+    line = render_value(value)
     assert part in line
-    assert len(line) <= SHOWN_CHARS
+    assert len(line) <= RENDERED_CHARS
     assert line == one_line(encodable(line))
     assert line in str(InvalidJobError(field="result", value=value, problem="p", remedy="r"))
 
@@ -74,7 +74,7 @@ def test_any_object_is_shown_in_one_short_line(value: object, part: str):
 )
 def test_any_error_is_shown(error: BaseException):
     """An error has a type even where its words cannot be had; they can always be encoded."""
-    line = shown_error(error)
+    line = render_error(error)
     assert line.startswith(type(error).__name__)
     line.encode()
 

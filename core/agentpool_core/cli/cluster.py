@@ -18,7 +18,7 @@ async def redis_address(pool: PoolRef) -> Address:
 
     Raises SettingError without a kubeconfig, ClusterError if the cluster does not know the address, UnknownPoolError.
     """
-    from agentpool_core.kube.connection import connected
+    from agentpool_core.kube.connection import open_cluster
 
     if not kubeconfig.files():
         missing = kubeconfig.missing()
@@ -30,7 +30,7 @@ async def redis_address(pool: PoolRef) -> Address:
             remedy=REMEDY,
         )
     try:
-        async with connected() as cluster:
+        async with open_cluster() as cluster:
             return await cluster.redis_address(pool)
     except ClusterError as error:
         remedy = f"{error.remedy}; or {REMEDY}" if error.remedy else REMEDY

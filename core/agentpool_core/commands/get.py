@@ -14,7 +14,7 @@ from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import history_document, job_document
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import FAILURES, REASONED, Job, JobId, JobState
-from agentpool_core.text import shown as shown_text
+from agentpool_core.text import render_value
 
 if TYPE_CHECKING:
     from agentpool_core.queue.snapshots import QueueSnapshot
@@ -82,7 +82,7 @@ def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: For
         why = pending_reason(jobs[0], queue)
         text += f"\n\nnot started: {why}" if why else ""
         text += _end(jobs[0])
-        text += "".join(f"\n\n{name} cannot be read: {shown_text(raw)}" for name, raw in jobs[0].undecodable.items())
+        text += "".join(f"\n\n{name} cannot be read: {render_value(raw)}" for name, raw in jobs[0].undecodable.items())
     emit(output, documents[0] if one else documents, names=[job.job_id for job in jobs], text=text)
 
 

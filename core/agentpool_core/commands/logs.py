@@ -133,9 +133,9 @@ def workers_of(job: Job) -> Sequence[str]:
 async def _cluster(stack: AsyncExitStack) -> Cluster | None:
     if not kubeconfig.files():
         return None
-    from agentpool_core.kube.connection import connected
+    from agentpool_core.kube.connection import open_cluster
 
-    return await stack.enter_async_context(connected())
+    return await stack.enter_async_context(open_cluster())
 
 
 def _readable(fields: dict[str, Any]) -> str:

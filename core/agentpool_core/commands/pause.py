@@ -39,12 +39,12 @@ def resume(*, target: Target) -> None:
 
 async def _set(target: Target, *, paused: bool) -> None:
     from agentpool_core.kube import kubeconfig
-    from agentpool_core.kube.connection import connected
+    from agentpool_core.kube.connection import open_cluster
     from agentpool_core.pausing import set_paused
     from agentpool_core.queue.inspector import Inspector
 
     async with AsyncExitStack() as stack:
-        cluster = await stack.enter_async_context(connected()) if kubeconfig.files() else None
+        cluster = await stack.enter_async_context(open_cluster()) if kubeconfig.files() else None
         inspector = Inspector(await stack.enter_async_context(open_redis(target)))
         pool = target.pool
         declared = await set_paused(pool, paused=paused, cluster=cluster, inspector=inspector, manager=MANAGER)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 COLUMN = "TIMESTAMP"
 CONTEXT, GENERATED = "ContextTokens", "GeneratedTokens"
-START_SECONDS, CONTEXT_PER_S, GENERATED_PER_S = 0.2, 8_000, 40  # the model of a request's service time
+START_SECONDS, CONTEXT_PER_SECOND, GENERATED_PER_SECOND = 0.2, 8_000, 40  # the model of a request's service time
 TICK_SECONDS = 0.01  # arrivals that are closer than this go out together
 MOST_AT_ONCE = 500
 EPILOG = """\b
@@ -126,7 +126,7 @@ def service_seconds(payload: dict[str, Any], speed: float) -> float | None:
     context, generated = payload.get(CONTEXT), payload.get(GENERATED)
     if not isinstance(context, int | float) or not isinstance(generated, int | float):
         return None
-    return round((START_SECONDS + context / CONTEXT_PER_S + generated / GENERATED_PER_S) / speed, 4)
+    return round((START_SECONDS + context / CONTEXT_PER_SECOND + generated / GENERATED_PER_SECOND) / speed, 4)
 
 
 async def _replay(target: Target, rows: Iterator[Arrival], total: int, template: JobRequest, speed: float) -> Sent:

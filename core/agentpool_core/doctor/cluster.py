@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.doctor.findings import Finding, failure, failure_of, fine, note, warning
 from agentpool_core.errors import AgentPoolError, ClusterError
 from agentpool_core.kube import paths
-from agentpool_core.kube.connection import connected
+from agentpool_core.kube.connection import open_cluster
 from agentpool_core.kube.errors import NotThereError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ UPDATE_CRD = "agentpool crd | kubectl apply --server-side -f -"
 async def examine() -> AsyncIterator[Finding]:
     """Yield all findings about the cluster of the kubeconfig."""
     try:
-        async with connected() as cluster:
+        async with open_cluster() as cluster:
             version = await cluster.get("/version")
             yield fine("kubernetes", str(version.get("gitVersion", "answers")))
             for look in (crd, agentpools, gpus):

@@ -19,15 +19,15 @@ from agentpool_core.errors import ClusterUnreachableError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import deep_json, paths
 from agentpool_core.kube.errors import ForeignAnswerError, NotThereError, refusal
-from agentpool_core.kube.watch import SILENCE_S, change, lines, watch_query
+from agentpool_core.kube.watch import SILENCE_SECONDS, change, lines, watch_query
 from agentpool_core.redis_address import Address, address_of, missing_secret, redis_of, secret_of
-from agentpool_core.text import shown_error
+from agentpool_core.text import render_error
 
 USER_AGENT = "agentpool"
 JSON = "application/json"
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
-REQUEST_TIMEOUT_S = 10.0  # seconds: longer than any healthy answer, shorter than a Lease
+REQUEST_TIMEOUT_SECONDS = 10.0  # seconds: longer than any healthy answer, shorter than a Lease
 FIRST_ERROR = 400  # HTTP status
 PAGE = 500  # objects a page of a list
 SHOWN_CHARACTERS = 200  # of an error that is no Status
@@ -91,7 +91,7 @@ class Cluster:
 
         Raises ExpiredError when `since` is too old.
         """
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_TIMEOUT_S, sock_read=SILENCE_S)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=REQUEST_TIMEOUT_SECONDS, sock_read=SILENCE_SECONDS)
         response = await self._send("GET", path, query={**selectors, **watch_query(since)}, limits=limits)
         try:
             async for line in lines(response.content.iter_any()):
@@ -151,7 +151,7 @@ class Cluster:
         query: Mapping[str, str] = {},
         accept: str = JSON,
     ) -> bytes:
-        limits = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+        limits = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_SECONDS)
         response = await self._send(method, path, body, kind=kind, query=query, accept=accept, limits=limits)
         try:
             return await response.read()
@@ -223,7 +223,7 @@ def _reason(error: BaseException) -> str:
         cause = error.os_error
         found = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
         return found.lower() if found else str(cause)
-    return shown_error(error)
+    return render_error(error)
 
 
 def _origin(url: str) -> str:

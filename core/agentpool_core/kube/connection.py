@@ -27,8 +27,8 @@ from agentpool_core.process.cancellation import end
 if TYPE_CHECKING:
     from agentpool_core.kube.client import Cluster
 
-RENEW_S = 60.0  # seconds between looks whether a plugin's token expires within five minutes
-PLUGIN_S = 60.0  # seconds for an exec plugin, which may ask a cloud for a token
+RENEW_SECONDS = 60.0  # seconds between looks whether a plugin's token expires within five minutes
+PLUGIN_SECONDS = 60.0  # seconds for an exec plugin, which may ask a cloud for a token
 REMEDY = "pass a kubeconfig that works, set KUBECONFIG, or run in a pod with a service account"
 LOADER_LOG = "kubernetes.aio.config.kube_config"
 
@@ -42,7 +42,7 @@ class Access:
 
 
 @asynccontextmanager
-async def connected(kubeconfig: Path | None = None) -> AsyncIterator[Cluster]:
+async def open_cluster(kubeconfig: Path | None = None) -> AsyncIterator[Cluster]:
     """Yield a connection, closed at the end of the block.
 
     `kubeconfig` None: the files of KUBECONFIG, else ~/.kube/config, else the pod's own service account. Raises
@@ -62,7 +62,7 @@ async def opened(access: Access) -> AsyncIterator[Cluster]:
 
     loaders: Any = config  # only partly typed, as is its client
     api: Any = client.ApiClient(access.settings)
-    renewing = access.renew and asyncio.create_task(loaders.refresh_token(access.renew, access.settings, RENEW_S))
+    renewing = access.renew and asyncio.create_task(loaders.refresh_token(access.renew, access.settings, RENEW_SECONDS))
     try:
         yield Cluster(api)
     finally:
@@ -72,7 +72,7 @@ async def opened(access: Access) -> AsyncIterator[Cluster]:
 
 
 async def load(kubeconfig: Path | None) -> Access:
-    """Return the access that `connected` describes. Raises SettingError."""
+    """Return the access that `open_cluster` describes. Raises SettingError."""
     try:
         from kubernetes.aio import client
     except ModuleNotFoundError as error:
@@ -103,7 +103,7 @@ async def _fill(settings: Any, sources: Sequence[Path]) -> Any:
         return None
     current = kubeconfigs.current(sources)
     with _plugin_failures() as failures:
-        async with asyncio.timeout(PLUGIN_S):
+        async with asyncio.timeout(PLUGIN_SECONDS):
             loader = await loaders.load_kube_config(
                 config_file=os.pathsep.join(map(str, kubeconfigs.with_content(sources))),
                 context=current.context,
@@ -138,7 +138,7 @@ def _told(sources: Sequence[Path]) -> Iterator[None]:
     except SettingError:
         raise
     except TimeoutError as error:
-        problem = f"its exec plugin has not answered within {PLUGIN_S:g} s"
+        problem = f"its exec plugin has not answered within {PLUGIN_SECONDS:g} s"
         raise _unusable(sources, problem, remedy="log in first, so that the plugin asks no question") from error
     except Exception as error:
         known = isinstance(error, (config.ConfigException, OSError, ValueError, yaml.YAMLError))

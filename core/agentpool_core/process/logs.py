@@ -11,7 +11,7 @@ import logging
 import sys
 from datetime import UTC, datetime
 
-from agentpool_core.text import printable, shown
+from agentpool_core.text import printable, render_value
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _TEXT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
@@ -32,9 +32,11 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         try:
-            return json.dumps(line, default=shown)
+            return json.dumps(line, default=render_value)
         except Exception:  # noqa: BLE001  # fields that a job brought, and that JSON cannot express
-            return json.dumps({name: value if isinstance(value, str) else shown(value) for name, value in line.items()})
+            return json.dumps(
+                {name: value if isinstance(value, str) else render_value(value) for name, value in line.items()}
+            )
 
 
 class TextFormatter(logging.Formatter):
@@ -52,7 +54,7 @@ def _message(record: logging.LogRecord) -> str:
     try:
         return record.getMessage()
     except Exception:  # noqa: BLE001  # an argument's __str__ may raise anything
-        return f"{record.msg} {shown(record.args)}"
+        return f"{record.msg} {render_value(record.args)}"
 
 
 def configure(*, form: str, level: str) -> None:

@@ -45,7 +45,7 @@ JOBS_A_SLICE = 500  # deleted by a script
 PAGE_JOBS = 500  # listed by a script
 PAGE_BYTES = 4 * 2**20  # after which a script ends its page of a list; a job may have as much
 MOST_SLICES = 20_000  # of a purge or a list: bounds a faulty server's answers
-HEAR_S = 1.0  # delay until a new namespace's signals are heard; until then its backlog is polled
+HEAR_SECONDS = 1.0  # delay until a new namespace's signals are heard; until then its backlog is polled
 log = logging.getLogger(__name__)
 LISTABLE = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
 
@@ -145,11 +145,11 @@ class Inspector:
     async def pressure(self, namespaces: Collection[str]) -> AsyncIterator[PoolRef]:
         """Yield a pool of these namespaces for each submit without a free slot (at most ten times a second per pool).
 
-        The collection may grow meanwhile; a new namespace is heard within `HEAR_S`. Never ends by itself; raises a
-        QueueError when the connection is lost: subscribe again, and read all pools, because signals may have been
+        The collection may grow meanwhile; a new namespace is heard within `HEAR_SECONDS`. Never ends by itself; raises
+        a QueueError when the connection is lost: subscribe again, and read all pools, because signals may have been
         missed.
         """
-        limit_s = min(HEAR_S, longest_block_s(self._redis))
+        limit_s = min(HEAR_SECONDS, longest_block_s(self._redis))
         heard: set[str] = set()
         subscription = self._redis.pubsub()
         try:

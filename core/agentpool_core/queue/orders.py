@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.errors import QueueError, QueueReplyError
 from agentpool_core.jobs import JobId, LeaseToken
 from agentpool_core.queue.completions import CancelJob, Wake, YieldJob
-from agentpool_core.queue.connection.client import SHORTEST_BLOCK_S, ask, call, longest_block_s
+from agentpool_core.queue.connection.client import SHORTEST_BLOCK_SECONDS, ask, call, longest_block_s
 from agentpool_core.queue.connection.error_translation import Asking, Reading
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.keys import Keys
 
-CORDON_POLL_S = 1.0  # seconds between claims of a cordoned worker, in case its release is lost
+CORDON_POLL_SECONDS = 1.0  # seconds between claims of a cordoned worker, in case its release is lost
 log = logging.getLogger(__name__)
 
 
@@ -37,9 +37,9 @@ class Orders:
         """Return the blocking read; it includes the bell if for work and the worker is not cordoned."""
         longest_s = self._longest_block_s
         if for_work and cordoned:
-            longest_s = min(longest_s, CORDON_POLL_S)
+            longest_s = min(longest_s, CORDON_POLL_SECONDS)
         bell = (self._bell,) if for_work and not cordoned else ()
-        block_s = min(max(timeout_ms / 1000, SHORTEST_BLOCK_S), longest_s)
+        block_s = min(max(timeout_ms / 1000, SHORTEST_BLOCK_SECONDS), longest_s)
         return ("BLPOP", self._key, *bell, block_s)
 
     async def read(self, rung: list[str] | None) -> list[Control]:

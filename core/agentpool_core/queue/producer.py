@@ -44,8 +44,8 @@ CANCEL_CALLS_MAX = 1_000  # the maintenance ends the children of any larger fami
 JOBS_A_CALL = 500  # in a script: bounds the time of the script
 TRIES = 4  # of a submit after a lost connection
 TRIES_OF_CLUSTER = 12  # over some 6 s: a slot that moves, or a shard that elects a primary
-BACKOFF_FIRST_S = 0.05  # doubles each time, with jitter
-BACKOFF_LONGEST_S = 0.8
+BACKOFF_FIRST_SECONDS = 0.05  # doubles each time, with jitter
+BACKOFF_LONGEST_SECONDS = 0.8
 
 _TTL = -2  # submit_plain.lua's answer where the pool gives the priority a ttl
 _STATES = {state.value: state for state in JobState}
@@ -146,7 +146,7 @@ class Producer:
                     if isinstance(error, QueueReadOnlyError):  # nothing was kept
                         raise
                     raise SubmitUnknownError(error.detail) from error
-                pause = min(BACKOFF_FIRST_S * 2**attempt, BACKOFF_LONGEST_S)
+                pause = min(BACKOFF_FIRST_SECONDS * 2**attempt, BACKOFF_LONGEST_SECONDS)
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
 
     def _refusal(self, reply: list[Any], asked: Mapping[int, JobRequest], accepted: list[Receipt]) -> QueueError:

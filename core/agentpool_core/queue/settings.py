@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
 
-from agentpool_core.text import SHOWN_CHARS, shown
+from agentpool_core.text import RENDERED_CHARS, render_value
 
 DEFAULT_ROUTE = "default"
 _MOST = 2**53  # of any number here: the largest exact number for every reader
@@ -117,7 +117,7 @@ class PoolSettings:
             try:
                 values[setting.name] = _decoded(setting.name, str(setting.type), text)
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                _warn_of(setting.name, text[:SHOWN_CHARS], str(setting.default))
+                _warn_of(setting.name, text[:RENDERED_CHARS], str(setting.default))
         return cls(**values)  # type: ignore[arg-type]  # each value was decoded by its field's type
 
 
@@ -171,5 +171,5 @@ def _warn_of(name: str, text: str, default: str) -> None:
     """Warn once in a process of a setting that this version cannot use."""
     log.warning(
         "setting %s of the pool is %s, which this version cannot use: it goes on with the default, %s",
-        name, shown(text), default,
+        name, render_value(text), default,
     )  # fmt: skip

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube import paths
-from agentpool_core.kube.connection import connected
+from agentpool_core.kube.connection import open_cluster
 from agentpool_core.kube.errors import NotThereError
 from agentpool_core.redis_address import OPTED_IN, REDIS_LABEL
 from agentpool_local.errors import NotReadyError
@@ -139,7 +139,7 @@ class Cluster:
 @asynccontextmanager
 async def opened(kubeconfig: Path) -> AsyncIterator[Cluster]:
     """Yield the cluster of a kubeconfig. Raises SettingError for an unusable kubeconfig, ClusterError in the block."""
-    async with connected(kubeconfig) as api:
+    async with open_cluster(kubeconfig) as api:
         yield Cluster(api)
 
 

@@ -11,7 +11,7 @@ import yaml
 
 from agentpool_core.errors import ClusterError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
-from agentpool_core.kube.connection import connected
+from agentpool_core.kube.connection import open_cluster
 from agentpool_core.redis_address import SecretError
 from agentpool_gateway.access.authority import AllowAll
 from agentpool_gateway.access.reviews import KubernetesReviews
@@ -78,7 +78,7 @@ async def test_a_gateway_of_some_namespaces_needs_no_right_in_others(
     """With rights in its namespaces only it lists their pools; other namespaces do not exist for it."""
     rights = (("get", "agentpools"), ("list", "agentpools"))
     token = await account(api, "gateway", *rights)
-    async with connected(_as_account(server_kubeconfig, token, tmp_path / "gateway")) as connection:
+    async with open_cluster(_as_account(server_kubeconfig, token, tmp_path / "gateway")) as connection:
         with pytest.raises(ClusterError, match="forbidden"):
             await DeclaredRedis(connection, cache_s=0).list_pools()
         served = DeclaredRedis(connection, cache_s=0, namespaces=("test",))
@@ -92,7 +92,7 @@ async def test_a_gateway_uses_only_secrets_that_opt_in(
 ):
     """Without the label it neither reads the queue nor says more than that; whoever runs it finds why in the log."""
     secret = "/api/v1/namespaces/test/secrets/agentpool-redis"
-    async with connected(server_kubeconfig) as connection:
+    async with open_cluster(server_kubeconfig) as connection:
         settings = GatewaySettings()
         app = build(settings, DeclaredRedis(connection, cache_s=0), AllowAll(), connection)
         async with serving(app, settings) as served, served.client(None) as client:
@@ -126,7 +126,7 @@ async def test_a_token_for_another_service_is_refused(
     """With --audience a token must be for it: neither the API server's own nor one for another service will do."""
     await account(api, "lead", ("get", "agentpools"))
     wanted = {"agentpool": 200, "billing": 401, "": 401}
-    async with connected(server_kubeconfig) as connection:
+    async with open_cluster(server_kubeconfig) as connection:
         settings = GatewaySettings()
         authority = KubernetesReviews(connection, cache_s=0, audiences=("agentpool",))
         app = build(settings, SingleRedis(redis_url), authority, connection)

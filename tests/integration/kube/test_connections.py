@@ -14,7 +14,7 @@ from aiohttp import web
 
 from agentpool_core.errors import ClusterUnreachableError, SettingError
 from agentpool_core.kube import kubeconfig, proxies
-from agentpool_core.kube.connection import connected, load
+from agentpool_core.kube.connection import load, open_cluster
 from agentpool_operator.pools.kopf_connection import kopf_connection
 from tests.fixtures.kube_access import (
     NAME,
@@ -60,7 +60,7 @@ def no_proxies(monkeypatch):
 
 async def asked(path: Path | None) -> dict:
     """What the API server answers to the client."""
-    async with connected(path) as cluster:
+    async with open_cluster(path) as cluster:
         return await cluster.get("/api")
 
 
@@ -106,7 +106,7 @@ async def test_a_plugin_without_credentials_is_named_with_its_hint(tmp_path, cap
 
 async def test_a_plugin_that_asks_a_question_is_not_waited_for_without_end(tmp_path, monkeypatch):
     """Such as a login that waits for a browser."""
-    monkeypatch.setattr("agentpool_core.kube.connection.PLUGIN_S", 0.2)
+    monkeypatch.setattr("agentpool_core.kube.connection.PLUGIN_SECONDS", 0.2)
     plugin = exec_plugin(tmp_path, "import time", "time.sleep(600)")
     path = write_kubeconfig(tmp_path / "c", cluster={"server": "http://127.0.0.1:1"}, user={"exec": plugin})
     with pytest.raises(SettingError, match=r"its exec plugin has not answered within 0\.2 s; log in first"):
@@ -115,7 +115,7 @@ async def test_a_plugin_that_asks_a_question_is_not_waited_for_without_end(tmp_p
 
 async def test_a_token_of_a_plugin_is_renewed_before_it_expires(api, tmp_path, monkeypatch):
     """The plugin runs again while the connection is open; a token that stands in the kubeconfig needs no renewal."""
-    monkeypatch.setattr("agentpool_core.kube.connection.RENEW_S", 0.01)
+    monkeypatch.setattr("agentpool_core.kube.connection.RENEW_SECONDS", 0.01)
     runs = tmp_path / "runs"
     plugin = exec_plugin(
         tmp_path,
@@ -126,7 +126,7 @@ async def test_a_token_of_a_plugin_is_renewed_before_it_expires(api, tmp_path, m
         "print(json.dumps({'apiVersion': version, 'kind': 'ExecCredential', 'status': status}))",
     )
     server = {"server": f"http://127.0.0.1:{api.port}"}
-    async with connected(write_kubeconfig(tmp_path / "c", cluster=server, user={"exec": plugin})) as cluster:
+    async with open_cluster(write_kubeconfig(tmp_path / "c", cluster=server, user={"exec": plugin})) as cluster:
         assert (await cluster.get("/api"))["authorization"] == "Bearer run-1"
 
         async def renewed():

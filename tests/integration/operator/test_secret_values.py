@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from agentpool_core.kube import paths
-from agentpool_core.kube.connection import connected
+from agentpool_core.kube.connection import open_cluster
 from agentpool_gateway.access.authority import AllowAll
 from agentpool_gateway.app import build
 from agentpool_gateway.pools.locations import DeclaredRedis
@@ -105,7 +105,7 @@ async def keep(cluster, namespace, name: str, value: bytes) -> None:
 
 async def asked(stack: AsyncExitStack, kubeconfig, namespace: str, pools: list[str]) -> str:
     """All that a gateway answers about these pools."""
-    connection = await stack.enter_async_context(connected(kubeconfig))
+    connection = await stack.enter_async_context(open_cluster(kubeconfig))
     app = build(GatewaySettings(), DeclaredRedis(connection, cache_s=0), AllowAll(), connection)
     served = await stack.enter_async_context(serving(app, GatewaySettings()))
     client = await stack.enter_async_context(served.client(None))

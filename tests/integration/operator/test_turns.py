@@ -9,7 +9,7 @@ import yaml
 from aiohttp import web
 
 from agentpool_core.kube import paths
-from agentpool_core.kube.connection import connected
+from agentpool_core.kube.connection import open_cluster
 from agentpool_operator.cluster import AT_ONCE, Cluster, NotLeadingError
 from tests.fixtures.redis import wait_until
 
@@ -58,7 +58,7 @@ async def slow_cluster(slow_api, tmp_path):
     }
     kubeconfig = tmp_path / "kubeconfig"
     kubeconfig.write_text(yaml.safe_dump(config))
-    async with connected(kubeconfig) as api:
+    async with open_cluster(kubeconfig) as api:
         yield Cluster(api)
         slow_api.go_on.set()
     await runner.cleanup()

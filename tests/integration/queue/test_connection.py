@@ -87,7 +87,7 @@ async def test_many_calls_at_once_wait_for_their_turn(redis_server, pool, option
 
 async def test_who_finds_all_connections_blocked_is_told_in_the_end(redis_server, monkeypatch):
     """The wait for a connection is bounded, and its end names the limit."""
-    monkeypatch.setattr(pools, "FREE_WITHIN_S", 0.05)
+    monkeypatch.setattr(pools, "FREE_WITHIN_SECONDS", 0.05)
     client = connect(redis_server.tcp_url + "?max_connections=1")
     waiting = asyncio.create_task(call(client, "BLPOP", "nothing-comes", 0))
     await wait_until(lambda: client.connection_pool.wires_made, "it has the connection")
@@ -108,7 +108,7 @@ async def test_a_connection_that_was_closed_while_the_program_stood_still_is_not
     with sync_redis.Redis(port=server.port) as admin:  # blocks the loop, as a program does that computes
         while kept.usable and any(seen["cmd"] == "ping" for seen in admin.client_list()):
             pass
-    kept.asked_at -= wire.IDLE_S
+    kept.asked_at -= wire.IDLE_SECONDS
     assert kept.usable  # nobody has told the loop
     assert await call(client, "PING") == "PONG"
     await client.aclose()

@@ -95,7 +95,7 @@ async def _is_up(admin):
 
 async def test_a_cluster_that_is_away_is_unreachable_and_comes_back(node, monkeypatch):
     """redis-py's error for it is no RedisError; workers and clients hear what they hear of a single server."""
-    monkeypatch.setattr(producer, "BACKOFF_FIRST_S", 0.001)
+    monkeypatch.setattr(producer, "BACKOFF_FIRST_SECONDS", 0.001)
     redis = connect(f"redis+cluster://127.0.0.1:{node.port}")
     await Inspector(redis).configure(POOL, PoolSettings())
     consumer = Consumer(redis, POOL, WorkerId("w"))

@@ -26,7 +26,7 @@ POOL = PoolRef("test", "faults")
 
 async def test_a_server_that_is_not_there_is_unknown_not_empty(tmp_path, monkeypatch):
     """Nothing listens: submits and snapshots say unreachable."""
-    monkeypatch.setattr(producer, "BACKOFF_FIRST_S", 0.001)
+    monkeypatch.setattr(producer, "BACKOFF_FIRST_SECONDS", 0.001)
     redis = connect(f"unix://{tmp_path}/nobody")
     with pytest.raises(QueueUnreachableError, match=r"did not answer.*unknown.*same idempotency key"):
         await Producer(redis, POOL).submit(JobRequest(kind="x"))

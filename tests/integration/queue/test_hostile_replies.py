@@ -9,7 +9,7 @@ import pytest
 
 from agentpool_core.errors import AgentPoolError, QueueReplyError
 from agentpool_core.queue import connect
-from agentpool_core.queue.connection.client import SHORTEST_BLOCK_S, call
+from agentpool_core.queue.connection.client import SHORTEST_BLOCK_SECONDS, call
 from tests.fixtures.calls import CALLS
 from tests.fixtures.hostile import CLOSE, after_login, encoded, hostile_redis
 
@@ -61,7 +61,7 @@ async def outcome(ask, reply, *, rude, within_s=CALL_S):
 def _few_rounds(monkeypatch):
     monkeypatch.setattr("agentpool_core.queue.inspector.MOST_SLICES", 50)
     monkeypatch.setattr("agentpool_core.queue.consumer.ROUNDS_MAX", 50)
-    monkeypatch.setattr("agentpool_core.queue.producer.BACKOFF_FIRST_S", 0.001)
+    monkeypatch.setattr("agentpool_core.queue.producer.BACKOFF_FIRST_SECONDS", 0.001)
 
 
 @pytest.mark.parametrize("rude", [False, True], ids=["after login", "from login on"])
@@ -136,4 +136,4 @@ async def test_a_server_that_does_not_block_keeps_nobody_busy(monkeypatch):
         assert await call(redis, "BLPOP", "list", 20) is None
         monkeypatch.undo()
         await redis.aclose()
-    assert 0 < max(pauses) <= SHORTEST_BLOCK_S
+    assert 0 < max(pauses) <= SHORTEST_BLOCK_SECONDS

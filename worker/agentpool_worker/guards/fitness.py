@@ -17,7 +17,7 @@ import threading
 import traceback
 from typing import TYPE_CHECKING
 
-from agentpool_core.text import shown_error
+from agentpool_core.text import render_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,7 +45,7 @@ def own_work(doing: str) -> Iterator[None]:
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno in _OF_THE_JOB:
             raise
-        raise UnfitWorkerError(f"cannot {doing}: {shown_error(error)}") from error
+        raise UnfitWorkerError(f"cannot {doing}: {render_error(error)}") from error
 
 
 def failure_of_worker(error: BaseException) -> str | None:
@@ -57,7 +57,7 @@ def failure_of_worker(error: BaseException) -> str | None:
         if isinstance(link, UnfitWorkerError):
             return str(link)
         if words := _missing(link):
-            return f"{words}: {shown_error(link)}"
+            return f"{words}: {render_error(link)}"
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
     return None
 

@@ -14,7 +14,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import HandlerError
-from agentpool_core.text import shown
+from agentpool_core.text import render_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 def name_of(function: Any) -> str:
     """The name of a handler for messages: module and qualified name."""
-    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', None) or shown(function)}"
+    return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', None) or render_value(function)}"
 
 
 def run_job_of(function: Any, threads: HandlerThreads) -> RunJob:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentpool_core.queue.completions import Completion, Failed, Returned, SettleOutcome
-from agentpool_core.text import shown_error
+from agentpool_core.text import render_error
 from agentpool_worker.jobs.attempt_log import FailureLog
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def replacement_for(completion: Completion, error: Exception) -> Failed:
     return Failed(
         job_id=completion.job_id,
         token=completion.token,
-        error=f"the handler {what} that cannot be stored: {shown_error(error)}",
+        error=f"the handler {what} that cannot be stored: {render_error(error)}",
         retry=False,
     )
 

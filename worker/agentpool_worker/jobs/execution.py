@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import StaleLeaseError
 from agentpool_core.queue.completions import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded
-from agentpool_core.text import encodable, shown_error
+from agentpool_core.text import encodable, render_error
 from agentpool_core.tracing import entered
 from agentpool_worker.context import Context
 from agentpool_worker.exceptions import Overloaded, Permanent, Retry, Yielded
@@ -115,7 +115,7 @@ class Execution:
         try:
             return self._as_failed(fault)
         except BaseException:  # noqa: BLE001 - the fault is of the same kind
-            return Failed(job_id=self.lease.job_id, token=self.lease.token, error=shown_error(error))
+            return Failed(job_id=self.lease.job_id, token=self.lease.token, error=render_error(error))
 
     def _as_ended(self, error: BaseException) -> Completion:
         if isinstance(error, Yielded):

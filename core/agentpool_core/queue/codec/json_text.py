@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import InvalidJobError, PayloadTooDeepError, PayloadTooLargeError
-from agentpool_core.text import shown, shown_error
+from agentpool_core.text import render_error, render_value
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Json
@@ -63,9 +63,9 @@ def decode(text: str) -> Json:
         check_depth("stored JSON", text)
         value, end = _scan(text, 0)
     except (ValueError, StopIteration, RecursionError, TypeError, AttributeError, InvalidJobError) as error:
-        raise UndecodableError(f"{_why(error)}: {shown(text)}") from error
+        raise UndecodableError(f"{_why(error)}: {render_value(text)}") from error
     if end != len(text):
-        raise UndecodableError(f"more text follows the JSON value: {shown(text)}")
+        raise UndecodableError(f"more text follows the JSON value: {render_value(text)}")
     return value
 
 
@@ -115,7 +115,7 @@ def _unfit(field: str, value: Json, error: BaseException) -> InvalidJobError:
     return InvalidJobError(
         field=place,
         value=found,
-        problem=f"JSON cannot express it ({shown_error(error)})",
+        problem=f"JSON cannot express it ({render_error(error)})",
         remedy="send objects with text keys, arrays, text, finite numbers, booleans and null",
     )
 

@@ -14,7 +14,7 @@ from agentpool_core.queue.codec.json_text import UndecodableError, decode, encod
 from agentpool_core.queue.codec.layout import PREEMPTIBLE, read_spec
 from agentpool_core.queue.codec.slices import slices
 from agentpool_core.queue.completions import Cancelled, Completion, Failed, Succeeded
-from agentpool_core.text import encodable, shown
+from agentpool_core.text import encodable, render_value
 
 if TYPE_CHECKING:
     from agentpool_core.queue.scripts import Arg
@@ -78,7 +78,7 @@ def _form(spec: str, attempts: int, timeout: int) -> tuple[Any, ...]:
     """Return the data shared by all jobs of a spec; the pool's settings fill in missing values."""
     found = read_spec(spec)
     if found is None:
-        raise ValueError(f"not a spec: {shown(spec)}")
+        raise ValueError(f"not a spec: {render_value(spec)}")
     return (
         found.kind,
         found.route,
@@ -97,7 +97,7 @@ def _bodies(payload: str, rare: Any) -> tuple[Any, Any, Mapping[str, str], Mappi
     checkpoint, trace, parents = rare
     headers = _decoded("trace", trace) if trace else _EMPTY
     if not isinstance(headers, Mapping) or not all(isinstance(text, str) for text in headers.values()):
-        raise UndecodableError(f"trace: not an object of texts: {shown(trace)}")
+        raise UndecodableError(f"trace: not an object of texts: {render_value(trace)}")
     return body, _decoded("checkpoint", checkpoint) if checkpoint else None, headers, _parents(parents or ())
 
 

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 
 RedisClient: TypeAlias = Any  # Redis or RedisCluster; both have execute_command, without suitable types
 
-SOCKET_TIMEOUT_S = 30.0  # longest silence of a connection; redis-py's own 5 s would cut blocking reads short
-CONNECT_TIMEOUT_S = 5.0
-LONGEST_BLOCK_S = 20.0  # a blocking read's own limit: well below SOCKET_TIMEOUT_S
-SHORTEST_BLOCK_S = 0.01  # Redis 6.2 cuts fractions of a ms off, and takes the 0 that is left for "for ever"
+SOCKET_TIMEOUT_SECONDS = 30.0  # longest silence of a connection; redis-py's own 5 s would cut blocking reads short
+CONNECT_TIMEOUT_SECONDS = 5.0
+LONGEST_BLOCK_SECONDS = 20.0  # a blocking read's own limit: well below SOCKET_TIMEOUT_SECONDS
+SHORTEST_BLOCK_SECONDS = 0.01  # Redis 6.2 cuts fractions of a ms off, and takes the 0 that is left for "for ever"
 BLOCK_SHARE = 0.7  # of a foreign client's socket timeout that a blocking read may take
 MAX_CONNECTIONS = 1_000  # of a client, to each server
 NEEDED_VERSION = (6, 2)
@@ -54,8 +54,8 @@ def connect(url: str, *, largest_reply_bytes: int = MAX_REPLY_BYTES, **options: 
     settings: dict[str, Any] = {
         "decode_responses": True,
         "encoding_errors": "backslashreplace",  # a record that is not UTF-8 must not fail a whole reply
-        "socket_timeout": SOCKET_TIMEOUT_S,
-        "socket_connect_timeout": CONNECT_TIMEOUT_S,
+        "socket_timeout": SOCKET_TIMEOUT_SECONDS,
+        "socket_connect_timeout": CONNECT_TIMEOUT_SECONDS,
         **({} if read.topology is Topology.SOCKET else {"socket_keepalive": True}),
         "max_connections": MAX_CONNECTIONS,
         "largest_reply_bytes": largest_reply_bytes,
@@ -110,7 +110,7 @@ def longest_block_s(redis: RedisClient) -> float:
         timeout = redis.get_connection_kwargs().get("socket_timeout")
     else:
         timeout = redis.connection_pool.connection_kwargs.get("socket_timeout")
-    return LONGEST_BLOCK_S if timeout is None else min(LONGEST_BLOCK_S, timeout * BLOCK_SHARE)
+    return LONGEST_BLOCK_SECONDS if timeout is None else min(LONGEST_BLOCK_SECONDS, timeout * BLOCK_SHARE)
 
 
 def connections_made(redis: RedisClient) -> int | None:
@@ -188,7 +188,7 @@ async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
     finally:
         await pool.put_back(wire, blocking=blocking)
     if blocking and found[0] is None:  # a server that does not block must not keep its caller busy
-        await asyncio.sleep(max(0.0, wire.asked_at + SHORTEST_BLOCK_S - asyncio.get_running_loop().time()))
+        await asyncio.sleep(max(0.0, wire.asked_at + SHORTEST_BLOCK_SECONDS - asyncio.get_running_loop().time()))
     for reply in found:
         if isinstance(reply, ResponseError) and is_demotion(reply):
             await pool.drop(wire.generation)

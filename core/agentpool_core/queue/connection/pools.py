@@ -27,7 +27,7 @@ from agentpool_core.queue.connection.wire import Wire
 
 KEPT_CONNECTIONS = 8  # of a pool, at hand as wires
 CALLS_AT_ONCE = 64  # short calls on their way; more wait, which is faster than to connect for each
-FREE_WITHIN_S = 20.0  # longest wait for a turn or a connection
+FREE_WITHIN_SECONDS = 20.0  # longest wait for a turn or a connection
 BLOCKING = frozenset({"BLPOP", "XREAD"})  # commands that keep a connection for long
 _left_behind: list[Any] = []  # of a parent process: to close them in a forked child would disturb the parent
 
@@ -112,7 +112,7 @@ class QueuePool(ConnectionPool):
     async def get_connection(self, *_: Any, **__: Any) -> AbstractConnection:
         """Return a connection like redis-py's pool, but wait instead of raising. Raises MaxConnectionsError."""
         self._own()
-        give_up_at = asyncio.get_running_loop().time() + FREE_WITHIN_S
+        give_up_at = asyncio.get_running_loop().time() + FREE_WITHIN_SECONDS
         while not self._free and len(self._in_use) >= self.max_connections:
             await self._room(give_up_at)
         typed: Any = self  # redis-py's pool ships without types
@@ -162,7 +162,7 @@ class QueuePool(ConnectionPool):
 
     async def _await_turn(self) -> None:
         try:
-            async with asyncio.timeout(FREE_WITHIN_S):
+            async with asyncio.timeout(FREE_WITHIN_SECONDS):
                 await self._turns.acquire()
         except TimeoutError:
             raise self._all_busy() from None
@@ -194,7 +194,7 @@ class QueuePool(ConnectionPool):
 
     def _all_busy(self) -> MaxConnectionsError:
         return MaxConnectionsError(
-            f"all {self.max_connections} connections of this client were busy for {FREE_WITHIN_S:g} s"
+            f"all {self.max_connections} connections of this client were busy for {FREE_WITHIN_SECONDS:g} s"
         )
 
     async def _close(self, wire: Wire) -> None:
@@ -232,10 +232,12 @@ class QueueCluster(RedisCluster):
         self._own()
         turns = self._blocking_turns if args[0] in BLOCKING else self._turns
         try:
-            async with asyncio.timeout(FREE_WITHIN_S):
+            async with asyncio.timeout(FREE_WITHIN_SECONDS):
                 await turns.acquire()
         except TimeoutError:
-            raise MaxConnectionsError(f"the calls of this client have been busy for {FREE_WITHIN_S:g} s") from None
+            raise MaxConnectionsError(
+                f"the calls of this client have been busy for {FREE_WITHIN_SECONDS:g} s"
+            ) from None
         try:
             return await super().execute_command(*args, **options)
         except AttributeError as error:  # redis-py looks up a node that it does not know yet

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.url import RedisUrl
 
 LARGEST_REPLY_BYTES = 2**20  # of a Sentinel, which tells of its primaries; a URL may call any server one
-SOCKET_TIMEOUT_S = 5.0  # of a question to a Sentinel
-FALLBACK_TIMEOUT_S = 1.5  # for TLS, with plain text as the next try: a Sentinel without TLS may just stay silent
+SOCKET_TIMEOUT_SECONDS = 5.0  # of a question to a Sentinel
+FALLBACK_TIMEOUT_SECONDS = 1.5  # for TLS, with plain text as the next try: a Sentinel without TLS may just stay silent
 _REFUSED = ("NOAUTH", "AuthenticationError", "WRONGPASS")
 
 
@@ -58,13 +58,13 @@ def _ways(url: RedisUrl, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]
     said = url.sentinel
     keys = ("socket_timeout", "socket_connect_timeout", "socket_keepalive", "retry", "protocol")
     plain = {name: settings[name] for name in keys if name in settings}
-    plain["socket_timeout"] = min(SOCKET_TIMEOUT_S, settings["socket_timeout"])
+    plain["socket_timeout"] = min(SOCKET_TIMEOUT_SECONDS, settings["socket_timeout"])
     tls = plain | {name: value for name, value in settings.items() if name.startswith("ssl_")}
     tls["connection_class"] = SSLConnection
     logins = list(_logins(url))
     if said.get("sentinel_tls", url.tls):
         if "sentinel_tls" not in said:
-            tls["socket_connect_timeout"] = min(FALLBACK_TIMEOUT_S, tls["socket_connect_timeout"])
+            tls["socket_connect_timeout"] = min(FALLBACK_TIMEOUT_SECONDS, tls["socket_connect_timeout"])
         yield from (tls | login for login in logins)
     if "sentinel_tls" not in said and url.tls:
         yield plain  # without a password, which could be intercepted

@@ -16,7 +16,7 @@ from redis.exceptions import ConnectionError, InvalidResponse, TimeoutError  # n
 from agentpool_core.queue.connection.redis_internals import error_maker_of, transport_of
 from agentpool_core.queue.connection.reply_limits import MAX_REPLY_BYTES, Frames
 
-IDLE_S = 0.5  # after which a connection may have been closed unheard; servers count in seconds
+IDLE_SECONDS = 0.5  # after which a connection may have been closed unheard; servers count in seconds
 _MORE_TO_COME = object()
 
 
@@ -55,7 +55,7 @@ class Wire(asyncio.Protocol):
 
         A busy or suspended event loop has not yet noticed that the server closed the connection.
         """
-        if asyncio.get_running_loop().time() - self.asked_at > IDLE_S:
+        if asyncio.get_running_loop().time() - self.asked_at > IDLE_SECONDS:
             await asyncio.sleep(0)  # the loop processes its sockets
             await asyncio.sleep(0)  # and calls back
         return self.usable
