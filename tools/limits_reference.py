@@ -40,7 +40,7 @@ def reference() -> str:
 
 def _job() -> Iterator[Row]:
     refused = "`InvalidJobError`; HTTP 422"
-    body, deep = _size(json_text.MAX_BODY_BYTES), f"{json_text.MAX_DEPTH} levels"
+    body, deep = _size(json_text.MAX_BODY_BYTES), f"{json_text.MAX_BODY_DEPTH} levels"
     yield "payload", body, "`PayloadTooLargeError`, HTTP 413; store large data elsewhere and pass a reference"
     yield "payload, as nested JSON", deep, "`PayloadTooDeepError`, HTTP 422"
     yield "result", f"{body}, {deep}", "the job fails for good"
@@ -62,7 +62,7 @@ def _pool() -> Iterator[Row]:
     yield "kinds of a route", str(queue.MAX_KINDS), refused
     yield "workers", f"{scaling.MAX_REPLICAS:,}", refused
     yield "slots of a worker", f"{worker.MAX_CONCURRENCY:,}", refused
-    yield "levels of `spec`", str(nesting.MAX_DEPTH), "the condition `Ready` is False, reason `InvalidSpec`"
+    yield "levels of `spec`", str(nesting.MAX_SPEC_DEPTH), "the condition `Ready` is False, reason `InvalidSpec`"
     yield "events kept in the queue", f"about {_lua('EVENTS_MAX'):,}", "the oldest go; a reader that lags misses them"
     yield "message of a condition", f"{conditions.LONGEST_MESSAGE:,} characters", "the end is left out"
     yield "message of a Kubernetes event", f"{events.LONGEST_MESSAGE:,} characters", "the end is left out"

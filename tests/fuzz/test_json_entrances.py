@@ -22,7 +22,7 @@ from agentpool_core.cli.root import root
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import JobId, JobRequest, Lease, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
-from agentpool_core.queue.codec.json_text import MAX_DEPTH
+from agentpool_core.queue.codec.json_text import MAX_BODY_DEPTH
 from agentpool_core.queue.completions import Succeeded
 from agentpool_worker.handlers.stream import EventParser, parse_ndjson
 
@@ -57,7 +57,7 @@ def a_text(chance: random.Random) -> str:
         case 0:
             return chance.choice(ODD)
         case 1:
-            return nested(chance.choice([1, MAX_DEPTH - 1, MAX_DEPTH, MAX_DEPTH + 1, 200, 990, 1_500, 20_000]), chance)
+            return nested(chance.choice([1, MAX_BODY_DEPTH - 1, MAX_BODY_DEPTH, MAX_BODY_DEPTH + 1, 200, 990, 1_500, 20_000]), chance)
         case 2:
             text = nested(chance.randrange(300), chance)
             return text[: chance.randrange(len(text) + 1)]
@@ -232,7 +232,7 @@ async def test_no_json_gets_in_that_could_not_be_read_again(redis, redis_url, po
             if job_id:
                 job = await ways.inspector.job(pool, job_id)
                 assert job.undecodable == {}
-                assert depth_of(job.payload) <= MAX_DEPTH
+                assert depth_of(job.payload) <= MAX_BODY_DEPTH
             if number % 20 == 0:
                 assert [lease.fault for lease in await _drained(ways)] == []
     print(f"entrances: {dict(sorted(seen.items()))}")  # noqa: T201 - the count is what a fuzz run is asked for

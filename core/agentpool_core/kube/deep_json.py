@@ -2,7 +2,7 @@
 
 A pod template is an open part of an AgentPool, and an API server accepts 10,000 levels, while Python's decoder may end
 at 1,000 with a RecursionError. Such an object must not make the whole list unreadable, so it is decoded without the
-levels below `KEPT_LEVELS`. `agentpool_core.kube.client` decodes with it.
+levels below `READABLE_DEPTH`. `agentpool_core.kube.client` decodes with it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-KEPT_LEVELS = 200  # more than anything that is read has, and enough to see that an object is too deep
+READABLE_DEPTH = 200  # above every limit on what is read, so that an object is seen to be too deep; below Python's own
 CUT = '"…"'  # replaces a removed part
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 
@@ -25,16 +25,16 @@ def loads(text: str | bytes) -> Any:
 
 
 def _cut(text: str) -> str:
-    """Return the text with each object and array below `KEPT_LEVELS` replaced."""
+    """Return the text with each object and array below `READABLE_DEPTH` replaced."""
     kept: list[str] = []
     depth, since = 0, 0  # `since`: end of the part already kept or removed
     for token in _TOKEN.finditer(text):
         if token[0] in "[{":
             depth += 1
-            if depth == KEPT_LEVELS + 1:
+            if depth == READABLE_DEPTH + 1:
                 kept += [text[since : token.start()], CUT]
         elif token[0] in "]}":
-            if depth == KEPT_LEVELS + 1:
+            if depth == READABLE_DEPTH + 1:
                 since = token.end()
             depth -= 1
     return "".join((*kept, text[since:]))

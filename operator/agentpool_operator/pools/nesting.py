@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-MAX_DEPTH = 64  # levels of objects and lists in a spec; the deepest field of a pod template lies less than 20 deep
+MAX_SPEC_DEPTH = 64  # objects and lists in a spec, which is walked recursively; a pod template has less than 20 levels
 TOO_DEEP = "agentpool.dev/too-deep"  # field of a shortened spec: the path of the part that was nested too deeply
 SHOWN = 8  # steps of a path that are named
 
 
-def too_deep(value: Any, *, limit: int = MAX_DEPTH) -> str | None:
+def too_deep(value: Any, *, limit: int = MAX_SPEC_DEPTH) -> str | None:
     """Return the path of a part that is nested more than `limit` levels deep, or None where there is none."""
     open_parts: list[tuple[Any, tuple[str, ...], int]] = [(value, (), 0)]
     while open_parts:

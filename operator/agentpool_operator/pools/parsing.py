@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from agentpool_core.errors import SpecError
 from agentpool_core.spec import AgentPoolSpec
 from agentpool_core.spec.pool import MAX_NAME_LENGTH
-from agentpool_operator.pools.nesting import MAX_DEPTH, TOO_DEEP
+from agentpool_operator.pools.nesting import MAX_SPEC_DEPTH, TOO_DEEP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
         raise SpecError(
             field=f"spec.{given[TOO_DEEP]}",
             value=None,
-            problem=f"nested more than {MAX_DEPTH} levels deep, deeper than any pod template",
+            problem=f"nested more than {MAX_SPEC_DEPTH} levels deep, deeper than any pod template",
             remedy="remove the nested part",
         )
     try:

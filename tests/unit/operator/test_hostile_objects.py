@@ -61,7 +61,7 @@ def test_a_spec_nested_too_deeply_is_refused_by_its_place(pools, kind, levels):
     pool = pools.get(REF)
     assert pool.declared.problem.reason == "InvalidSpec"
     assert "spec.worker.template.spec" in pool.declared.problem.message
-    assert f"more than {nesting.MAX_DEPTH} levels" in pool.declared.problem.message
+    assert f"more than {nesting.MAX_SPEC_DEPTH} levels" in pool.declared.problem.message
     assert len(pool.declared.problem.message) < 500
     assert pools.get(PoolRef("ns", "good")).spec is not None
     pools.see_pool(resource())
@@ -83,13 +83,18 @@ def test_a_template_of_usual_depth_is_served(pools):
     assert pools.get(REF).declared.problem is None
 
 
+def test_a_spec_that_is_too_deep_is_still_seen_to_be():
+    """The decoder keeps more levels than a spec may have, and those around the spec in a list."""
+    assert deep_json.READABLE_DEPTH > nesting.MAX_SPEC_DEPTH + 10
+
+
 @pytest.mark.parametrize("levels", [10, 990, 5_000, 100_000])
 def test_an_answer_is_decoded_however_deep_one_object_is(levels):
     """What is too deep for the decoder is cut there and nowhere else; texts with brackets in them are texts."""
     items = [f'{{"deep": {"[" * levels}{"]" * levels}}}', '{"name": "]}\\"[{", "list": [[1], {"a": 2}]}']
     found = deep_json.loads(f'{{"items": [{items[0]}, {items[1]}]}}'.encode())
     assert found["items"][1] == json.loads(items[1])
-    assert nesting.too_deep(found["items"][0]) == (None if levels < nesting.MAX_DEPTH else "deep" + ".0" * 7 + ".…")
+    assert nesting.too_deep(found["items"][0]) == (None if levels < nesting.MAX_SPEC_DEPTH else "deep" + ".0" * 7 + ".…")
     with pytest.raises(ValueError, match="Expecting"):
         deep_json.loads("[" * levels)
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentpool_core.errors import InvalidJobError, PayloadTooDeepError
-from agentpool_core.queue.codec.json_text import ENVELOPE_DEPTH, MAX_DEPTH, UndecodableError, decode, encode, parse
+from agentpool_core.queue.codec.json_text import ENVELOPE_DEPTH, MAX_BODY_DEPTH, UndecodableError, decode, encode, parse
 
 
 def lists(levels: int) -> object:
@@ -37,18 +37,18 @@ def depth_of(value: object) -> int:
 
 
 @pytest.mark.parametrize("nest", [lists, dicts])
-@pytest.mark.parametrize("levels", [MAX_DEPTH + 1, 600, 990, 1_500, 100_000])
+@pytest.mark.parametrize("levels", [MAX_BODY_DEPTH + 1, 600, 990, 1_500, 100_000])
 def test_what_is_nested_too_deeply_is_refused_by_its_place(nest, levels: int):
     """The limit is the product's own: it is the same for every Python, and far below where one of them fails."""
-    with pytest.raises(PayloadTooDeepError, match=f"result: nested deeper than {MAX_DEPTH} levels") as caught:
+    with pytest.raises(PayloadTooDeepError, match=f"result: nested deeper than {MAX_BODY_DEPTH} levels") as caught:
         encode("result", nest(levels))
-    assert caught.value.limit == MAX_DEPTH
+    assert caught.value.limit == MAX_BODY_DEPTH
 
 
 @pytest.mark.parametrize("nest", [lists, dicts])
 def test_what_is_as_deep_as_allowed_comes_out_as_it_went_in(nest):
     """The limit itself is allowed, beside any number of brackets in texts and of shallow containers."""
-    value = [nest(MAX_DEPTH - 1), [[]] * 500, "[{" * 500]
+    value = [nest(MAX_BODY_DEPTH - 1), [[]] * 500, "[{" * 500]
     assert decode(encode("payload", value)) == value
 
 
@@ -83,18 +83,18 @@ def test_any_text_is_decoded_as_python_does_or_refused(text: str):
     else:
         if text == text.strip():
             assert decode(text) == expected
-            assert depth_of(expected) <= MAX_DEPTH
+            assert depth_of(expected) <= MAX_BODY_DEPTH
 
 
 def test_json_from_outside_has_the_same_limit_and_room_for_an_envelope():
     """A request around a body may add levels; the body itself may not."""
-    deep = json.dumps(lists(MAX_DEPTH))
-    assert depth_of(parse("the body", deep)) == MAX_DEPTH
+    deep = json.dumps(lists(MAX_BODY_DEPTH))
+    assert depth_of(parse("the body", deep)) == MAX_BODY_DEPTH
     with pytest.raises(PayloadTooDeepError, match="the body"):
         parse("the body", f"[{deep}]")
-    assert depth_of(parse("the body", f"[{deep}]", envelope=True)) == MAX_DEPTH + 1
+    assert depth_of(parse("the body", f"[{deep}]", envelope=True)) == MAX_BODY_DEPTH + 1
     with pytest.raises(PayloadTooDeepError):
-        parse("the body", json.dumps(lists(MAX_DEPTH + ENVELOPE_DEPTH + 1)), envelope=True)
+        parse("the body", json.dumps(lists(MAX_BODY_DEPTH + ENVELOPE_DEPTH + 1)), envelope=True)
     for text in ("NaN", "[-Infinity]", "", b"\xff"):
         with pytest.raises(ValueError, match=r"."):
             parse("the body", text)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Json
 
 MAX_BODY_BYTES = 1_048_576  # of a payload, result or state, as JSON
-MAX_DEPTH = 128  # nested objects and arrays; far below any Python's recursion limit
+MAX_BODY_DEPTH = 128  # objects and arrays in a payload, result or state; far below any Python's recursion limit
 ENVELOPE_DEPTH = 16  # more of them around bodies: a list of jobs, a request's parameters
 _SCALARS = (str, bool, int, type(None))
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -37,13 +37,13 @@ class UndecodableError(ValueError):
 def encode(field: str, value: Json) -> str:
     """Return `value` as JSON text.
 
-    Raises InvalidJobError naming the place of a value that JSON cannot express, PayloadTooDeepError below MAX_DEPTH
+    Raises InvalidJobError naming the place of a value that JSON cannot express, PayloadTooDeepError below MAX_BODY_DEPTH
     levels, PayloadTooLargeError above MAX_BODY_BYTES.
     """
     try:
         text = _encode(value)
     except RecursionError as error:
-        raise PayloadTooDeepError(field=field, limit=MAX_DEPTH) from error
+        raise PayloadTooDeepError(field=field, limit=MAX_BODY_DEPTH) from error
     except KeyboardInterrupt:  # of a person at the keyboard
         raise
     except BaseException as error:  # includes errors of a value's own methods, such as those of a list's subclass
@@ -76,14 +76,14 @@ def parse(field: str, text: str | bytes, *, envelope: bool = False) -> Json:
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
-    check_depth(field, text, MAX_DEPTH + ENVELOPE_DEPTH if envelope else MAX_DEPTH)
+    check_depth(field, text, MAX_BODY_DEPTH + ENVELOPE_DEPTH if envelope else MAX_BODY_DEPTH)
     try:
         return json.loads(text, parse_constant=_refuse_constant)
     except RecursionError as error:  # unbalanced brackets, or a caller with a nearly exhausted stack
         raise ValueError("nested too deeply to be read") from error
 
 
-def check_depth(field: str, text: str, deepest: int = MAX_DEPTH) -> None:
+def check_depth(field: str, text: str, deepest: int = MAX_BODY_DEPTH) -> None:
     """Raise PayloadTooDeepError where JSON text has more than `deepest` levels. Most text is only counted through."""
     if len(text) > 2 * deepest and text.count("[") + text.count("{") > deepest and _is_deeper(text, deepest):
         raise PayloadTooDeepError(field=field, limit=deepest)
@@ -132,16 +132,15 @@ def _refuse_constant(name: str) -> None:
 
 def _culprit(place: str, value: Json, *, depth: int) -> tuple[str, object] | None:
     """Return the place of the first value that JSON cannot express, and that value."""
-    deepest = 100  # levels examined; a deeper value is itself the problem
     if isinstance(value, _SCALARS) or (isinstance(value, float) and math.isfinite(value)):
         return None
     inner: Iterable[tuple[str, Any]]
-    if depth < deepest and isinstance(value, dict):
+    if depth < MAX_BODY_DEPTH and isinstance(value, dict):
         odd = next((key for key in value if not isinstance(key, (*_SCALARS, float))), None)
         if odd is not None:
             return f"{place} key", odd
         inner = ((f"{place}.{key}", item) for key, item in value.items())
-    elif depth < deepest and isinstance(value, list | tuple):
+    elif depth < MAX_BODY_DEPTH and isinstance(value, list | tuple):
         inner = ((f"{place}[{index}]", item) for index, item in enumerate(value))
     else:
         return place, value
