@@ -57,7 +57,8 @@ def a_text(chance: random.Random) -> str:
         case 0:
             return chance.choice(ODD)
         case 1:
-            return nested(chance.choice([1, MAX_BODY_DEPTH - 1, MAX_BODY_DEPTH, MAX_BODY_DEPTH + 1, 200, 990, 1_500, 20_000]), chance)
+            deepest = MAX_BODY_DEPTH
+            return nested(chance.choice([1, deepest - 1, deepest, deepest + 1, 200, 990, 1_500, 20_000]), chance)
         case 2:
             text = nested(chance.randrange(300), chance)
             return text[: chance.randrange(len(text) + 1)]

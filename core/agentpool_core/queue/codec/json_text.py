@@ -37,8 +37,8 @@ class UndecodableError(ValueError):
 def encode(field: str, value: Json) -> str:
     """Return `value` as JSON text.
 
-    Raises InvalidJobError naming the place of a value that JSON cannot express, PayloadTooDeepError below MAX_BODY_DEPTH
-    levels, PayloadTooLargeError above MAX_BODY_BYTES.
+    Raises InvalidJobError naming the place of a value that JSON cannot express, PayloadTooDeepError below
+    MAX_BODY_DEPTH levels, PayloadTooLargeError above MAX_BODY_BYTES.
     """
     try:
         text = _encode(value)
