@@ -27,6 +27,8 @@ BORROWED = {
     "index.md": "README.md",
     "CHANGELOG.md": "CHANGELOG.md",
     "CONTRIBUTING.md": "CONTRIBUTING.md",
+    "SECURITY.md": "SECURITY.md",
+    "SKILL.md": "SKILL.md",
     "charts/agentpool/README.md": "charts/agentpool/README.md",
     "examples/README.md": "examples/README.md",
     "examples/repo-analyst/README.md": "examples/repo-analyst/README.md",
@@ -43,6 +45,14 @@ class Site:
 
     nav: Navigation
     markdown: dict[str, str]  # by page, with the links of the site
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add the decision records to the navigation, so that a new one needs no line there."""
+    records = sorted(path.name for path in (ROOT / "docs/decisions").glob("0*.md"))
+    (explain,) = (section["Explain"] for section in config.nav or () if "Explain" in section)
+    explain.append({"Decisions": [f"decisions/{name}" for name in ("README.md", *records)]})
+    return config
 
 
 def on_pre_build(config: MkDocsConfig) -> None:

@@ -1,4 +1,4 @@
-"""The commands of docs/runbooks.md, docs/operate.md and docs/redis.md, run as they stand there for a pool that serves.
+"""The commands of the pages to operate with (PAGES), run as they stand there for a pool that serves.
 
 `NS` and `POOL` are filled in. The devcluster gets the Prometheus operator's kinds by name only: test_rendering checks
 their fields.
@@ -13,7 +13,7 @@ import pytest
 from tests.chart.rendering import ROOT
 from tests.fixtures.release_ground import Ground
 
-PAGES = ("runbooks", "operate", "redis")
+PAGES = ("runbooks", "operate", "redis", "faq")
 MONITORS = {"ServiceMonitor": "servicemonitors", "PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"}
 KIND = """
 apiVersion: apiextensions.k8s.io/v1

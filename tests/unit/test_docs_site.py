@@ -40,7 +40,7 @@ def test_each_page_is_there_as_html_as_markdown_and_in_llms_txt(site: Path):
     """A program reads the Markdown beside each page, and finds it by llms.txt."""
     listed = re.findall(r"^- \[.+\]\((\S+\.md)\)(?:: \S.*)$", (site / "llms.txt").read_text(), re.MULTILINE)
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
-    assert pages | {"index.md", "CONTRIBUTING.md", "CHANGELOG.md"} <= set(listed)
+    assert pages | {"index.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "SKILL.md"} <= set(listed)
     assert len(listed) == len(set(listed))
     for name in listed:
         html = re.sub(r"README\.md$", "index.md", name).removesuffix(".md") + ".html"

@@ -1,0 +1,30 @@
+"""SKILL.md, run as an agent would run it, beside a running `agentpool dev`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.local_system import DevSystem
+
+pytestmark = [
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
+]
+PAGE = Path(__file__).parents[2] / "SKILL.md"
+PROMISED = ("3 passed", '"words": 3', "\n3\n", "no dead letters", "✓ crd", '"textagent" deleted')
+
+
+def test_every_command_on_the_page_works(tmp_path: Path):
+    """Handlers are written, tested, run as a pool and removed again."""
+    system = DevSystem(f"--image=textagent={tmp_path}")
+    try:
+        done = system.page(PAGE, tmp_path)
+    finally:
+        system.close()
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{system.output}"
+    for promised in PROMISED:
+        assert promised in done.stdout, f"{promised!r} is missing in\n{done.stdout}\n{done.stderr}"
+    assert [path.name for path in tmp_path.iterdir() if path.suffix in {".py", ".yaml"}] == []
