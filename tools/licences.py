@@ -20,6 +20,7 @@ ALLOWED = frozenset({
     "BSD-3-Clause",
     "ISC",
     "MIT",
+    "MIT-0",
     "MPL-2.0",
     "PSF-2.0",
     "Python-2.0",
@@ -27,6 +28,10 @@ ALLOWED = frozenset({
     "License :: OSI Approved :: BSD License",
     "License :: OSI Approved :: Mozilla Public License 2.0 (MPL 2.0)",
 })  # fmt: skip
+
+
+# Licences that were read in the package itself, because its metadata has a free text that the list leaves out.
+READ = {"protobuf": "BSD-3-Clause"}
 
 
 def licences(component: dict[str, Any]) -> set[str]:
@@ -44,7 +49,7 @@ def complaints(bill: dict[str, Any]) -> list[str]:
     """Return a line for each component with a licence that is not allowed, or with none."""
     lines = []
     for component in bill["components"]:
-        found = licences(component)
+        found = licences(component) or {READ[name] for name in (component["name"],) if name in READ}
         if refused := found - ALLOWED or (set() if found else {"no licence"}):
             lines.append(f"{component['name']} {component['version']}: {', '.join(sorted(refused))}")
     return lines

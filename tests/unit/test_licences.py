@@ -53,3 +53,11 @@ def test_an_allowed_licence_passes(licences: list[dict[str, Any]]):
 def test_any_other_licence_is_named_with_its_package(licences: list[dict[str, Any]], named: str):
     """One allowed licence beside it does not help, and neither does to declare none."""
     assert tool.complaints(bill(*licences)) == [f"some 1.0: {named}"]
+
+
+def test_a_licence_that_was_read_in_the_package_counts_only_without_a_declared_one():
+    """A later version that declares another licence is named."""
+    component = {"name": "protobuf", "version": "9.0"}
+    assert tool.complaints({"components": [component]}) == []
+    declared = component | {"licenses": [{"license": {"id": "GPL-3.0-only"}}]}
+    assert tool.complaints({"components": [declared]}) == ["protobuf 9.0: GPL-3.0-only"]
