@@ -25,14 +25,14 @@ class Contradiction(StrEnum):
     """Kind of a contradiction, and its resolution."""
 
     COUNTER = "counter"  # a counter differs from the streams and leases: counted again
-    JOB_GONE = "job_gone"  # an entry without a job: dropped, and its slot is free
+    JOB_GONE = "job_gone"  # an entry without a job: dropped, and its slot is free; a job found nowhere else ends
     MISPLACED = "misplaced"  # an entry under a consumer that differs from the record: moved to the record's
     ORDER_LOST = "order_lost"  # a job that waits for its time or for quarantine is missing in the order: added again
     WORKER_GONE = "worker_gone"  # a job runs under a worker that is not registered: handed back, no attempt counts
     WORKER_LOST = "worker_lost"  # a worker's lease expired long ago without recovery: its jobs are recovered
     OVERDUE = "overdue"  # a job runs for longer than its timeout and its worker's grace: a failed attempt
     PARENT_GONE = "parent_gone"  # the parents of a blocked job have ended or are gone: it starts or is cancelled
-    MEMBER_GONE = "member_gone"  # a set names a job that is gone or elsewhere: the name is removed
+    MEMBER_GONE = "member_gone"  # a set names a job that is gone or elsewhere: removed; a job found nowhere else ends
     UNREADABLE = "unreadable"  # a record with foreign content: the job is a dead letter
 
 
