@@ -27,12 +27,12 @@ FRESH_SECONDS = 60  # for which a client may keep a card
 
 
 @router.get(f"{_BASE}{AGENT_CARD_WELL_KNOWN_PATH}", responses=openapi.READ_CARD)
-async def card(entry: Admitted, request: Request) -> JsonResponse:
+async def card(admission: Admitted, request: Request) -> JsonResponse:
     """Return the card of a pool; unless the request speaks 1.0, with the fields that clients of 0.3 look for."""
     url = str(request.url.replace(query="")).removesuffix(AGENT_CARD_WELL_KNOWN_PATH)
-    settings = await entry.queue.inspector.settings(entry.pool)
-    tokens = not isinstance(entry.gateway.authority, AllowAll)
-    found = card_of(entry.pool, settings, url=url, tokens=tokens)
+    settings = await admission.queue.inspector.settings(admission.pool)
+    tokens = not isinstance(admission.gateway.authority, AllowAll)
+    found = card_of(admission.pool, settings, url=url, tokens=tokens)
     answer = JsonResponse(document_of(found) if speaks_current(request) else with_legacy_fields(found))
     answer.headers["Cache-Control"] = f"private, max-age={FRESH_SECONDS}"
     answer.headers["Vary"] = VERSION_HEADER

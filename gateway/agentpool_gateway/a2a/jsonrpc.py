@@ -24,7 +24,7 @@ from agentpool_gateway.a2a.legacy import LEGACY
 from agentpool_gateway.a2a.methods import OPERATIONS, Operation
 from agentpool_gateway.a2a.server_events import streamed
 from agentpool_gateway.a2a.versions import CURRENT, LEGACY_VERSION, version_of
-from agentpool_gateway.access.admission import Entry, Visit, Visiting
+from agentpool_gateway.access.admission import Admission, Authenticated, PoolRequest
 from agentpool_gateway.access.table import A2A_METHODS
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import json_body
@@ -34,26 +34,26 @@ router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/a2a", tags=["
 
 @router.post("", responses=openapi.A2A, openapi_extra=openapi.A2A_BODY)
 @router.post("/", include_in_schema=False)  # clients that join the card's URL and a path
-async def rpc(visit: Visiting, request: Request) -> Response:
+async def rpc(pool_request: Authenticated, request: Request) -> Response:
     """Answer a JSON-RPC call; the required verb depends on the method."""
     identity: Json = None
     try:
-        call = await _call(visit, request)
+        call = await _call(pool_request, request)
         identity = _identity(call)
-        entry, name = await _admit(visit, call)
-        return await _answer(entry, request, name, call)
+        admission, name = await _admit(pool_request, call)
+        return await _answer(admission, request, name, call)
     except (A2AError, AgentPoolError) as error:
         fault = fault_of(error)
         body = {"jsonrpc": "2.0", "id": identity, "error": rpc_error(fault)}
         return JsonResponse(body, headers=retry_after(fault))
 
 
-async def _call(visit: Visit, request: Request) -> Json:
+async def _call(pool_request: PoolRequest, request: Request) -> Json:
     """Return the body. Raises the refusal of a caller without any verb first, whatever the body is."""
     try:
-        call, _ = await json_body(request, visit.gateway.settings)
+        call, _ = await json_body(request, pool_request.gateway.settings)
     except AgentPoolError:
-        await visit.check_any()
+        await pool_request.check_any()
         raise
     return call
 
@@ -70,24 +70,24 @@ def _is_id(value: Json) -> bool:
     return value is None or isinstance(value, str)
 
 
-async def _admit(visit: Visit, call: Json) -> tuple[Entry, str]:
-    """Return the caller's entry and the method. Raises ProblemError (403), InvalidRequestError, MethodNotFoundError."""
+async def _admit(pool_request: PoolRequest, call: Json) -> tuple[Admission, str]:
+    """Return the admission and the method. Raises ProblemError (403), InvalidRequestError, MethodNotFoundError."""
     name = call.get("method") if isinstance(call, dict) else None
     verb = A2A_METHODS.get(name) if isinstance(name, str) else None
     if verb is not None:
-        entry = await visit.enter(verb)
+        admission = await pool_request.admit(verb)
     else:
-        await visit.check_any()
+        await pool_request.check_any()
     if not isinstance(call, dict) or call.get("jsonrpc") != "2.0" or not isinstance(name, str):
         raise InvalidRequestError('not a JSON-RPC 2.0 request; send {"jsonrpc": "2.0", "id", "method", "params"}')
     if not _is_id(call.get("id")):
         raise InvalidRequestError("id: not a string, a number or null")
     if verb is None:
         raise MethodNotFoundError(f"{name[:100]!r}: no such method; use {', '.join(OPERATIONS)}")
-    return entry, name
+    return admission, name
 
 
-async def _answer(entry: Entry, request: Request, name: str, call: dict[str, Any]) -> Response:
+async def _answer(admission: Admission, request: Request, name: str, call: dict[str, Any]) -> Response:
     version = version_of(request, CURRENT, LEGACY_VERSION)
     if not isinstance(call.get("params", {}), dict):
         raise invalid("params", "not an object")
@@ -95,11 +95,11 @@ async def _answer(entry: Entry, request: Request, name: str, call: dict[str, Any
     operation, params = _legacy(name, call) if old else _current(name, call)
     document = legacy.answer_of if old else methods.answer_of
     envelope: Document = {"jsonrpc": "2.0", "id": _identity(call)}
-    found = await operation.call(entry, params)
+    found = await operation.call(admission, params)
     if not operation.streams:
         return JsonResponse(envelope | {"result": document(found)})
     return await streamed(
-        entry,
+        admission,
         found,
         result=lambda update: envelope | {"result": document(update)},
         refused=lambda error: envelope | {"error": rpc_error(error)},

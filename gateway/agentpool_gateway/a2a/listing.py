@@ -21,7 +21,7 @@ from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.tasks import STATES, changed_at_ms, context_of, history_length_of, task_of
 
 if TYPE_CHECKING:
-    from agentpool_gateway.access.admission import Entry
+    from agentpool_gateway.access.admission import Admission
 
 MOST_LISTED = 1_000
 MOST_ENDED = 200
@@ -31,18 +31,18 @@ Place: TypeAlias = tuple[int, JobId]  # of a task in the list: time of its last 
 _ENDED = frozenset(state.value for state in JobState if state.terminal and state not in LISTABLE)
 
 
-async def list_tasks(entry: Entry, params: ListTasksRequest) -> ListTasksResponse:
+async def list_tasks(admission: Admission, params: ListTasksRequest) -> ListTasksResponse:
     """Return a page of the pool's tasks. Raises InvalidParamsError."""
     size = params.page_size if params.HasField("page_size") else PAGE
     if not 1 <= size <= LARGEST_PAGE:
         raise invalid("pageSize", f"{size} is not from 1 to {LARGEST_PAGE}")
     history = history_length_of(params)
     after = _place_of(params.page_token)
-    found = sorted((_place(job) for job in await _heads(entry) if _wanted(job, params)), reverse=True)
+    found = sorted((_place(job) for job in await _heads(admission) if _wanted(job, params)), reverse=True)
     if params.context_id:
-        found = await _of_context(entry, found, params.context_id)
+        found = await _of_context(admission, found, params.context_id)
     rest = [place for place in found if after is None or place < after]
-    page = await _records(entry, rest[:size])
+    page = await _records(admission, rest[:size])
     return ListTasksResponse(
         tasks=[task_of(job, history_length=history, artifacts=params.include_artifacts) for job in page],
         next_page_token=_token(rest[size - 1]) if len(rest) > size else "",
@@ -51,24 +51,24 @@ async def list_tasks(entry: Entry, params: ListTasksRequest) -> ListTasksRespons
     )
 
 
-async def _heads(entry: Entry) -> list[Job]:
+async def _heads(admission: Admission) -> list[Job]:
     """Return the tasks without payloads and results, which may have a MiB each."""
-    inspector, pool = entry.queue.inspector, entry.pool
+    inspector, pool = admission.queue.inspector, admission.pool
     listed = [await inspector.jobs(pool, state, limit=MOST_LISTED, bodies=False) for state in LISTABLE]
     by_id = {job.job_id: job for jobs in listed for job in jobs}
     newest = await inspector.newest_events(pool, limit=MOST_LISTED)
     ended = dict.fromkeys(event.job_id for event in newest if event.type in _ENDED and event.job_id not in by_id)
     places: list[Place] = [(0, job_id) for job_id in list(ended)[:MOST_ENDED]]
     for chunk in _chunks(places):
-        by_id |= {job.job_id: replace(job, payload=None, result=None) for job in await _records(entry, chunk)}
+        by_id |= {job.job_id: replace(job, payload=None, result=None) for job in await _records(admission, chunk)}
     return list(by_id.values())
 
 
-async def _of_context(entry: Entry, places: Sequence[Place], context: str) -> list[Place]:
+async def _of_context(admission: Admission, places: Sequence[Place], context: str) -> list[Place]:
     """Return the places of the tasks of a context, which is a part of their payloads."""
     found: list[Place] = []
     for chunk in _chunks(places):
-        wanted = {job.job_id for job in await _records(entry, chunk) if context_of(job) == context}
+        wanted = {job.job_id for job in await _records(admission, chunk) if context_of(job) == context}
         found += [place for place in chunk if place[1] in wanted]
     return found
 
@@ -77,9 +77,9 @@ def _chunks(places: Sequence[Place]) -> Iterator[Sequence[Place]]:
     return (places[first : first + CHUNK] for first in range(0, len(places), CHUNK))
 
 
-async def _records(entry: Entry, places: Sequence[Place]) -> list[Job]:
+async def _records(admission: Admission, places: Sequence[Place]) -> list[Job]:
     """Return the whole records that are still kept."""
-    records = (entry.queue.inspector.job(entry.pool, job_id) for _, job_id in places)
+    records = (admission.queue.inspector.job(admission.pool, job_id) for _, job_id in places)
     found = await asyncio.gather(*records, return_exceptions=True)
     for each in found:
         if isinstance(each, BaseException) and not isinstance(each, UnknownJobError):

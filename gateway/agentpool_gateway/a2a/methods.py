@@ -25,85 +25,87 @@ from agentpool_gateway.a2a.messages import default_kind, job_request
 from agentpool_gateway.a2a.streams import Updates, alone, follow, follow_new, opened
 from agentpool_gateway.a2a.tasks import bare_task, context_of, history_length_of, reply_of, task_of
 from agentpool_gateway.a2a.values import document_of, parsed
-from agentpool_gateway.access.admission import Entry
+from agentpool_gateway.access.admission import Admission
 from agentpool_gateway.routes.long_polling import job_after
 
 CANCEL_WAIT_SECONDS = 5.0  # for a running job to end after its cancellation; most do within milliseconds
 
 
-async def send_message(entry: Entry, params: pb.SendMessageRequest) -> pb.SendMessageResponse:
+async def send_message(admission: Admission, params: pb.SendMessageRequest) -> pb.SendMessageResponse:
     """Submit a message; wait for the end of its task, unless the caller wants to return immediately."""
-    receipt = await _submit(entry, params)
-    if not await entry.may_read():
+    receipt = await _submit(admission, params)
+    if not await admission.may_read():
         return pb.SendMessageResponse(task=bare_task(receipt.job_id, receipt.state))
-    wait_s = 0.0 if params.configuration.return_immediately else entry.gateway.settings.max_wait_s
-    job = await job_after(entry, receipt.job_id, wait_s)
+    wait_s = 0.0 if params.configuration.return_immediately else admission.gateway.settings.max_wait_s
+    job = await job_after(admission, receipt.job_id, wait_s)
     if reply := reply_of(job):
         return pb.SendMessageResponse(message=reply)
     return pb.SendMessageResponse(task=task_of(job, history_length=history_length_of(params.configuration)))
 
 
-async def send_streaming_message(entry: Entry, params: pb.SendMessageRequest) -> Updates:
+async def send_streaming_message(admission: Admission, params: pb.SendMessageRequest) -> Updates:
     """Submit a message and follow its task."""
-    if await entry.may_read():
+    if await admission.may_read():
         history_length = history_length_of(params.configuration)
-        return await opened(follow_new(entry, partial(_submit, entry, params), history_length))
-    receipt = await _submit(entry, params)
+        return await opened(follow_new(admission, partial(_submit, admission, params), history_length))
+    receipt = await _submit(admission, params)
     return alone(bare_task(receipt.job_id, receipt.state))
 
 
-async def get_task(entry: Entry, params: pb.GetTaskRequest) -> pb.Task:
+async def get_task(admission: Admission, params: pb.GetTaskRequest) -> pb.Task:
     """Return a task."""
     history_length = history_length_of(params)
-    return task_of(await _job(entry, params.id), history_length=history_length)
+    return task_of(await _job(admission, params.id), history_length=history_length)
 
 
-async def cancel_task(entry: Entry, params: pb.CancelTaskRequest) -> pb.Task:
+async def cancel_task(admission: Admission, params: pb.CancelTaskRequest) -> pb.Task:
     """Cancel a task; return it canceled, or still working if its handler takes longer to stop."""
-    job_id = JobId(_known_form(entry, params.id))
-    outcome = await entry.queue.producer.cancel(job_id)
+    job_id = JobId(_known_form(admission, params.id))
+    outcome = await admission.queue.producer.cancel(job_id)
     if outcome.value == "finished":
         raise TaskNotCancelableError(f"task {job_id!r} had ended before", {"taskId": job_id})
-    if await entry.may_read():
-        return task_of(await job_after(entry, job_id, min(CANCEL_WAIT_SECONDS, entry.gateway.settings.max_wait_s)))
-    job = await entry.queue.inspector.job(entry.pool, job_id)
+    if await admission.may_read():
+        return task_of(
+            await job_after(admission, job_id, min(CANCEL_WAIT_SECONDS, admission.gateway.settings.max_wait_s))
+        )
+    job = await admission.queue.inspector.job(admission.pool, job_id)
     return bare_task(job_id, job.state)
 
 
-async def subscribe_to_task(entry: Entry, params: pb.SubscribeToTaskRequest) -> Updates:
+async def subscribe_to_task(admission: Admission, params: pb.SubscribeToTaskRequest) -> Updates:
     """Follow a task that has not ended."""
-    job = await _job(entry, params.id)
+    job = await _job(admission, params.id)
     if job.state.terminal:
         raise _ended(job)
-    return await opened(follow(entry, job.job_id))
+    return await opened(follow(admission, job.job_id))
 
 
-async def refuse_push(_entry: Entry, _params: Message) -> Message:
+async def refuse_push(_admission: Admission, _params: Message) -> Message:
     """Refuse what concerns push notifications, as the card says."""
     raise PushNotificationNotSupportedError("push notifications are not supported; stream the task or poll it")
 
 
-async def refuse_extended_card(_entry: Entry, _params: Message) -> Message:
+async def refuse_extended_card(_admission: Admission, _params: Message) -> Message:
     """Refuse the extended card, as the card says."""
     raise UnsupportedOperationError("there is no extended card: the agent's card already needs a token")
 
 
-async def _submit(entry: Entry, params: pb.SendMessageRequest) -> Receipt:
+async def _submit(admission: Admission, params: pb.SendMessageRequest) -> Receipt:
     history_length_of(params.configuration)
     if params.configuration.HasField("task_push_notification_config"):
-        await refuse_push(entry, params)
+        await refuse_push(admission, params)
     if params.message.task_id:
-        raise await _no_follow_up(entry, params.message)
-    settings = await entry.queue.inspector.settings(entry.pool)
-    request = job_request(params, caller=entry.visit.caller.name, kind=default_kind(settings))
-    return await entry.queue.producer.submit(request)
+        raise await _no_follow_up(admission, params.message)
+    settings = await admission.queue.inspector.settings(admission.pool)
+    request = job_request(params, caller=admission.request.caller.name, kind=default_kind(settings))
+    return await admission.queue.producer.submit(request)
 
 
-async def _no_follow_up(entry: Entry, message: pb.Message) -> Exception:
+async def _no_follow_up(admission: Admission, message: pb.Message) -> Exception:
     """Return the error for a message to a task, none of which takes further messages."""
-    if not await entry.may_read():
+    if not await admission.may_read():
         return UnsupportedOperationError("a follow-up needs the permission to read the task")
-    job = await _job(entry, message.task_id)
+    job = await _job(admission, message.task_id)
     if message.context_id and message.context_id != context_of(job):
         return invalid("message.contextId", f"not the context of task {job.job_id}; leave it out")
     if job.state.terminal:
@@ -118,14 +120,14 @@ def _ended(job: Job) -> UnsupportedOperationError:
     return UnsupportedOperationError(f"task {job.job_id} has ended ({job.state.value})", {"taskId": job.job_id})
 
 
-async def _job(entry: Entry, task_id: str) -> Job:
-    return await entry.queue.inspector.job(entry.pool, JobId(_known_form(entry, task_id)))
+async def _job(admission: Admission, task_id: str) -> Job:
+    return await admission.queue.inspector.job(admission.pool, JobId(_known_form(admission, task_id)))
 
 
-def _known_form(entry: Entry, task_id: str) -> str:
+def _known_form(admission: Admission, task_id: str) -> str:
     """Return the id of a task; no task has another form. Raises UnknownJobError."""
     if not task_id.isascii() or not task_id.isprintable():
-        raise UnknownJobError(str(entry.pool), task_id[:100])
+        raise UnknownJobError(str(admission.pool), task_id[:100])
     return task_id
 
 
@@ -134,7 +136,7 @@ class Operation:
     """An operation, with the type of its request."""
 
     request: Callable[[], Message]
-    call: Callable[[Entry, Any], Awaitable[Any]]
+    call: Callable[[Admission, Any], Awaitable[Any]]
     streams: bool = False  # the answer is a stream
 
     def params(self, document: Document) -> Message:

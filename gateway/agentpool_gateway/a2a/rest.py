@@ -19,7 +19,7 @@ from agentpool_gateway.a2a.methods import OPERATIONS, Operation, answer_of
 from agentpool_gateway.a2a.server_events import streamed
 from agentpool_gateway.a2a.values import document_of
 from agentpool_gateway.a2a.versions import CURRENT, version_of
-from agentpool_gateway.access.admission import Admitted, Entry
+from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import JSON_TYPE, json_body
 
@@ -30,84 +30,84 @@ _BODIES = (JSON_TYPE, A2A_JSON_MEDIA_TYPE)
 
 
 @router.post("/message:send", responses=openapi.A2A_REST, openapi_extra=openapi.A2A_MESSAGE)
-async def send(entry: Admitted, request: Request) -> Response:
+async def send(admission: Admitted, request: Request) -> Response:
     """Send a message, and wait for the end of its task unless `returnImmediately` is set."""
-    return await _answer(entry, request, "SendMessage")
+    return await _answer(admission, request, "SendMessage")
 
 
 @router.post("/message:stream", responses=openapi.A2A_STREAM, openapi_extra=openapi.A2A_MESSAGE)
-async def stream(entry: Admitted, request: Request) -> Response:
+async def stream(admission: Admitted, request: Request) -> Response:
     """Send a message, and stream its task."""
-    return await _answer(entry, request, "SendStreamingMessage")
+    return await _answer(admission, request, "SendStreamingMessage")
 
 
 @router.get("/tasks", responses=openapi.A2A_REST, openapi_extra=openapi.A2A_LIST)
-async def tasks(entry: Admitted, request: Request) -> Response:
+async def tasks(admission: Admitted, request: Request) -> Response:
     """Return the tasks, newest change first."""
-    return await _answer(entry, request, "ListTasks")
+    return await _answer(admission, request, "ListTasks")
 
 
 @router.post(f"{_TASK}:cancel", responses=openapi.A2A_REST)
-async def cancel(entry: Admitted, request: Request, job_id: str) -> Response:
+async def cancel(admission: Admitted, request: Request, job_id: str) -> Response:
     """Cancel a task."""
-    return await _answer(entry, request, "CancelTask", id=job_id)
+    return await _answer(admission, request, "CancelTask", id=job_id)
 
 
 @router.get(f"{_TASK}:subscribe", responses=openapi.A2A_STREAM)
 @router.post(f"{_TASK}:subscribe", responses=openapi.A2A_STREAM)
-async def subscribe(entry: Admitted, request: Request, job_id: str) -> Response:
+async def subscribe(admission: Admitted, request: Request, job_id: str) -> Response:
     """Stream a task that has not ended."""
-    return await _answer(entry, request, "SubscribeToTask", id=job_id)
+    return await _answer(admission, request, "SubscribeToTask", id=job_id)
 
 
 @router.get(_TASK, responses=openapi.A2A_REST, openapi_extra=openapi.A2A_GET)
-async def task(entry: Admitted, request: Request, job_id: str) -> Response:
+async def task(admission: Admitted, request: Request, job_id: str) -> Response:
     """Return a task."""
-    return await _answer(entry, request, "GetTask", id=job_id)
+    return await _answer(admission, request, "GetTask", id=job_id)
 
 
 @router.post(_CONFIGS, responses=openapi.A2A_REST)
-async def create_config(entry: Admitted, request: Request, job_id: str) -> Response:
+async def create_config(admission: Admitted, request: Request, job_id: str) -> Response:
     """Answer that push notifications are not supported."""
-    return await _answer(entry, request, "CreateTaskPushNotificationConfig", taskId=job_id)
+    return await _answer(admission, request, "CreateTaskPushNotificationConfig", taskId=job_id)
 
 
 @router.get(_CONFIGS, responses=openapi.A2A_REST)
-async def list_configs(entry: Admitted, request: Request, job_id: str) -> Response:
+async def list_configs(admission: Admitted, request: Request, job_id: str) -> Response:
     """Answer that push notifications are not supported."""
-    return await _answer(entry, request, "ListTaskPushNotificationConfigs", taskId=job_id)
+    return await _answer(admission, request, "ListTaskPushNotificationConfigs", taskId=job_id)
 
 
 @router.get(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_REST)
-async def config(entry: Admitted, request: Request, job_id: str, config_id: str) -> Response:
+async def config(admission: Admitted, request: Request, job_id: str, config_id: str) -> Response:
     """Answer that push notifications are not supported."""
-    return await _answer(entry, request, "GetTaskPushNotificationConfig", taskId=job_id, id=config_id)
+    return await _answer(admission, request, "GetTaskPushNotificationConfig", taskId=job_id, id=config_id)
 
 
 @router.delete(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_REST)
-async def delete_config(entry: Admitted, request: Request, job_id: str, config_id: str) -> Response:
+async def delete_config(admission: Admitted, request: Request, job_id: str, config_id: str) -> Response:
     """Answer that push notifications are not supported."""
-    return await _answer(entry, request, "DeleteTaskPushNotificationConfig", taskId=job_id, id=config_id)
+    return await _answer(admission, request, "DeleteTaskPushNotificationConfig", taskId=job_id, id=config_id)
 
 
 @router.get("/extendedAgentCard", responses=openapi.A2A_REST)
-async def extended_card(entry: Admitted, request: Request) -> Response:
+async def extended_card(admission: Admitted, request: Request) -> Response:
     """Answer that there is no extended card."""
-    return await _answer(entry, request, "GetExtendedAgentCard")
+    return await _answer(admission, request, "GetExtendedAgentCard")
 
 
-async def _answer(entry: Entry, request: Request, name: str, **path: str) -> Response:
+async def _answer(admission: Admission, request: Request, name: str, **path: str) -> Response:
     operation = OPERATIONS[name]
     try:
         version_of(request, CURRENT)
-        found = await operation.call(entry, await _params(entry, request, operation, path))
+        found = await operation.call(admission, await _params(admission, request, operation, path))
     except (A2AError, AgentPoolError) as error:
         fault = fault_of(error)
         status, body = rest_error(fault)
         headers = retry_after(fault)
         return JsonResponse(body, status_code=status, media_type=_media_type(request), headers=headers)
     if operation.streams:
-        return await streamed(entry, found, result=document_of, refused=lambda error: rest_error(error)[1])
+        return await streamed(admission, found, result=document_of, refused=lambda error: rest_error(error)[1])
     return JsonResponse(answer_of(found), media_type=_media_type(request))
 
 
@@ -117,12 +117,12 @@ def _media_type(request: Request) -> str:
     return A2A_JSON_MEDIA_TYPE if A2A_JSON_MEDIA_TYPE in used else JSON_TYPE
 
 
-async def _params(entry: Entry, request: Request, operation: Operation, path: dict[str, str]) -> Message:
+async def _params(admission: Admission, request: Request, operation: Operation, path: dict[str, str]) -> Message:
     """Return the request of an operation: its body, or its query; names in the path go before both."""
     if request.method != "POST":
         return operation.params(_query(request, operation) | path)
     has_body = request.headers.get("content-length", "0") != "0" or "transfer-encoding" in request.headers
-    body: Any = (await json_body(request, entry.gateway.settings, kinds=_BODIES))[0] if has_body else {}
+    body: Any = (await json_body(request, admission.gateway.settings, kinds=_BODIES))[0] if has_body else {}
     if not isinstance(body, dict):
         raise invalid("the body", "not an object")
     return operation.params(body | path)

@@ -14,29 +14,29 @@ from agentpool_core.documents import Document
 from agentpool_core.errors import AgentPoolError
 from agentpool_gateway.a2a.errors import fault_of, refusal_of
 from agentpool_gateway.a2a.streams import Updates
-from agentpool_gateway.access.admission import Entry
+from agentpool_gateway.access.admission import Admission
 from agentpool_gateway.routes.event_feed import HEADERS, SILENCE
 
 
 async def streamed(
-    entry: Entry,
+    admission: Admission,
     updates: Updates,
     *,
     result: Callable[[StreamResponse], Document],
     refused: Callable[[A2AError], Document],
 ) -> StreamingResponse:
     """Return the stream, each update as `result` writes it; an error ends it as `refused` writes it."""
-    texts = _texts(entry, updates, result, refused)
+    texts = _texts(admission, updates, result, refused)
     return StreamingResponse(texts, media_type="text/event-stream", headers=HEADERS)
 
 
 async def _texts(
-    entry: Entry,
+    admission: Admission,
     updates: Updates,
     result: Callable[[StreamResponse], Document],
     refused: Callable[[A2AError], Document],
 ) -> AsyncGenerator[str, None]:
-    with entry.gateway.metrics.streams.track_inprogress():
+    with admission.gateway.metrics.streams.track_inprogress():
         async with aclosing(updates):
             try:
                 async for update in updates:

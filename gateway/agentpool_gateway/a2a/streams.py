@@ -18,7 +18,7 @@ from agentpool_gateway.a2a.values import timestamp_of
 from agentpool_gateway.routes.event_feed import fed
 
 if TYPE_CHECKING:
-    from agentpool_gateway.access.admission import Entry
+    from agentpool_gateway.access.admission import Admission
 
 Updates = AsyncGenerator[StreamResponse | None, None]
 _ENDS = frozenset(state.value for state in JobState if state.terminal)
@@ -42,20 +42,22 @@ async def _after(first: StreamResponse | None, rest: Updates) -> Updates:
             yield update
 
 
-async def follow(entry: Entry, job_id: JobId) -> Updates:
+async def follow(admission: Admission, job_id: JobId) -> Updates:
     """Yield a task and its changes. Raises UnknownJobError, or the refusal of a caller who lost the permission."""
-    async with entry.queue.hub.listen() as events:
-        job = await entry.queue.inspector.job(entry.pool, job_id)
+    async with admission.queue.hub.listen() as events:
+        job = await admission.queue.inspector.job(admission.pool, job_id)
         yield StreamResponse(task=task_of(job))
-        async for update in _changes(entry, events, job, known=job.history):
+        async for update in _changes(admission, events, job, known=job.history):
             yield update
 
 
-async def follow_new(entry: Entry, submit: Callable[[], Awaitable[Receipt]], history_length: int | None) -> Updates:
+async def follow_new(
+    admission: Admission, submit: Callable[[], Awaitable[Receipt]], history_length: int | None
+) -> Updates:
     """Submit a task and yield it with all its changes, however fast they are. Raises as `follow`, and as `submit`."""
-    async with entry.queue.hub.listen() as events:
+    async with admission.queue.hub.listen() as events:
         receipt = await submit()
-        job = await entry.queue.inspector.job(entry.pool, receipt.job_id)
+        job = await admission.queue.inspector.job(admission.pool, receipt.job_id)
         known = job.history
         task = task_of(job, history_length=history_length)
         if not receipt.duplicate:
@@ -63,23 +65,23 @@ async def follow_new(entry: Entry, submit: Callable[[], Awaitable[Receipt]], his
             task.status.CopyFrom(TaskStatus(state=STATES[receipt.state], timestamp=timestamp_of(job.submitted_at_ms)))
             del task.artifacts[:]
         yield StreamResponse(task=task)
-        async for update in _changes(entry, events, job, known=known):
+        async for update in _changes(admission, events, job, known=known):
             yield update
 
 
 async def _changes(
-    entry: Entry, events: AsyncIterator[JobEvent], job: Job, *, known: Sequence[HistoryEntry]
+    admission: Admission, events: AsyncIterator[JobEvent], job: Job, *, known: Sequence[HistoryEntry]
 ) -> Updates:
     """Yield the changes after those in `known`, until the task ends."""
     if any(change.type in _ENDS for change in known[-1:]):
         return
-    feed = fed(entry, _later(events, job, known))
+    feed = fed(admission, _later(events, job, known))
     async with aclosing(feed):
         async for event in feed:
             if event is None:
                 yield None
                 continue
-            for update in await _updates(entry, job, event):
+            for update in await _updates(admission, job, event):
                 yield update
             if event.type in _ENDS:
                 return
@@ -95,11 +97,11 @@ async def _later(
             yield event
 
 
-async def _updates(entry: Entry, before: Job, event: JobEvent) -> list[StreamResponse]:
+async def _updates(admission: Admission, before: Job, event: JobEvent) -> list[StreamResponse]:
     context = context_of(before)
     if event.type not in _ENDS:
         return [_status_update(before, _status_of_event(event, context))]
-    job = await entry.queue.inspector.job(entry.pool, before.job_id)
+    job = await admission.queue.inspector.job(admission.pool, before.job_id)
     found = [
         TaskArtifactUpdateEvent(task_id=job.job_id, context_id=context, artifact=artifact, last_chunk=True)
         for artifact in artifacts_of(job)

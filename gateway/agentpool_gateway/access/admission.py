@@ -1,7 +1,7 @@
 """Admission of every request: need of the route, token, rate, pool name, permission, queue.
 
 `guard` runs before every handler and reads the need in `access.table`; a route without a row is refused. A handler asks
-for `Admitted`, or for `Visiting` if the body decides the verb. Nothing about a pool is looked up for a caller without
+for `Admitted`, or for `Authenticated` if the body decides the verb. Nothing about a pool is read for a caller without
 permission.
 """
 
@@ -47,8 +47,8 @@ class Gateway:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Visit:
-    """An authenticated caller at the door of a pool."""
+class PoolRequest:
+    """An authenticated request to a pool, not yet admitted."""
 
     gateway: Gateway
     caller: Caller
@@ -56,10 +56,10 @@ class Visit:
     token: str | None = field(repr=False)  # kept during the request, for rechecks
     client: str  # address
 
-    async def enter(self, verb: Verb) -> Entry:
-        """Return the pool's queue for a caller with the verb. Raises ProblemError (403) or UnknownPoolError."""
+    async def admit(self, verb: Verb) -> Admission:
+        """Admit a caller with the verb to the pool's queue. Raises ProblemError (403) or UnknownPoolError."""
         await self.gateway.authority.check(self.caller, verb, self.pool)
-        return Entry(visit=self, verb=verb, queue=await self.gateway.queues.of(self.pool))
+        return Admission(request=self, verb=verb, queue=await self.gateway.queues.of(self.pool))
 
     async def may(self, verb: Verb) -> bool:
         """Whether the caller holds the verb."""
@@ -74,26 +74,26 @@ class Visit:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Entry:
-    """An admitted request."""
+class Admission:
+    """Admission of a request to a pool's queue."""
 
-    visit: Visit
+    request: PoolRequest
     verb: Verb  # verb of the admission
     queue: PoolQueue
 
     @property
     def gateway(self) -> Gateway:
         """Return the gateway of the request."""
-        return self.visit.gateway
+        return self.request.gateway
 
     @property
     def pool(self) -> PoolRef:
         """Return the pool of the request."""
-        return self.visit.pool
+        return self.request.pool
 
     async def may_read(self) -> bool:
         """Return whether the caller may see jobs and results; without `read` a submitter gets receipts only."""
-        return self.verb is Verb.READ or await self.visit.may(Verb.READ)
+        return self.verb is Verb.READ or await self.request.may(Verb.READ)
 
 
 async def holds_any(authority: Authority, caller: Caller, pool: PoolRef) -> bool:
@@ -137,18 +137,18 @@ async def guard(request: Request) -> None:
 
 
 async def _admit(request: Request, need: Verb | Rule, caller: Caller, token: str | None, client: str) -> None:
-    """Store in the request what its handler asks for: caller, visit or entry."""
+    """Store the parameter of the handler in the request: caller, pool request or admission."""
     if need is Rule.KNOWN:
         request.state.caller = caller
         return
     names = request.path_params
     pool = PoolRef(names["namespace"], names["pool"])
-    visit = Visit(gateway=gateway_of(request), caller=caller, pool=pool, token=token, client=client)
-    request.state.visit = visit
+    pool_request = PoolRequest(gateway=gateway_of(request), caller=caller, pool=pool, token=token, client=client)
+    request.state.pool_request = pool_request
     if need is Rule.ANY_VERB:
-        request.state.entry = await visit.enter(await visit.check_any())
+        request.state.admission = await pool_request.admit(await pool_request.check_any())
     if isinstance(need, Verb):
-        request.state.entry = await visit.enter(need)
+        request.state.admission = await pool_request.admit(need)
 
 
 def _token_of(request: Request) -> str | None:
@@ -165,20 +165,20 @@ def _unlisted_route(request: Request) -> ProblemError:
     )
 
 
-async def _visit(request: Request, namespace: str, pool: str) -> Visit:
+async def _pool_request(request: Request, namespace: str, pool: str) -> PoolRequest:
     del namespace, pool  # parameters of the path, named for the API's description; `guard` has read them
-    return cast("Visit", request.state.visit)
+    return cast("PoolRequest", request.state.pool_request)
 
 
-async def _entry(request: Request, namespace: str, pool: str) -> Entry:
+async def _admission(request: Request, namespace: str, pool: str) -> Admission:
     del namespace, pool
-    return cast("Entry", request.state.entry)
+    return cast("Admission", request.state.admission)
 
 
 async def _known(request: Request) -> Caller:
     return cast("Caller", request.state.caller)
 
 
-Admitted: TypeAlias = Annotated[Entry, Depends(_entry)]
-Visiting: TypeAlias = Annotated[Visit, Depends(_visit)]
+Admitted: TypeAlias = Annotated[Admission, Depends(_admission)]
+Authenticated: TypeAlias = Annotated[PoolRequest, Depends(_pool_request)]
 Known: TypeAlias = Annotated[Caller, Depends(_known)]

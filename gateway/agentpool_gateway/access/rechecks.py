@@ -17,27 +17,27 @@ from agentpool_core.text import frames_of
 from agentpool_gateway.http.problems import ProblemError
 
 if TYPE_CHECKING:
-    from agentpool_gateway.access.admission import Entry
+    from agentpool_gateway.access.admission import Admission
     from agentpool_gateway.access.authority import Verb
 
 log = logging.getLogger(__name__)
 REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 
 
-async def check(entry: Entry, verb: Verb) -> None:
+async def check(admission: Admission, verb: Verb) -> None:
     """Check the caller's token and permission again. Raises ProblemError or ClusterError."""
-    visit = entry.visit
-    caller = await entry.gateway.authority.caller(visit.token, client=visit.client)
-    await entry.gateway.authority.check(caller, verb, visit.pool)
+    request = admission.request
+    caller = await admission.gateway.authority.caller(request.token, client=request.client)
+    await admission.gateway.authority.check(caller, verb, request.pool)
 
 
-async def wait_until_refused(entry: Entry) -> AgentPoolError:
+async def wait_until_refused(admission: Admission) -> AgentPoolError:
     """Wait until a stream's caller loses its permission; return the reason."""
     failed = False
     while True:
-        await asyncio.sleep(entry.gateway.settings.recheck_s)
+        await asyncio.sleep(admission.gateway.settings.recheck_s)
         try:
-            await check(entry, entry.verb)
+            await check(admission, admission.verb)
         except AgentPoolError as error:
             if failed or (isinstance(error, ProblemError) and error.status in REFUSED):
                 return error

@@ -17,14 +17,14 @@ from agentpool_core.process.cancellation import end
 from agentpool_gateway.access.rechecks import wait_until_refused
 
 if TYPE_CHECKING:
-    from agentpool_gateway.access.admission import Entry
+    from agentpool_gateway.access.admission import Admission
 
 log = logging.getLogger(__name__)
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 SILENCE = ": still here\n\n"  # a comment, which readers of a stream ignore
 
 
-async def fed(entry: Entry, events: AsyncIterator[JobEvent]) -> AsyncGenerator[JobEvent | None, None]:
+async def fed(admission: Admission, events: AsyncIterator[JobEvent]) -> AsyncGenerator[JobEvent | None, None]:
     """Yield events, and None after each `heartbeat_s` of silence.
 
     Ends with the events and with the gateway. Raises the refusal when the caller loses the permission.
@@ -41,7 +41,7 @@ async def fed(entry: Entry, events: AsyncIterator[JobEvent]) -> AsyncGenerator[J
         await ready.put(None)
 
     async def watch() -> None:
-        refused = await entry.gateway.draining.unless_closing(wait_until_refused(entry))
+        refused = await admission.gateway.draining.unless_closing(wait_until_refused(admission))
         await end(feeder)
         refusal.extend([refused] if refused else [])
         await ready.put(None)
@@ -51,7 +51,7 @@ async def fed(entry: Entry, events: AsyncIterator[JobEvent]) -> AsyncGenerator[J
     try:
         while True:
             try:
-                async with asyncio.timeout(entry.gateway.settings.heartbeat_s):
+                async with asyncio.timeout(admission.gateway.settings.heartbeat_s):
                     event = await ready.get()
             except TimeoutError:
                 yield None

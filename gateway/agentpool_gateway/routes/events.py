@@ -21,7 +21,7 @@ from agentpool_core.documents import Document, event_document, job_document
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import JobEvent, JobId, JobState
 from agentpool_gateway import openapi
-from agentpool_gateway.access.admission import Admitted, Entry
+from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.problems import ProblemError, problem_of
 from agentpool_gateway.pools.event_hub import START
 from agentpool_gateway.routes.event_feed import HEADERS, SILENCE, fed
@@ -32,26 +32,26 @@ _ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
 
 
 @router.get("/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME)
-async def pool_events(entry: Admitted, request: Request) -> Response:
+async def pool_events(admission: Admitted, request: Request) -> Response:
     """All events of the pool, from now on or after Last-Event-ID."""
-    return _stream(entry, _pool_stream(entry, request.url.path, _last_id(request)))
+    return _stream(admission, _pool_stream(admission, request.url.path, _last_id(request)))
 
 
 @router.get(
     "/jobs/{job_id}/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME
 )
-async def job_events(entry: Admitted, request: Request, job_id: str) -> Response:
+async def job_events(admission: Admitted, request: Request, job_id: str) -> Response:
     """Stream a job's events until the end."""
     last = _last_id(request)
-    job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
-    if job.state.terminal and last != START and not await _end_is_left(entry, JobId(job_id), last):
+    job = await admission.queue.inspector.job(admission.pool, JobId(job_id))
+    if job.state.terminal and last != START and not await _end_is_left(admission, JobId(job_id), last):
         return Response(status_code=HTTPStatus.NO_CONTENT)
-    return _stream(entry, _job_stream(entry, request.url.path, JobId(job_id), last))
+    return _stream(admission, _job_stream(admission, request.url.path, JobId(job_id), last))
 
 
-async def _end_is_left(entry: Entry, job_id: JobId, last: str) -> bool:
+async def _end_is_left(admission: Admission, job_id: JobId, last: str) -> bool:
     """Return whether the end of an ended job comes after this event, as far as events are kept."""
-    while events := await entry.queue.inspector.events(entry.pool, after=last):
+    while events := await admission.queue.inspector.events(admission.pool, after=last):
         if any(event.job_id == job_id and event.type in _ENDS for event in events):
             return True
         last = events[-1].id
@@ -72,33 +72,33 @@ def _last_id(request: Request) -> str:
     return last
 
 
-def _stream(entry: Entry, texts: AsyncGenerator[str, None]) -> StreamingResponse:
-    return StreamingResponse(_count_stream(entry, texts), media_type="text/event-stream", headers=HEADERS)
+def _stream(admission: Admission, texts: AsyncGenerator[str, None]) -> StreamingResponse:
+    return StreamingResponse(_count_stream(admission, texts), media_type="text/event-stream", headers=HEADERS)
 
 
-async def _count_stream(entry: Entry, texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    with entry.gateway.metrics.streams.track_inprogress():
+async def _count_stream(admission: Admission, texts: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    with admission.gateway.metrics.streams.track_inprogress():
         async with aclosing(texts):
             async for text in texts:
                 yield text
 
 
-async def _pool_stream(entry: Entry, path: str, last: str) -> AsyncGenerator[str, None]:
-    async with entry.queue.hub.listen(last) as events:
-        texts = _texts(entry, path, events, lambda _event: True)
+async def _pool_stream(admission: Admission, path: str, last: str) -> AsyncGenerator[str, None]:
+    async with admission.queue.hub.listen(last) as events:
+        texts = _texts(admission, path, events, lambda _event: True)
         async with aclosing(texts):
             async for text in texts:
                 yield text
 
 
-async def _job_stream(entry: Entry, path: str, job_id: JobId, last: str) -> AsyncGenerator[str, None]:
-    async with entry.queue.hub.listen(last) as events:
-        job = await entry.queue.inspector.job(entry.pool, job_id)
+async def _job_stream(admission: Admission, path: str, job_id: JobId, last: str) -> AsyncGenerator[str, None]:
+    async with admission.queue.hub.listen(last) as events:
+        job = await admission.queue.inspector.job(admission.pool, job_id)
         if last == START:
-            yield _message("job", job_document(job, entry.pool))
+            yield _message("job", job_document(job, admission.pool))
             if job.state.terminal:
                 return
-        texts = _texts(entry, path, events, lambda event: event.job_id == job_id)
+        texts = _texts(admission, path, events, lambda event: event.job_id == job_id)
         async with aclosing(texts):
             async for text in texts:
                 yield text
@@ -107,14 +107,14 @@ async def _job_stream(entry: Entry, path: str, job_id: JobId, last: str) -> Asyn
 
 
 async def _texts(
-    entry: Entry, path: str, events: AsyncIterator[JobEvent], wanted: Callable[[JobEvent], bool]
+    admission: Admission, path: str, events: AsyncIterator[JobEvent], wanted: Callable[[JobEvent], bool]
 ) -> AsyncGenerator[str, None]:
     """Yield events as text, with a comment after each silence.
 
     Ends with the events, with the gateway, and, after the event `error`, when the caller loses the permission.
     """
     yield ": begun\n\n"
-    feed = fed(entry, (event async for event in events if wanted(event)))
+    feed = fed(admission, (event async for event in events if wanted(event)))
     async with aclosing(feed):
         try:
             async for event in feed:

@@ -20,7 +20,7 @@ from agentpool_core.documents import (
 from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
 from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
 from agentpool_gateway import openapi
-from agentpool_gateway.access.admission import Admitted, Entry
+from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.problems import ProblemError
@@ -33,47 +33,49 @@ LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKE
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
-async def submit(entry: Admitted, request: Request) -> JsonResponse:
+async def submit(admission: Admitted, request: Request) -> JsonResponse:
     """Submit a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of a single job.
 
     Without the verb `read` the receipt comes at once, regardless of the wait.
     """
-    settings = entry.gateway.settings
+    settings = admission.gateway.settings
     wait_s = wait_of(request, settings.max_wait_s)
-    if wait_s > 0 and not await entry.may_read():
+    if wait_s > 0 and not await admission.may_read():
         wait_s = 0.0  # results need `read`; a submit-only caller gets the receipt at once
     body, many = await json_body(request, settings, lines=True)
     if many:
-        return await _submit_many(entry, request, body)
+        return await _submit_many(admission, request, body)
     wanted = _complete_from_headers(request_from(body), request)
-    receipt = await entry.queue.producer.submit(wanted)
-    _count(entry, [receipt])
+    receipt = await admission.queue.producer.submit(wanted)
+    _count(admission, [receipt])
     headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
-    job, position = await _follow(entry, wanted, receipt, wait_s)
+    job, position = await _follow(admission, wanted, receipt, wait_s)
     if job is not None and job.state.terminal:
         return JsonResponse(receipt_document(receipt) | _result(job), headers=headers)
     document = receipt_document(receipt) | {"position": position}
     return JsonResponse(document, status_code=HTTPStatus.ACCEPTED, headers=headers)
 
 
-async def _follow(entry: Entry, wanted: JobRequest, receipt: Receipt, wait_s: float) -> tuple[Job | None, int | None]:
+async def _follow(
+    admission: Admission, wanted: JobRequest, receipt: Receipt, wait_s: float
+) -> tuple[Job | None, int | None]:
     """Return a submitted job after the wait (None: no wait), and its position.
 
     (None, None) if Redis or the Kubernetes API is unreachable by now: the caller still needs the receipt, because a
     repeated submit without a key would be a second job.
     """
     try:
-        job = await job_after(entry, receipt.job_id, wait_s) if wait_s > 0 else None
-        position, _ = await entry.queue.position(wanted.kind, wanted.priority, receipt.state)
+        job = await job_after(admission, receipt.job_id, wait_s) if wait_s > 0 else None
+        position, _ = await admission.queue.position(wanted.kind, wanted.priority, receipt.state)
     except (QueueUnreachableError, ClusterUnreachableError) as error:
         log.warning("job %s was submitted, and cannot be followed: %s", receipt.job_id, type(error).__name__)
         return None, None
     return job, position
 
 
-async def _submit_many(entry: Entry, request: Request, documents: list[Json]) -> JsonResponse:
+async def _submit_many(admission: Admission, request: Request, documents: list[Json]) -> JsonResponse:
     _check_no_key(request)
-    limit = entry.gateway.settings.max_jobs
+    limit = admission.gateway.settings.max_jobs
     if len(documents) > limit:
         raise ProblemError(
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -83,8 +85,8 @@ async def _submit_many(entry: Entry, request: Request, documents: list[Json]) ->
         )
     wanted = [_parse_numbered(place, document) for place, document in enumerate(documents)]
     trace = _trace(request)
-    receipts = await entry.queue.producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
-    _count(entry, receipts)
+    receipts = await admission.queue.producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
+    _count(admission, receipts)
     body = {
         "jobs": [receipt_document(receipt) for receipt in receipts],
         "accepted": len(receipts),
@@ -95,43 +97,43 @@ async def _submit_many(entry: Entry, request: Request, documents: list[Json]) ->
 
 @router.get("", responses=openapi.READ_JOBS)
 async def list_jobs(
-    entry: Admitted, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
+    admission: Admitted, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
 ) -> JsonResponse:
     """Jobs that wait, run or are dead; of each state at most `limit`. A job's own record has its payload."""
     found: list[Job] = []
     for wanted in [state] if state else LISTED:
-        found += await entry.queue.inspector.jobs(entry.pool, wanted, limit=limit, bodies=False)
-    return JsonResponse({"jobs": [summary_document(job, entry.pool) for job in found]})
+        found += await admission.queue.inspector.jobs(admission.pool, wanted, limit=limit, bodies=False)
+    return JsonResponse({"jobs": [summary_document(job, admission.pool) for job in found]})
 
 
 @router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)
-async def read(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
+async def read(admission: Admitted, request: Request, job_id: str) -> JsonResponse:
     """Return a job's record; with `wait`, after the end or the timeout."""
-    job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
-    return JsonResponse(job_document(job, entry.pool))
+    job = await job_after(admission, JobId(job_id), wait_of(request, admission.gateway.settings.max_wait_s))
+    return JsonResponse(job_document(job, admission.pool))
 
 
 @router.get("/{job_id}/result", responses=openapi.RESULT, openapi_extra=openapi.WAIT)
-async def result(entry: Admitted, request: Request, job_id: str) -> JsonResponse:
+async def result(admission: Admitted, request: Request, job_id: str) -> JsonResponse:
     """Return the result of a job: 200 after the end; 202 before."""
-    job = await job_after(entry, JobId(job_id), wait_of(request, entry.gateway.settings.max_wait_s))
+    job = await job_after(admission, JobId(job_id), wait_of(request, admission.gateway.settings.max_wait_s))
     status = HTTPStatus.OK if job.state.terminal else HTTPStatus.ACCEPTED
     return JsonResponse(_result(job), status_code=status)
 
 
 @router.get("/{job_id}/history", responses=openapi.READ_HISTORY)
-async def history(entry: Admitted, job_id: str) -> JsonResponse:
+async def history(admission: Admitted, job_id: str) -> JsonResponse:
     """Return the history of a job, oldest first."""
-    job = await entry.queue.inspector.job(entry.pool, JobId(job_id))
+    job = await admission.queue.inspector.job(admission.pool, JobId(job_id))
     return JsonResponse({"job_id": job.job_id, "history": history_document(job)})
 
 
 @router.delete("/{job_id}", responses=openapi.CANCEL)
 async def cancel(
-    entry: Admitted, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
+    admission: Admitted, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
 ) -> JsonResponse:
     """Cancel a job: 200 for a waiting job, 202 for a running job, 409 after the end."""
-    outcome = (await entry.queue.producer.cancel(JobId(job_id), reason=reason)).value
+    outcome = (await admission.queue.producer.cancel(JobId(job_id), reason=reason)).value
     if outcome == "finished":
         raise ProblemError(
             HTTPStatus.CONFLICT, "job-ended", f"job {job_id!r} had ended before", remedy="read its result"
@@ -189,9 +191,9 @@ def _result(job: Job) -> Document:
     }
 
 
-def _count(entry: Entry, receipts: list[Receipt]) -> None:
+def _count(admission: Admission, receipts: list[Receipt]) -> None:
     for duplicate in (False, True):
         count = sum(receipt.duplicate is duplicate for receipt in receipts)
         if count:
-            labels = (entry.pool.namespace, entry.pool.name, str(duplicate).lower())
-            entry.gateway.metrics.jobs.labels(*labels).inc(count)
+            labels = (admission.pool.namespace, admission.pool.name, str(duplicate).lower())
+            admission.gateway.metrics.jobs.labels(*labels).inc(count)

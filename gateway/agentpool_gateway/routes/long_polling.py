@@ -17,7 +17,7 @@ from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.http.problems import ProblemError
 
 if TYPE_CHECKING:
-    from agentpool_gateway.access.admission import Entry
+    from agentpool_gateway.access.admission import Admission
 
 _PREFERENCE = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECASE)
 
@@ -39,9 +39,9 @@ def wait_of(request: Request, most_s: float) -> float:
     return min(most_s, float(preferred[1])) if preferred else 0.0
 
 
-async def _wait_until_ended(entry: Entry, job_id: JobId, within_s: float) -> bool:
+async def _wait_until_ended(admission: Admission, job_id: JobId, within_s: float) -> bool:
     try:
-        await entry.queue.client.result(job_id, timeout=within_s)
+        await admission.queue.client.result(job_id, timeout=within_s)
     except JobEndedError:
         return True
     except ResultTimeoutError:
@@ -49,17 +49,19 @@ async def _wait_until_ended(entry: Entry, job_id: JobId, within_s: float) -> boo
     return True
 
 
-async def job_after(entry: Entry, job_id: JobId, wait_s: float) -> Job:
+async def job_after(admission: Admission, job_id: JobId, wait_s: float) -> Job:
     """Return the job after the end, after `wait_s`, or when the gateway closes.
 
     Raises UnknownJobError, and ProblemError if the caller may no longer read.
     """
     loop = asyncio.get_running_loop()
-    until, recheck_s = loop.time() + wait_s, entry.gateway.settings.recheck_s
+    until, recheck_s = loop.time() + wait_s, admission.gateway.settings.recheck_s
     ended = wait_s <= 0
     while not ended:
         left_s = until - loop.time()
-        waited = await entry.gateway.draining.unless_closing(_wait_until_ended(entry, job_id, min(left_s, recheck_s)))
+        waited = await admission.gateway.draining.unless_closing(
+            _wait_until_ended(admission, job_id, min(left_s, recheck_s))
+        )
         ended = waited is not False or left_s <= recheck_s
-        await rechecks.check(entry, Verb.READ)
-    return await entry.queue.inspector.job(entry.pool, job_id)
+        await rechecks.check(admission, Verb.READ)
+    return await admission.queue.inspector.job(admission.pool, job_id)

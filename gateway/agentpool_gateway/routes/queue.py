@@ -20,23 +20,23 @@ MOST = 1_000  # dead letters replayed or purged by a request
 
 
 @router.get("/queue", responses=openapi.READ_QUEUE)
-async def queue(entry: Admitted) -> JsonResponse:
+async def queue(admission: Admitted) -> JsonResponse:
     """Depth by route and priority, running, oldest wait, estimated wait, workers."""
-    return JsonResponse(queue_document(await entry.queue.snapshots.snapshot(), entry.pool))
+    return JsonResponse(queue_document(await admission.queue.snapshots.snapshot(), admission.pool))
 
 
 @router.get("/dead", responses=openapi.READ_JOBS)
-async def dead(entry: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
+async def dead(admission: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
     """Dead letters, oldest first. A job's own record has its payload."""
-    jobs = await entry.queue.inspector.dead(entry.pool, limit=limit, bodies=False)
-    return JsonResponse({"jobs": [summary_document(job, entry.pool) for job in jobs]})
+    jobs = await admission.queue.inspector.dead(admission.pool, limit=limit, bodies=False)
+    return JsonResponse({"jobs": [summary_document(job, admission.pool) for job in jobs]})
 
 
 @router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.REPLAY)
-async def replay(entry: Admitted, job_id: str) -> JsonResponse:
+async def replay(admission: Admitted, job_id: str) -> JsonResponse:
     """Put a dead letter back into the queue, with all its attempts."""
     try:
-        await entry.queue.inspector.replay(entry.pool, JobId(job_id))
+        await admission.queue.inspector.replay(admission.pool, JobId(job_id))
     except InvalidJobError as error:
         raise ProblemError(
             HTTPStatus.CONFLICT, "not-dead", f"job {job_id!r}: {error.problem}", remedy=error.remedy
@@ -45,15 +45,15 @@ async def replay(entry: Admitted, job_id: str) -> JsonResponse:
 
 
 @router.delete("/dead/{job_id}", responses=openapi.DISCARDED)
-async def discard(entry: Admitted, job_id: str) -> JsonResponse:
+async def discard(admission: Admitted, job_id: str) -> JsonResponse:
     """Deletes a dead letter for good."""
-    if not await entry.queue.inspector.discard(entry.pool, [JobId(job_id)]):
-        raise UnknownJobError(str(entry.pool), job_id)
+    if not await admission.queue.inspector.discard(admission.pool, [JobId(job_id)]):
+        raise UnknownJobError(str(admission.pool), job_id)
     return JsonResponse({"job_id": job_id, "outcome": "deleted"})
 
 
 @router.delete("/dead", responses=openapi.PURGED)
-async def purge(entry: Admitted) -> JsonResponse:
+async def purge(admission: Admitted) -> JsonResponse:
     """Deletes the oldest dead letters, at most a thousand; `left` says how many there still are."""
-    gone = await entry.queue.inspector.discard(entry.pool, limit=MOST)
-    return JsonResponse({"deleted": gone, "left": (await entry.queue.snapshots.snapshot()).dead})
+    gone = await admission.queue.inspector.discard(admission.pool, limit=MOST)
+    return JsonResponse({"deleted": gone, "left": (await admission.queue.snapshots.snapshot()).dead})

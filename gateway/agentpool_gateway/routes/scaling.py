@@ -14,17 +14,17 @@ router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["scal
 
 
 @router.get("/scaling", responses=openapi.SCALING)
-async def scaling(entry: Admitted) -> JSONResponse:
+async def scaling(admission: Admitted) -> JSONResponse:
     """Return demand, desired, current and ready replicas, their limit, and the last decision in words."""
-    return JSONResponse(await entry.gateway.pool_resources.scaling(entry.pool))
+    return JSONResponse(await admission.gateway.pool_resources.scaling(admission.pool))
 
 
 @router.put("/paused", responses=openapi.PAUSED, openapi_extra=openapi.PAUSED_BODY)
-async def pause(entry: Admitted, request: Request) -> JSONResponse:
+async def pause(admission: Admitted, request: Request) -> JSONResponse:
     """Pause or resume the pool. A paused pool accepts jobs and starts none; running jobs finish."""
-    body, _ = await json_body(request, entry.gateway.settings)
+    body, _ = await json_body(request, admission.gateway.settings)
     paused = body.get("paused") if isinstance(body, dict) else None
     if not isinstance(paused, bool):
         raise InvalidJobError(field="paused", value=paused, problem="not a boolean", remedy='send {"paused": true}')
-    await entry.gateway.pool_resources.pause(entry.pool, entry.queue.inspector, paused=paused)
-    return JSONResponse({"pool": str(entry.pool), "paused": paused})
+    await admission.gateway.pool_resources.pause(admission.pool, admission.queue.inspector, paused=paused)
+    return JSONResponse({"pool": str(admission.pool), "paused": paused})

@@ -99,7 +99,7 @@ async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, po
     await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
     refused = await http.post("/jobs", json={"kind": "greet"})
     assert (refused.status_code, refused.json()["type"]) == (410, "urn:agentpool:problem:retired-pool")
-    assert "apply its AgentPool again" in refused.json()["remedy"]
+    assert "apply the AgentPool again" in refused.json()["remedy"]
     assert (await http.get(f"/jobs/{kept}")).json()["state"] == "queued"
     assert (await http.post(f"/dead/{dead}/replay")).status_code == 410
     assert (await http.get(f"/jobs/{dead}")).json()["state"] == "failed"

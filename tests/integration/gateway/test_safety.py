@@ -62,7 +62,7 @@ async def test_a_pool_that_is_not_there_is_a_404_with_the_remedy(gateway):
     async with gateway.client() as client:
         answer = await client.get("/v1/namespaces/test/pools/nobody/queue")
     assert answer.status_code == 404
-    assert "apply its AgentPool" in answer.json()["remedy"] + answer.json()["detail"]
+    assert "apply the AgentPool" in answer.json()["remedy"] + answer.json()["detail"]
 
 
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", "UPPER", "a%00b", "x" * 300, "a%0d%0aSet-Cookie:x", "{}"])

@@ -95,7 +95,7 @@ async def test_a_retired_pool_takes_no_new_jobs_until_it_is_set_up_anew(redis, p
     kept = await producer.submit(keyed)
     await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
     for request in (JobRequest(kind="greet"), JobRequest(kind="greet", priority=Priority.CRITICAL)):
-        with pytest.raises(RetiredPoolError, match=r"was deleted .* apply its AgentPool again"):
+        with pytest.raises(RetiredPoolError, match=r"is deleted .* apply the AgentPool again"):
             await producer.submit(request)
     with pytest.raises(RetiredPoolError):
         await producer.submit_many([JobRequest(kind="greet")])
@@ -114,7 +114,7 @@ async def test_a_retired_pool_replays_no_dead_letter_until_it_is_set_up_anew(red
     (lease,) = await consumer.claim(1)
     await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="boom")])
     await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
-    with pytest.raises(RetiredPoolError, match="apply its AgentPool again"):
+    with pytest.raises(RetiredPoolError, match="apply the AgentPool again"):
         await inspector.replay(pool, receipt.job_id)
     assert [job.job_id for job in await inspector.dead(pool)] == [receipt.job_id]
     await inspector.configure(pool, PoolSettings())

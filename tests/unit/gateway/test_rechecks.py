@@ -51,7 +51,7 @@ async def test_a_stream_ends_when_it_is_refused_or_cannot_be_checked_twice(answe
     script = Script(*answers)
     gateway = SimpleNamespace(authority=script, settings=SimpleNamespace(recheck_s=0))
     entry: Any = SimpleNamespace(
-        visit=SimpleNamespace(token="t", pool=POOL, client="192.0.2.1"), verb=Verb.READ, gateway=gateway
+        request=SimpleNamespace(token="t", pool=POOL, client="192.0.2.1"), verb=Verb.READ, gateway=gateway
     )
     assert await wait_until_refused(entry) is told
     assert script.answers == []
@@ -68,7 +68,7 @@ async def test_an_error_that_nobody_expected_leaves_no_stream_unchecked():
     script = Broken(None, None)
     gateway = SimpleNamespace(authority=script, settings=SimpleNamespace(recheck_s=0))
     entry: Any = SimpleNamespace(
-        visit=SimpleNamespace(token="t", pool=POOL, client="192.0.2.1"), verb=Verb.READ, gateway=gateway
+        request=SimpleNamespace(token="t", pool=POOL, client="192.0.2.1"), verb=Verb.READ, gateway=gateway
     )
     assert isinstance(await wait_until_refused(entry), ClusterError)
     assert script.answers == []
