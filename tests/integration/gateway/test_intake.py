@@ -214,7 +214,7 @@ def test_a_wrong_external_url_is_refused_with_an_example(text: str):
 @pytest.mark.parametrize("path", ["/v1", "/v1/", "/docs/agents", "/console"])
 def test_an_external_path_like_the_gateways_own_is_refused(path: str):
     """Requests from which a proxy has removed it would look as if none had."""
-    with pytest.raises(SettingError, match=r"--external-url.*choose another path"):
+    with pytest.raises(SettingError, match=r"--external-url.*choose a different path"):
         ExternalUrl.parse(f"https://agents.example.org{path}")
     assert ExternalUrl.parse("https://agents.example.org/v1x").path == "/v1x"
 
