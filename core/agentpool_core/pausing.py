@@ -22,7 +22,7 @@ async def set_paused(
 ) -> bool:
     """Stop or resume claims; running jobs finish. Return True if stored in the AgentPool.
 
-    `client` None: no cluster; `manager` is the field manager of the change. A pool without an AgentPool is run by
+    `cluster` None: no cluster; `manager` is the field manager of the change. A pool without an AgentPool is run by
     hand. Raises ClusterError or QueueError.
     """
     if cluster is not None:

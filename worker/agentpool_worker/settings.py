@@ -151,5 +151,5 @@ _BOUNDS: dict[str, tuple[float, float]] = {
     "start_seconds": (0.1, 86_400),
     "neighbours": (0, 1_000),
     "safety_poll_seconds": (0.05, 3_600),
-    "upkeep_seconds": (0.01, 3_600),
+    "maintenance_seconds": (0.01, 3_600),
 }

@@ -68,14 +68,14 @@ Fields of `books`. PLACE is ROUTE:PRIORITY, a stream.
 |---|---|
 | queued | number of ready jobs |
 | running | number of running jobs |
-| submitted | number of submits, ever |
-| started | number of claims, ever |
-| finished | number of ended jobs, ever |
-| succeeded | number of jobs that ended so, ever |
-| failed | number of jobs that ended so, ever |
-| cancelled | number of jobs that ended so, ever |
-| expired | number of jobs that ended so, ever |
-| attempts | number of ended attempts, ever |
+| submitted | submitted jobs, in total |
+| started | claims, in total |
+| finished | ended jobs, in total |
+| succeeded | jobs that succeeded, in total |
+| failed | jobs that failed for good, in total |
+| cancelled | cancelled jobs, in total |
+| expired | expired jobs, in total |
+| attempts | ended attempts, in total |
 | run_ms | ms of all ended attempts |
 | slots | slots of the live workers |
 | suspects | number of jobs in quarantine that wait |
@@ -128,7 +128,7 @@ NAMESPACES = "ap:namespaces"
 
 
 def digest_of(idempotency_key: str) -> str:
-    """The name under which an idempotency key is remembered: key names are seen by more users than values are."""
+    """Return the digest that names an idempotency key: more users see the names of keys than their values."""
     return hashlib.sha256(idempotency_key.encode()).hexdigest()
 
 

@@ -1,1 +1,1 @@
-"""The scaling loop: read, decide with `scaling`, act."""
+"""The scaling loop: read the queues, let the pure package `scaling` decide, apply the size."""

@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 class Mode(StrEnum):
     """Source of the size."""
 
-    AUTOMATIC = "Automatic"  # the backlog does
-    MANUAL = "Manual"  # spec.replicas does
-    PAUSED = "Paused"  # spec.paused: only running work keeps workers
-    HOLD = "Hold"  # the queue cannot be read: nothing changes
+    AUTOMATIC = "Automatic"  # the backlog
+    MANUAL = "Manual"  # spec.replicas
+    PAUSED = "Paused"  # running work only, because of spec.paused
+    HOLD = "Hold"  # the present size, because the queue cannot be read
 
 
 class Cap(StrEnum):
     """Limit that separates the size from the demand."""
 
-    NONE = "None"  # nothing did
+    NONE = "None"  # no limit: the size is the demand
     MIN_REPLICAS = "MinReplicas"  # spec.scaling.minReplicas asks for more
     MAX_REPLICAS = "MaxReplicas"  # spec.scaling.maxReplicas allows no more
     GPU_CAPACITY = "GPUCapacity"  # no more fit on the cluster's nodes

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef
-from agentpool_worker.settings import settings_from
+from agentpool_worker import settings as settings_module
+from agentpool_worker.settings import WorkerSettings, settings_from
 
 
 def test_settings_come_from_flags_then_environment():
@@ -39,9 +42,18 @@ def test_a_worker_takes_the_redis_url_that_all_commands_take():
         ({"AGENTPOOL_POOL": "P!", "AGENTPOOL_REDIS_URL": "redis://a"}, "not a Kubernetes name"),
         ({"AGENTPOOL_POOL": "p", "AGENTPOOL_REDIS_URL": "r", "AGENTPOOL_HTTP_PORT": "x"}, "AGENTPOOL_HTTP_PORT: 'x'"),
         ({"AGENTPOOL_POOL": "p", "AGENTPOOL_REDIS_URL": "r", "AGENTPOOL_CONCURRENCY": "0"}, "AGENTPOOL_CONCURRENCY"),
+        (
+            {"AGENTPOOL_POOL": "p", "AGENTPOOL_REDIS_URL": "r", "AGENTPOOL_MAINTENANCE_SECONDS": "-5"},
+            "AGENTPOOL_MAINTENANCE_SECONDS",
+        ),
     ],
 )
 def test_unusable_settings_name_the_variable(environ: dict[str, str], told: str):
     """A missing or bad value is refused by the name the user knows it by."""
     with pytest.raises(SettingError, match=told):
         settings_from(environ)
+
+
+def test_every_bound_is_of_a_setting():
+    """A bound whose name no setting has would never be checked."""
+    assert set(settings_module._BOUNDS) <= {field.name for field in fields(WorkerSettings)}

@@ -1,8 +1,9 @@
 """Handlers: a program's functions, a container with an HTTP server, or a process for each job.
 
 All three look the same to the worker: a `HandlerSet` finds the `RunJob` of a kind, which is awaited with the payload
-and the job's context. To add a fourth, implement `HandlerSet` in a new module here and select it in
-`selection`. `agentpool_worker.jobs.execution` runs a job with the result of `find`.
+and the job's context. To add a fourth, implement `HandlerSet` in a new module here, select it in
+`selection`, and describe it in `agentpool_core.spec.worker.Handler` and in the flags of `agentpool_worker.commands`.
+`agentpool_worker.jobs.execution` runs a job with the result of `find`.
 """
 
 from __future__ import annotations

@@ -1,11 +1,10 @@
 """The worker's conversation with the queue: completions out, leases in, together where both are due.
 
 The loop sleeps until an event: a completion, the bell, a free slot. Then a single round trip settles the gathered
-completions and claims as many jobs as there are free slots. A full claim means there may be more, so the loop continues
-at once; a short claim means that the queue is empty until the bell rings; meanwhile the listener's wait for the bell
-keeps the free slots and brings the next jobs itself. There is no polling in between. Two claim tasks take turns, each
-with half of the slots under load: Redis works on one half while this process works on the other.
-`agentpool_worker.jobs.running_jobs` starts claimed jobs; `agentpool_worker.jobs.order_listener` hears the bell.
+completions and claims as many jobs as there are free slots. After a full claim the queue may hold more, so the loop
+continues at once. After a short claim the queue is empty, and the free slots belong to `order_listener`: it waits for
+the bell and claims the next jobs itself. Two claim tasks take turns, each with half of the slots under load: Redis
+works on one half while this process works on the other. `running_jobs` starts claimed jobs.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ The heartbeat lives in the side loop with a separate connection, so no handler c
 third of the lease, so two may fail in a row before the lease is in danger; while Redis is away the renewal is retried
 more often. If the lease has expired, the jobs belong to other workers: they are stopped, and the worker registers
 again. An absent Redis comes back; a Redis that refuses the user for longer than the lease has a new password, so the
-process ends, and its successor gets the new password. `agentpool_worker.worker` stops the jobs of a lost lease and
-applies changed settings.
+process ends, and its successor gets the new password. `agentpool_worker.wiring` connects it with the parts that stop
+the jobs of a lost lease and apply changed settings.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A second event loop, in its own thread, for work that must continue while a handler blocks the jobs' loop.
 
 The heartbeat, the watchdog, the queue's maintenance and the probes live here: no busy or blocked handler can starve
-them. They reach the jobs' loop only through `call_soon_threadsafe`. `agentpool_worker.worker` names the services and
-starts and stops the loop.
+them. They reach the jobs' loop only through `call_soon_threadsafe`. `agentpool_worker.wiring` names the
+services, `agentpool_worker.worker` starts and stops the loop.
 """
 
 from __future__ import annotations
