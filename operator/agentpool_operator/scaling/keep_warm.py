@@ -1,12 +1,12 @@
 """Number of workers worth keeping warm, learned from the gaps between bursts.
 
 For every number of workers a shadow queue computes which of the arriving jobs would start late with just that many
-workers (a fluid model: arrivals, and departures at the observed service time). A worker is *needed* when one
-worker fewer would make at least one job late. Whether to keep it until its next use is the ski-rental problem: keeping it costs its
-idle seconds, removing it costs its next start-up and the waiting of the jobs that it would have served meanwhile. The
-hold time minimises that cost over the observed gaps (https://en.wikipedia.org/wiki/Ski_rental_problem). Before enough
-gaps were observed, a worker stays for its break-even time, which never costs more than twice the best, and the HPA's
-default window on top. `reaction` handles the present backlog; `assessment` takes the larger.
+workers (a fluid model: arrivals, and departures at the observed service time). A worker is *needed* when one worker
+fewer would make at least one job late. Whether to keep it until its next use is the ski-rental problem: keeping it
+costs its idle seconds, removing it costs its next start-up and the waiting of the jobs that it would have served
+meanwhile. The hold time minimises that cost over the observed gaps (https://en.wikipedia.org/wiki/Ski_rental_problem).
+Before enough gaps were observed, a worker stays for its break-even time, which never costs more than twice the best,
+and the HPA's default window on top. `reaction` handles the present backlog; `assessment` takes the larger.
 
 Sources of the constants: `PRICE` 1 prefers neither side, a second of a waiting job costs as much as a second of an idle
 slot. `MARGIN` halves the target wait, because the mean service time of a burst may be twice that of the hour.

@@ -2,8 +2,8 @@
 
 A file names its parts (`--- include: part`, from `lib/`); `load` assembles them, once per process. `Script.run` calls
 by digest and sends the source only if the server does not know it (first use, restart, failover, eviction).
-`producer`, `consumer` and `inspector` pass the arguments and read the replies. A new script needs its name in `ALL` and its roles in
-`agentpool_core.queue.acl`.
+`producer`, `consumer` and `inspector` pass the arguments and read the replies. A new script needs its name in `ALL`
+and its roles in `agentpool_core.queue.acl`.
 """
 
 from __future__ import annotations
