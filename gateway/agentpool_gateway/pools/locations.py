@@ -8,7 +8,6 @@ server.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Collection
 from typing import Protocol
@@ -16,6 +15,7 @@ from typing import Protocol
 from agentpool_core.errors import UnknownPoolError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube.client import Cluster
+from agentpool_core.process.cancellation import results_of
 from agentpool_core.redis_address import Address
 
 
@@ -88,6 +88,6 @@ class DeclaredRedis(_ServedNamespaces):
 
     async def list_pools(self) -> list[PoolRef] | None:
         """Return the cluster's AgentPools; with namespaces set, from a list request per namespace."""
-        lists = await asyncio.gather(*(self._cluster.agentpools(place) for place in self.namespaces or (None,)))
+        lists = await results_of(self._cluster.agentpools(place) for place in self.namespaces or (None,))
         found = [pool["metadata"] for pools in lists for pool in pools]
         return [PoolRef(metadata["namespace"], metadata["name"]) for metadata in found]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from fastapi import APIRouter, Request
 
 from agentpool_core.jobs import PoolRef
+from agentpool_core.process.cancellation import results_of
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Gateway, Known, gateway_of
 from agentpool_gateway.access.authority import Caller, Verb
@@ -21,7 +20,7 @@ async def pools(request: Request, caller: Known) -> JsonResponse:
     """The pools that the caller may read, as namespace/name."""
     gateway = gateway_of(request)
     found = await gateway.queues.names()
-    allowed = await asyncio.gather(*(_may_read(gateway, caller, pool) for pool in found))
+    allowed = await results_of(_may_read(gateway, caller, pool) for pool in found)
     return JsonResponse({"pools": [str(pool) for pool, may in zip(found, allowed, strict=True) if may]})
 
 
