@@ -31,7 +31,7 @@ async def full(request, redis_server_factory):
         while True:
             await client.rpush("filling", "x" * 10_000)
     await client.config_set("maxmemory", (await client.info("memory"))["used_memory"] - 1_000_000)  # and it stays full
-    with pytest.raises(QueueMemoryError, match="raise its maxmemory"):
+    with pytest.raises(QueueMemoryError, match="raise maxmemory"):
         await Producer(client, POOL).submit(JobRequest(kind="x"))
     yield client
     await client.aclose()
