@@ -97,7 +97,8 @@ async def remote(request: pytest.FixtureRequest, speak) -> Remote:
 async def test_the_client_discovers_the_agent(http, gateway, speak, redis, pool: PoolRef):
     """The card is at the well-known address below the agent's URL, which the catalogue names, with the pool's kinds."""
     await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="text", kinds=("summarize", "greet")),)))
-    (agent,) = (await http.get(f"{gateway.url}/v1/a2a/agents")).json()["agents"]
+    agents = (await http.get(f"{gateway.url}/v1/a2a/agents")).json()["agents"]
+    (agent,) = [each for each in agents if each["name"] == str(pool)]
     card = await A2ACardResolver(http, agent["url"]).get_agent_card()
     assert card.name == pool.name
     assert [(i.url, i.protocol_binding, i.protocol_version) for i in card.supported_interfaces] == [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from agentpool_core.client import SyncClient
 from agentpool_core.jobs import JobRequest, JobState, WorkerId
 from agentpool_core.queue import Consumer, Inspector, Producer
 from agentpool_core.queue.completions import Wake
@@ -12,6 +13,13 @@ from agentpool_core.queue.completions import Wake
 async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:
     consumer = Consumer(redis, pool, WorkerId(name))
     await consumer.register(slots=slots, host="here")
+    return consumer
+
+
+async def idle_worker_of(redis, pool) -> Consumer:
+    """A worker that has heard the bell of the pool's new settings, so that its next wait lasts until a job comes."""
+    consumer = await worker_of(redis, pool)
+    assert await consumer.wait(1000) == [Wake()]
     return consumer
 
 
@@ -52,7 +60,7 @@ async def test_the_shortest_wait_ends(redis, pool):
 
 async def test_an_idle_worker_gets_its_job_with_the_bell(redis, pool):
     """A claim sent behind the blocking read is done the moment the bell rings: one round trip from submit to lease."""
-    consumer = await worker_of(redis, pool)
+    consumer = await idle_worker_of(redis, pool)
     waiting = asyncio.create_task(consumer.wait_and_claim(10_000, 5))
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
     controls, leases = await waiting
@@ -61,12 +69,16 @@ async def test_an_idle_worker_gets_its_job_with_the_bell(redis, pool):
     assert await consumer.wait_and_claim(10, 5) == ([], [])
 
 
-async def test_a_cancelled_wait_gives_back_what_it_was_given(redis, pool):
-    """A worker that stops waiting leaves no job behind, and counts no attempt."""
-    consumer = await worker_of(redis, pool)
+async def test_a_cancelled_wait_gives_back_what_it_was_given(redis, redis_url, pool):
+    """A worker that stops waiting leaves no job behind, and counts no attempt.
+
+    The submit blocks this event loop: the server has leased the job, and the worker has not read the answer.
+    """
+    consumer = await idle_worker_of(redis, pool)
     waiting = asyncio.create_task(consumer.wait_and_claim(10_000, 5))
     await asyncio.sleep(0)
-    receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
+    with SyncClient(redis_url, pool=pool) as client:
+        receipt = client.submit("x")
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await consumer.deregister()
