@@ -144,3 +144,15 @@ def test_a_persons_interrupt_while_a_value_is_encoded_stays_one():
     """Ctrl-C ends the program, and is no error of the value."""
     with pytest.raises(KeyboardInterrupt):
         encode("result", Interrupted([1]))
+
+
+@pytest.mark.parametrize("text", ["1e999", "-1e999", '{"a": [1e400]}', "NaN", "-Infinity"])
+def test_a_number_that_no_float_can_hold_is_no_json(text: str):
+    """Every entrance refuses such a number alike, before a protocol's own types meet it."""
+    with pytest.raises(ValueError, match="number"):
+        parse("body", text)
+
+
+def test_numbers_within_the_range_of_floats_are_kept():
+    """Very small numbers become zero, as Python reads them."""
+    assert parse("body", "[1e308, 1.5, 1e-999]") == [1e308, 1.5, 0.0]

@@ -72,13 +72,14 @@ def decode(text: str) -> Json:
 def parse(field: str, text: str | bytes, *, envelope: bool = False) -> Json:
     """Return the value of JSON text from outside. `envelope`: the text contains bodies, which may have the full depth.
 
-    Raises ValueError for invalid JSON, NaN and Infinity included, and PayloadTooDeepError naming `field`.
+    Raises ValueError for invalid JSON, for NaN, Infinity and numbers beyond the range of floats, and
+    PayloadTooDeepError naming `field`.
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
     check_depth(field, text, MAX_BODY_DEPTH + ENVELOPE_DEPTH if envelope else MAX_BODY_DEPTH)
     try:
-        return json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError as error:  # unbalanced brackets, or a caller with a nearly exhausted stack
         raise ValueError("nested too deeply to be read") from error
 
@@ -124,6 +125,13 @@ def _why(error: Exception) -> str:
     if isinstance(error, PayloadTooDeepError):
         return error.problem
     return str(error) if isinstance(error, ValueError) else "not JSON"
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"the number {text[:40]} is out of range")
+    return number
 
 
 def _refuse_constant(name: str) -> None:
