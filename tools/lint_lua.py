@@ -2,6 +2,7 @@
 
 A script is its file plus the included parts, so luacheck reads the assembled source that Redis runs. A definition of a
 part may be unused in some scripts; it is reported only if no script uses it. Every other warning is reported as is.
+Scripts with almost too many local variables for Lua are reported, too.
 Exit code 1: there are warnings; 2: luacheck is not installed.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 
 from agentpool_core.queue import scripts
 
+MOST_LOCALS = 190  # of 200; a loop at the top level takes three more
 _GLOBALS = ("redis", "cjson", "KEYS", "ARGV")  # provided by the server
 _UNUSED = re.compile(r"\(W211\) unused (?:variable|function) '(?P<name>\w+)'")
 _MISSING = "luacheck is missing: apt-get install lua-check, or luarocks install luacheck"
@@ -43,6 +45,25 @@ def relevant(warnings: list[str]) -> list[str]:
     ]
 
 
+def crowded() -> list[str]:
+    """Return a line for each script with almost as many top-level local variables as Lua compiles.
+
+    Lua 5.1 stops at 200 with "main function has more than 200 local variables".
+    """
+    counts = {script.name: sum(_names(line) for line in script.source.splitlines()) for script in scripts.ALL}
+    return [
+        f"{name}.lua: {count} local variables at the top level, more than {MOST_LOCALS}: put some into functions"
+        for name, count in counts.items()
+        if count > MOST_LOCALS
+    ]
+
+
+def _names(line: str) -> int:
+    """Count the variables that a line declares at the top level."""
+    declared = re.match(r"local (?:function \w+|[\w, ]+)", line)
+    return declared[0].count(",") + 1 if declared else 0
+
+
 def _defines(source: str, name: str) -> bool:
     return re.search(rf"^local (?:function {name}\b|[\w, ]*\b{name}\b[\w, ]*=)", source, re.MULTILINE) is not None
 
@@ -53,7 +74,7 @@ def main() -> int:
         print(_MISSING, file=sys.stderr)  # noqa: T201
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        found = relevant(warnings_of(Path(folder)))
+        found = [*relevant(warnings_of(Path(folder))), *crowded()]
     for line in found:
         print(line)  # noqa: T201
     return 1 if found else 0

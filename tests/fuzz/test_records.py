@@ -20,6 +20,7 @@ from agentpool_core.documents import history_document, job_document
 from agentpool_core.errors import QueueError
 from agentpool_core.jobs import JobId, JobRequest, JobState, PoolRef, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
+from agentpool_core.queue.codec.requests import LONGEST_WAIT_MS
 from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
 from agentpool_core.queue.keys import Keys
 
@@ -146,6 +147,11 @@ class Stage:
 
     async def _has_ended(self, victim: JobId | None) -> bool:
         state = None if victim is None else await self.read(victim)
+        if state is JobState.SCHEDULED:  # perhaps for a later day, as a submit may ask for
+            job = await self.inspector.job(self.pool, victim)
+            now_ms = (await self.inspector.snapshot(self.pool)).taken_at_ms
+            wait_ms = min(LONGEST_WAIT_MS, max(0, (job.due_at_ms or 0) - now_ms))
+            await self.client.hincrby(self.keys.books, "clock_offset_ms", wait_ms)
         return state is None or state.terminal
 
     async def _work(self) -> None:
@@ -217,6 +223,7 @@ def test_a_bent_record_fails_its_own_job_only(loop_and_client):
     @given(stage=st.sampled_from(STAGES), bend=bends())
     @example(stage="queued", bend=("state", "running"))  # its entry was taken for that of a job that has ended
     @example(stage="lost", bend=("entry", "0-0"))  # its entry was dropped as another's
+    @example(stage="blocked", bend=("due", "9" * 15))  # it became due in 30,000 years
     @example(stage="parent", bend=("state", "succeeded"))  # without a result, it stopped the maintenance of the pool
     def cases(stage, bend):
         pool = PoolRef("fuzz", f"records-{next(numbers)}")

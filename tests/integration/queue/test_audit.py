@@ -363,3 +363,14 @@ async def test_a_parent_that_succeeded_without_a_result_stops_no_maintenance(gro
     (late,) = await ground.submit(after=(parent,))
     assert await ground.state(late) == "cancelled"
     await ground.evict(f"job:{parent}")  # which no script would let expire
+
+
+async def test_a_time_that_no_submit_may_ask_for_delays_nobody(ground):
+    """A child is due in 30,000 years by its record: it starts when its parent has ended."""
+    consumer = await ground.worker()
+    (parent,) = await ground.submit()
+    (child,) = await ground.submit(after=(parent,))
+    await ground.redis.hset(f"{ground.prefix}job:{child}", "due", "9" * 15)
+    (lease,) = await consumer.claim(1)
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
+    assert [lease.job_id for lease in await consumer.claim(1)] == [child]

@@ -9,7 +9,7 @@ import pytest
 
 from agentpool_core.jobs import JobState, Priority
 from agentpool_core.queue import keys
-from agentpool_core.queue.codec import layout
+from agentpool_core.queue.codec import layout, requests
 
 SCRIPTS = Path(keys.__file__).parent / "scripts"
 LUA = {path.stem: path.read_text() for path in SCRIPTS.rglob("*.lua")}
@@ -73,6 +73,7 @@ def test_the_patterns_of_the_scripts_take_the_same_texts():
     lua = dict(re.findall(r"^local (SPEC|LEASE) = '([^']+)'", LUA["job"], re.MULTILINE))
     python = {name: re.compile(as_python(pattern), re.ASCII | re.DOTALL) for name, pattern in lua.items()}
     assert f"DIGITS_MAX = {layout.DIGITS_MAX}" in LUA["job"]
+    assert f"LONGEST_WAIT_MS = {requests.LONGEST_WAIT_MS}" in LUA["job"]
     assert f"UNREADABLE = '{layout.UNREADABLE_KIND}'" in LUA["job"]
     assert f"SUSPECT_LOSSES = {layout.SUSPECT_LOSSES}" in LUA["job"]
     for text in (

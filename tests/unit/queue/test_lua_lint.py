@@ -35,3 +35,11 @@ def test_a_definition_that_one_script_uses_is_fine_and_one_that_none_uses_is_not
     found = lint_lua.relevant(lint_lua.warnings_of(tmp_path))
     assert found
     assert all("'idle'" in line for line in found)
+
+
+def test_a_script_with_almost_too_many_local_variables_is_reported(monkeypatch: pytest.MonkeyPatch):
+    """Lua refuses the 201st of a script and its parts, at the first call on a server."""
+    many = "".join(f"local a{n}, b{n} = 1, 2\n" for n in range(90)) + "local function used() return 1 end\n" * 16
+    monkeypatch.setattr(scripts, "ALL", (script("few", "local a = 1\n  local b = 2\n"), script("many", many)))
+    (found,) = lint_lua.crowded()
+    assert found == "many.lua: 196 local variables at the top level, more than 190: put some into functions"

@@ -24,34 +24,48 @@
 --- include: audit
 
 local BATCH = 500 -- due or expired jobs in one script
-local AUDIT_EVERY_MS = 15000
-local AUDIT_PART = 300 -- entries in one script
-local AUDIT_PAUSE_MS = 250 -- between two parts, by any workers
-local LEASE_ENDS_SOON_MS = 2000 -- workers renew earlier: such a lease most likely belongs to a lost worker
 
 write_though_memory_is_full()
 keep_time()
-
-local function loss_text(worker)
-  return 'worker ' .. worker .. ' was lost: its lease expired, and the cause is unknown'
-end
-
 local recovers = ARGV[1] ~= 'waiting'
-local resolved = {}
-if recovers and now >= number_or(redis.call('HGET', BOOKS, 'audit_at'), 0) then
-  local cursor = audit_part(redis.call('HGET', BOOKS, 'audit') or '', AUDIT_PART, true, function(kind, what)
+
+-- Audits a part of the pool if one is due. Returns kind and job id or counter of each contradiction that was resolved.
+local function audit_in_turn()
+  local every_ms, part = 15000, 300 -- of the whole pool; entries in one script
+  local pause_ms = 250 -- between two parts, by any workers
+  local resolved = {}
+  if now < number_or(redis.call('HGET', BOOKS, 'audit_at'), 0) then return resolved end
+  local cursor = audit_part(redis.call('HGET', BOOKS, 'audit') or '', part, true, function(kind, what)
     resolved[#resolved + 1] = kind
     resolved[#resolved + 1] = what
   end)
-  local pause = cursor == '' and AUDIT_EVERY_MS or AUDIT_PAUSE_MS
-  redis.call('HSET', BOOKS, 'audit', cursor, 'audit_at', string.format('%.0f', now + pause))
+  local next_at = now + (cursor == '' and every_ms or pause_ms)
+  redis.call('HSET', BOOKS, 'audit', cursor, 'audit_at', string.format('%.0f', next_at))
+  return resolved
 end
 
-local recovered = 0
-for _, worker in ipairs(recovers and redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10) or {}) do
-  if recovered < RECOVER_MAX then
-    recovered = recovered + recover_jobs_of(worker, loss_text(worker), { explained = false })
+local function recover_lost()
+  local recovered = 0
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10)) do
+    local error = 'worker ' .. worker .. ' was lost: its lease expired, and the cause is unknown'
+    if recovered < RECOVER_MAX then recovered = recovered + recover_jobs_of(worker, error, { explained = false }) end
   end
+  return recovered
+end
+
+local function expire_waiting()
+  local expired = 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', TTL, '-inf', now, 'LIMIT', 0, BATCH)) do
+    redis.call('ZREM', TTL, id)
+    local job = load(id)
+    if job and is_undecodable(job) then
+      fail_undecodable(job)
+    elseif job and (job.state == 'queued' or job.state == 'scheduled' or job.state == 'blocked') then
+      end_waiting(job, 'expired', 'ttl')
+      expired = expired + 1
+    end
+  end
+  return expired
 end
 
 local function promote(id)
@@ -69,29 +83,33 @@ local function promote(id)
   return 1
 end
 
-local expired = 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', TTL, '-inf', now, 'LIMIT', 0, BATCH)) do
-  redis.call('ZREM', TTL, id)
-  local job = load(id)
-  if job and is_undecodable(job) then
-    fail_undecodable(job)
-  elseif job and (job.state == 'queued' or job.state == 'scheduled' or job.state == 'blocked') then
-    end_waiting(job, 'expired', 'ttl')
-    expired = expired + 1
+local function promote_due()
+  local promoted = 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, BATCH)) do
+    promoted = promoted + promote(id)
   end
+  return promoted
 end
 
-local promoted = 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, BATCH)) do
-  promoted = promoted + promote(id)
+-- The time at which there is more to do; nil: nothing is in sight.
+local function next_work(more_children)
+  local soon_ms = 2000 -- workers renew earlier: such a lease most likely belongs to a lost worker
+  local due = more_children and now or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
+  local lease_ends = recovers and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
+  if lease_ends and lease_ends - now < soon_ms then return math.min(due or lease_ends, lease_ends) end
+  return due
 end
 
-local dead_ms = setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000)
-redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - dead_ms)
+local function maintain()
+  local resolved = recovers and audit_in_turn() or {}
+  local recovered = recovers and recover_lost() or 0
+  local expired = expire_waiting()
+  local promoted = promote_due()
+  redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000))
+  local more_children = continue_release()
+  conclude()
+  local next_at = next_work(more_children)
+  return { recovered, promoted, expired, next_at and math.max(0, math.ceil(next_at - now)) or -1, unpack(resolved, 1, 200) }
+end
 
-local more_children = continue_release()
-conclude()
-local next_due = more_children and now or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
-local lease_ends = recovers and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
-if lease_ends and lease_ends - now < LEASE_ENDS_SOON_MS then next_due = math.min(next_due or lease_ends, lease_ends) end
-return { recovered, promoted, expired, next_due and math.max(0, math.ceil(next_due - now)) or -1, unpack(resolved, 1, 200) }
+return maintain()

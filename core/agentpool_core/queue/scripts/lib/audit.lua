@@ -65,7 +65,7 @@ local function check_entry(stream, item, consumer)
   elseif job.state == 'running' then
     check_running(job)
   elseif job.state == 'scheduled' then
-    check_order(job, DUE, redis.call('HGET', job.key, 'due') or now_text)
+    check_order(job, DUE, due_of(job))
   elseif consumer == SUSPECT then
     check_order(job, SUSPECTS, suspect_score(job.entry))
   end
@@ -143,7 +143,7 @@ local function check_blocked(id)
     finish(job, 'cancelled', 'reason', 'upstream', 'upstream ' .. hopeless .. ': it ended without a result, or is gone')
   else
     redis.call('HSET', job.key, 'waits', waits)
-    if waits == 0 then unblock(job, redis.call('HGET', job.key, 'due')) end
+    if waits == 0 then unblock(job) end
   end
 end
 

@@ -7,9 +7,10 @@ local RELEASE_MAX = 200 -- children in one script
 local BYTES_A_CHILD = 20480 -- of the parent's result, copied to each child; a larger result counts as several children
 
 -- Makes a job whose parents have ended ready, or scheduled if the job is due later.
-local function unblock(job, due)
+local function unblock(job)
+  local due = due_of(job)
   redis.call('SREM', BLOCKED, job.id)
-  if number_or(due, 0) > now then
+  if due > now then
     redis.call('ZADD', DUE, due, job.id)
     redis.call('HSET', job.key, 'state', 'scheduled')
     note_change(job, 'scheduled')
@@ -38,7 +39,7 @@ local function release_child(id, parent, state, result)
     child.broken = undecodable('waits', redis.call('HGET', child.key, 'waits'))
     fail_undecodable(child)
   elseif waits == 0 then
-    unblock(child, redis.call('HGET', child.key, 'due'))
+    unblock(child)
   end
 end
 

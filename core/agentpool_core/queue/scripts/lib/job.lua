@@ -5,6 +5,7 @@
 
 local SPEC = '^(([^|]+)|([^|]+)|(%a+))|(%d*)|(%d*)|(%a*)$'
 local LEASE = '^(%d+) (%d+) (%d+) (.*)$'
+local LONGEST_WAIT_MS = 31622400000 -- 366 days, as in codec/requests.py
 local DIGITS_MAX = 15 -- of a number in a record: exact in Lua and in Python
 local UNREADABLE = '~undecodable' -- kind of a job whose spec is unreadable
 local PRIORITIES = { critical = true, task = true, info = true }
@@ -120,6 +121,12 @@ local function consumer_of(job)
   if job.state == 'running' then return job.worker end
   if job.state == 'scheduled' then return PARKED end
   if job.state == 'queued' then return job.losses >= SUSPECT_LOSSES and SUSPECT or READY end
+end
+
+-- The time from which a job may run. A later time than any submit may ask for counts as missing: 0.
+local function due_of(job)
+  local due = number_or(redis.call('HGET', job.key, 'due'), 0)
+  return due - now <= LONGEST_WAIT_MS and due or 0
 end
 
 local function idempotency_key(job)

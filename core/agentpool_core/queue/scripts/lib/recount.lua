@@ -4,8 +4,6 @@
 -- Pending entries count by their consumer. An undelivered entry is a ready job or a tombstone, which only the record shows.
 -- Records are read if the counters name tombstones or do not match the stream.
 
-local TOTALS = { 'submitted', 'started', 'finished', 'run_ms', 'attempts' }
-local LOOK_MAX = 1000 -- undelivered entries of one stream whose records are read
 
 -- Finds streams of the pool's routes that have no cursor among the counters.
 local function find_streams(books, fix)
@@ -38,6 +36,7 @@ end
 
 -- Returns how many undelivered entries are tombstones. `reported`: the counter, used for entries beyond the first page.
 local function count_tombstones(stream, cursor, reported, undelivered)
+  local LOOK_MAX = 1000 -- undelivered entries of one stream whose records are read
   local ready = 0
   local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', LOOK_MAX)
   for _, entry in ipairs(page) do
@@ -50,6 +49,7 @@ end
 
 -- Calls fix(field, actual, correct) for each wrong counter.
 local function recount(fix)
+  local TOTALS = { 'submitted', 'started', 'finished', 'run_ms', 'attempts' }
   local books = pairs_of(redis.call('HGETALL', BOOKS))
   find_streams(books, fix)
   local right = { queued = 0, running = 0, suspects = 0, slots = 0 }

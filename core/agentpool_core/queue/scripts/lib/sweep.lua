@@ -1,9 +1,9 @@
 -- Deletes tombstones. An undelivered entry cannot be deleted, because the group's lag would become unknown. If its job ends
 -- in the queue, the entry stays as a tombstone until it is the stream's head.
 
-local SWEEP_MAX = 1000 -- tombstones deleted in one script
 
 local function sweep(stream, route, priority)
+  local SWEEP_MAX = 1000 -- tombstones deleted in one script
   local place = ':' .. route .. ':' .. priority
   local left = number_or(redis.call('HGET', BOOKS, 't' .. place), 0) + (deltas['t' .. place] or 0)
   local cursor = redis.call('HGET', BOOKS, 'c' .. place)

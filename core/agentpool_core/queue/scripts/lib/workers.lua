@@ -50,10 +50,10 @@ local function recover_from_stream(worker, stream, budget, error, crash)
   return #held
 end
 
-local PAGE = 500 -- held entries read at once
 
 -- Calls visit(stream, entry id) for each entry that a worker holds. A stream that Redis has lost holds none.
 local function each_held(worker, visit)
+  local PAGE = 500 -- held entries read at once
   for _, stream in ipairs(streams()) do
     local from = '-'
     while true do
