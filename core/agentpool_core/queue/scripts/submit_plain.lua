@@ -25,11 +25,11 @@ if priority == 'critical' or not conf[1] or conf[5] == '1' or (not conf[4] and c
 local route = conf[4] or 'default'
 local place = ':' .. route .. ':' .. priority
 local books = prefix .. 'books'
-local v = redis.call('HMGET', books, 'queued', 'q' .. place, 'submitted', 'c' .. place, 'clock_offset_ms', 'slots',
-  'running', 'pressure_at', 'cordoned', 'clock_ahead_ms')
-if not v[4] or v[9] then return OTHER end
-for i = 1, 10 do
-  if i ~= 4 and v[i] and not find(v[i], WHOLE) then return OTHER end -- submit.lua resets an unreadable counter
+local v = redis.call('HMGET', books, 'queued', 'q' .. place, 'submitted', 'slots', 'running', 'pressure_at',
+  'clock_offset_ms', 'clock_ahead_ms', 'c' .. place, 'cordoned')
+if not v[9] or v[10] then return OTHER end
+for i = 1, 8 do
+  if v[i] and not find(v[i], WHOLE) then return OTHER end -- submit.lua resets an unreadable counter
 end
 local queued = tonumber(v[1] or 0)
 local depth = queued
@@ -49,10 +49,10 @@ redis.call('HSET', books, 'queued', queued + 1, 'q' .. place, (v[2] or 0) + 1, '
 if conf[3] == '1' then return depth end
 
 if redis.call('LLEN', prefix .. 'bell') == 0 then redis.call('RPUSH', prefix .. 'bell', '1') end
-if queued + 1 > (v[6] or 0) - (v[7] or 0) then
+if queued + 1 > (v[4] or 0) - (v[5] or 0) then
   local time = redis.call('TIME')
-  local now = time[1] * 1000 + math.floor(time[2] / 1000) + (v[5] or 0) + (v[10] or 0)
-  if now - (v[8] or 0) >= PRESSURE_EVERY_MS then
+  local now = time[1] * 1000 + math.floor(time[2] / 1000) + (v[7] or 0) + (v[8] or 0)
+  if now - (v[6] or 0) >= PRESSURE_EVERY_MS then
     redis.call('HSET', books, 'pressure_at', now)
     -- some users lack the permission: see lib/announce.lua
     redis.pcall('PUBLISH', string.match(prefix, '^ap:{[^/]*/') .. '}:pressure', string.match(prefix, '{(.*)}'))
