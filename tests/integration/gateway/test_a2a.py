@@ -277,7 +277,7 @@ async def test_a_stream_ends_when_its_token_does(gateway_factory, pool: PoolRef,
 
 
 @pytest.mark.parametrize(
-    ("identity", "task", "code"), [("1e999", '"t"', -32600), ("[]", '"t"', -32600), ("1", '"\\ud800"', -32602)]
+    ("identity", "task", "code"), [("1e999", '"t"', -32700), ("[]", '"t"', -32600), ("1", '"\\ud800"', -32602)]
 )
 async def test_what_json_can_write_and_nobody_means_is_refused(http, identity: str, task: str, code: int):
     """A number beyond all numbers, half a character: an answer comes all the same."""
