@@ -18,9 +18,6 @@ from agentpool_core.kube import paths
 from agentpool_core.kube.connection import Access, load, opened
 from agentpool_core.process.cancellation import end
 from agentpool_core.text import frames_of
-from agentpool_operator.autoscaler.loop import ScalingLoop
-from agentpool_operator.autoscaler.replicas import Scaler
-from agentpool_operator.autoscaler.scale_in import ScaleIn
 from agentpool_operator.capacity.capacity_watch import CapacityWatch
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.children.applier import Applier
@@ -39,6 +36,9 @@ from agentpool_operator.queue.redis_connections import RedisConnections
 from agentpool_operator.queue.secrets import Secrets
 from agentpool_operator.queue_metrics import QueueMetrics
 from agentpool_operator.reconciler import Reconciler
+from agentpool_operator.scale_loop.loop import ScalingLoop
+from agentpool_operator.scale_loop.replicas import Scaler
+from agentpool_operator.scale_loop.scale_in import ScaleIn
 from agentpool_operator.status.events import Recorder
 from agentpool_operator.status.outage_log_filter import OutageLogFilter
 from agentpool_operator.status.patch import StatusWriter

@@ -143,7 +143,7 @@ async def test_jobs_in_quarantine_and_jobs_that_cannot_be_read_are_marked(
     suspect, unreadable = [await client.submit("research", {}) for _ in range(2)]
     keys = Keys(pool)
     await redis.hset(keys.job(suspect.job_id), mapping={"losses": "2", "mark": "1"})
-    await redis.hset(keys.books, "suspects", "1")
+    await redis.hset(keys.counters, "suspects", "1")
     await redis.hset(keys.job(unreadable.job_id), "payload", "{bad")
     await signed_in(page, console)
     await page.until(f"{card_of(pool)}.textContent.includes('1 in quarantine')", "the list marks the pool")

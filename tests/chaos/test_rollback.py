@@ -142,8 +142,8 @@ async def test_a_pool_whose_redis_goes_back_in_time_is_right_again(place, start_
         await wait_until(
             lambda: _agrees(redis, pool_ref), "the pool contradicts itself nowhere", within_s=HEALED_WITHIN_S
         )
-        books = await redis.hgetall(f"ap:{{{pool_ref}}}:books")
-        counters = {name: value for name, value in books.items() if name[1:2] == ":" and name[0] in "qtyur"}
+        counters = await redis.hgetall(f"ap:{{{pool_ref}}}:counters")
+        counters = {name: value for name, value in counters.items() if name[1:2] == ":" and name[0] in "qtyur"}
         assert {*counters.values()} == {"0"}, counters
         idle = lambda: all(worker.metric("agentpool_worker_slots_used") == 0 for worker in workers.all)  # noqa: E731
         await wait_until(idle, "no worker runs anything", within_s=HEALED_WITHIN_S)

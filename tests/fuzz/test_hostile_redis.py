@@ -48,7 +48,7 @@ LEAVES = (
 REPLIES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=6).map(encoded), max_leaves=12)
 GOOD = [text(b"ok"), encoded(10**12), text(b"r"), encoded(0), encoded(0), text(b"[]"), encoded(0), encoded(0),
         encoded(0), encoded(-1), encoded([]), encoded([])]  # fmt: skip
-BOOKS = st.lists(st.tuples(st.sampled_from(_TEXTS), st.sampled_from(_TEXTS)), max_size=4).map(
+COUNTERS = st.lists(st.tuples(st.sampled_from(_TEXTS), st.sampled_from(_TEXTS)), max_size=4).map(
     lambda pairs: encoded([text(part) for pair in pairs for part in pair])
 )
 
@@ -57,7 +57,7 @@ BOOKS = st.lists(st.tuples(st.sampled_from(_TEXTS), st.sampled_from(_TEXTS)), ma
 def snapshots(draw) -> bytes:
     """A snapshot's reply of which some items are something else."""
     items = list(GOOD)
-    items[10] = draw(BOOKS)
+    items[10] = draw(COUNTERS)
     for place in draw(st.lists(st.integers(0, len(items) - 1), max_size=3)):
         items[place] = draw(REPLIES)
     return encoded(items[: draw(st.integers(8, 12))] if draw(st.booleans()) else items)
@@ -110,7 +110,7 @@ class Reading:
             return None
 
         self._connections = RedisConnections(lambda *_: None)
-        secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
+        secrets = SimpleNamespace(address=address, reread_soon=lambda *_: None)
         reader = QueueReader(secrets, self._connections, SimpleNamespace(note=noted), timeout_s=0.5)
         for pool in pools:
             pool.queue.address = Address(url=url)

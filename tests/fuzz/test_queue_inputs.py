@@ -85,9 +85,9 @@ def loop_and_redis(redis_url):
 
 async def counters_agree(client) -> None:
     snapshot = await Inspector(client).snapshot(POOL)
-    books = await client.hgetall(Keys(POOL).books)
-    assert snapshot.queued == sum(int(v) for k, v in books.items() if k.startswith(("q:", "y:")))
-    assert snapshot.running == sum(int(v) for k, v in books.items() if k.startswith("r:"))
+    counters = await client.hgetall(Keys(POOL).counters)
+    assert snapshot.queued == sum(int(v) for k, v in counters.items() if k.startswith(("q:", "y:")))
+    assert snapshot.running == sum(int(v) for k, v in counters.items() if k.startswith("r:"))
 
 
 @pytest.mark.timeout(3600)

@@ -134,8 +134,8 @@ class Stage:
             await self._work()
             await self.worker.maintain()
             if round_ % 2:
-                await self.client.hincrby(self.keys.books, "clock_offset_ms", STEP_MS)
-                await self.client.hdel(self.keys.books, "recount_at")
+                await self.client.hincrby(self.keys.counters, "clock_offset_ms", STEP_MS)
+                await self.client.hdel(self.keys.counters, "recount_at")
                 renewal = await self.worker.renew(slots=50, running=0)
                 if not renewal.still_registered:
                     await self.worker.register(slots=50, host="h")
@@ -151,7 +151,7 @@ class Stage:
             job = await self.inspector.job(self.pool, victim)
             now_ms = (await self.inspector.snapshot(self.pool)).taken_at_ms
             wait_ms = min(LONGEST_WAIT_MS, max(0, (job.due_at_ms or 0) - now_ms))
-            await self.client.hincrby(self.keys.books, "clock_offset_ms", wait_ms)
+            await self.client.hincrby(self.keys.counters, "clock_offset_ms", wait_ms)
         return state is None or state.terminal
 
     async def _work(self) -> None:
@@ -242,13 +242,13 @@ NOT_NUMBERS = st.text(max_size=10).filter(lambda text: not text.strip().lstrip("
 
 @st.composite
 def shared_bends(draw) -> tuple[str, str, str]:
-    """A field that all jobs share: a setting, or a counter or cursor of the books."""
+    """A field that all jobs share: a setting, or a counter or cursor of the counters."""
     if draw(st.booleans()):
         names = [name for name in SETTINGS.to_mapping() if name not in {"paused", "retired", "revision"}]
         return "conf", draw(st.sampled_from([*names, "limit:default"])), draw(NOT_NUMBERS)
     counters = ("queued", "running", "submitted", "started", "finished", "slots", "run_ms", "attempts", "suspects")
     places = ("q:default:task", "y:default:task", "t:default:task", "r:default", "c:default:task", "d:default:task")
-    return "books", draw(st.sampled_from([*counters, *places, "pressure_at", "cordoned"])), draw(NOT_NUMBERS)
+    return "counters", draw(st.sampled_from([*counters, *places, "pressure_at", "cordoned"])), draw(NOT_NUMBERS)
 
 
 @pytest.mark.timeout(3600)
@@ -272,7 +272,7 @@ def test_a_bent_setting_or_counter_stops_nobody(loop_and_client):
     @MANY
     @given(bend=shared_bends())
     @example(bend=("conf", "ttl_task_ms", "0."))  # Lua reads 0, Python no number: jobs expired at once
-    @example(bend=("books", "submitted", "INFINITY"))  # the same: no reading succeeded any more
+    @example(bend=("counters", "submitted", "INFINITY"))  # the same: no reading succeeded any more
     def cases(bend):
         pool = PoolRef("fuzz", f"shared-{next(numbers)}")
         try:

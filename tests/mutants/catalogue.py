@@ -66,7 +66,7 @@ CATALOGUE = (
     Mutant(
         name="a-reserved-worker-takes-more",
         wrong="a worker in which a suspect runs alone is given another job where it waits for the bell",
-        old=" or books[12] then return OTHER end",
+        old=" or counters[12] then return OTHER end",
         new=" then return OTHER end",
     ),
     Mutant(
@@ -139,7 +139,7 @@ CATALOGUE = (
     Mutant(
         name="limit-for-each-claim",
         wrong="a route's limit counts for each claim, not for the route",
-        old="{ left = limit - number_or(books['r:' .. route], 0) }",
+        old="{ left = limit - number_or(counters['r:' .. route], 0) }",
         new="{ left = limit }",
     ),
     Mutant(
@@ -253,7 +253,7 @@ CATALOGUE = (
     Mutant(
         name="tombstones-stay",
         wrong="cancelled entries block the head of their stream",
-        old="local left = number_or(redis.call('HGET', BOOKS, 't' .. place), 0) + (deltas['t' .. place] or 0)",
+        old="local left = number_or(redis.call('HGET', COUNTERS, 't' .. place), 0) + (deltas['t' .. place] or 0)",
         new="local left = 0",
     ),
     Mutant(
@@ -276,8 +276,8 @@ CATALOGUE = (
     Mutant(
         name="silent-bell",
         wrong="a submit wakes no worker",
-        old="  ring()\n  local v = redis.call('HMGET', BOOKS, 'queued', 'slots',",
-        new="  local v = redis.call('HMGET', BOOKS, 'queued', 'slots',",
+        old="  ring()\n  local v = redis.call('HMGET', COUNTERS, 'queued', 'slots',",
+        new="  local v = redis.call('HMGET', COUNTERS, 'queued', 'slots',",
     ),
     Mutant(
         name="nobody-yields",

@@ -132,7 +132,7 @@ class Parts:
             lost=lambda: self._in_jobs_loop(self._on_lease_lost),
             changed=lambda changed: self._in_jobs_loop(lambda: self._on_settings(changed)),
             holdings=self.consumer.holdings,
-            disagrees=lambda: self._in_jobs_loop(self.claims.doubt),
+            disagrees=lambda: self._in_jobs_loop(self.claims.compare_holdings),
             publish=self._publish if settings.publish_defaults else None,
         )
         maintenance = MaintenanceLoop(

@@ -37,7 +37,7 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard"),
     Role.WORKER: (
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
-        "exchange", "note", "maintain", "lag",
+        "exchange", "report", "maintain", "lag",
     ),
     Role.OPERATOR: (*_READS, "configure", "cordon", "audit", "purge"),
 }  # fmt: skip

@@ -73,7 +73,7 @@ class Consumer:
         self._conf = self._keys.conf
         self._held = Holdings()
         self._answer_lost = False
-        self._doubted = False  # the queue may hold different jobs for this worker
+        self._comparing = False  # the queue may hold different jobs for this worker
         self._broken_off = False  # a wait was cancelled; the server may have noticed late
         self._lag_reported_at: int | None = None  # connections made until then
         self._in_flight = 0  # calls that may return leased jobs
@@ -99,11 +99,11 @@ class Consumer:
     def forget(self) -> None:
         """Forget the jobs of a lost lease: the next claim requeues those that the queue still holds for us."""
         self._held.clear()
-        self._doubted = True
+        self._comparing = True
 
-    def doubt(self) -> None:
+    def compare_holdings(self) -> None:
         """Make the next claim compare the jobs held here with the queue's records for this worker."""
-        self._doubted = True
+        self._comparing = True
 
     def holdings(self) -> Mapping[JobId, Hold]:
         """Return the jobs of this consumer that have not ended. May be called from a different thread."""
@@ -280,7 +280,7 @@ class Consumer:
 
     async def _note(self, lease: Lease, field: str, value: Json) -> None:
         args = (lease.job_id, lease.token, field, encode(field, value), self.worker)
-        if await scripts.NOTE.run(self._redis, self._conf, args) != ["ok"]:
+        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
             raise StaleLeaseError(lease.job_id, lease.token)
 
     async def _claiming(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
@@ -315,13 +315,13 @@ class Consumer:
 
     async def _hand_back_unknown(self) -> None:
         """Requeue unknown jobs after a lost answer or in doubt, once no call is in flight."""
-        if not self._answer_lost and not self._doubted:
+        if not self._answer_lost and not self._comparing:
             return
         async with self._reconciling:
             if not self._in_flight:
                 args = (self.worker, *self._held.pairs())
                 reply = await scripts.RECONCILE.run(self._redis, self._conf, args)
-                self._answer_lost = self._doubted = False
+                self._answer_lost = self._comparing = False
                 self._resolve(reply)
 
     def _resolve(self, reply: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | key | type | lifetime | owner |
 |---|---|---|---|
 | conf | hash | the pool's | settings, written by the operator |
-| books | hash | the pool's | counters and stream cursors, written by scripts |
+| counters | hash | the pool's | counters and stream cursors, written by scripts |
 | s:ROUTE:PRIORITY | stream | the pool's | jobs in order; one consumer group, `pool` |
 | job:ID | hash | until retention ends | a job |
 | kids:ID | set | until the children are released | jobs that wait for the parent |
@@ -62,7 +62,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | idem | digest of the idempotency key, a blank, the key |
 | mark | 1 if cancel, kids, watch, idem, losses or alone exists: one read says that there is more to read |
 
-Fields of `books`. PLACE is ROUTE:PRIORITY, a stream.
+Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 
 | field | holds |
 |---|---|
@@ -154,7 +154,7 @@ class Keys:
         prefix = f"ap:{{{pool}}}:"
         self.prefix = prefix
         self.conf = f"{prefix}conf"
-        self.books = f"{prefix}books"
+        self.counters = f"{prefix}counters"
         self.due = f"{prefix}due"
         self.ttl = f"{prefix}ttl"
         self.dead = f"{prefix}dead"

@@ -1,6 +1,6 @@
 """Base of every part of the AgentPool resource: camelCase names, no unknown fields, CEL rules.
 
-Each part of the spec is a `Part`; its `Rule`s become `x-kubernetes-validations` in the CRD, so that the API server
+Each part of the spec is a `SpecModel`; its `Rule`s become `x-kubernetes-validations` in the CRD, so that the API server
 refuses invalid resources. `crd.py` turns the parts into the CustomResourceDefinition.
 """
 
@@ -39,7 +39,7 @@ class Rule:
         return schema
 
 
-class Part(BaseModel):
+class SpecModel(BaseModel):
     """A part of the resource, written in camelCase and strict about its fields."""
 
     model_config = ConfigDict(

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from agentpool_core.spec.base import Part, Rule
+from agentpool_core.spec.base import Rule, SpecModel
 from agentpool_core.spec.pool import GROUP, KIND, MAX_NAME_LENGTH, PLURAL, VERSION, AgentPoolSpec
 from agentpool_core.spec.status import AgentPoolStatus
 
@@ -90,7 +90,7 @@ def to_yaml(data: dict[str, Any]) -> str:
     return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
 
 
-def structural(part: type[Part]) -> Schema:
+def structural(part: type[SpecModel]) -> Schema:
     """Return the structural schema of a part of the resource."""
     drawn = part.model_json_schema(mode="validation", by_alias=True)
     return _structural(drawn, drawn.get("$defs", {}))

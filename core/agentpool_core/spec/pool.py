@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from agentpool_core.spec.base import Part, Rule
+from agentpool_core.spec.base import Rule, SpecModel
 from agentpool_core.spec.presets import Profile, Workload
 from agentpool_core.spec.queue import MAX_ROUTES, Queue, RouteSpec
 from agentpool_core.spec.scaling import MAX_REPLICAS, Gpu, Scaling
@@ -32,7 +32,7 @@ class DeletionPolicy(StrEnum):
     DELETE = "Delete"  # the operator removes them
 
 
-class AgentPoolSpec(Part):
+class AgentPoolSpec(SpecModel):
     """The desired state of a pool. Only `handler` is required."""
 
     rules: ClassVar[tuple[Rule, ...]] = (

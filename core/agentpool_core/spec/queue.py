@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints, model_validator
 
 from agentpool_core.jobs import KIND_PATTERN, LONGEST_KIND
-from agentpool_core.spec.base import MAX_INT32, SUBDOMAIN_PATTERN, Part, Rule
+from agentpool_core.spec.base import MAX_INT32, SUBDOMAIN_PATTERN, Rule, SpecModel
 
 YEAR_SECONDS = 31_536_000
 DAY_SECONDS = 86_400
@@ -23,7 +23,7 @@ ObjectName = Annotated[str, StringConstraints(pattern=SUBDOMAIN_PATTERN, max_len
 DataKey = Annotated[str, StringConstraints(pattern=r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=253)]
 
 
-class RouteSpec(Part):
+class RouteSpec(SpecModel):
     """Share of a pool: kinds of jobs, and the number of these jobs that may run at once."""
 
     name: RouteName = Field(description="The route's name; `default` takes the kinds that no route lists.")
@@ -41,14 +41,14 @@ class RouteSpec(Part):
     )
 
 
-class SecretKeyRef(Part):
+class SecretKeyRef(SpecModel):
     """A key of a Secret in the pool's namespace."""
 
     name: ObjectName = Field(description="Name of the Secret.")
     key: DataKey = Field(default="url", description="Key in the Secret's data.")
 
 
-class UrlSource(Part):
+class UrlSource(SpecModel):
     """Source of the Redis URL."""
 
     secret_key_ref: SecretKeyRef = Field(description="A key of a Secret in the pool's namespace.")
@@ -60,13 +60,13 @@ class PasswordKeyRef(SecretKeyRef):
     key: DataKey = Field(default="password", description="Key in the Secret's data.")
 
 
-class PasswordSource(Part):
+class PasswordSource(SpecModel):
     """Source of the Redis password."""
 
     secret_key_ref: PasswordKeyRef = Field(description="A key of a Secret in the pool's namespace.")
 
 
-class Redis(Part):
+class Redis(SpecModel):
     """The Redis or Valkey server that holds the pool's queue."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -120,7 +120,7 @@ DEFAULT_SECRET = SecretKeyRef(name="agentpool-redis")
 DEFAULT_REDIS = Redis(url_from=UrlSource(secret_key_ref=DEFAULT_SECRET))
 
 
-class Patience(Part):
+class Patience(SpecModel):
     """Time that a priority waits before its jobs overtake fresh jobs of a higher priority, in seconds."""
 
     critical: int = Field(default=0, ge=0, le=DAY_SECONDS, description="Patience of critical jobs, in seconds.")
@@ -128,7 +128,7 @@ class Patience(Part):
     info: int = Field(default=600, ge=0, le=DAY_SECONDS, description="Patience of info jobs, in seconds.")
 
 
-class Ttl(Part):
+class Ttl(SpecModel):
     """Longest wait of a job before expiry, in seconds; the ttl of the job overrides this value."""
 
     critical: int | None = Field(
@@ -140,7 +140,7 @@ class Ttl(Part):
     info: int | None = Field(default=3600, ge=1, le=YEAR_SECONDS, description="For info jobs, in seconds.")
 
 
-class Retry(Part):
+class Retry(SpecModel):
     """Retries of failed attempts: exponential backoff with jitter."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -168,7 +168,7 @@ class Retry(Part):
     max_seconds: int = Field(default=300, ge=0, le=DAY_SECONDS, description="Longest backoff, in seconds.")
 
 
-class Retention(Part):
+class Retention(SpecModel):
     """Retention of ended jobs, in seconds."""
 
     results: int = Field(
@@ -184,7 +184,7 @@ class UnlistedKinds(StrEnum):
     REFUSE = "Refuse"  # the submit fails with a list of the accepted kinds
 
 
-class Queue(Part):
+class Queue(SpecModel):
     """The Redis that holds the jobs, the limits of the queue, and the handling of failed jobs."""
 
     redis: Redis = Field(

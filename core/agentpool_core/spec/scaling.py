@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from agentpool_core.spec.base import MAX_INT32, Part, Rule
+from agentpool_core.spec.base import MAX_INT32, Rule, SpecModel
 
 DAY_SECONDS = 86_400
 HPA_MAX_WINDOW_SECONDS = 3600  # autoscaling/v2 allows no longer window
@@ -30,7 +30,7 @@ class SelectPolicy(StrEnum):
     DISABLED = "Disabled"  # no change in this direction
 
 
-class ScalingPolicy(Part):
+class ScalingPolicy(SpecModel):
     """Largest change within a period."""
 
     type: PolicyType = Field(description="Pods counts pods; Percent counts a share of the current pods.")
@@ -40,7 +40,7 @@ class ScalingPolicy(Part):
     )
 
 
-class ScalingRules(Part):
+class ScalingRules(SpecModel):
     """Speed of a change in one direction, as in HorizontalPodAutoscaler v2."""
 
     stabilization_window_seconds: int | None = Field(
@@ -63,14 +63,14 @@ class ScalingRules(Part):
     )
 
 
-class Behavior(Part):
+class Behavior(SpecModel):
     """Speed of changes, as in HorizontalPodAutoscaler v2."""
 
     scale_up: ScalingRules = Field(default_factory=ScalingRules, description="Speed of scale-out.")
     scale_down: ScalingRules = Field(default_factory=ScalingRules, description="Speed of scale-in.")
 
 
-class Scaling(Part):
+class Scaling(SpecModel):
     """Bounds, target and speed of scaling."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -115,7 +115,7 @@ class GpuPolicy(StrEnum):
     PROVISION = "Provision"  # some pods wait until a node autoscaler adds nodes
 
 
-class Gpu(Part):
+class Gpu(SpecModel):
     """GPUs of each worker, and the behaviour without free GPUs."""
 
     rules: ClassVar[tuple[Rule, ...]] = (

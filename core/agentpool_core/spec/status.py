@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from agentpool_core.spec.base import Part
+from agentpool_core.spec.base import SpecModel
 
 
 class ConditionType(StrEnum):
@@ -24,7 +24,7 @@ class ConditionType(StrEnum):
 ON_ITS_WAY = frozenset({"Creating", "Deleting", "NotReadYet", "SettingsMissing"})
 
 
-class Condition(Part):
+class Condition(SpecModel):
     """One condition, as Kubernetes defines it."""
 
     type: str = Field(max_length=316, description="Name of the condition, in CamelCase.")
@@ -39,21 +39,21 @@ class Condition(Part):
     message: str = Field(max_length=32768, description="Reason, as a sentence, with the remedy if known.")
 
 
-class GpuStatus(Part):
+class GpuStatus(SpecModel):
     """The pool's GPUs."""
 
     placeable: int = Field(ge=0, description="Workers that the nodes can hold, including current workers of the pool.")
     held: int = Field(ge=0, description="Devices that this pool's pods hold.")
 
 
-class LastDecision(Part):
+class LastDecision(SpecModel):
     """The latest change of the number of workers, or the reason that idle workers stay."""
 
     at: str = Field(description="Time of the decision, in RFC 3339.", json_schema_extra={"format": "date-time"})
     reason: str = Field(description="Reason, as a sentence.")
 
 
-class AgentPoolStatus(Part):
+class AgentPoolStatus(SpecModel):
     """The observed state of a pool."""
 
     observed_generation: int | None = Field(

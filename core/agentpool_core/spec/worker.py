@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, StringConstraints
 
 from agentpool_core.queue.settings import AdaptiveMode
-from agentpool_core.spec.base import Part, Rule
+from agentpool_core.spec.base import Rule, SpecModel
 from agentpool_core.spec.template import pod_template
 
 MAX_CONCURRENCY = 10_000  # slots of a worker
@@ -24,7 +24,7 @@ def _app(text: str) -> str:
     return text
 
 
-class PythonHandler(Part):
+class PythonHandler(SpecModel):
     """Handler that calls Python functions of an `App`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -44,7 +44,7 @@ class PythonHandler(Part):
     )
 
 
-class HttpHandler(Part):
+class HttpHandler(SpecModel):
     """Handler that sends POST requests to a container of the same pod."""
 
     port: int = Field(ge=1, le=65535, description="Port on which the container listens.")
@@ -53,7 +53,7 @@ class HttpHandler(Part):
     )
 
 
-class CommandHandler(Part):
+class CommandHandler(SpecModel):
     """Handler that runs a process for each job: JSON on standard input, JSON on standard output."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -80,7 +80,7 @@ class CommandHandler(Part):
     )
 
 
-class Handler(Part):
+class Handler(SpecModel):
     """Handler of the jobs. Exactly one of `python`, `http` and `command`."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -105,7 +105,7 @@ class Handler(Part):
     )
 
 
-class Adaptive(Part):
+class Adaptive(SpecModel):
     """Changes of the number of slots of a running worker."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -136,7 +136,7 @@ class Adaptive(Part):
     )
 
 
-class Worker(Part):
+class Worker(SpecModel):
     """A worker: slots, drain, and pod."""
 
     concurrency: int | None = Field(

@@ -13,9 +13,9 @@ from agentpool_operator.children import manifests
 from agentpool_operator.pools.observing import observation_of
 from agentpool_operator.pools.problems import Failures
 from agentpool_operator.pools.resolve import policy_of, shape_of
-from agentpool_operator.scaling.capacity import Claim, share
 from agentpool_operator.scaling.decide import demanded_workers
 from agentpool_operator.scaling.nodes import misfit
+from agentpool_operator.scaling.sharing import Claim, share
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable

@@ -6,8 +6,8 @@
 | `child_problem` | `reconciler` |
 | `queue` | `queue.reader` |
 | `due_at` | `queue.read_order` |
-| `room`, `scaling` | `autoscaler.loop` |
-| `cordoned` | `autoscaler.scale_in` |
+| `room`, `scaling` | `scale_loop.loop` |
+| `cordoned` | `scale_loop.scale_in` |
 
 All other modules read. Changed only by the event loop's thread.
 """

@@ -103,7 +103,7 @@ class QueueReader:
             address = await self._secrets.address(pool.ref, pool.spec)
             connection = self._connections.open(address, namespace=pool.ref.namespace)
         except SecretError as error:
-            self._secrets.doubt(pool.ref, pool.spec)
+            self._secrets.reread_soon(pool.ref, pool.spec)
             _set_unknown(pool, Problem(reason=error.reason, message=str(error)))
         except SettingError as error:
             _set_unknown(pool, Problem(reason="InvalidRedisURL", message=str(error)))
@@ -195,7 +195,7 @@ class QueueReader:
     def _report_failure(self, connection: RedisConnection, pools: list[Pool], error: QueueError) -> None:
         for pool in pools:
             if pool.spec is not None:
-                self._secrets.doubt(pool.ref, pool.spec)
+                self._secrets.reread_soon(pool.ref, pool.spec)
             address = pool.queue.address or connection.address  # the connection's may be another namespace's
             _set_unknown(pool, _redis_problem(address, error))
 

@@ -57,10 +57,10 @@ class Secrets:
         try:
             return address_of(redis, pool.namespace, read.secret)
         except SecretError:
-            self.doubt(pool, spec)
+            self.reread_soon(pool, spec)
             raise
 
-    def doubt(self, pool: PoolRef, spec: AgentPoolSpec) -> None:
+    def reread_soon(self, pool: PoolRef, spec: AgentPoolSpec) -> None:
         """Read the pool's Secret again soon, because the value did not work."""
         reference = secret_of(spec.queue.redis)
         if reference is None:

@@ -86,7 +86,7 @@ async def test_corrupt_records_harm_their_own_pool_only(start_operator, pool_of,
     operator = start_operator()
     corrupt = {
         "conf": ("HSET", lambda keys: (keys.conf, "routes", "not JSON")),
-        "books": ("HSET", lambda keys: (keys.books, "submitted", "many", "q:default:task", "x", "x:w", "nan")),
+        "counters": ("HSET", lambda keys: (keys.counters, "submitted", "many", "q:default:task", "x", "x:w", "nan")),
         "info": ("HSET", lambda keys: (keys.worker_info, "w", "not four words")),
         "type": ("SET", lambda keys: (keys.conf, "text")),
     }  # fmt: skip
@@ -125,7 +125,9 @@ async def test_a_record_too_large_to_read_harms_its_own_pool_only(start_operator
             return await look.condition("Ready", name) == ("True", "Serving")
 
         await wait_until(serves, f"{name} is served", within_s=WITHIN_S)
-    await redis.execute_command("HSET", Keys(PoolRef(namespace, "large")).books, "junk", "x" * 2 * LARGEST_REPLY_BYTES)
+    await redis.execute_command(
+        "HSET", Keys(PoolRef(namespace, "large")).counters, "junk", "x" * 2 * LARGEST_REPLY_BYTES
+    )
     await wait_until(lambda: unserved(look, ["large"]), "the pool is told", within_s=WITHIN_S)
     for replicas in (1, 2):
         await pool_of(replicas=replicas)

@@ -15,9 +15,9 @@ import pytest
 from agentpool_core.jobs import JobRequest, WorkerId
 from agentpool_core.queue import Consumer, Inspector, Producer
 from agentpool_core.queue.completions import Succeeded
-from agentpool_operator.autoscaler.scale_in import ScaleIn
 from agentpool_operator.pools.views import GOING_COST, DeploymentView, PodView
 from agentpool_operator.queue.reader import backlog_of
+from agentpool_operator.scale_loop.scale_in import ScaleIn
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
 

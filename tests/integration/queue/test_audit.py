@@ -43,7 +43,7 @@ class Ground:
 
     async def pass_time(self, ms: int, *staying: Consumer) -> None:
         """The clock moves on; the workers named have renewed their leases."""
-        await self.redis.hincrby(f"{self.prefix}books", "clock_offset_ms", ms)
+        await self.redis.hincrby(f"{self.prefix}counters", "clock_offset_ms", ms)
         for consumer in staying:
             await self.redis.zadd(f"{self.prefix}workers", {consumer.worker: 9e15})
 
@@ -242,7 +242,7 @@ async def test_a_running_job_whose_stream_is_lost_gets_a_new_place(ground):
     (lease,) = await consumer.claim(1)
     await ground.evict("s:default:task")
     assert (await consumer.renew(slots=1, running=1)).held == frozenset()
-    consumer.doubt()
+    consumer.compare_holdings()
     (again,) = await consumer.claim(1)
     assert (again.job_id, again.attempt) == (job, 1)
     assert again.token > lease.token
@@ -345,7 +345,7 @@ async def test_a_lost_worker_leaves_no_job_that_its_record_places_elsewhere(grou
     await lost.claim(2)
     await ground.redis.hset(f"{ground.prefix}job:{waiting}", "state", "queued")
     await ground.redis.hset(f"{ground.prefix}job:{nowhere}", "entry", "0-0")
-    await ground.redis.hset(f"{ground.prefix}books", "audit_at", 9 * 10**15)  # which would find them first
+    await ground.redis.hset(f"{ground.prefix}counters", "audit_at", 9 * 10**15)  # which would find them first
     await ground.pass_time(LONG_MS, consumer)
     await consumer.maintain()
     assert (await ground.state(waiting), await ground.state(nowhere)) == ("queued", "failed")

@@ -40,7 +40,7 @@ from agentpool_core.queue.keys import Keys
 
 
 async def shift_clock(redis, pool, ms: int) -> None:
-    await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", ms)
+    await redis.hincrby(f"ap:{{{pool}}}:counters", "clock_offset_ms", ms)
 
 
 async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:
@@ -379,7 +379,7 @@ async def test_an_overloaded_worker_defers_a_job_without_an_attempt(redis, pool)
     assert await consumer.settle([deferral]) == [SettleOutcome.RETURNED]  # asked again after a lost answer
     assert await consumer.claim(1) == []
     assert (await consumer.maintain()).next_due_ms > 50_000
-    await redis.hincrby(Keys(pool).books, "clock_offset_ms", 60_001)
+    await redis.hincrby(Keys(pool).counters, "clock_offset_ms", 60_001)
     await consumer.register(slots=1, host="h")
     assert (await consumer.maintain()).promoted == 1
     (again,) = await consumer.claim(1)

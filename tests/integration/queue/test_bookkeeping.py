@@ -1,4 +1,4 @@
-"""The queue's books on a real server: what they count, list and remember stays true when jobs end in odd ways."""
+"""The queue's counters on a real server: what they count, list and remember stays true when jobs end in odd ways."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ HOLD_MS = 60_000
 MANY = 50
 
 
-def books(pool) -> str:
-    return f"ap:{{{pool}}}:books"
+def counters(pool) -> str:
+    return f"ap:{{{pool}}}:counters"
 
 
 async def shift_clock(redis, pool, ms: int) -> None:
-    await redis.hincrby(books(pool), "clock_offset_ms", ms)
+    await redis.hincrby(counters(pool), "clock_offset_ms", ms)
 
 
 async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:
@@ -88,17 +88,17 @@ async def test_a_cordon_that_is_over_hides_no_free_slot(redis, pool):
     await shift_clock(redis, pool, HOLD_MS + 1)
     await consumer.register(slots=10, host="here")
     await Producer(redis, pool).submit(JobRequest(kind="k"))
-    assert await redis.hget(books(pool), "pressure_at") is None
+    assert await redis.hget(counters(pool), "pressure_at") is None
     assert (await inspector.snapshot(pool)).cordoned == frozenset()
 
 
 async def test_a_cordoned_worker_that_left_hides_no_free_slot(redis, pool):
-    """A worker's slots leave the books once, cordoned or not."""
+    """A worker's slots leave the counters once, cordoned or not."""
     leaving, staying = await worker_of(redis, pool, "w1"), await worker_of(redis, pool, "w2")
     await Inspector(redis).cordon(pool, [leaving.worker], hold_ms=HOLD_MS)
     await leaving.deregister()
     await Producer(redis, pool).submit(JobRequest(kind="k"))
-    assert await redis.hget(books(pool), "pressure_at") is None
+    assert await redis.hget(counters(pool), "pressure_at") is None
     assert len(await staying.claim(1)) == 1
 
 
@@ -107,9 +107,9 @@ async def test_a_worker_that_was_cordoned_before_it_came_offers_no_slot(redis, p
     await Inspector(redis).cordon(pool, [WorkerId("w1")], hold_ms=HOLD_MS)
     await worker_of(redis, pool)
     for _ in range(2):  # the first job of a route is kept by another script than those that follow
-        await redis.hdel(books(pool), "pressure_at")
+        await redis.hdel(counters(pool), "pressure_at")
         await Producer(redis, pool).submit(JobRequest(kind="k"))
-        assert await redis.hget(books(pool), "pressure_at") is not None
+        assert await redis.hget(counters(pool), "pressure_at") is not None
 
 
 async def test_a_key_whose_job_is_gone_makes_a_new_job(redis, pool):

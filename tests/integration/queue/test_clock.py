@@ -17,7 +17,7 @@ LEASE_MS = 10_000  # of the fixture's pool
 
 async def set_clock(redis, pool, by_ms):
     """As if Redis's clock were set forward, or back where it is negative."""
-    await redis.hincrby(Keys(pool).books, "clock_offset_ms", by_ms)
+    await redis.hincrby(Keys(pool).counters, "clock_offset_ms", by_ms)
 
 
 async def worker(redis, pool, name):
@@ -70,8 +70,8 @@ async def test_the_pool_s_time_becomes_redis_s_again(redis, pool):
     for leap_ms in (0, 2_000, 4_000, HOUR_MS, *[4_000] * 10):
         await set_clock(redis, pool, leap_ms)
         await lone.renew(slots=5, running=0)
-        seen.append(int(await redis.hget(keys.books, "clock_seen_ms")))
-        ahead.append(int(await redis.hget(keys.books, "clock_ahead_ms")))
+        seen.append(int(await redis.hget(keys.counters, "clock_seen_ms")))
+        ahead.append(int(await redis.hget(keys.counters, "clock_ahead_ms")))
     assert seen == sorted(seen)
     assert 4_000 < ahead[0] <= 5_000
     assert all(0 <= before - after <= 1_000 for before, after in itertools.pairwise(ahead))
@@ -98,7 +98,7 @@ async def test_jobs_go_the_short_way_after_the_clock_was_set_back(redis, pool):
     consumer = await worker(redis, pool, "w")
     await producer.submit(JobRequest(kind="x"))
     await consumer.claim(1)
-    before = await redis.hincrby(keys.books, "clock_seen_ms", HOUR_MS)  # Redis's clock was an hour further
+    before = await redis.hincrby(keys.counters, "clock_seen_ms", HOUR_MS)  # Redis's clock was an hour further
     await consumer.renew(slots=5, running=1)
     receipt = await producer.submit(JobRequest(kind="x"))
     reply = await redis.execute_command("EVAL", scripts.CLAIM_PLAIN.source, 1, keys.conf, "w", "")
@@ -109,7 +109,7 @@ async def test_jobs_go_the_short_way_after_the_clock_was_set_back(redis, pool):
 async def test_nobody_seems_to_have_waited_while_the_clock_was_set(redis, pool):
     """Jobs' ages go by the clock that gave them their place, not by the time that is ahead of it."""
     consumer = await worker(redis, pool, "w")
-    await redis.hincrby(Keys(pool).books, "clock_seen_ms", HOUR_MS)
+    await redis.hincrby(Keys(pool).counters, "clock_seen_ms", HOUR_MS)
     await consumer.renew(slots=5, running=0)
     await Producer(redis, pool).submit(JobRequest(kind="x"))
     assert (await Inspector(redis).snapshot(pool)).oldest_wait_ms < HOUR_MS // 2

@@ -74,10 +74,10 @@ async def test_a_name_is_cordoned_before_it_registers_and_a_cordon_ends_by_itsel
     await submit(redis, pool)
     first = await worker_of(redis, pool, ONE)
     assert await first.claim(5) == []
-    await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", HOLD_MS - 5_000)
+    await redis.hincrby(f"ap:{{{pool}}}:counters", "clock_offset_ms", HOLD_MS - 5_000)
     assert await first.claim(5) == []
     await first.renew(slots=5, running=0)
-    await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", 5_001)
+    await redis.hincrby(f"ap:{{{pool}}}:counters", "clock_offset_ms", 5_001)
     await first.register(slots=5, host="here")
     assert len(await first.claim(5)) == 1
 

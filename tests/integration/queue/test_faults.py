@@ -122,7 +122,7 @@ async def test_scripts_come_back_after_a_restart(redis_server_factory):
 
 
 async def test_the_lag_is_known_again_after_a_restart(redis_server_factory):
-    """Redis 7.0 forgets what a group has read; upkeep tells it from the books, so that others see the backlog."""
+    """Redis 7.0 forgets what a group has read; upkeep tells it from the counters, so that others see the backlog."""
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     redis = connect(server.url)
     await Inspector(redis).configure(POOL, PoolSettings())

@@ -33,7 +33,7 @@ async def test_a_worker_whose_lease_has_run_out_gets_nothing(redis, pool):
     await Producer(redis, pool).submit(JobRequest(kind="x"))
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=2, host="h")
-    await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", 60_000)
+    await redis.hincrby(f"ap:{{{pool}}}:counters", "clock_offset_ms", 60_000)
     assert await consumer.claim(1) == []
     assert (await consumer.wait_and_claim(1, 1))[1] == []
     await consumer.register(slots=2, host="h")
@@ -46,7 +46,7 @@ async def test_a_lost_worker_costs_an_attempt(redis, pool):
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=2, host="h")
     assert len(await consumer.claim(1)) == 1
-    await redis.hincrby(f"ap:{{{pool}}}:books", "clock_offset_ms", 60_000)
+    await redis.hincrby(f"ap:{{{pool}}}:counters", "clock_offset_ms", 60_000)
     assert (await consumer.maintain()).recovered == 1
     job = await Inspector(redis).job(pool, receipt.job_id)
     assert (job.state, job.attempt, job.losses) == ("queued", 1, 1)

@@ -58,7 +58,7 @@ async def chase(redis, pool):
 
 
 async def test_two_processes_never_end_a_job_twice(redis, redis_url, pool):
-    """Claims, double settles, cancels by the holder and by a third process: every job ends once, the books are even."""
+    """Claims, double settles, cancels by the holder and by a third process: every job ends once, counters agree."""
     await Inspector(redis).configure(pool, PoolSettings(max_depth=10 * ROUNDS))
     await Producer(redis, pool).submit_many([JobRequest(kind="x", payload=n) for n in range(ROUNDS)])
     command = [sys.executable, "-c", RIVAL, redis_url, str(pool)]

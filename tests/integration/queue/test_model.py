@@ -224,7 +224,7 @@ class QueueLife(RuleBasedStateMachine):
         """The clock moves; some workers' heartbeats come in time, or late but before anybody noticed."""
         by = LARGE_JUMP_MS if large else SMALL_JUMP_MS
         self.model.now += by
-        self.do(self.redis.hincrby(f"{self.prefix}books", "clock_offset_ms", by))
+        self.do(self.redis.hincrby(f"{self.prefix}counters", "clock_offset_ms", by))
         for name in sorted(renewing):
             renewal = self.do(self.consumers[name].renew(slots=3, running=0))
             assert renewal.still_registered == (name in self.model.workers)
@@ -293,7 +293,7 @@ class QueueLife(RuleBasedStateMachine):
         self.past = [lease for lease in self.past if lease[0] in self.model.jobs]
         for name, consumer in self.consumers.items():
             self.model.agree(name, {job: hold.token for job, hold in consumer.holdings().items()})
-            consumer.doubt()
+            consumer.compare_holdings()
             self.do(consumer.claim(0))
             assert {(job, hold.token) for job, hold in consumer.holdings().items()} == {
                 (job.id, job.token) for job in self.model.of_state("running") if job.worker == name
@@ -329,8 +329,8 @@ class QueueLife(RuleBasedStateMachine):
 
     async def counters_agree(self):
         model = self.model
-        books = await self.redis.hgetall(f"{self.prefix}books")
-        number = lambda name: int(books.get(name, 0))  # noqa: E731  # short, and used right below
+        counters = await self.redis.hgetall(f"{self.prefix}counters")
+        number = lambda name: int(counters.get(name, 0))  # noqa: E731  # short, and used right below
         assert number("submitted") == model.submitted
         assert number("started") == model.started
         for state, count in model.ended.items():
@@ -346,16 +346,16 @@ class QueueLife(RuleBasedStateMachine):
             assert number(f"r:{route}") == running
             assert limit is None or running <= max(limit, 3)
             for priority in ("critical", "task", "info"):
-                await self.stream_agrees(f":{route}:{priority}", books)
+                await self.stream_agrees(f":{route}:{priority}", counters)
         assert await leaked_keys(self.redis, self.pool) == []
 
-    async def stream_agrees(self, place, books):
-        number = lambda sort: int(books.get(f"{sort}{place}", 0))  # noqa: E731  # as above
+    async def stream_agrees(self, place, counters):
+        number = lambda sort: int(counters.get(f"{sort}{place}", 0))  # noqa: E731  # as above
         here = [job for job in self.model.jobs.values() if job.place() == place]
         queued = sum(job.state == "queued" for job in here)
         assert number("q") + number("y") + number("u") == queued
         assert number("u") == sum(job.suspect for job in here)
-        if f"c{place}" not in books:
+        if f"c{place}" not in counters:
             return
         stream = f"{self.prefix}s{place}"
         (group,) = await self.redis.xinfo_groups(stream)
@@ -363,10 +363,10 @@ class QueueLife(RuleBasedStateMachine):
         assert group["pending"] == held + number("y") + number("u")
         lag = group.get("lag", number("q") + number("t"))  # Redis 6.2 does not tell
         assert lag == number("q") + number("t")
-        kept_last = f"d{place}" in books  # acknowledged, but an older one is still there: see lib/pool.lua
+        kept_last = f"d{place}" in counters  # acknowledged, but an older one is still there: see lib/pool.lua
         assert await self.redis.xlen(stream) == group["pending"] + lag + kept_last
         assert group["pending"] or not kept_last
-        head = await self.redis.xrange(stream, min=f"({books[f'c{place}']}", count=1)
+        head = await self.redis.xrange(stream, min=f"({counters[f'c{place}']}", count=1)
         if head:
             state, entry = await self.redis.hmget(f"{self.prefix}job:{head[0][1]['job']}", "state", "entry")
             assert (state, entry) == ("queued", head[0][0]), "a tombstone is never left at the head"

@@ -59,7 +59,7 @@ async def scene(redis, pool, *, plain, place=""):
 
 @pytest.mark.parametrize("place", ["", ":narrow:task", ":default:info"])
 async def test_short_and_whole_scripts_leave_the_same_behind(redis, pool, place):
-    """Records, books, streams, events and replies are equal, whichever script wrote them, wherever it looked first."""
+    """Records, counters, streams, events and replies are equal, whichever script wrote them and looked first."""
     assert await scene(redis, pool, plain=True, place=place) == await scene(redis, pool, plain=False)
 
 
@@ -143,10 +143,10 @@ async def test_a_counter_that_only_lua_takes_for_a_number_is_left_to_the_whole_s
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=10, host="h")
     await Producer(redis, pool).submit_many([JobRequest(kind="x")])
-    conf, books = Keys(pool).conf, Keys(pool).books
+    conf, counters = Keys(pool).conf, Keys(pool).counters
     for counter in ("queued", "q:default:task", "submitted", "slots", "running", "started", "r:default", "pressure_at"):
-        before = await redis.hget(books, counter)
-        await redis.hset(books, counter, text)
+        before = await redis.hget(counters, counter)
+        await redis.hset(counters, counter, text)
         kept = await contents(redis, pool)
         if counter not in {"started", "r:default"}:
             args = ("id", "x", "task", "||", "null")
@@ -154,7 +154,7 @@ async def test_a_counter_that_only_lua_takes_for_a_number_is_left_to_the_whole_s
         if counter not in {"submitted", "slots", "pressure_at"}:
             assert await scripts.CLAIM_PLAIN.run(redis, conf, ("w", ":default:task")) == ["other"], counter
         assert await contents(redis, pool) == kept
-        await redis.hset(books, counter, before or "0")
+        await redis.hset(counters, counter, before or "0")
 
 
 @pytest.mark.parametrize("text", ["INFINITY", "nan", "0x10"])

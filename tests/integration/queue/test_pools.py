@@ -69,7 +69,7 @@ async def test_a_purge_passes_what_it_cannot_read(redis, pool):
     await redis.delete(Keys(pool).job(first.job_id))
     await redis.set(Keys(pool).job(first.job_id), "no hash")
     await redis.xadd(Keys(pool).events, {"0": "", "1": "queued"})
-    await redis.hset(Keys(pool).books, "c:no:stream", "0-0")
+    await redis.hset(Keys(pool).counters, "c:no:stream", "0-0")
     await Inspector(redis).purge(pool)
     assert [key async for key in redis.scan_iter(match=f"{Keys(pool).prefix}*")] == []
 

@@ -31,7 +31,7 @@ class Crew:
 
     async def crash(self, worker: Consumer, how="killed by SIGSEGV", culprits=(), *, explained=True) -> Consumer:
         """A second later the worker's process ends and is started again under its name."""
-        await self._redis.hincrby(f"ap:{{{self._pool}}}:books", "clock_offset_ms", 1_000)
+        await self._redis.hincrby(f"ap:{{{self._pool}}}:counters", "clock_offset_ms", 1_000)
         again = Consumer(self._redis, self._pool, worker.worker)
         await again.report_crash(how, culprits, explained=explained)
         await again.register(slots=10, host="here")
@@ -39,7 +39,7 @@ class Crew:
 
     async def lose(self, worker: Consumer) -> None:
         """The worker falls silent until another one notices."""
-        await self._redis.hincrby(f"ap:{{{self._pool}}}:books", "clock_offset_ms", 2 * LEASE_MS)
+        await self._redis.hincrby(f"ap:{{{self._pool}}}:counters", "clock_offset_ms", 2 * LEASE_MS)
         watcher = await self.worker(f"watcher-of-{worker.worker}")
         await watcher.maintain()
         await watcher.deregister()
@@ -262,11 +262,11 @@ async def test_a_full_route_keeps_a_suspect_waiting_and_no_worker(crew, redis, p
     _, worker = await crew.suspects(kind="slow")
     other = await crew.worker("w2")
     await crew.submit(kind="slow")
-    await redis.hset(f"ap:{{{pool}}}:books", "r:r", 1)  # somebody runs one
+    await redis.hset(f"ap:{{{pool}}}:counters", "r:r", 1)  # somebody runs one
     (plain,) = await crew.submit()
     assert [lease.job_id for lease in await worker.claim(10)] == [plain]
     assert (await crew.snapshot()).reserved is None
-    await redis.hset(f"ap:{{{pool}}}:books", "r:r", 0)
+    await redis.hset(f"ap:{{{pool}}}:counters", "r:r", 0)
     assert len(await other.claim(10)) == 1
 
 
@@ -274,9 +274,9 @@ async def test_a_reserved_workers_slots_are_no_free_slots(crew, redis, pool):
     """A job that is submitted while the only worker runs a suspect alone is a sign of pressure, whatever its slots."""
     _, worker = await crew.suspects()
     await worker.claim(10)
-    await redis.hdel(f"ap:{{{pool}}}:books", "pressure_at")
+    await redis.hdel(f"ap:{{{pool}}}:counters", "pressure_at")
     await crew.submit()
-    assert await redis.hget(f"ap:{{{pool}}}:books", "pressure_at") is not None
+    assert await redis.hget(f"ap:{{{pool}}}:counters", "pressure_at") is not None
 
 
 async def test_a_reserved_worker_that_leaves_is_reserved_no_more(crew):

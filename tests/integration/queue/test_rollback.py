@@ -26,11 +26,11 @@ async def state_of(redis, pool, job_id) -> JobState:
     return (await Inspector(redis).job(pool, job_id)).state
 
 
-async def books_of(redis, pool) -> dict[str, str]:
-    books = await redis.hgetall(f"ap:{{{pool}}}:books")
+async def counters_of(redis, pool) -> dict[str, str]:
+    counters = await redis.hgetall(f"ap:{{{pool}}}:counters")
     return {
         name: value
-        for name, value in books.items()
+        for name, value in counters.items()
         if (name[0] in "qyurt" and name[1:2] == ":") or name in {"queued", "running", "slots"}
     }
 
@@ -45,7 +45,7 @@ async def test_a_job_that_the_worker_has_ended_before_is_handed_back(redis, redi
     await go_back(redis_url, earlier)
     renewal = await consumer.renew(slots=10, running=0)
     assert [place.entry for place in renewal.held] == [lease.entry]
-    consumer.doubt()
+    consumer.compare_holdings()
     (again,) = await consumer.claim(1)
     assert (again.job_id, again.attempt) == (receipt.job_id, 1)
     assert consumer.found[0].returned == 1
@@ -59,7 +59,7 @@ async def test_a_job_whose_claim_is_lost_is_disowned(redis, redis_url, pool):
     (lease,) = await consumer.claim(1)
     await go_back(redis_url, earlier)
     assert (await consumer.renew(slots=10, running=1)).held == frozenset()
-    consumer.doubt()
+    consumer.compare_holdings()
     assert await consumer.claim(0) == []
     assert consumer.found[0].disowned == ((lease.job_id, lease.token),)
     assert consumer.holdings() == {}
@@ -104,41 +104,41 @@ async def test_an_entry_whose_job_is_gone_gives_its_slot_back(redis, pool):
     await redis.delete(f"ap:{{{pool}}}:job:{first.job_id}")
     assert await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)]) == [SettleOutcome.STALE]
     assert await consumer.claim(1) == []
-    consumer.doubt()
+    consumer.compare_holdings()
     (next_one,) = await consumer.claim(1)
     assert next_one.job_id == second.job_id
     assert (consumer.found[0].dropped, consumer.found[0].corrected > 0) == (1, True)
 
 
 async def test_counters_are_counted_again_when_they_are_wrong(redis, pool):
-    """Whatever the books say, upkeep makes it what the streams and the leases say."""
+    """Whatever the counters say, upkeep makes it what the streams and the leases say."""
     producer = Producer(redis, pool)
     receipts = await producer.submit_many([JobRequest(kind="k")] * 9)
     consumer = await worker_of(redis, pool)
     leases = await consumer.claim(4)
     await consumer.settle([Failed(job_id=leases[0].job_id, token=leases[0].token, error="no")])
     await producer.cancel(JobId(receipts[6].job_id))
-    right = await books_of(redis, pool)
+    right = await counters_of(redis, pool)
     wrong = {name: int(value) + 3 for name, value in right.items()} | {"r:gone": 2, "q:gone:task": 1}
-    await redis.hset(f"ap:{{{pool}}}:books", mapping=wrong)
-    await redis.hset(f"ap:{{{pool}}}:books", "audit_at", 0)
+    await redis.hset(f"ap:{{{pool}}}:counters", mapping=wrong)
+    await redis.hset(f"ap:{{{pool}}}:counters", "audit_at", 0)
     assert {one.what for one in (await consumer.maintain()).resolved} == set(wrong)
-    found = await books_of(redis, pool)
+    found = await counters_of(redis, pool)
     assert {name: value for name, value in found.items() if value != "0"} == {
         name: value for name, value in right.items() if value != "0"
     }
 
 
 async def test_books_that_are_lost_are_written_anew(redis, pool):
-    """Without its books a pool knows neither its streams nor its jobs; both come back."""
+    """Without its counters a pool knows neither its streams nor its jobs; both come back."""
     producer = Producer(redis, pool)
     await producer.submit_many([JobRequest(kind="k")] * 5)
     consumer = await worker_of(redis, pool)
     await consumer.claim(2)
-    right = await books_of(redis, pool)
-    await redis.delete(f"ap:{{{pool}}}:books")
+    right = await counters_of(redis, pool)
+    await redis.delete(f"ap:{{{pool}}}:counters")
     await consumer.maintain()
-    assert await books_of(redis, pool) == right
+    assert await counters_of(redis, pool) == right
     assert len(await consumer.claim(5)) == 3
     assert (await producer.submit(JobRequest(kind="k"))).state == "queued"
 

@@ -32,7 +32,7 @@ async def worker_of(redis, pool, name: str, kinds: list[str] | None) -> Consumer
 
 async def go_on(redis, pool, worker: Consumer, ms: int) -> None:
     """Let this much time pass, and what is due become ready."""
-    await redis.hincrby(Keys(pool).books, "clock_offset_ms", ms)
+    await redis.hincrby(Keys(pool).counters, "clock_offset_ms", ms)
     await worker.maintain()
 
 

@@ -68,9 +68,9 @@ class Ground:
         prefix = f"ap:{{{self.pool}}}:"
 
         async def rests() -> bool:
-            books = await self.redis.hgetall(f"{prefix}books")
-            counted = {name: value for name, value in books.items() if name[:2] in {"q:", "y:", "r:", "t:"}}
-            return {*counted.values(), books["queued"], books["running"]} == {"0"}
+            counters = await self.redis.hgetall(f"{prefix}counters")
+            counted = {name: value for name, value in counters.items() if name[:2] in {"q:", "y:", "r:", "t:"}}
+            return {*counted.values(), counters["queued"], counters["running"]} == {"0"}
 
         await until(rests, "all counters are zero")
 

@@ -225,7 +225,7 @@ async def test_an_unexpected_error_in_a_reading_is_a_condition_of_one_pool():
     async def addressed(*_):
         return address
 
-    secrets = SimpleNamespace(address=addressed, doubt=lambda *_: None)
+    secrets = SimpleNamespace(address=addressed, reread_soon=lambda *_: None)
     reader = QueueReader(secrets, SimpleNamespace(open=lambda *_, **__: connection), None, timeout_s=1)
     for pool in pools:
         pool.queue.address = address

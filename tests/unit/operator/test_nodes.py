@@ -7,8 +7,8 @@ import pytest
 from agentpool_core.kube.quantities import amount_of
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.pools.resolve import requests_of, shape_of
-from agentpool_operator.scaling.capacity import Claim, share
 from agentpool_operator.scaling.nodes import Node, Requirement, Shape, Taint, Toleration, fits
+from agentpool_operator.scaling.sharing import Claim, share
 
 GPU_TAINT = Taint(key="nvidia.com/gpu", value="present", effect="NoSchedule")
 

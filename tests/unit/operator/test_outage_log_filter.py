@@ -56,7 +56,7 @@ async def echoes(server, caplog, monkeypatch):
 def parts_fail(error):
     """What the parts log when a request of theirs fails."""
     logging.getLogger("agentpool_operator.election").warning("the Lease could not be renewed or read: %s", error)
-    logging.getLogger("agentpool_operator.autoscaler.loop").warning("pool %s is tried again: %s", "ns/p", error)
+    logging.getLogger("agentpool_operator.scale_loop.loop").warning("pool %s is tried again: %s", "ns/p", error)
 
 
 @pytest.mark.parametrize(("error", "passed"), [(AWAY, 0), (BUSY, 1)], ids=["no answer", "no storage"])
@@ -107,7 +107,7 @@ async def test_a_busy_answer_is_told_and_checked(server, echoes, caplog):
 async def test_single_requests_that_fail_are_told_once_a_minute(server, echoes, caplog):
     """The API server answers, but not always: one line says so, with the gravest of what failed and as loudly."""
     for asked in range(1, 4):
-        logging.getLogger("agentpool_operator.autoscaler.loop").warning("pool %s is tried again: %s", "ns/p", AWAY)
+        logging.getLogger("agentpool_operator.scale_loop.loop").warning("pool %s is tried again: %s", "ns/p", AWAY)
         logging.getLogger("agentpool_operator.capacity.capacity_watch").info("nodes are listed again: %s", AWAY)
         await wait_until(lambda asked=asked: server.asked == asked, "it was asked")
     (line,) = caplog.records

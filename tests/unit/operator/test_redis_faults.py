@@ -47,7 +47,7 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
         return Address(url="redis://h")
 
     connection = SimpleNamespace(url="redis://h", address=Address(url="redis://h"), inspector=Inspector())
-    secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
+    secrets = SimpleNamespace(address=address, reread_soon=lambda *_: None)
     reader = QueueReader(secrets, SimpleNamespace(open=lambda _, **__: connection), None, timeout_s=0.05)
     pool.queue.address = Address(url="redis://h")
     async with asyncio.timeout(10):
@@ -78,7 +78,7 @@ async def test_pools_that_share_a_url_are_told_of_their_own_secrets():
 
     inspector = SimpleNamespace(configure=configure)
     connection = SimpleNamespace(url="redis://h", address=addresses[PoolRef("alpha", "p")], inspector=inspector)
-    secrets = SimpleNamespace(address=address, doubt=lambda *_: None)
+    secrets = SimpleNamespace(address=address, reread_soon=lambda *_: None)
     reader = QueueReader(secrets, SimpleNamespace(open=lambda *_, **__: connection), None, timeout_s=1)
     await reader.read(list(pools))
     for namespace, other in (("alpha", "beta"), ("beta", "alpha")):

@@ -6,10 +6,10 @@ import pytest
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue.snapshots import WorkerSnapshot
-from agentpool_operator.autoscaler.scale_in import count_removable, plan_removal
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.views import DELETION_COST, GOING_COST
 from agentpool_operator.queue.reader import backlog_of
+from agentpool_operator.scale_loop.scale_in import count_removable, plan_removal
 from tests.fixtures.snapshots import snapshot_with
 
 REF = PoolRef("ns", "p")

@@ -8,12 +8,12 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentpool_operator.scaling.capacity import Claim, share
 from agentpool_operator.scaling.decide import decide
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.nodes import Node, Shape
 from agentpool_operator.scaling.observation import Backlog, Observation, RouteLoad, WorkerLoad
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
+from agentpool_operator.scaling.sharing import Claim, share
 
 SETTLED = PoolMemory(since=-1e6, last_busy_at=-1e6)
 

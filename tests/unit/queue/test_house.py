@@ -37,7 +37,7 @@ def test_scripts_and_keys_module_use_the_same_names():
     """The keys that scripts derive are those that the keys module describes."""
     pool = Keys(PoolRef("ns", "name"))
     lua = dict(re.findall(r"local ([A-Z_]+) = PREFIX \.\. '([^']+)'", PARTS["pool"]))
-    named = {"BOOKS": pool.books, "DUE": pool.due, "TTL": pool.ttl, "DEAD": pool.dead, "BLOCKED": pool.blocked}
+    named = {"COUNTERS": pool.counters, "DUE": pool.due, "TTL": pool.ttl, "DEAD": pool.dead, "BLOCKED": pool.blocked}
     named |= {"RELEASING": pool.releasing}
     named |= {"YIELD": pool.yields, "SUSPECTS": pool.suspects, "WORKERS": pool.workers, "WORKER_INFO": pool.worker_info}
     named |= {"WORKER_KINDS": pool.worker_kinds}

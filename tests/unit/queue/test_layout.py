@@ -15,7 +15,7 @@ SCRIPTS = Path(keys.__file__).parent / "scripts"
 LUA = {path.stem: path.read_text() for path in SCRIPTS.rglob("*.lua")}
 TEXT = "\n".join(LUA.values())
 CALL = r"redis\.p?call\('H(?:SET|GET|MGET|DEL|INCRBY|SETNX)', "
-ON_BOOKS = re.compile(CALL + r"(?:BOOKS|books_key|books), ([^\n]*(?:\n    +'[^\n]*)*)")
+ON_BOOKS = re.compile(CALL + r"(?:COUNTERS|counters_key|counters), ([^\n]*(?:\n    +'[^\n]*)*)")
 ON_JOB = re.compile(CALL + r"(?:\w+\.key|key|PREFIX \.\. 'job:' \.\. [\w\[\]]+), ([^\n]*)")
 QUOTED = re.compile(r"(?<!== )'([a-z_]+:?)'")
 
@@ -33,7 +33,7 @@ def prefix(field: str) -> str:
 
 
 JOB = {prefix(field) for field in table("Fields of `job:ID`.")}
-BOOKS = {prefix(field) for field in table("Fields of `books`.")}
+COUNTERS = {prefix(field) for field in table("Fields of `counters`.")}
 COUNTED_STATES = {state.value for state in JobState if state.terminal}
 
 
@@ -53,19 +53,19 @@ def test_every_field_of_the_table_is_one_that_scripts_use():
     """A field that no script names any more leaves the table."""
     for field in JOB:
         assert f"'{field}'" in TEXT, field
-    for field in BOOKS:
+    for field in COUNTERS:
         used = f"'{field}'" in TEXT or f"'{field.rstrip(':')}' .. " in TEXT or f"'{field}' .. " in TEXT
         assert used or field in COUNTED_STATES, field
 
 
 def test_every_counter_and_cursor_that_scripts_name_is_in_the_table():
-    """Fields of the books, written by a call of their own or by `bump`; a single letter is the prefix of a place."""
+    """Fields of the counters, written by a call of their own or by `bump`; a single letter is the prefix of a place."""
     named = {word for call in ON_BOOKS.findall(TEXT) for word in QUOTED.findall(call)}
-    named |= set(re.findall(r"bump\('([a-z_]+:?)'", TEXT)) | set(re.findall(r"books\['([a-z_]+:?)'", TEXT))
+    named |= set(re.findall(r"bump\('([a-z_]+:?)'", TEXT)) | set(re.findall(r"counters\['([a-z_]+:?)'", TEXT))
     named = {f"{name}:" if len(name) == 1 else name for name in named}
     assert len(named) > 20
-    assert named <= BOOKS
-    assert COUNTED_STATES <= BOOKS  # `finish` counts an end by its state
+    assert named <= COUNTERS
+    assert COUNTED_STATES <= COUNTERS  # `finish` counts an end by its state
 
 
 def test_the_patterns_of_the_scripts_take_the_same_texts():

@@ -44,7 +44,7 @@ class ClaimQueue(Protocol):
     async def claim(self, limit: int) -> list[Lease]:
         """Takes up to `limit` jobs."""
 
-    def doubt(self) -> None:
+    def compare_holdings(self) -> None:
         """Makes the next claim compare the jobs in hand with the queue's."""
 
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
@@ -73,7 +73,7 @@ class ClaimLoop:
         self.maybe_work = True
         self.hungry = asyncio.Event()  # a job could start here and none is known to wait: listen for the bell
         self.break_off: Callable[[], bool] = lambda: False  # ends the listener's wait, which releases its slots
-        self._doubted = False  # the leases in the queue may differ from the running jobs
+        self._comparing = False  # the leases in the queue may differ from the running jobs
 
     def join(self, buffer: CompletionBuffer, running_jobs: RunningJobs) -> None:
         """Connect the loop with its completion buffer and its running jobs."""
@@ -124,11 +124,11 @@ class ClaimLoop:
         if self.maybe_work:  # a bell that rang meanwhile found no slot that was not kept
             self._turn.set()
 
-    def doubt(self) -> None:
+    def compare_holdings(self) -> None:
         """Compare the running jobs with the queue's records, once no call that may bring or end jobs is in flight."""
-        self._queue.doubt()
+        self._queue.compare_holdings()
         if not self.break_off():  # the end of that wait compares
-            self._doubted = True
+            self._comparing = True
             self._turn.set()
 
     async def wait_for_answers(self) -> None:
@@ -145,7 +145,7 @@ class ClaimLoop:
         while True:
             await self._turn.wait()
             self._turn.clear()
-            if (self._unreached or self._doubted) and self._calls_in_flight:
+            if (self._unreached or self._comparing) and self._calls_in_flight:
                 # After a lost answer, or in doubt, the queue returns the jobs that this worker does not know. The
                 # answer of the second lane must be in before that, or its jobs would count as unknown too.
                 await self._all_answered.wait()
@@ -182,9 +182,9 @@ class ClaimLoop:
 
     async def run_once(self) -> None:
         """Run a round trip, or none if nothing is due. Raises QueueError; completions are kept then."""
-        if self._doubted:
+        if self._comparing:
             await self._queue.claim(0)
-            self._doubted = False
+            self._comparing = False
         share = max(_SMALLEST_SHARE, -(-self._slots.total // _LANES))
         limit = min(self._slots.free - self._reserved, share, _LARGEST_CLAIM) if self.claiming else 0
         rings = self._rings

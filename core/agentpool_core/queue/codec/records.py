@@ -54,7 +54,7 @@ class _Record:
         self.fields = fields
         self.unreadable: dict[str, str] = {}  # field: start of the text
 
-    def doubt(self, field: str) -> None:
+    def distrust(self, field: str) -> None:
         """Remember a field that cannot be read."""
         self.unreadable[field] = encodable(self.fields.get(field, "")[:SHOWN_RAW_CHARS])
 
@@ -65,7 +65,7 @@ class _Record:
             return None
         number = _number(text)
         if number is None:
-            self.doubt(field)
+            self.distrust(field)
         return number
 
     def body(self, field: str, *, needed: bool = False) -> Any:
@@ -76,7 +76,7 @@ class _Record:
         try:
             return decode(text or "")
         except UndecodableError:
-            self.doubt(field)
+            self.distrust(field)
             return None
 
     def state(self) -> JobState:
@@ -84,14 +84,14 @@ class _Record:
         try:
             return JobState(self.fields.get("state", ""))
         except ValueError:
-            self.doubt("state")
+            self.distrust("state")
             return JobState.FAILED
 
     def spec(self) -> Spec:
         """Return the spec; for an unreadable spec a stand-in."""
         found = read_spec(self.fields.get("spec", ""))
         if found is None:
-            self.doubt("spec")
+            self.distrust("spec")
         return found or _NO_SPEC
 
     def lease(self) -> LeaseText:
@@ -99,7 +99,7 @@ class _Record:
         text = self.fields.get("lease")
         found = read_lease(text) if text else _NO_LEASE
         if found is None:
-            self.doubt("lease")
+            self.distrust("lease")
         return found or _NO_LEASE
 
     def entry_ms(self) -> int | None:
@@ -109,7 +109,7 @@ class _Record:
             return None
         found = read_entry_ms(text)
         if found is None:
-            self.doubt("entry")
+            self.distrust("entry")
         return found
 
 

@@ -12,39 +12,39 @@ from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerS
 
 def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     """Return the snapshot in snapshot.lua's reply, which starts with "ok"."""
-    _, now, revision, paused, retired, routes, scheduled, blocked, dead, oldest, flat_books, flat_workers = reply
-    books = dict(zip(flat_books[::2], flat_books[1::2], strict=True))
+    _, now, revision, paused, retired, routes, scheduled, blocked, dead, oldest, flat_counters, flat_workers = reply
+    counters = dict(zip(flat_counters[::2], flat_counters[1::2], strict=True))
     return QueueSnapshot(
         taken_at_ms=now,
-        routes=_routes(routes, books),
+        routes=_routes(routes, counters),
         scheduled=scheduled,
         blocked=blocked,
         dead=dead,
         oldest_wait_ms=None if oldest < 0 else max(0, now - oldest),
         workers=_workers(flat_workers),
-        submitted_total=int(books.get("submitted", 0)),
-        started_total=int(books.get("started", 0)),
-        finished_total=int(books.get("finished", 0)),
-        run_ms_total=int(books.get("run_ms", 0)),
-        attempts_total=int(books.get("attempts", 0)),
-        quarantined=int(books.get("suspects", 0)),
-        reserved=WorkerId(books["alone"]) if "alone" in books else None,
+        submitted_total=int(counters.get("submitted", 0)),
+        started_total=int(counters.get("started", 0)),
+        finished_total=int(counters.get("finished", 0)),
+        run_ms_total=int(counters.get("run_ms", 0)),
+        attempts_total=int(counters.get("attempts", 0)),
+        quarantined=int(counters.get("suspects", 0)),
+        reserved=WorkerId(counters["alone"]) if "alone" in counters else None,
         paused=bool(paused),
         retired=bool(retired),
         settings_revision=revision,
         cordoned=frozenset(
-            WorkerId(field[2:]) for field, till in books.items() if field.startswith("x:") and float(till) > now
+            WorkerId(field[2:]) for field, till in counters.items() if field.startswith("x:") and float(till) > now
         ),
     )
 
 
-def _routes(settings: str, books: dict[str, str]) -> tuple[RouteSnapshot, ...]:
+def _routes(settings: str, counters: dict[str, str]) -> tuple[RouteSnapshot, ...]:
     """The routes of the settings, then those that still hold jobs though the settings no longer name them."""
     limits: dict[str, int | None] = {
         route.name: route.max_running for route in PoolSettings.from_mapping({"routes": settings}).routes
     }
     limits.setdefault(DEFAULT_ROUTE, None)
-    for field, count in books.items():
+    for field, count in counters.items():
         sort, _, place = field.partition(":")
         if sort in {"q", "y", "u", "r"} and count != "0":
             limits.setdefault(place if sort == "r" else place.rpartition(":")[0], None)
@@ -53,9 +53,10 @@ def _routes(settings: str, books: dict[str, str]) -> tuple[RouteSnapshot, ...]:
             name=name,
             limit=limit,
             queued={
-                priority: sum(int(books.get(f"{sort}:{name}:{priority}", 0)) for sort in "qyu") for priority in Priority
+                priority: sum(int(counters.get(f"{sort}:{name}:{priority}", 0)) for sort in "qyu")
+                for priority in Priority
             },
-            running=int(books.get(f"r:{name}", 0)),
+            running=int(counters.get(f"r:{name}", 0)),
         )
         for name, limit in limits.items()
     )

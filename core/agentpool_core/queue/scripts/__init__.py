@@ -86,7 +86,7 @@ CLAIM = load("claim", repeatable=False)  # a lost answer may have brought jobs: 
 CLAIM_PLAIN = load("claim_plain", repeatable=False)
 SETTLE = load("settle")
 EXCHANGE = load("exchange", repeatable=False)
-NOTE = load("note")
+REPORT = load("report")
 MAINTAIN = load("maintain")
 LAG = load("lag")
 CONFIGURE = load("configure")
@@ -98,5 +98,5 @@ DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next on
 PURGE = load("purge")
 ALL = (
     SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE,
-    EXCHANGE, NOTE, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD, PURGE,
+    EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD, PURGE,
 )  # fmt: skip

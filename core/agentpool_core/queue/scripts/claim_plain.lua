@@ -17,43 +17,43 @@ local function setting_or(text, default)
 end
 
 local prefix = string.sub(KEYS[1], 1, -5)
-local books_key = prefix .. 'books'
+local counters_key = prefix .. 'counters'
 local worker = ARGV[1]
 
 -- Returns the place of the only ready job; nil: none.
 local function find_ready_place()
-  local flat = redis.call('HGETALL', books_key)
+  local flat = redis.call('HGETALL', counters_key)
   for i = 1, #flat, 2 do
     local place = flat[i + 1] ~= '0' and string.match(flat[i], '^q(:.+:%a+)$')
     if place then return place end
   end
 end
 
-local function books_of(place)
+local function counters_of(place)
   local route = string.match(place, '^:(.+):%a+$') or ''
-  return redis.call('HMGET', books_key, 'queued', 'q' .. place, 't' .. place, 'c' .. place, 'd' .. place, 'running',
+  return redis.call('HMGET', counters_key, 'queued', 'q' .. place, 't' .. place, 'c' .. place, 'd' .. place, 'running',
     'started', 'r:' .. route, 'clock_offset_ms', 'x:' .. worker, 'clock_ahead_ms', 'alone'), route
 end
 
 local place = ARGV[2]
-local books, route = books_of(place)
-if books[1] ~= '1' then return OTHER end
-if books[2] ~= '1' then
+local counters, route = counters_of(place)
+if counters[1] ~= '1' then return OTHER end
+if counters[2] ~= '1' then
   place = find_ready_place()
   if not place then return OTHER end
-  books, route = books_of(place)
+  counters, route = counters_of(place)
 end
-if books[2] ~= '1' or (books[3] or '0') ~= '0' or books[5] or books[10] or books[12] then return OTHER end
+if counters[2] ~= '1' or (counters[3] or '0') ~= '0' or counters[5] or counters[10] or counters[12] then return OTHER end
 
 for i = 6, 11 do
-  if i ~= 10 and books[i] and not find(books[i], WHOLE) then return OTHER end -- claim.lua resets an unreadable counter
+  if i ~= 10 and counters[i] and not find(counters[i], WHOLE) then return OTHER end -- claim.lua resets an unreadable counter
 end
-local cursor, running = books[4], tonumber(books[8] or 0)
+local cursor, running = counters[4], tonumber(counters[8] or 0)
 local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
 local expiry = redis.call('ZSCORE', prefix .. 'workers', worker)
 local time = redis.call('TIME')
-local clock = time[1] * 1000 + math.floor(time[2] / 1000) + (books[9] or 0) -- only tests set an offset
-local now = clock + (books[11] or 0)
+local clock = time[1] * 1000 + math.floor(time[2] / 1000) + (counters[9] or 0) -- only tests set an offset
+local now = clock + (counters[11] or 0)
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
 if running >= setting_or(conf[5], math.huge) then return OTHER end
 
@@ -70,8 +70,8 @@ if not label or where ~= string.gsub(place, ':', '|') then return OTHER end
 local lease = '1 1 ' .. string.format('%.0f', now) .. ' ' .. worker
 redis.call('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', 1, 'STREAMS', stream, '>')
 redis.call('HSET', key, 'state', 'running', 'lease', lease)
-redis.call('HSET', books_key, 'c' .. place, entry, 'queued', 0, 'q' .. place, 0, 'r:' .. route, running + 1,
-  'running', (books[6] or 0) + 1, 'started', (books[7] or 0) + 1)
+redis.call('HSET', counters_key, 'c' .. place, entry, 'queued', 0, 'q' .. place, 0, 'r:' .. route, running + 1,
+  'running', (counters[6] or 0) + 1, 'started', (counters[7] or 0) + 1)
 redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0,
   'started ' .. id .. ' ' .. label .. ' 1 ' .. worker .. ' ')
 return { 'ok', conf[1], clock, setting_or(conf[3], 5), setting_or(conf[4], 900000), id, lease, entry, v[2], v[3], '' }

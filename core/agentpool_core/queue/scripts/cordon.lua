@@ -18,17 +18,17 @@ local all = streams()
 for i = 2, #ARGV do
   local worker, held = ARGV[i], 0
   named['x:' .. worker] = true
-  redis.call('HSET', BOOKS, 'x:' .. worker, till)
+  redis.call('HSET', COUNTERS, 'x:' .. worker, till)
   for _, stream in ipairs(all) do held = held + #redis.call('XPENDING', stream, GROUP, '-', '+', HELD_MAX, worker) end
   reply[i] = held
 end
-for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
+for _, field in ipairs(redis.call('HKEYS', COUNTERS)) do
   if string.sub(field, 1, 2) == 'x:' and not named[field] then
-    redis.call('HDEL', BOOKS, field)
+    redis.call('HDEL', COUNTERS, field)
     local orders = PREFIX .. 'ctl:' .. string.sub(field, 3)
     redis.call('RPUSH', orders, 'wake 0 -')
     redis.call('EXPIRE', orders, LIST_TTL_S)
   end
 end
-if #ARGV > 1 then redis.call('HSET', BOOKS, 'cordoned', '1') else redis.call('HDEL', BOOKS, 'cordoned') end
+if #ARGV > 1 then redis.call('HSET', COUNTERS, 'cordoned', '1') else redis.call('HDEL', COUNTERS, 'cordoned') end
 return reply

@@ -31,5 +31,5 @@ if ARGV[2] == 'crashed' or ARGV[2] == 'gone' then
 end
 local taken = recover_jobs_of(worker, error, crash)
 conclude()
-if number_or(redis.call('HGET', BOOKS, 'queued'), 0) > 0 then ring() end -- the worker may have consumed a bell
+if number_or(redis.call('HGET', COUNTERS, 'queued'), 0) > 0 then ring() end -- the worker may have consumed a bell
 return { taken < RECOVER_MAX and 'ok' or 'more', taken }

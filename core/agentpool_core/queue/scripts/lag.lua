@@ -11,13 +11,13 @@
 
 write_though_memory_is_full()
 
-local books = pairs_of(redis.call('HGETALL', BOOKS))
+local counters = pairs_of(redis.call('HGETALL', COUNTERS))
 local corrected = 0
-for field in pairs(books) do
+for field in pairs(counters) do
   local place = string.match(field, '^c(:.+)$')
   local stream = place and PREFIX .. 's' .. place
   local group = place and pairs_of(redis.call('XINFO', 'GROUPS', stream)[1])
-  local undelivered = place and number_or(books['q' .. place], 0) + number_or(books['t' .. place], 0)
+  local undelivered = place and number_or(counters['q' .. place], 0) + number_or(counters['t' .. place], 0)
   local known = group and group.lag ~= nil -- Redis 6.2 reports no lag; an unknown lag is false
   if known and (group.lag ~= undelivered or group['entries-read'] == false) then
     local read = pairs_of(redis.call('XINFO', 'STREAM', stream))['entries-added'] - undelivered

@@ -100,7 +100,7 @@ local function sources()
     if workers then
       found[#found + 1] = { stream, of_holders(stream, workers), '-' }
     else
-      local delivered = redis.call('HGET', BOOKS, 'c:' .. string.sub(stream, #PREFIX + 3))
+      local delivered = redis.call('HGET', COUNTERS, 'c:' .. string.sub(stream, #PREFIX + 3))
       found[#found + 1] = { stream .. '/1', of_holders(stream, { READY, SUSPECT }), '-' }
       found[#found + 1] = { stream .. '/2', of_undelivered(stream), '(' .. delivered }
     end

@@ -34,13 +34,13 @@ local function audit_in_turn()
   local every_ms, part = 15000, 300 -- of the whole pool; entries in one script
   local pause_ms = 250 -- between two parts, by any workers
   local resolved = {}
-  if now < number_or(redis.call('HGET', BOOKS, 'audit_at'), 0) then return resolved end
-  local cursor = audit_part(redis.call('HGET', BOOKS, 'audit') or '', part, true, function(kind, what)
+  if now < number_or(redis.call('HGET', COUNTERS, 'audit_at'), 0) then return resolved end
+  local cursor = audit_part(redis.call('HGET', COUNTERS, 'audit') or '', part, true, function(kind, what)
     resolved[#resolved + 1] = kind
     resolved[#resolved + 1] = what
   end)
   local next_at = now + (cursor == '' and every_ms or pause_ms)
-  redis.call('HSET', BOOKS, 'audit', cursor, 'audit_at', string.format('%.0f', next_at))
+  redis.call('HSET', COUNTERS, 'audit', cursor, 'audit_at', string.format('%.0f', next_at))
   return resolved
 end
 

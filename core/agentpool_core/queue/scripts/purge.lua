@@ -42,7 +42,7 @@ local function from_stream(stream)
 end
 
 local function from_streams()
-  for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
+  for _, field in ipairs(redis.call('HKEYS', COUNTERS)) do
     local place = string.match(field, '^c:(.+)$')
     if place then from_stream(PREFIX .. 's:' .. place) end
   end
@@ -79,7 +79,7 @@ end
 local function delete_the_rest()
   for _, worker in ipairs(redis.call('HKEYS', WORKER_INFO)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
-  delete({ BOOKS, DUE, TTL, DEAD, BLOCKED, RELEASING, YIELD, SUSPECTS, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
+  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, RELEASING, YIELD, SUSPECTS, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 
 delete({ CONF })

@@ -3,7 +3,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 'held': count the jobs that each worker holds now, instead of the number in its last report; or none
 -- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, retired 0/1, routes (JSON), scheduled, blocked,
---        dead, oldest ready job's enqueue ms by the pool's time or -1, [books field, value, ...],
+--        dead, oldest ready job's enqueue ms by the pool's time or -1, [counters field, value, ...],
 --        [worker, expiry ms, info, ...]}
 -- Events none.
 
@@ -11,11 +11,11 @@
 
 local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'routes', 'retired')
 if not conf[1] then return { 'unknown_pool' } end
-local books = redis.call('HGETALL', BOOKS)
+local counters = redis.call('HGETALL', COUNTERS)
 local cursors = {}
-for i = 1, #books, 2 do
-  local place = string.match(books[i], '^c:(.+)$')
-  if place then cursors[place] = books[i + 1] end
+for i = 1, #counters, 2 do
+  local place = string.match(counters[i], '^c:(.+)$')
+  if place then cursors[place] = counters[i + 1] end
 end
 
 local oldest = -1
@@ -23,9 +23,9 @@ local function older(item)
   local ms = item and id_parts(item[1])
   if ms and (oldest < 0 or ms < oldest) then oldest = ms end
 end
-for i = 1, #books, 2 do
-  local sort, place = string.match(books[i], '^([qyu]):(.+)$')
-  if sort and (tonumber(books[i + 1]) or 0) > 0 then
+for i = 1, #counters, 2 do
+  local sort, place = string.match(counters[i], '^([qyu]):(.+)$')
+  if sort and (tonumber(counters[i + 1]) or 0) > 0 then
     local stream = PREFIX .. 's:' .. place
     if sort == 'q' then
       older(redis.call('XRANGE', stream, '(' .. cursors[place], '+', 'COUNT', 1)[1])
@@ -56,5 +56,5 @@ end
 return {
   'ok', now, conf[1], conf[2] == '1' and 1 or 0, conf[4] == '1' and 1 or 0, conf[3] or '[]',
   redis.call('ZCARD', DUE), redis.call('SCARD', BLOCKED), redis.call('ZCARD', DEAD),
-  oldest < 0 and -1 or oldest + ahead, books, workers,
+  oldest < 0 and -1 or oldest + ahead, counters, workers,
 }

@@ -58,7 +58,7 @@ local function earlier_job(id, extras)
 end
 
 local function retry_after_ms()
-  local v = redis.call('HMGET', BOOKS, 'run_ms', 'attempts', 'running')
+  local v = redis.call('HMGET', COUNTERS, 'run_ms', 'attempts', 'running')
   local attempts = number_or(v[2], 0)
   if attempts == 0 then return RETRY_AFTER_UNKNOWN_MS end
   local mean = number_or(v[1], 0) / attempts / math.max(1, number_or(v[3], 0))
@@ -102,7 +102,7 @@ for i = 1, #ARGV, JOB_ARGS do
 end
 
 if fresh > 0 and conf[6] == '1' then return { 'retired' } end
-local depth = number_or(redis.call('HGET', BOOKS, 'queued'), 0) + redis.call('ZCARD', DUE)
+local depth = number_or(redis.call('HGET', COUNTERS, 'queued'), 0) + redis.call('ZCARD', DUE)
   + redis.call('SCARD', BLOCKED)
 local limit = setting_or(conf[2], 100000)
 if fresh > 0 and depth + fresh > limit then return { 'full', depth, limit, retry_after_ms() } end

@@ -24,8 +24,8 @@ if priority == 'critical' or not conf[1] or conf[5] == '1' or (not conf[4] and c
 
 local route = conf[4] or 'default'
 local place = ':' .. route .. ':' .. priority
-local books = prefix .. 'books'
-local v = redis.call('HMGET', books, 'queued', 'q' .. place, 'submitted', 'slots', 'running', 'pressure_at',
+local counters = prefix .. 'counters'
+local v = redis.call('HMGET', counters, 'queued', 'q' .. place, 'submitted', 'slots', 'running', 'pressure_at',
   'clock_offset_ms', 'clock_ahead_ms', 'c' .. place, 'cordoned')
 if not v[9] or v[10] then return OTHER end
 for i = 1, 8 do
@@ -45,7 +45,7 @@ local label = kind .. '|' .. route .. '|' .. priority
 local entry = redis.call('XADD', prefix .. 's' .. place, '*', 'job', id)
 redis.call('HSET', key, 'state', 'queued', 'spec', label .. '|' .. ARGV[4], 'payload', ARGV[5], 'entry', entry)
 redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0, 'queued ' .. id .. ' ' .. label .. ' 0  ')
-redis.call('HSET', books, 'queued', queued + 1, 'q' .. place, (v[2] or 0) + 1, 'submitted', (v[3] or 0) + 1)
+redis.call('HSET', counters, 'queued', queued + 1, 'q' .. place, (v[2] or 0) + 1, 'submitted', (v[3] or 0) + 1)
 if conf[3] == '1' then return depth end
 
 if redis.call('LLEN', prefix .. 'bell') == 0 then redis.call('RPUSH', prefix .. 'bell', '1') end
@@ -53,7 +53,7 @@ if queued + 1 > (v[4] or 0) - (v[5] or 0) then
   local time = redis.call('TIME')
   local now = time[1] * 1000 + math.floor(time[2] / 1000) + (v[7] or 0) + (v[8] or 0)
   if now - (v[6] or 0) >= PRESSURE_EVERY_MS then
-    redis.call('HSET', books, 'pressure_at', now)
+    redis.call('HSET', counters, 'pressure_at', now)
     -- some users lack the permission: see lib/announce.lua
     redis.pcall('PUBLISH', string.match(prefix, '^ap:{[^/]*/') .. '}:pressure', string.match(prefix, '{(.*)}'))
   end

@@ -30,7 +30,7 @@ local function preempt(free)
   local patience = patience_of()
   for _, route in ipairs(ready_critical) do
     local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
-    local running = number_or(redis.call('HGET', BOOKS, 'r:' .. route), 0)
+    local running = number_or(redis.call('HGET', COUNTERS, 'r:' .. route), 0)
     if limit and running >= limit then
       request_yield(route, patience)
     elseif free <= 0 then
@@ -44,15 +44,15 @@ end
 -- expire, and workers register and leave meanwhile.
 local function cordoned_slots()
   local slots, holds = 0, 0
-  local books = redis.call('HGETALL', BOOKS)
-  for i = 1, #books, 2 do
-    local worker = string.match(books[i], '^x:(.+)$')
-    if worker and number_or(books[i + 1], 0) > now then
+  local counters = redis.call('HGETALL', COUNTERS)
+  for i = 1, #counters, 2 do
+    local worker = string.match(counters[i], '^x:(.+)$')
+    if worker and number_or(counters[i + 1], 0) > now then
       holds = holds + 1
       slots = slots + slots_of(worker)
     end
   end
-  if holds == 0 then redis.call('HDEL', BOOKS, 'cordoned') end
+  if holds == 0 then redis.call('HDEL', COUNTERS, 'cordoned') end
   return slots
 end
 
@@ -64,11 +64,11 @@ end
 local function announce()
   if ready_count == 0 or redis.call('HGET', CONF, 'paused') == '1' then return end
   ring()
-  local v = redis.call('HMGET', BOOKS, 'queued', 'slots', 'running', 'pressure_at', 'cordoned', 'alone', 'alone_job')
+  local v = redis.call('HMGET', COUNTERS, 'queued', 'slots', 'running', 'pressure_at', 'cordoned', 'alone', 'alone_job')
   local free = number_or(v[2], 0) - number_or(v[3], 0) - (v[5] and cordoned_slots() or 0)
   if v[6] then free = free - reserved_slots(v[6], v[7]) end
   if number_or(v[1], 0) > free and now - number_or(v[4], 0) >= PRESSURE_EVERY_MS then
-    redis.call('HSET', BOOKS, 'pressure_at', now)
+    redis.call('HSET', COUNTERS, 'pressure_at', now)
     -- A user whose ACL lacks the channel can still submit; the operator then sees the backlog at its next poll.
     redis.pcall('PUBLISH', string.match(PREFIX, '^ap:{[^/]*/') .. '}:pressure', string.match(PREFIX, '{(.*)}'))
   end

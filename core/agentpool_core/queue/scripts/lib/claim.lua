@@ -33,23 +33,23 @@ local function look_at_head(c)
   return true
 end
 
-local function candidates_of(books, patience)
+local function candidates_of(counters, patience)
   local found = {}
   local rooms = {}
-  for field, count in pairs(books) do
+  for field, count in pairs(counters) do
     local sort, route, priority = string.match(field, '^([qy]):(.+):(%a+)$')
     if sort and PRIORITIES[priority] and number_or(count, 0) > 0 then
       if not rooms[route] then
         local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
-        rooms[route] = { left = limit - number_or(books['r:' .. route], 0) }
+        rooms[route] = { left = limit - number_or(counters['r:' .. route], 0) }
       end
       if rooms[route].left > 0 then
         local place = ':' .. route .. ':' .. priority
         found[#found + 1] = {
           kept = sort == 'y', count = tonumber(count), field = field, room = rooms[route], route = route,
           priority = priority, rank = RANK[priority], patience = patience[priority], place = place,
-          tombstones = number_or(books['t' .. place], 0),
-          stream = stream_of(route, priority), cursor = books['c' .. place], kept_last = books['d' .. place],
+          tombstones = number_or(counters['t' .. place], 0),
+          stream = stream_of(route, priority), cursor = counters['c' .. place], kept_last = counters['d' .. place],
         }
       end
     end
@@ -91,7 +91,7 @@ local function take_entries(c, worker, count)
   if not read then return {} end
   local entries = read[1][2]
   c.cursor = entries[#entries][1]
-  redis.call('HSET', BOOKS, 'c' .. c.place, c.cursor)
+  redis.call('HSET', COUNTERS, 'c' .. c.place, c.cursor)
   if c.kept_last then acked[c.stream] = acked[c.stream] or {} end -- write_acks can delete that entry now
   return entries
 end
@@ -304,7 +304,7 @@ local function claim(worker, limit)
   if not expiry or tonumber(expiry) <= now then return { 'unregistered', revision, now - ahead } end
   if conf[2] == '1' then return { 'paused', revision, now - ahead } end
   local reply = { 'ok', revision, now - ahead, setting_or(conf[3], 5), setting_or(conf[4], 900000) }
-  local v = redis.call('HMGET', BOOKS, 'queued', 'x:' .. worker, 'suspects', 'alone', 'alone_job')
+  local v = redis.call('HMGET', COUNTERS, 'queued', 'x:' .. worker, 'suspects', 'alone', 'alone_job')
   local ready = number_or(v[1], 0) > 0
   if number_or(v[2], 0) > now then
     if ready then ring() end -- the worker may have consumed the bell
@@ -320,14 +320,14 @@ local function claim(worker, limit)
     end
     if role == 'alone' then return start_alone(job, worker, reply, start) end
   end
-  local books = pairs_of(redis.call('HGETALL', BOOKS))
+  local counters = pairs_of(redis.call('HGETALL', COUNTERS))
   local patience = {
     critical = setting_or(conf[5], 0), task = setting_or(conf[6], 60000), info = setting_or(conf[7], 600000),
   }
-  local candidates = candidates_of(books, patience)
+  local candidates = candidates_of(counters, patience)
   local taken, more = take_all(candidates, worker, limit, reply)
   for _, c in ipairs(candidates) do
-    if not c.kept and number_or(books['t' .. c.place], 0) > 0 then sweep(c.stream, c.route, c.priority) end
+    if not c.kept and number_or(counters['t' .. c.place], 0) > 0 then sweep(c.stream, c.route, c.priority) end
   end
   bump('queued', -taken)
   bump('running', taken)

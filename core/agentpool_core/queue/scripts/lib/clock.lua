@@ -10,7 +10,7 @@ local function keep_time()
   local STEP_MS = 1000 -- smaller steps are harmless
   local SLOWDOWN_MAX_MS = 1000 -- in one correction
   local SLOWDOWN = 0.25 -- share of the elapsed time that a correction removes: a lease lasts a third longer meanwhile
-  local known = redis.call('HGET', BOOKS, 'clock_seen_ms')
+  local known = redis.call('HGET', COUNTERS, 'clock_seen_ms')
   local seen = number_or(known, now)
   local by = 0
   if now < seen - STEP_MS then
@@ -19,10 +19,10 @@ local function keep_time()
     by = -math.min(ahead, SLOWDOWN_MAX_MS, math.floor((now - seen) * SLOWDOWN))
   end
   if by ~= 0 then
-    redis.call('HINCRBY', BOOKS, 'clock_ahead_ms', string.format('%.0f', by))
+    redis.call('HINCRBY', COUNTERS, 'clock_ahead_ms', string.format('%.0f', by))
     ahead = ahead + by
     now = now + by
     now_text = string.format('%.0f', now)
   end
-  if now > seen or not known then redis.call('HSET', BOOKS, 'clock_seen_ms', now_text) end
+  if now > seen or not known then redis.call('HSET', COUNTERS, 'clock_seen_ms', now_text) end
 end

@@ -193,10 +193,10 @@ local function ensure_stream(stream, route, priority)
   if streams_known[stream] then return end
   streams_known[stream] = true
   local field = 'c:' .. route .. ':' .. priority
-  if redis.call('HSETNX', BOOKS, field, '0-0') == 0 then return end
+  if redis.call('HSETNX', COUNTERS, field, '0-0') == 0 then return end
   local cursor = cursor_of(stream) -- the stream exists if Redis has lost only the counters
   if cursor then
-    redis.call('HSET', BOOKS, field, cursor)
+    redis.call('HSET', COUNTERS, field, cursor)
   else
     redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
   end
@@ -282,7 +282,7 @@ local function release_slot(job)
   bump('attempts', 1)
   if has_flag(job, 'p') then redis.call('ZREM', YIELD, job.id) end
   if job.alone then
-    redis.call('HDEL', BOOKS, 'alone_job')
+    redis.call('HDEL', COUNTERS, 'alone_job')
     redis.call('HDEL', job.key, 'alone')
   end
 end

@@ -1,13 +1,13 @@
 -- The pool's keys, time and counters. First part of every script.
 --
 -- KEYS[1] is the pool's `conf` hash. All other keys are derived from KEYS[1], carry the same hash tag, and share its slot.
--- core/agentpool_core/queue/keys.py describes the keys; a test compares the names. The counters are the hash `books`.
+-- core/agentpool_core/queue/keys.py describes the keys; a test compares the names. The counters are the hash `counters`.
 -- Only Redis's clock decides, never a caller's. lib/clock.lua maintains the field `clock_ahead_ms`; only tests set
 -- `clock_offset_ms`.
 
 local PREFIX = string.sub(KEYS[1], 1, -5)
 local CONF = KEYS[1]
-local BOOKS = PREFIX .. 'books'
+local COUNTERS = PREFIX .. 'counters'
 local DUE = PREFIX .. 'due'
 local TTL = PREFIX .. 'ttl'
 local DEAD = PREFIX .. 'dead'
@@ -52,7 +52,7 @@ local function setting_or(text, default)
 end
 
 local time = redis.call('TIME')
-local off = redis.call('HMGET', BOOKS, 'clock_offset_ms', 'clock_ahead_ms')
+local off = redis.call('HMGET', COUNTERS, 'clock_offset_ms', 'clock_ahead_ms')
 local ahead = number_or(off[2], 0) -- of the clock that entry ids use
 local now = time[1] * 1000 + math.floor(time[2] / 1000) + number_or(off[1], 0) + ahead
 local now_text = string.format('%.0f', now) -- converted once, because formatting is slow and scripts write the time often
@@ -67,7 +67,7 @@ end
 local function write_books()
   for field, by in pairs(deltas) do
     -- A counter that is no number restarts here; lib/recount.lua corrects its value.
-    if by ~= 0 and type(redis.pcall('HINCRBY', BOOKS, field, by)) == 'table' then redis.call('HSET', BOOKS, field, by) end
+    if by ~= 0 and type(redis.pcall('HINCRBY', COUNTERS, field, by)) == 'table' then redis.call('HSET', COUNTERS, field, by) end
   end
   deltas = {}
 end
@@ -98,10 +98,10 @@ end
 local function write_acks()
   for stream, ids in pairs(acked) do
     local place = string.sub(stream, #PREFIX + 2)
-    local v = redis.call('HMGET', BOOKS, 'c' .. place, 'd' .. place)
+    local v = redis.call('HMGET', COUNTERS, 'c' .. place, 'd' .. place)
     local cursor, kept = v[1], v[2]
     if kept and not string.match(kept, '^%d+%-%d+$') then
-      redis.call('HDEL', BOOKS, 'd' .. place)
+      redis.call('HDEL', COUNTERS, 'd' .. place)
       kept = nil
     end
     local last = kept == cursor and kept or nil
@@ -117,7 +117,7 @@ local function write_acks()
       last = nil
     end
     if last ~= (kept or nil) then
-      if last then redis.call('HSET', BOOKS, 'd' .. place, last) else redis.call('HDEL', BOOKS, 'd' .. place) end
+      if last then redis.call('HSET', COUNTERS, 'd' .. place, last) else redis.call('HDEL', COUNTERS, 'd' .. place) end
     end
   end
   acked = {}
@@ -137,7 +137,7 @@ end
 -- Returns the keys of all streams of the pool.
 local function streams()
   local found = {}
-  for _, field in ipairs(redis.call('HKEYS', BOOKS)) do
+  for _, field in ipairs(redis.call('HKEYS', COUNTERS)) do
     local route, priority = string.match(field, '^c:(.+):(%a+)$')
     if route then found[#found + 1] = stream_of(route, priority) end
   end
@@ -160,7 +160,7 @@ end
 -- Lets a script write at full memory, because jobs must still end. Redis refuses a script only if its first write takes
 -- memory; scripts that free memory therefore start with a deletion.
 local function write_though_memory_is_full()
-  redis.call('HDEL', BOOKS, '-')
+  redis.call('HDEL', COUNTERS, '-')
 end
 
 local function slots_of(worker)

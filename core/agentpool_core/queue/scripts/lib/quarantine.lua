@@ -21,7 +21,7 @@ local function next_suspect()
       redis.call('ZREM', SUSPECTS, id)
     else
       local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. job.spec.route), math.huge)
-      local running = number_or(redis.call('HGET', BOOKS, job.spec.running), 0) + (deltas[job.spec.running] or 0)
+      local running = number_or(redis.call('HGET', COUNTERS, job.spec.running), 0) + (deltas[job.spec.running] or 0)
       if running < limit then return job end
     end
   end
@@ -29,7 +29,7 @@ end
 
 local function still_runs(id)
   if redis.pcall('HGET', PREFIX .. 'job:' .. id, 'state') == 'running' then return true end
-  redis.call('HDEL', BOOKS, 'alone_job')
+  redis.call('HDEL', COUNTERS, 'alone_job')
   return false
 end
 
@@ -38,7 +38,7 @@ local function quarantine_role(worker, suspects, holder, job_id)
   if job_id and not still_runs(job_id) then job_id = nil end
   if holder ~= worker and job_id then return nil end
   if suspects <= 0 and not job_id then
-    redis.call('HDEL', BOOKS, 'alone')
+    redis.call('HDEL', COUNTERS, 'alone')
     return nil
   end
   local busy = holds_something(worker)
@@ -46,10 +46,10 @@ local function quarantine_role(worker, suspects, holder, job_id)
   if holder and holder ~= worker and busy and redis.call('ZSCORE', WORKERS, holder) then return nil end
   local job = next_suspect()
   if not job then
-    if holder == worker then redis.call('HDEL', BOOKS, 'alone') end
+    if holder == worker then redis.call('HDEL', COUNTERS, 'alone') end
     return nil
   end
-  redis.call('HSET', BOOKS, 'alone', worker)
+  redis.call('HSET', COUNTERS, 'alone', worker)
   if busy then return 'reserved' end
   return 'alone', job
 end
@@ -64,7 +64,7 @@ local function start_alone(job, worker, reply, start)
   bump('suspects', -1)
   if entry and start(entry, c, worker, reply) then
     redis.call('HSET', job.key, 'alone', '1', 'mark', '1')
-    redis.call('HSET', BOOKS, 'alone_job', job.id)
+    redis.call('HSET', COUNTERS, 'alone_job', job.id)
     bump(c.field, -1)
     bump('queued', -1)
     bump('running', 1)

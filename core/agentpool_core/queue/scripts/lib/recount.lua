@@ -6,14 +6,14 @@
 
 
 -- Finds streams of the pool's routes that have no cursor among the counters.
-local function find_streams(books, fix)
+local function find_streams(counters, fix)
   local readable, routes = pcall(cjson.decode, redis.call('HGET', CONF, 'routes') or '[]')
   for _, route in ipairs(readable and type(routes) == 'table' and routes or {}) do
     for priority in pairs(PRIORITIES) do
       local place = ':' .. tostring(type(route) == 'table' and route.name) .. ':' .. priority
-      local cursor = not books['c' .. place] and cursor_of(PREFIX .. 's' .. place)
+      local cursor = not counters['c' .. place] and cursor_of(PREFIX .. 's' .. place)
       if cursor then
-        books['c' .. place] = cursor
+        counters['c' .. place] = cursor
         fix('c' .. place, nil, cursor)
       end
     end
@@ -50,25 +50,25 @@ end
 -- Calls fix(field, actual, correct) for each wrong counter.
 local function recount(fix)
   local TOTALS = { 'submitted', 'started', 'finished', 'run_ms', 'attempts' }
-  local books = pairs_of(redis.call('HGETALL', BOOKS))
-  find_streams(books, fix)
+  local counters = pairs_of(redis.call('HGETALL', COUNTERS))
+  find_streams(counters, fix)
   local right = { queued = 0, running = 0, suspects = 0, slots = 0 }
-  for field in pairs(books) do
+  for field in pairs(counters) do
     local place, route = string.match(field, '^c(:(.+):%a+)$')
-    if place and not is_entry(books[field]) then
-      books[field] = cursor_of(PREFIX .. 's' .. place) or '0-0'
-      fix(field, nil, books[field])
+    if place and not is_entry(counters[field]) then
+      counters[field] = cursor_of(PREFIX .. 's' .. place) or '0-0'
+      fix(field, nil, counters[field])
     end
     if place then
-      local ready, suspects, running, undelivered = count_place(PREFIX .. 's' .. place, books['d' .. place])
+      local ready, suspects, running, undelivered = count_place(PREFIX .. 's' .. place, counters['d' .. place])
       if not ready then
         fix('s' .. place, nil, 'lost') -- with its jobs; a new group allows later jobs to be claimed
         ready, suspects, running, undelivered = 0, 0, 0, redis.call('XLEN', PREFIX .. 's' .. place)
-        books['c' .. place] = '0-0'
+        counters['c' .. place] = '0-0'
       end
-      local tombstones = number_or(books['t' .. place], 0)
-      if tombstones ~= 0 or number_or(books['q' .. place], 0) ~= undelivered then
-        tombstones = count_tombstones(PREFIX .. 's' .. place, books['c' .. place], tombstones, undelivered)
+      local tombstones = number_or(counters['t' .. place], 0)
+      if tombstones ~= 0 or number_or(counters['q' .. place], 0) ~= undelivered then
+        tombstones = count_tombstones(PREFIX .. 's' .. place, counters['c' .. place], tombstones, undelivered)
       end
       right['q' .. place], right['t' .. place] = undelivered - tombstones, tombstones
       right['y' .. place], right['u' .. place] = ready, suspects
@@ -77,16 +77,16 @@ local function recount(fix)
       right.running, right.suspects = right.running + running, right.suspects + suspects
     end
   end
-  for field in pairs(books) do
+  for field in pairs(counters) do
     if string.match(field, '^[qtyur]:') and not right[field] then right[field] = 0 end
   end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do right.slots = right.slots + slots_of(worker) end
   for _, field in ipairs(TOTALS) do
-    if books[field] and not is_whole(books[field]) then right[field] = 0 end -- the earlier value is unknown
+    if counters[field] and not is_whole(counters[field]) then right[field] = 0 end -- the earlier value is unknown
   end
   for field, value in pairs(right) do
-    local is = number_or(books[field], 0)
-    if is ~= value or (books[field] and not is_whole(books[field])) then fix(field, is, value) end
+    local is = number_or(counters[field], 0)
+    if is ~= value or (counters[field] and not is_whole(counters[field])) then fix(field, is, value) end
   end
 end
 
@@ -99,10 +99,10 @@ local function correct_books(wrong)
     if value == 'lost' then
       local place = string.sub(field, 2)
       redis.call('XGROUP', 'CREATE', PREFIX .. field, GROUP, '0', 'MKSTREAM')
-      redis.call('HSET', BOOKS, 'c' .. place, '0-0')
-      redis.call('HDEL', BOOKS, 'd' .. place)
+      redis.call('HSET', COUNTERS, 'c' .. place, '0-0')
+      redis.call('HDEL', COUNTERS, 'd' .. place)
     else
-      redis.call('HSET', BOOKS, field, value)
+      redis.call('HSET', COUNTERS, field, value)
     end
   end)
   return corrected

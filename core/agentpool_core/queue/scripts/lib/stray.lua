@@ -9,7 +9,7 @@ local function is_reachable(job)
   local entry = redis.pcall('XRANGE', job.spec.stream, job.entry, job.entry)[1]
   if not entry or entry[2][2] ~= job.id then return false end
   if redis.pcall('XPENDING', job.spec.stream, GROUP, job.entry, job.entry, 1)[1] then return true end
-  return id_after(job.entry, redis.call('HGET', BOOKS, 'c' .. job.spec.place) or '0-0')
+  return id_after(job.entry, redis.call('HGET', COUNTERS, 'c' .. job.spec.place) or '0-0')
 end
 
 -- Ends a job that was found outside its place, unless the place in its record holds the job. `field`: the field that names

@@ -5,8 +5,8 @@
 local function sweep(stream, route, priority)
   local SWEEP_MAX = 1000 -- tombstones deleted in one script
   local place = ':' .. route .. ':' .. priority
-  local left = number_or(redis.call('HGET', BOOKS, 't' .. place), 0) + (deltas['t' .. place] or 0)
-  local cursor = redis.call('HGET', BOOKS, 'c' .. place)
+  local left = number_or(redis.call('HGET', COUNTERS, 't' .. place), 0) + (deltas['t' .. place] or 0)
+  local cursor = redis.call('HGET', COUNTERS, 'c' .. place)
   local swept = 0
   while left > 0 and swept < SWEEP_MAX do
     local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
@@ -20,7 +20,7 @@ local function sweep(stream, route, priority)
     swept = swept + 1
   end
   if swept > 0 then
-    redis.call('HSET', BOOKS, 'c' .. place, cursor)
+    redis.call('HSET', COUNTERS, 'c' .. place, cursor)
     bump('t' .. place, -swept)
   end
 end

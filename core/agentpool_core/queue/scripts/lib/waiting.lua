@@ -9,7 +9,7 @@ local function leave_queue(job)
     drop_entry(job.spec.stream, job.entry)
     return false
   end
-  if id_after(job.entry, redis.call('HGET', BOOKS, 'c' .. place)) then
+  if id_after(job.entry, redis.call('HGET', COUNTERS, 'c' .. place)) then
     bump('q' .. place, -1)
     bump('t' .. place, 1)
     return true

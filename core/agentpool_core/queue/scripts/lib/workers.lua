@@ -71,8 +71,8 @@ local function remove_worker(worker)
   redis.call('ZREM', WORKERS, worker)
   redis.call('HDEL', WORKER_INFO, worker)
   redis.call('HDEL', WORKER_KINDS, worker)
-  redis.call('HDEL', BOOKS, 'x:' .. worker)
-  if redis.call('HGET', BOOKS, 'alone') == worker then redis.call('HDEL', BOOKS, 'alone', 'alone_job') end
+  redis.call('HDEL', COUNTERS, 'x:' .. worker)
+  if redis.call('HGET', COUNTERS, 'alone') == worker then redis.call('HDEL', COUNTERS, 'alone', 'alone_job') end
   redis.call('DEL', PREFIX .. 'ctl:' .. worker)
 end
 

@@ -1,4 +1,4 @@
--- note: stores a checkpoint or the progress that a running handler reports.
+-- report: stores a checkpoint or the progress that a running handler reports.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id, 2 token, 3 field (checkpoint or progress), 4 value (JSON), 5 worker

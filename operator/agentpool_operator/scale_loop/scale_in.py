@@ -24,10 +24,10 @@ from agentpool_operator.scaling.decision import Mode
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from agentpool_operator.autoscaler.replicas import Scaler
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.views import DeploymentView, PodView
     from agentpool_operator.queue.reader import QueueReader
+    from agentpool_operator.scale_loop.replicas import Scaler
     from agentpool_operator.scaling.decision import Decision
 
 HOLD_SECONDS = 60.0  # seconds of a cordon unless repeated: many polls, and longer than a takeover

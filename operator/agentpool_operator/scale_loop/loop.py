@@ -27,8 +27,6 @@ from agentpool_operator.scaling.reason_text import count_text
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from agentpool_operator.autoscaler.replicas import Scaler
-    from agentpool_operator.autoscaler.scale_in import ScaleIn
     from agentpool_operator.capacity.capacity_watch import CapacityWatch
     from agentpool_operator.capacity.inventory import Inventory
     from agentpool_operator.metrics import Metrics
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.views import DeploymentView
     from agentpool_operator.queue.read_order import Group, ReadBatch, Schedule
     from agentpool_operator.queue.reader import QueueReader
+    from agentpool_operator.scale_loop.replicas import Scaler
+    from agentpool_operator.scale_loop.scale_in import ScaleIn
     from agentpool_operator.scaling.decision import Decision
     from agentpool_operator.status.events import Recorder
     from agentpool_operator.status.patch import StatusWriter
