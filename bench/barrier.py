@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 NAME = "barrier"
 CHAINS = 6  # also the number of steps: each chain has its long job once
-SHORT_S, LONG_S = 0.1, 1.0
+SHORT_SECONDS, LONG_SECONDS = 0.1, 1.0
 ROUNDS = 5
 LEAST_GAIN = 2.0  # times faster than the barrier
 WITHIN = 1.02  # relative to the event loop alone
@@ -46,13 +46,15 @@ async def run() -> Report:
         figures=found,
         ratios={"barrier / dependencies": gain, "event loop alone / dependencies": bound},
         required={"barrier / dependencies": LEAST_GAIN, "event loop alone / dependencies": round(1 / WITHIN, 4)},
-        notes=[f"{CHAINS} chains of {CHAINS} jobs, {SHORT_S:g} s each and once {LONG_S:g} s; {CHAINS} slots"],
+        notes=[
+            f"{CHAINS} chains of {CHAINS} jobs, {SHORT_SECONDS:g} s each and once {LONG_SECONDS:g} s; {CHAINS} slots"
+        ],
     )
 
 
 def seconds(chain: int, step: int) -> float:
     """How long the chain's job of that step takes."""
-    return LONG_S if chain == step else SHORT_S
+    return LONG_SECONDS if chain == step else SHORT_SECONDS
 
 
 async def _with_barrier(place: Stage) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.delegations import CONNECTIONS, MOST_TRIES, RUN_SECONDS, SLOTS, TOTAL, TTL_MS, Outcome, delegations
 from bench.fanout_queued import queued
-from bench.fanout_refusing import FIRST_BACKOFF_S, refusing
+from bench.fanout_refusing import FIRST_BACKOFF_SECONDS, refusing
 from bench.handlers import TOOL_CALL_SECONDS
 from bench.report import Figure, Report, quick
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NAME = "fanout"
 ROUNDS = 5
 CRITICAL_SHARE = 0.01  # of the makespan: the bar for the criticals' p99 wait
-FLOOR_S = 0.001  # resolution of the queue's clock
+FLOOR_SECONDS = 0.001  # resolution of the queue's clock
 
 
 async def run() -> Report:
@@ -50,7 +50,7 @@ async def run() -> Report:
             f"at once: the lead has {CONNECTIONS} requests in flight until all are answered",
             "makespan: from the first submit to the last end, by the queue's clock; waits: from submit to first claim",
             f"info has a TTL of {TTL_MS / 1000:g} s: it expires no sooner by the lead's clock, and is not begun later",
-            f"refusing: the caller gives up after {MOST_TRIES} tries, backoff from {FIRST_BACKOFF_S:g} s",
+            f"refusing: the caller gives up after {MOST_TRIES} tries, backoff from {FIRST_BACKOFF_SECONDS:g} s",
             "kept: a job of the delegation's key succeeded, or is an info whose TTL had passed",
             "in its turn: no later task and no info was begun while the task waited; ageing takes longer than a round",
             "refusing knows no duplicates, so those that get in run twice",
@@ -89,7 +89,7 @@ def _ratios(ours: list[Outcome], busy: list[Outcome]) -> dict[str, float]:
         "refusing: delegations kept / sent": min(1 - one.dropped / TOTAL for one in busy),
         "keys run once / keys run": min(1 - one.run_twice / one.ran for one in ours),
         "1 % of the makespan / criticals' p99 wait": statistics.median(
-            CRITICAL_SHARE * one.makespan_s / max(one.critical_p99_s, FLOOR_S) for one in ours
+            CRITICAL_SHARE * one.makespan_s / max(one.critical_p99_s, FLOOR_SECONDS) for one in ours
         ),
         "tasks that ran in their turn / tasks": min(one.tasks_in_turn / one.tasks for one in ours),
     }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
 ACCEPTED, BUSY = 202, 503  # HTTP status
-FIRST_BACKOFF_S = statistics.mean(RUN_SECONDS)  # doubles with each try, with jitter
+FIRST_BACKOFF_SECONDS = statistics.mean(RUN_SECONDS)  # doubles with each try, with jitter
 
 
 class Refusing:
@@ -72,7 +72,7 @@ async def refusing(sent: Sequence[Delegation]) -> Outcome:
                     answers_s.append(time.perf_counter() - begun)
                 if taken:
                     return True
-                await asyncio.sleep(FIRST_BACKOFF_S * 2**attempt * order.uniform(0.5, 1.5))
+                await asyncio.sleep(FIRST_BACKOFF_SECONDS * 2**attempt * order.uniform(0.5, 1.5))
             return False
 
         begun = time.perf_counter()

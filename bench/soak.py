@@ -35,7 +35,7 @@ DEFAULT_SECONDS = 900.0
 WARM_UP_SHARE = 0.2  # of the time: allocators and caches fill
 SAMPLES = 120
 BATCH = 50  # jobs submitted at once
-PACE_S = 0.2  # between batches
+PACE_SECONDS = 0.2  # between batches
 MOST_QUEUED = 1_000  # a machine that cannot keep up gets no more
 KINDS = ("noop", "work", "in-thread", "fails-once", "saves-state")
 RETENTION_MS = 5_000  # ended jobs leave Redis soon, so that the memory of Redis is flat too
@@ -88,7 +88,7 @@ def report(samples: Sequence[Sample], seconds: float) -> Report:
             "open files, first quarter / last": FEW,
             "jobs a second, slower quarter / other": STEADY,
         },
-        notes=[f"{seconds:g} s, {BATCH / PACE_S:g} jobs/s asked for", *_plot(samples)],
+        notes=[f"{seconds:g} s, {BATCH / PACE_SECONDS:g} jobs/s asked for", *_plot(samples)],
     )
 
 
@@ -105,7 +105,7 @@ async def _load(place: Stage) -> None:
         if await place.left() < MOST_QUEUED:
             kinds = KINDS * (BATCH // len(KINDS))
             await place.producer.submit_many([JobRequest(kind=kind, payload=0.002) for kind in kinds])
-        await asyncio.sleep(PACE_S)
+        await asyncio.sleep(PACE_SECONDS)
 
 
 async def _watch(place: Stage, seconds: float, samples: list[Sample]) -> None:

@@ -22,10 +22,10 @@ from bench.report import Figure, Report
 
 NAME = "autoscale"
 ROUNDS = 5
-STARTUPS_S = (30.0, 2.0, 120.0)  # the requirements use the first
+STARTUPS_SECONDS = (30.0, 2.0, 120.0)  # the requirements use the first
 SLOTS = 5
 TARGETS = (2.5, 3.5, 5.0)  # jobs a worker
-WINDOWS_S = (60.0, 120.0, 300.0, 600.0)  # seconds: scale-down window and cool-down
+WINDOWS_SECONDS = (60.0, 120.0, 300.0, 600.0)  # scale-down window and cool-down
 UTILISATION = 0.7  # Knative's default target
 COUNTS = range(1, 21)
 
@@ -86,7 +86,7 @@ NOTES = (
     "service time of a trace's request: 0.2 s + ContextTokens/8000 + GeneratedTokens/40",
     "5 slots a worker, at most 20 workers, 15 min of quiet at the end count; target wait 5 s; all start from zero",
     "fixed counts are ready from the beginning; frontier: the best p99 of the counts that cost no more",
-    f"the table: workers take {STARTUPS_S[0]:g} s to start; medians; the JSON has other start-up times and the spread",
+    f"the table: workers take {STARTUPS_SECONDS[0]:g} s to start; medians; the JSON has all times and the spread",
     "peers drain as gently as AgentPool does, which is better than they do without preStop hooks",
 )
 
@@ -100,7 +100,7 @@ def digest(figures: Mapping[str, Figure], loads: Sequence[str]) -> str:
         "|---" * (2 + len(columns)) + "|",
     ]
     for load, policy in itertools.product(loads, POLICIES):
-        medians = [figures[f"{load}, {policy}, {STARTUPS_S[0]:g} s: {label}"].median for label in columns]
+        medians = [figures[f"{load}, {policy}, {STARTUPS_SECONDS[0]:g} s: {label}"].median for label in columns]
         lines.append(f"| {load} | {policy} | {' | '.join(f'{median:,.3g}' for median in medians)} |")
     return "\n".join(lines)
 
@@ -118,7 +118,7 @@ def _all_runs(loads: dict[str, Workload]) -> Runs:
             for seed in range(ROUNDS)
         ]
         for load in loads.values()
-        for startup_s in STARTUPS_S
+        for startup_s in STARTUPS_SECONDS
         for name, make in POLICIES.items()
     }
 
@@ -135,17 +135,17 @@ def _frontier(load: Workload) -> list[Measures]:
 def _tuned(load: Workload, hours: float) -> tuple[str, float]:
     """Tune KEDA on lag and pending over targets and windows: return the best p99 at no higher cost."""
     best = ("", float("inf"))
-    for target, window_s in itertools.product(TARGETS, WINDOWS_S):
+    for target, window_s in itertools.product(TARGETS, WINDOWS_SECONDS):
         name = f"{target:g} jobs a worker, {window_s:g} s"
         policy = Keda(name, lag_and_pending, target, cooldown_s=window_s, down_window_s=window_s)
-        m = _one(load, policy, Setup(startup_s=STARTUPS_S[0], slots=SLOTS, seed=0))
+        m = _one(load, policy, Setup(startup_s=STARTUPS_SECONDS[0], slots=SLOTS, seed=0))
         if m.worker_hours <= hours and m.p99_s < best[1]:
             best = (name, m.p99_s)
     return best
 
 
 def _middle(runs: Runs, load: str, policy: str, reading: str) -> float:
-    values = sorted(getattr(m, reading) for m in runs[load, policy, STARTUPS_S[0]])
+    values = sorted(getattr(m, reading) for m in runs[load, policy, STARTUPS_SECONDS[0]])
     return float(values[len(values) // 2])
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SEEDS = range(201, 207)
 SETUP = Setup(startup_s=30.0, seed=0)
-LEAST_WAIT_S = 0.1  # seconds: below, waits are counted as equal
+LEAST_WAIT_SECONDS = 0.1  # below, waits are counted as equal
 CONSTANTS: tuple[tuple[ModuleType, str], ...] = (
     (keep_warm, "PRICE"),
     (keep_warm, "MARGIN"),
@@ -45,7 +45,7 @@ def held_out() -> dict[str, Figure]:
     for make in (bursts, on_off, day):
         pairs = [(_run(load, Ours()), _run(load, _keda())) for load in map(make, SEEDS)]
         name = f"held-out {make.__name__}: KEDA lag+pending / AgentPool"
-        waits = tuple(max(keda.p99_s, LEAST_WAIT_S) / max(ours.p99_s, LEAST_WAIT_S) for ours, keda in pairs)
+        waits = tuple(max(keda.p99_s, LEAST_WAIT_SECONDS) / max(ours.p99_s, LEAST_WAIT_SECONDS) for ours, keda in pairs)
         hours = tuple(keda.worker_hours / ours.worker_hours for ours, keda in pairs)
         figures |= {f"{name}, p99 wait": Figure(unit="x", runs=waits)}
         figures |= {f"{name}, worker-hours": Figure(unit="x", runs=hours)}

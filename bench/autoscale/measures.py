@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from bench.autoscale.simulator import Outcome
 
-TARGET_WAIT_S = 5.0  # seconds: the spec's default
+TARGET_WAIT_SECONDS = 5.0  # the spec's default
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,7 +19,7 @@ class Measures:
     p50_s: float
     p90_s: float
     p99_s: float
-    in_time: float  # share of jobs that waited at most TARGET_WAIT_S
+    in_time: float  # share of jobs that waited at most TARGET_WAIT_SECONDS
     worker_hours: float
     changes: int
     harmed: int
@@ -33,7 +33,7 @@ def measured(outcome: Outcome) -> Measures:
         p50_s=quantile(waits, 0.5),
         p90_s=quantile(waits, 0.9),
         p99_s=quantile(waits, 0.99),
-        in_time=sum(1 for wait in waits if wait <= TARGET_WAIT_S) / max(1, len(waits)),
+        in_time=sum(1 for wait in waits if wait <= TARGET_WAIT_SECONDS) / max(1, len(waits)),
         worker_hours=outcome.worker_hours,
         changes=outcome.changes,
         harmed=outcome.harmed,

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
     from bench.autoscale.simulator import State
 
-HPA_SYNC_S = 15.0  # --horizontal-pod-autoscaler-sync-period
+HPA_SYNC_SECONDS = 15.0  # --horizontal-pod-autoscaler-sync-period
 HPA_TOLERANCE = 0.1
 PANIC_AT = 2.0  # times the ready workers
-GONE_AFTER_S = 90.0  # seconds: the stable window, and the scale-to-zero grace period of 30 s
-HPA_DOWN_WINDOW_S = 300.0
-KEDA_POLL_S = 30.0  # pollingInterval
-KEDA_COOLDOWN_S = 300.0  # cooldownPeriod
+GONE_AFTER_SECONDS = 90.0  # the stable window, and the scale-to-zero grace period of 30 s
+HPA_DOWN_WINDOW_SECONDS = 300.0
+KEDA_POLL_SECONDS = 30.0  # pollingInterval
+KEDA_COOLDOWN_SECONDS = 300.0  # cooldownPeriod
 
 
 def lag(state: State) -> float:
@@ -44,9 +44,9 @@ class Keda:
     name: str
     metric: Callable[[State], float]
     target: float  # of the metric, for each worker
-    cooldown_s: float = KEDA_COOLDOWN_S
-    down_window_s: float = HPA_DOWN_WINDOW_S
-    period_s: float = HPA_SYNC_S
+    cooldown_s: float = KEDA_COOLDOWN_SECONDS
+    down_window_s: float = HPA_DOWN_WINDOW_SECONDS
+    period_s: float = HPA_SYNC_SECONDS
     woken: bool = False
     keep: None = None
     _active_at: float = -math.inf
@@ -59,7 +59,7 @@ class Keda:
         """Decide: KEDA between zero and non-zero at its polls, the HPA about the rest at each sync."""
         current = len(state.workers)
         value = self.metric(state)
-        if state.now - self._polled_at >= KEDA_POLL_S:
+        if state.now - self._polled_at >= KEDA_POLL_SECONDS:
             self._polled_at = state.now
             if value > 0:
                 self._active_at = state.now
@@ -85,7 +85,7 @@ class Keda:
 
     def _limited(self, now: float, current: int, desired: int) -> int:
         """The default policies: up by 4 pods or 100 per cent in 15 s, down by 100 per cent."""
-        added = sum(change for at, change in self._ups if at > now - HPA_SYNC_S)
+        added = sum(change for at, change in self._ups if at > now - HPA_SYNC_SECONDS)
         start = current - added
         desired = min(desired, max(current, start + 4, start * 2))
         if desired > current:
@@ -125,7 +125,7 @@ class Knative:
             self._panic_most = max(self._panic_most, panic, current)
             return self._panic_most
         self._panic_most = 0
-        if stable == 0 and now - self._busy_at < GONE_AFTER_S:
+        if stable == 0 and now - self._busy_at < GONE_AFTER_SECONDS:
             return min(current, 1)
         return stable
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from bench.autoscale.workload import Job, Workload
 
-QUIET_S = 900.0  # seconds after the last arrival, which count
+QUIET_SECONDS = 900.0  # after the last arrival, which count
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class Setup:
     slots: int = 5  # jobs a worker runs at once
     max_workers: int = 20
     seed: int | None = None  # of the start-up times' variation; None = they do not vary
-    quiet_s: float = QUIET_S
+    quiet_s: float = QUIET_SECONDS
     drain_s: float = 300.0  # seconds for a removed worker to finish its jobs
 
 

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TRACES = {"code": "AzureLLMInferenceTrace_code.csv", "conv": "AzureLLMInferenceTrace_conv.csv"}
-STEP_UP_S, STEP_DOWN_S = 1200.0, 2400.0  # seconds
-BASE_S = 0.2  # seconds, of each request
-CONTEXT_TOKENS_PER_S = 8000.0
-GENERATED_TOKENS_PER_S = 40.0
+STEP_UP_SECONDS, STEP_DOWN_SECONDS = 1200.0, 2400.0
+BASE_SECONDS = 0.2  # of each request
+CONTEXT_TOKENS_PER_SECOND = 8000.0
+GENERATED_TOKENS_PER_SECOND = 40.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +67,9 @@ def trace(name: str, directory: Path) -> Workload:
             at = datetime.fromisoformat(row["TIMESTAMP"][:26])
             begin = begin or at
             service_s = (
-                BASE_S
-                + int(row["ContextTokens"]) / CONTEXT_TOKENS_PER_S
-                + int(row["GeneratedTokens"]) / GENERATED_TOKENS_PER_S
+                BASE_SECONDS
+                + int(row["ContextTokens"]) / CONTEXT_TOKENS_PER_SECOND
+                + int(row["GeneratedTokens"]) / GENERATED_TOKENS_PER_SECOND
             )
             jobs.append(Job((at - begin).total_seconds(), service_s))
     return Workload(name=name, jobs=tuple(sorted(jobs, key=lambda job: job.at)))
@@ -91,7 +91,7 @@ def busiest(load: Workload, span_s: float) -> Workload:
 
 def step(seed: int = 1) -> Workload:
     """Twenty minutes at 2 jobs a second, then twenty at 8, then twenty at 2; jobs of 3 s in the mean."""
-    return _poisson("step", 3600.0, lambda at: 8.0 if STEP_UP_S <= at < STEP_DOWN_S else 2.0, 3.0, seed)
+    return _poisson("step", 3600.0, lambda at: 8.0 if STEP_UP_SECONDS <= at < STEP_DOWN_SECONDS else 2.0, 3.0, seed)
 
 
 def spikes(seed: int = 2) -> Workload:

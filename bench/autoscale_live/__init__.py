@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
-from bench.autoscale.measures import TARGET_WAIT_S, measured
+from bench.autoscale.measures import TARGET_WAIT_SECONDS, measured
 from bench.autoscale.ours import Ours
 from bench.autoscale.simulator import Setup, Simulation
 from bench.autoscale.workload import TRACES, Workload, busiest, trace, traces_directory
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from bench.autoscale.simulator import Outcome
 
 NAME = "autoscale_live"
-SLICE_S = float(os.environ.get("AGENTPOOL_LIVE_SECONDS", "240"))
-QUIET_S = 60.0  # seconds after the last arrival, which count
-STRETCH_S = 10.0  # seconds added to the start of each worker
+SLICE_SECONDS = float(os.environ.get("AGENTPOOL_LIVE_SECONDS", "240"))
+QUIET_SECONDS = 60.0  # after the last arrival, which count
+STRETCH_SECONDS = 10.0  # added to the start of each worker
 ROUNDS = 5  # of the prediction: start-up times vary
 SAME_HOURS = 0.8  # the smaller of predicted and measured worker-seconds over the larger
 Points = list[tuple[float, float]]
 NOTES = (
     "service time of a trace's request: 0.2 s + ContextTokens/8000 + GeneratedTokens/40",
-    f"{SLOTS} slots a worker, at most {MAX_WORKERS} workers, target wait {TARGET_WAIT_S:g} s; starts from nothing",
-    f"the busiest {SLICE_S:g} s of each trace, and {QUIET_S:g} s of quiet that count",
-    f"a worker's start is stretched by {STRETCH_S:g} s",
+    f"{SLOTS} slots a worker, at most {MAX_WORKERS} workers, target wait {TARGET_WAIT_SECONDS:g} s; from no worker",
+    f"the busiest {SLICE_SECONDS:g} s of each trace, and {QUIET_SECONDS:g} s of quiet that count",
+    f"a worker's start is stretched by {STRETCH_SECONDS:g} s",
     f"the prediction knows the workers' median start-up time, and varies it by a tenth in {ROUNDS} rounds",
 )
 
@@ -56,7 +56,7 @@ class Compared:
 async def run() -> Report:
     """Run both traces in sequence."""
     directory = traces_directory()
-    found = [await _compared(busiest(trace(name, directory), SLICE_S)) for name in TRACES]
+    found = [await _compared(busiest(trace(name, directory), SLICE_SECONDS)) for name in TRACES]
     ratios: dict[str, float] = {}
     required: dict[str, float] = {}
     for each in found:
@@ -79,10 +79,10 @@ async def run() -> Report:
 
 
 async def _compared(load: Workload) -> Compared:
-    happened = await replayed(load, quiet_s=QUIET_S, stretch_s=STRETCH_S)
+    happened = await replayed(load, quiet_s=QUIET_SECONDS, stretch_s=STRETCH_SECONDS)
     startup_s = statistics.median(happened.startups_s)
     setups = [
-        Setup(startup_s=startup_s, slots=SLOTS, max_workers=MAX_WORKERS, seed=seed, quiet_s=QUIET_S)
+        Setup(startup_s=startup_s, slots=SLOTS, max_workers=MAX_WORKERS, seed=seed, quiet_s=QUIET_SECONDS)
         for seed in range(ROUNDS)
     ]
     return Compared(
@@ -97,7 +97,7 @@ def _figures(each: Compared) -> dict[str, Figure]:
         ("p50 wait", "s", lambda m: m.p50_s),
         ("p90 wait", "s", lambda m: m.p90_s),
         ("p99 wait", "s", lambda m: m.p99_s),
-        (f"share within {TARGET_WAIT_S:g} s", "%", lambda m: 100 * m.in_time),
+        (f"share within {TARGET_WAIT_SECONDS:g} s", "%", lambda m: 100 * m.in_time),
         ("worker-seconds", "s", lambda m: 3600 * m.worker_hours),
         ("changes of size", "", lambda m: float(m.changes)),
     ):

@@ -35,11 +35,11 @@ POOL = PoolRef(NAMESPACE, "replay")
 SLOTS, MAX_WORKERS = 5, 20
 IMAGE = "agentpool/bench-replay"
 NODE = "replay,cpu=64,memory=256Gi"
-READY_S = 60.0  # for the operator to take up the pool
-LOOK_S = 0.2  # between looks at the cluster
-END_S = 120.0  # for jobs that were late to end
+READY_SECONDS = 60.0  # for the operator to take up the pool
+LOOK_SECONDS = 0.2  # between looks at the cluster
+END_SECONDS = 120.0  # for jobs that were late to end
 READS_AT_ONCE = 16  # job records
-MS_PER_S = 1000.0
+MS_PER_SECOND = 1000.0
 
 
 @dataclass(slots=True)
@@ -151,11 +151,11 @@ async def _applied(cluster: Cluster, stretch_s: float) -> None:
         "spec": spec,
     }
     await cluster.apply(paths.agentpools(POOL.namespace, POOL.name), body)
-    deadline = time.monotonic() + READY_S
+    deadline = time.monotonic() + READY_SECONDS
     while (state := await cluster.pool(POOL)) is None or not state.ready:
         if time.monotonic() > deadline:
-            raise CannotRunError(f"the pool was not ready within {READY_S:g} s: {state and state.reason}")
-        await asyncio.sleep(LOOK_S)
+            raise CannotRunError(f"the pool was not ready within {READY_SECONDS:g} s: {state and state.reason}")
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _look(cluster: Cluster, watch: _Watch, began: float) -> None:
@@ -164,7 +164,7 @@ async def _look(cluster: Cluster, watch: _Watch, began: float) -> None:
         pods = await cluster.list(paths.pods(POOL.namespace), labelSelector=f"agentpool.dev/pool={POOL.name}")
         replicas = int((deployment or {}).get("spec", {}).get("replicas", 0))
         watch.see(time.monotonic() - began, replicas, pods)
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(LOOK_SECONDS)
 
 
 async def _submitted(producer: Producer, load: Workload, began: float) -> list[JobId]:
@@ -180,11 +180,11 @@ async def _submitted(producer: Producer, load: Workload, began: float) -> list[J
 async def _records(inspector: Inspector, jobs: list[JobId]) -> list[Record]:
     """All records, once every job has ended."""
     limit = asyncio.Semaphore(READS_AT_ONCE)
-    deadline = time.monotonic() + END_S
+    deadline = time.monotonic() + END_SECONDS
     while (await inspector.snapshot(POOL)).finished_total < len(jobs):
         if time.monotonic() > deadline:
-            raise CannotRunError(f"jobs had not ended {END_S:g} s after the replay")
-        await asyncio.sleep(LOOK_S)
+            raise CannotRunError(f"jobs had not ended {END_SECONDS:g} s after the replay")
+        await asyncio.sleep(LOOK_SECONDS)
 
     async def read(job_id: JobId) -> Record:
         async with limit:
@@ -196,7 +196,7 @@ async def _records(inspector: Inspector, jobs: list[JobId]) -> list[Record]:
 def _wait_s(record: Record) -> float:
     if record.claimed_at_ms is None:
         raise RuntimeError(f"job {record.job_id} ended without having run")
-    return (record.claimed_at_ms - record.submitted_at_ms) / MS_PER_S
+    return (record.claimed_at_ms - record.submitted_at_ms) / MS_PER_SECOND
 
 
 def _tell(line: str) -> None:

@@ -23,7 +23,7 @@ JOBS = 300
 APART_MS = 20
 CONTENDERS = {"raw blocking read": "bench.dispatch.raw", "agentpool": "bench.dispatch.ours"}
 LEAST_P50 = round(1 / 1.5, 3)  # raw p50 / ours
-RUN_WITHIN_S = 120.0
+RUN_WITHIN_SECONDS = 120.0
 
 
 async def run() -> Report:
@@ -76,13 +76,13 @@ def _delays_ms(name: str) -> list[float]:
         subprocess.Popen(_command(name, "work", url), stdout=subprocess.PIPE, text=True) as worker,
     ):
         submits = subprocess.run(
-            _command(name, "submit", url), timeout=RUN_WITHIN_S, check=False, capture_output=True, text=True
+            _command(name, "submit", url), timeout=RUN_WITHIN_SECONDS, check=False, capture_output=True, text=True
         )
         if submits.returncode != 0:
             worker.kill()
             raise CannotRunError(f"{name} could not submit: {submits.stderr.strip()[-500:]}")
         try:
-            output, _ = worker.communicate(timeout=RUN_WITHIN_S)
+            output, _ = worker.communicate(timeout=RUN_WITHIN_SECONDS)
         except subprocess.TimeoutExpired as error:
             worker.kill()
             raise CannotRunError(f"{name} did not run all jobs") from error

@@ -17,7 +17,7 @@ from agentpool_worker.handlers.app import App
 from agentpool_worker.settings import WorkerSettings
 from agentpool_worker.worker import Worker
 
-APART_S = 0.02
+APART_SECONDS = 0.02
 POOL = PoolRef("bench", "dispatch")
 
 app = App()
@@ -52,11 +52,11 @@ async def submit(url: str, jobs: int) -> None:
     redis = connect(url)
     async with Client(redis, pool=POOL) as client:
         while not await _listening(client):  # noqa: ASYNC110  # another process's state
-            await asyncio.sleep(APART_S)
-        await asyncio.sleep(10 * APART_S)
+            await asyncio.sleep(APART_SECONDS)
+        await asyncio.sleep(10 * APART_SECONDS)
         for _ in range(jobs):
             await client.submit("stamp", [time.monotonic_ns(), jobs])
-            await asyncio.sleep(APART_S)
+            await asyncio.sleep(APART_SECONDS)
     await redis.aclose()
 
 

@@ -11,7 +11,7 @@ import time
 import redis.asyncio
 import uvloop
 
-APART_S = 0.02
+APART_SECONDS = 0.02
 STREAM, GROUP = "raw", "g"
 
 
@@ -34,10 +34,10 @@ async def submit(url: str, jobs: int) -> None:
     """Add entries in sequence, once a reader listens."""
     client = redis.asyncio.Redis.from_url(url, socket_timeout=30, decode_responses=True)
     while not (await client.info("clients"))["blocked_clients"]:  # noqa: ASYNC110  # another process's state
-        await asyncio.sleep(APART_S)
+        await asyncio.sleep(APART_SECONDS)
     for _ in range(jobs):
         await client.xadd(STREAM, {"at": str(time.monotonic_ns())})
-        await asyncio.sleep(APART_S)
+        await asyncio.sleep(APART_SECONDS)
     await client.aclose()
 
 

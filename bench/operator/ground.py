@@ -22,7 +22,7 @@ NAMESPACE = "bench"
 NODES_PER_POOL = 2
 PODS_PER_POOL = 20
 AT_ONCE = 50  # requests
-LIMIT_S = 600.0  # for any wait
+LIMIT_SECONDS = 600.0  # for any wait
 Json = dict[str, Any]
 
 
@@ -158,8 +158,8 @@ async def _started(log: Path, *arguments: str) -> asyncio.subprocess.Process:
 
 async def until(holds: Callable[[], bool], what: str) -> None:
     """Wait until a condition holds. Raises TimeoutError naming the condition."""
-    deadline = time.monotonic() + LIMIT_S
+    deadline = time.monotonic() + LIMIT_SECONDS
     while not holds():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"not within {LIMIT_S:g} s: {what}")
+            raise TimeoutError(f"not within {LIMIT_SECONDS:g} s: {what}")
         await asyncio.sleep(0.002)

@@ -26,9 +26,9 @@ from agentpool_core.queue.connection.client import RedisClient
 from agentpool_local.stack.redis_server import start_redis
 from bench.operator.ground import NAMESPACE, Api, ReadyPools, Sizes, api_server, furnish, name_of, operator, until
 
-PAUSE_S = 0.2  # seconds between two submits at most: they come at any moment of the operator's own round
-SETTLE_S = 6.0  # seconds without a write: longer than the status keeps figures back
-STOP_WITHIN_S = 20.0
+PAUSE_SECONDS = 0.2  # between two submits at most: they come at any moment of the operator's own round
+SETTLE_SECONDS = 6.0  # without a write: longer than the status keeps figures back
+STOP_WITHIN_SECONDS = 20.0
 MIB = 2**20
 Tell = Callable[[str], None]
 
@@ -84,7 +84,7 @@ async def measured(plan: Plan, *, tell: Tell) -> Measured:
             submits, left = chosen[: -plan.restarts], chosen[-plan.restarts :]
             stage.tell(f"{plan.pools} pools: {len(submits)} submits to pools at rest")
             for number in submits:
-                await asyncio.sleep(draw.uniform(0, PAUSE_S))
+                await asyncio.sleep(draw.uniform(0, PAUSE_SECONDS))
                 stage.found.latencies_s.append(await _submitted(stage, name_of(number)))
         stage.tell(f"{plan.pools} pools: {len(left)} restarts")
         for number in left:
@@ -135,7 +135,7 @@ async def _operator(stage: _Stage) -> AsyncIterator[tuple[asyncio.subprocess.Pro
     finally:
         process.terminate()
         try:
-            await asyncio.wait_for(process.wait(), STOP_WITHIN_S)
+            await asyncio.wait_for(process.wait(), STOP_WITHIN_SECONDS)
         except TimeoutError:
             process.kill()
             await process.wait()
@@ -172,7 +172,7 @@ async def _submit(stage: _Stage, name: str) -> JobId:
 async def _settled(stage: _Stage) -> None:
     """Waits until nothing has been written for a while."""
     seen, since = -1, time.perf_counter()
-    while time.perf_counter() - since < SETTLE_S:
+    while time.perf_counter() - since < SETTLE_SECONDS:
         await asyncio.sleep(0.5)
         if (writes := _writes(stage.directory)) != seen:
             seen, since = writes, time.perf_counter()

@@ -21,7 +21,7 @@ PEERS = {  # module: required packages
     "saq": ("saq",),
     "dramatiq": ("dramatiq",),
 }
-SHORT_S, LONG_S, LONG_EACH = 0.01, 1.0, 10  # of the mixed measure, as for agentpool and the raw loop
+SHORT_SECONDS, LONG_SECONDS, LONG_EACH = 0.01, 1.0, 10  # of the mixed measure, as for agentpool and the raw loop
 
 
 class Jobs:
@@ -44,12 +44,12 @@ class Jobs:
 
     async def sleep(self, number: int) -> None:
         """Sleeps 10 ms, each tenth 1 s."""
-        await asyncio.sleep(LONG_S if number % LONG_EACH == 0 else SHORT_S)
+        await asyncio.sleep(LONG_SECONDS if number % LONG_EACH == 0 else SHORT_SECONDS)
         self.ended()
 
     def sleep_blocking(self, number: int) -> None:
         """The same in a thread."""
-        time.sleep(LONG_S if number % LONG_EACH == 0 else SHORT_S)
+        time.sleep(LONG_SECONDS if number % LONG_EACH == 0 else SHORT_SECONDS)
         self.ended()
 
 

@@ -14,7 +14,7 @@ from bench.peers import Jobs, in_turns
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-POLL_S = 0.01
+POLL_SECONDS = 0.01
 
 
 class Peer:
@@ -55,7 +55,7 @@ class Peer:
             redis_pool=self._pool,
             max_jobs=slots,
             queue_read_limit=5 * slots,
-            poll_delay=POLL_S,
+            poll_delay=POLL_SECONDS,
             keep_result=0,
             handle_signals=False,
         )

@@ -20,9 +20,9 @@ import uvloop
 from bench.peers import PEERS, Jobs, Peer
 
 SLOTS, MIXED_SLOTS = 100, 10
-POLL_S = 0.002
-APART_S = 0.02  # between the submits of the dispatch measure
-SETTLED_S = 1.0  # after which a worker that was started listens
+POLL_SECONDS = 0.002
+APART_SECONDS = 0.02  # between the submits of the dispatch measure
+SETTLED_SECONDS = 1.0  # after which a worker that was started listens
 READY = "bench:worker-listens"
 
 
@@ -38,7 +38,7 @@ async def worked(peer: Peer, jobs: Jobs, slots: int) -> float:
     began = time.perf_counter()
     life = asyncio.create_task(peer.work(slots))
     while jobs.done < jobs.expected and not life.done():  # noqa: ASYNC110  # threads count, too
-        await asyncio.sleep(POLL_S)
+        await asyncio.sleep(POLL_SECONDS)
     took = time.perf_counter() - began
     if life.done():
         life.result()
@@ -77,7 +77,7 @@ async def work(name: str, url: str, count: int) -> list[float]:
     jobs = Jobs(count)
     peer = await opened(name, url, jobs)
     working = asyncio.create_task(worked(peer, jobs, MIXED_SLOTS))
-    await asyncio.sleep(SETTLED_S)
+    await asyncio.sleep(SETTLED_SECONDS)
     async with redis.asyncio.Redis.from_url(url) as client:
         await client.set(READY, 1)
     await working
@@ -88,11 +88,11 @@ async def submit(name: str, url: str, count: int) -> list[float]:
     """Submit jobs in sequence, once a worker listens."""
     async with redis.asyncio.Redis.from_url(url) as client:
         while not await client.get(READY):  # noqa: ASYNC110  # another process's state
-            await asyncio.sleep(APART_S)
+            await asyncio.sleep(APART_SECONDS)
     peer = await opened(name, url, Jobs(0))
     for _ in range(count):
         await peer.submit("stamp", time.monotonic_ns())
-        await asyncio.sleep(APART_S)
+        await asyncio.sleep(APART_SECONDS)
     return []
 
 

@@ -63,7 +63,8 @@ def _run() -> Report:
         notes=[
             f"drain: {JOBS} no-op jobs, 100 slots; {ROUNDS} rounds in turn",
             "dramatiq has no submit to await: one by one is through asyncio.to_thread, its own send beside it",
-            f"recovery: {recovery.JOBS} jobs of {recovery.RUN_S:g} s, killed at {recovery.KILL_AFTER_S:g} s; the worst",
+            f"recovery: {recovery.JOBS} jobs of {recovery.RUN_SECONDS:g} s; the worst",
+            f"recovery: the worker is killed at {recovery.KILL_AFTER_SECONDS:g} s",
             f"memory: {MEMORY_JOBS} jobs of 200 bytes; claims: {capacity.CLAIM} a call, the server's own time",
             f"mixed: {MIXED_JOBS} jobs of 10 ms, each tenth 1 s, 10 slots; a peer's includes its worker's start",
             "the raw loop keeps no job state: no payload beside the entry, no result, no lease, no event",
@@ -98,7 +99,7 @@ def ratios_alone(rounds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     recovered, once = rounds[f"{OURS}: recovery after kill -9 s"], rounds[f"{OURS}: ended exactly once jobs"]
     bare, queued = rounds[f"{OURS}: bare stream entry bytes"], rounds[f"{OURS}: queued job bytes"]
     return {
-        "recovery: lease + run + 2 s / measured": recovery.ALLOWED_S / max(recovered),
+        "recovery: lease + run + 2 s / measured": recovery.ALLOWED_SECONDS / max(recovered),
         "recovery: ended exactly once / jobs": min(once) / recovery.JOBS,
         "memory: bare stream entry / queued job": statistics.median(bare) / statistics.median(queued),
         "claim cost: cheapest depth / dearest": min(claims) / max(claims),

@@ -25,8 +25,8 @@ from agentpool_local.errors import MissingPartError
 from agentpool_local.stack.redis_server import find_server
 from bench.report import CannotRunError
 
-START_WITHIN_S = 20.0
-RUN_WITHIN_S = 300.0
+START_WITHIN_SECONDS = 20.0
+RUN_WITHIN_SECONDS = 300.0
 Figures: TypeAlias = Mapping[str, float]
 Measure: TypeAlias = Callable[[str, int], Coroutine[Any, Any, Figures]]
 
@@ -52,7 +52,7 @@ def redis_server() -> Iterator[str]:
 
 
 def _await_ping(port: int) -> None:
-    deadline = time.monotonic() + START_WITHIN_S
+    deadline = time.monotonic() + START_WITHIN_SECONDS
     with redis.Redis(port=port) as client:
         while True:
             try:
@@ -78,7 +78,7 @@ def run_peer(peer: str, measure: str, *, redis_url: str, jobs: int) -> Figures:
 
 
 def _figures(what: str, command: list[str]) -> Figures:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_WITHIN_S, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_WITHIN_SECONDS, check=False)
     if done.returncode != 0:
         raise CannotRunError(f"{what} failed: {done.stderr.strip()[-500:]}")
     figures: Figures = json.loads(done.stdout.strip().splitlines()[-1])

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 SLOTS = 100
 MIXED_SLOTS = 10
-SHORT_S, LONG_S, LONG_EACH = 0.01, 1.0, 10
-POLL_S = 0.002
+SHORT_SECONDS, LONG_SECONDS, LONG_EACH = 0.01, 1.0, 10
+POLL_SECONDS = 0.002
 POOL = PoolRef("bench", "ours")
 
 app = App()
@@ -35,7 +35,7 @@ async def noop(_payload: object) -> None:
 @app.handler("sleep")
 async def sleep(payload: int) -> None:
     """Sleeps 10 ms, each tenth 1 s."""
-    await asyncio.sleep(LONG_S if payload % LONG_EACH == 0 else SHORT_S)
+    await asyncio.sleep(LONG_SECONDS if payload % LONG_EACH == 0 else SHORT_SECONDS)
 
 
 class Bench:
@@ -60,7 +60,7 @@ class Bench:
         """The worker's life."""
         life = asyncio.create_task(self._worker.run())
         while not (await self.inspector.snapshot(POOL)).workers:  # noqa: ASYNC110  # another process's state
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_SECONDS)
         yield
         self._worker.leave()
         await life
@@ -72,7 +72,7 @@ class Bench:
         began = time.perf_counter()
         await self.inspector.configure(POOL, self._free)
         while (snapshot := await self.inspector.snapshot(POOL)).finished_total < jobs:  # noqa: ASYNC110  # another process's state
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(POLL_SECONDS)
         took = time.perf_counter() - began
         if snapshot.started_total != jobs or snapshot.dead:
             raise AssertionError(f"{snapshot.started_total} attempts, {snapshot.dead} dead of {jobs} jobs")

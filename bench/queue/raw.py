@@ -11,7 +11,7 @@ from bench.queue.contender import Figures, contender_main
 
 BATCH = 100  # jobs a round trip
 SLOTS = 10  # of the mixed measure
-SHORT_S, LONG_S, LONG_EACH = 0.01, 1.0, 10
+SHORT_SECONDS, LONG_SECONDS, LONG_EACH = 0.01, 1.0, 10
 STREAM, GROUP = "raw", "g"
 
 
@@ -74,7 +74,7 @@ async def mixed(url: str, jobs: int) -> Figures:
 
     async def work(entry: str, number: int) -> None:
         try:
-            await asyncio.sleep(LONG_S if number % LONG_EACH == 0 else SHORT_S)
+            await asyncio.sleep(LONG_SECONDS if number % LONG_EACH == 0 else SHORT_SECONDS)
             await _end(client, [entry])
         finally:
             slots.release()

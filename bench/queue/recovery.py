@@ -23,12 +23,12 @@ from bench.queue.contender import Figures, contender_main
 from bench.report import CannotRunError
 
 JOBS = 10
-RUN_S = 2.0  # of each job
-KILL_AFTER_S = 0.5  # of their run
-GRACE_S = 2.0  # allowance of the bar beside lease and run time
-ALLOWED_S = PoolSettings().lease_ms / 1000 + RUN_S + GRACE_S
-WITHIN_S = 120.0
-POLL_S = 0.01
+RUN_SECONDS = 2.0  # of each job
+KILL_AFTER_SECONDS = 0.5  # of their run
+GRACE_SECONDS = 2.0  # allowance of the bar beside lease and run time
+ALLOWED_SECONDS = PoolSettings().lease_ms / 1000 + RUN_SECONDS + GRACE_SECONDS
+WITHIN_SECONDS = 120.0
+POLL_SECONDS = 0.01
 POOL = PoolRef("bench", "recovery")
 
 app = App()
@@ -37,7 +37,7 @@ app = App()
 @app.handler("sleep")
 async def sleep(_payload: object) -> None:
     """A job that takes a while."""
-    await asyncio.sleep(RUN_S)
+    await asyncio.sleep(RUN_SECONDS)
 
 
 @contextlib.contextmanager
@@ -53,11 +53,11 @@ def worker(url: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 async def _until(inspector: Inspector, holds: Callable[[QueueSnapshot], bool], what: str) -> QueueSnapshot:
-    deadline = time.monotonic() + WITHIN_S
+    deadline = time.monotonic() + WITHIN_SECONDS
     while not holds(snapshot := await inspector.snapshot(POOL)):
         if time.monotonic() > deadline:
-            raise CannotRunError(f"not within {WITHIN_S:g} s: {what}; {snapshot}")
-        await asyncio.sleep(POLL_S)
+            raise CannotRunError(f"not within {WITHIN_SECONDS:g} s: {what}; {snapshot}")
+        await asyncio.sleep(POLL_SECONDS)
     return snapshot
 
 
@@ -71,7 +71,7 @@ async def recovery(url: str, jobs: int) -> Figures:
             await _until(inspector, lambda snapshot: bool(snapshot.workers), "a worker")
             await client.submit_many([request_of("sleep") for _ in range(jobs)])
             await _until(inspector, lambda snapshot: snapshot.started_total == jobs, "all jobs run")
-            await asyncio.sleep(KILL_AFTER_S)
+            await asyncio.sleep(KILL_AFTER_SECONDS)
             first.kill()
             killed = time.perf_counter()
         with worker(url, "second"):

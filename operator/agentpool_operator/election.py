@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agentpool_operator.settings import ElectionSettings
 
 Json = dict[str, Any]
-WATCHING_SECONDS = 1.0  # seconds between a candidate's reads, which are cheap
+WATCHING_SECONDS = 1.0  # between a candidate's reads, which are cheap
 log = logging.getLogger(__name__)
 
 

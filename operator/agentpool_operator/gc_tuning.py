@@ -12,7 +12,7 @@ import gc
 import time
 
 OLDEST = 2  # the generation of a full collection
-LONG_PAUSE_SECONDS = 0.05  # seconds: a pause that a submit's way to a new size may bear
+LONG_PAUSE_SECONDS = 0.05  # a pause that a submit's way to a new size may bear
 
 
 class ShortPauses:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from agentpool_operator.metrics import Metrics
 
-STALLED_SECONDS = 60.0  # seconds without a pass of the scaling loop: longer than any pass may take
+STALLED_SECONDS = 60.0  # without a pass of the scaling loop: longer than any pass may take
 
 
 class Health:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.decision import Decision
 
 POOL = ("namespace", "pool")
-PASS_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)  # seconds
+PASS_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 
 
 class Metrics:

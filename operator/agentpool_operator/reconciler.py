@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from agentpool_operator.status.patch import StatusWriter
 
 AT_ONCE = 16  # passes side by side: as many writes as an API server takes without throttling us
-BLOCKED_RETRY_SECONDS = 5.0  # seconds before a problem that only the user can solve is looked at again
+BLOCKED_RETRY_SECONDS = 5.0  # before a problem that only the user can solve is looked at again
 DOING = "applying the pool's Deployment"
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 LIBRARY = "faketime/libfaketimeMT.so.1"
-NOTICED_WITHIN_S = 1
+NOTICED_WITHIN_SECONDS = 1
 SHARED_BYTES = 4096  # libfaketime wants some to share between processes, which we have no use for
 NEVER_WAITS = 2**30  # so many may hold its semaphore: one who is killed with it keeps nobody waiting
 
@@ -40,7 +40,7 @@ class Clock:
         self.environment = {
             "LD_PRELOAD": str(library),
             "FAKETIME_TIMESTAMP_FILE": str(file),
-            "FAKETIME_CACHE_DURATION": str(NOTICED_WITHIN_S),
+            "FAKETIME_CACHE_DURATION": str(NOTICED_WITHIN_SECONDS),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "FAKETIME_SHARED": f"{self._semaphore} /{self._shared.name}",
         }

@@ -15,7 +15,7 @@ import httpx
 from agentpool_core.errors import IdempotencyConflictError, QueueError, UnknownParentError
 from agentpool_core.jobs import JobId, JobRequest
 from agentpool_core.queue import Producer
-from tests.chaos.ground import CLIENT_TIMEOUT_S, POOL
+from tests.chaos.ground import CLIENT_TIMEOUT_SECONDS, POOL
 
 
 class DoorShutError(Exception):
@@ -64,7 +64,7 @@ class GatewayDoor:
 
     def __init__(self, url: str) -> None:
         self._jobs = f"{url}/v1/namespaces/{POOL.namespace}/pools/{POOL.name}/jobs"
-        self._http = httpx.AsyncClient(timeout=CLIENT_TIMEOUT_S)
+        self._http = httpx.AsyncClient(timeout=CLIENT_TIMEOUT_SECONDS)
 
     async def submit(self, request: JobRequest) -> str:
         document = {name: value for name, value in dataclasses.asdict(request).items() if value not in (None, ())}

@@ -20,14 +20,14 @@ from functools import partial
 import psutil
 
 from tests.chaos.clocks import Clock
-from tests.chaos.ground import LEASE_S, Ground, Machine
+from tests.chaos.ground import LEASE_SECONDS, Ground, Machine
 from tests.chaos.rollbacks import Rollback
 from tests.fixtures.faults import WRITES
 from tests.fixtures.redis import wait_until
 
-CLOCK_STEPS_S = (1, 5, 60, 3600)  # seconds
+CLOCK_STEPS_SECONDS = (1, 5, 60, 3600)
 CONFLICT = 409  # answered to writes only
-NOTICED_WITHIN_S = 20.0
+NOTICED_WITHIN_SECONDS = 20.0
 
 _log = logging.getLogger("chaos")
 
@@ -105,7 +105,7 @@ class Faults:
 
     async def stop_worker(self) -> None:
         """Long enough, at times, to lose its lease; it goes on with jobs that are no longer its own."""
-        worker, seconds = self._pick_worker(), self._random.uniform(0.3, 2.0 * LEASE_S)
+        worker, seconds = self._pick_worker(), self._random.uniform(0.3, 2.0 * LEASE_SECONDS)
         if worker is None:
             return
         with contextlib.suppress(psutil.Error):
@@ -150,7 +150,7 @@ class Faults:
         await asyncio.to_thread(self._ground.redis.start)
 
     async def stop_redis(self) -> None:
-        redis, seconds = self._ground.redis, self._random.uniform(0.2, 2.0 * LEASE_S)
+        redis, seconds = self._ground.redis, self._random.uniform(0.2, 2.0 * LEASE_SECONDS)
         redis.freeze()
         await asyncio.sleep(seconds)
         redis.thaw()
@@ -162,7 +162,7 @@ class Faults:
 
     async def set_clock(self, clock: Clock) -> None:
         """Forward or back, by a little or by far more than any lease, wait or window of the system."""
-        clock.move(self._random.choice((-1, 1)) * self._random.choice(CLOCK_STEPS_S))
+        clock.move(self._random.choice((-1, 1)) * self._random.choice(CLOCK_STEPS_SECONDS))
 
     async def fail_over(self) -> None:
         await self._ground.fail_over()
@@ -182,7 +182,9 @@ class Faults:
         """Redis cannot write its log: it ends rather than promise what it cannot keep, and there is room again."""
         redis = self._ground.redis
         redis.fill_disk()
-        await wait_until(lambda: not redis.running, "Redis notices that its disk is full", within_s=NOTICED_WITHIN_S)
+        await wait_until(
+            lambda: not redis.running, "Redis notices that its disk is full", within_s=NOTICED_WITHIN_SECONDS
+        )
         await asyncio.to_thread(redis.start)
 
     async def reset_connections(self) -> None:

@@ -43,10 +43,10 @@ APPS = Path(__file__).parent / "apps"
 POOL = PoolRef("default", "chaos")
 LIMITS = {"code": 2, "text": 3}  # of routes whose limits never change during a run
 ELASTIC = 4  # the most that the changing limit of the third route ever is
-LEASE_S = 2  # the shortest that an AgentPool may have
-CLIENT_TIMEOUT_S = 5.0  # of the submitter's connection: a stalled one is given up
-START_WITHIN_S = 60.0
-FAILOVER_WITHIN_S = 30.0
+LEASE_SECONDS = 2  # the shortest that an AgentPool may have
+CLIENT_TIMEOUT_SECONDS = 5.0  # of the submitter's connection: a stalled one is given up
+START_WITHIN_SECONDS = 60.0
+FAILOVER_WITHIN_SECONDS = 30.0
 PUT_TRIES = 10
 REDIS_OPTIONS = ("--appendonly", "yes", "--appendfsync", "always", "--repl-diskless-sync-delay", "0")
 
@@ -83,7 +83,7 @@ def manifest(
             ],
             "queue": {
                 "redis": {"url": redis_url},
-                "leaseSeconds": LEASE_S,
+                "leaseSeconds": LEASE_SECONDS,
                 "timeoutSeconds": 20,
                 "patienceSeconds": {"task": varied["task"]},
                 "retry": {"maxAttempts": 8, "initialSeconds": 0, "maxSeconds": 1},
@@ -188,7 +188,7 @@ class Ground:
         await self.referee_line.open()
         self.api.start()
         await wait_until(lambda: self.kubeconfig.exists() and self.kubeconfig.stat().st_size, "the API server is up",
-                         within_s=START_WITHIN_S)  # fmt: skip
+                         within_s=START_WITHIN_SECONDS)  # fmt: skip
         await self.api_proxy.start()
         for node in self.nodes:
             node.start()
@@ -201,12 +201,12 @@ class Ground:
         for machine in (*self.operators, self.gateway):
             machine.start()
         self.direct = connect(self.referee_line.url)
-        self.client = connect(self.redis_url, socket_timeout=CLIENT_TIMEOUT_S)
+        self.client = connect(self.redis_url, socket_timeout=CLIENT_TIMEOUT_SECONDS)
 
         async def served() -> bool:
             return await self._published() and await self.ready_nodes() == len(self.nodes)
 
-        await wait_until(served, "the operator has published the pool's settings", within_s=START_WITHIN_S)
+        await wait_until(served, "the operator has published the pool's settings", within_s=START_WITHIN_SECONDS)
 
     async def _published(self) -> bool:
         return bool(await self.direct.exists(Keys(POOL).conf))
@@ -218,7 +218,7 @@ class Ground:
 
     async def fail_over(self) -> None:
         """Hands Redis' lead over to the replica once it has every write, and everybody is sent there."""
-        deadline = time.monotonic() + FAILOVER_WITHIN_S
+        deadline = time.monotonic() + FAILOVER_WITHIN_SECONDS
         async with connected(self.redis) as old, connected(self.replica) as new:
             while (await new.execute_command("ROLE"))[0] != b"master":
                 assert time.monotonic() < deadline, f"no failover: {await old.info('replication')}"

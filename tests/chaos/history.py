@@ -14,7 +14,7 @@ from agentpool_core.queue import Inspector
 from tests.chaos.checker import TERMINAL
 from tests.chaos.rollbacks import survives
 
-PACE_S = 0.2
+PACE_SECONDS = 0.2
 BATCH = 2_000
 
 
@@ -33,7 +33,7 @@ class History:
         while True:
             with contextlib.suppress(QueueError):  # the server is away; it will still know when it is back
                 await self.catch_up()
-            await asyncio.sleep(PACE_S)
+            await asyncio.sleep(PACE_SECONDS)
 
     async def catch_up(self) -> None:
         """Reads what there is by now."""

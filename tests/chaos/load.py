@@ -20,7 +20,7 @@ from tests.chaos.doors import Door, DoorShutError, ParentGoneError
 JOBS_A_SECOND = 20.0
 KINDS = {"nap": 6, "code": 4, "text": 4, "flaky": 2, "steps": 2, "hang": 0.3, "poison": 0.1}  # kind: weight
 KEEP_PARENTS = 60  # latest jobs that children choose from
-RETRY_S = 0.1
+RETRY_SECONDS = 0.1
 
 
 @dataclass
@@ -112,7 +112,7 @@ class Load:
                 break
             except DoorShutError:
                 self.ledger.refusals += 1
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(RETRY_SECONDS)
         took = time.monotonic() - begun
         if took > self.ledger.longest_submit_s:
             self.ledger.longest_submit_s, self.ledger.longest_submit_at = took, begun - self._began

@@ -20,7 +20,7 @@ from agentpool_devcluster.node.settings import RestartBackoff
 from agentpool_devcluster.node.specification import parse_node
 
 PATIENCE = Patience(grace_seconds=4.0, eviction_seconds=1.0)  # a lost node's pods are replaced within seconds
-HEARTBEAT_S = 1.0
+HEARTBEAT_SECONDS = 1.0
 BACKOFF = RestartBackoff(initial_seconds=0.5, longest_seconds=2.0, reset_seconds=60.0)
 
 
@@ -38,7 +38,7 @@ async def api(kubeconfig: Path) -> None:
 
 async def node(kubeconfig: Path, name: str, state: Path, image: Path) -> None:
     settings = parse_node(name, state_dir=state, images={"chaos": image})
-    settings = replace(settings, heartbeat_seconds=HEARTBEAT_S, backoff=BACKOFF)
+    settings = replace(settings, heartbeat_seconds=HEARTBEAT_SECONDS, backoff=BACKOFF)
     async with KubeClient(read_kubeconfig(kubeconfig), user_agent="chaos-node") as client:
         agent = NodeAgent(client, settings)
         await agent.start()

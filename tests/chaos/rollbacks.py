@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SLACK_S = 5.0  # for a handler that was given its job just before, to write down that it began
+SLACK_SECONDS = 5.0  # for a handler that was given its job just before, to write down that it began
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Rollback:
 
     def covers(self, at: float) -> bool:
         """Whether Redis may have forgotten what happened then."""
-        return self.since <= at <= self.until + SLACK_S
+        return self.since <= at <= self.until + SLACK_SECONDS
 
 
 def survives(event_id: str, newest: str) -> bool:

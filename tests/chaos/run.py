@@ -27,9 +27,9 @@ from tests.fixtures.redis import leaked_keys, wait_until
 
 _log = logging.getLogger("chaos")
 
-REST_WITHIN_S = 240.0  # after the last fault, for all jobs to end
+REST_WITHIN_SECONDS = 240.0  # after the last fault, for all jobs to end
 WARM = 3  # workers, the most of all specs: bursts that came back make the operator keep them for a while
-SMALL_WITHIN_S = 45.0  # after the last job, for the last worker to go
+SMALL_WITHIN_SECONDS = 45.0  # after the last job, for the last worker to go
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +131,7 @@ async def _rest(ground: Ground) -> list[str]:
         return False
 
     try:
-        await wait_until(at_rest, "every job has ended", within_s=REST_WITHIN_S)
+        await wait_until(at_rest, "every job has ended", within_s=REST_WITHIN_SECONDS)
     except AssertionError as error:
         snapshot = await inspector.snapshot(POOL)
         return [f"{error}; still there: {snapshot}"]
@@ -165,7 +165,7 @@ async def _until_size(ground: Ground, most: int, description: str) -> list[str]:
         return False
 
     try:
-        await wait_until(small, description, within_s=SMALL_WITHIN_S)
+        await wait_until(small, description, within_s=SMALL_WITHIN_SECONDS)
     except AssertionError as error:
         return [f"{error}; replicas, pods, processes: {await ground.size()}; told: {await ground.told()}"]
     return []

@@ -15,7 +15,7 @@ from tests.chaos.ground import connected
 from tests.fixtures.redis import wait_until
 
 TELL = "import time; print(time.time(), time.monotonic(), flush=True)"
-SLACK_S = 60.0  # far less than the clock is moved by, far more than a start takes
+SLACK_SECONDS = 60.0  # far less than the clock is moved by, far more than a start takes
 
 
 @pytest.fixture
@@ -43,8 +43,8 @@ def test_a_process_sees_its_clock_moved(clock):
     clock.move(+3600)
     clock.move(-7200)
     day, monotonic = told(clock)
-    assert abs(day + 3600) < SLACK_S
-    assert abs(monotonic) < SLACK_S
+    assert abs(day + 3600) < SLACK_SECONDS
+    assert abs(monotonic) < SLACK_SECONDS
 
 
 async def test_redis_notices_that_its_clock_was_set(clock, redis_server_factory):
@@ -56,7 +56,7 @@ async def test_redis_notices_that_its_clock_was_set(clock, redis_server_factory)
 
             async def moved() -> bool:
                 seconds, _ = await client.time()
-                return abs(seconds - time.time() - clock.offset_s) < SLACK_S
+                return abs(seconds - time.time() - clock.offset_s) < SLACK_SECONDS
 
             await wait_until(moved, f"the server's clock is {clock.offset_s} s ahead")
 

@@ -28,7 +28,9 @@ SETTINGS = PoolSettings(
 WORKERS = 3
 ROUNDS = 3
 BEFORE, AFTER = 30, 20  # jobs submitted before the moment that Redis goes back to, and after it
-HEALED_WITHIN_S = 60.0  # stated: a lease, and a lap of the audit; the rest is for the jobs to run, on a busy machine
+HEALED_WITHIN_SECONDS = (
+    60.0  # stated: a lease, and a lap of the audit; the rest is for the jobs to run, on a busy machine
+)
 pytestmark = pytest.mark.timeout(600)
 
 
@@ -135,18 +137,18 @@ async def test_a_pool_whose_redis_goes_back_in_time_is_right_again(place, start_
             place.line.mend()
             await redis.connection_pool.disconnect()
         await wait_until(
-            lambda: _at_rest(inspector, pool_ref), "all that Redis knows has ended", within_s=HEALED_WITHIN_S
+            lambda: _at_rest(inspector, pool_ref), "all that Redis knows has ended", within_s=HEALED_WITHIN_SECONDS
         )
         for job_id in kept:
             assert (await inspector.job(pool_ref, job_id)).state is JobState.SUCCEEDED
         await wait_until(
-            lambda: _agrees(redis, pool_ref), "the pool contradicts itself nowhere", within_s=HEALED_WITHIN_S
+            lambda: _agrees(redis, pool_ref), "the pool contradicts itself nowhere", within_s=HEALED_WITHIN_SECONDS
         )
         counters = await redis.hgetall(f"ap:{{{pool_ref}}}:counters")
         counters = {name: value for name, value in counters.items() if name[1:2] == ":" and name[0] in "qtyur"}
         assert {*counters.values()} == {"0"}, counters
         idle = lambda: all(worker.metric("agentpool_worker_slots_used") == 0 for worker in workers.all)  # noqa: E731
-        await wait_until(idle, "no worker runs anything", within_s=HEALED_WITHIN_S)
+        await wait_until(idle, "no worker runs anything", within_s=HEALED_WITHIN_SECONDS)
         assert {worker.process.poll() for worker in workers.all} == {None}
 
 

@@ -54,8 +54,8 @@ WAVES = (
     ("text", 80, "task"),
     ("plan", 40, "task"),
 )
-WAVE_GAP_S = 15.0
-QUIET_S = 25.0  # for the workers to go, within the picture
+WAVE_GAP_SECONDS = 15.0
+QUIET_SECONDS = 25.0  # for the workers to go, within the picture
 
 
 @pytest.mark.timeout(400)
@@ -64,11 +64,11 @@ def test_the_picture_of_the_documents(helm_ground: Ground, prometheus: Prometheu
     install(helm_ground, STUDIO, "studio")
     began = time.time()
     waves, next_at = list(WAVES), time.monotonic()
-    while waves or time.monotonic() < next_at + QUIET_S:
+    while waves or time.monotonic() < next_at + QUIET_SECONDS:
         if waves and time.monotonic() >= next_at:
             kind, count, priority = waves.pop(0)
             submit(helm_ground, "studio", kind, count, priority)
-            next_at = time.monotonic() + WAVE_GAP_S
+            next_at = time.monotonic() + WAVE_GAP_SECONDS
         prometheus.targets.write_text(json.dumps(targets(helm_ground)))
         time.sleep(0.5)  # the pace of looking for new workers to scrape
     variables = {"namespace": "agents", "pool": "studio", "__rate_interval": "5s"}

@@ -24,7 +24,7 @@ from tests.fixtures.redis import RedisServer, free_port
 
 PARTS = ("operator", "worker", "gateway")
 USER = 65532
-STOP_WITHIN_S = 30
+STOP_WITHIN_SECONDS = 30
 TOKEN = "a-token-of-the-image-tests"
 # Nothing of these in a result; the worker keeps pip, with which users add packages.
 BUILDERS = {part: ["gcc", "make", "git", *([] if part == "worker" else ["pip", "pip3"])] for part in PARTS}
@@ -79,13 +79,13 @@ class Container:
         for outer in self._processes:
             for one in ours(outer):
                 one.send_signal(signal.SIGTERM)
-        return [outer.wait(STOP_WITHIN_S) for outer in self._processes]
+        return [outer.wait(STOP_WITHIN_SECONDS) for outer in self._processes]
 
     def close(self) -> None:
         """Ends what still runs, and the file system goes."""
         for outer in self._processes:
             outer.kill()
-            outer.wait(STOP_WITHIN_S)
+            outer.wait(STOP_WITHIN_SECONDS)
         buildah("rm", self.name)
 
 

@@ -19,7 +19,7 @@ from tests.fixtures.redis import wait_until
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))
 TOGETHER = 250  # pools that are there at once; then they are deleted, and the next come
-SEEN_WITHIN_S = 60.0
+SEEN_WITHIN_SECONDS = 60.0
 SCHEMA = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 _ODD_TEXTS = ["", "x" * 5_000, "../../etc", "${HOME}", "a:b:c", "\0"]
 HOSTILE = st.sampled_from([*_ODD_TEXTS, None, -1, 2**31, 2**63, 1e308, True, [], {}, [[]], {"a": {"b": {}}}])
@@ -98,13 +98,15 @@ async def test_no_pool_stops_the_operator_or_another_pool(start_operator, pool_o
         async def all_told(names: tuple[str, ...] = tuple(names)) -> bool:
             return all([await look.condition("Ready", name) is not None for name in names])
 
-        await wait_until(all_told, "every pool that was taken has a condition Ready", within_s=SEEN_WITHIN_S)
+        await wait_until(all_told, "every pool that was taken has a condition Ready", within_s=SEEN_WITHIN_SECONDS)
         await pool_of(f"good{first}")
 
         async def served(name: str = f"good{first}") -> bool:
             return all([await look.condition("Ready", each) == ("True", "Serving") for each in ("good", name)])
 
-        await wait_until(served, f"the good pools are served\n{operator.written()[-3000:]}", within_s=SEEN_WITHIN_S)
+        await wait_until(
+            served, f"the good pools are served\n{operator.written()[-3000:]}", within_s=SEEN_WITHIN_SECONDS
+        )
         for name in names:
             await cluster.delete(f"{paths.agentpools(namespace)}/{name}")
     assert operator.running(), operator.written()[-3000:]

@@ -21,7 +21,7 @@ from tests.fixtures.hostile import after_login, encoded, hostile_redis
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))
 MANY = settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-CALL_S = 60.0  # no call comes near it
+CALL_SECONDS = 60.0  # no call comes near it
 ENDLESS = {"pressure", "follow", "result", "wait", "wait and claim"}  # calls that wait for something that makes sense
 
 words = st.sampled_from(
@@ -44,7 +44,7 @@ replies = st.lists(st.one_of(values, values, broken), min_size=1, max_size=3)
 async def outcome(redis, name: str) -> str:
     """Make a call; say what it came to."""
     try:
-        async with asyncio.timeout(0.3 if name in ENDLESS else CALL_S):
+        async with asyncio.timeout(0.3 if name in ENDLESS else CALL_SECONDS):
             await CALLS[name](redis)
     except AgentPoolError:
         return "refused"
@@ -56,9 +56,9 @@ async def outcome(redis, name: str) -> str:
 
 def _wait_longer(pool) -> None:
     """Give answers all the time that a busy machine may need; so far, silence was to end soon."""
-    pool.connection_kwargs["socket_timeout"] = CALL_S
+    pool.connection_kwargs["socket_timeout"] = CALL_SECONDS
     for connection in (*pool._free, *pool._in_use):
-        connection.socket_timeout = CALL_S
+        connection.socket_timeout = CALL_SECONDS
 
 
 @pytest.mark.timeout(3600)

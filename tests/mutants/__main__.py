@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "mutants.md"
 SUITES = ("tests/integration/queue/test_basics.py", "tests/integration/queue")  # the quick one first
 TESTS_FAILED = 1  # pytest's exit code
-LIMIT_S = 600
+LIMIT_SECONDS = 600
 BEGIN, END = "<!-- table: make mutants -->", "<!-- end of table -->"
 
 
@@ -42,7 +42,7 @@ def hunt(mutant: Mutant) -> Verdict:
             capture_output=True,
             text=True,
             check=False,
-            timeout=LIMIT_S,
+            timeout=LIMIT_SECONDS,
         )
         found = re.search(r"^(?:FAILED|ERROR) (\S+?)::(\w+)", done.stdout, re.MULTILINE)
         if done.returncode == TESTS_FAILED and found:

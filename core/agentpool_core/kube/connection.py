@@ -27,8 +27,8 @@ from agentpool_core.process.cancellation import end
 if TYPE_CHECKING:
     from agentpool_core.kube.client import Cluster
 
-RENEW_SECONDS = 60.0  # seconds between looks whether a plugin's token expires within five minutes
-PLUGIN_SECONDS = 60.0  # seconds for an exec plugin, which may ask a cloud for a token
+RENEW_SECONDS = 60.0  # between looks whether a plugin's token expires within five minutes
+PLUGIN_SECONDS = 60.0  # for an exec plugin, which may ask a cloud for a token
 REMEDY = "pass a kubeconfig that works, set KUBECONFIG, or run in a pod with a service account"
 LOADER_LOG = "kubernetes.aio.config.kube_config"
 

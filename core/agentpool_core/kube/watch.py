@@ -12,8 +12,8 @@ from typing import Any
 from agentpool_core.kube import deep_json
 from agentpool_core.kube.errors import ClusterRefusalError, ExpiredError, refusal
 
-WATCH_SECONDS = 290  # seconds: the server closes a watch after this, below common proxies' 300 s
-SILENCE_SECONDS = 310.0  # seconds without a byte after which a watch counts as dead
+WATCH_SECONDS = 290  # the server closes a watch after this, below common proxies' 300 s
+SILENCE_SECONDS = 310.0  # without a byte after which a watch counts as dead
 UNNAMED = 400  # HTTP status of an error event without a code
 Json = dict[str, Any]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.keys import Keys
 
-CORDON_POLL_SECONDS = 1.0  # seconds between claims of a cordoned worker, in case its release is lost
+CORDON_POLL_SECONDS = 1.0  # between claims of a cordoned worker, in case its release is lost
 log = logging.getLogger(__name__)
 
 

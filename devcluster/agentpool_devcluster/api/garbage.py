@@ -19,7 +19,7 @@ from agentpool_devcluster.api.operations.deletion import FOREGROUND, ORPHAN, Del
 from agentpool_devcluster.api.store import Change, CollectionKey, ObjectKey, Stored
 
 _log = logging.getLogger(__name__)
-_GRACE_S = 2.0  # time for a missing owner, or for its kind, to appear before the next look at its dependent
+_GRACE_SECONDS = 2.0  # time for a missing owner, or for its kind, to appear before the next look at its dependent
 
 
 class GarbageCollector:
@@ -90,7 +90,7 @@ class GarbageCollector:
 
     def _revisit_later(self, key: ObjectKey) -> None:
         with contextlib.suppress(RuntimeError):  # no loop: a test calls run_once
-            asyncio.get_running_loop().call_later(_GRACE_S, self._revisit, key)
+            asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._revisit, key)
 
     def _revisit(self, key: ObjectKey) -> None:
         """Collect a dependent of a missing owner; look again while the kind of an owner is not served."""

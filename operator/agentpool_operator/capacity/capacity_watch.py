@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from agentpool_operator.cluster import Cluster
 
 Json = dict[str, Any]
-RETRY_SECONDS = 1.0  # seconds before a list is tried again
-FORBIDDEN_RETRY_SECONDS = 30.0  # seconds, where the operator's account may not read
+RETRY_SECONDS = 1.0  # before a list is tried again
+FORBIDDEN_RETRY_SECONDS = 30.0  # where the operator's account may not read
 log = logging.getLogger(__name__)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from agentpool_operator.queue.secrets import Secrets
 
 Json = dict[str, Any]
-BUDGET_RECHECK_SECONDS = 60.0  # seconds between checks of the PodDisruptionBudget, which is not watched
+BUDGET_RECHECK_SECONDS = 60.0  # between checks of the PodDisruptionBudget, which is not watched
 FORBIDDEN = " is forbidden: "  # part of every admission refusal, whatever its status
 log = logging.getLogger(__name__)
 

@@ -27,11 +27,11 @@ CONTAINER = "worker"
 TEMPORARY = "agentpool-tmp"  # the volume of the worker's temporary directory
 HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's own address
 FIRST_LOOK_SECONDS = 2  # earlier probes fail, before the worker listens; the kubelet may count one second less
-LIVENESS_GRACE_SECONDS = 10  # seconds: a worker with a failed liveness probe cannot drain, and its jobs wait meanwhile
-START_WITHIN_SECONDS = 600  # seconds for importing handlers before a worker counts as hung
+LIVENESS_GRACE_SECONDS = 10  # a worker with a failed liveness probe cannot drain, and its jobs wait meanwhile
+START_WITHIN_SECONDS = 600  # for importing handlers before a worker counts as hung
 STARTUP_TIMEOUT_SECONDS = 60  # the worker listens at once and answers when ready: a slow import is no failed probe
 READY_PATH = "/readyz?draining=ready"  # an ending pod stays ready: each failed probe is a warning
-GRACE_BEYOND_DRAIN_SECONDS = 15  # seconds: time to hand jobs back after the drain is over
+GRACE_BEYOND_DRAIN_SECONDS = 15  # time to hand jobs back after the drain is over
 DIGEST = "agentpool.dev/manifest-digest"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 

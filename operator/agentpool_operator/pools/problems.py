@@ -16,8 +16,8 @@ from agentpool_core.text import frames_of
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
-RETRY_MIN_SECONDS = 0.5  # seconds before the first new attempt
-RETRY_MAX_SECONDS = 30.0  # seconds between later attempts
+RETRY_MIN_SECONDS = 0.5  # before the first new attempt
+RETRY_MAX_SECONDS = 30.0  # between later attempts
 log = logging.getLogger(__name__)
 
 

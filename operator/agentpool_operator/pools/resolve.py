@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from agentpool_core.spec.scaling import ScalingRules as RulesSpec
 
 Json = dict[str, Any]
-UP_WINDOW_SECONDS = 0.0  # seconds: HPA's default for scaling up
-DOWN_WINDOW_SECONDS = 120.0  # seconds: documented default of the spec
+UP_WINDOW_SECONDS = 0.0  # HPA's default for scaling up
+DOWN_WINDOW_SECONDS = 120.0  # documented default of the spec
 
 
 def policy_of(spec: AgentPoolSpec) -> ScalingPolicy:

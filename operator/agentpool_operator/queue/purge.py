@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from agentpool_operator.queue.redis_connections import RedisConnection, RedisConnections
 
 RETAIN = "retain"  # third word of a note of a retained queue; the first are the cluster's and the pool's uid
-PASS_SECONDS = 5.0  # seconds between passes while something waits to be purged
-LONGEST_PASS_SECONDS = 120.0  # seconds for a Redis; the rest waits for the next pass
-REST_SECONDS = 300.0  # seconds between passes otherwise
-LOOKUP_SECONDS = 1.0  # seconds: the caller has a queue to read, which must not wait for a slow API server
-ASK_AGAIN_SECONDS = 5.0  # seconds before a look-up that failed is tried again
+PASS_SECONDS = 5.0  # between passes while something waits to be purged
+LONGEST_PASS_SECONDS = 120.0  # for a Redis; the rest waits for the next pass
+REST_SECONDS = 300.0  # between passes otherwise
+LOOKUP_SECONDS = 1.0  # the caller has a queue to read, which must not wait for a slow API server
+ASK_AGAIN_SECONDS = 5.0  # before a look-up that failed is tried again
 log = logging.getLogger(__name__)
 
 

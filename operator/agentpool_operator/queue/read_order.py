@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 Group = Hashable  # common property of pools that are read together: equal for pools of a Redis
 AT_ONCE = 50  # pools that are read together: some 20 ms of work
-DEFAULT_POLL_SECONDS = 1.0  # seconds between reads of a pool whose spec cannot be read any more
-LEAVING_POLL_SECONDS = 2.0  # seconds between looks at workers that finish their jobs before they go
-LONGEST_WAIT_SECONDS = 1.0  # seconds: new pools become due without a wake-up
-URGENT_AHEAD_SECONDS = 2.0  # seconds: a pool overdue by more precedes pools under pressure, however many
+DEFAULT_POLL_SECONDS = 1.0  # between reads of a pool whose spec cannot be read any more
+LEAVING_POLL_SECONDS = 2.0  # between looks at workers that finish their jobs before they go
+LONGEST_WAIT_SECONDS = 1.0  # new pools become due without a wake-up
+URGENT_AHEAD_SECONDS = 2.0  # a pool overdue by more precedes pools under pressure, however many
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

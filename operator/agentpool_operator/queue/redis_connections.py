@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.redis_address import Address
 
-CONNECT_TIMEOUT_SECONDS = 2.0  # seconds: a pool of a silent server becomes unknown soon, and reports that
+CONNECT_TIMEOUT_SECONDS = 2.0  # a pool of a silent server becomes unknown soon, and reports that
 LARGEST_REPLY_BYTES = 4 * 2**20  # of pools that are read together; 10,000 workers of one pool take less than half
-RECONNECT_MIN_SECONDS = 0.2  # seconds before the first attempt to listen again
-RECONNECT_MAX_SECONDS = 10.0  # seconds between later attempts
+RECONNECT_MIN_SECONDS = 0.2  # before the first attempt to listen again
+RECONNECT_MAX_SECONDS = 10.0  # between later attempts
 log = logging.getLogger(__name__)
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from agentpool_operator.status.events import Recorder
     from agentpool_operator.status.patch import StatusWriter
 
-RESTING_SECONDS = 0.2  # seconds between checks of the leadership
+RESTING_SECONDS = 0.2  # between checks of the leadership
 log = logging.getLogger(__name__)
 
 

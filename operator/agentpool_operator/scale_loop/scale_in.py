@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from agentpool_operator.scale_loop.replicas import Scaler
     from agentpool_operator.scaling.decision import Decision
 
-HOLD_SECONDS = 60.0  # seconds of a cordon unless repeated: many polls, and longer than a takeover
+HOLD_SECONDS = 60.0  # of a cordon unless repeated: many polls, and longer than a takeover
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

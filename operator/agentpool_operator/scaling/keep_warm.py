@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 PRICE = 1.0  # idle slot-seconds that are worth a second of a job's waiting
 MARGIN = 0.5  # of the target wait that the mean may use up
 LATE_JOBS = 1.0  # jobs: a worker is not needed for less than a whole late job
-UNSURE_HOLD_SECONDS = 300.0  # seconds beyond break-even, while too little is known: the HPA's default window
+UNSURE_HOLD_SECONDS = 300.0  # beyond break-even, while too little is known: the HPA's default window
 SURE_AFTER = 3  # gaps
 SAMPLES = 20  # gaps and bursts that are remembered for each level
 LEVELS = 64  # workers beyond which nothing is kept warm: the shadow of each costs a little

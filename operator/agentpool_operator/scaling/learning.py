@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 HALF_LIFE_SECONDS = 600.0  # half-life of observations in seconds: longer than bursts, shorter than a day's swing
 STARTS_REMEMBERED = 5  # pod starts that the average reaches back over; starts are rare and alike
-SHORTEST_LOOK_SECONDS = 5.0  # seconds of arrivals that are kept at least
+SHORTEST_LOOK_SECONDS = 5.0  # of arrivals that are kept at least
 
 
 def learn(before: Learned, observation: Observation, backlog: Backlog, now: float) -> Learned:

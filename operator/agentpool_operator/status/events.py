@@ -29,7 +29,7 @@ EventType = Literal["Normal", "Warning"]
 COMPONENT = "agentpool-operator"
 QUEUED_AT_MOST = 1000  # events: beyond, the oldest are dropped
 LONGEST_MESSAGE = 1000  # characters: an API server may refuse events with more
-SILENCE_SECONDS = 60.0  # seconds in which the same event is not recorded again
+SILENCE_SECONDS = 60.0  # in which the same event is not recorded again
 log = logging.getLogger(__name__)
 
 

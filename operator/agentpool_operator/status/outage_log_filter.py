@@ -19,8 +19,8 @@ from agentpool_operator.cluster import NotLeadingError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-PROBE_SECONDS = 5.0  # seconds between probes during an outage
-REPORT_SECONDS = 60.0  # seconds between lines about a continuing outage, or about failing single requests
+PROBE_SECONDS = 5.0  # between probes during an outage
+REPORT_SECONDS = 60.0  # between lines about a continuing outage, or about failing single requests
 UNREACHABLE = (ClusterUnreachableError, ForeignAnswerError)
 NOTHING = (logging.NOTSET, "")
 log = logging.getLogger(__name__)

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.views import PodView
 
 Json = dict[str, Any]
-PASS_SECONDS = 5.0  # seconds between looks, and how long a pod that has a node is merely coming up
+PASS_SECONDS = 5.0  # between looks, and how long a pod that has a node is merely coming up
 AT_ONCE = 20  # pods per round; of more, the longest unread
-REREAD_SECONDS = 60.0  # seconds before the events of a pod with a known problem are read again
-FORBIDDEN_RETRY_SECONDS = 60.0  # seconds, where the operator's account may not list events
+REREAD_SECONDS = 60.0  # before the events of a pod with a known problem are read again
+FORBIDDEN_RETRY_SECONDS = 60.0  # where the operator's account may not list events
 NEVER = float("-inf")  # seconds since the epoch
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from agentpool_core.jobs import JobRequest, PoolRef
 from agentpool_core.queue import Inspector, Producer
 from tests.fixtures.redis import wait_until
 
-WITHIN_S = 20.0
+WITHIN_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ async def submit(redis, ref, count):
 
 @pytest.fixture
 def until(look):
-    async def wait(question, expected, *, within_s=WITHIN_S):
+    async def wait(question, expected, *, within_s=WITHIN_SECONDS):
         async def holds():
             return await question() == expected
 

@@ -25,12 +25,12 @@ from tests.fixtures.redis import wait_until
 
 from .conftest import submit
 
-WITHIN_S = 40.0
-AWAY_S = 60.0  # an outage
+WITHIN_SECONDS = 40.0
+AWAY_SECONDS = 60.0  # an outage
 SERVING = ("True", "Serving")
 
 
-async def shows(question, expected, *, within_s=WITHIN_S):
+async def shows(question, expected, *, within_s=WITHIN_SECONDS):
     async def holds():
         return await question() == expected
 
@@ -47,24 +47,24 @@ async def test_a_frozen_leaders_late_write_does_nothing(
     leader = await look.holder()
     faulty_api.freeze_at = lambda method, path: method == "PATCH" and path.partition("?")[0].endswith("/scale")
     await submit(redis, ref, 6)
-    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_SECONDS)
     frozen.send(signal.SIGSTOP)
     second = start_operator()
 
     async def taken_over():
         return await look.holder() not in {"", leader}
 
-    await wait_until(taken_over, f"the Lease changed hands\n{second.written()}", within_s=WITHIN_S)
+    await wait_until(taken_over, f"the Lease changed hands\n{second.written()}", within_s=WITHIN_SECONDS)
     await shows(look.replicas, 2)
     await submit(redis, ref, 9)
     await shows(look.replicas, 3)
     version = (await cluster.get(paths.deployments(namespace, "agents")))["metadata"]["generation"]
     writes = len(faulty_api.writes)
     faulty_api.thaw.set()
-    await wait_until(lambda: faulty_api.late, "the late write arrived", within_s=WITHIN_S)
+    await wait_until(lambda: faulty_api.late, "the late write arrived", within_s=WITHIN_SECONDS)
     assert faulty_api.late == 409
     frozen.send(signal.SIGCONT)
-    await wait_until(lambda: "no longer leading" in frozen.written(), "the frozen one noticed", within_s=WITHIN_S)
+    await wait_until(lambda: "no longer leading" in frozen.written(), "the frozen one noticed", within_s=WITHIN_SECONDS)
     assert faulty_api.writes[writes:] == []
     assert (await cluster.get(paths.deployments(namespace, "agents")))["metadata"]["generation"] == version
     assert await look.replicas() == 3
@@ -79,7 +79,7 @@ async def test_a_write_that_hangs_holds_no_other_pool_up(start_operator, faulty_
         await shows(lambda name=pool.name: look.condition("Ready", name), SERVING)
     faulty_api.freeze_at = lambda method, path: method == "PATCH" and path.partition("?")[0].endswith("hangs/scale")
     await submit(redis, hangs, 6)
-    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_SECONDS)
     await submit(redis, goes_on, 6)
     await shows(lambda: look.replicas("goes-on"), 2)
     assert await look.replicas("hangs") == 0
@@ -150,10 +150,12 @@ async def test_expired_and_broken_watches_are_taken_up_again(
     await shows(lambda: look.condition("Ready"), SERVING)
     faulty_api.fail(410, times=3, methods={"GET"}, part="watch=", reason="Expired")
     faulty_api.end_watches()
-    await wait_until(lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_S)
+    await wait_until(
+        lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_SECONDS
+    )
     await pool_of(replicas=2)
     await shows(look.replicas, 2)
-    await wait_until(lambda: "start again" in process.written(), "the watches started again", within_s=WITHIN_S)
+    await wait_until(lambda: "start again" in process.written(), "the watches started again", within_s=WITHIN_SECONDS)
     await pool_of(replicas=3)
     await shows(look.replicas, 3)
     assert process.running()
@@ -172,14 +174,14 @@ async def watches(faulty_api, cluster, pools, ref):
     running = asyncio.create_task(watches.run())
     yield watches
     await watches.close()
-    await asyncio.wait_for(running, WITHIN_S)
+    await asyncio.wait_for(running, WITHIN_SECONDS)
 
 
 async def begun(watches, faulty_api):
     """Waits until all watches run: one that was just being opened would outlive `end_watches`."""
-    await wait_until(lambda: watches.ready, "all that is to be watched is served", within_s=WITHIN_S)
+    await wait_until(lambda: watches.ready, "all that is to be watched is served", within_s=WITHIN_SECONDS)
     await wait_until(
-        lambda: faulty_api.open_watches() == len(watch_handlers.WATCHED), "all watches run", within_s=WITHIN_S
+        lambda: faulty_api.open_watches() == len(watch_handlers.WATCHED), "all watches run", within_s=WITHIN_SECONDS
     )
 
 
@@ -189,11 +191,13 @@ async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty
     work = asyncio.create_task(asyncio.Event().wait())  # begun later than kopf, as every pass is
     faulty_api.fail(410, times=4, methods={"GET"}, part="watch=", reason="Expired")
     faulty_api.end_watches()
-    await wait_until(lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_S)
+    await wait_until(
+        lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_SECONDS
+    )
     lists = faulty_api.lists
-    await wait_until(lambda: faulty_api.lists > lists, "the watches started again", within_s=WITHIN_S)
+    await wait_until(lambda: faulty_api.lists > lists, "the watches started again", within_s=WITHIN_SECONDS)
     await pool_of()
-    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
+    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_SECONDS)
     assert not work.done()
     await end(work)
 
@@ -230,23 +234,25 @@ async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
     await begun(watches, faulty_api)
     faulty_api.fail(410, times=1, methods={"GET"}, part="agentpools?watch=", reason="Expired")
     faulty_api.end_watches()
-    await wait_until(lambda: len(forgetful) > 1, "the watches started again", within_s=WITHIN_S)
+    await wait_until(lambda: len(forgetful) > 1, "the watches started again", within_s=WITHIN_SECONDS)
     await pool_of()
-    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
+    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_SECONDS)
     assert forgetful[0].cancelled()
     await watches.close()
-    await asyncio.wait_for(running, WITHIN_S)
+    await asyncio.wait_for(running, WITHIN_SECONDS)
 
 
 async def test_a_missing_right_to_watch_is_named_in_the_log(faulty_api, watches, pools, pool_of, ref, caplog):
     """Kopf retries a refusal for some seconds; then the watches fail, and the log has the API server's words."""
     words = 'pods is forbidden: User "x" cannot list resource "pods"'
     faulty_api.fail(403, times=1 + len(RETRY_SECONDS), methods={"GET"}, part="/pods?", message=words)
-    await wait_until(lambda: not faulty_api.faults, "all attempts were refused", within_s=WITHIN_S)
+    await wait_until(lambda: not faulty_api.faults, "all attempts were refused", within_s=WITHIN_SECONDS)
     await pool_of()
-    await wait_until(lambda: "the watches failed and start again" in caplog.text, "it is logged", within_s=WITHIN_S)
+    await wait_until(
+        lambda: "the watches failed and start again" in caplog.text, "it is logged", within_s=WITHIN_SECONDS
+    )
     assert words in caplog.text
-    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_S)
+    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_SECONDS)
 
 
 async def test_kopf_starts_again_until_it_has_found_all_kinds(
@@ -258,11 +264,11 @@ async def test_kopf_starts_again_until_it_has_found_all_kinds(
     watches = Watches(cluster, pools, (await load(faulty_api.kubeconfig)).settings, namespaces=[ref.namespace])
     running = asyncio.create_task(watches.run())
     await pool_of()
-    await wait_until(lambda: pools.get(ref), "the pool is seen", within_s=WITHIN_S)
+    await wait_until(lambda: pools.get(ref), "the pool is seen", within_s=WITHIN_SECONDS)
     assert not faulty_api.faults
     assert "kopf has not found agentpools" in caplog.text
     await watches.close()
-    await asyncio.wait_for(running, WITHIN_S)
+    await asyncio.wait_for(running, WITHIN_SECONDS)
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
@@ -289,11 +295,11 @@ async def test_an_api_server_that_was_away_for_a_minute_finds_the_operator_at_wo
     faulty_api.away = True
     faulty_api.end_watches()
     await submit(redis, ref, 6)
-    await wait_until(lambda: "no longer leading" in process.written(), "it stopped leading", within_s=WITHIN_S)
-    await asyncio.sleep(AWAY_S)
+    await wait_until(lambda: "no longer leading" in process.written(), "it stopped leading", within_s=WITHIN_SECONDS)
+    await asyncio.sleep(AWAY_SECONDS)
     told = [line.partition(": ")[2] for line in process.written().splitlines()[before:]]
     faulty_api.away = False
-    await wait_until(lambda: "answers, after" in process.written(), "the end is told", within_s=WITHIN_S)
+    await wait_until(lambda: "answers, after" in process.written(), "the end is told", within_s=WITHIN_SECONDS)
     assert [re.sub(r"(?<=unreachable:) .* \(.*\)|\d+", "…", line) for line in told] == [
         "Kubernetes API unreachable:…. Retrying every … s. Pools keep their size until the API server answers.",
         "no longer leading",
@@ -330,7 +336,7 @@ async def test_an_operator_killed_in_the_middle_of_a_pass_is_made_good_by_the_ne
     if part == "/scale":
         await shows(lambda: look.condition("Ready"), SERVING)
         await submit(redis, ref, 6)
-    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_SECONDS)
     first.stop(signal.SIGKILL)
     faulty_api.thaw.set()
     start_operator("--no-leader-elect")
@@ -371,7 +377,7 @@ async def test_an_operator_killed_while_it_purges_a_deleted_pool_is_made_good_by
     await submit(redis, ref, 3)
     faulty_api.freeze_at = nth(2, "GET", "/agentpools/agents")  # the first look has found it gone
     await cluster.delete(paths.agentpools(namespace, "agents"))
-    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_SECONDS)
     first.stop(signal.SIGKILL)
     faulty_api.thaw.set()
     assert await redis.exists(f"ap:{{{ref}}}:conf")

@@ -9,7 +9,7 @@ import pytest
 from agentpool_core.kube import paths
 from agentpool_operator.settings import WORKER_IMAGE
 
-from .conftest import WITHIN_S
+from .conftest import WITHIN_SECONDS
 
 WITHOUT_LABEL = {"metadata": {"labels": {"agentpool.dev/pool": None}}}
 
@@ -139,7 +139,7 @@ async def test_the_label_is_restored_though_the_deployment_changes_meanwhile(
     await until(lambda: look.condition("Ready"), ("True", "Starting"))
     faulty_api.freeze_at = lambda method, path: method == "PATCH" and "deployments/agents?" in path
     await cluster.merge(deployment, WITHOUT_LABEL, manager="user")
-    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_SECONDS)
     await cluster.merge(deployment, {"metadata": {"annotations": {"at": "once"}}}, manager="user")
     faulty_api.thaw.set()
     await until(lambda: label_of(cluster, deployment), "agents")

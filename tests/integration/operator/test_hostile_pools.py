@@ -17,7 +17,7 @@ from agentpool_operator.settings import OperatorSettings
 from tests.fixtures.hostile import CONSTANT, hostile_redis
 from tests.fixtures.redis import wait_until
 
-WITHIN_S = 60.0
+WITHIN_SECONDS = 60.0
 REASONS = {"RedisUnreachable", "QueueUnreadable", "RedisAuthFailed", "SettingsMissing"}
 
 
@@ -33,7 +33,7 @@ async def all_is_well(look, operator, *, good: str = "agents") -> None:
     async def served() -> bool:
         return await look.condition("Ready", good) == ("True", "Serving")
 
-    await wait_until(served, f"the good pool is served\n{operator.written()[-3000:]}", within_s=WITHIN_S)
+    await wait_until(served, f"the good pool is served\n{operator.written()[-3000:]}", within_s=WITHIN_SECONDS)
     assert operator.running(), operator.written()[-6000:]
     assert "Traceback" not in operator.written(), operator.written()[-6000:]
 
@@ -47,7 +47,7 @@ async def test_a_redis_that_answers_anything_harms_its_own_pool_only(start_opera
             url = await stack.enter_async_context(hostile_redis(answer))
             await pool_of(name.replace("_", "-"), redis={"url": url})
         names = [name.replace("_", "-") for name in CONSTANT]
-        await wait_until(lambda: unserved(look, names), "each hostile pool is told", within_s=WITHIN_S)
+        await wait_until(lambda: unserved(look, names), "each hostile pool is told", within_s=WITHIN_SECONDS)
         await pool_of()
         await all_is_well(look, operator)
         for name in names:
@@ -74,7 +74,7 @@ async def test_a_url_that_no_client_understands_harms_its_own_pool_only(start_op
         found = [await look.condition("QueueReachable", name) for name in names]
         return all(condition is not None for condition in found)
 
-    await wait_until(told, "each pool has its condition", within_s=WITHIN_S)
+    await wait_until(told, "each pool has its condition", within_s=WITHIN_SECONDS)
     status, reason = await look.condition("QueueReachable", "u1")
     assert (status, reason in {"InvalidRedisURL", "QueueUnreadable"}) == ("False", True)
     assert operator.running()
@@ -96,7 +96,7 @@ async def test_corrupt_records_harm_their_own_pool_only(start_operator, pool_of,
         async def serves(name: str = name) -> bool:
             return await look.condition("Ready", name) == ("True", "Serving")
 
-        await wait_until(serves, f"{name} is served", within_s=WITHIN_S)
+        await wait_until(serves, f"{name} is served", within_s=WITHIN_SECONDS)
     for name, (command, arguments) in corrupt.items():
         keys = Keys(PoolRef(namespace, name))
         if command == "SET":
@@ -106,7 +106,7 @@ async def test_corrupt_records_harm_their_own_pool_only(start_operator, pool_of,
     async def told() -> bool:  # all pools of one Redis are read together, so the others have been read too
         return (await look.condition("QueueReachable", "type") or ("", ""))[0] == "False"
 
-    await wait_until(told, f"a key of the wrong type is told\n{operator.written()[-2000:]}", within_s=WITHIN_S)
+    await wait_until(told, f"a key of the wrong type is told\n{operator.written()[-2000:]}", within_s=WITHIN_SECONDS)
     await pool_of()
     await all_is_well(look, operator)
     for name in corrupt:
@@ -124,18 +124,18 @@ async def test_a_record_too_large_to_read_harms_its_own_pool_only(start_operator
         async def serves(name: str = name) -> bool:
             return await look.condition("Ready", name) == ("True", "Serving")
 
-        await wait_until(serves, f"{name} is served", within_s=WITHIN_S)
+        await wait_until(serves, f"{name} is served", within_s=WITHIN_SECONDS)
     await redis.execute_command(
         "HSET", Keys(PoolRef(namespace, "large")).counters, "junk", "x" * 2 * LARGEST_REPLY_BYTES
     )
-    await wait_until(lambda: unserved(look, ["large"]), "the pool is told", within_s=WITHIN_S)
+    await wait_until(lambda: unserved(look, ["large"]), "the pool is told", within_s=WITHIN_SECONDS)
     for replicas in (1, 2):
         await pool_of(replicas=replicas)
 
         async def sized(replicas: int = replicas) -> bool:
             return await look.replicas() == replicas
 
-        await wait_until(sized, "another pool is sized", within_s=WITHIN_S)
+        await wait_until(sized, "another pool is sized", within_s=WITHIN_SECONDS)
         assert await look.condition("QueueReachable") == ("True", "Answering")
         assert await look.condition("QueueReachable", "large") == ("False", "RedisUnreachable")
     await all_is_well(look, operator, good="other")
@@ -156,7 +156,7 @@ async def test_a_template_nested_without_end_is_refused(start_operator, pool_of,
         async def refused(name: str = f"d{depth}") -> bool:
             return await look.condition("Ready", name) == ("False", "InvalidSpec")
 
-        await wait_until(refused, f"the template is refused\n{operator.written()[-2000:]}", within_s=WITHIN_S)
+        await wait_until(refused, f"the template is refused\n{operator.written()[-2000:]}", within_s=WITHIN_SECONDS)
     status = await look.status("d300")
     (ready,) = [condition for condition in status["conditions"] if condition["type"] == "Ready"]
     assert "spec.worker.template.metadata.annotations" in ready["message"]
@@ -196,7 +196,7 @@ async def test_an_object_deeper_than_a_decoder_goes_does_not_stop_the_watches(
     async def refused() -> bool:
         return await look.condition("Ready", "deep") == ("False", "InvalidSpec")
 
-    await wait_until(refused, f"the template is refused\n{operator.written()[-2000:]}", within_s=WITHIN_S)
+    await wait_until(refused, f"the template is refused\n{operator.written()[-2000:]}", within_s=WITHIN_SECONDS)
     await pool_of()
     await all_is_well(look, operator)
 
@@ -221,13 +221,13 @@ async def test_a_pod_of_any_length_does_not_stop_the_watches(
     async def has(workers: int) -> bool:
         return await room() == workers
 
-    await wait_until(lambda: has(3), f"the node has room\n{operator.written()[-3000:]}", within_s=WITHIN_S)
+    await wait_until(lambda: has(3), f"the node has room\n{operator.written()[-3000:]}", within_s=WITHIN_SECONDS)
     limits = {"limits": {f"{namespace}.dev/gpu": "1"}}
     container = {"name": "c", "image": "i", "env": [{"name": "E", "value": "long"}], "resources": limits}
     spec = {"nodeName": namespace, "containers": [container]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "long"}, "spec": spec}
     await cluster.create(paths.pods(namespace), pod)
-    await wait_until(lambda: has(2), f"the pod is seen\n{operator.written()[-3000:]}", within_s=WITHIN_S)
+    await wait_until(lambda: has(2), f"the pod is seen\n{operator.written()[-3000:]}", within_s=WITHIN_SECONDS)
     await all_is_well(look, operator)
     await cluster.delete(paths.nodes(namespace))
 

@@ -16,7 +16,7 @@ from agentpool_core.queue import Consumer, Inspector, Producer
 from agentpool_core.queue.keys import notes_of
 from tests.fixtures.redis import wait_until
 
-from .conftest import WITHIN_S, submit
+from .conftest import WITHIN_SECONDS, submit
 
 
 async def test_a_pool_is_born_with_no_worker_and_the_scaling_loop_owns_its_size(
@@ -87,7 +87,7 @@ async def test_prometheus_reads_of_each_pool_and_no_more_of_one_that_is_gone(
 
     lines = (f"agentpool_pool_desired_replicas{labels} 3.0", f"agentpool_pool_queued_jobs{labels} 12.0")
     for line in (*lines, "agentpool_operator_leading 1.0"):
-        await wait_until(lambda told=line: _contains(page, told), f"{line} is told", within_s=WITHIN_S)
+        await wait_until(lambda told=line: _contains(page, told), f"{line} is told", within_s=WITHIN_SECONDS)
     await cluster.delete(paths.agentpools(namespace, "agents"))
 
     async def names_the_pool():
@@ -290,7 +290,7 @@ async def test_a_deleted_pool_that_keeps_its_queue_takes_no_new_jobs_until_it_is
     start_operator()
     await pool_of(paused=True)
     await wait_until(
-        lambda: redis.hget(notes_of(ref.namespace), ref.name), "the pool is set up in Redis", within_s=WITHIN_S
+        lambda: redis.hget(notes_of(ref.namespace), ref.name), "the pool is set up in Redis", within_s=WITHIN_SECONDS
     )
     await submit(redis, ref, 1)
     await cluster.delete(paths.agentpools(namespace, "agents"))
@@ -338,13 +338,15 @@ async def test_a_second_operator_takes_over_from_a_killed_one(start_operator, po
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
     leader = await look.holder()
     second = start_operator()
-    await wait_until(lambda: "serving" in second.written(), "the second one waits for the Lease", within_s=WITHIN_S)
+    await wait_until(
+        lambda: "serving" in second.written(), "the second one waits for the Lease", within_s=WITHIN_SECONDS
+    )
     first.stop(signal.SIGKILL)
 
     async def taken_over():
         return await look.holder() not in {"", leader}
 
-    await wait_until(taken_over, "the Lease changed hands", within_s=WITHIN_S)
+    await wait_until(taken_over, "the Lease changed hands", within_s=WITHIN_SECONDS)
     await submit(redis, ref, 6)
     await until(look.replicas, 2)
 

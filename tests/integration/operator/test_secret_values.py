@@ -27,7 +27,7 @@ from tests.fixtures.redis import wait_until
 
 CASES = min(int(os.environ.get("AGENTPOOL_FUZZ_CASES", "25")), 2_000)
 MARK = "QXZQ"  # stands in every value, and in nothing else
-WITHIN_S = 60.0
+WITHIN_SECONDS = 60.0
 TEXTS = st.text(alphabet="abQXZ019-_.~:/?#[]@!$&'()*+,;=% \n\t\"\\é", max_size=12).map(lambda text: f"{MARK}{text}")
 FORMS = st.sampled_from(
     ["{0}", "redis://{0}", "redis://:{0}@127.0.0.1:1/0", "redis://{0}:{0}@127.0.0.1:1", "redis://127.0.0.1:{0}",
@@ -74,7 +74,7 @@ async def test_no_piece_of_a_secret_is_seen(start_operator, pool_of, look, clust
             found = [await look.condition("QueueReachable", name) for name in pools]
             return all(condition is not None and condition[0] == "False" for condition in found)
 
-        await wait_until(told, f"each pool is told\n{operator.written()[-2000:]}", within_s=WITHIN_S)
+        await wait_until(told, f"each pool is told\n{operator.written()[-2000:]}", within_s=WITHIN_SECONDS)
         answers = await asked(stack, api_kubeconfig, namespace, pools)
     resources, _ = await cluster.list(paths.agentpools(namespace))
     events, _ = await cluster.list(paths.events(namespace))

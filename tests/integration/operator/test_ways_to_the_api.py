@@ -18,7 +18,7 @@ from tests.fixtures.kube_access import (
 )
 from tests.fixtures.redis import free_port, wait_until
 
-WITHIN_S = 40.0
+WITHIN_SECONDS = 40.0
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ async def test_an_operator_serves_through_a_proxy_with_a_plugin(
         async def serves():
             return await look.condition("Ready") == ("True", "Serving")
 
-        await wait_until(serves, f"the pool is served\n{process.written()}", within_s=WITHIN_S)
+        await wait_until(serves, f"the pool is served\n{process.written()}", within_s=WITHIN_SECONDS)
         assert set(proxy.asked) == {UNRESOLVABLE}
 
 
@@ -59,5 +59,5 @@ async def test_an_operator_that_reaches_no_api_server_says_so_and_waits(start_op
         f"Kubernetes API unreachable: connection refused (http://127.0.0.1:{port}). Retrying every 5 s. "
         "Pools keep their size until the API server answers."
     )
-    await wait_until(lambda: line in process.written(), "it is told", within_s=WITHIN_S)
+    await wait_until(lambda: line in process.written(), "it is told", within_s=WITHIN_SECONDS)
     assert process.running()

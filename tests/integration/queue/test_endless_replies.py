@@ -14,7 +14,7 @@ from tests.fixtures.hostile import hostile_redis
 
 LIMIT = 2**20  # bytes
 MORE = b"$2000000000\r\n" + b"x" * (2 * LIMIT)  # then nothing: who waits for the rest waits for ever
-WITHIN_S = 10.0
+WITHIN_SECONDS = 10.0
 
 
 async def ping(redis):
@@ -45,7 +45,7 @@ async def test_a_reply_without_end_is_given_up_at_the_limit(use, at):
 
     async with hostile_redis(answer) as url:
         redis = connect(url, largest_reply_bytes=LIMIT)
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(WITHIN_SECONDS):
             with pytest.raises(QueueError):
                 await use(redis)
         await redis.aclose()
@@ -57,7 +57,7 @@ async def test_a_node_of_a_cluster_and_a_sentinel_have_a_limit_too(reply, scheme
     """A URL may call any server a cluster's node, or a Sentinel."""
     async with hostile_redis(reply) as url:
         redis = connect(url.removesuffix("/0").replace("redis:", scheme) + path, largest_reply_bytes=LIMIT)
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(WITHIN_SECONDS):
             with pytest.raises(QueueError):
                 await ping(redis)
         await redis.aclose()

@@ -41,12 +41,12 @@ REPLIES = {
 }
 STREAMS = {"pressure", "follow"}  # which go on for ever while nothing comes that they know
 INVALID = r".+: the server sent an invalid Redis reply \(.* check that the URL names a Redis server"
-STREAM_S = 0.5
-CALL_S = 60.0  # no call comes near it
+STREAM_SECONDS = 0.5
+CALL_SECONDS = 60.0  # no call comes near it
 NAMED = {"bytes", "map of lists", "deep", "negative size", "web page", "one", "text"}
 
 
-async def outcome(ask, reply, *, rude, within_s=CALL_S):
+async def outcome(ask, reply, *, rude, within_s=CALL_SECONDS):
     """What the call comes to on a server that gives this reply to everything."""
     async with hostile_redis(reply if rude else after_login(reply)) as url:
         redis = connect(f"{url}?protocol=2&socket_timeout=0.2&socket_connect_timeout=0.2")
@@ -69,7 +69,7 @@ def _few_rounds(monkeypatch):
 async def test_every_call_survives_every_reply(reply, rude):
     """No exception of redis-py, of a parser or of ours that took the reply for another gets out."""
     calls = [
-        outcome(call, REPLIES[reply], rude=rude, within_s=STREAM_S if name in STREAMS else CALL_S)
+        outcome(call, REPLIES[reply], rude=rude, within_s=STREAM_SECONDS if name in STREAMS else CALL_SECONDS)
         for name, call in CALLS.items()
     ]
     for name, end in zip(CALLS, await asyncio.gather(*calls, return_exceptions=True), strict=True):
@@ -86,7 +86,7 @@ async def test_nothing_goes_on_after_a_call_has_failed(name):
         redis = connect(f"{url}?protocol=2&socket_timeout=5")
         call = asyncio.create_task(CALLS[name](redis))
         with contextlib.suppress(TimeoutError, AgentPoolError):
-            async with asyncio.timeout(STREAM_S):
+            async with asyncio.timeout(STREAM_SECONDS):
                 await call
         assert [task for task in asyncio.all_tasks() if "agentpool_core" in task.get_coro().cr_code.co_filename] == []
         await redis.aclose()

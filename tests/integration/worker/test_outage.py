@@ -15,7 +15,7 @@ from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
 from tests.fixtures.lines import Line
 from tests.fixtures.workers import until
 
-OUTAGE_S = 60.0  # six leases; nobody has anything to do meanwhile, so it costs no more than its time
+OUTAGE_SECONDS = 60.0  # six leases; nobody has anything to do meanwhile, so it costs no more than its time
 SETTINGS = PoolSettings(concurrency=16, retry_initial_ms=20, retry_max_ms=50, lease_ms=10_000)
 pytestmark = pytest.mark.timeout(300)
 
@@ -57,7 +57,12 @@ async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_facto
     for worker in started:
         await until(worker.ready, "two workers serve")
     gate = tmp_path / "gate"
-    short, long, steps, delegates = load = [("nap", 5.0), ("nap", OUTAGE_S + 10), ("steps", 400), ("gated", str(gate))]
+    short, long, steps, delegates = load = [
+        ("nap", 5.0),
+        ("nap", OUTAGE_SECONDS + 10),
+        ("steps", 400),
+        ("gated", str(gate)),
+    ]
     requests = [JobRequest(kind=kind, payload=payload) for kind, payload in load * 8]
     jobs = [receipt.job_id for receipt in await Producer(redis, pool_ref).submit_many(requests)]
     of = lambda what: [job_id for job_id, each in zip(jobs, load * 8, strict=True) if each == what]  # noqa: E731
@@ -67,7 +72,7 @@ async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_facto
     gate.touch()
     await until(lambda: all(told("asks", of(delegates))), "jobs delegate while Redis is away")
     await until(lambda: all(told("end", of(short))), "jobs end while Redis is away")
-    await asyncio.sleep(OUTAGE_S)  # the outage's length is what this test is about
+    await asyncio.sleep(OUTAGE_SECONDS)  # the outage's length is what this test is about
     assert not any(told("end", of(long) + of(steps) + of(delegates)))
     server.start()
     records = await succeeded(redis, pool_ref, jobs)

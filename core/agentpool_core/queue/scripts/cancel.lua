@@ -30,7 +30,7 @@ if job.state == 'running' then
   end
   local orders = PREFIX .. 'ctl:' .. job.worker
   redis.call('RPUSH', orders, 'cancel ' .. job.token .. ' ' .. id)
-  redis.call('EXPIRE', orders, LIST_TTL_S)
+  redis.call('EXPIRE', orders, LIST_TTL_SECONDS)
   return { 'requested', 0 }
 end
 local outcome = 'finished'

@@ -27,7 +27,7 @@ for _, field in ipairs(redis.call('HKEYS', COUNTERS)) do
     redis.call('HDEL', COUNTERS, field)
     local orders = PREFIX .. 'ctl:' .. string.sub(field, 3)
     redis.call('RPUSH', orders, 'wake 0 -')
-    redis.call('EXPIRE', orders, LIST_TTL_S)
+    redis.call('EXPIRE', orders, LIST_TTL_SECONDS)
   end
 end
 if #ARGV > 1 then redis.call('HSET', COUNTERS, 'cordoned', '1') else redis.call('HDEL', COUNTERS, 'cordoned') end

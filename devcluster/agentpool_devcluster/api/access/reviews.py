@@ -12,7 +12,7 @@ from agentpool_devcluster.api.registry import Resource
 from agentpool_devcluster.api.store import Store, Stored
 
 _GROUPS = ("authentication.k8s.io", "authorization.k8s.io")
-_DEFAULT_TOKEN_S = 3600
+_DEFAULT_TOKEN_SECONDS = 3600
 
 
 def is_review(resource: Resource) -> bool:
@@ -107,7 +107,7 @@ def request_token(tokens: Tokens, namespace: str, account: Stored, body: Any) ->
     """Answer a TokenRequest for a service account."""
     name = str(dig(account.body, "metadata", "name"))
     asked = dig(body, "spec", "expirationSeconds")
-    lifetime_s = asked if isinstance(asked, int) and asked > 0 else _DEFAULT_TOKEN_S
+    lifetime_s = asked if isinstance(asked, int) and asked > 0 else _DEFAULT_TOKEN_SECONDS
     token = tokens.issue(
         service_account(namespace, name, uid_of(account.body)),
         lifetime_s=lifetime_s,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 MASTERS = "system:masters"  # group that may do everything
 AUTHENTICATED = "system:authenticated"
 API_SERVER = "https://kubernetes.default.svc"  # audience of tokens for this server
-_DEFAULT_LIFETIME_S = 3600
+_DEFAULT_LIFETIME_SECONDS = 3600
 _SERVICE_ACCOUNT_PARTS = 4  # system:serviceaccount:NAMESPACE:NAME
 
 
@@ -60,7 +60,7 @@ class Tokens:
         return (found.user if matching else None), matching
 
     def issue(
-        self, user: User, *, lifetime_s: float | None = _DEFAULT_LIFETIME_S, audiences: Sequence[str] = ()
+        self, user: User, *, lifetime_s: float | None = _DEFAULT_LIFETIME_SECONDS, audiences: Sequence[str] = ()
     ) -> str:
         """Return a new token for a user; lifetime None never expires, no audiences mean this server."""
         token = secrets.token_urlsafe(32)

@@ -11,7 +11,7 @@ from agentpool_devcluster.kube.quantity import parse_quantity
 
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _DEFAULT_MODE = 0o644  # of files in secret, config map and projected volumes
-_EVICTION_TOLERATION_S = 300  # a pod stays this long on a node that is not ready or unreachable
+_EVICTION_TOLERATION_SECONDS = 300  # a pod stays this long on a node that is not ready or unreachable
 _NATIVE = ("cpu", "memory", "ephemeral-storage", "pods")
 _MUTABLE = ("activeDeadlineSeconds", "tolerations", "terminationGracePeriodSeconds", "schedulingGates", "nodeName")
 
@@ -94,7 +94,7 @@ def default_pod(body: Json) -> None:
         if not any(item.get("key") in (key, None) and _covers_no_execute(item) for item in _objects(tolerations)):
             tolerations.append({
                 "key": key, "operator": "Exists", "effect": "NoExecute",
-                "tolerationSeconds": _EVICTION_TOLERATION_S,
+                "tolerationSeconds": _EVICTION_TOLERATION_SECONDS,
             })  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from agentpool_devcluster.api.schema.validation import shown
 from agentpool_devcluster.api.selectors import selector_matches
 
 _REVISION_HISTORY = 10  # old ReplicaSets kept
-_PROGRESS_DEADLINE_S = 600
+_PROGRESS_DEADLINE_SECONDS = 600
 
 
 def default_template(body: Json) -> None:
@@ -28,7 +28,7 @@ def default_deployment(body: Json) -> None:
     spec = body.setdefault("spec", {})
     spec.setdefault("replicas", 1)
     spec.setdefault("revisionHistoryLimit", _REVISION_HISTORY)
-    spec.setdefault("progressDeadlineSeconds", _PROGRESS_DEADLINE_S)
+    spec.setdefault("progressDeadlineSeconds", _PROGRESS_DEADLINE_SECONDS)
     strategy = spec.setdefault("strategy", {})
     if strategy.setdefault("type", "RollingUpdate") == "RollingUpdate":
         rolling = strategy.setdefault("rollingUpdate", {})

@@ -12,7 +12,7 @@ from agentpool_devcluster.api.objects import Json, generated_suffix
 
 VOLUME_PREFIX = "kube-api-access-"
 MOUNT_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
-_EXPIRATION_S = 3607
+_EXPIRATION_SECONDS = 3607
 _DEFAULT_MODE = 0o644
 
 
@@ -49,7 +49,7 @@ def _volume(name: str) -> dict[str, Any]:
         "projected": {
             "defaultMode": _DEFAULT_MODE,
             "sources": [
-                {"serviceAccountToken": {"expirationSeconds": _EXPIRATION_S, "path": "token"}},
+                {"serviceAccountToken": {"expirationSeconds": _EXPIRATION_SECONDS, "path": "token"}},
                 {"configMap": {"name": "kube-root-ca.crt", "items": [{"key": "ca.crt", "path": "ca.crt"}]}},
                 {"downwardAPI": {"items": [namespace]}},
             ],

@@ -9,7 +9,7 @@ from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector, Producer
 from tests.fixtures.redis import wait_until
 
-WITHIN_S = 60.0
+WITHIN_SECONDS = 60.0
 ONE_WORKER = {"pollSeconds": 1, "idleSeconds": 60, "minReplicas": 1, "maxReplicas": 1}
 
 
@@ -55,7 +55,7 @@ async def shows(question, expected):
     async def holds():
         return await question() == expected
 
-    await wait_until(holds, f"it shows {expected}", within_s=WITHIN_S)
+    await wait_until(holds, f"it shows {expected}", within_s=WITHIN_SECONDS)
 
 
 async def serving(look):

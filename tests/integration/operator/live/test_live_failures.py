@@ -15,7 +15,7 @@ from agentpool_core.queue import Inspector, Producer
 from tests.chaos.clocks import Clock, ClockMissingError
 from tests.fixtures.redis import wait_until
 
-WITHIN_S = 60.0
+WITHIN_SECONDS = 60.0
 SERVING = ("True", "Serving")
 UNDISTURBED = {"queued", "started", "succeeded"}  # a job's events, where nobody took it from its worker
 SCALING = {
@@ -52,13 +52,13 @@ class Work:
         async def holds():
             return (await self._inspector.snapshot(self._pool)).running == jobs
 
-        await wait_until(holds, f"{jobs} jobs run", within_s=WITHIN_S)
+        await wait_until(holds, f"{jobs} jobs run", within_s=WITHIN_SECONDS)
 
     async def ended_undisturbed(self, jobs):
         async def ended():
             return (await self._inspector.snapshot(self._pool)).finished_total == jobs
 
-        await wait_until(ended, "every job has ended", within_s=WITHIN_S)
+        await wait_until(ended, "every job has ended", within_s=WITHIN_SECONDS)
         told = [event.type for event in await self._inspector.events(self._pool, limit=1_000)]
         assert set(told) == UNDISTURBED
         assert told.count("started") == told.count("succeeded") == jobs
@@ -77,7 +77,7 @@ async def shows(question, expected):
     async def holds():
         return await question() == expected
 
-    await wait_until(holds, f"it shows {expected}", within_s=WITHIN_S)
+    await wait_until(holds, f"it shows {expected}", within_s=WITHIN_SECONDS)
 
 
 @pytest.mark.parametrize("part", ["/pods/", "/scale"])
@@ -92,7 +92,7 @@ async def test_an_operator_killed_while_it_scales_in_harms_no_job(
     await work.runs(2)
     faulty_api.freeze_at = lambda method, path: method == "PATCH" and part in path.partition("?")[0]
     work.may_end("short")
-    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_S)
+    await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_SECONDS)
     first.stop(signal.SIGKILL)
     faulty_api.thaw.set()
     start_operator("--no-leader-elect")

@@ -9,7 +9,7 @@ from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector, Producer
 from tests.fixtures.redis import wait_until
 
-WITHIN_S = 60.0
+WITHIN_SECONDS = 60.0
 SLEEPER = {"command": {"argv": ["sleep", "30"]}}
 QUICK = {
     "pollSeconds": 1,
@@ -40,14 +40,14 @@ async def shows(question, expected):
     async def holds():
         return await question() == expected
 
-    await wait_until(holds, f"it shows {expected}", within_s=WITHIN_S)
+    await wait_until(holds, f"it shows {expected}", within_s=WITHIN_SECONDS)
 
 
 async def submit(redis, pool, count):
     async def taken():
         return await Inspector(redis).settings(pool)
 
-    await wait_until(lambda: _known(taken), "the queue is set up", within_s=WITHIN_S)
+    await wait_until(lambda: _known(taken), "the queue is set up", within_s=WITHIN_SECONDS)
     return await Producer(redis, pool).submit_many([JobRequest(kind="k", payload=n) for n in range(count)])
 
 
@@ -126,13 +126,13 @@ async def test_pods_that_crash_or_find_no_node_are_told(start_operator, pool_nam
         events, _ = await cluster.list(paths.events(namespace))
         return {(e["involvedObject"]["name"], e["reason"]) for e in events if e["type"] == "Warning"}
 
-    await wait_until(crash_is_told, "the crash is told with its last words", within_s=WITHIN_S)
+    await wait_until(crash_is_told, "the crash is told with its last words", within_s=WITHIN_SECONDS)
     await shows(lambda: look.condition("Ready", "lost"), ("False", "FailedScheduling"))
 
     async def both_are_told():
         return {("crash", "CrashLoopBackOff"), ("lost", "FailedScheduling")} <= await warned()
 
-    await wait_until(both_are_told, "an event tells of each pool", within_s=WITHIN_S)
+    await wait_until(both_are_told, "an event tells of each pool", within_s=WITHIN_SECONDS)
 
 
 async def test_only_watched_namespaces_are_served(start_operator, pool_named, look, cluster, namespace):

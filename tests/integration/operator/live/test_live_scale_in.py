@@ -13,8 +13,8 @@ from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector, Producer
 from tests.fixtures.redis import wait_until
 
-STORM_S = float(os.environ.get("AGENTPOOL_STORM_SECONDS", "8"))
-WITHIN_S = 60.0
+STORM_SECONDS = float(os.environ.get("AGENTPOOL_STORM_SECONDS", "8"))
+WITHIN_SECONDS = 60.0
 SCALING = {
     "pollSeconds": 1,
     "idleSeconds": 0,
@@ -38,13 +38,13 @@ async def test_no_job_is_interrupted_by_scaling_in_while_jobs_arrive(
     async def serving():
         return await look.condition("Ready") == ("True", "Serving")
 
-    await wait_until(serving, "the pool serves", within_s=WITHIN_S)
+    await wait_until(serving, "the pool serves", within_s=WITHIN_SECONDS)
     pool = PoolRef(namespace, "agents")
     producer, inspector = Producer(redis, pool), Inspector(redis)
     sizes = []
     submitted, begin = 0, time.monotonic()
-    while time.monotonic() - begin < STORM_S or not _fell(sizes):
-        assert time.monotonic() - begin < STORM_S + WITHIN_S, f"the size never fell: {sizes}"
+    while time.monotonic() - begin < STORM_SECONDS or not _fell(sizes):
+        assert time.monotonic() - begin < STORM_SECONDS + WITHIN_SECONDS, f"the size never fell: {sizes}"
         count = random.choice((0, 0, 0, 1, 1, 6))
         await producer.submit_many([JobRequest(kind="k", payload=n) for n in range(count)])
         submitted += count
@@ -54,12 +54,12 @@ async def test_no_job_is_interrupted_by_scaling_in_while_jobs_arrive(
     async def all_ended():
         return (await inspector.snapshot(pool)).finished_total == submitted
 
-    await wait_until(all_ended, "every job ended", within_s=WITHIN_S)
+    await wait_until(all_ended, "every job ended", within_s=WITHIN_SECONDS)
 
     async def empty():
         return await look.replicas() == 0
 
-    await wait_until(empty, "the workers went", within_s=WITHIN_S)
+    await wait_until(empty, "the workers went", within_s=WITHIN_SECONDS)
     told = [event.type for event in await inspector.events(pool, limit=10_000)]
     assert set(told) == {"queued", "started", "succeeded"}
     assert told.count("started") == told.count("succeeded") == submitted

@@ -18,7 +18,7 @@ local function request_yield(route, patience)
       redis.call('ZREM', YIELD, id)
       local orders = PREFIX .. 'ctl:' .. job.worker
       redis.call('RPUSH', orders, 'yield ' .. job.token .. ' ' .. id)
-      redis.call('EXPIRE', orders, LIST_TTL_S)
+      redis.call('EXPIRE', orders, LIST_TTL_SECONDS)
       note_change(job, 'yielding')
       append_event('yielding', job)
       return

@@ -264,7 +264,7 @@ local function finish(job, state, field, text, detail)
     for client in string.gmatch(job.watch, '%S+') do
       local inbox = PREFIX .. 'inbox:' .. client
       redis.call('RPUSH', inbox, job.id)
-      redis.call('EXPIRE', inbox, LIST_TTL_S)
+      redis.call('EXPIRE', inbox, LIST_TTL_SECONDS)
     end
     redis.call('HDEL', job.key, 'watch')
   end

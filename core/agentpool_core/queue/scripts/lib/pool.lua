@@ -28,7 +28,7 @@ local SWEEPER = '~sweeper'
 local SUSPECT = '~suspect'
 
 local EVENTS_MAX = 10000 -- approximate number of events kept
-local LIST_TTL_S = 3600 -- of orders and inboxes without a reader
+local LIST_TTL_SECONDS = 3600 -- of orders and inboxes without a reader
 local LOG_MAX_BYTES = 4096 -- of a job's own history; the middle is dropped first
 local PRESSURE_EVERY_MS = 100 -- between two pressure signals
 local CALL_ARGS_MAX = 1000 -- ids in one command
