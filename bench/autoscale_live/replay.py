@@ -18,7 +18,7 @@ from agentpool_core.jobs import JobRequest, JobState, PoolRef
 from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector, Producer, connect
 from agentpool_local.errors import LocalError
-from agentpool_local.stack.cluster import Cluster, opened
+from agentpool_local.stack.cluster import Cluster, open_kubeconfig
 from agentpool_local.stack.stack import NAMESPACE, SECRET, Stack, StackOptions
 from agentpool_local.stack.workspace import Workspace
 from bench.autoscale.simulator import Outcome
@@ -124,7 +124,7 @@ async def _system() -> AsyncIterator[tuple[Cluster, str]]:
         stack = Stack(options, workspace, sink=lambda _name, _line: None, progress=_tell)
         try:
             await stack.start()
-            async with opened(stack.kubeconfig) as cluster:
+            async with open_kubeconfig(stack.kubeconfig) as cluster:
                 yield cluster, stack.redis_url
                 await cluster.delete(paths.agentpools(POOL.namespace, POOL.name))
         except LocalError as error:

@@ -26,7 +26,7 @@ SETTLED_SECONDS = 1.0  # after which a worker that was started listens
 READY = "bench:worker-listens"
 
 
-async def opened(name: str, url: str, jobs: Jobs) -> Peer:
+async def open_peer(name: str, url: str, jobs: Jobs) -> Peer:
     """Return the connected peer; the end of the process disconnects it."""
     peer: Peer = importlib.import_module(f"bench.peers.{name}").Peer(url, jobs)
     await peer.open()
@@ -49,7 +49,7 @@ async def throughput(name: str, url: str, count: int) -> dict[str, float]:
     """Bulk and single submits, and the drain of all of them."""
     singles = count // 10
     jobs = Jobs(count + singles)
-    peer = await opened(name, url, jobs)
+    peer = await open_peer(name, url, jobs)
     began = time.perf_counter()
     await peer.submit_many("noop", range(count))
     figures = {"bulk jobs/s": count / (time.perf_counter() - began)}
@@ -67,7 +67,7 @@ async def throughput(name: str, url: str, count: int) -> dict[str, float]:
 async def mixed(name: str, url: str, count: int) -> dict[str, float]:
     """Run jobs of 10 ms, each tenth of 1 s, in 10 slots; return the time until all are done, start included."""
     jobs = Jobs(count)
-    peer = await opened(name, url, jobs)
+    peer = await open_peer(name, url, jobs)
     await peer.submit_many("sleep", range(count))
     return {"mixed makespan s": await worked(peer, jobs, MIXED_SLOTS)}
 
@@ -75,7 +75,7 @@ async def mixed(name: str, url: str, count: int) -> dict[str, float]:
 async def work(name: str, url: str, count: int) -> list[float]:
     """Runs the worker until all jobs have come; their delays."""
     jobs = Jobs(count)
-    peer = await opened(name, url, jobs)
+    peer = await open_peer(name, url, jobs)
     working = asyncio.create_task(worked(peer, jobs, MIXED_SLOTS))
     await asyncio.sleep(SETTLED_SECONDS)
     async with redis.asyncio.Redis.from_url(url) as client:
@@ -89,7 +89,7 @@ async def submit(name: str, url: str, count: int) -> list[float]:
     async with redis.asyncio.Redis.from_url(url) as client:
         while not await client.get(READY):  # noqa: ASYNC110  # another process's state
             await asyncio.sleep(APART_SECONDS)
-    peer = await opened(name, url, Jobs(0))
+    peer = await open_peer(name, url, Jobs(0))
     for _ in range(count):
         await peer.submit("stamp", time.monotonic_ns())
         await asyncio.sleep(APART_SECONDS)

@@ -1,4 +1,4 @@
-"""AgentPool's client and the ground of its other packages.
+"""AgentPool's client, and the bottom layer of all other packages.
 
 The public API for programs that submit jobs is here. Each name is imported on first use, so a program pays for what it
 uses.
@@ -9,7 +9,7 @@ uses.
         receipt = await client.submit("summarize", {"url": "…"}, priority="critical")
         print(await receipt.result(timeout=60))
 
-`client` has the methods, `errors` all that they raise. The package imports none of the packages above it (operator,
+`client` has the methods, `errors` their errors. The package imports none of the packages above it (operator,
 worker, gateway, local); import-linter enforces that.
 """
 

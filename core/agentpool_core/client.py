@@ -128,7 +128,7 @@ class Client:
         return await self._inspector.job(self.pool, JobId(job_id))
 
     async def jobs(self, state: JobState | str, *, limit: int = 100) -> list[Job]:
-        """Jobs that wait, run or are dead, oldest first within a route and priority."""
+        """Return jobs that wait, run or are dead, oldest first within a route and priority."""
         return await self._inspector.jobs(self.pool, JobState(state), limit=limit)
 
     async def replay(self, job_id: JobId | str) -> None:
@@ -136,7 +136,7 @@ class Client:
         await self._inspector.replay(self.pool, JobId(job_id))
 
     async def queue(self) -> QueueSnapshot:
-        """Depths, running jobs, workers and totals at this moment."""
+        """Return depths, running jobs, workers and totals at this moment."""
         return await self._inspector.snapshot(self.pool)
 
     async def events(self, *, after: str = "$", job_id: JobId | str | None = None) -> AsyncIterator[JobEvent]:
@@ -187,7 +187,7 @@ class SyncClient:
         self._starting = threading.Lock()
         self._start()
         try:
-            self._client = self._call(_made(redis, pool))
+            self._client = self._call(_make_client(redis, pool))
         except BaseException:
             self._end()
             raise
@@ -263,9 +263,9 @@ class SyncClient:
         events = self._client.events(after=after, job_id=job_id)
         try:
             while True:
-                yield self._call(_next(events))
+                yield self._call(_next_event(events))
         finally:
-            self._call(_closed(events))
+            self._call(_close_events(events))
 
     def _receipt(self, kept: Receipt) -> SyncReceipt:
         return SyncReceipt(kept.job_id, kept.state, kept.duplicate, kept.queue_depth, self)
@@ -284,15 +284,15 @@ class SyncClient:
             raise
 
 
-async def _made(redis: str, pool: PoolRef | str) -> Client:
+async def _make_client(redis: str, pool: PoolRef | str) -> Client:
     return Client(redis, pool=pool)
 
 
-async def _next(events: AsyncIterator[JobEvent]) -> JobEvent:
+async def _next_event(events: AsyncIterator[JobEvent]) -> JobEvent:
     return await anext(events)
 
 
-async def _closed(events: AsyncIterator[JobEvent]) -> None:
+async def _close_events(events: AsyncIterator[JobEvent]) -> None:
     close = getattr(events, "aclose", None)
     if close is not None:
         await close()

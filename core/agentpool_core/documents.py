@@ -19,7 +19,7 @@ BODIES = ("payload", "result", "progress", "checkpoint")  # values of any size u
 
 
 def request_from(document: Json) -> JobRequest:
-    """The request that a document asks for. Raises InvalidJobError naming the field."""
+    """Return the request of a document. Raises InvalidJobError naming the field."""
     if not isinstance(document, Mapping):
         raise _refused("job", document, "not a JSON object", 'send an object such as {"kind": "greet", "payload": {}}')
     for name in document:
@@ -32,7 +32,7 @@ def request_from(document: Json) -> JobRequest:
 
 
 def receipt_document(receipt: Receipt) -> Document:
-    """A receipt. `queued` says that the job is stored and has not started."""
+    """Return a receipt. `queued`: the job is stored and has not started."""
     return {
         "job_id": receipt.job_id,
         "state": receipt.state.value,

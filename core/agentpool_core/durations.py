@@ -21,7 +21,7 @@ def milliseconds(text: str) -> int | None:
 
 
 def format_duration(span_ms: float | None) -> str:
-    """A span as `kubectl get` would show an age; `-` for None."""
+    """Return a duration as `kubectl get` shows an age; `-` for None."""
     if span_ms is None:
         return "-"
     if span_ms < _UNIT_MS["s"]:

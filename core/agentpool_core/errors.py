@@ -206,7 +206,7 @@ class ResultTimeoutError(QueueError):
 
 
 class JobEndedError(QueueError):
-    """The awaited job ended without a result: `state` is failed, cancelled or expired; `reason` says why."""
+    """The awaited job ended without a result: `state` is failed, cancelled or expired, `reason` the cause."""
 
     def __init__(self, *, job_id: str, state: str, reason: str) -> None:
         self.job_id = job_id

@@ -69,7 +69,7 @@ class Inbox:
             raise ResultTimeoutError(job_id, timeout_s or 0.0) from error
 
     async def close(self) -> None:
-        """Ends the reading task; waits end with their own time limits."""
+        """End the reading task; waits end with their own time limits."""
         self._own()
         if self._reader is not None:
             await end(self._reader)
@@ -119,7 +119,7 @@ class Inbox:
             self._reader = asyncio.create_task(self._read(), name="agentpool-inbox")
 
     async def _read(self) -> None:
-        """Rings the waits of each job that the list names, for as long as there are waits."""
+        """Wake the waits of each job in the list, as long as there are waits."""
         block_s = longest_block_s(self._redis)
         while self._waits:
             try:
@@ -133,7 +133,7 @@ class Inbox:
                     bell.set()
 
     async def _ended(self, block_s: float) -> list[JobId]:
-        """The jobs that the list names; those that a lost answer took along are found by asking for each wait."""
+        """Return the jobs in the list; jobs of a lost answer are found later, because each wait asks again."""
         with Asking("blpop"):
             found = await call(self._redis, "BLPOP", self._key, block_s)
         if not found:

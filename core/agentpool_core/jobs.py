@@ -18,7 +18,7 @@ JobId = NewType("JobId", str)
 WorkerId = NewType("WorkerId", str)
 LeaseToken = NewType("LeaseToken", int)  # the fence: grows with every claim of a job, never returns to an old value
 
-Json: TypeAlias = Any  # whatever json.dumps takes: object, array, string, finite number, boolean, null
+Json: TypeAlias = Any  # JSON: object, array, string, finite number, boolean, null
 
 # Common grammar of kinds for submitters, handlers, and an AgentPool's routes (also read by the API server).
 LONGEST_KIND = 63  # characters; keeps the CEL rule over all routes' kinds within the API server's cost limit
@@ -94,6 +94,14 @@ class PoolRef:
         namespace, slash, name = text.partition("/")
         return cls(namespace, name) if slash else cls(default_namespace, text)
 
+    @classmethod
+    def parse_untrusted(cls, text: str) -> PoolRef | None:
+        """Return the pool of a name that any user may have written; None for an invalid name."""
+        try:
+            return cls.parse(text)
+        except SettingError:
+            return None
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class JobRequest:
@@ -134,7 +142,7 @@ class Lease:
     route: str
     priority: Priority
     payload: Json
-    attempt: int  # 1-based; an attempt that was handed back (drain, preemption) counts again
+    attempt: int  # 1-based; the attempt after a requeue (drain, preemption) has the same number
     max_attempts: int
     timeout_ms: int
     enqueued_at_ms: int  # Redis clock; when the job became ready for the first time

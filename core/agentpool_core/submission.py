@@ -16,7 +16,7 @@ E = TypeVar("E", bound=StrEnum)
 
 
 class Kept(Protocol):
-    """A receipt, of whichever client."""
+    """A receipt of any client."""
 
     @property
     def job_id(self) -> JobId:

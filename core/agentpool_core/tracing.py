@@ -27,7 +27,7 @@ _SPAN_ID_BYTES = 8
 
 
 @contextlib.contextmanager
-def entered(trace: Mapping[str, str]) -> Iterator[None]:
+def enter_trace(trace: Mapping[str, str]) -> Iterator[None]:
     """Make the trace current inside the block, if OpenTelemetry is installed."""
     if not _HAS_OPENTELEMETRY:
         yield
@@ -53,7 +53,7 @@ def current() -> dict[str, str]:
 
 
 def child_of(trace: Mapping[str, str]) -> dict[str, str]:
-    """The headers to send on: the current span's where there is one, else the job's under a new span id."""
+    """Return the headers to pass on: those of the current span, else the job's under a new span id."""
     if headers := current():
         return headers
     headers = {name: value for name, value in trace.items() if name in ("traceparent", "tracestate", "baggage")}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube import paths
-from agentpool_core.kube.connection import Access, load, opened
+from agentpool_core.kube.connection import Access, connect, load
 from agentpool_core.process.cancellation import end
 from agentpool_core.text import frames_of
 from agentpool_operator.capacity.capacity_watch import CapacityWatch
@@ -167,7 +167,7 @@ async def run(settings: OperatorSettings) -> None:
     gc.callbacks.append(pauses)
     access = await load(settings.kubeconfig)
     try:
-        async with opened(access) as api:
+        async with connect(access) as api:
             await _run(settings, assemble(settings, access, api))
     finally:
         gc.callbacks.remove(pauses)

@@ -32,7 +32,7 @@ from agentpool_devcluster.kube.client import KubeClient
 from agentpool_devcluster.kube.errors import KubeError
 from agentpool_devcluster.kube.kubeconfig import read_kubeconfig
 from agentpool_devcluster.kube.resources import NODES, PODS
-from agentpool_local.stack.cluster import opened
+from agentpool_local.stack.cluster import open_kubeconfig
 from tests.chaos.clocks import Clock
 from tests.fixtures.faults import FaultyApi
 from tests.fixtures.lines import Line
@@ -192,7 +192,7 @@ class Ground:
         await self.api_proxy.start()
         for node in self.nodes:
             node.start()
-        async with opened(self.kubeconfig) as cluster:
+        async with open_kubeconfig(self.kubeconfig) as cluster:
             await cluster.apply_crd(custom_resource_definition())
         await self.apply()
         arguments = ("--redis", self.redis_url, "--no-auth", "--port", str(self._gateway_port), "--rate", "0")
@@ -246,7 +246,7 @@ class Ground:
         self.changes |= changes
         at = paths.agentpools(POOL.namespace, POOL.name)
         environment = {"CHAOS_RECORD": str(self.record), **self.clocks["workers"].environment}
-        async with opened(self.kubeconfig) as cluster:
+        async with open_kubeconfig(self.kubeconfig) as cluster:
             for _ in range(PUT_TRIES):
                 with contextlib.suppress(ClusterError):  # the operator wrote in between
                     await cluster.apply(at, manifest(self.redis_url, environment, self.changes))
@@ -274,14 +274,14 @@ class Ground:
 
     async def size(self) -> tuple[int, int, int]:
         """Replicas asked for, pods there are, worker processes there are."""
-        async with self.kube() as client, opened(self.kubeconfig) as cluster:
+        async with self.kube() as client, open_kubeconfig(self.kubeconfig) as cluster:
             state = await cluster.pool(POOL)
             pods = (await client.list(PODS, POOL.namespace))["items"] or []
         return state.desired if state else -1, len(pods), len(self.workers())
 
     async def told(self) -> object:
         """What the operator believes: the AgentPool's status, its Deployment's, and the metrics of the decision."""
-        async with opened(self.kubeconfig) as cluster:
+        async with open_kubeconfig(self.kubeconfig) as cluster:
             pool = (await cluster.read(paths.agentpools(POOL.namespace, POOL.name))) or {}
             deployment = (await cluster.read(paths.deployments(POOL.namespace, POOL.name))) or {}
         return {"pool": pool.get("status"), "deployment": deployment.get("status"), "metrics": await self._metrics()}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from agentpool_core.errors import SettingError
 from agentpool_core.queue import connect
-from agentpool_core.queue.connection.redacted_url import masked, place_of
+from agentpool_core.queue.connection.redacted_url import mask_url, place_of
 from agentpool_core.queue.connection.url import SCHEMES, RedisUrl
 from agentpool_core.queue.connection.url_options import OPTIONS
 
@@ -49,7 +49,7 @@ def test_any_text_is_a_url_or_refused():
     @MANY
     @given(text=st.one_of(urls(), st.text(max_size=40)))
     def cases(text):
-        masked(text)
+        mask_url(text)
         place_of(text)
         try:
             client = connect(text)

@@ -31,8 +31,8 @@ _RETRY_SECONDS = 1.0  # after Redis was not reached
 class MaintenanceQueue(Protocol):
     """The part of `agentpool_core.queue.consumer.Consumer` that is used here."""
 
-    async def maintain(self, *, take_back: bool) -> Maintenance:
-        """Run a round; `take_back`: include jobs of lost workers."""
+    async def maintain(self, *, recover: bool) -> Maintenance:
+        """Run a round; `recover`: include jobs of lost workers."""
 
 
 class MaintenanceLoop:
@@ -67,7 +67,7 @@ class MaintenanceLoop:
             # A worker that replaces a lost worker has waited for a lease by then, and waits no further round.
             pause = min(pause, max(_SHORTEST_SECONDS, self._heartbeat.steady_in_seconds))
         try:
-            done = await self._queue.maintain(take_back=steady)
+            done = await self._queue.maintain(recover=steady)
         except QueueError as error:
             log.debug("no maintenance: %s", error)
             return _RETRY_SECONDS

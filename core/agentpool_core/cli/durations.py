@@ -8,7 +8,7 @@ from agentpool_core.durations import FORMS, milliseconds
 
 
 def duration(text: str) -> int:
-    """Milliseconds: the type of a click option. Fails as wrong usage, naming the value and the remedy."""
+    """Return a duration in milliseconds: the type of a click option. Raises BadParameter for an invalid text."""
     span_ms = milliseconds(text)
     if span_ms is None:
         raise click.BadParameter(f"{text!r} is not a span of time; write {FORMS}")

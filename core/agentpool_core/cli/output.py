@@ -41,7 +41,7 @@ class Format(StrEnum):
 
 
 def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds `-o/--output` to a command, as the parameter `output`."""
+    """Add `-o/--output` to a command, as the parameter `output`."""
     return click.option(
         "-o",
         "--output",
@@ -59,7 +59,7 @@ def values(choices: type[StrEnum]) -> list[str]:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows under their headers; None is `-`. The last column is not padded."""
+    """Return rows under their headers; None is `-`. The last column is not padded."""
     lines = [[header.upper() for header in headers], *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
     return "\n".join(
@@ -68,7 +68,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
-    """Print text, also of jobs, of which a terminal obeys nothing: control characters are escaped. `err`: to stderr."""
+    """Print text with escaped control characters: a job's text must not control the terminal. `err`: to stderr."""
     click.echo(printable(text), err=err, nl=nl)
 
 
@@ -103,7 +103,7 @@ def first_line(error: str | None) -> str | None:
 
 
 def format_count(number: int, noun: str) -> str:
-    """So many of them: `1 job`, `2 jobs`."""
+    """Return a number with its noun: `1 job`, `2 jobs`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 

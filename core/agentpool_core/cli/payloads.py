@@ -21,7 +21,7 @@ from agentpool_core.queue.codec.json_text import parse
 
 
 def payload_of(text: str | None) -> Json:
-    """The payload that an argument means: JSON, `-` (standard input) or `@FILE`; None: no payload."""
+    """Return the payload of an argument: JSON, `-` (standard input) or `@FILE`; None: no payload."""
     if text is None:
         return None
     if text == "-":

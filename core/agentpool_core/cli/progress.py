@@ -1,6 +1,6 @@
 """A progress bar on standard error, on terminals only.
 
-`rich` draws the bar (the extra `root`); without the package no bar is shown.
+`rich` draws the bar (the extra `cli`); without the package no bar is shown.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ RESERVED = "reserved for jobs in quarantine"
 
 
 def headline(snapshot: QueueSnapshot) -> str:
-    """The figures of the whole pool, in two lines."""
+    """Return the figures of the whole pool, in two lines."""
     slots = sum(worker.slots for worker in snapshot.workers)
     waits = [
         f"{snapshot.queued} queued",

@@ -28,7 +28,7 @@ class Subcommands(click.Group):
     """Command group that loads its subcommands from entry points on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of all subcommands, sorted."""
+        """Return the names of all subcommands, sorted."""
         del ctx
         return sorted({entry.name for entry in entry_points(group=GROUP)})
 
@@ -67,7 +67,7 @@ def _load(entry: EntryPoint) -> click.Command:
 
 
 def _is_not_installed(error: ModuleNotFoundError) -> bool:
-    """Whether a third-party package is absent as a whole, so that installing it helps."""
+    """Return whether a third-party package is absent as a whole, so that installing it helps."""
     package = (error.name or "").partition(".")[0]
     ours = package.partition("_")[0] == "agentpool"
     return bool(package) and not ours and find_spec(package) is None
@@ -102,7 +102,7 @@ def root() -> None:
 
 
 def main() -> None:
-    """The console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    """Run the console script. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     standard_streams.prepare()
     as_plugin = Path(sys.argv[0]).name == "kubectl-agentpool"
     try:

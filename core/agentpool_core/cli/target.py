@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from agentpool_core.environment import redis_url
-from agentpool_core.errors import SettingError
+from agentpool_core.errors import ClusterError, SettingError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import kubeconfig
 
 if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.redis_address import Address
+
+REMEDY = "pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +35,7 @@ class Target:
     redis: str | None  # None: ask the cluster
 
     async def connect(self) -> RedisClient:
-        """Return a client of the Redis, which the cluster names where nothing else does.
+        """Return a client of the Redis of the URL, else of the Redis that the AgentPool names.
 
         Raises SettingError with the remedy.
         """
@@ -40,10 +43,33 @@ class Target:
             from agentpool_core.queue.connection.client import connect
 
             return connect(self.redis)
-        from agentpool_core.cli import cluster
         from agentpool_core.redis_address import connect_to
 
-        return connect_to(await cluster.redis_address(self.pool))
+        return connect_to(await _declared_address(self.pool))
+
+
+async def _declared_address(pool: PoolRef) -> Address:
+    """Return the address that the AgentPool names.
+
+    Raises SettingError without a kubeconfig, ClusterError if the cluster does not know the address, UnknownPoolError.
+    """
+    from agentpool_core.kube.connection import open_cluster
+
+    if not kubeconfig.files():
+        missing = kubeconfig.missing()
+        source = f"KUBECONFIG names {missing}, which does not exist" if missing else "there is no kubeconfig"
+        raise SettingError(
+            field="--redis",
+            value=None,
+            problem=f"no flag or environment variable names the Redis, and {source}",
+            remedy=REMEDY,
+        )
+    try:
+        async with open_cluster() as cluster:
+            return await cluster.redis_address(pool)
+    except ClusterError as error:
+        remedy = f"{error.remedy}; or {REMEDY}" if error.remedy else REMEDY
+        raise ClusterError(f"cannot read the queue's Redis from the cluster ({error.detail})", remedy=remedy) from error
 
 
 def pool_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -64,7 +90,7 @@ def pool_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def redis_option(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Adds `--redis` to a command, as the parameter `redis`."""
+    """Add `--redis` to a command, as the parameter `redis`."""
     return click.option(
         "--redis",
         metavar="URL",
@@ -73,7 +99,7 @@ def redis_option(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def target_of(pool: str | None, namespace: str | None, redis: str | None) -> Target:
-    """The target that flags and environment mean. Raises SettingError where they name no pool."""
+    """Return the target of flags and environment. Raises SettingError if no pool is named."""
     named = pool or os.environ.get("AGENTPOOL_POOL")
     if not named:
         raise SettingError(
@@ -95,7 +121,7 @@ def target_of(pool: str | None, namespace: str | None, redis: str | None) -> Tar
 
 
 def default_namespace() -> str:
-    """The namespace meant when none is named."""
+    """Return the namespace of a pool that is named without one."""
     return os.environ.get("AGENTPOOL_NAMESPACE") or kubeconfig.current_namespace() or "default"
 
 

@@ -1,7 +1,7 @@
 """Wait for jobs to end, and report their outcome: shared by `wait` and `submit --wait`.
 
 Jobs are awaited in sequence, which takes as long as the last of them. A lost Redis is reported at once, and given
-`PATIENCE_SECONDS` to come back. The inbox of `agentpool_core.client` learns of an end at once.
+`PATIENCE_SECONDS` to return. The inbox of `agentpool_core.client` learns of an end at once.
 """
 
 from __future__ import annotations

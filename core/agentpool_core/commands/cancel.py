@@ -18,7 +18,7 @@ Examples:
 Jobs that wait for a cancelled one are cancelled with it, unless they asked to run anyway."""
     + EXIT_CODES
 )
-_TOLD = {
+_MESSAGES = {
     "cancelled": "cancelled",
     "requested": "its worker was asked to stop it",
     "finished": "had ended before",
@@ -41,4 +41,4 @@ async def _cancel(target: Target, ids: list[JobId], reason: str) -> None:
         producer = Producer(redis, target.pool)
         for job_id in ids:
             outcome = await producer.cancel(job_id, reason=reason)
-            say(f"job {job_id} {_TOLD[outcome.value]}")
+            say(f"job {job_id} {_MESSAGES[outcome.value]}")

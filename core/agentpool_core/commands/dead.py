@@ -94,7 +94,7 @@ async def _read(target: Target, limit: int, *, bodies: bool) -> tuple[list[Job],
 
 
 async def _replay(target: Target, ids: list[JobId]) -> list[JobId]:
-    """Replays these, or all where none are named; returns which."""
+    """Replay these jobs, or all dead letters if none is named; return the replayed jobs."""
     from agentpool_core.queue.inspector import Inspector
 
     async with open_redis(target) as redis:

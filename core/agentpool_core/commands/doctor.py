@@ -73,8 +73,8 @@ def _no_kubeconfig() -> Finding:
 
 
 async def _examine_redis(pool: PoolRef | None, redis_url: str | None, *, repair: bool) -> list[Finding]:
-    from agentpool_core.doctor import pool as pool_checkup
-    from agentpool_core.doctor import redis as redis_checkup
+    from agentpool_core.doctor import pool as pool_checks
+    from agentpool_core.doctor import redis as redis_checks
     from agentpool_core.doctor.findings import failure_of, note
     from agentpool_core.queue.connection.client import connect
 
@@ -89,9 +89,9 @@ async def _examine_redis(pool: PoolRef | None, redis_url: str | None, *, repair:
             await reach(redis)
         except QueueError as error:
             return [failure_of("redis", error)]
-        findings = [finding async for finding in redis_checkup.examine(redis, pool)]
+        findings = [finding async for finding in redis_checks.examine(redis, pool)]
         if pool is not None:
-            findings += [finding async for finding in pool_checkup.examine(redis, pool, repair=repair)]
+            findings += [finding async for finding in pool_checks.examine(redis, pool, repair=repair)]
     finally:
         await redis.aclose()
     return findings

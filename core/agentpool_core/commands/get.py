@@ -50,7 +50,7 @@ def get(
 ) -> None:
     """Show jobs: those named, else those that wait, run or are dead."""
     if history and len(jobs) != 1:
-        raise click.UsageError("--history is of one JOB; name it")
+        raise click.UsageError("--history needs exactly one JOB")
     wanted = [JobState(state) for state in states or LISTED]
     found, queue = run(_read(target, [JobId(job) for job in jobs], wanted, limit, bodies=output.shows_documents))
     if history:
@@ -62,7 +62,7 @@ def get(
 async def _read(
     target: Target, ids: list[JobId], states: list[JobState], limit: int, *, bodies: bool
 ) -> tuple[list[Job], QueueSnapshot]:
-    """The jobs, and the queue that they are in."""
+    """Return the jobs, and their queue."""
     from agentpool_core.queue.inspector import Inspector
 
     async with open_redis(target) as redis:
@@ -93,7 +93,7 @@ def _end(job: Job) -> str:
 
 
 def jobs_table(jobs: Sequence[Job], now_ms: int) -> str:
-    """Jobs as a table; ages are of the Redis clock."""
+    """Return jobs as a table; ages are of the Redis clock."""
     rows = [
         (
             job.job_id,

@@ -126,7 +126,7 @@ def _why_unread(error: ClusterError) -> str:
 
 
 def workers_of(job: Job) -> Sequence[str]:
-    """The workers that held the job, in the order of their first attempts."""
+    """Return the workers that held the job, in the order of their first attempts."""
     return list(dict.fromkeys(entry.worker for entry in job.history if entry.worker))
 
 

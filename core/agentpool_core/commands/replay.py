@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -29,9 +29,6 @@ from agentpool_core.durations import format_duration
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import JobRequest, Priority
 
-if TYPE_CHECKING:
-    pass
-
 COLUMN = "TIMESTAMP"
 CONTEXT, GENERATED = "ContextTokens", "GeneratedTokens"
 START_SECONDS, CONTEXT_PER_SECOND, GENERATED_PER_SECOND = 0.2, 8_000, 40  # the model of a request's service time
@@ -42,7 +39,7 @@ Examples:
   agentpool replay AzureLLMInferenceTrace_code.csv --pool research/analysts --speed 60
   agentpool replay trace.csv --kind summarize --duration 10m --priority info
 
-Each job's payload holds the trace's columns, and `seconds` where the trace tells tokens.
+Each job's payload holds the trace's columns, and `seconds` if the trace has token counts.
 
 \b
 Exit codes: 0 all sent, 1 refused, 2 wrong usage, 130 interrupted."""
@@ -58,7 +55,7 @@ class Arrival:
 
 @dataclass(kw_only=True, slots=True)
 class Sent:
-    """How the replay went."""
+    """Figures of the replay."""
 
     jobs: int = 0
     span_s: float = 0.0  # submitted part of the trace
@@ -67,7 +64,7 @@ class Sent:
     waits: int = 0  # times that the queue was full
 
     def wait(self) -> None:
-        """The queue is full once more."""
+        """Count a wait for a full queue."""
         self.waits += 1
 
 
@@ -104,7 +101,7 @@ def replay_trace(
 
 
 def arrivals(trace: Path, *, limit: int | None = None, longest_s: float | None = None) -> Iterator[Arrival]:
-    """The rows of a trace, in their order. Raises SettingError naming the line that cannot be read."""
+    """Yield the rows of a trace, in order. Raises SettingError naming the line that cannot be read."""
     with trace.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file)
         if COLUMN not in (reader.fieldnames or ()):

@@ -1,6 +1,6 @@
 """`agentpool top`: a pool's queue, live: rates, bars by route and priority, a cell for each slot of each worker.
 
-On a terminal the screen is redrawn with `rich` (the extra `root`); piped, or with `--once`, the command prints plain
+On a terminal the screen is redrawn with `rich` (the extra `cli`); piped, or with `--once`, the command prints plain
 lines. An unreachable Redis is shown as such, with the last figures kept and marked.
 """
 

@@ -98,7 +98,7 @@ def gpu_finding(nodes: Sequence[Object]) -> Finding:
 
 
 def _is_gpu(resource: str) -> bool:
-    """Extended resources that stand for GPUs or slices of them."""
+    """Return whether an extended resource stands for GPUs or slices of them."""
     return "/" in resource and any(word in resource for word in ("gpu", "mig-", "/neuron", "/tpu"))
 
 

@@ -43,19 +43,19 @@ class Access:
 
 @asynccontextmanager
 async def open_cluster(kubeconfig: Path | None = None) -> AsyncIterator[Cluster]:
-    """Yield a connection, closed at the end of the block.
+    """Yield a connection; close it at the end of the block.
 
     `kubeconfig` None: the files of KUBECONFIG, else ~/.kube/config, else the pod's own service account. Raises
     SettingError where none can be used, or the package `kubernetes` is missing.
     """
     access = await load(kubeconfig)  # reports a missing package
-    async with opened(access) as cluster:
+    async with connect(access) as cluster:
         yield cluster
 
 
 @asynccontextmanager
-async def opened(access: Access) -> AsyncIterator[Cluster]:
-    """Yield a connection, whose token is renewed; closed at the end of the block."""
+async def connect(access: Access) -> AsyncIterator[Cluster]:
+    """Yield a connection with a renewed token; close it at the end of the block."""
     from kubernetes.aio import client, config
 
     from agentpool_core.kube.client import Cluster
@@ -87,7 +87,7 @@ async def load(kubeconfig: Path | None) -> Access:
     named = kubeconfig or kubeconfigs.missing()
     if named is not None and not named.is_file():  # the loader treats a missing file as an empty file
         raise _unusable([named], "there is no such file")
-    with _told(sources):
+    with _translate_errors(sources):
         renew = await _fill(settings, sources)
     _set_proxy(settings)
     return Access(settings=settings, renew=renew)
@@ -129,7 +129,7 @@ def _set_proxy(settings: Any) -> None:
 
 
 @contextlib.contextmanager
-def _told(sources: Sequence[Path]) -> Iterator[None]:
+def _translate_errors(sources: Sequence[Path]) -> Iterator[None]:
     """Raise SettingError for the errors of the loaders, which are TypeError, KeyError and others for a wrong file."""
     from kubernetes.aio import config
 

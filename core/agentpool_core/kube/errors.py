@@ -84,18 +84,18 @@ _BY_STATUS: dict[int, type[ClusterRefusalError]] = {
     422: InvalidObjectError,
     TOO_MANY_REQUESTS: BusyError,
 }
-MISFITS = (  # said with a 500 (kubernetes/kubernetes#139253)
+MISFITS = (  # messages of a 500 (kubernetes/kubernetes#139253)
     "failed to create typed patch object",  # an unknown field, a value of the wrong type, two items with the same key
     "failed to convert new object",  # a value that only its kind can parse, such as a quantity
 )
-UNASKED = "failed calling webhook"  # said with a 500, too, until the webhook is there again
+WEBHOOK_FAILED = "failed calling webhook"  # also a 500, until the webhook answers again
 
 
 def refusal(*, request: str, status: int, message: str, retry_after_s: float | None) -> ClusterRefusalError:
-    """The error for an HTTP status."""
+    """Return the error for an HTTP status."""
     if status < FIRST_SERVER_ERROR:
         kind = _BY_STATUS.get(status, ClusterRefusalError)
-    elif UNASKED in message:
+    elif WEBHOOK_FAILED in message:
         kind = WebhookError
     else:
         kind = InvalidObjectError if any(words in message for words in MISFITS) else BusyError

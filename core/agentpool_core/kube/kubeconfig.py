@@ -20,7 +20,7 @@ Entry = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Current:
-    """The parts of the current context that the `kubernetes` package does not tell."""
+    """Parts of the current context that the `kubernetes` package does not report."""
 
     context: str | None  # its name; None: no file sets one
     namespace: str | None  # None: none is set
@@ -28,7 +28,7 @@ class Current:
 
 
 def files() -> list[Path]:
-    """Return the kubeconfig files in use: those of KUBECONFIG that are there, else ~/.kube/config if it is there."""
+    """Return the kubeconfig files in use: the existing files of KUBECONFIG, else an existing ~/.kube/config."""
     return [file for file in _named() or _at_home() if file.is_file()]
 
 

@@ -113,5 +113,5 @@ def leases(namespace: str, name: str | None = None) -> str:
 
 
 def is_of_lease(path: str) -> bool:
-    """Whether this is the path of a Lease."""
+    """Return whether this is the path of a Lease."""
     return path.startswith(f"{group(LEASES)}/")

@@ -1,7 +1,7 @@
 """Kubernetes quantities as whole numbers: millicores for cpu, units for everything else.
 
 The grammar is the API's (https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/); fractions
-are rounded up, as in the scheduler. `inventory` and `drift` use it.
+are rounded up, as in the scheduler. Used by the operator's `capacity.inventory`, `children.drift` and `pools.resolve`.
 """
 
 from __future__ import annotations
@@ -45,6 +45,6 @@ def _bounded(value: Decimal) -> Decimal:
 
 
 def same_quantity(left: object, right: object) -> bool:
-    """Whether two values are the same quantity."""
+    """Return whether two values are the same quantity."""
     first = value_of(left)
     return first is not None and first == value_of(right)

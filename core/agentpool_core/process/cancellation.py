@@ -69,7 +69,7 @@ async def _run(works: Iterable[Coroutine[Any, Any, T]], *, until: str) -> list[a
             task.cancel()
         try:
             await asyncio.wait(left, timeout=ASK_AGAIN_SECONDS)
-        except asyncio.CancelledError:  # `end` asks again, and so do we
+        except asyncio.CancelledError:  # `end` cancels again, and so does this loop
             cancelled = True
     failures = [failure for task in tasks if not task.cancelled() and (failure := task.exception()) is not None]
     if cancelled:

@@ -40,7 +40,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people, in which nothing that a job said moves the terminal's cursor."""
+    """A line for people, with escaped control characters: a job's text must not control the terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line with following lines, such as a traceback, without the line end."""
@@ -58,7 +58,7 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def configure(*, form: str, level: str) -> None:
-    """Sends all logs to standard error, as `json` or `text`, from `level` up."""
+    """Send all logs to standard error, as `json` or `text`, from `level` up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter(_TEXT))
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)

@@ -26,12 +26,12 @@ def prepare() -> None:
 
 
 def takes_all_text() -> bool:
-    """Whether standard output can encode every character."""
+    """Return whether standard output can encode every character."""
     return (getattr(sys.stdout, "encoding", None) or "utf-8").lower().startswith(("utf-", "utf8"))
 
 
 def is_unwritable(error: OSError) -> bool:
-    """Whether the error concerns an unwritable standard stream; an error about a file has its name."""
+    """Return whether the error concerns an unwritable standard stream; an error of a file has its name."""
     return error.errno in _UNWRITABLE and error.filename is None
 
 

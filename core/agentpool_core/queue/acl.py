@@ -84,6 +84,6 @@ def rules(role: Role, *, pools: str = "*", version: tuple[int, int] = NEWEST) ->
     return ["resetkeys", "resetchannels", *keys, *channels, "-@all", *(f"+{command}" for command in known)]
 
 
-def described(*, pools: str = "*") -> str:
-    """All roles as lines of an ACL file; the passwords are yours to fill in."""
+def acl_file(*, pools: str = "*") -> str:
+    """Return all roles as lines of an ACL file; the passwords are placeholders."""
     return "\n".join(f"user agentpool-{role} on >PASSWORD {' '.join(rules(role, pools=pools))}" for role in Role)

@@ -28,7 +28,7 @@ class Contradiction(StrEnum):
     JOB_GONE = "job_gone"  # an entry without a job: dropped, and its slot is free; a job found nowhere else ends
     MISPLACED = "misplaced"  # an entry under a consumer that differs from the record: moved to the record's
     ORDER_LOST = "order_lost"  # a job that waits for its time or for quarantine is missing in the order: added again
-    WORKER_GONE = "worker_gone"  # a job runs under a worker that is not registered: handed back, no attempt counts
+    WORKER_GONE = "worker_gone"  # a job runs under a worker that is not registered: requeued, no attempt counts
     WORKER_LOST = "worker_lost"  # a worker's lease expired long ago without recovery: its jobs are recovered
     OVERDUE = "overdue"  # a job runs for longer than its timeout and its worker's grace: a failed attempt
     PARENT_GONE = "parent_gone"  # the parents of a blocked job have ended or are gone: it starts or is cancelled
@@ -45,7 +45,7 @@ class Disagreement:
 
 
 def disagreements(flat: Sequence[str]) -> tuple[Disagreement, ...]:
-    """The disagreements in a script's reply, which are pairs."""
+    """Return the disagreements in a script's reply, which are pairs."""
     return tuple(
         Disagreement(kind=Contradiction(kind), what=what) for kind, what in zip(flat[::2], flat[1::2], strict=True)
     )

@@ -132,7 +132,7 @@ class Renewal:
     """The answer to a heartbeat."""
 
     settings_revision: str  # differs from the worker's: read the settings again
-    still_registered: bool  # False: the lease had run out and the jobs were taken back; drop them and register
+    still_registered: bool  # False: the lease had expired and the jobs were recovered; drop them and register
     held: frozenset[Place] = frozenset()  # the entries that the queue holds for the worker
 
 
@@ -140,7 +140,7 @@ class Renewal:
 class Reconciliation:
     """Differences between the jobs of a worker and the jobs that the queue leases to it."""
 
-    returned: int = 0  # jobs handed back, since the worker does not hold them; no attempt counts
+    returned: int = 0  # requeued jobs that the worker does not hold; no attempt counts
     dropped: int = 0  # dropped entries without a job in Redis
     corrected: int = 0  # counters of the pool that were wrong
     disowned: tuple[tuple[JobId, LeaseToken], ...] = ()  # jobs without a lease, which the worker must stop

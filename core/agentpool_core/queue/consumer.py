@@ -30,7 +30,7 @@ from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.codec.leases import MAX_ERROR_CHARS, SettleCall, leases_of, settle_calls
 from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.completions import Hold, Maintenance, Place, Reconciliation, Renewal, SettleOutcome, Wake
-from agentpool_core.queue.connection.client import ask, call, connections_made, is_cluster, together
+from agentpool_core.queue.connection.client import ask, call, connections_made, is_cluster, pipeline
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
 from agentpool_core.queue.holdings import Holdings
 from agentpool_core.queue.keys import RESERVED, Keys
@@ -110,7 +110,7 @@ class Consumer:
         return self._held.copy()
 
     async def settings(self) -> PoolSettings:
-        """The pool's settings as they are now. Raises UnknownPoolError where there are none."""
+        """Return the pool's present settings. Raises UnknownPoolError for a pool without settings."""
         fields = await ask(self._redis, "HGETALL", self._conf)
         with Reading("hgetall"):
             mapping = fields_of(fields)
@@ -126,7 +126,7 @@ class Consumer:
         bell rings again if something is ready.
         """
         reply = await self._claiming(scripts.CLAIM, (self.worker, min(limit, MAX_CLAIM)))
-        return self._taken(reply)
+        return self._leases(reply)
 
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
         """End attempts in calls of bounded size; return an outcome for each, in order.
@@ -141,11 +141,11 @@ class Consumer:
         for ended in calls:
             reply = await scripts.SETTLE.run(self._redis, self._conf, (_seed(), self.worker, *ended.arguments))
             with Reading("settle"):
-                outcomes += self._let_go(ended.completions, reply)
+                outcomes += self._outcomes(ended.completions, reply)
         return outcomes
 
     async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
-        """`settle` and `claim` in a single round trip; `limit` is the number of free slots after the settle."""
+        """Settle and claim in a single round trip; `limit` is the number of free slots after the settle."""
         calls = settle_calls(completions)
         if not calls:
             return [], await self.claim(limit)
@@ -154,9 +154,9 @@ class Consumer:
         args = (self.worker, min(limit, MAX_CLAIM), _seed(), *last.arguments)
         reply = await self._claiming(scripts.EXCHANGE, args)
         with Reading("exchange"):
-            outcomes += self._let_go(last.completions, reply[0])
+            outcomes += self._outcomes(last.completions, reply[0])
             claimed = reply[1]
-        return outcomes, self._taken(claimed)
+        return outcomes, self._leases(claimed)
 
     async def renew(self, *, slots: int, running: int, note: str = "") -> Renewal:
         """Extend the worker's lease, and so the lease of each of its jobs, with a single write."""
@@ -179,7 +179,7 @@ class Consumer:
         return await self._orders.read(rung)
 
     async def wait_and_claim(self, timeout_ms: int, limit: int) -> tuple[list[Control], list[Lease]]:
-        """`wait` and `claim` in a single round trip: for an idle worker: its free slots cannot change meanwhile.
+        """Wait and claim in a single round trip, for an idle worker: its free slots cannot change meanwhile.
 
         The claim is sent behind the blocking read, so the server runs it when the bell rings, and a job reaches an idle
         worker without a further request; several jobs take a second round trip. After `timeout_ms` it claims anyway: a
@@ -187,14 +187,14 @@ class Consumer:
         """
         if is_cluster(self._redis):  # the connection depends on the key of each command
             controls = await self.wait(timeout_ms)
-            return controls, await _beside(controls, self.claim(limit))
-        await self._hand_back_unknown()
+            return controls, await _claim_beside_orders(controls, self.claim(limit))
+        await self._requeue_unknown()
         wait = self._orders.command(timeout_ms, for_work=True, cordoned=self._cordoned)
         claim = ("EVALSHA", scripts.CLAIM_PLAIN.sha, 1, self._conf, self.worker, self._last_place)
         self._in_flight += 1
         try:
             with Asking("wait"):
-                rung, reply = await together(self._redis, wait, claim)
+                rung, reply = await pipeline(self._redis, wait, claim)
             controls = await self._orders.read(None if isinstance(rung, BaseException) else rung)
         except QueueError:
             self._answer_lost = True
@@ -207,29 +207,29 @@ class Consumer:
         if isinstance(rung, BaseException):
             self._answer_lost = True  # the claim behind it may have brought jobs
             raise fault_of(rung, doing="wait") from rung
-        return controls, await _beside(controls, self._behind_wait(reply, limit))
+        return controls, await _claim_beside_orders(controls, self._claim_after_wait(reply, limit))
 
-    async def _behind_wait(self, reply: Any, limit: int) -> list[Lease]:
+    async def _claim_after_wait(self, reply: Any, limit: int) -> list[Lease]:
         if isinstance(reply, NoScriptError):
             reply = await self._call(scripts.CLAIM_PLAIN, (self.worker, self._last_place))
         if isinstance(reply, BaseException):
             raise fault_of(reply, doing="claim") from reply
-        return await self.claim(limit) if reply == ["other"] else self._taken(reply)
+        return await self.claim(limit) if reply == ["other"] else self._leases(reply)
 
     async def checkpoint(self, lease: Lease, state: Json) -> None:
-        """Saves state for a later attempt. Raises StaleLeaseError where the lease has passed on."""
+        """Save state for a later attempt. Raises StaleLeaseError if the lease has passed to a different worker."""
         await self._note(lease, "checkpoint", state)
 
     async def progress(self, lease: Lease, value: Json) -> None:
-        """Reports progress. Raises StaleLeaseError where the lease has passed on."""
+        """Report progress. Raises StaleLeaseError if the lease has passed to a different worker."""
         await self._note(lease, "progress", value)
 
-    async def maintain(self, *, take_back: bool = True) -> Maintenance:
+    async def maintain(self, *, recover: bool = True) -> Maintenance:
         """Run a round of maintenance: lost workers, due jobs, expired TTLs. Safe for any number of concurrent workers.
 
-        `take_back=False` skips lost workers: after an outage live workers have not renewed their leases yet.
+        `recover=False` skips lost workers: after an outage live workers have not renewed their leases yet.
         """
-        reply = await scripts.MAINTAIN.run(self._redis, self._conf, () if take_back else ("waiting",))
+        reply = await scripts.MAINTAIN.run(self._redis, self._conf, () if recover else ("waiting",))
         await self._report_lag()
         with Reading("maintain"):
             recovered, promoted, expired, next_due = map(int, reply[:4])
@@ -288,13 +288,13 @@ class Consumer:
 
         Jobs of the lost answer are requeued first. That needs the answers of all calls in flight.
         """
-        await self._hand_back_unknown()
+        await self._requeue_unknown()
         try:
             return await self._call(script, args)
         except QueueUnreachableError as error:
             if not error.reconnect or self._in_flight:
                 raise
-        await self._hand_back_unknown()
+        await self._requeue_unknown()
         return await self._call(script, args)
 
     async def _call(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
@@ -313,7 +313,7 @@ class Consumer:
         finally:
             self._in_flight -= 1
 
-    async def _hand_back_unknown(self) -> None:
+    async def _requeue_unknown(self) -> None:
         """Requeue unknown jobs after a lost answer or in doubt, once no call is in flight."""
         if not self._answer_lost and not self._comparing:
             return
@@ -334,8 +334,8 @@ class Consumer:
         if found.differed:
             self.reconciled(found)
 
-    def _taken(self, reply: list[Any]) -> list[Lease]:
-        """The leases of claim.lua's reply, kept in mind."""
+    def _leases(self, reply: list[Any]) -> list[Lease]:
+        """Return the leases of claim.lua's reply, and remember them."""
         try:
             with Reading("claim"):
                 self._cordoned = reply[0] == "cordoned"
@@ -350,19 +350,19 @@ class Consumer:
             self._last_place = f":{leases[-1].route}:{leases[-1].priority.value}"
         return leases
 
-    def _let_go(self, completions: Sequence[Completion], reply: list[str]) -> list[SettleOutcome]:
+    def _outcomes(self, completions: Sequence[Completion], reply: list[str]) -> list[SettleOutcome]:
         self._held.let_go(completions)
         return [_OUTCOMES[name] for name in reply]
 
 
-async def _beside(controls: Sequence[Control], claim: Awaitable[list[Lease]]) -> list[Lease]:
+async def _claim_beside_orders(controls: Sequence[Control], claim: Awaitable[list[Lease]]) -> list[Lease]:
     """Return the claimed jobs; [] if the claim fails although orders have come, which only this call can report."""
     try:
         return await claim
     except QueueError as error:
         if all(isinstance(control, Wake) for control in controls):
             raise
-        log.debug("nothing is claimed beside orders: %s", error)
+        log.debug("the claim beside orders failed: %s", error)
         return []
 
 

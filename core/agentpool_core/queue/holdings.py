@@ -1,7 +1,7 @@
 """Jobs that a worker has claimed and not ended, as the worker itself knows them.
 
-The queue has its own record of them; after a lost answer or a rollback of Redis the two differ. `consumer` has the
-differences resolved.
+The queue has its own record of them; after a lost answer or a rollback of Redis the two differ. `consumer` lets the
+queue resolve the differences.
 """
 
 from __future__ import annotations

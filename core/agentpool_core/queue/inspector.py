@@ -22,7 +22,6 @@ from agentpool_core.errors import (
     QueueMemoryError,
     QueueReplyError,
     RetiredPoolError,
-    SettingError,
     UnknownJobError,
     UnknownPoolError,
 )
@@ -31,7 +30,7 @@ from agentpool_core.process.cancellation import raise_lost, results_of
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.records import BODY_FIELDS, HEAD_FIELDS, events_of, fields_of, job_of
 from agentpool_core.queue.codec.snapshot_reply import snapshot_of
-from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, repeated, together
+from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, pipeline, repeat_once
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
 from agentpool_core.queue.keys import NAMESPACES, Keys, index_of, pressure_of
 from agentpool_core.queue.settings import PoolSettings
@@ -87,7 +86,7 @@ class Inspector:
         members = await results_of(ask(self._redis, "SMEMBERS", index_of(namespace)) for namespace in of)
         with Reading("smembers"):
             named = [f"{namespace}/{name}" for namespace, names in zip(of, members, strict=True) for name in names]
-        found = sorted({pool for pool in map(_pool_named, named) if pool is not None}, key=str)
+        found = sorted({pool for pool in map(PoolRef.parse_untrusted, named) if pool is not None}, key=str)
         there = await results_of(ask(self._redis, "EXISTS", Keys(pool).conf) for pool in found)
         return [pool for pool, exists in zip(found, there, strict=True) if exists]
 
@@ -101,7 +100,7 @@ class Inspector:
     async def _namespaces(self) -> list[str]:
         found = await ask(self._redis, "SMEMBERS", NAMESPACES)
         with Reading("smembers"):
-            return sorted(name for name in found if _pool_named(f"{name}/any") is not None)
+            return sorted(name for name in found if PoolRef.parse_untrusted(f"{name}/any") is not None)
 
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
         """Publish settings; return whether they changed, and wake a worker then. Idempotent."""
@@ -131,7 +130,7 @@ class Inspector:
             return [int(held) for held in reply[1:]]
 
     async def settings(self, pool: PoolRef) -> PoolSettings:
-        """The settings that are published. Raises UnknownPoolError where there are none."""
+        """Return the published settings. Raises UnknownPoolError for a pool without settings."""
         mapping = await ask(self._redis, "HGETALL", Keys(pool).conf)
         if not mapping:
             raise UnknownPoolError(str(pool))
@@ -139,7 +138,7 @@ class Inspector:
             return PoolSettings.from_mapping(fields_of(mapping))
 
     async def workers(self, pool: PoolRef) -> list[WorkerSnapshot]:
-        """The pool's registered workers. Raises UnknownPoolError."""
+        """Return the pool's registered workers. Raises UnknownPoolError."""
         return list((await self.snapshot(pool)).workers)
 
     async def pressure(self, namespaces: Collection[str]) -> AsyncIterator[PoolRef]:
@@ -160,7 +159,7 @@ class Inspector:
                         heard.update(new)
                     message = await subscription.get_message(ignore_subscribe_messages=True, timeout=limit_s)
                 with Reading("subscribe"):
-                    pool = None if message is None else _pool_named(message["data"])
+                    pool = None if message is None else PoolRef.parse_untrusted(message["data"])
                 if pool is not None:
                     yield pool
                 raise_lost()
@@ -182,7 +181,7 @@ class Inspector:
             return job_of(job_id, fields_of(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
 
     async def jobs(self, pool: PoolRef, state: JobState, *, limit: int = 100, bodies: bool = True) -> list[Job]:
-        """Jobs that wait, run or are dead, oldest first within a route and priority.
+        """Return jobs that wait, run or are dead, oldest first within a route and priority.
 
         Without `bodies`, payload, result, progress and checkpoint are None: they may have a MiB each. Jobs are read in
         pages of `PAGE_BYTES`, so a job that moves meanwhile may be missing. Raises InvalidJobError for succeeded,
@@ -212,7 +211,7 @@ class Inspector:
         raise QueueReplyError(doing="list", problem=f"there are more jobs after {MOST_SLICES} pages")
 
     async def dead(self, pool: PoolRef, *, limit: int = 100, bodies: bool = True) -> list[Job]:
-        """Dead letters, oldest first; see `jobs`."""
+        """Return dead letters, oldest first; see `jobs`."""
         return await self.jobs(pool, JobState.FAILED, limit=limit, bodies=bodies)
 
     async def replay(self, pool: PoolRef, job_id: JobId) -> None:
@@ -235,7 +234,7 @@ class Inspector:
             )
 
     async def discard(self, pool: PoolRef, job_ids: Iterable[JobId] = (), *, limit: int = 1_000) -> int:
-        """Deletes these dead letters, or the `limit` oldest where none are named; returns how many."""
+        """Delete these dead letters, or the `limit` oldest if none is named; return their number."""
         ids = list(job_ids)
         reply = await scripts.DISCARD.run(self._redis, Keys(pool).conf, (limit, *ids))
         with Reading("discard"):
@@ -298,7 +297,7 @@ class Inspector:
             return [(str(row[0]), row[1]) for row in rows]
 
     async def _is_to_come(self, pool: PoolRef, place: str) -> bool:
-        """Whether no event gets such an id for a while: ids go by the server's clock, and by the newest id."""
+        """Return whether a position is in the future: after the newest id, and after the server's clock."""
         ms = place.partition(".")[0].partition("-")[0]
         if not ms.isdecimal():
             return False
@@ -343,24 +342,15 @@ class Inspector:
 
         async def attempt() -> list[Any]:
             with Asking("snapshot"):
-                replies = await together(self._redis, *(("EVALSHA", script.sha, 1, conf) for conf in confs))
+                replies = await pipeline(self._redis, *(("EVALSHA", script.sha, 1, conf) for conf in confs))
                 if any(isinstance(reply, NoScriptError) for reply in replies):
-                    replies = await together(self._redis, *(("EVAL", script.source, 1, conf) for conf in confs))
+                    replies = await pipeline(self._redis, *(("EVAL", script.source, 1, conf) for conf in confs))
             return replies
 
         try:
-            return list(await repeated(attempt))
+            return list(await repeat_once(attempt))
         except QueueError as error:
             return [error] * len(confs)
-
-
-def _pool_named(text: Any) -> PoolRef | None:
-    """Return the pool of a name from an untrusted place; None for an invalid name."""
-    try:
-        return PoolRef.parse(text)
-    except SettingError:
-        log.debug("what is no pool's name was met: %r", str(text)[:100])
-        return None
 
 
 def _snapshot(pool: PoolRef, reply: Any) -> QueueSnapshot:
@@ -371,7 +361,7 @@ def _snapshot(pool: PoolRef, reply: Any) -> QueueSnapshot:
 
 
 def _entry_order(place: str) -> tuple[int, ...]:
-    """The id of an event's entry, as something that sorts."""
+    """Return the id of an event's entry in a sortable form."""
     return tuple(int(part) for part in place.partition(".")[0].split("-") if part.isdecimal())
 
 

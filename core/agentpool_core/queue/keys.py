@@ -60,7 +60,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | kids | 1 if children wait |
 | watch | clients that wait for the end, separated by blanks |
 | idem | digest of the idempotency key, a blank, the key |
-| mark | 1 if cancel, kids, watch, idem, losses or alone exists: one read says that there is more to read |
+| mark | 1 if cancel, kids, watch, idem, losses or alone exists: one read shows that there is more to read |
 
 Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 
@@ -133,7 +133,7 @@ def digest_of(idempotency_key: str) -> str:
 
 
 def index_of(namespace: str) -> str:
-    """The set of a namespace's pools."""
+    """Return the key of the set of a namespace's pools."""
     return f"ap:{{{namespace}/}}:pools"
 
 
@@ -143,7 +143,7 @@ def notes_of(namespace: str) -> str:
 
 
 def pressure_of(namespace: str) -> str:
-    """The channel on which a namespace's pools call for workers."""
+    """Return the channel on which a namespace's pools request workers."""
     return f"ap:{{{namespace}/}}:pressure"
 
 
@@ -173,7 +173,7 @@ class Keys:
         return f"{self.prefix}s:{route}:{priority.value}"
 
     def job(self, job_id: JobId) -> str:
-        """The job's hash."""
+        """Return the job's hash."""
         return f"{self.prefix}job:{job_id}"
 
     def kids(self, job_id: JobId) -> str:
@@ -181,7 +181,7 @@ class Keys:
         return f"{self.prefix}kids:{job_id}"
 
     def idempotency(self, key: str) -> str:
-        """The string that remembers which job an idempotency key made."""
+        """Return the string that holds the job id of an idempotency key."""
         return f"{self.prefix}key:{digest_of(key)}"
 
     def control(self, worker: WorkerId) -> str:

@@ -134,7 +134,7 @@ class Producer:
         return None if depth < 0 else depth
 
     async def _send(self, script: scripts.Script, args: Sequence[str]) -> Any:
-        """A submit script's reply, tried again while the connection is lost."""
+        """Return a submit script's reply; retry while the connection is lost."""
         attempt = 0
         while True:
             try:

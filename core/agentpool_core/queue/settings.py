@@ -82,7 +82,7 @@ class PoolSettings:
         object.__setattr__(self, "_by_kind", by_kind)
 
     def route_of(self, kind: str) -> str:
-        """The route a job of this kind takes."""
+        """Return the route of a job of this kind."""
         return self._by_kind.get(kind, DEFAULT_ROUTE)
 
     @property
@@ -122,7 +122,7 @@ class PoolSettings:
 
 
 def _plain(settings: PoolSettings) -> dict[str, object]:
-    """The settings as JSON values, by field name."""
+    """Return the settings as JSON values, by field name."""
     plain: dict[str, object] = {s.name: getattr(settings, s.name) for s in fields(settings) if s.init}
     plain["routes"] = [{"name": r.name, "kinds": list(r.kinds), "max_running": r.max_running} for r in settings.routes]
     return plain

@@ -78,5 +78,5 @@ class QueueSnapshot:
         return tuple(worker for worker in self.workers if self.lives(worker))
 
     def lives(self, worker: WorkerSnapshot) -> bool:
-        """Whether this worker's lease was unexpired; the jobs of a lost worker are recovered by other workers."""
+        """Return whether this worker's lease was unexpired; other workers recover the jobs of a lost worker."""
         return worker.lease_expires_at_ms > self.taken_at_ms

@@ -64,7 +64,7 @@ PRINTER_COLUMNS: list[dict[str, Any]] = [
 
 
 def custom_resource_definition() -> dict[str, Any]:
-    """The CustomResourceDefinition of AgentPool as plain data."""
+    """Return the CustomResourceDefinition of AgentPool as plain data."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -86,7 +86,7 @@ def custom_resource_definition() -> dict[str, Any]:
 
 
 def to_yaml(data: dict[str, Any]) -> str:
-    """The data as YAML, in the order given."""
+    """Return the data as YAML, in the order given."""
     return yaml.safe_dump(data, sort_keys=False, width=100, allow_unicode=True)
 
 
@@ -140,7 +140,7 @@ def _structural(drawn: Schema, defs: Schema, *, unsettable: bool = False) -> Sch
     """Convert a node of the schema, with references expanded; its own keywords override the referenced keywords."""
     if "$ref" in drawn:
         drawn = {**defs[drawn["$ref"].rsplit("/", 1)[1]], **{k: v for k, v in drawn.items() if k != "$ref"}}
-    if "anyOf" in drawn:  # pydantic's way to say "or unset"
+    if "anyOf" in drawn:  # pydantic's form of "or unset"
         (chosen,) = [option for option in drawn["anyOf"] if option != {"type": "null"}]
         outer = {k: v for k, v in drawn.items() if k != "anyOf"}
         return _structural({**chosen, **outer}, defs, unsettable=True)
@@ -182,6 +182,6 @@ def _without_null(value: Any) -> Any:
 
 
 def _ordered(schema: Schema) -> Schema:
-    """Keywords in the order in which people read them."""
+    """Return a schema with its keywords in reading order."""
     first = ("description", "type", "format", "default", "enum", "required", "properties", "items")
     return {k: schema[k] for k in first if k in schema} | {k: v for k, v in schema.items() if k not in first}

@@ -1,6 +1,6 @@
 """Concurrency of a worker, by workload and profile.
 
-The figures are the design's (section 1); `worker.concurrency` overrides them.
+`worker.concurrency` overrides the presets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Workload(StrEnum):
 class Profile(StrEnum):
     """Load of a worker: a column of the presets."""
 
-    DEFAULT = "Default"  # the middle way
+    DEFAULT = "Default"  # between the two
     HIGH_THROUGHPUT = "HighThroughput"  # many slots, for jobs that mostly wait
     LOW_RESOURCE = "LowResource"  # few slots, for small nodes
 

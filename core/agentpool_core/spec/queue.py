@@ -8,10 +8,9 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints, model_validator
 
 from agentpool_core.jobs import KIND_PATTERN, LONGEST_KIND
-from agentpool_core.spec.base import MAX_INT32, SUBDOMAIN_PATTERN, Rule, SpecModel
+from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, SUBDOMAIN_PATTERN, Rule, SpecModel
 
 YEAR_SECONDS = 31_536_000
-DAY_SECONDS = 86_400
 MAX_ROUTES = 16  # with MAX_KINDS, keeps the CEL rule over all kinds within the API server's cost limit
 MAX_KINDS = 32
 

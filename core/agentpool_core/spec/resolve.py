@@ -20,7 +20,7 @@ def concurrency_of(spec: AgentPoolSpec) -> int:
 
 
 def settings_of(spec: AgentPoolSpec) -> PoolSettings:
-    """The queue's settings for this spec."""
+    """Return the queue's settings for a spec."""
     queue, worker = spec.queue, spec.worker
     concurrency = concurrency_of(spec)
     ceiling = worker.adaptive.max or max(concurrency, CONCURRENCY[spec.workload][Profile.HIGH_THROUGHPUT])

@@ -7,9 +7,8 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from agentpool_core.spec.base import MAX_INT32, Rule, SpecModel
+from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, Rule, SpecModel
 
-DAY_SECONDS = 86_400
 HPA_MAX_WINDOW_SECONDS = 3600  # autoscaling/v2 allows no longer window
 HPA_MAX_PERIOD_SECONDS = 1800  # autoscaling/v2 allows no longer period
 MAX_REPLICAS = 10_000

@@ -8,11 +8,10 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, StringConstraints
 
 from agentpool_core.queue.settings import AdaptiveMode
-from agentpool_core.spec.base import Rule, SpecModel
+from agentpool_core.spec.base import DAY_SECONDS, Rule, SpecModel
 from agentpool_core.spec.template import pod_template
 
 MAX_CONCURRENCY = 10_000  # slots of a worker
-DAY_SECONDS = 86_400
 VARIABLES_PATTERN = r"^([A-Za-z_][A-Za-z0-9_]*\*?|\*)$"  # a variable's name, or a prefix with an asterisk
 APP_PATTERN = "[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*"  # module:attribute, for CEL and Python alike
 

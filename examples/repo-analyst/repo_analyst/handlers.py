@@ -30,14 +30,14 @@ app = App()
 @app.handler("code")
 def code(payload: dict[str, Any], ctx: BlockingContext) -> dict[str, Any]:
     """Measure a source file."""
-    with opened(payload, ctx) as workspace:
+    with open_workspace(payload, ctx) as workspace:
         return {"path": payload["path"], **measure(payload["path"], workspace.read(payload["path"]))}
 
 
 @app.handler("text")
 def text(payload: dict[str, Any], ctx: BlockingContext) -> dict[str, Any]:
     """Summarise a prose file."""
-    with opened(payload, ctx) as workspace:
+    with open_workspace(payload, ctx) as workspace:
         return {"path": payload["path"], **summarise(workspace.read(payload["path"]))}
 
 
@@ -48,12 +48,12 @@ async def reasoning(payload: dict[str, Any], ctx: Context) -> dict[str, Any]:
     question = payload.get("question") or f"What is {path} for, and who uses it?"
     state = AgentState.from_json(ctx.state) if ctx.state else AgentState(path=path, question=question)
     planner = ChatPlanner.from_environment() or LocalPlanner()
-    with opened(payload, ctx) as workspace:
+    with open_workspace(payload, ctx) as workspace:
         return {"path": path, **await answer(workspace, state, planner, ctx.checkpoint)}
 
 
 @contextmanager
-def opened(payload: dict[str, Any], ctx: Context | BlockingContext) -> Iterator[Workspace]:
+def open_workspace(payload: dict[str, Any], ctx: Context | BlockingContext) -> Iterator[Workspace]:
     """Open the job's directory, record the run, and classify failures as retryable or final."""
     with recorded(payload.get("record"), job=ctx.job_id, attempt=ctx.attempt):
         try:

@@ -22,7 +22,7 @@ from agentpool_core.jobs import Job, JobId, Receipt
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.listing import list_tasks
 from agentpool_gateway.a2a.messages import default_kind, job_request
-from agentpool_gateway.a2a.streams import Updates, alone, follow, follow_new, opened
+from agentpool_gateway.a2a.streams import Updates, alone, follow, follow_new, open_stream
 from agentpool_gateway.a2a.tasks import bare_task, context_of, history_length_of, reply_of, task_of
 from agentpool_gateway.a2a.values import document_of, parsed
 from agentpool_gateway.access.admission import Admission
@@ -47,7 +47,7 @@ async def send_streaming_message(admission: Admission, params: pb.SendMessageReq
     """Submit a message and follow its task."""
     if await admission.may_read():
         history_length = history_length_of(params.configuration)
-        return await opened(follow_new(admission, partial(_submit, admission, params), history_length))
+        return await open_stream(follow_new(admission, partial(_submit, admission, params), history_length))
     receipt = await _submit(admission, params)
     return alone(bare_task(receipt.job_id, receipt.state))
 
@@ -77,7 +77,7 @@ async def subscribe_to_task(admission: Admission, params: pb.SubscribeToTaskRequ
     job = await _job(admission, params.id)
     if job.state.terminal:
         raise _ended(job)
-    return await opened(follow(admission, job.job_id))
+    return await open_stream(follow(admission, job.job_id))
 
 
 async def refuse_push(_admission: Admission, _params: Message) -> Message:

@@ -30,7 +30,7 @@ async def alone(task: Task) -> Updates:
     yield StreamResponse(task=task)
 
 
-async def opened(updates: Updates) -> Updates:
+async def open_stream(updates: Updates) -> Updates:
     """Return a stream whose first update is there, so what prevents the stream is raised before its answer begins."""
     return _after(await anext(updates), updates)
 

@@ -10,7 +10,7 @@ from fastapi.responses import PlainTextResponse
 
 from agentpool_core.errors import QueueError
 from agentpool_core.queue.connection.client import ask
-from agentpool_core.queue.connection.redacted_url import masked
+from agentpool_core.queue.connection.redacted_url import mask_url
 from agentpool_core.redis_address import Address
 from agentpool_gateway.access.admission import gateway_of
 from agentpool_gateway.pools.queues import Queues
@@ -49,7 +49,7 @@ async def find_fault(queues: Queues) -> str | None:
         async with asyncio.timeout(PING_SECONDS):
             await ask(queues.redis(Address(url=url)), "PING")
     except TimeoutError:
-        return f"{masked(url)}: Redis did not answer within {PING_SECONDS:g} s"
+        return f"{mask_url(url)}: Redis did not answer within {PING_SECONDS:g} s"
     except QueueError as error:
-        return f"{masked(url)}: {error}"
+        return f"{mask_url(url)}: {error}"
     return None

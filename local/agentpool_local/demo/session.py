@@ -25,7 +25,7 @@ from agentpool_local.demo.model_access import SECRET as MODEL_SECRET
 from agentpool_local.demo.report import report, summary
 from agentpool_local.demo.run import DemoRun
 from agentpool_local.dev import next_steps
-from agentpool_local.stack.cluster import opened
+from agentpool_local.stack.cluster import open_kubeconfig
 from agentpool_local.stack.interrupts import Interrupts
 from agentpool_local.stack.redis_server import check_redis
 from agentpool_local.stack.stack import NAMESPACE, SECRET, Stack, StackOptions
@@ -100,7 +100,7 @@ class Demo:
     async def on_stack(self, stack: Stack, workspace: Workspace) -> DemoFigures:
         """Start the system and run the demo there."""
         await stack.start()
-        figures = await unless(stack.died(), self._run(stack.kubeconfig, stack.redis_url, workspace))
+        figures = await run_while_alive(stack.died(), self._run(stack.kubeconfig, stack.redis_url, workspace))
         if self._options.keep:
             self._screen.say(next_steps(stack, seconds=time.monotonic() - self._began))
             with contextlib.suppress(asyncio.CancelledError):
@@ -126,7 +126,7 @@ class Demo:
         body = with_model(manifest(f"{EXAMPLE}/agentpool.yaml"), os.environ)
         pool = PoolRef(NAMESPACE, body["metadata"]["name"])
         redis = connect(redis_url)
-        async with opened(kubeconfig) as cluster:
+        async with open_kubeconfig(kubeconfig) as cluster:
             run = DemoRun(
                 cluster=cluster,
                 redis=redis,
@@ -165,7 +165,9 @@ class Demo:
         return figures
 
 
-async def unless(death: Coroutine[Any, Any, ChildDiedError], work: Coroutine[Any, Any, DemoFigures]) -> DemoFigures:
+async def run_while_alive(
+    death: Coroutine[Any, Any, ChildDiedError], work: Coroutine[Any, Any, DemoFigures]
+) -> DemoFigures:
     """Do the work, unless a part of the system dies first: then that is raised."""
     doing, dying = asyncio.create_task(work), asyncio.create_task(death)
     try:

@@ -137,7 +137,7 @@ class Cluster:
 
 
 @asynccontextmanager
-async def opened(kubeconfig: Path) -> AsyncIterator[Cluster]:
+async def open_kubeconfig(kubeconfig: Path) -> AsyncIterator[Cluster]:
     """Yield the cluster of a kubeconfig. Raises SettingError for an unusable kubeconfig, ClusterError in the block."""
     async with open_cluster(kubeconfig) as api:
         yield Cluster(api)

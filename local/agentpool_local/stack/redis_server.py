@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agentpool_core.errors import QueueError, QueueUnreachableError, SettingError
 from agentpool_core.queue.connection.client import ask, check_server, connect
-from agentpool_core.queue.connection.redacted_url import masked
+from agentpool_core.queue.connection.redacted_url import mask_url
 from agentpool_local.errors import ChildDiedError, MissingPartError
 from agentpool_local.stack.child import Child
 
@@ -90,7 +90,7 @@ async def check_redis(url: str) -> None:
         await check_server(redis)
     except QueueUnreachableError as error:
         raise QueueUnreachableError(
-            f"--redis: no Redis answers at {masked(url)}",
+            f"--redis: no Redis answers at {mask_url(url)}",
             remedy="check the address, or leave the flag out to start a bundled Redis",
         ) from error
     finally:

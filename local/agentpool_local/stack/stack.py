@@ -23,7 +23,7 @@ from agentpool_core.errors import ClusterError
 from agentpool_local.bundled import CRD, EXAMPLE, bundled, manifest
 from agentpool_local.flags import check_image, check_node
 from agentpool_local.stack.child import Child
-from agentpool_local.stack.cluster import opened
+from agentpool_local.stack.cluster import open_kubeconfig
 from agentpool_local.stack.redis_server import LOOPBACK, check_port, check_redis, free_port, start_redis
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ class Stack:
         return child
 
     async def _prepare_cluster(self) -> None:
-        async with opened(self.kubeconfig) as cluster:
+        async with open_kubeconfig(self.kubeconfig) as cluster:
             await cluster.apply_crd(manifest(CRD))
             await cluster.put_redis(NAMESPACE, SECRET, self.redis_url)
 
@@ -257,7 +257,7 @@ class Stack:
         if not self.kubeconfig.exists():
             return None
         try:
-            async with opened(self.kubeconfig) as cluster:
+            async with open_kubeconfig(self.kubeconfig) as cluster:
                 return await cluster.ready_nodes()
         except ClusterError:
             return None

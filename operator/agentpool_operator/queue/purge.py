@@ -17,7 +17,7 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agentpool_core.errors import AgentPoolError, ClusterError, QueueError, SettingError, UnknownPoolError
+from agentpool_core.errors import AgentPoolError, ClusterError, QueueError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import paths
 from agentpool_core.kube.errors import NotThereError
@@ -153,7 +153,7 @@ class Purger:
         cluster = await self._cluster_uid()
         waits = False
         for name, note in notes.items():
-            pool = _pool_named(f"{namespace}/{name}")
+            pool = PoolRef.parse_untrusted(f"{namespace}/{name}")
             if pool is not None and cluster and str(note).partition(" ")[0] == cluster:
                 waits |= await self._serve(connection, pool, retain=str(note).endswith(f" {RETAIN}"))
         return waits
@@ -229,11 +229,3 @@ class Purger:
                 else:
                     self._cluster_id = str(namespace["metadata"]["uid"])
             return self._cluster_id
-
-
-def _pool_named(text: str) -> PoolRef | None:
-    """Return the pool of a note; None for an invalid name, because other users may write there."""
-    try:
-        return PoolRef.parse(text)
-    except SettingError:
-        return None

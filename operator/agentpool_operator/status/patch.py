@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube import paths
 from agentpool_core.kube.errors import ClashError, NotThereError
+from agentpool_core.spec.base import MAX_INT32
 from agentpool_operator.children.manifests import selector_of
 from agentpool_operator.pools.views import is_later, rfc3339, trim_resource, version_of
 from agentpool_operator.status.conditions import findings, merge_conditions, ready_news
@@ -30,7 +31,6 @@ Json = dict[str, Any]
 MANAGER = "agentpool-status"
 FIGURES = ("queued", "running", "oldestWaitSeconds", "wantedReplicas")  # fields that change constantly under load
 FIGURES_PER_SECOND = 20  # patches of all pools together for changed figures only: a few per cent of etcd's capacity
-MAX_INT32 = 2_147_483_647
 
 
 def status_of(pool: Pool, *, now: float) -> Json:

@@ -127,7 +127,7 @@ async def test_what_is_due_waits_for_no_lease(redis, pool):
     await producer.submit(JobRequest(kind="x", delay_ms=5_000))
     await shift_clock(redis, pool, 10_001)
     fresh = await worker_of(redis, pool, "fresh")
-    done = await fresh.maintain(take_back=False)
+    done = await fresh.maintain(recover=False)
     assert (done.recovered, done.promoted, done.next_due_ms) == (0, 1, None)
     assert (await fresh.maintain()).recovered == 1
 

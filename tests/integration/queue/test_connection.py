@@ -13,7 +13,7 @@ from agentpool_core.client import Client
 from agentpool_core.errors import QueueUnreachableError
 from agentpool_core.queue import connect
 from agentpool_core.queue.connection import pools, wire
-from agentpool_core.queue.connection.client import ask, call, together
+from agentpool_core.queue.connection.client import ask, call, pipeline
 from agentpool_core.queue.connection.pools import KEPT_CONNECTIONS
 from tests.fixtures.redis import wait_until
 
@@ -38,7 +38,7 @@ async def test_calls_in_turn_share_a_connection(client):
 
 async def test_calls_at_once_have_a_connection_each_and_few_stay_at_hand(client):
     """A reply never reaches another call, and what is not kept goes back to the pool for the client's own calls."""
-    replies = await asyncio.gather(*(together(client, ("ECHO", n), ("ECHO", -n)) for n in range(1, 40)))
+    replies = await asyncio.gather(*(pipeline(client, ("ECHO", n), ("ECHO", -n)) for n in range(1, 40)))
     assert replies == [[str(n), str(-n)] for n in range(1, 40)]
     assert len(client.connection_pool._kept) == KEPT_CONNECTIONS
     assert await client.execute_command("ECHO", "after") == "after"

@@ -10,7 +10,7 @@ from redis.exceptions import ConnectionError, TimeoutError  # noqa: A004  # Redi
 
 from agentpool_core.errors import QueueUnreachableError
 from agentpool_core.queue import connect, scripts
-from agentpool_core.queue.connection.client import call, together
+from agentpool_core.queue.connection.client import call, pipeline
 from tests.fixtures.redis import wait_until
 
 LARGE = "ü" * 700_000  # comes in many pieces, and is cut within a character
@@ -48,12 +48,12 @@ async def scripted():
 
 async def test_large_replies_come_whole(redis):
     """Pieces of a reply, and of a character, are put together."""
-    assert await together(redis, ("ECHO", LARGE), ("ECHO", "next")) == [LARGE, "next"]
+    assert await pipeline(redis, ("ECHO", LARGE), ("ECHO", "next")) == [LARGE, "next"]
 
 
 async def test_an_error_reply_stands_in_its_place(redis):
     """The replies behind it are still their callers'."""
-    first, wrong, last = await together(redis, ("ECHO", "a"), ("LLEN",), ("ECHO", "b"))
+    first, wrong, last = await pipeline(redis, ("ECHO", "a"), ("LLEN",), ("ECHO", "b"))
     assert (first, last) == ("a", "b")
     assert "wrong number of arguments" in str(wrong)
 

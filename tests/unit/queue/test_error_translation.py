@@ -21,7 +21,7 @@ from agentpool_core.queue.connection.error_translation import Asking, Reading, R
 
 LOST = (Remedy.RECONNECT, QueueUnreachableError)
 AWAY = (Remedy.WAIT, QueueUnreachableError)
-GARBLED = (Remedy.TELL, QueueReplyError)
+GARBLED = (Remedy.REPORT, QueueReplyError)
 
 
 @pytest.mark.parametrize(
@@ -72,16 +72,16 @@ def test_a_script_that_an_acl_refuses_is_an_access_error(words):
             exceptions.OutOfMemoryError("command not allowed when used memory > 'maxmemory'."),
             (Remedy.WAIT, QueueMemoryError),
         ),
-        (exceptions.AuthenticationError("WRONGPASS"), (Remedy.TELL, QueueAccessError)),
-        (exceptions.NoPermissionError("no"), (Remedy.TELL, QueueAccessError)),
+        (exceptions.AuthenticationError("WRONGPASS"), (Remedy.REPORT, QueueAccessError)),
+        (exceptions.NoPermissionError("no"), (Remedy.REPORT, QueueAccessError)),
         (exceptions.InvalidResponse('Protocol error, got "H" as reply type byte'), GARBLED),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), GARBLED),
         (TypeError("unhashable type: 'list'"), GARBLED),
         (ValueError("invalid literal for int()"), GARBLED),
         (AttributeError("'int' object has no attribute 'get'"), GARBLED),
         (IndexError("list index out of range"), GARBLED),
-        (exceptions.ResponseError("ERR DB index is out of range"), (Remedy.TELL, QueueError)),
-        (exceptions.DataError("Invalid input of type"), (Remedy.TELL, QueueError)),
+        (exceptions.ResponseError("ERR DB index is out of range"), (Remedy.REPORT, QueueError)),
+        (exceptions.DataError("Invalid input of type"), (Remedy.REPORT, QueueError)),
     ],
     ids=lambda value: f"{type(value).__name__}: {value}"[:40] if isinstance(value, Exception) else "",
 )

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from agentpool_core.errors import SettingError
 from agentpool_core.queue import connect
-from agentpool_core.queue.connection.redacted_url import masked, place_of
+from agentpool_core.queue.connection.redacted_url import mask_url, place_of
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,7 @@ from agentpool_core.queue.connection.redacted_url import masked, place_of
 )
 def test_a_masked_url_shows_no_password(url, shown):
     """User, host and database stay; where it is not clear what is secret, nothing does."""
-    assert masked(url) == shown
+    assert mask_url(url) == shown
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_a_place_is_where_the_server_is(url, place):
 def test_no_piece_of_any_password_is_shown(password):
     """Whatever the password is made of, the capital letters are only in it."""
     for url in (f"redis://u:{password}@host/0", f"redis://host?password={password}"):
-        assert not set("SECRT") & set(masked(url) + place_of(url))
+        assert not set("SECRT") & set(mask_url(url) + place_of(url))
 
 
 @pytest.mark.parametrize("url", ["redis://:se/cret@host", "redis://:se#cret@host", "redis://[se:cret@host", "se@cret"])

@@ -12,7 +12,7 @@ PAGE = (ROOT / "docs" / "security.md").read_text()
 
 def test_the_page_shows_the_rules_of_the_code():
     """The block of ACL users is the one that the module makes."""
-    assert f"```text\n{acl.described(pools='research/*')}\n```" in PAGE
+    assert f"```text\n{acl.acl_file(pools='research/*')}\n```" in PAGE
 
 
 def test_no_role_has_a_dangerous_command():

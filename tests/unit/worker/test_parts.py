@@ -154,7 +154,7 @@ class FakeLeases:
         self.away = False
         self.pool = PoolSettings(lease_ms=100)
         self.renewed: list[tuple[int, str]] = []  # slots and note
-        self.took_back: list[bool] = []  # of each round of maintenance
+        self.recoveries: list[bool] = []  # of each round of maintenance
 
     async def register(self, *, slots, host):
         self.registered = True
@@ -169,9 +169,9 @@ class FakeLeases:
             raise QueueUnreachableError("away")
         return Renewal(settings_revision=self.pool.revision, still_registered=self.registered)
 
-    async def maintain(self, *, take_back):
-        self.took_back.append(take_back)
-        return Maintenance(recovered=int(take_back), promoted=0, expired=0, next_due_ms=50)
+    async def maintain(self, *, recover):
+        self.recoveries.append(recover)
+        return Maintenance(recovered=int(recover), promoted=0, expired=0, next_due_ms=50)
 
 
 async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_after_an_outage():
@@ -211,10 +211,10 @@ async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_aft
         queue.away = False
         assert await heartbeat.run_once()
         assert await maintenance.run_once() <= heartbeat.lease_seconds
-        assert (queue.took_back, found) == ([False, False], [])
+        assert (queue.recoveries, found) == ([False, False], [])
         await wait_until(lambda: heartbeat.steady, "a lease's time has passed")
         assert await maintenance.run_once() == pytest.approx(0.05)
-        assert (queue.took_back, found) == ([False, False, True], [1])
+        assert (queue.recoveries, found) == ([False, False, True], [1])
         watchdog.given_up = True
         assert not await heartbeat.run_once()
         watchdog.close()

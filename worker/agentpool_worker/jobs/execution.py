@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.errors import StaleLeaseError
 from agentpool_core.queue.completions import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded
 from agentpool_core.text import encodable, render_error
-from agentpool_core.tracing import entered
+from agentpool_core.tracing import enter_trace
 from agentpool_worker.context import Context
 from agentpool_worker.exceptions import Overloaded, Permanent, Retry, Yielded
 from agentpool_worker.guards.fitness import failure_of_worker
@@ -66,7 +66,7 @@ class Execution:
         completion: Completion
         try:
             if lease.trace:
-                with entered(lease.trace):
+                with enter_trace(lease.trace):
                     result = await run_job(lease.payload, self.ctx)
             else:
                 result = await run_job(lease.payload, self.ctx)

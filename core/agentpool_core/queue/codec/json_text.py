@@ -85,13 +85,13 @@ def parse(field: str, text: str | bytes, *, envelope: bool = False) -> Json:
 
 
 def check_depth(field: str, text: str, deepest: int = MAX_BODY_DEPTH) -> None:
-    """Raise PayloadTooDeepError where JSON text has more than `deepest` levels. Most text is only counted through."""
+    """Raise PayloadTooDeepError for JSON text with more than `deepest` levels. Most text is only counted."""
     if len(text) > 2 * deepest and text.count("[") + text.count("{") > deepest and _is_deeper(text, deepest):
         raise PayloadTooDeepError(field=field, limit=deepest)
 
 
 def _is_deeper(text: str, deepest: int) -> bool:
-    """Whether brackets outside of texts go deeper. Each round removes the innermost level, in C."""
+    """Return whether brackets outside of texts go deeper. Each round removes the innermost level, in C."""
     brackets = _TEXTS_AND_REST.sub("", text).translate(_AS_ARRAYS)
     for _ in range(deepest):
         left = brackets.replace("[]", "")

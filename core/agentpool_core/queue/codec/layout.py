@@ -66,7 +66,7 @@ class HistoryLine(NamedTuple):
 
 
 class EventText(NamedTuple):
-    """A change of a job as the event stream tells it."""
+    """A change of a job, as in the event stream."""
 
     change: str
     job_id: str

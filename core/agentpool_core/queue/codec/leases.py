@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.scripts import Arg
 
 MAX_ERROR_CHARS = 8_192  # of a failure's text; the end of a traceback says most
-
 MAX_SAID_CHARS = 2_000  # of an overloaded handler's message
-
 MAX_SETTLE = 500  # completions in a call: bounds the time of the script
 ARGUMENTS_A_COMPLETION = 5
 HEADER = 5  # values before the first lease in claim.lua's reply
@@ -32,7 +30,7 @@ _EMPTY: Mapping[Any, Any] = {}
 
 
 def leases_of(reply: list[Any]) -> list[Lease]:
-    """The leases in claim.lua's reply."""
+    """Return the leases in claim.lua's reply."""
     if reply[0] != "ok":
         return []
     clock, attempts, timeout = reply[2], int(reply[3]), int(reply[4])
@@ -134,7 +132,7 @@ def settle_calls(completions: Sequence[Completion]) -> list[SettleCall]:
 
 
 def arguments(completions: Sequence[Completion]) -> list[Arg]:
-    """settle.lua's five arguments for each completion."""
+    """Return settle.lua's five arguments for each completion."""
     args: list[Arg] = []
     for completion in completions:
         job_id: JobId = completion.job_id

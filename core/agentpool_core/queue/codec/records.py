@@ -38,7 +38,7 @@ _NO_LEASE = LeaseText(0, 0, 0, "")
 
 
 def fields_of(reply: Any) -> dict[str, str]:
-    """Field and value of a hash or an entry, however the client gave them. Raises TypeError or ValueError for more."""
+    """Return field and value of a hash or an entry, in any form of the client. Raises TypeError or ValueError."""
     if not isinstance(reply, dict | list):
         raise TypeError("neither a map nor a list")
     fields: dict[str, str] = reply if isinstance(reply, dict) else dict(zip(reply[::2], reply[1::2], strict=True))
@@ -59,7 +59,7 @@ class _Record:
         self.unreadable[field] = encodable(self.fields.get(field, "")[:SHOWN_RAW_CHARS])
 
     def number(self, field: str) -> int | None:
-        """A whole number; None: there is none."""
+        """Return a whole number; None: the field is missing."""
         text = self.fields.get(field)
         if not text:
             return None
@@ -69,7 +69,7 @@ class _Record:
         return number
 
     def body(self, field: str, *, needed: bool = False) -> Any:
-        """A JSON value; None: there is none."""
+        """Return a JSON value; None: the field is missing."""
         text = self.fields.get(field)
         if not text and not needed:
             return None
@@ -158,7 +158,7 @@ def _quarantined(state: JobState, fields: Mapping[str, str]) -> bool:
 
 
 def history_of(fields: Mapping[str, str]) -> tuple[HistoryEntry, ...]:
-    """A job's own history, oldest first; lines that cannot be read are left out."""
+    """Return a job's own history, oldest first, without unreadable lines."""
     lines = fields.get("log", "").splitlines()
     if not lines and "entry" in fields:
         lines.append(f"queued {fields['entry'].partition('-')[0]} 0 ")
@@ -207,7 +207,7 @@ def _event(event_id: str, text: str) -> JobEvent | None:
 
 
 def _number(text: str | None) -> int | None:
-    """A whole number that a script wrote, perhaps as 1.7e+12; None for anything else."""
+    """Return a whole number that a script wrote, perhaps as 1.7e+12; None for anything else."""
     try:
         return int(float(text)) if text and len(text) <= LONGEST_NUMBER else None
     except (ValueError, OverflowError):

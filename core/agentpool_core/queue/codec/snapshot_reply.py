@@ -39,7 +39,7 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
 
 
 def _routes(settings: str, counters: dict[str, str]) -> tuple[RouteSnapshot, ...]:
-    """The routes of the settings, then those that still hold jobs though the settings no longer name them."""
+    """Return the routes of the settings, then former routes that still hold jobs."""
     limits: dict[str, int | None] = {
         route.name: route.max_running for route in PoolSettings.from_mapping({"routes": settings}).routes
     }

@@ -1,7 +1,7 @@
 """Connections to Redis with the queue's settings, and calls over them.
 
 `connect` creates a client from a URL, with text replies, time limits for blocking reads, and without redis-py's own
-retries: a claim sent twice would lease twice, so the caller decides on repetition. `call` and `together` raise
+retries: a claim sent twice would lease twice, so the caller decides on repetition. `call` and `pipeline` raise
 redis-py's errors, `ask` raises ours. `Producer`, `Consumer` and `Inspector` take the client.
 """
 
@@ -46,9 +46,8 @@ def connect(url: str, *, largest_reply_bytes: int = MAX_REPLY_BYTES, **options: 
     `redis://[user:password@]host[:port][/db]`, `rediss://…` (TLS; `?ssl_ca_certs=FILE`), `unix:///path`,
     `redis+sentinel://[user:password@]host:port[,host:port]/service[/db]`,
     `redis+cluster://[user:password@]host:port[,host:port]`; `docs/redis.md` lists the options. `valkey` and `valkeys`
-    are synonyms of `redis` and `rediss`. `url_options` are passed to the client unchanged, unless the URL has them. A
-    connection whose replies to a call exceed `largest_reply_bytes` is closed. Raises
-    SettingError for an invalid URL.
+    are synonyms of `redis` and `rediss`. `options` are passed to the client unchanged, unless the URL has them. A
+    connection whose replies to a call exceed `largest_reply_bytes` is closed. Raises SettingError for an invalid URL.
     """
     read = RedisUrl.parse(url)
     settings: dict[str, Any] = {
@@ -114,7 +113,7 @@ def longest_block_s(redis: RedisClient) -> float:
 
 
 def connections_made(redis: RedisClient) -> int | None:
-    """Return the number of connections made by `call` and `together`; while constant, the server was not restarted.
+    """Return the number of connections made by `call` and `pipeline`; while constant, the server was not restarted.
 
     None if not counted: a cluster's client, a user's own client.
     """
@@ -129,7 +128,7 @@ def is_cluster(redis: RedisClient) -> bool:
     return not hasattr(redis, "connection_pool")
 
 
-async def repeated(attempt: Callable[[], Awaitable[Any]]) -> Any:
+async def repeat_once(attempt: Callable[[], Awaitable[Any]]) -> Any:
     """Return the result of the attempt, repeated once on a new connection after a connection failure.
 
     For repeatable calls: reads, and idempotent writes. A server closes idle connections, and the next user notices only
@@ -153,20 +152,20 @@ async def ask(redis: RedisClient, *command: Any, doing: str = "") -> Any:
         with Asking(doing or str(command[0]).lower()):
             return await call(redis, *command)
 
-    return await repeated(attempt)
+    return await repeat_once(attempt)
 
 
 async def call(redis: RedisClient, *command: Any) -> Any:
     """Return a command's reply. A cluster's client sends the command itself, to the node of the key."""
     if is_cluster(redis):
         return await redis.execute_command(*command)
-    (reply,) = await together(redis, command)
+    (reply,) = await pipeline(redis, command)
     if isinstance(reply, BaseException):
         raise reply
     return reply
 
 
-async def together(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
+async def pipeline(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
     """Send commands together on a connection and return their replies; an exception stands for an error reply.
 
     The client's own call does more (retries, statistics, a timer and a task for each step), which costs more than the
@@ -232,7 +231,7 @@ async def check_server(redis: RedisClient) -> str:
         with Asking("connect"):
             return await redis.execute_command("INFO", "server")
 
-    info = await repeated(attempt)
+    info = await repeat_once(attempt)
     with Reading("info"):
         if "redis_version" not in info:  # a cluster answers for each node
             info = next(node for node in info.values() if isinstance(node, dict))

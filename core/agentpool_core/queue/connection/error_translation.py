@@ -46,7 +46,7 @@ class Remedy(Enum):
 
     RECONNECT = "try again on a new connection"
     WAIT = "wait, then try again"
-    TELL = "tell the user"
+    REPORT = "report to the user"
 
 
 _REFUSALS = (
@@ -73,14 +73,14 @@ def remedy_of(error: BaseException) -> Remedy:
     """Return the remedy of a failure of Redis or of its client."""
     words = _words(error)
     if _refused_user(error) or any(refusal in words for refusal in _REFUSALS) or _garbled(error):
-        return Remedy.TELL
+        return Remedy.REPORT
     if is_demotion(error):
         return Remedy.RECONNECT
     if isinstance(error, _PASSING_KINDS) or _is_full(error) or is_passing_of_cluster(error):
         return Remedy.WAIT
     if any(state in words for state in _PASSING):
         return Remedy.WAIT
-    return Remedy.RECONNECT if isinstance(error, _LOST) else Remedy.TELL
+    return Remedy.RECONNECT if isinstance(error, _LOST) else Remedy.REPORT
 
 
 def fault_of(error: BaseException, *, doing: str) -> QueueError:
@@ -89,7 +89,7 @@ def fault_of(error: BaseException, *, doing: str) -> QueueError:
         return error
     text = f"{doing}: {_words(error)}"
     remedy = remedy_of(error)
-    if remedy is Remedy.TELL:
+    if remedy is Remedy.REPORT:
         return _refusal_of(error, text, doing)
     if is_demotion(error):
         return QueueReadOnlyError(text)

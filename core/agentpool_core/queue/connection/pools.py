@@ -29,7 +29,7 @@ KEPT_CONNECTIONS = 8  # of a pool, at hand as wires
 CALLS_AT_ONCE = 64  # short calls on their way; more wait, which is faster than to connect for each
 FREE_WITHIN_SECONDS = 20.0  # longest wait for a turn or a connection
 BLOCKING = frozenset({"BLPOP", "XREAD"})  # commands that keep a connection for long
-_left_behind: list[Any] = []  # of a parent process: to close them in a forked child would disturb the parent
+_left_behind: list[Any] = []  # of a parent process; closing them in a forked child would disturb the parent
 
 
 class QueuePool(ConnectionPool):

@@ -14,7 +14,7 @@ SENTINEL_PORT = 26379
 _HIDDEN = "***"
 
 
-def masked(url: str) -> str:
+def mask_url(url: str) -> str:
     """Return the URL without its password and its options, which may contain a password too."""
     scheme, slashes, rest = url.partition("://")
     if not slashes or not _KNOWN.fullmatch(scheme):  # possibly a bare password
@@ -30,7 +30,7 @@ def masked(url: str) -> str:
 
 def place_of(url: str) -> str:
     """Host and port, or the path of a socket; several, with commas between, where the URL has them."""
-    scheme, _, rest = masked(url).partition("://")
+    scheme, _, rest = mask_url(url).partition("://")
     place = rest.rpartition("@")[2].partition("?")[0]
     if scheme == "unix" or place == _HIDDEN:
         return place

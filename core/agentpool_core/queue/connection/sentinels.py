@@ -21,7 +21,7 @@ from agentpool_core.queue.connection.pools import QueuePool
 if TYPE_CHECKING:
     from agentpool_core.queue.connection.url import RedisUrl
 
-LARGEST_REPLY_BYTES = 2**20  # of a Sentinel, which tells of its primaries; a URL may call any server one
+LARGEST_REPLY_BYTES = 2**20  # of a Sentinel's list of primaries; a URL may call any server a Sentinel
 SOCKET_TIMEOUT_SECONDS = 5.0  # of a question to a Sentinel
 FALLBACK_TIMEOUT_SECONDS = 1.5  # for TLS, with plain text as the next try: a Sentinel without TLS may just stay silent
 _REFUSED = ("NOAUTH", "AuthenticationError", "WRONGPASS")
@@ -55,28 +55,28 @@ class Sentinels(Sentinel):
 
 def _ways(url: RedisUrl, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield the settings of a connection to a Sentinel for each combination, the safest first."""
-    said = url.sentinel
+    options = url.sentinel
     keys = ("socket_timeout", "socket_connect_timeout", "socket_keepalive", "retry", "protocol")
     plain = {name: settings[name] for name in keys if name in settings}
     plain["socket_timeout"] = min(SOCKET_TIMEOUT_SECONDS, settings["socket_timeout"])
     tls = plain | {name: value for name, value in settings.items() if name.startswith("ssl_")}
     tls["connection_class"] = SSLConnection
     logins = list(_logins(url))
-    if said.get("sentinel_tls", url.tls):
-        if "sentinel_tls" not in said:
+    if options.get("sentinel_tls", url.tls):
+        if "sentinel_tls" not in options:
             tls["socket_connect_timeout"] = min(FALLBACK_TIMEOUT_SECONDS, tls["socket_connect_timeout"])
         yield from (tls | login for login in logins)
-    if "sentinel_tls" not in said and url.tls:
+    if "sentinel_tls" not in options and url.tls:
         yield plain  # without a password, which could be intercepted
-    elif not said.get("sentinel_tls", url.tls):
+    elif not options.get("sentinel_tls", url.tls):
         yield from (plain | login for login in logins)
 
 
 def _logins(url: RedisUrl) -> Iterator[dict[str, Any]]:
-    said = url.sentinel
-    if "sentinel_password" in said:
-        user = {"username": said["sentinel_username"]} if "sentinel_username" in said else {}
-        yield {"password": said["sentinel_password"], **user}
+    options = url.sentinel
+    if "sentinel_password" in options:
+        user = {"username": options["sentinel_username"]} if "sentinel_username" in options else {}
+        yield {"password": options["sentinel_password"], **user}
         return
     yield {}
     if "password" in url.settings:

@@ -132,7 +132,7 @@ def _scheme(text: str) -> tuple[str, str]:
 
 
 def _login(text: str) -> dict[str, Any]:
-    """User and password, where the URL has them."""
+    """Return user and password, if the URL has them."""
     if re.search(r"[/\[\]]", text):
         raise _refused(_ENCODE)
     user, _, password = text.partition(":")
@@ -170,7 +170,7 @@ def _address(text: str) -> str:
 
 
 def _path(path: str, topology: Topology, settings: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The service of the Sentinels, and the settings with the database."""
+    """Return the service of the Sentinels, and the settings with the database."""
     parts = path.rstrip("/").split("/") if path.rstrip("/") else []
     service = ""
     if topology is Topology.SENTINEL:

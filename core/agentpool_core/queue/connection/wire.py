@@ -21,7 +21,7 @@ _MORE_TO_COME = object()
 
 
 class Wire(asyncio.Protocol):
-    """A connection with a single call at a time. `client` is redis-py's, and connected.
+    """A connection with a single call at a time. `connection` is redis-py's, and connected.
 
     Connections of a `generation` are dropped together, see `pools`.
     """
@@ -51,7 +51,7 @@ class Wire(asyncio.Protocol):
         return not self._transport.is_closing()
 
     async def is_alive(self) -> bool:
-        """Return whether it is usable, after the loop has processed events of an idle connection.
+        """Return whether the wire is usable, after the loop has processed events of an idle connection.
 
         A busy or suspended event loop has not yet noticed that the server closed the connection.
         """
@@ -89,7 +89,7 @@ class Wire(asyncio.Protocol):
                 timer.cancel()
 
     def data_received(self, data: bytes) -> None:
-        """Takes the replies out; all there are wake the caller."""
+        """Read the replies of the data; the last reply of a call wakes the caller."""
         replies, found = self._replies, self._found
         try:
             self._frames.check(data)
