@@ -2,7 +2,7 @@
 
 Every case is a benchmark (`sequential`, `hosts`, `barrier`, `fanout`, `races`), with a small model of the old
 behaviour; here they run in sequence and their figures stand side by side. `CASES_PICTURE` names an SVG file for the
-picture; the README shows both.
+picture. docs/performance.md shows both, the README the comparison.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Write a report's table into the documents that show the table, between marks that name the command.
 
 A document contains `<!-- table: python -m bench NAME -->`, and `<!-- end of table -->` after the table: the text
-between is generated. `python -m bench --write` calls this after each benchmark.
+between is generated. `digest` in place of `table` writes the comparison alone, without bars and versions.
+`python -m bench --write` calls this after each benchmark.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
-TABLE = re.compile(r"(<!-- table: python -m bench (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+TABLE = re.compile(r"(<!-- (table|digest): python -m bench (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def write(report: Report, pages: tuple[Path, ...] = PAGES) -> list[Path]:
@@ -34,5 +35,8 @@ def write(report: Report, pages: tuple[Path, ...] = PAGES) -> list[Path]:
 
 
 def _filled(found: re.Match[str], reports: Mapping[str, Report]) -> str:
-    opening, name, closing = found.groups()
-    return f"{opening}{reports[name].markdown()}\n{closing}" if name in reports else found[0]
+    opening, form, name, closing = found.groups()
+    if name not in reports:
+        return found[0]
+    text = reports[name].digest if form == "digest" else reports[name].markdown()
+    return f"{opening}{text}\n{closing}"

@@ -20,6 +20,7 @@ WRITTEN = click.Path(dir_okay=False, path_type=Path)
     epilog="""\b
 Examples:
   agentpool dev
+  agentpool dev my_agent:app
   agentpool dev --redis redis://127.0.0.1:6379/0
   agentpool dev --node big,cpu=16,memory=64Gi,nvidia.com/gpu=8 --image my/agents=./my-agents
 
@@ -27,6 +28,7 @@ Examples:
 Exit codes: 0 stopped, 1 a part failed, 2 wrong usage.
 """
 )
+@click.argument("app", required=False)
 @click.option("--redis", "redis_url", metavar="URL", help="Use this Redis instead of starting one.")
 @click.option("--redis-port", default=0, show_default="any free one", help="Port of the bundled Redis.")
 @click.option("--api-port", default=0, show_default="any free one", help="Port of the Kubernetes API.")
@@ -46,19 +48,25 @@ Exit codes: 0 stopped, 1 a part failed, 2 wrong usage.
     help="Run pods of image NAME in directory DIR; may be repeated.",
 )
 @click.option("--verbose", is_flag=True, help="Show every log line of every part immediately, including Redis.")
-def dev(*, nodes: tuple[str, ...], images: tuple[str, ...], verbose: bool, **places: Any) -> None:
+def dev(app: str | None, *, nodes: tuple[str, ...], images: tuple[str, ...], verbose: bool, **places: Any) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
     Starts Redis, a small Kubernetes cluster (no Docker needed), the operator, and the gateway with its console.
     Prints KUBECONFIG, REDIS_URL, the gateway's URL and token, and what to type next. Nothing is left behind at the end.
+
+    APP is module:attribute of an agentpool_worker.App in this directory. It gets an AgentPool, named after the module,
+    and new workers whenever a .py file here changes.
     """
+    from agentpool_local.app_pool import AppPool
     from agentpool_local.dev import run_dev
     from agentpool_local.stack.stack import NODES, StackOptions
 
+    pool = AppPool.of(app, Path.cwd()) if app else None
+    own_images = (pool.image,) if pool else ()
     options = StackOptions(
-        nodes=nodes or NODES, images=tuple(_from_here(image) for image in images), gateway=True, **places
+        nodes=nodes or NODES, images=(*own_images, *(_from_here(image) for image in images)), gateway=True, **places
     )
-    asyncio.run(run_dev(options, verbose=verbose, say=click.echo))
+    asyncio.run(run_dev(options, app=pool, verbose=verbose, say=click.echo))
 
 
 def _from_here(image: str) -> str:

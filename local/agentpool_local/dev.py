@@ -8,6 +8,7 @@ restarted, naming the part, or with a signal, the ordinary end.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shlex
 import shutil
@@ -23,11 +24,15 @@ from agentpool_local.stack.stack import Stack, StackOptions
 from agentpool_local.stack.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
+
+    from agentpool_local.app_pool import AppPool
 
 
-async def run_dev(options: StackOptions, *, verbose: bool = False, say: Callable[[str], None]) -> None:
-    """Run until a signal comes. Raises the errors of the stack, and ChildDiedError when a part dies.
+async def run_dev(
+    options: StackOptions, *, app: AppPool | None = None, verbose: bool = False, say: Callable[[str], None]
+) -> None:
+    """Run until a signal comes, with a pool for `app`. Raises the errors of the stack, ChildDiedError when a part dies.
 
     With `verbose` every line of every part is shown at once.
     """
@@ -40,9 +45,12 @@ async def run_dev(options: StackOptions, *, verbose: bool = False, say: Callable
         with Interrupts(hurry=stack.kill) as interrupts:
             try:
                 await stack.start()
+                if app:
+                    await app.start(stack.kubeconfig)
                 labels.release()
-                say(next_steps(stack, seconds=time.monotonic() - began))
-                raise await stack.died()
+                say(next_steps(stack, app, seconds=time.monotonic() - began))
+                async with following(app, stack, say):
+                    raise await stack.died()
             except asyncio.CancelledError:
                 if interrupts.received is None:
                     raise
@@ -52,10 +60,20 @@ async def run_dev(options: StackOptions, *, verbose: bool = False, say: Callable
     say("stopped; nothing is left behind")
 
 
-def next_steps(stack: Stack, *, seconds: float) -> str:
+@contextlib.asynccontextmanager
+async def following(app: AppPool | None, stack: Stack, say: Callable[[str], None]) -> AsyncIterator[None]:
+    """Keep the pool of the App in step with the code during the block."""
+    task = asyncio.create_task(app.follow(stack.kubeconfig, say)) if app else None
+    try:
+        yield
+    finally:
+        if task:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+def next_steps(stack: Stack, app: AppPool | None = None, *, seconds: float) -> str:
     """Return the next steps for the user; kubectl commands only if kubectl is installed."""
-    example = bundled(EXAMPLE)
-    payload = json.dumps({"root": str(example), "path": "README.md"})
     lines = [
         "",
         f"AgentPool is up ({seconds:.1f} s). In another terminal:",
@@ -66,18 +84,8 @@ def next_steps(stack: Stack, *, seconds: float) -> str:
         f"  export TOKEN={stack.token}",
         "",
     ]
-    if shutil.which("kubectl"):
-        lines += [
-            f"  kubectl apply -f {shlex.quote(str(example / 'agentpool.yaml'))}",
-            "  kubectl wait --for=condition=Ready agentpool/repo-analyst",
-            f"  agentpool submit text {shlex.quote(payload)} --pool repo-analyst --wait",
-            "  kubectl get agentpools",
-            "",
-            "or run all steps at once:",
-            "",
-        ]
+    lines += [f"  {line}".rstrip() for line in (_steps_of_app(app) if app else _steps_of_example())]
     lines += [
-        '  agentpool demo --kubeconfig "$KUBECONFIG" --redis "$REDIS_URL"',
         "",
         f"In a browser: {stack.gateway_url}/console/#token={stack.token}",
         f"The HTTP API: {stack.gateway_url}/docs",
@@ -86,3 +94,30 @@ def next_steps(stack: Stack, *, seconds: float) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _steps_of_app(app: AppPool) -> list[str]:
+    return [
+        f"agentpool submit KIND '{{}}' --pool {app.name} --wait",
+        f"agentpool top --pool {app.name}",
+        "",
+        f"Pool {app.name} runs {app.app}. A changed file replaces its workers.",
+    ]
+
+
+def _steps_of_example() -> list[str]:
+    example = bundled(EXAMPLE)
+    payload = json.dumps({"root": str(example), "path": "README.md"})
+    demo = 'agentpool demo --kubeconfig "$KUBECONFIG" --redis "$REDIS_URL"'
+    if not shutil.which("kubectl"):
+        return [demo]
+    return [
+        f"kubectl apply -f {shlex.quote(str(example / 'agentpool.yaml'))}",
+        "kubectl wait --for=condition=Ready agentpool/repo-analyst",
+        f"agentpool submit text {shlex.quote(payload)} --pool repo-analyst --wait",
+        "kubectl get agentpools",
+        "",
+        "or run all steps at once:",
+        "",
+        demo,
+    ]

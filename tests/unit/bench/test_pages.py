@@ -41,6 +41,14 @@ def test_only_the_bench_s_own_table_is_written(tmp_path):
     assert pages.write(made, (page,)) == []
 
 
+def test_a_digest_is_the_comparison_alone(tmp_path):
+    """The README's mark leaves out bars and versions."""
+    page = tmp_path / "page.md"
+    page.write_text(PAGE.replace("table: python -m bench one", "digest: python -m bench one"))
+    pages.write(report(digest="| before | after |"), (page,))
+    assert "bench one -->\n| before | after |\n<!-- end" in page.read_text()
+
+
 def test_the_tables_of_what_a_bench_ran_are_written_with_its_own(tmp_path):
     """One run of the five cases fills their six tables."""
     page = tmp_path / "page.md"
@@ -67,5 +75,7 @@ def test_a_bench_may_have_a_table_of_its_own():
 
 def test_every_bench_has_a_place():
     """The documents have a table for each bench that there is, and for no other."""
-    shown = {name for page in pages.PAGES for _, name, _ in pages.TABLE.findall(page.read_text())}
+    shown = {
+        name for page in pages.PAGES for _, form, name, _ in pages.TABLE.findall(page.read_text()) if form == "table"
+    }
     assert shown == set(names())

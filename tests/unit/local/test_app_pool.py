@@ -1,0 +1,51 @@
+"""The pool of `agentpool dev APP`: its name, its manifest, and the refusal of an App that is not there."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool_core.errors import SettingError
+from agentpool_core.spec import AgentPoolSpec
+from agentpool_local.app_pool import AppPool
+
+
+@pytest.fixture
+def directory(tmp_path):
+    """A directory with two modules and a package."""
+    (tmp_path / "my_agent.py").touch()
+    (tmp_path / "_.py").touch()
+    (tmp_path / "team").mkdir()
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("app", "name"),
+    [
+        ("my_agent:app", "my-agent"),
+        ("team.Late_Agents:make.app", "late-agents"),
+        ("_:app", "app"),
+        ("json:app", "json"),
+    ],
+)
+def test_the_pool_is_named_after_the_module(directory, app, name):
+    """A name that Kubernetes takes, for a module in the directory or an installed module."""
+    assert AppPool.of(app, directory).name == name
+
+
+@pytest.mark.parametrize(
+    "app", ["my_agent", "my_agent:", ":app", "my-agent:app", "../my_agent:app", "elsewhere:app", ""]
+)
+def test_an_app_that_cannot_be_found_is_refused(directory, app):
+    """The refusal names the argument and the value, and comes before anything starts."""
+    with pytest.raises(SettingError) as refusal:
+        AppPool.of(app, directory)
+    assert (refusal.value.field, refusal.value.value) == ("APP", app)
+
+
+def test_a_change_of_the_code_changes_the_pod_template_only(directory):
+    """New workers come, and everything else of the pool stays; the spec is valid."""
+    pool = AppPool.of("my_agent:app", directory)
+    before, after = pool.manifest(), pool.manifest("2026-11-28T08:00:00Z")
+    assert AgentPoolSpec.model_validate(after["spec"]).worker.template["metadata"]["annotations"]
+    del after["spec"]["worker"]["template"]["metadata"]
+    assert before == after
