@@ -19,7 +19,7 @@ from agentpool_core.errors import ClusterError, SettingError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import paths
 from agentpool_local.errors import NotReadyError
-from agentpool_local.stack.cluster import opened
+from agentpool_local.stack.cluster import open_kubeconfig
 from agentpool_local.stack.stack import NAMESPACE, SECRET
 from agentpool_worker.reload import changed_files
 
@@ -89,7 +89,7 @@ class AppPool:
     async def start(self, kubeconfig: Path) -> None:
         """Apply the pool and wait until it takes jobs. Raises NotReadyError."""
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
-        async with opened(kubeconfig) as cluster:
+        async with open_kubeconfig(kubeconfig) as cluster:
             await self._apply(cluster, None)
             while not (state := await cluster.pool(self._ref)) or not state.ready:
                 if asyncio.get_running_loop().time() > deadline:
@@ -101,7 +101,7 @@ class AppPool:
         seen: dict[Path, float] = {}
         changed_files(self.directory, seen)
         reported, restarted_at = "", None
-        async with opened(kubeconfig) as cluster:
+        async with open_kubeconfig(kubeconfig) as cluster:
             while True:
                 await asyncio.sleep(POLL_SECONDS)
                 if changed := await asyncio.to_thread(changed_files, self.directory, seen):
