@@ -133,7 +133,7 @@ def reading() -> Reading:
 def whoever_reads_on_takes_it(pools: Pools) -> None:
     """The decision, the status as the schema takes it, and Prometheus' page for all pools."""
     for pool in pools:
-        seen = observation_of(pool, now=time.time())
+        seen = observation_of(pool, now=time.monotonic(), at=time.time())
         pool.scaling.decision = decide(seen, policy_of(pool.spec), pool.scaling.memory, time.monotonic())
         status = status_of(pool, now=time.time())
         json.dumps(status, allow_nan=False)

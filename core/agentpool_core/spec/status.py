@@ -47,10 +47,13 @@ class GpuStatus(SpecModel):
 
 
 class LastDecision(SpecModel):
-    """The latest change of the number of workers, or the reason that idle workers stay."""
+    """The latest decision about the number of workers."""
 
-    at: str = Field(description="Time of the decision, in RFC 3339.", json_schema_extra={"format": "date-time"})
-    reason: str = Field(description="Reason, as a sentence.")
+    at: str = Field(
+        description="Time at which the size or its reason last changed, in RFC 3339.",
+        json_schema_extra={"format": "date-time"},
+    )
+    reason: str = Field(description="Reason of the present number of workers, as a sentence.")
 
 
 class AgentPoolStatus(SpecModel):
@@ -71,7 +74,7 @@ class AgentPoolStatus(SpecModel):
     oldest_wait_seconds: int = Field(default=0, ge=0, description="Wait of the oldest ready job, in seconds.")
     gpus: GpuStatus | None = Field(default=None, description="The pool's GPUs. Unset: none.")
     last_decision: LastDecision | None = Field(
-        default=None, description="The latest change of the number of workers, or the reason that idle workers stay."
+        default=None, description="The latest decision about the number of workers, with its present reason."
     )
     conditions: list[Condition] = Field(
         default_factory=list,

@@ -85,7 +85,7 @@ class Placement:
             return None
 
     def _claim(self, pool: Pool, spec: AgentPoolSpec, gpu: Gpu, now: float, at: float) -> Claim[PoolRef]:
-        seen = observation_of(pool, now=at)
+        seen = observation_of(pool, now=now, at=at)
         busy_names = {worker.name for worker in seen.busy_workers}
         own = [holding for holding in self._inventory.holdings_of(pool.ref) if not holding.terminating]
         return Claim(

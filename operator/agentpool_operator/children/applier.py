@@ -63,19 +63,16 @@ class Applier:
 
     async def apply(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
         """Run a pass over a pool's children; return a problem that the user has to solve."""
-        child = "Deployment"
         try:
             problem = await self._secret(pool, spec) or await self._deployment(pool, spec)
-            if problem is None:
-                child = "PodDisruptionBudget"
-                problem = await self._budget(pool)
         except _DeletedError:
             return None
         except WebhookError as error:
-            problem = _webhook_problem(child, error.message)
+            return _webhook_problem("Deployment", error.message)
         except (InvalidObjectError, ForbiddenError) as error:
-            problem = _refusal_problem(child, error.message)
-        return problem
+            problem = _refusal_problem(error.message)
+            return _beside_running_workers(problem) if pool.owns_deployment else problem
+        return problem or await self._budget_problem(pool)
 
     def forget(self, pool: Pool) -> None:
         """Forget a deleted pool."""
@@ -172,6 +169,22 @@ class Applier:
     def _accept(self, wanted: Json, live: Json) -> None:
         self._accepted[live["metadata"]["uid"]] = _fingerprint(wanted, live)
 
+    async def _budget_problem(self, pool: Pool) -> Problem | None:
+        """Return the problem of the PodDisruptionBudget; the workers run and are scaled without one."""
+        try:
+            return await self._budget(pool)
+        except WebhookError as error:
+            return _webhook_problem("PodDisruptionBudget", error.message)
+        except (InvalidObjectError, ForbiddenError) as error:
+            return Problem(
+                reason="PodDisruptionBudgetRefused",
+                message=(
+                    f"the API server refuses the workers' PodDisruptionBudget: {_one_line(error.message)}; the workers "
+                    "run without one; change the quota, the policy or the operator's rights that refuse it"
+                ),
+                stops_scaling=False,
+            )
+
     async def _budget(self, pool: Pool) -> Problem | None:
         """The problem, where the PodDisruptionBudget of that name is not this pool's."""
         if time.monotonic() - self._budgets_checked.get(pool.uid, float("-inf")) < BUDGET_RECHECK_SECONDS:
@@ -235,9 +248,9 @@ def _webhook_problem(child: str, detail: str) -> Problem:
     )
 
 
-def _refusal_problem(child: str, detail: str) -> Problem:
-    """Return the API server's objection to a child, with the user's names for its fields."""
-    told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", " ".join(detail.split()))
+def _refusal_problem(detail: str) -> Problem:
+    """Return the API server's objection to a Deployment, with the user's names for its fields."""
+    told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", _one_line(detail))
     if FORBIDDEN in told:
         return Problem(
             reason="DeploymentForbidden",
@@ -248,8 +261,18 @@ def _refusal_problem(child: str, detail: str) -> Problem:
         )
     return Problem(
         reason="TemplateRefused",
-        message=f"the API server refuses the workers' {child}: {told}; correct spec.worker.template",
+        message=f"the API server refuses the workers' Deployment: {told}; correct spec.worker.template",
     )
+
+
+def _beside_running_workers(problem: Problem) -> Problem:
+    """Return the problem of a change to a Deployment that exists: its workers go on, and are scaled."""
+    message = f"{problem.message}; until then the workers keep the earlier template, and are scaled"
+    return replace(problem, message=message, stops_scaling=False, refuses_spec=True)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _ownership_problem(pool: Pool, kind: str, child: Json) -> Problem | None:

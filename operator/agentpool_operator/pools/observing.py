@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.pool import Pool
 
 
-def observation_of(pool: Pool, *, now: float) -> Observation:
-    """Return the observation of the pool; `now` is seconds since the epoch."""
-    live = pool.live_pods
+def observation_of(pool: Pool, *, now: float, at: float) -> Observation:
+    """Return the observation of the pool; `now` is seconds of the monotonic clock, `at` the same since the epoch."""
+    live, unread_since = pool.live_pods, pool.queue.unread_since
     return Observation(
         replicas=pool.deployment.replicas if pool.deployment is not None else 0,
         backlog=pool.backlog,
-        pods=tuple(PodState(name=p.name, ready=p.ready, age_s=max(0.0, now - p.created_at)) for p in live),
+        unread_s=0.0 if unread_since is None else max(0.0, now - unread_since),
+        pods=tuple(PodState(name=p.name, ready=p.ready, age_s=max(0.0, at - p.created_at)) for p in live),
         placeable=pool.placeable,
         max_pending=pool.gpu.max_pending if pool.gpu is not None else 0,
         startup_samples_s=tuple(p.startup_s for p in pool.starting_pods() if p.startup_s is not None),

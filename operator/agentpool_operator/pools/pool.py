@@ -61,6 +61,7 @@ class QueueState:
     snapshot: QueueSnapshot | None = None  # the same reading whole, for metrics
     problem: Problem | None = None  # obstacle to reading or configuring the queue
     was_read: bool = False  # at least once
+    unread_since: float | None = None  # seconds, monotonic: first failed reading of several; None = readable
     pause_s: float = 0.0  # seconds before the next reading, after an unexpected failure
     published: str = ""  # revision of the published settings; empty = publish again
 
@@ -80,8 +81,8 @@ class ScalingState:
     memory: PoolMemory = field(default_factory=PoolMemory)
     decision: Decision | None = None
     problem: Problem | None = None  # obstacle to setting the size
-    changed_at: float | None = None  # seconds since the epoch: last reported decision
-    reason: str = ""  # of the last reported decision
+    decided_at: float | None = None  # seconds since the epoch: when size or reason last changed
+    reason: str = ""  # of the present size; empty = no decision yet
     learned_starts: set[str] = field(default_factory=set)  # uids of pods with a known start-up time
 
 

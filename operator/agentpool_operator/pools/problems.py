@@ -28,6 +28,7 @@ class Problem:
     reason: str  # a CamelCase word
     message: str  # a sentence with the remedy; never a value of a Secret
     stops_scaling: bool = True
+    refuses_spec: bool = False  # the workers follow an earlier spec: they are scaled, and the pool is not Ready
 
 
 class Failures:

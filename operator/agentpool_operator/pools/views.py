@@ -19,20 +19,7 @@ POOL_LABEL = "agentpool.dev/pool"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 GOING_COST = -2_000_000_000  # of a pod to remove next; the annotation holds an int32
 LAST_WORDS = 300  # characters of a container's last line that a condition repeats
-FAILING_REASONS = frozenset(
-    {
-        "CrashLoopBackOff",
-        "CreateContainerConfigError",
-        "CreateContainerError",
-        "ErrImageNeverPull",
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "InvalidImageName",
-        "RunContainerError",
-    }
-)  # waiting reasons that do not pass by waiting
-
-CREATING = frozenset({"ContainerCreating", "PodInitializing"})  # waiting reasons of a pod that is being set up
+CREATING = frozenset({"ContainerCreating", "PodInitializing"})  # waiting reasons of a start; all others are failures
 
 
 def seconds_of(text: str | None) -> float | None:
@@ -103,6 +90,7 @@ class PodView:
     trouble: str  # obstacle to the start, as a CamelCase word; empty = none known
     trouble_message: str
     deletion_cost: int
+    failed: bool = False  # refused by the node, or evicted
     setting_up: bool = False  # on the node, without volumes and network
     scheduled_at: float = 0.0  # seconds since the epoch: time of scheduling
     resource_version: str = ""
@@ -129,6 +117,7 @@ def pod_view(pod: Json) -> PodView:
         startup_s=_startup_s(metadata, status, conditions) if ready.get("status") == "True" else None,
         terminating=bool(metadata.get("deletionTimestamp")),
         ended=status.get("phase") in {"Succeeded", "Failed"},
+        failed=status.get("phase") == "Failed",
         setting_up=_is_setting_up(pod, status, conditions),
         scheduled_at=_scheduled_at(metadata, conditions),
         trouble=trouble,
@@ -167,11 +156,12 @@ def _startup_s(metadata: Json, status: Json, conditions: dict[str, Json]) -> flo
 def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False":
-        return "FailedScheduling", scheduled.get("message", "")
+        gated = scheduled.get("reason") == "SchedulingGated"
+        return "SchedulingGated" if gated else "FailedScheduling", scheduled.get("message", "")
     containers = (status.get("initContainerStatuses") or []) + (status.get("containerStatuses") or [])
     for container in containers:
         waiting = (container.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in FAILING_REASONS:
+        if waiting.get("reason") and waiting["reason"] not in CREATING:
             return waiting["reason"], _why(waiting, _last_end(container))
         if _is_between_crashes(container, conditions):
             return "CrashLoopBackOff", _last_end(container)

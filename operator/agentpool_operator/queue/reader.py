@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import (
@@ -187,7 +188,7 @@ class QueueReader:
             self._report_failure(connection, [pool], error)
             return
         pool.queue.backlog, pool.queue.snapshot = backlog_of(outcome), outcome
-        pool.queue.problem, pool.queue.was_read = None, True
+        pool.queue.problem, pool.queue.was_read, pool.queue.unread_since = None, True, None
         self._failures.reset(pool.ref)
         if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:
             await self._publish(connection, pool)
@@ -202,6 +203,8 @@ class QueueReader:
 
 def _set_unknown(pool: Pool, problem: Problem) -> None:
     pool.queue.backlog, pool.queue.snapshot, pool.queue.problem = None, None, problem
+    if pool.queue.unread_since is None:
+        pool.queue.unread_since = time.monotonic()
 
 
 def _redis_problem(address: Address, error: QueueError) -> Problem:

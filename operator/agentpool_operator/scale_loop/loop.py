@@ -21,7 +21,6 @@ from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.problems import Failures, Problem, unexpected_problem
 from agentpool_operator.pools.resolve import policy_of
 from agentpool_operator.scaling.decide import decide, record_outcome
-from agentpool_operator.scaling.decision import Mode
 from agentpool_operator.scaling.reason_text import count_text
 
 if TYPE_CHECKING:
@@ -125,7 +124,9 @@ class ScalingLoop:
     async def _serve(self, pool: Pool) -> None:
         """Decide for a pool and act; problems of other pools never enter here."""
         try:
-            if pool.spec is not None and pool.owns_deployment and pool.blocked is None:
+            if pool.blocked is not None:
+                _show_reason(pool, f"the size is held: {pool.blocked.message}")
+            elif pool.spec is not None and pool.owns_deployment:
                 await self._size(pool)
             await self._status.write(pool)
         except (ClusterError, QueueError) as error:
@@ -153,12 +154,14 @@ class ScalingLoop:
         if pool.spec is None or pool.deployment is None or self._waits_for_capacity(pool):
             return
         deployment = pool.deployment
-        seen = observation_of(pool, now=time.time())
-        decision = decide(seen, policy_of(pool.spec), pool.scaling.memory, time.monotonic())
+        now = time.monotonic()
+        seen = observation_of(pool, now=now, at=time.time())
+        decision = decide(seen, policy_of(pool.spec), pool.scaling.memory, now)
         try:
             reached = await self._carry_out(pool, deployment, decision)
         except (ForbiddenError, InvalidObjectError, WebhookError) as error:
             self._report_refusal(pool, error.message)
+            _show_reason(pool, f"{decision.reason}; the API server refuses {count_text(decision.replicas, 'worker')}")
             return
         pool.scaling.problem = None
         if reached is None:
@@ -172,8 +175,8 @@ class ScalingLoop:
         self._metrics.record_decision(pool, decision, before=deployment.replicas)
         if changed:
             self._report_change(pool, deployment.replicas, decision)
-        elif _has_idle_workers(pool, decision) and decision.reason != _reason_shown(pool):
-            pool.scaling.changed_at, pool.scaling.reason = time.time(), decision.reason
+        else:
+            _show_reason(pool, decision.reason)
 
     async def _carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
         """Return the resulting size; None = changed meanwhile, decide again."""
@@ -206,7 +209,7 @@ class ScalingLoop:
             self._recorder.record(pool, "Warning", problem.reason, problem.message)
 
     def _report_change(self, pool: Pool, before: int, decision: Decision) -> None:
-        pool.scaling.changed_at, pool.scaling.reason = time.time(), decision.reason
+        pool.scaling.decided_at, pool.scaling.reason = time.time(), decision.reason
         up = decision.replicas > before
         verb, kind = ("Raised", "ScaledUp") if up else ("Lowered", "ScaledDown")
         sentence = f"{verb} from {before} to {count_text(decision.replicas, 'worker')}: {decision.reason}."
@@ -219,13 +222,8 @@ def _group_of(pool: Pool) -> Group:
     return pool.redis_url or "", takes_part(pool)
 
 
-def _has_idle_workers(pool: Pool, decision: Decision) -> bool:
-    """Return whether idle workers exist; the status then explains them."""
-    work = pool.backlog is None or pool.backlog.ready or pool.backlog.running
-    return decision.mode is Mode.AUTOMATIC and decision.replicas > 0 and not work
-
-
-def _reason_shown(pool: Pool) -> str:
-    """Return the reason in the status, possibly written by a previous operator."""
+def _show_reason(pool: Pool, reason: str) -> None:
+    """Keep the reason of the present size for the status, which a previous operator may have written already."""
     before = (pool.resource.get("status") or {}).get("lastDecision") or {}
-    return pool.scaling.reason or str(before.get("reason", ""))
+    if reason != (pool.scaling.reason or str(before.get("reason", ""))):
+        pool.scaling.decided_at, pool.scaling.reason = time.time(), reason

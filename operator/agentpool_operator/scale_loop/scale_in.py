@@ -51,9 +51,10 @@ class ScaleIn:
 
     async def carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
         """Cordon the selected workers and remove the idle ones. Return the reached size; None = decide again."""
-        if decision.mode is Mode.MANUAL:
+        unread = pool.snapshot is None  # then only a pause or a bound lowers the size
+        if decision.mode is Mode.MANUAL or (unread and decision.replicas != deployment.replicas):
             return await self._apply_manual_size(pool, deployment, decision.keep)
-        if pool.snapshot is None:
+        if unread:
             return deployment.replicas
         plan = plan_removal(pool, deployment, decision.keep)
         held = await self._cordon(pool, plan.cordoned)
@@ -93,7 +94,7 @@ class ScaleIn:
         return dict(zip(names, held, strict=True))
 
     async def _apply_manual_size(self, pool: Pool, deployment: DeploymentView, replicas: int) -> int | None:
-        """Apply a size set by the user at once: idle workers go first, busy workers drain."""
+        """Apply an ordered size at once: idle workers go first, busy workers drain."""
         pods = plan_removal(pool, deployment, replicas).leaving
         with contextlib.suppress(QueueError):  # an order is obeyed whatever the queue says
             await self._cordon(pool, pods)

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.policy import ScalingPolicy
 
 
+SHORT_OUTAGE_SECONDS = 5.0  # of a Redis: workers that may be busy are not removed unseen meanwhile
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Step:
     """A size between the steps."""
@@ -47,14 +50,7 @@ def decide(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, 
             reason="spec.replicas sets the size",
         )
     if observation.backlog is None:
-        return _conclude(
-            Mode.HOLD,
-            observation,
-            memory,
-            now,
-            replicas=observation.replicas,
-            reason="the queue cannot be read, so the size is held",
-        )
+        return _decide_unread(observation, policy, memory, now)
     if policy.paused:
         return _decide_paused(observation, memory, now)
     return _automatic(observation, observation.backlog, policy, memory, now)
@@ -64,7 +60,9 @@ def demanded_workers(observation: Observation, policy: ScalingPolicy, memory: Po
     """Return the workers that the pool would use without a capacity limit: its claim when capacity is shared."""
     if policy.manual_replicas is not None:
         return policy.manual_replicas
-    if observation.backlog is None or policy.paused:
+    if observation.backlog is None:
+        return _bounded_size(observation, policy).replicas
+    if policy.paused:
         return observation.replicas
     _, need = assess(observation, observation.backlog, policy, memory, now)
     need = beside(need, observation.backlog.out_of_service)
@@ -223,6 +221,34 @@ def _protect_busy_pods(step: _Step, observation: Observation) -> _Step:
         return step
     note = f"{count_text(busy, 'busy worker')} may finish first"
     return _Step(replicas=least, cap=Cap.RUNNING_WORK, note=note)
+
+
+def _decide_unread(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> Decision:
+    """Obey pause and bounds while the demand is unknown, as the HPA does; otherwise hold the size."""
+    step = _limit_to_room(_bounded_size(observation, policy), observation, at_work=policy.max_replicas)
+    mode = Mode.PAUSED if policy.paused else Mode.HOLD
+    reason = "the queue cannot be read" + (f"; {step.note}" if step.note else ", so the size is held")
+    return _conclude(mode, observation, memory, now, replicas=step.replicas, reason=reason, cap=step.cap)
+
+
+def _bounded_size(observation: Observation, policy: ScalingPolicy) -> _Step:
+    """Return the current size within the pause and the bounds. A short outage removes no worker."""
+    current = observation.replicas
+    if policy.paused:
+        step = _Step(replicas=0, cap=Cap.NONE, note="spec.paused stops all workers")
+    elif current > policy.max_replicas:
+        step = _Step(
+            replicas=policy.max_replicas, cap=Cap.MAX_REPLICAS, note=f"maxReplicas allows {policy.max_replicas}"
+        )
+    elif current < policy.min_replicas:
+        step = _Step(
+            replicas=policy.min_replicas, cap=Cap.MIN_REPLICAS, note=f"minReplicas keeps {policy.min_replicas}"
+        )
+    else:
+        return _Step(replicas=current, cap=Cap.NONE)
+    if step.replicas < current and observation.unread_s < SHORT_OUTAGE_SECONDS:
+        return _Step(replicas=current, cap=Cap.NONE)
+    return step
 
 
 def _decide_paused(observation: Observation, memory: PoolMemory, now: float) -> Decision:

@@ -19,7 +19,7 @@ class Mode(StrEnum):
     AUTOMATIC = "Automatic"  # the backlog
     MANUAL = "Manual"  # spec.replicas
     PAUSED = "Paused"  # running work only, because of spec.paused
-    HOLD = "Hold"  # the present size, because the queue cannot be read
+    HOLD = "Hold"  # the present size within the bounds, because the queue cannot be read
 
 
 class Cap(StrEnum):

@@ -75,6 +75,7 @@ class Observation:
     replicas: int  # the Deployment's current spec.replicas
     backlog: Backlog | None  # None = the queue could not be read: unknown, never zero
     pods: tuple[PodState, ...] | None = None  # None = not known: then every worker counts as a pod
+    unread_s: float = 0.0  # seconds since the queue was readable; 0 = it is
     placeable: int | None = None  # workers that fit the cluster now, including existing workers; None = no limit
     max_pending: int = 0  # pods that may wait for new nodes beyond `placeable`
     startup_samples_s: tuple[float, ...] = ()  # seconds from creation to ready, of pods that became ready since

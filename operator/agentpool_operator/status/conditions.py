@@ -8,11 +8,13 @@ from the demand. kstatus counts a pool as in progress while `Ready` is False or 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from agentpool_core.spec import ON_ITS_WAY, ConditionType
 from agentpool_core.text import one_line
+from agentpool_operator.pools.views import POOL_LABEL
 from agentpool_operator.scaling.decision import LIMITS, Cap, Mode
 from agentpool_operator.scaling.reason_text import count_text
 
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 Status = Literal["True", "False", "Unknown"]
 LONGEST_MESSAGE = 2000  # characters: the schema would refuse a longer message, and nothing would be shown
+FAILED_LATELY_SECONDS = 300.0  # age of failed pods that count
+REPEATED_FAILURES = 3  # failed pods lately that show a cause which a new pod does not cure
 SAME_CAUSE = {"ErrImagePull": "ImagePullBackOff"}  # a kubelet alternates between the two during retries
 
 
@@ -39,11 +43,11 @@ class Finding:
     message: str
 
 
-def findings(pool: Pool) -> list[Finding]:
-    """All conditions of a pool as they are now."""
+def findings(pool: Pool, *, now: float) -> list[Finding]:
+    """All conditions of a pool as they are now; `now` is seconds since the epoch."""
     queue = _queue_reachable(pool)
-    progressing = _progressing(pool)
-    return [_ready(pool, queue, progressing), progressing, queue, _scaling_active(pool), _scaling_limited(pool)]
+    progressing = _progressing(pool, now)
+    return [_ready(pool, queue, progressing, now), progressing, queue, _scaling_active(pool), _scaling_limited(pool)]
 
 
 def merge_conditions(old: Sequence[Json], new: Sequence[Finding], *, generation: int, now: str) -> list[Json]:
@@ -66,6 +70,23 @@ def bounded_message(text: str) -> str:
     """Return a message of bounded length, without control characters: parts of it may come from a server or a user."""
     safe = one_line(text[:LONGEST_MESSAGE])
     return safe if len(safe) < LONGEST_MESSAGE else f"{safe[: LONGEST_MESSAGE - 1]}…"
+
+
+def news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:
+    """Return the event for a change: of `Ready`, or of a problem that leaves ready workers; None = no event."""
+    return ready_news(old, new) or _problem_news(old, new)
+
+
+def _problem_news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:
+    """Return the event for a new problem that only `Progressing` shows."""
+    kind = ConditionType.PROGRESSING.value
+    before: Json = next((condition for condition in old if condition["type"] == kind), {})
+    after = next(condition for condition in new if condition["type"] == kind)
+    ready = next(condition for condition in new if condition["type"] == ConditionType.READY.value)
+    told = before.get("status") == "False" and _cause(before) == _cause(after)
+    if after["status"] != "False" or after["reason"] in {"Settled", "Blocked"} or told or ready["status"] == "False":
+        return None
+    return "Warning", after["reason"], after["message"]
 
 
 def ready_news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:
@@ -92,8 +113,8 @@ def _since(before: Json | None, finding: Finding, now: str) -> str:
     return str(before.get("lastTransitionTime") or now)
 
 
-def _ready(pool: Pool, queue: Finding, progressing: Finding) -> Finding:
-    blocked = _why_not_ready(pool, queue)
+def _ready(pool: Pool, queue: Finding, progressing: Finding, now: float) -> Finding:
+    blocked = _why_not_ready(pool, queue, now)
     if blocked is not None:
         return Finding(type=ConditionType.READY, status="False", reason=blocked[0], message=blocked[1])
     reason, message = "Serving", f"jobs are accepted; {count_text(_ready_count(pool), 'worker')} ready"
@@ -106,19 +127,20 @@ def _ready(pool: Pool, queue: Finding, progressing: Finding) -> Finding:
     return Finding(type=ConditionType.READY, status="True", reason=reason, message=message)
 
 
-def _why_not_ready(pool: Pool, queue: Finding) -> tuple[str, str] | None:
+def _why_not_ready(pool: Pool, queue: Finding, now: float) -> tuple[str, str] | None:
     """Return reason and message of the obstacle to serving; None = no obstacle."""
     if pool.deleting:
         return "Deleting", _deleting_words(pool)
-    if pool.blocked is not None:
-        return pool.blocked.reason, pool.blocked.message
+    refused = pool.child_problem if pool.child_problem is not None and pool.child_problem.refuses_spec else None
+    if (problem := pool.blocked or refused) is not None:
+        return problem.reason, problem.message
     if queue.status != "True":
         return queue.reason, queue.message
     if pool.deployment is None or not pool.owns_deployment:
         return _held_back(pool) or ("Creating", "the workers' Deployment is being created")
     if any(pod.ready for pod in pool.live_pods):
         return None
-    return _why_no_worker(pool, pool.deployment) or _why_no_jobs(pool)
+    return _why_no_worker(pool, pool.deployment, now) or _why_no_jobs(pool)
 
 
 def _held_back(pool: Pool) -> tuple[str, str] | None:
@@ -126,11 +148,13 @@ def _held_back(pool: Pool) -> tuple[str, str] | None:
     return None if pool.child_problem is None else (pool.child_problem.reason, pool.child_problem.message)
 
 
-def _why_no_worker(pool: Pool, deployment: DeploymentView) -> tuple[str, str] | None:
+def _why_no_worker(pool: Pool, deployment: DeploymentView, now: float) -> tuple[str, str] | None:
     """Return reason and message of an obstacle to starting or creating pods; None = no obstacle."""
     stuck = stuck_pods(pool)
     if stuck:
         return stuck[0].trouble, _stuck_words(stuck)
+    if failing := _failing(pool, now):
+        return failing
     if deployment.failures:
         reason, message = deployment.failures[0]
         return reason or "DeploymentFailed", message
@@ -176,6 +200,21 @@ def stuck_pods(pool: Pool) -> list[PodView]:
     return others + unplaced[may_wait:]
 
 
+def _failing(pool: Pool, now: float) -> tuple[str, str] | None:
+    """Return reason and message of pods that the nodes keep refusing, or that fail without a successor; None = none.
+
+    A single failed pod with a successor is over: an eviction, for example. The message names no pod and no number,
+    because a Deployment may replace hundreds of failed pods in a minute.
+    """
+    lately = [pod for pod in pool.pods.values() if pod.failed and now - pod.created_at < FAILED_LATELY_SECONDS]
+    wanted = pool.deployment is not None and pool.deployment.replicas > _ready_count(pool)
+    if not lately or not wanted or (pool.live_pods and len(lately) < REPEATED_FAILURES):
+        return None
+    (reason, detail), _ = Counter((pod.trouble, pod.trouble_message) for pod in lately).most_common(1)[0]
+    command = f"kubectl get pods -l {POOL_LABEL}={pool.ref.name} --field-selector=status.phase=Failed"
+    return reason, f"pods fail before they serve: {detail or reason}; see `{command}`"
+
+
 def _stuck_words(stuck: Sequence[PodView]) -> str:
     first = stuck[0]
     more = f" (and {count_text(len(stuck) - 1, 'other pod')})" if len(stuck) > 1 else ""
@@ -183,12 +222,12 @@ def _stuck_words(stuck: Sequence[PodView]) -> str:
     return f"pod {first.name} cannot start{more}: {detail}; see `kubectl describe pod {first.name}`"
 
 
-def _progressing(pool: Pool) -> Finding:
-    status, reason, message = _progress(pool)
+def _progressing(pool: Pool, now: float) -> Finding:
+    status, reason, message = _progress(pool, now)
     return Finding(type=ConditionType.PROGRESSING, status=status, reason=reason, message=message)
 
 
-def _progress(pool: Pool) -> tuple[Status, str, str]:
+def _progress(pool: Pool, now: float) -> tuple[Status, str, str]:
     if pool.blocked is not None:
         return "False", "Blocked", "blocked by the problem in the condition Ready"
     held_back = _held_back(pool)
@@ -196,7 +235,7 @@ def _progress(pool: Pool) -> tuple[Status, str, str]:
         return "False", *held_back
     if pool.deployment is None or not pool.owns_deployment:
         return "True", "Creating", "the workers' Deployment is being created"
-    blocked = _why_no_worker(pool, pool.deployment)
+    blocked = _why_no_worker(pool, pool.deployment, now)
     if blocked is not None:
         return "False", *blocked
     return _movement(pool, pool.deployment)
@@ -266,13 +305,14 @@ def _scaling_active(pool: Pool) -> Finding:
     if pool.blocked is not None:
         return finding("False", "Blocked", "scaling is blocked by the problem in the condition Ready")
     if pool.queue.problem is not None:
-        return finding("False", pool.queue.problem.reason, "the size is held because the queue cannot be read")
+        words = "the size is held within minReplicas and maxReplicas, because the queue cannot be read"
+        return finding("False", pool.queue.problem.reason, words)
     return _following(pool)
 
 
 def _scaling_limited(pool: Pool) -> Finding:
     decision = pool.scaling.decision
-    limited = decision is not None and decision.mode is Mode.AUTOMATIC and decision.capped_by in LIMITS
+    limited = decision is not None and decision.mode in {Mode.AUTOMATIC, Mode.HOLD} and decision.capped_by in LIMITS
     if decision is None or not limited:
         return Finding(
             type=ConditionType.SCALING_LIMITED, status="False", reason="WithinLimits", message="no limit applies"

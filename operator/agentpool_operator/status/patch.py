@@ -16,7 +16,7 @@ from agentpool_core.kube.errors import ClashError, NotThereError
 from agentpool_core.spec.base import MAX_INT32
 from agentpool_operator.children.manifests import selector_of
 from agentpool_operator.pools.views import is_later, rfc3339, trim_resource, version_of
-from agentpool_operator.status.conditions import findings, merge_conditions, ready_news
+from agentpool_operator.status.conditions import findings, merge_conditions, news
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,14 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 MANAGER = "agentpool-status"
-FIGURES = ("queued", "running", "oldestWaitSeconds", "wantedReplicas")  # fields that change constantly under load
+# Fields that change constantly under load.
+FIGURES = (
+    "queued",
+    "running",
+    "oldestWaitSeconds",
+    "wantedReplicas",
+    "lastDecision",
+)
 FIGURES_PER_SECOND = 20  # patches of all pools together for changed figures only: a few per cent of etcd's capacity
 
 
@@ -50,7 +57,7 @@ def status_of(pool: Pool, *, now: float) -> Json:
         "gpus": _gpus(pool),
         "lastDecision": _last_decision(pool, old),
         "conditions": merge_conditions(
-            old.get("conditions") or [], findings(pool), generation=pool.generation, now=rfc3339(now)
+            old.get("conditions") or [], findings(pool, now=now), generation=pool.generation, now=rfc3339(now)
         ),
     }
     return {key: value for key, value in status.items() if value is not None}
@@ -79,9 +86,9 @@ def _gpus(pool: Pool) -> Json | None:
 
 
 def _last_decision(pool: Pool, old: Json) -> Json | None:
-    if pool.scaling.changed_at is None:
+    if pool.scaling.decided_at is None:
         return old.get("lastDecision")
-    return {"at": rfc3339(pool.scaling.changed_at), "reason": pool.scaling.reason}
+    return {"at": rfc3339(pool.scaling.decided_at), "reason": pool.scaling.reason}
 
 
 class StatusWriter:
@@ -142,9 +149,9 @@ class StatusWriter:
         except NotThereError:
             return  # just deleted
         self._written_at[pool.ref] = self._clock()
-        news = ready_news(shown.get("conditions") or [], wanted["conditions"])
-        if news is not None:
-            self._record(pool, *news)
+        event = news(shown.get("conditions") or [], wanted["conditions"])
+        if event is not None:
+            self._record(pool, *event)
         if not is_later(version_of(pool.resource), version_of(answer)):  # else the watch was faster, with a newer spec
             self._pools.set_resource(pool, trim_resource(answer))
 
@@ -162,12 +169,12 @@ class StatusWriter:
         shown = pool.resource.get("status") or {}
         if wanted == shown:
             return False
-        news = {k: v for k, v in wanted.items() if k not in FIGURES} != {
+        changed = {k: v for k, v in wanted.items() if k not in FIGURES} != {
             k: v for k, v in shown.items() if k not in FIGURES
         }
         ended = _idle(wanted) and not _idle(shown)
         since_s = self._clock() - self._written_at.get(pool.ref, float("-inf"))
-        return news or ended or since_s >= max(self._gap_s, len(self._written_at) / FIGURES_PER_SECOND)
+        return changed or ended or since_s >= max(self._gap_s, len(self._written_at) / FIGURES_PER_SECOND)
 
 
 def _idle(status: Json) -> bool:

@@ -180,6 +180,20 @@ async def test_a_typo_in_the_pod_template_is_told_and_its_correction_heals(start
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
 
 
+async def test_a_refused_template_does_not_stop_the_scaling_of_running_workers(
+    start_operator, pool_of, look, until, redis, ref
+):
+    """The workers of the earlier template follow the demand while the change is refused."""
+    start_operator()
+    await pool_of()
+    await until(lambda: look.condition("Ready"), ("True", "Serving"))
+    await pool_of(worker={"concurrency": 5, "template": {"spec": {"nodeSelectr": {"a": "b"}}}})
+    await until(lambda: look.condition("Ready"), ("False", "TemplateRefused"))
+    await submit(redis, ref, 12)
+    await until(look.replicas, 3)
+    assert await look.condition("ScalingActive") == ("True", "FollowingDemand")
+
+
 async def test_a_quantity_that_cannot_be_read_is_told_and_its_correction_heals(
     start_operator, pool_of, look, until, ref
 ):

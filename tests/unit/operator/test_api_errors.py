@@ -44,7 +44,7 @@ def test_what_does_not_fit_the_kind_is_the_users_mistake_whatever_the_status(sta
 @pytest.mark.parametrize("detail", [TYPED, STRICT])
 def test_a_refused_template_names_the_field_as_the_user_wrote_it(detail):
     """The Deployment's path is translated back to the AgentPool's."""
-    problem = _refusal_problem("Deployment", detail)
+    problem = _refusal_problem(detail)
     assert problem.reason == "TemplateRefused"
     assert "spec.worker.template.spec.nodeSelectr" in problem.message
     assert " .spec" not in problem.message
@@ -60,6 +60,6 @@ def test_a_refused_template_names_the_field_as_the_user_wrote_it(detail):
 )
 def test_what_others_forbid_is_not_blamed_on_the_template(detail):
     """A quota, a policy or missing rights: the words of who forbids it reach the user."""
-    problem = _refusal_problem("Deployment", detail)
+    problem = _refusal_problem(detail)
     assert problem.reason == "DeploymentForbidden"
     assert detail in problem.message

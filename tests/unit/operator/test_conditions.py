@@ -15,8 +15,10 @@ from agentpool_operator.queue.reader import backlog_of
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.observation import Backlog, RouteLoad
-from agentpool_operator.status.conditions import findings, merge_conditions, ready_news
-from agentpool_operator.status.patch import StatusWriter, status_of
+from agentpool_operator.status.conditions import findings, merge_conditions, news, ready_news
+from agentpool_operator.status.patch import FIGURES, StatusWriter, status_of
+
+NOW = 1_767_225_610.0  # 2026-01-01T00:00:10Z, seconds after the creation of the pods here
 
 
 def resource(**spec):
@@ -82,7 +84,7 @@ def decision(cap=Cap.NONE):
 
 
 def said(pool):
-    return {finding.type.value: (finding.status, finding.reason) for finding in findings(pool)}
+    return {finding.type.value: (finding.status, finding.reason) for finding in findings(pool, now=NOW)}
 
 
 def test_a_pool_in_order_is_ready_settled_and_active(pool):
@@ -110,7 +112,7 @@ def test_pods_that_cannot_start_are_told_by_their_waiting_reason(pools, pool, re
     """The container's waiting reason reaches the conditions."""
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(pod(reason=reason, message="no such image"))
-    told = {finding.type.value: finding for finding in findings(pool)}
+    told = {finding.type.value: finding for finding in findings(pool, now=NOW)}
     assert (told["Ready"].status, told["Ready"].reason) == ("False", reason)
     assert told["Progressing"].reason == reason
     assert "no such image" in told["Ready"].message
@@ -126,7 +128,7 @@ def refused(*, ready):
 def test_a_pool_whose_pods_are_refused_is_ready_only_while_it_has_a_worker(pools, pool):
     """A quota, a policy or a missing ServiceAccount that lets no pod be made keeps every job waiting: it says so."""
     pools.see_deployment(refused(ready=0))
-    told = {finding.type.value: finding for finding in findings(pool)}
+    told = {finding.type.value: finding for finding in findings(pool, now=NOW)}
     assert (told["Ready"].status, told["Ready"].reason) == ("False", "FailedCreate")
     assert told["Ready"].message == told["Progressing"].message == "exceeded quota"
     pools.see_pod(ready_pod())
@@ -139,7 +141,7 @@ def test_a_ready_pod_counts_before_its_deployment_has_counted_it(pools, pool):
     """The Deployment's controller is a moment behind the pods: the pool must not say that none is ready."""
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(ready_pod())
-    ready = next(finding for finding in findings(pool) if finding.type.value == "Ready")
+    ready = next(finding for finding in findings(pool, now=NOW) if finding.type.value == "Ready")
     assert ready.message == "jobs are accepted; 1 worker ready"
 
 
@@ -151,11 +153,11 @@ def test_a_pool_whose_only_worker_takes_no_jobs_is_not_ready(pools, pool):
     pool.queue.snapshot = snapshot(
         WorkerSnapshot(name="p-1", slots=0, running=1, host="", note=note, lease_expires_at_ms=9)
     )
-    ready = findings(pool)[0]
+    ready = findings(pool, now=NOW)[0]
     assert (ready.status, ready.reason) == ("False", "WorkerImpeded")
     assert ready.message == f"worker p-1 takes no jobs: it {note}"
     pools.see_pod(ready_pod())
-    ready = findings(pool)[0]
+    ready = findings(pool, now=NOW)[0]
     assert (ready.status, ready.reason) == ("True", "Serving")
     assert ready.message == f"jobs are accepted; 1 worker ready; worker p-1 takes no jobs: it {note}"
 
@@ -184,7 +186,7 @@ def test_a_pool_that_others_keep_from_going_says_who(pools, pool):
     going = resource()
     going["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/hold"]}
     pools.see_pool(going)
-    ready = findings(pool)[0]
+    ready = findings(pool, now=NOW)[0]
     assert (ready.status, ready.reason) == ("False", "Deleting")
     assert "example.com/hold" in ready.message
 
@@ -203,7 +205,7 @@ def test_a_crash_is_told_with_its_last_words(pools, pool):
     def told(**terminated):
         crashed["status"]["containerStatuses"][0]["lastState"] = {"terminated": terminated}
         pools.see_pod(crashed)
-        return next(f.message for f in findings(pool) if f.type.value == "Ready")
+        return next(f.message for f in findings(pool, now=NOW) if f.type.value == "Ready")
 
     traceback = "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'studio'\x1b\n\n"
     crash = told(exitCode=1, message=traceback)
@@ -226,7 +228,7 @@ def test_a_crash_loop_is_told_alike_while_it_pauses_and_while_it_runs(pools, poo
         container["state"] = state or container["state"]
         crashed["status"]["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": unready_since}]
         pools.see_pod(crashed)
-        return findings(pool)[0]
+        return findings(pool, now=NOW)[0]
 
     runs = {"startedAt": "2026-01-01T00:05:00Z"}
     end = f"container worker ended with exit code {code}: no such app"
@@ -244,7 +246,7 @@ def test_a_worker_that_fits_on_no_node_keeps_its_pool_from_being_ready(pools, po
     pool.room = Room(placeable=0, misfit="a worker asks for 8 GPUs; the largest node has 2")
     assert said(pool)["Ready"] == ("True", "Serving")
     pool.scaling.decision = decision(Cap.GPU_CAPACITY)
-    told = {finding.type.value: finding for finding in findings(pool)}
+    told = {finding.type.value: finding for finding in findings(pool, now=NOW)}
     assert (told["Ready"].status, told["Ready"].reason) == ("False", "NoNodeFits")
     assert told["Ready"].message.startswith(pool.misfit)
     assert told["ScalingLimited"].message == pool.misfit
@@ -300,12 +302,13 @@ def test_the_rollout_and_the_drain_show_as_progress(pools, pool):
 
 def test_a_transition_time_moves_only_with_the_status(pool):
     """A changed reason keeps the transition time; a changed status moves it."""
-    old = merge_conditions([], findings(pool), generation=3, now="2026-01-01T00:00:00Z")
-    same = merge_conditions(old, findings(pool), generation=4, now="2026-01-02T00:00:00Z")
+    old = merge_conditions([], findings(pool, now=NOW), generation=3, now="2026-01-01T00:00:00Z")
+    same = merge_conditions(old, findings(pool, now=NOW), generation=4, now="2026-01-02T00:00:00Z")
     assert {c["lastTransitionTime"] for c in same} == {"2026-01-01T00:00:00Z"}
     pool.queue.problem = Problem(reason="RedisUnreachable", message="away")
     changed = {
-        c["type"]: c["lastTransitionTime"] for c in merge_conditions(old, findings(pool), generation=4, now="later")
+        c["type"]: c["lastTransitionTime"]
+        for c in merge_conditions(old, findings(pool, now=NOW), generation=4, now="later")
     }
     assert changed["Ready"] == "later"
     assert changed["Progressing"] == "2026-01-01T00:00:00Z"
@@ -324,7 +327,7 @@ def test_an_invalid_spec_names_the_field(pools, pool):
     broken = resource()
     broken["spec"]["scaling"] = {"maxReplicas": "many"}
     pools.see_pool(broken)
-    ready = findings(pool)[0]
+    ready = findings(pool, now=NOW)[0]
     assert (ready.status, ready.reason) == ("False", "InvalidSpec")
     assert "spec.scaling.maxReplicas" in ready.message
 
@@ -376,3 +379,84 @@ def test_an_image_that_cannot_be_pulled_is_one_event_however_often_the_node_trie
     )
     assert ready_news([], [tries]) == ("Warning", "ErrImagePull", "no such image")
     assert ready_news([tries], [rests]) is ready_news([rests], [tries]) is None
+
+
+@pytest.mark.parametrize("reason", ["ImageInspectError", "PreStartHookError", "RegistryUnavailable", "SomethingNew"])
+def test_any_waiting_reason_that_is_no_start_is_a_failure(pools, pool, reason):
+    """A kubelet's reasons are shown unchanged, also reasons that this operator does not know."""
+    pools.see_deployment(deployment(ready=0))
+    pools.see_pod(pod(reason=reason, message="why"))
+    assert said(pool)["Ready"] == ("False", reason)
+
+
+def failed_pod(name, reason="UnexpectedAdmissionError"):
+    return pod(name) | {"status": {"phase": "Failed", "reason": reason, "message": "no healthy devices"}}
+
+
+def test_pods_that_the_nodes_keep_refusing_are_reported(pools, pool):
+    """Failed pods without a ready successor make the pool unready, and their number changes no message."""
+    pools.see_deployment(deployment(ready=0))
+    messages = set()
+    for number in range(30):
+        pools.see_pod(failed_pod(f"p-{number}"))
+        ready = findings(pool, now=NOW)[0]
+        assert (ready.status, ready.reason) == ("False", "UnexpectedAdmissionError")
+        messages.add(ready.message)
+    assert len(messages) == 1
+    assert "no healthy devices" in messages.pop()
+
+
+def test_a_single_evicted_pod_with_a_successor_is_over(pools, pool):
+    """An eviction is no lasting problem, and neither is a failure of long ago."""
+    pools.see_deployment(deployment(ready=0))
+    pools.see_pod(failed_pod("p-0", "Evicted"))
+    pools.see_pod(pod("p-1", reason="ContainerCreating"))
+    assert said(pool)["Ready"] == ("True", "Starting")
+    for number in range(2, 5):
+        pools.see_pod(failed_pod(f"p-{number}"))
+    assert said(pool)["Ready"][0] == "False"
+    assert findings(pool, now=NOW + 3600)[0].status == "True"
+
+
+def test_refused_pods_beside_ready_workers_are_an_event(pools, pool):
+    """The pool serves, `Progressing` has the reason, and an event reports the reason once."""
+    pools.see_deployment(deployment(2, ready=1, total=2, updated=2))
+    pools.see_pod(ready_pod())
+    before = merge_conditions([], findings(pool, now=NOW), generation=3, now="")
+    for number in range(2, 6):
+        pools.see_pod(failed_pod(f"p-{number}"))
+    after = merge_conditions(before, findings(pool, now=NOW), generation=3, now="")
+    assert said(pool)["Ready"] == ("True", "Serving")
+    assert said(pool)["Progressing"] == ("False", "UnexpectedAdmissionError")
+    assert news(before, after)[:2] == ("Warning", "UnexpectedAdmissionError")
+    assert news(after, after) is None
+
+
+def test_a_gated_pod_is_not_a_failed_scheduling(pools, pool):
+    """The scheduler has not tried to place a pod with gates."""
+    pools.see_deployment(deployment(ready=0))
+    condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "gates"}
+    pools.see_pod(pod() | {"status": {"phase": "Pending", "conditions": [condition]}})
+    assert said(pool)["Ready"] == ("False", "SchedulingGated")
+
+
+def test_a_refused_change_leaves_the_running_workers_scaled(pool):
+    """The pool is not Ready, because its spec is not what runs; the size follows the demand."""
+    pool.child_problem = Problem(reason="TemplateRefused", message="m", stops_scaling=False, refuses_spec=True)
+    assert said(pool)["Ready"] == ("False", "TemplateRefused")
+    assert said(pool)["Progressing"] == ("False", "TemplateRefused")
+    assert said(pool)["ScalingActive"] == ("True", "FollowingDemand")
+    assert pool.blocked is None
+
+
+def test_a_bound_limits_the_size_of_an_unread_pool(pool):
+    """`ScalingLimited` names the bound that is obeyed without a reading."""
+    pool.scaling.decision = replace(decision(Cap.MIN_REPLICAS), mode=Mode.HOLD)
+    assert said(pool)["ScalingLimited"] == ("True", "MinReplicas")
+
+
+def test_the_decision_follows_its_present_reason(pool):
+    """The reason of the present size is shown without a change of the size, no more often than other figures."""
+    pool.scaling.decided_at, pool.scaling.reason = 5.0, "4900 jobs wait"
+    assert status_of(pool, now=NOW)["lastDecision"] == {"at": "1970-01-01T00:00:05Z", "reason": "4900 jobs wait"}
+    assert "lastDecision" in FIGURES

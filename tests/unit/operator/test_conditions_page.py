@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agentpool_core.spec import ConditionType
-from agentpool_operator.pools.views import FAILING_REASONS
 from agentpool_operator.scaling.decision import LIMITS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -17,6 +16,25 @@ OPERATOR = ROOT / "operator/agentpool_operator"
 WORD = re.compile(r"(?:[A-Z]+[a-z]+)+(?:URL)?")
 STATUSES = {"Normal", "Warning", "True", "False", "Unknown"}
 CHILDREN = ("Deployment", "PodDisruptionBudget")
+SHOWN_UNCHANGED = {
+    "CrashLoopBackOff",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "Evicted",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "PostStartHookError",
+    "PreCreateHookError",
+    "PreStartHookError",
+    "RegistryUnavailable",
+    "RunContainerError",
+    "SignatureValidationFailed",
+    "TopologyAffinityError",
+    "UnexpectedAdmissionError",
+}  # of a kubelet: for the page's readers, not for the code, which shows any reason
 
 
 def words(tree: ast.AST) -> Iterator[str]:
@@ -43,7 +61,12 @@ def reasons() -> set[str]:
     found = {reason for tree in (*trees, addresses) for reason in given_reasons(tree)}
     found |= {*words(conditions)} - STATUSES - set(ConditionType)
     found |= {node.value.value for node in addresses.body if isinstance(node, ast.Assign) for _ in words(node)}
-    return found | FAILING_REASONS | {cap.value for cap in LIMITS} | {"ScaledUp", "ScaledDown", "PodFailed"}
+    return (
+        found
+        | SHOWN_UNCHANGED
+        | {cap.value for cap in LIMITS}
+        | {"ScaledUp", "ScaledDown", "PodFailed", "SchedulingGated"}
+    )
 
 
 def test_every_reason_is_on_the_page_and_no_other():

@@ -31,6 +31,40 @@ def decided(
     return decide(observation, policy, memory, now)
 
 
+def unread(*, replicas, policy=POLICY, unread_s=60.0, **seen) -> Decision:
+    observation = Observation(replicas=replicas, backlog=None, unread_s=unread_s, **seen)
+    return decide(observation, policy, SETTLED, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("replicas", "bounds", "size"),
+    [(0, (2, 4), 2), (4, (0, 1), 1), (4, (6, 8), 6), (4, (0, 8), 4)],
+)
+def test_bounds_are_obeyed_while_the_queue_cannot_be_read(replicas, bounds, size):
+    """Without a reading the size is held within minReplicas and maxReplicas."""
+    decision = unread(replicas=replicas, policy=replace(POLICY, min_replicas=bounds[0], max_replicas=bounds[1]))
+    assert (decision.replicas, decision.mode) == (size, Mode.HOLD)
+    assert decision.reason.startswith("the queue cannot be read")
+
+
+def test_a_pause_is_obeyed_while_the_queue_cannot_be_read():
+    """A paused pool without a reading stops its workers."""
+    decision = unread(replicas=4, policy=replace(POLICY, paused=True, min_replicas=2))
+    assert (decision.replicas, decision.mode) == (0, Mode.PAUSED)
+
+
+def test_a_short_outage_removes_no_worker():
+    """Within the first seconds of an outage, workers that may be busy stay, and missing workers are added."""
+    for policy in (replace(POLICY, paused=True), replace(POLICY, max_replicas=1)):
+        assert unread(replicas=4, policy=policy, unread_s=1.0).replicas == 4
+    assert unread(replicas=1, policy=replace(POLICY, min_replicas=3), unread_s=1.0).replicas == 3
+
+
+def test_without_a_reading_minreplicas_asks_for_no_more_than_the_nodes_hold():
+    """The bound of an unread pool obeys the room on the nodes."""
+    assert unread(replicas=0, policy=replace(POLICY, min_replicas=6), placeable=2).replicas == 2
+
+
 def test_the_first_job_of_an_empty_pool_asks_for_one_worker_at_once():
     """The first job of an empty pool asks for one worker at once, also when the operator has just started."""
     assert decided(ready=1, memory=PoolMemory()).replicas == 1

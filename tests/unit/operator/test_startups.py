@@ -64,5 +64,5 @@ def test_a_worker_that_is_ready_again_has_not_started_again():
         ({"ready_at": "2026-01-01T15:00:00Z"}, ()),
     ):
         pools.see_pod(pod(**times))
-        assert observation_of(pool, now=0.0).startup_samples_s == learned
+        assert observation_of(pool, now=0.0, at=0.0).startup_samples_s == learned
         pool.note_starts()

@@ -1,0 +1,34 @@
+"""Orders of the user while the queue cannot be read: the size is held within them."""
+
+from __future__ import annotations
+
+
+async def test_orders_are_obeyed_while_redis_is_down(start_operator, pool_of, look, until, redis_server_factory):
+    """Bounds, pause and a manual size take effect without a reading of the queue."""
+    server = redis_server_factory()
+    start_operator()
+
+    async def order(**spec):
+        scaling = {"pollSeconds": 1, "idleSeconds": 1, **spec.pop("scaling", {})}
+        await pool_of(redis={"url": server.tcp_url}, scaling=scaling, **spec)
+
+    await order(scaling={"minReplicas": 4})
+    await until(look.replicas, 4)
+    server.stop()
+    await until(lambda: look.condition("QueueReachable"), ("False", "RedisUnreachable"))
+    await order(scaling={"maxReplicas": 1})
+    await until(look.replicas, 1)
+    await order(scaling={"minReplicas": 6})
+    await until(look.replicas, 6)
+    await order(scaling={"minReplicas": 6}, paused=True)
+    await until(look.replicas, 0)
+    await order(replicas=3)
+    await until(look.replicas, 3)
+
+
+async def test_a_pool_whose_redis_never_answers_has_its_least_size(start_operator, pool_of, look, until):
+    """A pool that was never read starts minReplicas workers, which wait for Redis as the operator does."""
+    start_operator()
+    await pool_of(redis={"url": "redis://127.0.0.1:1/0"}, scaling={"pollSeconds": 1, "minReplicas": 2})
+    await until(look.replicas, 2)
+    assert (await look.status())["lastDecision"]["reason"] == "the queue cannot be read; minReplicas keeps 2"
