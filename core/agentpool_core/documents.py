@@ -74,12 +74,13 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "losses": job.losses,
         "quarantined": job.quarantined,
         "undecodable": dict(job.undecodable),
+        "steps": steps_document(job),
     }
 
 
 def summary_document(job: Job, pool: PoolRef) -> Document:
-    """Return a job's record without the history and without bodies, for a list."""
-    return {name: value for name, value in job_document(job, pool).items() if name not in BODIES}
+    """Return a job's record without the history, the steps and the bodies, for a list."""
+    return {name: value for name, value in job_document(job, pool).items() if name not in (*BODIES, "steps")}
 
 
 def history_document(job: Job) -> list[Document]:
@@ -87,6 +88,20 @@ def history_document(job: Job) -> list[Document]:
     return [
         {"at_ms": entry.at_ms, "type": entry.type, "attempt": entry.attempt, "worker": entry.worker}
         for entry in job.history
+    ]
+
+
+def steps_document(job: Job) -> list[Document]:
+    """Return the durable steps of a job, without their results, in the order of their ends."""
+    return [
+        {
+            "name": step.name,
+            "outcome": step.outcome.value,
+            "attempt": step.attempt,
+            "started_at_ms": step.started_at_ms,
+            "duration_ms": step.duration_ms,
+        }
+        for step in job.steps
     ]
 
 

@@ -181,6 +181,28 @@ class HistoryEntry:
     worker: WorkerId | None  # holder of the job, if any
 
 
+class StepOutcome(StrEnum):
+    """Outcome of a step."""
+
+    SUCCEEDED = "succeeded"  # its result is stored, and returned in later attempts
+    FAILED = "failed"  # raised an error after its own retries
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """A step of a job, stored under the job's lease. Times are of the Redis clock."""
+
+    number: int  # its place in the record, from 1
+    name: str  # unique within the job; a repeated name has its count, as in `fetch#2`
+    outcome: StepOutcome
+    attempt: int  # the attempt that ran it
+    started_at_ms: int
+    duration_ms: int
+    after: str = ""  # the step before it in the program; empty: none
+    sequential: bool = False  # runs in the task of that step, so that no different step of that task may follow it
+    result: Json = None  # of a failed step: the text of its error; None in a job's record, which leaves results out
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """A job's whole record. Times are milliseconds of the Redis clock; None: has not happened."""
@@ -212,6 +234,7 @@ class Job:
     history: tuple[HistoryEntry, ...]
     losses: int = 0  # workers that were lost, or ran out of memory, while they ran the job
     quarantined: bool = False  # runs alone, or waits to, because of its losses
+    steps: tuple[Step, ...] = ()  # durable steps in the order of their ends, without results; of a single record only
     undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from agentpool_core.documents import BODIES
-from agentpool_core.jobs import KIND_PATTERN, JobState, OnParentFailure, Priority
+from agentpool_core.jobs import KIND_PATTERN, JobState, OnParentFailure, Priority, StepOutcome
 from agentpool_core.queue.codec.requests import ID_PATTERN, KEY_PATTERN, LONGEST_WAIT_MS, MOST_ATTEMPTS, MOST_PARENTS
 
 Schema = dict[str, Any]
@@ -91,6 +91,13 @@ TAKEN_MANY = record(jobs=rows(RECEIPT), accepted=COUNT, duplicates=COUNT)
 RESULT = record(
     job_id=TEXT, state=STATE, result=ANYTHING, error=nullable(TEXT), reason=nullable(TEXT), progress=ANYTHING
 )
+STEP = record(
+    name=TEXT,
+    outcome={"type": "string", "enum": [outcome.value for outcome in StepOutcome]},
+    attempt=COUNT,
+    started_at_ms=COUNT,
+    duration_ms=COUNT,
+)
 JOB = record(
     job_id=TEXT,
     pool=TEXT,
@@ -125,8 +132,9 @@ JOB = record(
         "additionalProperties": TEXT,
         "description": "Fields of the record that cannot be read, with the beginning of their text.",
     },
+    steps=rows(STEP) | {"description": "Durable steps, in the order of their ends."},
 )
-SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in BODIES})
+SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in (*BODIES, "steps")})
 JOBS = record(jobs=rows(SUMMARY))
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
 OUTCOME = record(job_id=TEXT, outcome=TEXT)

@@ -18,11 +18,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentpool_worker.context import BlockingContext, ChildOptions, Context
-    from agentpool_worker.exceptions import Overloaded, Permanent, Retry
+    from agentpool_worker.durable.steps import StepOptions
+    from agentpool_worker.exceptions import Overloaded, Permanent, Retry, StepFailedError
     from agentpool_worker.handlers.app import App
     from agentpool_worker.worker import Worker
 
-__all__ = ["App", "BlockingContext", "ChildOptions", "Context", "Overloaded", "Permanent", "Retry", "Worker"]
+__all__ = [
+    "App", "BlockingContext", "ChildOptions", "Context", "Overloaded", "Permanent", "Retry", "StepFailedError",
+    "StepOptions", "Worker",
+]  # fmt: skip
 
 _MODULES = {
     "App": "handlers.app",
@@ -32,6 +36,8 @@ _MODULES = {
     "Overloaded": "exceptions",
     "Permanent": "exceptions",
     "Retry": "exceptions",
+    "StepFailedError": "exceptions",
+    "StepOptions": "durable.steps",
     "Worker": "worker",
 }
 

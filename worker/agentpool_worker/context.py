@@ -8,6 +8,7 @@ blocks where the async context awaits. Both are cheap to make, because each job 
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import time
 from dataclasses import dataclass
@@ -17,17 +18,21 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool_core.jobs import JobRequest, Priority
 from agentpool_core.tracing import child_of
+from agentpool_worker.durable.journal import StepStore
+from agentpool_worker.durable.steps import StepOptions, Steps
 from agentpool_worker.exceptions import Yielded
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
 
     from agentpool_core.jobs import JobId, Lease, Receipt
 
 log = logging.getLogger("agentpool_worker.job")
 
+_ONCE = StepOptions()
 
-class JobCalls(Protocol):
+
+class JobCalls(StepStore, Protocol):
     """How a running job reaches the queue."""
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
@@ -56,7 +61,7 @@ class ChildOptions:
 class Context:
     """An attempt at a job, as seen by its async handler."""
 
-    __slots__ = ("_calls", "_lease", "_loop", "_state", "_stop_at", "cancelled", "yielding")
+    __slots__ = ("_calls", "_lease", "_loop", "_state", "_steps", "_stop_at", "cancelled", "task", "yielding")
 
     def __init__(self, lease: Lease, calls: JobCalls, stop_at: float) -> None:
         self._lease = lease
@@ -64,6 +69,8 @@ class Context:
         self._stop_at = stop_at  # time.monotonic() at which the attempt times out
         self._state = lease.checkpoint
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._steps: Steps | None = None  # made with the first step
+        self.task: object = None  # in which the handler runs
         self.cancelled = False  # the job must stop: timeout, cancellation, or a leaving worker
         self.yielding = False  # the next checkpoint hands the job back
 
@@ -135,6 +142,46 @@ class Context:
         if self.yielding:  # asked while the state was being sent
             raise Yielded(state)
 
+    @property
+    def steps(self) -> Steps:
+        """Return the durable steps of this attempt: the machinery below `ctx.step`."""
+        if self._steps is None:
+            self._steps = Steps(self._lease, self._calls, self._stop_at - self._lease.timeout_ms / 1000)
+            self._steps.root = self.task
+        return self._steps
+
+    async def step(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *args: Any,
+        options: StepOptions | None = None,
+        **keywords: Any,
+    ) -> Any:
+        """Run `function(*args, **keywords)` once, and return its result from the store in every later attempt.
+
+        The function may be async, or sync (then it runs in a thread). The result is a JSON value, as it is after
+        encoding: a tuple becomes a list. A repeated name is numbered by the order of the calls. Raises StepFailedError
+        after an error of the function, StepOrderError if the program has changed since an earlier attempt,
+        StepResultError for a result that cannot be stored, StaleLeaseError when the lease has passed to a different
+        worker. Like `checkpoint`, the call does not return in a job that was asked to yield.
+        """
+        call = self.steps.begin(name)
+        try:
+            result = await self.steps.run(call, functools.partial(function, *args, **keywords), options or _ONCE)
+        finally:
+            self.steps.end(call)
+        if self.yielding:
+            raise Yielded(None)
+        return result
+
+    async def patched(self, name: str) -> bool:
+        """Whether this job takes a changed part of the program, such as a new step: `if await ctx.patched("audit"):`.
+
+        False in a job that had passed this place before the change; its later attempts get the same answer.
+        """
+        return not await self.steps.passed(name)
+
     async def progress(self, value: Any) -> None:
         """Publish the job's progress (any JSON value) for observers of the job."""
         await self._calls.progress(self._lease, value)
@@ -170,6 +217,30 @@ class BlockingContext:
         self._raise_if_cancelled()
         return self._wait(self._ctx.checkpoint(state))
 
+    def step(
+        self,
+        name: str,
+        function: Callable[..., Any],
+        *args: Any,
+        options: StepOptions | None = None,
+        **keywords: Any,
+    ) -> Any:
+        """Runs a durable step; see `Context.step`. Raises CancelledError in a job that is to stop."""
+        self._raise_if_cancelled()
+        if self._in_loop():
+            return self._ctx.step(name, function, *args, options=options, **keywords)
+        steps = self._ctx.steps
+        call = steps.begin(name)
+        try:
+            work = steps.run(call, functools.partial(function, *args, **keywords), options or _ONCE)
+            return self._wait(work)
+        finally:
+            steps.end(call)
+
+    def patched(self, name: str) -> Any:
+        """Whether this job takes a changed part of the program; see `Context.patched`."""
+        return self._wait(self._ctx.patched(name))
+
     def progress(self, value: Any) -> Any:
         """Publishes how far the job is. Raises CancelledError in a job that is to stop."""
         self._raise_if_cancelled()
@@ -179,6 +250,12 @@ class BlockingContext:
         """Submits a child job to the same pool; see `Context.submit`."""
         receipt: Receipt = self._wait(self._ctx.submit(kind, payload, options))
         return receipt
+
+    def _in_loop(self) -> bool:
+        try:
+            return asyncio.get_running_loop() is self._loop
+        except RuntimeError:
+            return False
 
     def _raise_if_cancelled(self) -> None:
         # A thread cannot be interrupted from outside, so a report asks the thread to stop.
@@ -223,4 +300,4 @@ def _child_request(lease: Lease, kind: str, payload: Any, options: ChildOptions)
     )
 
 
-__all__: Sequence[str] = ("BlockingContext", "ChildOptions", "Context", "JobCalls")
+__all__: Sequence[str] = ("BlockingContext", "ChildOptions", "Context", "JobCalls", "StepOptions")

@@ -1,6 +1,7 @@
 """Exceptions of a handler that decide on its job.
 
-Any other exception fails the attempt, and the pool's retry settings decide. `Yielded` is not for handlers to raise:
+Any other exception fails the attempt, and the pool's retry settings decide. The exceptions of steps are raised by
+`ctx.step` (`agentpool_worker.durable.steps`). `Yielded` is not for handlers to raise:
 `ctx.checkpoint` raises it to unwind a job that was asked to yield. `agentpool_worker.jobs.execution` turns each of them
 into a completion.
 """
@@ -27,6 +28,53 @@ class Overloaded(Retry):
 
 class Permanent(Exception):  # noqa: N818 - the name reads as a verdict: `raise Permanent("no such file")`
     """The job can never succeed: it fails for good, regardless of remaining attempts."""
+
+
+class StepFailedError(Exception):
+    """A durable step failed after its own retries: the same exception in every attempt, with the error as its cause.
+
+    A handler may catch it and go on a different way; the step then fails in later attempts too.
+    """
+
+    def __init__(self, name: str, error: str) -> None:
+        self.name = name  # of the step
+        self.error = error  # type and text of the step's error
+        super().__init__(f"step {name!r} failed: {error}")
+
+
+class StepOrderError(Permanent):
+    """The program has changed since an earlier attempt: its steps are in a different order."""
+
+    def __init__(self, name: str, *, now_after: str, then_after: str | None = None, instead_of: str = "") -> None:
+        self.name = name  # of the step that was reached
+        now = f"after {now_after!r}" if now_after else "first"
+        if instead_of:
+            problem = f"it is new here ({now}), where an earlier attempt ran step {instead_of!r}"
+        else:
+            then = f"after {then_after!r}" if then_after else "first"
+            problem = f"it comes {now} now, and came {then} in an earlier attempt"
+        super().__init__(
+            f"step {name!r}: {problem}; restore the order of the steps, or put the change into "
+            f'`if await ctx.patched("NAME"):`, then replay the job'
+        )
+
+
+class StepResultError(Permanent):
+    """The result of a step cannot be stored."""
+
+    def __init__(self, name: str, problem: str, remedy: str) -> None:
+        self.name = name  # of the step
+        super().__init__(f"step {name!r}: {problem}; {remedy}")
+
+
+class StepNameError(Permanent):
+    """The name of a step cannot be used."""
+
+    def __init__(self, name: str, longest: int) -> None:
+        super().__init__(
+            f"step {name}: not a name of a step; "
+            f"use 1 to {longest} printable characters without '#', not beginning with '~'"
+        )
 
 
 class Yielded(BaseException):

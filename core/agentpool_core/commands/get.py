@@ -33,6 +33,7 @@ Examples:
   agentpool get 0193f6c2a1b-9f86d081 -o json
   agentpool get 0193f6c2a1b-9f86d081 --history
 
+A single job is shown with its durable steps.
 Jobs that ended well are shown by their id only, until their retention ends."""
     + EXIT_CODES
 )
@@ -82,6 +83,7 @@ def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: For
         why = pending_reason(jobs[0], queue)
         text += f"\n\nnot started: {why}" if why else ""
         text += _end(jobs[0])
+        text += f"\n\n{steps_table(jobs[0])}" if jobs[0].steps else ""
         text += "".join(f"\n\n{name} cannot be read: {render_value(raw)}" for name, raw in jobs[0].undecodable.items())
     emit(output, documents[0] if one else documents, names=[job.job_id for job in jobs], text=text)
 
@@ -127,6 +129,21 @@ def history_table(job: Job) -> str:
         for number, entry in enumerate(job.history)
     ]
     return table(("after", "event", "attempts", "worker", "why"), rows)
+
+
+def steps_table(job: Job) -> str:
+    """Return a job's durable steps as a table; starts are since its submission."""
+    rows = [
+        (
+            step.name,
+            step.outcome,
+            step.attempt,
+            format_duration(step.started_at_ms - job.submitted_at_ms),
+            format_duration(step.duration_ms),
+        )
+        for step in job.steps
+    ]
+    return table(("step", "outcome", "attempt", "after", "duration"), rows)
 
 
 def _show_history(job: Job, output: Format) -> None:

@@ -52,7 +52,7 @@ _READING = ("exists", "hgetall", "hmget", "smembers", "xrange", "xrevrange", "xr
 _DIRECT: dict[Role, tuple[str, ...]] = {
     Role.READER: _READING,
     Role.SUBMITTER: (*_READING, "blpop", "lpop"),
-    Role.WORKER: ("hgetall", "blpop", "lrange", "ltrim"),
+    Role.WORKER: ("hgetall", "hmget", "blpop", "lrange", "ltrim"),
     Role.OPERATOR: (*_READING, "subscribe", "unsubscribe", "hset", "hdel", "sadd", "srem"),
 }
 

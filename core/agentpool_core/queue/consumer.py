@@ -27,6 +27,7 @@ from agentpool_core.jobs import JobId, LeaseToken
 from agentpool_core.queue import scripts
 from agentpool_core.queue.audit import disagreements
 from agentpool_core.queue.codec.json_text import encode
+from agentpool_core.queue.codec.layout import step_text
 from agentpool_core.queue.codec.leases import MAX_ERROR_CHARS, SettleCall, leases_of, settle_calls
 from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.completions import Hold, Maintenance, Place, Reconciliation, Renewal, SettleOutcome, Wake
@@ -36,9 +37,10 @@ from agentpool_core.queue.holdings import Holdings
 from agentpool_core.queue.keys import RESERVED, Keys
 from agentpool_core.queue.orders import Orders
 from agentpool_core.queue.settings import PoolSettings
+from agentpool_core.queue.steps import stored_steps
 
 if TYPE_CHECKING:
-    from agentpool_core.jobs import Json, Lease, PoolRef, WorkerId
+    from agentpool_core.jobs import Json, Lease, PoolRef, Step, WorkerId
     from agentpool_core.queue.completions import Completion, Control
     from agentpool_core.queue.connection.client import RedisClient
 
@@ -223,6 +225,22 @@ class Consumer:
     async def progress(self, lease: Lease, value: Json) -> None:
         """Report progress. Raises StaleLeaseError if the lease has passed to a different worker."""
         await self._note(lease, "progress", value)
+
+    async def steps(self, lease: Lease) -> list[Step]:
+        """Return the steps stored by earlier attempts, with results. An unreadable step is left out, and runs again."""
+        key = self._keys.job(lease.job_id)
+        return await stored_steps(self._redis, key, with_results=True)
+
+    async def record_steps(self, lease: Lease, steps: Sequence[Step]) -> None:
+        """Store steps and results in a single round trip. Safe to repeat: a step has a fixed number.
+
+        Raises StaleLeaseError if the lease has passed to a different worker; then nothing was stored.
+        """
+        args: list[scripts.Arg] = [lease.job_id, lease.token, "steps", max(step.number for step in steps), self.worker]
+        for step in steps:
+            args += (step.number, step_text(step), encode(f"result of step {step.name!r}", step.result))
+        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
+            raise StaleLeaseError(lease.job_id, lease.token)
 
     async def maintain(self, *, recover: bool = True) -> Maintenance:
         """Run a round of maintenance: lost workers, due jobs, expired TTLs. Safe for any number of concurrent workers.

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ from agentpool_core.queue.connection.client import ask, is_cluster, longest_bloc
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
 from agentpool_core.queue.keys import NAMESPACES, Keys, index_of, pressure_of
 from agentpool_core.queue.settings import PoolSettings
+from agentpool_core.queue.steps import stored_steps
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Job, JobEvent, JobId, WorkerId
@@ -169,8 +171,8 @@ class Inspector:
                 await subscription.aclose()
 
     async def job(self, pool: PoolRef, job_id: JobId) -> Job:
-        """Return a job's record, including the history. Raises UnknownJobError."""
-        names = (*HEAD_FIELDS, *BODY_FIELDS)  # not the parents' results, which may have a MiB each
+        """Return a job's record, including the history and the steps. Raises UnknownJobError."""
+        names = (*HEAD_FIELDS, *BODY_FIELDS, "steps")  # not the parents' results, which may have a MiB each
         values = await ask(self._redis, "HMGET", Keys(pool).job(job_id), *names)
         with Reading("hmget"):
             fields = {name: value for name, value in zip(names, values, strict=True) if value is not None}
@@ -178,7 +180,10 @@ class Inspector:
             raise UnknownJobError(str(pool), job_id)
         settings = await self.settings(pool)
         with Reading("hmget"):
-            return job_of(job_id, fields_of(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
+            job = job_of(job_id, fields_of(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
+        if "steps" not in fields:
+            return job
+        return replace(job, steps=tuple(await stored_steps(self._redis, Keys(pool).job(job_id), with_results=False)))
 
     async def jobs(self, pool: PoolRef, state: JobState, *, limit: int = 100, bodies: bool = True) -> list[Job]:
         """Return jobs that wait, run or are dead, oldest first within a route and priority.

@@ -47,6 +47,9 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | in:PARENT | result of a parent, JSON |
 | checkpoint | saved state, JSON |
 | progress | JSON |
+| steps | number of the last step |
+| step:NUMBER | STEP of a durable step |
+| out:NUMBER | result of that step, JSON; of a failed step the text of its error |
 | result | JSON |
 | error | text of the last failure |
 | reason | a word: why the job is in its state |

@@ -38,6 +38,7 @@ async function shown(pool, job, history, nodes, known) {
     make("div", { class: "bar title" }, make("b", null, job.kind), state(job.state), make("span", { class: "mono soft" }, id)),
     make("p", { class: "soft" }, facts(job)),
     part("History", timeline(history, job)),
+    part("Steps", stepList(job)),
     part("Dependencies and dependents", drawn),
     part(job.state === "failed" ? "Error" : "Error of an earlier attempt", text(job.error)), part("Why", job.state === "succeeded" ? null : text(job.reason)), part("Result", text(job.result)),
     part("Fields that cannot be read", fields(job.undecodable)), part("Progress", ENDED.includes(job.state) ? null : text(job.progress)), part("Checkpoint", text(job.checkpoint)), part("Payload", text(job.payload)),
@@ -55,6 +56,15 @@ function facts(job) {
 function fields(undecodable) {
   const lines = Object.entries(undecodable).map(([name, stored]) => `${name}: ${stored}`);
   return lines.length ? make("pre", { tabindex: "0" }, lines.join("\n")) : null;
+}
+
+// The durable steps in the order of their ends; null: there are none.
+function stepList(job) {
+  const rows = job.steps.map((step) => make("li", { class: step.outcome },
+    make("span", { class: "when" }, `+${span(step.started_at_ms - job.submitted_at_ms)}`),
+    make("b", null, step.name),
+    make("span", { class: "soft" }, `${step.outcome} in attempt ${step.attempt}, after ${span(step.duration_ms)}`)));
+  return rows.length ? make("ol", { class: "timeline" }, rows) : null;
 }
 
 // One line for each step: when after the submit, how long until the next, and what.

@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agentpool_core.errors import StaleLeaseError
-from agentpool_core.jobs import JobRequest, WorkerId
+from agentpool_core.jobs import JobRequest, Step, StepOutcome, WorkerId
 from agentpool_core.queue import Consumer, Inspector, Producer
 from agentpool_core.queue.completions import Failed, Returned, ReturnReason
+
+
+def step(number: int, name: str, **fields: object) -> Step:
+    """A finished step with what a test does not care about filled in."""
+    values = {"outcome": StepOutcome.SUCCEEDED, "attempt": 1, "started_at_ms": 1_000, "duration_ms": 5, **fields}
+    return Step(number=number, name=name, **values)
+
+
+async def test_steps_are_read_back_as_they_were_written(redis, pool):
+    """More of them than one command reads, with names and results of any text; an unreadable one is left out."""
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=2, host="h")
+    (lease,) = await consumer.claim(1)
+    odd = step(1, "ein Schritt mit ü, '|' und \u2028", after="b c", sequential=True, result={"a": [1.5, None, "\n"]})
+    failed = step(2, "two", outcome=StepOutcome.FAILED, result="ValueError: x")
+    many = [step(number, f"call#{number}", result=number) for number in range(3, 500)]
+    await consumer.record_steps(lease, [odd, failed])
+    await consumer.record_steps(lease, many)
+    await consumer.record_steps(lease, many)  # its answer was lost
+    assert await consumer.steps(lease) == [odd, failed, *many]
+    key = f"ap:{{{pool}}}:job:{receipt.job_id}"
+    await redis.hset(key, mapping={"step:2": "nonsense", "out:3": "{"})
+    await redis.hdel(key, "step:4")
+    assert await consumer.steps(lease) == [odd, *many[2:]]
+    assert len((await Inspector(redis).job(pool, receipt.job_id)).steps) == 497
 
 
 async def test_a_lease_that_has_passed_on_saves_nothing(redis, pool):
@@ -21,11 +49,19 @@ async def test_a_lease_that_has_passed_on_saves_nothing(redis, pool):
     (new,) = await consumer.claim(1)
     await consumer.checkpoint(new, {"step": 2})
     await consumer.progress(new, "half")
-    for write in (consumer.checkpoint, consumer.progress):
+    mine, foreign = step(1, "mine", result="new"), step(1, "foreign", result="old")
+    await consumer.record_steps(new, [mine])
+    for write, value in (
+        (consumer.checkpoint, {"step": 0}),
+        (consumer.progress, {"step": 0}),
+        (consumer.record_steps, [foreign]),
+    ):
         with pytest.raises(StaleLeaseError):
-            await write(old, {"step": 0})
+            await write(old, value)
     job = await Inspector(redis).job(pool, receipt.job_id)
     assert (job.checkpoint, job.progress) == ({"step": 2}, "half")
+    assert await consumer.steps(new) == [mine]
+    assert job.steps == (replace(mine, result=None),)
 
 
 async def test_a_worker_whose_lease_has_run_out_gets_nothing(redis, pool):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import defaultdict, deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,6 +21,7 @@ from tests.fixtures.redis import wait_until
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from agentpool_core.jobs import Step
     from agentpool_core.queue.completions import Completion
     from agentpool_worker.handlers.app import App
 
@@ -64,6 +65,7 @@ class FakeQueue:
         self.outcome: SettleOutcome | None = None
         self.saved: list[tuple[str, Any]] = []
         self.submitted: list[Any] = []
+        self.steps_of: defaultdict[str, dict[int, Step]] = defaultdict(dict)
         self.during: Callable[[], None] = lambda: None  # called while a claim is under way
 
     async def claim(self, limit: int) -> list[Lease]:
@@ -85,6 +87,13 @@ class FakeQueue:
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
         self.saved.append((lease.job_id, state))
+
+    async def steps(self, lease: Lease) -> list[Step]:
+        return list(self.steps_of[lease.job_id].values())
+
+    async def record_steps(self, lease: Lease, steps: Sequence[Step]) -> None:
+        self.calls.append(("steps", len(steps), 0))
+        self.steps_of[lease.job_id].update({step.number: step for step in steps})
 
     async def progress(self, lease: Lease, value: Any) -> None:
         self.saved.append((f"progress of {lease.job_id}", value))

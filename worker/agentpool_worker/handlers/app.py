@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agentpool_core.errors import HandlerError
 from agentpool_core.jobs import KIND_FORM, KIND_PATTERN
 from agentpool_worker.handlers.shapes import name_of, run_job_of
-from agentpool_worker.handlers.threads import HandlerThreads
+from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,6 +27,7 @@ from agentpool_core.process.parent_death import signal_on_parent_death
 from agentpool_core.queue.codec.json_text import parse
 from agentpool_worker.exceptions import Overloaded, Permanent, Retry, Yielded
 from agentpool_worker.guards.fitness import own_work
+from agentpool_worker.handlers.context_server import ContextServer
 from agentpool_worker.handlers.job_environment import inherited_variables, job_variables
 from agentpool_worker.handlers.job_files import check_directory, job_files
 from agentpool_worker.handlers.job_output import STDOUT_LIMIT_BYTES, JobOutput
@@ -64,6 +65,7 @@ class CommandHandlers:
         self._tie = signal_on_parent_death(signal.SIGKILL)  # no two processes run the same job side by side
         self._groups: set[int] = set()  # of processes that have not ended for good
         self._running = 0  # jobs
+        self._contexts = ContextServer()
 
     @property
     def kinds(self) -> None:
@@ -83,9 +85,11 @@ class CommandHandlers:
                 remedy="check the spelling and the execute permission",
             )
         check_directory()
+        await self._contexts.start()
 
     async def stop(self) -> None:
         """End the remaining processes of abandoned jobs."""
+        await self._contexts.stop()
         for group in self._groups:
             signal_group(group, signal.SIGKILL)
 
@@ -93,7 +97,8 @@ class CommandHandlers:
         """Run a job. Raises Permanent, Overloaded or CommandFailedError by the exit code."""
         self._running += 1
         try:
-            with job_files(ctx) as files:
+            with job_files(ctx) as files, self._contexts.address_for(ctx) as address:
+                files.environment["AGENTPOOL_CONTEXT"] = address
                 async with JobOutput(ctx) as output:
                     return await self._run(payload, ctx, files, output)
         finally:

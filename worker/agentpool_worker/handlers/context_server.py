@@ -1,17 +1,23 @@
-"""Data too large for headers, served to containers of the same pod: the checkpoint and the results of the parents.
+"""The context of a job for programs outside this process: saved state, results of parents, durable steps.
 
-A small HTTP server on the loopback address, which a pod's containers share. Each forwarded request names an unguessable
-address, which answers as long as the job runs. `agentpool_worker.handlers.http` sends the address in the header
-Agentpool-Context.
+A small HTTP server on the loopback address, which a pod's containers share. Each job has an unguessable address, which
+answers as long as the job runs. `agentpool_worker.handlers.http` sends the address in the header Agentpool-Context,
+`agentpool_worker.handlers.command` in the variable AGENTPOOL_CONTEXT.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import secrets
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from aiohttp import web
+
+from agentpool_core.errors import InvalidJobError, StaleLeaseError
+from agentpool_core.queue.codec.json_text import MAX_BODY_BYTES, parse
+from agentpool_worker.exceptions import Permanent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,8 +38,10 @@ class ContextServer:
 
     async def start(self) -> None:
         """Listens on a free port."""
-        app = web.Application()
+        app = web.Application(client_max_size=2 * MAX_BODY_BYTES)
         app.router.add_get("/jobs/{key}", self._answer)
+        app.router.add_get("/jobs/{key}/steps/{name}", self._read_step)
+        app.router.add_put("/jobs/{key}/steps/{name}", self._write_step)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, _HOST, 0).start()
@@ -54,8 +62,44 @@ class ContextServer:
         finally:
             del self._by_key[key]
 
-    async def _answer(self, request: web.Request) -> web.Response:
+    def _context_of(self, request: web.Request) -> Context:
         ctx = self._by_key.get(request.match_info["key"])
         if ctx is None:
-            return web.json_response({"error": "this job does not run here any more"}, status=404)
+            raise _refusal(web.HTTPNotFound, "this job does not run here any more")
+        return ctx
+
+    async def _answer(self, request: web.Request) -> web.Response:
+        ctx = self._context_of(request)
         return web.json_response({"state": ctx.state, "parents": dict(ctx.parents)})
+
+    async def _read_step(self, request: web.Request) -> web.Response:
+        """Answer with the result of a finished step; 404 if the step has not finished."""
+        name = request.match_info["name"]
+        with _as_answers():
+            step = await self._context_of(request).steps.read(name)
+        if step is None:
+            raise _refusal(web.HTTPNotFound, f"step {name!r} has not finished: run it, then PUT its result here")
+        return web.json_response(step.result)
+
+    async def _write_step(self, request: web.Request) -> web.Response:
+        """Store the result of a step; answer with the stored result: the first one."""
+        ctx = self._context_of(request)
+        with _as_answers():
+            result = parse("result", await request.read())
+            stored = await ctx.steps.write(request.match_info["name"], result)
+        return web.json_response(stored, status=HTTPStatus.OK)
+
+
+@contextlib.contextmanager
+def _as_answers() -> Iterator[None]:
+    """Turn errors of steps into answers with a status."""
+    try:
+        yield
+    except (InvalidJobError, ValueError, Permanent) as error:
+        raise _refusal(web.HTTPBadRequest, str(error)) from error
+    except StaleLeaseError as error:
+        raise _refusal(web.HTTPConflict, str(error)) from error
+
+
+def _refusal(kind: type[web.HTTPException], text: str) -> web.HTTPException:
+    return kind(text=json.dumps({"error": text}), content_type="application/json")

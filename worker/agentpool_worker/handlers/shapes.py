@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from agentpool_worker.context import BlockingContext, Context
     from agentpool_worker.handlers import RunJob
-    from agentpool_worker.handlers.threads import HandlerThreads
+    from agentpool_worker.threads import HandlerThreads
 
 _CONTEXT_NAMES = ("ctx", "context")
 _CONTEXT_TYPE = re.compile(r"\b(Blocking)?Context\b")

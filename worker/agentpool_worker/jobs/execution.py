@@ -64,6 +64,7 @@ class Execution:
         """Awaits the handler and calls `ended` once."""
         lease = self.lease
         completion: Completion
+        self.ctx.task = self.task
         try:
             if lease.trace:
                 with enter_trace(lease.trace):

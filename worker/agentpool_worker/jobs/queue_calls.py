@@ -17,9 +17,9 @@ from agentpool_core.process.cancellation import raise_lost
 from agentpool_core.queue.codec.requests import new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from agentpool_core.jobs import JobRequest, Lease, Receipt
+    from agentpool_core.jobs import JobRequest, Lease, Receipt, Step
     from agentpool_core.queue.consumer import Consumer
     from agentpool_core.queue.producer import Producer
 
@@ -46,6 +46,18 @@ class QueueCalls:
             lambda: self._consumer.checkpoint(lease, state),
             f"job {lease.job_id} saves its state",
             waits_for=(QueueUnreachableError, QueueMemoryError),  # a full Redis empties as jobs end
+        )
+
+    async def steps(self, lease: Lease) -> list[Step]:
+        """Read the steps of earlier attempts, however long Redis is away."""
+        return await _retry_until_reached(lambda: self._consumer.steps(lease), f"job {lease.job_id} reads its steps")
+
+    async def record_steps(self, lease: Lease, steps: Sequence[Step]) -> None:
+        """Store steps, however long Redis is away or full, like a checkpoint. Raises StaleLeaseError."""
+        return await _retry_until_reached(
+            lambda: self._consumer.record_steps(lease, steps),
+            f"job {lease.job_id} stores its steps",
+            waits_for=(QueueUnreachableError, QueueMemoryError),
         )
 
     async def progress(self, lease: Lease, value: Any) -> None:

@@ -9,6 +9,8 @@ lists the fields that hold them. A number has at most DIGITS_MAX digits, so it i
     DEFERRALS  attempt sinceMs times
     EVENT      change jobId kind|route|priority attempt worker detail
     WORKER     slots running sinceMs host, and on a second line a note
+    STEP       outcome attempt startedMs durationMs order name, and on a second line the name of the step before it;
+               order: next (in the task of the step before it) or branch
     FLAGS      p preemptible, u runs though a parent failed, a has parents, t has a ttl, x has a trace
 
 `records`, `leases` and `snapshot_reply` build values from the parts.
@@ -19,7 +21,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from agentpool_core.jobs import Priority
+from agentpool_core.jobs import Priority, Step, StepOutcome
 
 DIGITS_MAX = 15
 FLAGS = "puatx"
@@ -33,6 +35,7 @@ _SPEC = re.compile(rf"([^|]+)\|([^|]+)\|({_PRIORITY})\|({_OWN_NUMBER})\|({_OWN_N
 _LEASE = re.compile(rf"({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (.*)", re.ASCII | re.DOTALL)
 _ENTRY = re.compile(rf"({_NUMBER})-{_NUMBER}", re.ASCII)
 _HISTORY = re.compile(rf"(\S+) ({_NUMBER}) ({_NUMBER}) (.*)", re.ASCII)
+_STEP = re.compile(rf"(succeeded|failed) ({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (next|branch) ([^\n]+)\n(.*)", re.ASCII)
 _EVENT = re.compile(rf"(\S+) (\S+) ([^|\s]+)\|([^|\s]+)\|({_PRIORITY}) ({_NUMBER}) (\S*) (.*)", re.ASCII | re.DOTALL)
 
 
@@ -121,6 +124,31 @@ def read_event(text: str) -> EventText | None:
         return None
     change, job_id, kind, route, priority, attempt, worker, detail = found.groups()
     return EventText(change, job_id, kind, route, Priority(priority), int(attempt), worker, detail)
+
+
+def read_step(number: int, text: str) -> Step | None:
+    """Return the step of a STEP, without its result; None for a text that `step_text` does not write."""
+    found = _STEP.fullmatch(text)
+    if found is None:
+        return None
+    outcome, attempt, started, duration, order, name, after = found.groups()
+    return Step(
+        number=number,
+        name=name,
+        outcome=StepOutcome(outcome),
+        attempt=int(attempt),
+        started_at_ms=int(started),
+        duration_ms=int(duration),
+        after=after,
+        sequential=order == "next",
+    )
+
+
+def step_text(step: Step) -> str:
+    """Return the STEP of a step; a script stores it as it is."""
+    order = "next" if step.sequential else "branch"
+    times = f"{step.attempt} {step.started_at_ms} {step.duration_ms}"
+    return f"{step.outcome.value} {times} {order} {step.name}\n{step.after}"
 
 
 def read_worker(text: str) -> WorkerText:

@@ -1,9 +1,11 @@
--- report: stores a checkpoint or the progress that a running handler reports.
+-- report: stores a checkpoint, the progress or the durable steps that a running handler reports.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 job id, 2 token, 3 field (checkpoint or progress), 4 value (JSON), 5 worker
+-- ARGV   1 job id, 2 token, 3 field (checkpoint, progress or steps), 4 value (JSON; of steps: number of the last step),
+--        5 worker, then three for each step: number, STEP (codec/layout.py), result (JSON)
 -- Returns {'ok'} | {'stale'}: the lease is no longer current; nothing was written.
--- Events progress (detail: the value, if short); none for a checkpoint, which only the job's own history records.
+-- Events progress (detail: the value, if short); none for a checkpoint, which only the job's own history records, and none
+--        for a step, which has a field of its own.
 
 --- include: pool
 --- include: job
@@ -16,6 +18,11 @@ if not job or job.state ~= 'running' or job.token ~= token then return { 'stale'
 if job.worker ~= ARGV[5] then return { 'stale' } end
 if field == 'checkpoint' then
   save_state(job, value)
+elseif field == 'steps' then
+  for i = 6, #ARGV, 3 do
+    redis.call('HSET', job.key, 'step:' .. ARGV[i], ARGV[i + 1], 'out:' .. ARGV[i], ARGV[i + 2])
+  end
+  redis.call('HSET', job.key, 'steps', value)
 else
   redis.call('HSET', job.key, 'progress', value)
   append_event('progress', job, #value <= DETAIL_MAX_BYTES and value or '')
