@@ -11,7 +11,7 @@ from typing import Any
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Job, JobEvent, JobId, JobRequest, Json, OnParentFailure, PoolRef, Priority, Receipt
-from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
+from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot
 from agentpool_core.submission import choice_of
 
 Document = dict[str, Any]
@@ -70,6 +70,9 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "checkpoint": job.checkpoint,
         "after": list(job.after),
         "idempotency_key": job.idempotency_key,
+        "limit_key": job.limit_key,
+        "tenant": job.tenant,
+        "held_by": job.held_by,
         "cancel_requested": job.cancel_requested,
         "losses": job.losses,
         "quarantined": job.quarantined,
@@ -128,16 +131,18 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
         "taken_at_ms": snapshot.taken_at_ms,
         "paused": snapshot.paused,
         "retired": snapshot.retired,
-        "depth": snapshot.queued + snapshot.scheduled + snapshot.blocked,
+        "depth": snapshot.queued + snapshot.held + snapshot.scheduled + snapshot.blocked,
         "queued": snapshot.queued,
         "running": snapshot.running,
         "scheduled": snapshot.scheduled,
         "blocked": snapshot.blocked,
         "dead": snapshot.dead,
+        "held": snapshot.held,
         "quarantined": snapshot.quarantined,
         "oldest_wait_ms": snapshot.oldest_wait_ms,
         "estimated_wait_ms": estimated_wait_ms(snapshot),
         "routes": [_route_document(route) for route in snapshot.routes],
+        "limits": [_limit_document(limit) for limit in snapshot.limits],
         "workers": [
             {
                 "name": worker.name,
@@ -179,6 +184,10 @@ def _route_document(route: RouteSnapshot) -> Document:
         "running": route.running,
         "queued": {priority.value: route.queued.get(priority, 0) for priority in Priority},
     }
+
+
+def _limit_document(limit: LimitSnapshot) -> Document:
+    return {"name": limit.name, "by": limit.by and limit.by.value, "limit": limit.text, "waiting": limit.waiting}
 
 
 def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:
@@ -234,6 +243,8 @@ _READERS: dict[str, Callable[[str, Json], Any]] = {
     "priority": choice_of(Priority),
     "job_id": _optional_text,
     "idempotency_key": _optional_text,
+    "limit_key": _optional_text,
+    "tenant": _optional_text,
     "after": _job_ids,
     "on_parent_failure": choice_of(OnParentFailure),
     "delay_ms": _whole,

@@ -112,6 +112,8 @@ class JobRequest:
     priority: Priority = Priority.TASK
     job_id: JobId | None = None  # None: generated; a known id with the same body returns the first job
     idempotency_key: str | None = None  # same key and body: the first job; same key, different body: a conflict
+    limit_key: str | None = None  # limits by key apply to all jobs with the same text together
+    tenant: str | None = None  # on whose behalf the job runs: limits by tenant apply to all jobs of the tenant together
     after: tuple[JobId, ...] = ()  # jobs that must end first
     on_parent_failure: OnParentFailure = OnParentFailure.CANCEL
     delay_ms: int = 0  # not before this long from now
@@ -235,6 +237,9 @@ class Job:
     losses: int = 0  # workers that were lost, or ran out of memory, while they ran the job
     quarantined: bool = False  # runs alone, or waits to, because of its losses
     steps: tuple[Step, ...] = ()  # durable steps in the order of their ends, without results; of a single record only
+    limit_key: str | None = None
+    tenant: str | None = None
+    held_by: str | None = None  # name of the limit that a queued job waits for
     undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
 
     @property

@@ -29,6 +29,8 @@ class SubmitOptions(TypedDict, total=False):
     priority: Priority | str
     job_id: str | None  # None: generated
     idempotency_key: str | None  # the same key and body give the first job
+    limit_key: str | None  # limits by key apply to all jobs with the same text together
+    tenant: str | None  # limits by tenant apply to all jobs of the tenant together
     after: Iterable[JobId | str | Kept]  # jobs that must end first
     on_parent_failure: OnParentFailure | str
     delay: float  # seconds: not before this long from now
@@ -107,6 +109,8 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {  # by option: Job
     "priority": ("priority", choice_of(Priority)),
     "job_id": ("job_id", _as_it_is),
     "idempotency_key": ("idempotency_key", _as_it_is),
+    "limit_key": ("limit_key", _as_it_is),
+    "tenant": ("tenant", _as_it_is),
     "after": ("after", _ids),
     "on_parent_failure": ("on_parent_failure", choice_of(OnParentFailure)),
     "delay": ("delay_ms", _milliseconds),

@@ -10,7 +10,14 @@ from typing import Any
 
 from agentpool_core.documents import BODIES
 from agentpool_core.jobs import KIND_PATTERN, JobState, OnParentFailure, Priority, StepOutcome
-from agentpool_core.queue.codec.requests import ID_PATTERN, KEY_PATTERN, LONGEST_WAIT_MS, MOST_ATTEMPTS, MOST_PARENTS
+from agentpool_core.queue.codec.requests import (
+    ID_PATTERN,
+    KEY_PATTERN,
+    LONGEST_WAIT_MS,
+    MOST_ATTEMPTS,
+    MOST_PARENTS,
+    SUBJECT_PATTERN,
+)
 
 Schema = dict[str, Any]
 
@@ -56,6 +63,7 @@ def _ms(least: int) -> Schema:
     return {"type": "integer", "minimum": least, "maximum": LONGEST_WAIT_MS}
 
 
+SUBJECT: Schema = {"type": ["string", "null"], "pattern": f"^{SUBJECT_PATTERN}$"}
 JOB_REQUEST: Schema = {
     "type": "object",
     "required": ["kind"],
@@ -70,6 +78,8 @@ JOB_REQUEST: Schema = {
             "pattern": f"^{KEY_PATTERN}$",
             "description": "As the header Idempotency-Key.",
         },
+        "limit_key": SUBJECT | {"description": "Limits by key apply to all jobs with the same text together."},
+        "tenant": SUBJECT | {"description": "Limits by tenant apply to all jobs of the tenant together."},
         "after": {
             "type": "array",
             "items": {"type": "string", "pattern": NAME},
@@ -124,6 +134,9 @@ JOB = record(
     checkpoint=ANYTHING,
     after=rows(TEXT),
     idempotency_key=nullable(TEXT),
+    limit_key=nullable(TEXT),
+    tenant=nullable(TEXT),
+    held_by=nullable(TEXT) | {"description": "The limit that the queued job waits for."},
     cancel_requested=FLAG,
     losses=COUNT | {"description": "Workers that were lost, or ran out of memory, while they ran the job."},
     quarantined=FLAG | {"description": "Whether the job runs alone, or waits to run alone, after two losses."},
@@ -151,6 +164,7 @@ QUEUE = record(
     scheduled=COUNT,
     blocked=COUNT,
     dead=COUNT,
+    held=COUNT | {"description": "Jobs that wait for a limit, in addition to the queued jobs."},
     quarantined=COUNT | {"description": "Queued jobs that wait to run alone."},
     oldest_wait_ms=nullable(COUNT),
     estimated_wait_ms=nullable(COUNT),
@@ -160,6 +174,14 @@ QUEUE = record(
             limit=nullable(COUNT),
             running=COUNT,
             queued=record(**{priority.value: COUNT for priority in Priority}),
+        )
+    ),
+    limits=rows(
+        record(
+            name=TEXT,
+            by=nullable(TEXT) | {"description": "key or tenant: each has a limit of its own."},
+            limit=TEXT | {"description": "The bound in words."},
+            waiting=COUNT | {"description": "Jobs that wait for the limit."},
         )
     ),
     workers=rows(

@@ -31,6 +31,8 @@ def test_every_field_of_a_request_can_be_sent():
         "priority": "critical",
         "job_id": "j",
         "idempotency_key": "k",
+        "limit_key": "provider",
+        "tenant": "acme",
         "after": ["p"],
         "on_parent_failure": "run",
         "delay_ms": 1,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from agentpool_core.cli.output import format_count
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import JobState
+from agentpool_core.queue.settings import LimitBy
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Job
@@ -31,19 +32,25 @@ def pending_reason(job: Job, queue: QueueSnapshot) -> str | None:
             )
         case JobState.BLOCKED:
             return f"the job waits for {', '.join(job.after)}"
-        case JobState.QUEUED if job.quarantined and not queue.paused:
-            return _in_quarantine(job, queue)
         case JobState.QUEUED:
-            return _in_queue(job, queue)
+            return _queued(job, queue)
         case _:
             return None
 
 
-def _in_queue(job: Job, queue: QueueSnapshot) -> str:
+def _queued(job: Job, queue: QueueSnapshot) -> str:
     if queue.retired:
         return "the AgentPool is deleted: apply it again, or cancel the job"
     if queue.paused:
         return "the pool is paused: set spec.paused of the AgentPool to false"
+    if job.quarantined:
+        return _in_quarantine(job, queue)
+    if job.held_by is not None:
+        return _at_limit(job, job.held_by, queue)
+    return _in_queue(job, queue)
+
+
+def _in_queue(job: Job, queue: QueueSnapshot) -> str:
     route = next((each for each in queue.routes if each.name == job.route), None)
     if route is not None and route.limit is not None and route.running >= route.limit:
         running = format_count(route.running, "running job")
@@ -56,6 +63,15 @@ def _in_queue(job: Job, queue: QueueSnapshot) -> str:
         of_workers = f"of {format_count(len(free), 'worker')}"
         return f"all {format_count(slots, 'slot')} {of_workers} are in use ({_backlog(job, route)})"
     return "the job is about to start"
+
+
+def _at_limit(job: Job, name: str, queue: QueueSnapshot) -> str:
+    limit = next((each for each in queue.limits if each.name == name), None)
+    if limit is None:
+        return f"the job waits for the limit {name!r}, which the pool no longer has: the job continues shortly"
+    subject = {LimitBy.KEY: f" for the key {job.limit_key!r}", LimitBy.TENANT: f" for the tenant {job.tenant!r}"}
+    waiting = f"{format_count(limit.waiting, 'job')} {'waits' if limit.waiting == 1 else 'wait'} for it"
+    return f"the job waits for the limit {name!r} of {limit.text}{subject[limit.by] if limit.by else ''} ({waiting})"
 
 
 def _in_quarantine(job: Job, queue: QueueSnapshot) -> str:

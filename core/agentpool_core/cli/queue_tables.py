@@ -21,6 +21,8 @@ def headline(snapshot: QueueSnapshot) -> str:
         f"{snapshot.dead} dead",
         f"oldest waits {format_duration(snapshot.oldest_wait_ms)}",
     ]
+    if snapshot.held:
+        waits.insert(1, f"{snapshot.held} held by limits")
     if snapshot.quarantined:
         waits.insert(1, f"{snapshot.quarantined} in quarantine")
     works = [
@@ -53,6 +55,12 @@ def routes_table(snapshot: QueueSnapshot) -> str:
         for route in snapshot.routes
     ]
     return table(("route", "running", "limit", *Priority), rows)
+
+
+def limits_table(snapshot: QueueSnapshot) -> str:
+    """Return the table of limits beside the routes' own."""
+    rows = [(limit.name, limit.text, limit.by, limit.waiting) for limit in snapshot.limits]
+    return table(("limit", "bound", "for each", "waiting"), rows)
 
 
 def workers_table(snapshot: QueueSnapshot) -> str:

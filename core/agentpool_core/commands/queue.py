@@ -6,7 +6,7 @@ import click
 
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, Format, emit, output_option
-from agentpool_core.cli.queue_tables import headline, routes_table, workers_table
+from agentpool_core.cli.queue_tables import headline, limits_table, routes_table, workers_table
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import queue_document
 from agentpool_core.queue.snapshots import QueueSnapshot
@@ -29,6 +29,8 @@ def queue(*, target: Target, workers: bool, output: Format) -> None:
     """Show waiting and running jobs of a pool, and its workers."""
     snapshot = run(_read(target))
     parts = [headline(snapshot), routes_table(snapshot)]
+    if snapshot.limits:
+        parts.append(limits_table(snapshot))
     if workers:
         parts.append(workers_table(snapshot))
     emit(

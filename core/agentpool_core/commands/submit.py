@@ -60,6 +60,8 @@ class Answer:
 @click.option("--priority", type=click.Choice(values(Priority)), default=Priority.TASK.value, show_default=True)
 @click.option("--key", "idempotency_key", help="Idempotency key: the same key and body return the first job.")
 @click.option("--id", "job_id", help="The job's id. Default: one is made.")
+@click.option("--limit-key", help="Limits by key apply to all jobs with the same text together.")
+@click.option("--tenant", help="Limits by tenant apply to all jobs of the tenant together.")
 @click.option("--after", multiple=True, metavar="JOB", help="Wait for this job to succeed. May be repeated.")
 @click.option(
     "--on-parent-failure",

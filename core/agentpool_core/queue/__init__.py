@@ -8,6 +8,17 @@ from agentpool_core.queue.connection.client import check_server, connect
 from agentpool_core.queue.consumer import Consumer
 from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.producer import Producer
-from agentpool_core.queue.settings import PoolSettings, Route
+from agentpool_core.queue.settings import Limit, LimitBy, PoolSettings, Rate, Route
 
-__all__ = ["Consumer", "Inspector", "PoolSettings", "Producer", "Route", "check_server", "connect"]
+__all__ = [
+    "Consumer",
+    "Inspector",
+    "Limit",
+    "LimitBy",
+    "PoolSettings",
+    "Producer",
+    "Rate",
+    "Route",
+    "check_server",
+    "connect",
+]

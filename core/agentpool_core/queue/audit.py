@@ -33,6 +33,7 @@ class Contradiction(StrEnum):
     OVERDUE = "overdue"  # a job runs for longer than its timeout and its worker's grace: a failed attempt
     PARENT_GONE = "parent_gone"  # the parents of a blocked job have ended or are gone: it starts or is cancelled
     MEMBER_GONE = "member_gone"  # a set names a job that is gone or elsewhere: removed; a job found nowhere else ends
+    MISCOUNTED = "miscounted"  # a limit counts a job that does not run, or does not count one that does: corrected
     UNREADABLE = "unreadable"  # a record with foreign content: the job is a dead letter
 
 

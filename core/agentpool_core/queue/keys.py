@@ -21,6 +21,10 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | blocked | set | the pool's | jobs that wait for others |
 | yield | zset by rank | the pool's | running jobs that may be asked to yield |
 | suspects | zset by entry | the pool's | jobs in quarantine that wait to run alone |
+| limited | zset by ms | the pool's | buckets for which jobs wait, by the time of their opening; inf: when a job ends |
+| limit-times | zset by ms | until the time | buckets of rates: time at which all starts are free again |
+| held:BUCKET | zset by order | until the jobs start | jobs that wait for the bucket; negative: let go on, not started |
+| using:BUCKET | set | until the jobs end | running jobs that the bucket counts |
 | workers | zset by ms | the pool's | leases: worker -> expiry |
 | worker-kinds | hash | the pool's | worker -> its kinds of job |
 | worker-info | hash | the pool's | worker -> slots, running, host |
@@ -28,6 +32,8 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | bell | list | the pool's | at most a single ring, for an idle worker |
 | inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
 | events | stream | the pool's, capped | events, in order |
+
+A BUCKET is NAME, the name of a limit, or NAME:SHA1, the limit of one key or tenant.
 
 Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are times on the pool's clock.
 
@@ -59,11 +65,16 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | unknown | DEFERRALS by workers that do not know the kind |
 | losses | number of workers lost, or out of memory, under the job |
 | alone | 1 while the job runs in quarantine |
+| limit_key | text: jobs with the same text share limits by key |
+| tenant | text: jobs with the same text share limits by tenant |
+| held | BUCKET that the job waits for |
+| opened | BUCKET that let the ready job go on |
+| holds | BUCKETs that count the running job, separated by blanks |
 | cancel | reason of a requested cancellation |
 | kids | 1 if children wait |
 | watch | clients that wait for the end, separated by blanks |
 | idem | digest of the idempotency key, a blank, the key |
-| mark | 1 if cancel, kids, watch, idem, losses or alone exists: one read shows that there is more to read |
+| mark | 1 if cancel, kids, watch, idem, losses, alone, held, opened or holds exists: there is more to read |
 
 Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 
@@ -82,6 +93,7 @@ Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 | run_ms | ms of all ended attempts |
 | slots | slots of the live workers |
 | suspects | number of jobs in quarantine that wait |
+| held | number of jobs that wait for a limit, not among `queued` |
 | alone | worker that is reserved for a job in quarantine |
 | alone_job | id of the job that it runs |
 | cordoned | 1 if any x:WORKER exists |
@@ -93,6 +105,8 @@ Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 | clock_seen_ms | ms of the clock at the last maintenance |
 | q:PLACE | number of entries that no worker has read |
 | y:PLACE | number of requeued entries (consumer `~ready`) |
+| h:PLACE | number of entries that wait for a limit (consumer `~held`) |
+| w:LIMIT | number of jobs that wait for the limit |
 | u:PLACE | number of entries in quarantine (consumer `~suspect`) |
 | t:PLACE | number of tombstones: unread entries of jobs that ended while they waited |
 | c:PLACE | cursor: last entry that the group has read; the stream and its group exist |
@@ -124,6 +138,7 @@ if TYPE_CHECKING:
 GROUP = "pool"  # the consumer group of each stream
 READY = "~ready"  # reserved consumer: requeued entries, ready in their old place
 PARKED = "~parked"  # reserved consumer: entries that wait for their backoff
+HELD = "~held"  # reserved consumer: entries that wait for a limit
 SWEEPER = "~sweeper"  # reserved consumer: reads tombstones away
 SUSPECT = "~suspect"  # reserved consumer: in quarantine, waits to run alone
 RESERVED = "~"  # not allowed at the start of a worker's name
@@ -165,6 +180,8 @@ class Keys:
         self.releasing = f"{prefix}releasing"
         self.yields = f"{prefix}yield"
         self.suspects = f"{prefix}suspects"
+        self.limited = f"{prefix}limited"
+        self.limit_times = f"{prefix}limit-times"
         self.workers = f"{prefix}workers"
         self.worker_info = f"{prefix}worker-info"
         self.worker_kinds = f"{prefix}worker-kinds"

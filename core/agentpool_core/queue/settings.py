@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
+from typing import Any
 
 from agentpool_core.text import RENDERED_CHARS, render_value
 
@@ -43,11 +44,47 @@ class Route:
     max_running: int | None = None  # jobs at once over all workers; None = no limit
 
 
+class LimitBy(StrEnum):
+    """Attribute of a job that divides a limit: each value has a limit of its own."""
+
+    KEY = "key"  # the job's limit key
+    TENANT = "tenant"  # the job's tenant
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """So many starts in a period. Any period sees at most `count + burst - 1` starts."""
+
+    count: int  # starts in a period
+    period_ms: int
+    burst: int = 1  # starts at once after a pause
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limit:
+    """A bound for jobs of some kinds and routes, over all workers: `max_running` or `rate`, never both."""
+
+    name: str
+    by: LimitBy | None = None  # a limit for each key or tenant; jobs without one are not limited
+    kinds: tuple[str, ...] = ()  # () = all kinds
+    routes: tuple[str, ...] = ()  # () = all routes
+    max_running: int | None = None  # jobs at once
+    rate: Rate | None = None  # starts in a period
+
+    @property
+    def text(self) -> str:
+        """The bound in words."""
+        if self.rate is None:
+            return f"{self.max_running} at once"
+        return f"{self.rate.count} in {self.rate.period_ms / 1000:g} s"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PoolSettings:
     """Everything that scripts and workers need to know of a pool. Times are milliseconds."""
 
     routes: tuple[Route, ...] = ()  # `default` is added if not listed
+    limits: tuple[Limit, ...] = ()  # beside the routes' own
     refuse_unlisted_kinds: bool = False  # refuse a job of a kind that no route lists, instead of the route `default`
     max_depth: int = 100_000  # waiting jobs (scheduled, blocked, queued) before submits are refused
     patience_critical_ms: int = 0  # added to a job's enqueue time when heads are compared
@@ -125,7 +162,24 @@ def _plain(settings: PoolSettings) -> dict[str, object]:
     """Return the settings as JSON values, by field name."""
     plain: dict[str, object] = {s.name: getattr(settings, s.name) for s in fields(settings) if s.init}
     plain["routes"] = [{"name": r.name, "kinds": list(r.kinds), "max_running": r.max_running} for r in settings.routes]
+    plain["limits"] = [_plain_limit(limit) for limit in settings.limits]
     return plain
+
+
+def _plain_limit(limit: Limit) -> dict[str, object]:
+    """Return the limit as scripts read it: a field that does not apply is left out."""
+    rate = limit.rate
+    plain = {
+        "name": limit.name,
+        "by": limit.by and limit.by.value,
+        "kinds": list(limit.kinds) or None,
+        "routes": list(limit.routes) or None,
+        "max_running": limit.max_running,
+        "count": rate and rate.count,
+        "period_ms": rate and rate.period_ms,
+        "burst": rate and rate.burst,
+    }
+    return {name: value for name, value in plain.items() if value is not None}
 
 
 def _encoded(value: object) -> str:
@@ -151,9 +205,34 @@ def routes_of(text: str) -> tuple[Route, ...]:
     return tuple(found)
 
 
+def limits_of(text: str) -> tuple[Limit, ...]:
+    """Return the limits of the field `limits`. Raises ValueError, TypeError or KeyError for any other text."""
+    return tuple(_limit_of(plain) for plain in json.loads(text))
+
+
+def _limit_of(plain: Mapping[str, Any]) -> Limit:
+    texts = (plain["name"], *plain.get("kinds", ()), *plain.get("routes", ()))
+    numbers = [plain[name] for name in ("max_running", "count", "period_ms", "burst") if name in plain]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("a limit's name, kinds and routes are texts")
+    if not numbers or not all(isinstance(number, int) and number >= 1 for number in numbers):
+        raise ValueError("a limit's numbers are whole numbers from 1")
+    rated = "count" in plain
+    return Limit(
+        name=plain["name"],
+        by=LimitBy(plain["by"]) if "by" in plain else None,
+        kinds=tuple(plain.get("kinds", ())),
+        routes=tuple(plain.get("routes", ())),
+        max_running=None if rated else plain["max_running"],
+        rate=Rate(count=plain["count"], period_ms=plain["period_ms"], burst=plain["burst"]) if rated else None,
+    )
+
+
 def _decoded(name: str, kind: str, text: str) -> object:
     if name == "routes":
         return routes_of(text)
+    if name == "limits":
+        return limits_of(text)
     if kind == "AdaptiveMode":
         return AdaptiveMode(text)
     if kind == "bool":

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agentpool_core.jobs import Priority, WorkerId
+from agentpool_core.queue.settings import LimitBy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,16 @@ class RouteSnapshot:
     def backlog(self) -> int:
         """Ready jobs of all priorities."""
         return sum(self.queued.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LimitSnapshot:
+    """A limit of the pool, beside the routes' own."""
+
+    name: str
+    by: LimitBy | None  # each key or tenant has a limit of its own
+    text: str  # the bound in words, such as "2 at once"
+    waiting: int  # jobs that no worker may start before the limit has room
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,6 +71,9 @@ class QueueSnapshot:
     retired: bool = False  # the AgentPool was deleted: its jobs can be read, new jobs are refused
     quarantined: int = 0  # of the ready jobs, those that wait to run alone
     reserved: WorkerId | None = None  # the worker that runs them, in sequence, and nothing else
+    limits: tuple[LimitSnapshot, ...] = ()
+    due: int = 0  # scheduled jobs and limits whose time has come: the maintenance of any worker makes jobs ready
+    held: int = 0  # jobs that wait for a limit, in addition to the ready jobs
     attempts_total: int = 0  # ended attempts with any outcome; `run_ms_total` is their total time
 
     @property

@@ -8,11 +8,13 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints, model_validator
 
 from agentpool_core.jobs import KIND_PATTERN, LONGEST_KIND
+from agentpool_core.queue.settings import LimitBy
 from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, SUBDOMAIN_PATTERN, Rule, SpecModel
 
 YEAR_SECONDS = 31_536_000
 MAX_ROUTES = 16  # with MAX_KINDS, keeps the CEL rule over all kinds within the API server's cost limit
 MAX_KINDS = 32
+MAX_LIMITS = 16
 
 Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=LONGEST_KIND)]
 RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
@@ -38,6 +40,63 @@ class RouteSpec(SpecModel):
         le=MAX_INT32,
         description="Jobs of this route that run at once, over all workers. Unset: no limit but the slots.",
     )
+
+
+class RateSpec(SpecModel):
+    """Starts in a period, over all workers."""
+
+    count: int = Field(ge=1, le=MAX_INT32, description="Jobs that may start in a period.")
+    period_seconds: int = Field(default=60, ge=1, le=DAY_SECONDS, description="Length of the period, in seconds.")
+    burst: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_INT32,
+        description=(
+            "Jobs that may start at once after a pause. The others start evenly over the period, so that no period "
+            "sees more than count + burst - 1 starts."
+        ),
+    )
+
+
+class LimitSpec(SpecModel):
+    """A bound for jobs of some kinds and routes, over all workers: exactly one of maxRunning and rate."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="has(self.maxRunning) != has(self.rate)",
+            message="a limit must hold exactly one of maxRunning and rate; remove one or add one",
+        ),
+    )
+
+    name: RouteName = Field(description="The limit's name, in reports and reasons.")
+    by: LimitBy | None = Field(
+        default=None,
+        description=(
+            "Gives each key or each tenant of a job a limit of its own; jobs without one are not limited. Unset: one "
+            "limit for all jobs."
+        ),
+    )
+    kinds: list[Kind] = Field(
+        default_factory=list,
+        max_length=MAX_KINDS,
+        description="Kinds of job that the limit applies to. Empty: all kinds.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    routes: list[RouteName] = Field(
+        default_factory=list,
+        max_length=MAX_ROUTES,
+        description="Routes that the limit applies to. Empty: all routes.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    max_running: int | None = Field(default=None, ge=1, le=MAX_INT32, description="Jobs that run at once.")
+    rate: RateSpec | None = Field(default=None, description="Jobs that start in a period.")
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> LimitSpec:
+        """Check the rule above again: a resource may be older than the rule."""
+        if (self.max_running is None) == (self.rate is None):
+            raise ValueError(self.rules[0].message)
+        return self
 
 
 class SecretKeyRef(SpecModel):
@@ -192,6 +251,15 @@ class Queue(SpecModel):
     unlisted_kinds: UnlistedKinds = Field(
         default=UnlistedKinds.ACCEPT,
         description="Treatment of kinds that no route lists: the route `default` (Accept), or refusal (Refuse).",
+    )
+    limits: list[LimitSpec] = Field(
+        default_factory=list,
+        max_length=MAX_LIMITS,
+        description=(
+            "Limits over all workers: jobs at once, or starts in a period, for some kinds and routes, and for each key "
+            "or tenant. A job that a limit holds does not block the jobs behind it."
+        ),
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     max_depth: int = Field(
         default=100_000,

@@ -6,10 +6,10 @@ Presets and all dependent defaults are applied here and nowhere else. The operat
 
 from __future__ import annotations
 
-from agentpool_core.queue.settings import PoolSettings, Route
+from agentpool_core.queue.settings import Limit, PoolSettings, Rate, Route
 from agentpool_core.spec.pool import AgentPoolSpec, DeletionPolicy
 from agentpool_core.spec.presets import CONCURRENCY, Profile
-from agentpool_core.spec.queue import UnlistedKinds
+from agentpool_core.spec.queue import LimitSpec, RateSpec, UnlistedKinds
 
 MS_PER_SECOND = 1000
 
@@ -26,6 +26,7 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
     ceiling = worker.adaptive.max or max(concurrency, CONCURRENCY[spec.workload][Profile.HIGH_THROUGHPUT])
     return PoolSettings(
         routes=tuple(Route(name=r.name, kinds=tuple(r.kinds), max_running=r.max_running) for r in spec.routes),
+        limits=tuple(_limit(limit) for limit in queue.limits),
         refuse_unlisted_kinds=queue.unlisted_kinds is UnlistedKinds.REFUSE,
         max_depth=queue.max_depth,
         patience_critical_ms=queue.patience_seconds.critical * MS_PER_SECOND,
@@ -50,6 +51,22 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
         paused=spec.paused,
         delete_with_pool=spec.deletion_policy is DeletionPolicy.DELETE,
     )
+
+
+def _limit(limit: LimitSpec) -> Limit:
+    rate = limit.rate
+    return Limit(
+        name=limit.name,
+        by=limit.by,
+        kinds=tuple(limit.kinds),
+        routes=tuple(limit.routes),
+        max_running=limit.max_running,
+        rate=None if rate is None else _rate(rate),
+    )
+
+
+def _rate(rate: RateSpec) -> Rate:
+    return Rate(count=rate.count, period_ms=rate.period_seconds * MS_PER_SECOND, burst=rate.burst)
 
 
 def _ms(seconds: int | None) -> int | None:

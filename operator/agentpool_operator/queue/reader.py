@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from agentpool_operator.queue.secrets import Secrets
 
 MS_PER_SECOND = 1000.0
+DUE = "due"  # stands for the route of jobs whose time has come, until a worker makes them ready
 DOING = "reading the queue"
 log = logging.getLogger(__name__)
 
@@ -227,10 +228,11 @@ def _out_of_service(snapshot: QueueSnapshot) -> int:
 
 def backlog_of(snapshot: QueueSnapshot) -> Backlog:
     """Return a snapshot as the decision's backlog; workers with an expired lease hold no running jobs."""
+    routes = [RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes]
+    if snapshot.due:  # without a worker, no maintenance makes these jobs ready
+        routes.append(RouteLoad(name=DUE, ready=snapshot.due))
     return Backlog(
-        routes=tuple(
-            RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes
-        ),
+        routes=tuple(routes),
         workers=tuple(WorkerLoad(name=w.name, slots=w.slots, running=w.running) for w in snapshot.live_workers),
         out_of_service=_out_of_service(snapshot),
         oldest_wait_s=None if snapshot.oldest_wait_ms is None else snapshot.oldest_wait_ms / MS_PER_SECOND,

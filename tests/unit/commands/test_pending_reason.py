@@ -10,7 +10,8 @@ from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.cli.queue_tables import workers_table
 from agentpool_core.commands.get import history_table
 from agentpool_core.jobs import HistoryEntry, Job, JobId, JobState, Priority, WorkerId
-from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_core.queue.settings import LimitBy
+from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 
 NOW_MS = 100_000
 LOST = "the process of worker w ended with exit code 7"
@@ -26,6 +27,8 @@ QUEUE = QueueSnapshot(
     taken_at_ms=NOW_MS, routes=(ROUTE,), scheduled=0, blocked=0, dead=0, oldest_wait_ms=0, workers=(WORKER,),
     submitted_total=0, started_total=0, finished_total=0, run_ms_total=0, paused=False, settings_revision="1",
 )  # fmt: skip
+LIMIT = LimitSnapshot(name="per-key", by=LimitBy.KEY, text="2 at once", waiting=1)
+AT_LIMIT = "the job waits for the limit 'per-key' of 2 at once"
 RETRIED = {
     "due_at_ms": NOW_MS + 30_000,
     "attempt": 1,
@@ -54,6 +57,14 @@ UNKNOWN = {
         ({"state": JobState.SCHEDULED, **RETRIED}, {}, "the job is due in 30s after attempt 1 failed"),
         ({"state": JobState.SCHEDULED, **UNKNOWN}, {}, "no running worker has a handler for kind 'code': start a"),
         ({"quarantined": True, "losses": 2}, {}, "the job is in quarantine, because 2 workers ended while running it"),
+        (
+            {"held_by": "per-key", "limit_key": "acme"},
+            {"limits": (LIMIT,)},
+            f"{AT_LIMIT} for the key 'acme' (1 job waits",
+        ),
+        ({"held_by": "per-key"}, {"limits": (replace(LIMIT, by=None, waiting=2),)}, f"{AT_LIMIT} (2 jobs wait for it)"),
+        ({"held_by": "gone"}, {"limits": (LIMIT,)}, "the job waits for the limit 'gone', which the pool no longer has"),
+        ({"held_by": "per-key"}, {"limits": (LIMIT,), "paused": True}, "the pool is paused"),
         ({"state": JobState.SCHEDULED, **UNKNOWN, **RETRIED}, {}, "the job is due in 30s after attempt 1 failed"),
         ({"state": JobState.BLOCKED, "after": (JobId("p"), JobId("q"))}, {}, "the job waits for p, q"),
     ],

@@ -169,6 +169,12 @@ def snapshot(*workers, **fields):
     return QueueSnapshot(**{"taken_at_ms": 1, "workers": workers, **empty, **totals, **fields})
 
 
+def test_jobs_whose_time_has_come_are_work_for_a_worker():
+    """Without a worker no maintenance makes them ready, so the pool needs one."""
+    assert backlog_of(snapshot(due=2)).ready == 2
+    assert backlog_of(snapshot()).ready == 0
+
+
 def test_who_takes_no_ordinary_jobs_is_out_of_service():
     """A worker with a note, and one that is reserved for quarantine while other jobs wait."""
     able = WorkerSnapshot(name="able", slots=5, running=0, host="", lease_expires_at_ms=9)

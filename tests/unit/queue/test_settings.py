@@ -9,12 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentpool_core.queue import PoolSettings, Route
+from agentpool_core.queue import Limit, LimitBy, PoolSettings, Rate, Route
 from agentpool_core.queue import settings as settings_module
 from agentpool_core.queue.settings import AdaptiveMode
 from agentpool_worker.slots.adaptive import starting_slots
 
-FULL = PoolSettings(routes=(Route(name="code", kinds=("review",), max_running=2),), lease_ms=12_000, ttl_info_ms=5)
+FULL = PoolSettings(
+    routes=(Route(name="code", kinds=("review",), max_running=2),),
+    limits=(
+        Limit(name="per-key", by=LimitBy.KEY, max_running=2),
+        Limit(name="provider", kinds=("review",), routes=("code",), rate=Rate(count=5, period_ms=1_000, burst=2)),
+    ),
+    lease_ms=12_000,
+    ttl_info_ms=5,
+)
 NAMES = [setting.name for setting in fields(PoolSettings) if setting.init]
 
 
@@ -28,9 +36,11 @@ def test_settings_come_back_as_they_were_published():
     [
         *(("adaptive_mode", "Latency"), ("concurrency", "2.5"), ("concurrency", "0"), ("concurrency", "-3")),
         *(("lease_ms", ""), ("lease_ms", "9" * 5_000), ("max_attempts", "many"), ("paused", "yes"), ("routes", "{")),
+        *(("limits", "{"), ("limits", '[{"name": "a"}]'), ("limits", '[{"name": "a", "max_running": 0}]')),
+        *(("limits", '[{"name": "a", "max_running": 1, "by": "colour"}]'), ("limits", '[{"name": "a", "count": 1}]')),
         *(("routes", '[{"name": 1}]'), ("routes", "7"), ("routes", "[" * 5_000), ("routes", '["code"]')),
     ],
-    ids=range(13),
+    ids=range(18),
 )
 def test_a_value_that_cannot_be_used_keeps_its_default_with_one_warning(name: str, text: str, caplog):
     """The worker goes on; the log names setting, value and default once, however often settings are read."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from agentpool_core.queue.settings import AdaptiveMode, PoolSettings, Route
+from agentpool_core.queue.settings import AdaptiveMode, Limit, LimitBy, PoolSettings, Rate, Route
 from agentpool_core.spec import AgentPoolSpec, settings_of
+from agentpool_core.spec.queue import LimitSpec
 
 HANDLER = {"handler": {"python": {"app": "analyst:app"}}}
 
@@ -91,3 +92,22 @@ def test_an_unknown_field_is_refused_by_name():
     """A typo does not pass silently, also where no API server prunes it."""
     with pytest.raises(ValidationError, match="minReplica"):
         spec(scaling={"minReplica": 1})
+
+
+def test_limits_are_resolved_to_milliseconds():
+    """A limit keeps its scope; a rate's period is in milliseconds."""
+    limits = [
+        {"name": "per-customer", "by": "key", "maxRunning": 2},
+        {"name": "provider-rpm", "kinds": ["plan"], "rate": {"count": 500, "burst": 5}},
+    ]
+    assert settings_of(spec(queue={"limits": limits})).limits == (
+        Limit(name="per-customer", by=LimitBy.KEY, max_running=2),
+        Limit(name="provider-rpm", kinds=("plan",), rate=Rate(count=500, period_ms=60_000, burst=5)),
+    )
+
+
+@pytest.mark.parametrize("measures", [{}, {"maxRunning": 1, "rate": {"count": 1}}])
+def test_a_limit_has_exactly_one_measure(measures):
+    """Neither none nor both of maxRunning and rate."""
+    with pytest.raises(ValidationError, match="exactly one of maxRunning and rate"):
+        LimitSpec.model_validate({"name": "a", **measures})

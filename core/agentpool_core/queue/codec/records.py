@@ -28,7 +28,7 @@ from agentpool_core.text import encodable
 
 HEAD_FIELDS = (  # of a job's hash, that make a record: some KiB at most; state is the first
     "state", "spec", "entry", "lease", "log", "ended", "due", "expires", "after", "error", "reason", "idem", "cancel",
-    "losses", "alone",
+    "losses", "alone", "limit_key", "tenant", "held",
 )  # fmt: skip
 BODY_FIELDS = ("payload", "result", "progress", "checkpoint")  # up to MAX_BODY_BYTES each
 SHOWN_RAW_CHARS = 1_000  # of a field that cannot be read
@@ -147,6 +147,9 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         losses=record.number("losses") or 0,
         quarantined=_quarantined(state, fields),
         history=history,
+        limit_key=fields.get("limit_key"),
+        tenant=fields.get("tenant"),
+        held_by=fields["held"].partition(":")[0] if state is JobState.QUEUED and "held" in fields else None,
         undecodable=record.unreadable,
     )
 

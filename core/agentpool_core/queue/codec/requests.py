@@ -28,9 +28,12 @@ MOST_ATTEMPTS = 1_000
 MOST_PARENTS = 1_000
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
 KEY_PATTERN = r"[!-~][ -~]{0,254}"  # printable ASCII
+SUBJECT_PATTERN = r"[!-~]([ -~]{0,126}[!-~])?"  # of a limit key or a tenant: printable ASCII
+SUBJECT_FORM = "1 to 128 printable ASCII characters, without a blank at either end"
 _KIND = re.compile(KIND_PATTERN)
 _ID = re.compile(ID_PATTERN)
 _KEY = re.compile(KEY_PATTERN)
+_SUBJECT = re.compile(SUBJECT_PATTERN)
 _kinds_seen: set[str] = set()  # kinds that have passed; programs use few
 _KINDS_SEEN_MAX = 1_000
 
@@ -73,6 +76,11 @@ def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
     if request.ttl_ms is not None:
         _check_number("ttl_ms", request.ttl_ms, least=1, most=LONGEST_WAIT_MS)
         extras["ttl"] = request.ttl_ms
+    for field in ("limit_key", "tenant"):
+        subject = getattr(request, field)
+        if subject is not None:
+            _check_text(field, subject, _SUBJECT, SUBJECT_FORM)
+            extras[field] = subject
     if request.after:
         _check_parents(request)
         extras["after"] = list(dict.fromkeys(request.after))

@@ -7,16 +7,34 @@ from typing import Any
 from agentpool_core.jobs import Priority, WorkerId
 from agentpool_core.queue.codec.layout import read_worker
 from agentpool_core.queue.settings import DEFAULT_ROUTE, PoolSettings
-from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 
 
 def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     """Return the snapshot in snapshot.lua's reply, which starts with "ok"."""
-    _, now, revision, paused, retired, routes, scheduled, blocked, dead, oldest, flat_counters, flat_workers = reply
+    (
+        _,
+        now,
+        revision,
+        paused,
+        retired,
+        routes,
+        scheduled,
+        blocked,
+        dead,
+        oldest,
+        limits,
+        due,
+        flat_counters,
+        flat_workers,
+    ) = reply
     counters = dict(zip(flat_counters[::2], flat_counters[1::2], strict=True))
     return QueueSnapshot(
         taken_at_ms=now,
         routes=_routes(routes, counters),
+        limits=_limits(limits, counters),
+        held=int(counters.get("held", 0)),
+        due=due,
         scheduled=scheduled,
         blocked=blocked,
         dead=dead,
@@ -59,6 +77,13 @@ def _routes(settings: str, counters: dict[str, str]) -> tuple[RouteSnapshot, ...
             running=int(counters.get(f"r:{name}", 0)),
         )
         for name, limit in limits.items()
+    )
+
+
+def _limits(settings: str, counters: dict[str, str]) -> tuple[LimitSnapshot, ...]:
+    return tuple(
+        LimitSnapshot(name=limit.name, by=limit.by, text=limit.text, waiting=int(counters.get(f"w:{limit.name}", 0)))
+        for limit in PoolSettings.from_mapping({"limits": settings}).limits
     )
 
 

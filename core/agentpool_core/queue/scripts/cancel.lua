@@ -7,6 +7,7 @@
 
 --- include: pool
 --- include: job
+--- include: limits
 --- include: children
 --- include: announce
 --- include: sweep

@@ -11,6 +11,7 @@
 --- include: pool
 --- include: job
 --- include: stray
+--- include: limits
 --- include: children
 --- include: announce
 --- include: sweep

@@ -4,7 +4,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 first place to read: ':route:priority' of the worker's last job, or ''
 -- Returns as claim.lua | {'other'}: nothing was written, and claim.lua must decide: several ready jobs, a requeued job,
---        tombstones, a route at its limit, flags, a pause, a cordon, a worker reserved for a suspect, or a lost lease
+--        tombstones, a route at its limit, limits of the pool, flags, a pause, a cordon, a worker reserved for a suspect, or a lost lease
 -- Events started.
 
 local EVENTS_MAX = 10000 -- as in lib/pool.lua
@@ -49,11 +49,12 @@ for i = 6, 11 do
   if i ~= 10 and counters[i] and not find(counters[i], WHOLE) then return OTHER end -- claim.lua resets an unreadable counter
 end
 local cursor, running = counters[4], tonumber(counters[8] or 0)
-local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route)
+local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route, 'limits')
 local expiry = redis.call('ZSCORE', prefix .. 'workers', worker)
 local time = redis.call('TIME')
 local clock = time[1] * 1000 + math.floor(time[2] / 1000) + (counters[9] or 0) -- only tests set an offset
 local now = clock + (counters[11] or 0)
+if conf[6] and conf[6] ~= '[]' then return OTHER end
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
 if running >= setting_or(conf[5], math.huge) then return OTHER end
 

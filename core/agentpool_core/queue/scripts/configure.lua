@@ -14,5 +14,7 @@ redis.call('DEL', CONF)
 for i = 1, #ARGV, CALL_ARGS_MAX do
   redis.call('HSET', CONF, unpack(ARGV, i, math.min(i + CALL_ARGS_MAX - 1, #ARGV)))
 end
+-- The limits may have changed: each bucket for which jobs wait is looked at again.
+redis.call('ZUNIONSTORE', LIMITED, 1, LIMITED, 'WEIGHTS', 0)
 ring()
 return { 'changed' }

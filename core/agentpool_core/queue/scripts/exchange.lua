@@ -8,6 +8,7 @@
 --- include: pool
 --- include: job
 --- include: stray
+--- include: limits
 --- include: children
 --- include: announce
 --- include: kinds

@@ -101,7 +101,7 @@ local function sources()
       found[#found + 1] = { stream, of_holders(stream, workers), '-' }
     else
       local delivered = redis.call('HGET', COUNTERS, 'c:' .. string.sub(stream, #PREFIX + 3))
-      found[#found + 1] = { stream .. '/1', of_holders(stream, { READY, SUSPECT }), '-' }
+      found[#found + 1] = { stream .. '/1', of_holders(stream, { READY, SUSPECT, HELD }), '-' }
       found[#found + 1] = { stream .. '/2', of_undelivered(stream), '(' .. delivered }
     end
   end

@@ -13,6 +13,7 @@
 --- include: clock
 --- include: job
 --- include: stray
+--- include: limits
 --- include: children
 --- include: announce
 --- include: sweep
@@ -96,6 +97,8 @@ local function next_work(more_children)
   local soon_ms = 2000 -- workers renew earlier: such a lease most likely belongs to a lost worker
   local due = more_children and now or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
   local lease_ends = recovers and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
+  local opens = number_or(redis.call('ZRANGE', LIMITED, 0, 0, 'WITHSCORES')[2], nil)
+  if opens then due = math.min(due or opens, opens) end
   if lease_ends and lease_ends - now < soon_ms then return math.min(due or lease_ends, lease_ends) end
   return due
 end
@@ -105,6 +108,8 @@ local function maintain()
   local recovered = recovers and recover_lost() or 0
   local expired = expire_waiting()
   local promoted = promote_due()
+  limits.open_due()
+  redis.call('ZREMRANGEBYSCORE', LIMIT_TIMES, '-inf', now)
   redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000))
   local more_children = continue_release()
   conclude()

@@ -22,9 +22,10 @@ end
 local function delete_job(id)
   local key = PREFIX .. 'job:' .. id
   local names = { key, PREFIX .. 'kids:' .. id }
-  local v = redis.pcall('HMGET', key, 'idem', 'watch')
+  local v = redis.pcall('HMGET', key, 'idem', 'watch', 'holds')
   if v[1] then names[#names + 1] = PREFIX .. 'key:' .. string.match(v[1], '^%S*') end
   for client in string.gmatch(v[2] or '', '%S+') do names[#names + 1] = PREFIX .. 'inbox:' .. client end
+  for bucket in string.gmatch(v[3] or '', '%S+') do names[#names + 1] = PREFIX .. 'using:' .. bucket end
   delete(names)
   left = left - 1
 end
@@ -76,16 +77,25 @@ local function from_events()
   if #seen > 0 then left = 0 end -- more events may be left
 end
 
+local function from_limited()
+  if left <= 0 then return end
+  local buckets = redis.call('ZRANGE', LIMITED, 0, left - 1)
+  for _, bucket in ipairs(buckets) do delete({ PREFIX .. 'held:' .. bucket, PREFIX .. 'using:' .. bucket }) end
+  each_slice(buckets, 'ZREM', LIMITED)
+  left = left - #buckets
+end
+
 local function delete_the_rest()
   for _, worker in ipairs(redis.call('HKEYS', WORKER_INFO)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
-  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, RELEASING, YIELD, SUSPECTS, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
+  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, RELEASING, YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 
 delete({ CONF })
 from_streams()
 for _, order in ipairs({ DUE, TTL, DEAD, YIELD, SUSPECTS }) do from_order(order) end
 from_blocked()
+from_limited()
 from_events()
 if left > 0 then delete_the_rest() end
 return { gone, left > 0 and 0 or 1 }

@@ -10,6 +10,7 @@
 --- include: pool
 --- include: job
 --- include: stray
+--- include: limits
 --- include: children
 --- include: announce
 --- include: kinds

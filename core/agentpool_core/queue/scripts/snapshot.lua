@@ -3,13 +3,14 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 'held': count the jobs that each worker holds now, instead of the number in its last report; or none
 -- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, retired 0/1, routes (JSON), scheduled, blocked,
---        dead, oldest ready job's enqueue ms by the pool's time or -1, [counters field, value, ...],
+--        dead, oldest ready job's enqueue ms by the pool's time or -1, limits (JSON),
+--        waiting jobs and limits whose time has come, [counters field, value, ...],
 --        [worker, expiry ms, info, ...]}
 -- Events none.
 
 --- include: pool
 
-local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'routes', 'retired')
+local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'routes', 'retired', 'limits')
 if not conf[1] then return { 'unknown_pool' } end
 local counters = redis.call('HGETALL', COUNTERS)
 local cursors = {}
@@ -56,5 +57,6 @@ end
 return {
   'ok', now, conf[1], conf[2] == '1' and 1 or 0, conf[4] == '1' and 1 or 0, conf[3] or '[]',
   redis.call('ZCARD', DUE), redis.call('SCARD', BLOCKED), redis.call('ZCARD', DEAD),
-  oldest < 0 and -1 or oldest + ahead, counters, workers,
+  oldest < 0 and -1 or oldest + ahead, conf[5] or '[]',
+  redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', LIMITED, '-inf', now), counters, workers,
 }

@@ -3,7 +3,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   four for each job: id, spec kind|priority|maxAttempts|timeoutMs|flags, payload (JSON),
 --        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, key (digest of the idempotency key), idem (its text),
---        digest, named)
+--        digest, named, limit_key, tenant)
 -- Returns {'ok', depth before, state of each job, or '=id state' of an earlier job with the same key or id}
 --        | {'unknown_pool'} | {'retired'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
 --        | {'unknown_parent', index, parent index} | {'unknown_kind', index, accepted kinds} (indexes from 0)
@@ -12,6 +12,7 @@
 --- include: pool
 --- include: clock
 --- include: job
+--- include: limits
 --- include: children
 --- include: announce
 
@@ -102,7 +103,8 @@ for i = 1, #ARGV, JOB_ARGS do
 end
 
 if fresh > 0 and conf[6] == '1' then return { 'retired' } end
-local depth = number_or(redis.call('HGET', COUNTERS, 'queued'), 0) + redis.call('ZCARD', DUE)
+local waiting = redis.call('HMGET', COUNTERS, 'queued', 'held')
+local depth = number_or(waiting[1], 0) + number_or(waiting[2], 0) + redis.call('ZCARD', DUE)
   + redis.call('SCARD', BLOCKED)
 local limit = setting_or(conf[2], 100000)
 if fresh > 0 and depth + fresh > limit then return { 'full', depth, limit, retry_after_ms() } end
@@ -144,6 +146,8 @@ local function write_extras(job, extras, ttl)
   if extras.trace then field('trace', extras.trace) end
   if extras.named then field('digest', extras.digest) end
   if extras.delay then field('due', now + extras.delay) end
+  if extras.limit_key then field('limit_key', extras.limit_key) end
+  if extras.tenant then field('tenant', extras.tenant) end
   if ttl then field('expires', now + ttl) end
   if extras.key then
     job.idem = extras.key .. ' ' .. extras.idem
@@ -165,6 +169,7 @@ local function store(request)
   if ttl then flags = flags .. 't' end
   if parents then flags = flags .. 'a' end
   if extras.trace then flags = flags .. 'x' end
+  if extras.limit_key or extras.tenant then flags = flags .. 'k' end
   local spec = kind .. '|' .. route_of(kind) .. '|' .. priority .. '|' .. max .. '|' .. timeout .. '|' .. flags
   local job = { id = request.id, key = PREFIX .. 'job:' .. request.id, spec = read_spec(spec), attempt = 0, worker = '' }
   local state, entry = 'queued', nil

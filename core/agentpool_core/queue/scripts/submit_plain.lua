@@ -26,13 +26,14 @@ local route = conf[4] or 'default'
 local place = ':' .. route .. ':' .. priority
 local counters = prefix .. 'counters'
 local v = redis.call('HMGET', counters, 'queued', 'q' .. place, 'submitted', 'slots', 'running', 'pressure_at',
-  'clock_offset_ms', 'clock_ahead_ms', 'c' .. place, 'cordoned')
+  'clock_offset_ms', 'clock_ahead_ms', 'c' .. place, 'cordoned',
+  'held')
 if not v[9] or v[10] then return OTHER end
 for i = 1, 8 do
   if v[i] and not find(v[i], WHOLE) then return OTHER end -- submit.lua resets an unreadable counter
 end
 local queued = tonumber(v[1] or 0)
-local depth = queued
+local depth = queued + (tonumber(v[11] or 0) or 0)
 local key = prefix .. 'job:' .. id
 -- Usually none of the keys exists. One command then replaces three: the call itself costs more than its work.
 if redis.call('EXISTS', prefix .. 'due', prefix .. 'blocked', key) > 0 then

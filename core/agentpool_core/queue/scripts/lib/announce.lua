@@ -3,11 +3,6 @@
 
 local PREEMPT_LOOK = 20 -- candidates read for each critical job
 
-local function patience_of()
-  local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
-  return { critical = number_or(v[1], 0), task = number_or(v[2], 60000), info = number_or(v[3], 600000) }
-end
-
 -- `route`: the route that is at its limit; nil: a job of any route may yield its slot.
 local function request_yield(route, patience)
   for _, id in ipairs(redis.call('ZRANGE', YIELD, 0, PREEMPT_LOOK - 1)) do
@@ -78,6 +73,8 @@ end
 -- Ends every script that moves jobs: writes what the script has collected.
 local function conclude()
   release_children()
+  limits.open_freed()
+  limits.write()
   write_acks()
   write_books()
   announce()

@@ -46,6 +46,16 @@ local function check_order(job, order, score)
   if audit.repairs then redis.call('ZADD', order, score, job.id) end
 end
 
+-- Finds a running job that a limit does not count.
+local function check_holds(job)
+  for bucket in string.gmatch(job.holds or '', '%S+') do
+    if redis.call('SISMEMBER', PREFIX .. 'using:' .. bucket, job.id) == 0 then
+      audit.found('miscounted', job.id)
+      if audit.repairs then redis.call('SADD', PREFIX .. 'using:' .. bucket, job.id) end
+    end
+  end
+end
+
 local function check_entry(stream, item, consumer)
   local entry = redis.call('XRANGE', stream, item, item)[1]
   local job = entry and load(entry[2][2])
@@ -63,11 +73,15 @@ local function check_entry(stream, item, consumer)
     audit.found('misplaced', job.id)
     if audit.repairs then redis.call('XCLAIM', stream, GROUP, expected, 0, item, 'JUSTID') end
   elseif job.state == 'running' then
+    check_holds(job)
     check_running(job)
   elseif job.state == 'scheduled' then
     check_order(job, DUE, due_of(job))
   elseif consumer == SUSPECT then
     check_order(job, SUSPECTS, suspect_score(job.entry))
+  elseif consumer == HELD then
+    check_order(job, PREFIX .. 'held:' .. job.held, limits.order_of(job))
+    if audit.repairs then limits.freed[job.held] = true end -- it may have room
   end
 end
 
@@ -175,6 +189,35 @@ local function check_ranks(order, state, from)
   return audit.left <= 0 and from + kept or nil
 end
 
+-- Finds jobs that a bucket counts although they do not run, or did not start after it let them go on.
+local function check_bucket(bucket)
+  local key = PREFIX .. 'using:' .. bucket
+  local members = redis.call('SCARD', key) <= 1000 and redis.call('SMEMBERS', key) or redis.call('SRANDMEMBER', key, 1000)
+  for _, id in ipairs(members) do
+    local v = redis.pcall('HMGET', PREFIX .. 'job:' .. id, 'state', 'holds')
+    if v[1] ~= 'running' or not string.find(' ' .. (v[2] or '') .. ' ', ' ' .. bucket .. ' ', 1, true) then
+      audit.found('miscounted', id)
+      if audit.repairs then redis.call('SREM', key, id) end
+    end
+  end
+  local held = PREFIX .. 'held:' .. bucket
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', held, '-inf', '(0', 'LIMIT', 0, 1000)) do
+    local v = redis.pcall('HMGET', PREFIX .. 'job:' .. id, 'state', 'opened')
+    if v[1] ~= 'queued' or v[2] ~= bucket then
+      audit.found('miscounted', id)
+      if audit.repairs then redis.call('ZREM', held, id) end
+    end
+  end
+  if audit.repairs then limits.freed[bucket] = true end
+end
+
+local function check_limited(from)
+  local buckets = redis.call('ZRANGE', LIMITED, from, from + audit.left - 1)
+  for _, bucket in ipairs(buckets) do check_bucket(bucket) end
+  audit.left = audit.left - #buckets
+  return audit.left <= 0 and from + #buckets or nil
+end
+
 -- Returns the ordered parts of a pool: {name, check(from) -> next or nil, first `from`}.
 local function parts()
   local found = {}
@@ -185,6 +228,7 @@ local function parts()
   table.sort(found, function(a, b) return a[1] < b[1] end)
   found[#found + 1] = { 'blocked', check_members, '0' }
   found[#found + 1] = { 'dead', function(from) return check_ranks(DEAD, 'failed', tonumber(from)) end, '0' }
+  found[#found + 1] = { 'limited', function(from) return check_limited(tonumber(from)) end, '0' }
   found[#found + 1] = { 'due', function(from) return check_ranks(DUE, 'scheduled', tonumber(from)) end, '0' }
   return found
 end
@@ -214,7 +258,7 @@ local function audit_part(cursor, budget, repairs, found)
       end
     end
   end
-  if repairs and audit.any then
+  if repairs and (audit.any or next(limits.freed)) then
     conclude()
     correct_books()
   end

@@ -1,6 +1,6 @@
 -- Claims jobs for a worker, always from the stream whose head has waited longest past its patience.
 --
--- Each stream is ordered, so only heads compete. For each priority of each route below its limit, the candidates are the
+-- Each stream is ordered, so only heads compete. For each priority of each route whose limits leave room, the candidates are the
 -- first undelivered entry and the first requeued entry. The head with the smallest enqueue time + patience wins; its
 -- stream yields all entries that precede the second-best head.
 
@@ -33,20 +33,33 @@ local function look_at_head(c)
   return true
 end
 
+-- Returns the rooms of a route: its own limit, and the limits of the pool that cover the whole route.
+local function rooms_of(route, counters)
+  local rooms = limits.gates_of(route)
+  local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
+  if limit then rooms[#rooms + 1] = { left = limit - number_or(counters['r:' .. route], 0) } end
+  return rooms
+end
+
+-- Returns how many jobs of a candidate's route may start.
+local function left_of(c)
+  local left = math.huge
+  for _, room in ipairs(c.rooms) do left = math.min(left, room.left) end
+  return left
+end
+
 local function candidates_of(counters, patience)
   local found = {}
   local rooms = {}
   for field, count in pairs(counters) do
     local sort, route, priority = string.match(field, '^([qy]):(.+):(%a+)$')
     if sort and PRIORITIES[priority] and number_or(count, 0) > 0 then
-      if not rooms[route] then
-        local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
-        rooms[route] = { left = limit - number_or(counters['r:' .. route], 0) }
-      end
-      if rooms[route].left > 0 then
+      rooms[route] = rooms[route] or rooms_of(route, counters)
+      limits.note_shut_gates(rooms[route])
+      if left_of({ rooms = rooms[route] }) > 0 then
         local place = ':' .. route .. ':' .. priority
         found[#found + 1] = {
-          kept = sort == 'y', count = tonumber(count), field = field, room = rooms[route], route = route,
+          kept = sort == 'y', count = tonumber(count), field = field, rooms = rooms[route], route = route,
           priority = priority, rank = RANK[priority], patience = patience[priority], place = place,
           tombstones = number_or(counters['t' .. place], 0),
           stream = stream_of(route, priority), cursor = counters['c' .. place], kept_last = counters['d' .. place],
@@ -60,7 +73,7 @@ end
 local function best_two(candidates)
   local best, second
   for _, c in ipairs(candidates) do
-    if c.count > 0 and c.room.left > 0 then
+    if c.count > 0 and left_of(c) > 0 then
       if not best or before(c.score, c.rank, c.entry, c.place, best) then
         best, second = c, best
       elseif not second or before(c.score, c.rank, c.entry, c.place, second) then
@@ -152,22 +165,28 @@ local function end_in_queue(id, c, entry, state, reason)
   bump(c.field, -1)
   bump('queued', -1)
   redis.call('ZREM', TTL, id)
+  limits.leave(job)
   drop_entry(c.stream, entry)
   finish(job, state, 'reason', reason, reason)
 end
 
--- Returns the fields that only some jobs have: {checkpoint, trace, parents}; nil: the job's ttl has ended.
-local function optional_fields(job, c)
+-- Returns the fields that only some jobs have: {checkpoint, trace, parents}; nil: the job's ttl has ended. Sets `expires`.
+local function optional_fields(job)
   local v = redis.call('HMGET', job.key, 'checkpoint', 'trace', 'expires')
-  if v[3] then
-    if number_or(v[3], now) <= now then return nil end
+  job.expires = v[3]
+  if v[3] and number_or(v[3], now) <= now then return nil end
+  return { v[1] or '', v[2] or '', has_flag(job, 'a') and parents_of(job.key) or '' }
+end
+
+-- Removes the starting job from the order of expiry, and adds the job to the order of those that may yield their slots.
+local function change_orders(job, c)
+  if job.expires then
     redis.call('ZREM', TTL, job.id)
     redis.call('HDEL', job.key, 'expires')
   end
   if c.rank > 0 and has_flag(job, 'p') then
     redis.call('ZADD', YIELD, (2 - c.rank) * YIELD_RANK_MS - now, job.id)
   end
-  return { v[1] or '', v[2] or '', has_flag(job, 'a') and parents_of(job.key) or '' }
 end
 
 -- Bytes of {checkpoint, trace, parents}, or of ''.
@@ -180,11 +199,12 @@ local function size_of(optional)
   return size
 end
 
--- Turns an entry into a lease: appends six values to `leases`. Returns false for a tombstone or an expired job.
+-- Turns an entry into a lease: appends six values to `leases`. Returns false for a tombstone, an expired job, or a job that
+-- a limit holds.
 local function start(entry, c, worker, leases)
   local id = entry[2][2]
   local key = PREFIX .. 'job:' .. id
-  local v = redis.pcall('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease')
+  local v = redis.pcall('HMGET', key, 'state', 'spec', 'payload', 'entry', 'lease', 'mark')
   if v[1] ~= 'queued' or v[4] ~= entry[1] then
     local why = why_unreadable(v, id, entry[1])
     if why then
@@ -212,16 +232,22 @@ local function start(entry, c, worker, leases)
   c.count = c.count - 1
   local job = {
     id = id, key = key, spec = spec, worker = worker, claimed = now_text, token = token + 1,
-    attempt = attempt + 1,
+    attempt = attempt + 1, entry = entry[1],
   }
   local optional = ''
   if job.spec.flags ~= '' or v[5] then
-    optional = optional_fields(job, c)
+    optional = optional_fields(job)
     if not optional then
       end_in_queue(id, c, entry[1], 'expired', 'ttl')
       return false
     end
   end
+  if (limits.all or c.kept) and not limits.admit(job, v[6]) then
+    bump(c.field, -1)
+    bump('queued', -1)
+    return false
+  end
+  if optional ~= '' then change_orders(job, c) end
   local lease = lease_text(job)
   redis.call('HSET', key, 'state', 'running', 'lease', lease)
   append_event('started', job)
@@ -265,7 +291,7 @@ local function take_from(best, second, worker, want, leases)
   end
   bump(best.field, -taken)
   bump('r:' .. best.route, taken)
-  best.room.left = best.room.left - taken
+  for _, room in ipairs(best.rooms) do limits.charge(room, taken) end
   if #entries == 0 then best.count = 0 end -- the counter exceeds the stream's content: avoid an endless loop
   return taken, looked_at - taken
 end
@@ -280,9 +306,9 @@ local function take_all(candidates, worker, limit, leases)
   end
   local best, second = candidates[1], nil
   if #candidates > 1 then best, second = best_two(candidates) end
-  while best and best.count > 0 and best.room.left > 0 and taken < limit and skipped < TOMBSTONES_MAX
+  while best and best.count > 0 and left_of(best) > 0 and taken < limit and skipped < TOMBSTONES_MAX
     and claimed_bytes < BYTES_MAX do
-    local want = math.min(limit - taken, best.count, best.room.left, CALL_ARGS_MAX)
+    local want = math.min(limit - taken, best.count, left_of(best), CALL_ARGS_MAX)
     local leased, tombstones = take_from(best, second, worker, want, leases)
     taken = taken + leased
     skipped = skipped + tombstones
@@ -291,19 +317,25 @@ local function take_all(candidates, worker, limit, leases)
       best, second = best_two(candidates)
     end
   end
-  return taken, best ~= nil and best.count > 0 and best.room.left > 0
+  for _, c in ipairs(candidates) do limits.note_shut_gates(c.rooms) end
+  return taken, best ~= nil and best.count > 0 and left_of(best) > 0
 end
 
 -- Returns {status, revision, Redis's clock, max attempts, timeout ms, six values for each lease}; status: ok, paused,
 -- cordoned, unregistered.
 local function claim(worker, limit)
   local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'max_attempts', 'timeout_ms', 'patience_critical_ms',
-    'patience_task_ms', 'patience_info_ms')
+    'patience_task_ms', 'patience_info_ms', 'limits')
   local revision = conf[1] or ''
   local expiry = redis.call('ZSCORE', WORKERS, worker)
   if not expiry or tonumber(expiry) <= now then return { 'unregistered', revision, now - ahead } end
   if conf[2] == '1' then return { 'paused', revision, now - ahead } end
   local reply = { 'ok', revision, now - ahead, setting_or(conf[3], 5), setting_or(conf[4], 900000) }
+  limits.read(conf[8])
+  if limits.all then
+    limits.open_due()
+    write_books()
+  end
   local v = redis.call('HMGET', COUNTERS, 'queued', 'x:' .. worker, 'suspects', 'alone', 'alone_job')
   local ready = number_or(v[1], 0) > 0
   if number_or(v[2], 0) > now then

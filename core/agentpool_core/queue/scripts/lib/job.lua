@@ -88,9 +88,10 @@ local function fill_unreadable_fields(job, v)
 end
 
 local function read_marks(job)
-  local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone')
+  local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone', 'held', 'opened', 'holds')
   job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
   job.losses, job.alone = number_or(marks[5], 0), marks[6]
+  job.held, job.opened, job.holds = marks[7], marks[8], marks[9]
 end
 
 -- Returns the job; nil: unknown job. A key of a different type counts as unknown; the claim that reaches its entry makes
@@ -120,6 +121,7 @@ end
 local function consumer_of(job)
   if job.state == 'running' then return job.worker end
   if job.state == 'scheduled' then return PARKED end
+  if job.state == 'queued' and job.held then return HELD end
   if job.state == 'queued' then return job.losses >= SUSPECT_LOSSES and SUSPECT or READY end
 end
 
@@ -274,8 +276,31 @@ local function finish(job, state, field, text, detail)
   if job.kids then ended[#ended + 1] = { job.id, state, text } end
 end
 
--- Frees a running job's slot.
+-- lib/limits.lua has the functions. `freed`: buckets that jobs have left in this script; it opens them for others.
+local limits = { freed = {} }
+
+-- Removes a job from the limit that holds it, or that has let it go on.
+function limits.leave(job)
+  local bucket = job.held or job.opened
+  if not bucket then return end
+  redis.call('ZREM', PREFIX .. 'held:' .. bucket, job.id)
+  redis.call('HDEL', job.key, 'held', 'opened')
+  if job.held then
+    bump('held', -1)
+    bump('h' .. job.spec.place, -1)
+    bump('w:' .. string.match(bucket, '^[^:]+'), -1)
+  end
+  job.held, job.opened = nil, nil
+  limits.freed[bucket] = true
+end
+
+-- Frees a running job's slot, also under the limits that count the job.
 local function release_slot(job)
+  for bucket in string.gmatch(job.holds or '', '%S+') do
+    redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)
+    limits.freed[bucket] = true
+  end
+  if job.holds then redis.call('HDEL', job.key, 'holds') end
   bump('running', -1)
   bump(job.spec.running, -1)
   bump('run_ms', math.max(0, now - job.claimed))
@@ -292,7 +317,8 @@ end
 local function fail_undecodable(job, stream, item)
   if stream then job.spec, job.entry = unreadable_spec(string.sub(stream, #PREFIX + 2)), item end
   if job.state == 'running' or (stream and not STATES[job.state]) then release_slot(job) end
-  if job.entry and job.state ~= 'queued' then drop_entry(job.spec.stream, job.entry) end
+  if job.entry and (job.held or job.state ~= 'queued') then drop_entry(job.spec.stream, job.entry) end
+  limits.leave(job)
   redis.call('ZREM', DUE, job.id)
   redis.call('ZREM', TTL, job.id)
   redis.call('SREM', BLOCKED, job.id)

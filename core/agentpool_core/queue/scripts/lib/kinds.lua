@@ -1,10 +1,6 @@
 -- Kinds of job that the registered workers run, as each worker announced them: 'kind kind ...', or '*' for every kind. A
 -- job whose kind a worker does not know waits for a different worker: during a rollout, old workers claim new kinds.
 
-local KNOWN_FIRST_MS, KNOWN_MAX_MS = 50, 1000 -- wait for a worker that knows the kind; doubles each time
-local UNKNOWN_FIRST_MS, UNKNOWN_MAX_MS = 250, 30000 -- the same, while no worker knows it
-local KINDS_SHOWN = 20
-
 local kinds_known -- kind -> true, of this script's workers
 
 local function kinds_of_workers()
@@ -20,6 +16,7 @@ local function kinds_of_workers()
 end
 
 local function kinds_text()
+  local KINDS_SHOWN = 20
   local kinds = {}
   for kind in pairs(kinds_of_workers()) do kinds[#kinds + 1] = kind end
   table.sort(kinds)
@@ -30,6 +27,8 @@ end
 -- Returns the wait in ms of a job whose kind its worker does not know; or nil and the error, if no worker has known the
 -- kind for longer than the pool's setting.
 local function wait_for_kind(job)
+  local KNOWN_FIRST_MS, KNOWN_MAX_MS = 50, 1000 -- wait for a worker that knows the kind; doubles each time
+  local UNKNOWN_FIRST_MS, UNKNOWN_MAX_MS = 250, 30000 -- the same, while no worker knows it
   local kinds = kinds_of_workers()
   local known = kinds[job.spec.kind] or kinds['*']
   local since, times = deferrals_of(job, 'unknown')

@@ -4,7 +4,7 @@
 -- name) and receives no jobs until it holds none. Then it receives the oldest suspect (`alone_job`: its id). A worker that
 -- holds no jobs replaces a reserved worker that is still busy.
 
-local SUSPECTS_LOOK = 20 -- oldest suspects read to find one whose route is below its limit
+local SUSPECTS_LOOK = 20 -- oldest suspects read to find one that the limits let start
 
 local function holds_something(worker)
   for _, stream in ipairs(streams()) do
@@ -13,7 +13,7 @@ local function holds_something(worker)
   return false
 end
 
--- Returns the oldest suspect whose route is below its limit; nil: none.
+-- Returns the oldest suspect that the limits let start; nil: none.
 local function next_suspect()
   for _, id in ipairs(redis.call('ZRANGE', SUSPECTS, 0, SUSPECTS_LOOK - 1)) do
     local job = load(id)
@@ -22,7 +22,7 @@ local function next_suspect()
     else
       local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. job.spec.route), math.huge)
       local running = number_or(redis.call('HGET', COUNTERS, job.spec.running), 0) + (deltas[job.spec.running] or 0)
-      if running < limit then return job end
+      if running < limit and limits.allows(job) then return job end
     end
   end
 end
@@ -70,6 +70,7 @@ local function start_alone(job, worker, reply, start)
     bump('running', 1)
     bump('started', 1)
     bump(job.spec.running, 1)
+    for _, room in ipairs(limits.gates_of(job.spec.route)) do limits.charge(room, 1) end
   end
   conclude()
   return reply

@@ -20,18 +20,19 @@ local function find_streams(counters, fix)
   end
 end
 
--- Returns the counts of a place: ready, suspects, running, undelivered; nil: Redis has lost the stream.
+-- Returns the counts of a place: ready, suspects, running, undelivered, held; nil: Redis has lost the stream.
 local function count_place(stream, kept)
   local pending = redis.pcall('XPENDING', stream, GROUP)
   if pending.err then return nil end
-  local ready, suspects, running = 0, 0, 0
+  local ready, suspects, running, held = 0, 0, 0, 0
   for _, each in ipairs(pending[4] or {}) do
     if each[1] == READY then ready = tonumber(each[2])
     elseif each[1] == SUSPECT then suspects = tonumber(each[2])
+    elseif each[1] == HELD then held = tonumber(each[2])
     elseif string.sub(each[1], 1, 1) ~= '~' then running = running + tonumber(each[2]) end
   end
   local undelivered = redis.call('XLEN', stream) - pending[1] - (kept and 1 or 0)
-  return ready, suspects, running, math.max(0, undelivered)
+  return ready, suspects, running, math.max(0, undelivered), held
 end
 
 -- Returns how many undelivered entries are tombstones. `reported`: the counter, used for entries beyond the first page.
@@ -47,12 +48,28 @@ local function count_tombstones(stream, cursor, reported, undelivered)
   return math.max(0, math.min(reported, undelivered - ready))
 end
 
+-- Counts the jobs that wait for each limit, if the counters do not add up to the jobs that are held.
+local function count_waiting(counters, right)
+  local sum = 0
+  for field, count in pairs(counters) do
+    if string.match(field, '^w:') then sum = sum + number_or(count, 0) end
+  end
+  if sum == right.held then return end
+  for field in pairs(counters) do
+    if string.match(field, '^w:') then right[field] = 0 end
+  end
+  for _, bucket in ipairs(redis.call('ZRANGE', LIMITED, 0, -1)) do
+    local field = 'w:' .. string.match(bucket, '^[^:]+')
+    right[field] = (right[field] or 0) + redis.call('ZCOUNT', PREFIX .. 'held:' .. bucket, '0', '+inf')
+  end
+end
+
 -- Calls fix(field, actual, correct) for each wrong counter.
 local function recount(fix)
   local TOTALS = { 'submitted', 'started', 'finished', 'run_ms', 'attempts' }
   local counters = pairs_of(redis.call('HGETALL', COUNTERS))
   find_streams(counters, fix)
-  local right = { queued = 0, running = 0, suspects = 0, slots = 0 }
+  local right = { queued = 0, running = 0, suspects = 0, held = 0, slots = 0 }
   for field in pairs(counters) do
     local place, route = string.match(field, '^c(:(.+):%a+)$')
     if place and not is_entry(counters[field]) then
@@ -60,10 +77,10 @@ local function recount(fix)
       fix(field, nil, counters[field])
     end
     if place then
-      local ready, suspects, running, undelivered = count_place(PREFIX .. 's' .. place, counters['d' .. place])
+      local ready, suspects, running, undelivered, held = count_place(PREFIX .. 's' .. place, counters['d' .. place])
       if not ready then
         fix('s' .. place, nil, 'lost') -- with its jobs; a new group allows later jobs to be claimed
-        ready, suspects, running, undelivered = 0, 0, 0, redis.call('XLEN', PREFIX .. 's' .. place)
+        ready, suspects, running, undelivered, held = 0, 0, 0, redis.call('XLEN', PREFIX .. 's' .. place), 0
         counters['c' .. place] = '0-0'
       end
       local tombstones = number_or(counters['t' .. place], 0)
@@ -71,15 +88,16 @@ local function recount(fix)
         tombstones = count_tombstones(PREFIX .. 's' .. place, counters['c' .. place], tombstones, undelivered)
       end
       right['q' .. place], right['t' .. place] = undelivered - tombstones, tombstones
-      right['y' .. place], right['u' .. place] = ready, suspects
+      right['y' .. place], right['u' .. place], right['h' .. place] = ready, suspects, held
       right['r:' .. route] = (right['r:' .. route] or 0) + running
       right.queued = right.queued + undelivered - tombstones + ready + suspects
-      right.running, right.suspects = right.running + running, right.suspects + suspects
+      right.running, right.suspects, right.held = right.running + running, right.suspects + suspects, right.held + held
     end
   end
   for field in pairs(counters) do
-    if string.match(field, '^[qtyur]:') and not right[field] then right[field] = 0 end
+    if string.match(field, '^[qtyuhr]:') and not right[field] then right[field] = 0 end
   end
+  count_waiting(counters, right)
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do right.slots = right.slots + slots_of(worker) end
   for _, field in ipairs(TOTALS) do
     if counters[field] and not is_whole(counters[field]) then right[field] = 0 end -- the earlier value is unknown

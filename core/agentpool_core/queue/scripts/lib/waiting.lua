@@ -2,6 +2,12 @@
 
 local function leave_queue(job)
   local place = job.spec.place
+  if job.held then
+    limits.leave(job)
+    drop_entry(job.spec.stream, job.entry)
+    return false
+  end
+  limits.leave(job)
   bump('queued', -1)
   if redis.call('ZREM', SUSPECTS, job.id) == 1 then
     bump('u' .. place, -1)

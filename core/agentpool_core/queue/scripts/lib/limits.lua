@@ -1,0 +1,270 @@
+-- Limits: how many jobs may run at once, and how many may start in a period. The claim asks `limits.admit` for each job,
+-- and `limits.gates_of` for a whole stream.
+--
+-- A limit has a bucket for all its jobs, `NAME`, or one for each key or tenant, `NAME:SHA1`. Jobs that run count in
+-- using:BUCKET; starts move the time of GCRA in `limit-times`. A job that may not start waits in held:BUCKET, its entry under
+-- the consumer `~held`, so that no head blocks the jobs behind it. When the bucket has room, the first jobs become ready at
+-- their old places; until they start they stay in held:BUCKET with a negative score, which counts them against the room.
+-- `limited` orders the buckets for which jobs wait by the time at which they open; +inf: when a job ends.
+--
+-- A limit without `by` and `kinds` covers whole routes: a gate. Its jobs wait in their streams.
+
+local function patience_of()
+  local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
+  return { critical = number_or(v[1], 0), task = number_or(v[2], 60000), info = number_or(v[3], 600000) }
+end
+
+do
+  local OPEN_MAX = 100 -- jobs that one bucket makes ready in one script
+  local BUCKETS_MAX = 50 -- buckets that open in one script because their time has come
+
+  limits.rooms = {} -- by bucket: {bucket, left, opens, and for a rate: tat, interval}
+  limits.charged = {} -- rooms of rates whose time changed
+
+  local function held_key(bucket) return PREFIX .. 'held:' .. bucket end
+
+  local function set_of(names)
+    if not names or #names == 0 then return nil end
+    local set = {}
+    for _, name in ipairs(names) do set[name] = true end
+    return set
+  end
+
+  -- Reads the pool's limits from `text`, or from the settings. Sets limits.all; nil: the pool has none.
+  function limits.read(text)
+    if limits.known then return end
+    limits.known, limits.named = true, {}
+    text = text == nil and redis.call('HGET', CONF, 'limits') or text
+    if not text or text == '[]' then return end
+    local readable, found = pcall(cjson.decode, text)
+    if not readable or type(found) ~= 'table' or #found == 0 then return end
+    limits.all = found
+    for _, limit in ipairs(found) do
+      limits.named[limit.name] = limit
+      limit.kind_set, limit.route_set = set_of(limit.kinds), set_of(limit.routes)
+      limit.gate = not limit.by and not limit.kind_set
+    end
+  end
+
+  -- Returns the limits of a spec's jobs, without gates.
+  local function limits_of(spec)
+    if not spec.limits then
+      spec.limits = {}
+      for _, limit in ipairs(limits.all or {}) do
+        if not limit.gate and (not limit.kind_set or limit.kind_set[spec.kind])
+          and (not limit.route_set or limit.route_set[spec.route]) then
+          spec.limits[#spec.limits + 1] = limit
+        end
+      end
+    end
+    return spec.limits
+  end
+
+  local function bucket_of(limit, job)
+    if not limit.by then return limit.name end
+    local subject = job[limit.by == 'key' and 'limit_key' or 'tenant']
+    return subject and limit.name .. ':' .. redis.sha1hex(subject)
+  end
+
+  -- Returns how many jobs of a gate run, from the counters of its routes.
+  local function running_behind(limit)
+    local total = 0
+    for field, count in pairs(pairs_of(redis.call('HGETALL', COUNTERS))) do
+      local route = string.match(field, '^r:(.+)$')
+      if route and (not limit.route_set or limit.route_set[route]) then
+        total = total + number_or(count, 0) + (deltas[field] or 0)
+      end
+    end
+    return total
+  end
+
+  -- Generic cell rate algorithm: `tat` is the time at which the bucket would be full again. A bucket may be ahead of it by
+  -- burst - 1 intervals.
+  local function rate_room(limit, bucket)
+    local interval = limit.period_ms / limit.count
+    local tolerance = (limit.burst - 1) * interval
+    local tat = number_or(redis.call('ZSCORE', LIMIT_TIMES, bucket), now)
+    tat = math.max(now, math.min(tat, now + tolerance + interval))
+    local room = { bucket = bucket, tat = tat, interval = interval, left = 0, opens = tat - tolerance }
+    if room.opens <= now then room.left = math.floor((now - room.opens) / interval) + 1 end
+    return room
+  end
+
+  -- Returns the room of a bucket: `left` jobs may start now, more from `opens` (ms) on.
+  local function room_of(limit, bucket)
+    local room = limits.rooms[bucket]
+    if room then return room end
+    if limit.count then
+      room = rate_room(limit, bucket)
+    else
+      local used = limit.gate and running_behind(limit) or redis.call('SCARD', PREFIX .. 'using:' .. bucket)
+      room = { bucket = bucket, left = limit.max_running - used, opens = math.huge }
+    end
+    limits.rooms[bucket] = room
+    return room
+  end
+
+  -- Takes `n` starts from a room.
+  function limits.charge(room, n)
+    room.left = room.left - n
+    if n > 0 and room.interval then
+      room.tat = room.tat + n * room.interval
+      room.opens = room.opens + n * room.interval
+      limits.charged[room.bucket] = room
+    end
+  end
+
+  -- Returns the rooms of the limits that cover a whole route.
+  function limits.gates_of(route)
+    local rooms = {}
+    for _, limit in ipairs(limits.all or {}) do
+      if limit.gate and (not limit.route_set or limit.route_set[route]) then
+        rooms[#rooms + 1] = room_of(limit, limit.name)
+      end
+    end
+    return rooms
+  end
+
+  -- Returns the bucket that holds the job; or nil and the rooms that its start takes. Reads the job's key and tenant.
+  local function holder_of(job)
+    local rooms = {}
+    if has_flag(job, 'k') then
+      local v = redis.call('HMGET', job.key, 'limit_key', 'tenant')
+      job.limit_key, job.tenant = v[1], v[2]
+    end
+    for _, limit in ipairs(limits_of(job.spec)) do
+      local bucket = bucket_of(limit, job)
+      local room = bucket and room_of(limit, bucket)
+      if room and room.left <= 0 then return bucket end
+      rooms[#rooms + 1] = room
+    end
+    return nil, rooms
+  end
+
+  local function take_rooms(job, rooms)
+    local held = {}
+    for _, room in ipairs(rooms) do
+      limits.charge(room, 1)
+      if not room.interval then
+        held[#held + 1] = room.bucket
+        redis.call('SADD', PREFIX .. 'using:' .. room.bucket, job.id)
+      end
+    end
+    if #held > 0 then redis.call('HSET', job.key, 'holds', table.concat(held, ' '), 'mark', '1') end
+  end
+
+  -- The order among jobs that wait for a bucket: enqueue time plus patience, as among heads.
+  function limits.order_of(job)
+    limits.patience = limits.patience or patience_of()
+    local ms, seq = id_parts(job.entry)
+    return suspect_score((ms + limits.patience[job.spec.priority]) .. '-' .. seq)
+  end
+
+  local function note_waiting(bucket, opens)
+    redis.call('ZADD', LIMITED, opens == math.huge and '+inf' or opens, bucket)
+  end
+
+  local function hold(job, bucket)
+    redis.call('XCLAIM', job.spec.stream, GROUP, HELD, 0, job.entry, 'JUSTID')
+    redis.call('ZADD', held_key(bucket), limits.order_of(job), job.id)
+    redis.call('HSET', job.key, 'held', bucket, 'mark', '1')
+    note_waiting(bucket, limits.rooms[bucket].opens)
+    bump('held', 1)
+    bump('h' .. job.spec.place, 1)
+    bump('w:' .. string.match(bucket, '^[^:]+'), 1)
+  end
+
+  -- Whether the limits let a ready job start; takes the room then, and holds the job otherwise. `marked`: the record has a mark.
+  function limits.admit(job, marked)
+    if marked then
+      local v = redis.call('HMGET', job.key, 'held', 'opened')
+      job.held, job.opened = v[1], v[2]
+      limits.leave(job)
+    end
+    if not limits.all then return true end
+    local bucket, rooms = holder_of(job)
+    if bucket then
+      hold(job, bucket)
+      return false
+    end
+    take_rooms(job, rooms)
+    return true
+  end
+
+  -- Whether the limits let a suspect start.
+  function limits.allows(job)
+    limits.read()
+    for _, room in ipairs(limits.gates_of(job.spec.route)) do
+      if room.left <= 0 then return false end
+    end
+    return not holder_of(job)
+  end
+
+  local function let_go(id, bucket)
+    local job = load(id)
+    if not job or job.broken or job.state ~= 'queued' or job.held ~= bucket then
+      redis.call('ZREM', held_key(bucket), id)
+      return
+    end
+    redis.call('HDEL', job.key, 'held')
+    redis.call('HSET', job.key, 'opened', bucket)
+    redis.call('ZADD', held_key(bucket), '-' .. limits.order_of(job), id)
+    bump('held', -1)
+    bump('h' .. job.spec.place, -1)
+    bump('w:' .. string.match(bucket, '^[^:]+'), -1)
+    ready_again(job)
+  end
+
+  -- Makes the first jobs that wait for the bucket ready, as many as it has room for.
+  local function open_bucket(bucket)
+    limits.read()
+    local limit = limits.named[string.match(bucket, '^[^:]+')]
+    limits.rooms[bucket] = not limits.charged[bucket] and nil or limits.rooms[bucket]
+    local room = limit and room_of(limit, bucket) or { left = math.huge } -- the limit is gone
+    if limit and limit.gate then
+      redis.call('ZREM', LIMITED, bucket)
+      ready_count = ready_count + 1
+    end
+    local key = held_key(bucket)
+    local most = math.min(room.left, OPEN_MAX) - redis.call('ZCOUNT', key, '-inf', '(0')
+    if most > 0 then
+      for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, most)) do let_go(id, bucket) end
+    end
+    if not redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, 1)[1] then
+      redis.call('ZREM', LIMITED, bucket)
+    elseif room.left <= 0 then
+      note_waiting(bucket, room.opens)
+    else
+      note_waiting(bucket, most >= OPEN_MAX and now or math.huge)
+    end
+  end
+
+  -- Opens the buckets that jobs have left in this script.
+  function limits.open_freed()
+    local bucket = next(limits.freed)
+    while bucket do
+      limits.freed[bucket] = nil
+      open_bucket(bucket)
+      bucket = next(limits.freed)
+    end
+  end
+
+  -- Opens the buckets whose time has come.
+  function limits.open_due()
+    for _, bucket in ipairs(redis.call('ZRANGEBYSCORE', LIMITED, '-inf', now, 'LIMIT', 0, BUCKETS_MAX)) do
+      open_bucket(bucket)
+    end
+  end
+
+  -- Writes the times of the rates, and when the gates that are shut open.
+  function limits.write()
+    for bucket, room in pairs(limits.charged) do redis.call('ZADD', LIMIT_TIMES, room.tat, bucket) end
+    limits.charged = {}
+  end
+
+  function limits.note_shut_gates(rooms)
+    for _, room in ipairs(rooms) do
+      if room.interval and room.left <= 0 then note_waiting(room.bucket, room.opens) end
+    end
+  end
+end

@@ -1,0 +1,324 @@
+"""Limits by key, tenant, kind and route: jobs at once, and starts in a period, over all workers."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentpool_core.jobs import JobId, JobRequest, JobState, Priority, WorkerId
+from agentpool_core.queue import Consumer, Inspector, Limit, LimitBy, PoolSettings, Producer, Rate, Route
+from agentpool_core.queue.audit import audit
+from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
+from tests.fixtures.rollback import go_back, remember
+
+LEASE_MS = 60_000
+PER_KEY = Limit(name="per-key", by=LimitBy.KEY, max_running=2)
+SLOWLY = Limit(name="slowly", kinds=("k",), rate=Rate(count=6, period_ms=60_000))
+
+
+class Pool:
+    """A pool with limits, and a worker with many slots."""
+
+    def __init__(self, redis, pool) -> None:
+        self.redis, self.ref = redis, pool
+        self.prefix = f"ap:{{{pool}}}:"
+        self.producer = Producer(redis, pool)
+        self.inspector = Inspector(redis)
+
+    async def limit(self, *limits, **settings) -> None:
+        await self.inspector.configure(self.ref, PoolSettings(lease_ms=LEASE_MS, limits=limits, **settings))
+
+    async def worker(self, name="w1") -> Consumer:
+        consumer = Consumer(self.redis, self.ref, WorkerId(name))
+        await consumer.register(slots=100, host="here")
+        return consumer
+
+    async def submit(self, count=1, **fields) -> list[JobId]:
+        fields.setdefault("kind", "k")
+        return [receipt.job_id for receipt in await self.producer.submit_many([JobRequest(**fields)] * count)]
+
+    async def job(self, job_id):
+        return await self.inspector.job(self.ref, job_id)
+
+    async def snapshot(self):
+        return await self.inspector.snapshot(self.ref)
+
+    async def pass_time(self, ms) -> None:
+        await self.redis.hincrby(f"{self.prefix}counters", "clock_offset_ms", ms)
+
+    async def holds_nothing(self) -> bool:
+        """Whether no limit counts or holds a job any more."""
+        left = [
+            key
+            async for key in self.redis.scan_iter(match=f"{self.prefix}*")
+            if key.startswith((f"{self.prefix}using:", f"{self.prefix}held:"))
+        ]
+        return not left and not await self.redis.zcard(f"{self.prefix}limited")
+
+
+@pytest.fixture
+async def limited(redis, pool):
+    limited = Pool(redis, pool)
+    await limited.limit(PER_KEY)
+    return limited
+
+
+def ids(leases) -> list[JobId]:
+    return [lease.job_id for lease in leases]
+
+
+def done(lease) -> Succeeded:
+    return Succeeded(job_id=lease.job_id, token=lease.token)
+
+
+async def test_a_full_key_holds_its_jobs_and_blocks_no_other(limited):
+    """Two jobs of a key run; its third waits beside the stream, and jobs behind it start."""
+    acme = await limited.submit(4, limit_key="acme")
+    other = await limited.submit(1, limit_key="other")
+    free = await limited.submit(1)
+    worker = await limited.worker()
+    assert ids(await worker.claim(10)) == [*acme[:2], *other, *free]
+    assert await worker.claim(10) == []
+    held = await limited.job(acme[2])
+    assert (held.state, held.held_by, held.limit_key) == (JobState.QUEUED, "per-key", "acme")
+    snapshot = await limited.snapshot()
+    assert (snapshot.queued, snapshot.held, snapshot.running) == (0, 2, 4)
+    assert [(limit.name, limit.waiting) for limit in snapshot.limits] == [("per-key", 2)]
+
+
+async def test_a_slot_of_a_key_goes_to_its_next_job(limited):
+    """The first job that waits starts when a job of its key ends, and the others follow in order."""
+    acme = await limited.submit(5, limit_key="acme")
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    order = ids(leases)
+    while leases:
+        _, more = await worker.exchange([done(leases.pop(0))], 10)
+        leases += more
+        order += ids(more)
+    assert order == acme
+    assert await limited.holds_nothing()
+
+
+@pytest.mark.parametrize("way", ["failed", "drain", "cancelled", "lost", "crashed", "left"])
+async def test_a_slot_of_a_key_returns_on_every_path(limited, way):
+    """However an attempt ends, the key's slots serve the next jobs, and nothing is counted twice."""
+    first = await limited.submit(2, limit_key="acme", max_attempts=3)
+    worker = await limited.worker("w1")
+    leases = await worker.claim(10)
+    waiting = await limited.submit(1, limit_key="acme")
+    other = await limited.worker("w2")
+    assert await other.claim(10) == []
+    match way:
+        case "failed":
+            await worker.settle([Failed(job_id=le.job_id, token=le.token, error="no", retry=False) for le in leases])
+        case "drain":
+            reason = ReturnReason("drain")
+            await worker.settle([Returned(job_id=le.job_id, token=le.token, reason=reason) for le in leases])
+        case "cancelled":
+            for job in first:
+                await limited.producer.cancel(job)
+            await worker.settle([Failed(job_id=le.job_id, token=le.token, error="no") for le in leases])
+        case "lost":
+            await limited.pass_time(2 * LEASE_MS)
+            other = await limited.worker("w2")
+            await other.maintain()
+        case "crashed":
+            await Consumer(limited.redis, limited.ref, worker.worker).report_crash("killed", ())
+        case "left":
+            await worker.deregister()
+    started = ids(await other.claim(10))
+    assert started == (first if way in {"drain", "lost", "crashed", "left"} else waiting)
+    assert await audit(limited.redis, limited.ref) == []
+
+
+async def test_a_held_job_can_be_cancelled_and_expires(limited):
+    """A job that waits for a limit leaves it, and the counters add up."""
+    await limited.submit(2, limit_key="acme")
+    one, two = await limited.submit(2, limit_key="acme", ttl_ms=1_000)
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    await limited.producer.cancel(one)
+    await limited.pass_time(2_000)
+    assert (await worker.maintain()).expired == 1
+    assert [(await limited.job(job)).state for job in (one, two)] == ["cancelled", "expired"]
+    assert (await limited.snapshot()).held == 0
+    await worker.settle(list(map(done, leases)))
+    assert await limited.holds_nothing()
+    assert await audit(limited.redis, limited.ref) == []
+
+
+async def test_a_job_under_two_limits_frees_the_one_that_let_it_go(limited):
+    """A job that one limit lets go and another holds does not keep the first one's place."""
+    kind = Limit(name="one-slow", kinds=("slow",), max_running=1)
+    await limited.limit(Limit(name="per-key", by=LimitBy.KEY, max_running=1), kind)
+    (a1,) = await limited.submit(1, kind="fast", limit_key="a")
+    (slow,) = await limited.submit(1, kind="slow", limit_key="b")
+    (a2,) = await limited.submit(1, kind="slow", limit_key="a")
+    (a3,) = await limited.submit(1, kind="fast", limit_key="a")
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    assert ids(leases) == [a1, slow]
+    await worker.settle([done(leases[0])])
+    assert ids([*await worker.claim(10), *await worker.claim(10)]) == [a3], "the first claim moves a2, and rings"
+    assert (await limited.job(a2)).held_by == "one-slow"
+    await worker.settle([done(leases[1])])
+    assert await worker.claim(10) == []
+    assert (await limited.job(a2)).held_by == "per-key"
+
+
+async def test_starts_keep_to_a_rate(limited):
+    """Six a minute: one every ten seconds, whoever claims, and the rest waits for its time."""
+    await limited.limit(SLOWLY)
+    jobs = await limited.submit(4)
+    free = await limited.submit(1, kind="other")
+    worker = await limited.worker()
+    assert ids(await worker.claim(10)) == [jobs[0], *free]
+    assert (await limited.job(jobs[1])).held_by == "slowly"
+    await limited.pass_time(5_000)
+    assert await worker.claim(10) == []
+    await limited.pass_time(5_000)
+    assert ids(await worker.claim(10)) == [jobs[1]]
+    await limited.pass_time(30_000)
+    assert ids(await worker.claim(10)) == [jobs[2]], "time that passed unused is no burst"
+    due = (await worker.maintain()).next_due_ms
+    assert due is not None
+    assert 9_000 < due <= 10_000
+
+
+async def test_a_limit_that_opens_is_due_for_the_operator(limited):
+    """Held jobs are no backlog; when their limit opens, the snapshot says that maintenance has work."""
+    await limited.limit(SLOWLY)
+    await limited.submit(4)
+    worker = await limited.worker()
+    await worker.claim(10)
+    before = await limited.snapshot()
+    assert (before.queued, before.held, before.due) == (0, 3, 0)
+    await limited.pass_time(10_000)
+    assert (await limited.snapshot()).due == 1
+    await worker.maintain()
+    after = await limited.snapshot()
+    assert (after.queued, after.held, after.due) == (1, 2, 0)
+
+
+async def test_a_burst_starts_at_once(limited):
+    """After a pause as many jobs as the burst start together, and then one an interval."""
+    await limited.limit(Limit(name="bursts", by=LimitBy.TENANT, rate=Rate(count=6, period_ms=60_000, burst=3)))
+    jobs = await limited.submit(5, tenant="acme")
+    worker = await limited.worker()
+    assert ids(await worker.claim(10)) == jobs[:3]
+    await limited.pass_time(10_000)
+    assert ids(await worker.claim(10)) == jobs[3:4]
+
+
+async def test_a_rate_of_a_whole_route_leaves_its_jobs_in_the_stream(limited):
+    """A limit without kinds shuts the route, so nothing is moved, and maintenance wakes a worker when it opens."""
+    gate = Limit(name="gate", routes=("r",), rate=Rate(count=6, period_ms=60_000, burst=2))
+    await limited.limit(gate, routes=(Route(name="r", kinds=("k",)),))
+    jobs = await limited.submit(4)
+    free = await limited.submit(1, kind="other")
+    worker = await limited.worker()
+    assert sorted(ids(await worker.claim(10))) == sorted([*jobs[:2], *free])
+    assert (await limited.snapshot()).held == 0
+    await limited.redis.delete(f"{limited.prefix}bell")
+    await limited.pass_time(10_000)
+    await worker.maintain()
+    assert await limited.redis.llen(f"{limited.prefix}bell") == 1
+    assert ids(await worker.claim(10)) == jobs[2:3]
+
+
+async def test_one_limit_spans_routes(limited):
+    """Jobs of two routes share the slots of a limit without kinds."""
+    shared = Limit(name="shared", routes=("a", "b"), max_running=3)
+    await limited.limit(shared, routes=(Route(name="a", kinds=("ka",)), Route(name="b", kinds=("kb",))))
+    await limited.submit(2, kind="ka")
+    await limited.submit(2, kind="kb")
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    assert len(leases) == 3
+    assert await worker.claim(10) == []
+    await worker.settle([done(leases[0])])
+    assert len(await worker.claim(10)) == 1
+
+
+async def test_an_urgent_job_of_a_full_key_goes_first(limited):
+    """Among the jobs that wait for a key, priority and patience decide, as among heads."""
+    await limited.submit(2, limit_key="acme")
+    (info,) = await limited.submit(1, limit_key="acme", priority=Priority.INFO)
+    (task,) = await limited.submit(1, limit_key="acme")
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    assert len(leases) == 2
+    await worker.settle([done(leases[0])])
+    assert ids(await worker.claim(10)) == [task]
+    await worker.settle([done(leases[1])])
+    assert ids(await worker.claim(10)) == [info]
+
+
+async def test_a_removed_limit_lets_its_jobs_go(limited):
+    """Jobs that wait for a limit which the pool no longer has become ready."""
+    jobs = await limited.submit(5, limit_key="acme")
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    await worker.claim(10)
+    await limited.limit()
+    await worker.maintain()
+    more = await worker.claim(10)
+    assert ids(more) == jobs[2:]
+    await worker.settle(list(map(done, [*leases, *more])))
+    assert await limited.holds_nothing()
+
+
+async def test_a_raised_limit_lets_more_jobs_go(limited):
+    """A change of the settings applies at once to the jobs that wait."""
+    jobs = await limited.submit(5, limit_key="acme")
+    worker = await limited.worker()
+    await worker.claim(10)
+    await limited.limit(Limit(name="per-key", by=LimitBy.KEY, max_running=4))
+    assert ids(await worker.claim(10)) == jobs[2:4]
+
+
+async def test_many_held_jobs_are_passed_in_steps(limited):
+    """A claim moves a bounded number of jobs of a full key, and rings for the rest."""
+    await limited.submit(1_500, limit_key="acme")
+    free = await limited.submit(1)
+    worker = await limited.worker()
+    started = []
+    for _ in range(20):
+        started += ids(await worker.claim(100))
+    assert started[2:] == free
+    assert (await limited.snapshot()).held == 1_498
+
+
+async def test_repair_corrects_what_a_limit_counts(limited):
+    """Lost and foreign members are found and corrected, and the slots serve again."""
+    jobs = await limited.submit(4, limit_key="acme")
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    (using,) = [key async for key in limited.redis.scan_iter(match=f"{limited.prefix}using:*")]
+    (held,) = [key async for key in limited.redis.scan_iter(match=f"{limited.prefix}held:*")]
+    await limited.redis.sadd(using, "gone")
+    await limited.redis.srem(using, jobs[0])
+    await limited.redis.zrem(held, jobs[3])
+    await limited.redis.hset(f"{limited.prefix}counters", "w:per-key", 7)
+    found = await audit(limited.redis, limited.ref, repair=True)
+    assert {(each.kind, each.what) for each in found} >= {
+        ("miscounted", "gone"),
+        ("miscounted", jobs[0]),
+        ("order_lost", jobs[3]),
+        ("counter", "w:per-key"),
+    }
+    assert await audit(limited.redis, limited.ref) == []
+    await worker.settle(list(map(done, leases)))
+    assert ids(await worker.claim(10)) == jobs[2:]
+
+
+async def test_a_redis_that_went_back_keeps_its_limits(limited, redis_url):
+    """Leases that the queue no longer knows take no slot of their key."""
+    jobs = await limited.submit(4, limit_key="acme")
+    worker = await limited.worker()
+    moment = await remember(redis_url, limited.ref)
+    assert len(await worker.claim(10)) == 2
+    await go_back(redis_url, moment)
+    worker.compare_holdings()
+    assert ids(await worker.claim(10)) == jobs[:2]
+    assert await audit(limited.redis, limited.ref) == []
