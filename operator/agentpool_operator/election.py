@@ -71,7 +71,7 @@ class Election:
         return self._leadership()
 
     async def run(self) -> None:
-        """Campaigns and renews, for ever."""
+        """Campaign and renew, for ever."""
         if not self._settings.enabled:
             self._on_lead()
             return
@@ -145,7 +145,7 @@ class Election:
             log.info("the Lease was not released: %s", error)
 
     def _expired(self, spec: Json) -> bool:
-        """Whether the holder has been silent for the Lease's duration, by our own clock."""
+        """Return whether the holder has been silent for the Lease's duration, by this operator's own clock."""
         holder, renewed = str(spec.get("holderIdentity") or ""), str(spec.get("renewTime") or "")
         if (holder, renewed) != self._seen:
             self._seen, self._seen_at = (holder, renewed), self._clock()

@@ -12,7 +12,7 @@ import gc
 import time
 
 OLDEST = 2  # the generation of a full collection
-LONG_PAUSE_SECONDS = 0.05  # a pause that a submit's way to a new size may bear
+LONG_PAUSE_SECONDS = 0.05  # an acceptable pause between a submit and a new size
 
 
 class ShortPauses:
@@ -22,7 +22,7 @@ class ShortPauses:
         self._began = 0.0  # seconds of the performance counter
 
     def __call__(self, phase: str, info: dict[str, int]) -> None:
-        """A collection begins or ends."""
+        """Handle the beginning or the end of a collection."""
         if info["generation"] != OLDEST:
             return
         if phase == "start":

@@ -1,6 +1,7 @@
 """`/healthz`, `/readyz` and `/metrics` over HTTP.
 
-Healthy: the scaling loop has made a pass lately. Ready: the API server answers this process. Both say why not.
+Healthy: the scaling loop has made a pass lately. Ready: the API server answers this process. A failed probe answers
+with the reason.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class Health:
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:
-        """Stops listening."""
+        """Stop listening."""
         if self._runner is not None:
             await self._runner.cleanup()
 

@@ -40,7 +40,7 @@ class Metrics:
         self.changes = Counter(
             "agentpool_pool_size_changes", "Changes of a pool's size.", (*POOL, "direction"), registry=self.registry
         )
-        self.desired = self._gauge("desired_replicas", "Workers asked for.")
+        self.desired = self._gauge("desired_replicas", "Workers that the operator has requested.")
         self.wanted = self._gauge("wanted_replicas", "Workers that the work alone would need.")
         self.ready = self._gauge("ready_replicas", "Workers that are ready.")
         self.queued = self._gauge("queued_jobs", "Jobs that wait for a slot.")
@@ -101,7 +101,7 @@ class Metrics:
         self.capped.labels(*names, cap).set(1)
 
     def forget(self, pool: Pool) -> None:
-        """Drops the series of a pool that is gone."""
+        """Drop the series of a deleted pool."""
         names = (pool.ref.namespace, pool.ref.name)
         for metric in (*self._of_pool, self.changes):
             metric.remove_by_labels(dict(zip(POOL, names, strict=True)))

@@ -12,7 +12,7 @@ import gc
 import logging
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool_core.kube import paths
 from agentpool_core.kube.connection import Access, connect, load
@@ -45,7 +45,7 @@ from agentpool_operator.status.patch import StatusWriter
 from agentpool_operator.status.pod_events import PodEventWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Sequence
 
     from agentpool_core.jobs import PoolRef
     from agentpool_core.kube import client
@@ -55,51 +55,79 @@ TIDY_SECONDS = 30.0  # between searches for connections that no pool uses
 log = logging.getLogger(__name__)
 
 
+class Service(Protocol):
+    """A part that runs for ever."""
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueueParts:
+    """Parts that reach the pools' Redis servers."""
+
+    schedule: Schedule
+    connections: RedisConnections
+    purger: Purger
+    secrets: Secrets
+    reader: QueueReader
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reporting:
+    """Parts that report to the user: metrics, events, status."""
+
+    metrics: Metrics
+    recorder: Recorder
+    status: StatusWriter
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Parts:
     """Parts of an operator."""
 
-    cluster: Cluster
     pools: Pools
-    connections: RedisConnections
-    reader: QueueReader
-    purger: Purger
-    capacity_watch: CapacityWatch
-    metrics: Metrics
-    recorder: Recorder
+    queue: QueueParts
+    reporting: Reporting
     leadership: Leadership
-    election: Election
-    status: StatusWriter
     reconciler: Reconciler
     loop: ScalingLoop
-    resync: Resync
+    election: Election
     watches: Watches
     outage_filter: OutageLogFilter
-    pod_events: PodEventWatch
+    services: Sequence[Service]  # further parts that only run
 
-    def services(self) -> list[Coroutine[Any, Any, None]]:
-        """Everything that runs for ever, the watches aside: they end last."""
-        return [
-            self.election.run(),
-            self.reconciler.run(),
-            self.loop.run(),
-            self.recorder.run(),
-            self.purger.run(),
-            self.resync.run(),
-            self.capacity_watch.run(),
-            self.outage_filter.run(),
-            self.pod_events.run(),
-            _tidy(self),
-            _forget_deleted(self),
-        ]
+    def start(self) -> list[Coroutine[Any, Any, None]]:
+        """Return the coroutines of all parts that run for ever, without the watches, which end last."""
+        running: list[Service] = [self.election, self.reconciler, self.loop, self.queue.purger, self.outage_filter]
+        return [*(part.run() for part in (*running, *self.services)), _tidy(self), _forget_deleted(self)]
 
 
 def assemble(settings: OperatorSettings, access: Access, api: client.Cluster) -> Parts:
-    """All parts, connected but not running."""
-    pools, metrics = Pools(), Metrics()
+    """Return all parts, connected but not running."""
+    pools = Pools()
     leadership = Leadership(elected=settings.election.enabled)
-    metrics.registry.register(QueueMetrics(pools, leading=leadership))
     cluster = Cluster(api, may_write=leadership)
+    queue = _assemble_queue(settings, cluster, pools)
+    reporting = _assemble_reporting(settings, cluster, pools)
+    capacity_watch = CapacityWatch(cluster, Inventory())
+    resync = Resync(cluster, pools, namespaces=settings.namespaces, every_s=settings.loop.resync_s)
+    pod_events = PodEventWatch(cluster, pools, leading=leadership)
+    return Parts(
+        pools=pools,
+        queue=queue,
+        reporting=reporting,
+        leadership=leadership,
+        reconciler=_reconciler(settings, cluster, pools, queue, reporting),
+        loop=_scaling_loop(cluster, pools, queue, reporting, capacity_watch),
+        election=Election(cluster, settings.election, leadership, on_lead=pools.request_all_passes),
+        watches=Watches(cluster, pools, access.settings, namespaces=settings.namespaces),
+        outage_filter=OutageLogFilter(lambda: _probe(cluster, settings)),
+        services=(reporting.recorder, resync, capacity_watch, pod_events),
+    )
+
+
+def _assemble_queue(settings: OperatorSettings, cluster: Cluster, pools: Pools) -> QueueParts:
     schedule = Schedule(pools, gap_s=settings.loop.wake_gap_s)
 
     def read_soon(ref: PoolRef, url: str) -> None:
@@ -109,54 +137,57 @@ def assemble(settings: OperatorSettings, access: Access, api: client.Cluster) ->
             schedule.request_read(ref)
 
     connections = RedisConnections(read_soon)
-    purger = Purger(cluster, connections, leading=leadership, lives=lambda ref: pools.get(ref) is not None)
+    purger = Purger(cluster, connections, leading=cluster.may_write, lives=lambda ref: pools.get(ref) is not None)
     secrets = Secrets(cluster, settings.loop)
-    reader = QueueReader(secrets, connections, purger, timeout_s=settings.loop.read_timeout_s, leading=leadership)
-    inventory = Inventory()
-    capacity_watch = CapacityWatch(cluster, inventory)
+    reader = QueueReader(
+        secrets, connections, purger, timeout_s=settings.loop.read_timeout_s, leading=cluster.may_write
+    )
+    return QueueParts(schedule=schedule, connections=connections, purger=purger, secrets=secrets, reader=reader)
+
+
+def _assemble_reporting(settings: OperatorSettings, cluster: Cluster, pools: Pools) -> Reporting:
+    metrics = Metrics()
+    metrics.registry.register(QueueMetrics(pools, leading=cluster.may_write))
     recorder = Recorder(cluster, identity=settings.election.identity)
     status = StatusWriter(cluster, pools, gap_s=settings.loop.status_gap_s, record=recorder.record)
-    applier = Applier(cluster, pools, secrets, default_image=settings.worker_image)
-    reconciler = Reconciler(pools, applier, status, recorder, leading=leadership, request_read=schedule.request_read)
+    return Reporting(metrics=metrics, recorder=recorder, status=status)
+
+
+def _reconciler(
+    settings: OperatorSettings, cluster: Cluster, pools: Pools, queue: QueueParts, reporting: Reporting
+) -> Reconciler:
+    return Reconciler(
+        pools,
+        Applier(cluster, pools, queue.secrets, default_image=settings.worker_image),
+        reporting.status,
+        reporting.recorder,
+        leading=cluster.may_write,
+        request_read=queue.schedule.request_read,
+    )
+
+
+def _scaling_loop(
+    cluster: Cluster, pools: Pools, queue: QueueParts, reporting: Reporting, capacity_watch: CapacityWatch
+) -> ScalingLoop:
     scaler = Scaler(cluster, pools)
-    loop = ScalingLoop(
+    return ScalingLoop(
         pools=pools,
-        reader=reader,
-        inventory=inventory,
+        reader=queue.reader,
+        inventory=capacity_watch.inventory,
         capacity_watch=capacity_watch,
         scaler=scaler,
-        scale_in=ScaleIn(scaler, reader),
-        status=status,
-        recorder=recorder,
-        metrics=metrics,
-        schedule=schedule,
-        leading=leadership,
+        scale_in=ScaleIn(scaler, queue.reader),
+        status=reporting.status,
+        recorder=reporting.recorder,
+        metrics=reporting.metrics,
+        schedule=queue.schedule,
+        leading=cluster.may_write,
     )
 
-    async def ask() -> None:
-        """Send a request that the API server cannot answer without its storage."""
-        await cluster.get(paths.agentpools(next(iter(settings.namespaces), None)), limit="1")
 
-    resync = Resync(cluster, pools, namespaces=settings.namespaces, every_s=settings.loop.resync_s)
-    return Parts(
-        cluster=cluster,
-        pools=pools,
-        connections=connections,
-        reader=reader,
-        purger=purger,
-        capacity_watch=capacity_watch,
-        metrics=metrics,
-        recorder=recorder,
-        leadership=leadership,
-        election=Election(cluster, settings.election, leadership, on_lead=pools.request_all_passes),
-        status=status,
-        reconciler=reconciler,
-        loop=loop,
-        resync=resync,
-        watches=Watches(cluster, pools, access.settings, namespaces=settings.namespaces),
-        outage_filter=OutageLogFilter(ask),
-        pod_events=PodEventWatch(cluster, pools, leading=leadership),
-    )
+async def _probe(cluster: Cluster, settings: OperatorSettings) -> None:
+    """Send a request that the API server cannot answer without its storage."""
+    await cluster.get(paths.agentpools(next(iter(settings.namespaces), None)), limit="1")
 
 
 async def run(settings: OperatorSettings) -> None:
@@ -176,7 +207,7 @@ async def run(settings: OperatorSettings) -> None:
 async def _run(settings: OperatorSettings, parts: Parts) -> None:
     """Serve health, metrics and pools."""
     health = Health(
-        parts.metrics,
+        parts.reporting.metrics,
         last_pass_at=lambda: parts.loop.last_pass_at,
         ready=lambda: parts.watches.ready,
         refresh=lambda: _refresh(parts),
@@ -189,17 +220,17 @@ async def _run(settings: OperatorSettings, parts: Parts) -> None:
         log.info("serving /healthz, /readyz and /metrics on port %d", port)
         await _serve(parts)
     finally:
-        await parts.connections.close()
+        await parts.queue.connections.close()
         await health.stop()
         for handler in handlers:
             handler.removeFilter(parts.outage_filter)
 
 
 async def _serve(parts: Parts) -> None:
-    """Everything at once, until a signal or the first failure."""
+    """Run all parts until a signal or the first failure."""
     stop = asyncio.Event()
-    _heed_signals(stop)
-    services = [asyncio.create_task(service) for service in parts.services()]
+    _stop_on_signals(stop)
+    services = [asyncio.create_task(service) for service in parts.start()]
     watching = asyncio.create_task(parts.watches.run())
     waiter = asyncio.create_task(stop.wait())
     try:
@@ -224,25 +255,25 @@ async def _end_all(tasks: list[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*(end(task) for task in tasks))
 
 
-def _heed_signals(stop: asyncio.Event) -> None:
+def _stop_on_signals(stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
 
 def _refresh(parts: Parts) -> None:
-    parts.metrics.leading.set(1 if parts.leadership() else 0)
-    parts.metrics.pools.set(len(parts.pools))
+    parts.reporting.metrics.leading.set(1 if parts.leadership() else 0)
+    parts.reporting.metrics.pools.set(len(parts.pools))
     if not parts.leadership():
-        parts.metrics.stand_down()
+        parts.reporting.metrics.stand_down()
 
 
 async def _forget_deleted(parts: Parts) -> None:
     while True:
         pool = await parts.pools.next_deleted()
-        parts.purger.check_soon(pool.redis_url)
-        parts.metrics.forget(pool)
-        parts.status.forget(pool.ref)
+        parts.queue.purger.check_soon(pool.redis_url)
+        parts.reporting.metrics.forget(pool)
+        parts.reporting.status.forget(pool.ref)
         parts.reconciler.forget(pool)
 
 
@@ -250,6 +281,6 @@ async def _tidy(parts: Parts) -> None:
     while True:
         await asyncio.sleep(TIDY_SECONDS)
         try:
-            await parts.reader.tidy(parts.pools, also=parts.purger.waiting)
+            await parts.queue.reader.tidy(parts.pools, also=parts.queue.purger.waiting)
         except Exception as error:  # noqa: BLE001 - closing one pool's connection must not stop the others
             log.warning("connections that no pool uses are closed later:\n%s", frames_of(error))

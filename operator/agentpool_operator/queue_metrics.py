@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.pool import Pool
 
 POOL = ("namespace", "pool")
-MS = 1000.0  # milliseconds in a second
+MS_PER_SECOND = 1000.0
 
 
 class QueueMetrics:
@@ -31,7 +31,7 @@ class QueueMetrics:
         self._leading = leading
 
     def collect(self) -> Iterator[Metric]:
-        """The families, for the registry of metrics."""
+        """Yield the metric families, for the registry."""
         pools = self._pools if self._leading() else ()
         read = [(pool, pool.snapshot) for pool in pools if pool.snapshot is not None]
         yield from _routes(read)
@@ -92,7 +92,7 @@ def _counters(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
         submitted.add_metric(_names(pool), snapshot.submitted_total)
         started.add_metric(_names(pool), snapshot.started_total)
         finished.add_metric(_names(pool), snapshot.finished_total)
-        run.add_metric(_names(pool), snapshot.run_ms_total / MS)
+        run.add_metric(_names(pool), snapshot.run_ms_total / MS_PER_SECOND)
     yield from (submitted, started, finished, run)
 
 

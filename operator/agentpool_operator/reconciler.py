@@ -118,7 +118,7 @@ class Reconciler:
         await self._status.write(pool)
 
     async def _show_problem(self, pool: Pool, problem: Problem) -> None:
-        """Show a problem in the pool's status; where that fails too, the next attempt does."""
+        """Show a problem in the pool's status; after a second failure, the next attempt does."""
         pool.child_problem = problem
         try:
             await self._status.write(pool)
@@ -126,7 +126,7 @@ class Reconciler:
             log.debug("the status of pool %s is written later: %s", pool.ref, type(error).__name__)
 
     def _request_read_of_new_spec(self, pool: Pool) -> None:
-        """A spec that has changed is published and decided upon at once, not at the next poll."""
+        """Request a read for a changed spec, which is published and decided upon at once, not at the next poll."""
         now = (pool.uid, pool.generation)
         if pool.owns_deployment and self._specs.get(pool.ref) != now:
             self._specs[pool.ref] = now

@@ -65,7 +65,7 @@ SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/
 
 
 def own_namespace() -> str:
-    """The namespace that this process runs in; `default` outside a pod."""
+    """Return the namespace of this process; `default` outside a pod."""
     try:
         return SERVICE_ACCOUNT_NAMESPACE.read_text().strip() or "default"
     except OSError:

@@ -33,7 +33,7 @@ class CapacityWatch:
 
     def __init__(self, cluster: Cluster, inventory: Inventory) -> None:
         self._cluster = cluster
-        self._inventory = inventory
+        self.inventory = inventory
         self._wanted = asyncio.Event()
         self._listed = {"nodes": asyncio.Event(), "pods": asyncio.Event()}
         self.problem: str = ""  # why the inventory cannot be kept current; empty = no problem
@@ -44,13 +44,13 @@ class CapacityWatch:
         return all(event.is_set() for event in self._listed.values())
 
     def start(self) -> None:
-        """Begins to watch, where `run` runs; again does nothing."""
+        """Let `run` begin to watch; a second call changes nothing."""
         self._wanted.set()
 
     async def run(self) -> None:
         """Watch for ever after the start. An unexpected error ends the watch, and so the operator."""
         await self._wanted.wait()
-        seen = self._inventory
+        seen = self.inventory
         await run_until_first_end(
             self._follow("nodes", paths.nodes(), {}, seen.see_node, seen.replace_nodes),
             self._follow("pods", paths.pods(), {"fieldSelector": HOLDING_PODS}, seen.see_pod, seen.replace_pods),

@@ -2,7 +2,7 @@
 
 Watched only once a pool requests devices. The API server filters out pods that hold nothing (pods without a node, pods
 that ended), and of each pod only node, owner and requests are kept. Terminating pods still hold their resources.
-`scaling.capacity` shares the free resources; `capacity_watch` runs the watches.
+`scaling.sharing` shares the free resources; `capacity_watch` runs the watches.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Holding:
 
     node: str
     name: str
-    pool: PoolRef | None  # None = no worker of ours
+    pool: PoolRef | None  # None = not a worker of a pool
     terminating: bool
     requests: tuple[tuple[str, int], ...]
 
@@ -44,13 +44,13 @@ class Inventory:
         self._nodes: dict[str, Json] = {}
         self._holdings: dict[str, Holding] = {}  # by pod uid
         self._workers: defaultdict[PoolRef, dict[str, Holding]] = defaultdict(dict)  # those of pools, by pod uid
-        self._made: dict[str, Node] = {}  # nodes as they were last asked for, until something on them changes
+        self._made: dict[str, Node] = {}  # nodes as last returned, until a change on them
         self._used: dict[str, dict[str, int]] = {}  # by node
         self._same: dict[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] = {}  # equal vectors, kept once
         self.version = 0  # grows with every change that may matter
 
     def see_node(self, node: Json, *, gone: bool = False) -> None:
-        """A node was seen, or seen to be gone. Heartbeats change nothing."""
+        """Record a node as seen, or as gone. Heartbeats change nothing."""
         name = node["metadata"]["name"]
         if gone:
             self._nodes.pop(name, None)
@@ -62,7 +62,7 @@ class Inventory:
             self._note_change(name)
 
     def see_pod(self, pod: Json, *, gone: bool = False) -> None:
-        """A pod on a node was seen, or seen to hold nothing any more."""
+        """Record a pod on a node as seen, or as holding nothing any more."""
         uid = pod["metadata"]["uid"]
         before = self._holdings.get(uid)
         after = None if gone else self._holding(pod)
@@ -139,7 +139,7 @@ class Inventory:
 
 
 def _kept(node: Json) -> Json:
-    """The fields of a node that placement needs."""
+    """Return the fields of a node that placement needs."""
     spec, status = node.get("spec") or {}, node.get("status") or {}
     ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions") or [])
     allocatable = status.get("allocatable") or {}

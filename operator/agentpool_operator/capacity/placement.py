@@ -36,7 +36,7 @@ def takes_part(pool: Pool) -> bool:
 
 
 class Placement:
-    """The shares, as they were last given."""
+    """The latest shares of all pools."""
 
     def __init__(self, inventory: Inventory) -> None:
         self._inventory = inventory

@@ -94,7 +94,7 @@ class Applier:
         return None
 
     async def _deployment(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
-        """The problem, where the Deployment of that name is not this pool's."""
+        """Apply the Deployment; return the problem of a foreign Deployment of that name."""
         wanted = manifests.deployment(pool.ref, pool.uid, spec, default_image=self._default_image)
         path = paths.deployments(pool.ref.namespace, pool.ref.name)
         if not pool.owns_deployment:  # missing, foreign, or removed unnoticed: a foreign Deployment is in no watch
@@ -117,7 +117,7 @@ class Applier:
             except ClashError:  # changed meanwhile; without our label no watch shows the change
                 self._pools.set_deployment(pool, await self._read_deployment(path))
                 raise
-            log.info("set Deployment %s right", pool.ref)
+            log.info("corrected Deployment %s", pool.ref)
         self._accept(wanted, found.raw)
         self._pools.set_deployment(pool, found)
         return None
@@ -143,7 +143,7 @@ class Applier:
             return None
 
     async def _hand_over_replicas(self, path: str, wanted: Json, replicas: int) -> Json:
-        """Gives `replicas` to the scaling loop's manager, then applies without the field."""
+        """Give `replicas` to the scaling loop's manager, then apply without the field."""
         only = {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -186,7 +186,7 @@ class Applier:
             )
 
     async def _budget(self, pool: Pool) -> Problem | None:
-        """The problem, where the PodDisruptionBudget of that name is not this pool's."""
+        """Apply the PodDisruptionBudget; return the problem of a foreign budget of that name."""
         if time.monotonic() - self._budgets_checked.get(pool.uid, float("-inf")) < BUDGET_RECHECK_SECONDS:
             return None
         path = paths.disruption_budgets(pool.ref.namespace, pool.ref.name)
@@ -223,7 +223,7 @@ def _with_replicas(deployment: Json, replicas: int) -> Json:
 
 
 def _only_if_still(wanted: Json, version: str) -> Json:
-    """The same, but refused (409) once the object has changed: a frozen operator's late write does nothing."""
+    """Return the object for a write that is refused (409) after a change, such as a frozen operator's late write."""
     return {**wanted, "metadata": {**wanted["metadata"], "resourceVersion": version}}
 
 
@@ -250,18 +250,18 @@ def _webhook_problem(child: str, detail: str) -> Problem:
 
 def _refusal_problem(detail: str) -> Problem:
     """Return the API server's objection to a Deployment, with the user's names for its fields."""
-    told = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", _one_line(detail))
-    if FORBIDDEN in told:
+    words = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", _one_line(detail))
+    if FORBIDDEN in words:
         return Problem(
             reason="DeploymentForbidden",
             message=(
-                f"the API server forbids an object that the workers need: {told}; change the quota, the policy or the "
+                f"the API server forbids an object that the workers need: {words}; change the quota, the policy or the "
                 "operator's rights that forbid the object, or the AgentPool"
             ),
         )
     return Problem(
         reason="TemplateRefused",
-        message=f"the API server refuses the workers' Deployment: {told}; correct spec.worker.template",
+        message=f"the API server refuses the workers' Deployment: {words}; correct spec.worker.template",
     )
 
 

@@ -31,18 +31,18 @@ LIVENESS_GRACE_SECONDS = 10  # a worker with a failed liveness probe cannot drai
 START_WITHIN_SECONDS = 600  # for importing handlers before a worker counts as hung
 STARTUP_TIMEOUT_SECONDS = 60  # the worker listens at once and answers when ready: a slow import is no failed probe
 READY_PATH = "/readyz?draining=ready"  # an ending pod stays ready: each failed probe is a warning
-GRACE_BEYOND_DRAIN_SECONDS = 15  # time to hand jobs back after the drain is over
+GRACE_BEYOND_DRAIN_SECONDS = 15  # time to requeue jobs after the drain
 DIGEST = "agentpool.dev/manifest-digest"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
 def selector_of(pool: PoolRef) -> str:
-    """The label selector of a pool's pods, as a string."""
+    """Return the label selector of a pool's pods, as a string."""
     return f"{POOL_LABEL}={pool.name}"
 
 
 def deployment(pool: PoolRef, uid: str, spec: AgentPoolSpec, *, default_image: str) -> Json:
-    """The Deployment of the pool's workers."""
+    """Return the Deployment of the pool's workers."""
     body: Json = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -72,12 +72,12 @@ def disruption_budget(pool: PoolRef, uid: str) -> Json:
 
 
 def digest(body: Json) -> str:
-    """A short digest of an object: equal exactly when the objects are."""
+    """Return a short digest of an object: equal exactly when the objects are."""
     return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def labels_of(pool: PoolRef) -> dict[str, str]:
-    """The labels of everything that belongs to a pool."""
+    """Return the labels of everything that belongs to a pool."""
     return {
         "app.kubernetes.io/name": "agentpool-worker",
         "app.kubernetes.io/instance": pool.name,
@@ -151,7 +151,7 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
     ports = worker.setdefault("ports", [])
     if not any(port.get("name") == "http" for port in ports):
         ports.append({"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"})
-    if "livenessProbe" not in worker:  # a probe of the user's own knows how long his start takes
+    if "livenessProbe" not in worker:  # a probe of the user's own allows for the start
         first_look = {"initialDelaySeconds": FIRST_LOOK_SECONDS}
         startup = _probe("/healthz", period_s=1, failures=START_WITHIN_SECONDS) | {
             "timeoutSeconds": STARTUP_TIMEOUT_SECONDS
@@ -168,7 +168,7 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
 
 
 def _give_temporary_directory(worker: Json, pod: Json) -> None:
-    """Mount a directory that can be written where the worker's root file system cannot and nothing is mounted there."""
+    """Mount a writable directory for temporary files, unless the root file system or a mount is writable there."""
     if not (worker.get("securityContext") or {}).get("readOnlyRootFilesystem"):
         return
     values = {variable["name"]: variable.get("value") for variable in worker["env"]}

@@ -49,7 +49,7 @@ def standing_of(child: Json, *, name: str, uid: str, labels: Mapping[str, str]) 
 
 
 def appliers_of_replicas(deployment: Json) -> frozenset[str]:
-    """Field managers that own spec.replicas by server-side apply."""
+    """Return the field managers that own spec.replicas by server-side apply."""
     return frozenset(
         entry.get("manager", "")
         for entry in deployment["metadata"].get("managedFields") or []

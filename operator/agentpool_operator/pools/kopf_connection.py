@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class _NamedContext(ssl.SSLContext):
-    """A TLS context that asks every server for the certificate of `server_name`, whatever the URL says."""
+    """A TLS context that asks every server for the certificate of `server_name`, regardless of the URL."""
 
     server_name: str
 

@@ -1,4 +1,4 @@
-"""How deeply an AgentPool may be nested.
+"""Limit on the nesting of an AgentPool.
 
 The schema leaves the pod template open, and an API server takes 10,000 levels. Comparing, copying or parsing those
 exhausts the stack, so the operator looks at the depth first, without recursion. `views` cuts, `parsing` reports. Pure.
@@ -14,7 +14,7 @@ SHOWN = 8  # steps of a path that are named
 
 
 def too_deep(value: Any, *, limit: int = MAX_SPEC_DEPTH) -> str | None:
-    """Return the path of a part that is nested more than `limit` levels deep, or None where there is none."""
+    """Return the path of a part that is nested more than `limit` levels deep; None without such a part."""
     open_parts: list[tuple[Any, tuple[str, ...], int]] = [(value, (), 0)]
     while open_parts:
         part, path, depth = open_parts.pop()

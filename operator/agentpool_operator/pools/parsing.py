@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 Json = dict[str, Any]
-REDIS = ("queue", "redis")  # where a spec says how to reach Redis
-UNKNOWN = "extra_forbidden"  # pydantic's word for a field that the model lacks
+REDIS = ("queue", "redis")  # path of the Redis address in a spec
+UNKNOWN = "extra_forbidden"  # pydantic's name for a field that the model lacks
 
 
 def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
-    """The typed spec, and the fields that are left alone, such as `spec.routes.later`.
+    """Return the typed spec, and the ignored fields, such as `spec.routes.later`.
 
     Raises SpecError naming the first field that cannot be served.
     """
@@ -72,7 +72,7 @@ def check_name(name: str) -> None:
 
 
 def _without(given: Json, unknown: list[tuple[int | str, ...]]) -> Json:
-    """The spec without these fields."""
+    """Return the spec without these fields."""
     kept = copy.deepcopy(given)
     for place in unknown:
         part: Any = kept

@@ -62,11 +62,11 @@ class Pools:
         return len(self._pools)
 
     def get(self, ref: PoolRef) -> Pool | None:
-        """The pool of that name; None when there is none."""
+        """Return the pool of that name; None if there is none."""
         return self._pools.get(ref)
 
     def see_pool(self, resource: Json, *, gone: bool = False) -> None:
-        """An AgentPool was seen, or seen to be gone."""
+        """Record an AgentPool as seen, or as gone."""
         ref, resource = _ref(resource), trim_resource(resource)
         known = self._pools.get(ref)
         if gone:
@@ -93,7 +93,7 @@ class Pools:
         pool.declared = replace(pool.declared, resource=resource)
 
     def see_deployment(self, deployment: Json, *, gone: bool = False) -> None:
-        """A Deployment that bears the operator's label was seen, or seen to be gone."""
+        """Record a Deployment with the operator's label as seen, or as gone."""
         ref = _ref(deployment)
         view = None if gone else deployment_view(deployment)
         known = self._deployments.get(ref)
@@ -121,7 +121,7 @@ class Pools:
             self._deployments[pool.ref] = view
 
     def see_pod(self, pod: Json, *, gone: bool = False) -> None:
-        """A worker's pod was seen, or seen to be gone."""
+        """Record a worker's pod as seen, or as gone."""
         ref = pool_of(pod)
         if ref is None:
             return
@@ -139,9 +139,9 @@ class Pools:
     def see_delay(self, ref: PoolRef, pod: PodView, reason: str, message: str) -> None:
         """Record a node's reason for a slow start of a pod; cleared by a change of the pod."""
         pods = self._orphans.get(ref, {})
-        told = replace(pod, trouble=reason, trouble_message=message)
-        if pods.get(pod.name) == pod != told:
-            pods[pod.name] = told
+        changed = replace(pod, trouble=reason, trouble_message=message)
+        if pods.get(pod.name) == pod != changed:
+            pods[pod.name] = changed
             self.request_pass(ref)
 
     def see_all(self, namespace: str | None, *, resources: Listing, deployments: Listing, pods: Listing) -> None:
@@ -182,12 +182,12 @@ class Pools:
         return await self._deleted.get()
 
     def request_pass(self, ref: PoolRef) -> None:
-        """Asks for a pass over the pool."""
+        """Request a pass over the pool."""
         self._requested.add(ref)
         self._pass_requested.set()
 
     def request_all_passes(self) -> None:
-        """Asks for a pass over every pool."""
+        """Request a pass over every pool."""
         for ref in self._pools:
             self.request_pass(ref)
 
@@ -203,7 +203,7 @@ def each(see: Callable[..., None], thing: Json, *, gone: bool = False) -> None:
     """Pass a single object to the registry; log an unreadable object, and continue with the rest."""
     try:
         see(thing, gone=gone)
-    except Exception as error:  # noqa: BLE001 - what a tenant has put into one object must not hide all others
+    except Exception as error:  # noqa: BLE001 - an object of one tenant must not hide the objects of others
         metadata = thing.get("metadata") or {}
         name = f"{metadata.get('namespace')}/{metadata.get('name')}"
         text = "%s %s cannot be read and is left out:\n%s"

@@ -25,7 +25,7 @@ DOWN_WINDOW_SECONDS = 120.0  # documented default of the spec
 
 
 def policy_of(spec: AgentPoolSpec) -> ScalingPolicy:
-    """The scaling policy of a spec."""
+    """Return the scaling policy of a spec."""
     scaling = spec.scaling
     return ScalingPolicy(
         concurrency=concurrency_of(spec),

@@ -31,7 +31,7 @@ class Resync:
         self._every_s = every_s
 
     async def run(self) -> None:
-        """Lists, for ever."""
+        """List periodically, for ever."""
         while True:
             await asyncio.sleep(self._every_s)
             try:

@@ -23,12 +23,12 @@ CREATING = frozenset({"ContainerCreating", "PodInitializing"})  # waiting reason
 
 
 def seconds_of(text: str | None) -> float | None:
-    """An RFC 3339 time as seconds since the epoch; None where there is none."""
+    """Return an RFC 3339 time as seconds since the epoch; None without a time."""
     return None if not text else datetime.fromisoformat(text).timestamp()
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since the epoch as Kubernetes writes times."""
+    """Return seconds since the epoch in Kubernetes' form of times."""
     return datetime.fromtimestamp(seconds, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -102,7 +102,7 @@ class PodView:
 
 
 def pod_view(pod: Json) -> PodView:
-    """A view of a pod."""
+    """Return the view of a pod."""
     metadata, status = pod["metadata"], pod.get("status") or {}
     conditions = {c["type"]: c for c in status.get("conditions") or []}
     ready = conditions.get("Ready", {})
@@ -128,7 +128,7 @@ def pod_view(pod: Json) -> PodView:
 
 
 def _is_setting_up(pod: Json, status: Json, conditions: dict[str, Json]) -> bool:
-    """By the condition that nodes report since Kubernetes 1.29; where there is none, by no container having begun."""
+    """Return whether the node still sets the pod up, by its condition (Kubernetes 1.29) or by its containers."""
     if not (pod.get("spec") or {}).get("nodeName") or status.get("phase") != "Pending":
         return False
     if "PodReadyToStartContainers" in conditions:
@@ -139,8 +139,8 @@ def _is_setting_up(pod: Json, status: Json, conditions: dict[str, Json]) -> bool
 
 def _scheduled_at(metadata: Json, conditions: dict[str, Json]) -> float:
     """Return the time of scheduling by the control plane's clock; the creation if no condition has it."""
-    told = conditions.get("PodScheduled", {}).get("lastTransitionTime") or metadata.get("creationTimestamp")
-    return seconds_of(told) or 0.0
+    found = conditions.get("PodScheduled", {}).get("lastTransitionTime") or metadata.get("creationTimestamp")
+    return seconds_of(found) or 0.0
 
 
 def _startup_s(metadata: Json, status: Json, conditions: dict[str, Json]) -> float:
@@ -171,7 +171,7 @@ def _trouble(status: Json, conditions: dict[str, Json]) -> tuple[str, str]:
 
 
 def _is_between_crashes(container: Json, conditions: dict[str, Json]) -> bool:
-    """Whether the container has restarted without being ready since, with short runs between pauses.
+    """Return whether the container has restarted without being ready since, in short runs between pauses.
 
     Also with exit code 0: a worker runs until stopped.
     """
@@ -201,7 +201,7 @@ def _last_end(container: Json) -> str:
 
 
 def _last_line(text: str) -> str:
-    """The last line that says something, of bounded length and without control characters."""
+    """Return the last line that is not empty, of bounded length and without control characters."""
     lines = ["".join(c if c.isprintable() else " " for c in line).strip() for line in text.splitlines()]
     last = next((line for line in reversed(lines) if line), "")
     return last if len(last) <= LAST_WORDS else f"{last[: LAST_WORDS - 1]}…"
@@ -232,11 +232,11 @@ class DeploymentView:
         return self.observed_generation >= self.generation and self.updated == self.replicas == self.total
 
     def newer_than(self, other: DeploymentView) -> bool:
-        """Whether this is a later state of the same object (resourceVersions are comparable numbers)."""
+        """Return whether this is a later state of the same object (resourceVersions are comparable numbers)."""
         return self.uid == other.uid and is_later(self.resource_version, other.resource_version)
 
     def as_new_as(self, other: DeploymentView) -> bool:
-        """Whether this is the same or a later state of the same object."""
+        """Return whether this is the same or a later state of the same object."""
         same = self.uid == other.uid and self.resource_version == other.resource_version
         return same or self.newer_than(other)
 
@@ -256,7 +256,7 @@ class DeploymentView:
 
 
 def deployment_view(deployment: Json) -> DeploymentView:
-    """A view of a Deployment."""
+    """Return the view of a Deployment."""
     metadata, spec, status = deployment["metadata"], deployment.get("spec") or {}, deployment.get("status") or {}
     owner: Json = next((o for o in metadata.get("ownerReferences") or [] if o.get("controller")), {})
     failures = [

@@ -63,33 +63,35 @@ class Purger:
         self._ask_at = 0.0  # seconds, monotonic: not before
         self._unknown_because = ""  # last logged reason
         self._noted: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> note
-        self._owed: dict[tuple[str, PoolRef], str] = {}  # notes that wait for the cluster's uid, which goes before them
-        self._met: set[str] = set()  # URLs with notes that have been, or are about to be, read
+        self._unwritten: dict[
+            tuple[str, PoolRef], str
+        ] = {}  # notes that wait for the cluster's uid, which goes before them
+        self._urls_with_notes: set[str] = set()  # URLs with notes that have been, or are about to be, read
         self._due = asyncio.Event()
         self._failures: dict[str, int] = {}  # URL -> passes in a row that failed
         self._unexpected = Failures()
         self.waiting: set[str] = set()  # URLs on which a pool waits to be purged
 
     async def note(self, connection: RedisConnection, pool: PoolRef, uid: str, *, delete: bool) -> None:
-        """Writes a pool's note, where that changes anything. Raises QueueError."""
-        if connection.url not in self._met:  # notes show deletions without a running operator
-            self._met.add(connection.url)
+        """Write a pool's note if it differs from the written note. Raises QueueError."""
+        if connection.url not in self._urls_with_notes:  # notes show deletions without a running operator
+            self._urls_with_notes.add(connection.url)
             self.check_soon(connection.url)
-        self._owed[connection.url, pool] = uid if delete else f"{uid} {RETAIN}"
-        await self._pay(connection, pool)  # otherwise a pass does, of which this Redis has one until all is done
+        self._unwritten[connection.url, pool] = uid if delete else f"{uid} {RETAIN}"
+        await self._write_note(connection, pool)  # a note that waits for the cluster's uid is written by a later pass
 
-    async def _pay(self, connection: RedisConnection, pool: PoolRef) -> bool:
-        """Writes the note that is owed to a pool; False while the cluster is not known. Raises QueueError."""
+    async def _write_note(self, connection: RedisConnection, pool: PoolRef) -> bool:
+        """Write the unwritten note of a pool; return False while the cluster is unknown. Raises QueueError."""
         cluster = await self._cluster_uid()
-        owed = self._owed.get((connection.url, pool))
-        if not cluster or owed is None:
-            return owed is None
-        note = f"{cluster} {owed}"
+        unwritten = self._unwritten.get((connection.url, pool))
+        if not cluster or unwritten is None:
+            return unwritten is None
+        note = f"{cluster} {unwritten}"
         if self._noted.get((connection.url, pool)) != note:
             await ask(connection.redis, "HSET", notes_of(pool.namespace), pool.name, note, doing="note")
         self._noted[connection.url, pool] = note
-        if self._owed.get((connection.url, pool)) == owed:
-            del self._owed[connection.url, pool]
+        if self._unwritten.get((connection.url, pool)) == unwritten:
+            del self._unwritten[connection.url, pool]
         return True
 
     def check_soon(self, url: str | None) -> None:
@@ -99,7 +101,7 @@ class Purger:
         self._due.set()
 
     async def run(self) -> None:
-        """Passes over all known Redis servers, for ever."""
+        """Run passes over all known Redis servers, for ever."""
         while True:
             if self._leading():
                 await asyncio.gather(*(self._run_guarded(connection) for connection in self._connections.all()))
@@ -123,9 +125,9 @@ class Purger:
             log.info("deleted pools on %s are left to the operator that leads now", connection.place)
         except AgentPoolError as error:
             failures = self._failures[connection.url] = self._failures.get(connection.url, 0) + 1
-            told = failures.bit_count() == 1  # the 1st, 2nd, 4th, 8th …: reported less and less often
+            is_reported = failures.bit_count() == 1  # the 1st, 2nd, 4th, 8th …: reported less and less often
             log.log(
-                logging.WARNING if told else logging.DEBUG,
+                logging.WARNING if is_reported else logging.DEBUG,
                 "deleted pools on %s are purged later: %s",
                 connection.place,
                 connection.words(error) if isinstance(error, QueueError) else error,
@@ -139,8 +141,8 @@ class Purger:
 
     async def run_once(self, connection: RedisConnection) -> bool:
         """Run a pass over a Redis; return whether workers must go first, or the cluster is unknown."""
-        owing = [pool for url, pool in self._owed if url == connection.url]
-        waits = not all([await self._pay(connection, pool) for pool in owing])
+        waiting_pools = [pool for url, pool in self._unwritten if url == connection.url]
+        waits = not all([await self._write_note(connection, pool) for pool in waiting_pools])
         for namespace in sorted(connection.namespaces | set(await connection.inspector.namespaces())):
             waits |= await self._read_notes(connection, namespace)
         return waits

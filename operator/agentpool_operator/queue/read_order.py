@@ -32,14 +32,14 @@ URGENT_AHEAD_SECONDS = 2.0  # a pool overdue by more precedes pools under pressu
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReadBatch:
-    """Pools that are looked at together."""
+    """Pools that are read together."""
 
     group: Group
     pools: tuple[Pool, ...]
 
 
 class Schedule:
-    """The order of looks."""
+    """The order of reads."""
 
     def __init__(self, pools: Pools, *, gap_s: float) -> None:
         self._pools = pools
@@ -87,7 +87,7 @@ class Schedule:
     async def rest(self, since: float) -> None:
         """Wait until the next pool is due, a Redis has answered for waiting groups, or a pressure signal arrives.
 
-        `since` is the `now` of the last returned turns: pools due after it have not been read.
+        `since` is the `now` of the last batches: pools that became due later have not been read.
         """
         now = time.monotonic()
         coming = (pool.due_at for pool in self._pools if pool.due_at > since and self._may_be_chosen(pool))
@@ -116,6 +116,6 @@ class Schedule:
 
 
 def _pause_s(pool: Pool) -> float:
-    """Seconds to the pool's next look; sooner while workers are about to leave."""
+    """Return the seconds until the pool's next read; fewer while workers are about to leave."""
     poll_s = DEFAULT_POLL_SECONDS if pool.spec is None else pool.spec.scaling.poll_seconds
     return min(poll_s, LEAVING_POLL_SECONDS) if pool.cordoned else poll_s

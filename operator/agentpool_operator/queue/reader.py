@@ -79,7 +79,7 @@ class QueueReader:
         await self._connections.keep_only({pool.redis_url for pool in pools if pool.redis_url is not None} | also)
 
     async def cordon(self, pool: Pool, workers: list[str], *, hold_s: float) -> list[int]:
-        """Lets exactly these workers claim nothing more; the jobs that each holds. Raises QueueError."""
+        """Cordon exactly these workers; return the number of jobs of each. Raises QueueError."""
         if not self._leading():
             raise NotLeadingError(f"workers of {pool.ref} are not cordoned: this operator does not lead")
         address = pool.queue.address

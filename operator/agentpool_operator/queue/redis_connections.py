@@ -39,7 +39,7 @@ class RedisConnection:
     redis: RedisClient
     inspector: Inspector
     listener: asyncio.Task[None]
-    namespaces: set[str]  # of the pools that are served on it; grows
+    namespaces: set[str]  # of the served pools with this Redis; grows
 
     @property
     def url(self) -> str:
@@ -86,7 +86,7 @@ class RedisConnections:
         return connection
 
     def all(self) -> list[RedisConnection]:
-        """All open connections."""
+        """Return all open connections."""
         return list(self._connections.values())
 
     async def keep_only(self, urls: set[str]) -> None:
@@ -114,6 +114,6 @@ class RedisConnections:
             except QueueError as error:
                 log.debug("the operator does not receive the pressure channel: %s", type(error).__name__)
             except Exception as error:  # noqa: BLE001 - a server may answer anything; the polls go on
-                log.debug("the pressure channel is not heard:\n%s", frames_of(error))
+                log.debug("the pressure channel cannot be read:\n%s", frames_of(error))
             await asyncio.sleep(pause)
             pause = min(2 * pause, RECONNECT_MAX_SECONDS)

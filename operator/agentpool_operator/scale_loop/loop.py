@@ -77,7 +77,7 @@ class ScalingLoop:
         self.last_pass_at = time.monotonic()  # seconds, monotonic: for the liveness probe
 
     async def run(self) -> None:
-        """Sizes pools, for ever."""
+        """Serve batches of pools, for ever."""
         async with asyncio.TaskGroup() as under_way:
             while True:
                 self.last_pass_at = time.monotonic()
@@ -188,7 +188,7 @@ class ScalingLoop:
         return decision.replicas
 
     def _waits_for_capacity(self, pool: Pool) -> bool:
-        """Whether the nodes are still being listed; without the right to list them, the scheduler decides."""
+        """Return whether the nodes are still being listed; without the right to list, the scheduler decides."""
         sized_by_hand = pool.spec is not None and pool.spec.replicas is not None
         return (
             takes_part(pool)

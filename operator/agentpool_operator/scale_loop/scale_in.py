@@ -85,7 +85,7 @@ class ScaleIn:
             await self._scaler.set_deletion_costs(pool, ())
 
     async def _cordon(self, pool: Pool, pods: Sequence[PodView]) -> dict[str, int]:
-        """Cordons exactly these; the jobs that each of them holds."""
+        """Cordon exactly these pods; return the number of jobs of each."""
         names = [pod.name for pod in pods]
         pool.cordoned = len(names)
         if not names and (pool.snapshot is None or not pool.snapshot.cordoned):
@@ -96,7 +96,7 @@ class ScaleIn:
     async def _apply_manual_size(self, pool: Pool, deployment: DeploymentView, replicas: int) -> int | None:
         """Apply an ordered size at once: idle workers go first, busy workers drain."""
         pods = plan_removal(pool, deployment, replicas).leaving
-        with contextlib.suppress(QueueError):  # an order is obeyed whatever the queue says
+        with contextlib.suppress(QueueError):  # the user's size applies regardless of the queue
             await self._cordon(pool, pods)
         await self._scaler.set_deletion_costs(pool, pods)
         if replicas == deployment.replicas:
@@ -131,7 +131,7 @@ def plan_removal(pool: Pool, deployment: DeploymentView, keep: int) -> RemovalPl
 
 
 def count_removable(plan: RemovalPlan, held: dict[str, int], deployment: DeploymentView, *, surplus: int) -> int:
-    """By how many the size may be lowered now without touching a busy worker. Pure."""
+    """Return by how many the size may be lowered now without touching a busy worker. Pure."""
     if surplus <= 0 or any(held.get(pod.name, 0) > 0 for pod in plan.cordoned if not pod.ready):
         return 0
     idle = sum(1 for pod in plan.leaving if held.get(pod.name) == 0)

@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 def assess(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> tuple[PoolMemory, Demand]:
-    """The memory after this look, and the demand."""
+    """Return the memory after this observation, and the demand."""
     before = memory.learned
     known = learning.learn(before, observation, backlog, now)
     memory = replace(memory, learned=known)
     plain = demand(backlog, policy, known.service_s)
     startup_s = known.startup_s or _at_least(observation, policy)
     load = _load(known, _count_arrivals(before, known), startup_s, policy, now)
-    warmth = observe_gap(memory.warmth, load)
+    shadow_queues = observe_gap(memory.shadow_queues, load)
     if known.startup_s is None:
-        return replace(memory, warmth=warmth), plain
+        return replace(memory, shadow_queues=shadow_queues), plain
     reacting = plain.reacting
     if known.service_s is not None:
         outlook = _outlook(observation, plain, known, policy, service_s=known.service_s, load=load)
         reacting = math.ceil(desired_slots(outlook) / max(1, policy.concurrency))
     if not policy.learns_hold:  # a window of the user's own says how long workers are kept, and nothing else does
-        return replace(memory, warmth=warmth), replace(plain, reacting=reacting, workers=reacting)
+        return replace(memory, shadow_queues=shadow_queues), replace(plain, reacting=reacting, workers=reacting)
     reactions = remember(
         memory.reactions,
         Recommendation(at=now, replicas=reacting),
@@ -48,11 +48,13 @@ def assess(
         exact=False,
     )
     reacting = max(reaction.replicas for reaction in reactions)
-    warm = min(kept_warm(warmth, load), _useful(backlog, policy)) if known.startup_s > policy.target_wait_s else 0
+    warm = (
+        min(kept_warm(shadow_queues, load), _useful(backlog, policy)) if known.startup_s > policy.target_wait_s else 0
+    )
     need = replace(plain, reacting=reacting, workers=max(reacting, warm))
     if warm > reacting:
-        need = replace(need, warm=warm, warm_is_sure=is_sure(warmth, warm))
-    return replace(memory, warmth=warmth, reactions=reactions), need
+        need = replace(need, warm=warm, warm_is_sure=is_sure(shadow_queues, warm))
+    return replace(memory, shadow_queues=shadow_queues, reactions=reactions), need
 
 
 def _at_least(observation: Observation, policy: ScalingPolicy) -> float:
@@ -62,7 +64,7 @@ def _at_least(observation: Observation, policy: ScalingPolicy) -> float:
 
 
 def _count_arrivals(before: Learned, known: Learned) -> int:
-    """Jobs that were submitted since the last look."""
+    """Return the number of jobs submitted since the last observation."""
     if before.counters is None or known.counters is None:
         return 0
     return max(0, known.counters.submitted - before.counters.submitted)
@@ -104,7 +106,7 @@ def _outlook(
 
 
 def _useful(backlog: Backlog, policy: ScalingPolicy) -> int:
-    """Workers beyond which no job could run, whatever came: all routes at their limits."""
+    """Return the number of workers beyond which no job could run: all routes would be at their limits."""
     limits = [route.limit for route in backlog.routes]
     if not limits or any(limit is None for limit in limits):
         return policy.max_replicas

@@ -31,7 +31,7 @@ def stabilize(
     up: ScalingRules,
     down: ScalingRules,
 ) -> int:
-    """The size that both windows agree to: not above the recent least, not below the recent most."""
+    """Return the size within both windows: not above the recent least, not below the recent most."""
     highest_up = desired
     lowest_down = desired
     for past in recommendations:
@@ -43,7 +43,7 @@ def stabilize(
 
 
 def within_tolerance(*, current: int, desired: int, up: ScalingRules, down: ScalingRules) -> bool:
-    """Whether the difference is too small to act on. A size of zero is always left."""
+    """Return whether the difference is too small to act on. A size of zero is always left."""
     if current == 0 or desired in {0, current}:
         return current == desired
     tolerance = up.tolerance if desired > current else down.tolerance
@@ -51,7 +51,7 @@ def within_tolerance(*, current: int, desired: int, up: ScalingRules, down: Scal
 
 
 def ceiling(*, now: float, current: int, changes: Iterable[Change], rules: ScalingRules) -> float:
-    """The most replicas that the scale-up policies allow now; infinite without policies."""
+    """Return the most replicas that the scale-up policies allow now; infinite without policies."""
     if rules.select is SelectPolicy.DISABLED:
         return current
     if not rules.policies:
@@ -63,7 +63,7 @@ def ceiling(*, now: float, current: int, changes: Iterable[Change], rules: Scali
 
 
 def floor(*, now: float, current: int, changes: Iterable[Change], rules: ScalingRules) -> int:
-    """The fewest replicas that the scale-down policies allow now; 0 without policies."""
+    """Return the fewest replicas that the scale-down policies allow now; 0 without policies."""
     if rules.select is SelectPolicy.DISABLED:
         return current
     if not rules.policies:
@@ -75,7 +75,7 @@ def floor(*, now: float, current: int, changes: Iterable[Change], rules: Scaling
 
 
 def _at_period_start(now: float, current: int, changes: tuple[Change, ...], policy: RatePolicy) -> int:
-    """The size when the policy's period began, from the changes since."""
+    """Return the size at the beginning of the policy's period, from the changes since."""
     return current - sum(change.delta for change in changes if change.at > now - policy.period_s)
 
 

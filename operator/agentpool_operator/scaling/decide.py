@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from agentpool_operator.scaling import behavior
 from agentpool_operator.scaling.assessment import assess
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
-from agentpool_operator.scaling.demand import beside
+from agentpool_operator.scaling.demand import add_replacements
 from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remember
-from agentpool_operator.scaling.reason_text import count_text, demand_words, doing
+from agentpool_operator.scaling.reason_text import clause, count_text, demand_words
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.demand import Demand
@@ -38,8 +38,8 @@ class _Step:
 
 
 def decide(observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> Decision:
-    """The size that the pool should have, and the memory for the next decision."""
-    memory = _begun(memory, observation, now)
+    """Return the size that the pool should have, and the memory for the next decision."""
+    memory = _begin(memory, observation, now)
     if policy.manual_replicas is not None:
         return _conclude(
             Mode.MANUAL,
@@ -65,7 +65,7 @@ def demanded_workers(observation: Observation, policy: ScalingPolicy, memory: Po
     if policy.paused:
         return observation.replicas
     _, need = assess(observation, observation.backlog, policy, memory, now)
-    need = beside(need, observation.backlog.out_of_service)
+    need = add_replacements(need, observation.backlog.out_of_service)
     return min(max(need.workers, policy.min_replicas), policy.max_replicas)
 
 
@@ -81,8 +81,8 @@ def record_outcome(decision: Decision, *, before: int, reached: int) -> Decision
     return replace(decision, replicas=reached, memory=memory)
 
 
-def _begun(memory: PoolMemory, observation: Observation, now: float) -> PoolMemory:
-    """A memory that has a beginning: the size found then counts as recommended, and as busy."""
+def _begin(memory: PoolMemory, observation: Observation, now: float) -> PoolMemory:
+    """Return a memory with a beginning: the present size counts as recommended, and as busy."""
     if memory.since is not None:
         return memory
     found = Recommendation(at=now, replicas=observation.replicas)
@@ -93,11 +93,11 @@ def _automatic(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> Decision:
     memory, need = assess(observation, backlog, policy, memory, now)
-    need = beside(need, backlog.out_of_service)
+    need = add_replacements(need, backlog.out_of_service)
     if backlog.ready or backlog.running:
         memory = replace(memory, last_busy_at=now)
     step = _limit_to_bounds(need, policy)
-    step = _kept_while_idle(step, observation, policy, memory, now)
+    step = _keep_while_idle(step, observation, policy, memory, now)
     memory = replace(
         memory,
         recommendations=remember(
@@ -107,7 +107,7 @@ def _automatic(
             exact=policy.behavior.up.stabilization_s > 0,
         ),
     )
-    step = _smooth(step, observation, _effective(policy, memory), memory, now)
+    step = _smooth(step, observation, _with_learned_hold(policy, memory), memory, now)
     step = _limit_to_room(step, observation, at_work=min(max(need.reacting, policy.min_replicas), policy.max_replicas))
     keep = step.replicas
     step = _protect_busy_pods(step, observation)
@@ -125,7 +125,7 @@ def _automatic(
     )
 
 
-def _effective(policy: ScalingPolicy, memory: PoolMemory) -> ScalingPolicy:
+def _with_learned_hold(policy: ScalingPolicy, memory: PoolMemory) -> ScalingPolicy:
     """Replace an unset scale-down window by the learned hold time."""
     if not policy.learns_hold or memory.learned.startup_s is None or memory.learned.service_s is None:
         return policy
@@ -149,15 +149,15 @@ def _limit_to_bounds(need: Demand, policy: ScalingPolicy) -> _Step:
             note=f"minReplicas keeps {policy.min_replicas}",
         )
     if need.held_back:
-        note = f"{doing(need.held_back, 'job', 'wait')} for a place in a full route"
+        note = f"{clause(need.held_back, 'job', 'wait')} for a slot of a route at its limit"
         return _Step(replicas=need.workers, cap=Cap.ROUTE_LIMIT, note=note)
     return _Step(replicas=need.workers, cap=Cap.NONE)
 
 
-def _kept_while_idle(
+def _keep_while_idle(
     step: _Step, observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> _Step:
-    """The last worker stays until the pool has been empty for `idle_s`."""
+    """Keep the last worker until the pool has been empty for `idle_s`."""
     if step.replicas > 0 or observation.replicas == 0 or memory.last_busy_at is None:
         return step
     left_s = policy.idle_s - (now - memory.last_busy_at)
@@ -167,7 +167,7 @@ def _kept_while_idle(
 
 
 def _smooth(step: _Step, observation: Observation, policy: ScalingPolicy, memory: PoolMemory, now: float) -> _Step:
-    """Tolerance, stabilisation windows, a young memory's caution, rate policies; never beyond maxReplicas."""
+    """Apply tolerance, stabilisation windows, caution of a young memory and rate policies; at most maxReplicas."""
     current = observation.replicas
     up, down = policy.behavior.up, policy.behavior.down
     desired = step.replicas
@@ -209,7 +209,7 @@ def _limit_to_room(step: _Step, observation: Observation, *, at_work: int) -> _S
         idle = count_text(most - at_work, "idle worker")
         return _Step(replicas=most, cap=Cap.NONE, note=f"the nodes have room left for {idle}")
     waiting = f" and {observation.max_pending} may wait" if observation.max_pending else ""
-    note = f"{doing(observation.placeable, 'worker', 'fit')} on the nodes{waiting}"
+    note = f"{clause(observation.placeable, 'worker', 'fit')} on the nodes{waiting}"
     return _Step(replicas=most, cap=Cap.GPU_CAPACITY, note=note)
 
 
@@ -252,7 +252,7 @@ def _bounded_size(observation: Observation, policy: ScalingPolicy) -> _Step:
 
 
 def _decide_paused(observation: Observation, memory: PoolMemory, now: float) -> Decision:
-    """Only busy workers stay, and no worker is added."""
+    """Keep only busy workers, and add none."""
     step = _protect_busy_pods(_Step(replicas=0, cap=Cap.NONE), observation)
     reason = "spec.paused is set: no new claims" + (f", and {step.note}" if step.note else "")
     return _conclude(

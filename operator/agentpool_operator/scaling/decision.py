@@ -30,8 +30,8 @@ class Cap(StrEnum):
     MAX_REPLICAS = "MaxReplicas"  # spec.scaling.maxReplicas allows no more
     GPU_CAPACITY = "GPUCapacity"  # no more fit on the cluster's nodes
     ROUTE_LIMIT = "RouteLimit"  # more workers would find no job that its route allows to run
-    SCALE_UP_POLICY = "ScaleUpPolicy"  # behavior.scaleUp slows the rise
-    SCALE_DOWN_POLICY = "ScaleDownPolicy"  # behavior.scaleDown slows the fall
+    SCALE_UP_POLICY = "ScaleUpPolicy"  # behavior.scaleUp slows the scale-out
+    SCALE_DOWN_POLICY = "ScaleDownPolicy"  # behavior.scaleDown slows the scale-in
     STABILIZATION = "StabilizationWindow"  # a recent moment needed more
     IDLE_PERIOD = "IdlePeriod"  # the last worker stays for idleSeconds
     RUNNING_WORK = "RunningWork"  # cordoned workers finish their running jobs

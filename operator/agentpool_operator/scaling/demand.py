@@ -2,7 +2,7 @@
 
 In-flight work always counts in full. Waiting work counts a slot per job while the service time is unknown, and `backlog
 x service time / target wait` slots afterwards: enough to start the last job in time (Little's law). In both cases a
-route never gets more than its limit, and never more slots than jobs. `decide` takes over next.
+route never gets more than its limit, and never more slots than jobs. `assessment` takes over next.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Demand:
 
 
 def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> Demand:
-    """The demand of this moment; `service_s` is the mean seconds a job runs, None = not known."""
+    """Return the demand of this moment; `service_s` is the mean seconds that a job runs, None = not known."""
     running = backlog.running
     startable = sum(_startable(route) for route in backlog.routes)
     slots = running + _slots_for_waiting(startable, policy.target_wait_s, service_s)
@@ -46,7 +46,7 @@ def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> 
     )
 
 
-def beside(need: Demand, out_of_service: int) -> Demand:
+def add_replacements(need: Demand, out_of_service: int) -> Demand:
     """Add a worker for each live one that takes no jobs; none where no job needs a worker."""
     if not need.reacting or not out_of_service:
         return need

@@ -41,7 +41,7 @@ class Level:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Warmth:
+class ShadowQueues:
     """The shadow queues by number of workers, from the first worker."""
 
     at: float | None = None  # seconds: the last look
@@ -61,7 +61,7 @@ class Load:
     most: int  # workers
 
 
-def observe_gap(before: Warmth, load: Load) -> Warmth:
+def observe_gap(before: ShadowQueues, load: Load) -> ShadowQueues:
     """Return the shadow queues after a further observation."""
     past_s = 0.0 if before.at is None else load.now - before.at
     most = min(load.most, LEVELS)
@@ -76,21 +76,21 @@ def observe_gap(before: Warmth, load: Load) -> Warmth:
         if number >= len(before.levels) and late < LATE_JOBS:
             break  # workers beyond this have never been needed
         late_below = late
-    return Warmth(at=load.now, levels=tuple(levels))
+    return ShadowQueues(at=load.now, levels=tuple(levels))
 
 
-def kept_warm(warmth: Warmth, load: Load) -> int:
-    """Workers that are worth keeping now."""
-    for number in range(min(len(warmth.levels), load.most), 0, -1):
-        level = warmth.levels[number - 1]
+def kept_warm(shadow_queues: ShadowQueues, load: Load) -> int:
+    """Return the number of workers that are worth keeping now."""
+    for number in range(min(len(shadow_queues.levels), load.most), 0, -1):
+        level = shadow_queues.levels[number - 1]
         if level.needed_at is not None and load.now - level.needed_at <= hold_s(level, load):
             return number
     return 0
 
 
-def is_sure(warmth: Warmth, number: int) -> bool:
-    """Whether enough bursts have needed this worker again for a reliable hold time."""
-    return len(warmth.levels[number - 1].gaps) >= SURE_AFTER
+def is_sure(shadow_queues: ShadowQueues, number: int) -> bool:
+    """Return whether enough bursts have needed this worker again for a reliable hold time."""
+    return len(shadow_queues.levels[number - 1].gaps) >= SURE_AFTER
 
 
 def hold_s(level: Level, load: Load) -> float:
@@ -118,14 +118,14 @@ def _cheapest(gaps: tuple[float, ...], restart_s: float) -> float:
     return best
 
 
-def _level(before: Warmth, number: int) -> Level:
+def _level(before: ShadowQueues, number: int) -> Level:
     if number <= len(before.levels):
         return before.levels[number - 1]
     return Level(in_system=before.levels[-1].in_system if before.levels else 0.0)
 
 
 def _late(level: Level, workers: int, load: Load) -> float:
-    """Jobs of those that arrived which would start later than the target, less the margin."""
+    """Return how many of the arrived jobs would start later than the target, less the margin."""
     slots = workers * load.slots
     room = slots * (1 + MARGIN * load.target_s / load.service_s) - level.in_system
     return max(0.0, load.arrived - max(0.0, room))
@@ -143,7 +143,7 @@ def _note_need(level: Level, avoided: float, load: Load) -> Level:
 
 
 def _drain(in_system: float, workers: int, past_s: float, load: Load) -> float:
-    """The shadow queue after the time since the last look."""
+    """Return the shadow queue after the time since the last observation."""
     slots = workers * load.slots
     if in_system > slots:
         return max(0.0, in_system - slots * past_s / load.service_s)

@@ -42,7 +42,7 @@ def learn(before: Learned, observation: Observation, backlog: Backlog, now: floa
 
 
 def rate_of(arrivals: tuple[Arrival, ...], now: float, window_s: float) -> float:
-    """Jobs a second that arrived in the window."""
+    """Return the jobs per second that arrived in the window."""
     return sum(a.jobs for a in arrivals if a.at > now - window_s) / window_s if window_s > 0 else 0.0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from agentpool_operator.scaling.keep_warm import Warmth
+from agentpool_operator.scaling.keep_warm import ShadowQueues
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Counters
@@ -67,11 +67,11 @@ class PoolMemory:
     last_busy_at: float | None = None  # seconds: when work was last seen; None = not since the memory began
     last_replicas: int | None = None  # workers requested by the last decision
     learned: Learned = Learned()
-    warmth: Warmth = field(default_factory=Warmth)  # which workers are worth keeping
+    shadow_queues: ShadowQueues = field(default_factory=ShadowQueues)  # which workers are worth keeping
     reactions: tuple[Recommendation, ...] = ()  # sizes that the backlog asked for within the last start-up time
 
     def covers(self, now: float, window_s: float) -> bool:
-        """Whether the memory reaches back over the whole window."""
+        """Return whether the memory reaches back over the whole window."""
         return self.since is not None and now - self.since >= window_s
 
 

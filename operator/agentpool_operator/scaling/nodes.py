@@ -2,7 +2,7 @@
 
 These are the scheduler's filters that a pod template determines: requests against free resources, `nodeSelector`,
 required node affinity, taints against tolerations. `agentpool_operator.capacity.inventory` fills the nodes in,
-`capacity` places workers on them. Quantities are whole: millicores, bytes, pods, devices.
+`sharing` places workers on them. Quantities are whole: millicores, bytes, pods, devices.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Taint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Toleration:
-    """A pod's leave to pass a taint."""
+    """A pod's permission to run on a node with a taint."""
 
     key: str = ""  # empty with operator Exists: every taint
     operator: str = "Equal"
@@ -34,7 +34,7 @@ class Toleration:
     effect: str = ""  # empty: every effect
 
     def covers(self, taint: Taint) -> bool:
-        """Whether this toleration passes that taint."""
+        """Return whether this toleration covers that taint."""
         if self.effect and self.effect != taint.effect:
             return False
         if self.key and self.key != taint.key:
@@ -54,7 +54,7 @@ class Requirement:
     on_field: bool = False  # metadata.name instead of a label
 
     def holds(self, node: Node) -> bool:
-        """Whether the node satisfies the expression. An operator that is not known holds nowhere."""
+        """Return whether the node satisfies the expression. An unknown operator holds nowhere."""
         found = node.name if self.on_field else node.labels.get(self.key)
         match self.operator:
             case "In":
@@ -88,11 +88,11 @@ class Shape:
     tolerations: tuple[Toleration, ...] = ()
 
     def allowed_on(self, node: Node) -> bool:
-        """Whether the scheduler would let a new pod of this shape run on the node, room aside."""
+        """Return whether the scheduler would admit a new pod of this shape to the node, regardless of room."""
         return node.schedulable and self._suits(node, node.taints)
 
     def meant_for(self, node: Node) -> bool:
-        """Whether a pod of this shape may run on the healthy node, room aside."""
+        """Return whether a pod of this shape may run on the healthy node, regardless of room."""
         return self._suits(node, [taint for taint in node.taints if not taint.key.startswith(PASSING_TAINTS)])
 
     def _suits(self, node: Node, taints: Iterable[Taint]) -> bool:

@@ -3,7 +3,7 @@
 A new worker helps only jobs that still wait when the worker is ready. So the rule looks that far ahead: the backlog
 plus the arrivals until then, less the jobs that existing workers finish meanwhile. If existing workers start the rest
 within the target wait, no worker is added. Otherwise the demand is as many slots as start the rest in time, beside the
-steady load. `keep_warm` looks back instead; `decide` takes the larger of both.
+steady load. `keep_warm` looks back instead; `assessment` takes the larger of both.
 """
 
 from __future__ import annotations

@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def count_text(count: int, noun: str) -> str:
-    """`1 job`, `2 jobs`, `no jobs`."""
+    """Return a number with its noun: `1 job`, `2 jobs`, `no jobs`."""
     if count == 0:
         return f"no {noun}s"
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-def doing(count: int, noun: str, verb: str) -> str:
-    """`1 job waits`, `2 jobs wait`, `no jobs wait`."""
+def clause(count: int, noun: str, verb: str) -> str:
+    """Return a number with its noun and verb: `1 job waits`, `2 jobs wait`, `no jobs wait`."""
     return f"{count_text(count, noun)} {verb}{'s' if count == 1 else ''}"
 
 
@@ -30,7 +30,7 @@ def demand_words(need: Demand, concurrency: int) -> str:
     if need.ready == 0 and need.running == 0:
         found = "no job waits or runs"
         return found if need.warm == 0 else f"{found}; {_warm_words(need)}"
-    waits, runs = doing(need.ready, "job", "wait"), doing(need.running, "job", "run")
+    waits, runs = clause(need.ready, "job", "wait"), clause(need.running, "job", "run")
     found = " and ".join(words for words, count in ((waits, need.ready), (runs, need.running)) if count)
     takes = f"{found}, which takes {count_text(need.reacting, 'worker')} of {count_text(concurrency, 'slot')}"
     if need.out_of_service:

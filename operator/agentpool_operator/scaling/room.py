@@ -1,7 +1,7 @@
 """Free room on the nodes during a placement.
 
 The number of times that a shape fits is counted once for each node, then kept: a placed worker changes the counts of
-that node only. So a placement is cheap for any number of nodes. `capacity` decides the order.
+that node only. So a placement is cheap for any number of nodes. `sharing` decides the order.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ class Room:
         self._free = {name: dict(node.free) for name, node in self._nodes.items()}
         self._counts: list[_Counts] = []  # many pools, few shapes
 
-    def give_back(self, place: str, shape: Shape, workers: int) -> None:
+    def release(self, place: str, shape: Shape, workers: int) -> None:
         """Count existing workers as room. Call this before any room is asked for or taken."""
         if place in self._free:
             self._take(place, shape, -workers)
 
     def fullest(self, shape: Shape) -> str | None:
-        """The node with the least room that has some; None = the shape fits nowhere."""
+        """Return the node with the least room among those with any; None = the shape fits nowhere."""
         counts = self._counts_of(shape)
         while counts.fullest:
             count, place = counts.fullest[0]
@@ -52,11 +52,11 @@ class Room:
         return None
 
     def fits_on(self, place: str, shape: Shape) -> bool:
-        """Whether there is room for a further worker, regardless of admission: the worker exists already."""
+        """Return whether there is room for a further worker, regardless of admission: the worker exists already."""
         return fits(self._free.get(place, {}), shape.requests) > 0
 
     def total(self, shape: Shape) -> int:
-        """How many more would fit on all nodes."""
+        """Return how many further workers would fit on all nodes."""
         return self._counts_of(shape).total
 
     def take(self, place: str, shape: Shape) -> None:

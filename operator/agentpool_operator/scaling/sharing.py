@@ -62,7 +62,7 @@ def _current(claim: Claim[Name]) -> int:
 def _release_idle(claim: Claim[Name], room: Room) -> _Account[Name]:
     """Grant the busy pods of a claim, and return the room of its idle pods to the nodes."""
     for place, count in claim.idle.items():
-        room.give_back(place, claim.shape, count)
+        room.release(place, claim.shape, count)
     return _Account(claim=claim, idle=dict(claim.idle), granted=sum(claim.busy.values()))
 
 
@@ -82,7 +82,7 @@ def _serve(accounts: Iterable[_Account[Name]], room: Room, most: Callable[[Claim
 
 
 def _place_for(account: _Account[Name], room: Room) -> str | None:
-    """Where the next worker goes: where an own idle pod already is, else the fullest node that has room."""
+    """Return the node of the next worker: that of an own idle pod, else the fullest node with room."""
     for place, count in account.idle.items():
         if count > 0 and room.fits_on(place, account.claim.shape):
             account.idle[place] -= 1

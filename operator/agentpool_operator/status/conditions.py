@@ -44,14 +44,14 @@ class Finding:
 
 
 def findings(pool: Pool, *, now: float) -> list[Finding]:
-    """All conditions of a pool as they are now; `now` is seconds since the epoch."""
+    """Return all conditions of a pool as they are now; `now` is seconds since the epoch."""
     queue = _queue_reachable(pool)
     progressing = _progressing(pool, now)
     return [_ready(pool, queue, progressing, now), progressing, queue, _scaling_active(pool), _scaling_limited(pool)]
 
 
 def merge_conditions(old: Sequence[Json], new: Sequence[Finding], *, generation: int, now: str) -> list[Json]:
-    """The conditions as they go into the status; a transition time moves only with the status."""
+    """Return the conditions for the status; a transition time moves only with the status."""
     before = {condition["type"]: condition for condition in old}
     return [
         {
@@ -137,13 +137,13 @@ def _why_not_ready(pool: Pool, queue: Finding, now: float) -> tuple[str, str] | 
     if queue.status != "True":
         return queue.reason, queue.message
     if pool.deployment is None or not pool.owns_deployment:
-        return _held_back(pool) or ("Creating", "the workers' Deployment is being created")
+        return _child_obstacle(pool) or ("Creating", "the workers' Deployment is being created")
     if any(pod.ready for pod in pool.live_pods):
         return None
     return _why_no_worker(pool, pool.deployment, now) or _why_no_jobs(pool)
 
 
-def _held_back(pool: Pool) -> tuple[str, str] | None:
+def _child_obstacle(pool: Pool) -> tuple[str, str] | None:
     """Return reason and message of an obstacle to changing the children of a scaled pool; None = no obstacle."""
     return None if pool.child_problem is None else (pool.child_problem.reason, pool.child_problem.message)
 
@@ -158,7 +158,7 @@ def _why_no_worker(pool: Pool, deployment: DeploymentView, now: float) -> tuple[
     if deployment.failures:
         reason, message = deployment.failures[0]
         return reason or "DeploymentFailed", message
-    if _waits_for_a_node_in_vain(pool):
+    if _no_node_fits(pool):
         return "NoNodeFits", f"{pool.misfit}; change the pool's requests, or add a node that fits"
     return None
 
@@ -173,8 +173,8 @@ def _why_no_jobs(pool: Pool) -> tuple[str, str] | None:
     return "WorkerImpeded", f"worker {first.name} takes no jobs{more}: it {first.note}"
 
 
-def _waits_for_a_node_in_vain(pool: Pool) -> bool:
-    """Whether jobs want workers that no node could hold, and no pod may wait for a new node."""
+def _no_node_fits(pool: Pool) -> bool:
+    """Return whether jobs need workers that no node could hold, and no pod may wait for a new node."""
     asked_for = pool.scaling.decision is not None and pool.scaling.decision.capped_by is Cap.GPU_CAPACITY
     return asked_for and bool(pool.misfit) and pool.gpu is not None and pool.gpu.max_pending == 0
 
@@ -192,7 +192,7 @@ def _ready_count(pool: Pool) -> int:
 
 
 def stuck_pods(pool: Pool) -> list[PodView]:
-    """Pods that will not start by waiting, the oldest first; pods that may wait for nodes do not count."""
+    """Return pods that will not start by waiting, the oldest first, without pods that may wait for nodes."""
     found = [pod for pod in pool.live_pods if pod.trouble and not pod.ready]
     unplaced = sorted((p for p in found if p.trouble == "FailedScheduling"), key=lambda p: p.created_at)
     others = sorted((p for p in found if p.trouble != "FailedScheduling"), key=lambda p: p.created_at)
@@ -230,9 +230,9 @@ def _progressing(pool: Pool, now: float) -> Finding:
 def _progress(pool: Pool, now: float) -> tuple[Status, str, str]:
     if pool.blocked is not None:
         return "False", "Blocked", "blocked by the problem in the condition Ready"
-    held_back = _held_back(pool)
-    if held_back is not None:
-        return "False", *held_back
+    obstacle = _child_obstacle(pool)
+    if obstacle is not None:
+        return "False", *obstacle
     if pool.deployment is None or not pool.owns_deployment:
         return "True", "Creating", "the workers' Deployment is being created"
     blocked = _why_no_worker(pool, pool.deployment, now)
@@ -258,15 +258,15 @@ def _movement(pool: Pool, deployment: DeploymentView) -> tuple[Status, str, str]
 
 def _paused_words(name: str) -> str:
     return (
-        "somebody has paused the Deployment's rollout, so a changed template does not reach the workers; "
-        f"`kubectl rollout resume deployment/{name}` lets it go on"
+        "the rollout of the Deployment is paused, so a changed template does not reach the workers; "
+        f"`kubectl rollout resume deployment/{name}` continues the rollout"
     )
 
 
 def _foreign_words(changes: str) -> str:
     return (
-        f"the number of workers is as desired; their Deployment holds what this AgentPool does not say: {changes}; "
-        "put it into spec.worker.template, or take it out of the Deployment"
+        f"the number of workers is as desired; their Deployment has fields that the AgentPool does not set: "
+        f"{changes}; move them to spec.worker.template, or remove them from the Deployment"
     )
 
 
@@ -281,7 +281,7 @@ def _queue_reachable(pool: Pool) -> Finding:
     return Finding(type=ConditionType.QUEUE_REACHABLE, status=status, reason=reason, message=message)
 
 
-def _following(pool: Pool) -> Finding:
+def _active_finding(pool: Pool) -> Finding:
     kind = ConditionType.SCALING_ACTIVE
     if pool.scaling.problem is not None:
         return Finding(
@@ -307,7 +307,7 @@ def _scaling_active(pool: Pool) -> Finding:
     if pool.queue.problem is not None:
         words = "the size is held within minReplicas and maxReplicas, because the queue cannot be read"
         return finding("False", pool.queue.problem.reason, words)
-    return _following(pool)
+    return _active_finding(pool)
 
 
 def _scaling_limited(pool: Pool) -> Finding:

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Sentence:
+class _Event:
     """An event to be posted."""
 
     namespace: str
@@ -45,7 +45,7 @@ class _Sentence:
 
     @property
     def key(self) -> str:
-        """Equal for equal sentences about the same object."""
+        """Equal for equal events about the same object."""
         text = "\0".join((self.pool["uid"], self.type, self.reason, self.message))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -56,12 +56,12 @@ class Recorder:
     def __init__(self, cluster: Cluster, *, identity: str) -> None:
         self._cluster = cluster
         self._identity = identity
-        self._queue: asyncio.Queue[_Sentence] = asyncio.Queue(QUEUED_AT_MOST)
-        self._told_at: dict[str, float] = {}  # seconds, monotonic, by key
+        self._queue: asyncio.Queue[_Event] = asyncio.Queue(QUEUED_AT_MOST)
+        self._recorded_at: dict[str, float] = {}  # seconds, monotonic, by key
 
     def record(self, pool: Pool, type_: EventType, reason: str, message: str) -> None:
         """Queue an event about a pool, unless it was recorded recently."""
-        sentence = _Sentence(
+        event = _Event(
             namespace=pool.ref.namespace,
             pool={
                 "apiVersion": API_VERSION,
@@ -76,36 +76,36 @@ class Recorder:
             message=bounded_message(message)[:LONGEST_MESSAGE],
         )
         now = time.monotonic()
-        if now - self._told_at.get(sentence.key, float("-inf")) < SILENCE_SECONDS:
+        if now - self._recorded_at.get(event.key, float("-inf")) < SILENCE_SECONDS:
             return
-        self._told_at = {k: at for k, at in self._told_at.items() if now - at < SILENCE_SECONDS}
-        self._told_at[sentence.key] = now
+        self._recorded_at = {k: at for k, at in self._recorded_at.items() if now - at < SILENCE_SECONDS}
+        self._recorded_at[event.key] = now
         if self._queue.full():
             self._queue.get_nowait()
-        self._queue.put_nowait(sentence)
+        self._queue.put_nowait(event)
 
     async def run(self) -> None:
         """Post queued events until cancelled."""
         while True:
-            sentence = await self._queue.get()
+            event = await self._queue.get()
             try:
-                await self._post(sentence)
+                await self._post(event)
             except ClusterError as error:
                 log.info("an event was not posted: %s", error)
             except Exception:
-                log.exception("an event of %s could not be posted; please report this", sentence.pool["name"])
+                log.exception("an event of %s could not be posted; please report this", event.pool["name"])
 
-    async def _post(self, sentence: _Sentence) -> None:
+    async def _post(self, event: _Event) -> None:
         now = rfc3339(time.time())
-        name = f"{sentence.pool['name']}.{sentence.key}"
+        name = f"{event.pool['name']}.{event.key}"
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": sentence.namespace},
-            "involvedObject": sentence.pool,
-            "type": sentence.type,
-            "reason": sentence.reason,
-            "message": sentence.message,
+            "metadata": {"name": name, "namespace": event.namespace},
+            "involvedObject": event.pool,
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message,
             "count": 1,
             "firstTimestamp": now,
             "lastTimestamp": now,
@@ -114,9 +114,9 @@ class Recorder:
             "reportingInstance": self._identity,
         }
         try:
-            await self._cluster.create(paths.events(sentence.namespace), body)
+            await self._cluster.create(paths.events(event.namespace), body)
         except ClashError:
-            path = paths.events(sentence.namespace, name)
-            told = await self._cluster.get(path)
-            patch = {"count": int(told.get("count") or 1) + 1, "lastTimestamp": now}
+            path = paths.events(event.namespace, name)
+            recorded = await self._cluster.get(path)
+            patch = {"count": int(recorded.get("count") or 1) + 1, "lastTimestamp": now}
             await self._cluster.merge(path, patch, manager=COMPONENT)

@@ -34,12 +34,12 @@ class OutageLogFilter(logging.Filter):
         self._ask = ask  # raises an error of UNREACHABLE, or BusyError, while the API server is away
         self._loop = asyncio.get_running_loop()
         self._suspected = asyncio.Event()
-        self._echo = NOTHING  # level and text of the gravest that was dropped since the last line
+        self._echo = NOTHING  # level and text of the most severe record dropped since the last line
         self._reported_at = float("-inf")  # seconds, monotonic: last line about single failures
         self.away = False
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record passes: not if it only repeats the outage."""
+        """Return whether the record passes; a record that only repeats the outage does not."""
         causes = record.args if isinstance(record.args, tuple) and record.name != __name__ else ()
         if any(isinstance(cause, (*UNREACHABLE, BusyError)) for cause in causes):
             self._loop.call_soon_threadsafe(self._suspected.set)

@@ -41,7 +41,7 @@ FIGURES_PER_SECOND = 20  # patches of all pools together for changed figures onl
 
 
 def status_of(pool: Pool, *, now: float) -> Json:
-    """The status that the pool should show; `now` is seconds since the epoch."""
+    """Return the status that the pool should show; `now` is seconds since the epoch."""
     old = pool.resource.get("status") or {}
     deployment = pool.deployment if pool.owns_deployment else None
     status: Json = {
@@ -130,7 +130,7 @@ class StatusWriter:
                 self._pools.request_pass(pool.ref)
 
     async def _write_once(self, pool: Pool) -> None:
-        """A clash is left to the next pass."""
+        """Patch the status once; leave a clash to the next pass."""
         wanted = status_of(pool, now=time.time())
         if not self._worth_writing(pool, wanted):
             return

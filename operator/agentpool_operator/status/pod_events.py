@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.views import PodView
 
 Json = dict[str, Any]
-PASS_SECONDS = 5.0  # between looks, and how long a pod that has a node is merely coming up
+PASS_SECONDS = 5.0  # between looks, and the usual time of a scheduled pod to start
 AT_ONCE = 20  # pods per round; of more, the longest unread
 REREAD_SECONDS = 60.0  # before the events of a pod with a known problem are read again
 FORBIDDEN_RETRY_SECONDS = 60.0  # where the operator's account may not list events
@@ -46,7 +46,7 @@ class PodEventWatch:
         self._refused: dict[str, float] = {}  # likewise by namespace: last refused list of events
 
     async def run(self) -> None:
-        """Looks, for ever."""
+        """Look for causes periodically, for ever."""
         while True:
             await asyncio.sleep(PASS_SECONDS)
             if self._leading():
@@ -57,11 +57,11 @@ class PodEventWatch:
 
     async def run_once(self, *, now: float) -> None:
         """Run a round; `now` is seconds since the epoch."""
-        held_up = {pool.ref: pod for pool in self._pools if (pod := _held_up(pool, now)) is not None}
-        self._asked = {ref: at for ref, at in self._asked.items() if ref in held_up}
-        due = [ref for ref, pod in held_up.items() if self._is_due(ref, pod, now)]
-        due.sort(key=lambda ref: (self._asked.get(ref, NEVER), held_up[ref].created_at))
-        await asyncio.gather(*(self._ask(ref, held_up[ref], now) for ref in due[:AT_ONCE]))
+        slow = {pool.ref: pod for pool in self._pools if (pod := _slow_start(pool, now)) is not None}
+        self._asked = {ref: at for ref, at in self._asked.items() if ref in slow}
+        due = [ref for ref, pod in slow.items() if self._is_due(ref, pod, now)]
+        due.sort(key=lambda ref: (self._asked.get(ref, NEVER), slow[ref].created_at))
+        await asyncio.gather(*(self._ask(ref, slow[ref], now) for ref in due[:AT_ONCE]))
 
     def _is_due(self, pool: PoolRef, pod: PodView, now: float) -> bool:
         if now - self._refused.get(pool.namespace, NEVER) < FORBIDDEN_RETRY_SECONDS:
@@ -80,13 +80,13 @@ class PodEventWatch:
             log.info("the reason of the pending pod %s is unknown: %s", pod.name, error)
             return
         self._refused.pop(pool.namespace, None)
-        told = [
+        reasons = [
             (str(event.get("reason", "")), str(event.get("message", "")))
             for event in sorted(events, key=_last_seen)
             if _is_of_node(event, pod)
         ]
-        if told and (pod.trouble, pod.trouble_message) not in told:  # a single stable reason of several
-            self._pools.see_delay(pool, pod, *told[-1])
+        if reasons and (pod.trouble, pod.trouble_message) not in reasons:  # a single stable reason of several
+            self._pools.see_delay(pool, pod, *reasons[-1])
 
     def _report_refusal(self, namespace: str, error: ForbiddenError, now: float) -> None:
         if namespace not in self._refused:
@@ -95,14 +95,14 @@ class PodEventWatch:
         self._refused[namespace] = now
 
 
-def _held_up(pool: Pool, now: float) -> PodView | None:
+def _slow_start(pool: Pool, now: float) -> PodView | None:
     """Return the oldest pod with a slow start, which `conditions` reports."""
     found = [pod for pod in pool.live_pods if pod.setting_up and now - pod.scheduled_at >= PASS_SECONDS]
     return min(found, key=lambda pod: pod.created_at, default=None)
 
 
 def _is_of_node(event: Json, pod: PodView) -> bool:
-    """Whether the event is from after the pod's scheduling, by the API server's clock, because node clocks differ."""
+    """Return whether the event is from after the pod's scheduling, by the API server's clock: node clocks differ."""
     made_at = seconds_of(event["metadata"].get("creationTimestamp"))
     return event.get("reason") != "FailedScheduling" and (made_at is None or made_at >= pod.scheduled_at)
 

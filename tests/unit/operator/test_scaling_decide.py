@@ -102,7 +102,7 @@ def test_a_full_route_asks_for_no_more_workers():
     """Jobs that their route's limit holds back ask for no worker, and the decision says so."""
     outcome = decided(ready=50, running=2, limit=5)
     assert (outcome.replicas, outcome.capped_by) == (1, Cap.ROUTE_LIMIT)
-    assert "full route" in outcome.reason
+    assert "for a slot of a route at its limit" in outcome.reason
 
 
 def test_a_lowered_limit_never_takes_running_jobs_away():
