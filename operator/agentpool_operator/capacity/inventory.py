@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube.quantities import amount_of
 from agentpool_operator.pools.registry import each
-from agentpool_operator.pools.resolve import requests_of
+from agentpool_operator.pools.resolve import places_of, requests_of
 from agentpool_operator.pools.views import pool_of
-from agentpool_operator.scaling.nodes import Node, Taint
+from agentpool_operator.scaling.nodes import EXCLUSIVE, Node, Taint
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,18 +48,20 @@ class Inventory:
         self._used: dict[str, dict[str, int]] = {}  # by node
         self._same: dict[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] = {}  # equal vectors, kept once
         self.version = 0  # grows with every change that may matter
+        self.nodes_version = 0  # grows with every change of a node itself
 
     def see_node(self, node: Json, *, gone: bool = False) -> None:
         """Record a node as seen, or as gone. Heartbeats change nothing."""
         name = node["metadata"]["name"]
-        if gone:
-            self._nodes.pop(name, None)
-            self._note_change(name)
+        kept = None if gone else _kept(node)
+        if self._nodes.get(name) == kept:
             return
-        kept = _kept(node)
-        if self._nodes.get(name) != kept:
+        if kept is None:
+            self._nodes.pop(name, None)
+        else:
             self._nodes[name] = kept
-            self._note_change(name)
+        self.nodes_version += 1
+        self._note_change(name)
 
     def see_pod(self, pod: Json, *, gone: bool = False) -> None:
         """Record a pod on a node as seen, or as holding nothing any more."""
@@ -104,7 +106,7 @@ class Inventory:
         if not node or (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
             return None
         metadata = pod["metadata"]
-        requests = tuple(sorted(requests_of(pod["spec"]).items()))
+        requests = tuple(sorted({**requests_of(pod["spec"]), **places_of(pod)}.items()))
         return Holding(
             node=node,
             name=metadata["name"],
@@ -155,11 +157,13 @@ def _kept(node: Json) -> Json:
 
 
 def _node(name: str, kept: Json, used: dict[str, int]) -> Node:
+    offered = kept["allocatable"]
+    beyond = {r: int(r.startswith(EXCLUSIVE)) - amount for r, amount in used.items() if amount and r not in offered}
     return Node(
         name=name,
         schedulable=kept["schedulable"],
         labels=kept["labels"],
         taints=kept["taints"],
-        allocatable=kept["allocatable"],
-        free={r: amount - used.get(r, 0) for r, amount in kept["allocatable"].items()},
+        allocatable=offered,
+        free={**{r: amount - used.get(r, 0) for r, amount in offered.items()}, **beyond},
     )

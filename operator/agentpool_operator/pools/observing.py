@@ -22,6 +22,7 @@ def observation_of(pool: Pool, *, now: float, at: float) -> Observation:
         unread_s=0.0 if unread_since is None else max(0.0, now - unread_since),
         pods=tuple(PodState(name=p.name, ready=p.ready, age_s=max(0.0, at - p.created_at)) for p in live),
         placeable=pool.placeable,
+        kept=pool.room.kept if pool.gpu is not None else 0,
         max_pending=pool.gpu.max_pending if pool.gpu is not None else 0,
         startup_samples_s=tuple(p.startup_s for p in pool.starting_pods() if p.startup_s is not None),
     )

@@ -71,6 +71,8 @@ class Room:
     """The workers for which the nodes have devices."""
 
     placeable: int | None = None  # existing workers included; None = not known
+    kept: int = 0  # existing workers whose place no other pool takes
+    refusal: str = ""  # the scheduler's reason for placing no more workers; empty = none known
     misfit: str = ""  # why no node could hold a worker, even if empty; empty = a node could, or not checked
 
 
@@ -188,8 +190,10 @@ class Pool:
     @property
     def devices_held(self) -> int:
         """Return the devices held by the pods, including ending pods; 0 without a request."""
-        holders = sum(1 for pod in self.pods.values() if pod.node and not pod.ended)
-        return holders * self.gpu.per_worker if self.gpu is not None else 0
+        if self.gpu is None:
+            return 0
+        holders = [pod for pod in self.pods.values() if pod.node and not pod.ended]
+        return sum(dict(pod.devices).get(self.gpu.resource_name, 0) for pod in holders)
 
     def starting_pods(self) -> list[PodView]:
         """Return the live pods without a known start-up time."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube.quantities import amount_of
 from agentpool_core.spec import concurrency_of
-from agentpool_operator.scaling.nodes import Requirement, Shape, Toleration
+from agentpool_operator.scaling.nodes import EXCLUSIVE, Requirement, Shape, Toleration
 from agentpool_operator.scaling.policy import Behavior, RatePolicy, ScalingPolicy, ScalingRules
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from agentpool_core.spec.scaling import ScalingRules as RulesSpec
 
 Json = dict[str, Any]
+HOSTNAME = "kubernetes.io/hostname"
 UP_WINDOW_SECONDS = 0.0  # HPA's default for scaling up
 DOWN_WINDOW_SECONDS = 120.0  # documented default of the spec
 
@@ -62,7 +63,8 @@ def shape_of(template: Json) -> Shape:
         "requiredDuringSchedulingIgnoredDuringExecution"
     ) or {}
     return Shape(
-        requests=requests_of(pod),
+        requests={**requests_of(pod), **places_of(template)},
+        node_name=str(pod.get("nodeName") or ""),
         node_selector={str(key): str(value) for key, value in (pod.get("nodeSelector") or {}).items()},
         affinity=tuple(_term(term) for term in affinity.get("nodeSelectorTerms") or []),
         tolerations=tuple(
@@ -107,15 +109,51 @@ def requests_of(pod: Json) -> dict[str, int]:
             peak = _maximum(peak, beside)
         else:
             peak = _maximum(peak, _sum((beside, _requests(container))))
-    needed = _maximum(_sum((total, beside)), peak)
-    overhead = {name: amount_of(name, str(q)) for name, q in (pod.get("overhead") or {}).items()}
-    return {**_sum((needed, overhead)), "pods": 1}
+    needed = _with_pod_level(_maximum(_sum((total, beside)), peak), pod)
+    return {**_sum((needed, _amounts(pod.get("overhead") or {}))), "pods": 1}
+
+
+def _with_pod_level(needed: dict[str, int], pod: Json) -> dict[str, int]:
+    """Replace the containers' sum by the pod's own requests; a limit counts where nothing is requested."""
+    stated = pod.get("resources") or {}
+    limits, requests = (_amounts(stated.get(part) or {}) for part in ("limits", "requests"))
+    return {**limits, **needed, **requests}
+
+
+def places_of(template: Json) -> dict[str, int]:
+    """Return the places that a pod or a pod template needs and that a node has once, as exclusive resources."""
+    pod = template.get("spec") or {}
+    containers = [*(pod.get("containers") or []), *(pod.get("initContainers") or [])]
+    ports = [port for container in containers for port in container.get("ports") or []]
+    field = "containerPort" if pod.get("hostNetwork") else "hostPort"
+    taken = {f"{EXCLUSIVE}port:{p[field]}:{p.get('protocol') or 'TCP'}": 1 for p in ports if p.get(field)}
+    if (owner := _alone_on_a_node(template)) is not None:
+        taken[f"{EXCLUSIVE}pod:{owner}"] = 1
+    return taken
+
+
+def _alone_on_a_node(template: Json) -> str | None:
+    """Return the labels that a pod refuses as its neighbours and has itself; None = it takes neighbours like itself.
+
+    Source: `requiredDuringSchedulingIgnoredDuringExecution` of pod anti-affinity with the key `HOSTNAME`.
+    """
+    labels = (template.get("metadata") or {}).get("labels") or {}
+    anti = ((template.get("spec") or {}).get("affinity") or {}).get("podAntiAffinity") or {}
+    for term in anti.get("requiredDuringSchedulingIgnoredDuringExecution") or []:
+        wanted = (term.get("labelSelector") or {}).get("matchLabels") or {}
+        plain = not (term.get("labelSelector") or {}).get("matchExpressions")
+        if plain and term.get("topologyKey") == HOSTNAME and all(labels.get(k) == v for k, v in wanted.items()):
+            return ",".join(f"{key}={value}" for key, value in sorted(wanted.items()))
+    return None
 
 
 def _requests(container: Json) -> dict[str, int]:
     resources = container.get("resources") or {}
-    stated = {**(resources.get("limits") or {}), **(resources.get("requests") or {})}
-    return {name: amount_of(name, str(quantity)) for name, quantity in stated.items()}
+    return _amounts({**(resources.get("limits") or {}), **(resources.get("requests") or {})})
+
+
+def _amounts(quantities: Json) -> dict[str, int]:
+    return {name: amount_of(name, str(quantity)) for name, quantity in quantities.items()}
 
 
 def _sum(parts: Iterable[dict[str, int]]) -> dict[str, int]:

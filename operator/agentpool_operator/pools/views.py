@@ -13,6 +13,7 @@ from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef
 from agentpool_operator.pools.field_managers import appliers_of_replicas, changes_of_others
 from agentpool_operator.pools.nesting import TOO_DEEP, too_deep
+from agentpool_operator.pools.resolve import requests_of
 
 Json = dict[str, Any]
 POOL_LABEL = "agentpool.dev/pool"
@@ -90,6 +91,7 @@ class PodView:
     trouble: str  # obstacle to the start, as a CamelCase word; empty = none known
     trouble_message: str
     deletion_cost: int
+    devices: tuple[tuple[str, int], ...] = ()  # extended resources of a pod on a node, with their amounts
     failed: bool = False  # refused by the node, or evicted
     setting_up: bool = False  # on the node, without volumes and network
     scheduled_at: float = 0.0  # seconds since the epoch: time of scheduling
@@ -117,6 +119,7 @@ def pod_view(pod: Json) -> PodView:
         startup_s=_startup_s(metadata, status, conditions) if ready.get("status") == "True" else None,
         terminating=bool(metadata.get("deletionTimestamp")),
         ended=status.get("phase") in {"Succeeded", "Failed"},
+        devices=_devices(pod),
         failed=status.get("phase") == "Failed",
         setting_up=_is_setting_up(pod, status, conditions),
         scheduled_at=_scheduled_at(metadata, conditions),
@@ -125,6 +128,13 @@ def pod_view(pod: Json) -> PodView:
         deletion_cost=int(cost) if cost.lstrip("-").isdigit() else 0,
         resource_version=metadata.get("resourceVersion", ""),
     )
+
+
+def _devices(pod: Json) -> tuple[tuple[str, int], ...]:
+    spec = pod.get("spec") or {}
+    if not spec.get("nodeName"):
+        return ()
+    return tuple((name, amount) for name, amount in requests_of(spec).items() if "/" in name)
 
 
 def _is_setting_up(pod: Json, status: Json, conditions: dict[str, Json]) -> bool:

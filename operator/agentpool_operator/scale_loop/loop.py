@@ -119,7 +119,13 @@ class ScalingLoop:
         asking = [pool for pool in self._pools if takes_part(pool)]
         granted = self._placement.place(asking, news=news, now=time.monotonic(), at=time.time())
         for pool in asking:
-            pool.room = Room(placeable=granted.get(pool.ref), misfit=self._placement.misfit_of(pool.ref))
+            grant = granted.get(pool.ref)
+            pool.room = Room(
+                placeable=None if grant is None else grant.placeable,
+                kept=0 if grant is None else grant.kept,
+                refusal=self._placement.refusal_of(pool.ref),
+                misfit=self._placement.misfit_of(pool.ref),
+            )
 
     async def _serve(self, pool: Pool) -> None:
         """Decide for a pool and act; problems of other pools never enter here."""

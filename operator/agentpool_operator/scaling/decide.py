@@ -202,7 +202,7 @@ def _limit_to_room(step: _Step, observation: Observation, *, at_work: int) -> _S
     """Limit to workers that fit on nodes, plus those that may wait for nodes. Only `at_work` workers need room."""
     if observation.placeable is None:
         return step
-    most = observation.placeable + observation.max_pending
+    most = max(observation.placeable + observation.max_pending, min(observation.kept, observation.replicas))
     if step.replicas <= most:
         return step
     if at_work <= most:

@@ -1,8 +1,10 @@
-"""Nodes, and whether a worker's pod may run on a node: resources, selectors, affinity, taints.
+"""Nodes, and whether a worker's pod may run on a node: resources, selectors, affinity, taints, exclusive places.
 
-These are the scheduler's filters that a pod template determines: requests against free resources, `nodeSelector`,
-required node affinity, taints against tolerations. `agentpool_operator.capacity.inventory` fills the nodes in,
-`sharing` places workers on them. Quantities are whole: millicores, bytes, pods, devices.
+These are the scheduler's filters that a pod alone determines: requests against free resources, `nodeSelector`,
+`nodeName`, required node affinity, taints against tolerations, host ports, and anti-affinity to the own pool on a node.
+Filters that depend on other pods are learned from the scheduler (`capacity.refusals`).
+`agentpool_operator.capacity.inventory` fills the nodes in, `sharing` places workers on them. Quantities are whole:
+millicores, bytes, pods, devices. A name with the prefix `EXCLUSIVE` is a place that each node has once.
 """
 
 from __future__ import annotations
@@ -12,7 +14,12 @@ from dataclasses import dataclass, field
 
 Resources = Mapping[str, int]  # resource name -> millicores (cpu), bytes (memory, storage), pods, or devices
 BLOCKING_EFFECTS = frozenset({"NoSchedule", "NoExecute"})
-PASSING_TAINTS = "node.kubernetes.io/"  # keys of taints that go by themselves: cordoned, not ready, under pressure
+PASSING_TAINTS = (
+    "node.kubernetes.io/",
+    "node.cloudprovider.kubernetes.io/",
+)  # prefixes: go by themselves
+STARTUP_TAINTS = ("not-ready", "uninitialized", "startup")  # endings of taints that a component removes on a new node
+EXCLUSIVE = "exclusive:"  # a host port, for example
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +93,7 @@ class Shape:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     affinity: tuple[tuple[Requirement, ...], ...] = ()  # alternatives; each term must hold whole; empty = no affinity
     tolerations: tuple[Toleration, ...] = ()
+    node_name: str = ""  # set by the template, past the scheduler; empty = the scheduler chooses
 
     def allowed_on(self, node: Node) -> bool:
         """Return whether the scheduler would admit a new pod of this shape to the node, regardless of room."""
@@ -93,16 +101,29 @@ class Shape:
 
     def meant_for(self, node: Node) -> bool:
         """Return whether a pod of this shape may run on the healthy node, regardless of room."""
-        return self._suits(node, [taint for taint in node.taints if not taint.key.startswith(PASSING_TAINTS)])
+        return self._suits(node, [taint for taint in node.taints if not _passes(taint)])
+
+    def excluding_taints(self, node: Node) -> list[Taint]:
+        """Return the lasting taints without which the node would be permitted; empty = no or other obstacles."""
+        if not self._suits(node, ()):
+            return []
+        return [t for t in node.taints if not _passes(t) and not self._suits(node, [t])]
 
     def _suits(self, node: Node, taints: Iterable[Taint]) -> bool:
+        if self.node_name and node.name != self.node_name:
+            return False
         if any(node.labels.get(key) != value for key, value in self.node_selector.items()):
             return False
-        if self.affinity and not any(all(r.holds(node) for r in term) for term in self.affinity):
+        if self.affinity and not any(term and all(r.holds(node) for r in term) for term in self.affinity):
             return False
         return all(
             taint.effect not in BLOCKING_EFFECTS or any(t.covers(taint) for t in self.tolerations) for taint in taints
         )
+
+
+def _passes(taint: Taint) -> bool:
+    """Return whether the taint goes by itself, so that a new node would have it, too."""
+    return taint.key.startswith(PASSING_TAINTS) or taint.key.endswith(STARTUP_TAINTS)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,8 +140,13 @@ class Node:
 
 def fits(free: Resources, requests: Resources) -> int:
     """Return how many times the requests fit into the free resources; 0 if a resource is not offered at all."""
-    counts = [max(0, free.get(name, 0)) // amount for name, amount in requests.items() if amount > 0]
+    counts = [max(0, offered(free, name)) // amount for name, amount in requests.items() if amount > 0]
     return min(counts, default=0)
+
+
+def offered(resources: Resources, name: str) -> int:
+    """Return the amount of a resource; an exclusive place is there once, unless a pod has it."""
+    return resources.get(name, 1 if name.startswith(EXCLUSIVE) else 0)
 
 
 def misfit(nodes: Sequence[Node], shape: Shape) -> str:
@@ -129,12 +155,21 @@ def misfit(nodes: Sequence[Node], shape: Shape) -> str:
         return ""
     meant = [node for node in nodes if shape.meant_for(node)]
     if not meant:
-        return "a worker's nodeSelector, affinity and tolerations exclude all nodes"
+        return _exclusion(nodes, shape)
     for name, amount in sorted(shape.requests.items(), key=lambda request: "/" not in request[0]):  # devices first
-        most = max(node.allocatable.get(name, 0) for node in meant)
+        most = max(offered(node.allocatable, name) for node in meant)
         if most < amount:
             return _shortage(name, amount, most)
     return f"no permitted node has enough of {', '.join(sorted(shape.requests))} at once"
+
+
+def _exclusion(nodes: Sequence[Node], shape: Shape) -> str:
+    """Return why no node is permitted; a taint is named where it alone excludes a node."""
+    for node in nodes:
+        if taints := shape.excluding_taints(node):
+            marks = ", ".join(f"{taint.key}:{taint.effect}" for taint in taints)
+            return f"a worker does not tolerate the taint {marks} of node {node.name}, and no other node is permitted"
+    return "a worker's nodeSelector, affinity and tolerations exclude all nodes"
 
 
 def _shortage(name: str, amount: int, most: int) -> str:

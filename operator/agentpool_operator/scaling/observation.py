@@ -77,6 +77,7 @@ class Observation:
     pods: tuple[PodState, ...] | None = None  # None = not known: then every worker counts as a pod
     unread_s: float = 0.0  # seconds since the queue was readable; 0 = it is
     placeable: int | None = None  # workers that fit the cluster now, including existing workers; None = no limit
+    kept: int = 0  # of the existing workers, those whose place no other pool takes, however `placeable` falls
     max_pending: int = 0  # pods that may wait for new nodes beyond `placeable`
     startup_samples_s: tuple[float, ...] = ()  # seconds from creation to ready, of pods that became ready since
 

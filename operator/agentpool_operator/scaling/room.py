@@ -10,12 +10,12 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agentpool_operator.scaling.nodes import fits
+from agentpool_operator.scaling.nodes import fits, offered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from agentpool_operator.scaling.nodes import Node, Shape
+    from agentpool_operator.scaling.nodes import Node, Resources, Shape
 
 
 @dataclass(slots=True)
@@ -34,12 +34,16 @@ class Room:
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._free = {name: dict(node.free) for name, node in self._nodes.items()}
+        self._overdrawn = {name: _overdraft(node.free) for name, node in self._nodes.items()}
         self._counts: list[_Counts] = []  # many pools, few shapes
 
-    def release(self, place: str, shape: Shape, workers: int) -> None:
-        """Count existing workers as room. Call this before any room is asked for or taken."""
-        if place in self._free:
-            self._take(place, shape, -workers)
+    def has(self, place: str) -> bool:
+        """Return whether the node is known."""
+        return place in self._nodes
+
+    def release(self, place: str, requests: Resources) -> None:
+        """Count an existing worker as room. Call this before any room is asked for or taken."""
+        self._take(place, requests, -1)
 
     def fullest(self, shape: Shape) -> str | None:
         """Return the node with the least room among those with any; None = the shape fits nowhere."""
@@ -51,9 +55,15 @@ class Room:
             heapq.heappop(counts.fullest)
         return None
 
-    def fits_on(self, place: str, shape: Shape) -> bool:
-        """Return whether there is room for a further worker, regardless of admission: the worker exists already."""
-        return fits(self._free.get(place, {}), shape.requests) > 0
+    def may_stay(self, place: str, requests: Resources) -> bool:
+        """Return whether an existing worker keeps its place: only a new worker takes it, never a lower reading."""
+        free, overdrawn = self._free[place], self._overdrawn[place]
+        return all(offered(free, name) + overdrawn.get(name, 0) >= amount for name, amount in requests.items())
+
+    def keep(self, place: str, requests: Resources) -> None:
+        """Leave an existing worker in its place."""
+        self._take(place, requests, 1)
+        self._count_again(place)
 
     def total(self, shape: Shape) -> int:
         """Return how many further workers would fit on all nodes."""
@@ -61,7 +71,9 @@ class Room:
 
     def take(self, place: str, shape: Shape) -> None:
         """Place a worker."""
-        self._take(place, shape, 1)
+        self.keep(place, shape.requests)
+
+    def _count_again(self, place: str) -> None:
         for counts in self._counts:
             if place not in counts.by_node:
                 continue
@@ -70,10 +82,10 @@ class Room:
             counts.by_node[place] = left
             heapq.heappush(counts.fullest, (left, place))
 
-    def _take(self, place: str, shape: Shape, workers: int) -> None:
+    def _take(self, place: str, requests: Resources, workers: int) -> None:
         free = self._free[place]
-        for name, amount in shape.requests.items():
-            free[name] = free.get(name, 0) - amount * workers
+        for name, amount in requests.items():
+            free[name] = offered(free, name) - amount * workers
 
     def _counts_of(self, shape: Shape) -> _Counts:
         found = next((counts for counts in self._counts if counts.shape == shape), None)
@@ -88,3 +100,8 @@ class Room:
             found = _Counts(shape=shape, by_node=by_node, total=sum(by_node.values()), fullest=heap)
             self._counts.append(found)
         return found
+
+
+def _overdraft(free: Resources) -> dict[str, int]:
+    """Return how much more the pods of a node hold than it offers: its device plugin has restarted, for example."""
+    return {name: -amount for name, amount in free.items() if amount < 0}

@@ -322,6 +322,11 @@ def _scaling_limited(pool: Pool) -> Finding:
     )
 
 
+def _refusal_words(pool: Pool) -> str:
+    refusal = pool.room.refusal
+    return refusal and f"the scheduler places {count_text(pool.placeable or 0, 'worker')} of this pool: {refusal}"
+
+
 def _cap_words(pool: Pool) -> str:
     """Describe the limit, without constantly changing numbers: a condition is not a log."""
     decision, spec = pool.scaling.decision, pool.spec
@@ -334,6 +339,6 @@ def _cap_words(pool: Pool) -> str:
         "RouteLimit": "jobs wait for a slot of a route that is at its maxRunning",
         "ScaleUpPolicy": "spec.scaling.behavior.scaleUp slows the scale-out",
         "ScaleDownPolicy": "spec.scaling.behavior.scaleDown slows the scale-in",
-        "GPUCapacity": pool.misfit or f"the nodes have room for {room} of this pool",
+        "GPUCapacity": pool.misfit or _refusal_words(pool) or f"the nodes have room for {room} of this pool",
     }
     return words.get(decision.capped_by.value, decision.reason)

@@ -155,8 +155,8 @@ def test_a_template_of_no_shape_takes_no_other_pools_share(pools, spec):
     placement = Placement(inventory)
     asking = [pool for pool in pools if pool.gpu is not None]
     granted = placement.place(asking, news={pool.ref for pool in asking}, now=0.0, at=0.0)
-    assert granted[PoolRef("ns", "fine")] == 2
-    assert granted[PoolRef("ns", "bad")] == 0
+    assert granted[PoolRef("ns", "fine")].placeable == 2
+    assert granted[PoolRef("ns", "bad")].placeable == 0
     told = placement.misfit_of(PoolRef("ns", "bad"))
     assert told == UNREADABLE or "more cpu than any permitted node" in told or "exclude all nodes" in told
 

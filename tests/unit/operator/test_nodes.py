@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agentpool_core.kube.quantities import amount_of
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.pools.resolve import requests_of, shape_of
-from agentpool_operator.scaling.nodes import Node, Requirement, Shape, Taint, Toleration, fits
-from agentpool_operator.scaling.sharing import Claim, share
+from agentpool_operator.scaling.nodes import Node, Requirement, Shape, Taint, Toleration, fits, misfit
+from agentpool_operator.scaling.sharing import Claim, Grant, Idle, share
 
+EMPTY_TERM = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}  # no node
 GPU_TAINT = Taint(key="nvidia.com/gpu", value="present", effect="NoSchedule")
 
 
@@ -141,10 +144,12 @@ def test_heartbeats_change_nothing():
 def test_a_higher_priority_takes_the_room_of_idle_workers_only():
     """A lower priority's idle worker gives its device up; its busy one does not."""
     shape = shape_of({"spec": {"containers": [{"resources": {"limits": {"gpu": "1"}}}]}})
-    low = Claim(pool="low", shape=shape, wanted=2, current=2, busy={"n": 1}, idle={"n": 1})
-    high = Claim(pool="high", shape=shape, wanted=2, current=0, priority=5, busy={}, idle={})
+    low = Claim(
+        pool="low", shape=shape, wanted=2, current=2, busy={"n": 1}, idle=(Idle(node="n", requests=shape.requests),)
+    )
+    high = Claim(pool="high", shape=shape, wanted=2, current=0, priority=5, busy={}, idle=())
     nodes = [Node(name="n", free={"gpu": 0, "pods": 100})]
-    assert share(nodes, [low, high]) == {"low": 1, "high": 1}
+    assert share(nodes, [low, high]) == {"low": Grant(placeable=1, kept=1), "high": Grant(placeable=1, kept=0)}
 
 
 def test_pools_of_one_shape_go_through_the_nodes_once(monkeypatch):
@@ -156,7 +161,123 @@ def test_pools_of_one_shape_go_through_the_nodes_once(monkeypatch):
 
     def claim(number):
         shape = Shape(requests={"nvidia.com/gpu": 1})
-        return Claim(pool=number, shape=shape, wanted=0, current=0, busy={}, idle={})
+        return Claim(pool=number, shape=shape, wanted=0, current=0, busy={}, idle=())
 
-    assert share(nodes, [claim(number) for number in range(100)]) == dict.fromkeys(range(100), 20)
+    granted = share(nodes, [claim(number) for number in range(100)])
+    assert {number: grant.placeable for number, grant in granted.items()} == dict.fromkeys(range(100), 20)
     assert len(looks) == len(nodes)
+
+
+def template(**spec):
+    return {"metadata": {"labels": {"app": "a"}}, "spec": {"containers": [{"name": "worker"}], **spec}}
+
+
+def own(topology="kubernetes.io/hostname", **labels):
+    term = {"topologyKey": topology, "labelSelector": {"matchLabels": labels or {"app": "a"}}}
+    return {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "most"),
+    [
+        ({}, 100),
+        ({"affinity": own()}, 2),
+        ({"affinity": own(app="other")}, 100),
+        ({"affinity": own("zone")}, 100),
+        ({"containers": [{"name": "worker", "ports": [{"containerPort": 80}]}]}, 100),
+        ({"containers": [{"name": "worker", "ports": [{"containerPort": 80, "hostPort": 80}]}]}, 2),
+        ({"hostNetwork": True, "containers": [{"name": "worker", "ports": [{"containerPort": 80}]}]}, 2),
+        ({"nodeName": "n1"}, 50),
+        (
+            {
+                "affinity": {
+                    "nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}
+                }
+            },
+            0,
+        ),
+    ],
+)
+def test_filters_that_a_template_states_limit_the_workers_of_a_node(spec, most):
+    """Anti-affinity to itself, host ports, a node's name and empty terms count as the scheduler counts them."""
+    nodes = [Node(name=name, free={"pods": 50}, allocatable={"pods": 50}) for name in ("n1", "n2")]
+    claim = Claim(pool="p", shape=shape_of(template(**spec)), wanted=0, current=0, busy={}, idle=())
+    assert share(nodes, [claim])["p"].placeable == most
+
+
+def test_a_pod_on_a_node_takes_its_host_port():
+    """A foreign pod with the port leaves one node for a worker that needs the same port."""
+    inventory = Inventory()
+    ports = [{"containerPort": 80, "hostPort": 80}]
+    for name in ("n1", "n2"):
+        inventory.see_node(node(name, 4))
+    taker = pod("x", "n1", 0)
+    taker["spec"]["containers"][0]["ports"] = ports
+    inventory.see_pod(taker)
+    shape = shape_of(template(containers=[{"name": "worker", "ports": ports}]))
+    claim = Claim(pool="p", shape=shape, wanted=0, current=0, busy={}, idle=())
+    assert share(inventory.nodes(), [claim])["p"].placeable == 1
+
+
+@pytest.mark.parametrize(
+    ("stated", "cpu"),
+    [
+        ({}, 3000),
+        ({"requests": {"cpu": "5"}}, 5000),
+        ({"limits": {"cpu": "5"}}, 3000),
+        ({"limits": {"memory": "1Gi"}}, 3000),
+    ],
+)
+def test_pod_level_resources_replace_the_sum_of_the_containers(stated, cpu):
+    """The scheduler reserves what the pod requests as a whole, where it does."""
+    containers = [{"resources": {"requests": {"cpu": amount}}} for amount in ("1", "2")]
+    assert requests_of({"containers": containers, "resources": stated})["cpu"] == cpu
+
+
+def test_a_worker_keeps_its_place_when_its_node_offers_less_than_before():
+    """A device plugin that restarts, or a node that is not listed, takes no worker; only a new worker needs room."""
+    shape = Shape(requests={"gpu": 1})
+    idle = tuple(Idle(node=name, requests=shape.requests) for name in ("n", "n", "lost"))
+    claim = Claim(pool="p", shape=shape, wanted=3, current=3, busy={}, idle=idle)
+    assert share([Node(name="n", free={"gpu": -2})], [claim]) == {"p": Grant(placeable=3, kept=3)}
+
+
+def test_a_place_that_a_node_does_not_offer_is_not_given_to_a_higher_priority():
+    """Removing the idle worker would help no pool, for the device is gone."""
+    shape = Shape(requests={"gpu": 1})
+    low = Claim(pool="low", shape=shape, wanted=1, current=1, busy={}, idle=(Idle(node="n", requests=shape.requests),))
+    high = Claim(pool="high", shape=shape, wanted=1, current=0, priority=5, busy={}, idle=())
+    grants = share([Node(name="n", free={"gpu": -1})], [low, high])
+    assert grants == {"low": Grant(placeable=1, kept=1), "high": Grant(placeable=0, kept=0)}
+
+
+def test_a_pod_of_an_earlier_template_frees_what_it_holds():
+    """An idle worker with one device is no room for two."""
+    idle = (Idle(node="n", requests={"gpu": 1}),)
+    claim = Claim(pool="p", shape=Shape(requests={"gpu": 2}), wanted=1, current=1, busy={}, idle=idle)
+    assert share([Node(name="n", free={"gpu": 0})], [claim]) == {"p": Grant(placeable=1, kept=1)}
+
+
+def test_a_worker_without_a_node_is_kept_unless_the_scheduler_refuses_it():
+    """Workers that start do not leave because the room was taken meanwhile; refused workers claim nothing."""
+    shape = Shape(requests={"gpu": 1})
+    claim = Claim(pool="p", shape=shape, wanted=4, current=4, busy={"n": 1}, idle=(), starting=3)
+    assert share([Node(name="n", free={"gpu": 0})], [claim])["p"] == Grant(placeable=1, kept=4)
+    limited = replace(claim, starting=0, most=1)
+    other = Claim(pool="q", shape=shape, wanted=3, current=0, busy={}, idle=())
+    grants = share([Node(name="n", free={"gpu": 3})], [limited, other])
+    assert (grants["p"], grants["q"].placeable) == (Grant(placeable=1, kept=1), 3)
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("node.cilium.io/agent-not-ready", ""),
+        ("node.cloudprovider.kubernetes.io/uninitialized", ""),
+        ("team", "a worker does not tolerate the taint team:NoSchedule of node n, and no other node is permitted"),
+    ],
+)
+def test_a_taint_that_excludes_all_nodes_is_named_unless_it_goes_by_itself(key, why):
+    """A new node with a start-up taint needs no second node."""
+    tainted = Node(name="n", taints=(Taint(key=key),), allocatable={"gpu": 1}, free={"gpu": 1})
+    assert misfit([tainted], Shape(requests={"gpu": 1})) == why

@@ -58,6 +58,10 @@ def shared(monkeypatch):
     return calls
 
 
+def placeable(granted):
+    return {ref.name: grant.placeable for ref, grant in granted.items()}
+
+
 def waiting(pools: Pools, name: str, jobs: int) -> None:
     pools.get(PoolRef("ns", name)).queue.backlog = Backlog(routes=(RouteLoad(name="default", ready=jobs, running=0),))
 
@@ -66,7 +70,8 @@ def test_nothing_is_shared_anew_while_nothing_has_changed(pools, inventory, shar
     """A second look at the same pools and nodes costs no sharing, and gives the same."""
     placing = Placement(inventory)
     first = placing.place(pools, news={PoolRef("ns", "a")}, now=0.0, at=0.0)
-    assert placing.place(pools, news={PoolRef("ns", "a")}, now=1.0, at=1.0) == first == dict.fromkeys(first, GPUS)
+    assert placing.place(pools, news={PoolRef("ns", "a")}, now=1.0, at=1.0) == first
+    assert placeable(first) == {"a": GPUS, "b": GPUS}
     assert len(shared) == 1
 
 
@@ -76,7 +81,7 @@ def test_what_one_pool_wants_leaves_less_for_the_other(pools, inventory, shared)
     placing.place(pools, news=(), now=0.0, at=0.0)
     waiting(pools, "a", GPUS)
     granted = placing.place(pools, news={PoolRef("ns", "a")}, now=1.0, at=1.0)
-    assert granted == {PoolRef("ns", "a"): GPUS, PoolRef("ns", "b"): 0}
+    assert placeable(granted) == {"a": GPUS, "b": 0}
     assert len(shared) == 2
 
 
@@ -85,20 +90,20 @@ def test_a_pod_that_comes_or_goes_is_shared_at_once(pools, inventory):
     placing = Placement(inventory)
     one = PoolRef("ns", "a")
     inventory.see_pod(pod_on("n"))
-    assert placing.place(pools, news=(), now=0.0, at=0.0)[one] == GPUS - 1
+    assert placing.place(pools, news=(), now=0.0, at=0.0)[one].placeable == GPUS - 1
     inventory.see_pod(pod_on("n"), gone=True)
-    assert placing.place(pools, news=(), now=1.0, at=1.0)[one] == GPUS
+    assert placing.place(pools, news=(), now=1.0, at=1.0)[one].placeable == GPUS
     inventory.see_node(node("m"))
-    assert placing.place(pools, news=(), now=2.0, at=2.0)[one] == 2 * GPUS
+    assert placing.place(pools, news=(), now=2.0, at=2.0)[one].placeable == 2 * GPUS
     inventory.see_node(node("n"), gone=True)
-    assert placing.place(pools, news=(), now=3.0, at=3.0)[one] == GPUS
+    assert placing.place(pools, news=(), now=3.0, at=3.0)[one].placeable == GPUS
 
 
 def test_a_pools_own_idle_pods_count_as_its_room(pools, inventory):
     """The pod holds a device, and yet the pool may have as many workers as the node has devices."""
     inventory.see_pod(pod_on("n", "mine", {"agentpool.dev/pool": "a"}))
     granted = Placement(inventory).place(pools, news=(), now=0.0, at=0.0)
-    assert granted == {PoolRef("ns", "a"): GPUS, PoolRef("ns", "b"): GPUS}
+    assert placeable(granted) == {"a": GPUS, "b": GPUS}
     assert [holding.name for holding in inventory.holdings_of(PoolRef("ns", "a"))] == ["mine"]
     assert inventory.holdings_of(PoolRef("ns", "b")) == []
 
@@ -128,3 +133,81 @@ def test_why_no_node_could_ever_hold_a_worker_is_told(pools, inventory, spec, wh
         placing = Placement(inventory)
         placing.place(pools, news=(), now=0.0, at=0.0)
         assert placing.misfit_of(PoolRef("ns", "a")) == why
+
+
+def deployment(name: str, replicas: int):
+    owner = {"uid": name, "controller": True}
+    metadata = {"name": name, "namespace": "ns", "uid": f"d-{name}", "ownerReferences": [owner]}
+    return {"metadata": metadata, "spec": {"replicas": replicas}}
+
+
+def pending(name: str, pool: str, **condition):
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "why", **condition}
+    metadata = {"name": name, "namespace": "ns", "uid": name, "labels": {"agentpool.dev/pool": pool}}
+    metadata["creationTimestamp"] = "1970-01-01T00:00:00Z"
+    return {"metadata": metadata, "spec": {}, "status": {"phase": "Pending", "conditions": [condition]}}
+
+
+@pytest.fixture
+def refused(pools, inventory):
+    """Pool `a` has four jobs and four workers, of which the scheduler places one; `b` waits for devices."""
+    running = pod_on("n", "a-0", {"agentpool.dev/pool": "a"})
+    inventory.see_pod(running)
+    pools.see_deployment(deployment("a", 4))
+    for one in (running, *(pending(f"a-{number}", "a") for number in range(1, 4))):
+        pools.see_pod(one)
+    for name in ("a", "b"):
+        waiting(pools, name, GPUS)
+    return Placement(inventory)
+
+
+def test_workers_that_the_scheduler_refuses_give_their_claim_to_the_next_pool(pools, refused):
+    """A filter that no model knows shows in the Pending pods: what they claim, the next pool gets."""
+    everyone = {pool.ref for pool in pools}
+    assert placeable(refused.place(pools, news=everyone, now=1.0, at=1.0))["a"] == GPUS // 2
+    assert placeable(refused.place(pools, news=everyone, now=20.0, at=20.0)) == {"a": 1, "b": GPUS - 1}
+    assert refused.refusal_of(PoolRef("ns", "a")) == "why"
+
+
+def test_a_refusal_is_tested_by_a_single_worker_after_a_pause_and_ends_with_a_new_node(pools, refused, inventory):
+    """The limit stays while it holds, and no longer."""
+    everyone = {pool.ref for pool in pools}
+    refused.place(pools, news=everyone, now=20.0, at=20.0)
+    for number in range(1, 4):
+        pools.see_pod(pending(f"a-{number}", "a"), gone=True)
+    pools.see_deployment(deployment("a", 1))
+
+    def granted(now):
+        return placeable(refused.place(pools, news=everyone, now=now, at=now))["a"]
+
+    assert granted(40.0) == 1
+    assert granted(51.0) == 2
+    inventory.see_node(node("m"))
+    assert granted(52.0) > 2
+
+
+def test_a_gated_worker_is_not_refused(pools, inventory):
+    """The scheduler has not tried it: its claim stays."""
+    pools.see_deployment(deployment("a", 1))
+    pools.see_pod(pending("a-0", "a", reason="SchedulingGated"))
+    waiting(pools, "a", 1)
+    grant = Placement(inventory).place(pools, news=(), now=60.0, at=60.0)[PoolRef("ns", "a")]
+    assert (grant.placeable, grant.kept) == (GPUS, 1)
+
+
+def test_a_pool_that_the_scheduler_never_places_says_why(pools, inventory):
+    """The scheduler's own words explain a size of 0."""
+    pools.see_deployment(deployment("a", 1))
+    pools.see_pod(pending("a-0", "a"))
+    placing = Placement(inventory)
+    placing.place(pools, news=(), now=60.0, at=60.0)
+    assert placing.misfit_of(PoolRef("ns", "a")) == "the scheduler places no worker: why"
+
+
+def test_the_live_template_gives_the_shape(pools, inventory):
+    """While a change is refused, the workers of the earlier template are counted as they are."""
+    live = deployment("a", 0)
+    container = {"name": "worker", "resources": {"limits": {"nvidia.com/gpu": "4"}}}
+    live["spec"]["template"] = {"spec": {"containers": [container]}}
+    pools.see_deployment(live)
+    assert placeable(Placement(inventory).place(pools, news=(), now=0.0, at=0.0))["a"] == 1

@@ -65,6 +65,14 @@ def test_without_a_reading_minreplicas_asks_for_no_more_than_the_nodes_hold():
     assert unread(replicas=0, policy=replace(POLICY, min_replicas=6), placeable=2).replicas == 2
 
 
+def test_a_fallen_reading_of_the_nodes_removes_no_worker():
+    """Capacity limits growth: workers that run or start stay, and no worker is added."""
+    policy = replace(POLICY, min_replicas=2, concurrency=1)
+    assert decided(replicas=2, policy=policy, placeable=0, kept=2).replicas == 2
+    grown = decided(ready=8, replicas=2, policy=policy, placeable=0, kept=2)
+    assert (grown.replicas, grown.capped_by) == (2, Cap.GPU_CAPACITY)
+
+
 def test_the_first_job_of_an_empty_pool_asks_for_one_worker_at_once():
     """The first job of an empty pool asks for one worker at once, also when the operator has just started."""
     assert decided(ready=1, memory=PoolMemory()).replicas == 1

@@ -13,7 +13,7 @@ from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.nodes import Node, Shape
 from agentpool_operator.scaling.observation import Backlog, Observation, RouteLoad, WorkerLoad
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
-from agentpool_operator.scaling.sharing import Claim, share
+from agentpool_operator.scaling.sharing import Claim, Idle, share
 
 SETTLED = PoolMemory(since=-1e6, last_busy_at=-1e6)
 
@@ -132,11 +132,17 @@ def contests(draw):
                 current=draw(st.integers(0, 12)),
                 priority=draw(st.integers(0, 2)),
                 busy=held["busy"],
-                idle=held["idle"],
+                idle=tuple(
+                    Idle(node=node, requests={"gpu": per}) for node, count in held["idle"].items() for _ in range(count)
+                ),
             )
         )
     nodes = [Node(name=f"n{i}", free={"gpu": free}) for i, free in enumerate(left)]
     return sizes, nodes, claims
+
+
+def shared(nodes, claims):
+    return {pool: grant.placeable for pool, grant in share(nodes, claims).items()}
 
 
 def taken(claim, granted):
@@ -147,7 +153,7 @@ def taken(claim, granted):
 def test_the_pools_together_never_get_more_than_there_is(contest):
     """What all pools may take together fits the nodes."""
     sizes, nodes, claims = contest
-    granted = share(nodes, claims)
+    granted = shared(nodes, claims)
     used = sum(taken(claim, granted[claim.pool]) * claim.shape.requests["gpu"] for claim in claims)
     assert used <= sum(sizes)
 
@@ -156,7 +162,7 @@ def test_the_pools_together_never_get_more_than_there_is(contest):
 def test_running_work_keeps_its_places(contest):
     """No grant is below the pool's busy pods."""
     _, nodes, claims = contest
-    granted = share(nodes, claims)
+    granted = shared(nodes, claims)
     assert all(granted[claim.pool] >= sum(claim.busy.values()) for claim in claims)
 
 
@@ -166,7 +172,7 @@ def test_a_lower_priority_never_starves_a_higher(contest):
     _, nodes, claims = contest
     top = max(claim.priority for claim in claims)
     alone = [c if c.priority == top else replace(c, wanted=0, current=0) for c in claims]
-    with_others, without = share(nodes, claims), share(nodes, alone)
+    with_others, without = shared(nodes, claims), shared(nodes, alone)
     for claim in claims:
         if claim.priority == top:
             assert min(with_others[claim.pool], claim.wanted) == min(without[claim.pool], claim.wanted)
@@ -176,10 +182,10 @@ def test_a_lower_priority_never_starves_a_higher(contest):
 def test_equals_share_fairly(devices, wants):
     """Among equals nobody gets less than another that is still hungry, give or take one."""
     claims = [
-        Claim(pool=i, shape=Shape(requests={"gpu": 1}), wanted=w, current=0, busy={}, idle={})
+        Claim(pool=i, shape=Shape(requests={"gpu": 1}), wanted=w, current=0, busy={}, idle=())
         for i, w in enumerate(wants)
     ]
-    granted = share([Node(name="n", free={"gpu": devices})], claims)
+    granted = shared([Node(name="n", free={"gpu": devices})], claims)
     got = [min(granted[i], want) for i, want in enumerate(wants)]
     assert sum(got) == min(devices, sum(wants))
     for mine, want in zip(got, wants, strict=True):
