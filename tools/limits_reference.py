@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from agentpool_core.commands import dead
-from agentpool_core.jobs import LONGEST_KIND
+from agentpool_core.jobs import LONGEST_KIND, LONGEST_TAG, MOST_TAGS
 from agentpool_core.queue.codec import json_text, leases, requests
 from agentpool_core.queue.connection import client, url
 from agentpool_core.spec import pool, queue, scaling, worker
@@ -48,6 +47,7 @@ def _job() -> Iterator[Row]:
     yield "kind", f"{LONGEST_KIND} characters", refused
     yield "job id", f"{_longest(requests.ID_PATTERN)} characters", refused
     yield "idempotency key", f"{_longest(requests.KEY_PATTERN)} characters, printable ASCII", refused
+    yield "tags", f"{MOST_TAGS}, of {LONGEST_TAG} characters each", refused
     yield "parents (`after`)", f"{requests.MOST_PARENTS:,}", f"{refused}; gather them with jobs in between"
     yield "`max_attempts`", f"{requests.MOST_ATTEMPTS:,}", refused
     yield "`delay`, `ttl`, `timeout`", f"{requests.LONGEST_WAIT_MS // 86_400_000} days", refused
@@ -76,7 +76,6 @@ def _handler() -> Iterator[Row]:
 
 def _clients() -> Iterator[Row]:
     yield "body of an HTTP request", _size(GatewaySettings().max_body_bytes), "413; `agentpool gateway --max-body`"
-    yield "dead letters of `agentpool dead replay` and `purge`", f"{dead.MOST:,}", "run the command again"
     yield "dead letters of an HTTP request", f"{gateway_queue.MOST:,}", "send the request again"
     yield (
         "connections of a client to a server",

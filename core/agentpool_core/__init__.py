@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from agentpool_core.client import Client, NewJob, Receipt, SubmitOptions, SyncClient, SyncReceipt
     from agentpool_core.errors import AgentPoolError, JobEndedError, QueueFullError, ResultTimeoutError
     from agentpool_core.jobs import JobState, PoolRef, Priority
+    from agentpool_core.queue.selector import JobSelector
 
 __all__ = [
     "AgentPoolError",
     "Client",
     "JobEndedError",
+    "JobSelector",
     "JobState",
     "NewJob",
     "PoolRef",
@@ -44,6 +46,7 @@ _MODULES = {
     "AgentPoolError": "errors",
     "Client": "client",
     "JobEndedError": "errors",
+    "JobSelector": "queue.selector",
     "JobState": "jobs",
     "NewJob": "client",
     "PoolRef": "jobs",

@@ -24,6 +24,7 @@ from agentpool_core.inbox import Inbox
 from agentpool_core.jobs import JobId, JobState, PoolRef
 from agentpool_core.jobs import Receipt as QueueReceipt
 from agentpool_core.queue import Inspector, Producer, connect
+from agentpool_core.queue.selection import Change
 from agentpool_core.submission import NewJob, SubmitOptions, request_from, request_of
 from agentpool_core.tracing import current
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Job, JobEvent, JobRequest, Json
     from agentpool_core.queue.completions import CancelOutcome
     from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.selection import JobPage
+    from agentpool_core.queue.selector import JobSelector
     from agentpool_core.queue.snapshots import QueueSnapshot
 
 T = TypeVar("T")
@@ -128,12 +131,42 @@ class Client:
         return await self._inspector.job(self.pool, JobId(job_id))
 
     async def jobs(self, state: JobState | str, *, limit: int = 100) -> list[Job]:
-        """Return jobs that wait, run or are dead, oldest first within a route and priority."""
+        """Return jobs in a state; see `find`, which also continues a list."""
         return await self._inspector.jobs(self.pool, JobState(state), limit=limit)
 
     async def replay(self, job_id: JobId | str) -> None:
         """Put a dead letter back into the queue. Raises UnknownJobError, or InvalidJobError if not dead."""
         await self._inspector.replay(self.pool, JobId(job_id))
+
+    async def find(self, selector: JobSelector, *, limit: int = 100, cursor: str | None = None) -> JobPage:
+        """Return at most `limit` selected jobs, and the cursor for the next page (None: these were the last).
+
+        Jobs that wait, run or are dead come oldest first, other ended jobs newest first, state by state.
+        """
+        return await self._inspector.find(self.pool, selector, limit=limit, cursor=cursor)
+
+    async def count(self, selector: JobSelector) -> int:
+        """Return the number of selected jobs."""
+        return await self._inspector.select(self.pool, selector).count()
+
+    async def cancel_selected(self, selector: JobSelector, *, reason: str = "requested") -> int:
+        """Cancel the selected jobs that wait or run; return how many were cancelled, or asked to stop.
+
+        Works in steps of a hundred jobs. Jobs that are submitted after the first step stay.
+        """
+        return await self._change(selector, Change.CANCEL, reason=reason)
+
+    async def replay_selected(self, selector: JobSelector) -> int:
+        """Put the selected dead letters back into the queue; return how many. Raises RetiredPoolError."""
+        return await self._change(selector, Change.REPLAY)
+
+    async def purge_selected(self, selector: JobSelector) -> int:
+        """Delete the selected ended jobs, with their results; return how many."""
+        return await self._change(selector, Change.PURGE)
+
+    async def _change(self, selector: JobSelector, change: Change, *, reason: str = "requested") -> int:
+        steps = self._inspector.select(self.pool, selector).steps(change, reason=reason)
+        return sum([number async for number in steps])
 
     async def queue(self) -> QueueSnapshot:
         """Return depths, running jobs, workers and totals at this moment."""
@@ -253,6 +286,26 @@ class SyncClient:
     def replay(self, job_id: JobId | str) -> None:
         """As `Client.replay`."""
         self._call(self._client.replay(job_id))
+
+    def find(self, selector: JobSelector, *, limit: int = 100, cursor: str | None = None) -> JobPage:
+        """As `Client.find`."""
+        return self._call(self._client.find(selector, limit=limit, cursor=cursor))
+
+    def count(self, selector: JobSelector) -> int:
+        """As `Client.count`."""
+        return self._call(self._client.count(selector))
+
+    def cancel_selected(self, selector: JobSelector, *, reason: str = "requested") -> int:
+        """As `Client.cancel_selected`."""
+        return self._call(self._client.cancel_selected(selector, reason=reason))
+
+    def replay_selected(self, selector: JobSelector) -> int:
+        """As `Client.replay_selected`."""
+        return self._call(self._client.replay_selected(selector))
+
+    def purge_selected(self, selector: JobSelector) -> int:
+        """As `Client.purge_selected`."""
+        return self._call(self._client.purge_selected(selector))
 
     def queue(self) -> QueueSnapshot:
         """As `Client.queue`."""

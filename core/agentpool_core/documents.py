@@ -69,6 +69,7 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "progress": job.progress,
         "checkpoint": job.checkpoint,
         "after": list(job.after),
+        "tags": list(job.tags),
         "idempotency_key": job.idempotency_key,
         "limit_key": job.limit_key,
         "tenant": job.tenant,
@@ -226,6 +227,12 @@ def _job_ids(field: str, value: Json) -> tuple[JobId, ...]:
     return tuple(JobId(_text(f"{field}[{place}]", item)) for place, item in enumerate(value))
 
 
+def _texts(field: str, value: Json) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise _refused(field, value, "not a list", "send a JSON array of texts")
+    return tuple(_text(f"{field}[{place}]", item) for place, item in enumerate(value))
+
+
 def _headers(field: str, value: Json) -> dict[str, str]:
     if not isinstance(value, Mapping):
         raise _refused(field, value, "not a JSON object", "send an object of W3C trace headers")
@@ -253,4 +260,5 @@ _READERS: dict[str, Callable[[str, Json], Any]] = {
     "max_attempts": _optional_whole,
     "preemptible": _flag,
     "trace": _headers,
+    "tags": _texts,
 }

@@ -25,6 +25,13 @@ LONGEST_KIND = 63  # characters; keeps the CEL rule over all routes' kinds withi
 KIND_PATTERN = rf"[A-Za-z0-9]([A-Za-z0-9._/-]{{0,{LONGEST_KIND - 2}}}[A-Za-z0-9])?"
 KIND_FORM = f"at most {LONGEST_KIND} letters, digits, '.', '_', '/' or '-', beginning and ending with a letter or digit"
 
+MOST_TAGS = 10  # of a job
+LONGEST_TAG = 63  # characters
+TAG_PATTERN = rf"[A-Za-z0-9][A-Za-z0-9._:=/@-]{{0,{LONGEST_TAG - 1}}}"
+TAG_FORM = (
+    f"at most {LONGEST_TAG} letters, digits, '.', '_', ':', '=', '/', '@' or '-', beginning with a letter or digit"
+)
+
 _POOL_PART = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
@@ -122,6 +129,7 @@ class JobRequest:
     max_attempts: int | None = None  # None: the pool's setting
     preemptible: bool = False  # may be asked to yield at a checkpoint when a critical job finds no free slot
     trace: Mapping[str, str] = field(default_factory=dict)  # W3C trace headers, handed to the handler
+    tags: tuple[str, ...] = ()  # labels to find the job by; match TAG_PATTERN, at most MOST_TAGS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -234,6 +242,7 @@ class Job:
     idempotency_key: str | None
     cancel_requested: bool
     history: tuple[HistoryEntry, ...]
+    tags: tuple[str, ...] = ()  # as submitted
     losses: int = 0  # workers that were lost, or ran out of memory, while they ran the job
     quarantined: bool = False  # runs alone, or waits to, because of its losses
     steps: tuple[Step, ...] = ()  # durable steps in the order of their ends, without results; of a single record only

@@ -39,6 +39,7 @@ class SubmitOptions(TypedDict, total=False):
     max_attempts: int | None  # None: the pool's setting
     preemptible: bool  # may be asked to yield at a checkpoint
     trace: Mapping[str, str] | None  # W3C trace headers
+    tags: Iterable[str]  # labels to find the job by
 
 
 class NewJob(SubmitOptions, total=False):
@@ -100,6 +101,12 @@ def _headers(field: str, value: Mapping[str, str] | None) -> Mapping[str, str]:
     return value or {}
 
 
+def _texts(field: str, value: Iterable[str]) -> tuple[str, ...]:
+    if isinstance(value, str):
+        raise InvalidJobError(field=field, value=value, problem="a text, not a list", remedy="send a list of texts")
+    return tuple(value)
+
+
 def _as_it_is(field: str, value: object) -> object:
     del field
     return value
@@ -119,4 +126,5 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {  # by option: Job
     "max_attempts": ("max_attempts", _as_it_is),
     "preemptible": ("preemptible", _as_it_is),
     "trace": ("trace", _headers),
+    "tags": ("tags", _texts),
 }

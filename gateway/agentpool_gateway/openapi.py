@@ -62,6 +62,8 @@ SUBMIT_BODY: dict[str, Any] = {
     ],
 }
 PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
+CHANGE_BODY = _body(schemas.SELECTOR)
+CANCEL_BODY = _body(schemas.CANCEL_SELECTOR)
 A2A_TYPE = "application/a2a+json"
 _VERSION = _parameter("header", "A2A-Version", enum=["1.0", "0.3"], example="1.0")
 A2A_BODY = _body(schemas.a2a_call(table.A2A_METHODS)) | {"parameters": [_VERSION]}
@@ -106,6 +108,9 @@ def _read(schema: Schema, description: str) -> Responses:
 
 READ_JOB = _read(schemas.JOB, "The job's record.")
 READ_JOBS = _read(schemas.JOBS, "Jobs, without payload, result, progress and checkpoint.")
+FIND_JOBS = _read(schemas.FOUND, "A page of jobs, without payload, result, progress and checkpoint.")
+COUNT_JOBS = _read(schemas.COUNTED, "The number of jobs.")
+CHANGE_JOBS: Responses = {**_BODY, **_read(schemas.APPLIED, "The number of changed jobs; a cursor if more are left.")}
 READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
@@ -120,6 +125,7 @@ CANCEL: Responses = {
     202: _json(schemas.OUTCOME, "Asked for."),
     409: _problem("The job's state forbids it."),
 }
+REPLAY_JOBS: Responses = {**CHANGE_JOBS, 410: _RETIRED}
 REPLAY: Responses = {**CANCEL, 410: _RETIRED}
 RESULT: Responses = {
     **_read(schemas.RESULT, "How the job ended."),

@@ -9,7 +9,15 @@ from collections.abc import Iterable
 from typing import Any
 
 from agentpool_core.documents import BODIES
-from agentpool_core.jobs import KIND_PATTERN, JobState, OnParentFailure, Priority, StepOutcome
+from agentpool_core.jobs import (
+    KIND_PATTERN,
+    MOST_TAGS,
+    TAG_PATTERN,
+    JobState,
+    OnParentFailure,
+    Priority,
+    StepOutcome,
+)
 from agentpool_core.queue.codec.requests import (
     ID_PATTERN,
     KEY_PATTERN,
@@ -93,7 +101,29 @@ JOB_REQUEST: Schema = {
         "max_attempts": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_ATTEMPTS},
         "preemptible": FLAG | {"default": False},
         "trace": {"type": "object", "additionalProperties": TEXT, "description": "W3C trace headers."},
+        "tags": rows({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
+        | {"maxItems": MOST_TAGS, "description": "Labels to find the job by."},
     },
+}
+_MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53}
+SELECTOR: Schema = {
+    "type": "object",
+    "additionalProperties": False,
+    "description": "Conditions that a selected job meets, all of them; at least one.",
+    "properties": {
+        "state": rows(STATE) | {"description": "Any of these."},
+        "kind": rows(TEXT | {"minLength": 1}) | {"maxItems": 100, "description": "Any of these."},
+        "route": rows(TEXT | {"minLength": 1}) | {"maxItems": 100, "description": "Any of these."},
+        "tenant": rows(TEXT | {"minLength": 1}) | {"maxItems": 100, "description": "Any of these."},
+        "tag": rows({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
+        | {"maxItems": MOST_TAGS, "description": "All of these."},
+        "submitted_after_ms": _MOMENT | {"description": "At this time or later."},
+        "submitted_before_ms": _MOMENT | {"description": "Before this time."},
+        "cursor": {"type": ["string", "null"], "description": "Of the answer before."},
+    },
+}
+CANCEL_SELECTOR: Schema = SELECTOR | {
+    "properties": {**SELECTOR["properties"], "reason": TEXT | {"maxLength": 200, "description": "Kept with the job."}}
 }
 RECEIPT = record(job_id=TEXT, state=STATE, queued=FLAG, queue_depth=COUNT, duplicate=FLAG)
 TAKEN = record(job_id=TEXT, state=STATE, queued=FLAG, queue_depth=COUNT, duplicate=FLAG, position=nullable(COUNT))
@@ -133,6 +163,7 @@ JOB = record(
     progress=ANYTHING,
     checkpoint=ANYTHING,
     after=rows(TEXT),
+    tags=rows(TEXT),
     idempotency_key=nullable(TEXT),
     limit_key=nullable(TEXT),
     tenant=nullable(TEXT),
@@ -149,6 +180,11 @@ JOB = record(
 )
 SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in (*BODIES, "steps")})
 JOBS = record(jobs=rows(SUMMARY))
+FOUND = record(jobs=rows(SUMMARY), cursor=nullable(TEXT | {"description": "Of the next page; null: the end."}))
+COUNTED = record(count=COUNT)
+APPLIED = record(
+    changed=COUNT, cursor=nullable(TEXT | {"description": "Send it in the next request; null: all are done."})
+)
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
 OUTCOME = record(job_id=TEXT, outcome=TEXT)
 PURGED = record(deleted=COUNT, left=COUNT)

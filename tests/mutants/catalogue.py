@@ -220,7 +220,7 @@ CATALOGUE = (
     Mutant(
         name="cancel-reaches-nobody",
         wrong="the worker of a cancelled job is not notified",
-        old="redis.call('RPUSH', orders, 'cancel ' .. job.token .. ' ' .. id)",
+        old="redis.call('RPUSH', orders, 'cancel ' .. job.token .. ' ' .. job.id)",
     ),
     Mutant(
         name="never-expires",
@@ -243,7 +243,7 @@ CATALOGUE = (
     Mutant(
         name="never-due",
         wrong="a scheduled job waits for ever",
-        old="promoted = promoted + promote(id)",
+        old="promoted = promoted + duties.promote(id)",
     ),
     Mutant(
         name="pause-is-ignored",
@@ -293,7 +293,7 @@ CATALOGUE = (
     Mutant(
         name="dead-letters-are-lost",
         wrong="a failed job is in no list",
-        old="if state == 'failed' then redis.call('ZADD', DEAD, now, job.id) end",
+        old="redis.call('ZADD', DEAD, now, job.id)",
     ),
     Mutant(
         name="idle-claim-leaks-a-route-slot",

@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from agentpool_core.cli.changing import change_selected
 from agentpool_core.cli.connection import open_redis, run
-from agentpool_core.cli.output import EXIT_CODES, say
+from agentpool_core.cli.output import EXIT_CODES, format_count, say
+from agentpool_core.cli.selecting import check_choice, selector_options
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.jobs import JobId
+from agentpool_core.queue.selector import UNENDED
+
+if TYPE_CHECKING:
+    from agentpool_core.queue.selector import JobSelector
 
 EPILOG = (
     """\b
 Examples:
   agentpool cancel 0193f6c2a1b-9f86d081 --pool research/analysts
   agentpool get --state queued -o name | xargs agentpool cancel --reason superseded
+  agentpool cancel --state queued --kind summarize
+  agentpool cancel --tag nightly --submitted-before 2h
 
-Jobs that wait for a cancelled one are cancelled with it, unless they asked to run anyway."""
+Selected jobs are cancelled in steps, a hundred at a time; jobs that are submitted meanwhile stay. Jobs that wait for
+a cancelled one are cancelled with it, unless they asked to run anyway."""
     + EXIT_CODES
 )
 _MESSAGES = {
@@ -26,12 +37,19 @@ _MESSAGES = {
 
 
 @click.command(epilog=EPILOG)
-@click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
+@click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @pool_options
+@selector_options(*UNENDED)
+@click.option("--all", "everything", is_flag=True, help="All jobs of the pool that wait or run.")
 @click.option("--reason", default="requested", show_default=True, help="Kept with the job.")
-def cancel(*, jobs: tuple[str, ...], target: Target, reason: str) -> None:
-    """Cancel jobs."""
-    run(_cancel(target, [JobId(job) for job in jobs], reason))
+def cancel(*, jobs: tuple[str, ...], target: Target, selector: JobSelector, everything: bool, reason: str) -> None:
+    """Cancel jobs: those named, or the selected ones."""
+    check_choice(jobs, selector, everything=everything)
+    if jobs:
+        run(_cancel(target, [JobId(job) for job in jobs], reason))
+        return
+    number = run(change_selected(target, selector, "cancel", reason=reason))
+    say(f"{format_count(number, 'job')} cancelled, or asked to stop")
 
 
 async def _cancel(target: Target, ids: list[JobId], reason: str) -> None:

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
+from agentpool_core.cli.changing import change_selected
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, Format, emit, first_line, format_count, output_option, say, table
+from agentpool_core.cli.selecting import check_choice, note_cut, selector_options
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import job_document
 from agentpool_core.durations import format_duration
-from agentpool_core.jobs import Job, JobId
+from agentpool_core.jobs import Job, JobId, JobState
+
+if TYPE_CHECKING:
+    from agentpool_core.queue.selector import JobSelector
 
 EPILOG = (
     """\b
@@ -19,10 +26,10 @@ Examples:
   agentpool dead list --pool research/analysts
   agentpool dead replay 0193f6c2a1b-9f86d081
   agentpool dead replay --all
+  agentpool dead replay --kind summarize --submitted-after 2h
   agentpool dead purge --all --yes"""
     + EXIT_CODES
 )
-MOST = 10_000  # dead letters replayed or purged by a command
 
 
 @click.group(epilog=EPILOG)
@@ -32,11 +39,12 @@ def dead() -> None:
 
 @dead.command("list")
 @pool_options
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="The oldest so many.")
+@selector_options()
+@click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="The oldest so many; 0: all.")
 @output_option
-def list_(*, target: Target, limit: int, output: Format) -> None:
+def list_(*, target: Target, selector: JobSelector, limit: int, output: Format) -> None:
     """List dead letters, oldest first."""
-    jobs, now_ms = run(_read(target, limit, bodies=output.shows_documents))
+    jobs, now_ms = run(_read(target, selector, limit, bodies=output.shows_documents))
     rows = [
         (
             j.job_id,
@@ -55,58 +63,69 @@ def list_(*, target: Target, limit: int, output: Format) -> None:
 @dead.command()
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @pool_options
+@selector_options()
 @click.option("--all", "everything", is_flag=True, help="All dead letters of the pool.")
-def replay(*, jobs: tuple[str, ...], target: Target, everything: bool) -> None:
+def replay(*, jobs: tuple[str, ...], target: Target, selector: JobSelector, everything: bool) -> None:
     """Put dead letters back into the queue, with all their attempts."""
-    _check_choice(jobs, everything=everything)
-    for job_id in run(_replay(target, [JobId(job) for job in jobs])):
-        say(f"job {job_id} queued again")
+    check_choice(jobs, selector, everything=everything)
+    if jobs:
+        for job_id in run(_replay(target, [JobId(job) for job in jobs])):
+            say(f"job {job_id} queued again")
+        return
+    say(f"{format_count(run(change_selected(target, _dead(selector), 'replay')), 'job')} queued again")
 
 
 @dead.command()
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @pool_options
+@selector_options()
 @click.option("--all", "everything", is_flag=True, help="All dead letters of the pool.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def purge(*, jobs: tuple[str, ...], target: Target, everything: bool, yes: bool) -> None:
+def purge(*, jobs: tuple[str, ...], target: Target, selector: JobSelector, everything: bool, yes: bool) -> None:
     """Delete dead letters. They cannot be brought back."""
-    _check_choice(jobs, everything=everything)
+    check_choice(jobs, selector, everything=everything)
     if not yes:
         if not sys.stdin.isatty():
             raise click.UsageError("there is no terminal to ask at; pass --yes to delete without being asked")
-        what = "all dead letters" if everything else format_count(len(jobs), "dead letter")
+        what = format_count(len(jobs), "dead letter") if jobs else "all dead letters"
+        what = what if selector.is_empty else "the selected dead letters"
         click.confirm(f"delete {what} of pool {target.pool}?", abort=True, err=True)
-    say(f"{format_count(run(_purge(target, [JobId(job) for job in jobs])), 'dead letter')} deleted")
+    if jobs:
+        number = run(_purge(target, [JobId(job) for job in jobs]))
+    else:
+        number = run(change_selected(target, _dead(selector), "purge"))
+    say(f"{format_count(number, 'dead letter')} deleted")
 
 
-def _check_choice(jobs: tuple[str, ...], *, everything: bool) -> None:
-    if everything == bool(jobs):
-        raise click.UsageError("name the JOBs, or pass --all")
+def _dead(selector: JobSelector) -> JobSelector:
+    return replace(selector, states=(JobState.FAILED,))
 
 
-async def _read(target: Target, limit: int, *, bodies: bool) -> tuple[list[Job], int]:
+async def _read(target: Target, selector: JobSelector, limit: int, *, bodies: bool) -> tuple[list[Job], int]:
     from agentpool_core.queue.inspector import Inspector
 
     async with open_redis(target) as redis:
         inspector = Inspector(redis)
         now_ms = (await inspector.snapshot(target.pool)).taken_at_ms
-        return await inspector.dead(target.pool, limit=limit, bodies=bodies), now_ms
+        page = await inspector.find(target.pool, _dead(selector), limit=limit or sys.maxsize, bodies=bodies)
+        if page.cursor is not None:
+            note_cut(len(page.jobs), "the dead letters")
+        return list(page.jobs), now_ms
 
 
 async def _replay(target: Target, ids: list[JobId]) -> list[JobId]:
-    """Replay these jobs, or all dead letters if none is named; return the replayed jobs."""
+    """Replay these jobs; return them."""
     from agentpool_core.queue.inspector import Inspector
 
     async with open_redis(target) as redis:
         inspector = Inspector(redis)
-        found = ids or [job.job_id for job in await inspector.dead(target.pool, limit=MOST, bodies=False)]
-        for job_id in found:
+        for job_id in ids:
             await inspector.replay(target.pool, job_id)
-        return found
+        return ids
 
 
 async def _purge(target: Target, ids: list[JobId]) -> int:
     from agentpool_core.queue.inspector import Inspector
 
     async with open_redis(target) as redis:
-        return await Inspector(redis).discard(target.pool, ids, limit=MOST)
+        return await Inspector(redis).discard(target.pool, ids, limit=len(ids))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -10,6 +12,7 @@ import click
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, Format, emit, first_line, output_option, table
 from agentpool_core.cli.pending_reason import pending_reason
+from agentpool_core.cli.selecting import note_cut, selector_options
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import history_document, job_document
 from agentpool_core.durations import format_duration
@@ -17,6 +20,7 @@ from agentpool_core.jobs import FAILURES, REASONED, Job, JobId, JobState
 from agentpool_core.text import render_value
 
 if TYPE_CHECKING:
+    from agentpool_core.queue.selector import JobSelector
     from agentpool_core.queue.snapshots import QueueSnapshot
 
 ENDED_WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
@@ -24,17 +28,21 @@ MEANING = {  # of changes without a stored reason
     "recovered": "its worker was lost",
     "quarantined": "its worker was lost again: it runs alone from now on",
 }
-LISTED = ("running", "queued", "scheduled", "blocked", "failed")
+LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.FAILED)
+ENDED = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
+SHOWN = 100  # jobs of each state, except for names
 EPILOG = (
     """\b
 Examples:
   agentpool get --pool research/analysts
   agentpool get --state running -o name
+  agentpool get --state succeeded --tag nightly --submitted-after 2h
+  agentpool get --state all --kind summarize --count
   agentpool get 0193f6c2a1b-9f86d081 -o json
   agentpool get 0193f6c2a1b-9f86d081 --history
 
-A single job is shown with its durable steps.
-Jobs that ended well are shown by their id only, until their retention ends."""
+A single job is shown with its durable steps. Ended jobs are kept until their retention ends: dead letters come oldest
+first, other ended jobs newest first."""
     + EXIT_CODES
 )
 
@@ -42,28 +50,52 @@ Jobs that ended well are shown by their id only, until their retention ends."""
 @click.command(epilog=EPILOG)
 @click.argument("jobs", nargs=-1, metavar="[JOB...]")
 @pool_options
-@click.option("--state", "states", multiple=True, type=click.Choice(LISTED), help="Only these. May be repeated.")
-@click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True, help="Of each state.")
+@selector_options(*LISTED, *ENDED)
+@click.option(
+    "--limit", type=click.IntRange(min=0), help=f"Of each state; 0: all. Default: {SHOWN}, and all with -o name."
+)
+@click.option("--count", is_flag=True, help="Only the number of jobs.")
 @click.option("--history", is_flag=True, help="What happened to the job, oldest first.")
 @output_option
 def get(
-    *, jobs: tuple[str, ...], target: Target, states: tuple[str, ...], limit: int, history: bool, output: Format
+    *,
+    jobs: tuple[str, ...],
+    target: Target,
+    selector: JobSelector,
+    limit: int | None,
+    count: bool,
+    history: bool,
+    output: Format,
 ) -> None:
-    """Show jobs: those named, else those that wait, run or are dead."""
+    """Show jobs: those named, else the selected ones. Without --state: those that wait, run or are dead."""
     if history and len(jobs) != 1:
         raise click.UsageError("--history needs exactly one JOB")
-    wanted = [JobState(state) for state in states or LISTED]
-    found, queue = run(_read(target, [JobId(job) for job in jobs], wanted, limit, bodies=output.shows_documents))
+    if jobs and (count or not selector.is_empty):
+        raise click.UsageError("name JOBs, or select them, not both")
+    chosen = replace(selector, states=selector.states or LISTED)
+    if count:
+        number = run(_count(target, chosen))
+        emit(output, {"count": number}, names=[str(number)], text=str(number))
+        return
+    most = (SHOWN if output is not Format.NAME else 0) if limit is None else limit
+    found, queue = run(_read(target, [JobId(job) for job in jobs], chosen, most, bodies=output.shows_documents))
     if history:
         _show_history(found[0], output)
     else:
         _show(found, target, queue, output, one=len(jobs) == 1)
 
 
+async def _count(target: Target, selector: JobSelector) -> int:
+    from agentpool_core.queue.inspector import Inspector
+
+    async with open_redis(target) as redis:
+        return await Inspector(redis).select(target.pool, selector).count()
+
+
 async def _read(
-    target: Target, ids: list[JobId], states: list[JobState], limit: int, *, bodies: bool
+    target: Target, ids: list[JobId], selector: JobSelector, limit: int, *, bodies: bool
 ) -> tuple[list[Job], QueueSnapshot]:
-    """Return the jobs, and their queue."""
+    """Return the jobs, and their queue. `limit` 0: all jobs."""
     from agentpool_core.queue.inspector import Inspector
 
     async with open_redis(target) as redis:
@@ -71,13 +103,19 @@ async def _read(
         queue = await inspector.snapshot(target.pool)
         if ids:
             return [await inspector.job(target.pool, job_id) for job_id in ids], queue
-        lists = [await inspector.jobs(target.pool, state, limit=limit, bodies=bodies) for state in states]
-        return [job for jobs in lists for job in jobs], queue
+        found: list[Job] = []
+        for state in selector.states:
+            one = replace(selector, states=(state,))
+            page = await inspector.find(target.pool, one, limit=limit or sys.maxsize, bodies=bodies)
+            found += page.jobs
+            if page.cursor is not None:
+                note_cut(len(page.jobs), f"state {state}")
+        return found, queue
 
 
 def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: Format, *, one: bool) -> None:
     documents = [job_document(job, target.pool) for job in jobs]
-    text = jobs_table(jobs, queue.taken_at_ms) if jobs else f"no jobs wait, run or are dead in pool {target.pool}"
+    text = jobs_table(jobs, queue.taken_at_ms) if jobs else f"no such jobs in pool {target.pool}"
     if one:
         documents[0]["history"] = history_document(jobs[0])
         why = pending_reason(jobs[0], queue)

@@ -74,6 +74,7 @@ class Answer:
 @click.option("--ttl", "ttl_ms", type=duration, help="Longest wait for the start. Default: the pool's.")
 @click.option("--timeout", "timeout_ms", type=duration, help="Longest run of one attempt. Default: the pool's.")
 @click.option("--max-attempts", type=click.IntRange(min=1), help="Default: the pool's.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="A label to find the job by. May be repeated.")
 @click.option("--preemptible", is_flag=True, help="May be asked to yield to a critical job at a checkpoint.")
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the result.")
 @click.option("--wait-timeout", type=duration, help="Give up waiting after this long; the job goes on.")

@@ -30,11 +30,11 @@ class Role(StrEnum):
     READER = "reader"  # looks: dashboards, exporters
 
 
-_READS = ("snapshot", "list")
+_READS = ("snapshot", "list", "count")
 _SUBMITS = ("submit", "submit_plain", "cancel", "watch")
 _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.READER: _READS,
-    Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard"),
+    Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard", "apply"),
     Role.WORKER: (
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
         "exchange", "report", "maintain", "lag",

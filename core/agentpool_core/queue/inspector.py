@@ -11,7 +11,6 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
@@ -34,18 +33,19 @@ from agentpool_core.queue.codec.snapshot_reply import snapshot_of
 from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, pipeline, repeat_once
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
 from agentpool_core.queue.keys import NAMESPACES, Keys, index_of, pressure_of
+from agentpool_core.queue.selection import Selection
+from agentpool_core.queue.selector import JobSelector
 from agentpool_core.queue.settings import PoolSettings
 from agentpool_core.queue.steps import stored_steps
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Job, JobEvent, JobId, WorkerId
     from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.selection import JobPage
     from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
 
 JOBS_A_SLICE = 500  # deleted by a script
-PAGE_JOBS = 500  # listed by a script
-PAGE_BYTES = 4 * 2**20  # after which a script ends its page of a list; a job may have as much
-MOST_SLICES = 20_000  # of a purge or a list: bounds a faulty server's answers
+MOST_SLICES = 20_000  # of a purge: bounds a faulty server's answers
 HEAR_SECONDS = 1.0  # delay until a new namespace's signals are heard; until then its backlog is polled
 log = logging.getLogger(__name__)
 LISTABLE = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.FAILED)
@@ -185,35 +185,23 @@ class Inspector:
             return job
         return replace(job, steps=tuple(await stored_steps(self._redis, Keys(pool).job(job_id), with_results=False)))
 
-    async def jobs(self, pool: PoolRef, state: JobState, *, limit: int = 100, bodies: bool = True) -> list[Job]:
-        """Return jobs that wait, run or are dead, oldest first within a route and priority.
+    async def find(
+        self, pool: PoolRef, selector: JobSelector, *, limit: int = 100, cursor: str | None = None, bodies: bool = True
+    ) -> JobPage:
+        """Return at most `limit` jobs of the selector, from the cursor of an earlier page on; see `Selection.page`.
 
-        Without `bodies`, payload, result, progress and checkpoint are None: they may have a MiB each. Jobs are read in
-        pages of `PAGE_BYTES`, so a job that moves meanwhile may be missing. Raises InvalidJobError for succeeded,
-        cancelled and expired, which only the events list.
+        Without `bodies`, payload, result, progress and checkpoint are None: they may have a MiB each.
         """
-        if state not in LISTABLE:
-            raise InvalidJobError(
-                field="state",
-                value=state.value,
-                problem="jobs that ended so are not listed",
-                remedy="read the pool's events, or ask for one job by its id",
-            )
         settings = await self.settings(pool)
-        record = partial(job_of, max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms, bodies=bodies)
-        names = " ".join((*HEAD_FIELDS, *BODY_FIELDS) if bodies else HEAD_FIELDS)
-        found: dict[str, Job] = {}
-        cursor = ""
-        for _ in range(MOST_SLICES):
-            args = (state.value, cursor, min(PAGE_JOBS, limit - len(found)), PAGE_BYTES, names)
-            reply = await scripts.LIST.run(self._redis, Keys(pool).conf, args)
-            with Reading("list"):
-                cursor = str(reply[0])
-                pairs = zip(reply[1::2], reply[2::2], strict=True)
-                found |= {job_id: record(job_id, fields_of(fields)) for job_id, fields in pairs}
-            if not cursor or len(found) >= limit:
-                return list(found.values())
-        raise QueueReplyError(doing="list", problem=f"there are more jobs after {MOST_SLICES} pages")
+        return await self.select(pool, selector).page(settings, limit=limit, cursor=cursor, bodies=bodies)
+
+    def select(self, pool: PoolRef, selector: JobSelector) -> Selection:
+        """Return the selected jobs of a pool, to count or change them."""
+        return Selection(self._redis, pool, selector)
+
+    async def jobs(self, pool: PoolRef, state: JobState, *, limit: int = 100, bodies: bool = True) -> list[Job]:
+        """Return jobs in a state; see `find`."""
+        return list((await self.find(pool, JobSelector(states=(state,)), limit=limit, bodies=bodies)).jobs)
 
     async def dead(self, pool: PoolRef, *, limit: int = 100, bodies: bool = True) -> list[Job]:
         """Return dead letters, oldest first; see `jobs`."""

@@ -17,6 +17,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | key:SHA256 | string | as its job | digest of an idempotency key -> job id |
 | due | zset by ms | the pool's | scheduled jobs, retries included |
 | ttl | zset by ms | the pool's | waiting jobs that expire |
+| ended:STATE | stream | the pool's, entries until retention ends | jobs that succeeded, were cancelled, or expired |
 | dead | zset by ms | the pool's, entries until retention ends | dead letters |
 | blocked | set | the pool's | jobs that wait for others |
 | yield | zset by rank | the pool's | running jobs that may be asked to yield |
@@ -60,6 +61,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | error | text of the last failure |
 | reason | a word: why the job is in its state |
 | trace | W3C trace headers, JSON |
+| tags | tags, separated by blanks |
 | digest | digest of the request, compared when an id is submitted again |
 | putoff | DEFERRALS by an overloaded handler |
 | unknown | DEFERRALS by workers that do not know the kind |
@@ -187,6 +189,7 @@ class Keys:
         self.worker_kinds = f"{prefix}worker-kinds"
         self.bell = f"{prefix}bell"
         self.events = f"{prefix}events"
+        self.ended = f"{prefix}ended:"
 
     def stream(self, route: str, priority: Priority) -> str:
         """Return the stream of a route's jobs of a priority."""

@@ -30,6 +30,10 @@ _A2A = f"{_POOL}/a2a"
 ROUTES: Mapping[tuple[str, str], Need] = {
     ("POST", f"{_POOL}/jobs"): Verb.SUBMIT,
     ("GET", f"{_POOL}/jobs"): Verb.READ,
+    ("GET", f"{_POOL}/jobs:count"): Verb.READ,
+    ("POST", f"{_POOL}/jobs:cancel"): Verb.MANAGE,
+    ("POST", f"{_POOL}/jobs:replay"): Verb.MANAGE,
+    ("POST", f"{_POOL}/jobs:purge"): Verb.MANAGE,
     ("GET", f"{_POOL}/jobs/{{job_id}}"): Verb.READ,
     ("GET", f"{_POOL}/jobs/{{job_id}}/result"): Verb.READ,
     ("GET", f"{_POOL}/jobs/{{job_id}}/history"): Verb.READ,

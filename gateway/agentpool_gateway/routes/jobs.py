@@ -1,4 +1,4 @@
-"""Jobs over HTTP: submit, read, result, history, list, cancel."""
+"""Jobs over HTTP: submit, read, result, history, cancel. `selection` lists jobs, and changes many."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from agentpool_core.documents import (
     job_document,
     receipt_document,
     request_from,
-    summary_document,
 )
 from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
-from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
+from agentpool_core.jobs import Job, JobId, JobRequest, Json, Receipt
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.answers import JsonResponse
@@ -29,7 +28,6 @@ from agentpool_gateway.routes.long_polling import job_after, wait_of
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
 log = logging.getLogger(__name__)
 TRACE_HEADERS = ("traceparent", "tracestate")
-LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.FAILED)
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
@@ -93,17 +91,6 @@ async def _submit_many(admission: Admission, request: Request, documents: list[J
         "duplicates": sum(receipt.duplicate for receipt in receipts),
     }
     return JsonResponse(body, status_code=HTTPStatus.ACCEPTED)
-
-
-@router.get("", responses=openapi.READ_JOBS)
-async def list_jobs(
-    admission: Admitted, state: JobState | None = None, limit: Annotated[int, Query(ge=1, le=1_000)] = 100
-) -> JsonResponse:
-    """Jobs that wait, run or are dead; of each state at most `limit`. A job's own record has its payload."""
-    found: list[Job] = []
-    for wanted in [state] if state else LISTED:
-        found += await admission.queue.inspector.jobs(admission.pool, wanted, limit=limit, bodies=False)
-    return JsonResponse({"jobs": [summary_document(job, admission.pool) for job in found]})
 
 
 @router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)

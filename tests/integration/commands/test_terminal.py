@@ -404,3 +404,65 @@ async def test_logs_of_a_worker_that_is_no_pod_say_so(agentpool, consumer, serve
     assert "no log of w1: no such pod; a log collector" in result.stderr
     assert "/api/v1" not in result.stderr
     assert result.return_value == 5
+
+
+async def test_the_example_of_the_help_reaches_every_job(agentpool, redis, pool):
+    """`agentpool get --state queued -o name | xargs agentpool cancel` cancels more jobs than a table shows."""
+    await Producer(redis, pool).submit_many([JobRequest(kind="greet")] * 230)
+    names = (await agentpool("get", "--state", "queued", "-o", "name")).output.split()
+    assert len(names) == 230
+    await agentpool("cancel", *names)
+    assert (await agentpool("get", "--state", "cancelled", "--count")).output == "230\n"
+
+
+async def test_a_list_that_was_cut_says_so(agentpool, redis, pool):
+    """On standard error, in every form; a list that is complete says nothing."""
+    await Producer(redis, pool).submit_many([JobRequest(kind="greet")] * 101)
+    for form in ("table", "json"):
+        shown = await agentpool("get", "-o", form)
+        assert "only the first 100 jobs of state queued" in shown.stderr
+        assert "--limit 0" in shown.stderr
+    assert (await agentpool("get", "--limit", "101")).stderr == ""
+    assert len((await agentpool("get", "--limit", "0")).stdout.splitlines()) == 102
+
+
+async def test_selected_jobs_are_cancelled_counted_and_purged(agentpool):
+    """By tag; the jobs of a different tag stay."""
+    for tag in ("nightly", "nightly", "daily"):
+        await agentpool("submit", "greet", "--tag", tag, "--tag", "customer=acme")
+    assert (await agentpool("get", "--tag", "nightly", "--count")).output == "2\n"
+    assert json.loads((await agentpool("get", "--tag", "nightly", "--count", "-o", "json")).output) == {"count": 2}
+    cancelled = await agentpool("cancel", "--tag", "nightly", "--submitted-after", "1h", "--reason", "old")
+    assert cancelled.output == "2 jobs cancelled, or asked to stop\n"
+    assert len((await agentpool("get", "--state", "cancelled", "-o", "name")).output.split()) == 2
+    assert (await agentpool("purge", "--state", "all", "--tag", "nightly", "--yes")).output == "2 jobs deleted\n"
+    assert (await agentpool("get", "--state", "all", "--count")).output == "1\n"
+
+
+async def test_dead_letters_are_replayed_and_purged_by_kind(agentpool, consumer):
+    """The conditions of a selector apply to dead letters."""
+    for kind in ("greet", "other"):
+        await agentpool("submit", kind, "--max-attempts", "1")
+        await consumer.serve_one(error="no")
+    assert (await agentpool("dead", "replay", "--kind", "greet")).output == "1 job queued again\n"
+    assert "other" in (await agentpool("dead", "list", "--kind", "other")).output
+    assert (await agentpool("dead", "purge", "--kind", "other", "--yes")).output == "1 dead letter deleted\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "named"),
+    [
+        (("cancel",), "--all"),
+        (("cancel", "x", "--tag", "a"), "select them"),
+        (("cancel", "--state", "succeeded"), "succeeded"),
+        (("cancel", "--tag", "a b"), "a b"),
+        (("get", "--submitted-after", "yesterday"), "2h"),
+        (("get", "x", "--tag", "a"), "not both"),
+        (("purge", "--tag", "a", "--yes"), "--state"),
+        (("purge", "--state", "succeeded"), "--yes"),
+    ],
+)
+async def test_a_selection_that_cannot_be_meant_is_wrong_usage(agentpool, args, named):
+    """The error names the option or the value."""
+    failed = await agentpool(*args)
+    assert named in str(failed.exception)

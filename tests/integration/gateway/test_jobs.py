@@ -11,6 +11,7 @@ import pytest
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Route
 from agentpool_core.queue.completions import Succeeded
+from agentpool_gateway.routes import selection
 from tests.fixtures.redis import wait_until
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -256,3 +257,65 @@ async def test_a_fan_out_drops_nothing(gateway, http, consumer):
     assert {status for status, _ in answers} == {202}
     assert len({job for _, job in answers}) == 200
     assert (await http.get("/queue")).json()["depth"] == 200
+
+
+async def test_selected_jobs_are_listed_in_pages_and_counted(http):
+    """A page has a cursor while jobs follow; tags and kinds narrow the list and the count."""
+    for number in range(5):
+        tags = ["nightly"] if number < 3 else ["nightly-2"]
+        await http.post("/jobs", json={"kind": "greet", "payload": number, "tags": tags})
+    first = (await http.get("/jobs", params={"tag": "nightly", "limit": 2})).json()
+    rest = (await http.get("/jobs", params={"tag": "nightly", "limit": 2, "cursor": first["cursor"]})).json()
+    assert ([len(page["jobs"]) for page in (first, rest)], rest["cursor"]) == ([2, 1], None)
+    assert {tuple(job["tags"]) for job in first["jobs"] + rest["jobs"]} == {("nightly",)}
+    assert (await http.get("/jobs:count", params={"tag": "nightly"})).json() == {"count": 3}
+    assert (await http.get("/jobs:count", params={"kind": "other"})).json() == {"count": 0}
+    refused = await http.get("/jobs", params={"cursor": "x"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "cursor")
+
+
+async def test_selected_jobs_are_cancelled_and_purged(http, monkeypatch):
+    """Each request changes a bounded number; the cursor continues, and null ends it."""
+    monkeypatch.setattr(selection, "LONGEST_CHANGE_SECONDS", 0.0)
+    jobs = [{"kind": "greet", "tags": ["nightly"]} for _ in range(150)]
+    await http.post("/jobs", json=jobs)
+    body = {"state": ["queued"], "tag": ["nightly"], "reason": "superseded"}
+    answers = [(await http.post("/jobs:cancel", json=body)).json()]
+    while answers[-1]["cursor"] is not None:
+        answers.append((await http.post("/jobs:cancel", json=body | {"cursor": answers[-1]["cursor"]})).json())
+    assert [answer["changed"] for answer in answers] == [100, 50]
+    ended = (await http.get("/jobs", params={"state": "cancelled", "limit": 1_000})).json()["jobs"]
+    assert (len(ended), {job["reason"] for job in ended}) == (150, {"superseded"})
+    monkeypatch.setattr(selection, "LONGEST_CHANGE_SECONDS", 5.0)
+    assert (await http.post("/jobs:purge", json={"state": ["cancelled"]})).json() == {"changed": 150, "cursor": None}
+    assert (await http.get("/jobs:count")).json() == {"count": 0}
+
+
+async def test_selected_dead_letters_are_replayed(http, consumer):
+    """`jobs:replay` queues the dead letters of a kind again."""
+    await http.post("/jobs", json={"kind": "greet", "max_attempts": 1})
+    await consumer.serve_one(error="no")
+    assert (await http.post("/jobs:replay", json={"kind": ["other"]})).json()["changed"] == 0
+    assert (await http.post("/jobs:replay", json={"kind": ["greet"]})).json()["changed"] == 1
+    assert (await http.get("/jobs:count", params={"state": "queued"})).json() == {"count": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ([], "body"),
+        ({}, "state"),
+        ({"states": ["queued"]}, "states"),
+        ({"state": ["queued", "odd"]}, "state"),
+        ({"state": ["succeeded"]}, "state"),
+        ({"state": ["queued"], "tag": "nightly"}, "tag"),
+        ({"tag": ["a b"]}, "tags[0]"),
+        ({"state": ["queued"], "cursor": 5}, "cursor"),
+        ({"state": ["queued"], "submitted_after_ms": "now"}, "submitted_after_ms"),
+    ],
+)
+async def test_a_selector_that_cannot_be_used_is_refused(http, body, field):
+    """422 names the field; an empty selector, which would mean every job, is refused too."""
+    answer = await http.post("/jobs:cancel", json=body)
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert answer.json()["remedy"]

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from agentpool_core.jobs import JobRequest, JobState, WorkerId
-from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect, inspector, scripts
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect, scripts, selection
 from agentpool_core.queue.completions import Failed, Succeeded
 
 MEGABYTE = 1_000_000
@@ -30,7 +30,7 @@ def pages(monkeypatch):
                 await seen.between()
         return reply
 
-    monkeypatch.setattr(inspector, "PAGE_BYTES", 1_000)
+    monkeypatch.setattr(selection, "PAGE_BYTES", 1_000)
     monkeypatch.setattr(scripts.Script, "run", noted)
     return seen
 
@@ -69,7 +69,7 @@ async def test_pages_make_the_same_list_as_one(redis, pool, pages):
         paged = await reader.jobs(pool, state)
         assert pages.read > read_before + 3, state
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(inspector, "PAGE_BYTES", 2**30)
+            patch.setattr(selection, "PAGE_BYTES", 2**30)
             whole = await reader.jobs(pool, state)
         assert paged == whole
         assert len({job.job_id for job in whole}) == EACH

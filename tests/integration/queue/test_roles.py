@@ -9,11 +9,12 @@ import pytest
 from agentpool_core.client import Client
 from agentpool_core.doctor.pool import examine
 from agentpool_core.errors import QueueAccessError, QueueError
-from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
+from agentpool_core.jobs import JobRequest, JobState, PoolRef, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, scripts
 from agentpool_core.queue.acl import Role, rules
 from agentpool_core.queue.completions import Failed, Succeeded
 from agentpool_core.queue.keys import notes_of
+from agentpool_core.queue.selector import JobSelector
 
 POOL, OTHER = PoolRef("research", "analysts"), PoolRef("sales", "analysts")
 HOSTILE = (
@@ -72,14 +73,17 @@ async def test_every_role_does_its_work(users):
         ]
     )
     assert await waiting == 1
-    await client.close()
     await consumer.maintain()
     await consumer.wait(10)
     assert (await reader.snapshot(POOL)).finished_total == 3
     assert [job.job_id for job in await reader.dead(POOL)] == [doomed.job_id]
+    assert await reader.select(POOL, JobSelector(states=(JobState.SUCCEEDED, JobState.CANCELLED))).count() == 2
     assert (await reader.job(POOL, first.job_id)).result == 1
     assert await reader.events(POOL)
-    await Inspector(users[Role.SUBMITTER]).replay(POOL, doomed.job_id)
+    assert await client.replay_selected(JobSelector(kinds=("x",))) == 1
+    assert await client.cancel_selected(JobSelector(kinds=("x",))) == 2
+    assert await client.purge_selected(JobSelector(states=(JobState.SUCCEEDED,))) == 1
+    await client.close()
     await consumer.deregister()
     assert await reader.pools(["research"]) == [POOL]
     with pytest.raises(QueueAccessError):

@@ -79,7 +79,7 @@ def test_a_module_that_is_missing_by_a_bug_is_not_said_to_need_installing(monkey
     ("args", "text"),
     [
         (("nonsense",), "error: No such command 'nonsense'; see 'agentpool --help'\n"),
-        (("cancel",), "error: Missing argument 'JOB...'; see 'agentpool cancel --help'\n"),
+        (("wait",), "error: Missing argument 'JOB...'; see 'agentpool wait --help'\n"),
         (("get", "--nonsense"), "error: No such option '--nonsense'; see 'agentpool get --help'\n"),
     ],
 )

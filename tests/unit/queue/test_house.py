@@ -41,7 +41,7 @@ def test_scripts_and_keys_module_use_the_same_names():
     named |= {"RELEASING": pool.releasing, "LIMITED": pool.limited, "LIMIT_TIMES": pool.limit_times}
     named |= {"YIELD": pool.yields, "SUSPECTS": pool.suspects, "WORKERS": pool.workers, "WORKER_INFO": pool.worker_info}
     named |= {"WORKER_KINDS": pool.worker_kinds}
-    named |= {"BELL": pool.bell, "EVENTS": pool.events}
+    named |= {"BELL": pool.bell, "EVENTS": pool.events, "ENDED": pool.ended}
     assert {name: f"{pool.prefix}{key}" for name, key in lua.items()} == named
     text = "".join([*SOURCES.values(), *PARTS.values()])
     for prefix, key in {

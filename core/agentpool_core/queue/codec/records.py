@@ -28,7 +28,7 @@ from agentpool_core.text import encodable
 
 HEAD_FIELDS = (  # of a job's hash, that make a record: some KiB at most; state is the first
     "state", "spec", "entry", "lease", "log", "ended", "due", "expires", "after", "error", "reason", "idem", "cancel",
-    "losses", "alone", "limit_key", "tenant", "held",
+    "losses", "alone", "limit_key", "tenant", "held", "tags",
 )  # fmt: skip
 BODY_FIELDS = ("payload", "result", "progress", "checkpoint")  # up to MAX_BODY_BYTES each
 SHOWN_RAW_CHARS = 1_000  # of a field that cannot be read
@@ -142,6 +142,7 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         progress=record.body("progress"),
         checkpoint=record.body("checkpoint"),
         after=tuple(JobId(parent) for parent in fields.get("after", "").split()),
+        tags=tuple(fields.get("tags", "").split()),
         idempotency_key=fields["idem"].partition(" ")[2] if "idem" in fields else None,
         cancel_requested="cancel" in fields,
         losses=record.number("losses") or 0,

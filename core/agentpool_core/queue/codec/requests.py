@@ -16,7 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import DependencyCycleError, InvalidJobError
-from agentpool_core.jobs import KIND_FORM, KIND_PATTERN, JobId, OnParentFailure
+from agentpool_core.jobs import KIND_FORM, KIND_PATTERN, MOST_TAGS, TAG_FORM, TAG_PATTERN, JobId, OnParentFailure
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.keys import digest_of
 
@@ -34,6 +34,7 @@ _KIND = re.compile(KIND_PATTERN)
 _ID = re.compile(ID_PATTERN)
 _KEY = re.compile(KEY_PATTERN)
 _SUBJECT = re.compile(SUBJECT_PATTERN)
+_TAG = re.compile(TAG_PATTERN)
 _kinds_seen: set[str] = set()  # kinds that have passed; programs use few
 _KINDS_SEEN_MAX = 1_000
 
@@ -69,33 +70,54 @@ def arguments(request: JobRequest, job_id: JobId) -> list[str]:
 
 def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
     """Return the rare attributes of a job."""
-    extras: dict[str, Any] = {}
-    if request.delay_ms:
-        _check_number("delay_ms", request.delay_ms, least=0, most=LONGEST_WAIT_MS)
-        extras["delay"] = request.delay_ms
-    if request.ttl_ms is not None:
-        _check_number("ttl_ms", request.ttl_ms, least=1, most=LONGEST_WAIT_MS)
-        extras["ttl"] = request.ttl_ms
-    for field in ("limit_key", "tenant"):
-        subject = getattr(request, field)
-        if subject is not None:
-            _check_text(field, subject, _SUBJECT, SUBJECT_FORM)
-            extras[field] = subject
+    extras = {**_times(request), **_labels(request), **_identity(request)}
     if request.after:
         _check_parents(request)
         extras["after"] = list(dict.fromkeys(request.after))
     if request.trace:
         extras["trace"] = _trace(request.trace)
-    if request.job_id is not None:
-        _check_text("job_id", request.job_id, _ID)
-        extras["named"] = 1
-    if request.idempotency_key is not None:
-        _check_text("idempotency_key", request.idempotency_key, _KEY)
-        extras["key"] = digest_of(request.idempotency_key)
-        extras["idem"] = request.idempotency_key
     if "named" in extras or "key" in extras:
         extras["digest"] = _digest(request, payload)
     return extras
+
+
+def _times(request: JobRequest) -> dict[str, Any]:
+    """Return the times of a job."""
+    times = {}
+    if request.delay_ms:
+        _check_number("delay_ms", request.delay_ms, least=0, most=LONGEST_WAIT_MS)
+        times["delay"] = request.delay_ms
+    if request.ttl_ms is not None:
+        _check_number("ttl_ms", request.ttl_ms, least=1, most=LONGEST_WAIT_MS)
+        times["ttl"] = request.ttl_ms
+    return times
+
+
+def _labels(request: JobRequest) -> dict[str, Any]:
+    """Return the attributes by which jobs share limits, or are found."""
+    labels = {}
+    for field in ("limit_key", "tenant"):
+        subject = getattr(request, field)
+        if subject is not None:
+            _check_text(field, subject, _SUBJECT, SUBJECT_FORM)
+            labels[field] = subject
+    if request.tags:
+        check_tags("tags", request.tags)
+        labels["tags"] = " ".join(dict.fromkeys(request.tags))
+    return labels
+
+
+def _identity(request: JobRequest) -> dict[str, Any]:
+    """Return the attributes by which a job is known when it is submitted again."""
+    identity: dict[str, Any] = {}
+    if request.job_id is not None:
+        _check_text("job_id", request.job_id, _ID)
+        identity["named"] = 1
+    if request.idempotency_key is not None:
+        _check_text("idempotency_key", request.idempotency_key, _KEY)
+        identity["key"] = digest_of(request.idempotency_key)
+        identity["idem"] = request.idempotency_key
+    return identity
 
 
 def _trace(headers: Mapping[Any, Any]) -> str:
@@ -126,6 +148,16 @@ def _check_parents(request: JobRequest) -> None:
         _check_text(f"after[{index}]", parent, _ID)
         if parent == request.job_id:
             raise _cycle([parent, parent])
+
+
+def check_tags(field: str, tags: Sequence[str]) -> None:
+    """Raise InvalidJobError for too many tags, or for a tag of a different form."""
+    if len(tags) > MOST_TAGS:
+        raise InvalidJobError(
+            field=field, value=f"{len(tags)} tags", problem=f"more than {MOST_TAGS}", remedy="leave some out"
+        )
+    for index, tag in enumerate(tags):
+        _check_text(f"{field}[{index}]", tag, _TAG, TAG_FORM)
 
 
 def _check_text(field: str, value: object, form: re.Pattern[str], words: str | None = None) -> None:

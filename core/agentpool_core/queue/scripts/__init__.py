@@ -93,10 +93,12 @@ CONFIGURE = load("configure")
 CORDON = load("cordon")
 SNAPSHOT = load("snapshot")
 LIST = load("list")
+COUNT = load("count")
+APPLY = load("apply")
 REPLAY = load("replay", repeatable=False)  # not idempotent: the job is no longer dead
 DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next ones
 PURGE = load("purge")
 ALL = (
     SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE,
-    EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, REPLAY, DISCARD, PURGE,
+    EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, COUNT, APPLY, REPLAY, DISCARD, PURGE,
 )  # fmt: skip

@@ -29,11 +29,12 @@ local BATCH = 500 -- due or expired jobs in one script
 write_though_memory_is_full()
 keep_time()
 local recovers = ARGV[1] ~= 'waiting'
+local duties = {} -- functions: a table, because Lua bounds the number of local variables
 
 -- Audits a part of the pool if one is due. Returns kind and job id or counter of each contradiction that was resolved.
-local function audit_in_turn()
+function duties.audit_in_turn()
   local every_ms, part = 15000, 300 -- of the whole pool; entries in one script
-  local pause_ms = 250 -- between two parts, by any workers
+  local pause_ms = 250 -- between two duties, by any workers
   local resolved = {}
   if now < number_or(redis.call('HGET', COUNTERS, 'audit_at'), 0) then return resolved end
   local cursor = audit_part(redis.call('HGET', COUNTERS, 'audit') or '', part, true, function(kind, what)
@@ -45,7 +46,7 @@ local function audit_in_turn()
   return resolved
 end
 
-local function recover_lost()
+function duties.recover_lost()
   local recovered = 0
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10)) do
     local error = 'worker ' .. worker .. ' was lost: its lease expired, and the cause is unknown'
@@ -54,7 +55,7 @@ local function recover_lost()
   return recovered
 end
 
-local function expire_waiting()
+function duties.expire_waiting()
   local expired = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', TTL, '-inf', now, 'LIMIT', 0, BATCH)) do
     redis.call('ZREM', TTL, id)
@@ -69,7 +70,7 @@ local function expire_waiting()
   return expired
 end
 
-local function promote(id)
+function duties.promote(id)
   redis.call('ZREM', DUE, id)
   local job = load(id)
   if not job or job.broken or job.state ~= 'scheduled' then
@@ -84,16 +85,16 @@ local function promote(id)
   return 1
 end
 
-local function promote_due()
+function duties.promote_due()
   local promoted = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, BATCH)) do
-    promoted = promoted + promote(id)
+    promoted = promoted + duties.promote(id)
   end
   return promoted
 end
 
 -- The time at which there is more to do; nil: nothing is in sight.
-local function next_work(more_children)
+function duties.next_work(more_children)
   local soon_ms = 2000 -- workers renew earlier: such a lease most likely belongs to a lost worker
   local due = more_children and now or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
   local lease_ends = recovers and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
@@ -103,17 +104,27 @@ local function next_work(more_children)
   return due
 end
 
+-- Forgets the ended jobs whose retention is over; streams keep whole nodes, so up to 100 entries stay longer.
+function duties.trim_ended()
+  local retention_ms = setting_or(redis.call('HGET', CONF, 'retention_results_ms'), 86400000)
+  local oldest = string.format('%.0f', math.max(0, now - ahead - retention_ms))
+  for state in pairs(ENDS) do
+    if state ~= 'failed' then redis.call('XTRIM', ENDED .. state, 'MINID', '~', oldest) end
+  end
+end
+
 local function maintain()
-  local resolved = recovers and audit_in_turn() or {}
-  local recovered = recovers and recover_lost() or 0
-  local expired = expire_waiting()
-  local promoted = promote_due()
+  local resolved = recovers and duties.audit_in_turn() or {}
+  local recovered = recovers and duties.recover_lost() or 0
+  local expired = duties.expire_waiting()
+  local promoted = duties.promote_due()
   limits.open_due()
   redis.call('ZREMRANGEBYSCORE', LIMIT_TIMES, '-inf', now)
   redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000))
+  duties.trim_ended()
   local more_children = continue_release()
   conclude()
-  local next_at = next_work(more_children)
+  local next_at = duties.next_work(more_children)
   return { recovered, promoted, expired, next_at and math.max(0, math.ceil(next_at - now)) or -1, unpack(resolved, 1, 200) }
 end
 

@@ -1,7 +1,6 @@
 -- purge: deletes a pool, a bounded part at each call. The settings go first, which stops submits.
 --
--- Deletes the jobs that the pool's own keys name: waiting, running and dead jobs, and ended jobs that events name. Records
--- of other ended jobs, orders and inboxes expire by themselves.
+-- Deletes the jobs that the pool's own keys name: waiting, running and ended jobs. Orders and inboxes expire by themselves.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 limit: approximate number of jobs deleted in one call
@@ -63,6 +62,17 @@ local function from_blocked()
   each_slice(ids, 'SREM', BLOCKED)
 end
 
+local function from_ended(state)
+  if left <= 0 then return end
+  local seen = {}
+  for _, entry in ipairs(redis.call('XRANGE', ENDED .. state, '-', '+', 'COUNT', math.ceil(left / EVENTS_AN_ENTRY))) do
+    seen[#seen + 1] = entry[1]
+    for id in string.gmatch(entry[2][2], '%S+') do delete_job(id) end
+  end
+  each_slice(seen, 'XDEL', ENDED .. state)
+  if #seen > 0 then left = 0 end -- more entries may be left
+end
+
 local function from_events()
   if left <= 0 then return end
   local seen = {}
@@ -88,6 +98,7 @@ end
 local function delete_the_rest()
   for _, worker in ipairs(redis.call('HKEYS', WORKER_INFO)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
+  for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do delete({ ENDED .. state }) end
   delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, RELEASING, YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 
@@ -96,6 +107,7 @@ from_streams()
 for _, order in ipairs({ DUE, TTL, DEAD, YIELD, SUSPECTS }) do from_order(order) end
 from_blocked()
 from_limited()
+for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do from_ended(state) end
 from_events()
 if left > 0 then delete_the_rest() end
 return { gone, left > 0 and 0 or 1 }

@@ -10,6 +10,7 @@
 --- include: limits
 --- include: children
 --- include: announce
+--- include: replaying
 
 local id = ARGV[1]
 local job = load(id)
@@ -20,17 +21,6 @@ if is_undecodable(job) then
 end
 if job.state ~= 'failed' then return { 'not_dead', job.state } end
 if redis.call('HGET', CONF, 'retired') == '1' then return { 'retired' } end
-redis.call('PERSIST', job.key)
-if job.idem then redis.call('PERSIST', idempotency_key(job)) end
-redis.call('ZREM', DEAD, id)
-note_change(job, 'failed', redis.call('HGET', job.key, 'ended'))
-job.attempt = 0
-job.claimed = 0
-job.worker = ''
-if redis.call('EXISTS', PREFIX .. 'kids:' .. id) == 0 then redis.call('HDEL', job.key, 'kids') end
-redis.call('HDEL', job.key, 'due', 'ended', 'putoff', 'unknown', 'losses', 'reason')
-redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job), 'lease', lease_text(job))
-note_change(job, 'queued')
-append_event('queued', job, 'replayed')
+replay_job(job)
 conclude()
 return { 'ok' }

@@ -2,8 +2,8 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   four for each job: id, spec kind|priority|maxAttempts|timeoutMs|flags, payload (JSON),
---        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, key (digest of the idempotency key), idem (its text),
---        digest, named, limit_key, tenant)
+--        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, tags, key (digest of the idempotency key), idem (its
+--        text), digest, named, limit_key, tenant)
 -- Returns {'ok', depth before, state of each job, or '=id state' of an earlier job with the same key or id}
 --        | {'unknown_pool'} | {'retired'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
 --        | {'unknown_parent', index, parent index} | {'unknown_kind', index, accepted kinds} (indexes from 0)
@@ -144,6 +144,7 @@ local function write_extras(job, extras, ttl)
     fields[#fields + 1] = value
   end
   if extras.trace then field('trace', extras.trace) end
+  if extras.tags then field('tags', extras.tags) end
   if extras.named then field('digest', extras.digest) end
   if extras.delay then field('due', now + extras.delay) end
   if extras.limit_key then field('limit_key', extras.limit_key) end

@@ -14,7 +14,7 @@ local ENDS = { succeeded = true, failed = true, cancelled = true, expired = true
 local SUSPECT_LOSSES = 2 -- losses after which a job runs alone
 local UNEXPLAINED_MAX = 4 -- losses after which a job is poison although no loss was explained
 local SEQUENCES_A_MS = 4096 -- entries of one millisecond that keep their order among suspects
-local EVENTS_AN_ENTRY = 50 -- events in one entry of the event stream
+local EVENTS_AN_ENTRY = 50 -- events in one entry of the event stream, and jobs in one entry of a stream of ended jobs
 
 -- Returns token, attempt, claimed ms and worker; nil: no script writes such a lease.
 local function read_lease(text)
@@ -164,6 +164,9 @@ local function save_state(job, state)
   note_change(job, 'checkpointed')
 end
 
+-- Jobs that ended in this script, by state; dead letters have an order of their own.
+local finished = {}
+
 -- Events of one script: number, 'change id kind|route|priority attempt worker detail', ...
 local events = {}
 
@@ -178,7 +181,13 @@ local function write_events()
     redis.call('XADD', EVENTS, 'MAXLEN', '~', EVENTS_MAX, '*',
       unpack(events, first, math.min(first + 2 * EVENTS_AN_ENTRY - 1, #events)))
   end
-  events = {}
+  for state, ids in pairs(finished) do
+    for first = 1, #ids, EVENTS_AN_ENTRY do
+      local last = math.min(first + EVENTS_AN_ENTRY - 1, #ids)
+      redis.call('XADD', ENDED .. state, '*', 'jobs', table.concat(ids, ' ', first, last))
+    end
+  end
+  events, finished = {}, {}
 end
 
 -- A stream and its group are created for the first job; a cursor among the counters shows that they exist.
@@ -260,7 +269,12 @@ local function finish(job, state, field, text, detail)
   local keep_ms = number_or(state == 'failed' and retention[2] or retention[1], 86400000)
   redis.call('HSET', job.key, 'state', state, 'ended', now_text, field, text)
   redis.call('PEXPIRE', job.key, keep_ms)
-  if state == 'failed' then redis.call('ZADD', DEAD, now, job.id) end
+  if state == 'failed' then
+    redis.call('ZADD', DEAD, now, job.id)
+  else
+    finished[state] = finished[state] or {}
+    table.insert(finished[state], job.id)
+  end
   if job.idem then redis.call('PEXPIRE', idempotency_key(job), keep_ms) end
   if job.watch then
     for client in string.gmatch(job.watch, '%S+') do

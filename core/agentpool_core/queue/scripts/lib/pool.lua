@@ -22,6 +22,7 @@ local WORKER_INFO = PREFIX .. 'worker-info'
 local WORKER_KINDS = PREFIX .. 'worker-kinds'
 local BELL = PREFIX .. 'bell'
 local EVENTS = PREFIX .. 'events'
+local ENDED = PREFIX .. 'ended:' -- with a state: jobs that ended so
 
 local GROUP = 'pool'
 local READY = '~ready'

@@ -1,0 +1,66 @@
+-- apply: cancels, replays or purges a part of the selected jobs. A call looks at a bounded number of jobs; call again with
+-- the cursor. Jobs of a later time than the first call are left alone, so the calls come to an end.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 verb: cancel, replay, purge; 2 selector (JSON, lib/select.lua), 3 cursor ('': from the beginning), 4 ms of the
+--        first call ('': this is the first), 5 reason of a cancellation
+-- Returns {'ok', next cursor ('': the end), jobs changed, ms of the first call, 1: children are left to end | 0}
+--        | {'retired'}
+-- Events those of cancel and replay.
+
+--- include: pool
+--- include: job
+--- include: limits
+--- include: children
+--- include: announce
+--- include: sweep
+--- include: waiting
+--- include: cancelling
+--- include: replaying
+--- include: select
+
+local CHANGES_MAX = 100 -- jobs in one script
+local verb, reason = ARGV[1], ARGV[5]
+
+-- Deletes an ended job. The record stays while children need it.
+local function purge_job(job)
+  if not ENDS[job.state] or redis.call('EXISTS', PREFIX .. 'kids:' .. job.id) == 1 then return false end
+  redis.call('ZREM', DEAD, job.id)
+  if job.idem then redis.call('DEL', idempotency_key(job)) end
+  return redis.call('DEL', job.key) == 1
+end
+
+local VERBS = {
+  cancel = function(job)
+    if job.state == 'running' and not is_undecodable(job) then return request_cancel(job, reason) end
+    return cancel_job(job, reason) == 'cancelled'
+  end,
+  replay = function(job)
+    if job.state ~= 'failed' then return false end
+    replay_job(job)
+    return true
+  end,
+  purge = purge_job,
+}
+
+local function apply()
+  if verb == 'replay' and redis.call('HGET', CONF, 'retired') == '1' then return { 'retired' } end
+  if verb ~= 'replay' then write_though_memory_is_full() end
+  local first_ms = tonumber(ARGV[4]) or now
+  local selector = read_selector(ARGV[2])
+  selector.before = math.min(selector.before or math.huge, first_ms + 1)
+  if verb ~= 'cancel' then selector.ended = first_ms + 1 end
+  local selected = {}
+  local cursor = each_selected(selector, ARGV[3], MATCH_FIELDS, function() return #selected >= CHANGES_MAX end,
+    function(id) selected[#selected + 1] = id end)
+  local changed = 0
+  for _, id in ipairs(selected) do
+    local job = load(id)
+    if job and VERBS[verb](job) then changed = changed + 1 end
+  end
+  if changed == 0 then continue_release() end
+  conclude()
+  return { 'ok', cursor, changed, string.format('%.0f', first_ms), redis.call('EXISTS', RELEASING) }
+end
+
+return apply()

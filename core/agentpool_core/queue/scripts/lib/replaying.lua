@@ -1,0 +1,17 @@
+-- Replays dead letters, for replay and apply.
+
+-- Puts a dead letter back into the queue as a new job would be, with all its attempts.
+local function replay_job(job)
+  redis.call('PERSIST', job.key)
+  if job.idem then redis.call('PERSIST', idempotency_key(job)) end
+  redis.call('ZREM', DEAD, job.id)
+  note_change(job, 'failed', redis.call('HGET', job.key, 'ended'))
+  job.attempt = 0
+  job.claimed = 0
+  job.worker = ''
+  if redis.call('EXISTS', PREFIX .. 'kids:' .. job.id) == 0 then redis.call('HDEL', job.key, 'kids') end
+  redis.call('HDEL', job.key, 'due', 'ended', 'putoff', 'unknown', 'losses', 'reason', 'cancel')
+  redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job), 'lease', lease_text(job))
+  note_change(job, 'queued')
+  append_event('queued', job, 'replayed')
+end

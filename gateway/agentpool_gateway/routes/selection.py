@@ -1,0 +1,147 @@
+"""Selected jobs over HTTP: list, count, cancel, replay, purge.
+
+Lists come in pages. A change answers after some seconds at most, with the number of changed jobs and a cursor; the
+caller sends the cursor again until it is null.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from agentpool_core.documents import Document, summary_document
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.jobs import JobState
+from agentpool_core.queue.selection import Change
+from agentpool_core.queue.selector import JobSelector
+from agentpool_core.submission import choice_of
+from agentpool_gateway import openapi
+from agentpool_gateway.access.admission import Admission, Admitted
+from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.bodies import json_body
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
+LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.FAILED)
+LONGEST_CHANGE_SECONDS = 5.0  # of a request; the cursor continues
+_LISTS = {
+    "states": "state",
+    "kinds": "kind",
+    "routes": "route",
+    "tenants": "tenant",
+    "tags": "tag",
+}  # by field, its name in requests
+_TIMES = ("submitted_after_ms", "submitted_before_ms")
+Texts = Annotated[list[str] | None, Query()]
+Moment = Annotated[int | None, Query(ge=0)]
+
+
+def selector_of(  # noqa: PLR0917  # FastAPI reads the parameters by name
+    state: Annotated[list[JobState] | None, Query()] = None,
+    kind: Texts = None,
+    route: Texts = None,
+    tenant: Texts = None,
+    tag: Texts = None,
+    submitted_after_ms: Moment = None,
+    submitted_before_ms: Moment = None,
+) -> JobSelector:
+    """Return the selector of a query."""
+    return JobSelector(
+        states=tuple(state or ()),
+        kinds=tuple(kind or ()),
+        routes=tuple(route or ()),
+        tenants=tuple(tenant or ()),
+        tags=tuple(tag or ()),
+        submitted_after_ms=submitted_after_ms,
+        submitted_before_ms=submitted_before_ms,
+    )
+
+
+Selected = Annotated[JobSelector, Depends(selector_of)]
+
+
+@router.get("", responses=openapi.FIND_JOBS)
+async def list_jobs(
+    admission: Admitted,
+    selector: Selected,
+    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    cursor: str | None = None,
+) -> JsonResponse:
+    """Selected jobs, at most `limit`; without `state` those that wait, run or are dead.
+
+    Jobs that ended well, were cancelled or expired come newest first, all others oldest first. A job's own record has
+    its payload.
+    """
+    chosen = replace(selector, states=selector.states or LISTED)
+    page = await admission.queue.inspector.find(admission.pool, chosen, limit=limit, cursor=cursor, bodies=False)
+    return JsonResponse({"jobs": [summary_document(job, admission.pool) for job in page.jobs], "cursor": page.cursor})
+
+
+@router.get(":count", responses=openapi.COUNT_JOBS)
+async def count_jobs(admission: Admitted, selector: Selected) -> JsonResponse:
+    """Return the number of selected jobs; without `state` of jobs in any state."""
+    return JsonResponse({"count": await admission.queue.inspector.select(admission.pool, selector).count()})
+
+
+@router.post(":cancel", responses=openapi.CHANGE_JOBS, openapi_extra=openapi.CANCEL_BODY)
+async def cancel_jobs(admission: Admitted, request: Request) -> JsonResponse:
+    """Cancel the selected jobs that wait or run."""
+    return await _change(admission, request, Change.CANCEL)
+
+
+@router.post(":replay", responses=openapi.REPLAY_JOBS, openapi_extra=openapi.CHANGE_BODY)
+async def replay_jobs(admission: Admitted, request: Request) -> JsonResponse:
+    """Put the selected dead letters back into the queue."""
+    return await _change(admission, request, Change.REPLAY)
+
+
+@router.post(":purge", responses=openapi.CHANGE_JOBS, openapi_extra=openapi.CHANGE_BODY)
+async def purge_jobs(admission: Admitted, request: Request) -> JsonResponse:
+    """Delete the selected ended jobs, with their results."""
+    return await _change(admission, request, Change.PURGE)
+
+
+async def _change(admission: Admission, request: Request, change: Change) -> JsonResponse:
+    document, _ = await json_body(request, admission.gateway.settings)
+    selector, cursor, reason = _read_change(document, change)
+    selection = admission.queue.inspector.select(admission.pool, selector)
+    stop_at = time.monotonic() + LONGEST_CHANGE_SECONDS
+    changed = 0
+    while True:
+        done = await selection.step(change, cursor=cursor, reason=reason)
+        changed, cursor = changed + done.changed, done.cursor
+        if cursor is None or time.monotonic() >= stop_at:
+            return JsonResponse({"changed": changed, "cursor": cursor})
+
+
+def _read_change(document: Any, change: Change) -> tuple[JobSelector, str | None, str]:
+    """Return selector, cursor and reason of a body. Refuses an empty selector, which would mean every job."""
+    if not isinstance(document, dict):
+        raise _refused("body", document, "not a JSON object", 'send an object such as {"state": ["queued"]}')
+    known = {*_LISTS.values(), *_TIMES, "cursor", *(["reason"] if change is Change.CANCEL else [])}
+    for name in document:
+        if name not in known:
+            raise _refused(str(name), document[name], "no such field", f"use {', '.join(sorted(known))}")
+    conditions: Document = {field: _texts(name, document.get(name, [])) for field, name in _LISTS.items()}
+    conditions["states"] = tuple(choice_of(JobState)("state", state) for state in conditions["states"])
+    conditions |= {name: document.get(name) for name in _TIMES}
+    selector = JobSelector(**conditions)
+    if selector.is_empty:
+        raise _refused("state", None, "no condition is given", "name the states, or another condition")
+    cursor, reason = document.get("cursor"), document.get("reason", "requested")
+    for name, text in (("cursor", cursor or ""), ("reason", reason)):
+        if not isinstance(text, str) or len(text) > 2_000:  # noqa: PLR2004  # a cursor has fewer
+            raise _refused(name, text, "not a text of at most 2000 characters", "send a JSON string")
+    return selector, cursor or None, reason
+
+
+def _texts(field: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise _refused(field, value, "not a list of texts", "send a JSON array of strings")
+    return tuple(value)
+
+
+def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:
+    return InvalidJobError(field=field, value=value, problem=problem, remedy=remedy)
