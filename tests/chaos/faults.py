@@ -130,7 +130,7 @@ class Faults:
         await self._stop(self._ground.api, self._random.uniform(0.5, 6.0))
 
     async def stop_node(self) -> None:
-        """The machine stands still with all that runs there; at times its pods have been replaced when it goes on."""
+        """Suspend the machine and its processes; at times its pods have been replaced when it resumes."""
         await self._stop(self._random.choice(self._ground.nodes), self._random.uniform(0.5, 8.0))
 
     async def _stop(self, machine: Machine, seconds: float) -> None:

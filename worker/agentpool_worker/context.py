@@ -39,10 +39,10 @@ class JobCalls(StepStore, Protocol):
         """Save the job's state; raises StaleLeaseError when the lease has passed to a different worker."""
 
     async def progress(self, lease: Lease, value: Any) -> None:
-        """Publishes the job's progress."""
+        """Publish the job's progress."""
 
     async def submit(self, request: JobRequest) -> Receipt:
-        """Submits a job to the same pool."""
+        """Submit a job to the same pool."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,7 +72,7 @@ class Context:
         self._steps: Steps | None = None  # made with the first step
         self.task: object = None  # in which the handler runs
         self.cancelled = False  # the job must stop: timeout, cancellation, or a leaving worker
-        self.yielding = False  # the next checkpoint hands the job back
+        self.yielding = False  # the next checkpoint requeues the job
 
     @property
     def job_id(self) -> JobId:
@@ -91,7 +91,7 @@ class Context:
 
     @property
     def attempt(self) -> int:
-        """Return the number of this attempt, from 1; a requeued attempt counts again."""
+        """Return the number of this attempt, from 1; the attempt after a requeue has the same number."""
         return self._lease.attempt
 
     @property
@@ -176,7 +176,7 @@ class Context:
         return result
 
     async def patched(self, name: str) -> bool:
-        """Whether this job takes a changed part of the program, such as a new step: `if await ctx.patched("audit"):`.
+        """Return whether this job takes a changed part of the program:  `if await ctx.patched("audit"):`.
 
         False in a job that had passed this place before the change; its later attempts get the same answer.
         """
@@ -194,7 +194,7 @@ class Context:
         return await self._calls.submit(_child_request(self._lease, kind, payload, options or ChildOptions()))
 
     def blocking(self) -> BlockingContext:
-        """The same context for a handler that runs in a thread. Called in the event loop."""
+        """Return the same context for a handler that runs in a thread. Called in the event loop."""
         self._loop = asyncio.get_running_loop()
         return BlockingContext(self, self._loop)
 
@@ -213,7 +213,7 @@ class BlockingContext:
         return getattr(self._ctx, name)
 
     def checkpoint(self, state: Any) -> Any:
-        """Saves the job's state; see `Context.checkpoint`. Raises CancelledError in a job that is to stop."""
+        """Save the job's state; see `Context.checkpoint`. Raises CancelledError in a job that must stop."""
         self._raise_if_cancelled()
         return self._wait(self._ctx.checkpoint(state))
 
@@ -225,7 +225,7 @@ class BlockingContext:
         options: StepOptions | None = None,
         **keywords: Any,
     ) -> Any:
-        """Runs a durable step; see `Context.step`. Raises CancelledError in a job that is to stop."""
+        """Run a durable step; see `Context.step`. Raises CancelledError in a job that is to stop."""
         self._raise_if_cancelled()
         if self._in_loop():
             return self._ctx.step(name, function, *args, options=options, **keywords)
@@ -238,16 +238,16 @@ class BlockingContext:
             steps.end(call)
 
     def patched(self, name: str) -> Any:
-        """Whether this job takes a changed part of the program; see `Context.patched`."""
+        """Return whether this job takes a changed part of the program; see `Context.patched`."""
         return self._wait(self._ctx.patched(name))
 
     def progress(self, value: Any) -> Any:
-        """Publishes how far the job is. Raises CancelledError in a job that is to stop."""
+        """Publish the job's progress. Raises CancelledError in a job that must stop."""
         self._raise_if_cancelled()
         return self._wait(self._ctx.progress(value))
 
     def submit(self, kind: str, payload: Any = None, options: ChildOptions | None = None) -> Receipt:
-        """Submits a child job to the same pool; see `Context.submit`."""
+        """Submit a child job to the same pool; see `Context.submit`."""
         receipt: Receipt = self._wait(self._ctx.submit(kind, payload, options))
         return receipt
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 
 
-class Retry(Exception):  # noqa: N818 - the name reads as an order: `raise Retry(after_seconds=30)`
+class Retry(Exception):  # noqa: N818 - reads as an instruction: `raise Retry(after_seconds=30)`
     """The attempt failed, and a retry may succeed; not before `after_seconds` (None: the pool's backoff)."""
 
     def __init__(self, message: str = "the handler asked for a retry", *, after_seconds: float | None = None) -> None:
@@ -26,7 +26,7 @@ class Overloaded(Retry):
         super().__init__(message, after_seconds=after_seconds)
 
 
-class Permanent(Exception):  # noqa: N818 - the name reads as a verdict: `raise Permanent("no such file")`
+class Permanent(Exception):  # noqa: N818 - reads as a judgement: `raise Permanent("no such file")`
     """The job can never succeed: it fails for good, regardless of remaining attempts."""
 
 

@@ -32,7 +32,7 @@ class MaintenanceQueue(Protocol):
     """The part of `agentpool_core.queue.consumer.Consumer` that is used here."""
 
     async def maintain(self, *, recover: bool) -> Maintenance:
-        """Run a round; `recover`: include jobs of lost workers."""
+        """Run a round; `recover`: recover the jobs of lost workers too."""
 
 
 class MaintenanceLoop:
@@ -54,7 +54,7 @@ class MaintenanceLoop:
         self._period_seconds = period_seconds
 
     async def run(self) -> None:
-        """Runs in the side loop."""
+        """Run rounds for ever, in the side loop."""
         while True:
             pause = await self.run_once()
             await asyncio.sleep(pause)
@@ -76,8 +76,8 @@ class MaintenanceLoop:
             log.warning("%d jobs were recovered from workers with an expired lease", done.recovered)
         if done.resolved:
             self._metrics.resolved += len(done.resolved)
-            told = ", ".join(f"{one.kind} {one.what}" for one in done.resolved[:10])
-            log.warning("%d contradictions in the queue were resolved: %s", len(done.resolved), told)
+            found = ", ".join(f"{each.kind} {each.what}" for each in done.resolved[:10])
+            log.warning("%d contradictions in the queue were resolved: %s", len(done.resolved), found)
         if done.recovered or done.promoted:
             self._found()
         if done.next_due_ms is None:

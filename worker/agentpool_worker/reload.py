@@ -26,7 +26,7 @@ _IGNORED = {".git", ".venv", "__pycache__", "node_modules"}
 
 
 def changed_files(directory: Path, seen: dict[Path, float]) -> list[Path]:
-    """Python files that are new or newer than `seen` says, which is brought up to date."""
+    """Return Python files that are new or newer than in `seen`, and update `seen`."""
     changed = []
     for path in _sources(directory):
         try:
@@ -41,10 +41,10 @@ def changed_files(directory: Path, seen: dict[Path, float]) -> list[Path]:
 
 def run_reloading(arguments: Sequence[str], directory: Path) -> int:
     """Run `agentpool ARGUMENTS` repeatedly; return the exit code of the last run, after the end by a signal."""
-    told: list[subprocess.Popen[bytes]] = []  # the child that was there when we were asked to end, each time
+    asked: list[subprocess.Popen[bytes]] = []  # the running child at each request to end
 
     def stop(_number: int, _frame: object) -> None:
-        told.append(child)
+        asked.append(child)
         child.send_signal(signal.SIGTERM)
 
     seen: dict[Path, float] = {}
@@ -52,16 +52,16 @@ def run_reloading(arguments: Sequence[str], directory: Path) -> int:
     child = _start(arguments)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    while not told:
+    while not asked:
         time.sleep(_POLL_SECONDS)
         changed = changed_files(directory, seen)
-        if changed and not told:
+        if changed and not asked:
             click.echo(f"{changed[0]} changed: restarting", err=True)
             child.send_signal(signal.SIGTERM)
             child.wait()
-            if not told:
+            if not asked:
                 child = _start(arguments)
-    if told[-1] is not child:  # started at the moment of the signal
+    if asked[-1] is not child:  # started at the moment of the signal
         child.send_signal(signal.SIGTERM)
     return child.wait()
 

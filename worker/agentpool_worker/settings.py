@@ -38,12 +38,12 @@ class WorkerSettings:
     host: str = ""  # host name, for observers of the pool's workers
     publish_defaults: bool = False  # a pool without settings gets defaults: for a worker run by hand, with no operator
     handler: str | None = None  # JSON of spec.handler; None: an App is given otherwise
-    concurrency: int | None = None  # slots, whatever the pool says; None: the pool's
-    drain_seconds: float | None = None  # for jobs to end after SIGTERM, whatever the pool says; None: the pool's
+    concurrency: int | None = None  # slots; None: the pool's setting
+    drain_seconds: float | None = None  # for jobs to end after SIGTERM; None: the pool's setting
     http_host: str = EVERYWHERE  # the kubelet probes the pod's address
     http_port: int = HTTP_PORT  # probes and metrics; 0: any free port
     block_warn_seconds: float = 1.0  # blocked event loop: log a warning
-    block_give_up_seconds: float = 60.0  # event loop standing still: the lease is given up
+    block_give_up_seconds: float = 60.0  # blocked event loop: the lease is given up
     cancel_grace_seconds: float = 5.0  # for a cancelled handler to stop
     output_seconds: float = (
         OUTPUT_SECONDS  # for a command's output after the end of its process; later output is ignored
@@ -65,7 +65,7 @@ class WorkerSettings:
 
 
 def variable_of(field: str) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return PREFIX + field.upper()
 
 

@@ -73,7 +73,6 @@ class Parts:
         self._loop = asyncio.get_running_loop()
         self.slots = Slots(starting_slots(self.pool))
         self.metrics = WorkerMetrics(self.slots)
-        self._kinds = handlers.kinds
         self.consumer = Consumer(redis, settings.pool, settings.worker, kinds=handlers.kinds)
         self.claims = ClaimLoop(queue=self.consumer, slots=self.slots, metrics=self.metrics)
         self.slots.on_free = self.claims.bell
@@ -82,16 +81,7 @@ class Parts:
             slots=self.slots, settings=lambda: self.pool, reader=reader, changed=self._on_slots
         )
         self.fitness = Fitness(unfit=lambda _words: self.drain.leave_early(SICK))
-        self.running_jobs = RunningJobs(
-            handlers=handlers,
-            slots=self.slots,
-            buffer=self.buffer,
-            calls=QueueCalls(self.consumer, Producer(redis, settings.pool)),
-            metrics=self.metrics,
-            grace_seconds=settings.cancel_grace_seconds,
-            overloaded=self.adaptive.report_overload,
-            fitness=self.fitness,
-        )
+        self.running_jobs = self._make_running_jobs(handlers, Producer(redis, settings.pool))
         self.claims.join(self.buffer, self.running_jobs)
         self.consumer.reconciled = self._on_reconciled
         self.metrics.gpus = lambda: self.adaptive.readings
@@ -103,15 +93,8 @@ class Parts:
             safety_poll_ms=round(settings.safety_poll_seconds * 1000),
         )
         self.side_redis = connect(settings.redis_url, client_name=CLIENT_NAME)
-        self._side_consumer = Consumer(self.side_redis, settings.pool, settings.worker, kinds=self._kinds)
-        self.watchdog = Watchdog(
-            running_jobs=self.running_jobs,
-            metrics=self.metrics,
-            warn_seconds=settings.block_warn_seconds,
-            give_up_seconds=settings.block_give_up_seconds,
-            give_up=Surrender(self._side_consumer, ends_process=ends_process),
-        )
-        self._assemble_side(pool, listening)
+        self._side_consumer = Consumer(self.side_redis, settings.pool, settings.worker, kinds=handlers.kinds)
+        self._assemble_side(pool, listening, ends_process=ends_process)
 
     @property
     def drain_seconds(self) -> float:
@@ -119,22 +102,28 @@ class Parts:
         own = self.settings.drain_seconds
         return self.pool.drain_ms / 1000 if own is None else own
 
-    def _assemble_side(self, pool: PoolSettings, listening: socket.socket | None) -> None:
-        settings = self.settings
-        self.heartbeat = Heartbeat(
-            queue=self._side_consumer,
+    def _make_running_jobs(self, handlers: HandlerSet, producer: Producer) -> RunningJobs:
+        return RunningJobs(
+            handlers=handlers,
             slots=self.slots,
+            buffer=self.buffer,
+            calls=QueueCalls(self.consumer, producer),
             metrics=self.metrics,
-            watchdog=self.watchdog,
-            impediment=self._impediment,
-            settings=pool,
-            host=settings.host,
-            lost=lambda: self._in_jobs_loop(self._on_lease_lost),
-            changed=lambda changed: self._in_jobs_loop(lambda: self._on_settings(changed)),
-            holdings=self.consumer.holdings,
-            disagrees=lambda: self._in_jobs_loop(self.claims.compare_holdings),
-            publish=self._publish if settings.publish_defaults else None,
+            grace_seconds=self.settings.cancel_grace_seconds,
+            overloaded=self.adaptive.report_overload,
+            fitness=self.fitness,
         )
+
+    def _assemble_side(self, pool: PoolSettings, listening: socket.socket | None, *, ends_process: bool) -> None:
+        settings = self.settings
+        self.watchdog = Watchdog(
+            running_jobs=self.running_jobs,
+            metrics=self.metrics,
+            warn_seconds=settings.block_warn_seconds,
+            give_up_seconds=settings.block_give_up_seconds,
+            give_up=Surrender(self._side_consumer, ends_process=ends_process),
+        )
+        self.heartbeat = self._make_heartbeat(pool)
         maintenance = MaintenanceLoop(
             queue=self._side_consumer,
             heartbeat=self.heartbeat,
@@ -142,19 +131,7 @@ class Parts:
             found=lambda: self._in_jobs_loop(self.claims.bell),
             period_seconds=settings.maintenance_seconds,
         )
-        probes = Probes(
-            stuck=self._stuck,
-            unready=self._unready,
-            staying=self._staying,
-            busy=lambda: f"{len(self.running_jobs.running)} jobs run" if self.running_jobs.running else None,
-        )
-        self.health = HealthServer(
-            host=settings.http_host,
-            port=settings.http_port,
-            probes=probes,
-            metrics=self.metrics,
-            listening=listening,
-        )
+        self.health = self._make_health(listening)
         self.memory = MemoryGuard(
             memory=open_memory(settings.memory_limit_bytes),
             running=self.running_jobs.describe,
@@ -171,6 +148,37 @@ class Parts:
         )
         self.side = SideLoop((*services, follow_supervisor, self._hold_connection))
 
+    def _make_heartbeat(self, pool: PoolSettings) -> Heartbeat:
+        return Heartbeat(
+            queue=self._side_consumer,
+            slots=self.slots,
+            metrics=self.metrics,
+            watchdog=self.watchdog,
+            impediment=self._impediment,
+            settings=pool,
+            host=self.settings.host,
+            lost=lambda: self._in_jobs_loop(self._on_lease_lost),
+            changed=lambda changed: self._in_jobs_loop(lambda: self._on_settings(changed)),
+            holdings=self.consumer.holdings,
+            disagrees=lambda: self._in_jobs_loop(self.claims.compare_holdings),
+            publish=self._publish if self.settings.publish_defaults else None,
+        )
+
+    def _make_health(self, listening: socket.socket | None) -> HealthServer:
+        probes = Probes(
+            stuck=self._stuck,
+            unready=self._unready,
+            staying=self._staying,
+            busy=lambda: f"{len(self.running_jobs.running)} jobs run" if self.running_jobs.running else None,
+        )
+        return HealthServer(
+            host=self.settings.http_host,
+            port=self.settings.http_port,
+            probes=probes,
+            metrics=self.metrics,
+            listening=listening,
+        )
+
     async def wait_for_neighbours(self) -> None:
         """Answer the neighbours of this pod that ask whether the last job has ended, but not for long."""
         count = self.settings.neighbours
@@ -178,14 +186,14 @@ class Parts:
             await self.side.ask(lambda: self.health.wait_for_neighbours(count, within_seconds=_NEIGHBOURS_SECONDS))
 
     async def _adapt(self) -> None:
-        """Reads the GPUs in the side loop, decides in the jobs' loop."""
+        """Read the GPUs in the side loop, and decide in the jobs' loop."""
         while True:
             await asyncio.sleep(PERIOD_SECONDS)
             self.adaptive.read()
             self._in_jobs_loop(self.adaptive.run_once)
 
     async def _hold_connection(self) -> None:
-        """Closes the side loop's connection when the side loop ends."""
+        """Close the side loop's connection when the side loop ends."""
         try:
             await asyncio.get_running_loop().create_future()
         finally:
@@ -234,7 +242,7 @@ class Parts:
     def _stuck(self) -> str | None:
         if not self.watchdog.given_up:
             return None
-        return f"the event loop has stood still for {self.watchdog.blocked_seconds:.0f} s"
+        return f"the event loop has been blocked for {self.watchdog.blocked_seconds:.0f} s"
 
     def _impediment(self) -> str | None:
         """Return why the worker takes no jobs without a request to leave; None: claims jobs."""

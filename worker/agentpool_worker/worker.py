@@ -25,9 +25,8 @@ from agentpool_worker.guards.forks import ForkGuard
 from agentpool_worker.settings import settings_from, variable_of
 from agentpool_worker.slots.gpu import open_reader
 from agentpool_worker.supervision import lifeline
-from agentpool_worker.supervision.evidence import explains, words_of
 from agentpool_worker.supervision.lifeline import Phase
-from agentpool_worker.supervision.previous_exit import PreviousExit
+from agentpool_worker.supervision.previous_exit import PreviousExit, describe_end, explains
 from agentpool_worker.telemetry.health import HealthServer, Probes
 from agentpool_worker.wiring import CLIENT_NAME, Parts
 
@@ -44,7 +43,7 @@ log = logging.getLogger(__name__)
 
 _START_POLL_SECONDS = 0.25
 _USUAL_START_SECONDS = 3.0  # to prepare and register; the first probe waits as long, below the probes' timeout of 5 s
-_TAKE_BACK_SECONDS = 1.0  # for a lease that was asked for and is not wanted any more
+_DEREGISTER_SECONDS = 1.0  # to give up the lease of a cancelled registration
 _BY_HAND = {variable_of("http_host"): "127.0.0.1", variable_of("http_port"): "0"}  # many workers may run on a machine
 DELIVER_SECONDS = 5.0  # for the last completions to reach Redis
 
@@ -119,7 +118,7 @@ class Worker:
         return None
 
     def _is_ended_by_leave(self) -> bool:
-        """Whether the cancellation comes from `leave`, not from the surrounding program or from within."""
+        """Return whether the cancellation comes from `leave`, not from the surrounding program or from within."""
         current = asyncio.current_task()
         return self._asked_to_leave > 0 and current is not None and not current.cancelling()
 
@@ -158,7 +157,7 @@ class Worker:
             return await self._register(redis, consumer)
         except asyncio.CancelledError:
             with contextlib.suppress(TimeoutError, QueueError):
-                await asyncio.wait_for(consumer.deregister(), _TAKE_BACK_SECONDS)
+                await asyncio.wait_for(consumer.deregister(), _DEREGISTER_SECONDS)
             raise
 
     async def _live(self, redis: RedisClient, pool: PoolSettings) -> None:
@@ -185,7 +184,7 @@ class Worker:
                 reader.close()
 
     async def _register(self, redis: RedisClient, consumer: Consumer) -> PoolSettings:
-        """Takes out the lease; waits a while for Redis and for the pool's settings."""
+        """Take out the lease; wait a while for Redis and for the pool's settings."""
         settings = self._settings
         waits_for = ""
         give_up_at = time.monotonic() + settings.patience_seconds
@@ -194,7 +193,9 @@ class Worker:
                 # A process of this name may have ended before, such as on a container restart: this lease would hide
                 # the loss of its jobs.
                 previous = PreviousExit.from_environment()
-                taken = await consumer.report_crash(words_of(previous, settings.worker), explained=explains(previous))
+                taken = await consumer.report_crash(
+                    describe_end(previous, settings.worker), explained=explains(previous)
+                )
                 if taken:
                     log.warning("the previous process ended with %d running jobs, which run again", taken)
                 return await consumer.register(slots=settings.concurrency or 1, host=settings.host)

@@ -354,7 +354,7 @@ async def test_an_operator_killed_in_the_middle_of_a_pass_is_made_good_by_the_ne
 async def test_an_operator_killed_while_it_publishes_settings_is_made_good_by_the_next(
     start_operator, pool_of, look, redis_server_factory
 ):
-    """Its Redis stands still in the middle of the first pass, and the operator dies: the next one begins anew."""
+    """Redis is suspended in the middle of the first pass, and the operator dies: the next operator starts over."""
     server = redis_server_factory()
     server.freeze()
     first = start_operator("--no-leader-elect")

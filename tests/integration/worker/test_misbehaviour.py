@@ -126,7 +126,7 @@ async def test_native_code_that_stops_every_thread_loses_the_lease_loudly(worker
     await until(lambda: stuck.metric("agentpool_worker_jobs_total") == 2, "its finishes were refused")
     assert 'outcome="stale"} 1.0' in stuck.get("/metrics")[1]
     await until(lambda: stuck.metric("agentpool_worker_leases_lost_total") == 1, "its heartbeat has heard it")
-    await until(lambda: "the whole process stood still for" in stuck.log(), "it says so")
+    await until(lambda: "the whole process was suspended for" in stuck.log(), "it says so")
 
 
 DEEP = "[" * 990 + "]" * 990  # what some Python can decode, and others cannot

@@ -244,14 +244,14 @@ async def test_blocked_event_loop_is_told_and_keeps_its_lease(workers, load, red
     (record,) = await all_succeeded(redis, pool, [block])
     assert record.attempt == 1
     culprit = re.escape(f"the handler of {kind!r} (job {block}, attempt 1)")
-    assert re.search(rf"the event loop has stood still for [\d.]+ s: {culprit} is at", worker.log())
+    assert re.search(rf"the event loop has been blocked for [\d.]+ s: {culprit} is at", worker.log())
     assert line in worker.log()
     await until(lambda: worker.metric("agentpool_worker_event_loop_lag_seconds_sum") > 2, "the lag is measured")
     assert worker.metric("agentpool_worker_event_loop_blocks_total") >= 1
     assert workers.runs() == {("start", block): 1, ("end", block): 1}
 
 
-async def test_a_worker_whose_event_loop_stands_still_frees_its_jobs_and_ends(workers, load, redis, pool):
+async def test_a_worker_whose_event_loop_is_blocked_frees_its_jobs_and_ends(workers, load, redis, pool):
     """Past the limit nothing waits for the loop: the jobs are free at once, and only the one that blocks has a loss."""
     (nap,) = await load("nap", 0.6, 1)  # first: what starts after the block is seen only when the block is over
     (block,) = await load("block-at-first", 600, 1)
@@ -269,17 +269,17 @@ async def test_a_worker_whose_event_loop_stands_still_frees_its_jobs_and_ends(wo
     assert workers.runs()["end", nap] == workers.runs()["end", block] == 1
 
 
-async def test_a_worker_is_not_ready_while_its_event_loop_stands_still(workers, load, redis, pool):
+async def test_a_worker_is_not_ready_while_its_event_loop_is_blocked(workers, load, redis, pool):
     """Its slots are no capacity then, and the queue knows which handler blocks, before the lease is given up."""
     (block,) = await load("block", 600, 1)
     worker = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.2", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="8")
     await until(lambda: worker.get("/readyz")[0] == 503 and workers.runs()["start", block], "the worker is not ready")
-    assert f"held up by the handler of 'block' (job {block}, attempt 1)" in worker.get("/readyz")[1]
+    assert f"blocked by the handler of 'block' (job {block}, attempt 1)" in worker.get("/readyz")[1]
     assert worker.get("/healthz")[0] == 200
 
     async def told():
         (seen,) = await Inspector(redis).workers(pool)
-        return seen.slots == 0 and "held up by the handler of 'block'" in seen.note
+        return seen.slots == 0 and "blocked by the handler of 'block'" in seen.note
 
     await until(told, "the queue knows it")
 

@@ -149,7 +149,7 @@ def test_a_pool_whose_only_worker_takes_no_jobs_is_not_ready(pools, pool):
     """The condition names the worker and its reason, also beside one that is ready."""
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(pod())
-    note = "has an event loop that stands still, held up by the handler of 'plan' (job 7, attempt 1)"
+    note = "has an event loop that is blocked by the handler of 'plan' (job 7, attempt 1)"
     pool.queue.snapshot = snapshot(
         WorkerSnapshot(name="p-1", slots=0, running=1, host="", note=note, lease_expires_at_ms=9)
     )

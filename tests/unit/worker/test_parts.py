@@ -37,9 +37,9 @@ def test_slots_count_and_refuse_nonsense():
     assert (slots.total, slots.used, slots.free) == (2, 1, 1)
     with pytest.raises(ValueError, match="at least one"):
         slots.resize(0)
-    slots.give_back()
+    slots.release()
     with pytest.raises(RuntimeError):
-        slots.give_back()
+        slots.release()
 
 
 def test_exposition_is_valid_and_its_labels_are_bounded():

@@ -57,7 +57,7 @@ class Journal:
         return self._by_name.get(name)
 
     def mark_used(self, name: str) -> None:
-        """This attempt has reached the step."""
+        """Note that this attempt has reached the step."""
         self._used.add(name)
 
     def unused(self) -> Iterable[Step]:
@@ -65,7 +65,7 @@ class Journal:
         return (step for step in self._by_name.values() if step.name not in self._used)
 
     def goes_on_after(self, name: str) -> bool:
-        """Whether an earlier attempt went on behind this step."""
+        """Return whether an earlier attempt continued after this step."""
         return any(step.after == name for step in self._by_name.values())
 
     def number_for(self, name: str) -> int:

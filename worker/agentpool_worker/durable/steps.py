@@ -104,7 +104,7 @@ class Steps:
         return await self._finish(call, started, result)
 
     async def passed(self, name: str) -> bool:
-        """Whether an earlier attempt has passed this place without the mark `name`; else store the mark."""
+        """Return whether an earlier attempt passed this place without the mark `name`; if not, store the mark."""
         call = StepCall(name=f"~patched:{name}", after="", sequential=False)
         after, _ = place_in(self, self.root)
         await self.journal.open()

@@ -40,7 +40,7 @@ class ForkGuard:
         os.register_at_fork(after_in_child=self._in_child)  # for good: Python cannot remove the hook
 
     def close(self) -> None:
-        """Lets forks be."""
+        """Stop guarding."""
         self._loop = None
         self._clients = ()
         os.close(self._nowhere)

@@ -30,7 +30,7 @@ LEAVE_ABOVE = 0.9  # the same
 HURRY_ABOVE = 0.97  # the same, for a worker that is already leaving
 SOON_ABOVE = 0.75  # the same, for growth to matter
 SOON_SECONDS = 6.0  # memory that lasts no longer makes the worker leave at once
-HURRY_SECONDS = 4.0  # memory that lasts no longer is just enough to hand jobs back
+HURRY_SECONDS = 4.0  # memory that lasts no longer is just enough to requeue jobs
 TREND_SECONDS = 1.0  # over which growth is measured
 _FULL = 0.8  # share of the window that readings must span
 _LOOKS = 3  # in a row above the threshold: a peak passes
@@ -59,7 +59,7 @@ class ContainerMemory:
     cache: str  # the statistics' name of the cache that the kernel can drop
 
     def used_bytes(self) -> int:
-        """Memory in use now."""
+        """Return the memory in use now."""
         droppable = 0
         for line in self.statistics.read_text(encoding="ascii").splitlines():
             name, _, value = line.partition(" ")
@@ -75,13 +75,13 @@ class ProcessMemory:
     limit_bytes: int
 
     def used_bytes(self) -> int:
-        """Memory in use now: resident pages."""
+        """Return the memory in use now: resident pages."""
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def open_memory(limit_bytes: int | None, *, root: Path = _CGROUP) -> MemoryReader | None:
-    """The memory to watch, or None where there is no limit."""
+    """Return the memory to watch; None without a limit."""
     if limit_bytes is not None:
         return ProcessMemory(limit_bytes=limit_bytes)
     second = (root / "memory.max", root / "memory.current", root / "memory.stat", "inactive_file")
@@ -125,9 +125,9 @@ class Trend:
 
 
 class MemoryGuard:
-    """Looks at the memory once a second, and more often near the limit; `leave` and `hurry` are called once each.
+    """Checks the memory once a second, and more often near the limit; calls `leave` and `hurry` once each.
 
-    Both are called in the side loop's thread; `words` says then how much is in use.
+    Both are called in the side loop's thread; `words` then describes the memory in use.
     """
 
     def __init__(
@@ -148,7 +148,7 @@ class MemoryGuard:
         self.words = ""
 
     async def run(self) -> None:
-        """Looks until there is nothing more to do; runs in the side loop."""
+        """Check the memory until no further check is relevant; runs in the side loop."""
         if self._memory is None:
             return
         looked_at = time.monotonic()

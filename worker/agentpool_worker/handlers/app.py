@@ -65,14 +65,14 @@ class App:
         return register
 
     def find(self, kind: str) -> RunJob | None:
-        """The handler of this kind of job, or None."""
+        """Return the handler of this kind of job, or None."""
         return self._run_by_kind.get(kind)
 
     async def start(self) -> None:
-        """Nothing to prepare: functions are ready when they are registered."""
+        """Do nothing: functions are ready when they are registered."""
 
     async def stop(self) -> None:
-        """Nothing to release: handler threads end with the process."""
+        """Do nothing: handler threads end with the process."""
 
     def _add(self, kind: str, run: RunJob, name: str) -> None:
         if not _KIND.fullmatch(kind):
@@ -87,7 +87,7 @@ class App:
 
 
 def load(reference: str) -> App:
-    """The App at `module:attribute` (attribute `app` where none is given).
+    """Return the App at `module:attribute` (attribute `app` if none is given).
 
     Raises HandlerError, with the cause chained, when there is no such module, attribute or App.
     """

@@ -192,7 +192,7 @@ async def _exit_code(process: asyncio.subprocess.Process) -> int:
 
 
 async def _kill_group(process: asyncio.subprocess.Process) -> None:
-    """SIGTERM, a moment to tidy up, SIGKILL; returns when the process is gone."""
+    """Send SIGTERM, wait a moment, send SIGKILL; return when the process is gone."""
     signal_group(process.pid, signal.SIGTERM)
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(_exit_code(process), TERM_SECONDS)

@@ -37,7 +37,7 @@ class ContextServer:
         self._port = 0
 
     async def start(self) -> None:
-        """Listens on a free port."""
+        """Listen on a free port."""
         app = web.Application(client_max_size=2 * MAX_BODY_BYTES)
         app.router.add_get("/jobs/{key}", self._answer)
         app.router.add_get("/jobs/{key}/steps/{name}", self._read_step)

@@ -89,7 +89,7 @@ class HttpHandlers:
             await asyncio.sleep(_UP_POLL_SECONDS)
 
     async def stop(self) -> None:
-        """Closes the connections."""
+        """Close the connections."""
         if self._session is not None:
             await self._session.close()
         if self._contexts is not None:
@@ -112,7 +112,7 @@ class HttpHandlers:
             async with session.post(self._url, json=payload, headers=headers, allow_redirects=False) as response:
                 return await _answer(response, ctx)
         except aiohttp.ClientConnectorError as error:
-            # Nothing was begun there, so no attempt counts: a container that restarts would use up all that a job has.
+            # Nothing was begun there, so no attempt counts: a restarting container would use up the attempts of a job.
             raise Overloaded(f"{self._url}: {error}", after_seconds=_REFUSED_RETRY_SECONDS) from error
         except aiohttp.ClientError as error:
             raise HttpFailedError(f"{self._url}: {type(error).__name__}: {error}") from error
@@ -174,7 +174,7 @@ async def _read_stream(response: aiohttp.ClientResponse, ctx: Context, parse: Ca
 
 
 async def _parts(response: aiohttp.ClientResponse, parse: Callable[[bytes], Part | None]) -> AsyncGenerator[Part, None]:
-    """The stream's parts as they come. Raises Permanent for something else."""
+    """Yield the stream's parts as they come. Raises Permanent for an invalid line."""
     lines = LineSplitter()
     try:
         async for chunk in response.content.iter_any():
@@ -189,12 +189,12 @@ async def _parts(response: aiohttp.ClientResponse, parse: Callable[[bytes], Part
 
 
 def _error(status: int, body: str, headers: Any) -> Exception:
-    told = f"the container answered {status}" + (f": {body.strip()}" if body.strip() else "")
+    detail = f"the container answered {status}" + (f": {body.strip()}" if body.strip() else "")
     if status in _OVERLOADED:
-        return Overloaded(told, after_seconds=_retry_after(headers.get("Retry-After")))
+        return Overloaded(detail, after_seconds=_retry_after(headers.get("Retry-After")))
     if status // 100 == 5:  # noqa: PLR2004 - 5xx
-        return HttpFailedError(told)
-    return Permanent(told)
+        return HttpFailedError(detail)
+    return Permanent(detail)
 
 
 def _retry_after(value: str | None) -> float | None:

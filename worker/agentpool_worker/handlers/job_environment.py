@@ -52,7 +52,7 @@ def inherited_variables(environ: Mapping[str, str], pass_env: Sequence[str]) -> 
 
 
 def job_variables(ctx: Context) -> dict[str, str]:
-    """Return the variables that say which job this is."""
+    """Return the variables that describe the job."""
     variables = {
         "AGENTPOOL_JOB_ID": ctx.job_id,
         "AGENTPOOL_KIND": ctx.kind,

@@ -69,7 +69,7 @@ class JobFiles:
                 await self._publish(part)
 
     def close(self) -> None:
-        """Lets the pipe go."""
+        """Close the pipe."""
         os.close(self._pipe)
 
     def _keep(self, path: Path, variable: str, value: Any) -> None:

@@ -24,7 +24,7 @@ _REMEDY = 'give one of {"python": {"app": "module:app"}}, {"http": {"port": 9000
 
 
 def from_spec(text: str, *, field: str, output_seconds: float = OUTPUT_SECONDS) -> HandlerSet:
-    """The handlers of `spec.handler` as JSON. Raises SettingError, or HandlerError for an app that cannot be loaded."""
+    """Return the handlers of `spec.handler` as JSON. Raises SettingError, or HandlerError for an unusable app."""
     try:
         handler = Handler.model_validate_json(text)
     except ValidationError as error:
@@ -45,7 +45,7 @@ def from_spec(text: str, *, field: str, output_seconds: float = OUTPUT_SECONDS) 
 
 
 def check_passed(names: Sequence[str]) -> None:
-    """Refuse what the schema of an AgentPool refuses in `passEnv`. Raises SettingError."""
+    """Refuse the names that the schema of an AgentPool refuses in `passEnv`. Raises SettingError."""
     for name in names:
         if name.startswith("AGENTPOOL_"):
             problem, remedy = "a variable of the worker's own, which no job sees", "remove it"
@@ -57,14 +57,14 @@ def check_passed(names: Sequence[str]) -> None:
 
 
 def from_app(reference: str) -> HandlerSet:
-    """The functions of the App at `module:attribute`. Raises HandlerError."""
+    """Return the functions of the App at `module:attribute`. Raises HandlerError."""
     from agentpool_worker.handlers.app import load
 
     return load(reference)
 
 
 def from_url(url: str) -> HandlerSet:
-    """A container at this URL."""
+    """Return handlers that send each job to this URL."""
     from agentpool_worker.handlers.http import HttpHandlers
 
     return HttpHandlers(url)
@@ -73,7 +73,7 @@ def from_url(url: str) -> HandlerSet:
 def from_argv(
     argv: Sequence[str], *, pass_env: Sequence[str] = (), output_seconds: float = OUTPUT_SECONDS
 ) -> HandlerSet:
-    """A process for each job."""
+    """Return handlers that run a process for each job."""
     from agentpool_worker.handlers.command import CommandHandlers
 
     return CommandHandlers(argv, pass_env=pass_env, output_seconds=output_seconds)

@@ -29,7 +29,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 def name_of(function: Any) -> str:
-    """The name of a handler for messages: module and qualified name."""
+    """Return the name of a handler for messages: module and qualified name."""
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', None) or render_value(function)}"
 
 
@@ -48,14 +48,14 @@ def _without_context(function: Any) -> Callable[[Any, Any], Any]:
 
 
 def _is(test: Callable[[Any], bool], function: Any) -> bool:
-    """Whether the test holds for the function, for a partial's function, or for an object's `__call__`."""
+    """Return whether the test holds for the function, a partial's function, or an object's `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
     return test(function) or test(getattr(type(function), "__call__", None))  # noqa: B004  # asked for its kind
 
 
 def _takes_context(function: Any) -> bool:
-    """Whether the function takes (payload, ctx) rather than (payload). Raises HandlerError for any other signature.
+    """Return whether the function takes (payload, ctx), not (payload). Raises HandlerError for other signatures.
 
     A second parameter with a default gets the context only by name or annotation.
     """

@@ -89,7 +89,7 @@ class EventParser:
         self._data: list[str] = []
 
     def feed(self, line: bytes) -> Part | None:
-        """The part that this line completes, or None. Raises ValueError for data that is not JSON."""
+        """Return the part that this line completes, or None. Raises ValueError for data that is not JSON."""
         text = line.decode("utf-8", errors="replace").rstrip("\r\n")
         if not text:
             return self._complete()

@@ -31,7 +31,7 @@ _LONGEST_LINE = 300  # characters of the error; the record has all of it
 _FOLLOWS = {  # outcome: level, consequence, and its machine-readable name
     SettleOutcome.RETRYING: (logging.WARNING, "failed and is retried", "retry"),
     SettleOutcome.DEAD: (logging.ERROR, "failed for good: a dead letter", "dead"),
-    SettleOutcome.RETURNED: (logging.INFO, "is deferred and does not count", "put-off"),
+    SettleOutcome.RETURNED: (logging.INFO, "is deferred and does not count", "deferred"),
 }
 
 
@@ -47,13 +47,13 @@ class FailureLog:
     def record(
         self, leases: Iterable[Lease], completions: Iterable[Completion], outcomes: Iterable[SettleOutcome]
     ) -> None:
-        """The queue has answered a batch."""
+        """Log the failed and deferred attempts of a settled batch."""
         for lease, completion, outcome in zip(leases, completions, outcomes, strict=True):
             if outcome in _FOLLOWS and (error := _error_of(completion)) is not None:
                 self._attempt(lease, outcome, error)
 
     def close(self) -> None:
-        """Ends the window now."""
+        """End the window now."""
         if self._window is not None:
             self._window.cancel()
             self._end_window()
@@ -67,7 +67,7 @@ class FailureLog:
             return
         level, follows, word = _FOLLOWS[outcome]
         headline = _headline(error)
-        told = {
+        fields = {
             "job_id": lease.job_id,
             "kind": lease.kind,
             "attempt": lease.attempt,
@@ -77,26 +77,26 @@ class FailureLog:
         }
         log.log(
             level, "job %s (%s): attempt %d of %d %s: %s",
-            lease.job_id, lease.kind, lease.attempt, lease.max_attempts, follows, headline, extra=told,
+            lease.job_id, lease.kind, lease.attempt, lease.max_attempts, follows, headline, extra=fields,
         )  # fmt: skip
-        log.debug("job %s (%s): the whole error: %s", lease.job_id, lease.kind, error, extra=told)
+        log.debug("job %s (%s): the whole error: %s", lease.job_id, lease.kind, error, extra=fields)
 
     def _end_window(self) -> None:
         self._window = None
         for (kind, outcome), seen in self._seen.items():
             if seen > LINES_A_WINDOW:
                 level, follows, word = _FOLLOWS[outcome]
-                told = {"kind": kind, "outcome": word, "not_shown": seen - LINES_A_WINDOW}
+                fields = {"kind": kind, "outcome": word, "not_shown": seen - LINES_A_WINDOW}
                 log.log(level, "%s: %d more attempts, not shown, of which each %s",
-                        kind, seen - LINES_A_WINDOW, follows, extra=told)  # fmt: skip
+                        kind, seen - LINES_A_WINDOW, follows, extra=fields)  # fmt: skip
         self._seen.clear()
 
 
 def _headline(error: str) -> str:
     """Return the error's first line, plus the last line if the first only introduces a standard error output."""
     lines = error.strip().splitlines() or [""]
-    told = f"{lines[0]} … {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
-    return one_line(told[:_LONGEST_LINE])
+    fields = f"{lines[0]} … {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    return one_line(fields[:_LONGEST_LINE])
 
 
 def _error_of(completion: Completion) -> str | None:

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECONDS = 0.05
 _LONGEST_BACKOFF_SECONDS = 1.0  # a worker is back within a second after Redis
 _UNFIT = (TypeError, ValueError, InvalidJobError)  # not JSON, or too large: found before anything is sent
-_LANES = 2
+_CLAIM_TASKS = 2
 _SMALLEST_SHARE = 16  # completions or slots; fewer are not worth dividing
 _LARGEST_CLAIM = 200  # jobs; keeps a script call to a few milliseconds of Redis
 
@@ -42,13 +42,13 @@ class ClaimQueue(Protocol):
     """The part of `agentpool_core.queue.consumer.Consumer` that is used here."""
 
     async def claim(self, limit: int) -> list[Lease]:
-        """Takes up to `limit` jobs."""
+        """Take up to `limit` jobs."""
 
     def compare_holdings(self) -> None:
-        """Makes the next claim compare the jobs in hand with the queue's."""
+        """Make the next claim compare the running jobs with the queue's records."""
 
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
-        """Ends attempts."""
+        """End attempts."""
 
     async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
         """Settle and claim in a single round trip."""
@@ -63,7 +63,7 @@ class ClaimLoop:
         self._metrics = metrics
         self._turn = asyncio.Event()
         self._all_answered = asyncio.Event()
-        self._calls_in_flight = 0  # lanes that wait for an answer
+        self._calls_in_flight = 0  # claim tasks that wait for an answer
         self._reserved = 0  # slots that they, or the listener's wait, have asked jobs for
         self._rings = 0  # reasons so far to think that there is something to claim
         self._unreached = False  # the last answer was lost
@@ -86,29 +86,29 @@ class ClaimLoop:
         return self.claiming and self._slots.free > 0
 
     def signal(self) -> None:
-        """Something happened: a turn is due."""
+        """Request a turn."""
         self._turn.set()
 
     def bell(self) -> None:
-        """There may be something to claim."""
+        """Note that there may be something to claim."""
         self.maybe_work = True
         self.hungry.clear()
         self._rings += 1
         self._turn.set()
 
     def start_claiming(self) -> None:
-        """From now on, free slots are filled."""
+        """Fill free slots from now on."""
         self.claiming = True
         self.bell()
 
     def stop_claiming(self) -> None:
-        """From now on, nothing is claimed; completions still leave."""
+        """Claim nothing from now on; completions are still sent."""
         self.claiming = False
         self.hungry.clear()
         self.break_off()
 
     def release_excess(self) -> None:
-        """There may be fewer slots than the listener's wait keeps free."""
+        """End the listener's wait if it keeps more slots than are free."""
         if self._reserved > self._slots.free:
             self.break_off()
 
@@ -119,7 +119,7 @@ class ClaimLoop:
         return limit, self._rings
 
     def release(self, limit: int) -> None:
-        """The listener's wait is over."""
+        """Release the slots of the listener's wait."""
         self._reserved -= limit
         if self.maybe_work:  # a bell that rang meanwhile found no slot that was not kept
             self._turn.set()
@@ -137,17 +137,17 @@ class ClaimLoop:
             await self._all_answered.wait()
 
     async def run(self) -> None:
-        """Turns for ever, through outages; ends when cancelled."""
-        await run_until_first_end(*(self._lane() for _ in range(_LANES)))
+        """Take turns for ever, through outages; ends when cancelled."""
+        await run_until_first_end(*(self._take_turns() for _ in range(_CLAIM_TASKS)))
 
-    async def _lane(self) -> None:
+    async def _take_turns(self) -> None:
         backoff = _FIRST_BACKOFF_SECONDS
         while True:
             await self._turn.wait()
             self._turn.clear()
             if (self._unreached or self._comparing) and self._calls_in_flight:
                 # After a lost answer, or in doubt, the queue returns the jobs that this worker does not know. The
-                # answer of the second lane must be in before that, or its jobs would count as unknown too.
+                # answer of the second claim task must be in before that, or its jobs would count as unknown too.
                 await self._all_answered.wait()
                 self._turn.set()
                 continue
@@ -185,7 +185,7 @@ class ClaimLoop:
         if self._comparing:
             await self._queue.claim(0)
             self._comparing = False
-        share = max(_SMALLEST_SHARE, -(-self._slots.total // _LANES))
+        share = max(_SMALLEST_SHARE, -(-self._slots.total // _CLAIM_TASKS))
         limit = min(self._slots.free - self._reserved, share, _LARGEST_CLAIM) if self.claiming else 0
         rings = self._rings
         if not self.buffer.pending and not (limit > 0 and self.maybe_work):
@@ -194,7 +194,7 @@ class ClaimLoop:
         self._reserved += max(0, limit)
         try:
             if self.buffer.pending or (self.maybe_work and self._slots.free > self._reserved):
-                self._turn.set()  # the second lane handles the rest
+                self._turn.set()  # the second claim task handles the rest
             leases = await (self._carry(batch, limit) if batch else self._queue.claim(limit))
         finally:
             self._reserved -= max(0, limit)

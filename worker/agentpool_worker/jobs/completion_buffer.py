@@ -48,11 +48,11 @@ class Batch:
 
 def replacement_for(completion: Completion, error: Exception) -> Failed:
     """Return the replacement for a completion that the queue cannot take."""
-    what = "saved a state" if isinstance(completion, Returned) else "returned a result"
+    action = "saved a state" if isinstance(completion, Returned) else "returned a result"
     return Failed(
         job_id=completion.job_id,
         token=completion.token,
-        error=f"the handler {what} that cannot be stored: {render_error(error)}",
+        error=f"the handler {action} that cannot be stored: {render_error(error)}",
         retry=False,
     )
 
@@ -81,31 +81,31 @@ class CompletionBuffer:
         return bool(self._completions)
 
     def add(self, completion: Completion, lease: Lease) -> None:
-        """An attempt ended."""
+        """Add the completion of an ended attempt."""
         self._completions.append(completion)
         self._leases.append(lease)
         self._empty.clear()
         self._signal()
 
     async def wait_empty(self) -> None:
-        """Returns when the queue has confirmed every completion."""
+        """Return when the queue has confirmed every completion."""
         await self._empty.wait()
 
     def take(self, most: int) -> Batch:
-        """The oldest completions, `most` at most; the carrier calls `mark_delivered` or `keep` with them."""
+        """Return the oldest completions, at most `most`; the carrier passes them to `mark_delivered` or `keep`."""
         batch = Batch(completions=self._completions[:most], leases=self._leases[:most])
         del self._completions[:most], self._leases[:most]
         self._travelling += len(batch)
         return batch
 
     def keep(self, batch: Batch) -> None:
-        """The queue was not reached: the batch goes first next time."""
+        """Put back a batch that did not reach the queue; the batch goes first next time."""
         self._travelling -= len(batch)
         self._completions[:0] = batch.completions
         self._leases[:0] = batch.leases
 
     def mark_delivered(self, batch: Batch, outcomes: Sequence[SettleOutcome]) -> None:
-        """The queue has answered."""
+        """Record the queue's answer to a batch."""
         self._travelling -= len(batch)
         self._metrics.record_outcomes([lease.kind for lease in batch.leases], outcomes)
         self._failures.record(batch.leases, batch.completions, outcomes)

@@ -79,7 +79,7 @@ class Drain:
         await self._running_jobs.wait_empty()
 
     async def _wait_empty_within(self, seconds: float) -> bool:
-        """Waits for the last job, the limit or the second request; whether no job is left."""
+        """Wait for the last job, the limit or the second request; return whether no job is left."""
         empty = asyncio.ensure_future(self._running_jobs.wait_empty())
         hurried = asyncio.ensure_future(self.hurried.wait())
         try:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _OURS = Path(__file__).parents[1]
 _TRACEBACK_FRAMES = 20  # the innermost are kept: they name the line that failed
-_HEAD_CHARS = 2_000  # of an error's own words, which some fill with a whole web page
+_HEAD_CHARS = 2_000  # of an error's own text, which may be a whole web page
 _TRACE_CHARS = 6_000  # of the end of the traceback; with the above, less than a record keeps
 
 
@@ -56,12 +56,12 @@ class Execution:
         self.ctx = Context(lease, calls, self.stop_at)
         self.stop: Stop | None = None
         self.yield_reason = ReturnReason.PREEMPTED
-        self.overloaded = False  # the handler said so
+        self.overloaded = False  # the handler raised Overloaded
         self.unfit = ""  # the worker's failure in this attempt
         self.task: asyncio.Task[None] | None = None
 
     async def run(self, run_job: RunJob, ended: Callable[[Execution, Completion], None]) -> None:
-        """Awaits the handler and calls `ended` once."""
+        """Await the handler and call `ended` once."""
         lease = self.lease
         completion: Completion
         self.ctx.task = self.task

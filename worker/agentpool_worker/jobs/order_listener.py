@@ -35,10 +35,10 @@ class ControlQueue(Protocol):
     """The part of `agentpool_core.queue.consumer.Consumer` that is used here."""
 
     async def wait(self, timeout_ms: int, *, for_work: bool = True) -> list[Control]:
-        """Blocks until the bell or an order."""
+        """Block until the bell or an order."""
 
     async def wait_and_claim(self, timeout_ms: int, limit: int) -> tuple[list[Control], list[Lease]]:
-        """The same, and takes up to `limit` jobs then, or when the time is over."""
+        """Block likewise, and take up to `limit` jobs then, or when the time is over."""
 
     async def claim(self, limit: int) -> list[Lease]:
         """Claim; with limit 0 claim nothing, but ring for an idle worker if something is ready."""
@@ -58,7 +58,7 @@ class OrderListener:
         claims.break_off = self.break_off
 
     async def run(self) -> None:
-        """Listens for ever; ends when cancelled."""
+        """Listen for ever; ends when cancelled."""
         await run_until_first_end(_repeat(self.hear_orders), _repeat(self.hear_bell))
 
     async def hear_orders(self) -> None:
@@ -73,7 +73,7 @@ class OrderListener:
         """Wait once for work. Claims even without a bell: a lost bell delays, never strands."""
         await self._claims.hungry.wait()
         limit, rings = self._claims.keep_free()
-        if limit <= 0:  # taken since; ended jobs will ask again
+        if limit <= 0:  # taken since; the next ended job claims again
             self._claims.hungry.clear()
             return
         waiting = self._waiting = asyncio.current_task()
@@ -82,7 +82,7 @@ class OrderListener:
         except asyncio.CancelledError:
             if self._waiting is not None or waiting is None or waiting.uncancel():  # not merely broken off
                 raise
-            await self._give_back()
+            await self._requeue_received()
             return
         except QueueError:
             self._claims.bell()  # the claim loop finds out when the queue answers again
@@ -103,7 +103,7 @@ class OrderListener:
             waiting.cancel()
         return waiting is not None
 
-    async def _give_back(self) -> None:
+    async def _requeue_received(self) -> None:
         await asyncio.sleep(_CLOSING_SECONDS)
         await self._claims.wait_for_answers()  # jobs of an answer in flight would count as unknown too
         await self._queue.claim(0)

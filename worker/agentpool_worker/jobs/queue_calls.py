@@ -38,7 +38,7 @@ class QueueCalls:
         self._producer = producer
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
-        """Saves the job's state, however long Redis is away or full: the job's own timeout ends the wait.
+        """Save the job's state, however long Redis is away or full: the job's own timeout ends the wait.
 
         Raises StaleLeaseError.
         """
@@ -61,7 +61,7 @@ class QueueCalls:
         )
 
     async def progress(self, lease: Lease, value: Any) -> None:
-        """Publishes the job's progress, unless Redis is away or full. Raises StaleLeaseError."""
+        """Publish the job's progress, unless Redis is away or full. Raises StaleLeaseError."""
         try:
             await self._consumer.progress(lease, value)
         except (QueueUnreachableError, QueueMemoryError) as error:
@@ -75,7 +75,7 @@ class QueueCalls:
 
 async def _retry_until_reached(
     ask: Callable[[], Awaitable[_T]],
-    what: str,
+    action: str,
     *,
     waits_for: tuple[type[Exception], ...] = (QueueUnreachableError,),
 ) -> _T:
@@ -85,7 +85,7 @@ async def _retry_until_reached(
         try:
             return await ask()
         except waits_for as error:
-            log.debug("%s when Redis answers again: %s", what, error)
+            log.debug("%s when Redis answers again: %s", action, error)
         raise_lost()
         await asyncio.sleep(pause)
         pause = min(pause * 2, _LONGEST_RETRY_SECONDS)

@@ -87,7 +87,7 @@ class RunningJobs:
             self._arm(earliest)
 
     def requeue(self, leases: Iterable[Lease]) -> None:
-        """Starts none of these jobs: they go back to their place, no attempt counted."""
+        """Return these jobs to their place in the queue without an attempt."""
         for lease in leases:
             self._buffer.add(Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN), lease)
 
@@ -119,7 +119,7 @@ class RunningJobs:
         return len(asked)
 
     def disown(self, leases: Iterable[tuple[JobId, LeaseToken]]) -> None:
-        """Stops the attempts at these jobs, which the queue does not lease to this worker."""
+        """Stop the attempts at these jobs, which the queue does not lease to this worker."""
         for job_id, token in leases:
             execution = self.find(job_id, token)
             if execution is not None:
@@ -131,7 +131,7 @@ class RunningJobs:
             execution.ask_to_yield(reason)
 
     async def wait_empty(self) -> None:
-        """Returns when no job runs."""
+        """Return when no job runs."""
         await self._empty.wait()
 
     def of_task(self, task: asyncio.Task[object] | None) -> Execution | None:
@@ -144,7 +144,7 @@ class RunningJobs:
         return ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()) or "no jobs"
 
     def close(self) -> None:
-        """Takes the timer down; no job runs any more."""
+        """Cancel the timer; no job runs any more."""
         if self._timer is not None:
             self._timer.cancel()
 
@@ -153,7 +153,7 @@ class RunningJobs:
             log.info("job %s has ended after it was abandoned", execution.lease.job_id)
             return
         self.running.discard(execution)
-        self._slots.give_back()
+        self._slots.release()
         self._metrics.record_end(execution.lease.kind, time.monotonic() - execution.started_at)
         self._judge(execution, completion)
         if execution.stop is Stop.LEASE_LOST:  # under the same token, the queue may have given the job out again

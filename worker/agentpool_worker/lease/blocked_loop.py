@@ -33,7 +33,7 @@ class CrashQueue(Protocol):
     worker: WorkerId
 
     async def report_crash(self, how: str, culprits: Sequence[JobId] = ()) -> int:
-        """Take all held jobs back, with a loss for the culprits."""
+        """Release all held jobs, with a loss for the culprits."""
 
 
 class Surrender:

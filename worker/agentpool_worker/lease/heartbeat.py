@@ -38,13 +38,13 @@ class LeaseQueue(Protocol):
     """The part of `agentpool_core.queue.consumer.Consumer` that is used here."""
 
     async def register(self, *, slots: int, host: str) -> PoolSettings:
-        """Takes out the worker's lease."""
+        """Take out the worker's lease."""
 
     async def settings(self) -> PoolSettings:
-        """The pool's settings."""
+        """Return the pool's settings."""
 
     async def renew(self, *, slots: int, running: int, note: str = "") -> Renewal:
-        """Extends the lease."""
+        """Extend the lease."""
 
 
 class Heartbeat:
@@ -66,7 +66,6 @@ class Heartbeat:
         disagrees: Callable[[], None],
         publish: Callable[[PoolSettings], Awaitable[None]] | None = None,
     ) -> None:
-        """`publish` restores the settings of a pool that Redis has lost; None: the operator does so."""
         self._queue = queue
         self._slots = slots
         self._metrics = metrics
@@ -78,7 +77,7 @@ class Heartbeat:
         self._changed = changed
         self._holdings = holdings
         self._disagrees = disagrees
-        self._publish = publish
+        self._publish = publish  # restores the settings of a pool that Redis has lost; None: the operator does so
         self._unregistered = False  # the lease is lost, and none was taken out since
         self._agreement = Agreement()
         self._renewed_at = time.monotonic()
@@ -113,7 +112,7 @@ class Heartbeat:
         return max(0.0, self._steady_since + self.lease_seconds - time.monotonic())
 
     async def run(self) -> None:
-        """Renews for ever; runs in the side loop. Raises QueueAccessError once the user is refused past the lease."""
+        """Renew for ever; runs in the side loop. Raises QueueAccessError once the user is refused past the lease."""
         while True:
             renewed = await self.run_once()
             await asyncio.sleep(self.lease_seconds / (RENEWALS_PER_LEASE if renewed else _RETRY_PER_LEASE))
@@ -153,7 +152,7 @@ class Heartbeat:
 
     async def _act_on(self, renewal: Renewal, before: Mapping[JobId, Hold]) -> None:
         if not renewal.still_registered and not self._retired:
-            await self._register_anew()
+            await self._register_again()
             return
         if self._agreement.broken(before, renewal.held, self._holdings()):
             self._disagrees()
@@ -176,7 +175,7 @@ class Heartbeat:
     def _remaining_seconds(self) -> float:
         return max(0.0, self.lease_seconds - self.silent_seconds)
 
-    async def _register_anew(self) -> None:
+    async def _register_again(self) -> None:
         """Register again after an expired lease. The jobs are stopped before new claims under the new lease."""
         if not self._unregistered:  # once, after any number of tries
             self._unregistered = True

@@ -34,7 +34,7 @@ class SideLoop:
         self.ended: asyncio.Future[None] = self._main_loop.create_future()
 
     def start(self) -> None:
-        """Starts the thread."""
+        """Start the thread."""
         self._thread.start()
 
     async def ask(self, call: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -43,7 +43,7 @@ class SideLoop:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call(), self._loop))
 
     async def stop(self) -> None:
-        """Cancels the services and waits until they have ended."""
+        """Cancel the services and wait until they have ended."""
         if not self._thread.ident:
             return
         self._ready.wait()
@@ -57,7 +57,7 @@ class SideLoop:
         try:
             asyncio.run(self._run())
         finally:
-            self._tell(_finish, self.ended, None)
+            self._call_main_loop(_finish, self.ended, None)
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -71,11 +71,11 @@ class SideLoop:
                 done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     if task is not leaving and (error := task.exception()) is not None:
-                        self._tell(_finish, self.failed, error)
+                        self._call_main_loop(_finish, self.failed, error)
         finally:
             await asyncio.gather(*(end(task) for task in (leaving, *tasks)))
 
-    def _tell(self, call: Callable[..., None], *args: Any) -> None:
+    def _call_main_loop(self, call: Callable[..., None], *args: Any) -> None:
         try:
             self._main_loop.call_soon_threadsafe(call, *args)
         except RuntimeError:  # the jobs' loop is closed: no receiver is left

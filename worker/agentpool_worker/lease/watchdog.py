@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 MARK_SECONDS = 0.1  # between time marks
 LOOK_SECONDS = 0.25  # between looks
 SIGN_SECONDS = 6.0  # that a liveness signal may be later than the end of the longest block: giving up takes a moment
-UNREADY_SECONDS = 10.0  # of standing still after which the worker is not ready
+UNREADY_SECONDS = 10.0  # of a block after which the worker is not ready
 _SHOWN_FRAMES = 5  # innermost frames of the blocked handler in the log
 
 
@@ -57,10 +57,10 @@ class Watchdog:
         self._thread_id = threading.get_ident()
         self._marked_at = time.monotonic()
         self._timer = self._loop.call_later(MARK_SECONDS, self._mark)
-        self._give_up = give_up  # is given the evidence, and the culprits where they are known
-        self._told_at = 0.0  # duration of the present block at the last log line
+        self._give_up = give_up  # called with the evidence, and the culprits if known
+        self._reported_seconds = 0.0  # duration of the present block at the last log line
         self.given_up = False
-        self._promise()  # here, since the first job may stop every thread before there is a look
+        self._promise()  # here, because the first job may stop every thread before the first look
 
     @property
     def blocked_seconds(self) -> float:
@@ -68,11 +68,11 @@ class Watchdog:
         return time.monotonic() - self._marked_at
 
     def close(self) -> None:
-        """Stops leaving marks."""
+        """Stop leaving marks."""
         self._timer.cancel()
 
     async def run(self) -> None:
-        """Looks at the marks for ever; runs in the side loop."""
+        """Check the marks for ever; runs in the side loop."""
         try:
             await self._look_for_ever()
         finally:
@@ -87,11 +87,11 @@ class Watchdog:
             slept_from = time.monotonic()
             if overslept > self._warn_seconds:
                 # If native code kept Python's lock, the handler is often, but not always, still running.
-                log.warning("the whole process stood still for %.1f s: %s", overslept, self._culprit())
+                log.warning("the whole process was suspended for %.1f s: %s", overslept, self._culprit())
                 self._marked_at = max(self._marked_at, slept_from - LOOK_SECONDS)
                 continue
             if self.look(self.blocked_seconds):
-                how = f"its event loop has stood still for {self.blocked_seconds:.0f} s: {self._culprit()}"
+                how = f"its event loop has been blocked for {self.blocked_seconds:.0f} s: {self._culprit()}"
                 await self._give_up(how, self._culprits())
 
     def _promise(self) -> None:
@@ -102,32 +102,32 @@ class Watchdog:
         if self.blocked_seconds < min(UNREADY_SECONDS, self._give_up_seconds / 2):
             return None
         execution = self._running_now()
-        who = "" if execution is None else f", held up by {_describe_execution(execution)}"
-        return f"has an event loop that stands still{who}"  # without a number: a condition repeats the text
+        by = "" if execution is None else f" by {_describe_execution(execution)}"
+        return f"has an event loop that is blocked{by}"  # without a number: a condition repeats the text
 
     def look(self, blocked: float) -> bool:
         """Log a block when it becomes relevant and at each doubling; return whether to give up now."""
         if blocked < self._warn_seconds:
             self._report_recovery()
             return False
-        if blocked >= max(self._warn_seconds, self._told_at * 2):
-            if not self._told_at:
+        if blocked >= max(self._warn_seconds, self._reported_seconds * 2):
+            if not self._reported_seconds:
                 self._metrics.loop_blocks += 1
-            self._told_at = blocked
-            log.error("the event loop has stood still for %.1f s: %s", blocked, self._culprit())
+            self._reported_seconds = blocked
+            log.error("the event loop has been blocked for %.1f s: %s", blocked, self._culprit())
         if blocked >= self._give_up_seconds and not self.given_up:
             self.given_up = True
             log.critical(
-                "the event loop has stood still for %.1f s: the lease on %d jobs is released for other workers",
+                "the event loop has been blocked for %.1f s: the lease on %d jobs is released for other workers",
                 blocked, len(self._running_jobs.running),
             )  # fmt: skip
             return True
         return False
 
     def _report_recovery(self) -> None:
-        if self._told_at:
-            log.warning("the event loop runs again after at least %.1f s", self._told_at)
-        self._told_at = 0.0
+        if self._reported_seconds:
+            log.warning("the event loop runs again after at least %.1f s", self._reported_seconds)
+        self._reported_seconds = 0.0
         self.given_up = False
 
     def _mark(self) -> None:
@@ -146,12 +146,12 @@ class Watchdog:
     def _culprit(self) -> str:
         """Describe the job with the running handler, and the innermost lines of the code."""
         execution = self._running_now()
-        who = "no job's handler" if execution is None else _describe_execution(execution)
+        handler = "no job's handler" if execution is None else _describe_execution(execution)
         frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - the only way to see another thread's stack
         if frame is None:
-            return who
+            return handler
         lines = traceback.format_stack(frame)[-_SHOWN_FRAMES:]
-        return f"{who} is at\n{''.join(lines).rstrip()}"
+        return f"{handler} is at\n{''.join(lines).rstrip()}"
 
 
 def _describe_execution(execution: Execution) -> str:

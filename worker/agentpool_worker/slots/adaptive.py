@@ -33,11 +33,11 @@ PERIOD_SECONDS = 2.0  # between decisions; NVML averages utilisation over up to 
 
 
 class Reason(StrEnum):
-    """Why the number of slots changed: a metric's label, so the values are few and fixed."""
+    """Reason of a change of the slots: a metric's label, so the values are few and fixed."""
 
     GPU_IDLE = "gpu_idle"  # utilisation and memory leave room, and every slot is in use
     GPU_MEMORY = "gpu_memory"  # memory is nearly full
-    OVERLOADED = "overloaded"  # the handler said so
+    OVERLOADED = "overloaded"  # the handler raised Overloaded
     RECOVERED = "recovered"  # nothing overloaded, and every slot is in use: slots that were given up come back
     SETTINGS = "settings"  # the AgentPool changed
 
@@ -62,7 +62,7 @@ class Change:
 
 
 def decide(seen: Observation, settings: PoolSettings) -> Change | None:
-    """The change to make now, or None. Floor and ceiling are the settings' `adaptive_min` and `adaptive_max`."""
+    """Return the change to make now, or None. The bounds are the settings' `adaptive_min` and `adaptive_max`."""
     change = _shrink(seen, settings) or _grow(seen, settings)
     if change is None:
         return None
@@ -97,17 +97,17 @@ def _grow(seen: Observation, settings: PoolSettings) -> Change | None:
         return Change(slots=seen.slots + 1, reason=Reason.RECOVERED, detail="all slots in use, nothing overloaded")
     if any(gpu.memory >= GROW_MEMORY_BELOW for gpu in seen.gpus):
         return None
-    told = [gpu.utilisation for gpu in seen.gpus if gpu.utilisation is not None]
-    if not told or len(told) < len(seen.gpus):
-        return _win_back(seen, settings)
-    if max(told) < GROW_UTILISATION_BELOW:
-        detail = f"all slots in use, busiest GPU at {max(told):.0%}"
+    known = [gpu.utilisation for gpu in seen.gpus if gpu.utilisation is not None]
+    if not known or len(known) < len(seen.gpus):
+        return _grow_back(seen, settings)
+    if max(known) < GROW_UTILISATION_BELOW:
+        detail = f"all slots in use, busiest GPU at {max(known):.0%}"
         return Change(slots=seen.slots + 1, reason=Reason.GPU_IDLE, detail=detail)
     return None
 
 
-def _win_back(seen: Observation, settings: PoolSettings) -> Change | None:
-    """Absent is absent: unread GPUs are no ground to grow on, and none to stay small for ever after a shrink."""
+def _grow_back(seen: Observation, settings: PoolSettings) -> Change | None:
+    """Grow back to the starting slots without GPU readings: unread GPUs must not keep a worker small for ever."""
     if seen.slots >= starting_slots(settings):
         return None
     return Change(slots=seen.slots + 1, reason=Reason.RECOVERED, detail="all slots in use, nothing overloaded")
@@ -132,7 +132,7 @@ class AdaptiveSlots:
         self.readings: Sequence[GpuReading] = ()  # the latest; empty where there is no GPU
 
     def report_overload(self) -> None:
-        """A job ended with an overload signal."""
+        """Record a job that ended with an overload signal."""
         self._overloads += 1
 
     def read(self) -> None:
@@ -141,7 +141,7 @@ class AdaptiveSlots:
             self.readings = self._reader.read()
 
     def run_once(self) -> None:
-        """Decides and applies, in the jobs' event loop."""
+        """Decide and apply, in the jobs' event loop."""
         settings = self._settings()
         overloads, self._overloads = self._overloads, 0
         if settings.adaptive_mode is AdaptiveMode.OFF:

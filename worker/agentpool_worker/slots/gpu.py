@@ -40,7 +40,7 @@ class GpuReader(Protocol):
         """Return a reading for each GPU; empty while the driver does not answer. Blocks for milliseconds."""
 
     def close(self) -> None:
-        """Lets the driver go."""
+        """Release the driver."""
 
 
 class NvmlReader:
@@ -61,7 +61,7 @@ class NvmlReader:
         return readings
 
     def close(self) -> None:
-        """Lets the driver go."""
+        """Release the driver."""
         try:
             self._nvml.nvmlShutdown()
         except self._nvml.NVMLError as error:
@@ -82,7 +82,7 @@ class NvmlReader:
 
 
 def open_reader(environ: Mapping[str, str] | None = None) -> NvmlReader | None:
-    """A reader of the GPUs this process may use, or None where there are none (no driver, no device)."""
+    """Return a reader of the GPUs that this process may use; None without a driver or a device."""
     try:
         import pynvml as nvml
     except ImportError:

@@ -42,15 +42,15 @@ class Slots:
         """Take a slot for a job. The job was claimed for a free slot, so this never waits."""
         self._used += 1
 
-    def give_back(self) -> None:
-        """A job ended."""
+    def release(self) -> None:
+        """Release the slot of an ended job."""
         if self._used == 0:
             message = "a slot was released that was not in use"
             raise RuntimeError(message)
         self._used -= 1
 
     def resize(self, total: int) -> None:
-        """Changes the number of slots; jobs that run keep theirs."""
+        """Change the number of slots; running jobs keep their slots."""
         grown = _check_total(total) > self._total
         self._total = total
         if grown and self.on_free is not None:

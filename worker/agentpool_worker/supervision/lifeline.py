@@ -75,7 +75,7 @@ class Lifeline:
 
     def stop_this_process(self) -> None:
         """Stop until the supervisor continues this process, which happens as soon as the supervisor runs itself."""
-        # Only the supervisor takes the mark back: a thread may go on for a moment after the signal.
+        # Only the supervisor clears the mark: a thread may continue for a moment after the signal.
         self._shared[_STOPPED] = 1
         os.kill(os.getpid(), signal.SIGSTOP)
 
@@ -137,6 +137,6 @@ def note_probe() -> None:
 
 
 async def follow_supervisor() -> None:
-    """Stop and go on with the supervisor; returns at once where there is none."""
+    """Stop and continue with the supervisor; return at once without a supervisor."""
     for lifeline in _own:
         await lifeline.follow_supervisor()

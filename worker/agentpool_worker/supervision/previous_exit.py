@@ -1,7 +1,7 @@
 """End of the previous worker process, as seen by the supervisor.
 
 The supervisor writes it into the environment of each restarted worker. The text is untrusted: an unreadable text counts
-as none. The worker reports it to the queue when registering.
+as none. The worker reports the end to the queue before registering; a dead letter keeps the words.
 """
 
 from __future__ import annotations
@@ -63,6 +63,32 @@ def shorten(line: str) -> str:
     """Return the line in storable form: encodable as UTF-8, without a NUL, and not too long."""
     plain = line.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
     return plain if len(plain) <= MOST_LINE_CHARS else f"{plain[: MOST_LINE_CHARS - 1]}…"
+
+
+def explains(previous: PreviousExit | None) -> bool:
+    """Return whether the end had no outside cause: then a job that ran alone in the process is the cause.
+
+    A restarted container may have been on a failed node, and a kill from outside is not a job's fault.
+    """
+    return previous is not None and previous.cause != KILLED_FROM_OUTSIDE
+
+
+def describe_end(previous: PreviousExit | None, worker: str) -> str:
+    """Describe the end: signal or exit code, cause, last log lines."""
+    if previous is None:
+        return (
+            f"the process of worker {worker} ended under its jobs and was started again; "
+            "in a cluster `kubectl describe pod` and `kubectl logs --previous` show how it ended"
+        )
+    if previous.signal:
+        end = f"the process of worker {worker} was killed by {previous.signal}"
+    elif previous.exit_code is not None:
+        end = f"the process of worker {worker} ended with exit code {previous.exit_code}"
+    else:
+        end = f"the process of worker {worker} ended"
+    cause = f" ({previous.cause})" if previous.cause else ""
+    log = "\nLast log lines of the process:\n" + "\n".join(previous.log) if previous.log else ""
+    return f"{end}{cause}{log}"
 
 
 def _text(value: object) -> str | None:

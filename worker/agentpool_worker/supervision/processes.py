@@ -47,7 +47,7 @@ class Watched:
             return False
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop observing."""
         os.close(self._stat)
 
 
@@ -125,7 +125,7 @@ def _all() -> list[int]:
 
 
 def _stat(pid: int) -> tuple[str, str]:
-    """State and parent; empty and "0" where the process is gone."""
+    """Return state and parent; empty and "0" for a missing process."""
     try:
         text = (_PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:

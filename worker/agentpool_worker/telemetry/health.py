@@ -69,10 +69,10 @@ class HealthServer:
         self._probes = probes
         self._metrics = metrics
         self.port: int | None = None  # the port in use; None until listening
-        self._told = asyncio.Semaphore(0)  # counts the neighbours that learned of the end of the last job
+        self._informed = asyncio.Semaphore(0)  # counts the neighbours that learned of the end of the last job
 
     async def run(self) -> None:
-        """Serves until cancelled; runs in the side loop. Raises SettingError when the port cannot be had."""
+        """Serve until cancelled; runs in the side loop. Raises SettingError if the port cannot be opened."""
         app = web.Application()
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -91,11 +91,11 @@ class HealthServer:
             await runner.cleanup()
 
     async def wait_for_neighbours(self, count: int, *, within_seconds: float) -> None:
-        """Wait until so many have heard at /drained that the last job has ended, or the time is over."""
+        """Wait until so many neighbours have got the answer of /drained, or the time is over."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_seconds):
                 for _ in range(count):
-                    await self._told.acquire()
+                    await self._informed.acquire()
 
     async def _listen(self, runner: web.AppRunner) -> web.SockSite:
         try:
@@ -133,7 +133,7 @@ class HealthServer:
                 if time.monotonic() > give_up_at:
                     return web.Response(text=f"{staying}\n")
             elif self._probes.busy() is None:
-                self._told.release()
+                self._informed.release()
                 return web.Response(text="drained\n")
             await asyncio.sleep(_DRAINED_POLL_SECONDS)
 

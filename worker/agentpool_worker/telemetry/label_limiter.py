@@ -16,7 +16,7 @@ class LabelLimiter:
         self._known: set[str] = set()
 
     def name(self, kind: str) -> str:
-        """The name under which this kind is counted."""
+        """Return the name under which this kind is counted."""
         if kind not in self._known:
             if len(self._known) >= _MOST:
                 return self._others

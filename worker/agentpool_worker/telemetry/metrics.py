@@ -48,7 +48,7 @@ class Distribution:
         self._sum += seconds
 
     def buckets(self) -> tuple[list[tuple[str, float]], float]:
-        """Cumulative counts by upper bound, and the sum, as an exposition wants them."""
+        """Return cumulative counts by upper bound, and the sum, in the form of an exposition."""
         cumulative: list[tuple[str, float]] = []
         total = 0
         for bound, count in zip((*self._bounds, None), self._counts, strict=True):
@@ -74,7 +74,7 @@ class WorkerMetrics:
         self.renewal_failures = 0
         self.leases_lost = 0  # times the worker's lease ran out under running jobs
         self.reconnects = 0  # outages that are over, however many calls each failed
-        self.loop_blocks = 0  # times the event loop stood still for longer than the warning limit
+        self.loop_blocks = 0  # times that the event loop was blocked for longer than the warning limit
         self.reconciliations = 0  # disagreements with the queue about jobs in hand that were resolved
         self.resolved = 0  # contradictions between the pool's keys that this worker's maintenance resolved
         self.recovered = 0  # jobs that this worker's maintenance recovered from lost workers
@@ -90,34 +90,34 @@ class WorkerMetrics:
             self._dispatch.observe((lease.claimed_at_ms - lease.enqueued_at_ms) / 1000)
 
     def record_end(self, kind: str, seconds: float) -> None:
-        """An attempt's handler has ended, in whatever way."""
+        """Record the end of an attempt's handler, with any outcome."""
         run = self._run.get(kind)
         if run is None:
             run = self._run.setdefault(self._kinds.name(kind), Distribution(RUN_BOUNDS_SECONDS))
         run.observe(seconds)
 
     def record_outcomes(self, kinds: Iterable[str], outcomes: Iterable[SettleOutcome]) -> None:
-        """The queue has answered a batch."""
+        """Record the queue's outcomes of a batch."""
         for (kind, outcome), count in Counter(zip(kinds, outcomes, strict=True)).items():
             self._jobs[self._kinds.name(kind), outcome.value] += count
 
     def record_lag(self, seconds: float) -> None:
-        """A turn of the event loop came this much later than asked."""
+        """Record the delay of a turn of the event loop."""
         self._lag.observe(seconds)
 
     def exposition(self) -> bytes:
-        """All figures in the Prometheus text format."""
+        """Return all metrics in the Prometheus text format."""
         return generate_latest(self.registry)
 
     def outcomes(self) -> dict[str, int]:
-        """Settled attempts by outcome, over all kinds."""
+        """Return the settled attempts by outcome, over all kinds."""
         totals: Counter[str] = Counter()
         for (_, outcome), count in list(self._jobs.items()):
             totals[outcome] += count
         return dict(totals)
 
     def collect(self) -> Iterator[Metric]:
-        """The families, for the registry."""
+        """Yield the metric families, for the registry."""
         yield from self._counters()
         yield from self._gauges()
         yield _histogram(
@@ -149,7 +149,7 @@ class WorkerMetrics:
         for reason, count in list(self.slot_changes.items()):
             changes.add_metric([reason], count)
         yield changes
-        for name, told, value in (
+        for name, text, value in (
             ("abandoned_jobs", "Attempts that did not stop within the grace period.", self.abandoned),
             ("lease_renewals", "Heartbeats that Redis confirmed.", self.renewals),
             ("lease_renewal_failures", "Heartbeats that did not reach Redis.", self.renewal_failures),
@@ -160,7 +160,7 @@ class WorkerMetrics:
             ("resolved_contradictions", "Contradictions within the queue that maintenance resolved.", self.resolved),
             ("recovered_jobs", "Jobs recovered from lost workers.", self.recovered),
         ):
-            yield CounterMetricFamily(f"agentpool_worker_{name}", told, value=value)
+            yield CounterMetricFamily(f"agentpool_worker_{name}", text, value=value)
 
     def _gauges(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("agentpool_worker_slots", "Slots: jobs that may run at once.", value=self._slots.total)
@@ -180,6 +180,6 @@ class WorkerMetrics:
         yield from (busy, used, size)
 
 
-def _histogram(name: str, told: str, distribution: Distribution) -> HistogramMetricFamily:
+def _histogram(name: str, text: str, distribution: Distribution) -> HistogramMetricFamily:
     buckets, total = distribution.buckets()
-    return HistogramMetricFamily(name, told, buckets=buckets, sum_value=total)
+    return HistogramMetricFamily(name, text, buckets=buckets, sum_value=total)
