@@ -114,7 +114,7 @@ async def test_orders_are_told_though_the_claim_behind_them_fails(consumer, monk
     async def unreachable(*_):
         raise QueueUnreachableError("gone")
 
-    monkeypatch.setattr(consumer, "_behind_wait", unreachable)
+    monkeypatch.setattr(consumer, "_claim_after_wait", unreachable)
     assert await consumer.wait_and_claim(1_000, 1) == (ORDERS, [])
     with pytest.raises(QueueUnreachableError):
         await consumer.wait_and_claim(10, 1)
