@@ -188,7 +188,13 @@ def _route_document(route: RouteSnapshot) -> Document:
 
 
 def _limit_document(limit: LimitSnapshot) -> Document:
-    return {"name": limit.name, "by": limit.by and limit.by.value, "limit": limit.text, "waiting": limit.waiting}
+    return {
+        "name": limit.name,
+        "by": limit.by and limit.by.value,
+        "limit": limit.text,
+        "waiting": limit.waiting,
+        "free": limit.free,
+    }
 
 
 def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:

@@ -218,6 +218,7 @@ QUEUE = record(
             by=nullable(TEXT) | {"description": "key or tenant: each has a limit of its own."},
             limit=TEXT | {"description": "The bound in words."},
             waiting=COUNT | {"description": "Jobs that wait for the limit."},
+            free=nullable(COUNT) | {"description": "Jobs that may start now; null: differs by key or tenant."},
         )
     ),
     workers=rows(

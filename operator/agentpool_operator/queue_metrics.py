@@ -2,7 +2,7 @@
 
 Built from the registry at each scrape, so an absent or unreadable pool has no series, and no pool has while a different
 operator leads: unknown is absent, never zero. Cardinality: for each pool at most its routes times three priorities,
-which its spec bounds. `health` serves it with `metrics`.
+and its limits by name, never by key; its spec bounds both. `health` serves it with `metrics`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ class QueueMetrics:
         pools = self._pools if self._leading() else ()
         read = [(pool, pool.snapshot) for pool in pools if pool.snapshot is not None]
         yield from _routes(read)
+        yield _limits(read)
         yield from _gauges(read)
         yield from _counters(read)
         yield _held_devices(read)
@@ -64,6 +65,16 @@ def _routes(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
             if route.limit is not None:
                 limit.add_metric([*_names(pool), route.name], route.limit)
     yield from (queued, running, limit)
+
+
+def _limits(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
+    waiting = GaugeMetricFamily(
+        "agentpool_pool_limit_waiting_jobs", "Jobs that wait for a limit, by its name.", labels=(*POOL, "limit")
+    )
+    for pool, snapshot in read:
+        for limit in snapshot.limits:
+            waiting.add_metric([*_names(pool), limit.name], limit.waiting)
+    return waiting
 
 
 def _gauges(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:

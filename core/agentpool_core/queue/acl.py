@@ -45,7 +45,7 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
 _READ_ONLY = frozenset(
     {
         "exists", "hget", "hmget", "hgetall", "hkeys", "llen", "scard", "smembers", "sscan", "time", "xpending",
-        "xrange", "xread", "xrevrange", "zcard", "zcount", "zrange",
+        "xrange", "xread", "xrevrange", "zcard", "zcount", "zrange", "zscore",
     }
 )  # fmt: skip
 _READING = ("exists", "hgetall", "hmget", "smembers", "xrange", "xrevrange", "xread")

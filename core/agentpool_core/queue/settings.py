@@ -59,6 +59,11 @@ class Rate:
     period_ms: int
     burst: int = 1  # starts at once after a pause
 
+    @property
+    def interval_ms(self) -> float:
+        """The time between two starts."""
+        return self.period_ms / self.count
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
@@ -70,6 +75,15 @@ class Limit:
     routes: tuple[str, ...] = ()  # () = all routes
     max_running: int | None = None  # jobs at once
     rate: Rate | None = None  # starts in a period
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether the limit covers whole routes, so that its jobs wait in their streams."""
+        return self.by is None and not self.kinds
+
+    def covers_route(self, route: str) -> bool:
+        """Whether jobs of this route are limited."""
+        return not self.routes or route in self.routes
 
     @property
     def text(self) -> str:

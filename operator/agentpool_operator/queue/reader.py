@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,7 @@ from agentpool_core.spec import settings_of
 from agentpool_operator.cluster import NotLeadingError
 from agentpool_operator.pools.problems import Failures, Problem, unexpected_problem
 from agentpool_operator.queue import plausibility
-from agentpool_operator.scaling.observation import Backlog, Counters, RouteLoad, WorkerLoad
+from agentpool_operator.scaling.observation import Backlog, Counters, RouteBound, RouteLoad, WorkerLoad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -226,6 +227,20 @@ def _out_of_service(snapshot: QueueSnapshot) -> int:
     return impeded + (alone and snapshot.queued > snapshot.quarantined)
 
 
+def _bounds(snapshot: QueueSnapshot) -> tuple[RouteBound, ...]:
+    """Return the limits that cover whole routes."""
+    return tuple(
+        RouteBound(
+            name=limit.name,
+            routes=limit.routes,
+            free=limit.free,
+            per_s=MS_PER_SECOND / (limit.interval_ms or math.inf),
+        )
+        for limit in snapshot.limits
+        if limit.routes is not None and limit.free is not None
+    )
+
+
 def backlog_of(snapshot: QueueSnapshot) -> Backlog:
     """Return a snapshot as the decision's backlog; workers with an expired lease hold no running jobs."""
     routes = [RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes]
@@ -233,6 +248,8 @@ def backlog_of(snapshot: QueueSnapshot) -> Backlog:
         routes.append(RouteLoad(name=DUE, ready=snapshot.due))
     return Backlog(
         routes=tuple(routes),
+        bounds=_bounds(snapshot),
+        held=snapshot.held,
         workers=tuple(WorkerLoad(name=w.name, slots=w.slots, running=w.running) for w in snapshot.live_workers),
         out_of_service=_out_of_service(snapshot),
         oldest_wait_s=None if snapshot.oldest_wait_ms is None else snapshot.oldest_wait_ms / MS_PER_SECOND,

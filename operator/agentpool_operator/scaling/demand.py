@@ -2,7 +2,8 @@
 
 In-flight work always counts in full. Waiting work counts a slot per job while the service time is unknown, and `backlog
 x service time / target wait` slots afterwards: enough to start the last job in time (Little's law). In both cases a
-route never gets more than its limit, and never more slots than jobs. `assessment` takes over next.
+route never gets more than its limits, and never more slots than jobs. Jobs that a limit holds need no slot.
+`assessment` takes over next.
 """
 
 from __future__ import annotations
@@ -29,12 +30,14 @@ class Demand:
     warm_is_sure: bool = True  # whether enough bursts were observed for a reliable hold time
     out_of_service: int = 0  # of these workers, those that stand in for live ones that take no jobs
     held_back: int  # waiting jobs without a slot, because their route is at its limit
+    held: int = 0  # further jobs that wait for a limit
+    bounds: tuple[str, ...] = ()  # names of the limits over whole routes that hold jobs back
 
 
 def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> Demand:
     """Return the demand of this moment; `service_s` is the mean seconds that a job runs, None = not known."""
     running = backlog.running
-    startable = sum(_startable(route) for route in backlog.routes)
+    startable, bounds = _startable(backlog, policy.target_wait_s)
     slots = running + _slots_for_waiting(startable, policy.target_wait_s, service_s)
     return Demand(
         running=running,
@@ -43,6 +46,8 @@ def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> 
         reacting=math.ceil(slots / max(1, policy.concurrency)),
         workers=math.ceil(slots / max(1, policy.concurrency)),
         held_back=backlog.ready - startable,
+        held=backlog.held,
+        bounds=bounds,
     )
 
 
@@ -58,8 +63,23 @@ def add_replacements(need: Demand, out_of_service: int) -> Demand:
     )
 
 
-def _startable(route: RouteLoad) -> int:
-    """Return the waiting jobs of a route that its limit allows to run now."""
+def _startable(backlog: Backlog, within_s: float) -> tuple[int, tuple[str, ...]]:
+    """Return the waiting jobs that all limits allow to start soon, and the names of the limits over several routes."""
+    startable = {route.name: _startable_of(route) for route in backlog.routes}
+    binding = []
+    for bound in backlog.bounds:
+        free = bound.free + math.floor(bound.per_s * within_s)
+        covered = [name for name in startable if not bound.routes or name in bound.routes]
+        if sum(startable[name] for name in covered) > free:
+            binding.append(bound.name)
+        for name in covered:
+            startable[name] = min(startable[name], free)
+            free -= startable[name]
+    return sum(startable.values()), tuple(binding)
+
+
+def _startable_of(route: RouteLoad) -> int:
+    """Return the waiting jobs of a route that its own limit allows to run now."""
     if route.limit is None:
         return route.ready
     return min(route.ready, max(0, route.limit - route.running))

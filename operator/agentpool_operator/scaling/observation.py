@@ -20,6 +20,16 @@ class RouteLoad:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RouteBound:
+    """A limit over whole routes, beside their own."""
+
+    name: str
+    routes: tuple[str, ...]  # () = all
+    free: int  # jobs that may start now
+    per_s: float = 0.0  # further starts in a second; 0: only when jobs end
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class WorkerLoad:
     """A live worker, as reported to the queue."""
 
@@ -52,6 +62,8 @@ class Backlog:
     """A pool's queue at a moment."""
 
     routes: tuple[RouteLoad, ...] = ()
+    bounds: tuple[RouteBound, ...] = ()
+    held: int = 0  # jobs that wait for a limit, in addition to the ready jobs: no slot would start them
     workers: tuple[WorkerLoad, ...] = ()
     oldest_wait_s: float | None = None  # the longest wait of a ready job; None = none waits
     counters: Counters = Counters()

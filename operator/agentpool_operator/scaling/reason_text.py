@@ -27,12 +27,13 @@ def clause(count: int, noun: str, verb: str) -> str:
 
 def demand_words(need: Demand, concurrency: int) -> str:
     """Describe the waiting and running jobs, and the workers that they need."""
+    held = f"; {clause(need.held, 'job', 'wait')} for a limit, which no worker could start" if need.held else ""
     if need.ready == 0 and need.running == 0:
-        found = "no job waits or runs"
+        found = f"no job is ready or runs{held}" if held else "no job waits or runs"
         return found if need.warm == 0 else f"{found}; {_warm_words(need)}"
     waits, runs = clause(need.ready, "job", "wait"), clause(need.running, "job", "run")
     found = " and ".join(words for words, count in ((waits, need.ready), (runs, need.running)) if count)
-    takes = f"{found}, which takes {count_text(need.reacting, 'worker')} of {count_text(concurrency, 'slot')}"
+    takes = f"{found}, which takes {count_text(need.reacting, 'worker')} of {count_text(concurrency, 'slot')}{held}"
     if need.out_of_service:
         takes += (
             f", {need.out_of_service} of them in place of {count_text(need.out_of_service, 'worker')} out of service"

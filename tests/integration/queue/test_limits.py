@@ -218,7 +218,8 @@ async def test_a_rate_of_a_whole_route_leaves_its_jobs_in_the_stream(limited):
     free = await limited.submit(1, kind="other")
     worker = await limited.worker()
     assert sorted(ids(await worker.claim(10))) == sorted([*jobs[:2], *free])
-    assert (await limited.snapshot()).held == 0
+    snapshot = await limited.snapshot()
+    assert (snapshot.held, snapshot.limits[0].free, snapshot.limits[0].routes) == (0, 0, ("r",))
     await limited.redis.delete(f"{limited.prefix}bell")
     await limited.pass_time(10_000)
     await worker.maintain()
@@ -233,8 +234,10 @@ async def test_one_limit_spans_routes(limited):
     await limited.submit(2, kind="ka")
     await limited.submit(2, kind="kb")
     worker = await limited.worker()
+    assert (await limited.snapshot()).limits[0].free == 3
     leases = await worker.claim(10)
     assert len(leases) == 3
+    assert (await limited.snapshot()).limits[0].free == 0
     assert await worker.claim(10) == []
     await worker.settle([done(leases[0])])
     assert len(await worker.claim(10)) == 1

@@ -27,7 +27,9 @@ QUEUE = QueueSnapshot(
     taken_at_ms=NOW_MS, routes=(ROUTE,), scheduled=0, blocked=0, dead=0, oldest_wait_ms=0, workers=(WORKER,),
     submitted_total=0, started_total=0, finished_total=0, run_ms_total=0, paused=False, settings_revision="1",
 )  # fmt: skip
-LIMIT = LimitSnapshot(name="per-key", by=LimitBy.KEY, text="2 at once", waiting=1)
+LIMIT = LimitSnapshot(
+    name="per-key", by=LimitBy.KEY, text="2 at once", waiting=1, routes=None, free=None, interval_ms=None
+)
 AT_LIMIT = "the job waits for the limit 'per-key' of 2 at once"
 RETRIED = {
     "due_at_ms": NOW_MS + 30_000,

@@ -10,7 +10,15 @@ from agentpool_operator.scaling.decide import decide, record_outcome
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import Demand
 from agentpool_operator.scaling.memory import Learned, PoolMemory
-from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, RouteLoad, WorkerLoad
+from agentpool_operator.scaling.observation import (
+    Backlog,
+    Counters,
+    Observation,
+    PodState,
+    RouteBound,
+    RouteLoad,
+    WorkerLoad,
+)
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
 from agentpool_operator.scaling.reason_text import demand_words
 
@@ -111,6 +119,26 @@ def test_a_full_route_asks_for_no_more_workers():
     outcome = decided(ready=50, running=2, limit=5)
     assert (outcome.replicas, outcome.capped_by) == (1, Cap.ROUTE_LIMIT)
     assert "for a slot of a route at its limit" in outcome.reason
+
+
+def test_a_limit_over_routes_asks_for_no_more_workers():
+    """Jobs that a limit over two routes holds back ask for no slots, and the reason names the limit."""
+    routes = (RouteLoad(name="a", ready=30, running=4), RouteLoad(name="b", ready=30, running=2))
+    shared = RouteBound(name="provider", routes=("a", "b"), free=4)
+    decision = decide(Observation(replicas=2, backlog=Backlog(routes=routes, bounds=(shared,))), POLICY, SETTLED, 0.0)
+    assert (decision.wanted, decision.capped_by) == (2, Cap.ROUTE_LIMIT)
+    assert decision.reason.endswith("56 jobs wait for the limit provider")
+    slow = replace(shared, free=0, per_s=1.0)
+    policy = replace(POLICY, target_wait_s=20.0)
+    decision = decide(Observation(replicas=2, backlog=Backlog(routes=routes, bounds=(slow,))), policy, SETTLED, 0.0)
+    assert decision.wanted == 6, "20 starts within the target wait, and 6 jobs that run"
+
+
+def test_held_jobs_ask_for_no_workers():
+    """Jobs that wait for a limit need no slot, and the reason says so."""
+    decision = decide(Observation(replicas=0, backlog=Backlog(held=50)), POLICY, SETTLED, 0.0)
+    assert decision.replicas == 0
+    assert "50 jobs wait for a limit, which no worker could start" in decision.reason
 
 
 def test_a_lowered_limit_never_takes_running_jobs_away():

@@ -6,33 +6,19 @@ from typing import Any
 
 from agentpool_core.jobs import Priority, WorkerId
 from agentpool_core.queue.codec.layout import read_worker
-from agentpool_core.queue.settings import DEFAULT_ROUTE, PoolSettings
+from agentpool_core.queue.settings import DEFAULT_ROUTE, Limit, PoolSettings
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 
 
 def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     """Return the snapshot in snapshot.lua's reply, which starts with "ok"."""
-    (
-        _,
-        now,
-        revision,
-        paused,
-        retired,
-        routes,
-        scheduled,
-        blocked,
-        dead,
-        oldest,
-        limits,
-        due,
-        flat_counters,
-        flat_workers,
-    ) = reply
+    _, now, revision, paused, retired, routes, scheduled, blocked, dead, oldest, *rest = reply
+    limits, due, uses, flat_counters, flat_workers = rest
     counters = dict(zip(flat_counters[::2], flat_counters[1::2], strict=True))
     return QueueSnapshot(
         taken_at_ms=now,
         routes=_routes(routes, counters),
-        limits=_limits(limits, counters),
+        limits=_limits(limits, counters, dict(zip(uses[::2], uses[1::2], strict=True)), now),
         held=int(counters.get("held", 0)),
         due=due,
         scheduled=scheduled,
@@ -80,11 +66,30 @@ def _routes(settings: str, counters: dict[str, str]) -> tuple[RouteSnapshot, ...
     )
 
 
-def _limits(settings: str, counters: dict[str, str]) -> tuple[LimitSnapshot, ...]:
+def _limits(settings: str, counters: dict[str, str], uses: dict[str, str], now: int) -> tuple[LimitSnapshot, ...]:
     return tuple(
-        LimitSnapshot(name=limit.name, by=limit.by, text=limit.text, waiting=int(counters.get(f"w:{limit.name}", 0)))
+        LimitSnapshot(
+            name=limit.name,
+            by=limit.by,
+            text=limit.text,
+            waiting=int(counters.get(f"w:{limit.name}", 0)),
+            routes=limit.routes if limit.is_gate else None,
+            free=None if limit.by else _free(limit, counters, float(uses[limit.name]), now),
+            interval_ms=None if limit.rate is None else limit.rate.interval_ms,
+        )
         for limit in PoolSettings.from_mapping({"limits": settings}).limits
     )
+
+
+def _free(limit: Limit, counters: dict[str, str], use: float, now: int) -> int:
+    """Return how many jobs of a limit may start now, as scripts/lib/limits.lua counts them."""
+    if limit.rate is not None:
+        ahead_ms = max(0.0, use - now)  # of the time at which all starts are free again
+        return max(0, int(limit.rate.burst - ahead_ms / limit.rate.interval_ms))
+    if limit.is_gate:
+        running = (int(n) for field, n in counters.items() if field[:2] == "r:" and limit.covers_route(field[2:]))
+        use = sum(running)
+    return max(0, (limit.max_running or 0) - int(use))
 
 
 def _workers(flat: list[str]) -> tuple[WorkerSnapshot, ...]:

@@ -4,7 +4,8 @@
 -- ARGV   1 'held': count the jobs that each worker holds now, instead of the number in its last report; or none
 -- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, retired 0/1, routes (JSON), scheduled, blocked,
 --        dead, oldest ready job's enqueue ms by the pool's time or -1, limits (JSON),
---        waiting jobs and limits whose time has come, [counters field, value, ...],
+--        waiting jobs and limits whose time has come, [limit, time of its rate or running jobs, ...] of
+--        the limits without `by`, [counters field, value, ...],
 --        [worker, expiry ms, info, ...]}
 -- Events none.
 
@@ -36,6 +37,20 @@ for i = 1, #counters, 2 do
   end
 end
 
+-- Returns name and time of the rate, or name and number of running jobs, of each limit that is not divided.
+local function use_of_limits(text)
+  local uses = {}
+  local readable, found = pcall(cjson.decode, text or '[]')
+  for _, limit in ipairs(readable and type(found) == 'table' and found or {}) do
+    if not limit.by then
+      uses[#uses + 1] = limit.name
+      uses[#uses + 1] = limit.count and (redis.call('ZSCORE', LIMIT_TIMES, limit.name) or '0')
+        or tostring(redis.call('SCARD', PREFIX .. 'using:' .. limit.name))
+    end
+  end
+  return uses
+end
+
 local held = {}
 if ARGV[1] == 'held' then
   for place in pairs(cursors) do
@@ -58,5 +73,5 @@ return {
   'ok', now, conf[1], conf[2] == '1' and 1 or 0, conf[4] == '1' and 1 or 0, conf[3] or '[]',
   redis.call('ZCARD', DUE), redis.call('SCARD', BLOCKED), redis.call('ZCARD', DEAD),
   oldest < 0 and -1 or oldest + ahead, conf[5] or '[]',
-  redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', LIMITED, '-inf', now), counters, workers,
+  redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', LIMITED, '-inf', now), use_of_limits(conf[5]), counters, workers,
 }
