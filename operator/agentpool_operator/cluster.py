@@ -57,6 +57,11 @@ class Cluster:
         async with self._write("POST", path, gated=gated):
             return await self._api.create(path, body)
 
+    async def dry_run(self, path: str, body: Json) -> Json:
+        """Return the object that a creation would store, completed by admission; nothing is stored."""
+        async with self._turn(path):
+            return await self._api.dry_run(path, body)
+
     async def replace(self, path: str, body: Json, *, gated: bool = True) -> Json:
         """Replace an object."""
         async with self._write("PUT", path, gated=gated):

@@ -18,8 +18,11 @@ from agentpool_core.kube import paths
 from agentpool_core.kube.connection import Access, connect, load
 from agentpool_core.process.cancellation import end
 from agentpool_core.text import frames_of
+from agentpool_operator.capacity.admission import Admission
 from agentpool_operator.capacity.capacity_watch import CapacityWatch
 from agentpool_operator.capacity.inventory import Inventory
+from agentpool_operator.capacity.placement import Placement
+from agentpool_operator.capacity.rollout_check import RolloutCheck
 from agentpool_operator.children.applier import Applier
 from agentpool_operator.cluster import Cluster
 from agentpool_operator.election import Election, Leadership
@@ -111,6 +114,8 @@ def assemble(settings: OperatorSettings, access: Access, api: client.Cluster) ->
     queue = _assemble_queue(settings, cluster, pools)
     reporting = _assemble_reporting(settings, cluster, pools)
     capacity_watch = CapacityWatch(cluster, Inventory())
+    admission = Admission(cluster, pools, leading=leadership)
+    check = RolloutCheck(capacity_watch, admission)
     resync = Resync(cluster, pools, namespaces=settings.namespaces, every_s=settings.loop.resync_s)
     pod_events = PodEventWatch(cluster, pools, leading=leadership)
     return Parts(
@@ -118,12 +123,12 @@ def assemble(settings: OperatorSettings, access: Access, api: client.Cluster) ->
         queue=queue,
         reporting=reporting,
         leadership=leadership,
-        reconciler=_reconciler(settings, cluster, pools, queue, reporting),
-        loop=_scaling_loop(cluster, pools, queue, reporting, capacity_watch),
+        reconciler=_reconciler(settings, cluster, pools, queue=queue, reporting=reporting, check=check),
+        loop=_scaling_loop(cluster, pools, queue, reporting, watch=capacity_watch, admission=admission),
         election=Election(cluster, settings.election, leadership, on_lead=pools.request_all_passes),
         watches=Watches(cluster, pools, access.settings, namespaces=settings.namespaces),
         outage_filter=OutageLogFilter(lambda: _probe(cluster, settings)),
-        services=(reporting.recorder, resync, capacity_watch, pod_events),
+        services=(reporting.recorder, resync, capacity_watch, admission, pod_events),
     )
 
 
@@ -154,11 +159,17 @@ def _assemble_reporting(settings: OperatorSettings, cluster: Cluster, pools: Poo
 
 
 def _reconciler(
-    settings: OperatorSettings, cluster: Cluster, pools: Pools, queue: QueueParts, reporting: Reporting
+    settings: OperatorSettings,
+    cluster: Cluster,
+    pools: Pools,
+    *,
+    queue: QueueParts,
+    reporting: Reporting,
+    check: RolloutCheck,
 ) -> Reconciler:
     return Reconciler(
         pools,
-        Applier(cluster, pools, queue.secrets, default_image=settings.worker_image),
+        Applier(cluster, pools, queue.secrets, default_image=settings.worker_image, misfit=check.misfit),
         reporting.status,
         reporting.recorder,
         leading=cluster.may_write,
@@ -167,14 +178,20 @@ def _reconciler(
 
 
 def _scaling_loop(
-    cluster: Cluster, pools: Pools, queue: QueueParts, reporting: Reporting, capacity_watch: CapacityWatch
+    cluster: Cluster,
+    pools: Pools,
+    queue: QueueParts,
+    reporting: Reporting,
+    *,
+    watch: CapacityWatch,
+    admission: Admission,
 ) -> ScalingLoop:
     scaler = Scaler(cluster, pools)
     return ScalingLoop(
         pools=pools,
         reader=queue.reader,
-        inventory=capacity_watch.inventory,
-        capacity_watch=capacity_watch,
+        placement=Placement(watch.inventory, admitted=admission.known),
+        capacity_watch=watch,
         scaler=scaler,
         scale_in=ScaleIn(scaler, queue.reader),
         status=reporting.status,

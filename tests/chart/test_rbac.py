@@ -18,7 +18,7 @@ OPERATOR = {
     ("apps", "deployments"): "get list watch create patch",  # handlers, apply
     ("apps", "deployments/scale"): "get patch",  # scale
     ("policy", "poddisruptionbudgets"): "get create patch",  # apply
-    ("", "pods"): "list watch patch",  # handlers; scale writes deletion costs
+    ("", "pods"): "list watch create patch",  # handlers; admission's dry runs; scale writes deletion costs
     ("", "secrets"): "get",  # secrets: Redis URLs, one at a time
     ("", "events"): "get list create patch",  # events; delays lists those of a pod that does not come up
 }

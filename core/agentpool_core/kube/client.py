@@ -105,6 +105,10 @@ class Cluster:
         """Create an object in the collection at `path`, or ask for a review. Raises ClashError if it exists."""
         return await self._request("POST", path, body)
 
+    async def dry_run(self, path: str, body: Object) -> Json:
+        """Return the object that a creation would store, completed by admission; nothing is stored."""
+        return await self._request("POST", path, body, query={"dryRun": "All"})
+
     async def replace(self, path: str, body: Object) -> Json:
         """Replace an object; with a resourceVersion in the body, only that version (else ClashError)."""
         return await self._request("PUT", path, body)

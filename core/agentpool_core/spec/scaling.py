@@ -132,6 +132,16 @@ class Gpu(SpecModel):
         description="The extended resource: nvidia.com/gpu, nvidia.com/gpu.shared, nvidia.com/mig-1g.5gb, …",
     )
     per_worker: int = Field(default=1, ge=1, le=1024, description="Devices of that resource for each worker.")
+    container: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        max_length=63,
+        description=(
+            "Container of spec.worker.template that gets the devices. Unset: the container whose resources name them; "
+            "with handler.http the container that listens on the handler's port, or the first beside the worker; else "
+            "`worker`."
+        ),
+    )
     policy: GpuPolicy = Field(
         default=GpuPolicy.EXISTING,
         description=(

@@ -7,6 +7,7 @@ starts again with a full list. Until both first lists are complete, nothing is k
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from agentpool_operator.cluster import Cluster
 
 Json = dict[str, Any]
+FIRST_LISTS_SECONDS = 5.0  # to wait for the first lists
 RETRY_SECONDS = 1.0  # before a list is tried again
 FORBIDDEN_RETRY_SECONDS = 30.0  # where the operator's account may not read
 log = logging.getLogger(__name__)
@@ -42,6 +44,17 @@ class CapacityWatch:
     def ready(self) -> bool:
         """Whether both lists have been read at least once."""
         return all(event.is_set() for event in self._listed.values())
+
+    def note_listed(self, kind: str) -> None:
+        """Record that the list of `nodes` or `pods` has been read."""
+        self._listed[kind].set()
+
+    async def wait_until_ready(self) -> bool:
+        """Wait for the first lists, for a few seconds at most; return whether they have been read."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(0.0 if self.problem else FIRST_LISTS_SECONDS):
+                await asyncio.gather(*(event.wait() for event in self._listed.values()))
+        return self.ready
 
     def start(self) -> None:
         """Let `run` begin to watch; a second call changes nothing."""
@@ -70,7 +83,7 @@ class CapacityWatch:
                 if not since:
                     items, since = await self._cluster.list(path, **selectors)
                     replace(items)
-                    self._listed[kind].set()
+                    self.note_listed(kind)
                     self.problem = ""
                 async for type_, found in self._cluster.watch(path, since, **selectors):
                     since = found["metadata"]["resourceVersion"]

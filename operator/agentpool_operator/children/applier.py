@@ -33,12 +33,16 @@ from agentpool_operator.pools.problems import Problem
 from agentpool_operator.pools.views import deployment_view, version_of
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_operator.cluster import Cluster
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.registry import Pools
     from agentpool_operator.pools.views import DeploymentView
     from agentpool_operator.queue.secrets import Secrets
+
+    Misfit = Callable[[Pool, dict[str, Any]], Awaitable[str]]  # why no node could hold a worker; empty = a node could
 
 Json = dict[str, Any]
 BUDGET_RECHECK_SECONDS = 60.0  # between checks of the PodDisruptionBudget, which is not watched
@@ -53,11 +57,14 @@ class _DeletedError(Exception):
 class Applier:
     """Keeps the children of pools in order."""
 
-    def __init__(self, cluster: Cluster, pools: Pools, secrets: Secrets, *, default_image: str) -> None:
+    def __init__(
+        self, cluster: Cluster, pools: Pools, secrets: Secrets, *, default_image: str, misfit: Misfit | None = None
+    ) -> None:
         self._cluster = cluster
         self._secrets = secrets
         self._pools = pools
         self._default_image = default_image
+        self._misfit = misfit
         self._accepted: dict[str, Json] = {}  # Deployment uid -> fingerprint of its last correct state
         self._budgets_checked: dict[str, float] = {}  # AgentPool uid -> seconds, monotonic: last correct state
 
@@ -111,6 +118,8 @@ class Applier:
         if CHILDREN_MANAGER in found.appliers_of_replicas:
             found = deployment_view(await self._hand_over_replicas(path, wanted, found.replicas))
         elif self._has_drifted(wanted, found.raw):
+            if (unplaceable := await self._why_unplaceable(pool, wanted, found.raw)) is not None:
+                return unplaceable
             changed = _only_if_still(wanted, found.resource_version)
             try:
                 found = deployment_view(await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER))
@@ -121,6 +130,15 @@ class Applier:
         self._accept(wanted, found.raw)
         self._pools.set_deployment(pool, found)
         return None
+
+    async def _why_unplaceable(self, pool: Pool, wanted: Json, live: Json) -> Problem | None:
+        """Return the problem of a changed template that no node could hold, while workers of the earlier one run."""
+        digests = {(body["metadata"].get("annotations") or {}).get(manifests.DIGEST) for body in (wanted, live)}
+        misfit = await self._misfit(pool, wanted) if self._misfit is not None and len(digests) > 1 else ""
+        if not misfit:
+            return None
+        message = f"the changed template is not rolled out: {misfit}; correct the change, or add a node that fits"
+        return _beside_running_workers(Problem(reason="TemplateUnplaceable", message=message))
 
     async def _check_not_deleted(self, pool: Pool) -> None:
         """Ask the API server for the AgentPool. Raises _DeletedError; the registry then knows of the deletion."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_core.spec.queue import SecretKeyRef
+    from agentpool_core.spec.scaling import Gpu
 
 Json = dict[str, Any]
 CONTAINER = "worker"
@@ -131,6 +132,8 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> Jso
     _complete(worker, pool, spec, default_image)
     if hooked:
         worker["env"].append({"name": "AGENTPOOL_NEIGHBOURS", "value": str(len(hooked))})
+    if spec.gpu is not None:
+        _request_devices(_device_container(containers, worker, spec, spec.gpu), spec.gpu)
     _give_temporary_directory(worker, pod)
     pod.setdefault("automountServiceAccountToken", False)  # a worker asks Kubernetes for nothing, a job must not
     for beside in hooked:
@@ -160,11 +163,33 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
     alive = {"terminationGracePeriodSeconds": LIVENESS_GRACE_SECONDS}
     worker.setdefault("livenessProbe", _probe("/healthz", period_s=10, failures=6) | alive)
     worker.setdefault("readinessProbe", _probe(READY_PATH, period_s=2, failures=3))
-    if spec.gpu is not None:
-        limits = worker.setdefault("resources", {}).setdefault("limits", {})
-        limits[spec.gpu.resource_name] = str(spec.gpu.per_worker)
-        requests = worker["resources"].setdefault("requests", {})
-        requests[spec.gpu.resource_name] = str(spec.gpu.per_worker)
+
+
+def _device_container(containers: list[Json], worker: Json, spec: AgentPoolSpec, gpu: Gpu) -> Json:
+    """Return the container that gets the devices; only one does, so that a worker's devices count once."""
+    named = [c for c in containers if c.get("name") == gpu.container]
+    stating = [c for c in containers if _names_resource(c, gpu.resource_name)]
+    return next(iter((*named, *stating, *_http_servers(containers, worker, spec))), worker)
+
+
+def _http_servers(containers: list[Json], worker: Json, spec: AgentPoolSpec) -> list[Json]:
+    """Return the containers that may serve the HTTP handler, those with its port first; empty = a different handler."""
+    if spec.handler.http is None:
+        return []
+    port = spec.handler.http.port
+    beside = [container for container in containers if container is not worker]
+    return sorted(beside, key=lambda c: all(p.get("containerPort") != port for p in c.get("ports") or []))
+
+
+def _names_resource(container: Json, name: str) -> bool:
+    resources = container.get("resources") or {}
+    return any(name in (resources.get(part) or {}) for part in ("limits", "requests"))
+
+
+def _request_devices(container: Json, gpu: Gpu) -> None:
+    resources = container.setdefault("resources", {})
+    for part in ("limits", "requests"):
+        resources.setdefault(part, {})[gpu.resource_name] = str(gpu.per_worker)
 
 
 def _give_temporary_directory(worker: Json, pod: Json) -> None:

@@ -40,7 +40,7 @@ def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
             remedy="remove the nested part",
         )
     try:
-        return AgentPoolSpec.model_validate(given), frozenset()
+        spec = AgentPoolSpec.model_validate(given)
     except ValidationError as error:
         problems = error.errors(include_url=False)
         unknown = [found["loc"] for found in problems if found["type"] == UNKNOWN]
@@ -55,6 +55,21 @@ def spec_of(resource: Json) -> tuple[AgentPoolSpec, frozenset[str]]:
             problem=first["msg"],
             remedy=f"see `kubectl explain ap.{path}` and apply it again",
         ) from error
+    _check_device_container(spec)
+    return spec, frozenset()
+
+
+def _check_device_container(spec: AgentPoolSpec) -> None:
+    """Check a reference that the schema cannot follow. Raises SpecError."""
+    wanted = None if spec.gpu is None else spec.gpu.container
+    containers = (spec.worker.template.get("spec") or {}).get("containers") or []
+    if wanted not in {None, "worker", *(container.get("name") for container in containers)}:
+        raise SpecError(
+            field="spec.gpu.container",
+            value=wanted,
+            problem="no container of that name in spec.worker.template",
+            remedy="name one of the containers, or remove the field",
+        )
 
 
 def check_name(name: str) -> None:

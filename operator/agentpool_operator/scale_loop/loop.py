@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agentpool_core.errors import ClusterError, QueueError
 from agentpool_core.kube.errors import ForbiddenError, InvalidObjectError, WebhookError
-from agentpool_operator.capacity.placement import Placement, takes_part
+from agentpool_operator.capacity.placement import takes_part
 from agentpool_operator.pools.observing import observation_of
 from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.problems import Failures, Problem, unexpected_problem
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agentpool_operator.capacity.capacity_watch import CapacityWatch
-    from agentpool_operator.capacity.inventory import Inventory
+    from agentpool_operator.capacity.placement import Placement
     from agentpool_operator.metrics import Metrics
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.pools.registry import Pools
@@ -52,7 +52,7 @@ class ScalingLoop:
         *,
         pools: Pools,
         reader: QueueReader,
-        inventory: Inventory,
+        placement: Placement,
         capacity_watch: CapacityWatch,
         scaler: Scaler,
         scale_in: ScaleIn,
@@ -64,7 +64,7 @@ class ScalingLoop:
     ) -> None:
         self._pools = pools
         self._reader = reader
-        self._placement = Placement(inventory)
+        self._placement = placement
         self._capacity_watch = capacity_watch
         self._scaler = scaler
         self._scale_in = scale_in

@@ -54,3 +54,29 @@ async def test_a_device_plugin_that_restarts_removes_no_worker(
     assert await look.replicas() == 2
     await offer(GPUS)
     await until(gpus, {"placeable": GPUS, "held": 2})
+
+
+async def test_a_template_that_fits_on_no_node_does_not_replace_a_worker(
+    start_operator, pool_of, look, until, cluster, namespace, offer
+):
+    """`perWorker` beyond any node is a condition; the Deployment keeps the template of the worker that runs."""
+    start_operator()
+    gpu = {"resourceName": f"{namespace}.dev/gpu"}
+    scaling = {"pollSeconds": 1, "minReplicas": 1}
+    await pool_of(gpu=gpu, scaling=scaling)
+    await until(look.replicas, 1)
+    await run_worker(cluster, namespace, "agents-1")
+    await until(lambda: held(look), 1)
+    await pool_of(gpu=gpu | {"perWorker": GPUS + 1}, scaling=scaling)
+    await until(lambda: look.condition("Ready"), ("False", "TemplateUnplaceable"))
+    assert await look.replicas() == 1
+    await pool_of(gpu=gpu | {"perWorker": GPUS}, scaling=scaling)
+    await until(lambda: look.condition("Progressing"), ("True", "Starting"))
+    template = (await cluster.get(paths.deployments(namespace, "agents")))["spec"]["template"]
+    assert template["spec"]["containers"][0]["resources"]["limits"] == {f"{namespace}.dev/gpu": str(GPUS)}
+    assert await held(look) == 1
+
+
+async def held(look):
+    """The devices that the pool holds, by its status."""
+    return ((await look.status()).get("gpus") or {}).get("held")

@@ -272,3 +272,24 @@ async def test_a_budget_is_set_right_only_in_the_state_that_was_looked_at(one_pa
     monkeypatch.setattr(server, "on_apply", bodies.append)
     assert await one_pass() == [BUDGET]
     assert bodies[0]["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
+
+
+async def test_a_template_that_no_node_holds_does_not_replace_workers(server, pools, secrets):
+    """The change is a condition; the Deployment keeps the earlier template, and is scaled."""
+    pool = pools.get(REF)
+    answers = iter(["the largest permitted node has 4", ""])
+
+    async def misfit(_pool, _deployment):
+        return next(answers)
+
+    keeper = Applier(server, pools, secrets, default_image="image", misfit=misfit)
+    assert await keeper.apply(pool, pool.spec) is None
+    changed = {**RESOURCE, "spec": {**RESOURCE["spec"], "worker": {"drainSeconds": 7}}}
+    pools.see_pool(changed)
+    server.applied.clear()
+    problem = await keeper.apply(pool, pool.spec)
+    assert (problem.reason, problem.stops_scaling, problem.refuses_spec) == ("TemplateUnplaceable", False, True)
+    assert "the largest permitted node has 4" in problem.message
+    assert server.applied == []
+    assert await keeper.apply(pool, pool.spec) is None
+    assert DEPLOYMENT in server.applied

@@ -259,3 +259,40 @@ def test_nulls_in_a_template_mean_absence():
     }
     worker = worker_of(made(worker={"template": empty}))
     assert worker["image"] == "img"
+
+
+def devices_of(deployment):
+    containers = deployment["spec"]["template"]["spec"]["containers"]
+    found = {c["name"]: (c.get("resources") or {}).get("limits", {}).get("nvidia.com/gpu") for c in containers}
+    return {name: amount for name, amount in found.items() if amount}
+
+
+HTTP = {"http": {"port": 9000}}
+MODEL, EXPORTER = {"name": "model", "ports": [{"containerPort": 9000}]}, {"name": "exporter"}
+STATED = {"name": "exporter", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+
+
+@pytest.mark.parametrize(
+    ("handler", "containers", "gpu", "holder"),
+    [
+        (SPEC["handler"], [EXPORTER], {}, "worker"),
+        (HTTP, [], {}, "worker"),
+        (HTTP, [EXPORTER], {}, "exporter"),
+        (HTTP, [EXPORTER, MODEL], {}, "model"),
+        (HTTP, [MODEL, STATED], {}, "exporter"),
+        (HTTP, [EXPORTER, MODEL], {"container": "exporter"}, "exporter"),
+        (HTTP, [MODEL], {"container": "worker"}, "worker"),
+    ],
+)
+def test_one_container_of_a_worker_gets_the_devices(handler, containers, gpu, holder):
+    """The handler's container does, unless the template or the pool names another; devices count once."""
+    deployment = made(
+        handler=handler, gpu={"perWorker": 2, **gpu}, worker={"template": {"spec": {"containers": containers}}}
+    )
+    assert devices_of(deployment) == {holder: "2"}
+
+
+def test_a_device_container_that_the_template_lacks_is_refused():
+    """The schema cannot follow the name into the open template, so the operator does."""
+    with pytest.raises(SpecError, match=r"spec\.gpu\.container.*'model'"):
+        spec_of({"spec": {**SPEC, "gpu": {"container": "model"}}})
