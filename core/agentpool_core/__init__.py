@@ -19,17 +19,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from agentpool_core.client import Client, NewJob, Receipt, SubmitOptions, SyncClient, SyncReceipt
-    from agentpool_core.errors import AgentPoolError, JobEndedError, QueueFullError, ResultTimeoutError
-    from agentpool_core.jobs import JobState, PoolRef, Priority
+    from agentpool_core.errors import (
+        AgentPoolError,
+        JobEndedError,
+        NotDurableError,
+        QueueFullError,
+        ResultTimeoutError,
+    )
+    from agentpool_core.jobs import Durability, JobState, PoolRef, Priority
     from agentpool_core.queue.selector import JobSelector
 
 __all__ = [
     "AgentPoolError",
     "Client",
+    "Durability",
     "JobEndedError",
     "JobSelector",
     "JobState",
     "NewJob",
+    "NotDurableError",
     "PoolRef",
     "Priority",
     "QueueFullError",
@@ -45,10 +53,12 @@ DISTRIBUTION = "agentpool-core"  # the name to install; `agentpool` on the packa
 _MODULES = {
     "AgentPoolError": "errors",
     "Client": "client",
+    "Durability": "jobs",
     "JobEndedError": "errors",
     "JobSelector": "queue.selector",
     "JobState": "jobs",
     "NewJob": "client",
+    "NotDurableError": "errors",
     "PoolRef": "jobs",
     "Priority": "jobs",
     "QueueFullError": "errors",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from agentpool_core.errors import SettingError
 from agentpool_core.inbox import Inbox
-from agentpool_core.jobs import JobId, JobState, PoolRef
+from agentpool_core.jobs import Durability, JobId, JobState, PoolRef
 from agentpool_core.jobs import Receipt as QueueReceipt
 from agentpool_core.queue import Inspector, Producer, connect
 from agentpool_core.queue.selection import Change
@@ -72,14 +72,17 @@ class Client:
 
     In a later event loop, or in a forked process, the client reconnects; in two concurrent loops it raises
     ForeignLoopError. `redis` is a URL (see `agentpool_core.queue.connect`) or a client made by `connect`, which then
-    stays open.
+    stays open. With `durability` "fsync" or "replica" a submit returns once the job is on the primary's disk or on a
+    replica, and raises NotDurableError if that is not confirmed within 5 s.
     """
 
-    def __init__(self, redis: str | RedisClient, *, pool: PoolRef | str) -> None:
+    def __init__(
+        self, redis: str | RedisClient, *, pool: PoolRef | str, durability: Durability | str = Durability.LOCAL
+    ) -> None:
         self.pool = PoolRef.parse(pool) if isinstance(pool, str) else pool
         self._owns_redis = isinstance(redis, str)
         self._redis = connect(redis) if isinstance(redis, str) else redis
-        self._producer = Producer(self._redis, self.pool)
+        self._producer = Producer(self._redis, self.pool, durability=_durability_of(durability))
         self._inspector = Inspector(self._redis)
         self._inbox = Inbox(self._redis, self.pool)
 
@@ -211,7 +214,7 @@ class SyncClient:
     thread and connections of its own with its first call.
     """
 
-    def __init__(self, redis: str, *, pool: PoolRef | str) -> None:
+    def __init__(self, redis: str, *, pool: PoolRef | str, durability: Durability | str = Durability.LOCAL) -> None:
         given: Any = redis  # passing an async client is an easy mistake
         if not isinstance(given, str):
             raise SettingError(
@@ -220,7 +223,7 @@ class SyncClient:
         self._starting = threading.Lock()
         self._start()
         try:
-            self._client = self._call(_make_client(redis, pool))
+            self._client = self._call(_make_client(redis, pool, durability))
         except BaseException:
             self._end()
             raise
@@ -337,8 +340,17 @@ class SyncClient:
             raise
 
 
-async def _make_client(redis: str, pool: PoolRef | str) -> Client:
-    return Client(redis, pool=pool)
+async def _make_client(redis: str, pool: PoolRef | str, durability: Durability | str) -> Client:
+    return Client(redis, pool=pool, durability=durability)
+
+
+def _durability_of(value: Durability | str) -> Durability:
+    try:
+        return Durability(value)
+    except ValueError as error:
+        raise SettingError(
+            field="durability", value=value, problem="no such choice", remedy=f"use one of {', '.join(Durability)}"
+        ) from error
 
 
 async def _next_event(events: AsyncIterator[JobEvent]) -> JobEvent:

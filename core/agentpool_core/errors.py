@@ -10,6 +10,7 @@
         ├── QueueUnreachableError   unknown, never zero: Redis did not answer
         │   ├── QueueReadOnlyError      a replica answered
         │   └── SubmitUnknownError      Redis did not confirm a submit
+        ├── NotDurableError         Redis did not confirm the requested durability
         ├── QueueReplyError         the peer does not answer like Redis
         ├── ForeignLoopError        a client in two concurrent event loops
         ├── QueueAccessError        wrong password, or missing permission
@@ -133,6 +134,18 @@ class SubmitUnknownError(QueueUnreachableError):
             detail,
             remedy="the outcome is unknown: submit the job again with the same idempotency key or job id",
         )
+
+
+class NotDurableError(QueueError):
+    """Submitted jobs, with receipts in `accepted`, whose requested durability Redis did not confirm."""
+
+    def __init__(self, durability: str, problem: str, accepted: Sequence[object], *, remedy: str) -> None:
+        jobs = "the job is" if len(accepted) == 1 else f"{len(accepted)} jobs are"
+        super().__init__(
+            f"durability {durability!r}: {jobs} submitted, but not durable ({problem})",
+            remedy=f"{remedy}; then submit again with the same idempotency key or job id",
+        )
+        self.accepted = accepted
 
 
 class QueueReplyError(QueueError):

@@ -43,6 +43,14 @@ class Priority(StrEnum):
     INFO = "info"  # optional; expires after a long wait
 
 
+class Durability(StrEnum):
+    """Where a submitted job must be before the submit returns."""
+
+    LOCAL = "local"  # in the memory of the primary, as its settings keep it
+    FSYNC = "fsync"  # on the disk of the primary
+    REPLICA = "replica"  # in the memory of at least one replica
+
+
 class JobState(StrEnum):
     """State of a job; docs/state-machine.md draws the transitions."""
 

@@ -327,7 +327,7 @@ CATALOGUE = (
     Mutant(
         name="own-name-is-ignored",
         wrong="a submit that is repeated makes a second job",
-        method="agentpool_core.queue.producer:Producer.submit",
+        method="agentpool_core.queue.producer:Producer._submit",
         old="job_id = request.job_id or job_requests.new_id()",
         new="job_id = job_requests.new_id()",
     ),

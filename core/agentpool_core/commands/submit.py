@@ -23,7 +23,7 @@ from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.cli.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
 from agentpool_core.documents import receipt_document
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import JobId, JobRequest, OnParentFailure, Priority, Receipt
+from agentpool_core.jobs import Durability, JobId, JobRequest, OnParentFailure, Priority, Receipt
 
 if TYPE_CHECKING:
     from agentpool_core.queue.producer import Producer
@@ -76,6 +76,13 @@ class Answer:
 @click.option("--max-attempts", type=click.IntRange(min=1), help="Default: the pool's.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="A label to find the job by. May be repeated.")
 @click.option("--preemptible", is_flag=True, help="May be asked to yield to a critical job at a checkpoint.")
+@click.option(
+    "--durability",
+    type=click.Choice(values(Durability)),
+    default=Durability.LOCAL.value,
+    show_default=True,
+    help="Return once the job is on the primary's disk (fsync) or on a replica.",
+)
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the result.")
 @click.option("--wait-timeout", type=duration, help="Give up waiting after this long; the job goes on.")
 @output_option
@@ -85,6 +92,7 @@ def submit(
     payload: str | None,
     target: Target,
     file: str | None,
+    durability: str,
     wait: bool,
     wait_timeout: int | None,
     output: Format,
@@ -103,7 +111,7 @@ def submit(
     answer = Answer(
         many=file is not None, wait=wait or wait_timeout is not None, timeout_ms=wait_timeout, output=output
     )
-    return run(_submit(target, jobs, file, answer))
+    return run(_submit(target, Durability(durability), jobs, file, answer))
 
 
 def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
@@ -113,11 +121,13 @@ def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
     return JobRequest(kind=kind, after=after, priority=priority, on_parent_failure=on_parent_failure, **fields)
 
 
-async def _submit(target: Target, jobs: Iterator[tuple[str, JobRequest]], file: str | None, answer: Answer) -> int:
+async def _submit(
+    target: Target, durability: Durability, jobs: Iterator[tuple[str, JobRequest]], file: str | None, answer: Answer
+) -> int:
     from agentpool_core.queue.producer import Producer
 
     async with open_redis(target) as redis:
-        producer = Producer(redis, target.pool)
+        producer = Producer(redis, target.pool, durability=durability)
         if file is not None:
             receipts = await _send_file(producer, jobs, file)
         else:

@@ -17,7 +17,10 @@ from agentpool_core.queue.keys import NAMESPACES, pressure_of
 _CALL = re.compile(r"redis\.p?call\('([A-Z]+)'(?:, '(CREATE|DELCONSUMER|SETID)')?")
 _BY_NAME = re.compile(r"each_slice\(\w+, '([A-Z]+)'")  # commands that the scripts pass on by name
 CONNECTION = ("auth", "hello", "ping", "select", "info", "client|setinfo", "client|setname", "client|id")
-SINCE = {"client|setinfo": (7, 2)}  # commands unknown to older servers, which refuse rules that name them
+SINCE = {
+    "client|setinfo": (7, 2),
+    "waitaof": (7, 2),
+}  # commands unknown to older servers, which refuse rules that name them
 NEWEST = (99, 0)  # a version that knows all of them
 
 
@@ -31,7 +34,7 @@ class Role(StrEnum):
 
 
 _READS = ("snapshot", "list", "count")
-_SUBMITS = ("submit", "submit_plain", "cancel", "watch")
+_SUBMITS = ("submit", "submit_plain", "confirm", "cancel", "watch")
 _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.READER: _READS,
     Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard", "apply"),
@@ -51,7 +54,7 @@ _READ_ONLY = frozenset(
 _READING = ("exists", "hgetall", "hmget", "smembers", "xrange", "xrevrange", "xread")
 _DIRECT: dict[Role, tuple[str, ...]] = {
     Role.READER: _READING,
-    Role.SUBMITTER: (*_READING, "blpop", "lpop"),
+    Role.SUBMITTER: (*_READING, "blpop", "lpop", "wait", "waitaof"),
     Role.WORKER: ("hgetall", "hmget", "blpop", "lrange", "ltrim"),
     Role.OPERATOR: (*_READING, "subscribe", "unsubscribe", "hset", "hdel", "sadd", "srem"),
 }

@@ -27,13 +27,15 @@ from agentpool_core.errors import (
     UnknownParentError,
     UnknownPoolError,
 )
-from agentpool_core.jobs import JobId, JobState, Priority, Receipt
+from agentpool_core.jobs import Durability, JobId, JobState, Priority, Receipt
 from agentpool_core.process.cancellation import raise_lost
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec import requests as job_requests
 from agentpool_core.queue.codec.slices import slices
 from agentpool_core.queue.completions import CancelOutcome
 from agentpool_core.queue.connection.error_translation import Reading, is_passing_of_cluster
+from agentpool_core.queue.durability import check as check_durability
+from agentpool_core.queue.durability import confirm
 from agentpool_core.queue.keys import Keys
 
 if TYPE_CHECKING:
@@ -54,20 +56,31 @@ _STATES = {state.value: state for state in JobState}
 class Producer:
     """Submits to a pool. Safe to share between tasks; stateless except for the client."""
 
-    def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
+    def __init__(self, redis: RedisClient, pool: PoolRef, *, durability: Durability = Durability.LOCAL) -> None:
+        check_durability(redis, durability)
         self.pool = pool
         self._redis = redis
+        self._durability = durability
         self._conf = Keys(pool).conf
         self._not_plain = {Priority.CRITICAL.value}  # priorities that always need the full script
 
+    def durable(self, durability: Durability) -> Producer:
+        """Return a producer whose submits wait for that durability. Raises SettingError on a cluster."""
+        return Producer(self._redis, self.pool, durability=durability)
+
     async def submit(self, request: JobRequest) -> Receipt:
-        """Submit a job.
+        """Submit a job; return once it is as durable as the producer was asked to make it.
 
         Raises InvalidJobError (an unusable field), UnknownKindError, UnknownParentError, UnknownPoolError,
         RetiredPoolError, QueueFullError or IdempotencyConflictError, or a different QueueError if Redis cannot be
         written: nothing is kept then. Only after SubmitUnknownError the outcome is unknown, because the answer may be
-        lost: repeat the call with the same key or id.
+        lost: repeat the call with the same key or id. After NotDurableError the job is submitted.
         """
+        receipt = await self._submit(request)
+        await confirm(self._redis, self._conf, [receipt], self._durability)
+        return receipt
+
+    async def _submit(self, request: JobRequest) -> Receipt:
         job_id = request.job_id or job_requests.new_id()
         args = job_requests.arguments(request, job_id)
         depth = await self._send_plain(args)
@@ -99,6 +112,8 @@ class Producer:
         in_order: list[Any] = [None] * len(requests)
         for index, receipt in zip(order, receipts, strict=True):
             in_order[index] = receipt
+        for start in range(0, len(in_order), JOBS_A_CALL):
+            await confirm(self._redis, self._conf, in_order[start : start + JOBS_A_CALL], self._durability)
         return in_order
 
     async def cancel(self, job_id: JobId, *, reason: str = "requested") -> CancelOutcome:

@@ -20,6 +20,7 @@ from agentpool_core.errors import (
     FieldError,
     IdempotencyConflictError,
     InvalidJobError,
+    NotDurableError,
     PayloadTooDeepError,
     PayloadTooLargeError,
     QueueError,
@@ -60,6 +61,7 @@ _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (UnknownKindError, HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-kind"),
     (InvalidJobError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-job"),
     (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS, "queue-full"),
+    (NotDurableError, HTTPStatus.SERVICE_UNAVAILABLE, "not-durable"),
     (IdempotencyConflictError, HTTPStatus.CONFLICT, "idempotency-conflict"),
     (SettingError, HTTPStatus.BAD_REQUEST, "bad-request"),
 )

@@ -17,7 +17,7 @@ from agentpool_core.documents import (
     request_from,
 )
 from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
-from agentpool_core.jobs import Job, JobId, JobRequest, Json, Receipt
+from agentpool_core.jobs import Durability, Job, JobId, JobRequest, Json, Receipt
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.answers import JsonResponse
@@ -31,8 +31,10 @@ TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
-async def submit(admission: Admitted, request: Request) -> JsonResponse:
+async def submit(admission: Admitted, request: Request, durability: Durability = Durability.LOCAL) -> JsonResponse:
     """Submit a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of a single job.
+
+    With `durability` the answer comes once the jobs are on the primary's disk (`fsync`) or on a replica.
 
     Without the verb `read` the receipt comes at once, regardless of the wait.
     """
@@ -42,9 +44,9 @@ async def submit(admission: Admitted, request: Request) -> JsonResponse:
         wait_s = 0.0  # results need `read`; a submit-only caller gets the receipt at once
     body, many = await json_body(request, settings, lines=True)
     if many:
-        return await _submit_many(admission, request, body)
+        return await _submit_many(admission, request, body, durability)
     wanted = _complete_from_headers(request_from(body), request)
-    receipt = await admission.queue.producer.submit(wanted)
+    receipt = await admission.queue.producer.durable(durability).submit(wanted)
     _count(admission, [receipt])
     headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
     job, position = await _follow(admission, wanted, receipt, wait_s)
@@ -71,7 +73,9 @@ async def _follow(
     return job, position
 
 
-async def _submit_many(admission: Admission, request: Request, documents: list[Json]) -> JsonResponse:
+async def _submit_many(
+    admission: Admission, request: Request, documents: list[Json], durability: Durability
+) -> JsonResponse:
     _check_no_key(request)
     limit = admission.gateway.settings.max_jobs
     if len(documents) > limit:
@@ -83,7 +87,8 @@ async def _submit_many(admission: Admission, request: Request, documents: list[J
         )
     wanted = [_parse_numbered(place, document) for place, document in enumerate(documents)]
     trace = _trace(request)
-    receipts = await admission.queue.producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
+    producer = admission.queue.producer.durable(durability)
+    receipts = await producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
     _count(admission, receipts)
     body = {
         "jobs": [receipt_document(receipt) for receipt in receipts],

@@ -99,7 +99,7 @@ async def test_an_encoded_slash_is_no_slash(gateway, pool: PoolRef, path: str):
         (b"", "application/json", 400),
         (b"\xff\xfe", "application/json", 400),
         (b'{"kind": "a", "payload": NaN}', "application/json", 400),
-        (b'{"kind": "a", "payload": 1e999}', "application/json", 422),
+        (b'{"kind": "a", "payload": 1e999}', "application/json", 400),
         (b"[" * 100_000, "application/json", 400),
         (b'"text"', "application/json", 422),
         (b'{"kind": "a b"}', "application/json", 422),

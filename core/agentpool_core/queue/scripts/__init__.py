@@ -75,6 +75,7 @@ def load(name: str, *, repeatable: bool = True, returns: type = list) -> Script:
 
 SUBMIT = load("submit", repeatable=False)  # repeated by the producer, which reports an unknown outcome
 SUBMIT_PLAIN = load("submit_plain", repeatable=False, returns=int)
+CONFIRM = load("confirm", returns=int)
 CANCEL = load("cancel")
 WATCH = load("watch")
 REGISTER = load("register")
@@ -99,6 +100,7 @@ REPLAY = load("replay", repeatable=False)  # not idempotent: the job is no longe
 DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next ones
 PURGE = load("purge")
 ALL = (
-    SUBMIT, SUBMIT_PLAIN, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE,
-    EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, COUNT, APPLY, REPLAY, DISCARD, PURGE,
+    SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN,
+    SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, COUNT, APPLY, REPLAY, DISCARD,
+    PURGE,
 )  # fmt: skip
