@@ -32,6 +32,7 @@ def test_every_field_of_a_request_can_be_sent():
         "job_id": "j",
         "idempotency_key": "k",
         "limit_key": "provider",
+        "tags": ["blue"],
         "tenant": "acme",
         "after": ["p"],
         "on_parent_failure": "run",
