@@ -25,11 +25,11 @@ class AllowedHosts:
     """The names by which a gateway without authentication may be reached: loopback, and those that are configured."""
 
     def __init__(self, names: Iterable[str] = ()) -> None:
-        """Raises SettingError for a name that no Host header can have."""
+        """Keep the names. Raises SettingError for a name that no Host header can have."""
         self._names = {"localhost", *map(_parse_allowed_host, names)}
 
     def include(self, host: str) -> bool:
-        """Whether a Host header, or the part of an Origin after the scheme, is included."""
+        """Return whether a Host header, or the part of an Origin after the scheme, is included."""
         found = _HOST.fullmatch(host)
         if found is None:
             return False

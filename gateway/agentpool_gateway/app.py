@@ -41,15 +41,7 @@ def build(
     settings: GatewaySettings, locations: Locations, authority: Authority, cluster: Cluster | None = None
 ) -> FastAPI:
     """Return the app, which opens connections on demand and closes them at the end, except the cluster's."""
-    gateway = Gateway(
-        settings=settings,
-        authority=authority,
-        rate=RateLimit(per_s=settings.rate_per_s, burst=settings.rate_burst),
-        queues=Queues(locations, settings),
-        pool_resources=PoolResources(cluster),
-        metrics=Metrics(),
-        draining=Draining(),
-    )
+    gateway = _gateway(settings, locations, authority, cluster)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -82,6 +74,18 @@ def build(
     )
     app.add_middleware(RequestMiddleware, metrics=gateway.metrics, draining=gateway.draining)
     return app
+
+
+def _gateway(settings: GatewaySettings, locations: Locations, authority: Authority, cluster: Cluster | None) -> Gateway:
+    return Gateway(
+        settings=settings,
+        authority=authority,
+        rate=RateLimit(per_s=settings.rate_per_s, burst=settings.rate_burst),
+        queues=Queues(locations, settings),
+        pool_resources=PoolResources(cluster),
+        metrics=Metrics(),
+        draining=Draining(),
+    )
 
 
 def own_hosts(settings: GatewaySettings) -> AllowedHosts:

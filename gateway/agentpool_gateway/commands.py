@@ -1,6 +1,6 @@
 """`agentpool gateway`: serves the HTTP API until SIGTERM, then lets open requests end.
 
-Access is by static tokens or by Kubernetes' reviews; serving everybody must be asked for by name.
+Access is by static tokens or by Kubernetes' reviews; access without authentication needs an explicit option.
 """
 
 from __future__ import annotations

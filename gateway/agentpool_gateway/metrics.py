@@ -37,11 +37,11 @@ class Metrics:
         self.streams = Gauge("agentpool_gateway_streams", "Open event streams.", registry=self.registry)
 
     def text(self) -> bytes:
-        """The exposition format."""
+        """Return the exposition format."""
         return generate_latest(self.registry)
 
     def app(self) -> Starlette:
-        """The app of the metrics port."""
+        """Return the app of the metrics port."""
 
         async def metrics(_request: Request) -> Response:
             return Response(self.text(), media_type=EXPOSITION)

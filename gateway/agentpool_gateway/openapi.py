@@ -174,7 +174,7 @@ A2A_STREAM: Responses = {
 
 
 def add_security_schemes(app: FastAPI) -> None:
-    """Says in the description which routes want a token, and for which verb."""
+    """Add to the description which routes need a token, and for which verb."""
     plain = app.openapi
 
     def with_scheme() -> dict[str, Any]:

@@ -35,7 +35,7 @@ class GatewayOptions:
     log_level: str
 
     def settings(self) -> GatewaySettings:
-        """The gateway's settings."""
+        """Return the gateway's settings."""
         found = GatewaySettings(
             rate_per_s=self.rate,
             rate_burst=self.burst,

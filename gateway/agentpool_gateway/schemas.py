@@ -39,22 +39,22 @@ PRIORITY: Schema = {"type": "string", "enum": [priority.value for priority in Pr
 
 
 def nullable(schema: Schema) -> Schema:
-    """The schema, or null."""
+    """Return the schema, or null."""
     return {"anyOf": [schema, {"type": "null"}]}
 
 
 def record(**properties: Schema) -> Schema:
-    """An object that has all of these."""
+    """Return the schema of an object that has all these fields."""
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
 def rows(schema: Schema) -> Schema:
-    """A list."""
+    """Return the schema of a list."""
     return {"type": "array", "items": schema}
 
 
 def a2a_call(methods: Iterable[str]) -> Schema:
-    """A JSON-RPC call of one of these methods."""
+    """Return the schema of a JSON-RPC call of one of these methods."""
     return {
         "type": "object",
         "required": ["jsonrpc", "method"],
@@ -238,7 +238,7 @@ SCALING: Schema = {
     "required": ["pool", "declared"],
     "properties": {
         "pool": TEXT,
-        "declared": FLAG | {"description": "Whether an AgentPool says so; without one nothing else is told."},
+        "declared": FLAG | {"description": "Whether the pool has an AgentPool; false: no further fields."},
         "replicas": nullable(COUNT),
         "ready_replicas": nullable(COUNT),
         "desired_replicas": nullable(COUNT),

@@ -55,7 +55,7 @@ class OrderlyServer(uvicorn.Server):
         self._drain_s = drain_s
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begins to drain, or ends."""
+        """Begin to drain, or end."""
         if sig == signal.SIGTERM and not self._draining.begun and self._drain_s > 0:
             log.info("stopping: not ready; requests are served for %g s more", self._drain_s)
             self._draining.begin()
@@ -82,12 +82,12 @@ class SideServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Takes none."""
+        """Leave the signals alone."""
         yield
 
 
 def serve(options: GatewayOptions) -> None:
-    """Serves until SIGTERM or SIGINT."""
+    """Serve until SIGTERM or SIGINT."""
     logs.configure(form=options.log_format, level=options.log_level)
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen("--port", options.host, options.port))
@@ -116,7 +116,7 @@ async def _serve(options: GatewayOptions, listener: socket.socket, beside: socke
 
 @contextlib.asynccontextmanager
 async def _serve_metrics(config: uvicorn.Config, listener: socket.socket | None) -> AsyncIterator[None]:
-    """The metrics port, for as long as the block runs; None: there is none."""
+    """Serve the metrics port while the block runs; None: no metrics port."""
     if listener is None:
         yield
         return

@@ -22,7 +22,7 @@ from agentpool_gateway.a2a import legacy, methods
 from agentpool_gateway.a2a.errors import fault_of, invalid, retry_after, rpc_error
 from agentpool_gateway.a2a.legacy import LEGACY
 from agentpool_gateway.a2a.methods import OPERATIONS, Operation
-from agentpool_gateway.a2a.server_events import streamed
+from agentpool_gateway.a2a.server_events import stream_response
 from agentpool_gateway.a2a.versions import CURRENT, LEGACY_VERSION, version_of
 from agentpool_gateway.access.admission import Admission, Authenticated, PoolRequest
 from agentpool_gateway.access.table import A2A_METHODS
@@ -98,7 +98,7 @@ async def _answer(admission: Admission, request: Request, name: str, call: dict[
     found = await operation.call(admission, params)
     if not operation.streams:
         return JsonResponse(envelope | {"result": document(found)})
-    return await streamed(
+    return await stream_response(
         admission,
         found,
         result=lambda update: envelope | {"result": document(update)},

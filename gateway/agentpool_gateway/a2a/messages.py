@@ -1,8 +1,8 @@
 """A message as the request of a job. Pure.
 
-A message that its caller repeats, with the same id and content, gets the same task. Clients use an id again for another
-content, so the idempotency key is a digest of caller, id and content. `metadata` is free; fields of the job stand in it
-under one key, `agentpool.dev/job`.
+A repeated message, with the same caller, id and content, gets the same task. Clients reuse an id for different content,
+so the idempotency key is a digest of all three. `metadata` is free; the key `agentpool.dev/job` in it has the fields of
+the job.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.tasks import NAMESPACE
 from agentpool_gateway.a2a.values import document_of, whole
 
-KIND = "message"  # of a job whose message names none
+KIND = "message"  # of a job whose message names no kind
 _NOT_FOR_SENDERS = ("payload", "job_id")  # the message is the payload, and the agent names its tasks
 
 
@@ -31,13 +31,13 @@ def kinds_of(settings: PoolSettings) -> list[str]:
 
 
 def default_kind(settings: PoolSettings) -> str:
-    """Return the kind of a message that names none: the only kind of a pool that refuses others, or `message`."""
+    """Return the kind of a message without a kind: the only kind of a strict pool, else `message`."""
     kinds = kinds_of(settings)
     return kinds[0] if settings.refuse_unlisted_kinds and len(kinds) == 1 else KIND
 
 
 def job_request(params: SendMessageRequest, *, caller: str, kind: str) -> JobRequest:
-    """Return the job that a message asks for. Raises InvalidParamsError, or InvalidJobError naming the option."""
+    """Return the job of a message. Raises InvalidParamsError, or InvalidJobError naming the option."""
     message = document_of(params.message)
     identity = _identity(caller, message, document_of(params.metadata))
     message.setdefault("contextId", str(uuid.uuid5(uuid.NAMESPACE_OID, identity)))  # the same for a repeated message
@@ -52,7 +52,7 @@ def _identity(*parts: Json) -> str:
 
 
 def _options(params: SendMessageRequest) -> Document:
-    """Return the fields of a job in the metadata; the message's go before the request's."""
+    """Return the fields of a job in the metadata; the message's fields override the request's."""
     options: Document = {}
     for place, metadata in (("metadata", params.metadata), ("message.metadata", params.message.metadata)):
         field = f"{place}[{NAMESPACE!r}]"

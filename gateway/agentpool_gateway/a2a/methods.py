@@ -22,7 +22,7 @@ from agentpool_core.jobs import Job, JobId, Receipt
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.listing import list_tasks
 from agentpool_gateway.a2a.messages import default_kind, job_request
-from agentpool_gateway.a2a.streams import Updates, alone, follow, follow_new, open_stream
+from agentpool_gateway.a2a.streams import Updates, follow, follow_new, open_stream, single_update
 from agentpool_gateway.a2a.tasks import bare_task, context_of, history_length_of, reply_of, task_of
 from agentpool_gateway.a2a.values import document_of, parsed
 from agentpool_gateway.access.admission import Admission
@@ -49,7 +49,7 @@ async def send_streaming_message(admission: Admission, params: pb.SendMessageReq
         history_length = history_length_of(params.configuration)
         return await open_stream(follow_new(admission, partial(_submit, admission, params), history_length))
     receipt = await _submit(admission, params)
-    return alone(bare_task(receipt.job_id, receipt.state))
+    return single_update(bare_task(receipt.job_id, receipt.state))
 
 
 async def get_task(admission: Admission, params: pb.GetTaskRequest) -> pb.Task:

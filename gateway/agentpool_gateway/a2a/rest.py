@@ -16,7 +16,7 @@ from agentpool_core.errors import AgentPoolError
 from agentpool_gateway import openapi
 from agentpool_gateway.a2a.errors import fault_of, invalid, rest_error, retry_after
 from agentpool_gateway.a2a.methods import OPERATIONS, Operation, answer_of
-from agentpool_gateway.a2a.server_events import streamed
+from agentpool_gateway.a2a.server_events import stream_response
 from agentpool_gateway.a2a.values import document_of
 from agentpool_gateway.a2a.versions import CURRENT, version_of
 from agentpool_gateway.access.admission import Admission, Admitted
@@ -107,7 +107,7 @@ async def _answer(admission: Admission, request: Request, name: str, **path: str
         headers = retry_after(fault)
         return JsonResponse(body, status_code=status, media_type=_media_type(request), headers=headers)
     if operation.streams:
-        return await streamed(admission, found, result=document_of, refused=lambda error: rest_error(error)[1])
+        return await stream_response(admission, found, result=document_of, refused=lambda error: rest_error(error)[1])
     return JsonResponse(answer_of(found), media_type=_media_type(request))
 
 

@@ -18,7 +18,7 @@ from agentpool_gateway.access.admission import Admission
 from agentpool_gateway.routes.event_feed import HEADERS, SILENCE
 
 
-async def streamed(
+async def stream_response(
     admission: Admission,
     updates: Updates,
     *,

@@ -1,7 +1,7 @@
-"""A task's stream: the task first, then its changes, until it ends.
+"""A task's stream: the task first, then its changes, until the task ends.
 
-Changes follow the job's events in order, so all streams of a task get the same. The job is read again when it has
-ended: its artifacts come before its last status. `None` in a stream is a silence, for which a binding sends a comment.
+Changes follow the job's events in order, so all streams of a task get the same changes. After its end the job is read
+again: its artifacts come before its last status. `None` in a stream is a silence: a binding sends a comment.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from a2a.types import StreamResponse, Task, TaskArtifactUpdateEvent, TaskState, 
 from agentpool_core.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Receipt
 from agentpool_gateway.a2a.tasks import STATES, agent_message, artifacts_of, context_of, status_of, task_of
 from agentpool_gateway.a2a.values import timestamp_of
-from agentpool_gateway.routes.event_feed import fed
+from agentpool_gateway.routes.event_feed import feed_events
 
 if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Admission
 
 Updates = AsyncGenerator[StreamResponse | None, None]
 _ENDS = frozenset(state.value for state in JobState if state.terminal)
-_WORKING = frozenset({"started", "progress", "yielding", "cancelling"})  # events of a job that runs; others: it waits
+_WORKING = frozenset({"started", "progress", "yielding", "cancelling"})  # events of a running job
 
 
-async def alone(task: Task) -> Updates:
+async def single_update(task: Task) -> Updates:
     """Yield a task and nothing else, for callers without `read`."""
     yield StreamResponse(task=task)
 
 
 async def open_stream(updates: Updates) -> Updates:
-    """Return a stream whose first update is there, so what prevents the stream is raised before its answer begins."""
+    """Return the stream after its first update, so that an error before it is raised before the answer begins."""
     return _after(await anext(updates), updates)
 
 
@@ -54,7 +54,7 @@ async def follow(admission: Admission, job_id: JobId) -> Updates:
 async def follow_new(
     admission: Admission, submit: Callable[[], Awaitable[Receipt]], history_length: int | None
 ) -> Updates:
-    """Submit a task and yield it with all its changes, however fast they are. Raises as `follow`, and as `submit`."""
+    """Submit a task, and yield it with all its changes, also the earliest. Raises as `follow` and `submit`."""
     async with admission.queue.hub.listen() as events:
         receipt = await submit()
         job = await admission.queue.inspector.job(admission.pool, receipt.job_id)
@@ -75,7 +75,7 @@ async def _changes(
     """Yield the changes after those in `known`, until the task ends."""
     if any(change.type in _ENDS for change in known[-1:]):
         return
-    feed = fed(admission, _later(events, job, known))
+    feed = feed_events(admission, _later(events, job, known))
     async with aclosing(feed):
         async for event in feed:
             if event is None:

@@ -41,7 +41,7 @@ class Gateway:
     draining: Draining
 
     async def close(self) -> None:
-        """Closes connections."""
+        """Close all connections."""
         await self.queues.close()
         await self.authority.close()
 
@@ -62,7 +62,7 @@ class PoolRequest:
         return Admission(request=self, verb=verb, queue=await self.gateway.queues.of(self.pool))
 
     async def may(self, verb: Verb) -> bool:
-        """Whether the caller holds the verb."""
+        """Return whether the caller holds the verb."""
         return await _holds(self.gateway.authority, self.caller, verb, self.pool)
 
     async def check_any(self) -> Verb:
@@ -115,7 +115,7 @@ async def _holds(authority: Authority, caller: Caller, verb: Verb, pool: PoolRef
 
 
 def gateway_of(request: Request) -> Gateway:
-    """The gateway that serves a request."""
+    """Return the gateway that serves a request."""
     return cast("Gateway", request.app.state.gateway)
 
 

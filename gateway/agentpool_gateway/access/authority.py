@@ -35,10 +35,10 @@ class Authority(Protocol):
         """Return the holder of the token; 401 for an unknown token, 429 for a client address with too many attempts."""
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
-        """403 where the caller may not."""
+        """Raise ProblemError (403) for a caller without the verb."""
 
     async def close(self) -> None:
-        """Lets go of connections."""
+        """Close connections."""
 
 
 def unauthenticated(detail: str) -> ProblemError:
@@ -74,4 +74,4 @@ class AllowAll:
         """Allow every verb."""
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Do nothing: there are no connections."""

@@ -34,8 +34,8 @@ class Buckets:
         self._set(key, left - 1)
         return 0
 
-    def give_back(self, key: str) -> None:
-        """Undoes a `take`."""
+    def refund(self, key: str) -> None:
+        """Undo a `take`."""
         self._set(key, min(self._burst, self._left(key) + 1))
 
     def _left(self, key: str) -> float:
@@ -58,7 +58,7 @@ class RateLimit:
         self._buckets = Buckets(per_s=per_s, burst=burst, clock=clock)
 
     def check(self, caller: Caller) -> None:
-        """Counts a request; 429 with the time until the next is served where there are too many."""
+        """Count a request. Raises ProblemError (429) with the wait until the next allowed request."""
         if self._per_s <= 0:
             return
         if wait_s := self._buckets.take(caller.key):
@@ -86,9 +86,9 @@ class ReviewLimit:
                 remedy=f"wait {wait_s} s, and send a token that the API server accepts",
             )
 
-    def give_back(self, client: str) -> None:
-        """The token was good, or the API server did not answer."""
-        self._buckets.give_back(_network(client))
+    def refund(self, client: str) -> None:
+        """Undo a `take`: the token was good, or the API server did not answer."""
+        self._buckets.refund(_network(client))
 
 
 def _network(client: str) -> str:

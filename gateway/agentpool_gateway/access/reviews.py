@@ -83,7 +83,7 @@ class KubernetesReviews:
         """Do nothing: the connection is closed by its owner."""
 
     async def _review(self, token: str, digest: str, client: str) -> dict[str, Any] | None:
-        """The token's user; None: refused. Raises ProblemError (429) for a client with too many refusals."""
+        """Return the token's user; None: refused. Raises ProblemError (429) for a client with too many refusals."""
         limited = not self._proven.get(digest)
         if limited:
             self._limit.take(client)
@@ -102,7 +102,7 @@ class KubernetesReviews:
                 return user
         finally:
             if limited and not counts:
-                self._limit.give_back(client)
+                self._limit.refund(client)
 
     async def _ask(self, token: str) -> dict[str, Any]:
         spec: dict[str, Any] = {"token": token}

@@ -51,7 +51,7 @@ class StaticTokens:
         self._read_again()
 
     async def caller(self, token: str | None, *, client: str = "") -> Caller:
-        """The holder of a token that has not expired."""
+        """Return the holder of a token that has not expired."""
         del client  # a comparison costs only this process
         self._read_again()
         if not token:
@@ -66,7 +66,7 @@ class StaticTokens:
         return Caller(name=found.name, key=found.name)
 
     async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
-        """By the grant's namespaces and verbs."""
+        """Check the grant's namespaces and verbs."""
         grant = next((grant for grant in self._grants if grant.name == caller.key), None)
         if grant is None or verb not in grant.verbs:
             raise forbidden(caller, verb, pool)
@@ -74,7 +74,7 @@ class StaticTokens:
             raise forbidden(caller, verb, pool)
 
     async def close(self) -> None:
-        """Holds nothing."""
+        """Do nothing: there are no connections."""
 
     def _read_again(self) -> None:
         """Load a changed file. A file that cannot be used is refused at the start, and changes nothing later."""
@@ -108,7 +108,7 @@ def _unreadable(path: Path, error: Exception) -> SettingError:
 
 
 def grants_of(document: Any, name: str) -> tuple[Grant, ...]:
-    """The grants in a tokens file. Raises SettingError naming the entry, never showing a token."""
+    """Return the grants in a tokens file. Raises SettingError naming the entry, never showing a token."""
     entries = document.get("tokens") if isinstance(document, dict) else None
     if not isinstance(entries, list) or not entries:
         raise _refused(name, None, "has no list `tokens`")
@@ -139,7 +139,7 @@ def _grant(field: str, entry: Any) -> Grant:
 
 
 def _names(field: str, entry: dict[str, Any], key: str) -> frozenset[str] | None:
-    """A list of names; None where the entry has no such list, which means all."""
+    """Return a list of names; None if the entry has no such list, which means all."""
     if key not in entry:
         return None
     found = entry[key]

@@ -1,4 +1,4 @@
-// The gateway's API. The token lives in this tab's session only, and goes out in a header, never in a URL.
+// The gateway's API. The token is kept in this tab's session only, and sent in a header, never in a URL.
 
 const KEY = "agentpool-token";
 
@@ -27,23 +27,23 @@ export async function call(path, method = "GET", document) {
   return body;
 }
 
-// Relative to the page, for the gateway may be served under a path.
+// Relative to the page, because the gateway may be served under a path.
 export const at = (pool) => {
   const [namespace, name] = pool.split("/").map(encodeURIComponent);
   return `../v1/namespaces/${namespace}/pools/${name}`;
 };
 
-// Looks again and again until `signal` aborts or the token is refused, and tells how the last look went. Who has left
-// hears no more: what `tell` shows belongs to the next page by then.
-export async function poll(signal, tell, pauseMs, look) {
+// Polls until `signal` aborts or the token is refused, and reports each outcome with `report`; nothing after the abort,
+// because by then the next page is shown.
+export async function poll(signal, report, pauseMs, read) {
   while (!signal.aborted) {
     try {
-      await look();
+      await read();
       if (signal.aborted) return;
-      tell("live", false);
+      report("live", false);
     } catch (error) {
       if (signal.aborted) return;
-      tell(error.message, true);
+      report(error.message, true);
       if (error.status === 401) return;
     }
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
@@ -51,7 +51,7 @@ export async function poll(signal, tell, pauseMs, look) {
 }
 
 // Follows a pool's events until `signal` aborts; resumes by the last id after a break.
-export async function follow(pool, signal, told) {
+export async function follow(pool, signal, onEvent) {
   let last = "";
   while (!signal.aborted) {
     try {
@@ -69,7 +69,7 @@ export async function follow(pool, signal, told) {
           if (!data || message.startsWith("event: error\n")) continue;
           const event = JSON.parse(data.slice(6));
           last = event.id;
-          told(event);
+          onEvent(event);
         }
       }
     } catch (error) {

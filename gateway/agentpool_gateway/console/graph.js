@@ -1,4 +1,4 @@
-// A job's dependency graph, drawn: what it waited for on the left, what waits for it on the right.
+// A job's dependency graph, drawn: its dependencies on the left, its dependents on the right.
 
 import { at, call } from "./api.js";
 import { draw, make } from "./page.js";
@@ -6,7 +6,7 @@ import { draw, make } from "./page.js";
 const MOST = 40; // jobs drawn
 const [WIDE, HIGH, ACROSS, DOWN] = [168, 40, 44, 12]; // a box and the gaps between boxes
 
-// The jobs around one: ancestors by their records, children among those that are known to wait.
+// The jobs around a job: ancestors by their records, dependents among the known waiting jobs.
 export async function around(pool, job, known) {
   const jobs = new Map([[job.job_id, { job, column: 0 }]]);
   let edge = [job];

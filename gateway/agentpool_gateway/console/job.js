@@ -1,4 +1,4 @@
-// One job in a dialog: how it went in time, what it depends on, what went in and came out; cancel and replay.
+// A job in a dialog: timeline, dependencies, payload and result; cancel and replay.
 
 import { at, call } from "./api.js";
 import { around, graph } from "./graph.js";
@@ -52,13 +52,13 @@ function facts(job) {
   return [job.priority, `route ${job.route}`, attempt, job.worker ? `on ${job.worker}` : null, job.losses ? `${job.losses} lost worker${job.losses === 1 ? "" : "s"}` : null, job.quarantined ? "in quarantine: runs alone" : null, job.idempotency_key ? `key ${job.idempotency_key}` : null].filter(Boolean).join(" · ");
 }
 
-// The stored text of fields that are no valid JSON; null: there are none.
+// The stored text of fields that are no valid JSON; null: none.
 function fields(undecodable) {
   const lines = Object.entries(undecodable).map(([name, stored]) => `${name}: ${stored}`);
   return lines.length ? make("pre", { tabindex: "0" }, lines.join("\n")) : null;
 }
 
-// The durable steps in the order of their ends; null: there are none.
+// The durable steps in the order of their ends; null: none.
 function stepList(job) {
   const rows = job.steps.map((step) => make("li", { class: step.outcome },
     make("span", { class: "when" }, `+${span(step.started_at_ms - job.submitted_at_ms)}`),
@@ -67,7 +67,7 @@ function stepList(job) {
   return rows.length ? make("ol", { class: "timeline" }, rows) : null;
 }
 
-// One line for each step: when after the submit, how long until the next, and what.
+// A line for each step: time since the submit, duration until the next step, name.
 function timeline(history, job) {
   const steps = history.map((entry, index) => {
     const next = history[index + 1]?.at_ms ?? null;

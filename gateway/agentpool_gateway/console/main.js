@@ -1,4 +1,4 @@
-// The console's frame: signing in, and which page the address names.
+// The console's frame: sign-in, and the page that the address names.
 
 import { token } from "./api.js";
 import { make, view } from "./page.js";
@@ -7,7 +7,7 @@ import { pools } from "./pools.js";
 
 let leaving = new AbortController();
 
-// `agentpool dev` prints an address with the token behind the #, which no browser sends; it is taken and wiped off.
+// `agentpool dev` prints an address with the token behind the #, which no browser sends; the page reads it and removes it.
 function tokenFromAddress() {
   const found = /^#token=([\w.~+/=-]+)$/.exec(location.hash);
   if (!found) return;
@@ -15,7 +15,7 @@ function tokenFromAddress() {
   history.replaceState(null, "", location.pathname);
 }
 
-function tell(text, bad) {
+function report(text, bad) {
   const live = document.getElementById("live");
   if (live.textContent !== text) live.textContent = text;
   live.className = bad ? "bad" : "";
@@ -32,7 +32,7 @@ function signIn(problem) {
   document.getElementById("crumbs").textContent = "";
   document.getElementById("sign-out").hidden = true;
   field.focus();
-  tell("", false);
+  report("", false);
 }
 
 function route() {
@@ -42,8 +42,8 @@ function route() {
   const name = decodeURIComponent(location.hash.slice(2));
   document.getElementById("crumbs").textContent = name || "All pools";
   view().replaceChildren();
-  if (/^[^/]+\/[^/]+$/.test(name)) open(name, view(), leaving.signal, tell);
-  else pools(view(), leaving.signal, tell);
+  if (/^[^/]+\/[^/]+$/.test(name)) open(name, view(), leaving.signal, report);
+  else pools(view(), leaving.signal, report);
 }
 
 document.getElementById("sign-out").addEventListener("click", () => { token.clear(); signIn(""); });

@@ -1,5 +1,5 @@
-// Small means to build a page: elements, figures, spans of time, and a question before what cannot be undone.
-// Text goes in as text, never as markup, so that nothing that a job carries can run here.
+// Helpers to build a page: elements, figures, durations, and the confirmation of an irreversible action.
+// Text is inserted as text, never as markup, so a job's content cannot run here.
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -34,7 +34,7 @@ export function span(ms) {
   return `${Math.max(0, Math.round(ms))} ms`;
 }
 
-// The Ready condition of a pool that is not ready, whose reason and message say why; undefined for others.
+// The Ready condition of a pool that is not ready; undefined for a ready pool.
 export const unready = (scaling) => scaling.conditions?.find((each) => each.type === "Ready" && each.status === "False");
 
 export function state(name) {

@@ -1,4 +1,4 @@
-// One pool, live: figures, backlog over time, routes, workers' slots, jobs with search, and what just happened.
+// A pool, live: figures, backlog over time, routes, workers' slots, jobs with search, and recent events.
 
 import { at, call, follow, poll } from "./api.js";
 import { detail } from "./job.js";
@@ -10,7 +10,7 @@ const RECENT = 12; // events shown
 const LISTED = 100; // jobs of each state, the gateway's own limit
 const STATES = ["all", "running", "queued", "scheduled", "blocked", "failed"];
 
-export function open(pool, root, signal, tell) {
+export function open(pool, root, signal, report) {
   const parts = Object.fromEntries(
     ["figures", "scaling", "chart", "routes", "workers", "jobs", "events"].map((name) => [name, make("div", { id: name })]));
   const search = make("input", { type: "search", placeholder: "Search by id, kind or worker; Enter opens any id", "aria-label": "Search jobs; Enter opens the job of this id",
@@ -22,7 +22,7 @@ export function open(pool, root, signal, tell) {
     make("h2", null, "Routes"), parts.routes,
     make("h2", null, "Workers and their slots"), parts.workers,
     make("h2", null, "Jobs"), make("div", { class: "bar" }, search, chosen), parts.jobs,
-    make("h2", null, "Just now"), parts.events);
+    make("h2", null, "Recent events"), parts.events);
   const readings = [];
   let jobs = [];
   let listed = null; // the state that they were asked for
@@ -41,7 +41,7 @@ export function open(pool, root, signal, tell) {
     parts.workers.replaceChildren(workers(queue, held()));
   }
 
-  // How many jobs each worker runs, by the list of jobs where that has them all; null: it has not.
+  // Running jobs by worker, counted in the list of jobs; null if the list is incomplete.
   function held() {
     const running = jobs.filter((job) => job.state === "running");
     if (running.length >= LISTED || !["all", "running"].includes(listed)) return null;
@@ -95,8 +95,8 @@ export function open(pool, root, signal, tell) {
       new Date(one.at_ms).toLocaleTimeString(), one.type, make("span", { class: "mono" }, one.job_id), one.kind, one.worker, one.detail?.split("\n")[0]]);
     parts.events.replaceChildren(table(["At", "Event", "Job", "Kind", "Worker", "Detail"], rows, ""));
   });
-  parts.events.replaceChildren(make("p", { class: "soft" }, "What happens from now on shows here."));
-  poll(signal, tell, 1000, async () => {
+  parts.events.replaceChildren(make("p", { class: "soft" }, "New events appear here."));
+  poll(signal, report, 1000, async () => {
     await read();
     await tick();
   });
@@ -162,7 +162,7 @@ function routes(queue) {
   return table(["Route", "Running", "Critical", "Task", "Info"], rows, "No routes.");
 }
 
-// A worker tells its own count only with its heartbeat; `held`, where it is known, is as of now.
+// A worker reports its own count with its heartbeat only; `held`, if known, is current.
 function workers(queue, held) {
   const rows = queue.workers.map((worker) => [worker, held ? (held.get(worker.name) ?? 0) : worker.running]).map(([worker, running]) => [
     worker.name,

@@ -3,7 +3,7 @@
 import { at, call, poll } from "./api.js";
 import { figure, make, span, unready } from "./page.js";
 
-// What a pool's card shows.
+// The content of a pool's card.
 async function glance(name) {
   try {
     const [queue, scaling] = await Promise.all([call(`${at(name)}/queue`), call(`${at(name)}/scaling`).catch(() => ({}))]);
@@ -22,8 +22,8 @@ async function glance(name) {
   }
 }
 
-// Only cards in sight are asked about: a thousand pools cost the gateway no more than a screenful.
-export function pools(root, signal, tell) {
+// Only visible cards are polled, so a thousand pools cost the gateway no more than a screenful.
+export function pools(root, signal, report) {
   const cards = new Map(); // by the pool's name; a card stays the same element, so that the keyboard keeps its place
   const seen = new Set();
   const fill = async (card) => card.replaceChildren(card.firstChild, await glance(card.dataset.pool));
@@ -65,7 +65,7 @@ export function pools(root, signal, tell) {
     sift();
   }
 
-  poll(signal, tell, 2000, async () => {
+  poll(signal, report, 2000, async () => {
     const { pools: names } = await call("../v1/pools");
     if (signal.aborted) return;
     if (!grid.isConnected) root.replaceChildren(make("div", { class: "bar" }, search), nothing, grid);

@@ -12,5 +12,5 @@ class JsonResponse(JSONResponse):
     """Starlette's, with every character beyond ASCII escaped."""
 
     def render(self, content: Any) -> bytes:
-        """The body."""
+        """Return the body."""
         return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")

@@ -20,7 +20,7 @@ from agentpool_gateway.settings import GatewaySettings
 JSON_TYPE = "application/json"
 NDJSON_TYPES = frozenset({"application/x-ndjson", "application/ndjson", "application/jsonl"})
 
-PATIENCE = 2  # times the limit that a sender may send before the connection is closed on him
+PATIENCE = 2  # limits: so much of a larger body is read before the connection is closed
 
 
 async def json_body(
@@ -33,7 +33,7 @@ async def json_body(
         raise ProblemError(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "unsupported-media-type",
-            f"the body's type is {kind[:100] or 'not told'}",
+            f"the body's type is {kind[:100] or 'missing'}",
             remedy=f"send {accepted} and the header Content-Type",
         )
     data = await _bytes(request, settings)

@@ -18,7 +18,7 @@ class HeaderTimeoutProtocol(H11Protocol):
     _limit: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Starts the clock of the first request."""
+        """Start the clock of the first request."""
         super().connection_made(transport)
         self._limit = self.loop.call_later(self.header_timeout_s, self._cut_off)
 
@@ -31,7 +31,7 @@ class HeaderTimeoutProtocol(H11Protocol):
             self._limit = self.loop.call_later(self.header_timeout_s, self._cut_off)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stops the clock."""
+        """Stop the clock."""
         self._stop_clock()
         super().connection_lost(exc)
 

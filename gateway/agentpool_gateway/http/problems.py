@@ -116,7 +116,7 @@ def _body(status: HTTPStatus, name: str, detail: str, *, remedy: str | None) -> 
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of the app a problem."""
+    """Turn every error of the app into a problem."""
 
     @app.exception_handler(AgentPoolError)
     async def ours(request: Request, error: AgentPoolError) -> JsonResponse:

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from agentpool_core.queue.inspector import Inspector
 
 log = logging.getLogger(__name__)
-START = "$"  # a place: from now on
+START = "$"  # a position: from now on
 
 
-def place(event_id: str) -> tuple[int, ...]:
-    """An event's id as something that sorts."""
+def position_of(event_id: str) -> tuple[int, ...]:
+    """Return an event's id in sortable form."""
     return tuple(int(part) for part in event_id.replace("-", ".").split("."))
 
 
@@ -36,7 +36,7 @@ class Listener:
         self._backlog = backlog
 
     def offer(self, event: JobEvent) -> bool:
-        """Takes an event; False where the reader is too far behind."""
+        """Queue an event; False for a reader that is too far behind."""
         if self.events.qsize() >= self._backlog:
             self.events.put_nowait(None)
             return False
@@ -75,7 +75,7 @@ class EventHub:
                 await self.close()
 
     async def close(self) -> None:
-        """Ends the reading."""
+        """End the reading."""
         reader, self._reader = self._reader, None
         if reader is not None:
             await end(reader)
@@ -87,9 +87,9 @@ class EventHub:
                 for event in missed:
                     yield event
                 after = missed[-1].id
-            last = place(after)
+            last = position_of(after)
         while (happened := await listener.events.get()) is not None:
-            if (at := place(happened.id)) > last:
+            if (at := position_of(happened.id)) > last:
                 last = at
                 yield happened
 

@@ -26,11 +26,11 @@ class Locations(Protocol):
         """Return the address. Raises UnknownPoolError, ClusterError or SettingError."""
 
     async def list_pools(self) -> list[PoolRef] | None:
-        """The pools that are declared somewhere; None: only Redis knows them."""
+        """Return the declared pools; None: only Redis knows the pools."""
 
     @property
     def namespaces(self) -> Collection[str]:
-        """The namespaces that are served; none: all."""
+        """Return the served namespaces; empty: all."""
 
     @property
     def fixed(self) -> str | None:

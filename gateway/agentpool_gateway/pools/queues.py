@@ -52,7 +52,7 @@ class PoolQueue:
         return (max(1, route.queued.get(priority, 0)) if route else 1), snapshot
 
     async def close(self) -> None:
-        """Ends waits and streams."""
+        """End waits and streams."""
         await self.hub.close()
         await self.client.close()
 
@@ -84,7 +84,7 @@ class Queues:
         return found
 
     async def names(self) -> list[PoolRef]:
-        """All pools that are served, sorted; as read in the last `names_cache_s`."""
+        """Return all served pools, sorted; read again after `names_cache_s`."""
         until, found = self._names
         if until < time.monotonic():
             found = sorted(await self._find_names())
@@ -105,7 +105,7 @@ class Queues:
         return self._clients[address.url]
 
     async def close(self) -> None:
-        """Closes everything."""
+        """Close all queues and connections."""
         await asyncio.gather(*(queue.close() for queue in self._pools.values()), return_exceptions=True)
         for client in self._clients.values():
             await client.aclose()

@@ -1,5 +1,5 @@
-// The API's description, /openapi.json, as a page: what each operation takes, what it answers, and a curl line to start.
-// All of it is served by this gateway; text goes in as text, never as markup.
+// The API's description, /openapi.json, as a page: parameters, answers and a curl command for each operation.
+// Everything is served by this gateway; text is inserted as text, never as markup.
 
 import { make, table } from "../console/page.js";
 
@@ -9,7 +9,7 @@ const SUCCESS = /^2/;
 const words = (text) => (text ?? "").split(/(`[^`]*`)/).map((part) => (part.startsWith("`") ? make("code", null, part.slice(1, -1)) : part));
 const anchor = (operation) => operation.operationId ?? operation.summary;
 
-// The schema that a reference stands for; others as they are.
+// The schema behind a reference; a plain schema is returned unchanged.
 function resolved(schema, api) {
   if (!schema?.$ref) return schema ?? {};
   return schema.$ref.split("/").slice(1).reduce((found, name) => found?.[name], api) ?? {};
@@ -29,7 +29,7 @@ function typed(given, api) {
   return limits.length ? `${type} (${limits.join(", ")})` : type;
 }
 
-// The fields of an object, those of objects within it below; null where it has none to name.
+// The fields of an object, with the fields of nested objects below; null without named fields.
 function fields(given, api, depth = 0) {
   const schema = resolved(given, api);
   const choices = (schema.anyOf ?? schema.oneOf ?? []).map((choice) => fields(choice, api, depth)).filter(Boolean);
@@ -65,10 +65,10 @@ function answers(operation, api) {
     const [kind, { schema } = {}] = Object.entries(answer.content ?? {})[0] ?? ["no body"];
     return [make("code", null, status), make("div", null, words(answer.description), SUCCESS.test(status) ? fields(schema, api) : null), make("code", null, kind)];
   });
-  return make("section", null, make("h3", null, "Answers"), table(["Status", "What it means", "Body"], rows, ""));
+  return make("section", null, make("h3", null, "Answers"), table(["Status", "Meaning", "Body"], rows, ""));
 }
 
-// A line to start with, at this gateway: names in braces are to be filled in.
+// A first command for this gateway; replace the names in braces.
 function curl(path, method, operation) {
   const base = new URL("..", location.href).href.replace(/\/$/, "");
   const parts = [`curl -sS '${base}${path}'`];
@@ -90,7 +90,7 @@ function shown(path, method, operation, api) {
 function problems(operations, api) {
   const found = operations.flatMap(({ operation }) => Object.values(operation.responses)).map((answer) => answer.content?.["application/problem+json"]).find(Boolean);
   if (!found) return [];
-  return [make("h2", { id: "errors" }, "Errors"), make("p", null, "What is refused is answered with a problem (RFC 9457) that says its remedy:"), fields(found.schema, api)];
+  return [make("h2", { id: "errors" }, "Errors"), make("p", null, "A refused request gets a problem (RFC 9457) with its remedy:"), fields(found.schema, api)];
 }
 
 async function load() {
@@ -104,7 +104,7 @@ async function load() {
     const tags = [...new Set(operations.map(({ operation }) => operation.tags?.[0] ?? "other"))];
     view.replaceChildren(
       make("p", null, words(api.info.description)),
-      make("p", { class: "soft" }, `Version ${api.info.version}. Paths under /v1 want the header `, make("code", null, "Authorization: Bearer TOKEN"), "; fields and parameters marked * are required."),
+      make("p", { class: "soft" }, `Version ${api.info.version}. Paths under /v1 need the header `, make("code", null, "Authorization: Bearer TOKEN"), "; fields and parameters marked * are required."),
       make("ul", { class: "contents" }, [...tags, "errors"].map((tag) => make("li", null, make("a", { href: `#${tag}` }, tag)))),
       ...tags.flatMap((tag) => [make("h2", { id: tag }, tag), ...operations.filter(({ operation }) => (operation.tags?.[0] ?? "other") === tag)
         .map(({ path, method, operation }) => shown(path, method, operation, api))]),

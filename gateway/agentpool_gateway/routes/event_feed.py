@@ -24,7 +24,7 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 SILENCE = ": still here\n\n"  # a comment, which readers of a stream ignore
 
 
-async def fed(admission: Admission, events: AsyncIterator[JobEvent]) -> AsyncGenerator[JobEvent | None, None]:
+async def feed_events(admission: Admission, events: AsyncIterator[JobEvent]) -> AsyncGenerator[JobEvent | None, None]:
     """Yield events, and None after each `heartbeat_s` of silence.
 
     Ends with the events and with the gateway. Raises the refusal when the caller loses the permission.

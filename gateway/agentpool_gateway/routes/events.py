@@ -24,7 +24,7 @@ from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.problems import ProblemError, problem_of
 from agentpool_gateway.pools.event_hub import START
-from agentpool_gateway.routes.event_feed import HEADERS, SILENCE, fed
+from agentpool_gateway.routes.event_feed import HEADERS, SILENCE, feed_events
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["events"])
 _ENDS = frozenset(state.value for state in JobState if state.terminal)
@@ -33,7 +33,7 @@ _ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
 
 @router.get("/events", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME)
 async def pool_events(admission: Admitted, request: Request) -> Response:
-    """All events of the pool, from now on or after Last-Event-ID."""
+    """Stream all events of the pool, from now on or after Last-Event-ID."""
     return _stream(admission, _pool_stream(admission, request.url.path, _last_id(request)))
 
 
@@ -114,7 +114,7 @@ async def _texts(
     Ends with the events, with the gateway, and, after the event `error`, when the caller loses the permission.
     """
     yield ": begun\n\n"
-    feed = fed(admission, (event async for event in events if wanted(event)))
+    feed = feed_events(admission, (event async for event in events if wanted(event)))
     async with aclosing(feed):
         try:
             async for event in feed:

@@ -1,4 +1,4 @@
-"""`/healthz` and `/readyz`, for probes: without a token, for they name no pool."""
+"""`/healthz` and `/readyz`, for probes; without a token, because the answers name no pool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PING_SECONDS = 2.0  # a Redis that takes longer is not ready
 
 @router.get("/healthz", response_class=PlainTextResponse)
 async def healthz() -> str:
-    """The event loop turns."""
+    """Answer while the event loop runs."""
     return "ok\n"
 
 

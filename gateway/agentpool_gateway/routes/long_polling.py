@@ -23,7 +23,7 @@ _PREFERENCE = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})\"?", re.IGNORECAS
 
 
 def wait_of(request: Request, most_s: float) -> float:
-    """How long the caller would wait, in seconds; 0: not at all. The query goes before the header."""
+    """Return the caller's longest wait in seconds; 0: no wait. The query overrides the header."""
     text = request.query_params.get("wait")
     if text is not None:
         span_ms = milliseconds(text)

@@ -26,7 +26,7 @@ class Pages(StaticFiles):
     """A folder's files, under the policy."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """A file."""
+        """Return a file."""
         response = await super().get_response(path, scope)
         response.headers["Content-Security-Policy"] = POLICY
         response.headers["Cache-Control"] = "no-cache"

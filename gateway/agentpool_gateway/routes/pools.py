@@ -17,7 +17,7 @@ router = APIRouter(tags=["pools"])
 
 @router.get("/v1/pools", responses=openapi.READ_POOLS)
 async def pools(request: Request, caller: Known) -> JsonResponse:
-    """The pools that the caller may read, as namespace/name."""
+    """List the pools that the caller may read, as namespace/name."""
     gateway = gateway_of(request)
     found = await gateway.queues.names()
     allowed = await results_of(_may_read(gateway, caller, pool) for pool in found)

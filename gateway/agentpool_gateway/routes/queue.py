@@ -21,13 +21,13 @@ MOST = 1_000  # dead letters replayed or purged by a request
 
 @router.get("/queue", responses=openapi.READ_QUEUE)
 async def queue(admission: Admitted) -> JsonResponse:
-    """Depth by route and priority, running, oldest wait, estimated wait, workers."""
+    """Return depth by route and priority, running jobs, oldest wait, estimated wait and workers."""
     return JsonResponse(queue_document(await admission.queue.snapshots.snapshot(), admission.pool))
 
 
 @router.get("/dead", responses=openapi.READ_JOBS)
 async def dead(admission: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
-    """Dead letters, oldest first. A job's own record has its payload."""
+    """List dead letters, oldest first. A job's own record has its payload."""
     jobs = await admission.queue.inspector.dead(admission.pool, limit=limit, bodies=False)
     return JsonResponse({"jobs": [summary_document(job, admission.pool) for job in jobs]})
 
@@ -46,7 +46,7 @@ async def replay(admission: Admitted, job_id: str) -> JsonResponse:
 
 @router.delete("/dead/{job_id}", responses=openapi.DISCARDED)
 async def discard(admission: Admitted, job_id: str) -> JsonResponse:
-    """Deletes a dead letter for good."""
+    """Delete a dead letter for good."""
     if not await admission.queue.inspector.discard(admission.pool, [JobId(job_id)]):
         raise UnknownJobError(str(admission.pool), job_id)
     return JsonResponse({"job_id": job_id, "outcome": "deleted"})
@@ -54,6 +54,6 @@ async def discard(admission: Admitted, job_id: str) -> JsonResponse:
 
 @router.delete("/dead", responses=openapi.PURGED)
 async def purge(admission: Admitted) -> JsonResponse:
-    """Deletes the oldest dead letters, at most a thousand; `left` says how many there still are."""
+    """Delete the oldest dead letters, at most a thousand; `left` counts the remaining dead letters."""
     gone = await admission.queue.inspector.discard(admission.pool, limit=MOST)
     return JsonResponse({"deleted": gone, "left": (await admission.queue.snapshots.snapshot()).dead})

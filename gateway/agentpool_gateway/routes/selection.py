@@ -69,10 +69,10 @@ async def list_jobs(
     limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
     cursor: str | None = None,
 ) -> JsonResponse:
-    """Selected jobs, at most `limit`; without `state` those that wait, run or are dead.
+    """List selected jobs, at most `limit`; without `state`, jobs that wait, run or are dead.
 
-    Jobs that ended well, were cancelled or expired come newest first, all others oldest first. A job's own record has
-    its payload.
+    Jobs that succeeded, expired or were cancelled: newest first; all others: oldest first. A job's own record has its
+    payload.
     """
     chosen = replace(selector, states=selector.states or LISTED)
     page = await admission.queue.inspector.find(admission.pool, chosen, limit=limit, cursor=cursor, bodies=False)
@@ -81,7 +81,7 @@ async def list_jobs(
 
 @router.get(":count", responses=openapi.COUNT_JOBS)
 async def count_jobs(admission: Admitted, selector: Selected) -> JsonResponse:
-    """Return the number of selected jobs; without `state` of jobs in any state."""
+    """Return the number of selected jobs; without `state`, in any state."""
     return JsonResponse({"count": await admission.queue.inspector.select(admission.pool, selector).count()})
 
 
