@@ -24,5 +24,12 @@ def observation_of(pool: Pool, *, now: float, at: float) -> Observation:
         placeable=pool.placeable,
         kept=pool.room.kept if pool.gpu is not None else 0,
         max_pending=pool.gpu.max_pending if pool.gpu is not None else 0,
+        draining=_draining_jobs(pool),
         startup_samples_s=tuple(p.startup_s for p in pool.starting_pods() if p.startup_s is not None),
     )
+
+
+def _draining_jobs(pool: Pool) -> int:
+    """Return the running jobs on pods that end: they finish there, or are requeued and then wait."""
+    ending = {pod.name for pod in pool.pods.values() if pod.terminating}
+    return sum(worker.running for worker in pool.backlog.workers if worker.name in ending) if pool.backlog else 0

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agentpool_core.spec.scaling import Gpu
     from agentpool_operator.pools.problems import Problem
     from agentpool_operator.pools.views import DeploymentView, PodView
+    from agentpool_operator.scaling.allowance import Allowance
     from agentpool_operator.scaling.decision import Decision
     from agentpool_operator.scaling.observation import Backlog
 
@@ -83,6 +84,7 @@ class ScalingState:
     memory: PoolMemory = field(default_factory=PoolMemory)
     decision: Decision | None = None
     problem: Problem | None = None  # obstacle to setting the size
+    allowance: Allowance | None = None  # limit that the API server has shown by a refusal
     decided_at: float | None = None  # seconds since the epoch: when size or reason last changed
     reason: str = ""  # of the present size; empty = no decision yet
     learned_starts: set[str] = field(default_factory=set)  # uids of pods with a known start-up time

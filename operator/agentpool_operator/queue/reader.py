@@ -33,6 +33,7 @@ from agentpool_operator.scaling.observation import Backlog, Counters, RouteBound
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from agentpool_core.queue.snapshots import WorkerSnapshot
     from agentpool_core.redis_address import Address
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.queue.purge import Purger
@@ -241,6 +242,18 @@ def _bounds(snapshot: QueueSnapshot) -> tuple[RouteBound, ...]:
     )
 
 
+def _lost_workers(snapshot: QueueSnapshot) -> list[WorkerSnapshot]:
+    """Return the lost workers with jobs: without a live worker, no maintenance recovers them."""
+    return [worker for worker in snapshot.workers if worker.running and not snapshot.lives(worker)]
+
+
+def _oldest_wait_s(snapshot: QueueSnapshot) -> float | None:
+    """Return the longest wait; a lost worker's jobs wait since the end of its lease. None = no job waits."""
+    lost = [snapshot.taken_at_ms - worker.lease_expires_at_ms for worker in _lost_workers(snapshot)]
+    ready = [] if snapshot.oldest_wait_ms is None else [snapshot.oldest_wait_ms]
+    return max([*lost, *ready]) / MS_PER_SECOND if lost or ready else None
+
+
 def backlog_of(snapshot: QueueSnapshot) -> Backlog:
     """Return a snapshot as the decision's backlog; workers with an expired lease hold no running jobs."""
     routes = [RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes]
@@ -252,7 +265,8 @@ def backlog_of(snapshot: QueueSnapshot) -> Backlog:
         held=snapshot.held,
         workers=tuple(WorkerLoad(name=w.name, slots=w.slots, running=w.running) for w in snapshot.live_workers),
         out_of_service=_out_of_service(snapshot),
-        oldest_wait_s=None if snapshot.oldest_wait_ms is None else snapshot.oldest_wait_ms / MS_PER_SECOND,
+        oldest_wait_s=_oldest_wait_s(snapshot),
+        lost=min(sum(w.running for w in _lost_workers(snapshot)), snapshot.running),
         counters=Counters(
             submitted=snapshot.submitted_total,
             started=snapshot.started_total,

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import ClusterError, QueueError
@@ -20,6 +21,7 @@ from agentpool_operator.pools.observing import observation_of
 from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.problems import Failures, Problem, unexpected_problem
 from agentpool_operator.pools.resolve import policy_of
+from agentpool_operator.scaling.allowance import next_allowance
 from agentpool_operator.scaling.decide import decide, record_outcome
 from agentpool_operator.scaling.reason_text import count_text
 
@@ -163,13 +165,7 @@ class ScalingLoop:
         now = time.monotonic()
         seen = observation_of(pool, now=now, at=time.time())
         decision = decide(seen, policy_of(pool.spec), pool.scaling.memory, now)
-        try:
-            reached = await self._carry_out(pool, deployment, decision)
-        except (ForbiddenError, InvalidObjectError, WebhookError) as error:
-            self._report_refusal(pool, error.message)
-            _show_reason(pool, f"{decision.reason}; the API server refuses {count_text(decision.replicas, 'worker')}")
-            return
-        pool.scaling.problem = None
+        decision, reached = await self._carry_out_as_allowed(pool, deployment, decision, now)
         if reached is None:
             self._pools.request_pass(pool.ref)
             self._schedule.request_read(pool.ref)
@@ -183,6 +179,28 @@ class ScalingLoop:
             self._report_change(pool, deployment.replicas, decision)
         else:
             _show_reason(pool, decision.reason)
+
+    async def _carry_out_as_allowed(
+        self, pool: Pool, deployment: DeploymentView, decision: Decision, now: float
+    ) -> tuple[Decision, int | None]:
+        """Carry a decision out as far as the API server allows; return it with the size, None as of `_carry_out`."""
+        refusing = f"{decision.reason}; the API server refuses {count_text(decision.replicas, 'worker')}"
+        allowance = pool.scaling.allowance
+        allowed = decision if allowance is None else allowance.limit(decision, current=deployment.replicas, now=now)
+        if allowed is not decision:
+            return replace(allowed, reason=refusing), await self._carry_out(pool, deployment, allowed)
+        try:
+            reached = await self._carry_out(pool, deployment, decision)
+        except (ForbiddenError, InvalidObjectError, WebhookError) as error:
+            self._report_refusal(pool, error.message)
+            raising = decision.replicas > deployment.replicas
+            size = deployment.replicas
+            if raising and not isinstance(error, WebhookError):
+                size = await self._scaler.raise_as_allowed(pool, refused=decision.replicas)
+            pool.scaling.allowance = next_allowance(allowance, size=size, raising=raising, now=now)
+            return replace(decision, reason=refusing), size
+        pool.scaling.problem = None
+        return decision, reached
 
     async def _carry_out(self, pool: Pool, deployment: DeploymentView, decision: Decision) -> int | None:
         """Return the resulting size; None = changed meanwhile, decide again."""
@@ -204,7 +222,7 @@ class ScalingLoop:
         )
 
     def _report_refusal(self, pool: Pool, detail: str) -> None:
-        """Report a lasting refusal to the user, once; the write is retried at every decision."""
+        """Report a lasting refusal to the user, once; the write is tried again after a pause that grows."""
         problem = Problem(
             reason="ScaleRefused",
             message=f"the API server refuses the number of workers: {detail}; correct the policy or right",

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube import paths
-from agentpool_core.kube.errors import ClashError, NotThereError
+from agentpool_core.kube.errors import ClashError, ForbiddenError, InvalidObjectError, NotThereError
 from agentpool_operator.pools.field_managers import SCALING_MANAGER
 from agentpool_operator.pools.views import DELETION_COST, GOING_COST
 
@@ -55,6 +55,22 @@ class Scaler:
             )
             return True
         return False
+
+    async def raise_as_allowed(self, pool: Pool, *, refused: int) -> int:
+        """Raise the size as far as the API server allows, below the refused size; return the reached size."""
+        if pool.deployment is None:
+            return 0
+        reached = pool.deployment.replicas
+        while refused - reached > 1:
+            between = (reached + refused) // 2
+            try:
+                if not await self.scale(pool, pool.deployment, between):
+                    break
+            except (ForbiddenError, InvalidObjectError):
+                refused = between
+            else:
+                reached = between
+        return reached
 
     async def set_deletion_costs(self, pool: Pool, going: Collection[PodView]) -> None:
         """Make exactly these pods the cheapest to delete; correct marks are not written again."""

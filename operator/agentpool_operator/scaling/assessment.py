@@ -29,7 +29,7 @@ def assess(
     before = memory.learned
     known = learning.learn(before, observation, backlog, now)
     memory = replace(memory, learned=known)
-    plain = demand(backlog, policy, known.service_s)
+    plain = demand(backlog, policy, known.service_s, draining=observation.draining)
     startup_s = known.startup_s or _at_least(observation, policy)
     load = _load(known, _count_arrivals(before, known), startup_s, policy, now)
     shadow_queues = observe_gap(memory.shadow_queues, load)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Demand:
     """Demand of the backlog."""
 
-    running: int  # jobs in flight
+    running: int  # jobs in flight on workers that stay
     ready: int  # jobs that wait
     slots: int  # slots that running and waiting jobs should have together
     reacting: int  # workers that bring so many slots
@@ -34,10 +34,14 @@ class Demand:
     bounds: tuple[str, ...] = ()  # names of the limits over whole routes that hold jobs back
 
 
-def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None) -> Demand:
-    """Return the demand of this moment; `service_s` is the mean seconds that a job runs, None = not known."""
-    running = backlog.running
+def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None, *, draining: int = 0) -> Demand:
+    """Return the demand of this moment.
+
+    `service_s` is the mean seconds that a job runs, None = not known; `draining` are the running jobs on ending pods.
+    """
+    running = max(0, backlog.running - draining)
     startable, bounds = _startable(backlog, policy.target_wait_s)
+    startable += backlog.lost  # a limit counts them as running
     slots = running + _slots_for_waiting(startable, policy.target_wait_s, service_s)
     return Demand(
         running=running,

@@ -67,17 +67,18 @@ class Backlog:
     workers: tuple[WorkerLoad, ...] = ()
     oldest_wait_s: float | None = None  # the longest wait of a ready job; None = none waits
     counters: Counters = Counters()
+    lost: int = 0  # jobs of lost workers, counted as running by their routes: they wait for recovery
     out_of_service: int = 0  # live workers that take none of these jobs: they cannot, or run one job in quarantine
 
     @property
     def ready(self) -> int:
-        """Jobs that wait for a slot."""
-        return sum(route.ready for route in self.routes)
+        """Jobs that wait for a slot, also those of lost workers."""
+        return sum(route.ready for route in self.routes) + self.lost
 
     @property
     def running(self) -> int:
         """Return the jobs in flight: the larger of the routes' and the workers' counts."""
-        return max(sum(r.running for r in self.routes), sum(w.running for w in self.workers))
+        return max(sum(r.running for r in self.routes) - self.lost, sum(w.running for w in self.workers))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +92,7 @@ class Observation:
     placeable: int | None = None  # workers that fit the cluster now, including existing workers; None = no limit
     kept: int = 0  # of the existing workers, those whose place no other pool takes, however `placeable` falls
     max_pending: int = 0  # pods that may wait for new nodes beyond `placeable`
+    draining: int = 0  # running jobs on pods that end: no further worker needs to run them
     startup_samples_s: tuple[float, ...] = ()  # seconds from creation to ready, of pods that became ready since
 
     @property

@@ -466,3 +466,13 @@ def test_the_decision_follows_its_present_reason(pool):
     pool.scaling.decided_at, pool.scaling.reason = 5.0, "4900 jobs wait"
     assert status_of(pool, now=NOW)["lastDecision"] == {"at": "1970-01-01T00:00:05Z", "reason": "4900 jobs wait"}
     assert "lastDecision" in FIGURES
+
+
+def test_jobs_of_a_lost_node_wait_in_the_status(pools, pool):
+    """Once the lease has ended, its jobs are queued and their wait grows, so that an alert can fire."""
+    lost = WorkerSnapshot(name="p-1", slots=5, running=2, host="", note="", lease_expires_at_ms=40_000)
+    route = RouteSnapshot(name="default", limit=None, queued={}, running=2)
+    reading = snapshot(lost, taken_at_ms=100_000, routes=(route,))
+    pool.queue.backlog, pool.queue.snapshot = backlog_of(reading), reading
+    status = status_of(pool, now=NOW)
+    assert (status["queued"], status["running"], status["oldestWaitSeconds"]) == (2, 0, 60)

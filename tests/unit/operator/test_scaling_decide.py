@@ -73,6 +73,20 @@ def test_without_a_reading_minreplicas_asks_for_no_more_than_the_nodes_hold():
     assert unread(replicas=0, policy=replace(POLICY, min_replicas=6), placeable=2).replicas == 2
 
 
+def test_jobs_on_ending_pods_ask_for_no_worker():
+    """Draining workers finish their jobs; new workers would be idle beside them."""
+    assert decided(running=4, replicas=0, draining=4).replicas == 0
+    assert decided(ready=5, running=9, replicas=1, draining=4).replicas == 2
+
+
+def test_jobs_of_lost_workers_wait():
+    """Their routes count them as running, and no worker runs them."""
+    lost = replace(backlog(running=2), lost=2)
+    assert (lost.ready, lost.running) == (2, 0)
+    seen = Observation(replicas=0, backlog=lost)
+    assert decide(seen, POLICY, SETTLED, 0.0).replicas == 1
+
+
 def test_a_fallen_reading_of_the_nodes_removes_no_worker():
     """Capacity limits growth: workers that run or start stay, and no worker is added."""
     policy = replace(POLICY, min_replicas=2, concurrency=1)
