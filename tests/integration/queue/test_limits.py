@@ -166,6 +166,21 @@ async def test_a_job_under_two_limits_frees_the_one_that_let_it_go(limited):
     assert (await limited.job(a2)).held_by == "per-key"
 
 
+async def test_a_job_with_a_key_and_no_tenant_passes_limits_by_tenant(limited):
+    """A job has a key, a tenant, both or neither; only the limits by what it has apply, and every claim goes on."""
+    await limited.limit(PER_KEY, Limit(name="per-tenant", by=LimitBy.TENANT, max_running=1))
+    key = await limited.submit(1, limit_key="acme")
+    tenant = await limited.submit(1, tenant="acme")
+    both = await limited.submit(1, limit_key="acme", tenant="beta")
+    neither = await limited.submit(1)
+    third = await limited.submit(1, limit_key="acme")
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    assert ids(leases) == [*key, *tenant, *both, *neither]
+    await worker.settle(list(map(done, leases)))
+    assert ids(await worker.claim(10)) == third
+
+
 async def test_starts_keep_to_a_rate(limited):
     """Six a minute: one every ten seconds, whoever claims, and the rest waits for its time."""
     await limited.limit(SLOWLY)

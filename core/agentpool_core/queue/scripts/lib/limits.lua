@@ -63,7 +63,7 @@ do
   local function bucket_of(limit, job)
     if not limit.by then return limit.name end
     local subject = job[limit.by == 'key' and 'limit_key' or 'tenant']
-    return subject and limit.name .. ':' .. redis.sha1hex(subject)
+    return subject and limit.name .. ':' .. redis.sha1hex(subject) or nil
   end
 
   -- Returns how many jobs of a gate run, from the counters of its routes.
@@ -134,9 +134,11 @@ do
     end
     for _, limit in ipairs(limits_of(job.spec)) do
       local bucket = bucket_of(limit, job)
-      local room = bucket and room_of(limit, bucket)
-      if room and room.left <= 0 then return bucket end
-      rooms[#rooms + 1] = room
+      if bucket then
+        local room = room_of(limit, bucket)
+        if room.left <= 0 then return bucket end
+        rooms[#rooms + 1] = room
+      end
     end
     return nil, rooms
   end
