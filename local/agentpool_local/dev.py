@@ -36,7 +36,7 @@ async def run_dev(
 
     With `verbose` every line of every part is shown at once.
     """
-    labels = Labels(sys.stderr, unheard=() if verbose else (REDIS,))
+    labels = Labels(sys.stderr, muted=() if verbose else (REDIS,))
     if verbose:
         labels.release()
     began = time.monotonic()

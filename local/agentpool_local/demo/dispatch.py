@@ -81,7 +81,7 @@ class DispatchClock:
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:
-    """The smallest value that at least this share of the values does not exceed; None when there are none."""
+    """Return the smallest value that at least this share of the values does not exceed; None without values."""
     if not values:
         return None
     return sorted(values)[max(0, math.ceil(share * len(values)) - 1)]

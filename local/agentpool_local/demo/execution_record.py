@@ -20,7 +20,7 @@ class Attempt(NamedTuple):
     """An attempt at a job."""
 
     job: JobId
-    number: int  # 1-based; a requeued attempt counts again
+    number: int  # 1-based; the same number again after a requeue
 
 
 class ExecutionRecord:

@@ -26,7 +26,7 @@ class View:
 
     @property
     def ended(self) -> int:
-        """Jobs of this demo that have ended."""
+        """Return the number of ended jobs of this demo."""
         return self.succeeded + self.failed
 
 

@@ -19,7 +19,7 @@ NOTE = "Written by `agentpool demo`: one job for each file, worked on by the age
 
 
 def summary(figures: DemoFigures) -> str:
-    """The demo's outcome in a few lines."""
+    """Return the demo's outcome in a few lines."""
     return (
         f"{figures.submitted} jobs submitted, {figures.succeeded} succeeded, {figures.failed} failed, "
         f"{figures.duplicates} run twice\n"
@@ -31,7 +31,7 @@ def summary(figures: DemoFigures) -> str:
 
 
 def report(root: Path, results: Sequence[Mapping[str, Any]], failures: Mapping[str, str], figures: DemoFigures) -> str:
-    """The whole report. `results` are the agents' findings, `failures` the errors by path."""
+    """Return the whole report. `results` are the agents' findings, `failures` the errors by path."""
     code = [each for each in results if "language" in each]
     prose = [each for each in results if "summary" in each]
     answers = [each for each in results if "answer" in each]

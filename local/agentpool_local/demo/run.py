@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 READY_SECONDS = 30.0  # for the operator to take up the pool
 STALLED_SECONDS = 120.0  # without a single job's end; the example's longest job takes a second or two
-FALL_SECONDS = 60.0  # for the last worker to go once everything is done
+SCALE_IN_SECONDS = 60.0  # for the last worker to go once everything is done
 LOOK_SECONDS = 0.2
 READS_AT_ONCE = 16  # job records
 EVENTS_A_READ = 1000
@@ -95,7 +95,7 @@ class DemoRun:
         self._tally.expect(self._documents.keys())
 
     async def follow(self) -> None:
-        """Show the run until every job has ended. Raises NotReadyError when nothing ends for long."""
+        """Show the run until every job has ended. Raises NotReadyError if no job ends for long."""
         ended, moved_at = -1, time.monotonic()
         while not self._tally.done:
             view = await self._look()
@@ -108,9 +108,9 @@ class DemoRun:
                 raise NotReadyError(f"pool {self._pool}", STALLED_SECONDS, missing)
             await asyncio.sleep(LOOK_SECONDS)
 
-    async def fall(self) -> int:
-        """Show how the workers go, and return how many are left when all are gone or time is up."""
-        deadline = time.monotonic() + FALL_SECONDS
+    async def wait_for_scale_in(self) -> int:
+        """Show the scale-in; return the number of workers left when all are gone or the time is up."""
+        deadline = time.monotonic() + SCALE_IN_SECONDS
         while True:
             view = await self._look()
             if view.pool.replicas == 0 or time.monotonic() > deadline:

@@ -68,7 +68,7 @@ class PlainScreen:
         self.say(f"{view.seconds:5.1f} s  {line}")
 
     def close(self) -> None:
-        """Nothing to undo."""
+        """Do nothing: there is nothing to undo."""
 
 
 class LiveScreen:
@@ -135,9 +135,9 @@ def _queue_table(view: View) -> Table:
 def _workers_table(view: View) -> Table:
     pool = view.pool
     columns: Sequence[tuple[str, str]] = (
-        ("work for", str(pool.wanted)),
-        ("at most", "-" if pool.cap is None else str(pool.cap)),
-        ("asked for", str(pool.desired)),
+        ("demand", str(pool.wanted)),
+        ("limit", "-" if pool.cap is None else str(pool.cap)),
+        ("desired", str(pool.desired)),
         ("ready", str(pool.ready_replicas)),
         ("GPUs held", f"{pool.gpus_held} of {view.devices}"),
         ("dispatch p50", _milliseconds(view.dispatch_p50_ms)),

@@ -50,9 +50,9 @@ class DemoOptions:
 
     input: Path  # directory, absolute
     report: Path  # file, absolute
-    json_file: Path | None  # None: the figures are only shown
-    kubeconfig: Path | None  # None: bring a devcluster and an operator up
-    redis_url: str | None  # None: bring a server up
+    json_file: Path | None  # None: show the figures only
+    kubeconfig: Path | None  # None: start a devcluster and an operator
+    redis_url: str | None  # None: start a server
     keep: bool  # leave everything running at the end, until Ctrl-C
 
 
@@ -65,7 +65,7 @@ async def run_demo(options: DemoOptions, screen: Screen) -> int:
     demo = Demo(options, screen, documents, began)
     with Workspace() as workspace:
         stack = None if options.kubeconfig else demo.stack(workspace)
-        with Interrupts(hurry=stack.kill if stack else _nothing) as interrupts:
+        with Interrupts(hurry=stack.kill if stack else _do_nothing) as interrupts:
             try:
                 figures = await (demo.on_stack(stack, workspace) if stack else demo.on_cluster(workspace))
             except asyncio.CancelledError:
@@ -93,7 +93,7 @@ class Demo:
         return Stack(
             StackOptions(redis_url=self._options.redis_url),
             workspace,
-            sink=_unheard,
+            sink=_discard_line,
             progress=self._screen.say,
         )
 
@@ -135,7 +135,7 @@ class Demo:
                 show=self._screen.show,
             )
             if self._options.kubeconfig:
-                await _nobodys(cluster, pool)
+                await _check_not_taken(cluster, pool)
             try:
                 await cluster.put_redis(NAMESPACE, SECRET, redis_url)
                 if key := model_key(os.environ):
@@ -152,7 +152,7 @@ class Demo:
     async def _to_the_end(self, run: DemoRun) -> DemoFigures:
         await run.follow()
         self._screen.say("every job has ended; waiting for the workers to stop")
-        left = await run.fall()
+        left = await run.wait_for_scale_in()
         figures = run.figures(final_replicas=left, seconds=time.monotonic() - self._began)
         findings, failures = await run.results()
         self._screen.close()
@@ -168,7 +168,7 @@ class Demo:
 async def run_while_alive(
     death: Coroutine[Any, Any, ChildDiedError], work: Coroutine[Any, Any, DemoFigures]
 ) -> DemoFigures:
-    """Do the work, unless a part of the system dies first: then that is raised."""
+    """Do the work. Raises ChildDiedError if a part of the system ends first."""
     doing, dying = asyncio.create_task(work), asyncio.create_task(death)
     try:
         await asyncio.wait((doing, dying), return_when=asyncio.FIRST_COMPLETED)
@@ -181,13 +181,13 @@ async def run_while_alive(
         await asyncio.gather(doing, dying, return_exceptions=True)
 
 
-async def _nobodys(cluster: Cluster, pool: PoolRef) -> None:
+async def _check_not_taken(cluster: Cluster, pool: PoolRef) -> None:
     """Check that the pool, which is replaced now and deleted at the end, belongs to the demo. Raises SettingError."""
     if await cluster.read(paths.agentpools(pool.namespace, pool.name)) is not None:
         raise SettingError(
             field="--kubeconfig",
             value=str(pool),
-            problem="exists on that cluster already, and the demo would replace and delete the pool",
+            problem="exists on that cluster already; the demo would replace and delete it",
             remedy=f"delete it first: kubectl --namespace {pool.namespace} delete agentpool {pool.name}",
         )
 
@@ -213,9 +213,9 @@ def _write(file: Path, text: str) -> None:
     file.write_text(text, encoding="utf-8")
 
 
-def _unheard(_name: str, _line: str) -> None:
+def _discard_line(_name: str, _line: str) -> None:
     """Ignore a line: the parts keep their last lines for errors, and the demo's screen has no room for them."""
 
 
-def _nothing() -> None:
-    """There is nothing to hurry."""
+def _do_nothing() -> None:
+    """Do nothing: there are no parts to hurry."""

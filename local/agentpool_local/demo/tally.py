@@ -53,12 +53,12 @@ class Tally:
 
     @property
     def expected(self) -> int:
-        """Jobs that count."""
+        """Return the number of jobs that count."""
         return len(self._jobs)
 
     @property
     def succeeded(self) -> int:
-        """Jobs that ended with a result."""
+        """Return the number of jobs that ended with a result."""
         return sum(self._ended.get(job) == "succeeded" for job in self._jobs)
 
     @property

@@ -17,17 +17,17 @@ WIDTH = max(map(len, COLOURS))
 
 
 class Labels:
-    """Writes labelled lines to a stream, once released; never those of the programs in `unheard`."""
+    """Writes labelled lines to a stream, once released; never those of the programs in `muted`."""
 
-    def __init__(self, stream: TextIO, *, unheard: Collection[str] = ()) -> None:
+    def __init__(self, stream: TextIO, *, muted: Collection[str] = ()) -> None:
         self._stream = stream
-        self._unheard = unheard
+        self._muted = muted
         self._held: list[str] | None = []  # None: released
         self._coloured = stream.isatty() and "NO_COLOR" not in os.environ
 
     def line(self, name: str, text: str) -> None:
         """Write a line of the program `name`, or hold it until `release`."""
-        if name in self._unheard:
+        if name in self._muted:
             return
         label = f"{name:<{WIDTH}} |"
         if self._coloured:

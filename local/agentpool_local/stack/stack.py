@@ -41,7 +41,7 @@ GATEWAY_STOP_SECONDS = 15.0  # requests in flight may end
 REDIS_STOP_SECONDS = 5.0
 STEADY_SECONDS = 30.0  # a part that has run for longer did not end because of its options
 MOST_EARLY_ENDS = 5  # of an operator or gateway in a row, each after a second more, before everything ends
-TELL_AFTER_SECONDS = 1.0  # of stopping a part, before a message names the part
+QUIET_SECONDS = 1.0  # of stopping a part, before a message names the part
 SECRET = "agentpool-redis"  # noqa: S105 - a Secret's name
 NAMESPACE = "default"
 DEVCLUSTER, OPERATOR, GATEWAY = "devcluster", "operator", "gateway"  # the children's names
@@ -82,56 +82,56 @@ class Stack:
         self.redis_url = ""
         self.kubeconfig = workspace.path / "kubeconfig"
         self._gateway_port = options.gateway_port  # chosen once: a restarted gateway keeps its URL
-        self.gateway_url = ""  # empty: none was asked for
+        self.gateway_url = ""  # empty: no gateway
         self._health_url = ""  # the operator's
-        self.token = secrets.token_urlsafe(24)  # good for everything at the gateway
+        self.token = secrets.token_urlsafe(24)  # has all verbs at the gateway
 
     async def start(self) -> None:
         """Start everything. Raises a LocalError or SettingError; parts started by then still need `stop`."""
         self._check_options()
         began = time.monotonic()
 
-        def tell(part: str, detail: str) -> None:
+        def announce(part: str, detail: str) -> None:
             self._progress(f"{part:<10} ready after {time.monotonic() - began:.1f} s{detail}")
 
         await self._start_redis()
-        tell("redis", f" at {self.redis_url}")
+        announce("redis", f" at {self.redis_url}")
         devcluster = await self._start_devcluster()
         await self._prepare_cluster()
-        # The operator needs the API only, so the nodes may come up meanwhile.
+        # The operator needs the API only; the nodes may become ready meanwhile.
         operator = await self._start_operator()
         gateway = await self._start_gateway() if self._options.gateway else None
         await devcluster.until_ready(
             self._nodes_are_ready, seconds=CLUSTER_START_SECONDS, missing="its nodes are not ready"
         )
-        tell("devcluster", f", {len(self._options.nodes)} nodes")
+        announce("devcluster", f", {len(self._options.nodes)} nodes")
         await operator.until_ready(
-            lambda: _answers(self._health_url), seconds=OPERATOR_START_SECONDS, missing="its /readyz says no"
+            lambda: _answers(self._health_url), seconds=OPERATOR_START_SECONDS, missing="its /readyz fails"
         )
-        tell("operator", "")
+        announce("operator", "")
         if gateway is not None:
             await gateway.until_ready(
                 lambda: _answers(f"{self.gateway_url}/readyz"), seconds=GATEWAY_START_SECONDS, missing="no answer"
             )
-            tell("gateway", f" at {self.gateway_url}")
+            announce("gateway", f" at {self.gateway_url}")
 
     async def died(self) -> ChildDiedError:
-        """Wait until a part ends that cannot be started again, and return which and how.
+        """Wait until a part ends that cannot be started again, and return the error.
 
-        An operator or gateway that ends is started again, as its Deployment would: on a cluster, too, everything else
-        continues without it. One that ends again and again soon after the start is returned.
+        An operator or gateway that ends is restarted, as a Deployment does; everything else continues meanwhile. If the
+        part ends repeatedly soon after its start, its error is returned.
         """
-        anew = {OPERATOR: self._start_operator, GATEWAY: self._start_gateway}
+        restarts = {OPERATOR: self._start_operator, GATEWAY: self._start_gateway}
         early: Counter[str] = Counter()  # ends in a row soon after the start
         while True:
             child, death = await self._first_death()
             early[child.name] = early[child.name] + 1 if child.age_s < STEADY_SECONDS else 0
-            if child.name not in anew or early[child.name] > MOST_EARLY_ENDS:
+            if child.name not in restarts or early[child.name] > MOST_EARLY_ENDS:
                 return death
             self._progress(f"{death.how}; starting it again")
             self._children = [(other, seconds) for other, seconds in self._children if other is not child]
             await asyncio.sleep(early[child.name])
-            await anew[child.name]()
+            await restarts[child.name]()
 
     async def _first_death(self) -> tuple[Child, ChildDiedError]:
         waiting = {asyncio.create_task(child.died()): child for child, _ in self._children}
@@ -161,8 +161,8 @@ class Stack:
         while self._children:
             child, seconds = self._children[-1]
             what = STOPPING.get(child.name, f"{child.name} to stop")
-            told = f"waiting for {what}, at most {seconds:g} s; Ctrl-C again kills whatever still runs"
-            slow = asyncio.get_running_loop().call_later(TELL_AFTER_SECONDS, self._progress, told)
+            notice = f"waiting for {what}, at most {seconds:g} s; Ctrl-C again kills whatever still runs"
+            slow = asyncio.get_running_loop().call_later(QUIET_SECONDS, self._progress, notice)
             try:
                 await child.stop(seconds=seconds)
             finally:
@@ -253,7 +253,7 @@ class Stack:
         return (await self._count_ready_nodes() or 0) >= len(self._options.nodes)
 
     async def _count_ready_nodes(self) -> int | None:
-        """None: the API does not answer."""
+        """Return the number of ready nodes; None: the API does not answer."""
         if not self.kubeconfig.exists():
             return None
         try:

@@ -20,7 +20,7 @@ def test_what_is_said_before_the_release_is_held_and_comes_in_order():
 def test_a_part_of_no_interest_is_left_out():
     """Its lines come neither before nor after the release."""
     stream = io.StringIO()
-    labels = Labels(stream, unheard=("redis",))
+    labels = Labels(stream, muted=("redis",))
     labels.line("redis", "WARNING Memory overcommit must be enabled!")
     labels.release()
     labels.line("redis", "bye bye")

@@ -66,7 +66,7 @@ def test_a_terminal_gets_one_live_screen():
     screen.close()
     screen.close()
     seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
-    assert re.search(r"work for .* at most .* asked for .* ready", seen)
+    assert re.search(r"demand .* limit .* desired .* ready", seen)
     assert re.search(r"16 .* 6 .* 2 .* 1 ", seen)
     for told in ("starting", "code", "critical", "2 of 4", "2.5 ms", "4 of 11 jobs, 1 without a result"):
         assert told in seen
