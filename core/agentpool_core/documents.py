@@ -143,7 +143,7 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
         "oldest_wait_ms": snapshot.oldest_wait_ms,
         "estimated_wait_ms": estimated_wait_ms(snapshot),
         "routes": [_route_document(route) for route in snapshot.routes],
-        "limits": [_limit_document(limit) for limit in snapshot.limits],
+        "limits": [limit_document(limit) for limit in snapshot.limits],
         "workers": [
             {
                 "name": worker.name,
@@ -183,11 +183,13 @@ def _route_document(route: RouteSnapshot) -> Document:
         "name": route.name,
         "limit": route.limit,
         "running": route.running,
+        "paused_ms": route.paused_ms,
         "queued": {priority.value: route.queued.get(priority, 0) for priority in Priority},
     }
 
 
-def _limit_document(limit: LimitSnapshot) -> Document:
+def limit_document(limit: LimitSnapshot) -> Document:
+    """Return a limit of a pool, with its use."""
     return {
         "name": limit.name,
         "by": limit.by and limit.by.value,

@@ -22,6 +22,7 @@
         ├── UnknownPoolError
         ├── RetiredPoolError        the AgentPool was deleted; its queue is kept
         ├── UnknownJobError
+        ├── UnknownLimitError       no such limit by key or tenant
         ├── InvalidJobError         a field of the submitted job is wrong
         │   ├── PayloadTooLargeError
         │   ├── PayloadTooDeepError
@@ -290,6 +291,20 @@ class PayloadTooDeepError(InvalidJobError):
             value=None,
             problem=f"nested deeper than {limit} levels",
             remedy="flatten it, or send the inner part as text or as a reference",
+        )
+
+
+class UnknownLimitError(QueueError):
+    """The pool has no such limit by key or tenant (`known`: name, key or tenant, and measure of each)."""
+
+    def __init__(self, *, pool: str, limit: str, known: Sequence[str]) -> None:
+        self.pool = pool
+        self.limit = limit
+        self.known = tuple(known)
+        shown = ", ".join(self.known) or "none"
+        super().__init__(
+            f"pool {pool!r} has no limit {limit!r} by key or tenant with this measure; it has: {shown}",
+            remedy="use one of these with its measure, or add the limit to spec.queue.limits of the AgentPool",
         )
 
 

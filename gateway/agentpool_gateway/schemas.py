@@ -209,6 +209,7 @@ QUEUE = record(
             name=TEXT,
             limit=nullable(COUNT),
             running=COUNT,
+            paused_ms=COUNT | {"description": "Time until jobs start again after a handler's overload; 0: not paused."},
             queued=record(**{priority.value: COUNT for priority in Priority}),
         )
     ),

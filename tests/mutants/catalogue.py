@@ -139,8 +139,54 @@ CATALOGUE = (
     Mutant(
         name="limit-for-each-claim",
         wrong="a route's limit counts for each claim, not for the route",
-        old="{ left = limit - number_or(counters['r:' .. route], 0) }",
-        new="{ left = limit }",
+        old="{ left = limit - number_or(counters['r:' .. route], 0), opens",
+        new="{ left = limit, opens",
+    ),
+    Mutant(
+        name="a-key-keeps-its-slot",
+        wrong="the slot under a key is not free again when an attempt ends",
+        old="redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)\n    limits.freed[bucket] = true",
+        new="limits.freed[bucket] = true",
+    ),
+    Mutant(
+        name="a-key-is-not-opened",
+        wrong="a slot that is free under a key is given to no job that waits for it",
+        old="redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)\n    limits.freed[bucket] = true",
+        new="redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)",
+    ),
+    Mutant(
+        name="a-rate-is-not-charged",
+        wrong="a start does not move the time of its rate",
+        old="room.tat = room.tat + n * room.interval",
+    ),
+    Mutant(
+        name="unused-time-is-saved",
+        wrong="a rate lets more than its burst start after a pause",
+        old="tat = math.max(now, math.min(tat, now + tolerance + interval))",
+        new="tat = math.min(tat, now + tolerance + interval)",
+    ),
+    Mutant(
+        name="keys-share-a-bucket",
+        wrong="all keys share the limit that each should have",
+        old="return subject and limit.name .. ':' .. redis.sha1hex(subject)",
+        new="return subject and limit.name .. ':' .. redis.sha1hex('')",
+    ),
+    Mutant(
+        name="a-job-let-go-counts-for-ever",
+        wrong="a job that one limit let go and another holds keeps the place under the first",
+        old="redis.call('ZREM', PREFIX .. 'held:' .. bucket, job.id)\n  redis.call('HDEL', job.key, 'held', 'opened')",
+        new="redis.call('HDEL', job.key, 'held', 'opened')",
+    ),
+    Mutant(
+        name="more-let-go-than-fit",
+        wrong="a limit lets more jobs go than it has room for",
+        old=" - redis.call('ZCOUNT', key, '-inf', '(0')",
+    ),
+    Mutant(
+        name="no-limit-opens-by-time",
+        wrong="jobs that wait for a rate stay held when its time has come",
+        old="redis.call('ZRANGEBYSCORE', LIMITED, '-inf', now, 'LIMIT', 0, BUCKETS_MAX)",
+        new="redis.call('ZRANGEBYSCORE', LIMITED, '-inf', 0, 'LIMIT', 0, BUCKETS_MAX)",
     ),
     Mutant(
         name="children-too-early",

@@ -52,6 +52,8 @@ def _queued(job: Job, queue: QueueSnapshot) -> str:
 
 def _in_queue(job: Job, queue: QueueSnapshot) -> str:
     route = next((each for each in queue.routes if each.name == job.route), None)
+    if route is not None and route.paused_ms:
+        return f"route {route.name!r} is paused for {format_duration(route.paused_ms)}: a handler was overloaded"
     if route is not None and route.limit is not None and route.running >= route.limit:
         running = format_count(route.running, "running job")
         return f"route {route.name!r} has reached its limit with {running} ({_backlog(job, route)})"

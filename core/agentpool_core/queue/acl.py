@@ -42,7 +42,7 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
         "exchange", "report", "maintain", "lag",
     ),
-    Role.OPERATOR: (*_READS, "configure", "cordon", "audit", "purge"),
+    Role.OPERATOR: (*_READS, "configure", "cordon", "override", "audit", "purge"),
 }  # fmt: skip
 # Commands that the reading scripts may use from parts shared with writing scripts.
 _READ_ONLY = frozenset(

@@ -23,7 +23,8 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | yield | zset by rank | the pool's | running jobs that may be asked to yield |
 | suspects | zset by entry | the pool's | jobs in quarantine that wait to run alone |
 | limited | zset by ms | the pool's | buckets for which jobs wait, by the time of their opening; inf: when a job ends |
-| limit-times | zset by ms | until the time | buckets of rates: time at which all starts are free again |
+| limit-times | zset by ms | until the time | BUCKET: time at which its rate is unused again; ~BUCKET: end of a pause |
+| limit-overrides | hash | the pool's | BUCKET -> numbers that apply instead of the limit's own, and the key or tenant |
 | held:BUCKET | zset by order | until the jobs start | jobs that wait for the bucket; negative: let go on, not started |
 | using:BUCKET | set | until the jobs end | running jobs that the bucket counts |
 | workers | zset by ms | the pool's | leases: worker -> expiry |
@@ -114,6 +115,7 @@ Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 | c:PLACE | cursor: last entry that the group has read; the stream and its group exist |
 | d:PLACE | an acknowledged entry that stays, so that the server can compute the group's lag |
 | r:ROUTE | number of running jobs |
+| p:ROUTE | ms until which an overloaded handler has paused the route |
 | x:WORKER | ms until which the worker is cordoned |
 
 A namespace has keys of its own, `ap:{namespace/}:`, covered by the pattern of its ACL users: no pool's name is empty.
@@ -184,6 +186,7 @@ class Keys:
         self.suspects = f"{prefix}suspects"
         self.limited = f"{prefix}limited"
         self.limit_times = f"{prefix}limit-times"
+        self.limit_overrides = f"{prefix}limit-overrides"
         self.workers = f"{prefix}workers"
         self.worker_info = f"{prefix}worker-info"
         self.worker_kinds = f"{prefix}worker-kinds"

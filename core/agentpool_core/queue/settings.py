@@ -88,9 +88,14 @@ class Limit:
     @property
     def text(self) -> str:
         """The bound in words."""
-        if self.rate is None:
-            return f"{self.max_running} at once"
-        return f"{self.rate.count} in {self.rate.period_ms / 1000:g} s"
+        return bound_text(self.rate or self.max_running or 0)
+
+
+def bound_text(bound: int | Rate) -> str:
+    """Return the bound in words, such as `2 at once` or `500 in 60 s`."""
+    if isinstance(bound, Rate):
+        return f"{bound.count} in {bound.period_ms / 1000:g} s"
+    return f"{bound} at once"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,6 +21,7 @@ class RouteSnapshot:
     limit: int | None  # jobs at once over all workers; None = no limit
     queued: Mapping[Priority, int]  # ready jobs
     running: int  # leased jobs
+    paused_ms: int = 0  # time until jobs start again after a handler's overload; 0: not paused
 
     @property
     def backlog(self) -> int:

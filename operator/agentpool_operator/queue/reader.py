@@ -256,7 +256,10 @@ def _oldest_wait_s(snapshot: QueueSnapshot) -> float | None:
 
 def backlog_of(snapshot: QueueSnapshot) -> Backlog:
     """Return a snapshot as the decision's backlog; workers with an expired lease hold no running jobs."""
-    routes = [RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running) for r in snapshot.routes]
+    routes = [
+        RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running, paused=r.paused_ms > 0)
+        for r in snapshot.routes
+    ]
     if snapshot.due:  # without a worker, no maintenance makes these jobs ready
         routes.append(RouteLoad(name=DUE, ready=snapshot.due))
     return Backlog(

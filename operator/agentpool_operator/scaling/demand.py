@@ -84,6 +84,8 @@ def _startable(backlog: Backlog, within_s: float) -> tuple[int, tuple[str, ...]]
 
 def _startable_of(route: RouteLoad) -> int:
     """Return the waiting jobs of a route that its own limit allows to run now."""
+    if route.paused:
+        return 0
     if route.limit is None:
         return route.ready
     return min(route.ready, max(0, route.limit - route.running))

@@ -17,6 +17,7 @@ class RouteLoad:
     limit: int | None = None  # jobs at once over all workers; None = no limit
     ready: int = 0  # jobs that a free slot could claim now
     running: int = 0  # jobs in flight
+    paused: bool = False  # after a handler's overload: no job starts at present
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from agentpool_core.errors import SettingError, UnknownLimitError
 from agentpool_core.jobs import JobId, JobRequest, JobState, Priority, WorkerId
 from agentpool_core.queue import Consumer, Inspector, Limit, LimitBy, PoolSettings, Producer, Rate, Route
 from agentpool_core.queue.audit import audit
 from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.queue.overrides import Override, override, overrides
 from tests.fixtures.rollback import go_back, remember
 
 LEASE_MS = 60_000
@@ -305,6 +307,110 @@ async def test_many_held_jobs_are_passed_in_steps(limited):
         started += ids(await worker.claim(100))
     assert started[2:] == free
     assert (await limited.snapshot()).held == 1_498
+
+
+def overloaded(lease, after_ms) -> Returned:
+    reason = ReturnReason.OVERLOADED
+    return Returned(job_id=lease.job_id, token=lease.token, reason=reason, after_ms=after_ms, said="429")
+
+
+async def test_an_overload_pauses_the_route(limited):
+    """A handler that knows when it will be free again stops the starts of its route, and of no other."""
+    await limited.limit(routes=(Route(name="r", kinds=("k",)),))
+    first, second = await limited.submit(2)
+    worker = await limited.worker()
+    (lease,) = await worker.claim(1)
+    await worker.settle([overloaded(lease, 10_000)])
+    (free,) = await limited.submit(1, kind="other")
+    assert ids(await worker.claim(10)) == [free]
+    route = next(each for each in (await limited.snapshot()).routes if each.name == "r")
+    assert 9_000 < route.paused_ms <= 10_000
+    await limited.redis.delete(f"{limited.prefix}bell")
+    await limited.pass_time(10_000)
+    await worker.maintain()
+    assert await limited.redis.llen(f"{limited.prefix}bell") == 1
+    assert ids(await worker.claim(10)) == [first, second]
+
+
+async def test_an_idle_worker_respects_a_paused_route(limited):
+    """The short claim behind the bell starts no job of a paused route either."""
+    await limited.limit()
+    await limited.submit(1)
+    worker = await limited.worker()
+    (lease,) = await worker.claim(1)
+    await worker.settle([overloaded(lease, 10_000)])
+    await limited.submit(1)
+    _, leases = await worker.wait_and_claim(1, 10)
+    assert leases == []
+
+
+@pytest.mark.parametrize("limit", [PER_KEY, Limit(name="rates", by=LimitBy.KEY, rate=Rate(count=60, period_ms=1_000))])
+async def test_an_overload_pauses_only_its_key(limited, limit):
+    """With a limit by key, the jobs of other keys start meanwhile."""
+    await limited.limit(limit)
+    first, second = await limited.submit(2, limit_key="acme")
+    worker = await limited.worker()
+    (lease,) = await worker.claim(1)
+    await worker.settle([overloaded(lease, 10_000)])
+    other = await limited.submit(1, limit_key="other")
+    assert ids(await worker.claim(10)) == other
+    assert (await limited.job(second)).held_by == limit.name
+    await limited.pass_time(10_000)
+    await worker.maintain()
+    again = ids(await worker.claim(10))
+    await limited.pass_time(1_000)
+    await worker.maintain()
+    assert sorted([*again, *ids(await worker.claim(10))]) == sorted([first, second])
+
+
+async def test_an_overload_without_a_time_pauses_nothing_else(limited):
+    """Only the job itself waits, by the pool's backoff, as before."""
+    _, second = await limited.submit(2, limit_key="acme")
+    worker = await limited.worker()
+    (lease,) = await worker.claim(1)
+    await worker.settle([overloaded(lease, None)])
+    assert ids(await worker.claim(10)) == [second]
+
+
+async def test_a_pause_is_bounded_by_the_longest_backoff(limited):
+    """A service that asks for a day does not stop its route for longer than retry.maxSeconds."""
+    await limited.limit(retry_max_ms=20_000)
+    await limited.submit(1)
+    worker = await limited.worker()
+    (lease,) = await worker.claim(1)
+    await worker.settle([overloaded(lease, 86_400_000)])
+    assert (await limited.snapshot()).routes[0].paused_ms <= 20_000
+
+
+async def test_a_key_can_have_a_bound_of_its_own(limited):
+    """An override applies at once, to its key alone, until it is reset."""
+    acme = await limited.submit(6, limit_key="acme")
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    assert await override(limited.redis, limited.ref, "per-key", "acme", 4)
+    assert await overrides(limited.redis, limited.ref) == [Override(limit="per-key", subject="acme", bound=4)]
+    more = await worker.claim(10)
+    assert ids([*leases, *more]) == acme[:4]
+    assert len(await worker.claim(10)) == 0
+    assert await override(limited.redis, limited.ref, "per-key", "acme", None)
+    assert not await override(limited.redis, limited.ref, "per-key", "acme", None)
+    await worker.settle(list(map(done, [*leases, more[0]])))
+    assert len(await worker.claim(10)) == 1
+    other = await limited.submit(3, limit_key="other")
+    assert ids(await worker.claim(10)) == other[:2]
+
+
+@pytest.mark.parametrize(
+    ("name", "bound"), [("unknown", 2), ("per-key", Rate(count=1, period_ms=1_000)), ("undivided", 3)]
+)
+async def test_a_bound_needs_a_limit_by_key(limited, name, bound):
+    """A limit that is unknown, not divided, or of the other measure is refused, with those that there are."""
+    await limited.limit(PER_KEY, Limit(name="undivided", max_running=3))
+    with pytest.raises(UnknownLimitError) as refused:
+        await override(limited.redis, limited.ref, name, "acme", bound)
+    assert refused.value.known == ("per-key key max_running",)
+    with pytest.raises(SettingError, match="printable ASCII"):
+        await override(limited.redis, limited.ref, "per-key", "new\nline", 2)
 
 
 async def test_repair_corrects_what_a_limit_counts(limited):

@@ -54,6 +54,11 @@ UNKNOWN = {
         ({}, {"workers": (replace(WORKER, lease_expires_at_ms=NOW_MS - 1),)}, "no worker claims jobs"),
         ({}, {"workers": (replace(WORKER, running=2),)}, "all 2 slots of 1 worker are in use (3 jobs of this route"),
         ({}, {"routes": (replace(ROUTE, running=2),)}, "route 'code' has reached its limit with 2 running jobs (3"),
+        (
+            {},
+            {"routes": (replace(ROUTE, paused_ms=9_000),)},
+            "route 'code' is paused for 9.0s: a handler was overloaded",
+        ),
         ({}, {}, "the job is about to start"),
         ({"state": JobState.SCHEDULED, "due_at_ms": NOW_MS + 30_000}, {}, "the job is due in 30s"),
         ({"state": JobState.SCHEDULED, **RETRIED}, {}, "the job is due in 30s after attempt 1 failed"),

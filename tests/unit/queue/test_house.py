@@ -39,6 +39,7 @@ def test_scripts_and_keys_module_use_the_same_names():
     lua = dict(re.findall(r"local ([A-Z_]+) = PREFIX \.\. '([^']+)'", PARTS["pool"]))
     named = {"COUNTERS": pool.counters, "DUE": pool.due, "TTL": pool.ttl, "DEAD": pool.dead, "BLOCKED": pool.blocked}
     named |= {"RELEASING": pool.releasing, "LIMITED": pool.limited, "LIMIT_TIMES": pool.limit_times}
+    named |= {"LIMIT_OVERRIDES": pool.limit_overrides}
     named |= {"YIELD": pool.yields, "SUSPECTS": pool.suspects, "WORKERS": pool.workers, "WORKER_INFO": pool.worker_info}
     named |= {"WORKER_KINDS": pool.worker_kinds}
     named |= {"BELL": pool.bell, "EVENTS": pool.events, "ENDED": pool.ended}

@@ -150,6 +150,11 @@ def _check_parents(request: JobRequest) -> None:
             raise _cycle([parent, parent])
 
 
+def is_subject(text: str) -> bool:
+    """Whether a limit key or tenant has such a form."""
+    return _SUBJECT.fullmatch(text) is not None
+
+
 def check_tags(field: str, tags: Sequence[str]) -> None:
     """Raise InvalidJobError for too many tags, or for a tag of a different form."""
     if len(tags) > MOST_TAGS:

@@ -17,7 +17,7 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     counters = dict(zip(flat_counters[::2], flat_counters[1::2], strict=True))
     return QueueSnapshot(
         taken_at_ms=now,
-        routes=_routes(routes, counters),
+        routes=_routes(routes, counters, now),
         limits=_limits(limits, counters, dict(zip(uses[::2], uses[1::2], strict=True)), now),
         held=int(counters.get("held", 0)),
         due=due,
@@ -42,7 +42,7 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     )
 
 
-def _routes(settings: str, counters: dict[str, str]) -> tuple[RouteSnapshot, ...]:
+def _routes(settings: str, counters: dict[str, str], now: int) -> tuple[RouteSnapshot, ...]:
     """Return the routes of the settings, then former routes that still hold jobs."""
     limits: dict[str, int | None] = {
         route.name: route.max_running for route in PoolSettings.from_mapping({"routes": settings}).routes
@@ -61,6 +61,7 @@ def _routes(settings: str, counters: dict[str, str]) -> tuple[RouteSnapshot, ...
                 for priority in Priority
             },
             running=int(counters.get(f"r:{name}", 0)),
+            paused_ms=max(0, int(counters.get(f"p:{name}", 0)) - now),
         )
         for name, limit in limits.items()
     )

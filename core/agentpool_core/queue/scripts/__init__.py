@@ -92,6 +92,7 @@ MAINTAIN = load("maintain")
 LAG = load("lag")
 CONFIGURE = load("configure")
 CORDON = load("cordon")
+OVERRIDE = load("override")
 SNAPSHOT = load("snapshot")
 LIST = load("list")
 COUNT = load("count")
@@ -101,6 +102,6 @@ DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next on
 PURGE = load("purge")
 ALL = (
     SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN,
-    SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, SNAPSHOT, LIST, COUNT, APPLY, REPLAY, DISCARD,
+    SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, OVERRIDE, SNAPSHOT, LIST, COUNT, APPLY, REPLAY, DISCARD,
     PURGE,
 )  # fmt: skip

@@ -4,7 +4,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 first place to read: ':route:priority' of the worker's last job, or ''
 -- Returns as claim.lua | {'other'}: nothing was written, and claim.lua must decide: several ready jobs, a requeued job,
---        tombstones, a route at its limit, limits of the pool, flags, a pause, a cordon, a worker reserved for a suspect, or a lost lease
+--        tombstones, a route at its limit, limits of the pool, a paused route, flags, a pause, a cordon, a worker reserved for a suspect, or a lost lease
 -- Events started.
 
 local EVENTS_MAX = 10000 -- as in lib/pool.lua
@@ -32,7 +32,7 @@ end
 local function counters_of(place)
   local route = string.match(place, '^:(.+):%a+$') or ''
   return redis.call('HMGET', counters_key, 'queued', 'q' .. place, 't' .. place, 'c' .. place, 'd' .. place, 'running',
-    'started', 'r:' .. route, 'clock_offset_ms', 'x:' .. worker, 'clock_ahead_ms', 'alone'), route
+    'started', 'r:' .. route, 'clock_offset_ms', 'x:' .. worker, 'clock_ahead_ms', 'alone', 'p:' .. route), route
 end
 
 local place = ARGV[2]
@@ -44,6 +44,7 @@ if counters[2] ~= '1' then
   counters, route = counters_of(place)
 end
 if counters[2] ~= '1' or (counters[3] or '0') ~= '0' or counters[5] or counters[10] or counters[12] then return OTHER end
+if counters[13] then return OTHER end -- an overloaded handler has paused the route
 
 for i = 6, 11 do
   if i ~= 10 and counters[i] and not find(counters[i], WHOLE) then return OTHER end -- claim.lua resets an unreadable counter

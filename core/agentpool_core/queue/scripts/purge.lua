@@ -99,7 +99,7 @@ local function delete_the_rest()
   for _, worker in ipairs(redis.call('HKEYS', WORKER_INFO)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do delete({ ENDED .. state }) end
-  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, RELEASING, YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
+  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, RELEASING, YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 
 delete({ CONF })

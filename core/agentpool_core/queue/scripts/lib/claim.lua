@@ -37,7 +37,9 @@ end
 local function rooms_of(route, counters)
   local rooms = limits.gates_of(route)
   local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
-  if limit then rooms[#rooms + 1] = { left = limit - number_or(counters['r:' .. route], 0) } end
+  local opens = limits.end_of_pause(counters['p:' .. route])
+  if opens then rooms[#rooms + 1] = { left = 0, opens = opens, bucket = '~' .. route } end
+  if limit then rooms[#rooms + 1] = { left = limit - number_or(counters['r:' .. route], 0), opens = math.huge } end
   return rooms
 end
 

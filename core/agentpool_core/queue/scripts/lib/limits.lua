@@ -8,6 +8,9 @@
 -- `limited` orders the buckets for which jobs wait by the time at which they open; +inf: when a job ends.
 --
 -- A limit without `by` and `kinds` covers whole routes: a gate. Its jobs wait in their streams.
+--
+-- A handler that is overloaded for a known time pauses the buckets of the job's key and tenant, or else of its rates
+-- (`limit-times`, member ~BUCKET), or else the route (counter field `p:ROUTE`, opening ~ROUTE).
 
 local function patience_of()
   local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
@@ -60,6 +63,13 @@ do
     return spec.limits
   end
 
+  -- Reads the job's key and tenant.
+  local function read_subjects(job)
+    if not has_flag(job, 'k') then return end
+    local v = redis.call('HMGET', job.key, 'limit_key', 'tenant')
+    job.limit_key, job.tenant = v[1], v[2]
+  end
+
   local function bucket_of(limit, job)
     if not limit.by then return limit.name end
     local subject = job[limit.by == 'key' and 'limit_key' or 'tenant']
@@ -78,6 +88,16 @@ do
     return total
   end
 
+  -- Returns the limit with the numbers of the bucket: those that were set for its key or tenant, or the limit's own.
+  local function measure_of(limit, bucket)
+    if not limit.by then return limit end
+    if limits.overridden == nil then limits.overridden = redis.call('EXISTS', LIMIT_OVERRIDES) == 1 end
+    local text = limits.overridden and redis.call('HGET', LIMIT_OVERRIDES, bucket)
+    local first, period, burst = string.match(text or '', '^(%d+) ?(%d*) ?(%d*)\n')
+    if not first or (period == '') ~= not limit.count then return limit end
+    return { max_running = tonumber(first), count = limit.count and tonumber(first), period_ms = tonumber(period), burst = tonumber(burst) }
+  end
+
   -- Generic cell rate algorithm: `tat` is the time at which the bucket would be full again. A bucket may be ahead of it by
   -- burst - 1 intervals.
   local function rate_room(limit, bucket)
@@ -94,11 +114,16 @@ do
   local function room_of(limit, bucket)
     local room = limits.rooms[bucket]
     if room then return room end
-    if limit.count then
-      room = rate_room(limit, bucket)
+    local measure = measure_of(limit, bucket)
+    if measure.count then
+      room = rate_room(measure, bucket)
     else
       local used = limit.gate and running_behind(limit) or redis.call('SCARD', PREFIX .. 'using:' .. bucket)
-      room = { bucket = bucket, left = limit.max_running - used, opens = math.huge }
+      room = { bucket = bucket, left = measure.max_running - used, opens = math.huge }
+    end
+    local paused = number_or(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket), 0)
+    if paused > now then
+      room.left, room.opens = 0, room.interval and math.max(room.opens, paused) or paused
     end
     limits.rooms[bucket] = room
     return room
@@ -125,13 +150,10 @@ do
     return rooms
   end
 
-  -- Returns the bucket that holds the job; or nil and the rooms that its start takes. Reads the job's key and tenant.
+  -- Returns the bucket that holds the job; or nil and the rooms that its start takes.
   local function holder_of(job)
     local rooms = {}
-    if has_flag(job, 'k') then
-      local v = redis.call('HMGET', job.key, 'limit_key', 'tenant')
-      job.limit_key, job.tenant = v[1], v[2]
-    end
+    read_subjects(job)
     for _, limit in ipairs(limits_of(job.spec)) do
       local bucket = bucket_of(limit, job)
       if bucket then
@@ -196,10 +218,46 @@ do
   -- Whether the limits let a suspect start.
   function limits.allows(job)
     limits.read()
+    if limits.end_of_pause(redis.call('HGET', COUNTERS, 'p:' .. job.spec.route)) then return false end
     for _, room in ipairs(limits.gates_of(job.spec.route)) do
       if room.left <= 0 then return false end
     end
     return not holder_of(job)
+  end
+
+  -- Returns until when (ms) an overloaded handler has paused a route; nil: the route is not paused. `text`: p:ROUTE.
+  function limits.end_of_pause(text)
+    local opens = number_or(text, 0)
+    return opens > now and opens or nil
+  end
+
+  -- Returns the buckets of the job's key and tenant, or else those of its rates.
+  local function buckets_to_pause(job)
+    local divided, rates = {}, {}
+    for _, limit in ipairs(limits.all or {}) do
+      local covers = not limit.route_set or limit.route_set[job.spec.route]
+      if covers and (not limit.kind_set or limit.kind_set[job.spec.kind]) then
+        local bucket = bucket_of(limit, job)
+        local list = limit.by and divided or limit.count and rates
+        if bucket and list then list[#list + 1] = bucket end
+      end
+    end
+    return #divided > 0 and divided or rates
+  end
+
+  -- Pauses the limits of a job's key and tenant for `ms`; without such limits its rates; without these its route.
+  function limits.pause(job, ms)
+    limits.read()
+    read_subjects(job)
+    local opens, paused = now + ms, buckets_to_pause(job)
+    for _, bucket in ipairs(paused) do
+      redis.call('ZADD', LIMIT_TIMES, opens, '~' .. bucket)
+      limits.rooms[bucket] = nil
+      limits.freed[bucket] = true
+    end
+    if #paused > 0 then return end
+    redis.call('HSET', COUNTERS, 'p:' .. job.spec.route, string.format('%.0f', opens))
+    note_waiting('~' .. job.spec.route, opens)
   end
 
   local function let_go(id, bucket)
@@ -223,10 +281,12 @@ do
     local limit = limits.named[string.match(bucket, '^[^:]+')]
     limits.rooms[bucket] = not limits.charged[bucket] and nil or limits.rooms[bucket]
     local room = limit and room_of(limit, bucket) or { left = math.huge } -- the limit is gone
-    if limit and limit.gate then
+    local route = string.match(bucket, '^~(.+)$')
+    if route or (limit and limit.gate) then
       redis.call('ZREM', LIMITED, bucket)
       ready_count = ready_count + 1
     end
+    if route then redis.call('HDEL', COUNTERS, 'p:' .. route) end
     local key = held_key(bucket)
     local most = math.min(room.left, OPEN_MAX) - redis.call('ZCOUNT', key, '-inf', '(0')
     if most > 0 then
@@ -266,7 +326,7 @@ do
 
   function limits.note_shut_gates(rooms)
     for _, room in ipairs(rooms) do
-      if room.interval and room.left <= 0 then note_waiting(room.bucket, room.opens) end
+      if room.left <= 0 and room.opens < math.huge then note_waiting(room.bucket, room.opens) end
     end
   end
 end

@@ -131,6 +131,9 @@ local function settle_one(id, token, worker, verb, text, number)
   if verb == 'overloaded' or verb == 'unfit' then
     if text ~= '' then save_state(job, text) end
     local after, reported = string.match(number, '^(%d*) ?(.*)$')
+    if verb == 'overloaded' and after ~= '' then
+      limits.pause(job, math.min(tonumber(after), setting_or(redis.call('HGET', CONF, 'retry_max_ms'), 300000)))
+    end
     local times, overdue = count_deferral(job, verb, reported)
     if not overdue then return defer(job, after, times, verb) end
     verb, text, number = 'failed', overdue, after

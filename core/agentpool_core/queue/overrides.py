@@ -1,0 +1,73 @@
+"""Limits of single keys and tenants that differ from the number in the spec, set at run time.
+
+The AgentPool names the number for every key (`spec.queue.limits`); a customer who pays for more gets an override. It
+stays until it is reset, also when the AgentPool changes. `scripts/lib/limits.lua` applies it from the next start on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agentpool_core.errors import SettingError, UnknownLimitError
+from agentpool_core.queue import scripts
+from agentpool_core.queue.codec.records import fields_of
+from agentpool_core.queue.codec.requests import SUBJECT_FORM, is_subject
+from agentpool_core.queue.connection.client import ask
+from agentpool_core.queue.connection.error_translation import Reading
+from agentpool_core.queue.keys import Keys
+from agentpool_core.queue.settings import Rate, bound_text
+
+if TYPE_CHECKING:
+    from agentpool_core.jobs import PoolRef
+    from agentpool_core.queue.connection.client import RedisClient
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Override:
+    """The number that applies to one key or tenant."""
+
+    limit: str  # name
+    subject: str  # the key or tenant
+    bound: int | Rate  # jobs at once, or starts in a period
+
+    @property
+    def text(self) -> str:
+        """The bound in words."""
+        return bound_text(self.bound)
+
+
+async def override(redis: RedisClient, pool: PoolRef, limit: str, subject: str, bound: int | Rate | None) -> bool:
+    """Set the bound of a limit for one key or tenant; None resets it. Return whether there was anything to reset.
+
+    Raises SettingError for a key or tenant that no job can have; UnknownLimitError unless the pool has such a limit by
+    key or tenant, with the same measure; a different QueueError if Redis refuses.
+    """
+    if not is_subject(subject):
+        remedy = f"use {SUBJECT_FORM}"
+        raise SettingError(field="key or tenant", value=subject, problem="no job can have it", remedy=remedy)
+    measure, numbers = "", ""
+    if isinstance(bound, Rate):
+        measure, numbers = "rate", f"{bound.count} {bound.period_ms} {bound.burst}"
+    elif bound is not None:
+        measure, numbers = "max_running", str(bound)
+    reply = await scripts.OVERRIDE.run(redis, Keys(pool).conf, (limit, subject, measure, numbers))
+    with Reading("override"):
+        if reply[0] == "ok":
+            return bool(reply[1])
+        raise UnknownLimitError(pool=str(pool), limit=limit, known=[str(each) for each in reply[1:]])
+
+
+async def overrides(redis: RedisClient, pool: PoolRef) -> list[Override]:
+    """Return the overrides, by limit and subject."""
+    found = await ask(redis, "HGETALL", Keys(pool).limit_overrides)
+    with Reading("hgetall"):
+        read = [_override_of(bucket, text) for bucket, text in fields_of(found).items()]
+    return sorted(read, key=lambda each: (each.limit, each.subject))
+
+
+def _override_of(bucket: str, text: str) -> Override:
+    numbers, _, subject = text.partition("\n")
+    first, *rest = map(int, numbers.split())
+    bound = Rate(count=first, period_ms=rest[0], burst=rest[1]) if rest else first
+    return Override(limit=bucket.partition(":")[0], subject=subject, bound=bound)

@@ -1,0 +1,35 @@
+-- override: sets the numbers of a limit for one key or tenant, or resets them to the limit's own.
+--
+-- KEYS   1 conf (hash, the pool's)
+-- ARGV   1 limit, 2 key or tenant, 3 'max_running' | 'rate' ('': reset), 4 jobs at once, or count, period ms and burst, separated by
+--        blanks; '': reset
+-- Returns {'ok', 1: changed | 0} | {'unknown_limit', 'name by measure' of each limit that is divided}
+-- Events none: a limit with more room makes jobs ready, which are queued already.
+
+--- include: pool
+--- include: job
+--- include: limits
+--- include: children
+--- include: announce
+
+local name, subject, measure, numbers = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+limits.read()
+local divided = {}
+for _, limit in ipairs(limits.all or {}) do
+  if limit.by then divided[#divided + 1] = limit.name .. ' ' .. limit.by .. ' ' .. (limit.count and 'rate' or 'max_running') end
+end
+local limit = limits.named[name]
+local fits = limit and limit.by and (numbers == '' or (measure == 'rate') == (limit.count ~= nil))
+if not fits then return { 'unknown_limit', unpack(divided) } end
+
+local bucket = name .. ':' .. redis.sha1hex(subject)
+local changed
+if numbers == '' then
+  changed = redis.call('HDEL', LIMIT_OVERRIDES, bucket)
+else
+  redis.call('HSET', LIMIT_OVERRIDES, bucket, numbers .. '\n' .. subject)
+  changed = 1
+end
+limits.freed[bucket] = true
+conclude()
+return { 'ok', changed }

@@ -1,0 +1,80 @@
+"""`agentpool limits`, and the places where the command line names a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from click.testing import CliRunner, Result
+
+from agentpool_core.cli.root import root
+from agentpool_core.jobs import WorkerId
+from agentpool_core.queue import Consumer, Inspector, Limit, LimitBy, PoolSettings, Rate
+
+PER_CUSTOMER = Limit(name="per-customer", by=LimitBy.KEY, max_running=1)
+STARTS = Limit(name="starts", by=LimitBy.TENANT, rate=Rate(count=60, period_ms=60_000))
+
+
+@pytest.fixture
+async def agentpool(redis, pool, redis_url):
+    """Runs a command on a pool with limits, in a thread, for it brings an event loop of its own."""
+    await Inspector(redis).configure(pool, PoolSettings(limits=(PER_CUSTOMER, STARTS)))
+
+    async def run(*args: str) -> Result:
+        where = ("--pool", str(pool), "--redis", redis_url)
+        return await asyncio.to_thread(CliRunner().invoke, root, [*args, *where])
+
+    return run
+
+
+async def test_a_held_job_and_its_limit_are_shown(agentpool, redis, pool):
+    """Submit names key and tenant; get names the limit; queue counts the jobs that wait for it."""
+    for _ in range(2):
+        submitted = await agentpool("submit", "k", "--limit-key", "acme", "--tenant", "research", "-o", "name")
+    worker = Consumer(redis, pool, WorkerId("w"))
+    await worker.register(slots=9, host="here")
+    assert len(await worker.claim(9)) == 1
+    shown = await agentpool("get", submitted.output.strip())
+    assert "the job waits for the limit 'per-customer' of 1 at once for the key 'acme' (1 job waits" in shown.output
+    document = json.loads((await agentpool("get", submitted.output.strip(), "-o", "json")).output)
+    assert (document["limit_key"], document["tenant"], document["held_by"]) == ("acme", "research", "per-customer")
+    queue = (await agentpool("queue")).output
+    assert "1 held by limits" in queue
+    assert [line.split() for line in queue.splitlines() if line.startswith("per-customer")] == [
+        ["per-customer", "1", "at", "once", "key", "1"]
+    ]
+
+
+async def test_bounds_of_single_keys_are_set_listed_and_reset(agentpool):
+    """Each command says what it did, and the list shows the bounds that differ from the spec."""
+    done = await agentpool("limits", "set", "per-customer", "--key", "acme", "--max-running", "7")
+    assert done.output == "limit per-customer of 'acme' is set\n", done.exception
+    done = await agentpool("limits", "set", "starts", "--tenant", "research", "--rate", "120/30s", "--burst", "3")
+    assert done.output == "limit starts of 'research' is set\n", done.exception
+    document = json.loads((await agentpool("limits", "list", "-o", "json")).output)
+    assert document["overrides"] == [
+        {"limit": "per-customer", "subject": "acme", "bound": "7 at once"},
+        {"limit": "starts", "subject": "research", "bound": "120 in 30 s"},
+    ]
+    assert "acme" in (await agentpool("limits", "list")).output
+    assert (await agentpool("limits", "reset", "starts", "--tenant", "research")).output.endswith("is reset\n")
+    again = await agentpool("limits", "reset", "starts", "--tenant", "research")
+    assert again.output.endswith("had no bound of its own\n")
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (("per-customer", "--key", "a", "--rate", "1/1s"), "has no limit 'per-customer' by key or tenant with this"),
+        (("nosuch", "--key", "a", "--max-running", "1"), "per-customer key max_running, starts tenant rate"),
+        (("per-customer", "--max-running", "1"), "pass exactly one of --key and --tenant"),
+        (("per-customer", "--key", "a"), "pass exactly one of --max-running and --rate"),
+        (("starts", "--tenant", "a", "--rate", "0/1s"), "'0/1s' is no rate; use COUNT/SECONDSs"),
+    ],
+)
+async def test_an_impossible_bound_is_refused(agentpool, args, says):
+    """The message names the limit, and the limits that there are."""
+    result = await agentpool("limits", "set", *args)
+    assert result.exit_code != 0
+    assert says in result.output + str(result.exception)
