@@ -169,7 +169,14 @@ def _reconciler(
 ) -> Reconciler:
     return Reconciler(
         pools,
-        Applier(cluster, pools, queue.secrets, default_image=settings.worker_image, misfit=check.misfit),
+        Applier(
+            cluster,
+            pools,
+            queue.secrets,
+            default_image=settings.worker_image,
+            operator=f"{settings.election.namespace}/{settings.election.name}",
+            misfit=check.misfit,
+        ),
         reporting.status,
         reporting.recorder,
         leading=cluster.may_write,

@@ -114,6 +114,8 @@ class Reconciler:
             return  # deleted meanwhile
         if pool.child_problem is not None and pool.child_problem != before:
             self._recorder.record(pool, "Warning", pool.child_problem.reason, pool.child_problem.message)
+        if pool.yielded_to:
+            return  # its own operator reports its status
         self._request_read_of_new_spec(pool)
         await self._status.write(pool)
 

@@ -111,7 +111,9 @@ class Reading:
 
         self._connections = RedisConnections(lambda *_: None)
         secrets = SimpleNamespace(address=address, reread_soon=lambda *_: None)
-        reader = QueueReader(secrets, self._connections, SimpleNamespace(note=noted), timeout_s=0.5)
+        reader = QueueReader(
+            secrets, self._connections, SimpleNamespace(note=noted, foreign_owner=lambda *_: ""), timeout_s=0.5
+        )
         for pool in pools:
             pool.queue.address = Address(url=url)
         return pools, reader, self._replies

@@ -35,7 +35,7 @@ UNREADABLE = "the pods' node requirements cannot be read; correct resources, nod
 
 def takes_part(pool: Pool) -> bool:
     """Return whether the pool requests devices and has its own Deployment for pods that hold them."""
-    return pool.gpu is not None and pool.owns_deployment
+    return pool.gpu is not None and pool.owns_deployment and not pool.yielded_to
 
 
 class Placement:

@@ -27,13 +27,16 @@ from agentpool_core.kube.errors import (
 )
 from agentpool_core.redis_address import NOT_LABELLED, SecretError
 from agentpool_operator.children import manifests
+from agentpool_operator.children.checksums import Checksums
+from agentpool_operator.children.contests import Contests
 from agentpool_operator.children.drift import differences
+from agentpool_operator.children.refused_writes import RefusedWrites
 from agentpool_operator.pools.field_managers import CHILDREN_MANAGER, SCALING_MANAGER, Standing, standing_of
 from agentpool_operator.pools.problems import Problem
 from agentpool_operator.pools.views import deployment_view, version_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_operator.cluster import Cluster
@@ -58,34 +61,71 @@ class Applier:
     """Keeps the children of pools in order."""
 
     def __init__(
-        self, cluster: Cluster, pools: Pools, secrets: Secrets, *, default_image: str, misfit: Misfit | None = None
+        self,
+        cluster: Cluster,
+        pools: Pools,
+        secrets: Secrets,
+        *,
+        default_image: str,
+        operator: str = "",
+        misfit: Misfit | None = None,
     ) -> None:
         self._cluster = cluster
         self._secrets = secrets
         self._pools = pools
         self._default_image = default_image
+        self._operator = operator  # name in the mark on Deployments; empty = no mark
         self._misfit = misfit
+        self._contests = Contests()
+        self._refused = RefusedWrites()
+        self._checksums = Checksums()
         self._accepted: dict[str, Json] = {}  # Deployment uid -> fingerprint of its last correct state
         self._budgets_checked: dict[str, float] = {}  # AgentPool uid -> seconds, monotonic: last correct state
 
     async def apply(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
         """Run a pass over a pool's children; return a problem that the user has to solve."""
+        if (problem := await self._secret(pool, spec)) is not None:
+            return problem
+        wanted = self._wanted(pool, spec)
+        digest = wanted["metadata"]["annotations"][manifests.DIGEST]
+        if (refused := self._refused.problem_of(pool.uid, digest)) is not None:
+            return refused
         try:
-            problem = await self._secret(pool, spec) or await self._deployment(pool, spec)
+            problem = await self._deployment(pool, wanted)
         except _DeletedError:
             return None
         except WebhookError as error:
             return _webhook_problem("Deployment", error.message)
         except (InvalidObjectError, ForbiddenError) as error:
-            problem = _refusal_problem(error.message)
-            return _beside_running_workers(problem) if pool.owns_deployment else problem
+            refused = _refusal_problem(error.message)
+            refused = _beside_running_workers(refused) if pool.owns_deployment else refused
+            self._refused.note(pool.uid, digest, refused)
+            return refused
+        self._refused.forget(pool.uid)
         return problem or await self._budget_problem(pool)
+
+    def _wanted(self, pool: Pool, spec: AgentPoolSpec) -> Json:
+        """Return the desired Deployment. An unreadable Secret changes no worker: the last checksum stays."""
+        live = pool.deployment.raw["spec"].get("template") if pool.deployment is not None else None
+        wanted = manifests.deployment(
+            pool.ref,
+            pool.uid,
+            spec,
+            default_image=self._default_image,
+            redis_checksum=self._checksums.known(pool.uid) or manifests.redis_checksum_of(live or {}),
+        )
+        if self._operator:
+            wanted["metadata"]["annotations"][manifests.OPERATOR] = self._operator
+        return wanted
 
     def forget(self, pool: Pool) -> None:
         """Forget a deleted pool."""
         self._budgets_checked.pop(pool.uid, None)
+        self._refused.forget(pool.uid)
+        self._checksums.forget(pool.uid)
         if pool.deployment is not None:
             self._accepted.pop(pool.deployment.uid, None)
+            self._contests.forget(pool.deployment.uid)
 
     async def _secret(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
         """Return the problem of a Secret that forbids new workers.
@@ -94,15 +134,14 @@ class Applier:
         Secret is missing or wrong for a while.
         """
         try:
-            await self._secrets.address(pool.ref, spec)
+            self._checksums.note(pool.uid, await self._secrets.address(pool.ref, spec))
         except SecretError as error:
             if error.reason == NOT_LABELLED or pool.deployment is None:
                 return Problem(reason=error.reason, message=str(error))
         return None
 
-    async def _deployment(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
+    async def _deployment(self, pool: Pool, wanted: Json) -> Problem | None:
         """Apply the Deployment; return the problem of a foreign Deployment of that name."""
-        wanted = manifests.deployment(pool.ref, pool.uid, spec, default_image=self._default_image)
         path = paths.deployments(pool.ref.namespace, pool.ref.name)
         if not pool.owns_deployment:  # missing, foreign, or removed unnoticed: a foreign Deployment is in no watch
             self._pools.set_deployment(pool, await self._read_deployment(path))
@@ -118,8 +157,9 @@ class Applier:
         if CHILDREN_MANAGER in found.appliers_of_replicas:
             found = deployment_view(await self._hand_over_replicas(path, wanted, found.replicas))
         elif self._has_drifted(wanted, found.raw):
-            if (unplaceable := await self._why_unplaceable(pool, wanted, found.raw)) is not None:
-                return unplaceable
+            obstacle = self._contest(pool, wanted, found) or await self._why_unplaceable(pool, wanted, found.raw)
+            if obstacle is not None:
+                return obstacle
             changed = _only_if_still(wanted, found.resource_version)
             try:
                 found = deployment_view(await self._cluster.apply(path, changed, manager=CHILDREN_MANAGER))
@@ -129,7 +169,24 @@ class Applier:
             log.info("corrected Deployment %s", pool.ref)
         self._accept(wanted, found.raw)
         self._pools.set_deployment(pool, found)
+        pool.yielded_to = ""
         return None
+
+    def _contest(self, pool: Pool, wanted: Json, found: DeploymentView) -> Problem | None:
+        """Return the problem of a Deployment that somebody changes back after each correction; None = correct it."""
+        marks = found.raw["metadata"].get("annotations") or {}
+        other = str(marks.get(manifests.OPERATOR, ""))
+        foreign = bool(self._operator) and other != self._operator
+        if not foreign and marks.get(manifests.DIGEST) != wanted["metadata"]["annotations"][manifests.DIGEST]:
+            return None  # our own spec has changed
+        if foreign and other and self._contests.yields(found.uid, own=self._operator, other=other):
+            pool.yielded_to = other
+            return _served_by_other_problem(other)
+        if self._contests.may_correct(found.uid):
+            self._contests.note_correction(found.uid)
+            return None
+        name = f"the AgentPool operator {other}" if foreign and other else found.last_foreign_manager
+        return _contest_problem(name or "another client", _differences(wanted, found.raw))
 
     async def _why_unplaceable(self, pool: Pool, wanted: Json, live: Json) -> Problem | None:
         """Return the problem of a changed template that no node could hold, while workers of the earlier one run."""
@@ -173,9 +230,8 @@ class Applier:
 
     def _has_drifted(self, wanted: Json, live: Json) -> bool:
         metadata = live["metadata"]
-        found = (metadata.get("annotations") or {}).get(manifests.DIGEST)
-        digest = wanted["metadata"]["annotations"][manifests.DIGEST]
-        if found != digest:
+        found = metadata.get("annotations") or {}
+        if any(found.get(mark) != value for mark, value in wanted["metadata"]["annotations"].items()):
             return True
         if self._accepted.get(metadata["uid"]) == _fingerprint(wanted, live):
             return False  # the server normalises the value: applying again would not change it
@@ -252,6 +308,29 @@ def _fingerprint(wanted: Json, live: Json) -> Json:
         "digest": wanted["metadata"]["annotations"][manifests.DIGEST],
         **{name: metadata.get(name) for name in ("generation", "labels", "ownerReferences")},
     }
+
+
+def _contest_problem(other: str, differing: Sequence[str]) -> Problem:
+    """Return the problem of a lasting contest, in words that do not change with every correction."""
+    return Problem(
+        reason="Contested",
+        message=(
+            f"{other} changes the workers' Deployment back after each correction: {', '.join(differing[:3])}; it is "
+            "corrected less and less often; end the other change, or put it into spec.worker.template"
+        ),
+        stops_scaling=False,
+        refuses_spec=True,
+    )
+
+
+def _served_by_other_problem(other: str) -> Problem:
+    return Problem(
+        reason="OperatorConflict",
+        message=(
+            f"the AgentPool operator {other} serves this pool, so this operator leaves the pool alone; uninstall "
+            "one of the two releases, or give them disjoint namespaces (watchNamespaces)"
+        ),
+    )
 
 
 def _webhook_problem(child: str, detail: str) -> Problem:

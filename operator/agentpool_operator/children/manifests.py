@@ -34,6 +34,8 @@ STARTUP_TIMEOUT_SECONDS = 60  # the worker listens at once and answers when read
 READY_PATH = "/readyz?draining=ready"  # an ending pod stays ready: each failed probe is a warning
 GRACE_BEYOND_DRAIN_SECONDS = 15  # time to requeue jobs after the drain
 DIGEST = "agentpool.dev/manifest-digest"
+OPERATOR = "agentpool.dev/operator"  # annotation: namespace and name of the Lease of the operator that serves the pool
+REDIS_CHECKSUM = "agentpool.dev/redis-checksum"  # annotation of the pods: changes with the used values of the Secret
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
@@ -42,7 +44,7 @@ def selector_of(pool: PoolRef) -> str:
     return f"{POOL_LABEL}={pool.name}"
 
 
-def deployment(pool: PoolRef, uid: str, spec: AgentPoolSpec, *, default_image: str) -> Json:
+def deployment(pool: PoolRef, uid: str, spec: AgentPoolSpec, *, default_image: str, redis_checksum: str = "") -> Json:
     """Return the Deployment of the pool's workers."""
     body: Json = {
         "apiVersion": "apps/v1",
@@ -51,7 +53,7 @@ def deployment(pool: PoolRef, uid: str, spec: AgentPoolSpec, *, default_image: s
         "spec": {
             "selector": {"matchLabels": {POOL_LABEL: pool.name}},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": _rollout(spec)},
-            "template": _pod_template(pool, spec, default_image),
+            "template": _pod_template(pool, spec, default_image, redis_checksum),
         },
     }
     body["metadata"]["annotations"] = {DIGEST: digest(body)}
@@ -118,9 +120,16 @@ def _rollout(spec: AgentPoolSpec) -> Json:
     return {"maxSurge": "25%", "maxUnavailable": 0}
 
 
-def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> Json:
+def redis_checksum_of(template: Json) -> str:
+    """Return the checksum in a live pod template; empty = none."""
+    return str(((template.get("metadata") or {}).get("annotations") or {}).get(REDIS_CHECKSUM, ""))
+
+
+def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str, redis_checksum: str) -> Json:
     template = copy.deepcopy(spec.worker.template)
     metadata = template.setdefault("metadata", {})
+    if redis_checksum:
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), REDIS_CHECKSUM: redis_checksum}
     metadata["labels"] = {**metadata.get("labels", {}), **labels_of(pool)}
     pod = template.setdefault("spec", {})
     containers = pod.setdefault("containers", [])

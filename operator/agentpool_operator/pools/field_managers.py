@@ -74,6 +74,14 @@ def changes_of_others(deployment: Json) -> str:
     return ", ".join(found[:SHOWN]) + more
 
 
+def last_foreign_manager(deployment: Json) -> str:
+    """Return the manager of the newest foreign change of the spec or the metadata; empty = none."""
+    entries = deployment["metadata"].get("managedFields") or []
+    foreign = [e for e in entries if e.get("manager") not in OURS and not e.get("subresource")]
+    newest: Json = max(foreign, key=lambda entry: str(entry.get("time", "")), default={})
+    return str(newest.get("manager", ""))
+
+
 def _spec_of(entry: Json) -> Json:
     return (entry.get("fieldsV1") or {}).get("f:spec") or {}
 

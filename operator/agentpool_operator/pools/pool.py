@@ -4,6 +4,7 @@
 |---|---|
 | `declared`, `children` | `pools.registry`, from watches, full lists and answers to our own writes |
 | `child_problem` | `reconciler` |
+| `yielded_to` | `children.applier` |
 | `queue` | `queue.reader` |
 | `due_at` | `queue.read_order` |
 | `room`, `scaling` | `scale_loop.loop` |
@@ -63,6 +64,7 @@ class QueueState:
     problem: Problem | None = None  # obstacle to reading or configuring the queue
     was_read: bool = False  # at least once
     unread_since: float | None = None  # seconds, monotonic: first failed reading of several; None = readable
+    foreign_owner: str = ""  # uid of the other cluster whose AgentPool owns the queue; empty = this cluster
     pause_s: float = 0.0  # seconds before the next reading, after an unexpected failure
     published: str = ""  # revision of the published settings; empty = publish again
 
@@ -97,6 +99,7 @@ class Pool:
     ref: PoolRef
     declared: Declared
     children: Children = field(default_factory=Children)
+    yielded_to: str = ""  # operator that serves the pool in place of this one; empty = none
     child_problem: Problem | None = None  # obstacle to creating or keeping the children
     queue: QueueState = field(default_factory=QueueState)
     due_at: float = 0.0  # seconds, monotonic: next read of the queue

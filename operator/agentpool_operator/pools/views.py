@@ -11,7 +11,7 @@ from typing import Any
 
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef
-from agentpool_operator.pools.field_managers import appliers_of_replicas, changes_of_others
+from agentpool_operator.pools.field_managers import appliers_of_replicas, changes_of_others, last_foreign_manager
 from agentpool_operator.pools.nesting import TOO_DEEP, too_deep
 from agentpool_operator.pools.resolve import requests_of
 
@@ -92,6 +92,7 @@ class PodView:
     trouble_message: str
     deletion_cost: int
     devices: tuple[tuple[str, int], ...] = ()  # extended resources of a pod on a node, with their amounts
+    ready_at: float = 0.0  # seconds since the epoch: last change of the readiness
     failed: bool = False  # refused by the node, or evicted
     setting_up: bool = False  # on the node, without volumes and network
     scheduled_at: float = 0.0  # seconds since the epoch: time of scheduling
@@ -119,6 +120,7 @@ def pod_view(pod: Json) -> PodView:
         startup_s=_startup_s(metadata, status, conditions) if ready.get("status") == "True" else None,
         terminating=bool(metadata.get("deletionTimestamp")),
         ended=status.get("phase") in {"Succeeded", "Failed"},
+        ready_at=seconds_of(ready.get("lastTransitionTime")) or 0.0,
         devices=_devices(pod),
         failed=status.get("phase") == "Failed",
         setting_up=_is_setting_up(pod, status, conditions),
@@ -232,6 +234,7 @@ class DeploymentView:
     ready: int
     failures: tuple[tuple[str, str], ...]  # reason and message of failure conditions
     appliers_of_replicas: frozenset[str]  # field managers that own spec.replicas by server-side apply
+    last_foreign_manager: str  # the field manager of the newest foreign change; empty = none
     changed_by_others: str  # foreign fields beside ours, with their managers; empty = none
     paused: bool  # `kubectl rollout pause`: a changed template does not reach the pods
     raw: Json  # without managedFields
@@ -261,6 +264,7 @@ class DeploymentView:
         return replace(
             deployment_view(resized),
             appliers_of_replicas=self.appliers_of_replicas,
+            last_foreign_manager=self.last_foreign_manager,
             changed_by_others=self.changed_by_others,
         )
 
@@ -287,6 +291,7 @@ def deployment_view(deployment: Json) -> DeploymentView:
         ready=int(status.get("readyReplicas", 0)),
         failures=tuple(failures),
         appliers_of_replicas=appliers_of_replicas(deployment),
+        last_foreign_manager=last_foreign_manager(deployment),
         changed_by_others=changes_of_others(deployment),
         paused=bool(spec.get("paused")),
         raw=without_owners(deployment),

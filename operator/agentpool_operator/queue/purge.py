@@ -66,6 +66,7 @@ class Purger:
         self._unwritten: dict[
             tuple[str, PoolRef], str
         ] = {}  # notes that wait for the cluster's uid, which goes before them
+        self._foreign: dict[tuple[str, PoolRef], str] = {}  # URL and pool -> cluster that owns the queue
         self._urls_with_notes: set[str] = set()  # URLs with notes that have been, or are about to be, read
         self._due = asyncio.Event()
         self._failures: dict[str, int] = {}  # URL -> passes in a row that failed
@@ -88,11 +89,28 @@ class Purger:
             return unwritten is None
         note = f"{cluster} {unwritten}"
         if self._noted.get((connection.url, pool)) != note:
+            (found,) = await ask(connection.redis, "HMGET", notes_of(pool.namespace), pool.name, doing="read note")
+            owner = _cluster_of(found)
+            self._see_owner(connection, pool, owner, cluster)
+            if owner not in {"", cluster}:
+                return True  # a later pass looks again whether the other cluster's note has gone
             await ask(connection.redis, "HSET", notes_of(pool.namespace), pool.name, note, doing="note")
         self._noted[connection.url, pool] = note
         if self._unwritten.get((connection.url, pool)) == unwritten:
             del self._unwritten[connection.url, pool]
         return True
+
+    def foreign_owner(self, url: str, pool: PoolRef) -> str:
+        """Return the uid of the cluster that owns the queue of this name on this Redis; empty = this cluster."""
+        return self._foreign.get((url, pool), "")
+
+    def _see_owner(self, connection: RedisConnection, pool: PoolRef, owner: str, cluster: str) -> None:
+        """Record the cluster in a note; only that cluster's operator purges or retires the queue."""
+        if owner in {"", cluster}:
+            self._foreign.pop((connection.url, pool), None)
+        elif self._foreign.get((connection.url, pool)) != owner:
+            self._foreign[connection.url, pool] = owner
+            log.warning("the queue of pool %s on %s belongs to the cluster %s", pool, connection.place, owner)
 
     def check_soon(self, url: str | None) -> None:
         """Note that a pool on this Redis may have been deleted; None = unknown Redis. Checks soon."""
@@ -156,7 +174,9 @@ class Purger:
         waits = False
         for name, note in notes.items():
             pool = PoolRef.parse_untrusted(f"{namespace}/{name}")
-            if pool is not None and cluster and str(note).partition(" ")[0] == cluster:
+            if pool is not None and cluster and self._lives(pool):
+                self._see_owner(connection, pool, _cluster_of(note), cluster)
+            elif pool is not None and cluster and _cluster_of(note) == cluster:
                 waits |= await self._serve(connection, pool, retain=str(note).endswith(f" {RETAIN}"))
         return waits
 
@@ -231,3 +251,9 @@ class Purger:
                 else:
                     self._cluster_id = str(namespace["metadata"]["uid"])
             return self._cluster_id
+
+
+def _cluster_of(note: object) -> str:
+    """Return the cluster in a note; empty = no note."""
+    text = note.decode(errors="replace") if isinstance(note, bytes) else str(note or "")
+    return text.partition(" ")[0]

@@ -100,7 +100,8 @@ class Schedule:
         self._wake.clear()
 
     def _may_be_chosen(self, pool: Pool) -> bool:
-        return pool.ref not in self._in_progress and pool.spec is not None and not pool.deleting
+        mine = pool.spec is not None and not pool.deleting and not pool.yielded_to
+        return mine and pool.ref not in self._in_progress
 
     def _rank(self, pool: Pool) -> float:
         return pool.due_at - (URGENT_AHEAD_SECONDS if pool.ref in self._urgent else 0.0)

@@ -191,6 +191,7 @@ class QueueReader:
             self._report_failure(connection, [pool], error)
             return
         pool.queue.backlog, pool.queue.snapshot = backlog_of(outcome), outcome
+        pool.queue.foreign_owner = self._purger.foreign_owner(connection.url, pool.ref)
         pool.queue.problem, pool.queue.was_read, pool.queue.unread_since = None, True, None
         self._failures.reset(pool.ref)
         if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:

@@ -29,6 +29,7 @@ Json = dict[str, Any]
 Status = Literal["True", "False", "Unknown"]
 LONGEST_MESSAGE = 2000  # characters: the schema would refuse a longer message, and nothing would be shown
 FAILED_LATELY_SECONDS = 300.0  # age of failed pods that count
+REGISTERS_WITHIN_SECONDS = 30.0  # of becoming ready
 REPEATED_FAILURES = 3  # failed pods lately that show a cause which a new pod does not cure
 SAME_CAUSE = {"ErrImagePull": "ImagePullBackOff"}  # a kubelet alternates between the two during retries
 
@@ -138,8 +139,8 @@ def _why_not_ready(pool: Pool, queue: Finding, now: float) -> tuple[str, str] | 
         return queue.reason, queue.message
     if pool.deployment is None or not pool.owns_deployment:
         return _child_obstacle(pool) or ("Creating", "the workers' Deployment is being created")
-    if any(pod.ready for pod in pool.live_pods):
-        return None
+    if ready := [pod for pod in pool.live_pods if pod.ready]:
+        return _why_not_registered(pool, ready, now)
     return _why_no_worker(pool, pool.deployment, now) or _why_no_jobs(pool)
 
 
@@ -171,6 +172,19 @@ def _why_no_jobs(pool: Pool) -> tuple[str, str] | None:
     first = min(impeded, key=lambda worker: worker.name)
     more = f" (and {count_text(len(impeded) - 1, 'other worker')})" if len(impeded) > 1 else ""
     return "WorkerImpeded", f"worker {first.name} takes no jobs{more}: it {first.note}"
+
+
+def _why_not_registered(pool: Pool, ready: Sequence[PodView], now: float) -> tuple[str, str] | None:
+    """Return reason and message of ready workers of which none is registered in the queue; None = one is."""
+    if pool.snapshot is None or any(now - pod.ready_at < REGISTERS_WITHIN_SECONDS for pod in ready):
+        return None
+    registered = {worker.name for worker in pool.snapshot.live_workers}
+    if any(pod.name in registered for pod in ready):
+        return None
+    return "WorkersNotRegistered", (
+        f"{count_text(len(ready), 'worker')} ready, and none is registered in this queue: they use a different Redis, "
+        f"or their queue was restored; `kubectl rollout restart deployment/{pool.ref.name}` replaces them"
+    )
 
 
 def _no_node_fits(pool: Pool) -> bool:
@@ -274,11 +288,21 @@ def _queue_reachable(pool: Pool) -> Finding:
     if pool.queue.problem is not None:
         status: Status = "False"
         reason, message = pool.queue.problem.reason, pool.queue.problem.message
+    elif pool.queue.foreign_owner:
+        status, reason, message = "True", "OwnedElsewhere", _foreign_owner_words(pool)
     elif pool.queue.was_read:
         status, reason, message = "True", "Answering", "the queue is read and its settings are published"
     else:
         status, reason, message = "Unknown", "NotReadYet", "the queue has not been read yet"
     return Finding(type=ConditionType.QUEUE_REACHABLE, status=status, reason=reason, message=message)
+
+
+def _foreign_owner_words(pool: Pool) -> str:
+    return (
+        f"the queue of this name on this Redis belongs to an AgentPool of the cluster {pool.queue.foreign_owner}: its "
+        "jobs and settings are shared, and the deletion of this AgentPool keeps the queue, whatever deletionPolicy "
+        "says; name a different Redis, database or pool"
+    )
 
 
 def _active_finding(pool: Pool) -> Finding:

@@ -181,3 +181,27 @@ async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
     await purger._run_guarded(connection)
     await purger._run_guarded(connection)
     assert [record.message for record in caplog.records] == ["deleted pools on h:6379 can be purged again"]
+
+
+async def test_a_queue_of_another_cluster_is_never_purged(deleted, redis, pool):
+    """The note of the first owner stays, whatever a pool of the same name elsewhere says, and so does the queue."""
+    await redis.hset(notes_of(pool.namespace), pool.name, "other-cluster an-uid")
+    alive = True
+    purger = Purger(Api(), None, leading=lambda: True, lives=lambda _: alive)
+    await purger.note(deleted, pool, "an-old-uid", delete=True)
+    assert purger.foreign_owner(deleted.url, pool) == "other-cluster"
+    alive = False
+    await purger.run_once(deleted)
+    assert (await redis.hget(notes_of(pool.namespace), pool.name)) == "other-cluster an-uid"
+    assert await redis.exists(f"ap:{{{pool}}}:conf")
+
+
+async def test_a_queue_whose_owner_has_gone_is_taken_over(deleted, redis, pool):
+    """Once the other cluster's note is removed, a later pass writes the own note."""
+    await redis.hset(notes_of(pool.namespace), pool.name, "other-cluster an-uid")
+    purger = Purger(Api(), None, leading=lambda: True, lives=lambda _: True)
+    await purger.note(deleted, pool, "an-old-uid", delete=True)
+    await redis.hdel(notes_of(pool.namespace), pool.name)
+    await purger.run_once(deleted)
+    assert purger.foreign_owner(deleted.url, pool) == ""
+    assert await is_there(redis, pool) == (True, True)

@@ -6,10 +6,11 @@ import pytest
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import paths
-from agentpool_core.kube.errors import NotThereError, WebhookError
+from agentpool_core.kube.errors import ForbiddenError, NotThereError, WebhookError
 from agentpool_core.redis_address import NOT_LABELLED, Address, SecretError
 from agentpool_operator.children import applier
 from agentpool_operator.children.applier import Applier
+from agentpool_operator.children.contests import FREE_CORRECTIONS
 from agentpool_operator.pools.problems import Problem
 from agentpool_operator.pools.registry import Pools
 from agentpool_operator.pools.views import POOL_LABEL
@@ -67,11 +68,12 @@ class Secrets:
 
     def __init__(self):
         self.error = None
+        self.found = Address(url="redis://h")
 
     async def address(self, _pool, _spec):
         if self.error is not None:
             raise self.error
-        return Address(url="redis://h")
+        return self.found
 
 
 @pytest.fixture
@@ -293,3 +295,95 @@ async def test_a_template_that_no_node_holds_does_not_replace_workers(server, po
     assert server.applied == []
     assert await keeper.apply(pool, pool.spec) is None
     assert DEPLOYMENT in server.applied
+
+
+def reverted(server, image):
+    """Another manager sets the image of the worker."""
+    live = server.objects[DEPLOYMENT]
+    worker = {"name": "worker", "image": image}
+    template = {**live["spec"]["template"], "spec": {**live["spec"]["template"]["spec"], "containers": [worker]}}
+    version = str(int(live["metadata"]["resourceVersion"]) + 1)
+    entry = {"manager": "reverter", "operation": "Update", "time": "2026-01-01T00:00:00Z"}
+    metadata = {**live["metadata"], "resourceVersion": version, "generation": int(version), "managedFields": [entry]}
+    return {**live, "metadata": metadata, "spec": {**live["spec"], "template": template}}
+
+
+async def test_a_manager_that_reverts_each_correction_is_named_and_not_fought_for_ever(one_pass, server, pools):
+    """After a few corrections the pool is not Ready, with the name of the other manager, and is still scaled."""
+    await one_pass()
+    writes = 0
+    for _ in range(20):
+        server.objects[DEPLOYMENT] = reverted(server, "other")
+        pools.see_deployment(server.objects[DEPLOYMENT])
+        writes += len(await one_pass())
+    problem = pools.get(REF).child_problem
+    assert writes == FREE_CORRECTIONS
+    assert (problem.reason, problem.stops_scaling, problem.refuses_spec) == ("Contested", False, True)
+    assert problem.message.startswith("reverter changes")
+    assert "containers[worker]" in problem.message
+
+
+async def test_two_operators_of_one_pool_settle_within_some_writes(server, secrets):
+    """The one with the later name leaves the pool alone and says so; the other one goes on."""
+    seen, keepers = {}, {}
+    for name in ("a/op", "b/op"):
+        seen[name] = Pools()
+        seen[name].see_pool(RESOURCE)
+        keepers[name] = Applier(server, seen[name], secrets, default_image=f"image-of-{name[0]}", operator=name)
+    for _ in range(10):
+        for name, pools in seen.items():
+            if DEPLOYMENT in server.objects:
+                pools.see_deployment(server.objects[DEPLOYMENT])
+            pool = pools.get(REF)
+            pool.child_problem = await keepers[name].apply(pool, pool.spec)
+    assert server.applied.count(DEPLOYMENT) <= 6
+    assert server.objects[DEPLOYMENT]["metadata"]["annotations"]["agentpool.dev/operator"] == "a/op"
+    left = seen["b/op"].get(REF)
+    assert (left.yielded_to, left.child_problem.reason) == ("a/op", "OperatorConflict")
+    assert seen["a/op"].get(REF).child_problem is None
+
+
+async def test_a_changed_secret_value_replaces_the_workers_and_an_unreadable_one_does_not(one_pass, server, secrets):
+    """The checksum follows the address that the pool uses, and never shows it."""
+
+    def checksum():
+        template = server.objects[DEPLOYMENT]["spec"]["template"]
+        return template["metadata"]["annotations"]["agentpool.dev/redis-checksum"]
+
+    secrets.found = Address(url="redis://:one@h", secret="Secret r, key url")
+    await one_pass()
+    first = checksum()
+    assert await one_pass() == []
+    secrets.found = Address(url="redis://:two@h", secret="Secret r, key url")
+    assert await one_pass() == [DEPLOYMENT]
+    assert checksum() != first
+    secrets.error = SecretError(reason="SecretNotFound", field="f", problem="p", remedy="r")
+    assert await one_pass() == []
+
+
+async def test_a_refused_deployment_is_not_written_again_at_every_pass(one_pass, server, pools):
+    """The problem stays in the status meanwhile."""
+
+    def refuse(_body):
+        raise ForbiddenError(request="r", status=403, message='deployments.apps "p" is forbidden: exceeded quota')
+
+    asked = []
+    server.on_apply = lambda body: asked.append(body["kind"]) or refuse(body)
+    for _ in range(10):
+        await one_pass()
+        assert pools.get(REF).child_problem.reason == "DeploymentForbidden"
+    assert asked == ["Deployment"]
+
+
+async def test_a_refused_budget_is_told_and_blocks_nothing(one_pass, server, pools):
+    """The workers run and are scaled without it."""
+
+    def refuse(body):
+        if body["kind"] == "PodDisruptionBudget":
+            raise ForbiddenError(request="r", status=403, message="exceeded quota: q, requested: count/pdb=1")
+
+    server.on_apply = refuse
+    await one_pass()
+    pool = pools.get(REF)
+    assert (pool.child_problem.reason, pool.blocked) == ("PodDisruptionBudgetRefused", None)
+    assert DEPLOYMENT in server.objects

@@ -476,3 +476,22 @@ def test_jobs_of_a_lost_node_wait_in_the_status(pools, pool):
     pool.queue.backlog, pool.queue.snapshot = backlog_of(reading), reading
     status = status_of(pool, now=NOW)
     assert (status["queued"], status["running"], status["oldestWaitSeconds"]) == (2, 0, 60)
+
+
+def test_ready_workers_of_another_redis_are_told(pools, pool):
+    """A pod that is ready for a while, and is no worker of the queue, uses a different Redis."""
+    pools.see_pod(ready_pod())
+    pool.queue.snapshot = snapshot()
+    assert findings(pool, now=NOW)[0].status == "True"
+    late = findings(pool, now=NOW + 60)[0]
+    assert (late.status, late.reason) == ("False", "WorkersNotRegistered")
+    pool.queue.snapshot = snapshot(WorkerSnapshot(name="p-1", slots=5, running=0, host="", lease_expires_at_ms=9))
+    assert findings(pool, now=NOW + 60)[0].status == "True"
+
+
+def test_a_queue_of_another_cluster_is_told(pool):
+    """The queue is read; its owner is named."""
+    pool.queue.foreign_owner = "uid-of-a"
+    told = {finding.type.value: finding for finding in findings(pool, now=NOW)}["QueueReachable"]
+    assert (told.status, told.reason) == ("True", "OwnedElsewhere")
+    assert "uid-of-a" in told.message

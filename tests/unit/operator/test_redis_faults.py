@@ -48,7 +48,8 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
 
     connection = SimpleNamespace(url="redis://h", address=Address(url="redis://h"), inspector=Inspector())
     secrets = SimpleNamespace(address=address, reread_soon=lambda *_: None)
-    reader = QueueReader(secrets, SimpleNamespace(open=lambda _, **__: connection), None, timeout_s=0.05)
+    purger = SimpleNamespace(foreign_owner=lambda *_: "")
+    reader = QueueReader(secrets, SimpleNamespace(open=lambda _, **__: connection), purger, timeout_s=0.05)
     pool.queue.address = Address(url="redis://h")
     async with asyncio.timeout(10):
         await reader.read([pool])

@@ -1,0 +1,68 @@
+"""Contests about a Deployment: somebody changes it back after each correction.
+
+A few corrections are immediate, as for a mistake by hand. Later ones are damped, so that two controllers do not write
+without end, and the other manager is named. A second AgentPool operator is recognised by its mark on the Deployment:
+of two operators that serve the same pool, the one with the later name leaves the pool alone. `applier` asks.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FREE_CORRECTIONS = 3  # immediate corrections
+WINDOW_SECONDS = 600.0  # in which corrections count together
+FIRST_PAUSE_SECONDS = 5.0  # before the first damped correction; doubles with each
+LONGEST_PAUSE_SECONDS = 300.0
+YIELD_SECONDS = 300.0  # before a pool of a different operator is looked at again
+
+
+@dataclass(slots=True)
+class _Contest:
+    corrections: list[float] = field(default_factory=list)  # seconds, monotonic
+    yielded_until: float = float("-inf")  # seconds, monotonic
+
+
+class Contests:
+    """The contests, by the Deployment's uid."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._contests: dict[str, _Contest] = {}
+
+    def may_correct(self, uid: str) -> bool:
+        """Return whether a correction is due now."""
+        recent = self._recent(uid)
+        if len(recent) < FREE_CORRECTIONS:
+            return True
+        damping = 2.0 ** min(len(recent) - FREE_CORRECTIONS, 10)
+        return self._clock() - recent[-1] >= min(FIRST_PAUSE_SECONDS * damping, LONGEST_PAUSE_SECONDS)
+
+    def note_correction(self, uid: str) -> None:
+        """Record a correction."""
+        self._contests.setdefault(uid, _Contest()).corrections = [*self._recent(uid), self._clock()]
+
+    def yields(self, uid: str, *, own: str, other: str) -> bool:
+        """Return whether this operator leaves the Deployment to the operator whose mark it has.
+
+        The mark is taken over once: its operator may be gone. If it comes back, its operator is alive.
+        """
+        contest = self._contests.get(uid)
+        if contest is None:
+            return False
+        if self._clock() >= contest.yielded_until and own > other and self._recent(uid):
+            contest.yielded_until = self._clock() + YIELD_SECONDS
+            contest.corrections = []
+        return self._clock() < contest.yielded_until
+
+    def forget(self, uid: str) -> None:
+        """Forget a deleted Deployment."""
+        self._contests.pop(uid, None)
+
+    def _recent(self, uid: str) -> list[float]:
+        contest = self._contests.get(uid)
+        return [] if contest is None else [at for at in contest.corrections if self._clock() - at < WINDOW_SECONDS]
