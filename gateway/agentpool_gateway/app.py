@@ -25,6 +25,8 @@ from agentpool_gateway.http import problems
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.intake import Intake
 from agentpool_gateway.http.middleware import RequestMiddleware
+from agentpool_gateway.mcp import endpoint
+from agentpool_gateway.mcp.endpoint import serve_mcp
 from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.pools.locations import Locations
 from agentpool_gateway.pools.pool_resources import PoolResources
@@ -34,7 +36,7 @@ from agentpool_gateway.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
-ROUTES = (jobs, selection, queue, scaling, events, discovery, jsonrpc, rest, pools, health)
+ROUTES = (jobs, selection, queue, scaling, events, discovery, jsonrpc, rest, endpoint, pools, health)
 
 
 def build(
@@ -44,10 +46,11 @@ def build(
     gateway = _gateway(settings, locations, authority, cluster)
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if (fault := await health.find_fault(gateway.queues)) is not None:
             log.warning("%s; until then, /readyz and requests are answered with 503", fault)
-        yield
+        async with serve_mcp(app, settings):
+            yield
         await gateway.close()
 
     app = FastAPI(

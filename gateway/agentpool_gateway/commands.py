@@ -1,4 +1,4 @@
-"""`agentpool gateway`: serves the HTTP API until SIGTERM, then lets open requests end.
+"""`agentpool gateway` serves the HTTP API until SIGTERM, and lets open requests end; `agentpool mcp` serves a program.
 
 Access is by static tokens or by Kubernetes' reviews; access without authentication needs an explicit option.
 """
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentpool_core.cli.connection import run
+from agentpool_core.cli.output import EXIT_CODES
+from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.errors import SettingError
 
 if TYPE_CHECKING:
@@ -91,6 +94,37 @@ def gateway(**options: object) -> None:
     chosen = GatewayOptions(**options)  # type: ignore[arg-type]  # click has checked each by its option's type
     _check(chosen)
     serve(chosen)
+
+
+MCP_EPILOG = (
+    """\b
+Examples:
+  agentpool mcp --pool research/analysts
+  agentpool mcp --pool research/analysts --read-only
+
+An agent program starts the command; docs/submit.md shows its configuration. The
+gateway serves the same tools over HTTP, with tokens."""
+    + EXIT_CODES
+)
+
+
+@click.command(epilog=MCP_EPILOG)
+@pool_options
+@click.option("--read-only", is_flag=True, help="Offer only the tools that change nothing.")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="warning")
+def mcp(*, target: Target, read_only: bool, log_level: str) -> None:
+    """Serve a pool's tools to an agent program, by MCP.
+
+    The Model Context Protocol goes over standard input and output.
+    """
+    from agentpool_core.process import logs
+    from agentpool_gateway.mcp.stdio import serve_stdio
+
+    async def serve() -> None:
+        await serve_stdio(target.pool, await target.address(), read_only=read_only)
+
+    logs.configure(form="text", level=log_level)
+    run(serve())
 
 
 def _check(options: GatewayOptions) -> None:

@@ -6,11 +6,16 @@ pools of all tenants, so they have a separate port (`--metrics-port`), never the
 
 from __future__ import annotations
 
+import collections
+from collections.abc import Iterable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+
+from agentpool_core.jobs import PoolRef, Receipt
 
 EXPOSITION = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -35,6 +40,11 @@ class Metrics:
             "agentpool_gateway_jobs", "Jobs submitted.", ["namespace", "pool", "duplicate"], registry=self.registry
         )
         self.streams = Gauge("agentpool_gateway_streams", "Open event streams.", registry=self.registry)
+
+    def count_submitted(self, pool: PoolRef, receipts: Iterable[Receipt]) -> None:
+        """Count the jobs of a submit."""
+        for duplicate, count in collections.Counter(receipt.duplicate for receipt in receipts).items():
+            self.jobs.labels(pool.namespace, pool.name, str(duplicate).lower()).inc(count)
 
     def text(self) -> bytes:
         """Return the exposition format."""

@@ -155,6 +155,22 @@ A2A: Responses = {
         },
     },
 }
+MCP_BODY = _body(schemas.MCP_MESSAGE) | {
+    "parameters": [_parameter("header", "MCP-Protocol-Version", example="2026-07-28")]
+}
+_MCP_ERROR = {"application/json": {"schema": schemas.A2A_ANSWER}}
+MCP: Responses = {
+    **{
+        status: {**answer, "content": {**answer["content"], **_MCP_ERROR}}
+        for status, answer in {**_BODY, **_COMMON}.items()
+    },
+    200: {
+        "description": "A JSON-RPC 2.0 response; a stream of messages that ends with the response.",
+        "content": {**_MCP_ERROR, "text/event-stream": {"schema": schemas.TEXT}},
+    },
+    202: {"description": "A notification was taken."},
+    406: {"description": "The header Accept names neither application/json nor text/event-stream."},
+}
 _A2A_ERROR = {"schema": schemas.A2A_ERROR}
 _A2A_ERRORS: Responses = {
     status: {**answer, "content": {**answer["content"], **dict.fromkeys(("application/json", A2A_TYPE), _A2A_ERROR)}}

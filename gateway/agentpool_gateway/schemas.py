@@ -269,6 +269,16 @@ A2A_ANSWER: Schema = {
         },
     },
 }
+MCP_MESSAGE: Schema = {
+    "type": "object",
+    "required": ["jsonrpc", "method"],
+    "properties": {
+        "jsonrpc": {"const": "2.0"},
+        "id": {"type": ["string", "integer"]},
+        "method": {"type": "string", "examples": ["initialize", "tools/list", "tools/call"]},
+        "params": {"type": "object"},
+    },
+}
 A2A_DOCUMENT: Schema = {"type": "object", "description": "As the specification of A2A 1.0 has it."}
 A2A_MESSAGE: Schema = {
     "type": "object",

@@ -39,13 +39,15 @@ class Target:
 
         Raises SettingError with the remedy.
         """
-        if self.redis:
-            from agentpool_core.queue.connection.client import connect
-
-            return connect(self.redis)
         from agentpool_core.redis_address import connect_to
 
-        return connect_to(await _declared_address(self.pool))
+        return connect_to(await self.address())
+
+    async def address(self) -> Address:
+        """Return the address of that Redis. Raises as `connect`."""
+        from agentpool_core.redis_address import Address
+
+        return Address(url=self.redis) if self.redis else await _declared_address(self.pool)
 
 
 async def _declared_address(pool: PoolRef) -> Address:

@@ -98,7 +98,9 @@ async def _submit(admission: Admission, params: pb.SendMessageRequest) -> Receip
         raise await _no_follow_up(admission, params.message)
     settings = await admission.queue.inspector.settings(admission.pool)
     request = job_request(params, caller=admission.request.caller.name, kind=default_kind(settings))
-    return await admission.queue.producer.submit(request)
+    receipt = await admission.queue.producer.submit(request)
+    admission.gateway.metrics.count_submitted(admission.pool, [receipt])
+    return receipt
 
 
 async def _no_follow_up(admission: Admission, message: pb.Message) -> Exception:

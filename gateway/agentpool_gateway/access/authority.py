@@ -62,6 +62,27 @@ def forbidden(caller: Caller, verb: Verb, pool: PoolRef) -> ProblemError:
     )
 
 
+class ReadOnly:
+    """Any caller may read, and do nothing else: `agentpool mcp --read-only`."""
+
+    async def caller(self, token: str | None, *, client: str = "") -> Caller:
+        """Return the anonymous caller."""
+        return await AllowAll().caller(token, client=client)
+
+    async def check(self, caller: Caller, verb: Verb, pool: PoolRef) -> None:
+        """Refuse every verb but `read`."""
+        if verb is not Verb.READ:
+            raise ProblemError(
+                HTTPStatus.FORBIDDEN,
+                "read-only",
+                f"{caller.name} may not {verb} in pool {pool}: it is served read-only",
+                remedy="serve it without --read-only",
+            )
+
+    async def close(self) -> None:
+        """Holds nothing."""
+
+
 class AllowAll:
     """No authentication at all, for a laptop: `--no-auth`."""
 

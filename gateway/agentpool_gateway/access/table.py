@@ -47,6 +47,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("DELETE", f"{_POOL}/dead"): Verb.MANAGE,
     ("GET", f"{_POOL}/scaling"): Verb.READ,
     ("PUT", f"{_POOL}/paused"): Verb.CONFIGURE,
+    ("POST", f"{_POOL}/mcp"): Rule.BY_METHOD,
     ("GET", f"{_A2A}/.well-known/agent-card.json"): Rule.ANY_VERB,
     ("POST", _A2A): Rule.BY_METHOD,
     ("POST", f"{_A2A}/"): Rule.BY_METHOD,
@@ -98,12 +99,30 @@ A2A_METHODS: Mapping[str, Verb] = {
     "tasks/pushNotificationConfig/delete": Verb.READ,
     "agent/getAuthenticatedExtendedCard": Verb.READ,
 }
+MCP_KIND_PREFIX = "run_"  # of the tools of kinds
+MCP_KIND = f"{MCP_KIND_PREFIX}*"
+MCP_TOOLS: Mapping[str, Verb] = {  # every other message of MCP needs any verb: it lists the tools of the caller's verbs
+    MCP_KIND: Verb.SUBMIT,  # without `read` the answer is the receipt alone
+    "submit": Verb.SUBMIT,  # likewise
+    "get_job": Verb.READ,
+    "wait_for_job": Verb.READ,
+    "list_jobs": Verb.READ,
+    "cancel_job": Verb.MANAGE,
+    "queue": Verb.READ,
+    "dead_letters": Verb.READ,
+    "replay": Verb.MANAGE,
+}
 STREAMS = frozenset(route for route in ROUTES if route[1].endswith("/events"))  # answers that outlast their check
 
 
 def need_of(method: str, template: str) -> Need | None:
     """Return the need of a declared route; None for a route outside the table, which is refused."""
     return ROUTES.get((method, template))
+
+
+def tool_verb(name: str) -> Verb | None:
+    """Return the verb that a tool of MCP needs; None for a name outside the table, which is no tool."""
+    return MCP_TOOLS.get(MCP_KIND if name.startswith(MCP_KIND_PREFIX) else name)
 
 
 def routes_in(routes: Iterable[Any]) -> set[tuple[str, str]]:

@@ -65,6 +65,27 @@ class SingleRedis(_ServedNamespaces):
         return None
 
 
+class OneAddress(_ServedNamespaces):
+    """The address of a single pool's Redis, found before."""
+
+    fixed: str | None = None
+
+    def __init__(self, pool: PoolRef, address: Address) -> None:
+        super().__init__((pool.namespace,))
+        self._pool = pool
+        self._address = address
+
+    async def address(self, pool: PoolRef) -> Address:
+        """Return the address of the pool. Raises UnknownPoolError for any other pool."""
+        if pool != self._pool:
+            raise UnknownPoolError(str(pool))
+        return self._address
+
+    async def list_pools(self) -> list[PoolRef] | None:
+        """Return the only pool."""
+        return [self._pool]
+
+
 class DeclaredRedis(_ServedNamespaces):
     """The Redis named by each AgentPool, cached for a while."""
 

@@ -47,7 +47,7 @@ async def submit(admission: Admitted, request: Request, durability: Durability =
         return await _submit_many(admission, request, body, durability)
     wanted = _complete_from_headers(request_from(body), request)
     receipt = await admission.queue.producer.durable(durability).submit(wanted)
-    _count(admission, [receipt])
+    admission.gateway.metrics.count_submitted(admission.pool, [receipt])
     headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
     job, position = await _follow(admission, wanted, receipt, wait_s)
     if job is not None and job.state.terminal:
@@ -89,7 +89,7 @@ async def _submit_many(
     trace = _trace(request)
     producer = admission.queue.producer.durable(durability)
     receipts = await producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
-    _count(admission, receipts)
+    admission.gateway.metrics.count_submitted(admission.pool, receipts)
     body = {
         "jobs": [receipt_document(receipt) for receipt in receipts],
         "accepted": len(receipts),
@@ -181,11 +181,3 @@ def _result(job: Job) -> Document:
         "reason": job.reason,
         "progress": job.progress,
     }
-
-
-def _count(admission: Admission, receipts: list[Receipt]) -> None:
-    for duplicate in (False, True):
-        count = sum(receipt.duplicate is duplicate for receipt in receipts)
-        if count:
-            labels = (admission.pool.namespace, admission.pool.name, str(duplicate).lower())
-            admission.gateway.metrics.jobs.labels(*labels).inc(count)

@@ -13,13 +13,16 @@ import yaml
 from fastapi import APIRouter
 
 from agentpool_core.jobs import PoolRef
+from agentpool_core.queue import PoolSettings, Route
 from agentpool_devcluster.api.access.tokens import service_account
 from agentpool_devcluster.api.http.server import ApiServer
 from agentpool_gateway.a2a import jsonrpc, legacy, methods
 from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import AllowAll, Verb
+from agentpool_gateway.access.rate import ReviewLimit
 from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
+from agentpool_gateway.mcp import tools
 from agentpool_gateway.pools.locations import SingleRedis
 from agentpool_gateway.routes import health, pages
 from agentpool_gateway.settings import GatewaySettings
@@ -57,11 +60,16 @@ class Call:
     template: str
     need: table.Need
     rpc: str = ""  # JSON-RPC method; empty: none
+    tool: str = ""  # tool of MCP; empty: none
 
     def __str__(self) -> str:
-        return f"{self.method} {self.template} {self.rpc}".strip()
+        return f"{self.method} {self.template} {self.rpc}{self.tool}".strip()
 
     def _body(self) -> object:
+        if self.tool:
+            name = self.tool.replace("*", "greet")
+            params = {"name": name, "arguments": {"job_id": "stranger"}}
+            return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
         if self.rpc:
             sends = {"message/send": SEND, "message/stream": SEND, "SendMessage": SEND_1_0}
             params = {**sends, "SendStreamingMessage": SEND_1_0}.get(self.rpc, {"id": "stranger"})
@@ -76,6 +84,8 @@ class Call:
         """Status and body; a stream is left after its headers."""
         names = {"namespace": pool.namespace, "pool": pool.name, "job_id": "stranger", "config_id": "stranger"}
         headers = {"A2A-Version": "0.3" if "/" in self.rpc else "1.0"}
+        if self.template.endswith("/mcp"):
+            headers = {"Accept": "application/json, text/event-stream"}
         path = self.template.format(**names)
         async with client.stream(self.method, path, json=self._body(), headers=headers) as answer:
             if answer.headers.get("content-type", "").startswith("text/event-stream"):
@@ -84,10 +94,14 @@ class Call:
 
 
 def calls() -> list[Call]:
-    """Every row; one for each JSON-RPC method."""
+    """Every row; one for each JSON-RPC method, and one for each tool."""
     found = []
     for (method, template), need in table.ROUTES.items():
-        if need is table.Rule.BY_METHOD:
+        if template.endswith("/mcp"):
+            found += [
+                Call(method=method, template=template, need=verb, tool=tool) for tool, verb in table.MCP_TOOLS.items()
+            ]
+        elif need is table.Rule.BY_METHOD:
             found += [
                 Call(method=method, template=template, need=verb, rpc=rpc) for rpc, verb in table.A2A_METHODS.items()
             ]
@@ -124,6 +138,7 @@ async def by_reviews(reviewed: Served, api, api_server: ApiServer) -> Doors:
     elsewhere = await account(api, "elsewhere", *RBAC.values(), namespace="other")
     await account(api, "former", *RBAC.values())
     expired = api_server.tokens.issue(service_account("test", "former"), lifetime_s=-1)
+    reviewed.app.state.gateway.authority._limit = ReviewLimit(burst=10_000)  # the walk comes from one address
     return Doors(served=reviewed, of_verb=of_verb, elsewhere=elsewhere, expired=expired)
 
 
@@ -185,8 +200,9 @@ async def test_an_unlisted_method_tells_a_stranger_nothing(doors: Doors, pool: P
     headers = {"Content-Type": "application/json"}
     async with doors.served.client(doors.elsewhere) as client:
         for name in (pool.name, "no-such-pool"):
-            answer = await client.post(f"/v1/namespaces/test/pools/{name}/a2a", content=body, headers=headers)
-            assert answer.status_code == 403
+            for door in ("a2a", "mcp"):
+                answer = await client.post(f"/v1/namespaces/test/pools/{name}/{door}", content=body, headers=headers)
+                assert answer.status_code == 403
 
 
 async def test_a_submitter_sees_the_receipt_and_no_result(doors: Doors, pool: PoolRef, consumer):
@@ -241,6 +257,15 @@ async def test_a_method_that_is_not_in_the_table_is_refused(http, monkeypatch: p
     call = {"jsonrpc": "2.0", "id": 1, "method": "tasks/list", "params": {}}
     answer = await http.post("/a2a", json=call, headers={"A2A-Version": "1.0"})
     assert answer.json()["error"]["code"] == -32601
+
+
+def test_every_tool_has_its_row():
+    """A tool without a row has no verb; a row without a tool opens nothing."""
+    settings = PoolSettings(routes=(Route(name="work", kinds=("greet", "replay")),))
+    of_kinds = {"run_greet", "run_replay"}
+    assert set(tools.tools_of(settings)) == of_kinds | set(table.MCP_TOOLS) - {table.MCP_KIND}
+    assert {tools.tools_of(settings)[name].verb for name in of_kinds} == {Verb.SUBMIT}
+    assert table.tool_verb("stranger") is None
 
 
 def test_every_call_of_the_console_is_in_the_table():

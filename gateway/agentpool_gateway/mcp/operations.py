@@ -1,0 +1,159 @@
+"""The calls of the tools: each takes an admitted call with valid arguments and returns a document.
+
+`server` checks permission and arguments before, and turns errors into tool errors after. Failed jobs of a kind's tool
+are errors of that tool, so that an agent notices them; a job that only takes longer is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from agentpool_core.documents import (
+    Document,
+    job_document,
+    queue_document,
+    receipt_document,
+    request_from,
+    summary_document,
+)
+from agentpool_core.errors import AgentPoolError
+from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
+from agentpool_gateway.access.admission import Admission
+from agentpool_gateway.http.problems import ProblemError
+from agentpool_gateway.mcp.waiting import WAIT_SECONDS, Report, wait_for_end
+from agentpool_gateway.routes.selection import LISTED, selector_of
+
+PAGE, MOST_LISTED = 20, 100  # jobs of a list: an agent reads them all
+_GOES_ON = "the job goes on; call wait_for_job with this job_id"
+_UNREADABLE = "the caller may submit and not read; a caller with the verb read gets the outcome"
+
+
+class JobFailedError(AgentPoolError):
+    """The job of a kind's tool ended without a result."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Call:
+    """An admitted call of a tool."""
+
+    admission: Admission
+    arguments: Mapping[str, Json]
+    report: Report | None  # None: the caller wants no progress
+    trace: Mapping[str, str]  # W3C headers of the request
+
+    @property
+    def job_id(self) -> JobId:
+        """Return the job that the arguments name."""
+        return JobId(self.arguments["job_id"])
+
+
+async def run_kind(kind: str, call: Call) -> Document:
+    """Submit a job with the arguments as payload, and wait for its result. Raises JobFailedError."""
+    request = JobRequest(kind=kind, payload=dict(call.arguments), trace=call.trace)
+    found = await _submit(call, request, WAIT_SECONDS)
+    if found["ended"] and found["state"] != JobState.SUCCEEDED:
+        why = found["error"] or found["reason"] or "no reason given"
+        remedy = "get_job shows its record; call the tool again, or replay the job if it failed"
+        raise JobFailedError(f"job {found['job_id']} ended as {found['state']}: {why}", remedy=remedy)
+    return found
+
+
+async def submit(call: Call) -> Document:
+    """Submit a job of any kind; wait for its end if asked."""
+    fields = dict(call.arguments)
+    wait_s = float(fields.pop("wait_seconds", 0))
+    return await _submit(call, request_from({"trace": call.trace, **fields}), wait_s)
+
+
+async def _submit(call: Call, request: JobRequest, wait_s: float) -> Document:
+    admission = call.admission
+    receipt = await admission.queue.producer.submit(request)
+    admission.gateway.metrics.count_submitted(admission.pool, [receipt])
+    if not await admission.may_read():
+        return _of_receipt(receipt, hint=_UNREADABLE)
+    if wait_s <= 0:
+        return _of_receipt(receipt, hint=_GOES_ON)
+    job = await wait_for_end(admission, receipt.job_id, wait_s, call.report)
+    return outcome_of(job) | {"duplicate": receipt.duplicate}
+
+
+async def get_job(call: Call) -> Document:
+    """Return a job's record."""
+    admission = call.admission
+    return job_document(await admission.queue.inspector.job(admission.pool, call.job_id), admission.pool)
+
+
+async def wait_for_job(call: Call) -> Document:
+    """Return a job's outcome, after its end or after the wait."""
+    wait_s = float(call.arguments.get("wait_seconds", WAIT_SECONDS))
+    return outcome_of(await wait_for_end(call.admission, call.job_id, wait_s, call.report))
+
+
+async def list_jobs(call: Call) -> Document:
+    """Return a page of the selected jobs; without `state` of those that wait, run or are dead."""
+    return await _list(call, tuple(JobState(state) for state in call.arguments.get("state", ())) or LISTED)
+
+
+async def dead_letters(call: Call) -> Document:
+    """Return a page of the selected dead letters, oldest first."""
+    return await _list(call, (JobState.FAILED,))
+
+
+async def cancel_job(call: Call) -> Document:
+    """Cancel a job. Raises ProblemError for a job that has ended."""
+    reason = call.arguments.get("reason", "requested")
+    outcome = await call.admission.queue.producer.cancel(call.job_id, reason=reason)
+    if outcome.value == "finished":
+        detail = f"job {call.job_id!r} had ended before"
+        raise ProblemError(HTTPStatus.CONFLICT, "job-ended", detail, remedy="read its record with get_job")
+    return {"job_id": call.job_id, "outcome": outcome.value}
+
+
+async def queue(call: Call) -> Document:
+    """Return the pool's queue."""
+    return queue_document(await call.admission.queue.snapshots.snapshot(), call.admission.pool)
+
+
+async def replay(call: Call) -> Document:
+    """Put a dead letter back into the queue."""
+    await call.admission.queue.inspector.replay(call.admission.pool, call.job_id)
+    return {"job_id": call.job_id, "outcome": "queued"}
+
+
+async def _list(call: Call, states: tuple[JobState, ...]) -> Document:
+    given, pool = call.arguments, call.admission.pool
+    selector = selector_of(
+        list(states),
+        *(given.get(name) for name in ("kind", "route", "tenant", "tag", "submitted_after_ms", "submitted_before_ms")),
+    )
+    page = await call.admission.queue.inspector.find(
+        pool, selector, limit=given.get("limit", PAGE), cursor=given.get("cursor"), bodies=False
+    )
+    rows = [summary_document(job, pool) | {"error": _first_line(job.error)} for job in page.jobs]
+    return {"jobs": rows, "cursor": page.cursor}
+
+
+def outcome_of(job: Job) -> Document:
+    """Return how a job ended, or how far it is."""
+    found = {
+        "job_id": job.job_id,
+        "state": job.state.value,
+        "ended": job.state.terminal,
+        "result": job.result,
+        "error": _first_line(job.error),
+        "reason": job.reason,
+        "progress": job.progress,
+    }
+    return found if job.state.terminal else found | {"hint": _GOES_ON}
+
+
+def _of_receipt(receipt: Receipt, *, hint: str) -> Document:
+    kept = receipt_document(receipt)
+    found = {name: kept[name] for name in ("job_id", "state", "duplicate", "queue_depth")}
+    return {**found, "ended": receipt.state.terminal, "hint": hint}
+
+
+def _first_line(text: str | None) -> str | None:
+    return text.partition("\n")[0] if text else None

@@ -1,0 +1,214 @@
+"""The tools of a pool: their names, schemas and hints. Pure.
+
+A tool for each kind that the routes list, and the fixed tools of `access.table.MCP_TOOLS`, which names their verbs.
+Clients accept letters, digits, `_` and `-` in a name, so a kind's tool has a name made from the kind. `operations` has
+the calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+from mcp.types import Tool as ToolDescription
+from mcp.types import ToolAnnotations
+
+from agentpool_core.documents import Document
+from agentpool_core.queue import PoolSettings
+from agentpool_gateway import schemas
+from agentpool_gateway.access import table
+from agentpool_gateway.access.authority import Verb
+from agentpool_gateway.mcp import operations
+from agentpool_gateway.mcp.operations import MOST_LISTED, PAGE, Call
+from agentpool_gateway.mcp.waiting import MOST_SECONDS, WAIT_SECONDS
+from agentpool_gateway.schemas import COUNT, FLAG, TEXT, Schema, nullable
+
+LONGEST_NAME = 64  # characters that all clients accept
+_DIGEST_CHARS = 8  # tell apart kinds whose names would be equal
+Operation: TypeAlias = Callable[[Call], Awaitable[Document]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tool:
+    """A tool: its description for clients, and its call."""
+
+    name: str
+    title: str
+    description: str
+    arguments: Schema
+    answer: Schema
+    call: Operation
+    destructive: bool = False
+    idempotent: bool = False
+
+    @property
+    def verb(self) -> Verb:
+        """Return the verb that a caller needs."""
+        return table.MCP_TOOLS[table.MCP_KIND if self.name.startswith(table.MCP_KIND_PREFIX) else self.name]
+
+    def described(self) -> ToolDescription:
+        """Return the description in the protocol's form."""
+        reads = self.verb is Verb.READ
+        return ToolDescription(
+            name=self.name,
+            title=self.title,
+            description=self.description,
+            input_schema=self.arguments,
+            output_schema=self.answer,
+            annotations=ToolAnnotations(
+                title=self.title,
+                read_only_hint=reads,
+                destructive_hint=self.destructive,
+                idempotent_hint=reads or self.idempotent,
+                open_world_hint=False,
+            ),
+        )
+
+
+def _arguments(*required: str, **properties: Schema) -> Schema:
+    found: Schema = {"type": "object", "properties": properties, "additionalProperties": False}
+    return found | {"required": list(required)} if required else found
+
+
+_WAIT: Schema = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": MOST_SECONDS,
+    "default": WAIT_SECONDS,
+    "description": "Longest wait for the end of the job, in seconds.",
+}
+_JOB_ID: Schema = {"type": "string", "pattern": schemas.NAME, "description": "The job's id."}
+_LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": PAGE}
+_SELECTED: dict[str, Schema] = {**schemas.SELECTOR["properties"], "limit": _LIMIT}
+_ANY_PAYLOAD: Schema = {
+    "type": "object",
+    "additionalProperties": True,
+    "description": "The payload, passed to the handler as it is.",
+}
+OUTCOME: Schema = {
+    "type": "object",
+    "required": ["job_id", "state", "ended"],
+    "properties": {
+        "job_id": TEXT,
+        "state": schemas.STATE,
+        "ended": FLAG,
+        "result": schemas.ANYTHING,
+        "error": nullable(TEXT),
+        "reason": nullable(TEXT),
+        "progress": schemas.ANYTHING,
+        "duplicate": FLAG,
+        "queue_depth": COUNT,
+        "hint": TEXT,
+    },
+}
+_SUBMIT: Schema = {
+    **schemas.JOB_REQUEST,
+    "properties": {**schemas.JOB_REQUEST["properties"], "wait_seconds": _WAIT | {"default": 0}},
+}
+_FIXED: tuple[Tool, ...] = (
+    Tool(
+        name="submit",
+        title="Submit a job",
+        description="Submit a job of any kind, with priority, delay, dependencies or an idempotency key. Returns the "
+        "job's id; with wait_seconds, the outcome if the job ends in time.",
+        arguments=_SUBMIT,
+        answer=OUTCOME,
+        call=operations.submit,
+    ),
+    Tool(
+        name="get_job",
+        title="Read a job",
+        description="Return a job's whole record: state, payload, result, error, attempts and progress.",
+        arguments=_arguments("job_id", job_id=_JOB_ID),
+        answer=schemas.JOB,
+        call=operations.get_job,
+    ),
+    Tool(
+        name="wait_for_job",
+        title="Wait for a job",
+        description="Wait until a job has ended, and return its outcome. With ended=false the job goes on: call again.",
+        arguments=_arguments("job_id", job_id=_JOB_ID, wait_seconds=_WAIT),
+        answer=OUTCOME,
+        call=operations.wait_for_job,
+    ),
+    Tool(
+        name="list_jobs",
+        title="List jobs",
+        description="List the selected jobs, without payloads and results; without state those that wait, run or have "
+        "failed. The cursor of an answer continues the list.",
+        arguments=_arguments(**_SELECTED),
+        answer=schemas.FOUND,
+        call=operations.list_jobs,
+    ),
+    Tool(
+        name="cancel_job",
+        title="Cancel a job",
+        description="Cancel a job: a waiting job ends at once, the worker of a running job is asked to stop it.",
+        arguments=_arguments("job_id", job_id=_JOB_ID, reason={"type": "string", "maxLength": 200}),
+        answer=schemas.OUTCOME,
+        call=operations.cancel_job,
+        destructive=True,
+    ),
+    Tool(
+        name="queue",
+        title="Show the queue",
+        description="Return the pool's queue: waiting and running jobs by route and priority, workers, estimated wait.",
+        arguments=_arguments(),
+        answer=schemas.QUEUE,
+        call=operations.queue,
+    ),
+    Tool(
+        name="dead_letters",
+        title="List dead letters",
+        description="List jobs that failed for good, oldest first, with the first line of their error.",
+        arguments=_arguments(**{name: schema for name, schema in _SELECTED.items() if name != "state"}),
+        answer=schemas.FOUND,
+        call=operations.dead_letters,
+    ),
+    Tool(
+        name="replay",
+        title="Replay a dead letter",
+        description="Put a dead letter back into the queue, with all its attempts.",
+        arguments=_arguments("job_id", job_id=_JOB_ID),
+        answer=schemas.OUTCOME,
+        call=operations.replay,
+    ),
+)
+
+
+def tools_of(settings: PoolSettings) -> Mapping[str, Tool]:
+    """Return the tools of a pool by name: those of its kinds first."""
+    kinds = dict.fromkeys(kind for route in settings.routes for kind in route.kinds)
+    found = [_tool_of(kind, name, settings.route_of(kind)) for kind, name in names_of(list(kinds)).items()]
+    return {tool.name: tool for tool in (*found, *_FIXED)}
+
+
+def names_of(kinds: list[str]) -> dict[str, str]:
+    """Return the tool names of kinds; a name that is too long or not unique ends with a digest of its kind."""
+    plain = {kind: table.MCP_KIND_PREFIX + re.sub(r"[^A-Za-z0-9_-]", "_", kind) for kind in kinds}
+    names = list(plain.values())
+    return {
+        kind: name if len(name) <= LONGEST_NAME and names.count(name) == 1 else _with_digest(name, kind)
+        for kind, name in plain.items()
+    }
+
+
+def _with_digest(name: str, kind: str) -> str:
+    digest = hashlib.sha256(kind.encode()).hexdigest()[:_DIGEST_CHARS]
+    return f"{name[: LONGEST_NAME - _DIGEST_CHARS - 1]}_{digest}"
+
+
+def _tool_of(kind: str, name: str, route: str) -> Tool:
+    return Tool(
+        name=name,
+        title=f"Run {kind}",
+        description=f"Run a job of the kind {kind} on the route {route}, and return its result. The arguments are the "
+        f"payload. A job that has not ended after {WAIT_SECONDS} s goes on: pass its id to wait_for_job.",
+        arguments=_ANY_PAYLOAD,
+        answer=OUTCOME,
+        call=partial(operations.run_kind, kind),
+    )
