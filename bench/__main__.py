@@ -21,7 +21,7 @@ HOLDS, FALLS_SHORT, CANNOT_RUN = 0, 1, 3  # exit status
 
 
 def names() -> list[str]:
-    """The benches that there are: modules and packages here that define NAME."""
+    """Return the benches: modules and packages here that define NAME."""
     here = Path(__file__).parent
     files = [*here.glob("*.py"), *here.glob("*/__init__.py")]
     found = [file for file in files if "\nNAME = " in file.read_text(encoding="utf-8")]
@@ -64,12 +64,12 @@ def _options() -> argparse.Namespace:
 
 
 def _wholes() -> list[str]:
-    """All benches but those that `cases` runs."""
+    """Return all benches except those that `cases` runs."""
     return [name for name in names() if name not in {part.NAME for part in cases.PARTS}]
 
 
 def _known(name: str) -> str:
-    """The name of a bench, or an argument's error."""
+    """Return the name of a bench. Raises an argument's error."""
     if name not in names():
         raise argparse.ArgumentTypeError(f"there is no bench {name}; there are {', '.join(names())}")
     return name

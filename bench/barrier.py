@@ -53,7 +53,7 @@ async def run() -> Report:
 
 
 def seconds(chain: int, step: int) -> float:
-    """How long the chain's job of that step takes."""
+    """Return the run time of the chain's job of that step."""
     return LONG_SECONDS if chain == step else SHORT_SECONDS
 
 

@@ -26,7 +26,7 @@ class Case:
 
 
 def drawn(cases: Sequence[Case]) -> str:
-    """The picture's text; the same figures give the same picture."""
+    """Return the picture's text; the same figures give the same picture."""
     height = TOP + ROW * len(cases) + 10
     rows = [_row(case, TOP + ROW * number) for number, case in enumerate(cases)]
     return "\n".join(

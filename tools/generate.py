@@ -91,7 +91,7 @@ def _rules(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def main() -> int:
-    """Writes the files, or with --check says which differ; 1 if any does."""
+    """Write the files, or with --check name those that differ; return 1 if any does."""
     check = "--check" in sys.argv[1:]
     stale = 0
     for path, text in generated().items():

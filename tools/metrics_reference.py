@@ -98,7 +98,7 @@ def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
 
 
 def rows() -> list[Row]:
-    """All metrics, the operator's first, by name."""
+    """Return all metrics, the operator's first, by name."""
     return [
         *sorted(_rows(operator_registry(), "operator"), key=lambda row: row.name),
         *sorted(_rows(worker_registry(), "worker"), key=lambda row: row.name),

@@ -16,7 +16,7 @@ KEPT = frozenset({"__init__", "v1_object_meta", "v1_owner_reference", "v1_manage
 
 
 def removable(package: Path) -> list[Path]:
-    """The modules that no image imports, and what pip has compiled of them.
+    """Return the modules that no image imports, and their compiled files.
 
     Raises ValueError where the package is not laid out as expected.
     """

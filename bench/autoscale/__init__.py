@@ -42,7 +42,7 @@ Runs = dict[tuple[str, str, float], list[Measures]]  # load, policy, start-up ti
 
 
 async def run() -> Report:
-    """All policies on all loads."""
+    """Run all policies on all loads."""
     loads = _loads()
     runs = _all_runs(loads)
     frontier = {name: _frontier(load) for name, load in loads.items()}
@@ -92,7 +92,7 @@ NOTES = (
 
 
 def digest(figures: Mapping[str, Figure], loads: Sequence[str]) -> str:
-    """The medians at the start-up time that the requirements name: all figures would fill a book."""
+    """Return the medians at the start-up time of the requirements: all figures would fill a book."""
     columns = [label for label, _, _ in READINGS if label not in {"p50 wait", "jobs killed"}]
     units = {label: f", {unit}" if unit else "" for label, unit, _ in READINGS}
     lines = [

@@ -53,7 +53,7 @@ def held_out() -> dict[str, Figure]:
 
 
 def sensitivity(loads: Sequence[Workload]) -> dict[str, Figure]:
-    """p99 and hours with each constant at half and at double."""
+    """Return p99 and hours with each constant at half and at double."""
     figures = {}
     for load in [*loads, *(make(SEEDS[0]) for make in (bursts, on_off))]:
         for module, name in CONSTANTS:

@@ -27,7 +27,7 @@ class Measures:
 
 
 def measured(outcome: Outcome) -> Measures:
-    """The figures of a run."""
+    """Return the figures of a run."""
     waits = sorted(outcome.waits_s)
     return Measures(
         p50_s=quantile(waits, 0.5),
@@ -42,7 +42,7 @@ def measured(outcome: Outcome) -> Measures:
 
 
 def quantile(ordered: list[float], share: float) -> float:
-    """The smallest value that this share of the ordered values does not exceed."""
+    """Return the smallest value that this share of the ordered values does not exceed."""
     if not ordered:
         return 0.0
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]

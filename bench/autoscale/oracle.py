@@ -31,7 +31,7 @@ class Oracle:
 
 
 def _at_once(workload: Workload) -> list[int]:
-    """Jobs that would run in each second if none waited."""
+    """Return the jobs that would run in each second if none waited."""
     longest = max((job.at + job.service_s for job in workload.jobs), default=0.0)
     steps = [0] * (int(longest) + 3)
     for job in workload.jobs:

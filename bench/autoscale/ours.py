@@ -28,7 +28,7 @@ class Ours:
     _memory: PoolMemory = field(default_factory=PoolMemory)
 
     def size(self, state: State) -> int:
-        """Decides and remembers."""
+        """Decide and remember."""
         setup = state.setup
         policy = ScalingPolicy(concurrency=setup.slots, max_replicas=setup.max_workers, learns_hold=True)
         decision = decide(self._observed(state), policy, self._memory, state.now)

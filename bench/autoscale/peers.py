@@ -28,12 +28,12 @@ KEDA_COOLDOWN_SECONDS = 300.0  # cooldownPeriod
 
 
 def lag(state: State) -> float:
-    """Entries that no worker has been given: KEDA's lagCount."""
+    """Return the entries given to no worker yet: KEDA's lagCount."""
     return len(state.waiting)
 
 
 def lag_and_pending(state: State) -> float:
-    """Entries not given and entries not acknowledged."""
+    """Return the entries not given, plus the entries not acknowledged."""
     return len(state.waiting) + state.running
 
 
@@ -84,7 +84,7 @@ class Keda:
         return self._limited(state.now, current, desired)
 
     def _limited(self, now: float, current: int, desired: int) -> int:
-        """The default policies: up by 4 pods or 100 per cent in 15 s, down by 100 per cent."""
+        """Apply the default policies: up by 4 pods or 100 per cent in 15 s, down by 100 per cent."""
         added = sum(change for at, change in self._ups if at > now - HPA_SYNC_SECONDS)
         start = current - added
         desired = min(desired, max(current, start + 4, start * 2))
@@ -150,6 +150,6 @@ class Fixed:
         return f"fixed {self.count}"
 
     def size(self, state: State) -> int:
-        """Always the same."""
+        """Return the same number always."""
         del state
         return self.count

@@ -20,7 +20,7 @@ POLICIES = {"AgentPool": "o", "KEDA lag": "s", "KEDA lag+pending": "D", "Knative
 
 
 def main(report: Path, picture: Path) -> None:
-    """Draws."""
+    """Draw."""
     figures = json.loads(report.read_text(encoding="utf-8"))["figures"]
     canvas, axes = plt.subplots(1, len(LOADS), figsize=(4 * len(LOADS), 4.2))
     for load, axis in zip(LOADS, axes, strict=True):

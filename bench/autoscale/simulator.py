@@ -62,7 +62,7 @@ class State:
     startups_s: list[float] = field(default_factory=list)  # of workers that became ready since the last look
 
     def ready(self) -> list[Worker]:
-        """Workers that take jobs."""
+        """Return the workers that take jobs."""
         return [worker for worker in self.workers if worker.ready_at <= self.now]
 
 
@@ -74,7 +74,7 @@ class Policy(Protocol):
     keep: int | None  # workers that continue to claim; None = not specified
 
     def size(self, state: State) -> int:
-        """Workers that there should be now."""
+        """Return the workers desired now."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,7 +109,7 @@ class Simulation:
         self._draw = random.Random(setup.seed)
 
     def run(self) -> Outcome:
-        """Runs to the end of the quiet."""
+        """Run to the end of the quiet period."""
         for job in self._jobs:
             self._push(job.at, "arrive", job)
         self._push(0.0, "look", self._look_at)
@@ -223,7 +223,7 @@ class Simulation:
         return sorted(workers, key=lambda w: (w.ready_at <= self._state.now, w.running, -w.number))[:count]
 
     def _startup_s(self) -> float:
-        """A start-up time: a tenth more or less."""
+        """Return a start-up time: a tenth more or less."""
         return self._setup.startup_s * (1.0 if self._setup.seed is None else self._draw.uniform(0.9, 1.1))
 
     def _remove(self, leaving: list[Worker]) -> None:

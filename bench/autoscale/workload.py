@@ -50,7 +50,7 @@ class Workload:
 
 
 def traces_directory() -> Path:
-    """Where the traces lie. Raises CannotRunError when they do not."""
+    """Return the directory of the traces. Raises CannotRunError if it is absent."""
     directory = Path(os.environ.get("AGENTPOOL_TRACES", "../shared/traces"))
     missing = [file for file in TRACES.values() if not (directory / file).exists()]
     if missing:
@@ -106,7 +106,7 @@ def spikes(seed: int = 2) -> Workload:
 
 
 def diurnal(seed: int = 3) -> Workload:
-    """A day in six hours: the rate swings between 0.3 and 9 jobs a second; jobs of 3 s in the mean."""
+    """Return a day in six hours: the rate swings between 0.3 and 9 jobs a second; jobs take 3 s in the mean."""
     day_s = 21_600.0
     middle, swing = 4.65, 4.35
 

@@ -116,7 +116,7 @@ def _pair(label: str, unit: str, foreseen: Sequence[float], there: float) -> dic
 
 
 def _series(each: Compared) -> dict[str, Points]:
-    """Sizes and waiting jobs over time; of the predictions the first."""
+    """Return sizes and waiting jobs over time; of the predictions the first."""
     name, first = each.load.name, each.foreseen[0]
     return {
         f"{name}: workers, predicted": [(at, float(size)) for at, size in first.sizes],
@@ -127,7 +127,7 @@ def _series(each: Compared) -> dict[str, Points]:
 
 
 def _waiting(load: Workload, waits_s: Iterable[float]) -> Points:
-    """Jobs that wait, whenever that changes."""
+    """Return the number of waiting jobs after each change."""
     pairs = [(job.at, wait) for job, wait in zip(load.jobs, waits_s, strict=True)]
     steps = sorted([(at, 1.0) for at, _ in pairs] + [(at + wait, -1.0) for at, wait in pairs], key=_arrivals_first)
     return list(zip((at for at, _ in steps), accumulate(step for _, step in steps), strict=True))

@@ -21,7 +21,7 @@ STYLES = {"predicted": {"color": "0.55", "linewidth": 2.5}, "measured": {"color"
 
 
 def main(report: Path, picture: Path) -> None:
-    """Draws."""
+    """Draw."""
     series = json.loads(report.read_text(encoding="utf-8"))["series"]
     canvas, axes = plt.subplots(len(ROWS), len(LOADS), figsize=(6 * len(LOADS), 5.6), sharex="col")
     end = max(points[-1][0] for points in series.values())

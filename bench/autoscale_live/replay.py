@@ -93,7 +93,7 @@ class Happened:
 
 
 async def replayed(load: Workload, *, quiet_s: float, stretch_s: float) -> Happened:
-    """Lives through a workload. Raises CannotRunError where the system cannot be brought up here."""
+    """Run a workload. Raises CannotRunError if the system cannot be started here."""
     async with _system() as (cluster, redis_url):
         redis = connect(redis_url)
         try:
@@ -178,7 +178,7 @@ async def _submitted(producer: Producer, load: Workload, began: float) -> list[J
 
 
 async def _records(inspector: Inspector, jobs: list[JobId]) -> list[Record]:
-    """All records, once every job has ended."""
+    """Return all records, once every job has ended."""
     limit = asyncio.Semaphore(READS_AT_ONCE)
     deadline = time.monotonic() + END_SECONDS
     while (await inspector.snapshot(POOL)).finished_total < len(jobs):

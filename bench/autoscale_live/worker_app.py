@@ -21,5 +21,5 @@ time.sleep(float(os.environ.get("REPLAY_STRETCH_SECONDS", "0")))
 
 @app.handler("request")
 async def request(seconds: float, _ctx: Context) -> None:
-    """Takes this long."""
+    """Take this long."""
     await asyncio.sleep(seconds)

@@ -27,7 +27,7 @@ RUN_WITHIN_SECONDS = 120.0
 
 
 async def run() -> Report:
-    """All rounds of all contenders, in turn."""
+    """Run all rounds of all contenders, in turn."""
     return await asyncio.to_thread(_run)
 
 

@@ -34,7 +34,7 @@ async def stamp(payload: list[int]) -> None:
 
 
 async def work(url: str, _jobs: int) -> None:
-    """Runs the worker until all jobs have come; prints the delays."""
+    """Run the worker until all jobs have come; print the delays."""
     redis = connect(url)
     await Inspector(redis).configure(POOL, PoolSettings(concurrency=10))
     settings = WorkerSettings(redis_url=url, pool=POOL, worker=WorkerId("w"), http_host="127.0.0.1", http_port=0)

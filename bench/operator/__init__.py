@@ -27,7 +27,7 @@ LINEAR = "CPU at rest for a pool, smallest / largest size"
 
 
 async def run() -> Report:
-    """A quarter, a half and all of the pools."""
+    """Run with a quarter, a half and all of the pools."""
     found: list[Measured] = []
     figures: dict[str, Figure] = {}
     for pools in SIZES:
@@ -76,7 +76,7 @@ def _figures(m: Measured) -> dict[str, Figure]:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value that this share of all values does not exceed."""
+    """Return the value that this share of all values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 

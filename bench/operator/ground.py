@@ -36,7 +36,7 @@ class Api:
         self._session = session
 
     async def create(self, path: str, bodies: Iterable[Json]) -> None:
-        """Creates objects, some at once."""
+        """Create objects, some at once."""
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def one(body: Json) -> None:
@@ -88,7 +88,7 @@ class ReadyPools:
 
 
 async def furnish(api: Api, pools: int, url: str) -> None:
-    """Makes the resource, the nodes, the pods on them and the pools, which name the Redis at `url`."""
+    """Make the resource, the nodes, the pods on them and the pools, which name the Redis at `url`."""
     crd = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     await api.create(crd, [custom_resource_definition()])
     await api.create("/api/v1/namespaces", [{"metadata": {"name": NAMESPACE}}])
@@ -101,7 +101,7 @@ async def furnish(api: Api, pools: int, url: str) -> None:
 
 
 def name_of(number: int) -> str:
-    """A pool's name."""
+    """Return a pool's name."""
     return f"p{number}"
 
 

@@ -170,7 +170,7 @@ async def _submit(stage: _Stage, name: str) -> JobId:
 
 
 async def _settled(stage: _Stage) -> None:
-    """Waits until nothing has been written for a while."""
+    """Wait until nothing has been written for a while."""
     seen, since = -1, time.perf_counter()
     while time.perf_counter() - since < SETTLE_SECONDS:
         await asyncio.sleep(0.5)
@@ -213,6 +213,6 @@ async def _decisions(port: int) -> float:
 
 
 def _writes(directory: Path) -> int:
-    """Writes that the API server was sent so far, of the Lease left out."""
+    """Return the number of writes sent to the API server so far, without the Lease."""
     requests = map(json.loads, (directory / "requests").read_text(encoding="utf-8").splitlines())
     return sum(r["verb"] not in {"get", "list", "watch"} and r["resource"] != "leases" for r in requests)

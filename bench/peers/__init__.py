@@ -39,11 +39,11 @@ class Jobs:
         self.done += 1
 
     async def noop(self) -> None:
-        """Does nothing."""
+        """Do nothing."""
         self.ended()
 
     async def sleep(self, number: int) -> None:
-        """Sleeps 10 ms, each tenth 1 s."""
+        """Sleep 10 ms, each tenth 1 s."""
         await asyncio.sleep(LONG_SECONDS if number % LONG_EACH == 0 else SHORT_SECONDS)
         self.ended()
 
@@ -57,7 +57,7 @@ class Peer(Protocol):
     """A queue. Kinds of job: noop, sleep, stamp."""
 
     async def open(self) -> None:
-        """Connects."""
+        """Connect."""
 
     async def submit(self, kind: str, number: int) -> None:
         """Submit a job in the documented way."""

@@ -37,7 +37,7 @@ class Peer:
         self._functions = [func(noop, name="noop"), func(sleep, name="sleep"), func(stamp, name="stamp")]
 
     async def open(self) -> None:
-        """Connects."""
+        """Connect."""
         self._pool = await create_pool(self._settings)
 
     async def submit(self, kind: str, number: int) -> None:

@@ -73,7 +73,7 @@ async def mixed(name: str, url: str, count: int) -> dict[str, float]:
 
 
 async def work(name: str, url: str, count: int) -> list[float]:
-    """Runs the worker until all jobs have come; their delays."""
+    """Run the worker until all jobs have come; return their delays."""
     jobs = Jobs(count)
     peer = await open_peer(name, url, jobs)
     working = asyncio.create_task(worked(peer, jobs, MIXED_SLOTS))

@@ -30,7 +30,7 @@ class Peer:
         self._functions = [("noop", noop), ("sleep", sleep), ("stamp", stamp)]
 
     async def open(self) -> None:
-        """Connects."""
+        """Connect."""
         await self._queue.connect()
 
     async def submit(self, kind: str, number: int) -> None:
@@ -38,7 +38,7 @@ class Peer:
         await self._queue.enqueue(kind, number=number)
 
     async def submit_many(self, kind: str, numbers: Sequence[int]) -> None:
-        """A hundred at once."""
+        """Submit a hundred at once."""
         await in_turns([lambda number=number: self._queue.enqueue(kind, number=number) for number in numbers])
 
     async def work(self, slots: int) -> None:

@@ -45,7 +45,7 @@ class Peer:
         return worker, {"noop": noop, "sleep": sleep, "stamp": stamp}
 
     async def open(self) -> None:
-        """Connects."""
+        """Connect."""
         await self._exits.enter_async_context(self._worker)
 
     async def submit(self, kind: str, number: int) -> None:

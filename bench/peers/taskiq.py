@@ -35,7 +35,7 @@ class Peer:
         self._tasks = {"noop": noop, "sleep": sleep, "stamp": stamp}
 
     async def open(self) -> None:
-        """Connects and makes the group."""
+        """Connect and makes the group."""
         await self._broker.startup()
 
     async def submit(self, kind: str, number: int) -> None:

@@ -41,7 +41,7 @@ LEAST = {
 
 
 async def run() -> Report:
-    """All rounds of all contenders."""
+    """Run all rounds of all contenders."""
     return await asyncio.to_thread(_run)
 
 

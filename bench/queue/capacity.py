@@ -37,7 +37,7 @@ async def _memory(redis: RedisClient) -> int:
 
 
 async def memory(url: str, jobs: int) -> Figures:
-    """Bytes of memory for each queued job: ours with record, counters and events, and a bare stream's."""
+    """Return the bytes of memory for each queued job: ours with record, counters and events, and a bare stream's."""
     redis = connect(url)
     empty = await _memory(redis)
     for first in range(0, jobs, SLICE):
@@ -58,7 +58,7 @@ async def _script_us(redis: RedisClient) -> float:
 
 
 async def claims(url: str, jobs: int) -> Figures:
-    """Microseconds of the server for each claimed job, by the depth of the queue: 10³, 10⁴, … up to `jobs`."""
+    """Return the server's microseconds for each claimed job, by the depth of the queue: 10³, 10⁴, … up to `jobs`."""
     redis = connect(url)
     consumers: dict[int, Consumer] = {}
     depth = SMALLEST

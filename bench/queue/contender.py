@@ -72,7 +72,7 @@ def run_contender(module: str, measure: str, *, redis_url: str, jobs: int, loop:
 
 
 def run_peer(peer: str, measure: str, *, redis_url: str, jobs: int) -> Figures:
-    """The same of a peer."""
+    """Run the same with a peer."""
     command = [sys.executable, "-m", "bench.peers.measure", peer, measure, "--redis", redis_url, "--jobs", str(jobs)]
     return _figures(f"{peer} {measure}", command)
 

@@ -29,12 +29,12 @@ app = App()
 
 @app.handler("noop")
 async def noop(_payload: object) -> None:
-    """Does nothing."""
+    """Do nothing."""
 
 
 @app.handler("sleep")
 async def sleep(payload: int) -> None:
-    """Sleeps 10 ms, each tenth 1 s."""
+    """Sleep 10 ms, each tenth 1 s."""
     await asyncio.sleep(LONG_SECONDS if payload % LONG_EACH == 0 else SHORT_SECONDS)
 
 
@@ -68,7 +68,7 @@ class Bench:
         await self.redis.aclose()
 
     async def drained_s(self, jobs: int) -> float:
-        """Lets the worker begin; the time until all jobs have succeeded."""
+        """Let the worker begin; return the time until all jobs have succeeded."""
         began = time.perf_counter()
         await self.inspector.configure(POOL, self._free)
         while (snapshot := await self.inspector.snapshot(POOL)).finished_total < jobs:  # noqa: ASYNC110  # another process's state
@@ -102,7 +102,7 @@ async def throughput(url: str, jobs: int) -> Figures:
 
 
 async def mixed(url: str, jobs: int) -> Figures:
-    """Jobs of 10 ms, each tenth of 1 s, in 10 slots: the time until all are done."""
+    """Return the time to run jobs of 10 ms, each tenth of 1 s, in 10 slots."""
     bench = Bench(url, slots=MIXED_SLOTS, jobs=jobs)
     await bench.hold()
     async with bench.ready():

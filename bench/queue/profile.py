@@ -45,7 +45,7 @@ def by_writer(profile: cProfile.Profile) -> Mapping[str, float]:
 
 
 async def _server_s(redis: RedisClient) -> tuple[float, float]:
-    """Seconds of the server in scripts, and in commands within them."""
+    """Return the server's seconds in scripts, and in commands within them."""
     stats = await redis.info("commandstats")
     spent = {name.removeprefix("cmdstat_"): values["usec"] / 1e6 for name, values in stats.items()}
     scripts = spent.pop("evalsha", 0.0) + spent.pop("eval", 0.0)
@@ -73,7 +73,7 @@ async def _phase(redis: RedisClient, name: str, jobs: int, work: Awaitable[Any])
 
 
 async def profiled(url: str, jobs: int) -> list[str]:
-    """A table for single submits, bulk submits and the drain."""
+    """Return a table for single submits, bulk submits and the drain."""
     bench = Bench(url, slots=SLOTS, jobs=jobs)
     await bench.hold()
     redis, singles = bench.redis, jobs // 10
@@ -93,7 +93,7 @@ async def profiled(url: str, jobs: int) -> list[str]:
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Print the tables."""
     import uvloop
 
     with redis_server() as url:

@@ -66,7 +66,7 @@ async def throughput(url: str, jobs: int) -> Figures:
 
 
 async def mixed(url: str, jobs: int) -> Figures:
-    """Jobs of 10 ms, each tenth of 1 s, in 10 slots: the time until all are done."""
+    """Return the time to run jobs of 10 ms, each tenth of 1 s, in 10 slots."""
     client = await _prepared(url)
     await _fill(client, jobs)
     slots = asyncio.Semaphore(SLOTS)

@@ -94,9 +94,9 @@ class Cluster:
         """Wait until `stop` is set, or until a control loop fails, and raise its error."""
         if self._controllers is None:
             return
-        told = asyncio.create_task(stop.wait())
-        await asyncio.wait({told, self._controllers}, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({stopping, self._controllers}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         if self._controllers.done():
             self._controllers.result()
 

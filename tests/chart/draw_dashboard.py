@@ -1,6 +1,6 @@
-"""Draws the picture in docs/operate.md: what the dashboard tells of two minutes of a pool's life.
+"""Draw the picture in docs/operate.md: the dashboard over two minutes of a pool's life.
 
-No test by its name, for it takes minutes and writes into the documents; pytest runs it where it is named:
+Its name is not a test's, because it takes minutes and writes into docs/. Name the file to run it:
 `.venv/bin/python -m pytest tests/chart/draw_dashboard.py`.
 """
 
@@ -23,7 +23,7 @@ from dashboard import PANELS
 from dashboard_picture import drawn
 
 FILE = ROOT / "docs/images/dashboard.png"
-ABSENT = {"workers with a GPU", "a pass that failed"}  # what this pool's life does not bring about
+ABSENT = {"workers with a GPU", "a failed pass"}  # what this pool never has
 # A morning in two minutes: waves of three kinds on three routes, of which some fail and some for good.
 STUDIO = """
 apiVersion: agentpool.dev/v1alpha1
@@ -60,7 +60,7 @@ QUIET_SECONDS = 25.0  # for the workers to go, within the picture
 
 @pytest.mark.timeout(400)
 def test_the_picture_of_the_documents(helm_ground: Ground, prometheus: Prometheus):
-    """Two minutes of a pool's life, drawn; only the panels stay empty that need what is not here."""
+    """Two minutes of a pool's life, drawn; only panels without a source here stay empty."""
     install(helm_ground, STUDIO, "studio")
     began = time.time()
     waves, next_at = list(WAVES), time.monotonic()

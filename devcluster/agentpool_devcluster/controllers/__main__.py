@@ -37,9 +37,9 @@ async def _run(kubeconfig: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with KubeClient(read_kubeconfig(kubeconfig), user_agent="agentpool-controllers") as client:
         suite = asyncio.create_task(ControllerSuite(client).run())
-        told = asyncio.create_task(stop.wait())
-        await asyncio.wait({suite, told}, return_when=asyncio.FIRST_COMPLETED)
-        told.cancel()
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({suite, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         if suite.done():
             suite.result()
         await cancel_and_wait(suite)

@@ -47,7 +47,7 @@ def status_of(
 
 
 def is_complete(deployment: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Whether the rollout is complete: all desired pods have the current revision and are available; none is old."""
+    """Return whether the rollout is complete: all desired pods are current and available, and none is old."""
     wanted = wanted_replicas(deployment["spec"])
     counts = (status.get("updatedReplicas"), status.get("replicas"), status.get("availableReplicas"))
     return all(count == wanted for count in counts)
@@ -125,7 +125,7 @@ def _progressing(
 
 
 def _has_progressed(deployment: KubeObject, status: Mapping[str, Any]) -> bool:
-    """Whether there are more new pods, fewer old pods, or more ready pods than in the stored status."""
+    """Return whether there are more new pods, fewer old pods, or more ready pods than in the stored status."""
     before = deployment.get("status") or {}
 
     def old(counts: Mapping[str, Any]) -> int:

@@ -116,7 +116,7 @@ def budget_status(budget: Mapping[str, Any], pods: Sequence[KubeObject], expecte
 
 
 def _resolve(value: Any, expected: int) -> int:
-    """A number, or a percentage rounded up."""
+    """Return a number, or a percentage rounded up."""
     if isinstance(value, str) and value.endswith("%"):
         return math.ceil(int(value[:-1]) * expected / 100)
     return int(value)

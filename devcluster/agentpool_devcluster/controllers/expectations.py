@@ -33,7 +33,7 @@ class Expectations:
         self._expected: dict[ObjectKey, _Expected] = {}
 
     def met(self, owner: ObjectKey) -> bool:
-        """Whether all expected changes were observed, or the timeout is over."""
+        """Return whether all expected changes were observed, or the timeout is over."""
         expected = self._expected.get(owner)
         if expected is None:
             return True

@@ -44,7 +44,7 @@ def wanted_taints(node: Mapping[str, Any], now: str) -> list[dict[str, Any]]:
 
 
 def is_lost(node: Mapping[str, Any]) -> bool:
-    """Whether the node is silent, so that no agent confirms the end of a pod."""
+    """Return whether the node is silent, so that no agent confirms the end of a pod."""
     return (condition_of(node, "Ready") or {}).get("status") == "Unknown"
 
 
@@ -63,7 +63,7 @@ def evict_in(pod: Mapping[str, Any], node: Mapping[str, Any], patience: Patience
 
 
 def _states_toleration(pod: Mapping[str, Any]) -> bool:
-    """Whether admission or the user gave the pod tolerations for lost nodes; otherwise the defaults apply."""
+    """Return whether admission or the user gave the pod tolerations for lost nodes; otherwise the defaults apply."""
     return any(one.get("key") in {NOT_READY, UNREACHABLE} for one in pod["spec"].get("tolerations") or ())
 
 

@@ -73,7 +73,7 @@ def _update(stateful_set: KubeObject, by_ordinal: Mapping[int, KubeObject], revi
 
 
 def _rolls(spec: Mapping[str, object], number: int) -> bool:
-    """Whether the update strategy replaces the pod of that number."""
+    """Return whether the update strategy replaces the pod of that number."""
     strategy = spec.get("updateStrategy")
     settings = strategy if isinstance(strategy, dict) else {}
     if settings.get("type") == "OnDelete":

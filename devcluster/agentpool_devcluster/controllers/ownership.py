@@ -40,7 +40,7 @@ async def claim(
     candidates: Iterable[KubeObject],
     resource: Resource,
 ) -> list[KubeObject]:
-    """The candidates that belong to `owner` after adopting and releasing."""
+    """Return the candidates that belong to `owner` after adopting and releasing."""
     selector = owner["spec"].get("selector")
     owned: list[KubeObject] = []
     for candidate in candidates:

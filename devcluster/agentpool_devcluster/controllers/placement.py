@@ -49,7 +49,7 @@ class Placement:
 
 
 def rooms_of(nodes: Sequence[KubeObject], pods: Sequence[tuple[str, KubeObject]]) -> list[NodeRoom]:
-    """The nodes with the pods on them; `pods` pairs the name of a pod's node with the pod."""
+    """Return the nodes with the pods on them; `pods` pairs the name of a pod's node with the pod."""
     rooms: dict[str, NodeRoom] = {}
     for node in nodes:
         offered = amounts_of((node.get("status") or {}).get("allocatable"))

@@ -24,17 +24,17 @@ def node_of(pod: Mapping[str, Any]) -> str:
 
 
 def is_finished(pod: Mapping[str, Any]) -> bool:
-    """Whether the pod has ended and will not run again."""
+    """Return whether the pod has ended and will not run again."""
     return phase_of(pod) in FINISHED_PHASES
 
 
 def is_active(pod: Mapping[str, Any]) -> bool:
-    """Whether the pod counts as a replica: neither finished nor terminating."""
+    """Return whether the pod counts as a replica: neither finished nor terminating."""
     return not is_finished(pod) and not is_terminating(pod)
 
 
 def is_ready(pod: Mapping[str, Any]) -> bool:
-    """Whether the pod's Ready condition holds."""
+    """Return whether the pod's Ready condition holds."""
     return condition_holds(pod, "Ready")
 
 

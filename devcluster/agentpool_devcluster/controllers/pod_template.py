@@ -48,7 +48,7 @@ def without_hash(template: Mapping[str, Any]) -> KubeObject:
 
 
 def same_template(left: Mapping[str, Any], right: Mapping[str, Any]) -> bool:
-    """Whether two templates make the same pods."""
+    """Return whether two templates make the same pods."""
     return _canonical(without_hash(left)) == _canonical(without_hash(right))
 
 
@@ -68,7 +68,7 @@ def _canonical(template: Mapping[str, Any]) -> str:
 
 
 def _without_empty(value: Any) -> Any:
-    """The value without nulls and empty maps or lists, which servers add and drop freely."""
+    """Return the value without nulls and empty maps or lists, which servers add and drop freely."""
     if isinstance(value, dict):
         kept = {key: _without_empty(item) for key, item in value.items()}
         return {key: item for key, item in kept.items() if item not in (None, {}, [])}

@@ -97,7 +97,7 @@ class ReplicaSetController:
             await self._delete(replica_set, order[: min(-missing, LARGEST_BURST)])
 
     def _related(self, replica_set: KubeObject, active: Sequence[KubeObject]) -> Sequence[KubeObject]:
-        """The active pods of all ReplicaSets of the same Deployment."""
+        """Return the active pods of all ReplicaSets of the same Deployment."""
         owner = controller_of(replica_set)
         if owner is None:
             return active

@@ -34,7 +34,7 @@ _NOT_COPIED = frozenset({"kubectl.kubernetes.io/last-applied-configuration", REV
 
 
 def by_age(replica_sets: Sequence[KubeObject]) -> list[KubeObject]:
-    """The ReplicaSets, oldest first."""
+    """Return the ReplicaSets, oldest first."""
     return sorted(replica_sets, key=lambda one: (one["metadata"].get("creationTimestamp") or "", name_of(one)))
 
 
@@ -69,7 +69,7 @@ def size_annotations(wanted: int, ceiling: int) -> dict[str, str]:
 
 
 def new_replica_set(deployment: KubeObject, *, replicas: int, annotations: Mapping[str, str]) -> KubeObject:
-    """The ReplicaSet of the Deployment's present template."""
+    """Return the ReplicaSet of the Deployment's present template."""
     spec = deployment["spec"]
     template = copy_of(spec.get("template") or {})
     collisions = int((deployment.get("status") or {}).get("collisionCount") or 0)
@@ -98,7 +98,7 @@ def new_replica_set(deployment: KubeObject, *, replicas: int, annotations: Mappi
 
 
 def is_size_changed(deployment: KubeObject, replica_sets: Sequence[KubeObject]) -> bool:
-    """Whether `spec.replicas` moved since the live ReplicaSets were last scaled."""
+    """Return whether `spec.replicas` moved since the live ReplicaSets were last scaled."""
     wanted = str(wanted_replicas(deployment["spec"]))
     live = [one for one in replica_sets if wanted_replicas(one["spec"]) > 0]
     return any(annotations_of(one).get(DESIRED, wanted) != wanted for one in live)
@@ -119,7 +119,7 @@ def view(replica_set: KubeObject, pods: Sequence[KubeObject]) -> Revision:
 
 
 def forgotten(deployment: KubeObject, old: Sequence[KubeObject]) -> list[KubeObject]:
-    """The old revisions beyond `revisionHistoryLimit`, which may be deleted: empty, at rest, oldest first."""
+    """Return the old revisions beyond `revisionHistoryLimit`, which may be deleted: empty, at rest, oldest first."""
     limit = deployment["spec"].get("revisionHistoryLimit")
     kept = DEFAULT_HISTORY if limit is None else int(limit)
     resting = [one for one in old if _is_resting(one)]

@@ -38,7 +38,7 @@ class Strategy:
 
 
 def strategy_of(spec: Mapping[str, Any]) -> Strategy:
-    """The strategy of a Deployment's spec, with percentages resolved against its replicas."""
+    """Return the strategy of a Deployment's spec, with percentages resolved against its replicas."""
     replicas = wanted_replicas(spec)
     strategy = spec.get("strategy") or {}
     if strategy.get("type") == "Recreate":
@@ -58,7 +58,7 @@ def wanted_replicas(spec: Mapping[str, Any]) -> int:
 
 
 def plan(wanted: int, strategy: Strategy, new: Revision, old: Sequence[Revision]) -> Plan:
-    """The next step of a rollout towards `wanted` replicas of `new`; `old` is in order of age."""
+    """Return the next step of a rollout towards `wanted` replicas of `new`; `old` is in order of age."""
     if strategy.recreate:
         return _plan_recreate(wanted, new, old)
     grown = first_size(wanted, strategy, new, old)
@@ -141,7 +141,7 @@ def _plan_proportional(wanted: int, strategy: Strategy, live: Sequence[Revision]
 
 
 def _resolve(value: Any, replicas: int, rounding: Any) -> int:
-    """A number or a percentage of the replicas."""
+    """Return a number or a percentage of the replicas."""
     if isinstance(value, str) and value.endswith("%"):
         return int(rounding(int(value[:-1]) * replicas / 100))
     return int(value)

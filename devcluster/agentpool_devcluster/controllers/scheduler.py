@@ -50,7 +50,7 @@ class Scheduler:
         self._nodes = nodes
         self._wake = asyncio.Event()
         self._assumed: dict[Uid, str] = {}  # bound by us, not yet seen as bound in the cache
-        self._told: dict[Uid, tuple[str, float]] = {}  # last reported reason, and its time (loop time)
+        self._reported: dict[Uid, tuple[str, float]] = {}  # last reported reason, and its time (loop time)
         pods.subscribe(self._pod_changed)
         nodes.subscribe(self._node_changed)
 
@@ -123,17 +123,17 @@ class Scheduler:
             self._assumed.pop(uid_of(pod), None)
             raise
         else:
-            self._told.pop(uid_of(pod), None)
+            self._reported.pop(uid_of(pod), None)
             message = f"Successfully assigned {namespace}/{name} to {node}"
             self._events.normal(PODS, pod, "Scheduled", message)
 
     async def _tell(self, pod: KubeObject, message: str) -> None:
         """Say why the pod waits: an event and the PodScheduled condition, when the reason is new or old enough."""
         now = asyncio.get_running_loop().time()
-        told, at = self._told.get(uid_of(pod), ("", 0.0))
-        if told == message and now - at < REPEAT_SECONDS:
+        reported, at = self._reported.get(uid_of(pod), ("", 0.0))
+        if reported == message and now - at < REPEAT_SECONDS:
             return
-        self._told[uid_of(pod)] = (message, now)
+        self._reported[uid_of(pod)] = (message, now)
         self._events.warning(PODS, pod, "FailedScheduling", message)
         before = condition_of(pod, "PodScheduled") or {}
         if before.get("status") == "False" and before.get("message") == message:
@@ -157,7 +157,7 @@ class Scheduler:
         pod = change.current
         if change.new is None:
             self._assumed.pop(uid_of(pod), None)
-            self._told.pop(uid_of(pod), None)
+            self._reported.pop(uid_of(pod), None)
         elif node_of(pod):
             self._assumed.pop(uid_of(pod), None)
         freed = node_of(pod) and (change.new is None or is_finished(pod))
@@ -171,7 +171,7 @@ class Scheduler:
 
 
 def waiting_pods(pods: Any, assumed: Mapping[Uid, str]) -> list[KubeObject]:
-    """The pods this scheduler should place, in the order in which they are served."""
+    """Return the pods this scheduler should place, in the order of service."""
     waiting = [pod for pod in pods if _is_waiting(pod) and uid_of(pod) not in assumed]
     return sorted(
         waiting,

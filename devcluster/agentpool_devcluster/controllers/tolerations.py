@@ -21,7 +21,7 @@ def untolerated_taint(
 
 
 def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
-    """Whether a toleration covers a taint: an empty effect means all effects, an empty key with Exists all keys."""
+    """Return whether a toleration covers a taint: an empty effect covers all effects, an empty key with Exists all."""
     if toleration.get("effect") and toleration["effect"] != taint["effect"]:
         return False
     if toleration.get("key") and toleration["key"] != taint["key"]:
@@ -32,7 +32,7 @@ def tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
 
 
 def toleration_seconds(pod: Mapping[str, Any], taint: Mapping[str, Any]) -> float | None:
-    """How long the pod may stay on a node with that NoExecute taint: seconds, None for ever, 0 not at all."""
+    """Return how long the pod may stay on a node with that NoExecute taint: seconds, None for ever, 0 not at all."""
     tolerations: Sequence[Mapping[str, Any]] = pod["spec"].get("tolerations") or ()
     matching = [toleration for toleration in tolerations if tolerates(toleration, taint)]
     if not matching:

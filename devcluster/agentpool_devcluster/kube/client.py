@@ -145,7 +145,7 @@ class KubeClient:
         labels: str = "",
         fields: str = "",
     ) -> AsyncIterator[dict[str, Any]]:
-        """Events (`type`, `object`) after resourceVersion `since`, until the server ends the watch.
+        """Yield events (`type`, `object`) after resourceVersion `since`, until the server ends the watch.
 
         Raises UnreachableError when the connection breaks. An ERROR event is raised as its ApiError.
         """

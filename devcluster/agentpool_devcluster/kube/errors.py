@@ -89,7 +89,7 @@ _BY_CODE: Mapping[int, type[ApiError]] = {
 
 
 def api_error(code: int, status: Mapping[str, Any]) -> ApiError:
-    """The exception for a Status object that came with HTTP status `code`."""
+    """Return the exception for a Status object that came with HTTP status `code`."""
     reason = str(status.get("reason") or "Unknown")
     message = str(status.get("message") or f"the server answered {code} without a message")
     kind = AlreadyExistsError if reason == "AlreadyExists" else _BY_CODE.get(code, ApiError)

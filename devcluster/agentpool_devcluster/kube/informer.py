@@ -86,7 +86,7 @@ class Informer:
         return self._objects.values()
 
     def in_namespace(self, namespace: str) -> list[KubeObject]:
-        """The cached objects of one namespace."""
+        """Return the cached objects of one namespace."""
         return [obj for key, obj in self._objects.items() if key.namespace == namespace]
 
     async def run(self) -> None:

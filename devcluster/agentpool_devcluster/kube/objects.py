@@ -31,18 +31,18 @@ class ObjectKey:
 
 
 def key_of(obj: Mapping[str, Any]) -> ObjectKey:
-    """The object's namespace and name."""
+    """Return the object's namespace and name."""
     metadata = obj["metadata"]
     return ObjectKey(metadata.get("namespace") or "", metadata["name"])
 
 
 def name_of(obj: Mapping[str, Any]) -> str:
-    """The object's name."""
+    """Return the object's name."""
     return str(obj["metadata"]["name"])
 
 
 def namespace_of(obj: Mapping[str, Any]) -> str:
-    """The object's namespace; empty for cluster-scoped objects."""
+    """Return the object's namespace; empty for cluster-scoped objects."""
     return str(obj["metadata"].get("namespace") or "")
 
 
@@ -52,34 +52,34 @@ def uid_of(obj: Mapping[str, Any]) -> Uid:
 
 
 def labels_of(obj: Mapping[str, Any]) -> dict[str, str]:
-    """The object's labels."""
+    """Return the object's labels."""
     return obj["metadata"].get("labels") or {}
 
 
 def annotations_of(obj: Mapping[str, Any]) -> dict[str, str]:
-    """The object's annotations."""
+    """Return the object's annotations."""
     return obj["metadata"].get("annotations") or {}
 
 
 def is_terminating(obj: Mapping[str, Any]) -> bool:
-    """Whether deletion of the object has been requested."""
+    """Return whether deletion of the object has been requested."""
     return bool(obj["metadata"].get("deletionTimestamp"))
 
 
 def controller_of(obj: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The owner reference of the controller that manages the object; None for an orphan."""
+    """Return the owner reference of the controller that manages the object; None for an orphan."""
     references: list[dict[str, Any]] = obj["metadata"].get("ownerReferences") or []
     return next((reference for reference in references if reference.get("controller")), None)
 
 
 def is_controlled_by(obj: Mapping[str, Any], owner: Mapping[str, Any]) -> bool:
-    """Whether `owner` is the object's controller."""
+    """Return whether `owner` is the object's controller."""
     reference = controller_of(obj)
     return reference is not None and reference.get("uid") == uid_of(owner)
 
 
 def controller_reference(owner: Mapping[str, Any], resource: Resource) -> dict[str, Any]:
-    """The owner reference that makes `owner` the controller of another object."""
+    """Return the owner reference that makes `owner` the controller of another object."""
     return {
         "apiVersion": resource.api_version,
         "kind": resource.kind,
@@ -97,7 +97,7 @@ def condition_of(obj: Mapping[str, Any], kind: str) -> dict[str, Any] | None:
 
 
 def condition_holds(obj: Mapping[str, Any], kind: str) -> bool:
-    """Whether the status condition of that type is True."""
+    """Return whether the status condition of that type is True."""
     condition = condition_of(obj, kind)
     return condition is not None and condition.get("status") == "True"
 

@@ -52,7 +52,7 @@ def parse_quantity(text: str | float) -> Decimal:
 
 
 def amounts_of(quantities: Mapping[str, Any] | None) -> Amounts:
-    """A `requests`, `limits` or `allocatable` map as numbers."""
+    """Return a `requests`, `limits` or `allocatable` map as numbers."""
     return {name: parse_quantity(value) for name, value in (quantities or {}).items()}
 
 

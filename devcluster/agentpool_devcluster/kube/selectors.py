@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def label_selector_matches(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
-    """Whether a `matchLabels`/`matchExpressions` selector matches these labels.
+    """Return whether a `matchLabels`/`matchExpressions` selector matches these labels.
 
     An empty selector matches everything; no selector (None) matches nothing.
     """
@@ -22,12 +22,12 @@ def label_selector_matches(selector: Mapping[str, Any] | None, labels: Mapping[s
 
 
 def is_empty(selector: Mapping[str, Any] | None) -> bool:
-    """Whether the selector has no requirements."""
+    """Return whether the selector has no requirements."""
     return not selector or not (selector.get("matchLabels") or selector.get("matchExpressions"))
 
 
 def node_selector_matches(terms: Sequence[Mapping[str, Any]], labels: Mapping[str, str], name: str) -> bool:
-    """Whether any of the `nodeSelectorTerms` matches a node with these labels and this name.
+    """Return whether any of the `nodeSelectorTerms` matches a node with these labels and this name.
 
     Terms are alternatives; within a term all requirements must hold; an empty term matches no node.
     """

@@ -194,7 +194,7 @@ class NodeAgent:
 
 
 def _is_over(pod: Mapping[str, Any]) -> bool:
-    """Whether the pod had ended before this agent saw it: only a requested deletion is left to confirm."""
+    """Return whether the pod had ended before this agent saw it: only a requested deletion remains to confirm."""
     ended = (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}
     return ended and not pod["metadata"].get("deletionTimestamp")
 

@@ -17,7 +17,7 @@ class CrashBackoff:
     failures: int = 0  # ends since the last long run
 
     def next_wait(self, ran_seconds: float) -> float:
-        """Seconds to wait after a run of that length."""
+        """Return the seconds to wait after a run of that length."""
         if ran_seconds >= self.settings.reset_seconds:
             self.failures = 0
         self.failures += 1

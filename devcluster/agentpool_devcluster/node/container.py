@@ -167,12 +167,12 @@ class ContainerRunner:
         launch: Launch,
     ) -> None:
         """Wait until the run ends by itself, is stopped, or fails a probe."""
-        told = asyncio.create_task(self._stop.wait())
+        stopping = asyncio.create_task(self._stop.wait())
         found_dead = asyncio.create_task(probes.failed.wait())
         try:
-            await asyncio.wait({exit_task, told, found_dead}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({exit_task, stopping, found_dead}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            told.cancel()
+            stopping.cancel()
             found_dead.cancel()
         if exit_task.done():
             return
@@ -187,7 +187,7 @@ class ContainerRunner:
     async def _end(
         self, process: LocalProcess, exit_task: asyncio.Task[int], prober: Prober, launch: Launch, deadline: Deadline
     ) -> None:
-        """The hook, SIGTERM, and SIGKILL to whatever is left at the deadline."""
+        """Run the hook, then send SIGTERM, and SIGKILL at the deadline."""
         problem = await run_hook("preStop", self._spec, prober, launch, deadline)
         if problem:
             self._warn("FailedPreStopHook", problem)
@@ -259,8 +259,8 @@ class ContainerRunner:
         if not unmapped:
             return words
         before, newline, last = words.rstrip().rpartition("\n")
-        told = f"; its last words: {last}" if last else ""
-        return f"{before}{newline}{unmapped_words(image)}{told}"
+        last_words = f"; its last words: {last}" if last else ""
+        return f"{before}{newline}{unmapped_words(image)}{last_words}"
 
     def _event(self, reason: str, message: str) -> None:
         self._event_of("Normal", reason, message)

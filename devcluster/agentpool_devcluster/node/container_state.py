@@ -53,7 +53,7 @@ class ContainerRecord:
     container_id: str = ""  # of the present or last run
 
     def to_status(self) -> dict[str, Any]:
-        """The entry in the pod's `containerStatuses`."""
+        """Return the entry in the pod's `containerStatuses`."""
         status: dict[str, Any] = {
             "name": self.name,
             "image": self.image,
@@ -70,7 +70,7 @@ class ContainerRecord:
 
 
 def ended(exit_code: int, *, started_at: str, finished_at: str, message: str = "", oom: bool = False) -> Terminated:
-    """The state of a run that ended with `exit_code`."""
+    """Return the state of a run that ended with `exit_code`."""
     reason = "Completed" if exit_code == 0 else "Error"
     if oom:
         reason, exit_code = "OOMKilled", 128 + signal.SIGKILL

@@ -13,7 +13,7 @@ class Deadline:
         self._moved = asyncio.Event()
 
     def shorten(self, seconds: float) -> None:
-        """The pod has at most so much longer."""
+        """Bound the pod's remaining time."""
         at = asyncio.get_running_loop().time() + max(seconds, 0)
         if self._at is None or at < self._at:
             self._at = at

@@ -66,7 +66,7 @@ def device_environment(holding: Mapping[str, tuple[int, ...]]) -> dict[str, str]
 
 
 def _devices_of(container: Mapping[str, Any]) -> dict[str, int]:
-    """The extended resources a container asks for: those with a domain, which is not Kubernetes' own."""
+    """Return the extended resources that a container requests: those with a domain other than Kubernetes' own."""
     limits = amounts_of((container.get("resources") or {}).get("limits"))
     return {
         name: int(amount) for name, amount in limits.items() if "/" in name and not name.startswith("kubernetes.io/")

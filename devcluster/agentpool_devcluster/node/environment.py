@@ -41,7 +41,7 @@ Sources = Mapping[Reference, Mapping[str, Any] | None]
 
 
 def references(container: Mapping[str, Any]) -> set[Reference]:
-    """The config maps and secrets that the container's environment needs."""
+    """Return the config maps and secrets that the container's environment needs."""
     found: set[Reference] = set()
     for variable in container.get("env") or ():
         source = variable.get("valueFrom") or {}
@@ -97,7 +97,7 @@ def command_of(container: Mapping[str, Any], values: Mapping[str, str]) -> list[
 
 
 def data_of(reference: Reference, obj: Mapping[str, Any]) -> dict[str, bytes]:
-    """The content of a config map or secret."""
+    """Return the content of a config map or secret."""
     if reference.kind == "Secret":
         return {name: base64.b64decode(value) for name, value in (obj.get("data") or {}).items()}
     plain = {name: str(value).encode() for name, value in (obj.get("data") or {}).items()}

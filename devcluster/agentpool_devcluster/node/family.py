@@ -19,7 +19,7 @@ _PROC = Path("/proc")
 
 
 def family_of(pid: int) -> list[int]:
-    """The process and its descendants, parents before their children."""
+    """Return the process and its descendants, parents before their children."""
     found = [pid]
     for each in found:  # grows as it goes
         found += _children(each)
@@ -37,7 +37,7 @@ def kill_family(pid: int) -> None:
 
 
 def _children(pid: int) -> Iterator[int]:
-    """What each thread of the process has started; nothing for one that is gone."""
+    """Return the children of all threads of the process; empty for a process that has ended."""
     with contextlib.suppress(OSError):
         for listed in (_PROC / str(pid) / "task").glob("*/children"):
             with contextlib.suppress(OSError):  # the thread has ended

@@ -28,7 +28,7 @@ class PodPlace:
 
 
 def pod_field(path: str, pod: Mapping[str, Any], place: PodPlace) -> str:
-    """The value at a `fieldPath`. Raises ContainerConfigError for a path that Kubernetes does not offer either."""
+    """Return the value at a `fieldPath`. Raises ContainerConfigError for a path unknown to Kubernetes."""
     subscript = _SUBSCRIPT.match(path)
     if subscript:
         source = labels_of(pod) if subscript.group(1) == "labels" else annotations_of(pod)
@@ -80,7 +80,7 @@ def _container_named(pod: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def _listing(values: Mapping[str, str]) -> str:
-    """Labels or annotations as a downward API file shows them."""
+    """Render labels or annotations as in a downward API file."""
     escaped = {
         name: value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") for name, value in values.items()
     }

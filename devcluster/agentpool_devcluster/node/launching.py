@@ -56,7 +56,7 @@ def _words(container: Mapping[str, Any], image: str, image_dir: Path | None) -> 
 
 
 def _directory(container: Mapping[str, Any], image_dir: Path | None, surroundings: Surroundings) -> str:
-    """Where the process starts: workingDir, else the image's directory, else scratch."""
+    """Return the directory of the process: workingDir, else the image's directory, else scratch."""
     scratch = surroundings.scratch(container["name"])
     scratch.mkdir(parents=True, exist_ok=True)
     home = image_dir or scratch

@@ -79,12 +79,12 @@ class LogQuery:
 
     @classmethod
     def since_seconds(cls, seconds: float | None) -> datetime | None:
-        """The time so many seconds ago; None for None."""
+        """Return the time so many seconds ago; None for None."""
         return None if seconds is None else datetime.now(UTC) - timedelta(seconds=seconds)
 
 
 def read_log(path: Path, query: LogQuery) -> bytes:
-    """The wanted lines that are there now."""
+    """Return the wanted lines that are there now."""
     entries = [entry for entry in _entries(path) if query.since is None or _time_of(entry) >= query.since]
     if query.tail_lines is not None:
         entries = entries[-query.tail_lines :] if query.tail_lines else []
@@ -93,7 +93,7 @@ def read_log(path: Path, query: LogQuery) -> bytes:
 
 
 async def follow_log(path: Path, query: LogQuery, ended: asyncio.Event) -> AsyncIterator[bytes]:
-    """The wanted lines that are there, then those to come, until `ended` and all is read."""
+    """Yield the wanted lines that are there, then new lines, until `ended` and all is read."""
     with path.open("rb") as file:
         first = read_log(path, query)
         file.seek(0, 2)
@@ -116,7 +116,7 @@ async def follow_log(path: Path, query: LogQuery, ended: asyncio.Event) -> Async
 
 
 def _is_still(path: Path, file: BinaryIO) -> bool:
-    """Whether `path` still names the open file."""
+    """Return whether `path` still names the open file."""
     try:
         return path.stat().st_ino == os.fstat(file.fileno()).st_ino
     except FileNotFoundError:

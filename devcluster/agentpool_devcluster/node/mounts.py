@@ -30,7 +30,7 @@ class Mount:
 
 @cache
 def mounts_supported() -> bool:
-    """Whether this host lets us show volumes at their mount paths: Linux, with mount namespaces allowed."""
+    """Return whether this host can show volumes at their mount paths: Linux, with mount namespaces allowed."""
     if sys.platform != "linux":
         return False
     probe = [sys.executable, "-I", "-S", mounter.__file__, "[]", "[]", "/", "/", "true"]
@@ -40,7 +40,7 @@ def mounts_supported() -> bool:
 def plan_mounts(
     container: Mapping[str, Any], volumes: Mapping[str, Path], values: Mapping[str, str]
 ) -> tuple[Mount, ...]:
-    """The container's mounts, outer paths first. Raises ContainerConfigError for a mount of an unknown volume."""
+    """Return the container's mounts, outer paths first. Raises ContainerConfigError for an unknown volume."""
     planned: list[Mount] = []
     for wanted in wanted_mounts(container):
         source = volumes.get(wanted["name"])
@@ -55,7 +55,7 @@ def plan_mounts(
 
 
 def mounting_command(mounts: Sequence[Mount], staging: Path, directory: str, command: Sequence[str]) -> list[str]:
-    """The command that runs `command` in `directory` with the mounts in place."""
+    """Return the command that runs `command` in `directory` with the mounts in place."""
     listed = json.dumps([[str(mount.source), str(mount.target), mount.read_only] for mount in mounts])
     image = json.dumps(_image(directory))
     return [sys.executable, "-I", "-S", mounter.__file__, listed, image, str(staging), directory, *command]

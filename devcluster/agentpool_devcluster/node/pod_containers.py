@@ -37,7 +37,7 @@ class PodContainers:
         self._stopping: Deadline | None = None
 
     def hold(self, reason: str, message: str) -> None:
-        """All containers wait, for that reason."""
+        """Let all containers wait, for that reason."""
         for record in [*self.init, *self.main]:
             record.state = Waiting(reason=reason, message=message)
 
@@ -94,7 +94,7 @@ class PodContainers:
             record.state = Waiting(reason="PodInitializing")
 
     async def _end_sidecars(self) -> None:
-        """Sidecars outlive the main containers and end in reverse order."""
+        """End the sidecars, after the main containers, in reverse order."""
         deadline = self._stopping
         if deadline is None:
             deadline = Deadline()

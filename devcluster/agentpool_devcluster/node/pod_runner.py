@@ -67,14 +67,14 @@ class PodRunner:
         return self._surroundings
 
     def update(self, pod: KubeObject) -> None:
-        """The pod's object changed."""
+        """Take the changed object of the pod."""
         self._surroundings.pod = pod
         if is_terminating(pod):
             grace = pod["metadata"].get("deletionGracePeriodSeconds")
             self.end_within(DEFAULT_GRACE_SECONDS if grace is None else float(grace))
 
     def vanish(self) -> None:
-        """The pod's object is gone: end quickly, report nothing."""
+        """End quickly and report nothing: the pod's object is gone."""
         self._vanished = True
         self.end_within(VANISHED_GRACE_SECONDS)
 
@@ -166,7 +166,7 @@ class PodRunner:
         self.containers.stop(self._deadline)
 
     def status(self) -> dict[str, Any]:
-        """The pod's status as of now."""
+        """Return the pod's status as of now."""
         containers, place = self.containers, self._surroundings.place
         facts = PodFacts(
             init=containers.init,

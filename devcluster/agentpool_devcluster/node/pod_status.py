@@ -29,7 +29,7 @@ class PodFacts:
 
 
 def status_of(pod: Mapping[str, Any], facts: PodFacts, now: str) -> dict[str, Any]:
-    """The status the node reports."""
+    """Return the status that the node reports."""
     phase = phase_of(facts)
     status: dict[str, Any] = {
         "phase": phase,

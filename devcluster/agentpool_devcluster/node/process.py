@@ -35,7 +35,7 @@ class Launch:
     staging: Path = Path("/")  # an empty directory the mounter may use
 
     def resolved(self, command: Sequence[str] | None = None) -> list[str]:
-        """The command line to run; `command` in place of the container's own, for probes and hooks."""
+        """Return the command line to run; `command` replaces the container's own, for probes and hooks."""
         words = list(command or self.command)
         if self.mounts:
             return mounting_command(self.mounts, self.staging, self.directory, words)

@@ -110,7 +110,7 @@ class Registration:
 
 
 def node_manifest(settings: NodeSettings, pod_cidr: str | None) -> dict[str, Any]:
-    """The Node to create."""
+    """Return the Node to create."""
     system, machine = platform.system().lower(), platform.machine()
     labels = {
         "kubernetes.io/hostname": settings.name,
@@ -131,7 +131,7 @@ def node_manifest(settings: NodeSettings, pod_cidr: str | None) -> dict[str, Any
 
 
 def node_status(settings: NodeSettings, port: int) -> dict[str, Any]:
-    """The status a node starts with."""
+    """Return the initial status of a node."""
     offered = {**default_resources(), **settings.resources}
     return {
         "capacity": offered,
@@ -154,7 +154,7 @@ def default_resources() -> dict[str, str]:
 
 
 def conditions(*, ready: bool) -> list[dict[str, Any]]:
-    """The node's conditions."""
+    """Return the node's conditions."""
     now = now_text()
     fine = [
         ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),

@@ -41,14 +41,14 @@ def is_default_token(named: Mapping[str, Any]) -> bool:
 
 
 def has_mounts(pod: Mapping[str, Any]) -> bool:
-    """Whether any container of the pod wants a volume at a path."""
+    """Return whether any container of the pod mounts a volume."""
     spec = pod["spec"]
     containers = [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
     return any(wanted_mounts(container) for container in containers)
 
 
 def not_enforced(pod: Mapping[str, Any]) -> list[str]:
-    """The fields that take rights away from the pod and are not enforced here."""
+    """Return the fields that restrict the pod and are not enforced here."""
     spec = pod["spec"]
     fields = ["spec.securityContext"] if spec.get("securityContext") else []
     for index, container in enumerate(spec.get("containers") or ()):

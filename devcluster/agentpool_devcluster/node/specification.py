@@ -20,7 +20,7 @@ _EFFECTS = frozenset({"NoSchedule", "PreferNoSchedule", "NoExecute"})
 
 
 def parse_node(text: str, *, state_dir: Path, images: Mapping[str, Path]) -> NodeSettings:
-    """The settings that `text` asks for. Raises NodeSetupError naming the part that cannot be read."""
+    """Return the settings in `text`. Raises NodeSetupError naming the part that cannot be read."""
     name, *parts = text.split(",")
     if not _NAME.match(name):
         raise NodeSetupError(f"node {text!r}: {name!r} is no node name; use lower-case letters, digits and dashes")

@@ -61,7 +61,7 @@ class Surroundings:
             directory.mkdir(parents=True, exist_ok=True)
 
     async def fetch(self, reference: Reference) -> Mapping[str, Any] | None:
-        """A config map or secret of the pod's namespace; None where there is none. Raises VolumeError."""
+        """Return a config map or secret of the pod's namespace; None if absent. Raises VolumeError."""
         resource = SECRETS if reference.kind == "Secret" else CONFIG_MAPS
         try:
             return await self.tools.client.get(resource, namespace_of(self.pod), reference.name)
@@ -71,7 +71,7 @@ class Surroundings:
             raise VolumeError(f"{reference} cannot be read: {error}") from error
 
     async def token(self, projection: Mapping[str, Any]) -> str:
-        """A token of the pod's service account. Raises VolumeError where the server issues none."""
+        """Return a token of the pod's service account. Raises VolumeError where the server issues none."""
         account = self.pod["spec"].get("serviceAccountName") or "default"
         audience = projection.get("audience")
         spec = {

@@ -27,11 +27,11 @@ class VolumeSources(Protocol):
     """Where volumes get their content from."""
 
     async def fetch(self, reference: Reference) -> Mapping[str, Any] | None:
-        """A config map or secret of the pod's namespace; None where there is none of that name."""
+        """Return a config map or secret of the pod's namespace; None if absent."""
         ...
 
     async def token(self, projection: Mapping[str, Any]) -> str:
-        """A token of the pod's service account. Raises VolumeError where the server issues none."""
+        """Return a token of the pod's service account. Raises VolumeError where the server issues none."""
         ...
 
 

@@ -82,8 +82,10 @@ def clean_configuration(resource: Resource, config: Json, options: WriteOptions)
         return clean(resource, config, options)
     group_version = resource.api_version if "/" in resource.api_version else f"/{resource.api_version}"
     subject = f"{config['metadata'].get('namespace', '')}/{name_of(config)}; {group_version}, Kind={resource.kind}"
-    told = misfits[0] if len(misfits) == 1 else "errors:\n" + "\n".join(f"  {misfit}" for misfit in misfits)
-    raise StatusError(HTTPStatus.INTERNAL_SERVER_ERROR, "", f"failed to create typed patch object ({subject}): {told}")
+    problems = misfits[0] if len(misfits) == 1 else "errors:\n" + "\n".join(f"  {misfit}" for misfit in misfits)
+    raise StatusError(
+        HTTPStatus.INTERNAL_SERVER_ERROR, "", f"failed to create typed patch object ({subject}): {problems}"
+    )
 
 
 def complete(resource: Resource, body: Json) -> None:

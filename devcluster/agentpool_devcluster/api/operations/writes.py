@@ -179,7 +179,7 @@ def _keep_server_owned(before: Json, new: Json) -> None:
 
 
 def _reset_if_asked(new: Json, before: Json) -> None:
-    """An empty list of managedFields forgets all owners; none at all leaves them as they are."""
+    """Forget all owners for an empty list of managedFields; change nothing without the list."""
     given = metadata(new).get("managedFields")
     if given is None:
         if "managedFields" in before["metadata"]:
