@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from agentpool_core.jobs import Job, JobEvent, JobRequest, Json
-    from agentpool_core.queue.completions import CancelOutcome
+    from agentpool_core.queue.completions import CancelOutcome, SignalOutcome
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.selection import JobPage
     from agentpool_core.queue.selector import JobSelector
@@ -61,6 +61,10 @@ class Receipt:
         JobEndedError if the job failed, was cancelled or expired, UnknownJobError after the retention.
         """
         return await self._client.result(self.job_id, timeout=timeout)
+
+    async def signal(self, name: str, value: Json = None, *, id: str | None = None) -> SignalOutcome:  # noqa: A002
+        """As `Client.signal`."""
+        return await self._client.signal(self.job_id, name, value, id=id)
 
     async def cancel(self) -> CancelOutcome:
         """As `Client.cancel`."""
@@ -128,6 +132,21 @@ class Client:
     async def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
         """End a waiting job at once; ask the worker of a running job to stop it. Raises UnknownJobError."""
         return await self._producer.cancel(JobId(job_id), reason=reason)
+
+    async def signal(
+        self,
+        job_id: JobId | str,
+        name: str,
+        value: Json = None,
+        *,
+        id: str | None = None,  # noqa: A002  # the natural name
+    ) -> SignalOutcome:
+        """Send a signal to a job, which resumes the job if it waits for this name (`ctx.wait_for`).
+
+        Signals of a name are delivered once each, in the order of their coming; an early one is kept. A repeated `id`
+        changes nothing. Raises UnknownJobError, SignalRefusedError for a job that has ended, InvalidJobError.
+        """
+        return await self._producer.signal(JobId(job_id), name, value, signal_id=id)
 
     async def job(self, job_id: JobId | str) -> Job:
         """Return the job's record, including the history. Raises UnknownJobError."""
@@ -201,6 +220,10 @@ class SyncReceipt:
     def result(self, *, timeout: float | None = None) -> Json:
         """As `Receipt.result`."""
         return self._client.result(self.job_id, timeout=timeout)
+
+    def signal(self, name: str, value: Json = None, *, id: str | None = None) -> SignalOutcome:  # noqa: A002
+        """As `Client.signal`."""
+        return self._client.signal(self.job_id, name, value, id=id)
 
     def cancel(self) -> CancelOutcome:
         """As `Client.cancel`."""
@@ -277,6 +300,10 @@ class SyncClient:
     def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
         """As `Client.cancel`."""
         return self._call(self._client.cancel(job_id, reason=reason))
+
+    def signal(self, job_id: JobId | str, name: str, value: Json = None, *, id: str | None = None) -> SignalOutcome:  # noqa: A002
+        """As `Client.signal`."""
+        return self._call(self._client.signal(job_id, name, value, id=id))
 
     def job(self, job_id: JobId | str) -> Job:
         """As `Client.job`."""

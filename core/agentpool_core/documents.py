@@ -78,6 +78,7 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "losses": job.losses,
         "quarantined": job.quarantined,
         "undecodable": dict(job.undecodable),
+        "waits_for": list(job.waits_for),
         "steps": steps_document(job),
     }
 
@@ -137,6 +138,7 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
         "running": snapshot.running,
         "scheduled": snapshot.scheduled,
         "blocked": snapshot.blocked,
+        "waiting": snapshot.waiting,
         "dead": snapshot.dead,
         "held": snapshot.held,
         "quarantined": snapshot.quarantined,

@@ -19,6 +19,7 @@
         ├── NotRegisteredError      the worker has no lease
         ├── ResultTimeoutError      the job has not ended yet
         ├── JobEndedError           the awaited job ended without a result
+        ├── SignalRefusedError      the signalled job has ended, or has too many signals
         ├── UnknownPoolError
         ├── RetiredPoolError        the AgentPool was deleted; its queue is kept
         ├── UnknownJobError
@@ -227,6 +228,20 @@ class JobEndedError(QueueError):
         self.state = state
         self.reason = reason
         super().__init__(f"job {job_id!r} ended as {state}: {reason or 'no reason given'}")
+
+
+class SignalRefusedError(QueueError):
+    """The job takes no signal: it has ended (`state`), or it has as many signals as a job may have (`state` is "")."""
+
+    def __init__(self, *, job_id: str, name: str, state: str, limit: int) -> None:
+        self.job_id = job_id
+        self.name = name
+        self.state = state
+        problem = f"the job has ended as {state}" if state else f"the job has {limit} signals already"
+        super().__init__(
+            f"signal {name!r} to job {job_id!r}: {problem}",
+            remedy="read the result of the job" if state else "send fewer signals, each with an id of its own",
+        )
 
 
 class UnknownPoolError(QueueError):

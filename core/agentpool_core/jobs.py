@@ -58,6 +58,7 @@ class JobState(StrEnum):
     BLOCKED = "blocked"  # waits for its parents to end
     QUEUED = "queued"  # ready for the next free slot
     RUNNING = "running"  # leased to a worker
+    WAITING = "waiting"  # has started, and waits for a signal or a time, without a slot
     SUCCEEDED = "succeeded"  # ended with a result
     FAILED = "failed"  # ended without: the dead letter, can be replayed
     CANCELLED = "cancelled"  # ended on request, or because a parent did not succeed
@@ -204,6 +205,8 @@ class StepOutcome(StrEnum):
 
     SUCCEEDED = "succeeded"  # its result is stored, and returned in later attempts
     FAILED = "failed"  # raised an error after its own retries
+    WAITING = "waiting"  # a wait that has not ended
+    EXPIRED = "expired"  # a wait whose timeout has passed without a signal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -238,7 +241,7 @@ class Job:
     enqueued_at_ms: int | None
     claimed_at_ms: int | None  # of the latest attempt
     finished_at_ms: int | None
-    due_at_ms: int | None  # when a scheduled job becomes ready
+    due_at_ms: int | None  # when a scheduled job becomes ready, or a wait ends at the latest
     expires_at_ms: int | None  # end of the wait by its ttl
     worker: WorkerId | None  # present or last holder
     result: Json  # None unless succeeded
@@ -253,6 +256,7 @@ class Job:
     tags: tuple[str, ...] = ()  # as submitted
     losses: int = 0  # workers that were lost, or ran out of memory, while they ran the job
     quarantined: bool = False  # runs alone, or waits to, because of its losses
+    waits_for: tuple[str, ...] = ()  # names of the signals that a waiting job waits for; none: it waits for its time
     steps: tuple[Step, ...] = ()  # durable steps in the order of their ends, without results; of a single record only
     limit_key: str | None = None
     tenant: str | None = None

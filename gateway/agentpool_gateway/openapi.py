@@ -61,6 +61,10 @@ SUBMIT_BODY: dict[str, Any] = {
         *WAIT["parameters"],
     ],
 }
+SIGNAL_BODY = {
+    "requestBody": {"required": False, "content": {"application/json": {"schema": {}}}},
+    "parameters": [_parameter("header", "Idempotency-Key", description="Id of the signal: sending it again is safe.")],
+}
 PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
 CHANGE_BODY = _body(schemas.SELECTOR)
 CANCEL_BODY = _body(schemas.CANCEL_SELECTOR)
@@ -118,6 +122,12 @@ READ_CARD = _read(schemas.CARD, "An A2A agent card.")
 READ_AGENTS = _read(schemas.AGENTS, "Agents, and where their cards are.")
 DISCARDED = _read(schemas.OUTCOME, "Deleted.")
 PURGED = _read(schemas.PURGED, "Numbers of removed and remaining jobs.")
+SIGNAL: Responses = {
+    **_COMMON,
+    **_BODY,
+    202: _json(schemas.SIGNALLED, "Stored, or a duplicate."),
+    409: _problem("The job has ended, or has too many signals."),
+}
 SCALING = _read(schemas.SCALING, "The pool's workers.")
 PAUSED: Responses = {**_BODY, **_read(schemas.PAUSED, "As asked.")}
 CANCEL: Responses = {

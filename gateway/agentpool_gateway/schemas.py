@@ -176,6 +176,7 @@ JOB = record(
         "additionalProperties": TEXT,
         "description": "Fields of the record that cannot be read, with the beginning of their text.",
     },
+    waits_for=rows(TEXT) | {"description": "Signals that a waiting job waits for; none: it waits for its time."},
     steps=rows(STEP) | {"description": "Durable steps, in the order of their ends."},
 )
 SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in (*BODIES, "steps")})
@@ -186,6 +187,7 @@ APPLIED = record(
     changed=COUNT, cursor=nullable(TEXT | {"description": "Send it in the next request; null: all are done."})
 )
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
+SIGNALLED = record(job_id=TEXT, signal=TEXT, outcome=TEXT)
 OUTCOME = record(job_id=TEXT, outcome=TEXT)
 PURGED = record(deleted=COUNT, left=COUNT)
 POOLS = record(pools=rows(TEXT))
@@ -199,6 +201,7 @@ QUEUE = record(
     running=COUNT,
     scheduled=COUNT,
     blocked=COUNT,
+    waiting=COUNT | {"description": "Started jobs that wait for a signal or a time, without a slot."},
     dead=COUNT,
     held=COUNT | {"description": "Jobs that wait for a limit, in addition to the queued jobs."},
     quarantined=COUNT | {"description": "Queued jobs that wait to run alone."},

@@ -80,6 +80,9 @@ def _limits(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
 def _gauges(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
     scheduled = GaugeMetricFamily("agentpool_pool_scheduled_jobs", "Jobs that wait for their time.", labels=POOL)
     blocked = GaugeMetricFamily("agentpool_pool_blocked_jobs", "Jobs that wait for other jobs.", labels=POOL)
+    waiting = GaugeMetricFamily(
+        "agentpool_pool_waiting_jobs", "Started jobs that wait for a signal or a time, without a slot.", labels=POOL
+    )
     dead = GaugeMetricFamily("agentpool_pool_dead_jobs", "Dead letters.", labels=POOL)
     quarantined = GaugeMetricFamily(
         "agentpool_pool_quarantined_jobs", "Ready jobs that wait to run alone.", labels=POOL
@@ -88,10 +91,11 @@ def _gauges(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
     for pool, snapshot in read:
         scheduled.add_metric(_names(pool), snapshot.scheduled)
         blocked.add_metric(_names(pool), snapshot.blocked)
+        waiting.add_metric(_names(pool), snapshot.waiting)
         dead.add_metric(_names(pool), snapshot.dead)
         quarantined.add_metric(_names(pool), snapshot.quarantined)
         slots.add_metric(_names(pool), sum(worker.slots for worker in snapshot.live_workers))
-    yield from (scheduled, blocked, dead, quarantined, slots)
+    yield from (scheduled, blocked, waiting, dead, quarantined, slots)
 
 
 def _counters(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:

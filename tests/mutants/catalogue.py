@@ -289,7 +289,7 @@ CATALOGUE = (
     Mutant(
         name="never-due",
         wrong="a scheduled job waits for ever",
-        old="promoted = promoted + duties.promote(id)",
+        old="  each(DUE, 'scheduled', promote)\n",
     ),
     Mutant(
         name="pause-is-ignored",

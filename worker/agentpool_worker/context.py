@@ -8,6 +8,7 @@ blocks where the async context awaits. Both are cheap to make, because each job 
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import functools
 import logging
 import time
@@ -17,13 +18,16 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool_core.jobs import JobRequest, Priority
+from agentpool_core.queue.codec.signals import check_signal
 from agentpool_core.tracing import child_of
 from agentpool_worker.durable.journal import StepStore
 from agentpool_worker.durable.steps import StepOptions, Steps
+from agentpool_worker.durable.waits import SignalStore, Waits
 from agentpool_worker.exceptions import Yielded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+    from datetime import timedelta
 
     from agentpool_core.jobs import JobId, Lease, Receipt
 
@@ -32,7 +36,11 @@ log = logging.getLogger("agentpool_worker.job")
 _ONCE = StepOptions()
 
 
-class JobCalls(StepStore, Protocol):
+def _no_suspend(_ctx: Context) -> None:
+    """Leave it to the caller, which raises CancelledError."""
+
+
+class JobCalls(StepStore, SignalStore, Protocol):
     """How a running job reaches the queue."""
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
@@ -61,7 +69,10 @@ class ChildOptions:
 class Context:
     """An attempt at a job, as seen by its async handler."""
 
-    __slots__ = ("_calls", "_lease", "_loop", "_state", "_steps", "_stop_at", "cancelled", "task", "yielding")
+    __slots__ = (
+        "_calls", "_lease", "_loop", "_state", "_steps", "_stop_at", "_waits",
+        "cancelled", "suspend", "task", "yielding",
+    )  # fmt: skip
 
     def __init__(self, lease: Lease, calls: JobCalls, stop_at: float) -> None:
         self._lease = lease
@@ -70,7 +81,9 @@ class Context:
         self._state = lease.checkpoint
         self._loop: asyncio.AbstractEventLoop | None = None
         self._steps: Steps | None = None  # made with the first step
+        self._waits: Waits | None = None  # made with the first wait
         self.task: object = None  # in which the handler runs
+        self.suspend: Callable[[Context], None] = _no_suspend  # ends the attempt, because the job waits
         self.cancelled = False  # the job must stop: timeout, cancellation, or a leaving worker
         self.yielding = False  # the next checkpoint requeues the job
 
@@ -175,6 +188,37 @@ class Context:
             raise Yielded(None)
         return result
 
+    @property
+    def waits(self) -> Waits:
+        """Return the waits of this attempt: the machinery below `ctx.sleep` and `ctx.wait_for`."""
+        if self._waits is None:
+            self._waits = Waits(self.steps, self._calls, lambda: self.suspend(self))
+        return self._waits
+
+    async def sleep(self, delay: timedelta | float) -> None:
+        """Wait for a length of time (a timedelta or seconds), without a slot, through restarts of workers and Redis.
+
+        From a second on the attempt ends here, without being counted, and a later attempt continues behind the sleep:
+        steps return from the store, all other code runs again.
+        """
+        await self._wait_durably(None, delay)
+
+    async def wait_for(self, signal: str, *, timeout: timedelta | float | None = None) -> Any:  # noqa: ASYNC109
+        """Wait for a signal without a slot, like `sleep`, and return its value: `client.signal(job, "approval", …)`.
+
+        Each signal is delivered to one wait, in the order of their coming; a signal may come before the wait. Raises
+        TimeoutError after `timeout` (a timedelta or seconds; None: no limit).
+        """
+        check_signal(signal)
+        return await self._wait_durably(signal, timeout)
+
+    async def _wait_durably(self, signal: str | None, limit: timedelta | float | None) -> Any:
+        call = self.waits.begin(signal)
+        try:
+            return await self.waits.run(call, signal, limit)
+        finally:
+            self.steps.end(call)
+
     async def patched(self, name: str) -> bool:
         """Return whether this job takes a changed part of the program:  `if await ctx.patched("audit"):`.
 
@@ -237,6 +281,25 @@ class BlockingContext:
         finally:
             steps.end(call)
 
+    def sleep(self, delay: timedelta | float) -> Any:
+        """Waits without a slot; see `Context.sleep`."""
+        return self._wait_durably(None, delay)
+
+    def wait_for(self, signal: str, *, timeout: timedelta | float | None = None) -> Any:
+        """Waits for a signal without a slot; see `Context.wait_for`."""
+        check_signal(signal)
+        return self._wait_durably(signal, timeout)
+
+    def _wait_durably(self, signal: str | None, limit: timedelta | float | None) -> Any:
+        self._raise_if_cancelled()
+        if self._in_loop():
+            return self._ctx.sleep(limit or 0.0) if signal is None else self._ctx.wait_for(signal, timeout=limit)
+        call = self._ctx.waits.begin(signal)
+        try:
+            return self._wait(self._ctx.waits.run(call, signal, limit))
+        finally:
+            self._ctx.steps.end(call)
+
     def patched(self, name: str) -> Any:
         """Return whether this job takes a changed part of the program; see `Context.patched`."""
         return self._wait(self._ctx.patched(name))
@@ -270,7 +333,10 @@ class BlockingContext:
         try:
             running = asyncio.get_running_loop()
         except RuntimeError:
-            return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+            try:
+                return asyncio.run_coroutine_threadsafe(call, self._loop).result()
+            except concurrent.futures.CancelledError:  # an Exception, which a handler's `except Exception` would stop
+                raise asyncio.CancelledError from None
         if running is self._loop:
             return call
         return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))

@@ -77,6 +77,13 @@ class StepNameError(Permanent):
         )
 
 
+class WaitRefusedError(Permanent):
+    """A wait that cannot be: inside a step, or for a time that no clock can wait."""
+
+    def __init__(self, problem: str, remedy: str) -> None:
+        super().__init__(f"wait: {problem}; {remedy}")
+
+
 class Yielded(BaseException):
     """The job was asked to yield and has just saved its state: it is requeued in its place.
 

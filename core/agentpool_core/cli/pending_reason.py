@@ -21,21 +21,33 @@ UNKNOWN_KIND_REMEDY = "start a worker with that handler, or the job fails after 
 
 
 def pending_reason(job: Job, queue: QueueSnapshot) -> str | None:
-    """Return the reason; None for a job that has started or ended."""
+    """Return the reason; None for a job that runs or has ended."""
     match job.state:
         case JobState.SCHEDULED:
-            if job.reason == "unknown_kind" and job.history[-1].type == "returned":
-                return f"no running worker has a handler for kind {job.kind!r}: {UNKNOWN_KIND_REMEDY}"
-            after = f" after attempt {job.attempt} failed" if job.error_attempt else ""
-            return (
-                f"the job is due in {format_duration((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
-            )
+            return _until_due(job, queue)
         case JobState.BLOCKED:
             return f"the job waits for {', '.join(job.after)}"
+        case JobState.WAITING:
+            return _in_wait(job, queue)
         case JobState.QUEUED:
             return _queued(job, queue)
         case _:
             return None
+
+
+def _until_due(job: Job, queue: QueueSnapshot) -> str:
+    if job.reason == "unknown_kind" and job.history[-1].type == "returned":
+        return f"no running worker has a handler for kind {job.kind!r}: {UNKNOWN_KIND_REMEDY}"
+    after = f" after attempt {job.attempt} failed" if job.error_attempt else ""
+    return f"the job is due in {format_duration((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
+
+
+def _in_wait(job: Job, queue: QueueSnapshot) -> str:
+    left = None if job.due_at_ms is None else format_duration(job.due_at_ms - queue.taken_at_ms)
+    if not job.waits_for:
+        return f"the job sleeps for {left}"
+    signals = " or ".join(f"signal {name!r}" for name in job.waits_for)
+    return f"the job waits for {signals}{f', for {left} at the longest' if left else ''}: agentpool signal {job.job_id}"
 
 
 def _queued(job: Job, queue: QueueSnapshot) -> str:

@@ -18,6 +18,7 @@ def headline(snapshot: QueueSnapshot) -> str:
         f"{snapshot.queued} queued",
         f"{snapshot.scheduled} scheduled",
         f"{snapshot.blocked} blocked",
+        f"{snapshot.waiting} waiting",
         f"{snapshot.dead} dead",
         f"oldest waits {format_duration(snapshot.oldest_wait_ms)}",
     ]

@@ -28,7 +28,9 @@ MEANING = {  # of changes without a stored reason
     "recovered": "its worker was lost",
     "quarantined": "its worker was lost again: it runs alone from now on",
 }
-LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.FAILED)
+LISTED = (
+    JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.WAITING, JobState.FAILED,
+)  # fmt: skip
 ENDED = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
 SHOWN = 100  # jobs of each state, except for names
 EPILOG = (
@@ -119,7 +121,7 @@ def _show(jobs: Sequence[Job], target: Target, queue: QueueSnapshot, output: For
     if one:
         documents[0]["history"] = history_document(jobs[0])
         why = pending_reason(jobs[0], queue)
-        text += f"\n\nnot started: {why}" if why else ""
+        text += f"\n\n{'waiting' if jobs[0].state is JobState.WAITING else 'not started'}: {why}" if why else ""
         text += _end(jobs[0])
         text += f"\n\n{steps_table(jobs[0])}" if jobs[0].steps else ""
         text += "".join(f"\n\n{name} cannot be read: {render_value(raw)}" for name, raw in jobs[0].undecodable.items())

@@ -34,7 +34,7 @@ class Role(StrEnum):
 
 
 _READS = ("snapshot", "list", "count")
-_SUBMITS = ("submit", "submit_plain", "confirm", "cancel", "watch")
+_SUBMITS = ("submit", "submit_plain", "confirm", "cancel", "signal", "watch")
 _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.READER: _READS,
     Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard", "apply"),

@@ -67,7 +67,17 @@ class Returned:
     said: str = ""  # OVERLOADED: the handler's message; UNFIT, EXHAUSTED: the worker's problem; for the job's error
 
 
-Completion: TypeAlias = Succeeded | Failed | Cancelled | Returned
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Waiting:
+    """The job waits without a slot; the attempt does not count."""
+
+    job_id: JobId
+    token: LeaseToken
+    signals: tuple[tuple[str, int], ...] = ()  # name and number of each awaited signal: any of them ends the wait
+    after_ms: int | None = None  # longest wait; None: no limit
+
+
+Completion: TypeAlias = Succeeded | Failed | Cancelled | Returned | Waiting
 
 
 class SettleOutcome(StrEnum):
@@ -77,6 +87,7 @@ class SettleOutcome(StrEnum):
     RETRYING = "retrying"  # failed: runs again after the backoff
     DEAD = "dead"  # failed for good: a dead letter
     RETURNED = "returned"  # requeued in its place
+    WAITING = "waiting"  # waits for a signal or a time, without a slot
     CANCELLED = "cancelled"  # ended as cancelled
     STALE = "stale"  # refused: the lease has passed on; nothing was changed
 
@@ -87,6 +98,13 @@ class CancelOutcome(StrEnum):
     CANCELLED = "cancelled"  # was waiting and has ended
     REQUESTED = "requested"  # is running: its worker was asked
     FINISHED = "finished"  # had ended before
+
+
+class SignalOutcome(StrEnum):
+    """Effect of a signal."""
+
+    STORED = "stored"  # kept with the job, and delivered to the next wait for its name
+    DUPLICATE = "duplicate"  # a signal of this id was stored before
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -242,6 +242,12 @@ class Consumer:
         if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
             raise StaleLeaseError(lease.job_id, lease.token)
 
+    async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
+        """Return the value of a stored signal of the job, as JSON text; None: it has not come."""
+        (found,) = await ask(self._redis, "HMGET", self._keys.job(lease.job_id), f"sig:{name}={number}")
+        with Reading("hmget"):
+            return None if found is None else str(found)
+
     async def maintain(self, *, recover: bool = True) -> Maintenance:
         """Run a round of maintenance: lost workers, due jobs, expired TTLs. Safe for any number of concurrent workers.
 

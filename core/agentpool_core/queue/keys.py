@@ -13,6 +13,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | s:ROUTE:PRIORITY | stream | the pool's | jobs in order; one consumer group, `pool` |
 | job:ID | hash | until retention ends | a job |
 | kids:ID | set | until the children are released | jobs that wait for the parent |
+| waiting | zset by ms | the pool's | jobs that wait without a slot, by the end of the wait; +inf: no limit |
 | releasing | set | until its members' children are released | ended jobs with children left to release |
 | key:SHA256 | string | as its job | digest of an idempotency key -> job id |
 | due | zset by ms | the pool's | scheduled jobs, retries included |
@@ -48,7 +49,12 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | lease | LEASE of the latest attempt |
 | ended | ms of the end |
 | log | lines of HISTORY, without the plain sequence queued, started, ended: entry, lease and ended contain it |
-| due | ms from which a scheduled job may run |
+| due | ms from which a scheduled job may run, or at which a wait ends |
+| wait | signals that a waiting job waits for, NAME=NUMBER separated by blanks |
+| signals | number of stored signals |
+| sigs:NAME | number of stored signals of this name |
+| sig:SIGNAL | value of the signal NAME=NUMBER, JSON |
+| sigid:ID | 1: a signal of this id is stored |
 | expires | ms at which a waiting job expires |
 | waits | number of parents that have not ended |
 | after | ids of the parents, separated by blanks |
@@ -181,6 +187,7 @@ class Keys:
         self.ttl = f"{prefix}ttl"
         self.dead = f"{prefix}dead"
         self.blocked = f"{prefix}blocked"
+        self.waiting = f"{prefix}waiting"
         self.releasing = f"{prefix}releasing"
         self.yields = f"{prefix}yield"
         self.suspects = f"{prefix}suspects"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from agentpool_core.errors import (
     QueueReplyError,
     QueueUnreachableError,
     RetiredPoolError,
+    SignalRefusedError,
     SubmitUnknownError,
     UnknownJobError,
     UnknownKindError,
@@ -31,15 +33,17 @@ from agentpool_core.jobs import Durability, JobId, JobState, Priority, Receipt
 from agentpool_core.process.cancellation import raise_lost
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec import requests as job_requests
+from agentpool_core.queue.codec.json_text import encode
+from agentpool_core.queue.codec.signals import MAX_SIGNALS, check_signal
 from agentpool_core.queue.codec.slices import slices
-from agentpool_core.queue.completions import CancelOutcome
+from agentpool_core.queue.completions import CancelOutcome, SignalOutcome
 from agentpool_core.queue.connection.error_translation import Reading, is_passing_of_cluster
 from agentpool_core.queue.durability import check as check_durability
 from agentpool_core.queue.durability import confirm
 from agentpool_core.queue.keys import Keys
 
 if TYPE_CHECKING:
-    from agentpool_core.jobs import JobRequest, PoolRef
+    from agentpool_core.jobs import JobRequest, Json, PoolRef
     from agentpool_core.queue.connection.client import RedisClient
 
 CANCEL_CALLS_MAX = 1_000  # the maintenance ends the children of any larger family
@@ -127,6 +131,26 @@ class Producer:
                 break
             _, more = await self._cancel(job_id, reason)
         return outcome
+
+    async def signal(
+        self, job_id: JobId, name: str, value: Json = None, *, signal_id: str | None = None
+    ) -> SignalOutcome:
+        """Store a signal with its job, and resume the job if it waits for this name.
+
+        Signals of a name are delivered once each, in the order of their coming, also if they come early. A repeated
+        `signal_id` changes nothing. Raises UnknownJobError, InvalidJobError for a name, an id or a value that
+        cannot be used, SignalRefusedError for a job that has ended or has too many signals.
+        """
+        check_signal(name, signal_id)
+        args = (job_id, name, signal_id or uuid.uuid4().hex, encode("value", value), MAX_SIGNALS)
+        reply = await scripts.SIGNAL.run(self._redis, self._conf, args)
+        with Reading("signal"):
+            verdict, *state = map(str, reply)
+            if verdict == "unknown":
+                raise UnknownJobError(str(self.pool), job_id)
+            if verdict in {"ended", "full"}:
+                raise SignalRefusedError(job_id=job_id, name=name, state="".join(state), limit=MAX_SIGNALS)
+            return SignalOutcome(verdict)
 
     async def _cancel(self, job_id: JobId, reason: str) -> tuple[CancelOutcome, bool]:
         """Return the outcome, and whether another call would end further children."""

@@ -34,12 +34,13 @@ MATCH_FIELDS = "state spec entry log tags tenant ended"  # as in scripts/lib/sel
 _NUMBER = r"\d{1,18}"
 _ENTRY = rf"\d{{1,15}}-{_NUMBER}"
 _PLACE = re.compile(
-    rf"(?:scheduled due|failed dead) {_NUMBER}|blocked blocked {_NUMBER} {_NUMBER}"
+    rf"(?:scheduled due|waiting waiting|failed dead) {_NUMBER}|blocked blocked {_NUMBER} {_NUMBER}"
     rf"|(?:queued|running) \S{{1,1000}} (?:-|\({_ENTRY})"
     rf"|(?:succeeded|cancelled|expired) ended (?:\+|\(?{_ENTRY}) {_NUMBER}"
 )
 _STEP = re.compile(r"(\d{1,15}):(\d{1,15}):(.*)", re.DOTALL)
-_MOVING = frozenset({JobState.SCHEDULED, JobState.BLOCKED, JobState.FAILED})  # their orders shift when a job leaves
+# States whose orders shift when a job leaves.
+_MOVING = frozenset({JobState.SCHEDULED, JobState.BLOCKED, JobState.WAITING, JobState.FAILED})
 
 
 class Change(StrEnum):

@@ -17,7 +17,7 @@ from agentpool_core.queue.codec.requests import check_tags
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WAITING = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED)
+WAITING = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.WAITING)
 UNENDED = (JobState.RUNNING, *WAITING)
 ENDED = (JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
 _MOST = 100  # kinds, routes or tenants

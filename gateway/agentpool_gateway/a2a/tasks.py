@@ -31,6 +31,7 @@ STATES = {
     JobState.BLOCKED: TaskState.TASK_STATE_SUBMITTED,
     JobState.QUEUED: TaskState.TASK_STATE_SUBMITTED,
     JobState.RUNNING: TaskState.TASK_STATE_WORKING,
+    JobState.WAITING: TaskState.TASK_STATE_WORKING,
     JobState.SUCCEEDED: TaskState.TASK_STATE_COMPLETED,
     JobState.FAILED: TaskState.TASK_STATE_FAILED,
     JobState.CANCELLED: TaskState.TASK_STATE_CANCELED,
@@ -40,6 +41,7 @@ _WAITING = {
     JobState.SCHEDULED: "waits for its time",
     JobState.BLOCKED: "waits for other tasks",
     JobState.QUEUED: "waits for a free slot",
+    JobState.WAITING: "waits for a signal or a time",
 }
 
 

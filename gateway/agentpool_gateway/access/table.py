@@ -39,6 +39,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("GET", f"{_POOL}/jobs/{{job_id}}/history"): Verb.READ,
     ("GET", f"{_POOL}/jobs/{{job_id}}/events"): Verb.READ,
     ("DELETE", f"{_POOL}/jobs/{{job_id}}"): Verb.MANAGE,
+    ("POST", f"{_POOL}/jobs/{{job_id}}/signals/{{name}}"): Verb.MANAGE,
     ("GET", f"{_POOL}/events"): Verb.READ,
     ("GET", f"{_POOL}/queue"): Verb.READ,
     ("GET", f"{_POOL}/dead"): Verb.READ,

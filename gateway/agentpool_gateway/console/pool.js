@@ -8,7 +8,7 @@ const PRIORITIES = ["critical", "task", "info"];
 const KEPT = 120; // readings in the chart: two minutes
 const RECENT = 12; // events shown
 const LISTED = 100; // jobs of each state, the gateway's own limit
-const STATES = ["all", "running", "queued", "scheduled", "blocked", "failed"];
+const STATES = ["all", "running", "queued", "scheduled", "blocked", "waiting", "failed"];
 
 export function open(pool, root, signal, report) {
   const parts = Object.fromEntries(
@@ -107,7 +107,7 @@ function figures(queue) {
   return make("div", { class: "figures" },
     figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running), figure("workers", queue.workers.length),
     figure("oldest wait", span(queue.oldest_wait_ms)), figure("new task waits", span(queue.estimated_wait_ms)),
-    figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("dead letters", queue.dead),
+    figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("waiting", queue.waiting), figure("dead letters", queue.dead),
     queue.quarantined ? figure("in quarantine", queue.quarantined) : null,
     queue.paused ? figure("starts no jobs", "paused") : null);
 }

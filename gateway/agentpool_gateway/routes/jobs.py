@@ -134,6 +134,22 @@ async def cancel(
     return JsonResponse({"job_id": job_id, "outcome": outcome}, status_code=status)
 
 
+@router.post(
+    "/{job_id}/signals/{name}",
+    status_code=HTTPStatus.ACCEPTED,
+    responses=openapi.SIGNAL,
+    openapi_extra=openapi.SIGNAL_BODY,
+)
+async def signal(admission: Admitted, request: Request, job_id: str, name: str) -> JsonResponse:
+    """Send a signal to a job; the body is its value. A repeated `Idempotency-Key` changes nothing."""
+    has_body = int(request.headers.get("content-length") or 0) > 0 or "transfer-encoding" in request.headers
+    value = (await json_body(request, admission.gateway.settings))[0] if has_body else None
+    signal_id = request.headers.get("idempotency-key")
+    outcome = await admission.queue.producer.signal(JobId(job_id), name, value, signal_id=signal_id)
+    document = {"job_id": job_id, "signal": name, "outcome": outcome.value}
+    return JsonResponse(document, status_code=HTTPStatus.ACCEPTED)
+
+
 def _complete_from_headers(wanted: JobRequest, request: Request) -> JobRequest:
     """Return the request, completed from the headers."""
     key = request.headers.get("idempotency-key")

@@ -24,7 +24,7 @@ from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import json_body
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
-LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.FAILED)
+LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.WAITING, JobState.FAILED)
 LONGEST_CHANGE_SECONDS = 5.0  # of a request; the cursor continues
 _LISTS = {
     "states": "state",

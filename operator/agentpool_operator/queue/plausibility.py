@@ -43,6 +43,7 @@ def _figures(snapshot: QueueSnapshot) -> Iterator[object]:
         snapshot.scheduled,
         snapshot.blocked,
         snapshot.dead,
+        snapshot.waiting,
         snapshot.oldest_wait_ms or 0,
         snapshot.submitted_total,
         snapshot.started_total,

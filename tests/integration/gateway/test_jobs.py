@@ -10,7 +10,7 @@ import pytest
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Route
-from agentpool_core.queue.completions import Succeeded
+from agentpool_core.queue.completions import Succeeded, Waiting
 from agentpool_gateway.routes import selection
 from tests.fixtures.redis import wait_until
 
@@ -319,3 +319,37 @@ async def test_a_selector_that_cannot_be_used_is_refused(http, body, field):
     answer = await http.post("/jobs:cancel", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert answer.json()["remedy"]
+
+
+async def test_a_signal_resumes_a_waiting_job(http, consumer):
+    """202 with the outcome; the key makes a repeat safe; the record and the queue say what is waited for."""
+    job_id = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    (lease,) = await consumer.claim(1)
+    await consumer.settle([Waiting(job_id=lease.job_id, token=lease.token, signals=(("approval", 1),))])
+    waiting = (await http.get(f"/jobs/{job_id}")).json()
+    assert (waiting["state"], waiting["waits_for"]) == ("waiting", ["approval"])
+    assert (await http.get("/queue")).json()["waiting"] == 1
+    (listed,) = (await http.get("/jobs", params={"state": "waiting"})).json()["jobs"]
+    assert listed["job_id"] == job_id
+    sent = [
+        await http.post(f"/jobs/{job_id}/signals/approval", json={"ok": True}, headers={"Idempotency-Key": "k"})
+        for _ in range(2)
+    ]
+    assert [(answer.status_code, answer.json()["outcome"]) for answer in sent] == [(202, "stored"), (202, "duplicate")]
+    assert (await http.post(f"/jobs/{job_id}/signals/done")).status_code == 202  # no body: null
+    lease = await consumer.serve_one()
+    assert [await consumer.signal_value(lease, name, 1) for name in ("approval", "done")] == ['{"ok":true}', "null"]
+
+
+async def test_a_signal_that_no_job_takes_is_refused(http, consumer):
+    """404, 409 and 422, each with the remedy."""
+    job_id = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    await consumer.serve_one()
+    refused = [await http.post(f"/jobs/{target}/signals/{name}") for target, name in ((job_id, "x"), ("nobody", "x"))]
+    refused.append(await http.post(f"/jobs/{job_id}/signals/{'x' * 101}"))
+    assert [(answer.status_code, answer.json()["type"].rpartition(":")[2]) for answer in refused] == [
+        (409, "signal-refused"),
+        (404, "unknown-job"),
+        (422, "invalid-job"),
+    ]
+    assert all(answer.json()["remedy"] for answer in refused)

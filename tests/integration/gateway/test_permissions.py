@@ -82,7 +82,13 @@ class Call:
 
     async def send(self, client: httpx.AsyncClient, pool: PoolRef) -> tuple[int, str]:
         """Status and body; a stream is left after its headers."""
-        names = {"namespace": pool.namespace, "pool": pool.name, "job_id": "stranger", "config_id": "stranger"}
+        names = {
+            "namespace": pool.namespace,
+            "pool": pool.name,
+            "job_id": "stranger",
+            "name": "go",
+            "config_id": "stranger",
+        }
         headers = {"A2A-Version": "0.3" if "/" in self.rpc else "1.0"}
         if self.template.endswith("/mcp"):
             headers = {"Accept": "application/json, text/event-stream"}

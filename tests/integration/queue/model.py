@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 PATIENCE_MS = {"critical": 0, "task": 2, "info": 5}
 RANK = {"critical": 0, "task": 1, "info": 2}
 LEASE_MS = 60_000
+WAIT_MS = 10_000  # of every second wait; the others have no limit
 SUSPECT_LOSSES, UNEXPLAINED_MAX = 2, 4
 WAITING = {"queued", "scheduled", "blocked"}
 REPEATED = {
@@ -24,6 +25,8 @@ REPEATED = {
     ("failed", "scheduled"): "retrying",
     ("drain", "queued"): "returned",
     ("preempted", "queued"): "returned",
+    ("waiting", "waiting"): "waiting",
+    ("waiting", "cancelled"): "cancelled",
     ("exhausted", "queued"): "returned",
     ("exhausted", "failed"): "dead",
     ("exhausted", "cancelled"): "cancelled",
@@ -42,7 +45,7 @@ class ModelJob:
     token: int = 0
     due: int | None = None
     expires: int | None = None
-    waits: set[str] = field(default_factory=set)
+    parents: set[str] = field(default_factory=set)  # that have not ended
     kids: list[str] = field(default_factory=list)
     worker: str | None = None
     holder: str | None = None  # of the latest lease, which has ended where `worker` is None
@@ -50,6 +53,10 @@ class ModelJob:
     losses: int = 0
     alone: bool = False
     entry: tuple[int, int] | None = None  # told by the server: when it became ready
+    signals: int = 0  # of the one name that signals have here
+    waits: int = 0  # that were begun; each is for the next signal
+    waited: set[tuple[int, str]] = field(default_factory=set)  # attempt and worker of each
+    wait_ends: int | None = None
     parked: bool = False  # scheduled with an entry: waits for its retry
 
     def place(self) -> str:
@@ -90,13 +97,13 @@ class Model:
             if parent.state in {"failed", "cancelled", "expired"}:
                 doomed = doomed or not job.runs_anyway
             elif parent.state != "succeeded":
-                job.waits.add(parent.id)
+                job.parents.add(parent.id)
         if doomed:
             self.end(job, "cancelled")
             return
-        for parent in job.waits:
+        for parent in job.parents:
             self.jobs[parent].kids.append(job.id)
-        job.state = "blocked" if job.waits else "scheduled" if delay else "queued"
+        job.state = "blocked" if job.parents else "scheduled" if delay else "queued"
 
     def end(self, job: ModelJob, state: str) -> None:
         job.state = state
@@ -109,11 +116,11 @@ class Model:
         while self.ending:
             job, state = self.ending.pop(0)
             for kid in [self.jobs[name] for name in job.kids]:
-                if kid.state != "blocked" or job.id not in kid.waits:
+                if kid.state != "blocked" or job.id not in kid.parents:
                     continue
                 if state == "succeeded" or kid.runs_anyway:
-                    kid.waits.discard(job.id)
-                    if not kid.waits:
+                    kid.parents.discard(job.id)
+                    if not kid.parents:
                         kid.state = "scheduled" if kid.due is not None and kid.due > self.now else "queued"
                 else:
                     self.end(kid, "cancelled")
@@ -175,6 +182,8 @@ class Model:
     def settle(self, job: ModelJob, token: int, verb: str, by: str) -> str:  # noqa: PLR0911  # one line an outcome
         if token != job.token or by != job.holder:
             return "stale"
+        if verb == "waiting" and job.state == "queued" and (job.attempt + 1, by) in job.waited:
+            return "waiting"
         if job.state != "running":
             return REPEATED.get((verb, job.state), "stale")
         if verb == "succeeded":
@@ -188,6 +197,8 @@ class Model:
             self.suffer(job, explained=True)
             return "returned" if job.state == "queued" else "dead"
         was_alone, job.alone, job.worker = job.alone, False, None
+        if verb == "waiting":
+            return self.suspend(job, by)
         if verb in {"drain", "preempted"}:
             job.attempt -= 1
             job.state = "queued"
@@ -198,6 +209,22 @@ class Model:
             return "retrying"
         self.end(job, "failed")
         return "dead"
+
+    def suspend(self, job: ModelJob, by: str) -> str:
+        job.waits += 1
+        job.waited.add((job.attempt, by))
+        job.attempt -= 1
+        job.state = "queued" if job.signals >= job.waits else "waiting"
+        job.wait_ends = self.now + WAIT_MS if job.waits % 2 else None
+        return "waiting"
+
+    def signal(self, job: ModelJob) -> str:
+        if job.state in self.ended:
+            return "ended"
+        job.signals += 1
+        if job.state == "waiting" and job.signals >= job.waits:
+            job.state = "queued"
+        return "stored"
 
     def agree(self, worker: str, held: dict[str, int]) -> None:
         """What the queue holds for the worker, and the worker does not, goes back; no attempt counts."""
@@ -210,7 +237,7 @@ class Model:
         if job.state == "running":
             job.cancel = True
             return "requested"
-        if job.state not in WAITING:
+        if job.state not in {*WAITING, "waiting"}:
             return "finished"
         self.end(job, "cancelled")
         self.conclude()
@@ -255,6 +282,10 @@ class Model:
         for job in self.of_state("scheduled"):
             if job.due is not None and job.due <= self.now:
                 job.state, job.due, job.parked = "queued", None, False
+                promoted += 1
+        for job in self.of_state("waiting"):
+            if job.wait_ends is not None and job.wait_ends <= self.now:
+                job.state = "queued"
                 promoted += 1
         self.conclude()
         return recovered, promoted, expired

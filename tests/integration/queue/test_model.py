@@ -11,6 +11,7 @@ import copy
 import itertools
 import os
 import uuid
+from functools import partial
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -24,19 +25,28 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from agentpool_core.errors import SignalRefusedError
 from agentpool_core.jobs import JobId, JobRequest, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect
-from agentpool_core.queue.completions import Cancelled, Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.queue.completions import (
+    Cancelled,
+    Failed,
+    Returned,
+    ReturnReason,
+    SignalOutcome,
+    Succeeded,
+    Waiting,
+)
 from tests.fixtures.redis import RedisServer, leaked_keys
 from tests.fixtures.rollback import go_back, remember
-from tests.integration.queue.model import LEASE_MS, WAITING, Model, ModelJob
+from tests.integration.queue.model import LEASE_MS, WAIT_MS, WAITING, Model, ModelJob
 
 RUNS = int(os.environ.get("AGENTPOOL_MODEL_RUNS", "25"))
 STEPS = int(os.environ.get("AGENTPOOL_MODEL_STEPS", "30"))
 SHRINK = os.environ.get("AGENTPOOL_MODEL_SHRINK", "") == "1"  # takes minutes; worth it once something was found
 SMALL_JUMP_MS, LARGE_JUMP_MS = 20_000, 200_000
 DELAY_MS, TTL_MS = 10_000, 100_000
-VERBS = ("succeeded", "failed", "dead", "cancelled", "drain", "preempted", "exhausted")
+VERBS = ("succeeded", "failed", "dead", "cancelled", "drain", "preempted", "exhausted", "waiting", "waiting")
 WORKERS = ("w1", "w2", "w3")
 
 picks = st.integers(0, 10_000)
@@ -182,6 +192,10 @@ class QueueLife(RuleBasedStateMachine):
                 return Succeeded(**ids, result=job_id)
             case "cancelled":
                 return Cancelled(**ids)
+            case "waiting":
+                number = self.model.jobs[job_id].waits + 1
+                after_ms = WAIT_MS if number % 2 else None
+                return Waiting(**ids, signals=(("other", 1), ("go", number)), after_ms=after_ms)
             case "drain" | "preempted" | "exhausted":
                 return Returned(**ids, reason=ReturnReason(verb), checkpoint={"of": job_id})
             case _:
@@ -198,12 +212,42 @@ class QueueLife(RuleBasedStateMachine):
             return
         running = [(job.id, job.token) for job in self.model.of_state("running") if job.holder == by]
         leases = running if live and running else self.past
-        chosen = [(*self.pick(leases, number), verb) for number, verb in ends]
+        self.end([(*self.pick(leases, number), verb) for number, verb in ends], by)
+
+    @rule(
+        forms=st.lists(jobs, min_size=1, max_size=2),
+        verbs=st.lists(st.sampled_from(VERBS), min_size=1, max_size=3),
+        by=st.sampled_from(WORKERS),
+    )
+    def work(self, forms, verbs, by):
+        """Jobs come, and a worker claims jobs and ends them: most of a life, which single rules reach too rarely."""
+        self.submit(forms)
+        self.claim(by, 3, waiting=False)
+        running = [(job.id, job.token) for job in self.model.of_state("running") if job.worker == by]
+        self.end([(*lease, verb) for lease, verb in zip(running, verbs, strict=False)], by)
+
+    def end(self, chosen, by):
+        """Ends by a worker, in one call."""
+        completions = [self.completion(*end) for end in chosen]
         expected = [self.model.settle(self.model.jobs[job], token, verb, by) for job, token, verb in chosen]
         self.model.conclude()
-        completions = [self.completion(*end) for end in chosen]
         outcomes = self.do(self.consumers[by].settle(completions))
         assert [outcome.value for outcome in outcomes] == expected
+
+    @rule(number=picks)
+    def signal(self, number):
+        """A signal, sent twice: it counts once, and nothing of a job that has ended changes."""
+        if not self.model.jobs:
+            return
+        job = self.pick(list(self.model.jobs.values()), number)
+        expected = self.model.signal(job)
+        send = partial(self.producer.signal, JobId(job.id), "go", number, signal_id=f"s{next(self.numbers)}")
+        if expected == "ended":
+            with pytest.raises(SignalRefusedError):
+                self.do(send())
+        else:
+            assert self.do(send()) is SignalOutcome.STORED
+            assert self.do(send()) is SignalOutcome.DUPLICATE
 
     @rule(number=picks)
     def cancel(self, number):
@@ -340,6 +384,7 @@ class QueueLife(RuleBasedStateMachine):
         assert await self.redis.zcard(f"{self.prefix}suspects") == number("suspects")
         assert number("running") == len(model.of_state("running"))
         assert await self.redis.zcard(f"{self.prefix}due") == len(model.of_state("scheduled"))
+        assert await self.redis.zcard(f"{self.prefix}waiting") == len(model.of_state("waiting"))
         assert await self.redis.scard(f"{self.prefix}blocked") == len(model.of_state("blocked"))
         for route, limit in model.limits.items():
             running = sum(job.route == route for job in model.of_state("running"))
@@ -359,7 +404,7 @@ class QueueLife(RuleBasedStateMachine):
             return
         stream = f"{self.prefix}s{place}"
         (group,) = await self.redis.xinfo_groups(stream)
-        held = sum(job.state == "running" or (job.state == "scheduled" and job.parked) for job in here)
+        held = sum(job.state in {"running", "waiting"} or (job.state == "scheduled" and job.parked) for job in here)
         assert group["pending"] == held + number("y") + number("u")
         lag = group.get("lag", number("q") + number("t"))  # Redis 6.2 does not tell
         assert lag == number("q") + number("t")
@@ -386,8 +431,11 @@ class QueueLife(RuleBasedStateMachine):
         self.model.paused, self.model.limits["a"] = False, 1
         self.do(self.configure())
         for _ in range(10 * len(self.model.jobs) + 10):
-            if not self.model.of_state(*WAITING, "running"):
+            if not self.model.of_state(*WAITING, "running", "waiting"):
                 break
+            for job in self.model.of_state("waiting"):
+                self.model.signal(job)
+                self.do(self.producer.signal(JobId(job.id), "go"))
             self.jump(large=False, renewing=set())
             for name in WORKERS:
                 self.restart_worker(name)
@@ -398,7 +446,7 @@ class QueueLife(RuleBasedStateMachine):
                 self.model.settle(self.model.jobs[job_id], token, "succeeded", "w1")
             self.model.conclude()
             self.do(self.consumers["w1"].settle([self.completion(*lease, "succeeded") for lease in done]))
-        assert not self.model.of_state(*WAITING, "running")
+        assert not self.model.of_state(*WAITING, "running", "waiting")
         self.worlds_agree()
 
 

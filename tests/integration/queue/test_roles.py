@@ -9,7 +9,7 @@ import pytest
 from agentpool_core.client import Client
 from agentpool_core.doctor.pool import examine
 from agentpool_core.errors import QueueAccessError, QueueError
-from agentpool_core.jobs import JobRequest, JobState, PoolRef, WorkerId
+from agentpool_core.jobs import JobRequest, JobState, PoolRef, Step, StepOutcome, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, scripts
 from agentpool_core.queue.acl import Role, rules
 from agentpool_core.queue.completions import Failed, Succeeded
@@ -63,6 +63,11 @@ async def test_every_role_does_its_work(users):
     leases = {lease.job_id: lease for lease in await consumer.claim(5)}
     await consumer.checkpoint(leases[first.job_id], {"a": 1})
     await consumer.progress(leases[first.job_id], 0.5)
+    step = Step(number=1, name="a", outcome=StepOutcome.SUCCEEDED, attempt=1, started_at_ms=1, duration_ms=1)
+    await consumer.record_steps(leases[first.job_id], [step])
+    assert len(await consumer.steps(leases[first.job_id])) == 1
+    await producer.signal(first.job_id, "go", 1)
+    assert await consumer.signal_value(leases[first.job_id], "go", 1) == "1"
     await consumer.renew(slots=5, running=2)
     client = Client(users[Role.SUBMITTER], pool=POOL)
     waiting = asyncio.create_task(client.result(first.job_id, timeout=20))

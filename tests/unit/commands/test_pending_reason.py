@@ -73,6 +73,13 @@ UNKNOWN = {
         ({"held_by": "gone"}, {"limits": (LIMIT,)}, "the job waits for the limit 'gone', which the pool no longer has"),
         ({"held_by": "per-key"}, {"limits": (LIMIT,), "paused": True}, "the pool is paused"),
         ({"state": JobState.SCHEDULED, **UNKNOWN, **RETRIED}, {}, "the job is due in 30s after attempt 1 failed"),
+        ({"state": JobState.WAITING, "due_at_ms": NOW_MS + 30_000}, {}, "the job sleeps for 30s"),
+        (
+            {"state": JobState.WAITING, "waits_for": ("a", "b"), "due_at_ms": NOW_MS + 30_000},
+            {},
+            "the job waits for signal 'a' or signal 'b', for 30s at the longest: agentpool signal a",
+        ),
+        ({"state": JobState.WAITING, "waits_for": ("go",)}, {}, "the job waits for signal 'go': agentpool signal a"),
         ({"state": JobState.BLOCKED, "after": (JobId("p"), JobId("q"))}, {}, "the job waits for p, q"),
     ],
 )

@@ -38,8 +38,8 @@ def test_scripts_and_keys_module_use_the_same_names():
     pool = Keys(PoolRef("ns", "name"))
     lua = dict(re.findall(r"local ([A-Z_]+) = PREFIX \.\. '([^']+)'", PARTS["pool"]))
     named = {"COUNTERS": pool.counters, "DUE": pool.due, "TTL": pool.ttl, "DEAD": pool.dead, "BLOCKED": pool.blocked}
-    named |= {"RELEASING": pool.releasing, "LIMITED": pool.limited, "LIMIT_TIMES": pool.limit_times}
-    named |= {"LIMIT_OVERRIDES": pool.limit_overrides}
+    named |= {"WAITING": pool.waiting, "RELEASING": pool.releasing}
+    named |= {"LIMITED": pool.limited, "LIMIT_TIMES": pool.limit_times, "LIMIT_OVERRIDES": pool.limit_overrides}
     named |= {"YIELD": pool.yields, "SUSPECTS": pool.suspects, "WORKERS": pool.workers, "WORKER_INFO": pool.worker_info}
     named |= {"WORKER_KINDS": pool.worker_kinds}
     named |= {"BELL": pool.bell, "EVENTS": pool.events, "ENDED": pool.ended}
@@ -87,7 +87,7 @@ def test_the_state_page_draws_every_state_and_event():
     arrows = re.findall(r"^ +(\S+) --> (\S+?):? (.*)$", drawing, re.MULTILINE)
     drawn = {state for arrow in arrows for state in arrow[:2]} - {"[*]"}
     assert drawn == {state.value for state in JobState}
-    named = set(re.findall(r"\b(submit|claim|settle|maintain|cancel|deregister|replay|discard)\b", drawing))
+    named = set(re.findall(r"\b(submit|claim|settle|signal|maintain|cancel|deregister|replay|discard)\b", drawing))
     assert named <= set(SOURCES)
     text = "".join([*SOURCES.values(), *PARTS.values()])
     ends = {state.value for state in JobState if state.terminal}
@@ -111,6 +111,7 @@ def test_the_state_page_draws_every_move_of_the_model():
     moves = {("[*]", state) for state in (*waiting, "cancelled")}
     moves |= {(state, end) for state in waiting for end in ("cancelled", "expired")}
     moves |= {("blocked", "queued"), ("blocked", "scheduled"), ("scheduled", "queued"), ("queued", "running")}
-    moves |= {("running", state) for state in ("succeeded", "failed", "cancelled", "scheduled", "queued")}
+    moves |= {("running", state) for state in ("succeeded", "failed", "cancelled", "scheduled", "queued", "waiting")}
+    moves |= {("waiting", "queued"), ("waiting", "cancelled")}
     moves |= {("failed", "queued")} | {(state.value, "[*]") for state in JobState if state.terminal}
     assert arrows == moves

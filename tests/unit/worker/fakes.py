@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agentpool_core.errors import QueueUnreachableError
 from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt
-from agentpool_core.queue.completions import Cancelled, Failed, Returned, SettleOutcome, Succeeded
+from agentpool_core.queue.completions import Cancelled, Failed, Returned, SettleOutcome, Succeeded, Waiting
 from agentpool_worker.guards.fitness import Fitness
 from agentpool_worker.jobs.claim_loop import ClaimLoop
 from agentpool_worker.jobs.completion_buffer import CompletionBuffer
@@ -65,6 +65,7 @@ class FakeQueue:
         self.outcome: SettleOutcome | None = None
         self.saved: list[tuple[str, Any]] = []
         self.submitted: list[Any] = []
+        self.signals: dict[tuple[str, str, int], str] = {}  # job, name and number -> value
         self.steps_of: defaultdict[str, dict[int, Step]] = defaultdict(dict)
         self.during: Callable[[], None] = lambda: None  # called while a claim is under way
 
@@ -94,6 +95,9 @@ class FakeQueue:
     async def record_steps(self, lease: Lease, steps: Sequence[Step]) -> None:
         self.calls.append(("steps", len(steps), 0))
         self.steps_of[lease.job_id].update({step.number: step for step in steps})
+
+    async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
+        return self.signals.get((lease.job_id, name, number))
 
     async def progress(self, lease: Lease, value: Any) -> None:
         self.saved.append((f"progress of {lease.job_id}", value))
@@ -129,6 +133,8 @@ def _usual(completion: Completion) -> SettleOutcome:
             return SettleOutcome.DEAD
         case Returned():
             return SettleOutcome.RETURNED
+        case Waiting():
+            return SettleOutcome.WAITING
         case Cancelled():
             return SettleOutcome.CANCELLED
 

@@ -64,6 +64,10 @@ class Journal:
         """Return the stored steps that this attempt has not reached."""
         return (step for step in self._by_name.values() if step.name not in self._used)
 
+    def all(self) -> Iterable[Step]:
+        """Return all stored steps."""
+        return self._by_name.values()
+
     def goes_on_after(self, name: str) -> bool:
         """Return whether an earlier attempt continued after this step."""
         return any(step.after == name for step in self._by_name.values())

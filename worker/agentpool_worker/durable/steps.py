@@ -8,10 +8,12 @@ again, because the program's later steps depend on that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 import random
 import time
 from collections import Counter
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ from agentpool_worker.exceptions import Permanent, Retry, StepFailedError, StepN
 from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from agentpool_core.jobs import Lease
     from agentpool_worker.durable.journal import StepStore
@@ -35,8 +37,11 @@ MAX_ERROR_CHARS = 2_000  # of a failed step
 _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 _INSIDE = "/"  # steps that a step's function runs follow this place
+_NOWHERE = "~"  # a mark has no place
 _PASSED = (Retry, Permanent, StaleLeaseError)  # decide on the whole job
+_TURNS = 10  # of the event loop, in which a program may begin its next step
 _threads = HandlerThreads()
+running_step: ContextVar[str] = ContextVar("running_step", default="")  # that the caller is inside of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,17 +64,24 @@ class StepCall:
 
 
 class Steps:
-    """The steps of one attempt at a job."""
+    """The steps of one attempt at a job. Made in the event loop."""
 
     def __init__(self, lease: Lease, store: StepStore, started_at: float) -> None:
         self.journal = Journal(lease, store)
         self.root: object = None  # the handler's task
         self._counts: Counter[str] = Counter()
         self._started_at = started_at  # time.monotonic() of the claim
+        self._active = 0  # steps that run
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def begin(self, name: str) -> StepCall:
         """Name a step, in the caller's task. Raises StepNameError."""
         _check_name(name)
+        return self.begin_own(name)
+
+    def begin_own(self, name: str) -> StepCall:
+        """Name a step of ours, such as a wait, in the caller's task."""
         self._counts[name] += 1
         count = self._counts[name]
         after, sequential = place_in(self, self.root)
@@ -85,27 +97,49 @@ class Steps:
         Raises StepFailedError, StepOrderError, StepResultError; Retry, Permanent and StaleLeaseError of the function
         pass through.
         """
-        await self.journal.open()
-        stored = self._reach(call)
+        stored = await self.reach(call)
         if stored is not None and stored.outcome is StepOutcome.SUCCEEDED:
             return stored.result
         if stored is not None and self.journal.goes_on_after(call.name):
             raise StepFailedError(call.name, str(stored.result))
         started = time.monotonic()
         move(self, call.name + _INSIDE)
+        with self._activity(call.name):
+            try:
+                result = await _with_retries(function, options)
+            except _PASSED:
+                raise
+            except Exception as error:
+                text = encodable(render_error(error))[:MAX_ERROR_CHARS]
+                await self.journal.write(self.step_of(call, StepOutcome.FAILED, started, text))
+                raise StepFailedError(call.name, text) from error
+            return await self._finish(call, started, result)
+
+    async def wait_idle(self) -> None:
+        """Return when no step runs, and none begins in the next turns of the event loop."""
+        while True:
+            await self._idle.wait()
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            if self._idle.is_set():
+                return
+
+    @contextlib.contextmanager
+    def _activity(self, name: str) -> Iterator[None]:
+        outer = running_step.set(name)
+        self._active += 1
+        self._idle.clear()
         try:
-            result = await _with_retries(function, options)
-        except _PASSED:
-            raise
-        except Exception as error:
-            text = encodable(render_error(error))[:MAX_ERROR_CHARS]
-            await self.journal.write(self._step(call, StepOutcome.FAILED, started, text))
-            raise StepFailedError(call.name, text) from error
-        return await self._finish(call, started, result)
+            yield
+        finally:
+            running_step.reset(outer)
+            self._active -= 1
+            if not self._active:
+                self._idle.set()
 
     async def passed(self, name: str) -> bool:
         """Return whether an earlier attempt passed this place without the mark `name`; if not, store the mark."""
-        call = StepCall(name=f"~patched:{name}", after="", sequential=False)
+        call = StepCall(name=f"~patched:{name}", after=_NOWHERE, sequential=False)
         after, _ = place_in(self, self.root)
         await self.journal.open()
         if self.journal.find(call.name) is not None:
@@ -128,7 +162,9 @@ class Steps:
             return stored.result
         return await self._finish(StepCall(name=name, after="", sequential=False), time.monotonic(), result)
 
-    def _reach(self, call: StepCall) -> Step | None:
+    async def reach(self, call: StepCall) -> Step | None:
+        """Return the stored step of this call. Raises StepOrderError for a call at a different place than before."""
+        await self.journal.open()
         stored = self.journal.find(call.name)
         self.journal.mark_used(call.name)
         unused = self.journal.unused()
@@ -140,19 +176,27 @@ class Steps:
             text = encode("result", result)
         except InvalidJobError as error:
             raise StepResultError(call.name, error.detail, error.remedy) from error
-        step = self._step(call, StepOutcome.SUCCEEDED, started, decode(text))
+        step = self.step_of(call, StepOutcome.SUCCEEDED, started, decode(text))
         await self.journal.write(step)
         return step.result
 
-    def _step(self, call: StepCall, outcome: StepOutcome, started: float, result: Any) -> Step:
-        lease = self.journal.lease
+    def now_ms(self, moment: float | None = None) -> int:
+        """Return a `time.monotonic()` of this attempt, or the present, in ms of the Redis clock."""
+        moment = time.monotonic() if moment is None else moment
+        return self.journal.lease.claimed_at_ms + round((moment - self._started_at) * 1000)
+
+    def step_of(
+        self, call: StepCall, outcome: StepOutcome, started: float, result: Any, *, begun: Step | None = None
+    ) -> Step:
+        """Return the record of a step that ends now. `begun`: its record from an earlier attempt, with its start."""
+        started_at_ms = self.now_ms(started) if begun is None else begun.started_at_ms
         return Step(
             number=self.journal.number_for(call.name),
             name=call.name,
             outcome=outcome,
-            attempt=lease.attempt,
-            started_at_ms=lease.claimed_at_ms + round((started - self._started_at) * 1000),
-            duration_ms=round((time.monotonic() - started) * 1000),
+            attempt=self.journal.lease.attempt,
+            started_at_ms=started_at_ms,
+            duration_ms=max(0, self.now_ms() - started_at_ms),
             after=call.after,
             sequential=call.sequential,
             result=result,

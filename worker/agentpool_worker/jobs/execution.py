@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import StaleLeaseError
-from agentpool_core.queue.completions import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.queue.completions import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded, Waiting
 from agentpool_core.text import encodable, render_error
 from agentpool_core.tracing import enter_trace
 from agentpool_worker.context import Context
@@ -41,6 +41,7 @@ class Stop(Enum):
     TIMEOUT = "timeout"  # ran longer than the job allows
     CANCELLED = "cancelled"  # the job was cancelled
     DRAIN = "drain"  # the worker leaves; the job is requeued, except after a success within the grace period
+    WAITING = "waiting"  # the job waits for a signal or a time, and releases its slot
     LEASE_LOST = "lease_lost"  # the queue does not lease the job to this worker: the outcome is not reported
 
 
@@ -140,6 +141,9 @@ class Execution:
                 return Failed(job_id=job_id, token=token, error=f"timeout: the attempt ran longer than {limit}")
             case Stop.CANCELLED:
                 return Cancelled(job_id=job_id, token=token)
+            case Stop.WAITING:
+                signals, after_ms = self.ctx.waits.open_waits()
+                return Waiting(job_id=job_id, token=token, signals=signals, after_ms=after_ms)
             case _:
                 self.yield_reason = ReturnReason.DRAIN
                 return self._as_returned(None)

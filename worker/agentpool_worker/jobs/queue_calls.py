@@ -60,6 +60,12 @@ class QueueCalls:
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )
 
+    async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
+        """Read a signal of the job, however long Redis is away."""
+        return await _retry_until_reached(
+            lambda: self._consumer.signal_value(lease, name, number), f"job {lease.job_id} looks for a signal"
+        )
+
     async def progress(self, lease: Lease, value: Any) -> None:
         """Publish the job's progress, unless Redis is away or full. Raises StaleLeaseError."""
         try:

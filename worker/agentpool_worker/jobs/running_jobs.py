@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agentpool_core.jobs import JobId, Lease, LeaseToken
-    from agentpool_worker.context import JobCalls
+    from agentpool_worker.context import Context, JobCalls
     from agentpool_worker.guards.fitness import Fitness
     from agentpool_worker.handlers import HandlerSet
     from agentpool_worker.jobs.completion_buffer import CompletionBuffer
@@ -77,6 +77,7 @@ class RunningJobs:
                 self._buffer.add(self._as_unknown_kind(lease), lease)
                 continue
             execution = Execution(lease, self._calls, now)
+            execution.ctx.suspend = self._suspend
             self.running.add(execution)
             self._slots.take()
             execution.task = self._loop.create_task(execution.run(run_job, self._finish))
@@ -147,6 +148,12 @@ class RunningJobs:
         """Cancel the timer; no job runs any more."""
         if self._timer is not None:
             self._timer.cancel()
+
+    def _suspend(self, ctx: Context) -> None:
+        """End an attempt whose job waits, unless the attempt ends for a different reason."""
+        execution = next((execution for execution in self.running if execution.ctx is ctx), None)
+        if execution is not None and execution.stop is None:
+            self.stop(execution, Stop.WAITING)
 
     def _finish(self, execution: Execution, completion: Completion) -> None:
         if execution not in self.running:

@@ -36,7 +36,8 @@ _SPEC = re.compile(rf"([^|]+)\|([^|]+)\|({_PRIORITY})\|({_OWN_NUMBER})\|({_OWN_N
 _LEASE = re.compile(rf"({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (.*)", re.ASCII | re.DOTALL)
 _ENTRY = re.compile(rf"({_NUMBER})-{_NUMBER}", re.ASCII)
 _HISTORY = re.compile(rf"(\S+) ({_NUMBER}) ({_NUMBER}) (.*)", re.ASCII)
-_STEP = re.compile(rf"(succeeded|failed) ({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (next|branch) ([^\n]+)\n(.*)", re.ASCII)
+_OUTCOME = "|".join(StepOutcome)
+_STEP = re.compile(rf"({_OUTCOME}) ({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (next|branch) ([^\n]+)\n(.*)", re.ASCII)
 _EVENT = re.compile(rf"(\S+) (\S+) ([^|\s]+)\|([^|\s]+)\|({_PRIORITY}) ({_NUMBER}) (\S*) (.*)", re.ASCII | re.DOTALL)
 
 

@@ -13,7 +13,7 @@ from agentpool_core.jobs import JobId, Lease, LeaseToken
 from agentpool_core.queue.codec.json_text import UndecodableError, decode, encode
 from agentpool_core.queue.codec.layout import PREEMPTIBLE, read_spec
 from agentpool_core.queue.codec.slices import slices
-from agentpool_core.queue.completions import Cancelled, Completion, Failed, Succeeded
+from agentpool_core.queue.completions import Cancelled, Completion, Failed, Succeeded, Waiting
 from agentpool_core.text import encodable, render_value
 
 if TYPE_CHECKING:
@@ -148,6 +148,9 @@ def arguments(completions: Sequence[Completion]) -> list[Arg]:
                 args += (job_id, token, "dead", error, completion.reason)
         elif isinstance(completion, Cancelled):
             args += (job_id, token, "cancelled", encodable(completion.reason), "")
+        elif isinstance(completion, Waiting):
+            wait = " ".join(f"{name}={number}" for name, number in completion.signals)
+            args += (job_id, token, "waiting", wait, "" if completion.after_ms is None else completion.after_ms)
         else:
             state = "" if completion.checkpoint is None else encode("checkpoint", completion.checkpoint)
             said = encodable(completion.said[:MAX_SAID_CHARS])

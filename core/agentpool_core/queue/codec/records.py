@@ -28,12 +28,13 @@ from agentpool_core.text import encodable
 
 HEAD_FIELDS = (  # of a job's hash, that make a record: some KiB at most; state is the first
     "state", "spec", "entry", "lease", "log", "ended", "due", "expires", "after", "error", "reason", "idem", "cancel",
-    "losses", "alone", "limit_key", "tenant", "held", "tags",
+    "losses", "alone", "limit_key", "tenant", "held", "tags", "wait",
 )  # fmt: skip
 BODY_FIELDS = ("payload", "result", "progress", "checkpoint")  # up to MAX_BODY_BYTES each
 SHOWN_RAW_CHARS = 1_000  # of a field that cannot be read
 LONGEST_NUMBER = 25  # characters; scripts write fewer
 _NO_SPEC = Spec(UNREADABLE_KIND, DEFAULT_ROUTE, Priority.TASK, None, None, "")
+_DUE = frozenset({JobState.SCHEDULED, JobState.BLOCKED, JobState.WAITING})  # states of a job that has a due time
 _NO_LEASE = LeaseText(0, 0, 0, "")
 
 
@@ -133,7 +134,7 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         enqueued_at_ms=enqueued,
         claimed_at_ms=lease.claimed_ms or None,
         finished_at_ms=history[-1].at_ms if state.terminal and history else None,
-        due_at_ms=record.number("due") if state in {JobState.SCHEDULED, JobState.BLOCKED} else None,
+        due_at_ms=record.number("due") if state in _DUE else None,
         expires_at_ms=record.number("expires"),
         worker=WorkerId(lease.worker) if lease.worker else None,
         result=record.body("result"),
@@ -147,12 +148,18 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         cancel_requested="cancel" in fields,
         losses=record.number("losses") or 0,
         quarantined=_quarantined(state, fields),
+        waits_for=_awaited(fields) if state is JobState.WAITING else (),
         history=history,
         limit_key=fields.get("limit_key"),
         tenant=fields.get("tenant"),
         held_by=fields["held"].partition(":")[0] if state is JobState.QUEUED and "held" in fields else None,
         undecodable=record.unreadable,
     )
+
+
+def _awaited(fields: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the awaited signals."""
+    return tuple(signal.partition("=")[0] for signal in fields.get("wait", "").split())
 
 
 def _quarantined(state: JobState, fields: Mapping[str, str]) -> bool:

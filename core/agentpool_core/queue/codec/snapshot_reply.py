@@ -13,7 +13,7 @@ from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSn
 def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     """Return the snapshot in snapshot.lua's reply, which starts with "ok"."""
     _, now, revision, paused, retired, routes, scheduled, blocked, dead, oldest, *rest = reply
-    limits, due, uses, flat_counters, flat_workers = rest
+    limits, due, uses, flat_counters, flat_workers, waiting = rest
     counters = dict(zip(flat_counters[::2], flat_counters[1::2], strict=True))
     return QueueSnapshot(
         taken_at_ms=now,
@@ -23,6 +23,7 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
         due=due,
         scheduled=scheduled,
         blocked=blocked,
+        waiting=waiting,
         dead=dead,
         oldest_wait_ms=None if oldest < 0 else max(0, now - oldest),
         workers=_workers(flat_workers),

@@ -77,6 +77,7 @@ SUBMIT = load("submit", repeatable=False)  # repeated by the producer, which rep
 SUBMIT_PLAIN = load("submit_plain", repeatable=False, returns=int)
 CONFIRM = load("confirm", returns=int)
 CANCEL = load("cancel")
+SIGNAL = load("signal")
 WATCH = load("watch")
 REGISTER = load("register")
 RENEW = load("renew")
@@ -101,7 +102,7 @@ REPLAY = load("replay", repeatable=False)  # not idempotent: the job is no longe
 DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next ones
 PURGE = load("purge")
 ALL = (
-    SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN,
-    SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, OVERRIDE, SNAPSHOT, LIST, COUNT, APPLY, REPLAY, DISCARD,
-    PURGE,
+    SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, SIGNAL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM,
+    CLAIM_PLAIN, SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, OVERRIDE, SNAPSHOT, LIST, COUNT, APPLY,
+    REPLAY, DISCARD, PURGE,
 )  # fmt: skip

@@ -15,6 +15,7 @@
 --- include: sweep
 --- include: waiting
 --- include: kinds
+--- include: waits
 --- include: settle
 --- include: workers
 --- include: recount

@@ -17,6 +17,7 @@
 --- include: children
 --- include: announce
 --- include: kinds
+--- include: waits
 --- include: settle
 --- include: workers
 --- include: agree

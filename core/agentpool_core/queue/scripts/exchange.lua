@@ -12,6 +12,7 @@
 --- include: children
 --- include: announce
 --- include: kinds
+--- include: waits
 --- include: settle
 --- include: sweep
 --- include: quarantine

@@ -1,4 +1,4 @@
--- maintain: does the pool's maintenance for any worker: lost workers, due jobs, expired jobs, old dead letters, audit, and
+-- maintain: does the pool's maintenance for any worker: lost workers, due jobs, ended waits, expired jobs, old dead letters, audit, and
 -- children that an earlier script did not release.
 --
 -- KEYS   1 conf (hash, the pool's)
@@ -7,7 +7,7 @@
 -- Returns {recovered, promoted, expired, ms until the next due job or the end of a silent worker's lease (0: children are
 --        left to release) | -1: no work in sight,
 --        then kind and job id or counter of each contradiction that was resolved (lib/audit.lua)}
--- Events recovered, quarantined, queued, expired; failed or cancelled for jobs of lost workers; those of children.
+-- Events recovered, quarantined, queued, resumed, expired; failed or cancelled for jobs of lost workers; those of children.
 
 --- include: pool
 --- include: clock
@@ -19,6 +19,7 @@
 --- include: sweep
 --- include: waiting
 --- include: kinds
+--- include: waits
 --- include: settle
 --- include: workers
 --- include: recount
@@ -70,26 +71,30 @@ function duties.expire_waiting()
   return expired
 end
 
-function duties.promote(id)
-  redis.call('ZREM', DUE, id)
-  local job = load(id)
-  if not job or job.broken or job.state ~= 'scheduled' then
-    end_unreachable(job, 'state')
-    return 0
-  end
-  note_change(job, 'queued')
-  if job.entry then ready_again(job) else append_entry(job) end
-  redis.call('HSET', job.key, 'state', 'queued', 'entry', job.entry)
-  redis.call('HDEL', job.key, 'due')
-  append_event('queued', job)
-  return 1
-end
-
+-- Makes scheduled jobs ready whose time has come, and resumes jobs whose wait is over. Returns their number.
 function duties.promote_due()
-  local promoted = 0
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, BATCH)) do
-    promoted = promoted + duties.promote(id)
+  local function promote(job)
+    note_change(job, 'queued')
+    if job.entry then ready_again(job) else append_entry(job) end
+    redis.call('HSET', job.key, 'state', 'queued', 'entry', job.entry)
+    redis.call('HDEL', job.key, 'due')
+    append_event('queued', job)
   end
+  local promoted = 0
+  local function each(order, state, apply)
+    for _, id in ipairs(redis.call('ZRANGEBYSCORE', order, '-inf', now, 'LIMIT', 0, BATCH)) do
+      redis.call('ZREM', order, id)
+      local job = load(id)
+      if not job or job.broken or job.state ~= state then
+        end_unreachable(job, 'state')
+      else
+        apply(job)
+        promoted = promoted + 1
+      end
+    end
+  end
+  each(DUE, 'scheduled', promote)
+  each(WAITING, 'waiting', pause.resume)
   return promoted
 end
 
@@ -97,6 +102,8 @@ end
 function duties.next_work(more_children)
   local soon_ms = 2000 -- workers renew earlier: such a lease most likely belongs to a lost worker
   local due = more_children and now or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
+  local wait_ends = number_or(redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES')[2], nil)
+  if wait_ends then due = math.min(due or wait_ends, wait_ends) end
   local lease_ends = recovers and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
   local opens = number_or(redis.call('ZRANGE', LIMITED, 0, 0, 'WITHSCORES')[2], nil)
   if opens then due = math.min(due or opens, opens) end

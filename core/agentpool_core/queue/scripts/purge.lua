@@ -99,12 +99,12 @@ local function delete_the_rest()
   for _, worker in ipairs(redis.call('HKEYS', WORKER_INFO)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do delete({ ENDED .. state }) end
-  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, RELEASING, YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
+  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, WAITING, RELEASING, YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 
 delete({ CONF })
 from_streams()
-for _, order in ipairs({ DUE, TTL, DEAD, YIELD, SUSPECTS }) do from_order(order) end
+for _, order in ipairs({ DUE, WAITING, TTL, DEAD, YIELD, SUSPECTS }) do from_order(order) end
 from_blocked()
 from_limited()
 for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do from_ended(state) end

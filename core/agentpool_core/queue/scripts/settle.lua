@@ -12,6 +12,7 @@
 --- include: children
 --- include: announce
 --- include: kinds
+--- include: waits
 --- include: settle
 
 write_though_memory_is_full()

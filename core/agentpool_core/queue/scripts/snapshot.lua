@@ -4,9 +4,9 @@
 -- ARGV   1 'held': count the jobs that each worker holds now, instead of the number in its last report; or none
 -- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, retired 0/1, routes (JSON), scheduled, blocked,
 --        dead, oldest ready job's enqueue ms by the pool's time or -1, limits (JSON),
---        waiting jobs and limits whose time has come, [limit, time of its rate or running jobs, ...] of
+--        scheduled and waiting jobs and limits whose time has come, [limit, time of its rate or running jobs, ...] of
 --        the limits without `by`, [counters field, value, ...],
---        [worker, expiry ms, info, ...]}
+--        [worker, expiry ms, info, ...], waiting}
 -- Events none.
 
 --- include: pool
@@ -73,5 +73,7 @@ return {
   'ok', now, conf[1], conf[2] == '1' and 1 or 0, conf[4] == '1' and 1 or 0, conf[3] or '[]',
   redis.call('ZCARD', DUE), redis.call('SCARD', BLOCKED), redis.call('ZCARD', DEAD),
   oldest < 0 and -1 or oldest + ahead, conf[5] or '[]',
-  redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', LIMITED, '-inf', now), use_of_limits(conf[5]), counters, workers,
+  redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', LIMITED, '-inf', now)
+    + redis.call('ZCOUNT', WAITING, '-inf', now),
+  use_of_limits(conf[5]), counters, workers, redis.call('ZCARD', WAITING),
 }

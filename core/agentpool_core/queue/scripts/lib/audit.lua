@@ -77,6 +77,8 @@ local function check_entry(stream, item, consumer)
     check_running(job)
   elseif job.state == 'scheduled' then
     check_order(job, DUE, due_of(job))
+  elseif job.state == 'waiting' then
+    check_order(job, WAITING, redis.call('HGET', job.key, 'due') or '+inf')
   elseif consumer == SUSPECT then
     check_order(job, SUSPECTS, suspect_score(job.entry))
   elseif consumer == HELD then
@@ -230,6 +232,7 @@ local function parts()
   found[#found + 1] = { 'dead', function(from) return check_ranks(DEAD, 'failed', tonumber(from)) end, '0' }
   found[#found + 1] = { 'limited', function(from) return check_limited(tonumber(from)) end, '0' }
   found[#found + 1] = { 'due', function(from) return check_ranks(DUE, 'scheduled', tonumber(from)) end, '0' }
+  found[#found + 1] = { 'waiting', function(from) return check_ranks(WAITING, 'waiting', tonumber(from)) end, '0' }
   return found
 end
 

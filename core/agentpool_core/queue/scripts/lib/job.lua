@@ -9,7 +9,7 @@ local LONGEST_WAIT_MS = 31622400000 -- 366 days, as in codec/requests.py
 local DIGITS_MAX = 15 -- of a number in a record: exact in Lua and in Python
 local UNREADABLE = '~undecodable' -- kind of a job whose spec is unreadable
 local PRIORITIES = { critical = true, task = true, info = true }
-local STATES = { queued = true, running = true, scheduled = true, blocked = true }
+local STATES = { queued = true, running = true, scheduled = true, blocked = true, waiting = true }
 local ENDS = { succeeded = true, failed = true, cancelled = true, expired = true }
 local SUSPECT_LOSSES = 2 -- losses after which a job runs alone
 local UNEXPLAINED_MAX = 4 -- losses after which a job is poison although no loss was explained
@@ -120,7 +120,7 @@ end
 -- Returns the consumer that should hold the job's entry; nil: none.
 local function consumer_of(job)
   if job.state == 'running' then return job.worker end
-  if job.state == 'scheduled' then return PARKED end
+  if job.state == 'scheduled' or job.state == 'waiting' then return PARKED end
   if job.state == 'queued' and job.held then return HELD end
   if job.state == 'queued' then return job.losses >= SUSPECT_LOSSES and SUSPECT or READY end
 end
@@ -335,6 +335,7 @@ local function fail_undecodable(job, stream, item)
   limits.leave(job)
   redis.call('ZREM', DUE, job.id)
   redis.call('ZREM', TTL, job.id)
+  redis.call('ZREM', WAITING, job.id)
   redis.call('SREM', BLOCKED, job.id)
   redis.call('HSET', job.key, 'reason', 'undecodable')
   finish(job, 'failed', 'error', job.broken, job.broken)

@@ -126,6 +126,7 @@ end
 -- Returns the ordered sources of a state: {name, slice, first place}.
 local function sources_of(state)
   if state == 'scheduled' then return { { 'due', of_order(DUE), '0' } } end
+  if state == 'waiting' then return { { 'waiting', of_order(WAITING), '0' } } end
   if state == 'failed' then return { { 'dead', of_order(DEAD), '0' } } end
   if state == 'blocked' then return { { 'blocked', of_set(BLOCKED), '0 0' } } end
   if state == 'queued' or state == 'running' then return of_streams(state) end

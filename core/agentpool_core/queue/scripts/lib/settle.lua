@@ -4,11 +4,12 @@
 --   dead        text: error     number: reason (one word), '' = none
 --   cancelled   text: reason
 --   drain, preempted   text: checkpoint (JSON), '' = keep the earlier checkpoint
+--   waiting     text: awaited signals (lib/waits.lua)   number: longest wait in ms, '' = no limit
 --   exhausted   text: as above   number: a space, how the worker ran out of memory
 --   overloaded  text: as above   number: least wait in ms ('' = the pool's backoff), a space, the handler's message
 --   unfit       text: as above   number: a space, the message of the worker that cannot run the job
 --   unknown_kind   text: ''   number: a space, the message of the worker, which does not know the job's kind
--- Outcomes: applied, retrying, dead, returned, cancelled, stale (nothing was changed).
+-- Outcomes: applied, retrying, dead, returned, waiting, cancelled, stale (nothing was changed).
 
 local SETTLE_ARGS = 5
 
@@ -18,6 +19,7 @@ local REPEATED = {
   ['failed cancelled'] = 'cancelled', ['dead cancelled'] = 'cancelled', ['cancelled cancelled'] = 'cancelled',
   ['drain cancelled'] = 'cancelled', ['preempted cancelled'] = 'cancelled', ['failed scheduled'] = 'retrying',
   ['drain queued'] = 'returned', ['preempted queued'] = 'returned',
+  ['waiting waiting'] = 'waiting', ['waiting cancelled'] = 'cancelled',
   ['exhausted queued'] = 'returned', ['exhausted cancelled'] = 'cancelled', ['exhausted failed'] = 'dead',
   ['unknown_kind scheduled'] = 'returned', ['unknown_kind cancelled'] = 'cancelled', ['unknown_kind failed'] = 'dead',
   ['overloaded scheduled'] = 'returned', ['overloaded cancelled'] = 'cancelled', ['overloaded failed'] = 'dead',
@@ -29,13 +31,14 @@ local REPEATED = {
 local function outcome_of_wait(job, verb)
   local change, attempt, outcome = 'returned', job.attempt + 1, 'returned'
   if verb == 'failed' then change, attempt, outcome = 'retrying', job.attempt, 'retrying' end
+  if verb == 'waiting' then change, outcome = 'waiting', 'waiting' end
   for past, number, worker in string.gmatch(redis.call('HGET', job.key, 'log') or '', '(%S+) %d+ (%d+) ([^\n]*)\n') do
     if past == change and tonumber(number) == attempt and worker == job.worker then return outcome end
   end
   return 'stale'
 end
 
-local DEFERRING = { failed = true, overloaded = true, unfit = true, unknown_kind = true }
+local DEFERRING = { failed = true, waiting = true, overloaded = true, unfit = true, unknown_kind = true }
 
 local function repeated(job, verb)
   if job.state == 'queued' and DEFERRING[verb] then return outcome_of_wait(job, verb) end
@@ -49,17 +52,10 @@ local function backoff_ms(attempt)
   return math.floor(full * (0.5 + math.random() / 2))
 end
 
--- Parks the entry, which keeps its place while the job waits. A job whose entry is lost gets a new entry when it is due.
-local function park(job)
-  if #redis.pcall('XCLAIM', job.spec.stream, GROUP, PARKED, 0, job.entry, 'JUSTID') == 0 then
-    redis.call('HDEL', job.key, 'entry')
-  end
-end
-
 local function retry_later(job, text, after)
   if job.alone then redis.call('HDEL', job.key, 'losses') end -- the job ran alone, and its worker survived
   local due = now + (number_or(after, nil) or backoff_ms(job.attempt))
-  park(job)
+  pause.park(job)
   redis.call('ZADD', DUE, due, job.id)
   redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'error', text)
   note_change(job, 'retrying')
@@ -82,7 +78,7 @@ end
 -- Requeues the job for a later time. The attempt does not count.
 local function defer(job, after, times, why)
   local due = now + (number_or(after, nil) or backoff_ms(times))
-  park(job)
+  pause.park(job)
   redis.call('ZADD', DUE, due, job.id)
   note_change(job, 'returned')
   job.attempt = math.max(0, job.attempt - 1)
@@ -121,6 +117,7 @@ local function settle_one(id, token, worker, verb, text, number)
     return 'cancelled'
   end
   if verb == 'drain' then return requeue(job, 'returned', verb, text) end
+  if verb == 'waiting' then return pause.suspend(job, text, number) end
   if verb == 'preempted' then return requeue(job, 'preempted', verb, text) end
   if verb == 'exhausted' then return settle_exhausted(job, text, string.match(number, '^%d* (.*)$') or '') end
   if verb == 'unknown_kind' then

@@ -5,6 +5,7 @@
 local function is_reachable(job)
   if job.state == 'blocked' then return redis.call('SISMEMBER', BLOCKED, job.id) == 1 end
   if job.state == 'scheduled' and redis.call('ZSCORE', DUE, job.id) then return true end
+  if job.state == 'waiting' and redis.call('ZSCORE', WAITING, job.id) then return true end
   if not job.entry then return false end
   local entry = redis.pcall('XRANGE', job.spec.stream, job.entry, job.entry)[1]
   if not entry or entry[2][2] ~= job.id then return false end

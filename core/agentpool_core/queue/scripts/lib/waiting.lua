@@ -32,13 +32,13 @@ local function leave_blocked(job)
   end
 end
 
--- Ends a queued, scheduled or blocked job with `state`.
+-- Ends a queued, scheduled, blocked or waiting job with `state`.
 local function end_waiting(job, state, reason)
   local tombstone = false
   if job.state == 'queued' then
     tombstone = leave_queue(job)
-  elseif job.state == 'scheduled' then
-    redis.call('ZREM', DUE, job.id)
+  elseif job.state == 'scheduled' or job.state == 'waiting' then
+    redis.call('ZREM', job.state == 'waiting' and WAITING or DUE, job.id)
     if job.entry then drop_entry(job.spec.stream, job.entry) end
   else
     leave_blocked(job)

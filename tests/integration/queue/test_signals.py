@@ -1,0 +1,230 @@
+"""Waiting jobs and their signals, against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agentpool_core.errors import InvalidJobError, PayloadTooLargeError, SignalRefusedError, UnknownJobError
+from agentpool_core.jobs import JobId, JobRequest, JobState, Priority, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.queue.audit import audit
+from agentpool_core.queue.codec.signals import MAX_SIGNALS
+from agentpool_core.queue.completions import SettleOutcome, SignalOutcome, Succeeded, Waiting
+
+
+@pytest.fixture
+def producer(redis, pool):
+    return Producer(redis, pool)
+
+
+@pytest.fixture
+def inspector(redis, pool):
+    return Inspector(redis)
+
+
+@pytest.fixture
+async def consumer(redis, pool):
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=5, host="h")
+    return consumer
+
+
+@pytest.fixture
+def wait(producer, consumer):
+    """Submits a job, claims it, and settles it as waiting; returns its lease and the outcome."""
+
+    async def wait(*signals, after_ms=None, **request):
+        await producer.submit(JobRequest(kind="x", **request))
+        (lease,) = await consumer.claim(1)
+        return lease, await consumer.settle([waiting(lease, *signals, after_ms=after_ms)])
+
+    return wait
+
+
+def waiting(lease, *signals, after_ms=None):
+    return Waiting(job_id=lease.job_id, token=lease.token, signals=signals, after_ms=after_ms)
+
+
+async def jump(redis, pool, by_ms):
+    await redis.hincrby(f"ap:{{{pool}}}:counters", "clock_offset_ms", by_ms)
+
+
+async def test_a_waiting_job_has_no_slot_and_no_place_among_the_ready(redis, pool, inspector, consumer, wait):
+    """It is in the lists and figures as waiting, counts no attempt, and is no demand."""
+    lease, outcomes = await wait(("approval", 1), after_ms=60_000)
+    assert outcomes == [SettleOutcome.WAITING]
+    assert await consumer.claim(5) == []
+    snapshot = await inspector.snapshot(pool)
+    assert (snapshot.waiting, snapshot.running, snapshot.queued, snapshot.scheduled) == (1, 0, 0, 0)
+    assert snapshot.due == 0
+    (listed,) = await inspector.jobs(pool, JobState.WAITING)
+    assert listed.job_id == lease.job_id
+    job = await inspector.job(pool, lease.job_id)
+    assert (job.state, job.attempt, job.waits_for) == (JobState.WAITING, 0, ("approval",))
+    assert job.due_at_ms == pytest.approx(job.claimed_at_ms + 60_000, abs=5_000)
+    assert [entry.type for entry in job.history] == ["queued", "started", "waiting"]
+
+
+async def test_a_signal_resumes_the_job_at_its_old_place(pool, producer, inspector, consumer, wait):
+    """Before jobs that were submitted meanwhile, in the same attempt, and with the value."""
+    lease, _ = await wait(("approval", 1))
+    later = await producer.submit(JobRequest(kind="x"))
+    assert await producer.signal(lease.job_id, "other", 1) is SignalOutcome.STORED
+    assert (await inspector.job(pool, lease.job_id)).state is JobState.WAITING
+    assert await producer.signal(lease.job_id, "approval", {"ok": True}) is SignalOutcome.STORED
+    again, other = await consumer.claim(2)
+    assert (again.job_id, again.attempt, again.token) == (lease.job_id, 1, 2)
+    assert other.job_id == later.job_id
+    assert await consumer.signal_value(again, "approval", 1) == '{"ok":true}'
+    assert await consumer.signal_value(again, "approval", 2) is None
+    await consumer.settle([Succeeded(job_id=again.job_id, token=again.token, result=1)])
+    history = [entry.type for entry in (await inspector.job(pool, lease.job_id)).history]
+    assert history == ["queued", "started", "waiting", "signalled", "signalled", "resumed", "started", "succeeded"]
+
+
+async def test_a_signal_wakes_an_idle_worker(producer, consumer, wait):
+    """The bell rings for it as for a submitted job."""
+    lease, _ = await wait(("go", 1))
+    await consumer.wait(1)  # an earlier ring
+    claiming = asyncio.create_task(consumer.wait_and_claim(20_000, 5))
+    await asyncio.sleep(0)
+    await producer.signal(lease.job_id, "go")
+    _, (again,) = await claiming
+    assert again.job_id == lease.job_id
+
+
+async def test_a_signal_that_came_early_ends_the_wait_at_once(producer, consumer, wait):
+    """While the job was queued, while it ran, or between its look and its wait: none is lost."""
+    receipt = await producer.submit(JobRequest(kind="x"))
+    await producer.signal(receipt.job_id, "go", 1)
+    (lease,) = await consumer.claim(1)
+    await producer.signal(receipt.job_id, "go", 2)
+    assert await consumer.settle([waiting(lease, ("go", 2))]) == [SettleOutcome.WAITING]
+    (again,) = await consumer.claim(1)
+    assert (again.attempt, again.token) == (1, 2)
+    assert [await consumer.signal_value(again, "go", number) for number in (1, 2, 3)] == ["1", "2", None]
+
+
+async def test_a_signal_of_one_id_counts_once(producer, consumer, wait):
+    """Also one that is sent again after the job has ended."""
+    lease, _ = await wait(("go", 2))
+    assert await producer.signal(lease.job_id, "go", 1, signal_id="a b") is SignalOutcome.STORED
+    assert await producer.signal(lease.job_id, "go", 2, signal_id="a b") is SignalOutcome.DUPLICATE
+    assert await consumer.claim(1) == []
+    assert await producer.signal(lease.job_id, "go", 3, signal_id="c") is SignalOutcome.STORED
+    (again,) = await consumer.claim(1)
+    assert await consumer.signal_value(again, "go", 2) == "3"
+    await consumer.settle([Succeeded(job_id=again.job_id, token=again.token)])
+    assert await producer.signal(lease.job_id, "go", 3, signal_id="c") is SignalOutcome.DUPLICATE
+
+
+async def test_a_wait_ends_by_itself(redis, pool, inspector, consumer, wait):
+    """At its time, by the maintenance of any worker; until then the snapshot counts it as work that is due."""
+    lease, _ = await wait(("go", 1), after_ms=60_000)
+    endless, _ = await wait(("go", 1))
+    assert (await consumer.maintain()).promoted == 0
+    await jump(redis, pool, 30_000)
+    await consumer.register(slots=5, host="h")
+    assert (await consumer.maintain()).next_due_ms <= 30_000
+    await jump(redis, pool, 31_000)
+    await consumer.register(slots=5, host="h")
+    assert (await inspector.snapshot(pool)).due == 1
+    assert (await consumer.maintain()).promoted == 1
+    assert (await inspector.snapshot(pool)).due == 0
+    (again,) = await consumer.claim(5)
+    assert again.job_id == lease.job_id
+    assert (await inspector.job(pool, endless.job_id)).state is JobState.WAITING
+
+
+async def test_a_wait_whose_time_has_come_is_ready_at_once(consumer, wait):
+    """No maintenance is needed for it."""
+    lease, _ = await wait(after_ms=0)
+    (again,) = await consumer.claim(1)
+    assert again.job_id == lease.job_id
+
+
+async def test_a_repeated_settle_has_the_same_outcome(producer, consumer, wait):
+    """Its answer was lost: the job still waits, has been resumed, was cancelled, or has gone on."""
+    lease, _ = await wait(("go", 1))
+    assert await consumer.settle([waiting(lease, ("go", 1))]) == [SettleOutcome.WAITING]
+    await producer.signal(lease.job_id, "go")
+    assert await consumer.settle([waiting(lease, ("go", 1))]) == [SettleOutcome.WAITING]
+    (again,) = await consumer.claim(1)
+    assert await consumer.settle([waiting(lease, ("go", 1))]) == [SettleOutcome.STALE]
+    await consumer.settle([waiting(again, ("go", 2))])
+    await producer.cancel(lease.job_id)
+    assert await consumer.settle([waiting(again, ("go", 2))]) == [SettleOutcome.CANCELLED]
+
+
+async def test_a_waiting_job_can_be_cancelled(redis, pool, producer, inspector, wait):
+    """At once: no worker has to be asked."""
+    lease, _ = await wait(("go", 1), after_ms=60_000)
+    assert (await producer.cancel(lease.job_id)).value == "cancelled"
+    assert (await inspector.snapshot(pool)).waiting == 0
+    with pytest.raises(SignalRefusedError, match="the job has ended as cancelled; read"):
+        await producer.signal(lease.job_id, "go")
+
+
+async def test_a_cancellation_while_the_job_runs_comes_before_its_wait(producer, consumer, inspector, pool):
+    """A job that is to stop does not wait."""
+    receipt = await producer.submit(JobRequest(kind="x"))
+    (lease,) = await consumer.claim(1)
+    await producer.cancel(receipt.job_id)
+    assert await consumer.settle([waiting(lease, ("go", 1))]) == [SettleOutcome.CANCELLED]
+
+
+async def test_signals_that_cannot_be_are_refused(producer, wait):
+    """Each by a typed error with field, value and remedy; nothing is stored."""
+    with pytest.raises(UnknownJobError):
+        await producer.signal(JobId("nobody"), "go")
+    lease, _ = await wait(("go", 1))
+    with pytest.raises(InvalidJobError, match="signal: 'a b': not a name of a signal; use 1 to 100 letters"):
+        await producer.signal(lease.job_id, "a b")
+    with pytest.raises(InvalidJobError, match="not an id of a signal; use 1 to 200"):
+        await producer.signal(lease.job_id, "go", signal_id="x" * 201)
+    with pytest.raises(PayloadTooLargeError):
+        await producer.signal(lease.job_id, "go", "x" * 2_000_000)
+
+
+async def test_a_job_takes_a_bounded_number_of_signals(redis, pool, producer, wait):
+    """A sender in an endless loop fills no server."""
+    lease, _ = await wait(("go", 1))
+    await redis.hset(f"ap:{{{pool}}}:job:{lease.job_id}", "signals", MAX_SIGNALS)
+    with pytest.raises(SignalRefusedError, match="has 1000 signals already; send fewer"):
+        await producer.signal(lease.job_id, "go")
+
+
+async def test_waits_last_over_the_loss_of_keys(redis, pool, consumer, wait, producer):
+    """The order of waits is built again from the records, and members without a record leave it."""
+    lease, _ = await wait(("go", 1), after_ms=60_000)
+    prefix = f"ap:{{{pool}}}:"
+    before = await redis.zscore(f"{prefix}waiting", lease.job_id)
+    await redis.delete(f"{prefix}waiting")
+    await redis.zadd(f"{prefix}waiting", {"gone": 5})
+    found = await audit(redis, pool, repair=True)
+    assert {(each.kind.value, each.what) for each in found} == {("order_lost", lease.job_id), ("member_gone", "gone")}
+    assert await redis.zrange(f"{prefix}waiting", 0, -1, withscores=True) == [(lease.job_id, before)]
+    assert await audit(redis, pool) == []
+    await redis.hdel(f"{prefix}job:{lease.job_id}", "entry")  # and its stream entry may be lost
+    await producer.signal(lease.job_id, "go")
+    assert [each.job_id for each in await consumer.claim(1)] == [lease.job_id]
+
+
+async def test_a_waiting_critical_job_asks_for_a_slot_when_it_resumes(redis, pool, producer, consumer, wait):
+    """As a submitted one does: a preemptible job is asked to yield."""
+    lease, _ = await wait(("go", 1), priority=Priority.CRITICAL)
+    await consumer.renew(slots=1, running=0)
+    await producer.submit(JobRequest(kind="x", preemptible=True))
+    assert len(await consumer.claim(1)) == 1
+    await producer.signal(lease.job_id, "go")
+    assert any("yield" in order for order in await redis.lrange(f"ap:{{{pool}}}:ctl:w", 0, -1))
+
+
+async def test_purge_and_settings_leave_nothing_of_waiting_jobs(redis, pool, inspector, wait):
+    """The key of the waits goes with the pool, and so do the records."""
+    await inspector.configure(pool, PoolSettings())
+    await wait(("go", 1))
+    await inspector.purge(pool)
+    assert await redis.keys(f"ap:{{{pool}}}:*") == []

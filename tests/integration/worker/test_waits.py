@@ -1,0 +1,88 @@
+"""Waiting without a slot, with whole workers: through their end, from none at all, and over the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import pytest
+from click.testing import CliRunner
+
+from agentpool_core.cli.root import root
+from agentpool_core.client import Client
+from agentpool_core.jobs import JobState
+from agentpool_core.queue import Inspector, PoolSettings
+from tests.fixtures.workers import until
+
+
+@pytest.fixture
+async def client(redis, pool):
+    await Inspector(redis).configure(pool, PoolSettings(retry_initial_ms=20, retry_max_ms=50, lease_ms=1_000))
+    return Client(redis, pool=pool)
+
+
+@pytest.fixture
+def agentpool(redis_url, pool):
+    """The command line, on the test's pool."""
+
+    async def agentpool(*args):
+        flags = ("--redis", redis_url, "--pool", str(pool))
+        done = await asyncio.to_thread(CliRunner().invoke, root, [*args, *flags], standalone_mode=False)
+        return done.output
+
+    return agentpool
+
+
+def state_is(client, job_id, state):
+    async def reached() -> bool:
+        return (await client.job(job_id)).state is state
+
+    return until(reached, f"job {job_id} is {state}")
+
+
+async def test_a_job_waits_at_zero_workers_and_goes_on_with_the_next(client, workers, agentpool):
+    """The worker ends at once, for the wait holds no slot; after a signal from the command line, a new one finishes."""
+    first = workers.start()
+    receipt = await client.submit("approved", {"sleep": 0.1})
+    await state_is(client, receipt.job_id, JobState.WAITING)
+    first.send(signal.SIGTERM)
+    assert first.wait() == 0
+    assert "waiting: the job waits for signal 'approval': agentpool signal" in await agentpool("get", receipt.job_id)
+    assert await agentpool("signal", receipt.job_id, "approval", '{"yes": 1}', "--id", "7") == (
+        f"job {receipt.job_id} has the signal 'approval'\n"
+    )
+    assert "has this signal already" in await agentpool("signal", receipt.job_id, "approval", "2", "--id", "7")
+    queue = await client.queue()
+    assert (queue.waiting, queue.queued, queue.due) == (0, 1, 0)
+    workers.start()
+    assert await receipt.result(timeout=40) == [["draft", 1], {"yes": 1}, ["post", 1]]
+    assert {what: count for (what, _), count in workers.runs().items()} == {"step draft": 1, "step post": 1}
+    job = await client.job(receipt.job_id)
+    assert [(step.name, step.outcome, step.attempt) for step in job.steps] == [
+        ("draft", "succeeded", 1),
+        ("~wait:approval", "succeeded", 1),
+        ("~sleep", "succeeded", 1),
+        ("post", "succeeded", 1),
+    ]
+
+
+async def test_a_sleep_outlives_its_worker(client, workers):
+    """SIGKILL during the sleep changes nothing: the maintenance of the next worker ends it."""
+    worker = workers.start()
+    receipt = await client.submit("approved", {"sleep": 1.5})
+    await receipt.signal("approval", 1)
+    await state_is(client, receipt.job_id, JobState.WAITING)
+    worker.end()
+    workers.start()
+    assert (await receipt.result(timeout=40))[1:] == [1, ["post", 1]]
+
+
+async def test_a_wait_that_times_out_fails_the_handler_that_does_not_catch_it(client, workers):
+    """TimeoutError, as an error of the attempt; the retry times out at once, because the timeout is stored."""
+    workers.start()
+    receipt = await client.submit("approved", {"timeout": 0.1}, max_attempts=2)
+    await state_is(client, receipt.job_id, JobState.FAILED)
+    job = await client.job(receipt.job_id)
+    assert job.attempt == 2
+    assert "TimeoutError: signal 'approval' did not come within the timeout" in job.error
+    assert job.steps[1].outcome == "expired"

@@ -1,0 +1,143 @@
+"""Waiting for a time or a signal without a slot: the attempt ends, and a later attempt goes on behind the wait.
+
+A wait is a step of the journal. Its record names the awaited signal and the end of the wait before the slot is
+released, so that a wait of hours keeps its end over any number of attempts. A short rest of a wait keeps the coroutine.
+The slot is released when no step of the job runs any more; `suspend` then ends the attempt as `Waiting`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
+
+from agentpool_core.jobs import Step, StepOutcome
+from agentpool_core.queue.codec.json_text import decode
+from agentpool_worker.durable.steps import StepCall, Steps, running_step
+from agentpool_worker.exceptions import WaitRefusedError
+
+if TYPE_CHECKING:
+    from agentpool_core.jobs import Lease
+
+SHORT_WAIT_MS = 1_000  # a shorter rest keeps the coroutine and the slot
+LONGEST_WAIT_MS = 366 * 24 * 3_600_000  # as for a delayed submit
+_pause = asyncio.sleep  # replaced by tests
+
+
+class SignalStore(Protocol):
+    """How a wait reaches the signals of its job."""
+
+    async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
+        """Return the value of the signal with this number, as JSON text; None: it has not come."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenWait:
+    """A wait that has not ended."""
+
+    signal: str | None  # None: only for the time
+    number: int  # of the signal
+    until_ms: int | None  # of the Redis clock; None: no limit
+
+
+class Waits:
+    """The waits of one attempt at a job."""
+
+    def __init__(self, steps: Steps, signals: SignalStore, suspend: Callable[[], None]) -> None:
+        self._steps = steps
+        self._signals = signals
+        self._suspend = suspend
+        self._open: dict[str, OpenWait] = {}
+
+    def begin(self, signal: str | None) -> StepCall:
+        """Name a wait, in the caller's task. Raises WaitRefusedError inside a step."""
+        if inside := running_step.get():
+            problem = f"the caller is inside of step {inside!r}, which would run again after the wait"
+            raise WaitRefusedError(problem, "wait between two steps")
+        return self._steps.begin_own("~sleep" if signal is None else f"~wait:{signal}")
+
+    async def run(self, call: StepCall, signal: str | None, limit: timedelta | float | None) -> Any:
+        """Return the value of the signal, or None after a sleep. Raises TimeoutError for a signal that did not come.
+
+        Does not return while the wait lasts: the attempt ends with CancelledError.
+        """
+        stored = await self._steps.reach(call)
+        if stored is not None and stored.outcome is not StepOutcome.WAITING:
+            return _value_of(stored, signal)
+        wait = self._wait_of(stored, signal, _limit_ms(limit))
+        ended = await self._end_now(call, wait)
+        if ended is None:
+            if stored is None:
+                await self._record(call, StepOutcome.WAITING, wait)
+            self._open[call.name] = wait
+            await self._steps.wait_idle()
+            self._suspend()
+            raise asyncio.CancelledError
+        return _value_of(ended, signal)
+
+    def open_waits(self) -> tuple[tuple[tuple[str, int], ...], int | None]:
+        """Return the awaited signals, and the ms until the first wait ends; None: no wait has a limit."""
+        signals = tuple((wait.signal, wait.number) for wait in self._open.values() if wait.signal is not None)
+        ends = [wait.until_ms for wait in self._open.values() if wait.until_ms is not None]
+        return signals, max(0, min(ends) - self._steps.now_ms()) if ends else None
+
+    def _wait_of(self, stored: Step | None, signal: str | None, limit_ms: int | None) -> OpenWait:
+        if stored is not None:
+            return OpenWait(signal=signal, number=stored.result["number"], until_ms=stored.result["until_ms"])
+        until_ms = None if limit_ms is None else self._steps.now_ms() + limit_ms
+        return OpenWait(signal=signal, number=self._next_number(signal), until_ms=until_ms)
+
+    def _next_number(self, signal: str | None) -> int:
+        """Return the number of the first signal of this name that no wait has taken."""
+        names = (f"~wait:{signal}", f"~wait:{signal}#")
+        taken = {
+            step.result["number"]
+            for step in self._steps.journal.all()
+            if (step.name == names[0] or step.name.startswith(names[1])) and step.outcome is not StepOutcome.EXPIRED
+        }
+        return next(number for number in range(1, len(taken) + 2) if number not in taken)
+
+    async def _end_now(self, call: StepCall, wait: OpenWait) -> Step | None:
+        """End the wait if its signal has come or its time is over, or is over soon; None: it lasts."""
+        left_ms = math.inf if wait.until_ms is None else wait.until_ms - self._steps.now_ms()
+        if (ended := await self._end_by_signal(call, wait)) is not None or left_ms > SHORT_WAIT_MS:
+            return ended
+        if left_ms > 0:
+            await _pause(left_ms / 1000)
+            if (ended := await self._end_by_signal(call, wait)) is not None:
+                return ended
+        outcome = StepOutcome.SUCCEEDED if wait.signal is None else StepOutcome.EXPIRED
+        return await self._record(call, outcome, wait)
+
+    async def _end_by_signal(self, call: StepCall, wait: OpenWait) -> Step | None:
+        if wait.signal is None:
+            return None
+        text = await self._signals.signal_value(self._steps.journal.lease, wait.signal, wait.number)
+        return None if text is None else await self._record(call, StepOutcome.SUCCEEDED, wait, decode(text))
+
+    async def _record(self, call: StepCall, outcome: StepOutcome, wait: OpenWait, value: Any = None) -> Step:
+        result = {"number": wait.number, "until_ms": wait.until_ms, "value": value}
+        stored = self._steps.journal.find(call.name)
+        step = self._steps.step_of(call, outcome, time.monotonic(), result, begun=stored)
+        await self._steps.journal.write(step)
+        return step
+
+
+def _value_of(step: Step, signal: str | None) -> Any:
+    if step.outcome is StepOutcome.EXPIRED:
+        raise TimeoutError(f"signal {signal!r} did not come within the timeout of ctx.wait_for")
+    return step.result["value"]
+
+
+def _limit_ms(limit: timedelta | float | None) -> int | None:
+    """Return a length of time in ms. Raises WaitRefusedError for one that no clock can wait."""
+    if limit is None:
+        return None
+    seconds: Any = limit.total_seconds() if isinstance(limit, timedelta) else limit
+    if not isinstance(seconds, int | float) or not 0 <= seconds * 1000 <= LONGEST_WAIT_MS:
+        raise WaitRefusedError(f"{limit!r} is not a time of 0 s to 366 days", "give seconds or a timedelta")
+    return round(seconds * 1000)
