@@ -19,13 +19,16 @@ from hypothesis import strategies as st
 from agentpool_core.documents import history_document, job_document
 from agentpool_core.errors import QueueError
 from agentpool_core.jobs import JobId, JobRequest, JobState, PoolRef, WorkerId
-from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
+from agentpool_core.queue import Consumer, Inspector, Limit, LimitBy, PoolSettings, Producer, connect
 from agentpool_core.queue.codec.requests import LONGEST_WAIT_MS
 from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
 from agentpool_core.queue.keys import Keys
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))
-SETTINGS = PoolSettings(retry_initial_ms=1_000, retry_max_ms=1_000, lease_ms=5_000, timeout_ms=60_000)
+PER_KEY = Limit(name="per-key", by=LimitBy.KEY, max_running=1)
+SETTINGS = PoolSettings(
+    retry_initial_ms=1_000, retry_max_ms=1_000, lease_ms=5_000, timeout_ms=60_000, limits=(PER_KEY,)
+)
 MANY = settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 STEP_MS = 10_000  # more than a lease, a delay or a backoff here
 ROUNDS = 40  # of claims and upkeep; a healthy queue of this size needs fewer than 10
@@ -33,8 +36,9 @@ ROUNDS = 40  # of claims and upkeep; a healthy queue of this size needs fewer th
 FIELDS = (
     *("state", "spec", "payload", "entry", "lease", "log", "mark", "waits", "after", "due", "expires", "ended"),
     *("checkpoint", "progress", "result", "error", "reason", "trace", "digest", "putoff", "losses", "cancel", "watch"),
+    *("held", "opened", "holds", "limit_key", "tenant", "tags", "steps", "step:1", "out:1"),
 )
-STAGES = ("queued", "running", "lost", "scheduled", "retrying", "returned", "blocked", "parent", "dead")
+STAGES = ("queued", "running", "lost", "held", "scheduled", "retrying", "returned", "blocked", "parent", "dead")
 TEXTS = st.one_of(
     st.text(max_size=30),
     st.binary(max_size=12),
@@ -44,6 +48,7 @@ TEXTS = st.one_of(
             *("", " ", "0", "-1", "1.5", "nan", "inf", "1e400", "9" * 400, "null", "{", "[" * 5_000, "\x1b[31m", "\\"),
             *("a|b|c|d|e|f", "k|default|task|||", "k|other|task|||", "k|default|none|||", "k|default|task|9|9|atxpu"),
             *("0-0", "1-1", "9999999999999-0", "1 1 1 w", "x y z w", "99 99 99 other", "1 1 1 steady"),
+            *(":", ":x", "per-key", "per-key:x", "no-such", "succeeded 1 1 1 next s\n"),
             *("queued", "running", "scheduled", "blocked", "succeeded", "dead"),
         ]
     ),
@@ -87,6 +92,8 @@ class Stage:
     async def _victim(self, stage: str) -> JobId:
         if stage == "scheduled":
             return await self.submit(delay_ms=1_000)
+        if stage == "held":
+            return await self._held_by_a_limit()
         if stage in {"blocked", "parent"}:
             parent = await self.submit(job_id=JobId("parent"))
             child = await self.submit(after=(parent,), job_id=JobId("child"))
@@ -95,6 +102,13 @@ class Stage:
         victim = await self.submit(ttl_ms=10**9, trace={"traceparent": "t"}, preemptible=True)
         if stage != "queued":
             await self._run(victim, stage)
+        return victim
+
+    async def _held_by_a_limit(self) -> JobId:
+        self.innocent.append(await self.submit(limit_key="v"))
+        victim = await self.submit(limit_key="v", tags=("t",), tenant="v")
+        leases = await self.worker.claim(50)
+        self.held = [Succeeded(job_id=lease.job_id, token=lease.token) for lease in leases]
         return victim
 
     async def _run(self, victim: JobId, stage: str) -> None:
@@ -224,6 +238,8 @@ def test_a_bent_record_fails_its_own_job_only(loop_and_client):
     @example(stage="queued", bend=("state", "running"))  # its entry was taken for that of a job that has ended
     @example(stage="lost", bend=("entry", "0-0"))  # its entry was dropped as another's
     @example(stage="blocked", bend=("due", "9" * 15))  # it became due in 30,000 years
+    @example(stage="held", bend=("held", ":x"))  # a bucket without a limit's name stopped the claims of the pool
+    @example(stage="queued", bend=("opened", ""))  # likewise
     @example(stage="parent", bend=("state", "succeeded"))  # without a result, it stopped the maintenance of the pool
     def cases(stage, bend):
         pool = PoolRef("fuzz", f"records-{next(numbers)}")
@@ -240,14 +256,55 @@ def test_a_bent_record_fails_its_own_job_only(loop_and_client):
 NOT_NUMBERS = st.text(max_size=10).filter(lambda text: not text.strip().lstrip("+-").isdigit())
 
 
+NUMBERS = st.sampled_from([1, 0, -1, 1.5, 1e300, True, None, "2", [], {}, 2**60])
+LIMITS = st.lists(
+    st.one_of(
+        st.sampled_from([None, 1, "x", [], {}]),
+        st.fixed_dictionaries(
+            {"name": st.sampled_from(["l", "", ":", "a:b", "a b", 5, None, {}])},
+            optional={
+                "by": st.sampled_from(["key", "tenant", "moon", 5, None]),
+                "kinds": st.sampled_from(["k", ["k"], [1, None], [], None, 5]),
+                "routes": st.sampled_from(["default", ["default"], [[]], None]),
+                **dict.fromkeys(("max_running", "count", "period_ms", "burst"), NUMBERS),
+                "spend": st.just(5),  # of a version to come
+            },
+        ),
+    ),
+    max_size=3,
+).map(json.dumps)
+
+
 @st.composite
 def shared_bends(draw) -> tuple[str, str, str]:
     """A field that all jobs share: a setting, or a counter or cursor of the counters."""
     if draw(st.booleans()):
+        if draw(st.booleans()):
+            return "conf", "limits", draw(LIMITS)
         names = [name for name in SETTINGS.to_mapping() if name not in {"paused", "retired", "revision"}]
         return "conf", draw(st.sampled_from([*names, "limit:default"])), draw(NOT_NUMBERS)
-    counters = ("queued", "running", "submitted", "started", "finished", "slots", "run_ms", "attempts", "suspects")
-    places = ("q:default:task", "y:default:task", "t:default:task", "r:default", "c:default:task", "d:default:task")
+    counters = (
+        "queued",
+        "running",
+        "submitted",
+        "started",
+        "finished",
+        "slots",
+        "run_ms",
+        "attempts",
+        "suspects",
+        "held",
+        "w:l",
+    )
+    places = (
+        "q:default:task",
+        "y:default:task",
+        "h:default:task",
+        "t:default:task",
+        "r:default",
+        "c:default:task",
+        "d:default:task",
+    )
     return "counters", draw(st.sampled_from([*counters, *places, "pressure_at", "cordoned"])), draw(NOT_NUMBERS)
 
 
@@ -272,6 +329,8 @@ def test_a_bent_setting_or_counter_stops_nobody(loop_and_client):
     @MANY
     @given(bend=shared_bends())
     @example(bend=("conf", "ttl_task_ms", "0."))  # Lua reads 0, Python no number: jobs expired at once
+    @example(bend=("conf", "limits", '[{"name": "l", "spend": 5}]'))  # a newer version's limit failed every claim
+    @example(bend=("conf", "limits", "[null]"))  # likewise
     @example(bend=("counters", "submitted", "INFINITY"))  # the same: no reading succeeded any more
     def cases(bend):
         pool = PoolRef("fuzz", f"shared-{next(numbers)}")

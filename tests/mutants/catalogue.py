@@ -162,8 +162,8 @@ CATALOGUE = (
     Mutant(
         name="unused-time-is-saved",
         wrong="a rate lets more than its burst start after a pause",
-        old="tat = math.max(now, math.min(tat, now + tolerance + interval))",
-        new="tat = math.min(tat, now + tolerance + interval)",
+        old="tat = math.max(now, math.min(stored, now + tolerance + interval))",
+        new="tat = math.min(stored, now + tolerance + interval)",
     ),
     Mutant(
         name="keys-share-a-bucket",

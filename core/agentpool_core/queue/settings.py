@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -24,6 +25,7 @@ _LEAST = {  # of numbers that may not be 0
     **dict.fromkeys(("max_depth", "max_attempts", "lease_ms", "timeout_ms", "concurrency"), 1),
     **dict.fromkeys(("adaptive_min", "adaptive_max", "retention_results_ms", "retention_dead_ms"), 1),
 }
+_LIMIT_NAME = re.compile(r"[a-z0-9-]+")
 log = logging.getLogger(__name__)
 
 
@@ -225,26 +227,43 @@ def routes_of(text: str) -> tuple[Route, ...]:
 
 
 def limits_of(text: str) -> tuple[Limit, ...]:
-    """Return the limits of the field `limits`. Raises ValueError, TypeError or KeyError for any other text."""
-    return tuple(_limit_of(plain) for plain in json.loads(text))
+    """Return the limits of the field `limits`, without those that this version cannot use, with a warning each.
+
+    `scripts/lib/pool.lua` ignores the same limits. Raises ValueError or TypeError for a text without a list.
+    """
+    plain = json.loads(text)
+    if not isinstance(plain, list):
+        raise TypeError("not a list")
+    found = []
+    for limit in plain:
+        try:
+            found.append(_limit_of(limit))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            _warn_of("limits", json.dumps(limit)[:RENDERED_CHARS], "no such limit")
+    return tuple(found)
 
 
 def _limit_of(plain: Mapping[str, Any]) -> Limit:
-    texts = (plain["name"], *plain.get("kinds", ()), *plain.get("routes", ()))
-    numbers = [plain[name] for name in ("max_running", "count", "period_ms", "burst") if name in plain]
-    if not all(isinstance(text, str) for text in texts):
-        raise TypeError("a limit's name, kinds and routes are texts")
-    if not numbers or not all(isinstance(number, int) and number >= 1 for number in numbers):
-        raise ValueError("a limit's numbers are whole numbers from 1")
+    name, kinds, routes = plain["name"], plain.get("kinds", []), plain.get("routes", [])
+    if not _LIMIT_NAME.fullmatch(name):
+        raise ValueError("a limit's name has lower-case letters, digits and dashes")
+    if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in (kinds, routes)):
+        raise TypeError("a limit's kinds and routes are lists of texts")
     rated = "count" in plain
     return Limit(
-        name=plain["name"],
+        name=name,
         by=LimitBy(plain["by"]) if "by" in plain else None,
-        kinds=tuple(plain.get("kinds", ())),
-        routes=tuple(plain.get("routes", ())),
-        max_running=None if rated else plain["max_running"],
-        rate=Rate(count=plain["count"], period_ms=plain["period_ms"], burst=plain["burst"]) if rated else None,
+        kinds=tuple(kinds),
+        routes=tuple(routes),
+        max_running=None if rated else _number_of(plain["max_running"]),
+        rate=Rate(**{field: _number_of(plain[field]) for field in ("count", "period_ms", "burst")}) if rated else None,
     )
+
+
+def _number_of(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
+        raise ValueError("a limit's numbers are whole numbers from 1")
+    return value
 
 
 def _decoded(name: str, kind: str, text: str) -> object:

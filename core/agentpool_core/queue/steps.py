@@ -1,7 +1,8 @@
 """Reading the durable steps of a job, from its hash: for a worker with results, for a record without.
 
 A worker writes steps through `Consumer.record_steps`; `codec/layout.py` has the text of a step. A step whose text or
-result cannot be read is left out: the worker runs it again, and no different step is affected.
+result cannot be read is left out: the worker runs it again, and no different step is affected. Without a readable
+number of steps there are none.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentpool_core.queue.codec.json_text import UndecodableError, decode
-from agentpool_core.queue.codec.layout import read_step
+from agentpool_core.queue.codec.layout import read_number, read_step
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 
@@ -26,7 +27,7 @@ async def stored_steps(redis: RedisClient, key: str, *, with_results: bool) -> l
     """Return the steps in the hash of a job, by number."""
     last = await ask(redis, "HMGET", key, "steps")
     with Reading("hmget"):
-        count = min(int(last[0] or 0), MAX_STEPS)
+        count = min(read_number(last[0] or "") or 0, MAX_STEPS)
     found: list[Step] = []
     for first in range(1, count + 1, PAGE_STEPS):
         numbers = range(first, min(first + PAGE_STEPS, count + 1))

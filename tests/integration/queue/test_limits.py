@@ -217,6 +217,30 @@ async def test_a_limit_that_opens_is_due_for_the_operator(limited):
     assert (after.queued, after.held, after.due) == (1, 2, 0)
 
 
+async def test_a_faster_rate_applies_at_once(limited):
+    """After one start a day, a minute's pause is enough for the new rate, although the day has not passed."""
+    await limited.limit(Limit(name="slowly", kinds=("k",), rate=Rate(count=1, period_ms=86_400_000)))
+    jobs = await limited.submit(3)
+    worker = await limited.worker()
+    assert ids(await worker.claim(10)) == jobs[:1]
+    await limited.limit(Limit(name="slowly", kinds=("k",), rate=Rate(count=1, period_ms=60_000)))
+    await worker.maintain()
+    started = []
+    for _ in range(8):
+        await limited.pass_time(LEASE_MS // 4)
+        await worker.renew(slots=100, running=1)
+        await worker.maintain()
+        started += ids(await worker.claim(10))
+    assert started == jobs[1:]
+
+
+async def test_a_time_that_is_no_number_leaves_the_limit_readable(limited):
+    """A time of a rate that nothing reaches reads as a rate that is free."""
+    await limited.limit(Limit(name="slowly", rate=Rate(count=6, period_ms=60_000)))
+    await limited.redis.zadd(f"{limited.prefix}limit-times", {"slowly": "inf"})
+    assert [limit.free for limit in (await limited.snapshot()).limits] == [1]
+
+
 async def test_a_burst_starts_at_once(limited):
     """After a pause as many jobs as the burst start together, and then one an interval."""
     await limited.limit(Limit(name="bursts", by=LimitBy.TENANT, rate=Rate(count=6, period_ms=60_000, burst=3)))

@@ -113,6 +113,11 @@ def read_entry_ms(text: str) -> int | None:
     return found and int(found[1])
 
 
+def read_number(text: str) -> int | None:
+    """Return a number of a record; None for a text that no script writes."""
+    return int(text) if re.fullmatch(_NUMBER, text, re.ASCII) else None
+
+
 def read_history(text: str) -> HistoryLine | None:
     """Return the parts of a line of HISTORY; None for a text that no script writes."""
     found = _HISTORY.fullmatch(text)

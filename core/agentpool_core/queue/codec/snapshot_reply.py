@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from agentpool_core.jobs import Priority, WorkerId
@@ -76,7 +77,7 @@ def _limits(settings: str, counters: dict[str, str], uses: dict[str, str], now: 
             text=limit.text,
             waiting=int(counters.get(f"w:{limit.name}", 0)),
             routes=limit.routes if limit.is_gate else None,
-            free=None if limit.by else _free(limit, counters, float(uses[limit.name]), now),
+            free=None if limit.by else _free(limit, counters, float(uses.get(limit.name, "0")), now),
             interval_ms=None if limit.rate is None else limit.rate.interval_ms,
         )
         for limit in PoolSettings.from_mapping({"limits": settings}).limits
@@ -86,7 +87,7 @@ def _limits(settings: str, counters: dict[str, str], uses: dict[str, str], now: 
 def _free(limit: Limit, counters: dict[str, str], use: float, now: int) -> int:
     """Return how many jobs of a limit may start now, as scripts/lib/limits.lua counts them."""
     if limit.rate is not None:
-        ahead_ms = max(0.0, use - now)  # of the time at which all starts are free again
+        ahead_ms = max(0.0, use - now) if math.isfinite(use) else 0.0  # of the time at which all starts are free again
         return max(0, int(limit.rate.burst - ahead_ms / limit.rate.interval_ms))
     if limit.is_gate:
         running = (int(n) for field, n in counters.items() if field[:2] == "r:" and limit.covers_route(field[2:]))

@@ -40,8 +40,7 @@ end
 -- Returns name and time of the rate, or name and number of running jobs, of each limit that is not divided.
 local function use_of_limits(text)
   local uses = {}
-  local readable, found = pcall(cjson.decode, text or '[]')
-  for _, limit in ipairs(readable and type(found) == 'table' and found or {}) do
+  for _, limit in ipairs(read_limits(text)) do
     if not limit.by then
       uses[#uses + 1] = limit.name
       uses[#uses + 1] = limit.count and (redis.call('ZSCORE', LIMIT_TIMES, limit.name) or '0')

@@ -87,11 +87,24 @@ local function fill_unreadable_fields(job, v)
   if not STATES[job.state] and not ENDS[job.state] then job.broken = undecodable('state', v[1]) end
 end
 
+-- lib/limits.lua has the functions. `freed`: buckets that jobs have left in this script; it opens them for others.
+local limits = { freed = {} }
+
+-- Returns the name of the limit of a bucket; '' for a text that no script writes.
+function limits.name_of(bucket)
+  return string.match(bucket, '^[^:]+') or ''
+end
+
+-- Returns the bucket in a field of a record; nil: none, or a text that no script writes.
+function limits.read_bucket(text)
+  return text and limits.name_of(text) ~= '' and text or nil
+end
+
 local function read_marks(job)
   local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone', 'held', 'opened', 'holds')
   job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
   job.losses, job.alone = number_or(marks[5], 0), marks[6]
-  job.held, job.opened, job.holds = marks[7], marks[8], marks[9]
+  job.held, job.opened, job.holds = limits.read_bucket(marks[7]), limits.read_bucket(marks[8]), marks[9]
 end
 
 -- Returns the job; nil: unknown job. A key of a different type counts as unknown; the claim that reaches its entry makes
@@ -290,9 +303,6 @@ local function finish(job, state, field, text, detail)
   if job.kids then ended[#ended + 1] = { job.id, state, text } end
 end
 
--- lib/limits.lua has the functions. `freed`: buckets that jobs have left in this script; it opens them for others.
-local limits = { freed = {} }
-
 -- Removes a job from the limit that holds it, or that has let it go on.
 function limits.leave(job)
   local bucket = job.held or job.opened
@@ -302,7 +312,7 @@ function limits.leave(job)
   if job.held then
     bump('held', -1)
     bump('h' .. job.spec.place, -1)
-    bump('w:' .. string.match(bucket, '^[^:]+'), -1)
+    bump('w:' .. limits.name_of(bucket), -1)
   end
   job.held, job.opened = nil, nil
   limits.freed[bucket] = true

@@ -39,8 +39,8 @@ do
     limits.known, limits.named = true, {}
     text = text == nil and redis.call('HGET', CONF, 'limits') or text
     if not text or text == '[]' then return end
-    local readable, found = pcall(cjson.decode, text)
-    if not readable or type(found) ~= 'table' or #found == 0 then return end
+    local found = read_limits(text)
+    if #found == 0 then return end
     limits.all = found
     for _, limit in ipairs(found) do
       limits.named[limit.name] = limit
@@ -103,9 +103,10 @@ do
   local function rate_room(limit, bucket)
     local interval = limit.period_ms / limit.count
     local tolerance = (limit.burst - 1) * interval
-    local tat = number_or(redis.call('ZSCORE', LIMIT_TIMES, bucket), now)
-    tat = math.max(now, math.min(tat, now + tolerance + interval))
+    local stored = number_or(redis.call('ZSCORE', LIMIT_TIMES, bucket), now)
+    local tat = math.max(now, math.min(stored, now + tolerance + interval))
     local room = { bucket = bucket, tat = tat, interval = interval, left = 0, opens = tat - tolerance }
+    if stored > tat then limits.charged[bucket] = room end -- of a slower rate: written again, or it would never come nearer
     if room.opens <= now then room.left = math.floor((now - room.opens) / interval) + 1 end
     return room
   end
@@ -195,14 +196,14 @@ do
     note_waiting(bucket, limits.rooms[bucket].opens)
     bump('held', 1)
     bump('h' .. job.spec.place, 1)
-    bump('w:' .. string.match(bucket, '^[^:]+'), 1)
+    bump('w:' .. limits.name_of(bucket), 1)
   end
 
   -- Whether the limits let a ready job start; takes the room then, and holds the job otherwise. `marked`: the record has a mark.
   function limits.admit(job, marked)
     if marked then
       local v = redis.call('HMGET', job.key, 'held', 'opened')
-      job.held, job.opened = v[1], v[2]
+      job.held, job.opened = limits.read_bucket(v[1]), limits.read_bucket(v[2])
       limits.leave(job)
     end
     if not limits.all then return true end
@@ -271,14 +272,14 @@ do
     redis.call('ZADD', held_key(bucket), '-' .. limits.order_of(job), id)
     bump('held', -1)
     bump('h' .. job.spec.place, -1)
-    bump('w:' .. string.match(bucket, '^[^:]+'), -1)
+    bump('w:' .. limits.name_of(bucket), -1)
     ready_again(job)
   end
 
   -- Makes the first jobs that wait for the bucket ready, as many as it has room for.
   local function open_bucket(bucket)
     limits.read()
-    local limit = limits.named[string.match(bucket, '^[^:]+')]
+    local limit = limits.named[limits.name_of(bucket)]
     limits.rooms[bucket] = not limits.charged[bucket] and nil or limits.rooms[bucket]
     local room = limit and room_of(limit, bucket) or { left = math.huge } -- the limit is gone
     local route = string.match(bucket, '^~(.+)$')

@@ -57,6 +57,33 @@ local function setting_or(text, default)
   return default
 end
 
+-- Returns the limits in the setting `limits` that clients accept (settings.py); a different version of AgentPool may have
+-- written it. An unusable limit is ignored.
+local function read_limits(text)
+  local LARGEST = 2 ^ 53
+  local function is_number(value) return type(value) == 'number' and value >= 1 and value <= LARGEST and value % 1 == 0 end
+  local function is_list(value)
+    if value ~= nil and type(value) ~= 'table' then return false end
+    for _, name in ipairs(value or {}) do
+      if type(name) ~= 'string' then return false end
+    end
+    return true
+  end
+  local function is_usable(limit)
+    if type(limit) ~= 'table' or type(limit.name) ~= 'string' or not string.find(limit.name, '^[a-z0-9-]+$') then return false end
+    if limit.by ~= nil and limit.by ~= 'key' and limit.by ~= 'tenant' then return false end
+    if not (is_list(limit.kinds) and is_list(limit.routes)) then return false end
+    if limit.count == nil then return is_number(limit.max_running) end
+    return is_number(limit.count) and is_number(limit.period_ms) and is_number(limit.burst)
+  end
+  local readable, found = pcall(cjson.decode, text or '[]')
+  local usable = {}
+  for _, limit in ipairs(readable and type(found) == 'table' and found or {}) do
+    if is_usable(limit) then usable[#usable + 1] = limit end
+  end
+  return usable
+end
+
 local time = redis.call('TIME')
 local off = redis.call('HMGET', COUNTERS, 'clock_offset_ms', 'clock_ahead_ms')
 local ahead = number_or(off[2], 0) -- of the clock that entry ids use

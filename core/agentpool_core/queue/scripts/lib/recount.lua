@@ -59,7 +59,7 @@ local function count_waiting(counters, right)
     if string.match(field, '^w:') then right[field] = 0 end
   end
   for _, bucket in ipairs(redis.call('ZRANGE', LIMITED, 0, -1)) do
-    local field = 'w:' .. string.match(bucket, '^[^:]+')
+    local field = 'w:' .. limits.name_of(bucket)
     right[field] = (right[field] or 0) + redis.call('ZCOUNT', PREFIX .. 'held:' .. bucket, '0', '+inf')
   end
 end
