@@ -90,10 +90,12 @@ def operator(
 
     from agentpool_core.process import logs
     from agentpool_operator.process import run
-    from agentpool_operator.settings import ElectionSettings, OperatorSettings, own_namespace
+    from agentpool_operator.settings import ElectionSettings, OperatorSettings, own_namespace, own_pod
 
     logs.configure(form=log_format, level=log_level)
-    election = ElectionSettings(enabled=leader_elect, namespace=lease_namespace or own_namespace(), name=lease_name)
+    namespace = lease_namespace or own_namespace()
+    pod = own_pod() if namespace == own_namespace() else None  # an owner is in the same namespace
+    election = ElectionSettings(enabled=leader_elect, namespace=namespace, name=lease_name, pod=pod)
     asyncio.run(
         run(
             OperatorSettings(

@@ -156,7 +156,7 @@ class Election:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": self._settings.name, "namespace": self._settings.namespace},
+            "metadata": {"name": self._settings.name, "namespace": self._settings.namespace, **self._owners()},
             "spec": {**self._hold(), "acquireTime": _micro_time(), "leaseTransitions": 0},
         }
 
@@ -166,7 +166,14 @@ class Election:
         if before.get("holderIdentity") != self._settings.identity:
             spec["acquireTime"] = spec["renewTime"]
             spec["leaseTransitions"] = int(before.get("leaseTransitions") or 0) + 1
-        return {**lease, "spec": spec}
+        return {**lease, "metadata": {**lease["metadata"], **self._owners()}, "spec": spec}
+
+    def _owners(self) -> Json:
+        """Return the holder's pod as the owner, with which the Lease goes after an uninstall; empty outside a pod."""
+        if self._settings.pod is None:
+            return {}
+        name, uid = self._settings.pod
+        return {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": name, "uid": uid}]}
 
     def _hold(self) -> Json:
         return {

@@ -31,6 +31,7 @@ class ElectionSettings:
     namespace: str = "default"  # where the Lease lives
     name: str = "agentpool-operator"
     identity: str = field(default_factory=_identity)
+    pod: tuple[str, str] | None = None  # name and uid of the own pod, which owns the Lease; None = outside a pod
     lease_s: float = 10.0  # seconds without renewal before a takeover
     renew_deadline_s: float = 7.0  # seconds after which a leader that could not renew stops writing
     retry_s: float = 2.0  # seconds between renewals, and between a candidate's attempts
@@ -62,6 +63,12 @@ class OperatorSettings:
 
 
 SERVICE_ACCOUNT_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def own_pod() -> tuple[str, str] | None:
+    """Return name and uid of the pod that this process runs in, as the chart passes them; None outside a pod."""
+    name, uid = (os.environ.get(f"AGENTPOOL_OPERATOR_POD_{part}", "") for part in ("NAME", "UID"))
+    return (name, uid) if name and uid else None
 
 
 def own_namespace() -> str:

@@ -24,7 +24,7 @@ OPERATOR = {
 }
 CAPACITY = {("", "nodes"): "list watch", ("", "pods"): "list watch"}  # feed
 IDENTITY = {("", "namespaces"): "get"}  # purge: the uid of kube-system tells one cluster from another
-ELECTION = {("coordination.k8s.io", "leases"): "create get update"}  # election
+ELECTION = {("coordination.k8s.io", "leases"): "create get update delete"}  # election
 GATEWAY = {
     ("agentpool.dev", "agentpools"): "get list patch",
     ("", "secrets"): "get",

@@ -58,7 +58,14 @@ image: {{ include "agentpool.image" (list $root $part.image) | quote }}
 imagePullPolicy: {{ $part.image.pullPolicy | quote }}
 securityContext:
   {{- toYaml $root.Values.securityContext.container | nindent 2 }}
-{{- with $part.extraEnv }}
+{{- $env := default list $part.extraEnv }}
+{{- if eq (index . 1) "operator" }}
+{{- range $name, $path := dict "NAME" "metadata.name" "UID" "metadata.uid" }}
+{{- $field := dict "apiVersion" "v1" "fieldPath" $path }}
+{{- $env = append $env (dict "name" (printf "AGENTPOOL_OPERATOR_POD_%s" $name) "valueFrom" (dict "fieldRef" $field)) }}
+{{- end }}
+{{- end }}
+{{- with $env }}
 env:
   {{- toYaml . | nindent 2 }}
 {{- end }}

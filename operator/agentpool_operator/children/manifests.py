@@ -36,6 +36,12 @@ GRACE_BEYOND_DRAIN_SECONDS = 15  # time to requeue jobs after the drain
 DIGEST = "agentpool.dev/manifest-digest"
 OPERATOR = "agentpool.dev/operator"  # annotation: namespace and name of the Lease of the operator that serves the pool
 REDIS_CHECKSUM = "agentpool.dev/redis-checksum"  # annotation of the pods: changes with the used values of the Secret
+RESTRICTED = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "runAsNonRoot": True,
+    "seccompProfile": {"type": "RuntimeDefault"},
+}  # of the default image's container, by the Pod Security Standard "restricted"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 
 
@@ -155,6 +161,8 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str, redis_
 
 def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: str) -> None:
     """Complete a container as the pool's worker; the user's own settings stay."""
+    if "image" not in worker:  # an image of the user's own may need more
+        worker["securityContext"] = {**RESTRICTED, **(worker.get("securityContext") or {})}
     worker.setdefault("image", default_image)
     worker.setdefault("command", ["agentpool", "worker"])
     own = _environment(pool, spec)

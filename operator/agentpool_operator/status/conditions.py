@@ -158,10 +158,17 @@ def _why_no_worker(pool: Pool, deployment: DeploymentView, now: float) -> tuple[
         return failing
     if deployment.failures:
         reason, message = deployment.failures[0]
-        return reason or "DeploymentFailed", message
+        return reason or "DeploymentFailed", message + _pod_security_words(message)
     if _no_node_fits(pool):
         return "NoNodeFits", f"{pool.misfit}; change the pool's requests, or add a node that fits"
     return None
+
+
+def _pod_security_words(message: str) -> str:
+    """Return the remedy for a namespace that enforces a Pod Security Standard; empty = a different failure."""
+    if "violates PodSecurity" not in message:
+        return ""
+    return "; set the securityContext of spec.worker.template (docs/install.md, Pod Security Standards)"
 
 
 def _why_no_jobs(pool: Pool) -> tuple[str, str] | None:

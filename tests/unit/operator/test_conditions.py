@@ -495,3 +495,16 @@ def test_a_queue_of_another_cluster_is_told(pool):
     told = {finding.type.value: finding for finding in findings(pool, now=NOW)}["QueueReachable"]
     assert (told.status, told.reason) == ("True", "OwnedElsewhere")
     assert "uid-of-a" in told.message
+
+
+def test_a_pod_security_standard_that_refuses_the_workers_comes_with_the_remedy(pools, pool):
+    """The API server lists the fields; the page has an example."""
+    refused = deployment(1, ready=0, total=0, updated=0)
+    words = 'pods "p-1" is forbidden: violates PodSecurity "restricted:latest": runAsNonRoot != true'
+    failure = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": words}
+    refused["status"]["conditions"] = [failure]
+    pools.see_deployment(refused)
+    ready = findings(pool, now=NOW)[0]
+    assert ready.reason == "FailedCreate"
+    assert ready.message.startswith(words)
+    assert "securityContext of spec.worker.template" in ready.message

@@ -182,3 +182,16 @@ async def test_renewing_keeps_the_acquisition_and_a_takeover_counts_a_transition
     clock.now = 30.0
     await second.campaign()
     assert server.lease["spec"]["leaseTransitions"] == 1
+
+
+async def test_the_holders_pod_owns_the_lease(server, clock):
+    """After an uninstall the garbage collector removes the Lease with the pod; the next leader's pod takes it over."""
+    first, second = (
+        Election(server, ElectionSettings(identity=name, pod=(name, f"uid-{name}")), Leadership(clock=clock))
+        for name in ("a", "b")
+    )
+    await first.campaign()
+    assert [owner["uid"] for owner in server.lease["metadata"]["ownerReferences"]] == ["uid-a"]
+    await first.resign()
+    await second.campaign()
+    assert [owner["uid"] for owner in server.lease["metadata"]["ownerReferences"]] == ["uid-b"]

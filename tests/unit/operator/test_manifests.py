@@ -296,3 +296,13 @@ def test_a_device_container_that_the_template_lacks_is_refused():
     """The schema cannot follow the name into the open template, so the operator does."""
     with pytest.raises(SpecError, match=r"spec\.gpu\.container.*'model'"):
         spec_of({"spec": {**SPEC, "gpu": {"container": "model"}}})
+
+
+def test_a_worker_of_the_default_image_satisfies_the_restricted_standard():
+    """Its own settings stay, and an image of the user's own is left as it is."""
+    assert worker_of(made())["securityContext"] == manifests.RESTRICTED
+    own = {"name": "worker", "securityContext": {"runAsNonRoot": False}}
+    kept = worker_of(made(worker={"template": {"spec": {"containers": [own]}}}))["securityContext"]
+    assert kept == manifests.RESTRICTED | {"runAsNonRoot": False}
+    imaged = {"name": "worker", "image": "mine"}
+    assert "securityContext" not in worker_of(made(worker={"template": {"spec": {"containers": [imaged]}}}))
