@@ -1,8 +1,8 @@
 """JSON from the Kubernetes API, at any nesting depth.
 
 A pod template is an open part of an AgentPool, and an API server accepts 10,000 levels, while Python's decoder may end
-at 1,000 with a RecursionError. Such an object must not make the whole list unreadable, so it is decoded without the
-levels below `READABLE_DEPTH`. `agentpool_core.kube.client` decodes with it.
+at 1,000 with a RecursionError. Such an object must not make the whole list unreadable, so the decoder removes the
+levels below `READABLE_DEPTH`. Used by `agentpool_core.kube.client`.
 """
 
 from __future__ import annotations

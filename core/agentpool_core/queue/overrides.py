@@ -1,7 +1,8 @@
 """Limits of single keys and tenants that differ from the number in the spec, set at run time.
 
-The AgentPool names the number for every key (`spec.queue.limits`); a customer who pays for more gets an override. It
-stays until it is reset, also when the AgentPool changes. `scripts/lib/limits.lua` applies it from the next start on.
+The AgentPool has the number for every key (`spec.queue.limits`); a customer with a larger plan gets an override. The
+override lasts until a reset, also when the AgentPool changes. `scripts/lib/limits.lua` applies it from the next start
+on.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Override:
 
     @property
     def text(self) -> str:
-        """The bound in words."""
+        """Return the bound in words."""
         return bound_text(self.bound)
 
 

@@ -28,7 +28,7 @@ from agentpool_gateway.mcp.waiting import MOST_SECONDS, WAIT_SECONDS
 from agentpool_gateway.schemas import COUNT, FLAG, TEXT, Schema, nullable
 
 LONGEST_NAME = 64  # characters that all clients accept
-_DIGEST_CHARS = 8  # tell apart kinds whose names would be equal
+_DIGEST_CHARS = 8  # distinguish kinds with equal names
 Operation: TypeAlias = Callable[[Call], Awaitable[Document]]
 
 

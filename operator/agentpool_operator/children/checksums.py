@@ -1,8 +1,8 @@
 """Checksums of the Redis addresses that come from Secrets: a changed address replaces the workers.
 
-A running worker keeps the address that it started with. So the pod template carries a checksum of the values that the
-pool uses, and a change of these values, not of other keys, rolls the workers out. Any user who sees Deployments sees
-the checksum; a slow key derivation protects a weak password from guesses. `manifests` writes it.
+A running worker keeps its first address. So the pod template carries a checksum of the values that the pool uses; a
+change of these values, not of different keys, rolls the workers out. The checksum is visible to all readers of
+Deployments; a slow key derivation protects a weak password from guesses. Used by `manifests`.
 """
 
 from __future__ import annotations

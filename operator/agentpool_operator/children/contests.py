@@ -1,8 +1,8 @@
-"""Contests about a Deployment: somebody changes it back after each correction.
+"""Contests about a Deployment: a different manager reverts each correction.
 
-A few corrections are immediate, as for a mistake by hand. Later ones are damped, so that two controllers do not write
-without end, and the other manager is named. A second AgentPool operator is recognised by its mark on the Deployment:
-of two operators that serve the same pool, the one with the later name leaves the pool alone. `applier` asks.
+A few corrections are immediate, as for a mistake by hand. Later corrections are damped, so that two controllers do not
+write without end, and a condition names the manager. A second AgentPool operator is recognised by a mark on the
+Deployment: of two operators of the same pool, the operator with the later name yields. Used by `applier`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FREE_CORRECTIONS = 3  # immediate corrections
 WINDOW_SECONDS = 600.0  # in which corrections count together
 FIRST_PAUSE_SECONDS = 5.0  # before the first damped correction; doubles with each
 LONGEST_PAUSE_SECONDS = 300.0
-YIELD_SECONDS = 300.0  # before a pool of a different operator is looked at again
+YIELD_SECONDS = 300.0  # before a pool of a different operator is checked again
 
 
 @dataclass(slots=True)

@@ -1,7 +1,7 @@
-"""Writes that the API server has refused: not repeated at every pass, but after a pause that doubles.
+"""Writes that the API server has refused: repeated after a pause that doubles, not at every pass.
 
-A quota or a policy may refuse the Deployment of many pools at once. A changed desired state is tried at once. `applier`
-asks.
+A quota or a policy may refuse the Deployment of many pools at once. A changed desired state is written at once. Used
+by `applier`.
 """
 
 from __future__ import annotations
@@ -50,5 +50,5 @@ class RefusedWrites:
         self._refused[uid] = _Refused(digest=digest, problem=problem, pause_s=pause_s, until=until)
 
     def forget(self, uid: str) -> None:
-        """Forget a pool whose write has succeeded, or that is deleted."""
+        """Forget a pool after a successful write or its deletion."""
         self._refused.pop(uid, None)
