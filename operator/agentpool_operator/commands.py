@@ -53,6 +53,13 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     show_default=True,
     help="Image for pools without an image in their template.",
 )
+@click.option(
+    "--image-pull-secret",
+    "image_pull_secrets",
+    multiple=True,
+    metavar="NAME",
+    help="Secret of a pool's namespace for pulling images, in templates without imagePullSecrets; may be repeated.",
+)
 @click.option("--leader-elect/--no-leader-elect", default=True, show_default=True, help="Elect one leader by a Lease.")
 @click.option(
     "--lease-namespace", default=None, help="Namespace of the Lease. Without it: the pod's own, else default."
@@ -79,6 +86,7 @@ def operator(
     health_host: str,
     health_port: int,
     worker_image: str,
+    image_pull_secrets: tuple[str, ...],
     leader_elect: bool,
     lease_namespace: str | None,
     lease_name: str,
@@ -104,6 +112,7 @@ def operator(
                 health_host=health_host,
                 health_port=health_port,
                 worker_image=worker_image,
+                image_pull_secrets=image_pull_secrets,
                 election=election,
             )
         )

@@ -174,6 +174,7 @@ def _reconciler(
             pools,
             queue.secrets,
             default_image=settings.worker_image,
+            image_pull_secrets=settings.image_pull_secrets,
             operator=f"{settings.election.namespace}/{settings.election.name}",
             misfit=check.misfit,
         ),
@@ -306,5 +307,7 @@ async def _tidy(parts: Parts) -> None:
         await asyncio.sleep(TIDY_SECONDS)
         try:
             await parts.queue.reader.tidy(parts.pools, also=parts.queue.purger.waiting)
+            parts.queue.secrets.keep_only(parts.pools)
+            parts.queue.purger.keep_only({pool.redis_url for pool in parts.pools if pool.redis_url is not None})
         except Exception as error:  # noqa: BLE001 - closing one pool's connection must not stop the others
             log.warning("connections that no pool uses are closed later:\n%s", frames_of(error))

@@ -57,6 +57,7 @@ class OperatorSettings:
     kubeconfig: Path | None = None  # None = KUBECONFIG, ~/.kube/config, or the pod's service account
     health_host: str = EVERYWHERE  # probes and Prometheus connect from other hosts
     health_port: int = 8081  # 0 = any free port
+    image_pull_secrets: tuple[str, ...] = ()  # for pools without imagePullSecrets in their template
     worker_image: str = WORKER_IMAGE  # for pools without an image in their template
     election: ElectionSettings = ElectionSettings()
     loop: ScalingLoopSettings = ScalingLoopSettings()

@@ -81,7 +81,20 @@ def test_the_dashboard_works_with_any_datasource():
     assert {panel["datasource"]["uid"] for panel in panels} == {"$datasource"}
     assert [variable["name"] for variable in found["templating"]["list"]] == ["datasource", "namespace", "pool"]
     shipped = only(manifests({"metrics": {"dashboard": {"enabled": True}}}), "ConfigMap", "agentpool-dashboard")
-    assert json.loads(shipped["data"]["agentpool.json"]) == found
+    assert json.loads(shipped["data"]["agentpool.json"]) | {"uid": "agentpool", "title": "AgentPool"} == found
+
+
+def test_two_releases_have_dashboards_of_their_own():
+    """Grafana keeps one dashboard for a uid, and one for a title of a folder."""
+    values = {"metrics": {"dashboard": {"enabled": True}}}
+
+    def shipped(namespace: str) -> dict[str, Any]:
+        found = only(manifests(values, namespace=namespace), "ConfigMap", "agentpool-dashboard")
+        return dict(json.loads(found["data"]["agentpool.json"]))
+
+    first, second = shipped("team-a"), shipped("team-b")
+    assert first["uid"] != second["uid"]
+    assert (first["title"], second["title"]) == ("AgentPool (team-a/agentpool)", "AgentPool (team-b/agentpool)")
 
 
 def test_the_picture_has_every_panel_and_tells_which_are_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

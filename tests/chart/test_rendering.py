@@ -422,3 +422,10 @@ def test_gateway_and_operator_listen_on_whichever_addresses_a_pod_has():
     pod = only(found, "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]
     assert "--host=::" in pod["containers"][0]["args"]
     assert OperatorSettings().health_host == "::"  # the chart leaves it
+
+
+def test_pull_secrets_reach_the_workers():
+    """The operator puts them into the pods that it creates."""
+    found = manifests({"imagePullSecrets": [{"name": "registry"}, {"name": "mirror"}]})
+    args = only(found, "Deployment", "agentpool-operator")["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert [arg for arg in args if "pull" in arg] == ["--image-pull-secret=registry", "--image-pull-secret=mirror"]

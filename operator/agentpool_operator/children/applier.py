@@ -67,6 +67,7 @@ class Applier:
         secrets: Secrets,
         *,
         default_image: str,
+        image_pull_secrets: Sequence[str] = (),
         operator: str = "",
         misfit: Misfit | None = None,
     ) -> None:
@@ -74,6 +75,7 @@ class Applier:
         self._secrets = secrets
         self._pools = pools
         self._default_image = default_image
+        self._image_pull_secrets = image_pull_secrets
         self._operator = operator  # name in the mark on Deployments; empty = no mark
         self._misfit = misfit
         self._contests = Contests()
@@ -112,6 +114,7 @@ class Applier:
             pool.uid,
             spec,
             default_image=self._default_image,
+            image_pull_secrets=self._image_pull_secrets,
             redis_checksum=self._checksums.known(pool.uid) or manifests.redis_checksum_of(live or {}),
         )
         if self._operator:

@@ -18,6 +18,8 @@ from agentpool_core.spec import API_VERSION, KIND
 from agentpool_operator.pools.views import POOL_LABEL
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agentpool_core.jobs import PoolRef
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_core.spec.queue import SecretKeyRef
@@ -50,7 +52,15 @@ def selector_of(pool: PoolRef) -> str:
     return f"{POOL_LABEL}={pool.name}"
 
 
-def deployment(pool: PoolRef, uid: str, spec: AgentPoolSpec, *, default_image: str, redis_checksum: str = "") -> Json:
+def deployment(
+    pool: PoolRef,
+    uid: str,
+    spec: AgentPoolSpec,
+    *,
+    default_image: str,
+    image_pull_secrets: Sequence[str] = (),
+    redis_checksum: str = "",
+) -> Json:
     """Return the Deployment of the pool's workers."""
     body: Json = {
         "apiVersion": "apps/v1",
@@ -62,6 +72,9 @@ def deployment(pool: PoolRef, uid: str, spec: AgentPoolSpec, *, default_image: s
             "template": _pod_template(pool, spec, default_image, redis_checksum),
         },
     }
+    pod = body["spec"]["template"]["spec"]
+    if image_pull_secrets:
+        pod.setdefault("imagePullSecrets", [{"name": name} for name in image_pull_secrets])
     body["metadata"]["annotations"] = {DIGEST: digest(body)}
     return body
 

@@ -128,6 +128,8 @@ class Pools:
         pods = self._orphans.setdefault(ref, {})
         if gone:
             pods.pop(pod["metadata"]["name"], None)
+            if not pods and ref not in self._pools:
+                del self._orphans[ref]
         else:
             known, seen = pods.get(pod["metadata"]["name"]), pod_view(pod)
             if known is not None and known.trouble and known.resource_version == seen.resource_version != "":

@@ -36,20 +36,24 @@ class Resync:
             await asyncio.sleep(self._every_s)
             try:
                 await self.run_once()
-            except ClusterError as error:
-                log.warning("the full list is tried again later: %s", error)
             except Exception:
                 log.exception("the full list failed and is tried again later; please report this")
 
     async def run_once(self) -> None:
-        """List everything that is watched, once."""
+        """List everything that is watched, once. A namespace that refuses the lists does not stop the others."""
         for namespace in self._namespaces:
-            self._pools.see_all(
-                namespace,
-                resources=await self._list(paths.agentpools(namespace)),
-                deployments=await self._list(paths.deployments(namespace), labelSelector=POOL_LABEL),
-                pods=await self._list(paths.pods(namespace), labelSelector=POOL_LABEL),
-            )
+            try:
+                await self._list_namespace(namespace)
+            except ClusterError as error:
+                log.warning("the full list of %s is tried again later: %s", namespace or "all namespaces", error)
+
+    async def _list_namespace(self, namespace: str | None) -> None:
+        self._pools.see_all(
+            namespace,
+            resources=await self._list(paths.agentpools(namespace)),
+            deployments=await self._list(paths.deployments(namespace), labelSelector=POOL_LABEL),
+            pods=await self._list(paths.pods(namespace), labelSelector=POOL_LABEL),
+        )
 
     async def _list(self, path: str, **selectors: str) -> Listing:
         items, version = await self._cluster.list(path, **selectors)

@@ -100,6 +100,15 @@ class Purger:
             del self._unwritten[connection.url, pool]
         return True
 
+    def keep_only(self, urls: set[str]) -> None:
+        """Forget what is known of Redis servers that no pool uses and no purge waits for: URLs hold passwords."""
+        kept = urls | self.waiting
+        for known in (self._noted, self._unwritten, self._foreign):
+            for key in [key for key in known if key[0] not in kept]:
+                del known[key]
+        self._urls_with_notes &= kept
+        self._failures = {url: count for url, count in self._failures.items() if url in kept}
+
     def foreign_owner(self, url: str, pool: PoolRef) -> str:
         """Return the uid of the cluster that owns the queue of this name on this Redis; empty = this cluster."""
         return self._foreign.get((url, pool), "")

@@ -16,9 +16,12 @@ from agentpool_core.kube.errors import ForbiddenError, NotThereError
 from agentpool_core.redis_address import Address, SecretError, address_of, missing_secret, secret_of, secret_words
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from agentpool_core.jobs import PoolRef
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_operator.cluster import Cluster
+    from agentpool_operator.pools.pool import Pool
     from agentpool_operator.settings import ScalingLoopSettings
 
 Json = dict[str, Any]
@@ -41,6 +44,12 @@ class Secrets:
         self._cluster = cluster
         self._settings = settings
         self._read: dict[SecretName, _Read] = {}
+
+    def keep_only(self, pools: Iterable[Pool]) -> None:
+        """Forget the Secrets that none of these pools names: their values are credentials."""
+        specs = [(pool.ref.namespace, pool.spec) for pool in pools if pool.spec is not None]
+        named = {(place, ref.name) for place, spec in specs if (ref := secret_of(spec.queue.redis)) is not None}
+        self._read = {name: read for name, read in self._read.items() if name in named}
 
     async def address(self, pool: PoolRef, spec: AgentPoolSpec) -> Address:
         """Return the address of the pool's Redis.

@@ -306,3 +306,15 @@ def test_a_worker_of_the_default_image_satisfies_the_restricted_standard():
     assert kept == manifests.RESTRICTED | {"runAsNonRoot": False}
     imaged = {"name": "worker", "image": "mine"}
     assert "securityContext" not in worker_of(made(worker={"template": {"spec": {"containers": [imaged]}}}))
+
+
+def test_pull_secrets_of_the_installation_reach_the_workers():
+    """A template with secrets of its own keeps those."""
+
+    def pod(**template):
+        spec = AgentPoolSpec.model_validate({**SPEC, "worker": {"template": {"spec": template}}})
+        made = manifests.deployment(POOL, "u", spec, default_image="img", image_pull_secrets=("registry",))
+        return made["spec"]["template"]["spec"]
+
+    assert pod()["imagePullSecrets"] == [{"name": "registry"}]
+    assert pod(imagePullSecrets=[{"name": "own"}])["imagePullSecrets"] == [{"name": "own"}]
