@@ -1,0 +1,37 @@
+"""docs/from-*.md, followed by a reader who saves the files and types the commands beside `agentpool dev`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.local_system import DevSystem
+
+pytestmark = pytest.mark.timeout(240)
+DOCS = Path(__file__).parents[2] / "docs"
+FILES = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("page", "app", "promised"),
+    [
+        ("from-fastapi.md", "reports:app", ['{"report":"report of order 7"}']),
+        ("from-celery.md", "images:app", ["['0.png in 128 px', '1.png in 128 px', '2.png in 128 px']", "too large"]),
+    ],
+)
+def test_every_command_on_the_page_works(tmp_path, page, app, promised):
+    """The saved files run as the page says, and print what the page promises."""
+    files = FILES.findall((DOCS / page).read_text())
+    assert len(files) == 2
+    for name, text in files:
+        (tmp_path / name).write_text(text)
+    system = DevSystem(app, cwd=tmp_path)
+    try:
+        done = system.page(DOCS / page, tmp_path)
+    finally:
+        system.close()
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{system.output}"
+    for text in promised:
+        assert text in done.stdout, f"{text!r} is missing in\n{done.stdout}\n{done.stderr}"
