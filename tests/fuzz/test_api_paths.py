@@ -19,6 +19,7 @@ from agentpool_devcluster.api.http.paths import parse_target
 from agentpool_devcluster.kube.errors import NameRefusedError
 from agentpool_devcluster.kube.resources import PODS, SECRETS
 
+pytestmark = pytest.mark.timeout(3600)
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "300"))
 SERVER = "https://10.0.0.1:6443"
 _PIECES = [
