@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from agentpool_core.jobs import Job, JobEvent, JobRequest, Json
+    from agentpool_core.queue.chunks import Chunk
     from agentpool_core.queue.completions import CancelOutcome, SignalOutcome
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.selection import JobPage
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.snapshots import QueueSnapshot
 
 T = TypeVar("T")
+_END: Any = object()  # of an iteration
 _left_behind: list[asyncio.AbstractEventLoop] = []  # of a parent process, which closing would disturb
 
 __all__ = ("Client", "NewJob", "Receipt", "SubmitOptions", "SyncClient", "SyncReceipt", "request_of")
@@ -61,6 +63,10 @@ class Receipt:
         JobEndedError if the job failed, was cancelled or expired, UnknownJobError after the retention.
         """
         return await self._client.result(self.job_id, timeout=timeout)
+
+    def stream(self, *, after: str = "0") -> AsyncIterator[Chunk]:
+        """As `Client.stream`."""
+        return self._client.stream(self.job_id, after=after)
 
     async def signal(self, name: str, value: Json = None, *, id: str | None = None) -> SignalOutcome:  # noqa: A002
         """As `Client.signal`."""
@@ -132,6 +138,14 @@ class Client:
     async def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
         """End a waiting job at once; ask the worker of a running job to stop it. Raises UnknownJobError."""
         return await self._producer.cancel(JobId(job_id), reason=reason)
+
+    def stream(self, job_id: JobId | str, *, after: str = "0") -> AsyncIterator[Chunk]:
+        """Yield the output of a job (`ctx.emit`) as it comes, until the job has ended: `async for chunk in …`.
+
+        `after` is the `id` of the last chunk read, "0" for the oldest chunk kept. A later `run` of the handler may
+        repeat chunks of an earlier run. Raises UnknownJobError.
+        """
+        return self._inspector.chunks(self.pool, JobId(job_id), after=after)
 
     async def signal(
         self,
@@ -220,6 +234,10 @@ class SyncReceipt:
     def result(self, *, timeout: float | None = None) -> Json:
         """As `Receipt.result`."""
         return self._client.result(self.job_id, timeout=timeout)
+
+    def stream(self, *, after: str = "0") -> Iterator[Chunk]:
+        """As `Client.stream`."""
+        return self._client.stream(self.job_id, after=after)
 
     def signal(self, name: str, value: Json = None, *, id: str | None = None) -> SignalOutcome:  # noqa: A002
         """As `Client.signal`."""
@@ -343,12 +361,18 @@ class SyncClient:
 
     def events(self, *, after: str = "$", job_id: JobId | str | None = None) -> Iterator[JobEvent]:
         """As `Client.events`."""
-        events = self._client.events(after=after, job_id=job_id)
+        return self._iterated(self._client.events(after=after, job_id=job_id))
+
+    def stream(self, job_id: JobId | str, *, after: str = "0") -> Iterator[Chunk]:
+        """As `Client.stream`."""
+        return self._iterated(self._client.stream(job_id, after=after))
+
+    def _iterated(self, items: AsyncIterator[T]) -> Iterator[T]:
         try:
-            while True:
-                yield self._call(_next_event(events))
+            while (item := self._call(_next_item(items))) is not _END:
+                yield item
         finally:
-            self._call(_close_events(events))
+            self._call(_close_items(items))
 
     def _receipt(self, kept: Receipt) -> SyncReceipt:
         return SyncReceipt(kept.job_id, kept.state, kept.duplicate, kept.queue_depth, self)
@@ -380,12 +404,13 @@ def _durability_of(value: Durability | str) -> Durability:
         ) from error
 
 
-async def _next_event(events: AsyncIterator[JobEvent]) -> JobEvent:
-    return await anext(events)
+async def _next_item(items: AsyncIterator[T]) -> T:
+    """Return the next item, or `_END`: StopAsyncIteration cannot pass through a future."""
+    return await anext(items, _END)
 
 
-async def _close_events(events: AsyncIterator[JobEvent]) -> None:
-    close = getattr(events, "aclose", None)
+async def _close_items(items: AsyncIterator[Any]) -> None:
+    close = getattr(items, "aclose", None)
     if close is not None:
         await close()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Job, JobEvent, JobId, JobRequest, Json, OnParentFailure, PoolRef, Priority, Receipt
+from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot
 from agentpool_core.submission import choice_of
 
@@ -108,6 +109,17 @@ def steps_document(job: Job) -> list[Document]:
         }
         for step in job.steps
     ]
+
+
+def chunk_document(chunk: Chunk) -> Document:
+    """Return a chunk of a job's output."""
+    return {
+        "id": chunk.id,
+        "run": chunk.run,
+        "attempt": chunk.attempt,
+        "number": chunk.number,
+        "value": chunk.value,
+    }
 
 
 def event_document(event: JobEvent) -> Document:

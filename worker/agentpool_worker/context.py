@@ -21,6 +21,7 @@ from agentpool_core.jobs import JobRequest, Priority
 from agentpool_core.queue.codec.signals import check_signal
 from agentpool_core.tracing import child_of
 from agentpool_worker.durable.journal import StepStore
+from agentpool_worker.durable.output import ChunkStore, Output
 from agentpool_worker.durable.steps import StepOptions, Steps
 from agentpool_worker.durable.waits import SignalStore, Waits
 from agentpool_worker.exceptions import Yielded
@@ -40,7 +41,7 @@ def _no_suspend(_ctx: Context) -> None:
     """Leave it to the caller, which raises CancelledError."""
 
 
-class JobCalls(StepStore, SignalStore, Protocol):
+class JobCalls(StepStore, SignalStore, ChunkStore, Protocol):
     """How a running job reaches the queue."""
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
@@ -70,7 +71,7 @@ class Context:
     """An attempt at a job, as seen by its async handler."""
 
     __slots__ = (
-        "_calls", "_lease", "_loop", "_state", "_steps", "_stop_at", "_waits",
+        "_calls", "_lease", "_loop", "_output", "_state", "_steps", "_stop_at", "_waits",
         "cancelled", "suspend", "task", "yielding",
     )  # fmt: skip
 
@@ -81,6 +82,7 @@ class Context:
         self._state = lease.checkpoint
         self._loop: asyncio.AbstractEventLoop | None = None
         self._steps: Steps | None = None  # made with the first step
+        self._output: Output | None = None  # made with the first chunk
         self._waits: Waits | None = None  # made with the first wait
         self.task: object = None  # in which the handler runs
         self.suspend: Callable[[Context], None] = _no_suspend  # ends the attempt, because the job waits
@@ -219,6 +221,17 @@ class Context:
         finally:
             self.steps.end(call)
 
+    async def emit(self, value: Any) -> None:
+        """Append a chunk (any JSON value of at most 64 KiB) to the job's output; return when the queue has stored it.
+
+        Readers follow the output by `receipt.stream()`, `agentpool stream JOB` and `GET …/jobs/JOB/stream`. The queue
+        keeps about the newest 10,000 chunks of a job. Emit inside of steps: a later run of the handler does not repeat
+        what finished steps have emitted. Raises InvalidJobError, StaleLeaseError.
+        """
+        if self._output is None:
+            self._output = Output(self._lease, self._calls)
+        await self._output.emit(value)
+
     async def patched(self, name: str) -> bool:
         """Return whether this job takes a changed part of the program:  `if await ctx.patched("audit"):`.
 
@@ -299,6 +312,11 @@ class BlockingContext:
             return self._wait(self._ctx.waits.run(call, signal, limit))
         finally:
             self._ctx.steps.end(call)
+
+    def emit(self, value: Any) -> Any:
+        """Appends a chunk to the job's output; see `Context.emit`. Raises CancelledError in a job that is to stop."""
+        self._raise_if_cancelled()
+        return self._wait(self._ctx.emit(value))
 
     def patched(self, name: str) -> Any:
         """Return whether this job takes a changed part of the program; see `Context.patched`."""

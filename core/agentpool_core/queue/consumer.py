@@ -242,6 +242,15 @@ class Consumer:
         if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
             raise StaleLeaseError(lease.job_id, lease.token)
 
+    async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
+        """Append chunks (JSON texts) numbered from `first` to the job's output. Safe to repeat.
+
+        Raises StaleLeaseError if the lease has passed to a different worker; then nothing was stored.
+        """
+        args: list[scripts.Arg] = [lease.job_id, lease.token, "chunks", first, self.worker, *chunks]
+        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
+            raise StaleLeaseError(lease.job_id, lease.token)
+
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         """Return the value of a stored signal of the job, as JSON text; None: it has not come."""
         (found,) = await ask(self._redis, "HMGET", self._keys.job(lease.job_id), f"sig:{name}={number}")

@@ -28,6 +28,7 @@ from agentpool_core.errors import (
 from agentpool_core.jobs import JobState, PoolRef
 from agentpool_core.process.cancellation import raise_lost, results_of
 from agentpool_core.queue import scripts
+from agentpool_core.queue.chunks import Chunk, follow_chunks
 from agentpool_core.queue.codec.records import BODY_FIELDS, HEAD_FIELDS, events_of, fields_of, job_of
 from agentpool_core.queue.codec.snapshot_reply import snapshot_of
 from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, pipeline, repeat_once
@@ -206,6 +207,10 @@ class Inspector:
     async def dead(self, pool: PoolRef, *, limit: int = 100, bodies: bool = True) -> list[Job]:
         """Return dead letters, oldest first; see `jobs`."""
         return await self.jobs(pool, JobState.FAILED, limit=limit, bodies=bodies)
+
+    def chunks(self, pool: PoolRef, job_id: JobId, *, after: str = "0") -> AsyncIterator[Chunk]:
+        """Yield the output of a job as it comes, until the job has ended. Raises UnknownJobError."""
+        return follow_chunks(self._redis, self, pool, job_id, after=after)
 
     async def replay(self, pool: PoolRef, job_id: JobId) -> None:
         """Put a dead letter back into the queue, with all its attempts.

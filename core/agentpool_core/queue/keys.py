@@ -33,6 +33,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | worker-info | hash | the pool's | worker -> slots, running, host |
 | ctl:WORKER | list | 1 h after the last push | cancel and yield orders |
 | bell | list | the pool's | at most a single ring, for an idle worker |
+| chunks:ID | stream, capped | as its job; 31 days without a chunk | output that the handler emits |
 | inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
 | events | stream | the pool's, capped | events, in order |
 
@@ -83,7 +84,8 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | kids | 1 if children wait |
 | watch | clients that wait for the end, separated by blanks |
 | idem | digest of the idempotency key, a blank, the key |
-| mark | 1 if cancel, kids, watch, idem, losses, alone, held, opened or holds exists: there is more to read |
+| emits | LEASE TOKEN of the run that emitted last, a blank, number of its last chunk |
+| mark | 1 if cancel, kids, watch, idem, losses, alone, held, opened, holds or emits exists: there is more to read |
 
 Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 
@@ -212,6 +214,10 @@ class Keys:
     def kids(self, job_id: JobId) -> str:
         """Return the set of jobs that wait for this job."""
         return f"{self.prefix}kids:{job_id}"
+
+    def chunks(self, job_id: JobId) -> str:
+        """Return the stream of the job's output."""
+        return f"{self.prefix}chunks:{job_id}"
 
     def idempotency(self, key: str) -> str:
         """Return the string that holds the job id of an idempotency key."""

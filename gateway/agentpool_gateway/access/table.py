@@ -38,6 +38,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("GET", f"{_POOL}/jobs/{{job_id}}/result"): Verb.READ,
     ("GET", f"{_POOL}/jobs/{{job_id}}/history"): Verb.READ,
     ("GET", f"{_POOL}/jobs/{{job_id}}/events"): Verb.READ,
+    ("GET", f"{_POOL}/jobs/{{job_id}}/stream"): Verb.READ,
     ("DELETE", f"{_POOL}/jobs/{{job_id}}"): Verb.MANAGE,
     ("POST", f"{_POOL}/jobs/{{job_id}}/signals/{{name}}"): Verb.MANAGE,
     ("GET", f"{_POOL}/events"): Verb.READ,
@@ -113,7 +114,9 @@ MCP_TOOLS: Mapping[str, Verb] = {  # every other message of MCP needs any verb: 
     "dead_letters": Verb.READ,
     "replay": Verb.MANAGE,
 }
-STREAMS = frozenset(route for route in ROUTES if route[1].endswith("/events"))  # answers that outlast their check
+STREAMS = frozenset(
+    route for route in ROUTES if route[1].endswith(("/events", "/stream"))
+)  # answers that outlast their check
 
 
 def need_of(method: str, template: str) -> Need | None:

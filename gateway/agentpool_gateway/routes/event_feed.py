@@ -9,27 +9,27 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from agentpool_core.errors import AgentPoolError
-from agentpool_core.jobs import JobEvent
 from agentpool_core.process.cancellation import end
 from agentpool_gateway.access.rechecks import wait_until_refused
 
 if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Admission
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 SILENCE = ": still here\n\n"  # a comment, which readers of a stream ignore
 
 
-async def feed_events(admission: Admission, events: AsyncIterator[JobEvent]) -> AsyncGenerator[JobEvent | None, None]:
+async def feed_events(admission: Admission, events: AsyncIterator[T]) -> AsyncGenerator[T | None, None]:
     """Yield events, and None after each `heartbeat_s` of silence.
 
     Ends with the events and with the gateway. Raises the refusal when the caller loses the permission.
     """
-    ready: asyncio.Queue[JobEvent | None] = asyncio.Queue(maxsize=1)
+    ready: asyncio.Queue[T | None] = asyncio.Queue(maxsize=1)
     refusal: list[AgentPoolError] = []
 
     async def feed() -> None:

@@ -17,7 +17,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 
-from agentpool_core.documents import Document, event_document, job_document
+from agentpool_core.documents import Document, chunk_document, event_document, job_document
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import JobEvent, JobId, JobState
 from agentpool_gateway import openapi
@@ -47,6 +47,36 @@ async def job_events(admission: Admitted, request: Request, job_id: str) -> Resp
     if job.state.terminal and last != START and not await _end_is_left(admission, JobId(job_id), last):
         return Response(status_code=HTTPStatus.NO_CONTENT)
     return _stream(admission, _job_stream(admission, request.url.path, JobId(job_id), last))
+
+
+@router.get(
+    "/jobs/{job_id}/stream", response_class=StreamingResponse, responses=openapi.STREAM, openapi_extra=openapi.RESUME
+)
+async def job_output(admission: Admitted, request: Request, job_id: str) -> Response:
+    """Stream the output of a job's handler until the job has ended, from the start or after Last-Event-ID."""
+    last = _last_id(request)
+    job = await admission.queue.inspector.job(admission.pool, JobId(job_id))
+    chunks = admission.queue.inspector.chunks(admission.pool, JobId(job_id), after="0" if last == START else last)
+    if job.state.terminal and last != START and await anext(aiter(chunks), None) is None:
+        return Response(status_code=HTTPStatus.NO_CONTENT)
+    return _stream(admission, _output_stream(admission, request.url.path, JobId(job_id), last))
+
+
+async def _output_stream(admission: Admission, path: str, job_id: JobId, last: str) -> AsyncGenerator[str, None]:
+    """Yield chunks as text; after the last one the event `end` with the job's state."""
+    yield ": begun\n\n"
+    inspector = admission.queue.inspector
+    chunks = inspector.chunks(admission.pool, job_id, after="0" if last == START else last)
+    feed = feed_events(admission, chunks)
+    async with aclosing(feed):
+        try:
+            async for chunk in feed:
+                yield SILENCE if chunk is None else _message("chunk", chunk_document(chunk), chunk.id)
+            job = await inspector.job(admission.pool, job_id)
+            if job.state.terminal:
+                yield _message("end", {"job_id": job_id, "state": job.state.value})
+        except AgentPoolError as refusal:
+            yield _problem(refusal, path)
 
 
 async def _end_is_left(admission: Admission, job_id: JobId, last: str) -> bool:

@@ -32,7 +32,12 @@ CHECKS: tuple[Callable[..., Any], ...] = (
     openapi_checks.ignored_auth,
     openapi_checks.unsupported_method,
 )
-STREAMS = ("/events", ":stream", ":subscribe")  # they do not end by themselves; tests of their own follow them
+STREAMS = (
+    "/events",
+    "/stream",
+    ":stream",
+    ":subscribe",
+)  # they do not end by themselves; tests of their own follow them
 EFFORT = hypothesis.settings(
     max_examples=CASES,
     deadline=None,

@@ -16,6 +16,7 @@ import yaml
 from agentpool_core.jobs import JobRequest, PoolRef
 from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Producer
+from agentpool_core.queue.completions import Succeeded
 from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
 from agentpool_gateway.pools.locations import SingleRedis
@@ -214,3 +215,25 @@ async def test_a_made_up_place_is_refused(http, last: str):
     answer = await http.get("/events", headers={"Last-Event-ID": last})
     assert answer.status_code == 400
     assert answer.json()["type"].endswith("bad-event-id")
+
+
+async def test_the_output_of_a_job_is_a_stream(http, consumer):
+    """Chunks by their ids, resumable, and the end; after the end nothing is left, which stops a browser."""
+    job_id = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    (lease,) = await consumer.claim(1)
+    await consumer.emit(lease, 1, ['"Hel"', '"lo"'])
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
+    text = (await http.get(f"/jobs/{job_id}/stream")).text
+    events = [block.splitlines() for block in text.strip().split("\n\n") if not block.startswith(":")]
+    assert [json.loads(event[-1].removeprefix("data: ")).get("value") for event in events] == ["Hel", "lo", None]
+    assert [line for event in events for line in event if line.startswith("event: ")] == [
+        "event: chunk",
+        "event: chunk",
+        "event: end",
+    ]
+    ids = [line.removeprefix("id: ") for event in events for line in event if line.startswith("id: ")]
+    rest = await http.get(f"/jobs/{job_id}/stream", headers={"Last-Event-ID": ids[0]})
+    assert '"value":"lo"' in rest.text.replace(" ", "")
+    assert '"Hel"' not in rest.text
+    assert (await http.get(f"/jobs/{job_id}/stream", headers={"Last-Event-ID": ids[1]})).status_code == 204
+    assert (await http.get("/jobs/nobody/stream")).status_code == 404

@@ -48,6 +48,7 @@ def test_scripts_and_keys_module_use_the_same_names():
     for prefix, key in {
         "job:": pool.job(JobId("x")),
         "kids:": pool.kids(JobId("x")),
+        "chunks:": pool.chunks(JobId("x")),
         "key:": pool.idempotency("x"),
         "ctl:": pool.control(WorkerId("x")),
         "inbox:": pool.inbox("x"),

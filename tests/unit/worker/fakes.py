@@ -65,6 +65,7 @@ class FakeQueue:
         self.outcome: SettleOutcome | None = None
         self.saved: list[tuple[str, Any]] = []
         self.submitted: list[Any] = []
+        self.chunks: list[tuple[int, str]] = []
         self.signals: dict[tuple[str, str, int], str] = {}  # job, name and number -> value
         self.steps_of: defaultdict[str, dict[int, Step]] = defaultdict(dict)
         self.during: Callable[[], None] = lambda: None  # called while a claim is under way
@@ -95,6 +96,10 @@ class FakeQueue:
     async def record_steps(self, lease: Lease, steps: Sequence[Step]) -> None:
         self.calls.append(("steps", len(steps), 0))
         self.steps_of[lease.job_id].update({step.number: step for step in steps})
+
+    async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
+        self.calls.append(("chunks", len(chunks), 0))
+        self.chunks += [(first + number, chunk) for number, chunk in enumerate(chunks)]
 
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         return self.signals.get((lease.job_id, name, number))

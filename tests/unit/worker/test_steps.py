@@ -354,3 +354,20 @@ async def test_a_step_is_stored_before_it_returns():
         return [step.outcome for step in await ctx._calls.steps(ctx._lease)]
 
     assert (await job.attempt(handler)).result == [StepOutcome.SUCCEEDED]
+
+
+async def test_emits_are_numbered_and_concurrent_ones_share_a_write():
+    """Each returns once it is stored; the numbers are those of one run."""
+
+    async def handler(payload, ctx):
+        await ctx.emit("a")
+        await asyncio.gather(*(ctx.emit(name) for name in "bcd"))
+        await ctx.emit({"e": 1})
+
+    app = App()
+    app.handler("work")(handler)
+    async with Bench(app) as bench:
+        bench.submit(lease())
+        await bench.settled(1)
+        assert bench.queue.chunks == [(1, '"a"'), (2, '"b"'), (3, '"c"'), (4, '"d"'), (5, '{"e":1}')]
+        assert [size for name, size, _ in bench.queue.calls if name == "chunks"] == [1, 3, 1]

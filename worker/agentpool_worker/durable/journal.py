@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.steps import MAX_STEPS
+from agentpool_worker.durable.shared_writes import SharedWrites
 from agentpool_worker.exceptions import StepResultError
 
 if TYPE_CHECKING:
@@ -42,9 +43,7 @@ class Journal:
         self._bytes = 0
         self._last = 0
         self._opening: asyncio.Future[None] | None = None
-        self._pending: list[Step] = []
-        self._writing: asyncio.Task[None] | None = None  # the latest write that has begun
-        self._next: asyncio.Task[None] | None = None  # the write that takes the pending steps
+        self._writes = SharedWrites(self._record)
 
     async def open(self) -> None:
         """Read the steps of earlier attempts, once. The first lease of a job has none, and reads nothing."""
@@ -88,18 +87,9 @@ class Journal:
             problem = f"the results of the job's steps would have more than {MAX_JOB_BYTES} bytes"
             raise StepResultError(step.name, problem, "store the data elsewhere, and return a reference")
         self._keep(step, size)
-        self._pending.append(step)
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._send(self._writing))
-        await asyncio.shield(self._next)
+        await self._writes.add(step)
 
-    async def _send(self, earlier: asyncio.Task[None] | None) -> None:
-        if earlier is not None and not earlier.done():
-            await asyncio.wait({earlier})
-        else:
-            await asyncio.sleep(0)  # further steps may end in this turn
-        steps, self._pending = self._pending, []
-        self._writing, self._next = self._next, None
+    async def _record(self, steps: list[Step]) -> None:
         await self._store.record_steps(self.lease, steps)
 
     async def _read(self) -> None:

@@ -60,6 +60,14 @@ class QueueCalls:
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )
 
+    async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
+        """Store output, however long Redis is away or full, like a checkpoint. Raises StaleLeaseError."""
+        return await _retry_until_reached(
+            lambda: self._consumer.emit(lease, first, chunks),
+            f"job {lease.job_id} stores its output",
+            waits_for=(QueueUnreachableError, QueueMemoryError),
+        )
+
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         """Read a signal of the job, however long Redis is away."""
         return await _retry_until_reached(

@@ -20,7 +20,7 @@ end
 -- A record may have a wrong type or any content: unreadable fields are ignored.
 local function delete_job(id)
   local key = PREFIX .. 'job:' .. id
-  local names = { key, PREFIX .. 'kids:' .. id }
+  local names = { key, PREFIX .. 'kids:' .. id, PREFIX .. 'chunks:' .. id }
   local v = redis.pcall('HMGET', key, 'idem', 'watch', 'holds')
   if v[1] then names[#names + 1] = PREFIX .. 'key:' .. string.match(v[1], '^%S*') end
   for client in string.gmatch(v[2] or '', '%S+') do names[#names + 1] = PREFIX .. 'inbox:' .. client end

@@ -101,10 +101,12 @@ function limits.read_bucket(text)
 end
 
 local function read_marks(job)
-  local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone', 'held', 'opened', 'holds')
+  local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone', 'held', 'opened', 'holds',
+    'emits')
   job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
   job.losses, job.alone = number_or(marks[5], 0), marks[6]
   job.held, job.opened, job.holds = limits.read_bucket(marks[7]), limits.read_bucket(marks[8]), marks[9]
+  job.emits = marks[10]
 end
 
 -- Returns the job; nil: unknown job. A key of a different type counts as unknown; the claim that reaches its entry makes
@@ -296,6 +298,10 @@ local function finish(job, state, field, text, detail)
       redis.call('EXPIRE', inbox, LIST_TTL_SECONDS)
     end
     redis.call('HDEL', job.key, 'watch')
+  end
+  if job.emits then
+    redis.call('XADD', PREFIX .. 'chunks:' .. job.id, '*', 'end', state)
+    redis.call('PEXPIRE', PREFIX .. 'chunks:' .. job.id, keep_ms)
   end
   bump('finished', 1)
   bump(state, 1)

@@ -4,6 +4,7 @@
 local function replay_job(job)
   redis.call('PERSIST', job.key)
   if job.idem then redis.call('PERSIST', idempotency_key(job)) end
+  if job.emits then redis.call('PEXPIRE', PREFIX .. 'chunks:' .. job.id, 2678400000) end -- as in report.lua
   redis.call('ZREM', DEAD, job.id)
   note_change(job, 'failed', redis.call('HGET', job.key, 'ended'))
   job.attempt = 0

@@ -1,0 +1,40 @@
+"""Writes of one job that share round trips: items of one turn of the event loop, or from during a running write.
+
+A call returns when its item is stored. Used by the journal of steps and by the stream of output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+class SharedWrites(Generic[T]):
+    """A write of many items at once, shared by callers that wait for one item each."""
+
+    def __init__(self, write: Callable[[list[T]], Awaitable[None]]) -> None:
+        self._write = write
+        self._pending: list[T] = []
+        self._running: asyncio.Task[None] | None = None  # the latest write that has begun
+        self._next: asyncio.Task[None] | None = None  # the write that takes the pending items
+
+    async def add(self, item: T) -> None:
+        """Store an item; return when the write is confirmed. Raises the error of the write."""
+        self._pending.append(item)
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._send(self._running))
+        await asyncio.shield(self._next)
+
+    async def _send(self, earlier: asyncio.Task[None] | None) -> None:
+        if earlier is not None and not earlier.done():
+            await asyncio.wait({earlier})
+        else:
+            await asyncio.sleep(0)  # further items may come in this turn
+        items, self._pending = self._pending, []
+        self._running, self._next = self._next, None
+        await self._write(items)
