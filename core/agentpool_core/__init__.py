@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         ResultTimeoutError,
     )
     from agentpool_core.jobs import Durability, JobState, PoolRef, Priority
+    from agentpool_core.queue.schedule import Schedule
     from agentpool_core.queue.selector import JobSelector
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "QueueFullError",
     "Receipt",
     "ResultTimeoutError",
+    "Schedule",
     "SubmitOptions",
     "SyncClient",
     "SyncReceipt",
@@ -64,6 +66,7 @@ _MODULES = {
     "QueueFullError": "errors",
     "Receipt": "client",
     "ResultTimeoutError": "errors",
+    "Schedule": "queue.schedule",
     "SubmitOptions": "client",
     "SyncClient": "client",
     "SyncReceipt": "client",

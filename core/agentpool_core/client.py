@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from agentpool_core.queue.chunks import Chunk
     from agentpool_core.queue.completions import CancelOutcome, SignalOutcome
     from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.schedule import Schedule
+    from agentpool_core.queue.schedules import ScheduleState
     from agentpool_core.queue.selection import JobPage
     from agentpool_core.queue.selector import JobSelector
     from agentpool_core.queue.snapshots import QueueSnapshot
@@ -204,6 +206,22 @@ class Client:
         steps = self._inspector.select(self.pool, selector).steps(change, reason=reason)
         return sum([number async for number in steps])
 
+    async def schedules(self) -> list[ScheduleState]:
+        """Return the schedules of the pool, by name, with their next and last runs."""
+        return await self._inspector.schedules(self.pool).list()
+
+    async def put_schedule(self, schedule: Schedule) -> None:
+        """Create or replace a schedule. Raises InvalidJobError for a name that the AgentPool declares."""
+        await self._inspector.schedules(self.pool).put(schedule)
+
+    async def delete_schedule(self, name: str) -> None:
+        """Delete a schedule; its jobs stay. Raises InvalidJobError for an unknown or a declared name."""
+        await self._inspector.schedules(self.pool).delete(name)
+
+    async def pause_schedule(self, name: str, *, paused: bool = True) -> None:
+        """Pause or resume a schedule; due times meanwhile are skipped. Raises InvalidJobError for an unknown name."""
+        await self._inspector.schedules(self.pool).pause(name, paused=paused)
+
     async def queue(self) -> QueueSnapshot:
         """Return depths, running jobs, workers and totals at this moment."""
         return await self._inspector.snapshot(self.pool)
@@ -354,6 +372,22 @@ class SyncClient:
     def purge_selected(self, selector: JobSelector) -> int:
         """As `Client.purge_selected`."""
         return self._call(self._client.purge_selected(selector))
+
+    def schedules(self) -> list[ScheduleState]:
+        """As `Client.schedules`."""
+        return self._call(self._client.schedules())
+
+    def put_schedule(self, schedule: Schedule) -> None:
+        """As `Client.put_schedule`."""
+        self._call(self._client.put_schedule(schedule))
+
+    def delete_schedule(self, name: str) -> None:
+        """As `Client.delete_schedule`."""
+        self._call(self._client.delete_schedule(name))
+
+    def pause_schedule(self, name: str, *, paused: bool = True) -> None:
+        """As `Client.pause_schedule`."""
+        self._call(self._client.pause_schedule(name, paused=paused))
 
     def queue(self) -> QueueSnapshot:
         """As `Client.queue`."""

@@ -12,6 +12,8 @@ from typing import Any
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Job, JobEvent, JobId, JobRequest, Json, OnParentFailure, PoolRef, Priority, Receipt
 from agentpool_core.queue.chunks import Chunk
+from agentpool_core.queue.schedule import Missed, Overlap, Schedule
+from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot
 from agentpool_core.submission import choice_of
 
@@ -213,6 +215,42 @@ def limit_document(limit: LimitSnapshot) -> Document:
     }
 
 
+def schedule_document(state: ScheduleState) -> Document:
+    """Return a schedule, with its next and last runs."""
+    schedule = state.schedule
+    return {
+        "name": schedule.name,
+        "kind": schedule.kind,
+        "cron": schedule.cron,
+        "every_ms": schedule.every_ms,
+        "time_zone": schedule.time_zone,
+        "payload": schedule.payload,
+        "priority": schedule.priority.value,
+        "missed": schedule.missed.value,
+        "max_catch_up": schedule.max_catch_up,
+        "overlap": schedule.overlap.value,
+        "suspended": schedule.suspended,
+        "declared": state.declared,
+        "paused": state.paused,
+        "next_due_ms": state.next_due_ms,
+        "last_due_ms": state.last_due_ms,
+        "last_outcome": state.last_outcome,
+        "last_job_id": state.last_job_id,
+    }
+
+
+def schedule_from(name: str, document: Json) -> Schedule:
+    """Return the schedule of a document. Raises InvalidJobError naming the field."""
+    if not isinstance(document, Mapping):
+        raise _refused("schedule", document, "not a JSON object", 'send {"kind": "report", "cron": "0 6 * * *"}')
+    for field in document:
+        if field not in _SCHEDULE_READERS:
+            raise _refused(str(field), document[field], "no such field", f"use {', '.join(_SCHEDULE_READERS)}")
+    if "kind" not in document:
+        raise _refused("kind", None, "missing", "name the handler that is to run the jobs")
+    return Schedule(name=name, **{field: _SCHEDULE_READERS[field](field, value) for field, value in document.items()})
+
+
 def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:
     return InvalidJobError(field=field, value=value, problem=problem, remedy=remedy)
 
@@ -283,4 +321,16 @@ _READERS: dict[str, Callable[[str, Json], Any]] = {
     "preemptible": _flag,
     "trace": _headers,
     "tags": _texts,
+}
+_SCHEDULE_READERS: dict[str, Callable[[str, Json], Any]] = {
+    "kind": _text,
+    "cron": _optional_text,
+    "every_ms": _optional_whole,
+    "time_zone": _text,
+    "payload": _anything,
+    "priority": choice_of(Priority),
+    "missed": choice_of(Missed),
+    "max_catch_up": _whole,
+    "overlap": choice_of(Overlap),
+    "suspended": _flag,
 }

@@ -67,6 +67,7 @@ SIGNAL_BODY = {
 }
 PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
 CHANGE_BODY = _body(schemas.SELECTOR)
+SCHEDULE_BODY = _body(schemas.SCHEDULE_REQUEST)
 CANCEL_BODY = _body(schemas.CANCEL_SELECTOR)
 A2A_TYPE = "application/a2a+json"
 _VERSION = _parameter("header", "A2A-Version", enum=["1.0", "0.3"], example="1.0")
@@ -115,6 +116,8 @@ READ_JOBS = _read(schemas.JOBS, "Jobs, without payload, result, progress and che
 FIND_JOBS = _read(schemas.FOUND, "A page of jobs, without payload, result, progress and checkpoint.")
 COUNT_JOBS = _read(schemas.COUNTED, "The number of jobs.")
 CHANGE_JOBS: Responses = {**_BODY, **_read(schemas.APPLIED, "The number of changed jobs; a cursor if more are left.")}
+READ_SCHEDULES = _read(schemas.SCHEDULES, "Schedules, with their next and last runs.")
+CHANGE_SCHEDULE: Responses = {**_BODY, **_read(schemas.SCHEDULE_CHANGED, "Done.")}
 READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")

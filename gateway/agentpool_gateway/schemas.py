@@ -26,6 +26,7 @@ from agentpool_core.queue.codec.requests import (
     MOST_PARENTS,
     SUBJECT_PATTERN,
 )
+from agentpool_core.queue.schedule import MOST_CATCH_UP, Missed, Overlap
 
 Schema = dict[str, Any]
 
@@ -186,6 +187,40 @@ COUNTED = record(count=COUNT)
 APPLIED = record(
     changed=COUNT, cursor=nullable(TEXT | {"description": "Send it in the next request; null: all are done."})
 )
+_SCHEDULE: dict[str, Schema] = {
+    "kind": {"type": "string", "pattern": f"^{KIND_PATTERN}$"},
+    "cron": {"type": ["string", "null"], "description": "minute hour day month weekday"},
+    "every_ms": {"type": ["integer", "null"], "minimum": 1_000, "description": "An interval instead; whole seconds."},
+    "time_zone": TEXT | {"description": "IANA name, for cron."},
+    "payload": ANYTHING,
+    "priority": PRIORITY,
+    "missed": {"type": "string", "enum": [choice.value for choice in Missed]},
+    "max_catch_up": COUNT | {"minimum": 1, "maximum": MOST_CATCH_UP},
+    "overlap": {"type": "string", "enum": [choice.value for choice in Overlap]},
+    "suspended": FLAG,
+}
+SCHEDULE_REQUEST: Schema = {
+    "type": "object",
+    "required": ["kind"],
+    "additionalProperties": False,
+    "description": "Exactly one of cron and every_ms.",
+    "properties": _SCHEDULE,
+}
+SCHEDULES = record(
+    schedules=rows(
+        record(
+            name=TEXT,
+            **_SCHEDULE,
+            declared=FLAG | {"description": "By spec.schedules of the AgentPool."},
+            paused=FLAG,
+            next_due_ms=nullable(COUNT),
+            last_due_ms=nullable(COUNT),
+            last_outcome=nullable(TEXT),
+            last_job_id=nullable(TEXT),
+        )
+    )
+)
+SCHEDULE_CHANGED = record(name=TEXT, outcome=TEXT)
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
 SIGNALLED = record(job_id=TEXT, signal=TEXT, outcome=TEXT)
 OUTCOME = record(job_id=TEXT, outcome=TEXT)

@@ -305,7 +305,7 @@ CATALOGUE = (
     Mutant(
         name="conflicts-pass",
         wrong="the same idempotency key serves two different jobs",
-        old="if known and digest and digest ~= extras.digest then return { 'conflict', index, known } end",
+        old="if known and digest and digest ~= extras.digest then return nil, { 'conflict', index, known } end",
     ),
     Mutant(
         name="unlisted-kinds-pass",
@@ -383,6 +383,56 @@ CATALOGUE = (
         method="agentpool_core.queue.scripts:Script._sent",
         old='return await call(redis, "EVAL", self.source, 1, conf, *args)',
         new="raise",
+    ),
+    Mutant(
+        name="a-schedule-runs-twice",
+        wrong="a caller that was overtaken submits a schedule's job again",
+        old="if redis.call('ZSCORE', SCHEDULES.due, name) ~= expected then return { 'stale' } end",
+    ),
+    Mutant(
+        name="runs-overlap",
+        wrong="a schedule submits a job although the earlier one has not ended, and it should skip",
+        old="if overlap == 'Skip' and earlier then return 'overlap' end",
+    ),
+    Mutant(
+        name="a-pause-is-ignored",
+        wrong="a paused schedule stays due",
+        old="    redis.call('SADD', SCHEDULES.paused, name)\n    redis.call('ZREM', SCHEDULES.due, name)\n",
+        new="    redis.call('SADD', SCHEDULES.paused, name)\n",
+    ),
+    Mutant(
+        name="every-missed-run-comes-late",
+        wrong="each missed due time gives a job although only the latest should",
+        method="agentpool_core.queue.schedule:Schedule.to_submit",
+        old="most = self.max_catch_up if self.missed is Missed.ALL else 1",
+        new="most = self.max_catch_up",
+    ),
+    Mutant(
+        name="tags-select-nothing",
+        wrong="a selector ignores its tags",
+        old="if not string.find(tags, ' ' .. tag .. ' ', 1, true) then return false end",
+    ),
+    Mutant(
+        name="half-a-tag-is-enough",
+        wrong="a selector takes jobs with a tag that only begins like its own",
+        old="if not string.find(tags, ' ' .. tag .. ' ', 1, true) then return false end",
+        new="if not string.find(tags, ' ' .. tag, 1, true) then return false end",
+    ),
+    Mutant(
+        name="ended-jobs-are-lost",
+        wrong="a job that succeeded, was cancelled or expired is in no list",
+        old="table.insert(finished[state], job.id)",
+    ),
+    Mutant(
+        name="a-purge-takes-a-needed-result",
+        wrong="a purge deletes a parent whose children are still to be released",
+        old=" or redis.call('EXISTS', PREFIX .. 'kids:' .. job.id) == 1 then return false end",
+        new=" then return false end",
+    ),
+    Mutant(
+        name="a-cancel-takes-newcomers",
+        wrong="a change of many jobs also takes jobs that are submitted during it",
+        old="selector.before = math.min(selector.before or math.huge, first_ms + 1)",
     ),
 )
 

@@ -33,14 +33,14 @@ class Role(StrEnum):
     READER = "reader"  # looks: dashboards, exporters
 
 
-_READS = ("snapshot", "list", "count")
+_READS = ("snapshot", "list", "count", "schedules")
 _SUBMITS = ("submit", "submit_plain", "confirm", "cancel", "signal", "watch")
 _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.READER: _READS,
-    Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard", "apply"),
+    Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard", "apply", "schedule"),
     Role.WORKER: (
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
-        "exchange", "report", "maintain", "lag",
+        "exchange", "report", "maintain", "lag", "fire",
     ),
     Role.OPERATOR: (*_READS, "configure", "cordon", "override", "audit", "purge"),
 }  # fmt: skip

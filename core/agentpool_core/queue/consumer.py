@@ -36,6 +36,7 @@ from agentpool_core.queue.connection.error_translation import Asking, Reading, f
 from agentpool_core.queue.holdings import Holdings
 from agentpool_core.queue.keys import RESERVED, Keys
 from agentpool_core.queue.orders import Orders
+from agentpool_core.queue.schedules import Schedules
 from agentpool_core.queue.settings import PoolSettings
 from agentpool_core.queue.steps import stored_steps
 
@@ -265,8 +266,10 @@ class Consumer:
         reply = await scripts.MAINTAIN.run(self._redis, self._conf, () if recover else ("waiting",))
         await self._report_lag()
         with Reading("maintain"):
-            recovered, promoted, expired, next_due = map(int, reply[:4])
-            resolved = disagreements(reply[4:])
+            recovered, promoted, expired, next_due, schedules_due = map(int, reply[:5])
+            resolved = disagreements(reply[5:])
+        if schedules_due:
+            promoted += await Schedules(self._redis, self.pool).run_due()
         return Maintenance(
             recovered=recovered,
             promoted=promoted,

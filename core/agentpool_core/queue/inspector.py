@@ -34,6 +34,7 @@ from agentpool_core.queue.codec.snapshot_reply import snapshot_of
 from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, pipeline, repeat_once
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
 from agentpool_core.queue.keys import NAMESPACES, Keys, index_of, pressure_of
+from agentpool_core.queue.schedules import Schedules, first_due
 from agentpool_core.queue.selection import Selection
 from agentpool_core.queue.selector import JobSelector
 from agentpool_core.queue.settings import PoolSettings
@@ -107,7 +108,9 @@ class Inspector:
 
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
         """Publish settings; return whether they changed, and wake a worker then. Idempotent."""
-        args = [text for pair in settings.to_mapping().items() for text in pair]
+        due = [text for pair in (await self._first_due(settings)).items() for text in pair]
+        fields = [text for pair in settings.to_mapping().items() for text in pair]
+        args = [len(due) // 2, *due, *fields]
         reply, *_ = await results_of(
             (
                 scripts.CONFIGURE.run(self._redis, Keys(pool).conf, args),
@@ -116,6 +119,14 @@ class Inspector:
             )
         )
         return bool(reply == ["changed"])
+
+    async def _first_due(self, settings: PoolSettings) -> dict[str, int]:
+        """Return the first due times of the schedules, by the clock of Redis."""
+        if not settings.schedules:
+            return {}
+        reply = await ask(self._redis, "TIME")
+        with Reading("time"):
+            return first_due(settings.schedules, int(reply[0]) * 1000)
 
     async def _index(self, command: str, key: str, member: str) -> None:
         """Change the index of pools, if permission and memory allow: a pool outside the index is only not listed."""
@@ -195,6 +206,10 @@ class Inspector:
         """
         settings = await self.settings(pool)
         return await self.select(pool, selector).page(settings, limit=limit, cursor=cursor, bodies=bodies)
+
+    def schedules(self, pool: PoolRef) -> Schedules:
+        """Return the schedules of a pool, to list or change them."""
+        return Schedules(self._redis, pool)
 
     def select(self, pool: PoolRef, selector: JobSelector) -> Selection:
         """Return the selected jobs of a pool, to count or change them."""

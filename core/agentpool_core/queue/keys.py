@@ -19,6 +19,10 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | due | zset by ms | the pool's | scheduled jobs, retries included |
 | ttl | zset by ms | the pool's | waiting jobs that expire |
 | ended:STATE | stream | the pool's, entries until retention ends | jobs that succeeded, were cancelled, or expired |
+| schedules | hash | the pool's | dynamic schedules: name -> definition, JSON |
+| schedules-due | zset by ms | the pool's | schedules by their next due time |
+| schedules-last | hash | the pool's | name -> last due time (ms), outcome, id of the latest job |
+| schedules-paused | set | the pool's | names of schedules that are paused at run time |
 | dead | zset by ms | the pool's, entries until retention ends | dead letters |
 | blocked | set | the pool's | jobs that wait for others |
 | yield | zset by rank | the pool's | running jobs that may be asked to yield |
@@ -201,6 +205,10 @@ class Keys:
         self.worker_kinds = f"{prefix}worker-kinds"
         self.bell = f"{prefix}bell"
         self.events = f"{prefix}events"
+        self.schedules = f"{prefix}schedules"
+        self.schedules_due = f"{prefix}schedules-due"
+        self.schedules_last = f"{prefix}schedules-last"
+        self.schedules_paused = f"{prefix}schedules-paused"
         self.ended = f"{prefix}ended:"
 
     def stream(self, route: str, priority: Priority) -> str:

@@ -11,12 +11,14 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any
 
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.queue.schedule import Schedule
 from agentpool_core.text import RENDERED_CHARS, render_value
 
 DEFAULT_ROUTE = "default"
@@ -106,6 +108,7 @@ class PoolSettings:
 
     routes: tuple[Route, ...] = ()  # `default` is added if not listed
     limits: tuple[Limit, ...] = ()  # beside the routes' own
+    schedules: tuple[Schedule, ...] = ()  # of the AgentPool; clients add dynamic ones
     refuse_unlisted_kinds: bool = False  # refuse a job of a kind that no route lists, instead of the route `default`
     max_depth: int = 100_000  # waiting jobs (scheduled, blocked, queued) before submits are refused
     patience_critical_ms: int = 0  # added to a job's enqueue time when heads are compared
@@ -159,6 +162,7 @@ class PoolSettings:
         mapping |= {
             f"limit:{route.name}": str(route.max_running) for route in self.routes if route.max_running is not None
         }
+        mapping |= {f"schedule:{schedule.name}": schedule.to_json() for schedule in self.schedules}
         mapping["revision"] = self.revision
         return mapping
 
@@ -174,7 +178,7 @@ class PoolSettings:
                 continue
             try:
                 values[setting.name] = _decoded(setting.name, str(setting.type), text)
-            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            except (InvalidJobError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 _warn_of(setting.name, text[:RENDERED_CHARS], str(setting.default))
         return cls(**values)  # type: ignore[arg-type]  # each value was decoded by its field's type
 
@@ -183,6 +187,7 @@ def _plain(settings: PoolSettings) -> dict[str, object]:
     """Return the settings as JSON values, by field name."""
     plain: dict[str, object] = {s.name: getattr(settings, s.name) for s in fields(settings) if s.init}
     plain["routes"] = [{"name": r.name, "kinds": list(r.kinds), "max_running": r.max_running} for r in settings.routes]
+    plain["schedules"] = [json.loads(schedule.to_json()) for schedule in settings.schedules]
     plain["limits"] = [_plain_limit(limit) for limit in settings.limits]
     return plain
 
@@ -266,11 +271,21 @@ def _number_of(value: object) -> int:
     return value
 
 
+def schedules_of(text: str) -> tuple[Schedule, ...]:
+    """Return the schedules of the field `schedules`. Raises as `Schedule.from_mapping` for any other text."""
+    return tuple(Schedule.from_mapping(plain) for plain in json.loads(text))
+
+
+_LISTS: Mapping[str, Callable[[str], object]] = {
+    "routes": routes_of,
+    "limits": limits_of,
+    "schedules": schedules_of,
+}
+
+
 def _decoded(name: str, kind: str, text: str) -> object:
-    if name == "routes":
-        return routes_of(text)
-    if name == "limits":
-        return limits_of(text)
+    if name in _LISTS:
+        return _LISTS[name](text)
     if kind == "AdaptiveMode":
         return AdaptiveMode(text)
     if kind == "bool":

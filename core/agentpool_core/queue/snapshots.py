@@ -76,7 +76,7 @@ class QueueSnapshot:
     quarantined: int = 0  # of the ready jobs, those that wait to run alone
     reserved: WorkerId | None = None  # the worker that runs them, in sequence, and nothing else
     limits: tuple[LimitSnapshot, ...] = ()
-    due: int = 0  # jobs and limits whose time has come: the maintenance of any worker makes jobs ready
+    due: int = 0  # jobs, limits and schedules whose time has come: the maintenance of any worker makes jobs ready
     held: int = 0  # jobs that wait for a limit, in addition to the ready jobs
     waiting: int = 0  # started jobs that wait for a signal or a time, without a slot
     attempts_total: int = 0  # ended attempts with any outcome; `run_ms_total` is their total time

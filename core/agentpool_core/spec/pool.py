@@ -15,6 +15,7 @@ from agentpool_core.spec.base import Rule, SpecModel
 from agentpool_core.spec.presets import Profile, Workload
 from agentpool_core.spec.queue import MAX_ROUTES, Queue, RouteSpec
 from agentpool_core.spec.scaling import MAX_REPLICAS, Gpu, Scaling
+from agentpool_core.spec.schedule import MAX_SCHEDULES, ScheduleSpec
 from agentpool_core.spec.worker import Handler, Worker
 
 GROUP = "agentpool.dev"
@@ -73,6 +74,12 @@ class AgentPoolSpec(SpecModel):
         default_factory=list,
         max_length=MAX_ROUTES,
         description="Shares of the pool with separate limits; the kind of a job selects the route.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    schedules: list[ScheduleSpec] = Field(
+        default_factory=list,
+        max_length=MAX_SCHEDULES,
+        description="Jobs at due times: one job for each due time, submitted by the maintenance of any worker.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )
     queue: Queue = Field(

@@ -27,6 +27,7 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
     return PoolSettings(
         routes=tuple(Route(name=r.name, kinds=tuple(r.kinds), max_running=r.max_running) for r in spec.routes),
         limits=tuple(_limit(limit) for limit in queue.limits),
+        schedules=tuple(schedule.resolve() for schedule in spec.schedules),
         refuse_unlisted_kinds=queue.unlisted_kinds is UnlistedKinds.REFUSE,
         max_depth=queue.max_depth,
         patience_critical_ms=queue.patience_seconds.critical * MS_PER_SECOND,

@@ -466,3 +466,22 @@ async def test_a_selection_that_cannot_be_meant_is_wrong_usage(agentpool, args, 
     """The error names the option or the value."""
     failed = await agentpool(*args)
     assert named in str(failed.exception)
+
+
+async def test_schedules_are_created_listed_paused_and_deleted(agentpool):
+    """The list has the next run; a wrong expression is refused by name."""
+    created = await agentpool(
+        "schedules", "create", "report", "greet", '{"a": 1}', "--cron", "30 6 * * *", "--time-zone", "Europe/Berlin"
+    )
+    assert created.output == "schedule report stored\n"
+    (shown,) = json.loads((await agentpool("schedules", "list", "-o", "json")).output)
+    assert (shown["cron"], shown["payload"], shown["paused"]) == ("30 6 * * *", {"a": 1}, False)
+    assert shown["next_due_ms"] > 0
+    await agentpool("schedules", "pause", "report")
+    assert "paused" in (await agentpool("schedules", "list")).output
+    await agentpool("schedules", "resume", "report")
+    assert (await agentpool("schedules", "list", "-o", "name")).output == "report\n"
+    await agentpool("schedules", "delete", "report")
+    assert "no schedules" in (await agentpool("schedules", "list")).output
+    assert "cron" in str((await agentpool("schedules", "create", "x", "greet", "--cron", "99 * * * *")).exception)
+    assert "x" in str((await agentpool("schedules", "delete", "x")).exception)

@@ -353,3 +353,18 @@ async def test_a_signal_that_no_job_takes_is_refused(http, consumer):
         (422, "invalid-job"),
     ]
     assert all(answer.json()["remedy"] for answer in refused)
+
+
+async def test_schedules_are_put_listed_paused_and_deleted(http):
+    """A schedule by its name; the list has the next run."""
+    body = {"kind": "greet", "cron": "30 6 * * *", "time_zone": "Europe/Berlin", "overlap": "Skip"}
+    assert (await http.put("/schedules/report", json=body)).json() == {"name": "report", "outcome": "stored"}
+    (shown,) = (await http.get("/schedules")).json()["schedules"]
+    assert (shown["name"], shown["overlap"], shown["declared"]) == ("report", "Skip", False)
+    assert shown["next_due_ms"] > 0
+    assert (await http.put("/schedules/report/paused", json={"paused": True})).json()["outcome"] == "paused"
+    assert (await http.get("/schedules")).json()["schedules"][0]["next_due_ms"] is None
+    assert (await http.delete("/schedules/report")).json()["outcome"] == "deleted"
+    refused = await http.put("/schedules/report", json={"kind": "greet", "cron": "nonsense"})
+    assert (refused.status_code, refused.json()["field"]) == (422, "cron")
+    assert (await http.delete("/schedules/report")).status_code == 422

@@ -14,6 +14,7 @@ from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, ch
 from agentpool_core.queue.acl import Role, rules
 from agentpool_core.queue.completions import Failed, Succeeded
 from agentpool_core.queue.keys import notes_of
+from agentpool_core.queue.schedule import Schedule
 from agentpool_core.queue.selector import JobSelector
 
 POOL, OTHER = PoolRef("research", "analysts"), PoolRef("sales", "analysts")
@@ -78,11 +79,18 @@ async def test_every_role_does_its_work(users):
         ]
     )
     assert await waiting == 1
+    await client.put_schedule(Schedule(name="s", kind="x", every_ms=1_000))
+    await client.pause_schedule("s")
+    await client.pause_schedule("s", paused=False)
+    await users["admin"].execute_command("ZADD", f"ap:{{{POOL}}}:schedules-due", 1, "s")
     await consumer.maintain()
+    assert [state.last_outcome for state in await reader.schedules(POOL).list()] == ["submitted"]
+    await client.cancel((await client.schedules())[0].last_job_id)
+    await client.delete_schedule("s")
     await consumer.wait(10)
-    assert (await reader.snapshot(POOL)).finished_total == 3
+    assert (await reader.snapshot(POOL)).finished_total == 4
     assert [job.job_id for job in await reader.dead(POOL)] == [doomed.job_id]
-    assert await reader.select(POOL, JobSelector(states=(JobState.SUCCEEDED, JobState.CANCELLED))).count() == 2
+    assert await reader.select(POOL, JobSelector(states=(JobState.SUCCEEDED, JobState.CANCELLED))).count() == 3
     assert (await reader.job(POOL, first.job_id)).result == 1
     assert await reader.events(POOL)
     assert await client.replay_selected(JobSelector(kinds=("x",))) == 1

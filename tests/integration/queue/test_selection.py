@@ -7,9 +7,9 @@ import pytest
 from agentpool_core.errors import InvalidJobError, RetiredPoolError
 from agentpool_core.jobs import JobRequest, JobState, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route
-from agentpool_core.queue.completions import Failed, Succeeded
+from agentpool_core.queue.completions import Failed, Succeeded, Waiting
 from agentpool_core.queue.selection import Change
-from agentpool_core.queue.selector import JobSelector
+from agentpool_core.queue.selector import UNENDED, JobSelector
 
 ENDS = (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
 EACH = 130  # jobs of each state: more than a step changes
@@ -31,8 +31,11 @@ async def submit(redis, pool, count=EACH, **fields) -> list[str]:
 
 
 async def jobs_in_every_state(redis, pool, worker) -> dict[JobState, set[str]]:
-    """Return the ids of jobs in each of the eight states."""
-    submitted = {state: await submit(redis, pool, tags=("t", state.value)) for state in (*ENDS[:2], JobState.RUNNING)}
+    """Return the ids of jobs in each state."""
+    submitted = {
+        state: await submit(redis, pool, tags=("t", state.value))
+        for state in (*ENDS[:2], JobState.WAITING, JobState.RUNNING)
+    }
     leases = await worker.claim(len(submitted) * EACH)
     outcome = {job_id: state for state, ids in submitted.items() for job_id in ids}
     done = [Succeeded(job_id=one.job_id, token=one.token) for one in leases if outcome[one.job_id] is ENDS[0]]
@@ -41,7 +44,12 @@ async def jobs_in_every_state(redis, pool, worker) -> dict[JobState, set[str]]:
         for one in leases
         if outcome[one.job_id] is ENDS[1]
     ]
-    await worker.settle([*done, *failed])
+    waiting = [
+        Waiting(job_id=one.job_id, token=one.token, signals=(("approval", 1),))
+        for one in leases
+        if outcome[one.job_id] is JobState.WAITING
+    ]
+    await worker.settle([*done, *failed, *waiting])
     expired = await submit(redis, pool, ttl_ms=1, tags=("t", "expired"))
     while (await Inspector(redis).snapshot(pool)).queued:
         await worker.maintain()
@@ -109,7 +117,7 @@ async def test_ended_jobs_come_newest_first(redis, pool, worker):
     assert [job.job_id for job in page.jobs] == ids[::-1]
 
 
-@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING])
+@pytest.mark.parametrize("state", UNENDED)
 async def test_a_cancel_reaches_every_selected_job_and_no_other(redis, pool, worker, state):
     """All jobs with the tag are cancelled or asked to stop, over several steps; the jobs in other states stay."""
     ids = await jobs_in_every_state(redis, pool, worker)

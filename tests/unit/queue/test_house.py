@@ -55,6 +55,9 @@ def test_scripts_and_keys_module_use_the_same_names():
     }.items():
         assert key == f"{pool.prefix}{prefix}{digest_of('x') if prefix == 'key:' else 'x'}"
         assert f"PREFIX .. '{prefix}'" in text
+    of_schedules = dict(re.findall(r"(\w+) = PREFIX \.\. '(schedules[^']*)'", PARTS["schedules"]))
+    named = (pool.schedules, pool.schedules_due, pool.schedules_last, pool.schedules_paused)
+    assert tuple(f"{pool.prefix}{key}" for key in of_schedules.values()) == named
     assert pool.stream("r", Priority.INFO) == f"{pool.prefix}s:r:info"
     for constant in ("GROUP", "READY", "PARKED", "SWEEPER", "SUSPECT"):
         assert f"local {constant} = '{getattr(keys, constant)}'" in PARTS["pool"]

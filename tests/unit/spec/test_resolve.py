@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.settings import AdaptiveMode, Limit, LimitBy, PoolSettings, Rate, Route
 from agentpool_core.spec import AgentPoolSpec, settings_of
 from agentpool_core.spec.queue import LimitSpec
+from agentpool_core.spec.schedule import ScheduleSpec
 
 HANDLER = {"handler": {"python": {"app": "analyst:app"}}}
 
@@ -111,3 +113,37 @@ def test_a_limit_has_exactly_one_measure(measures):
     """Neither none nor both of maxRunning and rate."""
     with pytest.raises(ValidationError, match="exactly one of maxRunning and rate"):
         LimitSpec.model_validate({"name": "a", **measures})
+
+
+def test_schedules_are_resolved_to_milliseconds():
+    """A schedule keeps its expression, zone and policies; an interval is in milliseconds."""
+    schedules = [
+        {"name": "report", "kind": "greet", "cron": "30 6 * * 1-5", "timeZone": "Europe/Berlin", "overlap": "Skip"},
+        {"name": "probe", "kind": "check", "everySeconds": 30, "payload": {"a": 1}, "missed": "All", "suspend": True},
+    ]
+    assert settings_of(spec(schedules=schedules)).schedules == (
+        Schedule(
+            name="report",
+            kind="greet",
+            cron="30 6 * * 1-5",
+            time_zone="Europe/Berlin",
+            payload={},
+            overlap=Overlap.SKIP,
+        ),
+        Schedule(name="probe", kind="check", every_ms=30_000, payload={"a": 1}, missed=Missed.ALL, suspended=True),
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({}, "exactly one of cron and everySeconds"),
+        ({"cron": "0 0 * * *", "everySeconds": 5}, "exactly one of cron and everySeconds"),
+        ({"cron": "99 * * * *"}, "99"),
+        ({"cron": "0 0 * * *", "timeZone": "Mars/Olympus"}, "Mars/Olympus"),
+    ],
+)
+def test_a_schedule_that_is_never_due_is_refused(fields, named):
+    """The message names the field or the value."""
+    with pytest.raises(ValidationError, match=named):
+        ScheduleSpec.model_validate({"name": "a", "kind": "k", **fields})

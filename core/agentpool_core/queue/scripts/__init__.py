@@ -98,11 +98,14 @@ SNAPSHOT = load("snapshot")
 LIST = load("list")
 COUNT = load("count")
 APPLY = load("apply")
+SCHEDULES = load("schedules")
+SCHEDULE = load("schedule")
+FIRE = load("fire")
 REPLAY = load("replay", repeatable=False)  # not idempotent: the job is no longer dead
 DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next ones
 PURGE = load("purge")
 ALL = (
     SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, SIGNAL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM,
     CLAIM_PLAIN, SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, OVERRIDE, SNAPSHOT, LIST, COUNT, APPLY,
-    REPLAY, DISCARD, PURGE,
+    SCHEDULES, SCHEDULE, FIRE, REPLAY, DISCARD, PURGE,
 )  # fmt: skip

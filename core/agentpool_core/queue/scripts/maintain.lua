@@ -5,7 +5,7 @@
 -- ARGV   1 'waiting': no jobs are recovered, because the caller cannot distinguish lost workers from live workers yet;
 --        or none
 -- Returns {recovered, promoted, expired, ms until the next due job or the end of a silent worker's lease (0: children are
---        left to release) | -1: no work in sight,
+--        left to release) | -1: no work in sight, number of schedules that are due,
 --        then kind and job id or counter of each contradiction that was resolved (lib/audit.lua)}
 -- Events recovered, quarantined, queued, resumed, expired; failed or cancelled for jobs of lost workers; those of children.
 
@@ -106,6 +106,8 @@ function duties.next_work(more_children)
   if wait_ends then due = math.min(due or wait_ends, wait_ends) end
   local lease_ends = recovers and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
   local opens = number_or(redis.call('ZRANGE', LIMITED, 0, 0, 'WITHSCORES')[2], nil)
+  local fires = number_or(redis.call('ZRANGEBYSCORE', PREFIX .. 'schedules-due', '(' .. now_text, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2], nil)
+  if fires then due = math.min(due or fires, fires) end
   if opens then due = math.min(due or opens, opens) end
   if lease_ends and lease_ends - now < soon_ms then return math.min(due or lease_ends, lease_ends) end
   return due
@@ -132,7 +134,8 @@ local function maintain()
   local more_children = continue_release()
   conclude()
   local next_at = duties.next_work(more_children)
-  return { recovered, promoted, expired, next_at and math.max(0, math.ceil(next_at - now)) or -1, unpack(resolved, 1, 200) }
+  local schedules_due = redis.call('ZCOUNT', PREFIX .. 'schedules-due', '-inf', now)
+  return { recovered, promoted, expired, next_at and math.max(0, math.ceil(next_at - now)) or -1, schedules_due, unpack(resolved, 1, 200) }
 end
 
 return maintain()

@@ -8,6 +8,7 @@
 -- Events none.
 
 --- include: pool
+--- include: schedules
 
 local EVENTS_AN_ENTRY = 50 -- as in lib/job.lua
 local left = tonumber(ARGV[1])
@@ -99,6 +100,7 @@ local function delete_the_rest()
   for _, worker in ipairs(redis.call('HKEYS', WORKER_INFO)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do delete({ ENDED .. state }) end
+  delete({ SCHEDULES.defined, SCHEDULES.due, SCHEDULES.last, SCHEDULES.paused })
   delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, WAITING, RELEASING, YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 

@@ -1,0 +1,210 @@
+-- Stores new jobs, for submit and fire: all jobs of a call, or none.
+
+local JOB_ARGS = 4
+local RETRY_AFTER_MIN_MS = 100
+local RETRY_AFTER_MAX_MS = 60000
+local RETRY_AFTER_UNKNOWN_MS = 1000
+
+local conf = redis.call('HMGET', CONF, 'revision', 'max_depth', 'ttl_critical_ms', 'ttl_task_ms', 'ttl_info_ms',
+  'retired', 'refuse_unlisted_kinds')
+local listed_only = conf[7] == '1'
+local ttl_of = { critical = conf[3], task = conf[4], info = conf[5] }
+
+local route_of_kind = {}
+local function route_of(kind)
+  local route = route_of_kind[kind]
+  if not route then
+    route = redis.call('HGET', CONF, 'route:' .. kind) or (listed_only and '' or 'default')
+    route_of_kind[kind] = route
+  end
+  return route
+end
+
+local function accepted_kinds()
+  local kinds = {}
+  for _, field in ipairs(redis.call('HKEYS', CONF)) do kinds[#kinds + 1] = string.match(field, '^route:(.+)$') end
+  table.sort(kinds)
+  return kinds
+end
+
+-- Returns id and digest of an earlier job with the same key or id; nil: none. A generated id exists only if its submitter
+-- lost the reply and repeats the call.
+local function earlier_job(id, extras)
+  if extras and extras.key then
+    local kept = redis.call('GET', PREFIX .. 'key:' .. extras.key)
+    local known, digest = string.match(kept or '', '^(%S+) (%S+)$')
+    if known and redis.call('EXISTS', PREFIX .. 'job:' .. known) == 1 then return known, digest end
+  end
+  if redis.call('EXISTS', PREFIX .. 'job:' .. id) == 1 then
+    return id, extras and extras.named and (redis.pcall('HGET', PREFIX .. 'job:' .. id, 'digest') or '') or nil
+  end
+  return nil
+end
+
+local function retry_after_ms()
+  local v = redis.call('HMGET', COUNTERS, 'run_ms', 'attempts', 'running')
+  local attempts = number_or(v[2], 0)
+  if attempts == 0 then return RETRY_AFTER_UNKNOWN_MS end
+  local mean = number_or(v[1], 0) / attempts / math.max(1, number_or(v[3], 0))
+  return math.floor(math.max(RETRY_AFTER_MIN_MS, math.min(RETRY_AFTER_MAX_MS, mean)))
+end
+
+-- Reads and checks the jobs ARGV[first..]. Returns them, and how many are new; or nil and the refusal.
+local function check_jobs(first)
+  if not conf[1] then return nil, { 'unknown_pool' } end
+  local jobs = {}
+  local here = {} -- ids of this call
+  local digests = {} -- by key, then by name, of this call
+  local fresh = 0
+  for i = first, #ARGV, JOB_ARGS do
+    local index = (i - first) / JOB_ARGS
+    local job = { id = ARGV[i], text = ARGV[i + 1], payload = ARGV[i + 2] }
+    local extras = ARGV[i + 3] ~= '' and cjson.decode(ARGV[i + 3]) or nil
+    local known, digest = earlier_job(job.id, extras)
+    job.extras = extras
+    job.known = known
+    if extras then
+      local same = extras.key and 'key ' .. extras.key or extras.named and 'name ' .. job.id
+      if not known and same and digests[same] then known, digest = unpack(digests[same]) end
+      if known and digest and digest ~= extras.digest then return nil, { 'conflict', index, known } end
+      if same and not known then digests[same] = { job.id, extras.digest } end
+      job.known = known
+      if not known then
+        for n, parent in ipairs(extras.after or {}) do
+          if not here[parent] and not load(parent) then
+            return nil, { 'unknown_parent', index, n - 1 }
+          end
+        end
+      end
+    end
+    if not job.known then
+      if listed_only and route_of(string.match(job.text, '^[^|]*')) == '' then
+        return nil, { 'unknown_kind', index, accepted_kinds() }
+      end
+      fresh = fresh + 1
+      here[job.id] = true
+    end
+    jobs[#jobs + 1] = job
+  end
+
+  if fresh > 0 and conf[6] == '1' then return nil, { 'retired' } end
+  local waiting = redis.call('HMGET', COUNTERS, 'queued', 'held')
+  local depth = number_or(waiting[1], 0) + number_or(waiting[2], 0) + redis.call('ZCARD', DUE)
+    + redis.call('SCARD', BLOCKED)
+  local limit = setting_or(conf[2], 100000)
+  if fresh > 0 and depth + fresh > limit then return nil, { 'full', depth, limit, retry_after_ms() } end
+  return jobs, fresh, depth
+end
+
+-- Writes a child's fields. Returns how many parents have not ended, and the id of a parent that did not succeed, or nil.
+local function attach(job, parents)
+  local fields = { 'after', table.concat(parents, ' ') }
+  local waits, failed = 0, nil
+  local seen = {}
+  for _, parent in ipairs(parents) do
+    if not seen[parent] then
+      seen[parent] = true
+      local key = PREFIX .. 'job:' .. parent
+      local v = redis.pcall('HMGET', key, 'state', 'result')
+      if v[1] == 'succeeded' and v[2] then
+        fields[#fields + 1] = 'in:' .. parent
+        fields[#fields + 1] = v[2]
+      elseif ENDS[v[1]] then
+        failed = failed or parent
+      else
+        waits = waits + 1
+        redis.call('SADD', PREFIX .. 'kids:' .. parent, job.id)
+        redis.call('HSET', key, 'kids', '1', 'mark', '1')
+      end
+    end
+  end
+  fields[#fields + 1] = 'waits'
+  fields[#fields + 1] = waits
+  redis.call('HSET', job.key, unpack(fields))
+  return waits, failed
+end
+
+local function write_extras(job, extras, ttl)
+  local fields = {}
+  local function field(name, value)
+    fields[#fields + 1] = name
+    fields[#fields + 1] = value
+  end
+  if extras.trace then field('trace', extras.trace) end
+  if extras.tags then field('tags', extras.tags) end
+  if extras.named then field('digest', extras.digest) end
+  if extras.delay then field('due', now + extras.delay) end
+  if extras.limit_key then field('limit_key', extras.limit_key) end
+  if extras.tenant then field('tenant', extras.tenant) end
+  if ttl then field('expires', now + ttl) end
+  if extras.key then
+    job.idem = extras.key .. ' ' .. extras.idem
+    field('idem', job.idem)
+    field('mark', '1')
+    redis.call('SET', idempotency_key(job), job.id .. ' ' .. extras.digest)
+  end
+  if #fields > 0 then redis.call('HSET', job.key, unpack(fields)) end
+end
+
+local NO_EXTRAS = {}
+
+-- Stores a new job and returns its state.
+local function store(request)
+  local kind, priority, max, timeout, flags = string.match(request.text, '^([^|]*)|([^|]*)|([^|]*)|([^|]*)|([^|]*)$')
+  local extras = request.extras or NO_EXTRAS
+  local ttl = extras.ttl or setting_or(ttl_of[priority], nil)
+  local parents = extras.after
+  if ttl then flags = flags .. 't' end
+  if parents then flags = flags .. 'a' end
+  if extras.trace then flags = flags .. 'x' end
+  if extras.limit_key or extras.tenant then flags = flags .. 'k' end
+  local spec = kind .. '|' .. route_of(kind) .. '|' .. priority .. '|' .. max .. '|' .. timeout .. '|' .. flags
+  local job = { id = request.id, key = PREFIX .. 'job:' .. request.id, spec = read_spec(spec), attempt = 0, worker = '' }
+  local state, entry = 'queued', nil
+  local waits, failed = 0, nil
+  if request.extras or ttl then write_extras(job, extras, ttl) end
+  if parents then waits, failed = attach(job, parents) end
+  if failed and not has_flag(job, 'u') then
+    redis.call('HSET', job.key, 'spec', spec, 'payload', request.payload)
+    for _, parent in ipairs(parents) do redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
+    finish(job, 'cancelled', 'reason', 'upstream', 'upstream ' .. failed)
+    return 'cancelled'
+  end
+  if waits > 0 then
+    state = 'blocked'
+    redis.call('SADD', BLOCKED, job.id)
+  elseif extras.delay then
+    state = 'scheduled'
+    redis.call('ZADD', DUE, now + extras.delay, job.id)
+  else
+    entry = append_entry(job)
+  end
+  if ttl then redis.call('ZADD', TTL, now + ttl, job.id) end
+  if entry then
+    redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload, 'entry', entry)
+  else
+    redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload)
+    note_change(job, state)
+  end
+  append_event(state, job)
+  return state
+end
+
+-- Stores the jobs ARGV[first..]; all checks precede all writes: a refused call changes nothing. Returns submit's reply.
+local function submit(first)
+  local jobs, fresh, depth = check_jobs(first)
+  if not jobs then return fresh end
+  keep_time()
+  local reply = { 'ok', depth }
+  for i, job in ipairs(jobs) do
+    if job.known then
+      local kept = load(job.known)
+      reply[i + 2] = '=' .. job.known .. ' ' .. (kept and not kept.broken and kept.state or 'failed')
+    else
+      reply[i + 2] = store(job)
+    end
+  end
+  bump('submitted', fresh)
+  conclude()
+  return reply
+end
