@@ -1,4 +1,4 @@
-"""The bars of the fan-out case can fail: each thing that must not happen is counted where it does."""
+"""The bars of the fan-out case can fail: the verdict counts each forbidden event."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CRITICAL = ("critical", 0, (("started", 1),), 100, "succeeded")
 
 
 def job(number: int, priority: str, at: int, events: Any, end: int, state: str) -> Job:
-    """A job that was submitted `at` ms after the first; its events and its end are as far from that."""
+    """A job that was submitted `at` ms after the first job; its events and its end count from its submit."""
     history = [HistoryEntry(at_ms=SENT_MS + ms, type=name, attempt=1, worker=WorkerId("w")) for name, ms in events]
     times = {"submitted_at_ms": SENT_MS + at, "enqueued_at_ms": SENT_MS + at, "finished_at_ms": SENT_MS + end}
     none = dict.fromkeys(
@@ -29,7 +29,7 @@ def job(number: int, priority: str, at: int, events: Any, end: int, state: str) 
 
 
 def outcome(*jobs: tuple, keys: list[str] | None = None, refused: int = 0):
-    """The verdict on these jobs, each under a key of its own unless told, and on so many refusals."""
+    """The verdict on these jobs and on this number of refusals. Without `keys`, each job has a different key."""
     kept = {
         one.job_id: one for one in (job(number, *fields) for number, fields in enumerate((*jobs, CRITICAL, CRITICAL)))
     }
@@ -47,8 +47,8 @@ LATER = ("task", 5, (("started", 20),), 100, "succeeded")
 INFO = ("info", 0, (("started", 30),), 100, "succeeded")
 
 
-def test_what_goes_as_it_should_is_counted_so():
-    """Nothing dropped, nothing twice, every task in its turn; a job that made way ran once."""
+def test_a_correct_round_counts_no_fault():
+    """No job is dropped or runs twice, each task keeps its turn, and a job that yielded ran once."""
     yielding = ("info", 0, (("started", 30), ("preempted", 40), ("started", 50)), 100, "succeeded")
     expired = ("info", 0, (), TTL_MS, "expired")
     found = outcome(TASK, LATER, INFO, yielding, expired)
@@ -61,8 +61,8 @@ def test_what_goes_as_it_should_is_counted_so():
     ("jobs", "keys"),
     [((TASK, TASK), ["same", "same"]), ((("task", 0, (("started", 10), ("started", 20)), 100, "succeeded"),), None)],
 )
-def test_the_same_work_twice_is_counted_by_its_key(jobs: tuple, keys: list[str] | None):
-    """Two jobs of one key, or two runs of one job."""
+def test_repeated_work_is_counted_by_its_key(jobs: tuple, keys: list[str] | None):
+    """Two jobs of a key, and two runs of a job, count as run twice."""
     assert outcome(*jobs, keys=keys).run_twice == 1
 
 
@@ -73,8 +73,8 @@ def test_the_same_work_twice_is_counted_by_its_key(jobs: tuple, keys: list[str] 
         (("info", 0, (("started", TTL_MS + 1),), TTL_MS + 2, "succeeded"), 0),
     ],
 )
-def test_info_that_does_not_keep_to_its_ttl_is_counted(info: tuple, dropped: int):
-    """Expired too soon is dropped as well; begun too late is not."""
+def test_an_info_that_breaks_its_ttl_is_counted(info: tuple, dropped: int):
+    """An early expiry counts as mistimed and as dropped; a late start only as mistimed."""
     found = outcome(TASK, info)
     assert (found.info_mistimed, found.dropped) == (1, dropped)
 
@@ -87,13 +87,13 @@ def test_info_that_does_not_keep_to_its_ttl_is_counted(info: tuple, dropped: int
         (("task", 0, (("started", 10),), 100, "failed"),),
     ],
 )
-def test_a_task_that_had_to_wait_for_less_is_not_in_its_turn(jobs: tuple):
-    """A later task went before it, or an info, or it never succeeded."""
+def test_a_task_behind_less_urgent_work_is_out_of_turn(jobs: tuple):
+    """A task is out of turn if a later task or an info started first, or if the task never succeeded."""
     found = outcome(*jobs)
     assert found.tasks_in_turn == found.tasks - 1
 
 
-def test_what_was_refused_or_never_ended_well_is_dropped():
-    """Whether nobody took it or nobody finished it."""
+def test_refused_and_failed_delegations_are_dropped():
+    """A refused delegation counts as dropped, and so does a failed job."""
     assert outcome(TASK, refused=2).dropped == 2
     assert outcome(TASK, ("task", 0, (("started", 1),), 100, "failed")).dropped == 1

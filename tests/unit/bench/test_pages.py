@@ -1,4 +1,4 @@
-"""A report's table goes where a document shows it, and every bench has such a place."""
+"""A report's table is written into the document that shows the table, and every bench has a document."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def report(**fields):
     return Report(**(shown | {"required": {"a / b": 1.0}} | fields))
 
 
-def test_only_the_bench_s_own_table_is_written(tmp_path):
-    """Text around it and other benches' tables stay; what was there is gone; a second time changes nothing."""
+def test_only_the_table_of_the_bench_is_written(tmp_path):
+    """The write replaces the old table, and keeps the text and other tables; a second write changes nothing."""
     page = tmp_path / "page.md"
     page.write_text(PAGE)
     made = report()
@@ -49,16 +49,16 @@ def test_a_digest_is_the_comparison_alone(tmp_path):
     assert "bench one -->\n| before | after |\n<!-- end" in page.read_text()
 
 
-def test_the_tables_of_what_a_bench_ran_are_written_with_its_own(tmp_path):
-    """One run of the five cases fills their six tables."""
+def test_the_tables_of_nested_benches_are_written_too(tmp_path):
+    """A run of the five cases fills the tables of all five benches and of the comparison."""
     page = tmp_path / "page.md"
     page.write_text(PAGE)
     pages.write(report(parts=(report(name="two"),)), (page,))
     assert page.read_text().count("| speed | 10 | 9 | 12 | jobs/s |") == 2
 
 
-def test_a_table_says_what_does_not_hold():
-    """A ratio below its bar, and one that was not measured, are marked; so is when and with what it was measured."""
+def test_a_table_marks_ratios_that_fall_short():
+    """A ratio below its bar and an unmeasured ratio have a mark; the table shows the date and the notes."""
     made = report(required={"a / b": 1.0, "c / d": 2.0}, notes=["as it was"])
     assert "| a / b | 0.9 | 1 | **no** |" in made.markdown()
     assert "| c / d | not measured | 2 | **no** |" in made.markdown()
@@ -66,15 +66,15 @@ def test_a_table_says_what_does_not_hold():
     assert "As it was." in made.markdown()
 
 
-def test_a_bench_may_have_a_table_of_its_own():
-    """It stands in place of the figures; the bars are shown all the same."""
+def test_a_bench_may_bring_a_special_table():
+    """The special table replaces the figures; the bars follow."""
     text = report(digest="| mine |").markdown()
     assert text.startswith("| mine |\n\n| ratio |")
     assert "speed" not in text
 
 
 def test_every_bench_has_a_place():
-    """The documents have a table for each bench that there is, and for no other."""
+    """The documents have a table for each bench, and no table without a bench."""
     shown = {
         name for page in pages.PAGES for _, form, name, _ in pages.TABLE.findall(page.read_text()) if form == "table"
     }

@@ -1,4 +1,4 @@
-"""The soak ends with its load or its worker, and its bars tell a leak and an idle worker."""
+"""The soak ends with its load or its worker, and its bars find a leak and an idle worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.redis import wait_until
 
 
 class Place:
-    """A stage with this supervisor; it may lose its Redis or its worker."""
+    """A stage with this supervisor; Redis or the worker may be lost."""
 
     def __init__(self, *, lost: bool = False, pid: int) -> None:
         self.pids = [pid]
@@ -39,7 +39,7 @@ class Place:
 
 @pytest.fixture
 async def supervisor() -> AsyncIterator[int]:
-    """The process id of a process with a single child, as a worker's supervisor has."""
+    """The process id of a process with a single child, like a worker's supervisor."""
     process = await asyncio.create_subprocess_exec("sh", "-c", "sleep 600 & wait", start_new_session=True)
     try:
         await wait_until(psutil.Process(process.pid).children, "the child runs")
@@ -49,16 +49,16 @@ async def supervisor() -> AsyncIterator[int]:
         await process.wait()
 
 
-async def test_what_ends_the_load_or_the_worker_ends_the_run(supervisor: int):
-    """No figures come of a run whose load died on the way, or whose worker did."""
+async def test_a_lost_load_or_worker_ends_the_run(supervisor: int):
+    """A run whose load or worker died returns no figures."""
     with pytest.raises(QueueUnreachableError):
         await soak.under_load(Place(lost=True, pid=supervisor), seconds=60)
     with pytest.raises(psutil.NoSuchProcess):
         await soak.under_load(Place(pid=2**22 + 1), seconds=0.1)
 
 
-async def test_a_loaded_worker_is_looked_at_until_the_end(supervisor: int):
-    """Each sample tells memory, files and jobs."""
+async def test_a_loaded_worker_is_sampled_until_the_end(supervisor: int):
+    """Each sample has memory, files and jobs."""
     samples = await soak.under_load(place := Place(pid=supervisor), seconds=0.5)
     assert len(samples) == soak.SAMPLES
     assert samples[-1].done == place.submitted > 0
@@ -75,8 +75,8 @@ async def test_a_loaded_worker_is_looked_at_until_the_end(supervisor: int):
         (0.0, 0, 0, "jobs a second"),
     ],
 )
-def test_a_leak_of_a_few_bytes_a_job_and_an_idle_worker_fall_short(grows_mib, opens, ends, short):
-    """Three MiB in the whole run, four files, or jobs that stop half-way: each fails its own bar."""
+def test_a_slow_leak_and_an_idle_worker_fall_short(grows_mib, opens, ends, short):
+    """Three MiB over the run, four files, or jobs that stop half-way: each fails a different bar."""
     samples = [
         soak.Sample(
             at_s=float(second),

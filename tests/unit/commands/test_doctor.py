@@ -1,4 +1,4 @@
-"""What the doctor makes of what it reads."""
+"""Findings of the doctor, from given readings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.fixtures.snapshots import snapshot_with
 
 
 def test_durability_is_judged_by_the_append_only_file():
-    """Off is a warning with the command that turns it on; on but failing to write is a failure."""
+    """A disabled append-only file is a warning with the command that enables the file; a failing write is a failure."""
     off = redis.check_durability({"aof_enabled": 0, "rdb_last_save_time": 1})
     assert off.level is Level.WARNING
     assert "appendonly yes" in (off.remedy or "")
@@ -20,15 +20,15 @@ def test_durability_is_judged_by_the_append_only_file():
 
 
 def test_eviction_that_would_drop_jobs_is_a_failure():
-    """With a limit and allkeys-lru Redis throws jobs away; with noeviction it refuses instead."""
+    """With a limit and allkeys-lru Redis evicts jobs, a failure; noeviction keeps every job."""
     assert redis.check_eviction({"maxmemory_policy": "noeviction"}).level is Level.OK
     assert redis.check_eviction({"maxmemory_policy": "allkeys-lru", "maxmemory": 1}).level is Level.FAILURE
     assert redis.check_eviction({"maxmemory_policy": "volatile-ttl", "maxmemory": 1}).level is Level.WARNING
     assert redis.check_eviction({}).level is Level.NOTE
 
 
-def test_a_replica_and_a_full_server_are_told():
-    """Both carry a remedy."""
+def test_a_replica_and_a_full_server_have_a_remedy():
+    """Both findings carry a remedy."""
     assert redis.check_role({"role": "slave"}).level is Level.FAILURE
     full = redis.check_memory({"maxmemory": 100, "used_memory": 90})
     assert full is not None
@@ -37,7 +37,7 @@ def test_a_replica_and_a_full_server_are_told():
 
 
 def test_an_older_crd_is_noticed_by_its_missing_fields():
-    """The installed schema is compared by what it can hold, not by its text."""
+    """The installed schema is compared by its fields, not by its text."""
     ours = custom_resource_definition()
     assert cluster.crd_finding(ours, ours).level is Level.OK
     older = custom_resource_definition()
@@ -48,7 +48,7 @@ def test_an_older_crd_is_noticed_by_its_missing_fields():
 
 
 def test_gpus_are_listed_by_node():
-    """Any vendor's extended resource counts; a cordoned node is said to be one."""
+    """Extended resources of any vendor count; a cordoned node has a mark."""
     nodes = [
         {"metadata": {"name": "a"}, "status": {"allocatable": {"cpu": "4", "nvidia.com/gpu": "2"}}},
         {"metadata": {"name": "b"}, "spec": {"unschedulable": True}, "status": {"allocatable": {"amd.com/gpu": "1"}}},
@@ -58,8 +58,8 @@ def test_gpus_are_listed_by_node():
     assert cluster.gpu_finding([]).level is Level.NOTE
 
 
-async def test_a_pool_that_is_not_ready_is_a_failure_unless_it_is_on_its_way():
-    """With the words of its condition; a pool that is being set up is worth a look, no more."""
+async def test_a_pool_that_is_not_ready_is_a_failure_after_its_set_up():
+    """The finding repeats the condition's message; a pool in set-up is a warning only."""
 
     class Api:
         async def agentpools(self):
@@ -82,7 +82,7 @@ async def test_a_pool_that_is_not_ready_is_a_failure_unless_it_is_on_its_way():
 
 
 async def test_a_pool_that_no_operator_serves_may_be_outside_its_namespaces():
-    """On a shared cluster the operator runs, and serves other namespaces."""
+    """The operator of a shared cluster may serve other namespaces."""
 
     class Api:
         async def agentpools(self):
@@ -93,8 +93,8 @@ async def test_a_pool_that_no_operator_serves_may_be_outside_its_namespaces():
     assert "watchNamespaces" in unserved.remedy
 
 
-def test_a_deleted_pools_queue_is_named_with_what_may_be_done():
-    """Its queue is kept and takes no jobs; the other checks say nothing of that."""
+def test_the_queue_of_a_deleted_pool_is_named_with_the_remedies():
+    """The queue is kept and accepts no jobs; the other checks skip the queue."""
     finding = pool.check_retired(snapshot_with(retired=True))
     assert finding is not None
     assert finding.level is Level.WARNING

@@ -1,4 +1,4 @@
-"""Which lines of a worker's log are one job's."""
+"""Which lines of a worker's log belong to a job."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from agentpool_core.jobs import JobId
 MINE = JobId("1a1fab44b30-mine")
 
 
-def test_only_the_jobs_own_lines_are_told():
-    """JSON lines by their field or their message, text lines by the id; neighbours and noise are left out."""
+def test_only_lines_of_the_job_are_shown():
+    """JSON lines match by field or message, text lines by the job id; lines of other jobs are left out."""
     text = "\n".join(
         (
             json.dumps({"time": "T", "level": "info", "message": "begun", "job_id": MINE, "attempt": 1, "tokens": 7}),
@@ -29,6 +29,6 @@ def test_only_the_jobs_own_lines_are_told():
 
 
 def test_a_traceback_keeps_its_lines():
-    """An error's whole traceback is shown below its line."""
+    """The whole traceback of an error is shown below the error's line."""
     line = json.dumps({"message": "failed", "job_id": MINE, "traceback": "Traceback:\n  line"})
     assert lines_of(line, MINE)[0].splitlines()[1:] == ["Traceback:", "  line"]

@@ -1,4 +1,4 @@
-"""Tables and the other forms of output."""
+"""Tables and machine-readable output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_json_and_yaml_print_the_same_document(capsys):
     assert yaml.safe_load(capsys.readouterr().out) == DOCUMENT
 
 
-def test_name_prints_one_identifier_a_line(capsys):
-    """So that xargs can take them."""
+def test_name_prints_an_identifier_per_line(capsys):
+    """Tools such as xargs can read the output."""
     emit(Format.NAME, [], names=["a", "b"], text="table")
     assert capsys.readouterr().out == "a\nb\n"

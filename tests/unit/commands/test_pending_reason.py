@@ -83,19 +83,19 @@ UNKNOWN = {
         ({"state": JobState.BLOCKED, "after": (JobId("p"), JobId("q"))}, {}, "the job waits for p, q"),
     ],
 )
-def test_what_keeps_a_job_from_beginning_is_told(job, queue, says):
-    """The first of the causes that hold, from what keeps all jobs to what keeps this one."""
+def test_the_cause_of_a_pending_job_is_reported(job, queue, says):
+    """The first applicable cause is reported; causes that hold back all jobs come before causes of a single job."""
     assert pending_reason(replace(JOB, **job), replace(QUEUE, **queue)).startswith(says)
 
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED])
-def test_nothing_is_told_of_a_job_that_has_begun_or_ended(state):
-    """Whatever state its pool is in."""
+def test_a_job_that_has_begun_or_ended_has_no_pending_reason(state):
+    """The state of the pool does not matter."""
     assert pending_reason(replace(JOB, state=state), QUEUE) is None
 
 
 def test_the_history_says_why_a_job_was_recovered_and_quarantined():
-    """The record keeps only its latest error; the earlier changes have their general meaning."""
+    """The record keeps only the latest error; earlier changes have a general message."""
     changes = ("queued", "started", "recovered", "started", "recovered", "quarantined")
     history = tuple(HistoryEntry(at_ms=NOW_MS, type=change, attempt=1, worker=WorkerId("w")) for change in changes)
     lines = history_table(replace(JOB, error=f"{LOST}\nLast log lines:\nx", history=history)).splitlines()
@@ -104,7 +104,7 @@ def test_the_history_says_why_a_job_was_recovered_and_quarantined():
 
 
 def test_the_worker_that_runs_jobs_in_quarantine_is_marked():
-    """Its free slots take no other job."""
+    """The free slots of such a worker claim no different job."""
     queue = replace(QUEUE, workers=(WORKER, replace(WORKER, name=WorkerId("v"))), reserved=WORKER.name)
     marked, other = workers_table(queue).splitlines()[1:]
     assert marked.endswith("reserved for jobs in quarantine")

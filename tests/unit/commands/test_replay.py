@@ -27,7 +27,7 @@ def trace(tmp_path: Path) -> Path:
 
 
 def test_rows_arrive_as_the_trace_says(trace: Path):
-    """Times count from the first row; the other columns are the payload, as numbers."""
+    """Times count from the first row; the remaining columns are the payload, as numbers."""
     rows = list(arrivals(trace))
     assert [round(row.at_s, 3) for row in rows] == [0.0, 0.052, 60.02]
     assert rows[0].payload == {"ContextTokens": 4808, "GeneratedTokens": 10}

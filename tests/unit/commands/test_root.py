@@ -1,4 +1,4 @@
-"""The root of the command line: what a missing module looks like, and wrong usage."""
+"""The root of the command line: missing modules and wrong usage."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from agentpool_core.cli import root
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    """Runs the console script: its exit code, and what it wrote to standard error."""
+def run_console_script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    """Run the console script; return the exit code and the text on standard error."""
 
     def run(*args: str) -> tuple[object, str]:
         monkeypatch.setattr(sys, "argv", ["agentpool", *args])
@@ -28,7 +28,7 @@ def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 @click.command()
 def late() -> None:
-    """Imports what it needs when it runs."""
+    """A command that imports its modules when the command runs."""
     import no_such_package.parts  # noqa: F401
 
 
@@ -41,22 +41,24 @@ def late() -> None:
         ("agentpool_core.commands.get", "agentpool-core"),
     ],
 )
-def test_a_missing_package_is_told_whatever_was_asked_for(told, monkeypatch, options, room: str, install: str):
-    """A broken environment is no wrong usage: the flags of a command that cannot be loaded are not looked at."""
+def test_a_missing_package_is_reported_for_any_arguments(
+    run_console_script, monkeypatch, options, room: str, install: str
+):
+    """A broken environment is no wrong usage: flags of a command that cannot be loaded are not checked."""
     monkeypatch.setattr(root, "entry_points", lambda group: [EntryPoint("broken", f"{room}:it", group)])
     monkeypatch.setattr(EntryPoint, "load", lambda _self: importlib.import_module("no_such_package"))
-    code, text = told("broken", *options)
+    code, text = run_console_script("broken", *options)
     remedy = f"install it with: pip install '{install}'"
     assert (code, text) == (1, f"error: 'agentpool broken' needs no_such_package, which is not installed; {remedy}\n")
     assert f"(needs {install})" in CliRunner().invoke(root.root, ["--help"]).output
 
 
-def test_a_package_that_is_missed_only_at_work_is_told_alike(told, monkeypatch):
-    """Commands import late what is heavy; without it they end with the remedy and no traceback."""
+def test_a_package_that_is_missing_at_run_time_is_reported_alike(run_console_script, monkeypatch):
+    """Commands import heavy packages late; without the package they end with the remedy and no traceback."""
     entry = EntryPoint("late", f"{__name__}:late", root.GROUP)
     monkeypatch.setattr(root, "entry_points", lambda group: [entry])
     monkeypatch.setattr(EntryPoint, "load", lambda _self: late)
-    code, text = told("late")
+    code, text = run_console_script("late")
     assert (code, text.count("\n")) == (1, 1)
     assert text.startswith("error: 'agentpool late' needs no_such_package, which is not installed; ")
 
@@ -64,8 +66,8 @@ def test_a_package_that_is_missed_only_at_work_is_told_alike(told, monkeypatch):
 @pytest.mark.parametrize(
     "module", ["agentpool_core.absent", "agentpool_gateway.absent", "agentpool_absent", "click.absent"]
 )
-def test_a_module_that_is_missing_by_a_bug_is_not_said_to_need_installing(monkeypatch, module: str):
-    """Ours, or a part of a package that is there: nothing that pip brings would mend it, and the traceback helps."""
+def test_a_missing_module_of_ours_is_a_bug(monkeypatch, module: str):
+    """The module is ours, or part of an installed package: pip would not help, so the traceback is shown."""
     imported = click.Command("broken", callback=lambda: importlib.import_module(module))
     monkeypatch.setattr(root, "entry_points", lambda group: [EntryPoint("broken", f"{module}:it", group)])
     with pytest.raises(ModuleNotFoundError, match=module):
@@ -83,13 +85,13 @@ def test_a_module_that_is_missing_by_a_bug_is_not_said_to_need_installing(monkey
         (("get", "--nonsense"), "error: No such option '--nonsense'; see 'agentpool get --help'\n"),
     ],
 )
-def test_wrong_usage_is_one_line_that_names_the_help(told, args: tuple[str, ...], text: str):
-    """As all errors are; the exit code says that it is wrong usage."""
-    assert told(*args) == (2, text)
+def test_wrong_usage_is_a_single_line_that_names_the_help(run_console_script, args: tuple[str, ...], text: str):
+    """The exit code marks wrong usage."""
+    assert run_console_script(*args) == (2, text)
 
 
 def test_the_list_of_commands_is_whole_on_a_narrow_terminal():
-    """Each says what it does in the 80 columns of the oldest terminals."""
+    """The description of each command fits into 80 columns."""
     shown = CliRunner().invoke(root.root, ["--help"], terminal_width=80).output.partition("Commands:")[2]
     assert "submit" in shown
     assert "..." not in shown

@@ -26,7 +26,7 @@ def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch):
-    """What is typed is what is meant."""
+    """A flag overrides its variable."""
     monkeypatch.setenv("AGENTPOOL_POOL", "other/pool")
     monkeypatch.setenv("REDIS_URL", "redis://env")
     target = target_of("research/analysts", None, "redis://flag")
@@ -34,7 +34,7 @@ def test_flags_win_over_the_environment(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_environment_is_enough(monkeypatch: pytest.MonkeyPatch):
-    """A pod or a shell that has it set up needs no flags; our own variable goes before the general one."""
+    """A pod or a shell with the variables needs no flags; AGENTPOOL_REDIS_URL goes before REDIS_URL."""
     monkeypatch.setenv("AGENTPOOL_POOL", "analysts")
     monkeypatch.setenv("AGENTPOOL_NAMESPACE", "research")
     monkeypatch.setenv("REDIS_URL", "redis://general")
@@ -51,34 +51,34 @@ def test_the_kubeconfig_says_the_namespace(tmp_path: Path):
 
 
 def test_without_anything_the_namespace_is_default():
-    """As kubectl has it."""
+    """A name without a namespace means `default`, as for kubectl."""
     assert target_of("analysts", None, None).pool == PoolRef("default", "analysts")
 
 
 def test_no_pool_is_an_error_with_the_remedy():
-    """The line says what to pass."""
+    """The error names the flag to pass."""
     with pytest.raises(
         SettingError, match=r"^--pool: no pool is named; pass --pool NAMESPACE/NAME, or set AGENTPOOL_POOL"
     ):
         target_of(None, None, None)
 
 
-def test_two_namespaces_are_one_too_many():
+def test_two_different_namespaces_are_refused():
     """Contradicting flags are refused, not ordered."""
     with pytest.raises(SettingError, match="name the namespace once"):
         target_of("research/analysts", "other", None)
 
 
-async def test_without_any_word_on_redis_the_remedy_is_told(tmp_path: Path):
-    """No flag, no variable, no kubeconfig: one line, which names a KUBECONFIG that is not there."""
+async def test_without_a_redis_setting_the_remedy_is_shown(tmp_path: Path):
+    """No flag, no variable, no kubeconfig: the error is a single line, and names a KUBECONFIG that does not exist."""
     with pytest.raises(SettingError, match="pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL") as caught:
         await target_of("a/b", None, None).connect()
     assert f"and KUBECONFIG names {tmp_path}/kubeconfig, which does not exist" in str(caught.value)
     assert "None" not in str(caught.value)
 
 
-async def test_a_cluster_that_does_not_answer_is_no_wrong_usage(tmp_path: Path):
-    """The flags are right, so the exit code is 1; the remedy is told all the same."""
+async def test_an_unreachable_cluster_is_no_wrong_usage(tmp_path: Path):
+    """The flags are right, so the exit code is 1; the remedy is shown."""
     user = "users: [{name: u, user: {token: t}}]"
     cluster = "clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1'}}]"
     (tmp_path / "kubeconfig").write_text(f"{KUBECONFIG}{cluster}\n{user}\n")

@@ -1,4 +1,4 @@
-"""What `agentpool devcluster` says when the system refuses something."""
+"""Errors of `agentpool devcluster` when the system refuses a request."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from agentpool_devcluster.commands import devcluster
 
 
 def test_a_full_disk_is_not_blamed_on_the_port(monkeypatch: pytest.MonkeyPatch):
-    """Only what the API server's listener meets is about `--port`; the rest is told in the system's words."""
+    """Only errors of the API server's listener name `--port`; other errors repeat the system's message."""
 
     async def start(_self: Cluster) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -5,8 +5,8 @@ import pytest
 from agentpool_devcluster.api.kubeconfig import write_kubeconfig
 
 
-def test_a_kubeconfig_that_cannot_be_written_is_named_with_why_and_what_to_do(tmp_path):
-    """The user reads the path that he gave, not the one of the file that is written first."""
+def test_an_unwritable_kubeconfig_is_named_with_cause_and_remedy(tmp_path):
+    """The error names the user's path, not the path of the temporary file."""
     (tmp_path / "file").touch()
     path = tmp_path / "file" / "kubeconfig"
     with pytest.raises(OSError, match="cannot be written") as raised:
@@ -17,7 +17,7 @@ def test_a_kubeconfig_that_cannot_be_written_is_named_with_why_and_what_to_do(tm
 
 
 def test_nothing_half_written_is_left(tmp_path):
-    """Where the file itself cannot be replaced, the new one goes again."""
+    """If the file cannot be replaced, the temporary file is removed."""
     (tmp_path / "kubeconfig").mkdir()
     with pytest.raises(OSError, match=r"--kubeconfig: .*kubeconfig cannot be written"):
         write_kubeconfig(tmp_path / "kubeconfig", "http://127.0.0.1:1", "token")

@@ -67,7 +67,7 @@ def test_field_sets_survive_their_wire_form(fields: frozenset) -> None:
     assert decode(encode(fields)) == fields
 
 
-def test_what_a_configuration_claims() -> None:
+def test_a_configuration_claims_leaves_elements_and_entries() -> None:
     """Leaves, elements and map entries are claimed; atomic values as a whole."""
     claimed = fields_of(
         body(size=1, tags=["t"], plain=["p"], whole={"k": "v"}, map={"m": "1"}, parts=[{"id": "x", "a": 1}]), SCHEMA
@@ -86,8 +86,8 @@ def test_omitted_keys_take_their_default() -> None:
     assert encode(claimed) == {"f:ports": {'k:{"containerPort":80,"protocol":"TCP"}': {".": {}, "f:containerPort": {}}}}
 
 
-def test_comparison_names_what_changed() -> None:
-    """Added, modified and removed places are told apart."""
+def test_a_comparison_lists_changed_places() -> None:
+    """Added, modified and removed places are listed separately."""
     old = body(size=1, map={"a": "1", "b": "1"}, parts=[{"id": "x", "a": 1}, {"id": "y"}])
     new = body(size=2, map={"a": "1", "c": "1"}, parts=[{"id": "x", "a": 2, "b": 3}])
     change = compare(old, new, SCHEMA)
@@ -98,8 +98,8 @@ def test_comparison_names_what_changed() -> None:
     }  # fmt: skip
 
 
-def test_applying_removes_what_is_no_longer_applied() -> None:
-    """Fields, elements, set members and map entries go when their only owner drops them."""
+def test_applying_removes_fields_without_an_owner() -> None:
+    """Fields, elements, set members and map entries are removed when their only owner drops them."""
     live, managers = apply(
         {"metadata": {}}, body(size=1, tags=["a", "b"], map={"m": "1"}, parts=[{"id": "x"}, {"id": "y"}]), ONE, {}
     )
@@ -107,8 +107,8 @@ def test_applying_removes_what_is_no_longer_applied() -> None:
     assert live["spec"] == {"size": 1, "tags": ["a"], "parts": [{"id": "y"}]}
 
 
-def test_elements_keep_what_others_own() -> None:
-    """An element that one drops stays with the fields that another owns in it."""
+def test_elements_keep_fields_of_a_second_owner() -> None:
+    """An element that its first owner drops stays with the fields of the second owner."""
     live, managers = apply({"metadata": {}}, body(parts=[{"id": "x", "a": 1}]), ONE, {})
     live, managers = apply(live, body(parts=[{"id": "x", "b": 2}]), TWO, managers)
     live, managers = apply(live, body(), ONE, managers)
@@ -125,8 +125,8 @@ def test_conflicts_list_every_field() -> None:
     assert [key.name for key in managers] == ["two"]
 
 
-def test_updates_take_what_they_change_and_lose_what_they_remove() -> None:
-    """An update owns what it changed, also against appliers; removed places are nobody's."""
+def test_updates_own_changed_places_and_release_removed_places() -> None:
+    """An update owns the changed places, also against appliers; removed places have no owner."""
     old, managers = apply({"metadata": {}}, body(size=1, map={"a": "1"}), ONE, {})
     new = body(size=2)
     managers = after_update(managers, old, new, SCHEMA, TWO)

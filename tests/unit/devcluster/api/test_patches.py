@@ -52,7 +52,7 @@ def test_null_removes_in_a_merge_patch() -> None:
     ([{"op": "test", "path": "/a", "value": [1, 2]}], {"a": [1, 2], "b~/": 0}),
 ])  # fmt: skip
 def test_json_patch_operations(operations: list, expected: dict) -> None:
-    """Every operation of RFC 6902 does what it says."""
+    """Every operation of RFC 6902 has the standard effect."""
     assert json_patch({"a": [1, 2], "b~/": 0}, operations) == expected
 
 
@@ -77,14 +77,14 @@ def containers(*names: str) -> dict:
 
 
 def test_strategic_lists_merge_by_key() -> None:
-    """Elements are found by key; new ones are added at the end."""
+    """Elements are found by key; new elements are added at the end."""
     patch = {"containers": [{"name": "b", "image": "y"}, {"name": "c", "image": "z"}]}
     merged = strategic_merge(containers("a", "b"), patch, POD)
     assert [(item["name"], item["image"]) for item in merged["containers"]] == [("a", "x"), ("b", "y"), ("c", "z")]
 
 
 def test_strategic_directives() -> None:
-    """$patch deletes and replaces, $setElementOrder orders, $retainKeys keeps only what is named."""
+    """$patch deletes and replaces, $setElementOrder orders, $retainKeys keeps only the named keys."""
     base = containers("a", "b")
     assert strategic_merge(base, {"containers": [{"name": "a", "$patch": "delete"}]}, POD) == containers("b")
     replaced = strategic_merge(base, {"containers": [{"name": "z", "image": "x"}, {"$patch": "replace"}]}, POD)

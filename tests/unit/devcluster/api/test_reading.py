@@ -34,7 +34,7 @@ def test_label_selectors(selector: str, *, selected: bool) -> None:
 
 @pytest.mark.parametrize("selector", ["a=(", "in (a)", "a in b", "a>x", "a==b=c,(", "=x"])
 def test_malformed_label_selectors_are_refused(selector: str) -> None:
-    """What is no selector is a 400 that quotes it."""
+    """A malformed selector is a 400 that quotes the selector."""
     with pytest.raises(StatusError) as refused:
         parse_labels(selector)({})
     assert refused.value.code == 400
@@ -92,7 +92,7 @@ def test_verbs(method: str, path: str, query: dict, verb: str) -> None:
 
 
 def test_the_first_acceptable_form_is_chosen() -> None:
-    """Protobuf is passed over for JSON; tables are given where they are offered; others are refused."""
+    """Protobuf is passed over for JSON; tables are returned on request; unknown forms are refused."""
     assert choose("application/vnd.kubernetes.protobuf,application/json", ()).media_type == "application/json"
     assert choose("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", ("Table",)).shape == "Table"
     assert choose("application/json;as=Table;v=v1;g=meta.k8s.io,application/json", ()).shape == ""
@@ -103,7 +103,7 @@ def test_the_first_acceptable_form_is_chosen() -> None:
 
 
 def test_bodies_are_json_or_yaml() -> None:
-    """JSON and YAML are read; broken ones are 400 and unknown formats 415."""
+    """JSON and YAML are read; broken text is a 400, an unknown format a 415."""
     assert decode(b'{"a": 1}', "application/json; charset=utf-8") == {"a": 1}
     assert decode(b"a: 1\n", "application/apply-patch+yaml") == {"a": 1}
     assert decode(b"  ", "application/json") is None
@@ -153,8 +153,8 @@ def test_json_paths_of_columns(path: str, values: list) -> None:
     assert find(body, path) == values
 
 
-def test_pods_in_one_word() -> None:
-    """A pod's status is the most telling of phase, container states and deletion."""
+def test_the_status_of_a_pod_is_a_single_word() -> None:
+    """The status comes from phase, container states and deletion; the most specific word wins."""
     running = {
         "metadata": {}, "spec": {"containers": [{}]},
         "status": {"phase": "Running", "containerStatuses": [{"ready": True, "state": {"running": {}}}]},
@@ -184,14 +184,14 @@ def test_pods_in_one_word() -> None:
     ({"verbs": ["get"], "apiGroups": ["apps"], "resources": ["*"], "resourceNames": ["other"]}, False),
     ({"verbs": ["get"], "nonResourceURLs": ["*"]}, False),
 ])  # fmt: skip
-def test_rules_cover_what_they_name(rule: dict, *, allowed: bool) -> None:
+def test_rules_cover_verbs_groups_resources_and_names(rule: dict, *, allowed: bool) -> None:
     """A role's rule covers verbs, groups, resources with subresources, and names."""
     attempt = Attempt(verb="get", group="apps", resource="deployments", subresource="scale", namespace="n", name="web")
     assert covers(rule, attempt) is allowed
 
 
 def test_the_store_remembers_and_forgets() -> None:
-    """A collection shows past states while it remembers them, and says when it does not."""
+    """A collection shows past states within its history, and refuses older states."""
     store = Store(history=3)
     key = CollectionKey("", "configmaps")
     versions = [store.put(ObjectKey(key, "n", str(index)), {"metadata": {"name": str(index), "namespace": "n"}}).version

@@ -1,4 +1,4 @@
-"""Quantities, pruning, defaults, validation, rules: what is done with a schema."""
+"""Quantities, pruning, defaults, validation and rules of a schema."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from agentpool_devcluster.api.schema.validation import validate
     ("0.5", "500m"), ("1024Mi", "1Gi"), (1, "1"), ("1000m", "1"), ("1.5Gi", "1536Mi"), ("1e3", "1k"), ("0", "0"),
     (0.1, "100m"), ("1000Mi", "1000Mi"), ("-1", "-1"), ("nonsense", "nonsense"), (True, True),
 ])  # fmt: skip
-def test_quantities_have_one_form(given: Any, shown: Any) -> None:
-    """A quantity is written in the largest unit that keeps it whole; anything else is left alone."""
+def test_quantities_have_a_canonical_form(given: Any, shown: Any) -> None:
+    """A quantity is written in the largest unit that keeps the number whole; different values are left alone."""
     assert canonical(given) == shown
 
 
 def test_built_in_types_come_with_their_merge_keys() -> None:
-    """The schema of a pod knows its fields, their descriptions and how its lists merge."""
+    """The schema of a pod has fields, descriptions and the merge keys of lists."""
     spec = builtin("V1PodSpec")
     containers = spec.properties["containers"]
     assert (containers.list_type, containers.list_keys, containers.patch_key) == ("map", ("name",), "name")
@@ -38,14 +38,14 @@ def test_built_in_types_come_with_their_merge_keys() -> None:
 
 
 def test_unknown_fields_of_built_in_types_are_pruned_and_named() -> None:
-    """Pruning removes what no field is, deep inside lists as well, and says where."""
+    """Pruning removes unknown fields, also deep inside lists, and names their paths."""
     pod = {"spec": {"containers": [{"name": "a", "imagge": "x"}], "nodeSelector": {"free": "form"}}, "speck": 1}
     assert prune(pod, builtin("V1Pod")) == ["spec.containers[0].imagge", "speck"]
     assert pod == {"spec": {"containers": [{"name": "a"}], "nodeSelector": {"free": "form"}}}
 
 
 def test_nulls_of_built_in_types_mean_absent() -> None:
-    """Null is removed where it is no value, and quantities are brought into canonical form."""
+    """Null is removed unless the schema allows null; quantities become canonical."""
     container = {"name": "a", "env": None, "resources": {"limits": {"cpu": 0.5}}}
     normalise(container, builtin("V1Container"))
     assert container == {"name": "a", "resources": {"limits": {"cpu": "500m"}}}
@@ -59,7 +59,7 @@ def test_embedded_metadata_survives_in_custom_types() -> None:
 
 
 def test_defaults_reach_into_what_defaults_create() -> None:
-    """A default object gets the defaults of its own fields; values that are there stay."""
+    """A default object gets the defaults of its fields; present values stay."""
     schema = compile_node({
         "type": "object",
         "properties": {"a": {"type": "object", "default": {}, "properties": {"b": {"type": "integer", "default": 3}}}},
@@ -132,14 +132,14 @@ def test_expressions_that_hold(rule: str) -> None:
     ("self.a >", "compilation failed"),
     ("self.?a.hasValue()", "does not support"), ("ip('::1') == 1", "does not support"),
 ])  # fmt: skip
-def test_expressions_that_fail_say_why(rule: str, said: str) -> None:
-    """An expression that cannot be compiled or evaluated says what is wrong with it."""
+def test_expressions_that_fail_report_the_cause(rule: str, said: str) -> None:
+    """An expression that cannot be compiled or evaluated reports the cause."""
     with pytest.raises(ExpressionError, match=said.replace("(", r"\(")):
         evaluate(rule, {"self": {"a": 1}})
 
 
 def test_transition_rules_follow_list_elements_by_key() -> None:
-    """A rule with oldSelf inside a map-like list compares the element of the same key."""
+    """A rule with oldSelf inside a map-like list compares the elements with the same key."""
     schema = compile_node({
         "type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["id"],
         "items": {

@@ -36,8 +36,8 @@ def order(*pods):
     return [name_of(one) for one in deletion_order(pods, pods, NOW)]
 
 
-def test_what_serves_nobody_goes_before_what_serves():
-    """Unassigned before pending before not ready before ready."""
+def test_pods_that_serve_less_go_first():
+    """Unassigned goes before pending, pending before not ready, not ready before ready."""
     pods = [
         pod("ready"),
         pod("unready", ready=None),
@@ -47,8 +47,8 @@ def test_what_serves_nobody_goes_before_what_serves():
     assert order(*pods) == ["unassigned", "pending", "unready", "ready"]
 
 
-def test_a_cheaper_pod_goes_before_a_dearer_one_whatever_its_age():
-    """Deletion cost decides among ready pods, before crowding and age do."""
+def test_a_cheaper_pod_goes_first_at_any_age():
+    """Deletion cost decides among ready pods, before crowding and age."""
     assert order(pod("busy", cost=10, ready=5), pod("idle", cost=-1, ready=86400), pod("plain")) == [
         "idle",
         "plain",
@@ -57,7 +57,7 @@ def test_a_cheaper_pod_goes_before_a_dearer_one_whatever_its_age():
 
 
 def test_a_cost_that_is_no_number_counts_as_none():
-    """An unreadable deletion cost is 0, as if it were absent."""
+    """An unreadable deletion cost counts as 0, like an absent cost."""
     assert order(pod("b", cost="many"), pod("a", cost=-1), pod("c", cost=1)) == ["a", "b", "c"]
 
 

@@ -1,4 +1,4 @@
-"""What a Deployment says of itself."""
+"""The status of a Deployment."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_rollout_goes_from_created_over_updated_to_available():
 
 
 def test_a_rollout_that_does_not_move_is_called_stuck():
-    """After the deadline Progressing is False, and it is known beforehand when to look."""
+    """After the deadline Progressing is False; the time of the next check is known beforehand."""
     one = deployment(progressDeadlineSeconds=60)
     one["status"] = status_of(one, replica_set("new", 3, 0), [], NOW)
     one["status"] = status_of(one, replica_set("new", 3, 0), [], NOW)
@@ -55,7 +55,7 @@ def test_a_rollout_that_does_not_move_is_called_stuck():
     assert seconds_to_deadline(one, one["status"], late) is None
 
 
-def test_pausing_and_resuming_are_told():
+def test_pausing_and_resuming_are_conditions():
     """Progressing is Unknown while paused and when resumed."""
     one = deployment(paused=True)
     one["status"] = status_of(one, replica_set("new", 3, 3), [], NOW)

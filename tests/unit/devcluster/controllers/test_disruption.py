@@ -29,8 +29,8 @@ def pods(ready, unready=0):
         ({"minAvailable": 0}, 0, 0, 0, 0),
     ],
 )
-def test_a_budget_allows_what_is_healthy_beyond_what_is_desired(spec, ready, unready, expected, allowed):
-    """Percentages round up, against the number of pods there should be."""
+def test_a_budget_allows_surplus_healthy_pods(spec, ready, unready, expected, allowed):
+    """Percentages round up, against the expected number of pods."""
     budget = {"metadata": {"name": "b", "generation": 3}, "spec": spec}
     status = budget_status(budget, pods(ready, unready), expected)
     assert status["disruptionsAllowed"] == allowed

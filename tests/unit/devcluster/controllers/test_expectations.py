@@ -1,4 +1,4 @@
-"""What a controller waits to see."""
+"""Events that a controller expects before its next pass."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from agentpool_devcluster.kube.objects import ObjectKey, Uid
 OWNER = ObjectKey("default", "web")
 
 
-def test_nothing_more_is_done_until_all_was_seen():
-    """Creations are counted, deletions known by uid, and what was never expected does no harm."""
+def test_a_pass_waits_for_all_expected_events():
+    """Creations are counted, deletions matched by uid, and an unexpected event does no harm."""
     expectations = Expectations(lambda: 0.0)
     assert expectations.met(OWNER)
     expectations.creation_seen(OWNER)

@@ -33,13 +33,13 @@ def keys(taints):
         (node("True", taints=[{"key": UNREACHABLE, "effect": "NoExecute"}]), []),
     ],
 )
-def test_taints_say_what_the_node_is(one, expected):
-    """Ours follow readiness and cordon; the user's own stay."""
+def test_taints_follow_the_state_of_the_node(one, expected):
+    """Taints of the controller follow readiness and cordon; the user's taints stay."""
     assert keys(wanted_taints(one, AT)) == expected
 
 
 def test_a_taint_keeps_the_time_it_was_added():
-    """A second pass changes nothing, so the eviction's clock runs on."""
+    """A second pass changes nothing, so the time until eviction runs on."""
     lost = node("Unknown")
     lost["spec"]["taints"] = wanted_taints(lost, AT)
     assert wanted_taints(lost, now_text(NOW + timedelta(hours=1))) == lost["spec"]["taints"]
@@ -54,8 +54,8 @@ def test_a_taint_keeps_the_time_it_was_added():
         ([{"key": NOT_READY, "operator": "Exists"}], -60),
     ],
 )
-def test_a_pod_stays_as_long_as_it_tolerates(tolerations, expected):
-    """Its own toleration counts; without any, the cluster's patience does."""
+def test_a_pod_stays_for_its_toleration(tolerations, expected):
+    """The pod's toleration counts; without a toleration, the default of the cluster."""
     lost = node("Unknown", taints=[{"key": UNREACHABLE, "effect": "NoExecute", "timeAdded": AT}])
     pod = {"metadata": {"name": "p"}, "spec": {"tolerations": tolerations}}
     assert evict_in(pod, lost, Patience(), NOW + timedelta(seconds=60)) == expected

@@ -36,8 +36,8 @@ def step(replicas, *pods, **spec):
         (1, [pod(0, ready=False, revision="old")], ([], ["db-0"])),
     ],
 )
-def test_pods_come_upwards_and_go_downwards_one_at_a_time(replicas, pods, expected):
-    """Each next step waits for the one before it."""
+def test_pods_start_upwards_and_end_downwards_in_single_steps(replicas, pods, expected):
+    """Each step waits for the step before."""
     assert step(replicas, *pods) == expected
 
 
@@ -48,7 +48,7 @@ def test_parallel_pods_come_and_go_together():
 
 
 def test_updates_keep_to_their_strategy():
-    """OnDelete replaces nothing, a partition spares the pods below it."""
+    """OnDelete replaces no pod; a partition spares the pods with lower ordinals."""
     old = [pod(0, revision="old"), pod(1, revision="old")]
     assert step(2, *old, updateStrategy={"type": "OnDelete"}) == ([], [])
     assert step(2, old[0], pod(1), updateStrategy={"rollingUpdate": {"partition": 1}}) == ([], [])

@@ -28,8 +28,8 @@ GPU = pod(requests={"nvidia.com/gpu": "1"})
 TAINT = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
 
 
-def test_too_few_gpus_are_told_in_the_schedulers_words():
-    """Every node lacks a GPU, and the message says so as the real scheduler would."""
+def test_too_few_gpus_are_reported_in_the_schedulers_words():
+    """Every node lacks a GPU, and the message equals the message of the real scheduler."""
     rooms = rooms_of([node("a", gpu=1), node("b")], [("a", GPU)])
     assert place(GPU, rooms).message == "0/2 nodes are available: 2 Insufficient nvidia.com/gpu."
 
@@ -45,7 +45,7 @@ def test_too_few_gpus_are_told_in_the_schedulers_words():
     ],
 )
 def test_each_filter_has_its_reason(one, wanted, reason):
-    """The first filter that fails names the node's reason."""
+    """The first filter that fails determines the reason of the node."""
     placement = place(wanted, rooms_of([one], []))
     assert placement.node is None
     assert placement.message == f"0/1 nodes are available: {reason}."
@@ -60,14 +60,14 @@ def test_a_toleration_opens_a_tainted_node():
 
 
 def test_the_emptier_node_wins():
-    """Among nodes that fit, the one left with the largest free share is chosen."""
+    """Among nodes that fit, the scheduler takes the node with the largest free share."""
     busy = pod(requests={"cpu": "2", "memory": "4Gi"})
     rooms = rooms_of([node("a"), node("b")], [("a", busy)])
     assert place(pod(requests={"cpu": "1"}), rooms).node == "b"
 
 
 def test_without_nodes_the_message_is_the_schedulers():
-    """No node at all has its own wording."""
+    """A cluster without nodes has a message of its kind."""
     assert place(pod(), []).message == "no nodes available to schedule pods"
 
 

@@ -19,7 +19,7 @@ def revision(name, wanted, available=None, pods=None, ceiling=0):
 
 
 def test_percentages_round_surge_up_and_unavailability_down():
-    """A quarter of 10 is 3 pods of surge and 2 that may be missing; both at nothing still lets one go."""
+    """A quarter of 10 is a surge of 3 pods and 2 unavailable pods; with both at 0, a single pod may still go."""
     assert strategy_of({"replicas": 10}) == Strategy(recreate=False, max_surge=3, max_unavailable=2)
     zero = {"replicas": 3, "strategy": {"rollingUpdate": {"maxSurge": 0, "maxUnavailable": "10%"}}}
     assert strategy_of(zero).max_unavailable == 1
@@ -33,7 +33,7 @@ def test_percentages_round_surge_up_and_unavailability_down():
     order=st.randoms(use_true_random=False),
 )
 def test_a_rolling_update_always_ends_and_keeps_its_promises(wanted, surge, unavailable, olds, order):
-    """However slowly pods become available, surge and availability hold and the new revision gets everything."""
+    """Surge and availability hold at any pace, and the new revision gets all pods."""
     if surge == unavailable == 0:
         unavailable = 1
     rules = Strategy(recreate=False, max_surge=surge, max_unavailable=min(unavailable, wanted) or (not surge))
@@ -66,7 +66,7 @@ def test_a_rolling_update_always_ends_and_keeps_its_promises(wanted, surge, unav
 
 
 def test_recreate_waits_until_the_old_pods_are_gone():
-    """No new pod while an old one is still there, terminating or not."""
+    """No new pod starts before each old pod has ended, terminating pods included."""
     rules = Strategy(recreate=True, max_surge=0, max_unavailable=3)
     new = revision("new", 0)
     assert plan(3, rules, new, [revision("old", 3)]) == {"old": 0}
@@ -76,21 +76,21 @@ def test_recreate_waits_until_the_old_pods_are_gone():
 
 
 def test_a_broken_new_revision_is_not_rolled_out_further():
-    """While new pods are not available, old ones stay up to the allowed minimum."""
+    """While new pods are not available, the allowed minimum of old pods stays."""
     rules = Strategy(recreate=False, max_surge=1, max_unavailable=1)
     stuck = revision("new", 2, available=0)
     assert plan(4, rules, stuck, [revision("old", 3)]) == {}
 
 
 def test_unhealthy_old_pods_go_first():
-    """Old pods that serve nobody make room before healthy ones do."""
+    """Unhealthy old pods are removed before healthy old pods."""
     rules = Strategy(recreate=False, max_surge=1, max_unavailable=1)
     sizes = plan(4, rules, revision("new", 1, available=1), [revision("good", 2), revision("bad", 2, available=0)])
     assert sizes == {"bad": 0}
 
 
 def test_a_change_of_size_goes_to_the_only_live_revision():
-    """Scaling without a rollout in progress changes one number."""
+    """Scaling without a rollout in progress changes a single number."""
     rules = Strategy(recreate=False, max_surge=1, max_unavailable=0)
     new = revision("new", 3)
     assert plan_scaling(7, rules, new, [revision("old", 0), new]) == {"new": 7}

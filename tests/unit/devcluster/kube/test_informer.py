@@ -16,7 +16,7 @@ def pod(name, version, uid=None):
 
 
 class ScriptedServer:
-    """Answers lists and watches from a script, then falls silent; notes from where each watch began."""
+    """Answers lists and watches from a script, then stays silent; records the start of each watch."""
 
     def __init__(self, lists, watches):
         self.lists, self.watches, self.since, self.silent = lists, watches, [], asyncio.Event()
@@ -52,8 +52,8 @@ async def changes_of(server):
     return informer, changes
 
 
-async def test_a_broken_watch_goes_on_where_it_was():
-    """Nothing is listed again, and nothing reported twice."""
+async def test_a_broken_watch_resumes():
+    """The informer lists nothing again and reports nothing twice."""
     lost = UnreachableError("http://x", ConnectionResetError())
     first = [("ADDED", pod("b", 6)), ("BOOKMARK", pod("", 9)), lost]
     server = ScriptedServer([(5, [pod("a", 1)])], [first, [("DELETED", pod("a", 10))]])
@@ -64,7 +64,7 @@ async def test_a_broken_watch_goes_on_where_it_was():
 
 
 async def test_an_expired_watch_lists_again_and_reports_the_difference():
-    """What went meanwhile is reported as deleted, a namesake as deleted and added, the unchanged not at all."""
+    """A lost object is reported as deleted, a namesake as deleted and added, an unchanged object not at all."""
     expired = ExpiredError(code=410, reason="Expired", message="too old")
     before = [pod("same", 1), pod("went", 2), pod("again", 3, uid="first")]
     after = [pod("same", 1), pod("again", 8, uid="second"), pod("came", 9)]

@@ -33,7 +33,7 @@ def test_a_token_may_be_given_inline_or_in_a_file(tmp_path):
 
 
 def test_name_and_password_are_understood(tmp_path):
-    """Both go into one basic authentication header."""
+    """Both are sent in a basic authentication header."""
     access = read_kubeconfig(written(tmp_path / "config", user={"username": "a", "password": "b"}))
     assert access.headers == {"Authorization": f"Basic {base64.b64encode(b'a:b').decode()}"}
 
@@ -53,14 +53,14 @@ def test_https_may_be_trusted_blindly_where_asked(tmp_path):
         ({"cluster": {"server": "https://x", "certificate-authority": "gone.pem"}}, "cannot be used"),
     ],
 )
-def test_what_cannot_be_used_is_named(tmp_path, change, named):
-    """The message says which part, and which file."""
+def test_an_unusable_kubeconfig_is_named(tmp_path, change, named):
+    """The message names the part and the file."""
     with pytest.raises(KubeconfigError, match=named) as caught:
         read_kubeconfig(written(tmp_path / "config", **change))
     assert str(tmp_path / "config") in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path):
-    """One line, no traceback needed."""
+def test_a_missing_file_is_named(tmp_path):
+    """The error is a single line without a traceback."""
     with pytest.raises(KubeconfigError, match="cannot be read"):
         read_kubeconfig(tmp_path / "gone")

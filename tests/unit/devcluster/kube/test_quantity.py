@@ -30,14 +30,14 @@ def test_quantities_are_read_exactly(text, value):
 
 
 @pytest.mark.parametrize("text", ["", "Gi", "1Q", "a", "inf", "1 Gi", "1_000", "1e9999", "."])
-def test_what_is_no_quantity_is_refused_by_name(text):
-    """A text that is no quantity is refused with the text in the message."""
+def test_a_text_that_is_no_quantity_is_refused(text):
+    """The message contains the text."""
     with pytest.raises(ValueError, match="not a quantity"):
         parse_quantity(text)
 
 
-def test_a_pod_asks_for_its_containers_or_its_largest_init_moment():
-    """Containers add up, sidecars count throughout, an init container counts beside the sidecars before it."""
+def test_a_pod_requests_the_larger_of_containers_and_init_phase():
+    """Containers add up, sidecars count throughout, an init container counts together with the sidecars before."""
     pod = {
         "spec": {
             "initContainers": [

@@ -26,13 +26,13 @@ LABELS = {"app": "web", "tier": "2"}
         ({"matchExpressions": [{"key": "app", "operator": "Near"}]}, False),
     ],
 )
-def test_a_selector_means_what_kubernetes_says(selector, matches):
-    """Each operator has Kubernetes' meaning, and an unknown one means nothing."""
+def test_a_selector_has_the_meaning_of_kubernetes(selector, matches):
+    """Each operator has Kubernetes' meaning, and an unknown operator matches nothing."""
     assert label_selector_matches(selector, LABELS) is matches
 
 
 def test_node_terms_are_alternatives_and_an_empty_term_means_no_node():
-    """One matching term is enough; a term without requirements matches nothing."""
+    """A single matching term is enough; a term without requirements matches nothing."""
     by_name = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": ["n1"]}]}
     by_label = {"matchExpressions": [{"key": "zone", "operator": "Exists"}]}
     assert node_selector_matches([by_label, by_name], {}, "n1")

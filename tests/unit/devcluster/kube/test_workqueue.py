@@ -31,8 +31,8 @@ async def test_a_key_added_many_times_is_worked_on_once():
     assert sorted(seen) == ["a", "b"]
 
 
-async def test_a_key_added_while_worked_on_is_worked_on_again_and_never_twice_at_once():
-    """A change during a pass causes one more pass, after it."""
+async def test_a_key_added_during_its_pass_gets_a_second_pass():
+    """A change during a pass causes a second pass, after the first."""
     queue, active, passes, done = WorkQueue("test"), 0, 0, asyncio.Event()
     queue.add("a")
 
@@ -53,8 +53,8 @@ async def test_a_key_added_while_worked_on_is_worked_on_again_and_never_twice_at
     assert passes == 2
 
 
-async def test_a_failed_key_is_tried_again():
-    """A conflict leads to another try."""
+async def test_a_failed_key_is_retried():
+    """A conflict leads to a retry."""
     queue, tries, done = WorkQueue("test"), 0, asyncio.Event()
     queue.add("a")
 

@@ -1,4 +1,4 @@
-"""Images, devices, backoff, probes' thresholds: the rules a container runs by."""
+"""Rules of containers: images, devices, backoff, thresholds of probes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentpool_devcluster.node.settings import RestartBackoff
 
 @pytest.mark.parametrize("image", ["app", "app:v1", "app@sha256:ab", "reg:5000/app:v2"])
 def test_an_image_is_found_by_its_name_with_or_without_tag(image, tmp_path):
-    """A mapping by bare name serves every tag and digest; a registry's port is no tag."""
+    """A mapping by bare name serves every tag and digest; the port of a registry is no tag."""
     images = {"app": tmp_path, "reg:5000/app": tmp_path}
     assert directory_of(image, images) == tmp_path
     assert directory_of("other", images) is None
@@ -50,15 +50,15 @@ def test_no_two_pods_hold_the_same_device():
     assert device_environment({}) == {}
 
 
-def test_restarts_wait_longer_and_longer_and_a_long_run_forgives():
-    """None, 10 s, 20 s, … up to 5 min; after 10 min of running it starts over."""
+def test_the_backoff_grows_and_a_long_run_resets_the_backoff():
+    """The pauses are none, 10 s, 20 s, … up to 5 min; a run of 10 min resets the sequence."""
     backoff = CrashBackoff(settings=RestartBackoff())
     assert [backoff.next_wait(1) for _ in range(8)] == [0, 10, 20, 40, 80, 160, 300, 300]
     assert backoff.next_wait(601) == 0
     assert [wait_text(seconds) for seconds in (10, 80, 300)] == ["10s", "1m20s", "5m0s"]
 
 
-def test_a_verdict_needs_its_number_of_answers_in_a_row():
+def test_a_verdict_needs_several_equal_answers_in_a_row():
     """Two failures and a success are no verdict; three failures are."""
     container = {"readinessProbe": {"httpGet": {"port": 1}, "successThreshold": 2}}
     spec = ProbeSpec.of(container, "readinessProbe")
@@ -86,8 +86,8 @@ def test_a_port_is_a_number_or_a_declared_name():
         ({"runtimeClassName": "gvisor"}, "runtimeClassName"),
     ],
 )
-def test_what_cannot_be_honoured_is_refused_by_name(spec, named):
-    """Each refusal names its field."""
+def test_an_unsupported_field_is_refused_by_name(spec, named):
+    """Each refusal names the field."""
     (refusal,) = refusals({"spec": spec}, mounts_supported=False)
     assert named in refusal
 

@@ -62,20 +62,20 @@ def ref(name, **source):
         ("status.hostIP", "127.0.0.1"),
     ],
 )
-def test_field_references_tell_the_pod_about_itself(path, value):
-    """Every field that Kubernetes offers to a container has its value."""
+def test_field_references_describe_the_pod(path, value):
+    """Every field that Kubernetes offers to a container has a value."""
     assert of(ref("X", fieldRef={"fieldPath": path})) == {"X": value}
 
 
 def test_resource_references_count_in_units_of_their_divisor():
-    """A limit is divided and rounded up; a missing one is the node's."""
+    """A limit is divided and rounded up; a missing limit is the node's capacity."""
     memory = ref("M", resourceFieldRef={"containerName": "main", "resource": "limits.memory", "divisor": "1Mi"})
     cpu = ref("C", resourceFieldRef={"containerName": "main", "resource": "limits.cpu"})
     assert of(memory, cpu) == {"M": "1024", "C": "4"}
 
 
 def test_later_values_may_refer_to_earlier_ones():
-    """`$(NAME)` is what came before, envFrom included; unknown names stay as written."""
+    """`$(NAME)` refers to an earlier value, envFrom included; unknown names stay as written."""
     values = of(
         {"name": "A", "value": "1"},
         {"name": "B", "value": "$(A)$(MODE)$(C)$$(A)"},
@@ -87,7 +87,7 @@ def test_later_values_may_refer_to_earlier_ones():
 
 
 def test_a_missing_secret_is_named_and_an_optional_one_is_left_out():
-    """The container waits for what it needs, and does without what it may."""
+    """The container waits for a required secret, and starts without an optional secret."""
     needed = ref("X", secretKeyRef={"name": "gone", "key": "url"})
     with pytest.raises(ContainerConfigError, match='secret "gone" not found') as caught:
         of(needed)

@@ -16,15 +16,15 @@ async def written(path, *chunks):
     writer.close()
 
 
-async def test_lines_come_back_as_they_were_written(tmp_path):
-    """Whole lines, an unfinished last one and one too long to buffer."""
+async def test_lines_are_read_as_written(tmp_path):
+    """A whole line, an unfinished last line and a line too long for the buffer."""
     path = log_path(tmp_path, "main", 0)
     await written(path, b"one\ntw", b"o\n", b"x" * 200 + b"\n", b"end")
     assert read_log(path, LogQuery()) == b"one\ntwo\n" + b"x" * 200 + b"\nend"
 
 
 async def test_a_query_narrows_and_dates_the_lines(tmp_path):
-    """The last lines only, with times, or none newer than the future."""
+    """A query returns the last lines only, lines with times, or no lines for a time in the future."""
     path = log_path(tmp_path, "main", 0)
     await written(path, b"one\ntwo\nthree\n")
     assert read_log(path, LogQuery(tail_lines=2)) == b"two\nthree\n"
@@ -36,7 +36,7 @@ async def test_a_query_narrows_and_dates_the_lines(tmp_path):
 
 
 async def test_following_ends_with_the_run_and_misses_nothing(tmp_path):
-    """What was there, what comes, and then the end."""
+    """The follower gets existing lines, new lines, and then the end."""
     path = log_path(tmp_path, "main", 0)
     writer, ended, got = LogWriter(path), asyncio.Event(), []
     writer.write(b"before", "stdout")

@@ -1,4 +1,4 @@
-"""A pod's status from its containers."""
+"""Computing a pod's status from the pod's containers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def conditions(status):
 
 
 def test_a_pod_is_ready_when_all_its_containers_are():
-    """One unready container makes the pod unready, by name."""
+    """An unready container makes the pod unready, and the message names the container."""
     ready = record(Running(started_at=AT), ready=True, started=True)
     slow = record(Running(started_at=AT), name="slow")
     pod = {"metadata": {"name": "p"}, "spec": {}}
@@ -72,7 +72,7 @@ def test_a_pod_is_ready_when_all_its_containers_are():
 
 
 def test_a_transition_time_moves_only_with_the_status():
-    """A second report of the same readiness keeps the first one's time."""
+    """A second report of the same readiness keeps the first time."""
     running = record(Running(started_at=AT), ready=True)
     pod = {"metadata": {"name": "p"}, "spec": {}}
     pod["status"] = status_of(pod, facts(running), AT)
@@ -81,8 +81,8 @@ def test_a_transition_time_moves_only_with_the_status():
     assert conditions(status_of(pod, facts(running), LATER))["Ready"]["lastTransitionTime"] == LATER
 
 
-def test_what_ran_before_the_node_was_restarted_is_lost_not_forgotten():
-    """A container that was running ended with the node; its restarts still count."""
+def test_a_run_before_the_restart_of_the_node_counts_as_lost():
+    """A container that was running ended with the node; the number of restarts is kept."""
     status = {"name": "main", "restartCount": 2, "state": {"running": {"startedAt": AT}}}
     found = record_from_status({"name": "main", "image": "i"}, status, LATER)
     assert isinstance(found.state, Terminated)

@@ -9,8 +9,8 @@ from agentpool_devcluster.node.settings import Taint
 from agentpool_devcluster.node.specification import parse_node
 
 
-def test_every_part_finds_its_place(tmp_path):
-    """Resources, labels and taints are told apart by their prefix."""
+def test_parts_are_recognised_by_prefix(tmp_path):
+    """The prefix of a part makes a resource, a label or a taint."""
     text = "gpu-1,cpu=8,nvidia.com/gpu=2,label:zone=b,taint:gpu=yes:NoSchedule"
     settings = parse_node(text, state_dir=tmp_path, images={})
     assert settings.name == "gpu-1"
@@ -29,7 +29,7 @@ def test_every_part_finds_its_place(tmp_path):
         ("n1,taint:gpu=yes", "effect 'yes'"),
     ],
 )
-def test_what_cannot_be_read_is_named(text, named, tmp_path):
-    """The message names the part, its value and the remedy."""
+def test_an_unreadable_part_is_named(text, named, tmp_path):
+    """The message names the part, the value and the remedy."""
     with pytest.raises(NodeSetupError, match=named):
         parse_node(text, state_dir=tmp_path, images={})
